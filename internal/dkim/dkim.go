@@ -1,0 +1,66 @@
+// Package dkim signs messages and verifies their signatures by RFC 6376 (STD 76), RFC 8301 and RFC 8463.
+//
+// A message goes through once: its header fields are handed over whole, its body streams through io.Writer, and nothing
+// of the body is kept. All signatures of a message share one canonicaliser and one hash for each body canonicalisation.
+// The package asks no network and no clock: key records and the time are arguments.
+package dkim
+
+import "time"
+
+// Field is one header field as it stood on the wire.
+type Field struct {
+	Name  string // up to the colon, as written
+	Value string // all that follows the colon, leading space included; CRLF inside folds, none at the end
+}
+
+// SignatureField is the name of the header field that carries a signature.
+const SignatureField = "DKIM-Signature"
+
+// Status is the outcome of one signature, in the words of RFC 8601 section 2.7.1.
+type Status string
+
+// The words that a signature's Result can carry.
+const (
+	Pass      Status = "pass"
+	Fail      Status = "fail"      // the hash or the signature does not match
+	Policy    Status = "policy"    // cryptographically right or not looked at, but not acceptable here
+	TempError Status = "temperror" // no answer from the key's name servers
+	PermError Status = "permerror" // malformed, expired, no usable key
+)
+
+// Bounds on what a stranger may make us do. Everything outside them is refused before it costs anything.
+const (
+	// MaxSignatures is how many signatures of a message are verified; the rest is answered with Policy.
+	// RFC 6376 section 6.1 lets a verifier limit the number; honest mail carries one to four.
+	MaxSignatures = 8
+	// MaxSignedNames is how many names an h= may list. Each costs a look-up and honest signers list 10 to 50.
+	MaxSignedNames = 200
+	// MaxSignatureField is the size in octets of a signature field that is read at all.
+	MaxSignatureField = 32 << 10
+	// MinRSABits is the least that may pass: RFC 8301 section 3.2.
+	MinRSABits = 1024
+	// MaxRSABits is the most that is computed: RFC 8301 asks for 4096, more only burns processor time.
+	MaxRSABits = 8192
+	// MaxKeyRecord is the size in octets of a key's TXT record.
+	MaxKeyRecord = 16 << 10
+	// maxKeyRecords is how many TXT records at one selector are tried; RFC 6376 section 3.6.2.2 leaves several undefined.
+	maxKeyRecords = 4
+	// clockSkew is how far a signer's clock and ours may be apart before t= or x= is held against a signature.
+	clockSkew = time.Hour
+)
+
+// Result is what became of one signature.
+type Result struct {
+	Status    Status   `json:"status"`
+	Reason    string   `json:"reason,omitempty"`    // why not pass, in words; empty when there is nothing to add
+	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
+	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
+	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= where it is absent
+	Algorithm string   `json:"algorithm,omitempty"` // a=, such as "rsa-sha256"
+	KeyBits   int      `json:"key_bits,omitempty"`  // size of the public key that was used; 0 if none was
+	Testing   bool     `json:"testing,omitempty"`   // the key record says t=y: RFC 6376 section 3.6.1
+	Headers   []string `json:"headers,omitempty"`   // h=, lower case, in its order
+	Signature string   `json:"signature,omitempty"` // b= without white space, as header.b of RFC 6008 shortens it
+	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
+	KeyRecord string   `json:"key_record,omitempty"`
+}

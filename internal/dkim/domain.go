@@ -1,0 +1,55 @@
+package dkim
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// Domain brings a domain name into the one form in which names are compared here: lower-case A-labels, no final dot.
+// U-labels are taken as RFC 8616 section 5 allows. A name that holds anything but letters, digits, hyphens, underscores
+// and dots is an error, so that no octet of a stranger's reaches a DNS query, a log or a header unchecked.
+func Domain(s string) (string, error) {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			a, err := idna.Lookup.ToASCII(s)
+			if err != nil {
+				return "", errors.New("not a domain name")
+			}
+			s = a
+			break
+		}
+	}
+	if s == "" || len(s) > 253 {
+		return "", errors.New("not a domain name")
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if !validLabel(label) {
+			return "", errors.New("not a domain name")
+		}
+	}
+	return strings.ToLower(s), nil
+}
+
+// validLabel allows the underscore beside RFC 5321's letters, digits and hyphens: selectors in use have it.
+func validLabel(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// within says whether name is parent or a name below it. Both are in the form that Domain gives.
+func within(name, parent string) bool {
+	return name == parent || strings.HasSuffix(name, "."+parent)
+}
+
+// keyName is where a key's record stands: RFC 6376 section 3.6.2.1.
+func keyName(selector, domain string) string { return selector + "._domainkey." + domain }

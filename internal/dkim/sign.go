@@ -1,0 +1,180 @@
+package dkim
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Key signs for a domain under a selector. Signer is an RSA or an Ed25519 key; where its octets live is its own affair.
+type Key struct {
+	Domain   string // d=, in the form that Domain gives
+	Selector string // s=
+	Signer   crypto.Signer
+}
+
+// Algorithm is the key's word for a=, or "" for a key that DKIM does not know.
+func (k Key) Algorithm() string {
+	switch k.Signer.Public().(type) {
+	case *rsa.PublicKey:
+		return "rsa-sha256"
+	case ed25519.PublicKey:
+		return "ed25519-sha256"
+	}
+	return ""
+}
+
+// ErrTooManyFields says that a message has more fields to sign than a verifier with our bounds would look at.
+var ErrTooManyFields = errors.New("the message has more header fields to sign than fit into a signature")
+
+// oversigned are the fields whose absence is signed as well: listed once more than they stand, so that nobody can add
+// another (RFC 6376 sections 5.4 and 8.15; RFC 8058 section 4 for the two List-Unsubscribe).
+func oversigned() []string {
+	return []string{"From", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID", "In-Reply-To", "References",
+		"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Unsubscribe", "List-Unsubscribe-Post"}
+}
+
+// signedIfPresent are fields that lists and resenders rightly add later.
+func signedIfPresent() []string {
+	return []string{"Sender", "Resent-From", "Resent-Sender", "Resent-Reply-To", "Resent-Date", "Resent-To", "Resent-Cc",
+		"Resent-Message-ID", "List-Id", "List-Help", "List-Post", "List-Owner", "List-Archive"}
+}
+
+// Signer signs one message with any number of keys in one pass: NewSigner with the header, Write for the body, Sign at
+// its end. Signatures are relaxed/relaxed and cover the whole body: there is no way to make one with l=.
+type Signer struct {
+	keys   []Key
+	header []byte // the signed fields in canonical form, in the order of names
+	names  []string
+	body   body
+	time   time.Time
+	expire time.Duration
+}
+
+// NewSigner chooses what to sign among a message's header fields (top to bottom). t= is now, x= lies expire after it and
+// is left out where expire is 0.
+func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) (*Signer, error) {
+	for _, k := range keys {
+		if k.Algorithm() == "" {
+			return nil, fmt.Errorf("selector %s of %s: a %T is no DKIM key", k.Selector, k.Domain, k.Signer.Public())
+		}
+	}
+	s := &Signer{keys: keys, time: now, expire: expire, body: body{canon: relaxed, sink: newSink(nil)}}
+	byName := indexFields(fields)
+	for _, name := range oversigned() {
+		s.cover(name, fields, byName)
+		s.names = append(s.names, name)
+	}
+	for _, name := range signedIfPresent() {
+		s.cover(name, fields, byName)
+	}
+	if len(s.names) > MaxSignedNames {
+		return nil, ErrTooManyFields
+	}
+	return s, nil
+}
+
+// cover adds all fields of a name, the lowest first: section 5.4.2.
+func (s *Signer) cover(name string, fields []Field, byName map[string][]int) {
+	at := byName[strings.ToLower(name)]
+	for i := len(at) - 1; i >= 0; i-- {
+		s.names = append(s.names, name)
+		s.header = relaxed.appendField(s.header, fields[at[i]])
+	}
+}
+
+// Write takes the next piece of the body. It never fails.
+func (s *Signer) Write(p []byte) (int, error) { return s.body.Write(p) }
+
+// Sign ends the message and gives one field for each key, in the order of the keys.
+func (s *Signer) Sign() ([]Field, error) {
+	s.body.close()
+	signatures := make([]Field, 0, len(s.keys))
+	for _, k := range s.keys {
+		unsigned := Field{Name: SignatureField, Value: s.tags(k)}
+		data := relaxed.appendField(append([]byte(nil), s.header...), unsigned)
+		sum := sha256.Sum256(data[:len(data)-2])
+		// RFC 8463 section 3: Ed25519 signs the hash as if it were the message.
+		hash := crypto.Hash(0)
+		if k.Algorithm() == "rsa-sha256" {
+			hash = crypto.SHA256
+		}
+		value, err := k.Signer.Sign(rand.Reader, sum[:], hash)
+		if err != nil {
+			return nil, fmt.Errorf("signing with selector %s of %s: %w", k.Selector, k.Domain, err)
+		}
+		b := base64.StdEncoding.EncodeToString(value)
+		signatures = append(signatures, Field{Name: SignatureField, Value: unsigned.Value + foldBase64(b)})
+	}
+	return signatures, nil
+}
+
+// lineLength is where a signature's lines are folded: RFC 5322 section 2.1.1 asks for at most 78.
+const lineLength = 76
+
+// tags is the field's value up to and with "b=", folded, with its leading space.
+func (s *Signer) tags(k Key) string {
+	f := folder{col: len(SignatureField) + 1}
+	f.add(" v=1; a=" + k.Algorithm() + "; c=relaxed/relaxed;")
+	f.add(" d=" + k.Domain + ";")
+	f.add(" s=" + k.Selector + ";")
+	f.add(fmt.Sprintf(" t=%d;", s.time.Unix()))
+	if s.expire > 0 {
+		f.add(fmt.Sprintf(" x=%d;", s.time.Add(s.expire).Unix()))
+	}
+	for i, name := range s.names {
+		switch i {
+		case 0:
+			f.add(" h=" + name)
+		default:
+			f.add(":" + name)
+		}
+	}
+	f.add(";")
+	f.add(" bh=" + base64.StdEncoding.EncodeToString(s.body.sink.total) + ";")
+	f.newLine()
+	f.b.WriteString("b=")
+	return f.b.String()
+}
+
+// folder puts pieces on lines. A piece that begins with a space loses it at the start of a line.
+type folder struct {
+	b   strings.Builder
+	col int
+}
+
+func (f *folder) add(piece string) {
+	if f.col+len(piece) > lineLength && piece != ";" {
+		f.newLine()
+		piece = strings.TrimPrefix(piece, " ")
+	}
+	f.b.WriteString(piece)
+	f.col += len(piece)
+}
+
+func (f *folder) newLine() {
+	f.b.WriteString("\r\n\t")
+	f.col = 8
+}
+
+func foldBase64(s string) string {
+	var b strings.Builder
+	for first := true; s != ""; first = false {
+		n := min(len(s), lineLength-8)
+		if first {
+			n = min(n, lineLength-10)
+		} else {
+			b.WriteString("\r\n\t")
+		}
+		b.WriteString(s[:n])
+		s = s[n:]
+	}
+	return b.String()
+}

@@ -1,0 +1,127 @@
+package dkim
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// parseTags reads a tag-list of RFC 6376 section 3.2. A tag that stands twice makes the whole list invalid. Values come
+// without surrounding white space. Empty places between semicolons are passed over: many key records have them.
+func parseTags(s string) (map[string]string, error) {
+	tags := make(map[string]string, 12)
+	for spec := range strings.SplitSeq(s, ";") {
+		name, value, ok := strings.Cut(spec, "=")
+		name = strings.Trim(name, fws)
+		if !ok {
+			if name == "" {
+				continue
+			}
+			return nil, errors.New("a tag without \"=\"")
+		}
+		if !validTagName(name) {
+			return nil, errors.New("a malformed tag name")
+		}
+		if _, twice := tags[name]; twice {
+			return nil, fmt.Errorf("%s= stands twice", name)
+		}
+		value = strings.Trim(value, fws)
+		if !validTagValue(value) {
+			return nil, fmt.Errorf("%s= holds a character that is not allowed", name)
+		}
+		tags[name] = value
+	}
+	return tags, nil
+}
+
+// fws are the octets of folding white space.
+const fws = " \t\r\n"
+
+func validTagName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '_')) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// validTagValue allows printable ASCII, folding white space and, by RFC 8616 section 5, UTF-8.
+func validTagValue(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == 0x7f || c < 0x20 && c != '\t' && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return true
+}
+
+// stripFWS takes out folding white space, which may stand anywhere in base64 and between the items of a list.
+func stripFWS(s string) string {
+	if !strings.ContainsAny(s, fws) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		if !strings.Contains(fws, s[i:i+1]) {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+func decodeBase64(s string) ([]byte, error) {
+	return base64.StdEncoding.DecodeString(stripFWS(s))
+}
+
+// listHas says whether a colon-separated list holds one of words.
+func listHas(list string, words ...string) bool {
+	for item := range strings.SplitSeq(list, ":") {
+		for _, w := range words {
+			if strings.EqualFold(strings.Trim(item, fws), w) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// decodeQP undoes dkim-quoted-printable (RFC 6376 section 2.11), which i= may use in its local part.
+func decodeQP(s string) (string, error) {
+	s = stripFWS(s)
+	if !strings.Contains(s, "=") {
+		return s, nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '=' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+2 >= len(s) {
+			return "", errors.New("an unfinished =XX")
+		}
+		hi, lo := unhex(s[i+1]), unhex(s[i+2])
+		if hi < 0 || lo < 0 {
+			return "", errors.New("a malformed =XX")
+		}
+		b.WriteByte(byte(hi<<4 | lo))
+		i += 2
+	}
+	return b.String(), nil
+}
+
+func unhex(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'A' && c <= 'F': // upper case only: RFC 6376 section 2.11
+		return int(c-'A') + 10
+	}
+	return -1
+}

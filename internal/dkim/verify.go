@@ -1,0 +1,240 @@
+package dkim
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Verifier verifies all signatures of one message: NewVerifier with the header, Write for the body, Results at its end.
+type Verifier struct {
+	fields []Field
+	byName map[string][]int // positions of each field name, top to bottom
+	sigs   []*signature     // in the order of their fields
+	bodies [canons]*body    // nil where no signature wants it
+	buf    []byte
+}
+
+// NewVerifier reads the signatures among a message's header fields (top to bottom). Where there are more than
+// MaxSignatures, those that could align with one of the authors' domains go first, then those of the List-Id's domain,
+// then the upper ones; all of that is known without DNS.
+func NewVerifier(fields []Field, authors []string) *Verifier {
+	v := &Verifier{fields: fields, byName: indexFields(fields)}
+	for _, i := range v.byName["dkim-signature"] {
+		v.sigs = append(v.sigs, readSignature(fields[i]))
+	}
+	v.capSignatures(authors)
+	var limits [canons][]int64
+	for _, s := range v.open() {
+		if v.bodies[s.body] == nil {
+			v.bodies[s.body] = &body{canon: s.body}
+		}
+		if s.limit >= 0 {
+			limits[s.body] = append(limits[s.body], s.limit)
+		}
+	}
+	for c, b := range v.bodies {
+		if b != nil {
+			b.sink = newSink(limits[c])
+		}
+	}
+	return v
+}
+
+func indexFields(fields []Field) map[string][]int {
+	byName := make(map[string][]int, len(fields))
+	for i, f := range fields {
+		name := strings.ToLower(strings.TrimRight(f.Name, " \t"))
+		byName[name] = append(byName[name], i)
+	}
+	return byName
+}
+
+// open are the signatures that are not judged yet.
+func (v *Verifier) open() []*signature {
+	var open []*signature
+	for _, s := range v.sigs {
+		if s.result.Status == "" {
+			open = append(open, s)
+		}
+	}
+	return open
+}
+
+func (v *Verifier) capSignatures(authors []string) {
+	open := v.open()
+	if len(open) <= MaxSignatures {
+		return
+	}
+	list := v.listDomain()
+	rank := func(s *signature) int {
+		for _, a := range authors {
+			if within(a, s.result.Domain) || within(s.result.Domain, a) {
+				return 0
+			}
+		}
+		if list != "" && (within(list, s.result.Domain) || within(s.result.Domain, list)) {
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(open, func(a, b *signature) int { return rank(a) - rank(b) })
+	for _, s := range open[MaxSignatures:] {
+		s.result.Status = Policy
+		s.result.Reason = fmt.Sprintf("not verified: the message has more than %d signatures", MaxSignatures)
+	}
+}
+
+// listDomain is the identifier of the uppermost List-Id (RFC 2919), or "".
+func (v *Verifier) listDomain() string {
+	at := v.byName["list-id"]
+	if len(at) == 0 {
+		return ""
+	}
+	_, id, _ := strings.Cut(v.fields[at[0]].Value, "<")
+	id, _, _ = strings.Cut(id, ">")
+	d, err := Domain(id)
+	if err != nil {
+		return ""
+	}
+	return d
+}
+
+// KeyNames are the DNS names whose TXT records Results will ask for, each once.
+func (v *Verifier) KeyNames() []string {
+	var names []string
+	for _, s := range v.open() {
+		if name := keyName(s.result.Selector, s.result.Domain); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Write takes the next piece of the body. It never fails.
+func (v *Verifier) Write(p []byte) (int, error) {
+	for _, b := range v.bodies {
+		if b != nil {
+			b.Write(p)
+		}
+	}
+	return len(p), nil
+}
+
+// Results ends the message and gives one Result for each DKIM-Signature field, top to bottom. key gives the TXT records
+// of a name, each with its strings joined; an error that is a *net.DNSError with IsNotFound says that there is none, any
+// other error that the servers could not be asked.
+func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
+	for _, b := range v.bodies {
+		if b != nil {
+			b.close()
+		}
+	}
+	results := make([]Result, len(v.sigs))
+	for i, s := range v.sigs {
+		if s.result.Status == "" {
+			s.result.Status, s.result.Reason = v.judge(s, now, key)
+		}
+		results[i] = s.result
+	}
+	return results
+}
+
+// judge looks at what needs no key first: a message that was changed fails whatever DNS answers, so that a dead name
+// server cannot turn a forgery into a temperror.
+func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string, error)) (Status, string) {
+	if s.expiration >= 0 && now.Add(-clockSkew).Unix() > s.expiration {
+		return PermError, "the signature expired at " + time.Unix(s.expiration, 0).UTC().Format(time.RFC3339)
+	}
+	if s.time >= 0 && now.Add(clockSkew).Unix() < s.time {
+		return PermError, "the signature's t= lies in the future"
+	}
+	sink := &v.bodies[s.body].sink
+	sum := sink.total
+	if s.limit >= 0 {
+		if s.limit > sink.length {
+			return PermError, fmt.Sprintf("l=%d is more than the body's %d octets", s.limit, sink.length)
+		}
+		sum = sink.sums[s.limit]
+	}
+	if subtle.ConstantTimeCompare(sum, s.bodyHash) != 1 {
+		return Fail, "the body hash does not match: the body was changed after signing"
+	}
+	status, reason := v.tryKeys(s, key)
+	if status == Pass && s.limit >= 0 && s.limit < sink.length {
+		// The attacks of May 2024: whoever appends to a message with l= would speak in the signer's name.
+		return Policy, fmt.Sprintf("l= leaves %d octets of the body unsigned", sink.length-s.limit)
+	}
+	return status, reason
+}
+
+func (v *Verifier) tryKeys(s *signature, key func(string) ([]string, error)) (Status, string) {
+	s.result.KeyName = keyName(s.result.Selector, s.result.Domain)
+	records, err := key(s.result.KeyName)
+	if err != nil {
+		var dns *net.DNSError
+		if errors.As(err, &dns) && dns.IsNotFound {
+			return PermError, "there is no key record at " + s.result.KeyName
+		}
+		return TempError, "the key record at " + s.result.KeyName + " could not be asked for"
+	}
+	if len(records) == 0 {
+		return PermError, "there is no key record at " + s.result.KeyName
+	}
+	sum := v.headerSum(s)
+	// Section 3.6.2.2 leaves several records undefined. Trying each makes the verdict independent of their order.
+	status, reason := PermError, ""
+	for _, txt := range records[:min(len(records), maxKeyRecords)] {
+		st, why := s.tryKey(txt, sum)
+		if st == Pass {
+			return Pass, ""
+		}
+		if reason == "" || st == Fail {
+			status, reason = st, why
+		}
+	}
+	return status, reason
+}
+
+func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (Status, string) {
+	k, err := ParseKeyRecord(txt)
+	if err != nil {
+		return PermError, err.Error()
+	}
+	s.result.KeyRecord, s.result.KeyBits, s.result.Testing = txt, k.Bits, k.Testing
+	if k.Type != s.keyType {
+		return PermError, fmt.Sprintf("a=%s does not fit the key record's k=%s", s.result.Algorithm, k.Type)
+	}
+	if k.Strict && s.idDomain != s.result.Domain {
+		return PermError, "the key record's t=s does not allow an i= below d="
+	}
+	if !k.verify(sum, s.value) {
+		return Fail, "the signature does not match: signed header fields were changed, or it was made with another key"
+	}
+	return Pass, ""
+}
+
+// headerSum hashes the signed header fields and the signature field itself: section 3.7.
+func (v *Verifier) headerSum(s *signature) [sha256.Size]byte {
+	buf := v.buf[:0]
+	// Section 5.4.2: a name that stands n times in h= means the n lowest fields of that name, from the bottom up; one
+	// more than there are means nothing at all.
+	used := make(map[string]int, len(s.result.Headers))
+	for _, name := range s.result.Headers {
+		at := v.byName[name]
+		n := len(at) - 1 - used[name]
+		if n < 0 {
+			continue
+		}
+		used[name]++
+		buf = s.header.appendField(buf, v.fields[at[n]])
+	}
+	buf = s.header.appendField(buf, s.withoutValue())
+	v.buf = buf
+	return sha256.Sum256(buf[:len(buf)-2]) // without its CRLF
+}
