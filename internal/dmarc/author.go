@@ -1,0 +1,109 @@
+// Package dmarc finds the Author Domain of a message and, as it grows, the policy that its owner publishes: RFC 9989.
+package dmarc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// MaxAuthorDomains is how many domains a From field may name. RFC 9989 section 11.5 asks for a limit, because each costs
+// look-ups; honest mail has one.
+const MaxAuthorDomains = 4
+
+// Author is what the From fields of a message say: RFC 9989 section 5.3.1.
+type Author struct {
+	Domains []string `json:"domains,omitempty"` // lower-case A-labels, each once, in the order of the field
+	Doubt   string   `json:"doubt,omitempty"`   // why no reader can be sure who wrote this; empty where it is plain
+}
+
+// ReadAuthor reads the values of all From fields of a message. Whatever two readers could take for different domains is
+// a Doubt, never a guess: no field, several fields, anything outside RFC 5322 section 3.4 that would move the address.
+// With a Doubt, Domains is empty.
+func ReadAuthor(values []string) Author {
+	switch len(values) {
+	case 0:
+		return Author{Doubt: "there is no From field"}
+	case 1:
+	default:
+		return Author{Doubt: fmt.Sprintf("there are %d From fields", len(values))}
+	}
+	domains, err := fromDomains(values[0])
+	if err != nil {
+		return Author{Doubt: "the From field is not readable: " + err.Error()}
+	}
+	if len(domains) > MaxAuthorDomains {
+		return Author{Doubt: fmt.Sprintf("the From field names more than %d domains", MaxAuthorDomains)}
+	}
+	return Author{Domains: domains}
+}
+
+func fromDomains(value string) ([]string, error) {
+	text, err := unfold(value)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{s: text}
+	if err := p.list(false); err != nil {
+		return nil, err
+	}
+	if len(p.domains) == 0 {
+		return nil, errors.New("it holds no address")
+	}
+	var distinct []string
+	for _, d := range p.domains {
+		if !slices.Contains(distinct, d) {
+			distinct = append(distinct, d)
+		}
+	}
+	return distinct, nil
+}
+
+// unfold takes the line ends of folds out and refuses every other control character.
+func unfold(s string) (string, error) {
+	s = strings.NewReplacer("\r\n ", " ", "\r\n\t", "\t", "\n ", " ", "\n\t", "\t").Replace(s)
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' {
+			return "", errors.New("it holds a control character")
+		}
+	}
+	return s, nil
+}
+
+// Domain brings a domain name of an address into the form in which names are compared: lower-case A-labels. Letters,
+// digits, hyphens and underscores are allowed in a label, and nothing else ever reaches a look-up or a header.
+func Domain(s string) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", errors.New("not a domain name")
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			// RFC 9989 section 5.3.1: a U-label must be turned into an A-label.
+			a, err := idna.Lookup.ToASCII(s)
+			if err != nil {
+				return "", errors.New("not a domain name")
+			}
+			s = a
+			break
+		}
+	}
+	if s == "" || len(s) > 253 {
+		return "", errors.New("not a domain name")
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return "", errors.New("not a domain name")
+		}
+		for i := 0; i < len(label); i++ {
+			c := label[i]
+			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+				return "", errors.New("not a domain name")
+			}
+		}
+	}
+	return strings.ToLower(s), nil
+}
