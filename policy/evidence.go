@@ -1,0 +1,42 @@
+// Package policy decides what becomes of a message. It is pure: no socket, no DNS, no clock. Everything that it may look at
+// stands in Evidence, everything that the operator chose in Rules, so that a decision can be made again from a record of it.
+package policy
+
+import (
+	"net/netip"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+)
+
+// Evidence is what was found out about a message.
+type Evidence struct {
+	QueueID    string        `json:"queue_id"`
+	Connection Connection    `json:"connection"`
+	Envelope   Envelope      `json:"envelope"`
+	Author     dmarc.Author  `json:"author"`
+	MessageID  string        `json:"message_id,omitempty"`  // as the message has it
+	OwnResults bool          `json:"own_results,omitempty"` // it bears an Authentication-Results of our authserv-id
+	Oversize   bool          `json:"oversize,omitempty"`    // its header went over the bounds and was not kept
+	Size       int64         `json:"size"`                  // octets of the body
+	DKIM       []dkim.Result `json:"dkim,omitempty"`
+}
+
+// Connection is who handed the message over.
+type Connection struct {
+	Client netip.Addr `json:"client"`         // not valid where Postfix does not know it
+	Name   string     `json:"name,omitempty"` // {client_name}: "unknown" unless forward and reverse DNS agree
+	PTR    string     `json:"ptr,omitempty"`  // {client_ptr}
+	HELO   string     `json:"helo,omitempty"`
+	SMTP   bool       `json:"smtp"`             // it came over SMTP; otherwise cleanup(8) speaks for sendmail(1) or the queue
+	Daemon string     `json:"daemon,omitempty"` // {daemon_name} at CONNECT
+}
+
+// Envelope is what was said before the message itself.
+type Envelope struct {
+	Sender string `json:"sender"`          // MAIL FROM without brackets, empty for a bounce
+	Login  string `json:"login,omitempty"` // {auth_authen}, empty where the client did not authenticate
+}
+
+// local says that the message was made on this machine and not by SMTP.
+func (c Connection) local() bool { return !c.SMTP && c.Client.IsLoopback() }

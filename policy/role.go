@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Role is what Signpost does with a message.
+type Role string
+
+// The roles.
+const (
+	Sign   Role = "sign"
+	Verify Role = "verify"
+	Leave  Role = "leave"
+	Refuse Role = "refuse"
+)
+
+// Assignment is the role that a message gets, and why.
+type Assignment struct {
+	Role        Role
+	Reason      string
+	ResultsOnly bool   // Verify: whatever comes out, the message is not refused or held
+	Domain      string // Sign: the hosted domain whose key signs
+	Reply       Reply  // Refuse
+}
+
+// Rules are the operator's choices.
+type Rules struct {
+	TrustedNetworks []netip.Prefix
+	SkipNetworks    []netip.Prefix
+	Hosted          map[string]bool     // domains that have had an active key
+	SignDomains     []string            // empty: every hosted one
+	Subdomains      bool                // a name below a hosted domain signs with that domain's key
+	LoginDomains    map[string][]string // login, lower case -> domains it may use; empty: any
+	OnMissingKey    MissingKeyAction
+}
+
+// AssignRole gives the first row of the roles table that fits (README.md has the table).
+func AssignRole(e Evidence, r Rules) Assignment {
+	c := e.Connection
+	if !c.SMTP && !c.Client.IsLoopback() {
+		// postsuper -r hands a stranger's queued mail to cleanup(8) again, under the stranger's address.
+		return Assignment{Role: Verify, ResultsOnly: true, Reason: "not by SMTP, from a client that is not loopback: mail from the queue"}
+	}
+	if contains(r.SkipNetworks, c.Client) {
+		return Assignment{Role: Leave, Reason: "client in verify.skip_networks"}
+	}
+	why := submitter(e, r)
+	if why == "" {
+		if e.Oversize {
+			return refuseOversize()
+		}
+		return Assignment{Role: Verify, Reason: "neither authenticated nor in trusted_networks"}
+	}
+	if e.Envelope.Login == "" && e.OwnResults && (c.local() || contains(r.TrustedNetworks, c.Client)) {
+		return Assignment{Role: Leave, Reason: "already judged: it bears a result of ours"}
+	}
+	a := assignSubmitted(e, r, why)
+	if a.Role == Refuse && !c.SMTP {
+		// What this machine itself wrote has nobody to refuse it to.
+		return Assignment{Role: Leave, Reason: a.Reason}
+	}
+	return a
+}
+
+// submitter says what makes the client one of ours, or "".
+func submitter(e Evidence, r Rules) string {
+	switch c := e.Connection; {
+	case e.Envelope.Login != "":
+		return "authenticated"
+	case c.SMTP && c.Daemon == "ORIGINATING":
+		return "daemon_name ORIGINATING"
+	case contains(r.TrustedNetworks, c.Client):
+		return "client in trusted_networks"
+	case c.local():
+		return "local submission"
+	}
+	return ""
+}
+
+// assignSubmitted is about mail of our own users.
+func assignSubmitted(e Evidence, r Rules, why string) Assignment {
+	if e.Oversize {
+		return refuseOversize()
+	}
+	if e.Author.Doubt != "" {
+		return refuse(550, "5.6.0", "Message not accepted: "+e.Author.Doubt, e.Author.Doubt)
+	}
+	if len(e.Author.Domains) > 1 {
+		return refuse(550, "5.6.0", "Message not accepted: the From field names several domains", "the From field names several domains")
+	}
+	author := e.Author.Domains[0]
+	domain, not := signingDomain(author, r)
+	if domain == "" {
+		return Assignment{Role: Leave, Reason: fmt.Sprintf("%s; Author Domain %s %s", why, author, not)}
+	}
+	if login := e.Envelope.Login; login != "" && len(r.LoginDomains) > 0 {
+		allowed := r.LoginDomains[strings.ToLower(login)]
+		if !slices.Contains(allowed, author) && !slices.Contains(allowed, domain) {
+			return refuse(550, "5.7.1", "Sender not allowed: this login may not use "+author+" in From",
+				fmt.Sprintf("login %q may not use Author Domain %s (sign.login_domains)", login, author))
+		}
+	}
+	return Assignment{Role: Sign, Domain: domain, Reason: why + "; Author Domain hosted here"}
+}
+
+// signingDomain is the nearest hosted domain at or above author, or "" and why there is none.
+func signingDomain(author string, r Rules) (domain, not string) {
+	for name := author; name != ""; _, name, _ = strings.Cut(name, ".") {
+		if !r.Hosted[name] {
+			continue
+		}
+		if name != author && !r.Subdomains {
+			return "", "is below a hosted domain (sign.subdomains = false)"
+		}
+		if len(r.SignDomains) > 0 && !slices.Contains(r.SignDomains, name) {
+			return "", "is not in sign.domains"
+		}
+		return name, ""
+	}
+	if slices.Contains(r.SignDomains, author) {
+		return "", "has no active key yet"
+	}
+	return "", "is not hosted here"
+}
+
+func refuse(code int, enhanced, text, reason string) Assignment {
+	return Assignment{Role: Refuse, Reason: reason, Reply: Reply{code, enhanced, text}}
+}
+
+// A truncated header is never judged or signed.
+func refuseOversize() Assignment {
+	return refuse(552, "5.3.4", "Message header too large", "the header is over 1 MiB or 1000 fields")
+}
+
+func contains(networks []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap()
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
+}

@@ -1,0 +1,135 @@
+package policy
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+
+	"signpost/internal/dmarc"
+)
+
+func rules() Rules {
+	return Rules{
+		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("192.0.2.0/28")},
+		SkipNetworks:    []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+		Hosted:          map[string]bool{"example.org": true, "example.net": true, "sub.example.net": true},
+		Subdomains:      true,
+		OnMissingKey:    Tempfail,
+	}
+}
+
+func TestAssignRole(t *testing.T) {
+	smtp := func(addr string) Connection { return Connection{Client: netip.MustParseAddr(addr), SMTP: true} }
+	local := Connection{Client: netip.MustParseAddr("127.0.0.1")}
+	stranger, lan := smtp("203.0.113.9"), smtp("192.0.2.5")
+	submission := stranger
+	submission.Daemon = "ORIGINATING"
+	queue := Connection{Client: netip.MustParseAddr("203.0.113.9")}
+	ann := Envelope{Sender: "ann@example.org", Login: "Ann@example.org"}
+	from := func(d ...string) dmarc.Author { return dmarc.Author{Domains: d} }
+	doubt := dmarc.Author{Doubt: "there are 2 From fields"}
+	for _, c := range []struct {
+		name   string
+		e      Evidence
+		change func(*Rules)
+		role   Role
+		domain string
+		code   string
+		reason string
+	}{
+		{"a stranger", Evidence{Connection: stranger, Author: from("example.com")}, nil, Verify, "", "", "neither"},
+		{"a stranger in our own name", Evidence{Connection: stranger, Author: from("example.org")}, nil, Verify, "", "", "neither"},
+		{"a stranger with two From", Evidence{Connection: stranger, Author: doubt}, nil, Verify, "", "", "neither"},
+		{"a stranger with forged results", Evidence{Connection: stranger, Author: from("example.com"), OwnResults: true}, nil, Verify, "", "", "neither"},
+		{"a stranger with a huge header", Evidence{Connection: stranger, Oversize: true}, nil, Refuse, "", "552 5.3.4", "1 MiB"},
+		{"a client without address", Evidence{Connection: Connection{SMTP: true}, Author: from("example.org")}, nil, Verify, "", "", "neither"},
+		{"postsuper -r of a stranger's mail", Evidence{Connection: queue, Author: from("example.org")}, nil, Verify, "", "", "queue"},
+		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, Verify, "", "", "queue"},
+		{"own relay", Evidence{Connection: smtp("198.51.100.7"), Author: from("example.org")}, nil, Leave, "", "", "skip_networks"},
+		{"own relay, mapped address", Evidence{Connection: smtp("::ffff:198.51.100.7")}, nil, Leave, "", "", "skip_networks"},
+		{"re-injected by a filter", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Author: from("example.org")}, nil, Leave, "", "", "already judged"},
+		{"re-injected by Sieve", Evidence{Connection: local, OwnResults: true, Author: from("example.com")}, nil, Leave, "", "", "already judged"},
+		{"authenticated, with our results", Evidence{Connection: lan, Envelope: ann, OwnResults: true, Author: from("example.org")}, nil, Sign, "example.org", "", "authenticated"},
+		{"authenticated", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, nil, Sign, "example.org", "", "authenticated"},
+		{"submission service", Evidence{Connection: submission, Author: from("example.org")}, nil, Sign, "example.org", "", "ORIGINATING"},
+		{"trusted network", Evidence{Connection: lan, Author: from("example.org")}, nil, Sign, "example.org", "", "trusted_networks"},
+		{"sendmail(1)", Evidence{Connection: local, Author: from("example.org")}, nil, Sign, "example.org", "", "trusted_networks"},
+		{"sendmail(1), loopback not trusted", Evidence{Connection: local, Author: from("example.org")}, func(r *Rules) { r.TrustedNetworks = nil }, Sign, "example.org", "", "local submission"},
+		{"SMTP from loopback, loopback not trusted", Evidence{Connection: smtp("127.0.0.1"), Author: from("example.org")}, func(r *Rules) { r.TrustedNetworks = nil }, Verify, "", "", "neither"},
+		{"non-SMTP with main.cf's daemon_name", Evidence{Connection: Connection{Client: queue.Client, Daemon: "ORIGINATING"}, Author: from("example.org")}, nil, Verify, "", "", "queue"},
+		{"a subdomain", Evidence{Connection: lan, Author: from("host.mail.example.org")}, nil, Sign, "example.org", "", "hosted here"},
+		{"the nearest parent", Evidence{Connection: lan, Author: from("host.sub.example.net")}, nil, Sign, "sub.example.net", "", "hosted here"},
+		{"a subdomain, switched off", Evidence{Connection: lan, Author: from("host.example.org")}, func(r *Rules) { r.Subdomains = false }, Leave, "", "", "sign.subdomains"},
+		{"a name that only ends alike", Evidence{Connection: lan, Author: from("badexample.org")}, nil, Leave, "", "", "not hosted"},
+		{"not hosted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.com")}, nil, Leave, "", "", "not hosted"},
+		{"to be signed, no key yet", Evidence{Connection: lan, Author: from("example.com")}, func(r *Rules) { r.SignDomains = []string{"example.com"} }, Leave, "", "", "no active key yet"},
+		{"hosted, not to be signed", Evidence{Connection: lan, Author: from("example.org")}, func(r *Rules) { r.SignDomains = []string{"example.net"} }, Leave, "", "", "sign.domains"},
+		{"login may", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, logins, Sign, "example.org", "", ""},
+		{"login may, subdomain", Evidence{Connection: stranger, Envelope: ann, Author: from("x.example.org")}, logins, Sign, "example.org", "", ""},
+		{"login may not", Evidence{Connection: stranger, Envelope: ann, Author: from("example.net")}, logins, Refuse, "", "550 5.7.1", "login_domains"},
+		{"login not listed", Evidence{Connection: stranger, Envelope: Envelope{Login: "bob"}, Author: from("example.org")}, logins, Refuse, "", "550 5.7.1", "login_domains"},
+		{"no login, not asked for one", Evidence{Connection: lan, Author: from("example.net")}, logins, Sign, "example.net", "", ""},
+		{"login may not, not by SMTP", Evidence{Connection: local, Envelope: ann, Author: from("example.net")}, logins, Leave, "", "", "login_domains"},
+		{"two From fields", Evidence{Connection: lan, Author: doubt}, nil, Refuse, "", "550 5.6.0", "2 From"},
+		{"two domains in From", Evidence{Connection: lan, Author: from("example.org", "example.net")}, nil, Refuse, "", "550 5.6.0", "several domains"},
+		{"two From fields, not by SMTP", Evidence{Connection: local, Author: doubt}, nil, Leave, "", "", "2 From"},
+		{"huge header", Evidence{Connection: lan, Oversize: true}, nil, Refuse, "", "552 5.3.4", "1 MiB"},
+		{"huge header, not by SMTP", Evidence{Connection: local, Oversize: true}, nil, Leave, "", "", "1 MiB"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := rules()
+			if c.change != nil {
+				c.change(&r)
+			}
+			a := AssignRole(c.e, r)
+			code := ""
+			if a.Reply.Code != 0 {
+				code = strings.TrimSpace(strings.Join([]string{strconv.Itoa(a.Reply.Code), a.Reply.Enhanced}, " "))
+			}
+			if a.Role != c.role || a.Domain != c.domain || code != c.code || !strings.Contains(a.Reason, c.reason) || a.Reason == "" {
+				t.Errorf("got %+v", a)
+			}
+			if a.ResultsOnly != (c.reason == "queue") {
+				t.Errorf("ResultsOnly = %v", a.ResultsOnly)
+			}
+		})
+	}
+}
+
+func logins(r *Rules) {
+	r.LoginDomains = map[string][]string{"ann@example.org": {"example.org"}}
+}
+
+// Fail closed: without a key nothing leaves unsigned, unless the operator chose so; bounces are never answered.
+func TestMissingKey(t *testing.T) {
+	smtp := Evidence{Connection: Connection{SMTP: true}, Envelope: Envelope{Sender: "ann@example.org"}}
+	nullSMTP := Evidence{Connection: Connection{SMTP: true}}
+	sendmail := Evidence{Envelope: Envelope{Sender: "ann@example.org"}}
+	made := Evidence{}
+	for _, c := range []struct {
+		name   string
+		e      Evidence
+		action MissingKeyAction
+		code   int
+		hold   bool
+	}{
+		{"by SMTP", smtp, Tempfail, 451, false},
+		{"null sender by SMTP", nullSMTP, Tempfail, 451, false},
+		{"by sendmail(1)", sendmail, Tempfail, 451, false},
+		{"a bounce made here", made, Tempfail, 0, false},
+		{"hold", smtp, Hold, 0, true},
+		{"a bounce is not held either", made, Hold, 0, false},
+		{"accept", smtp, Accept, 0, false},
+	} {
+		v := MissingKey(c.e, Rules{OnMissingKey: c.action}, "no key")
+		if v.Reply.Code != c.code || (v.Hold != "") != c.hold || v.Reason == "" {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+		if c.action == Tempfail {
+			if b := Broken(c.e); b.Reply.Code != c.code {
+				t.Errorf("%s, broken: %+v", c.name, b)
+			}
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package policy
+
+// Reply is what the SMTP client is told. The zero Reply accepts.
+type Reply struct {
+	Code     int
+	Enhanced string // RFC 3463
+	Text     string
+}
+
+// MissingKeyAction is sign.on_missing_key.
+type MissingKeyAction string
+
+// What can be done with mail that should be signed and cannot be.
+const (
+	Tempfail MissingKeyAction = "tempfail"
+	Hold     MissingKeyAction = "hold"
+	Accept   MissingKeyAction = "accept"
+)
+
+// Verdict is what is done with a message at its end.
+type Verdict struct {
+	Reply  Reply
+	Hold   string // not empty: Postfix's hold queue, and why
+	Reason string // why it is not simply accepted, for the log
+}
+
+// MissingKey decides about a message that its role says to sign where no key can: fail closed, so that a domain's mail is
+// never silently unsigned. why names what is missing.
+func MissingKey(e Evidence, r Rules, why string) Verdict {
+	switch {
+	case bounce(e):
+		return Verdict{Reason: why + "; a bounce made here goes out unsigned rather than being lost"}
+	case r.OnMissingKey == Accept:
+		return Verdict{Reason: why + "; sign.on_missing_key = accept"}
+	case r.OnMissingKey == Hold:
+		return Verdict{Hold: why, Reason: why + "; sign.on_missing_key = hold"}
+	}
+	return Verdict{Reply: Reply{451, "4.3.5", "Message cannot be signed at the moment, try again later"}, Reason: why}
+}
+
+// Broken decides about a message that could not be worked on to its end: a defect of ours or an overload. Accepting it
+// could let a forged result through or an unsigned message out.
+func Broken(e Evidence) Verdict {
+	const why = "an internal error; see the log"
+	if bounce(e) {
+		return Verdict{Reason: why}
+	}
+	return Verdict{Reply: Reply{451, "4.3.0", "Temporary failure of the mail filter, try again later"}, Reason: why}
+}
+
+// bounce says that Postfix itself made this message about another one: it is never answered 4xx or 5xx, because nobody is
+// there to try again.
+func bounce(e Evidence) bool { return !e.Connection.SMTP && e.Envelope.Sender == "" }
