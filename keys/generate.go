@@ -1,0 +1,151 @@
+package keys
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+)
+
+// Options say what key Create makes.
+type Options struct {
+	Domain    string
+	Selector  string // empty: a dated one
+	Algorithm string // "rsa" or "ed25519"
+	Bits      int    // rsa: 2048, 3072 or 4096
+	Publish   string // publish.method, for the record
+	Random    io.Reader
+}
+
+// Create makes a key, writes it and gives its life; the key does not sign yet. The caller holds the lock.
+func (s Store) Create(o Options) (*Life, error) {
+	if err := makeDir(filepath.Join(s.Dir, o.Domain)); err != nil {
+		return nil, err
+	}
+	selector := o.Selector
+	if selector == "" {
+		selector = s.datedSelector(o.Domain, o.Algorithm)
+	}
+	for _, path := range []string{s.pemPath(o.Domain, selector), s.lifePath(o.Domain, selector)} {
+		// RFC 6376 section 3.1: a selector is not used again, so one that has had a key is taken.
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("selector %s of %s is taken: %s is there", selector, o.Domain, path)
+		}
+	}
+	signer, err := generate(o)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signer)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the key: %w", err)
+	}
+	record, err := dkim.FormatKeyRecord(signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	_, bits := describe(signer.Public())
+	life := &Life{Domain: o.Domain, Selector: selector, Algorithm: o.Algorithm, Bits: bits, Record: record,
+		Publish: o.Publish, Created: s.Now().UTC()}
+	if err := s.writeLife(life); err != nil {
+		return nil, err
+	}
+	data := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := writeDurable(s.pemPath(o.Domain, selector), data, s.Dir); err != nil {
+		return nil, err
+	}
+	return life, nil
+}
+
+func generate(o Options) (crypto.Signer, error) {
+	switch o.Algorithm {
+	case "rsa":
+		if !slices.Contains([]int{2048, 3072, 4096}, o.Bits) {
+			return nil, fmt.Errorf("an RSA key of %d bits is not made: 2048, 3072 and 4096 are allowed", o.Bits)
+		}
+		return rsa.GenerateKey(o.Random, o.Bits)
+	case "ed25519":
+		_, key, err := ed25519.GenerateKey(o.Random)
+		return key, err
+	}
+	return nil, fmt.Errorf("algorithm %q is not known: rsa and ed25519 are", o.Algorithm)
+}
+
+// datedSelector is "sp" (RSA) or "se" (Ed25519) and the day, with a letter from the second of a day on.
+func (s Store) datedSelector(domain, algorithm string) string {
+	base := "sp"
+	if algorithm == "ed25519" {
+		base = "se"
+	}
+	base += s.Now().UTC().Format("20060102")
+	for n := 0; ; n++ {
+		selector := base
+		if n > 0 {
+			selector += letters(n)
+		}
+		if _, err := os.Lstat(s.lifePath(domain, selector)); errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Lstat(s.pemPath(domain, selector)); errors.Is(err, fs.ErrNotExist) {
+				return selector
+			}
+		}
+	}
+}
+
+// letters counts b, c ... y, za, zb: short, and in order.
+func letters(n int) string {
+	return strings.Repeat("z", n/25) + string(rune('a'+n%25))
+}
+
+// Activate makes a key sign from now on, without its record having been seen: the caller has said so on the command line,
+// and the life remembers it. The caller holds the lock.
+func (s Store) Activate(domain, selector string) (*Life, error) {
+	life, err := s.readLife(domain, selector)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := readPEM(s.pemPath(domain, selector)); err != nil {
+		return nil, err
+	}
+	now := s.Now().UTC()
+	life.Activated, life.Unsafe = &now, true
+	return life, s.writeLife(life)
+}
+
+// Remove deletes all keys of a domain, each PEM before its JSON. The caller holds the lock.
+func (s Store) Remove(domain string) error {
+	dir := filepath.Join(s.Dir, domain)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, suffix := range []string{".pem", ".json", "~"} {
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), suffix) {
+				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		return fmt.Errorf("removing the folder of %s: %w", domain, err)
+	}
+	return syncDir(s.Dir)
+}

@@ -1,0 +1,306 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dkim"
+)
+
+func newStore(t *testing.T) Store {
+	t.Helper()
+	clock := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	s := Store{Dir: filepath.Join(t.TempDir(), "keys"), Now: func() time.Time {
+		clock = clock.Add(time.Minute)
+		return clock
+	}}
+	if err := makeDir(s.Dir); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func create(t *testing.T, s Store, domain, algorithm string) *Life {
+	t.Helper()
+	l, err := s.Create(Options{Domain: domain, Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func activate(t *testing.T, s Store, l *Life) {
+	t.Helper()
+	if _, err := s.Activate(l.Domain, l.Selector); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func load(t *testing.T, s Store, before *Set) *Set {
+	t.Helper()
+	set, err := Load(s.Dir, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func selectors(keys []dkim.Key) string {
+	var all []string
+	for _, k := range keys {
+		all = append(all, k.Selector)
+	}
+	return strings.Join(all, " ")
+}
+
+// A key signs only once it is active; the newest of each algorithm does, RSA first.
+func TestSigning(t *testing.T) {
+	s := newStore(t)
+	first := create(t, s, "example.org", "rsa")
+	if first.Selector != "sp20261124" || first.Bits != 2048 {
+		t.Errorf("%+v", first)
+	}
+	if got := selectors(load(t, s, nil).Signing("example.org")); got != "" {
+		t.Errorf("a key that was only made signs: %s", got)
+	}
+	activate(t, s, first)
+	ed := create(t, s, "example.org", "ed25519")
+	activate(t, s, ed)
+	if got := selectors(load(t, s, nil).Signing("example.org")); got != "sp20261124 se20261124" {
+		t.Error(got)
+	}
+	second := create(t, s, "example.org", "rsa")
+	activate(t, s, second)
+	set := load(t, s, nil)
+	if got := selectors(set.Signing("example.org")); got != "sp20261124b se20261124" {
+		t.Error(got)
+	}
+	if !second.Unsafe && !set.find("example.org", second.Selector).Life.Unsafe {
+		t.Error("it is not remembered that the key was activated unseen")
+	}
+	if set.Signing("example.net") != nil {
+		t.Error("a domain without keys has some")
+	}
+}
+
+// A selector that had a key is never given another: RFC 6376 section 3.1.
+func TestSelectorTaken(t *testing.T) {
+	s := newStore(t)
+	l := create(t, s, "example.org", "rsa")
+	if _, err := s.Create(Options{Domain: "example.org", Selector: l.Selector, Algorithm: "rsa", Bits: 2048, Random: rand.Reader}); err == nil || !strings.Contains(err.Error(), "taken") {
+		t.Error(err)
+	}
+	if err := os.Remove(s.pemPath("example.org", l.Selector)); err != nil {
+		t.Fatal(err)
+	}
+	if again := create(t, s, "example.org", "rsa"); again.Selector == l.Selector {
+		t.Error("the selector of a key that has gone was used again")
+	}
+	if _, err := s.Create(Options{Domain: "example.org", Algorithm: "rsa", Bits: 1024, Random: rand.Reader}); err == nil {
+		t.Error("1024 bits were accepted")
+	}
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	s := newStore(t)
+	l := create(t, s, "example.org", "rsa")
+	path := s.pemPath(l.Domain, l.Selector)
+	fi, err := os.Stat(path)
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Fatalf("%v %v", fi.Mode(), err)
+	}
+	activate(t, s, l)
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "", 0o644: "open to everybody", 0o606: "open to everybody"} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		k := load(t, s, nil).All()[0]
+		if want == "" && k.Err != nil || want != "" && (k.Err == nil || !strings.Contains(k.Err.Error(), want)) {
+			t.Errorf("mode %04o: %v, want %q", mode, k.Err, want)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("the rest needs root: run the tests as root, as CI does")
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, -1, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if k := load(t, s, nil).All()[0]; k.Err == nil || !strings.Contains(k.Err.Error(), "group 65534") {
+		t.Errorf("a foreign group: %v", k.Err)
+	}
+	if err := os.Chown(filepath.Dir(path), -1, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if k := load(t, s, nil).All()[0]; k.Err != nil {
+		t.Errorf("the keys folder's own group: %v", k.Err)
+	}
+}
+
+// Root's cron leaves keys that the daemon can read.
+func TestFilesBelongToTheFoldersOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("needs root: run the tests as root, as CI does")
+	}
+	s := newStore(t)
+	if err := os.Chown(s.Dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	l := create(t, s, "example.org", "rsa")
+	unlock, err := s.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	for _, path := range []string{s.pemPath(l.Domain, l.Selector), s.lifePath(l.Domain, l.Selector), filepath.Join(s.Dir, l.Domain), filepath.Join(s.Dir, ".lock")} {
+		if uid, gid := owner(t, path); uid != 65534 || gid != 65534 {
+			t.Errorf("%s belongs to %d:%d", path, uid, gid)
+		}
+	}
+}
+
+func TestLockIsExclusive(t *testing.T) {
+	s := newStore(t)
+	unlock, err := s.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lock(); err == nil {
+		t.Error("two commands at once")
+	}
+	unlock()
+	unlock, err = s.Lock()
+	if err != nil {
+		t.Error(err)
+	}
+	unlock()
+}
+
+func TestHandPlacedKeys(t *testing.T) {
+	for _, c := range []struct{ name, file, want string }{
+		{"PKCS#8", pemOf(t, "PRIVATE KEY"), ""},
+		{"PKCS#1", pemOf(t, "RSA PRIVATE KEY"), ""},
+		{"empty", "", "no PEM"},
+		{"a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "CERTIFICATE"},
+		{"encrypted", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "passphrase"},
+		{"damaged", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "damaged"},
+		{"too small", pemOf(t, "small"), "1024"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStore(t)
+			if err := os.Mkdir(filepath.Join(s.Dir, "example.org"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(s.pemPath("example.org", "hand"), []byte(c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			set := load(t, s, nil)
+			k := set.All()[0]
+			if c.want == "" {
+				if k.Err != nil || selectors(set.Signing("example.org")) != "hand" {
+					t.Errorf("%+v", k)
+				}
+				return
+			}
+			if k.Err == nil || !strings.Contains(k.Err.Error(), c.want) || !strings.Contains(k.Err.Error(), "hand.pem") {
+				t.Errorf("%v", k.Err)
+			}
+			if len(set.Domains()) != 1 {
+				t.Error("a domain with a broken key must count as hosted: its mail must not leave unsigned")
+			}
+		})
+	}
+}
+
+// The daemon's view: new keys appear, broken ones leave the old, a lost folder changes nothing, a lost key fails closed.
+func TestWatcher(t *testing.T) {
+	s := newStore(t)
+	hosted := Hosted{Dir: filepath.Join(t.TempDir(), "hosted"), Now: s.Now}
+	var log bytes.Buffer
+	w, err := Open(s.Dir, hosted, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signing := func() string {
+		w.Reload()
+		return selectors(w.Current().Set.Signing("example.org"))
+	}
+	l := create(t, s, "example.org", "rsa")
+	if got := signing(); got != "" || w.Current().Hosted["example.org"] {
+		t.Errorf("before activation: %q, hosted %v", got, w.Current().Hosted)
+	}
+	activate(t, s, l)
+	if got := signing(); got != l.Selector || !w.Current().Hosted["example.org"] {
+		t.Errorf("after activation: %q, hosted %v", got, w.Current().Hosted)
+	}
+	path := s.pemPath("example.org", l.Selector)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := signing(); got != l.Selector || !strings.Contains(log.String(), "old_key_kept=true") {
+		t.Errorf("a broken file: %q\n%s", got, log.String())
+	}
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.Dir, s.Dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if got := signing(); got != l.Selector || !strings.Contains(log.String(), "does not exist") {
+		t.Errorf("the folder gone: %q\n%s", got, log.String())
+	}
+	if _, err := Open(s.Dir, hosted, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a start without a keys folder must be refused")
+	}
+	if err := os.Rename(s.Dir+".away", s.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := signing(); got != "" || !w.Current().Hosted["example.org"] || !strings.Contains(log.String(), "no usable key") {
+		t.Errorf("the key gone: %q, hosted %v\n%s", got, w.Current().Hosted, log.String())
+	}
+	again, err := Open(s.Dir, hosted, slog.New(slog.DiscardHandler))
+	if err != nil || !again.Current().Hosted["example.org"] {
+		t.Errorf("after a restart the domain is forgotten: %v", err)
+	}
+	if err := s.Remove("example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if err := hosted.Remove("example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if signing(); w.Current().Hosted["example.org"] {
+		t.Error("a removed domain is still hosted")
+	}
+}
+
+// RFC 1035 section 3.3.14: no string in a TXT record is longer than 255 octets.
+func TestZoneText(t *testing.T) {
+	s := newStore(t)
+	for _, algorithm := range []string{"rsa", "ed25519"} {
+		l := create(t, s, "example.org", algorithm)
+		rr := parseTXT(t, ZoneText(l.Domain, l.Selector, l.Record))
+		if got := strings.Join(rr.Txt, ""); got != l.Record || rr.Hdr.Name != l.Selector+"._domainkey.example.org." {
+			t.Errorf("%s: %s\n%s", algorithm, rr.Hdr.Name, got)
+		}
+		for _, part := range rr.Txt {
+			if len(part) > 255 {
+				t.Errorf("a string of %d octets", len(part))
+			}
+		}
+	}
+}

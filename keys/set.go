@@ -1,0 +1,191 @@
+package keys
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"signpost/internal/dkim"
+)
+
+// Key is one private key as it was found.
+type Key struct {
+	Domain    string
+	Selector  string
+	Algorithm string // "rsa" or "ed25519"
+	Bits      int
+	State     State
+	Life      *Life // nil for a key that was put there by hand
+	Since     time.Time
+	Signer    crypto.Signer // nil where Err says why
+	Err       error         // the file is there and cannot be used
+}
+
+// Set is all keys at one moment. It does not change.
+type Set struct {
+	keys map[string][]*Key // by domain, then by selector
+}
+
+// Load reads a keys folder. A key that cannot be read is taken from before, where that has it, and stands in the Set with
+// its error otherwise. An error is about the folder as a whole.
+func Load(dir string, before *Set) (*Set, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the keys folder %s does not exist; `dkimkey add DOMAIN` makes it", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the keys folder cannot be read: %w", err)
+	}
+	set := &Set{keys: map[string][]*Key{}}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		if fi, err := os.Stat(path); err != nil || !fi.IsDir() {
+			continue
+		}
+		domain, err := dkim.Domain(e.Name())
+		if err != nil {
+			continue
+		}
+		keys, err := loadDomain(dir, e.Name(), domain, before)
+		if err != nil {
+			return nil, err
+		}
+		if len(keys) > 0 {
+			set.keys[domain] = keys
+		}
+	}
+	return set, nil
+}
+
+func loadDomain(dir, folder, domain string, before *Set) ([]*Key, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, folder))
+	if err != nil {
+		return nil, fmt.Errorf("the keys folder cannot be read: %w", err)
+	}
+	var keys []*Key
+	for _, e := range entries {
+		name, isPEM := strings.CutSuffix(e.Name(), ".pem")
+		if !isPEM || strings.HasPrefix(name, ".") {
+			continue
+		}
+		k := loadKey(Store{Dir: dir}, folder, domain, name)
+		if k.Err != nil && before != nil {
+			if old := before.find(domain, k.Selector); old != nil && old.Signer != nil {
+				kept := *old
+				kept.Err = k.Err
+				k = &kept
+			}
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+func loadKey(store Store, folder, domain, name string) *Key {
+	k := &Key{Domain: domain, Selector: strings.ToLower(name), State: Active}
+	path := store.pemPath(folder, name)
+	if selector, err := dkim.Domain(name); err != nil {
+		k.Err = fmt.Errorf("%s: %q is no selector; rename the file to SELECTOR.pem", path, name)
+		return k
+	} else {
+		k.Selector = selector
+	}
+	life, err := store.readLife(folder, name)
+	switch {
+	case err == nil:
+		k.Life, k.State, k.Since = life, life.State(), life.Created
+		if life.Activated != nil {
+			k.Since = *life.Activated
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		if fi, err := os.Stat(path); err == nil {
+			k.Since = fi.ModTime()
+		}
+	default:
+		// The life says whether the key may sign; without it nobody knows.
+		k.State, k.Err = Generated, err
+		return k
+	}
+	if k.Signer, err = readPEM(path); err != nil {
+		k.Err = err
+		return k
+	}
+	k.Algorithm, k.Bits = describe(k.Signer.Public())
+	return k
+}
+
+func describe(public crypto.PublicKey) (algorithm string, bits int) {
+	switch p := public.(type) {
+	case *rsa.PublicKey:
+		return "rsa", p.N.BitLen()
+	case ed25519.PublicKey:
+		return "ed25519", 256
+	}
+	return "", 0
+}
+
+func (s *Set) find(domain, selector string) *Key {
+	for _, k := range s.keys[domain] {
+		if k.Selector == selector {
+			return k
+		}
+	}
+	return nil
+}
+
+// All gives every key, by domain and selector.
+func (s *Set) All() []*Key {
+	var all []*Key
+	for _, d := range slices.Sorted(maps.Keys(s.keys)) {
+		all = append(all, s.keys[d]...)
+	}
+	return all
+}
+
+// Domains are those with a key that counts as active, usable or not.
+func (s *Set) Domains() []string {
+	var domains []string
+	for _, d := range slices.Sorted(maps.Keys(s.keys)) {
+		if slices.ContainsFunc(s.keys[d], func(k *Key) bool { return k.State == Active }) {
+			domains = append(domains, d)
+		}
+	}
+	return domains
+}
+
+// Signing gives the keys that sign for a domain now: the newest active one of each algorithm, RSA first. None means that
+// the domain's mail cannot be signed.
+func (s *Set) Signing(domain string) []dkim.Key {
+	var signing []dkim.Key
+	for _, algorithm := range []string{"rsa", "ed25519"} {
+		if k := s.newest(domain, algorithm); k != nil {
+			signing = append(signing, dkim.Key{Domain: domain, Selector: k.Selector, Signer: k.Signer})
+		}
+	}
+	return signing
+}
+
+// Signs says whether a key is among those that Signing gives for its domain.
+func (s *Set) Signs(k *Key) bool { return k.Signer != nil && s.newest(k.Domain, k.Algorithm) == k }
+
+func (s *Set) newest(domain, algorithm string) *Key {
+	var newest *Key
+	for _, k := range s.keys[domain] {
+		if k.State == Active && k.Signer != nil && k.Algorithm == algorithm && (newest == nil || k.Since.After(newest.Since)) {
+			newest = k
+		}
+	}
+	return newest
+}

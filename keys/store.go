@@ -1,0 +1,186 @@
+// Package keys keeps the DKIM keys: the files, the life of each key, and the set that signs at a moment.
+//
+// KEYS_DIR/DOMAIN/SELECTOR.pem is the private key, KEYS_DIR/DOMAIN/SELECTOR.json its life. The JSON is durable before the
+// PEM appears and the PEM goes first at removal, so that no moment shows a key whose life is unknown. A PEM without a JSON
+// was put there by hand.
+package keys
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is where a key stands in its life.
+type State string
+
+// The states so far.
+const (
+	Generated State = "generated" // made; the world may not know it yet, so it does not sign
+	Active    State = "active"    // signs, if it is the newest of its algorithm
+)
+
+// Life is SELECTOR.json. The state of a key follows from what is recorded here.
+type Life struct {
+	Domain    string     `json:"domain"`
+	Selector  string     `json:"selector"`
+	Algorithm string     `json:"algorithm"` // "rsa" or "ed25519"
+	Bits      int        `json:"bits"`
+	Record    string     `json:"record"`  // the TXT record, in one piece
+	Publish   string     `json:"publish"` // how the record gets into DNS: publish.method when the key was made
+	Created   time.Time  `json:"created"`
+	Activated *time.Time `json:"activated,omitempty"`
+	// Unsafe remembers that the key was made to sign without its record having been seen in DNS.
+	Unsafe bool `json:"unsafe_activated,omitempty"`
+}
+
+// State follows from the times.
+func (l *Life) State() State {
+	if l.Activated != nil {
+		return Active
+	}
+	return Generated
+}
+
+// Store writes the keys folder. Only dkimkey does; the daemon reads.
+type Store struct {
+	Dir string // the keys folder
+	Now func() time.Time
+}
+
+func (s Store) pemPath(domain, selector string) string {
+	return filepath.Join(s.Dir, domain, selector+".pem")
+}
+
+func (s Store) lifePath(domain, selector string) string {
+	return filepath.Join(s.Dir, domain, selector+".json")
+}
+
+// Lock keeps two commands from working on one keys folder at a time: cron and a hand never meet. The caller calls unlock.
+func (s Store) Lock() (unlock func(), err error) {
+	path := filepath.Join(s.Dir, ".lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock of the keys folder: %w", err)
+	}
+	if err := chownLike(path, s.Dir); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another dkimkey works on %s: try again when it has ended", s.Dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+// readLife reads SELECTOR.json. fs.ErrNotExist says that there is none.
+func (s Store) readLife(domain, selector string) (*Life, error) {
+	path := s.lifePath(domain, selector)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var l Life
+	if err := json.Unmarshal(data, &l); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return &l, nil
+}
+
+func (s Store) writeLife(l *Life) error {
+	data, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the life of %s: %w", l.Selector, err)
+	}
+	return writeDurable(s.lifePath(l.Domain, l.Selector), append(data, '\n'), s.Dir)
+}
+
+// writeDurable replaces a file in one step that survives a power cut: temporary file, fsync, rename, fsync of the folder.
+// The file is 0600 and belongs to the owner of like, so that root's cron leaves files that the daemon can read.
+func writeDurable(path string, data []byte, like string) (err error) {
+	tmp := path + "~"
+	// What an interrupted run left behind is nobody's: the lock is held.
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(tmp)
+			err = fmt.Errorf("writing %s: %w", path, err)
+		}
+	}()
+	if err := chownLike(tmp, like); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// chownLike gives path the owner and group of like. It does nothing for one who is not root: then they are the same already.
+func chownLike(path, like string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	fi, err := os.Stat(like)
+	if err != nil {
+		return fmt.Errorf("looking up the owner of %s: %w", like, err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	if err := os.Lchown(path, int(st.Uid), int(st.Gid)); err != nil {
+		return fmt.Errorf("giving %s its owner: %w", path, err)
+	}
+	return nil
+}
+
+// makeDir creates a folder and its parents, 0700, each with the owner of the nearest parent that was there.
+func makeDir(path string) error {
+	if fi, err := os.Stat(path); err == nil {
+		if !fi.IsDir() {
+			return fmt.Errorf("%s is not a folder", path)
+		}
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(path)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	if err := chownLike(path, parent); err != nil {
+		return err
+	}
+	return syncDir(parent)
+}
