@@ -1,0 +1,158 @@
+// Package config reads the one TOML file of the daemon and of dkimkey: parse, defaults, validation.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Config is the configuration with every default filled in. internal/config/schema.go has the keys.
+type Config struct {
+	Observe         bool // mode = "observe"
+	Listen          []Listener
+	SocketMode      fs.FileMode
+	SocketGroup     string
+	AuthservID      string // empty: the MTA's own name
+	AuthservAliases []string
+	TrustedNetworks []netip.Prefix
+	StateDir        string
+
+	DNS     DNS
+	Sign    Sign
+	Verify  Verify
+	DMARC   DMARC
+	SPF     SPF
+	Keys    Keys
+	Publish Publish
+	// PublishDomain are the overrides for single domains.
+	PublishDomain map[string]Publish
+	MetricsListen string
+	Log           Log
+
+	notYet []string
+}
+
+// Listener is where Postfix connects.
+type Listener struct {
+	Network string // "unix" or "tcp"
+	Address string
+}
+
+// DNS is [dns].
+type DNS struct {
+	Servers        []netip.AddrPort // empty: /etc/resolv.conf
+	Timeout        time.Duration
+	MessageTimeout time.Duration
+}
+
+// Sign is [sign].
+type Sign struct {
+	KeysDir      string // empty: STATE_DIR/keys
+	Domains      []string
+	Subdomains   bool
+	Expire       time.Duration
+	OnMissingKey string
+	LoginDomains map[string][]string // login, lower case -> domains
+}
+
+// Verify is [verify].
+type Verify struct {
+	SkipNetworks []netip.Prefix
+	HostileFrom  string
+}
+
+// DMARC is [dmarc].
+type DMARC struct {
+	Reject, Quarantine, TempError string
+	TrustedForwarders             []netip.Prefix
+	TrustedSealers                []string
+}
+
+// SPF is [spf].
+type SPF struct{ Fail string }
+
+// Keys is [keys].
+type Keys struct {
+	Algorithms  []string
+	RSABits     int
+	RotateEvery time.Duration // 0: never
+	RetireAfter time.Duration
+	KeepRevoked time.Duration
+	Selectors   map[string][]string // algorithm -> ring
+	Resolver    string
+}
+
+// Publish is [publish] or one [publish.domain.NAME].
+type Publish struct {
+	Method                                          string
+	Server, TSIGName, TSIGAlgorithm, TSIGSecretFile string // rfc2136
+	TTL                                             time.Duration
+	Path                                            string // zonefile
+	Reload, Argv                                    []string
+	Timeout                                         time.Duration
+}
+
+// Log is [log].
+type Log struct{ Level, Format, Syslog string }
+
+// Default is what an empty file means.
+func Default() *Config {
+	return &Config{
+		Listen:          []Listener{{"unix", "/var/spool/postfix/signpost/milter.sock"}},
+		SocketMode:      0o660,
+		SocketGroup:     "postfix",
+		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		StateDir:        "/var/lib/signpost",
+		DNS:             DNS{Timeout: 5 * time.Second, MessageTimeout: 20 * time.Second},
+		Sign:            Sign{Subdomains: true, Expire: 7 * 24 * time.Hour, OnMissingKey: "tempfail"},
+		Verify:          Verify{HostileFrom: "refuse"},
+		DMARC:           DMARC{Reject: "evidence", Quarantine: "tag", TempError: "accept"},
+		SPF:             SPF{Fail: "dmarc"},
+		Keys: Keys{Algorithms: []string{"rsa"}, RSABits: 2048, RotateEvery: 90 * 24 * time.Hour,
+			RetireAfter: 14 * 24 * time.Hour, KeepRevoked: 30 * 24 * time.Hour},
+		Publish: Publish{Method: "manual", TTL: time.Hour, Timeout: 30 * time.Second},
+		Log:     Log{Level: "info", Format: "text"},
+	}
+}
+
+// KeysDir is where the keys are.
+func (c *Config) KeysDir() string {
+	if c.Sign.KeysDir != "" {
+		return c.Sign.KeysDir
+	}
+	return filepath.Join(c.StateDir, "keys")
+}
+
+// HostedDir is where the hosted domains are remembered.
+func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
+
+// NotYet are the keys that stand in the file, are valid, and have no effect in this version.
+func (c *Config) NotYet() []string { return c.notYet }
+
+// maxFile is more than any configuration: a device or a mailbox given by mistake is not read whole.
+const maxFile = 1 << 20
+
+// Load reads and parses a file. Errors name the file, the line, the key, and what is allowed.
+func Load(path string) (*Config, error) {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: there is no such file; dist/signpost.toml is a sample, and an empty file will do", path)
+	case err != nil:
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	case !fi.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: is not a file", path)
+	case fi.Size() > maxFile:
+		return nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return Parse(path, data)
+}

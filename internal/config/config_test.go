@@ -1,0 +1,157 @@
+package config
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Each testdata/bad/NAME.toml is a configuration that is wrong in one way, its first line says which, and NAME.want is
+// word for word what the operator reads. `go test ./internal/config -update` writes them anew, to be read before a commit.
+func TestBrokenConfigurations(t *testing.T) {
+	update := flag.Lookup("update")
+	files, err := filepath.Glob("testdata/bad/*.toml")
+	if err != nil || len(files) < 50 {
+		t.Fatal(len(files), err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Parse(filepath.Base(file), data)
+		if err == nil {
+			t.Errorf("%s: was accepted", file)
+			continue
+		}
+		got := err.Error() + "\n"
+		wanted := strings.TrimSuffix(file, "toml") + "want"
+		if update != nil && update.Value.String() == "true" {
+			if err := os.WriteFile(wanted, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want, err := os.ReadFile(wanted); err != nil || got != string(want) {
+			t.Errorf("%s:\ngot  %swant %s(%v)", file, got, want, err)
+		}
+		for line := range strings.Lines(got) {
+			if !regexp.MustCompile(`^[a-z0-9-]+\.toml:[0-9]+: \S`).MatchString(line) {
+				t.Errorf("not file:line: what: %s", line)
+			}
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write testdata/bad/*.want anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+func parse(t *testing.T, file string) *Config {
+	t.Helper()
+	c, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestGoodConfigurations(t *testing.T) {
+	if c := parse(t, "testdata/good/empty.toml"); len(c.NotYet()) != 0 || c.KeysDir() != "/var/lib/signpost/keys" || c.Sign.Expire != 7*24*time.Hour {
+		t.Errorf("%+v", c)
+	}
+	if c := parse(t, "testdata/good/lists-empty.toml"); len(c.TrustedNetworks) != 0 || len(c.Keys.Selectors) != 0 {
+		t.Errorf("%+v", c)
+	}
+	c := parse(t, "testdata/good/names.toml")
+	if c.Sign.Domains[0] != "xn--bcher-kva.example" || c.TrustedNetworks[1].String() != "192.0.2.7/32" || c.Sign.LoginDomains["ann@example.org"][0] != "example.org" ||
+		c.Listen[0] != (Listener{"tcp", "[::1]:8891"}) || c.Listen[1] != (Listener{"unix", "/run/s.sock"}) {
+		t.Errorf("%+v", c)
+	}
+	c = parse(t, "testdata/good/rings.toml")
+	if c.Keys.RotateEvery != 0 || len(c.Keys.Selectors["rsa"]) != 3 || c.PublishDomain["example.net"].Method != "manual" || c.Publish.Method != "command" {
+		t.Errorf("%+v", c)
+	}
+	want := []string{"keys.rotate_every", "keys.selectors", "publish.argv", "publish.domain.example.net", "publish.method"}
+	if !reflect.DeepEqual(c.NotYet(), want) {
+		t.Errorf("keys without effect: %q", c.NotYet())
+	}
+}
+
+// The sample shows every key with its default: what it says in comments, read as configuration, changes nothing.
+func TestSample(t *testing.T) {
+	data, err := os.ReadFile("../../dist/signpost.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse("signpost.toml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	c.notYet, c.PublishDomain, want.PublishDomain = nil, nil, nil
+	// Lists and maps that are empty are written as such.
+	if got, want := normal(c), normal(want); !reflect.DeepEqual(got, want) {
+		t.Errorf("the sample is not the defaults:\n%+v\n%+v", got, want)
+	}
+	examples := regexp.MustCompile(`(?m)^# ?((?:\[[^\]\n]+\]|[a-z_0-9]+\s*=).*)$`).ReplaceAllString(string(data), "$1")
+	var keys []string
+	for key := range keyLines([]byte(examples)) {
+		keys = append(keys, key)
+	}
+	for key := range schema() {
+		if !slices.Contains(keys, key) {
+			t.Errorf("%s does not stand in the sample", key)
+		}
+	}
+}
+
+func normal(c *Config) Config {
+	n := *c
+	v := reflect.ValueOf(&n).Elem()
+	empty(v)
+	return n
+}
+
+// empty makes every empty list and map nil.
+func empty(v reflect.Value) {
+	for i := range v.NumField() {
+		f := v.Field(i)
+		switch {
+		case !f.CanSet():
+		case f.Kind() == reflect.Struct:
+			empty(f)
+		case (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0:
+			f.SetZero()
+		}
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	dir := t.TempDir()
+	for path, want := range map[string]string{filepath.Join(dir, "none.toml"): "no such file", dir: "is not a file"} {
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if _, err := Parse("x.toml", []byte("a = \"\xff\"")); err == nil || !strings.Contains(err.Error(), "x.toml: is not a text file") {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("mode = \"enforce\"\n[sign]\nlogin_domains = { a = [\"example.org\"] }\n[publish.domain.\"x.example\"]\nttl=\"1h\""))
+	f.Add([]byte("[keys]\nselectors = { rsa = [] }"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := Parse("x.toml", data); err != nil && !strings.HasPrefix(err.Error(), "x.toml:") {
+			t.Fatal(err)
+		}
+	})
+}

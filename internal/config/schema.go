@@ -1,0 +1,179 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// setter puts a value from the file into a Config.
+type setter struct {
+	set    func(c *Config, v any) error
+	notYet bool // valid, and without effect in this version
+}
+
+// schema is every key there is. dist/signpost.toml shows each with its default and why one would change it.
+func schema() map[string]setter {
+	now := func(f func(c *Config, v any) error) setter { return setter{set: f} }
+	later := func(f func(c *Config, v any) error) setter { return setter{f, true} }
+	s := map[string]setter{
+		"mode": now(func(c *Config, v any) error {
+			mode := ""
+			err := word(&mode, v, "enforce", "observe")
+			c.Observe = mode == "observe"
+			return err
+		}),
+		"listen":           now(func(c *Config, v any) error { return listeners(&c.Listen, v) }),
+		"socket_mode":      now(func(c *Config, v any) error { return fileMode(&c.SocketMode, v) }),
+		"socket_group":     now(func(c *Config, v any) error { return text(&c.SocketGroup, v) }),
+		"authserv_id":      now(func(c *Config, v any) error { return authservID(&c.AuthservID, v) }),
+		"authserv_aliases": now(func(c *Config, v any) error { return authservIDs(&c.AuthservAliases, v) }),
+		"trusted_networks": now(func(c *Config, v any) error { return networks(&c.TrustedNetworks, v) }),
+		"state_dir":        now(func(c *Config, v any) error { return absolute(&c.StateDir, v, false) }),
+
+		"dns.servers":         later(func(c *Config, v any) error { return servers(&c.DNS.Servers, v) }),
+		"dns.timeout":         later(func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) }),
+		"dns.message_timeout": later(func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) }),
+
+		"sign.keys_dir":       now(func(c *Config, v any) error { return absolute(&c.Sign.KeysDir, v, true) }),
+		"sign.domains":        now(func(c *Config, v any) error { return domains(&c.Sign.Domains, v) }),
+		"sign.subdomains":     now(func(c *Config, v any) error { return boolean(&c.Sign.Subdomains, v) }),
+		"sign.expire":         now(func(c *Config, v any) error { return duration(&c.Sign.Expire, v, time.Hour, 90*day) }),
+		"sign.on_missing_key": now(func(c *Config, v any) error { return word(&c.Sign.OnMissingKey, v, "tempfail", "hold", "accept") }),
+		"sign.login_domains":  now(func(c *Config, v any) error { return logins(&c.Sign.LoginDomains, v) }),
+
+		"verify.skip_networks": now(func(c *Config, v any) error { return networks(&c.Verify.SkipNetworks, v) }),
+		"verify.hostile_from":  later(func(c *Config, v any) error { return word(&c.Verify.HostileFrom, v, "refuse", "tag") }),
+
+		"dmarc.reject":             later(func(c *Config, v any) error { return word(&c.DMARC.Reject, v, "evidence", "always", "never") }),
+		"dmarc.quarantine":         later(func(c *Config, v any) error { return word(&c.DMARC.Quarantine, v, "tag", "hold") }),
+		"dmarc.temperror":          later(func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") }),
+		"dmarc.trusted_forwarders": later(func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) }),
+		"dmarc.trusted_sealers":    later(func(c *Config, v any) error { return domains(&c.DMARC.TrustedSealers, v) }),
+
+		"spf.fail": later(func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") }),
+
+		"keys.algorithms":        now(func(c *Config, v any) error { return algorithms(&c.Keys.Algorithms, v) }),
+		"keys.rsa_bits":          now(func(c *Config, v any) error { return rsaBits(&c.Keys.RSABits, v) }),
+		"keys.rotate_every":      later(func(c *Config, v any) error { return durationOrNever(&c.Keys.RotateEvery, v, day, 3650*day) }),
+		"keys.retire_after":      later(func(c *Config, v any) error { return duration(&c.Keys.RetireAfter, v, day, 3650*day) }),
+		"keys.keep_revoked":      later(func(c *Config, v any) error { return duration(&c.Keys.KeepRevoked, v, day, 3650*day) }),
+		"keys.selectors.rsa":     later(func(c *Config, v any) error { return ring(c, "rsa", v) }),
+		"keys.selectors.ed25519": later(func(c *Config, v any) error { return ring(c, "ed25519", v) }),
+		"keys.selectors":         later(emptyRing),
+		"keys.resolver":          later(func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) }),
+
+		"metrics.listen": later(func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) }),
+
+		"log.level":  now(func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") }),
+		"log.format": now(func(c *Config, v any) error { return word(&c.Log.Format, v, "text", "json") }),
+		"log.syslog": now(func(c *Config, v any) error {
+			return word(&c.Log.Syslog, v, "", "mail", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7")
+		}),
+	}
+	for name, set := range publishSchema() {
+		s["publish."+name] = later(func(c *Config, v any) error { return set(&c.Publish, v) })
+	}
+	return s
+}
+
+// publishSchema are the keys of [publish] and of each [publish.domain.NAME].
+func publishSchema() map[string]func(p *Publish, v any) error {
+	return map[string]func(p *Publish, v any) error{
+		"method":    func(p *Publish, v any) error { return word(&p.Method, v, "manual", "zonefile", "rfc2136", "command") },
+		"server":    func(p *Publish, v any) error { return resolver(&p.Server, v) },
+		"tsig_name": func(p *Publish, v any) error { return text(&p.TSIGName, v) },
+		"tsig_algorithm": func(p *Publish, v any) error {
+			return word(&p.TSIGAlgorithm, v, "hmac-sha256", "hmac-sha384", "hmac-sha512")
+		},
+		"tsig_secret_file": func(p *Publish, v any) error { return absolute(&p.TSIGSecretFile, v, false) },
+		"ttl":              func(p *Publish, v any) error { return duration(&p.TTL, v, time.Minute, 7*day) },
+		"path":             func(p *Publish, v any) error { return absolute(&p.Path, v, false) },
+		"reload":           func(p *Publish, v any) error { return argv(&p.Reload, v) },
+		"argv":             func(p *Publish, v any) error { return argv(&p.Argv, v) },
+		"timeout":          func(p *Publish, v any) error { return duration(&p.Timeout, v, time.Second, time.Hour) },
+	}
+}
+
+// emptyRing takes "selectors = []", which means no ring; the rings themselves stand in [keys.selectors].
+func emptyRing(c *Config, v any) error {
+	switch v := v.(type) {
+	case []any:
+		if len(v) == 0 {
+			return nil
+		}
+	case map[string]any:
+		for algorithm, selectors := range v {
+			if !slices.Contains([]string{"rsa", "ed25519"}, algorithm) {
+				return fmt.Errorf("%q is no algorithm; rsa and ed25519 are allowed", algorithm)
+			}
+			if err := ring(c, algorithm, selectors); err != nil {
+				return fmt.Errorf("%s: %w", algorithm, err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("must be a ring for each algorithm, like { rsa = [\"sp1\", \"sp2\", \"sp3\"] }")
+}
+
+// publishDomains reads [publish.domain.NAME]; what it does not say is as in [publish].
+func (p *reader) publishDomains(tree map[string]any) {
+	p.config.PublishDomain = map[string]Publish{}
+	for name, v := range tree {
+		key := "publish.domain." + name
+		domain, err := domainName(name)
+		if err != nil {
+			p.fault(key, err.Error())
+			continue
+		}
+		table, ok := v.(map[string]any)
+		if !ok {
+			p.fault(key, "is a table; write [publish.domain.\""+name+"\"] on a line of its own")
+			continue
+		}
+		override := p.config.Publish
+		for k, v := range table {
+			set, known := publishSchema()[k]
+			if !known {
+				p.fault(key+"."+k, "unknown key")
+			} else if err := set(&override, v); err != nil {
+				p.fault(key+"."+k, err.Error())
+			}
+		}
+		p.config.PublishDomain[domain] = override
+		p.config.notYet = append(p.config.notYet, key)
+	}
+}
+
+// together checks what concerns more than one key.
+func (p *reader) together() {
+	c := p.config
+	if c.DNS.Timeout > c.DNS.MessageTimeout {
+		p.fault("dns.timeout", "must not be longer than dns.message_timeout")
+	}
+	if len(c.Listen) == 0 {
+		p.fault("listen", "needs at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
+	}
+	need := map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
+	for _, k := range need[c.Publish.Method] {
+		if !p.given["publish."+k] {
+			p.fault("publish.method", fmt.Sprintf("%q needs publish.%s", c.Publish.Method, k))
+		}
+	}
+	// "manual" says nothing that is not so in this version.
+	if c.Publish.Method == "manual" {
+		c.notYet = slices.DeleteFunc(c.notYet, func(k string) bool { return k == "publish.method" })
+	}
+}
+
+// day is a unit that time.Duration does not have.
+const day = 24 * time.Hour
+
+// addrPort reads HOST or HOST:PORT with an IP address for a host.
+func addrPort(s string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a, 53), nil
+	}
+	return netip.ParseAddrPort(s)
+}

@@ -1,0 +1,374 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signpost/internal/dmarc"
+)
+
+func text(to *string, v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return errors.New("must be a string in quotes")
+	}
+	for _, r := range s {
+		if r < ' ' {
+			return errors.New("must not hold control characters")
+		}
+	}
+	*to = s
+	return nil
+}
+
+func word(to *string, v any, allowed ...string) error {
+	var s string
+	if err := text(&s, v); err != nil {
+		return err
+	}
+	if !slices.Contains(allowed, s) {
+		return fmt.Errorf("%q is not allowed; use %s", s, quotedList(allowed))
+	}
+	*to = s
+	return nil
+}
+
+func quotedList(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
+	}
+	if n := len(quoted) - 1; n > 0 {
+		return strings.Join(quoted[:n], ", ") + " or " + quoted[n]
+	}
+	return quoted[0]
+}
+
+func boolean(to *bool, v any) error {
+	b, ok := v.(bool)
+	if !ok {
+		return errors.New("must be true or false, without quotes")
+	}
+	*to = b
+	return nil
+}
+
+// list reads an array of strings, each turned by one.
+func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
+	items, ok := v.([]any)
+	if !ok {
+		return errors.New("must be a list in square brackets, like [\"one\", \"two\"]")
+	}
+	all := make([]T, 0, len(items))
+	for _, item := range items {
+		var s string
+		if err := text(&s, item); err != nil {
+			return errors.New("must be a list of strings in quotes")
+		}
+		t, err := one(s)
+		if err != nil {
+			return err
+		}
+		all = append(all, t)
+	}
+	*to = all
+	return nil
+}
+
+// parseDuration reads Go's durations and "d" for days.
+func parseDuration(s string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		days, err := strconv.ParseUint(n, 10, 16)
+		return time.Duration(days) * day, err
+	}
+	return time.ParseDuration(s)
+}
+
+func duration(to *time.Duration, v any, least, most time.Duration) error {
+	s, ok := v.(string)
+	if !ok {
+		return errors.New("must be a time in quotes, like \"20s\", \"5m\", \"12h\" or \"7d\"")
+	}
+	d, err := parseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a time; write it like \"20s\", \"5m\", \"12h\" or \"7d\"", s)
+	}
+	if d < least || d > most {
+		return fmt.Errorf("%q is out of range; %s to %s is allowed", s, formatDuration(least), formatDuration(most))
+	}
+	*to = d
+	return nil
+}
+
+func durationOrNever(to *time.Duration, v any, least, most time.Duration) error {
+	if v == "never" {
+		*to = 0
+		return nil
+	}
+	if err := duration(to, v, least, most); err != nil {
+		return fmt.Errorf("%w; \"never\" is allowed too", err)
+	}
+	return nil
+}
+
+func formatDuration(d time.Duration) string {
+	if d%day == 0 {
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	s := d.String()
+	s = strings.TrimSuffix(s, "0s")
+	return strings.TrimSuffix(s, "0m")
+}
+
+func listeners(to *[]Listener, v any) error {
+	seen := map[string]bool{}
+	return list(to, v, func(s string) (Listener, error) {
+		if seen[s] {
+			return Listener{}, fmt.Errorf("%q stands twice", s)
+		}
+		seen[s] = true
+		return listener(s)
+	})
+}
+
+// maxSocketPath is what a unix socket's address holds (sun_path, without its final NUL; FreeBSD has 103).
+const maxSocketPath = 103
+
+func listener(s string) (Listener, error) {
+	kind, rest, _ := strings.Cut(s, ":")
+	switch kind {
+	case "unix":
+		if !filepath.IsAbs(rest) {
+			return Listener{}, fmt.Errorf("%q needs an absolute path, like \"unix:/var/spool/postfix/signpost/milter.sock\"", s)
+		}
+		if len(rest) > maxSocketPath {
+			return Listener{}, fmt.Errorf("the path of %q is longer than the %d octets that a socket may have", s, maxSocketPath)
+		}
+		return Listener{"unix", rest}, nil
+	case "inet":
+		host, port, err := net.SplitHostPort(rest)
+		if err != nil || host == "" {
+			return Listener{}, fmt.Errorf("%q needs a host and a port, like \"inet:127.0.0.1:8891\" or \"inet:[::1]:8891\"", s)
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return Listener{}, fmt.Errorf("%q has no valid port; 1 to 65535 are allowed", s)
+		}
+		return Listener{"tcp", rest}, nil
+	}
+	return Listener{}, fmt.Errorf("%q is no socket; write unix:/PATH or inet:HOST:PORT", s)
+}
+
+func fileMode(to *fs.FileMode, v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return errors.New("must be a mode in quotes, like \"0660\"")
+	}
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("%q is no mode; write it like \"0660\"", s)
+	}
+	if n&0o002 != 0 {
+		return fmt.Errorf("%q lets everybody on this machine have mail signed; use \"0660\" and socket_group", s)
+	}
+	*to = fs.FileMode(n)
+	return nil
+}
+
+func authservIDs(to *[]string, v any) error {
+	return list(to, v, func(s string) (string, error) {
+		var id string
+		err := authservID(&id, s)
+		return id, err
+	})
+}
+
+// authservID is RFC 8601 section 2.2's, kept to names: it is compared with what strangers write.
+func authservID(to *string, v any) error {
+	var s string
+	if err := text(&s, v); err != nil {
+		return err
+	}
+	if s != "" {
+		if _, err := dmarc.Domain(s); err != nil {
+			return fmt.Errorf("%q is not a host or domain name", s)
+		}
+	}
+	*to = s
+	return nil
+}
+
+func networks(to *[]netip.Prefix, v any) error {
+	return list(to, v, func(s string) (netip.Prefix, error) {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			return netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return p, fmt.Errorf("%q is not a network; write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", s)
+		}
+		if p.Masked() != p {
+			return p, fmt.Errorf("%q has bits set outside its mask; did you mean %q?", s, p.Masked())
+		}
+		return p, nil
+	})
+}
+
+func absolute(to *string, v any, orEmpty bool) error {
+	var s string
+	if err := text(&s, v); err != nil {
+		return err
+	}
+	if orEmpty && s == "" {
+		*to = ""
+		return nil
+	}
+	if !filepath.IsAbs(s) {
+		return fmt.Errorf("%q must be an absolute path", s)
+	}
+	*to = filepath.Clean(s)
+	return nil
+}
+
+func domainName(s string) (string, error) {
+	d, err := dmarc.Domain(s)
+	if err != nil || !strings.Contains(d, ".") {
+		return "", fmt.Errorf("%q is not a domain name", s)
+	}
+	return d, nil
+}
+
+func domains(to *[]string, v any) error { return list(to, v, domainName) }
+
+func logins(to *map[string][]string, v any) error {
+	table, ok := v.(map[string]any)
+	if !ok {
+		return errors.New("must be a table, like { \"ann@example.org\" = [\"example.org\"] }")
+	}
+	all := map[string][]string{}
+	for login, v := range table {
+		var d []string
+		if err := domains(&d, v); err != nil {
+			return fmt.Errorf("%q: %w", login, err)
+		}
+		all[strings.ToLower(login)] = d
+	}
+	*to = all
+	return nil
+}
+
+func servers(to *[]netip.AddrPort, v any) error {
+	return list(to, v, func(s string) (netip.AddrPort, error) {
+		a, err := addrPort(s)
+		if err != nil {
+			return a, fmt.Errorf("%q is not an address; write it like \"127.0.0.1\" or \"127.0.0.1:5300\"", s)
+		}
+		return a, nil
+	})
+}
+
+func resolver(to *string, v any) error {
+	var s string
+	if err := text(&s, v); err != nil {
+		return err
+	}
+	if s != "" {
+		if _, err := addrPort(s); err != nil {
+			return fmt.Errorf("%q is not an address; write it like \"192.0.2.53\" or \"192.0.2.53:5300\"", s)
+		}
+	}
+	*to = s
+	return nil
+}
+
+func algorithms(to *[]string, v any) error {
+	var got []string
+	err := list(&got, v, func(s string) (string, error) {
+		var a string
+		if err := word(&a, s, "rsa", "ed25519"); err != nil {
+			return "", err
+		}
+		if slices.Contains(got, a) {
+			return "", fmt.Errorf("%q stands twice", a)
+		}
+		got = append(got, a)
+		return a, nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(got) == 0 {
+		return errors.New("needs at least one of \"rsa\" and \"ed25519\"")
+	}
+	*to = got
+	return nil
+}
+
+func rsaBits(to *int, v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return errors.New("must be a number without quotes; 2048, 3072 and 4096 are allowed")
+	}
+	if n == 1024 {
+		return errors.New("1024 bits are too few since RFC 8301; 2048, 3072 and 4096 are allowed")
+	}
+	if !slices.Contains([]int64{2048, 3072, 4096}, n) {
+		return fmt.Errorf("%d is not allowed; use 2048, 3072 or 4096", n)
+	}
+	*to = int(n)
+	return nil
+}
+
+// minRing is the least that a ring needs: one that signs, one whose mail is under way, one to be published next.
+const minRing = 3
+
+func ring(c *Config, algorithm string, v any) error {
+	var ring []string
+	err := list(&ring, v, func(s string) (string, error) {
+		d, err := dmarc.Domain(s)
+		if err != nil {
+			return "", fmt.Errorf("%q is not a selector", s)
+		}
+		return d, nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(ring) < minRing {
+		return fmt.Errorf("a ring needs at least %d selectors", minRing)
+	}
+	if c.Keys.Selectors == nil {
+		c.Keys.Selectors = map[string][]string{}
+	}
+	c.Keys.Selectors[algorithm] = ring
+	return nil
+}
+
+func metricsAddress(to *string, v any) error {
+	var s string
+	if err := text(&s, v); err != nil {
+		return err
+	}
+	if s != "" {
+		host, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil || host == "" {
+			return fmt.Errorf("%q needs a host and a port, like \"127.0.0.1:9890\"", s)
+		}
+	}
+	*to = s
+	return nil
+}
+
+func argv(to *[]string, v any) error {
+	return list(to, v, func(s string) (string, error) { return s, nil })
+}
