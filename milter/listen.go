@@ -1,0 +1,89 @@
+package milter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode and, where group is not empty
+// and known on this machine, a group. A socket file that nobody answers on is replaced; one that somebody does is not.
+func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
+	if network != "unix" {
+		ln, err := net.Listen(network, address)
+		if err != nil {
+			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)
+		}
+		return ln, nil
+	}
+	if err := clearStale(address); err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("unix", address)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listening on unix:%s: its folder does not exist; make it, for the user who runs this: install -d -m 0710 -g postfix FOLDER", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening on unix:%s: %w", address, err)
+	}
+	if err := setRights(address, mode, group); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// clearStale removes the socket that a killed daemon left behind.
+func clearStale(path string) error {
+	fi, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listening on unix:%s: %w", path, err)
+	}
+	if fi.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("listening on unix:%s: there is a file of that name which is no socket; remove it or choose another name", path)
+	}
+	c, err := net.DialTimeout("unix", path, 5*time.Second)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("listening on unix:%s: another process answers there; stop it first", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("listening on unix:%s: looking whether somebody answers there: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the stale socket: %w", err)
+	}
+	return nil
+}
+
+func setRights(path string, mode fs.FileMode, group string) error {
+	if group != "" {
+		g, err := user.LookupGroup(group)
+		var unknown user.UnknownGroupError
+		if err != nil && !errors.As(err, &unknown) {
+			return fmt.Errorf("looking up the group %q: %w", group, err)
+		}
+		if err == nil {
+			gid, err := strconv.Atoi(g.Gid)
+			if err != nil {
+				return fmt.Errorf("looking up the group %q: %w", group, err)
+			}
+			if err := os.Lchown(path, -1, gid); err != nil {
+				return fmt.Errorf("giving unix:%s to the group %s (socket_group): %w; the user who runs this has to be in that group", path, group, err)
+			}
+		}
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return fmt.Errorf("setting the mode of unix:%s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+package milter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// errDrained makes the library close a connection whose message was aborted during a drain.
+var errDrained = errors.New("the daemon is stopping")
+
+// maxReply is the length of a reply's text: RFC 5321 section 4.5.3.1.5 allows 512 octets a line, code and CRLF included.
+const maxReply = 480
+
+// replyText is what Postfix wants for SMFIR_REPLYCODE: one line, "%" doubled, as it goes through a printf.
+func replyText(r Reply) string {
+	text := plain(r.Text)
+	if len(text) > maxReply {
+		text = text[:maxReply]
+	}
+	return fmt.Sprintf("%d %s %s", r.Code, r.Enhanced, strings.ReplaceAll(text, "%", "%%"))
+}
+
+// plain replaces whatever is not printable ASCII: RFC 5321 section 4.2 has nothing else in replies.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,119 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server serves milter connections on any number of listeners.
+type Server struct {
+	options Options
+	slots   chan struct{} // one for each connection that may be open
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	done  sync.WaitGroup
+}
+
+// NewServer gives a Server that serves nothing yet.
+func NewServer(o Options) *Server {
+	return &Server{options: o, slots: make(chan struct{}, maxConnections), conns: map[*conn]struct{}{}}
+}
+
+// Serve accepts connections on ln until ctx ends, then closes ln and returns nil. Connections go on: see Drain.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			s.options.Log.Warn("too many milter connections, the next one waits", "limit", maxConnections)
+			select {
+			case s.slots <- struct{}{}:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		nc, err := accept(ctx, ln, s.options)
+		if err != nil {
+			<-s.slots
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		s.serve(nc)
+	}
+}
+
+// accept waits out what passes, such as no free file descriptor.
+func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		nc, err := ln.Accept()
+		if err == nil {
+			return nc, nil
+		}
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return nil, err
+		}
+		o.Log.Error("accepting a milter connection, trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *Server) serve(nc net.Conn) {
+	// Not a child of Serve's context: a drain lets messages end.
+	ctx, cancel := context.WithCancel(context.Background())
+	c := newConn(nc, cancel)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	s.done.Go(func() {
+		serveConn(ctx, c, s.options)
+		logFault(s.options.Log, c)
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		<-s.slots
+	})
+}
+
+// Drain ends all connections: those without a message at once, the others after their message, and what is left when ctx
+// ends then. Call it after Serve has returned.
+func (s *Server) Drain(ctx context.Context) {
+	ended := make(chan struct{})
+	go func() {
+		s.done.Wait()
+		close(ended)
+	}()
+	for _, c := range s.open() {
+		c.drain()
+	}
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	for _, c := range s.open() {
+		c.Close()
+	}
+	<-ended
+}
+
+func (s *Server) open() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		open = append(open, c)
+	}
+	return open
+}
