@@ -140,3 +140,11 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	a = a.Unmap()
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
+
+// Unsignable is about mail to be signed whose header no signature can cover.
+func Unsignable(e Evidence, why string) Assignment {
+	if !e.Connection.SMTP {
+		return Assignment{Role: Leave, Reason: why}
+	}
+	return refuse(550, "5.6.0", "Message not accepted: "+why, why)
+}

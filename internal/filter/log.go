@@ -1,0 +1,61 @@
+package filter
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+)
+
+// maxLogged is how much of a stranger's words stands in a log line.
+const maxLogged = 256
+
+// log writes the one line of a message, its queue ID first. What comes from outside is quoted by the handler.
+func (m *message) log(removed int) {
+	e := &m.evidence
+	did, would := m.did, ""
+	if m.filter.Observe {
+		did, would = "accepted", m.did
+	}
+	attrs := []slog.Attr{slog.String("queue_id", clip(e.QueueID)), slog.String("role", string(m.assignment.Role)), slog.String("verdict", did)}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, clip(value)))
+		}
+	}
+	add("would", would)
+	reason := m.assignment.Reason
+	if m.verdict.Reason != "" && m.verdict.Reason != reason {
+		reason += "; " + m.verdict.Reason
+	}
+	add("reason", reason)
+	add("author", strings.Join(e.Author.Domains, ","))
+	add("domain", m.assignment.Domain)
+	add("selectors", m.selectors)
+	attrs = append(attrs, slog.String("sender", clip(e.Envelope.Sender)))
+	add("login", e.Envelope.Login)
+	client := "unknown"
+	if e.Connection.Client.IsValid() {
+		client = e.Connection.Client.String()
+	}
+	add("client", client)
+	attrs = append(attrs, slog.Bool("smtp", e.Connection.SMTP))
+	add("helo", e.Connection.HELO)
+	add("message_id", e.MessageID)
+	attrs = append(attrs, slog.Int64("size", e.Size))
+	if removed > 0 {
+		attrs = append(attrs, slog.Int("forged_fields_removed", removed))
+	}
+	attrs = append(attrs, slog.Duration("handler_time", m.spent))
+	level := slog.LevelInfo
+	if strings.HasPrefix(m.did, "deferred") || m.did == "held" {
+		level = slog.LevelWarn
+	}
+	m.filter.Log.LogAttrs(context.Background(), level, "message", attrs...)
+}
+
+func clip(s string) string {
+	if len(s) <= maxLogged {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxLogged], "") + "..."
+}
