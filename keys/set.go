@@ -189,3 +189,15 @@ func (s *Set) newest(domain, algorithm string) *Key {
 	}
 	return newest
 }
+
+// Waiting is the newest key of an algorithm that was made and does not sign yet; selector "" means any. nil: there is none.
+func (s *Set) Waiting(domain, algorithm, selector string) *Key {
+	var newest *Key
+	for _, k := range s.keys[domain] {
+		if k.State == Generated && k.Err == nil && k.Algorithm == algorithm && (selector == "" || k.Selector == selector) &&
+			(newest == nil || k.Since.After(newest.Since)) {
+			newest = k
+		}
+	}
+	return newest
+}

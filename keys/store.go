@@ -184,3 +184,6 @@ func makeDir(path string) error {
 	}
 	return syncDir(parent)
 }
+
+// Make creates the keys folder where it is not there.
+func (s Store) Make() error { return makeDir(s.Dir) }

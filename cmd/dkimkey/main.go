@@ -1,0 +1,69 @@
+// Command dkimkey keeps the life of DKIM keys, for cron and for hands.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/dkim"
+	"signpost/keys"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// env is what every command works with.
+type env struct {
+	file   string
+	now    func() time.Time
+	random io.Reader
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	e := &env{now: time.Now, random: rand.Reader}
+	root := &cobra.Command{
+		Use:   "dkimkey",
+		Short: "Make DKIM keys, see them, remove them",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
+	root.AddCommand(e.addCommand(), e.statusCommand(), e.removeCommand())
+	return cli.Execute(ctx, root, args, stdout, stderr)
+}
+
+// open reads the configuration and gives the store of keys and the memory of hosted domains.
+func (e *env) open() (*config.Config, keys.Store, keys.Hosted, error) {
+	conf, err := config.Load(e.file)
+	if err != nil {
+		return nil, keys.Store{}, keys.Hosted{}, cli.Usage(err)
+	}
+	return conf, keys.Store{Dir: conf.KeysDir(), Now: e.now}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
+}
+
+func domainArg(s string) (string, error) {
+	d, err := dkim.Domain(s)
+	if err != nil {
+		return "", cli.Usage(fmt.Errorf("%q is not a domain name", s))
+	}
+	return d, nil
+}
+
+// warn says on stderr what weakens security; the daemon says it again in its log when it sees the key.
+func warn(stderr io.Writer, msg string, args ...any) {
+	slog.New(slog.NewTextHandler(stderr, nil)).Warn(msg, args...)
+}

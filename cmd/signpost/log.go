@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"log/syslog"
+
+	"signpost/internal/config"
+)
+
+// newLogger logs as [log] says: to stderr, or to syslog with the priority of each line.
+func newLogger(conf config.Log, stderr io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(conf.Level)); err != nil {
+		return nil, fmt.Errorf("log.level: %w", err)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if conf.Syslog == "" {
+		return slog.New(format(conf.Format, stderr, options)), nil
+	}
+	w, err := syslog.New(facility(conf.Syslog)|syslog.LOG_INFO, "signpost")
+	if err != nil {
+		return nil, fmt.Errorf("log.syslog: no syslog answers on this machine (%w); log.syslog = \"\" logs to stderr", err)
+	}
+	// syslog has the time and the priority itself.
+	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+			return slog.Attr{}
+		}
+		return a
+	}
+	return slog.New(&syslogHandler{
+		debug: format(conf.Format, priority(w.Debug), options),
+		info:  format(conf.Format, priority(w.Info), options),
+		warn:  format(conf.Format, priority(w.Warning), options),
+		err:   format(conf.Format, priority(w.Err), options),
+	}), nil
+}
+
+func format(name string, w io.Writer, o *slog.HandlerOptions) slog.Handler {
+	if name == "json" {
+		return slog.NewJSONHandler(w, o)
+	}
+	return slog.NewTextHandler(w, o)
+}
+
+func facility(name string) syslog.Priority {
+	switch name {
+	case "daemon":
+		return syslog.LOG_DAEMON
+	case "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7":
+		return syslog.LOG_LOCAL0 + syslog.Priority(name[5]-'0')<<3
+	}
+	return syslog.LOG_MAIL
+}
+
+// priority is one of syslog.Writer's methods as an io.Writer.
+type priority func(string) error
+
+func (p priority) Write(b []byte) (int, error) { return len(b), p(string(b)) }
+
+// syslogHandler has a handler for each syslog priority, because slog's handlers do not tell their writer the level.
+type syslogHandler struct{ debug, info, warn, err slog.Handler }
+
+func (h *syslogHandler) of(level slog.Level) slog.Handler {
+	switch {
+	case level >= slog.LevelError:
+		return h.err
+	case level >= slog.LevelWarn:
+		return h.warn
+	case level >= slog.LevelInfo:
+		return h.info
+	}
+	return h.debug
+}
+
+func (h *syslogHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.of(level).Enabled(ctx, level)
+}
+
+func (h *syslogHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.of(r.Level).Handle(ctx, r)
+}
+
+func (h *syslogHandler) WithAttrs(a []slog.Attr) slog.Handler {
+	return &syslogHandler{h.debug.WithAttrs(a), h.info.WithAttrs(a), h.warn.WithAttrs(a), h.err.WithAttrs(a)}
+}
+
+func (h *syslogHandler) WithGroup(name string) slog.Handler {
+	return &syslogHandler{h.debug.WithGroup(name), h.info.WithGroup(name), h.warn.WithGroup(name), h.err.WithGroup(name)}
+}

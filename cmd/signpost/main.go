@@ -1,0 +1,73 @@
+// Command signpost is the mail-authentication milter for Postfix.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+)
+
+func main() {
+	// SIGTERM and SIGINT ask for a drain; a second one ends at once.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:   "signpost",
+		Short: "Sign your post and check everybody else's: a milter for Postfix",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var file string
+	root.PersistentFlags().StringVarP(&file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
+	load := func() (*config.Config, error) {
+		c, err := config.Load(file)
+		if err != nil {
+			return nil, cli.Usage(err)
+		}
+		return c, nil
+	}
+	serveCmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the milter, in the foreground",
+		Long: "Run the milter, in the foreground. SIGTERM ends it when the messages under way are done, after 30 seconds at the\n" +
+			"latest. SIGHUP reads the keys again; a changed configuration needs a restart.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			return serve(c.Context(), conf, c.ErrOrStderr())
+		},
+	}
+	checkCmd := &cobra.Command{
+		Use:   "check-config",
+		Short: "Check the configuration and end",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			for _, key := range conf.NotYet() {
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s: has no effect yet in this version\n", file, key)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", file)
+			return nil
+		},
+	}
+	root.AddCommand(serveCmd, checkCmd)
+	return cli.Execute(ctx, root, args, stdout, stderr)
+}
