@@ -3,7 +3,6 @@ module signpost
 go 1.26.0
 
 require (
-	github.com/d--j/go-milter v0.10.1
 	github.com/emersion/go-milter v0.5.0
 	github.com/emersion/go-msgauth v0.7.0
 	github.com/miekg/dns v1.1.73

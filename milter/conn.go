@@ -160,10 +160,16 @@ func (c *conn) idle() (end bool) {
 	return c.draining
 }
 
-// drain ends the connection at once if no message is under way, and after that one otherwise.
+// drain ends the connection after its next message.
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
+	c.mu.Unlock()
+}
+
+// closeIdle ends the connection if no message is under way.
+func (c *conn) closeIdle() {
+	c.mu.Lock()
 	busy := c.busy
 	c.mu.Unlock()
 	if !busy {

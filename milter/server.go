@@ -86,8 +86,12 @@ func (s *Server) serve(nc net.Conn) {
 	})
 }
 
-// Drain ends all connections: those without a message at once, the others after their message, and what is left when ctx
-// ends then. Call it after Serve has returned.
+// idleGrace is how long a connection without a message lives on when a drain begins. Postfix holds events back that need no
+// reply, so a message may be under way of which nothing has come yet.
+const idleGrace = time.Second
+
+// Drain ends all connections: those with a message after it, the others after idleGrace, and what is left when ctx ends
+// then. Call it after Serve has returned.
 func (s *Server) Drain(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
@@ -96,6 +100,14 @@ func (s *Server) Drain(ctx context.Context) {
 	}()
 	for _, c := range s.open() {
 		c.drain()
+	}
+	select {
+	case <-ended:
+		return
+	case <-time.After(idleGrace):
+	}
+	for _, c := range s.open() {
+		c.closeIdle()
 	}
 	select {
 	case <-ended:

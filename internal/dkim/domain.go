@@ -3,6 +3,7 @@ package dkim
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -11,6 +12,9 @@ import (
 // U-labels are taken as RFC 8616 section 5 allows. A name that holds anything but letters, digits, hyphens, underscores
 // and dots is an error, so that no octet of a stranger's reaches a DNS query, a log or a header unchecked.
 func Domain(s string) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", errors.New("not a domain name")
+	}
 	for i := 0; i < len(s); i++ {
 		if s[i] >= 0x80 {
 			a, err := idna.Lookup.ToASCII(s)

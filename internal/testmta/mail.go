@@ -1,0 +1,134 @@
+package testmta
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// logTailBytes is how much of the log an error carries.
+const logTailBytes = 4096
+
+// Mailbox returns the messages delivered so far, oldest first, one for each recipient: byte for byte, LF line ends,
+// below the Return-Path, X-Original-To and Delivered-To that virtual(8) puts on top.
+func (m *MTA) Mailbox() ([]string, error) {
+	folder := filepath.Join(m.Dir, "mail", "box", "new")
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // nothing delivered yet
+	}
+	if err != nil {
+		return nil, err
+	}
+	type mail struct {
+		info fs.FileInfo
+		text string
+	}
+	mails := make([]mail, len(entries))
+	for i, e := range entries {
+		text, err := os.ReadFile(filepath.Join(folder, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		mails[i] = mail{info, string(text)}
+	}
+	slices.SortFunc(mails, func(a, b mail) int {
+		return cmp.Or(a.info.ModTime().Compare(b.info.ModTime()), strings.Compare(a.info.Name(), b.info.Name()))
+	})
+	texts := make([]string, len(mails))
+	for i := range mails {
+		texts[i] = mails[i].text
+	}
+	return texts, nil
+}
+
+// WaitMail waits until n messages or more have been delivered. If ctx ends before, the error says what Postfix did.
+func (m *MTA) WaitMail(ctx context.Context, n int) ([]string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		mails, err := m.Mailbox()
+		if err != nil || len(mails) >= n {
+			return mails, err
+		}
+		if err := m.pause(ctx, fmt.Sprintf("%d messages, %d came", n, len(mails))); err != nil {
+			queue, queueErr := m.Run(context.WithoutCancel(ctx), "postqueue", "-p")
+			return mails, fmt.Errorf("%w%s\npostqueue -p (%v):\n%s", err, m.logTail(), queueErr, queue)
+		}
+	}
+}
+
+// Log returns the mail log so far, or nothing if there is none yet.
+func (m *MTA) Log() string {
+	text, err := os.ReadFile(m.logFile())
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// WaitLog waits until the mail log contains substr.
+func (m *MTA) WaitLog(ctx context.Context, substr string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for !strings.Contains(m.Log(), substr) {
+		if err := m.pause(ctx, fmt.Sprintf("%q in the mail log", substr)); err != nil {
+			return fmt.Errorf("%w%s", err, m.logTail())
+		}
+	}
+	return nil
+}
+
+func (m *MTA) logFile() string { return filepath.Join(m.Dir, "mail.log") }
+
+func (m *MTA) logTail() string {
+	log := m.Log()
+	complaints, _ := os.ReadFile(m.complaints()) // there is none where master(8) was not run
+	return string(complaints) + "\nmail log:\n" + log[max(0, len(log)-logTailBytes):]
+}
+
+// Sendmail submits msg as a local user does, by sendmail(1); an empty from is the null sender.
+func (m *MTA) Sendmail(ctx context.Context, from string, rcpts []string, msg []byte) error {
+	if from == "" {
+		from = "<>"
+	}
+	args := append([]string{"-C", m.etc(), "-i", "-f", from, "--"}, rcpts...)
+	_, err := m.command(ctx, msg, "sendmail", args...)
+	return err
+}
+
+// Run runs one of Postfix's commands (postqueue, postsuper, postconf, postcat, postfix) on this Postfix and returns what
+// it printed.
+func (m *MTA) Run(ctx context.Context, name string, args ...string) (string, error) {
+	return m.command(ctx, nil, name, append([]string{"-c", m.etc()}, args...)...)
+}
+
+func (m *MTA) command(ctx context.Context, stdin []byte, name string, args ...string) (string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = cleanEnv()
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("running %s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// cleanEnv keeps the caller's settings (MAIL_CONFIG, SWAKS_OPT_...) away from the programs.
+func cleanEnv() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
+}

@@ -1,0 +1,244 @@
+// Package testmta runs a real, private Postfix on loopback for tests and for the demo. Everything that it owns lives in
+// one folder; the system's Postfix, its configuration and its queue are never touched.
+//
+// What was surprising:
+//   - virtual(8) writes an mbox with ">From " quoting that cannot be undone (a line that already was ">From " is written
+//     the same way), which would break body hashes. Mail is delivered to a maildir instead, byte for byte.
+//   - in_flow_delay makes cleanup(8) pause for a second when mail arrives faster than it leaves, which is always so for
+//     the first message after start.
+//   - permit_sasl_authenticated does not see the name that XCLIENT LOGIN gave unless smtpd_sasl_auth_enable is on, and
+//     then smtpd(8) wants a SASL server at the first connection. auth.go is one.
+//   - smtpd(8) refuses a recipient whose transport is error(8) itself; only a recipient that it does not check
+//     (smtpd_reject_unlisted_recipient = no) gets as far as a bounce.
+package testmta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// defaultWait bounds every wait whose context has no deadline, so that a broken test fails instead of hanging.
+	defaultWait = 30 * time.Second
+	// tick is how often a condition is looked at again; all conditions here are cheap.
+	tick = 10 * time.Millisecond
+	// startTries: between picking a free port and Postfix's bind another process may take it.
+	startTries = 3
+	// stopGrace is how long Postfix's processes may take to end before they are killed.
+	stopGrace = 10 * time.Second
+)
+
+// Options say what the Postfix is to be. The zero value is a working one that knows no domain.
+type Options struct {
+	Milters         string            // smtpd_milters of every smtpd service, e.g. "unix:/path" or "inet:127.0.0.1:8891"
+	NonSMTPDMilters string            // non_smtpd_milters
+	Domains         []string          // delivered here, every local part; mail for any other domain bounces
+	Unknown         []string          // addresses in Domains that are accepted and then bounce with 5.1.1
+	MainCF          map[string]string // more main.cf settings; they win
+	Dir             string            // empty: a new temporary folder, removed by Stop; otherwise the caller's, and it stays
+}
+
+// MTA is a running Postfix.
+type MTA struct {
+	Dir        string // holds etc, queue, data, mail and mail.log
+	SMTP       string // host:port of the smtpd that stands for port 25
+	Submission string // of one with {daemon_name} ORIGINATING
+	Reinject   string // of one where a content filter would put mail back in; its milters are on, its content_filter off
+
+	temporary bool
+	auth      *authServer
+	master    *os.Process
+	gone      chan struct{} // closed when master has ended
+	exit      error         // why; to be read after gone
+	stop      sync.Once
+	stopped   error
+}
+
+// Start returns when all services greet their clients, or when ctx ends.
+func Start(ctx context.Context, o Options) (*MTA, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("starting Postfix: its master process needs root")
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var err error
+	for range startTries {
+		var m *MTA
+		if m, err = start(ctx, o); err == nil {
+			return m, nil
+		}
+		if !strings.Contains(err.Error(), "Address already in use") {
+			break
+		}
+	}
+	return nil, fmt.Errorf("starting Postfix: %w", err)
+}
+
+func start(ctx context.Context, o Options) (m *MTA, err error) {
+	m = &MTA{Dir: o.Dir, gone: make(chan struct{})}
+	if m.Dir == "" {
+		if m.Dir, err = os.MkdirTemp("", "testmta"); err != nil {
+			return nil, err
+		}
+		m.temporary = true
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w%s", err, m.logTail())
+			err = errors.Join(err, m.Stop())
+		}
+	}()
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	m.SMTP, m.Submission, m.Reinject = ports[0], ports[1], ports[2]
+	if m.auth, err = listenAuth(); err != nil {
+		return m, err
+	}
+	if err = m.layOut(o); err != nil {
+		return m, err
+	}
+	if err = m.launch(ctx); err != nil {
+		return m, err
+	}
+	// Only after master has bound every port does it say so; before that a greeting might be some other server's.
+	if err = m.WaitLog(ctx, "daemon started"); err != nil {
+		return m, err
+	}
+	for _, addr := range ports {
+		if err = m.greeted(ctx, addr); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// launch runs master(8) as a child, in a session of its own. It gets SIGTERM, which it passes on to its children, when
+// this process dies, even by SIGKILL; the kernel ties that to the thread, hence the locked goroutine.
+func (m *MTA) launch(ctx context.Context) error {
+	daemons, err := m.Run(ctx, "postconf", "-h", "daemon_directory")
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(strings.TrimSpace(daemons), "master"), "-c", m.etc())
+	cmd.Env = cleanEnv()
+	// Before it has read its configuration master(8) complains nowhere else.
+	complaints, err := os.Create(m.complaints())
+	if err != nil {
+		return err
+	}
+	defer complaints.Close()
+	cmd.Stderr = complaints
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			m.exit = cmd.Wait()
+			close(m.gone)
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	m.master = cmd.Process
+	return nil
+}
+
+// greeted waits for a 220 from addr.
+func (m *MTA) greeted(ctx context.Context, addr string) error {
+	for {
+		s, err := Dial(ctx, addr)
+		if err == nil {
+			_, err = s.Expect(220)
+			_ = s.Close()
+		}
+		if err == nil {
+			return nil
+		}
+		if err := m.pause(ctx, "a greeting of "+addr); err != nil {
+			return err
+		}
+	}
+}
+
+// Stop ends Postfix and everything that it started, waits until all of it is gone, and removes the folder if Start made
+// it. It may be called again.
+func (m *MTA) Stop() error {
+	m.stop.Do(func() { m.stopped = m.end() })
+	return m.stopped
+}
+
+func (m *MTA) end() error {
+	var errs []error
+	if m.master != nil {
+		errs = append(errs, m.endProcesses())
+	}
+	if m.auth != nil {
+		m.auth.close()
+	}
+	if m.temporary {
+		errs = append(errs, os.RemoveAll(m.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// endProcesses signals the process group, of which master is the leader: it is known by number even when master itself
+// has crashed, and no other process can be in it.
+func (m *MTA) endProcesses() error {
+	group := -m.master.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM)
+	limit := time.Now().Add(stopGrace)
+	for {
+		select {
+		case <-m.gone:
+			if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
+				return nil
+			}
+		default:
+		}
+		if time.Now().After(limit) {
+			_ = syscall.Kill(group, syscall.SIGKILL)
+			<-m.gone
+			return fmt.Errorf("stopping Postfix: killed, not gone after %v", stopGrace)
+		}
+		time.Sleep(tick)
+	}
+}
+
+// pause waits a tick; an error says that waiting any longer for what is of no use.
+func (m *MTA) pause(ctx context.Context, what string) error {
+	select {
+	case <-m.gone:
+		return fmt.Errorf("waiting for %s: Postfix has ended: %v", what, m.exit)
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+	case <-time.After(tick):
+		return nil
+	}
+}
+
+// bounded gives a context without a deadline one.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, defaultWait)
+}
+
+func (m *MTA) complaints() string       { return filepath.Join(m.Dir, "master.stderr") }
+func (m *MTA) etc() string              { return filepath.Join(m.Dir, "etc") }
+func (m *MTA) queue(name string) string { return filepath.Join(m.Dir, "queue", name) }
