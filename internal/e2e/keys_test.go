@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func (w *world) keysDir() string { return filepath.Join(w.dir, "state", "keys") }
+
+func (w *world) removePEMs() {
+	w.t.Helper()
+	pems, err := filepath.Glob(filepath.Join(w.keysDir(), "*", "*.pem"))
+	if err != nil || len(pems) == 0 {
+		w.t.Fatal(pems, err)
+	}
+	for _, p := range pems {
+		if err := os.Remove(p); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.logged("no usable key for a hosted domain", "example.org")
+}
+
+// A hosted domain whose key has gone fails closed: its mail waits, the log says why, and with a new key it goes on.
+func TestKeyGone(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.removePEMs()
+	w.refused(w.swaks(w.SMTP, letter("ann@example.org")...), "451 4.3.5")
+	w.logged("verdict=\"deferred 451 4.3.5\"", "no usable key for example.org")
+	w.swaks(w.SMTP, letter("ann@example.com")...)
+	w.unsigned(w.mail(1))
+	// sendmail(1) puts it into the queue, where it waits for its key.
+	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: ann@example.org\nSubject: waits\n\ntext\n")); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("verdict=\"deferred 451 4.3.5\"", "smtp=false")
+	w.dkimkey("add", "example.org", "--unsafe-activate")
+	w.logged("signs without its record", "example.org")
+	if _, err := w.Run(w.context(), "postfix", "flush"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the waiting mail arrives signed", func() bool {
+		// pickup(8) looks once a minute unless it is woken.
+		_, _ = w.Run(w.context(), "postqueue", "-f")
+		all, err := w.Mailbox()
+		return err == nil && len(all) == 2
+	})
+	w.signed(w.mail(2), "example.org")
+}
+
+func TestKeyGoneHold(t *testing.T) {
+	w := newWorld(t, setup{config: "[sign]\non_missing_key = \"hold\""})
+	w.removePEMs()
+	if out := w.swaks(w.SMTP, letter("ann@example.org")...); !strings.Contains(out, "250 2.0.0") {
+		t.Fatal(out)
+	}
+	w.until("the mail is held", func() bool {
+		out, err := w.Run(w.context(), "postqueue", "-p")
+		return err == nil && strings.Contains(out, "!")
+	})
+	w.logged("verdict=held", "no usable key")
+}
+
+func TestKeyGoneAccept(t *testing.T) {
+	w := newWorld(t, setup{config: "[sign]\non_missing_key = \"accept\""})
+	w.removePEMs()
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.unsigned(w.mail(1))
+	w.logged("verdict=accepted", "on_missing_key = accept")
+}
+
+// Bounces are neither refused nor deferred when the key has gone: nobody could send them again.
+func TestKeyGoneBounce(t *testing.T) {
+	s := setup{}
+	s.mta.Unknown = []string{"nobody@example.net"}
+	s.mta.MainCF = map[string]string{"internal_mail_filter_classes": "bounce"}
+	w := newWorld(t, s)
+	w.removePEMs()
+	// The author is not hosted, so that only the bounce misses its key.
+	w.swaks(w.SMTP, "--from", "ann@example.org", "--h-From", "ann@example.com", "--to", "nobody@example.net")
+	if mail := w.mail(1); !strings.Contains(field(mail, "From")[0], "MAILER-DAEMON") {
+		t.Errorf("no bounce:\n%s", head(mail))
+	}
+	w.logged("a bounce made here goes out unsigned")
+}
+
+// The keys folder gone: a running daemon goes on signing, a start is refused.
+func TestKeysFolderGone(t *testing.T) {
+	w := newWorld(t, setup{})
+	if err := os.Rename(w.keysDir(), w.keysDir()+".away"); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("keys not read again", "does not exist")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	if err := os.Rename(w.keysDir()+".away", w.keysDir()); err != nil {
+		t.Fatal(err)
+	}
+	w.signed(w.mail(1), "example.org")
+	w.stop()
+	if err := os.Rename(w.keysDir(), w.keysDir()+".away"); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(filepath.Join(programs, "signpost"), "serve", "-c", w.config).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "does not exist") {
+		t.Errorf("started without its keys: %v\n%s", err, out)
+	}
+	w.refused(w.swaks(w.SMTP, letter("ann@example.org")...), "451 4.7.1")
+	if err := os.Rename(w.keysDir()+".away", w.keysDir()); err != nil {
+		t.Fatal(err)
+	}
+	w.start("signpost")
+}
+
+// A key that was only made does not sign; once it is active the running daemon uses it.
+func TestNewKey(t *testing.T) {
+	w := newWorld(t, setup{keys: "none"})
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.unsigned(w.mail(1))
+	w.dkimkey("add", "example.org")
+	w.logged("key read", "state=generated")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.unsigned(w.mail(2))
+	w.dkimkey("add", "example.org", "--unsafe-activate")
+	w.logged("signs without its record")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.signed(w.mail(3), "example.org")
+	if err := w.daemon.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("SIGHUP")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.signed(w.mail(4), "example.org")
+}
+
+// kill -9 in the middle of a message: Postfix answers 4xx, the client tries again, nothing leaves unsigned.
+func TestKilled(t *testing.T) {
+	w := newWorld(t, setup{})
+	s := w.dial(w.SMTP, "")
+	w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	w.cmd(s, 354, "DATA")
+	if err := s.Write([]byte("From: ann@example.org\r\nSubject: x\r\n\r\nhalf")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.daemon.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-w.daemon.done
+	if err := s.Write([]byte(" a message\r\n.\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := s.Expect(451); err != nil {
+		t.Fatal(text, err)
+	}
+	// The socket file of the killed daemon is still there, and is no hindrance.
+	if _, err := os.Stat(filepath.Join(w.dir, "milter.sock")); err != nil {
+		t.Fatal(err)
+	}
+	w.start("signpost")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.signed(w.mail(1), "example.org")
+	if all, err := w.Mailbox(); err != nil || len(all) != 1 {
+		t.Errorf("%d messages, %v", len(all), err)
+	}
+}
+
+// SIGTERM lets the message under way end, signed.
+func TestDrain(t *testing.T) {
+	w := newWorld(t, setup{})
+	s := w.dial(w.SMTP, "")
+	w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	w.cmd(s, 354, "DATA")
+	if err := w.daemon.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("messages under way are finished first")
+	if err := s.Write([]byte("From: ann@example.org\r\nSubject: x\r\n\r\ntext\r\n.\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Expect(250); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.daemon.done:
+	case <-time.After(20 * time.Second):
+		t.Error("the daemon did not end after the message")
+	}
+	w.signed(w.mail(1), "example.org")
+}

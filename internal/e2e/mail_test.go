@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signpost/internal/testmta"
+)
+
+// dial opens a raw session from an address, as a client or with a login.
+func (w *world) dial(addr, xclient string) *testmta.Session {
+	w.t.Helper()
+	s, err := testmta.Dial(w.context(), addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { s.Close() })
+	if _, err := s.Expect(220); err != nil {
+		w.t.Fatal(err)
+	}
+	w.cmd(s, 250, "EHLO client.example")
+	if xclient != "" {
+		w.cmd(s, 220, "XCLIENT "+xclient)
+		w.cmd(s, 250, "EHLO client.example")
+	}
+	return s
+}
+
+func (w *world) cmd(s *testmta.Session, code int, line string) {
+	w.t.Helper()
+	if _, err := s.Cmd(code, line); err != nil {
+		w.t.Fatalf("%s: %v", line, err)
+	}
+}
+
+// send gives a message in an open session and wants a code.
+func (w *world) send(s *testmta.Session, code int, author string) {
+	w.t.Helper()
+	w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	if _, err := s.Data(code, []byte("From: "+author+"\r\nSubject: x\r\n\r\ntext\r\n")); err != nil {
+		w.t.Fatalf("%s: %v", author, err)
+	}
+}
+
+// Nothing of one message reaches the next one of its session: a refused one in between, an aborted one, another author.
+func TestSeveralMessagesInASession(t *testing.T) {
+	w := newWorld(t, setup{})
+	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=pc.stranger.example LOGIN=ann")
+	w.send(s, 250, "ann@example.org")
+	w.send(s, 550, "ann@example.org, eve@example.net")
+	w.send(s, 250, "Ann <ann@example.org>")
+	w.cmd(s, 250, "MAIL FROM:<eve@example.com>")
+	w.cmd(s, 250, "RSET")
+	w.send(s, 250, "ann@example.com")
+	w.send(s, 250, "ann@example.org")
+	for i, want := range []string{"example.org", "example.org", "", "example.org"} {
+		mail := w.mail(i + 1)
+		if want == "" {
+			w.unsigned(mail)
+		} else {
+			w.signed(mail, want)
+		}
+	}
+	// The client is known for the last message as for the first: pitfalls of every milter library.
+	if n := strings.Count(w.daemon.log.String(), "client=203.0.113.9"); n != 5 {
+		t.Errorf("%d of 5 messages were logged with their client", n)
+	}
+	if strings.Contains(w.daemon.log.String(), "client=unknown") || strings.Contains(w.daemon.log.String(), "client=127.0.0.1") {
+		t.Error("a message lost its client")
+	}
+}
+
+// A login ends with its session: what XCLIENT says anew holds, nothing stays.
+func TestLoginDoesNotStay(t *testing.T) {
+	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"smtpd_authorized_xclient_hosts": "127.0.0.1, 203.0.113.0/24"}}})
+	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=pc.stranger.example LOGIN=ann")
+	w.send(s, 250, "ann@example.org")
+	w.cmd(s, 220, "XCLIENT ADDR=203.0.113.10 NAME=[UNAVAILABLE] LOGIN=[UNAVAILABLE]")
+	w.cmd(s, 250, "EHLO client.example")
+	w.send(s, 250, "ann@example.org")
+	w.signed(w.mail(1), "example.org")
+	w.unsigned(w.mail(2))
+	w.logged("role=verify", "client=203.0.113.10")
+}
+
+// Odd bodies and headers arrive signed, and the signature verifies.
+func TestOddMessages(t *testing.T) {
+	w := newWorld(t, setup{keys: "example.org --algorithm rsa,ed25519 --unsafe-activate"})
+	s := w.dial(w.SMTP, "")
+	header := "From: ann@example.org\r\nSubject:nospace\r\nX-Two:  two\r\nTo: bob@example.net,\r\n\t\tcarl@example.net\r\n"
+	bodies := []string{"", "text", "text\r\n\r\n\r\n\r\n", "\r\n\r\ntext\r\n", " \t \r\n \r\n", "Gr\xfc\xdfe\r\n", strings.Repeat("long ", 300) + "\r\n", ".dot\r\n..dots\r\n"}
+	for i, body := range bodies {
+		w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+		if _, err := s.Data(250, []byte(header+"\r\n"+body)); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		mail := w.mail(i + 1)
+		if got := w.signatures(mail); len(got) != 2 {
+			t.Errorf("%q: %d signatures", body, len(got))
+		}
+		if !strings.Contains(mail, "\nX-Two:  two\n") || !strings.Contains(mail, "\nSubject:nospace\n") {
+			t.Errorf("the header was changed:\n%s", head(mail))
+		}
+		// The RSA signature stands on top of all: some receivers look at the first one only.
+		if sigs := field(mail, "DKIM-Signature"); len(sigs) != 2 || !strings.Contains(sigs[0], "a=rsa-sha256") || !strings.Contains(sigs[1], "a=ed25519-sha256") {
+			t.Errorf("order: %q", sigs)
+		}
+		for line := range strings.Lines(head(mail)) {
+			if len(line) > 79 {
+				t.Errorf("a folded line of %d octets: %s", len(line), line)
+			}
+		}
+	}
+}
+
+func TestBDAT(t *testing.T) {
+	w := newWorld(t, setup{})
+	s := w.dial(w.SMTP, "")
+	w.cmd(s, 250, "MAIL FROM:<ann@example.org> BODY=8BITMIME")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	msg := "From: ann@example.org\r\nSubject: chunks\r\n\r\nfirst\r\nsec"
+	if err := s.Write([]byte(fmt.Sprintf("BDAT %d\r\n%s", len(msg), msg))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Expect(250); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write([]byte("BDAT 5 LAST\r\nond\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Expect(250); err != nil {
+		t.Fatal(err)
+	}
+	w.signed(w.mail(1), "example.org")
+}
+
+func TestTenMegabytes(t *testing.T) {
+	w := newWorld(t, setup{})
+	file := filepath.Join(w.dir, "big.eml")
+	if err := os.WriteFile(file, []byte("From: ann@example.org\r\nSubject: big\r\n\r\n"+strings.Repeat(strings.Repeat("x", 70)+" \r\n", 10<<20/73)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := w.swaks(w.SMTP, "--from", "ann@example.org", "--data", "@"+file)
+	if !strings.Contains(out, "250 2.0.0") {
+		t.Fatal(tail(out))
+	}
+	w.signed(w.mail(1), "example.org")
+}
+
+// A header over the bounds is refused whole, never cut and signed.
+func TestHugeHeader(t *testing.T) {
+	w := newWorld(t, setup{})
+	s := w.dial(w.SMTP, "")
+	w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	if _, err := s.Data(552, []byte("From: ann@example.org\r\n"+strings.Repeat("X-Filler: y\r\n", 1100)+"\r\ntext\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("refused 552 5.3.4", "1000 fields")
+	w.send(s, 250, "ann@example.org")
+	w.signed(w.mail(1), "example.org")
+}
+
+// Observe mode signs nothing, deletes nothing, refuses nothing, and says what it would have done.
+func TestObserve(t *testing.T) {
+	w := newWorld(t, setup{config: "mode = \"observe\""})
+	w.swaks(w.SMTP, append(letter("ann@example.org"), "--add-header", "Authentication-Results: mx.example.org; dmarc=pass", "--xclient", "ADDR=203.0.113.9 LOGIN=ann")...)
+	mail := w.mail(1)
+	w.unsigned(mail)
+	if len(field(mail, "Authentication-Results")) != 1 {
+		t.Error("something was deleted")
+	}
+	w.logged("verdict=accepted", "would=signed")
+	w.swaks(w.SMTP, append(letter("ann@example.org"), "--add-header", "From: eve@example.org")...)
+	w.mail(2)
+	w.logged("verdict=accepted", "would=\"refused 550 5.6.0\"")
+}

@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"signpost/internal/testmta"
+)
+
+// letter are swaks' arguments for a message from an author.
+func letter(author string) []string {
+	return []string{"--from", "ann@example.org", "--h-From", author, "--body", "Hello  Bob,\n\n see you \n\n\n"}
+}
+
+// Each row of the roles table, as its user sees it: in the mailbox or in the SMTP reply.
+func TestRoles(t *testing.T) {
+	w := newWorld(t, setup{config: "trusted_networks = [\"127.0.0.0/8\", \"192.0.2.0/28\"]\n[verify]\nskip_networks = [\"198.51.100.0/24\"]\n" +
+		"[sign.login_domains]\n\"ann\" = [\"example.org\"]\n\"eve\" = [\"example.net\"]\n"})
+	const ours = "mx.example.org; spf=pass smtp.mailfrom=example.com"
+	for i, c := range []struct {
+		name   string
+		server string
+		args   []string
+		author string
+		signed string // d=
+		role   string
+		reason string
+	}{
+		{"a stranger in our name is not signed", w.SMTP, client(""), "Ann <ann@example.org>", "", "verify", "neither authenticated"},
+		{"loopback is trusted", w.SMTP, nil, "Ann <ann@example.org>", "example.org", "sign", "trusted_networks"},
+		{"a trusted network", w.SMTP, []string{"--xclient", "ADDR=192.0.2.5 NAME=pc.example.org"}, "ann@example.org", "example.org", "sign", "trusted_networks"},
+		{"an authenticated user", w.SMTP, client("ann"), "Ann <ann@example.org>", "example.org", "sign", "authenticated"},
+		{"the submission service", w.Submission, client(""), "Ann <ann@example.org>", "example.org", "sign", "ORIGINATING"},
+		{"a subdomain", w.SMTP, nil, "root@host.example.org", "example.org", "sign", "hosted here"},
+		{"an Author Domain that is not hosted", w.SMTP, client("ann"), "ann@example.com", "", "leave", "not hosted here"},
+		{"an own relay", w.SMTP, []string{"--xclient", "ADDR=198.51.100.7 NAME=relay.example.org"}, "ann@example.org", "", "leave", "skip_networks"},
+		{"put back in by a filter", w.Reinject, []string{"--add-header", "Authentication-Results: " + ours}, "ann@example.org", "", "leave", "already judged"},
+	} {
+		out := w.swaks(c.server, append(c.args, letter(c.author)...)...)
+		if !strings.Contains(out, "250 2.0.0 Ok: queued") {
+			t.Fatalf("%s: not accepted:\n%s", c.name, out)
+		}
+		mail := w.mail(i + 1)
+		t.Run(c.name, func(*testing.T) {
+			if c.signed == "" {
+				w.unsigned(mail)
+			} else {
+				w.signed(mail, c.signed)
+			}
+			w.logged("role="+c.role, c.reason, "verdict=")
+		})
+		if strings.Contains(c.reason, "already") && len(field(mail, "Authentication-Results")) != 1 {
+			t.Errorf("%s: the results that it carries must stay:\n%s", c.name, head(mail))
+		}
+	}
+
+	for _, c := range []struct {
+		name   string
+		args   []string
+		code   string
+		reason string
+	}{
+		{"a login in another's name", append(client("eve"), letter("ann@example.org")...), "550 5.7.1", "login_domains"},
+		{"a login that nobody listed", append(client("joe"), letter("ann@example.org")...), "550 5.7.1", "login_domains"},
+		{"two From fields", append(letter("ann@example.org"), "--add-header", "From: eve@example.org"), "550 5.6.0", "2 From fields"},
+		{"two domains in From", letter("ann@example.org, bob@example.net"), "550 5.6.0", "several domains"},
+		{"a From that nobody can read", letter("ann@example.org>"), "550 5.6.0", "not readable"},
+		{"a From without an address", letter("undisclosed:;"), "550 5.6.0", "no address"},
+	} {
+		out := w.swaks(w.SMTP, c.args...)
+		w.refused(out, c.code)
+		w.logged("verdict=\"refused "+c.code, c.reason)
+		if !strings.Contains(out, "queue id") {
+			t.Errorf("%s: the reply does not name the queue id:\n%s", c.name, out)
+		}
+	}
+}
+
+// Results that a client writes in our name are removed, in every spelling, and a foreign one stays.
+func TestForgedResultsAreRemoved(t *testing.T) {
+	w := newWorld(t, setup{config: "authserv_aliases = [\"old.example.org\"]"})
+	args := letter("ann@example.org")
+	for _, v := range []string{"mx.example.org; dmarc=pass", "mx.example.net; spf=pass (1)", "(c) MX.example.ORG (d) 1; dkim=pass", "mx.example.net; spf=pass (2)",
+		"\"old.example.org\"; none", "mx.example.net; spf=pass (3)", "(unclosed", "mx.example.net; spf=pass (4)", "mx.example.org"} {
+		args = append(args, "--add-header", "Authentication-Results: "+v)
+	}
+	args = append(args, "--add-header", "X-Signpost-Disposition: none")
+	for i, from := range [][]string{client(""), client("ann")} {
+		w.swaks(w.SMTP, append(from, args...)...)
+		mail := w.mail(i + 1)
+		got := field(mail, "Authentication-Results")
+		if len(got) != 4 || len(field(mail, "X-Signpost-Disposition")) != 0 {
+			t.Errorf("left: %q", got)
+		}
+		for _, v := range got {
+			if !strings.HasPrefix(v, "mx.example.net") {
+				t.Errorf("a forged result survives: %q", v)
+			}
+		}
+	}
+}
+
+// sendmail(1) is signed; it is never refused, whatever it writes.
+func TestSendmail(t *testing.T) {
+	w := newWorld(t, setup{})
+	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: Ann <ann@example.org>\nSubject: x\n\ntext\n")); err != nil {
+		t.Fatal(err)
+	}
+	w.signed(w.mail(1), "example.org")
+	w.logged("role=sign", "smtp=false")
+	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: ann@example.org\nFrom: eve@example.org\nSubject: x\n\ntext\n")); err != nil {
+		t.Fatal(err)
+	}
+	w.unsigned(w.mail(2))
+	w.logged("role=leave", "2 From fields")
+}
+
+// postsuper -r hands a stranger's mail to cleanup(8) once more: it must not come out signed in our name, nor be refused.
+func TestRequeuedStranger(t *testing.T) {
+	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"defer_transports": "virtual"}}})
+	w.swaks(w.SMTP, append(client(""), letter("ann@example.org")...)...)
+	for _, args := range [][]string{{"postconf", "-e", "defer_transports="}, {"postfix", "reload"}, {"postsuper", "-r", "ALL"}} {
+		if out, err := w.Run(w.context(), args[0], args[1:]...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	// Another mail wakes pickup(8), which would look for requeued mail only once a minute.
+	if err := w.Sendmail(w.context(), "ann@example.com", []string{"bob@example.net"}, []byte("From: ann@example.com\n\nwake up\n")); err != nil {
+		t.Fatal(err)
+	}
+	w.mail(2)
+	all, err := w.Mailbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mail := range all {
+		w.unsigned(mail)
+	}
+}
+
+// A bounce that Postfix makes is signed (internal_mail_filter_classes = bounce), and is not lost when no key is there.
+func TestBounce(t *testing.T) {
+	w := newWorld(t, setup{mta: testmta.Options{Unknown: []string{"nobody@example.net"}, MainCF: map[string]string{"internal_mail_filter_classes": "bounce"}}})
+	send := func() {
+		out := w.swaks(w.SMTP, append(letter("ann@example.org"), "--to", "nobody@example.net")...)
+		if !strings.Contains(out, "250 2.0.0") {
+			t.Fatal(out)
+		}
+	}
+	send()
+	bounce := w.mail(1)
+	if from := field(bounce, "From"); len(from) != 1 || !strings.Contains(from[0], "MAILER-DAEMON") {
+		t.Fatalf("no bounce: %q", from)
+	}
+	// Without a signature of example.org: one of its own and the one inside the returned mail, which nobody checks here.
+	w.signed(bounce, "example.org")
+	w.logged("role=sign", "sender=\"\"", "smtp=false")
+}

@@ -1,0 +1,340 @@
+// Package e2e holds the tests that run Signpost as its users do: the built programs, a real Postfix, real clients.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	msgauth "github.com/emersion/go-msgauth/dkim"
+
+	"signpost/internal/testmta"
+	"signpost/keys"
+)
+
+// programs is where TestMain builds signpost and dkimkey, with the race detector, and once without for the tests that
+// look at memory.
+var programs string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "signpost-e2e")
+	if err != nil {
+		panic(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		panic(err)
+	}
+	programs = dir
+	for _, args := range [][]string{{"-race", "-o", dir + "/"}, {"-o", dir + "/plain/"}} {
+		build := exec.Command("go", append(append([]string{"build"}, args...), "signpost/cmd/...")...)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			panic(err)
+		}
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// world is a daemon and its Postfix.
+type world struct {
+	*testmta.MTA
+	t      *testing.T
+	dir    string
+	config string
+	daemon *daemon
+}
+
+type daemon struct {
+	cmd  *exec.Cmd
+	log  *buffer
+	done chan struct{}
+}
+
+// buffer is a bytes.Buffer for two goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+type setup struct {
+	config  string // TOML behind the sockets and folders
+	keys    string // arguments of dkimkey add, lines; "" means an RSA key for example.org that signs
+	mta     testmta.Options
+	program string // below programs; empty: signpost
+}
+
+const addDefault = "example.org --unsafe-activate"
+
+// newWorld starts a daemon with keys and a Postfix that uses it. trusted_networks leaves loopback in and the documentation
+// networks, from which XCLIENT speaks, out.
+func newWorld(t *testing.T, s setup) *world {
+	t.Helper()
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Fatal("Postfix's master needs root: run the tests as root, as CI does")
+	}
+	dir, err := os.MkdirTemp("", "signpost-world")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, dir: dir, config: filepath.Join(dir, "signpost.toml")}
+	top, tables := s.config, ""
+	if i := strings.Index(s.config, "["); i >= 0 && (i == 0 || strings.Contains(s.config, "\n[")) {
+		if i = strings.Index("\n"+s.config, "\n["); i >= 0 {
+			top, tables = s.config[:i], s.config[i:]
+		}
+	}
+	text := fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]\nstate_dir = \"%s/state\"\nauthserv_id = \"mx.example.org\"\n%s\n%s", dir, dir, top, tables)
+	if err := os.WriteFile(w.config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "state", "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if s.keys == "" {
+		s.keys = addDefault
+	}
+	if s.keys != "none" {
+		for line := range strings.Lines(s.keys) {
+			w.dkimkey(append([]string{"add"}, strings.Fields(line)...)...)
+		}
+	}
+	if s.program == "" {
+		s.program = "signpost"
+	}
+	w.start(s.program)
+	t.Cleanup(w.stop)
+	if s.mta.Domains == nil {
+		s.mta.Domains = []string{"example.org", "example.net"}
+	}
+	s.mta.Milters = "unix:" + dir + "/milter.sock"
+	s.mta.NonSMTPDMilters = s.mta.Milters
+	if w.MTA, err = testmta.Start(t.Context(), s.mta); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the daemon's log:\n%s", w.daemon.log)
+			t.Logf("Postfix's log:\n%s", tail(w.Log()))
+		}
+		if err := w.MTA.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func tail(s string) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
+
+// start runs the daemon and waits until it serves.
+func (w *world) start(program string) {
+	w.t.Helper()
+	d := &daemon{cmd: exec.Command(filepath.Join(programs, program), "serve", "-c", w.config), log: &buffer{}, done: make(chan struct{})}
+	d.cmd.Stderr, d.cmd.Stdout = d.log, d.log
+	if err := d.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	go func() {
+		_ = d.cmd.Wait()
+		close(d.done)
+	}()
+	w.daemon = d
+	w.until("the daemon serves", func() bool {
+		select {
+		case <-d.done:
+			w.t.Fatalf("the daemon ended:\n%s", d.log)
+		default:
+		}
+		return strings.Contains(d.log.String(), "signpost serves")
+	})
+}
+
+// stop ends the daemon as systemd would, and looks for what a daemon must never log.
+func (w *world) stop() {
+	_ = w.daemon.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-w.daemon.done:
+	case <-time.After(45 * time.Second):
+		w.t.Error("the daemon did not end on SIGTERM")
+		_ = w.daemon.cmd.Process.Kill()
+		<-w.daemon.done
+	}
+	for _, bad := range []string{"DATA RACE", "panic", "internal error", "goroutine "} {
+		if strings.Contains(w.daemon.log.String(), bad) {
+			w.t.Errorf("the daemon's log holds %q:\n%s", bad, w.daemon.log)
+		}
+	}
+}
+
+// until polls with a deadline.
+func (w *world) until(what string, ok func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not in time: %s\nthe daemon's log:\n%s", what, w.daemon.log)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (w *world) dkimkey(args ...string) string {
+	w.t.Helper()
+	var out, errs bytes.Buffer
+	c := exec.Command(filepath.Join(programs, "dkimkey"), append([]string{"-c", w.config}, args...)...)
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		w.t.Fatalf("dkimkey %q: %v\n%s", args, err, errs.String())
+	}
+	return out.String()
+}
+
+func (w *world) context() context.Context {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 60*time.Second)
+	w.t.Cleanup(cancel)
+	return ctx
+}
+
+// swaks sends a message and gives the transcript.
+func (w *world) swaks(server string, args ...string) string {
+	w.t.Helper()
+	out, _ := testmta.Swaks(w.context(), append([]string{"--server", server, "--to", "bob@example.net"}, args...)...)
+	return out
+}
+
+// client are swaks' arguments for a client from outside, with a login if login is not empty.
+func client(login string) []string {
+	xclient := "ADDR=203.0.113.9 NAME=mail.stranger.example"
+	if login != "" {
+		xclient += " LOGIN=" + login
+	}
+	return []string{"--xclient", xclient, "--helo", "mail.stranger.example"}
+}
+
+// mail waits for the n-th message and gives the newest.
+func (w *world) mail(n int) string {
+	w.t.Helper()
+	all, err := w.WaitMail(w.context(), n)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all[n-1]
+}
+
+// signatures verifies all signatures of a message with go-msgauth against the records that dkimkey printed, and gives
+// "selector algorithm" for each, top to bottom.
+func (w *world) signatures(mail string) []string {
+	w.t.Helper()
+	set, err := keys.Load(filepath.Join(w.dir, "state", "keys"), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	records := map[string]string{}
+	for _, k := range set.All() {
+		if k.Life != nil {
+			records[keys.RecordName(k.Domain, k.Selector)] = k.Life.Record
+		}
+	}
+	wire := strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n")
+	results, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(name string) ([]string, error) {
+		if r, ok := records[name]; ok {
+			return []string{r}, nil
+		}
+		return nil, fmt.Errorf("no record at %s", name)
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var all []string
+	for _, r := range results {
+		if r.Err != nil {
+			w.t.Errorf("the signature of %s does not verify: %v\n%s", r.Domain, r.Err, mail)
+		}
+		all = append(all, r.Domain)
+	}
+	return all
+}
+
+// signed wants exactly one signature, of domain, that verifies.
+func (w *world) signed(mail, domain string) {
+	w.t.Helper()
+	if got := w.signatures(mail); len(got) != 1 || got[0] != domain {
+		w.t.Errorf("signed by %q, want %q:\n%s", got, domain, head(mail))
+	}
+}
+
+func (w *world) unsigned(mail string) {
+	w.t.Helper()
+	if got := w.signatures(mail); len(got) != 0 {
+		w.t.Errorf("signed by %q, want no signature:\n%s", got, head(mail))
+	}
+}
+
+// logged wants a line in the daemon's log that holds all of parts.
+func (w *world) logged(parts ...string) {
+	w.t.Helper()
+	w.until(fmt.Sprintf("a log line with %q", parts), func() bool {
+	lines:
+		for line := range strings.Lines(w.daemon.log.String()) {
+			for _, p := range parts {
+				if !strings.Contains(line, p) {
+					continue lines
+				}
+			}
+			return true
+		}
+		return false
+	})
+}
+
+func (w *world) refused(transcript, code string) {
+	w.t.Helper()
+	if !strings.Contains(transcript, "<** "+code) {
+		w.t.Errorf("not refused with %q:\n%s", code, transcript)
+	}
+}
+
+func head(mail string) string {
+	h, _, _ := strings.Cut(mail, "\n\n")
+	return h
+}
+
+// field gives the values of a header field, top to bottom, unfolded.
+func field(mail, name string) []string {
+	var values []string
+	for line := range strings.SplitSeq(strings.NewReplacer("\n\t", " ", "\n ", " ").Replace(head(mail)), "\n") {
+		if n, v, ok := strings.Cut(line, ":"); ok && strings.EqualFold(n, name) {
+			values = append(values, strings.TrimSpace(v))
+		}
+	}
+	return values
+}
