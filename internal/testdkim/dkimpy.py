@@ -1,0 +1,39 @@
+# Verifies or signs the message on stdin with dkimpy. argv[1] is JSON: {"records": {...}} or {"sign": {...}}.
+import json
+import sys
+
+import dkim
+
+job = json.loads(sys.argv[1])
+message = sys.stdin.buffer.read()
+
+if "sign" in job:
+    s = job["sign"]
+    key = s["key"].encode()
+    line = dkim.sign(
+        message, s["selector"].encode(), s["domain"].encode(), key,
+        canonicalize=(s["header"].encode(), s["body"].encode()),
+        signature_algorithm=s["algorithm"].encode(), length=s["length"])
+    sys.stdout.buffer.write(line + message)
+    sys.exit(0)
+
+def txt(name, timeout=5):
+    if isinstance(name, bytes):
+        name = name.decode()
+    record = job["records"].get(name.rstrip("."))
+    return record.encode() if record is not None else None
+
+verifier = dkim.DKIM(message, timeout=5)
+count = sum(1 for name, _ in verifier.headers if name.lower() == b"dkim-signature")
+opinions = []
+for i in range(count):
+    verifier = dkim.DKIM(message, timeout=5)
+    detail = ""
+    try:
+        ok = bool(verifier.verify(idx=i, dnsfunc=txt))
+    except dkim.DKIMException as e:
+        ok, detail = False, str(e)
+    domain = verifier.domain or b""
+    selector = verifier.selector or b""
+    opinions.append({"Domain": domain.decode(), "Selector": selector.decode(), "OK": ok, "Detail": detail})
+json.dump(opinions, sys.stdout)
