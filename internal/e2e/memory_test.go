@@ -1,0 +1,50 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+// peak is the most memory that the daemon has had, in KiB.
+func (w *world) peak() int {
+	w.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.daemon.cmd.Process.Pid))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if m == nil {
+		w.t.Fatalf("no VmHWM:\n%s", status)
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// Memory does not grow with the message: after some small ones, one of 50 MiB adds less than 2 MiB to the daemon's peak.
+func TestMemory(t *testing.T) {
+	w := newWorld(t, setup{program: "plain/signpost"})
+	s := w.dial(w.SMTP, "")
+	for range 10 {
+		w.send(s, 250, "ann@example.org")
+	}
+	before := w.peak()
+	w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	body := bytes.Repeat([]byte("0123456789 0123456789 0123456789 0123456789 0123456789 0123456789\r\n"), 50<<20/67)
+	if _, err := s.Data(250, append([]byte("From: ann@example.org\r\nSubject: big\r\n\r\n"), body...)); err != nil {
+		t.Fatal(err)
+	}
+	after := w.peak()
+	t.Logf("peak before %d KiB, after 50 MiB %d KiB", before, after)
+	if after-before >= 2<<10 {
+		t.Errorf("50 MiB added %d KiB to the peak of %d KiB", after-before, before)
+	}
+	w.signed(w.mail(11), "example.org")
+}
