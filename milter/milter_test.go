@@ -1,0 +1,355 @@
+package milter
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// recorder is a Message that notes its events.
+type recorder struct {
+	events  []string
+	panicAt string
+	edits   Edits
+	reply   Reply
+}
+
+func (r *recorder) note(format string, args ...any) {
+	e := fmt.Sprintf(format, args...)
+	r.events = append(r.events, e)
+	if r.panicAt != "" && strings.HasPrefix(e, r.panicAt) {
+		panic("as asked for")
+	}
+}
+
+func (r *recorder) Header(name, value string) { r.note("header %s:%s", name, value) }
+func (r *recorder) EndHeaders(id string)      { r.note("eoh %s", id) }
+func (r *recorder) Body(p []byte)             { r.note("body %s", p) }
+func (r *recorder) Finish(context.Context) (Edits, Reply) {
+	r.note("finish")
+	return r.edits, r.reply
+}
+
+// served is a server on a pipe-like TCP connection, and what its messages noted.
+type served struct {
+	t    *testing.T
+	addr string
+	mu   sync.Mutex
+	all  []*recorder
+	log  *bytes.Buffer
+	next func() *recorder
+	ctxs []context.Context
+	sess []Session
+	envs []Envelope
+}
+
+func serve(t *testing.T, next func() *recorder) *served {
+	t.Helper()
+	s := &served{t: t, log: &bytes.Buffer{}, next: next}
+	ln, err := Listen("tcp", "127.0.0.1:0", 0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = ln.Addr().String()
+	server := NewServer(Options{
+		Begin: func(ctx context.Context, sess Session, e Envelope) Message {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			r := s.next()
+			s.all, s.ctxs, s.sess, s.envs = append(s.all, r), append(s.ctxs, ctx), append(s.sess, sess), append(s.envs, e)
+			return r
+		},
+		Broken: func(Session, Envelope) Reply { return Reply{451, "4.3.0", "broken"} },
+		Log:    slog.New(slog.NewTextHandler(&lockedWriter{w: s.log, mu: &s.mu}, nil)),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(ctx, ln); err != nil {
+			t.Error(err)
+		}
+		server.Drain(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return s
+}
+
+type lockedWriter struct {
+	w  io.Writer
+	mu *sync.Mutex
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func (s *served) logged(want string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s.mu.Lock()
+		text := s.log.String()
+		s.mu.Unlock()
+		if strings.Contains(text, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not logged: %q in\n%s", want, text)
+		}
+	}
+}
+
+// mta plays Postfix, packet by packet.
+type mta struct {
+	t *testing.T
+	net.Conn
+}
+
+func (s *served) dial() *mta {
+	s.t.Helper()
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		s.t.Fatal(err)
+	}
+	return &mta{s.t, c}
+}
+
+func packet(code byte, data string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(data)+1)), append([]byte{code}, data...)...)
+}
+
+func (m *mta) send(code byte, data string) {
+	m.t.Helper()
+	if _, err := m.Write(packet(code, data)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *mta) read() (code byte, data string) {
+	m.t.Helper()
+	var size [4]byte
+	if _, err := io.ReadFull(m, size[:]); err != nil {
+		m.t.Fatal(err)
+	}
+	b := make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(m, b); err != nil {
+		m.t.Fatal(err)
+	}
+	return b[0], string(b[1:])
+}
+
+func (m *mta) handshake() {
+	m.t.Helper()
+	m.send('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
+	if code, _ := m.read(); code != 'O' {
+		m.t.Fatalf("handshake answered with %q", code)
+	}
+}
+
+// connect is CONNECT from 192.0.2.10 by SMTP.
+func (m *mta) connect() {
+	m.handshake()
+	m.send('D', "C{client_connections}\x001\x00{client_name}\x00c.example\x00j\x00mx.example\x00")
+	m.send('C', "c.example\x004\x00\x19192.0.2.10\x00")
+	m.send('H', "helo.example\x00")
+}
+
+// message sends one up to its end and gives the answers to that.
+func (m *mta) message(sender string, header ...string) (replies []string) {
+	m.t.Helper()
+	m.send('M', "<"+sender+">\x00")
+	m.send('R', "<bob@example.net>\x00")
+	for _, h := range header {
+		m.send('L', h)
+	}
+	m.send('D', "Ni\x00QUEUEID\x00")
+	m.send('N', "")
+	m.send('B', "text\r\n")
+	m.send('D', "Ei\x00QUEUEID\x00")
+	m.send('E', "")
+	for {
+		code, data := m.read()
+		replies = append(replies, string(code)+data)
+		if strings.ContainsRune("acdrty", rune(code)) {
+			return replies
+		}
+	}
+}
+
+// Only the end of a message is answered; the client is known for every message of a session; contexts end with messages.
+func TestSession(t *testing.T) {
+	replies := []Reply{{}, {550, "5.7.1", "100% no\r\nnot \x00 this"}, {}}
+	n := 0
+	s := serve(t, func() *recorder {
+		n++
+		return &recorder{reply: replies[n-1], edits: Edits{Hold: "why"}}
+	})
+	m := s.dial()
+	m.connect()
+	for i, want := range []string{"qwhy\x00 c", "y550 5.7.1 100%% no??not ? this\x00", "qwhy\x00 c"} {
+		if got := strings.Join(m.message(fmt.Sprintf("s%d@example.org", i), "Subject\x00 x\x00"), " "); got != want {
+			t.Errorf("message %d: %q, want %q", i, got, want)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, r := range s.all {
+		if got := strings.Join(r.events, "|"); got != "header Subject: x|eoh QUEUEID|body text\r\n|finish" {
+			t.Errorf("%d: %s", i, got)
+		}
+		if s.sess[i].Client.String() != "192.0.2.10" || s.sess[i].HELO != "helo.example" || !s.sess[i].SMTP || s.envs[i].Sender != fmt.Sprintf("s%d@example.org", i) {
+			t.Errorf("%d: %+v %+v", i, s.sess[i], s.envs[i])
+		}
+		if s.ctxs[i].Err() == nil {
+			t.Errorf("message %d has ended and its context has not", i)
+		}
+	}
+}
+
+// Deletions go from the highest index down, before insertions (OpenDKIM CVE-2022-48521).
+func TestEdits(t *testing.T) {
+	s := serve(t, func() *recorder {
+		return &recorder{edits: Edits{
+			Delete: []Deletion{{"A", 1}, {"A", 3}, {"B", 2}},
+			Insert: []Insertion{{0, "X", " 1;\r\n\t2"}, {0, "Y", " 3"}},
+		}}
+	})
+	m := s.dial()
+	m.connect()
+	got := fmt.Sprintf("%q", m.message("a@example.org"))
+	want := `["m\x00\x00\x00\x03A\x00\x00" "m\x00\x00\x00\x02B\x00\x00" "m\x00\x00\x00\x01A\x00\x00" "i\x00\x00\x00\x00X\x00 1;\n\t2\x00" "i\x00\x00\x00\x00Y\x00 3\x00" "c"]`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// A panic breaks its message, which is answered 451 at its end, and nothing else.
+func TestPanic(t *testing.T) {
+	for _, at := range []string{"header", "eoh", "body", "finish"} {
+		n := 0
+		s := serve(t, func() *recorder {
+			if n++; n == 1 {
+				return &recorder{panicAt: at}
+			}
+			return &recorder{}
+		})
+		m := s.dial()
+		m.connect()
+		if got := m.message("a@example.org", "Subject\x00 x\x00"); got[0] != "y451 4.3.0 broken\x00" {
+			t.Errorf("panic at %s: %q", at, got)
+		}
+		if got := m.message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" {
+			t.Errorf("the message after a panic at %s: %q", at, got)
+		}
+		s.logged("as asked for")
+	}
+}
+
+// A header packet with an extra NUL is answered by the library out of turn and lost: nothing may reach Postfix, and a
+// message of which we have not seen every field is not judged.
+func TestNULInHeader(t *testing.T) {
+	s := serve(t, func() *recorder { return &recorder{} })
+	m := s.dial()
+	m.connect()
+	if got := m.message("a@example.org", "Subject\x00 x\x00y\x00"); got[0] != "y451 4.3.0 broken\x00" {
+		t.Errorf("%q", got)
+	}
+	if got := m.message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" {
+		t.Errorf("%q", got)
+	}
+}
+
+// An aborted message leaves nothing behind.
+func TestAbort(t *testing.T) {
+	s := serve(t, func() *recorder { return &recorder{} })
+	m := s.dial()
+	m.connect()
+	m.send('M', "<x@example.org>\x00")
+	m.send('R', "<bob@example.net>\x00")
+	m.send('L', "Subject\x00 aborted\x00")
+	m.send('A', "")
+	m.message("a@example.org", "Subject\x00 x\x00")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) != 2 || strings.Join(s.all[1].events, "|") != "header Subject: x|eoh QUEUEID|body text\r\n|finish" || s.ctxs[0].Err() == nil {
+		t.Errorf("%+v", s.all[len(s.all)-1])
+	}
+}
+
+// Probes, garbage and old protocols: one useful line or none, and the daemon serves on.
+func TestStrangeClients(t *testing.T) {
+	s := serve(t, func() *recorder { return &recorder{} })
+	for sent, want := range map[string]string{
+		"GET / HTTP/1.0\r\n\r\n": "no milter client",
+		"\x00\x00\x00\x0dO\x00":  "incomplete",
+		"\x00\x00\x00\x0dO\x00\x00\x00\x02\x00\x00\x01\xff\x00\x1f\xff\xff": "milter_protocol = 6",
+		"\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x00\x01\x00\x1f\xff\xff": "milter actions",
+		"\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x01\xff\x00\x00\x00\x7f": "milter events",
+	} {
+		m := s.dial()
+		if _, err := m.Write([]byte(sent)); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, m)
+		s.logged(want)
+	}
+	silent := s.dial()
+	silent.Close()
+	m := s.dial()
+	m.connect()
+	if got := m.message("a@example.org"); got[0] != "c" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestListenUnix(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	ln, err := Listen("unix", path, 0o660, "no-such-group")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o660 {
+		t.Errorf("%v %v", fi, err)
+	}
+	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "another process answers") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	// What kill -9 leaves: the file without a listener.
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.Close()
+	if ln, err = Listen("unix", path, 0o600, ""); err != nil {
+		t.Fatalf("a stale socket: %v", err)
+	}
+	ln.Close()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a file: %v", err)
+	}
+	if _, err := Listen("unix", filepath.Join(t.TempDir(), "none", "s.sock"), 0o660, ""); err == nil || !strings.Contains(err.Error(), "folder does not exist") {
+		t.Errorf("no folder: %v", err)
+	}
+}
