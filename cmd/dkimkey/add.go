@@ -151,6 +151,9 @@ func printRecord(c *cobra.Command, a added, isNew bool) {
 		what = "was waiting"
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
+	if !isNew {
+		return // its record was printed when it was made
+	}
 	fmt.Fprintf(out, "; DNS record of %s key %s, for a zone file:\n%s", a.Domain, a.Selector, a.Zone)
 	fmt.Fprintf(out, "; The same for a web form. Name (some forms want it without .%s), type TXT, value on one line:\n%s\n%s\n", a.Domain, a.RecordName, a.Record)
 }

@@ -1,0 +1,52 @@
+package signpost
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The arrows of the design: which of our packages each may import, directly or not. What is not listed here must be, with
+// a reason, before it lands.
+func TestImports(t *testing.T) {
+	leaves := []string{"milter", "internal/dkim", "internal/authres", "internal/dmarc"}
+	policy := []string{"internal/dkim", "internal/dmarc"}
+	keys := []string{"internal/dkim"}
+	filter := slices.Concat([]string{"milter", "policy", "keys", "internal/authres"}, policy)
+	allowed := map[string][]string{
+		"policy":          policy,
+		"keys":            keys,
+		"internal/config": {"internal/dmarc"}, // for what a domain name is
+		"internal/filter": filter,
+		"internal/cli":    nil,
+		"cmd/signpost":    append(filter, "internal/filter", "internal/config", "internal/cli"),
+		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dmarc", "internal/config", "internal/cli"},
+		// Tests and the demo.
+		"internal/testmta": nil, "internal/testdns": nil, "internal/testdkim": nil, "internal/e2e": nil,
+		"internal/demo": {"internal/testmta", "internal/testdns", "internal/testdkim"},
+	}
+	for _, l := range leaves {
+		allowed[l] = nil
+	}
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		deps := strings.Fields(line)
+		name, ok := strings.CutPrefix(deps[0], "signpost/")
+		if !ok {
+			continue // this package
+		}
+		may, known := allowed[name]
+		if !known {
+			t.Errorf("%s is not in the picture", name)
+		}
+		for _, d := range deps[1:] {
+			if d, ours := strings.CutPrefix(d, "signpost/"); ours && !slices.Contains(may, d) {
+				t.Errorf("%s imports %s, which the picture does not have", name, d)
+			}
+		}
+	}
+}
