@@ -57,7 +57,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, c.fail(err)
 	}
 	if c.ending {
-		c.ending = false
+		c.ending, c.mute = false, true
 		if c.idle() {
 			return 0, io.EOF
 		}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/dmarc"
+	"signpost/internal/dkim"
 )
 
 func text(to *string, v any) error {
@@ -197,7 +197,7 @@ func authservID(to *string, v any) error {
 		return err
 	}
 	if s != "" {
-		if _, err := dmarc.Domain(s); err != nil {
+		if _, err := dkim.Domain(s); err != nil {
 			return fmt.Errorf("%q is not a host or domain name", s)
 		}
 	}
@@ -238,7 +238,7 @@ func absolute(to *string, v any, orEmpty bool) error {
 }
 
 func domainName(s string) (string, error) {
-	d, err := dmarc.Domain(s)
+	d, err := dkim.Domain(s)
 	if err != nil || !strings.Contains(d, ".") {
 		return "", fmt.Errorf("%q is not a domain name", s)
 	}
@@ -332,7 +332,7 @@ const minRing = 3
 func ring(c *Config, algorithm string, v any) error {
 	var ring []string
 	err := list(&ring, v, func(s string) (string, error) {
-		d, err := dmarc.Domain(s)
+		d, err := dkim.Domain(s)
 		if err != nil {
 			return "", fmt.Errorf("%q is not a selector", s)
 		}

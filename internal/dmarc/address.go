@@ -3,6 +3,8 @@ package dmarc
 import (
 	"errors"
 	"strings"
+
+	"signpost/internal/dkim"
 )
 
 // parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with the groups of RFC 6854 and the UTF-8 of
@@ -134,7 +136,8 @@ func (p *parser) addrSpec(local string) (string, error) {
 	for p.i < len(p.s) && (atext(p.s[p.i]) || p.s[p.i] == '.') {
 		p.i++
 	}
-	domain, err := Domain(p.s[start:p.i])
+	// RFC 9989 section 5.3.1: a U-label must be turned into an A-label.
+	domain, err := dkim.Domain(p.s[start:p.i])
 	if err != nil {
 		return "", errors.New("what follows an @ is not a domain name")
 	}

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
-
-	"golang.org/x/net/idna"
 )
 
 // MaxAuthorDomains is how many domains a From field may name. RFC 9989 section 11.5 asks for a limit, because each costs
@@ -72,38 +69,4 @@ func unfold(s string) (string, error) {
 		}
 	}
 	return s, nil
-}
-
-// Domain brings a domain name of an address into the form in which names are compared: lower-case A-labels. Letters,
-// digits, hyphens and underscores are allowed in a label, and nothing else ever reaches a look-up or a header.
-func Domain(s string) (string, error) {
-	if !utf8.ValidString(s) {
-		return "", errors.New("not a domain name")
-	}
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			// RFC 9989 section 5.3.1: a U-label must be turned into an A-label.
-			a, err := idna.Lookup.ToASCII(s)
-			if err != nil {
-				return "", errors.New("not a domain name")
-			}
-			s = a
-			break
-		}
-	}
-	if s == "" || len(s) > 253 {
-		return "", errors.New("not a domain name")
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return "", errors.New("not a domain name")
-		}
-		for i := 0; i < len(label); i++ {
-			c := label[i]
-			if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
-				return "", errors.New("not a domain name")
-			}
-		}
-	}
-	return strings.ToLower(s), nil
 }

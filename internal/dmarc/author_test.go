@@ -3,6 +3,8 @@ package dmarc
 import (
 	"strings"
 	"testing"
+
+	"signpost/internal/dkim"
 )
 
 func TestReadAuthor(t *testing.T) {
@@ -95,7 +97,7 @@ func FuzzReadAuthor(f *testing.F) {
 			t.Fatalf("%+v", got)
 		}
 		for _, d := range got.Domains {
-			if again, err := Domain(d); err != nil || again != d {
+			if again, err := dkim.Domain(d); err != nil || again != d {
 				t.Fatalf("unsafe: %q", d)
 			}
 		}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+)
+
+// log.syslog = "mail": facility mail with the line's own priority, the message's attributes, and no second time stamp.
+func TestSyslog(t *testing.T) {
+	if _, err := os.Stat("/dev/log"); !errors.Is(err, fs.ErrNotExist) {
+		t.Skip("SKIPPED: this machine has a syslog of its own, which this test cannot read")
+	}
+	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove("/dev/log")
+	defer ln.Close()
+	log, err := newLogger(config.Log{Level: "info", Format: "text", Syslog: "mail"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Debug("not asked for")
+	log.Info("message", "queue_id", "4XYZ", "sender", "a\nb")
+	log.Error("no key")
+	// RFC 5424 section 6.2.1: facility mail is 2, informational 6, error 3.
+	for _, want := range [][]string{{"<22>", "signpost[", "msg=message queue_id=4XYZ", `sender="a\nb"`}, {"<19>", "msg=\"no key\""}} {
+		buf := make([]byte, 4096)
+		if err := ln.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := ln.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range want {
+			if !strings.Contains(string(buf[:n]), part) {
+				t.Errorf("%q lacks %q", buf[:n], part)
+			}
+		}
+		if strings.Contains(string(buf[:n]), "time=") {
+			t.Errorf("two time stamps: %q", buf[:n])
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/testmta"
+)
+
+// What OpenDKIM signs in a real Postfix, our engine verifies, in every canonicalisation; a changed body it does not.
+func TestWeVerifyOpenDKIM(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := dkim.FormatKeyRecord(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, canon := range []string{"simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"} {
+		t.Run(canon, func(t *testing.T) {
+			t.Parallel()
+			mta, err := testmta.Start(t.Context(), testmta.Options{Domains: []string{"example.org"}, Milters: openDKIM(t, key, canon)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { mta.Stop() })
+			w := &world{MTA: mta, t: t}
+			s := w.dial(w.SMTP, "")
+			for i, body := range []string{"", "text", "text\r\n\r\n\r\n", " \t \r\n \r\n", "a  b \t\r\n c\r\n", "Gr\xfc\xdfe\r\n", strings.Repeat("long ", 190) + "\r\n"} {
+				w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
+				w.cmd(s, 250, "RCPT TO:<bob@example.org>")
+				if _, err := s.Data(250, []byte("From: Ann <ann@example.org>\r\nSubject:  two   spaces\r\n\tand a fold\r\n\r\n"+body)); err != nil {
+					t.Fatal(err)
+				}
+				mail := w.mail(i + 1)
+				for changed, want := range map[string]dkim.Status{"": dkim.Pass, "more\n": dkim.Fail} {
+					got := verify(mail+changed, record)
+					if len(got) != 1 || got[0].Status != want {
+						t.Errorf("%q + %q: %+v\n%s", body, changed, got, mail)
+					}
+				}
+			}
+		})
+	}
+}
+
+// verify runs our engine on a delivered message.
+func verify(mail, record string) []dkim.Result {
+	header, body, _ := strings.Cut(strings.ReplaceAll(mail, "\n", "\r\n"), "\r\n\r\n")
+	var fields []dkim.Field
+	for line := range strings.SplitSeq(header, "\r\n") {
+		if line[0] == ' ' || line[0] == '\t' {
+			fields[len(fields)-1].Value += "\r\n" + line
+			continue
+		}
+		name, value, _ := strings.Cut(line, ":")
+		fields = append(fields, dkim.Field{Name: name, Value: value})
+	}
+	v := dkim.NewVerifier(fields, nil)
+	v.Write([]byte(body))
+	return v.Results(time.Now(), func(string) ([]string, error) { return []string{record}, nil })
+}
+
+// openDKIM runs the real one as a signer, and gives its socket in Postfix's words.
+func openDKIM(t *testing.T, key *rsa.PrivateKey, canon string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	conf := fmt.Sprintf("Domain example.org\nSelector od\nKeyFile %s\nMode s\nCanonicalization %s\nSocket inet:%s@127.0.0.1\nSyslog no\nRequireSafeKeys no\nPidFile %s/pid\nInternalHosts 127.0.0.1\n", file, canon, port, dir)
+	if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &buffer{}
+	cmd := exec.Command("/usr/sbin/opendkim", "-f", "-x", filepath.Join(dir, "conf"))
+	cmd.Stderr, cmd.Stdout = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return "inet:" + addr
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("opendkim does not listen:\n%s", log)
+		}
+	}
+}
