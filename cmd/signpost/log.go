@@ -24,19 +24,23 @@ func newLogger(conf config.Log, stderr io.Writer) (*slog.Logger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log.syslog: no syslog answers on this machine (%w); log.syslog = \"\" logs to stderr", err)
 	}
-	// syslog has the time and the priority itself.
+	return slog.New(newSyslogHandler(w, conf, options)), nil
+}
+
+// newSyslogHandler leaves out the time and the priority: syslog has them itself.
+func newSyslogHandler(w *syslog.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
 			return slog.Attr{}
 		}
 		return a
 	}
-	return slog.New(&syslogHandler{
+	return &syslogHandler{
 		debug: format(conf.Format, priority(w.Debug), options),
 		info:  format(conf.Format, priority(w.Info), options),
 		warn:  format(conf.Format, priority(w.Warning), options),
 		err:   format(conf.Format, priority(w.Err), options),
-	}), nil
+	}
 }
 
 func format(name string, w io.Writer, o *slog.HandlerOptions) slog.Handler {
