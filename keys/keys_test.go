@@ -220,6 +220,26 @@ func TestHandPlacedKeys(t *testing.T) {
 	}
 }
 
+// A life that speaks of another key is none: it neither makes a key sign nor names files elsewhere.
+func TestLifeOfAnotherKey(t *testing.T) {
+	s := newStore(t)
+	l := create(t, s, "example.org", "rsa")
+	data, err := os.ReadFile(s.lifePath(l.Domain, l.Selector))
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := bytes.Replace(data, []byte(`"example.org"`), []byte(`"../../elsewhere"`), 1)
+	if err := os.WriteFile(s.lifePath(l.Domain, l.Selector), moved, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not of the key beside it") {
+		t.Error(err)
+	}
+	if k := load(t, s, nil).All()[0]; k.Err == nil || k.State != Generated {
+		t.Errorf("%+v", k)
+	}
+}
+
 // The daemon's view: new keys appear, broken ones leave the old, a lost folder changes nothing, a lost key fails closed.
 func TestWatcher(t *testing.T) {
 	s := newStore(t)

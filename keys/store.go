@@ -92,6 +92,10 @@ func (s Store) readLife(domain, selector string) (*Life, error) {
 	if err := json.Unmarshal(data, &l); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
+	// What it names becomes a path when it is written again.
+	if l.Domain != domain || l.Selector != selector {
+		return nil, fmt.Errorf("%s speaks of selector %q of %q, not of the key beside it; mend it, or remove it if the key was put there by hand", path, l.Selector, l.Domain)
+	}
 	return &l, nil
 }
 
