@@ -1,52 +1,102 @@
-// Package testdns is a small authoritative name server on loopback, for tests and for the demo.
+// Package testdns is a small name server on loopback, for tests and for the demo, which can be as unhelpful as real ones.
 package testdns
 
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/miekg/dns"
+
+	signpostdns "signpost/internal/dns"
 )
 
-// Server answers from records that do not change.
+// Server answers like a recursive resolver.
 type Server struct {
-	records map[string][]dns.RR // by lower-case name
 	servers []*dns.Server
 	addr    string
+
+	mu      sync.Mutex
+	zone    *signpostdns.Zone
+	faults  []fault
+	queries []string
 }
 
-// Start serves the records of a zone text (RFC 1035 section 5, every name in full) on a free port of 127.0.0.1, by UDP and
-// TCP.
+// fault is what is wrong with the answers for a name: SERVFAIL, REFUSED, TIMEOUT (none comes), TRUNCATED (by UDP nothing
+// but the TC bit, the rest by TCP) or TRUNCATED-ONLY (nothing by TCP either).
+type fault struct{ name, kind string }
+
+// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full; lines ";fault NAME KIND" are
+// faults.
 func Start(zone string) (*Server, error) {
-	s := &Server{records: map[string][]dns.RR{}}
-	parser := dns.NewZoneParser(strings.NewReader(zone), ".", "")
-	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-		name := strings.ToLower(rr.Header().Name)
-		s.records[name] = append(s.records[name], rr)
+	s := &Server{}
+	if err := s.SetZone(zone); err != nil {
+		return nil, err
 	}
-	if err := parser.Err(); err != nil {
-		return nil, fmt.Errorf("reading the zone: %w", err)
-	}
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	udp, tcp, err := listen()
 	if err != nil {
 		return nil, err
 	}
 	s.addr = udp.LocalAddr().String()
-	tcp, err := net.Listen("tcp", s.addr)
-	if err != nil {
-		udp.Close()
-		return nil, err
-	}
 	s.servers = []*dns.Server{{PacketConn: udp, Handler: s}, {Listener: tcp, Handler: s}}
 	for _, server := range s.servers {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
 		go func() { _ = server.ActivateAndServe() }()
+		<-started // Shutdown fails before
 	}
 	return s, nil
 }
 
+// listen finds a port that is free for both.
+func listen() (udp net.PacketConn, tcp net.Listener, err error) {
+	for range 10 {
+		if udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			return nil, nil, err
+		}
+		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp, nil
+		}
+		udp.Close()
+	}
+	return nil, nil, err
+}
+
+// SetZone replaces everything that is served.
+func (s *Server) SetZone(text string) error {
+	zone, err := signpostdns.ParseZone(strings.NewReader(text), "zone")
+	if err != nil {
+		return err
+	}
+	var faults []fault
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, ";fault ")
+		if !ok {
+			continue
+		}
+		words := strings.Fields(rest)
+		if len(words) != 2 || !slices.Contains([]string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED", "TRUNCATED-ONLY"}, words[1]) {
+			return fmt.Errorf("%q is no fault", strings.TrimSpace(line))
+		}
+		faults = append(faults, fault{dns.CanonicalName(words[0]), words[1]})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.zone, s.faults = zone, faults
+	return nil
+}
+
 // Addr is host:port.
 func (s *Server) Addr() string { return s.addr }
+
+// Queries are all questions so far, "name type" each, retries included.
+func (s *Server) Queries() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.queries)
+}
 
 // Stop ends it.
 func (s *Server) Stop() {
@@ -55,38 +105,48 @@ func (s *Server) Stop() {
 	}
 }
 
-// ServeDNS answers one query: records, NODATA where the name or one below it has others, NXDOMAIN otherwise.
+// ServeDNS answers one query.
 func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	m := new(dns.Msg).SetReply(q)
-	m.Authoritative = true
+	tcp := w.LocalAddr().Network() == "tcp"
+	s.mu.Lock()
+	zone, kind := s.zone, ""
 	if len(q.Question) == 1 {
-		name := strings.ToLower(q.Question[0].Name)
-		for _, rr := range s.records[name] {
-			if rr.Header().Rrtype == q.Question[0].Qtype {
-				m.Answer = append(m.Answer, rr)
+		name := dns.CanonicalName(q.Question[0].Name)
+		s.queries = append(s.queries, strings.TrimSuffix(name, ".")+" "+dns.TypeToString[q.Question[0].Qtype])
+		for _, f := range s.faults {
+			if f.name == name {
+				kind = f.kind
 			}
 		}
-		if !s.exists(name) {
-			m.Rcode = dns.RcodeNameError
-		}
 	}
+	s.mu.Unlock()
+	m := zone.Answer(q)
 	size := dns.MinMsgSize
 	if opt := q.IsEdns0(); opt != nil {
 		size = int(opt.UDPSize())
 		m.SetEdns0(dns.DefaultMsgSize, false)
 	}
-	if w.LocalAddr().Network() == "tcp" {
+	if tcp {
 		size = dns.MaxMsgSize
 	}
 	m.Truncate(size)
-	_ = w.WriteMsg(m)
-}
-
-func (s *Server) exists(name string) bool {
-	for known := range s.records {
-		if known == name || strings.HasSuffix(known, "."+name) {
-			return true
+	switch kind {
+	case "SERVFAIL":
+		m = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+	case "REFUSED":
+		m = new(dns.Msg).SetRcode(q, dns.RcodeRefused)
+	case "TIMEOUT":
+		return
+	case "TRUNCATED":
+		if !tcp {
+			m.Answer, m.Truncated = nil, true
 		}
+	case "TRUNCATED-ONLY":
+		if tcp {
+			w.Close()
+			return
+		}
+		m.Answer, m.Truncated = nil, true
 	}
-	return false
+	_ = w.WriteMsg(m)
 }

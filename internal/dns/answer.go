@@ -1,0 +1,183 @@
+package dns
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Bounds on answers.
+const (
+	// maxText is how many octets all TXT records of a name may hold together: several times the largest key record.
+	maxText = 16 << 10
+	// maxRecords is how many records of a name are looked at; SPF's own limits are 10.
+	maxRecords = 100
+	// maxTTL is how long an answer is kept at most: a mistaken TTL of years should not outlast a day's repair.
+	maxTTL = 24 * time.Hour
+	// maxNegativeTTL is how long it is remembered that there is nothing. RFC 2308 section 5 finds one to three hours
+	// sensible; new records should be seen sooner.
+	maxNegativeTTL = 15 * time.Minute
+)
+
+// answer is what a question brought.
+type answer struct {
+	err       *net.DNSError // nil: there are records
+	absent    bool          // the name does not exist: NXDOMAIN (RFC 8020)
+	authentic bool          // the AD bit
+	ttl       time.Duration // 0: not to be kept
+
+	text  []string // TXT, the strings of each record joined
+	addrs []netip.Addr
+	mx    []*net.MX
+	names []string // PTR
+}
+
+// read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the
+// reply ends with them.
+func read(q question, at string, m *dns.Msg) (a *answer, target string) {
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return failed(q, "the name servers answer "+dns.RcodeToString[m.Rcode], true), ""
+	}
+	a = &answer{authentic: m.AuthenticatedData, ttl: maxTTL}
+	name, seen := at, []string{at}
+	for {
+		next := ""
+		for _, rr := range m.Answer {
+			if c, ok := rr.(*dns.CNAME); ok && q.qtype != dns.TypeCNAME && dns.CanonicalName(c.Hdr.Name) == name {
+				a.keepFor(c.Hdr.Ttl)
+				next = dns.CanonicalName(c.Target)
+				break
+			}
+		}
+		if next == "" {
+			break
+		}
+		if slices.Contains(seen, next) || len(seen) > 2*maxHops {
+			return failed(q, "its aliases lead in circles", true), ""
+		}
+		name, seen = next, append(seen, next)
+	}
+	records, size := 0, 0
+	for _, rr := range m.Answer {
+		if rr.Header().Rrtype != q.qtype || dns.CanonicalName(rr.Header().Name) != name {
+			continue
+		}
+		if records++; records > maxRecords {
+			return failed(q, fmt.Sprintf("more than %d records", maxRecords), false), ""
+		}
+		a.keepFor(rr.Header().Ttl)
+		switch rr := rr.(type) {
+		case *dns.TXT:
+			text := joinText(rr.Txt)
+			if size += len(text); size > maxText {
+				return failed(q, fmt.Sprintf("more than %d octets of text", maxText), false), ""
+			}
+			a.text = append(a.text, text)
+		case *dns.A:
+			a.addAddr(rr.A)
+		case *dns.AAAA:
+			a.addAddr(rr.AAAA)
+		case *dns.MX:
+			a.mx = append(a.mx, &net.MX{Host: rr.Mx, Pref: rr.Preference})
+		case *dns.PTR:
+			a.names = append(a.names, rr.Ptr)
+		}
+	}
+	if records > 0 {
+		return a, ""
+	}
+	soa := slices.IndexFunc(m.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSOA })
+	if name != at && m.Rcode == dns.RcodeSuccess && soa < 0 {
+		return a, name // the server did not follow the alias
+	}
+	a.err = &net.DNSError{Err: "no such record", Name: q.name, IsNotFound: true}
+	a.absent = m.Rcode == dns.RcodeNameError && name == at
+	if a.absent {
+		a.err.Err = "no such name"
+	}
+	if soa < 0 {
+		a.ttl = 0 // RFC 2308 section 5: without a SOA it is not kept
+		return a, ""
+	}
+	// RFC 2308 section 3: the SOA's own TTL and its minimum, whichever is less.
+	rr := m.Ns[soa].(*dns.SOA)
+	a.keepFor(rr.Hdr.Ttl)
+	a.keepFor(rr.Minttl)
+	a.ttl = min(a.ttl, maxNegativeTTL)
+	return a, ""
+}
+
+// keepFor lowers the time that an answer is kept to the TTL of a record. RFC 2181 section 8: one with the top bit is 0.
+func (a *answer) keepFor(ttl uint32) {
+	if ttl >= 1<<31 {
+		ttl = 0
+	}
+	a.ttl = min(a.ttl, time.Duration(ttl)*time.Second)
+}
+
+func (a *answer) addAddr(ip net.IP) {
+	if addr, ok := netip.AddrFromSlice(ip); ok {
+		a.addrs = append(a.addrs, addr.Unmap())
+	}
+}
+
+// joinText joins the strings of a TXT record, which the library gives in zone-file spelling.
+func joinText(parts []string) string {
+	var b strings.Builder
+	for _, p := range parts {
+		for i := 0; i < len(p); i++ {
+			if p[i] != '\\' {
+				b.WriteByte(p[i])
+				continue
+			}
+			if i+3 < len(p) && isDigit(p[i+1]) && isDigit(p[i+2]) && isDigit(p[i+3]) {
+				b.WriteByte((p[i+1]-'0')*100 + (p[i+2]-'0')*10 + (p[i+3] - '0'))
+				i += 3
+			} else if i+1 < len(p) {
+				i++
+				b.WriteByte(p[i])
+			}
+		}
+	}
+	return b.String()
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// octets is about how much memory an answer takes.
+func (a *answer) octets() int {
+	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
+	for _, t := range a.text {
+		n += len(t)
+	}
+	for _, m := range a.mx {
+		n += 32 + len(m.Host)
+	}
+	for _, s := range a.names {
+		n += len(s)
+	}
+	return n
+}
+
+// String is the answer in words, for a person who reads along.
+func (a *answer) String() string {
+	if a.err != nil {
+		return a.err.Err
+	}
+	var all []string
+	for _, t := range a.text {
+		all = append(all, fmt.Sprintf("%q", t))
+	}
+	for _, addr := range a.addrs {
+		all = append(all, addr.String())
+	}
+	for _, m := range a.mx {
+		all = append(all, fmt.Sprintf("%d %s", m.Pref, m.Host))
+	}
+	return strings.Join(append(all, a.names...), ", ")
+}

@@ -1,0 +1,168 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// udpSize is what we say that a UDP answer may have: no fragments on any path (DNS flag day 2020).
+	udpSize = 1232
+	// tries is how often a query is sent to one server within its time-out: UDP loses packets. All go out on one socket
+	// under one ID, so that a slow answer to the first is as good as any.
+	tries = 3
+)
+
+// ReadServers reads the name servers of a resolv.conf(5). Where there are none, or no file, it is 127.0.0.1, as for libc.
+func ReadServers(path string) ([]netip.AddrPort, error) {
+	var servers []netip.AddrPort
+	conf, err := dns.ClientConfigFromFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		conf = &dns.ClientConfig{}
+	case err != nil:
+		return nil, fmt.Errorf("reading the name servers: %w", err)
+	}
+	for _, s := range conf.Servers {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: nameserver %q is no address", path, s)
+		}
+		servers = append(servers, netip.AddrPortFrom(addr, 53))
+	}
+	if len(servers) == 0 {
+		servers = append(servers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
+	}
+	return servers, nil
+}
+
+// network asks servers one after the other until one answers.
+type network struct {
+	servers []netip.AddrPort
+	timeout time.Duration
+	first   atomic.Uint32 // the one that answered last: a dead one costs its time-out once, not with every query
+}
+
+func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+	first := n.first.Load()
+	var reply *dns.Msg
+	failure := errors.New("there is no name server")
+	for i := range n.servers {
+		at := (first + uint32(i)) % uint32(len(n.servers))
+		m, err := n.askOne(ctx, n.servers[at], q)
+		if ctx.Err() != nil {
+			return nil, errors.New("the time for it was up")
+		}
+		if err != nil {
+			failure = err
+			continue
+		}
+		if reply = m; m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError {
+			if i > 0 {
+				n.first.Store(at)
+			}
+			return m, nil
+		}
+	}
+	if reply != nil {
+		return reply, nil
+	}
+	return nil, failure
+}
+
+// askOne asks one server by UDP, and by TCP where the answer did not fit. The error is in words for a log.
+func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.timeout)
+	defer cancel()
+	m, err := n.exchange(ctx, server, "udp", q)
+	if err == nil && m.Truncated {
+		m, err = n.exchange(ctx, server, "tcp", q)
+	}
+	if err == nil && m.Truncated {
+		err = errors.New("the answer is truncated over TCP")
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("no answer in time")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("name server %s: %w", server, err)
+	}
+	return m, nil
+}
+
+func (n *network) exchange(ctx context.Context, server netip.AddrPort, proto string, q *dns.Msg) (*dns.Msg, error) {
+	c, err := new(net.Dialer).DialContext(ctx, proto, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	// The library knows deadlines but no contexts.
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn := &dns.Conn{Conn: c, UDPSize: udpSize}
+	end, _ := ctx.Deadline()
+	if proto == "tcp" {
+		if err := c.SetDeadline(end); err != nil {
+			return nil, err
+		}
+		return query(conn, q)
+	}
+	for try := 1; ; try++ {
+		next := end
+		if try < tries {
+			next = time.Now().Add(n.timeout / tries)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := c.SetDeadline(next); err != nil {
+			return nil, err
+		}
+		m, err := query(conn, q)
+		if err == nil || try == tries || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return m, err
+		}
+	}
+}
+
+// query writes q and reads until its answer comes: what answers another ID or question was sent by somebody else.
+func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
+	if err := conn.WriteMsg(q); err != nil {
+		return nil, err
+	}
+	for {
+		m, err := conn.ReadMsg()
+		var network net.Error
+		_, stream := conn.Conn.(*net.TCPConn)
+		switch {
+		case errors.As(err, &network), m == nil && stream:
+			return nil, err
+		case m == nil, m.Id != q.Id, !m.Response, !sameQuestion(m, q):
+			if stream {
+				return nil, errors.New("the answer is to another question")
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("malformed answer: %w", err)
+		}
+		return m, nil
+	}
+}
+
+func sameQuestion(m, q *dns.Msg) bool {
+	// A server that understands nothing may leave the question out.
+	if len(m.Question) == 0 {
+		return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused
+	}
+	return len(m.Question) == 1 && m.Question[0].Qtype == q.Question[0].Qtype &&
+		dns.CanonicalName(m.Question[0].Name) == q.Question[0].Name
+}

@@ -1,0 +1,242 @@
+package dns
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// fake is a resolver whose network is a function, in a bubble of fake time.
+func fake(ask func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)) *Resolver {
+	return newResolver(ask, time.Minute, time.Now, slog.New(slog.DiscardHandler))
+}
+
+func zone(t *testing.T, text string) *Zone {
+	t.Helper()
+	z, err := ParseZone(strings.NewReader(text), "zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+// Answers are kept for their TTL and no longer; nothing for the SOA's minimum, 15 minutes at most; TTL 0 and errors for
+// the message that asked.
+func TestCacheTimes(t *testing.T) {
+	z := zone(t, "minute. 60 IN TXT x\nzero. 0 IN TXT x\nyears. 200000000 IN TXT x\nnegative. 4000000000 IN TXT x\n"+
+		"short. 10 IN CNAME minute.\n")
+	for _, c := range []struct {
+		name string
+		kept time.Duration
+	}{
+		{"minute", time.Minute}, {"zero", 0}, {"years", 24 * time.Hour}, {"negative", 0}, {"short", 10 * time.Second},
+		{"absent", 15 * time.Minute}, {"servfail", 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			r := fake(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
+				asked++
+				if q.Question[0].Name == "servfail." {
+					return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure), nil
+				}
+				return z.Answer(q), nil
+			})
+			v := r.View()
+			for range 3 {
+				_, _ = v.LookupTXT(t.Context(), c.name)
+			}
+			if asked != 1 {
+				t.Errorf("%s: one message asked %d times", c.name, asked)
+			}
+			if c.kept > 0 {
+				time.Sleep(c.kept - time.Nanosecond)
+				if _, _ = r.View().LookupTXT(t.Context(), c.name); asked != 1 {
+					t.Errorf("%s: not kept for %v", c.name, c.kept)
+				}
+			}
+			time.Sleep(time.Nanosecond)
+			if _, _ = r.View().LookupTXT(t.Context(), c.name); asked != 2 {
+				t.Errorf("%s: still kept after %v", c.name, c.kept)
+			}
+		})
+	}
+}
+
+// Whatever is asked, the cache stays below its bound, and drops what nobody asked for the longest.
+func TestCacheSize(t *testing.T) {
+	r := fake(nil)
+	z := zone(t, "")
+	r.ask = func(_ context.Context, q *dns.Msg) (*dns.Msg, error) { return z.Answer(q), nil }
+	r.cache.max = 10_000
+	v := r.View()
+	for i := range 1000 {
+		_, _ = v.LookupTXT(t.Context(), fmt.Sprintf("n%d.example", i))
+		_, _ = r.View().LookupTXT(t.Context(), "n0.example")
+	}
+	if r.cache.size > 10_000 || r.cache.size < 5000 || len(r.cache.entries) != r.cache.order.Len() {
+		t.Errorf("%d octets in %d entries", r.cache.size, len(r.cache.entries))
+	}
+	asked := false
+	r.ask = func(_ context.Context, q *dns.Msg) (*dns.Msg, error) { asked = true; return z.Answer(q), nil }
+	if _, _ = r.View().LookupTXT(t.Context(), "n0.example"); asked {
+		t.Error("the answer that everybody asks for was dropped")
+	}
+}
+
+// Many who ask the same make one query; each leaves when its own context ends, and the last one takes the query with it.
+func TestSingleFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked, cancelled atomic.Int32
+		answer := make(chan struct{})
+		z := zone(t, "a. 60 IN TXT x")
+		r := fake(func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+			asked.Add(1)
+			select {
+			case <-answer:
+				return z.Answer(q), nil
+			case <-ctx.Done():
+				cancelled.Add(1)
+				return nil, ctx.Err()
+			}
+		})
+		impatient, leave := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		var left, served atomic.Int32
+		for i := range 100 {
+			all.Go(func() {
+				ctx := t.Context()
+				if i%2 == 0 {
+					ctx = impatient
+				}
+				if txt, err := r.View().LookupTXT(ctx, "a"); err != nil {
+					left.Add(1)
+				} else if len(txt) == 1 {
+					served.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		if left.Load() != 50 || cancelled.Load() != 0 {
+			t.Errorf("%d left, %d queries cancelled", left.Load(), cancelled.Load())
+		}
+		close(answer)
+		all.Wait()
+		if asked.Load() != 1 || served.Load() != 50 {
+			t.Errorf("%d queries, %d served", asked.Load(), served.Load())
+		}
+		// All leave: the query goes with them, and the next one starts anew.
+		answer = make(chan struct{})
+		alone, leave := context.WithCancel(t.Context())
+		all.Go(func() { _, _ = r.View().LookupTXT(alone, "b") })
+		synctest.Wait()
+		leave()
+		all.Wait()
+		synctest.Wait()
+		if cancelled.Load() != 1 || len(r.flights) != 0 {
+			t.Errorf("%d cancelled, %d in flight", cancelled.Load(), len(r.flights))
+		}
+	})
+}
+
+// The budget counts what a message asks, wherever the answer comes from; what it was told before is free.
+func TestBudget(t *testing.T) {
+	z := zone(t, "a. 60 IN TXT a\nb. 60 IN TXT b\nc. 60 IN TXT c")
+	r := z.Resolver(time.Now, slog.New(slog.DiscardHandler))
+	for range 2 { // the second time from the cache
+		v := r.View()
+		limited := v.Limit(2)
+		for _, name := range []string{"a", "a", "b", "b"} {
+			if _, err := limited.LookupTXT(t.Context(), name); err != nil {
+				t.Error(name, err)
+			}
+		}
+		if _, err := limited.LookupTXT(t.Context(), "c"); err == nil || !err.(interface{ Temporary() bool }).Temporary() {
+			t.Error(err)
+		}
+		if _, err := v.LookupTXT(t.Context(), "c"); err != nil {
+			t.Error("the rest of the message has no budget:", err)
+		}
+		if _, err := limited.LookupTXT(t.Context(), "c"); err != nil {
+			t.Error("known by now:", err)
+		}
+		if n, _ := v.Spent(); n != 3 {
+			t.Errorf("%d queries", n)
+		}
+	}
+}
+
+// A defect in here gives a temporary error and a line in the log, and the daemon stays up.
+func TestPanic(t *testing.T) {
+	var log bytes.Buffer
+	r := newResolver(func(context.Context, *dns.Msg) (*dns.Msg, error) { panic("defect") }, time.Minute, time.Now,
+		slog.New(slog.NewTextHandler(&log, nil)))
+	_, err := r.View().LookupTXT(t.Context(), "a")
+	if err == nil || !strings.Contains(log.String(), "defect") {
+		t.Error(err, log.String())
+	}
+}
+
+// The error of a network is temporary.
+func TestNetworkError(t *testing.T) {
+	r := fake(func(context.Context, *dns.Msg) (*dns.Msg, error) { return nil, errors.New("unplugged") })
+	_, err := r.View().LookupTXT(t.Context(), "a")
+	if err == nil || !strings.Contains(err.Error(), "unplugged") || !err.(interface{ Temporary() bool }).Temporary() {
+		t.Error(err)
+	}
+}
+
+// The AD bit is kept, also in the cache.
+func TestAuthentic(t *testing.T) {
+	z := zone(t, "a. 60 IN TXT a")
+	r := fake(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
+		m := z.Answer(q)
+		m.AuthenticatedData = q.AuthenticatedData
+		return m, nil
+	})
+	for range 2 {
+		v := r.View()
+		_, _ = v.LookupTXT(t.Context(), "a")
+		if all := v.Lookups(); len(all) != 1 || !all[0].Authentic {
+			t.Error(all)
+		}
+	}
+}
+
+// Whatever a server answers and whatever is asked for, nothing panics and no error is of a third kind.
+func FuzzAnswer(f *testing.F) {
+	m := new(dns.Msg).SetQuestion("a.example.", dns.TypeTXT)
+	rr, _ := dns.NewRR("a.example. 60 IN TXT \"x\"")
+	m.Answer = append(m.Answer, rr)
+	wire, _ := m.Pack()
+	f.Add("a.example", wire)
+	f.Add("a\\..example", wire)
+	f.Fuzz(func(t *testing.T, name string, wire []byte) {
+		reply := new(dns.Msg)
+		if reply.Unpack(wire) != nil {
+			return
+		}
+		for _, qtype := range []uint16{dns.TypeTXT, dns.TypeA, dns.TypeMX, dns.TypePTR} {
+			full, err := canonical(name)
+			if err != nil {
+				return
+			}
+			a, target := read(question{full, qtype}, full, reply)
+			if a.err == nil && target == "" && len(a.text)+len(a.addrs)+len(a.mx)+len(a.names) == 0 {
+				t.Fatalf("neither records nor an error: %v", reply)
+			}
+			_ = a.String()
+		}
+	})
+}
