@@ -11,14 +11,15 @@ import (
 // a reason, before it lands.
 func TestImports(t *testing.T) {
 	leaves := []string{"milter", "internal/dkim", "internal/authres", "internal/dns"}
-	policy := []string{"internal/dkim", "internal/dmarc"}
+	policy := []string{"internal/dkim", "internal/dmarc", "internal/spf"}
 	keys := []string{"internal/dkim"}
-	filter := slices.Concat([]string{"milter", "policy", "keys", "internal/authres"}, policy)
+	filter := slices.Concat([]string{"milter", "policy", "keys", "internal/authres", "internal/dns"}, policy)
 	allowed := map[string][]string{
 		"policy": policy,
 		"keys":   keys,
 		// For what a domain name is.
 		"internal/dmarc":  {"internal/dkim"},
+		"internal/spf":    {"internal/dkim"},
 		"internal/config": {"internal/dkim"},
 		"internal/filter": filter,
 		"internal/cli":    nil,

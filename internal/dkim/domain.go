@@ -50,8 +50,8 @@ func validLabel(s string) bool {
 	return true
 }
 
-// within says whether name is parent or a name below it. Both are in the form that Domain gives.
-func within(name, parent string) bool {
+// Within says whether name is parent or a name below it. Both are in the form that Domain gives.
+func Within(name, parent string) bool {
 	return name == parent || strings.HasSuffix(name, "."+parent)
 }
 

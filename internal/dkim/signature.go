@@ -106,7 +106,7 @@ func (s *signature) readNames(tags map[string]string) error {
 	if s.idDomain, err = Domain(id[at+1:]); err != nil {
 		return errors.New("malformed signature: i= does not end in a domain name")
 	}
-	if !within(s.idDomain, s.result.Domain) {
+	if !Within(s.idDomain, s.result.Domain) {
 		return errors.New("malformed signature: i= is not d= or below it")
 	}
 	s.result.Identity = id[:at+1] + s.idDomain

@@ -74,11 +74,11 @@ func (v *Verifier) capSignatures(authors []string) {
 	list := v.listDomain()
 	rank := func(s *signature) int {
 		for _, a := range authors {
-			if within(a, s.result.Domain) || within(s.result.Domain, a) {
+			if Within(a, s.result.Domain) || Within(s.result.Domain, a) {
 				return 0
 			}
 		}
-		if list != "" && (within(list, s.result.Domain) || within(s.result.Domain, list)) {
+		if list != "" && (Within(list, s.result.Domain) || Within(s.result.Domain, list)) {
 			return 1
 		}
 		return 2

@@ -1,0 +1,112 @@
+package dmarc
+
+import (
+	"net/url"
+	"strings"
+)
+
+// Policy is what a Domain Owner asks for: RFC 9989 section 4.7.
+type Policy string
+
+// The policies, from the mildest on.
+const (
+	PolicyNone       Policy = "none"
+	PolicyQuarantine Policy = "quarantine"
+	PolicyReject     Policy = "reject"
+)
+
+// Record is a DMARC Policy Record: RFC 9989 section 4.7. Tags that are absent or that nobody can read have their defaults.
+type Record struct {
+	Text       string
+	P          Policy
+	SP, NP     Policy // empty: as the next of np, sp, p
+	StrictDKIM bool   // adkim=s
+	StrictSPF  bool   // aspf=s
+	PSD        byte   // 'y', 'n' or 'u'
+	Testing    bool   // t=y
+	RUA, RUF   []string
+	Broken     string // why no policy can be taken from it (section 4.10.1); empty where one can
+}
+
+// ParseRecord reads a TXT record, its strings joined. ok is false where it is no DMARC record: v=DMARC1 has to come first,
+// in these letters. Of a tag that stands twice the first one counts; unknown tags, pct, rf and ri are passed over.
+func ParseRecord(txt string) (r *Record, ok bool) {
+	parts := strings.Split(txt, ";")
+	name, version, _ := strings.Cut(parts[0], "=")
+	if !strings.EqualFold(strings.TrimRight(name, " \t"), "v") || strings.Trim(version, " \t") != "DMARC1" {
+		return nil, false
+	}
+	tags := map[string]string{}
+	for _, part := range parts[1:] {
+		name, value, ok := strings.Cut(part, "=")
+		name = strings.ToLower(strings.Trim(name, " \t"))
+		if _, twice := tags[name]; ok && !twice {
+			tags[name] = strings.Trim(value, " \t")
+		}
+	}
+	r = &Record{Text: txt, P: PolicyNone, PSD: 'u'}
+	bad := ""
+	for _, t := range []struct {
+		name string
+		to   *Policy
+	}{{"p", &r.P}, {"sp", &r.SP}, {"np", &r.NP}} {
+		value, ok := tags[t.name]
+		if !ok {
+			continue
+		}
+		p := Policy(strings.ToLower(value))
+		if p != PolicyNone && p != PolicyQuarantine && p != PolicyReject {
+			bad = t.name
+			continue
+		}
+		*t.to = p
+	}
+	r.StrictDKIM = strings.EqualFold(tags["adkim"], "s")
+	r.StrictSPF = strings.EqualFold(tags["aspf"], "s")
+	r.Testing = strings.EqualFold(tags["t"], "y")
+	if psd := strings.ToLower(tags["psd"]); psd == "y" || psd == "n" {
+		r.PSD = psd[0]
+	}
+	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
+	if bad == "" {
+		return r, true
+	}
+	// Section 4.10.1: a record whose owner at least reads reports means p=none; otherwise nothing can be done with it.
+	if len(r.RUA) > 0 {
+		r.P, r.SP, r.NP = PolicyNone, "", ""
+	} else {
+		r.Broken = "the DMARC record's tag " + bad + " has no valid policy"
+	}
+	return r, true
+}
+
+// reportURIs are the URIs of a list that can be read: section 4.7. The size limit behind "!" is of older days.
+func reportURIs(list string) []string {
+	var uris []string
+	for u := range strings.SplitSeq(list, ",") {
+		u, _, _ = strings.Cut(strings.Trim(u, " \t"), "!")
+		if parsed, err := url.Parse(u); err == nil && parsed.Scheme != "" && (parsed.Opaque != "" || parsed.Host != "") {
+			uris = append(uris, u)
+		}
+	}
+	return uris
+}
+
+// below gives the policy for a name below the one where the record stands: section 4.10.1.
+func (r *Record) below(exists bool) (p Policy, tag string) {
+	switch {
+	case !exists && r.NP != "":
+		return r.NP, "np"
+	case r.SP != "":
+		return r.SP, "sp"
+	}
+	return r.P, "p"
+}
+
+// soften is what t=y leaves of a policy: section 4.7.
+func (p Policy) soften() Policy {
+	if p == PolicyReject {
+		return PolicyQuarantine
+	}
+	return PolicyNone
+}

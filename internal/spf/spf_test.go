@@ -1,0 +1,105 @@
+package spf_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dns"
+	"signpost/internal/spf"
+)
+
+const records = `
+example.com. TXT "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all"
+xn--bcher-kva.example. TXT "v=spf1 ip4:192.0.2.0/24 -all"
+soft.example.com. TXT "v=spf1 ~all"
+neutral.example.com. TXT "v=spf1 a:mail.example.com"
+two.example.com. TXT "v=spf1 -all"
+two.example.com. TXT "v=spf1 +all"
+broken.example.com. TXT "v=spf1 bogus"
+plain.example.com. TXT "something else"
+mail.example.com. A 192.0.2.1
+mail.example.com. AAAA 2001:db8::1
+mail.example.com. TXT "v=spf1 a -all"
+six.example.com. AAAA 2001:db8::1
+a.example.com. TXT "v=spf1 a:six.example.com a:six.example.com a:six.example.com -all"
+user.example.com. TXT "v=spf1 exists:%{l}.ok.example.com -all"
+ann.ok.example.com. A 127.0.0.2
+ann.x.ok.example.com. A 127.0.0.2
+helo.example.com. TXT "v=spf1 exists:%{h}.helos.example.com -all"
+mail.example.com.helos.example.com. A 127.0.0.2
+many.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com a:l3.example.com +all"
+`
+
+func TestCheck(t *testing.T) {
+	zone, err := dns.ParseZone(strings.NewReader(records), "zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := zone.Resolver(time.Now, slog.New(slog.DiscardHandler))
+	for _, c := range []struct {
+		name, client, helo, sender string
+		status                     spf.Status
+		identity                   spf.Identity
+		domain                     string
+	}{
+		{"pass", "192.0.2.9", "mail.example.com", "ann@example.com", spf.Pass, spf.MailFrom, "example.com"},
+		{"fail", "203.0.113.9", "mail.example.com", "ann@example.com", spf.Fail, spf.MailFrom, "example.com"},
+		{"IPv6", "2001:db8::9", "mail.example.com", "ann@example.com", spf.Pass, spf.MailFrom, "example.com"},
+		{"IPv4 in IPv6", "::ffff:192.0.2.9", "mail.example.com", "ann@example.com", spf.Pass, spf.MailFrom, "example.com"},
+		{"case", "192.0.2.9", "x", "ann@Example.COM", spf.Pass, spf.MailFrom, "example.com"},
+		{"U-label", "192.0.2.9", "x", "ann@bücher.example", spf.Pass, spf.MailFrom, "xn--bcher-kva.example"},
+		{"softfail", "192.0.2.9", "x", "ann@soft.example.com", spf.SoftFail, spf.MailFrom, "soft.example.com"},
+		{"neutral", "203.0.113.9", "x", "ann@neutral.example.com", spf.Neutral, spf.MailFrom, "neutral.example.com"},
+		{"no record", "192.0.2.9", "x", "ann@plain.example.com", spf.None, spf.MailFrom, "plain.example.com"},
+		{"no name", "192.0.2.9", "x", "ann@none.example.com", spf.None, spf.MailFrom, "none.example.com"},
+		{"two records", "192.0.2.9", "x", "ann@two.example.com", spf.PermError, spf.MailFrom, "two.example.com"},
+		{"broken record", "192.0.2.9", "x", "ann@broken.example.com", spf.PermError, spf.MailFrom, "broken.example.com"},
+		{"voids", "192.0.2.9", "x", "ann@many.example.com", spf.PermError, spf.MailFrom, "many.example.com"},
+
+		{"null sender: HELO", "192.0.2.1", "mail.example.com", "", spf.Pass, spf.HELO, "mail.example.com"},
+		{"null sender: HELO with a dot", "192.0.2.1", "MAIL.example.com.", "", spf.Pass, spf.HELO, "mail.example.com"},
+		{"null sender: HELO fails", "192.0.2.2", "mail.example.com", "", spf.Fail, spf.HELO, "mail.example.com"},
+		{"null sender: a literal", "192.0.2.1", "[192.0.2.1]", "", spf.None, spf.HELO, ""},
+		{"null sender: a single label", "192.0.2.1", "localhost", "", spf.None, spf.HELO, ""},
+		{"null sender: no HELO", "192.0.2.1", "", "", spf.None, spf.HELO, ""},
+		{"HELO is not asked where there is a sender", "192.0.2.1", "mail.example.com", "ann@none.example.com", spf.None, spf.MailFrom, "none.example.com"},
+
+		{"no domain", "192.0.2.1", "mail.example.com", "ann", spf.None, spf.MailFrom, ""},
+		{"a literal", "192.0.2.1", "x", "ann@[192.0.2.1]", spf.None, spf.MailFrom, ""},
+		{"empty domain", "192.0.2.1", "mail.example.com", "ann@", spf.None, spf.MailFrom, ""},
+		{"source route", "192.0.2.9", "x", "@a.example,@b.example:ann@example.com", spf.Pass, spf.MailFrom, "example.com"},
+		{"the last @ counts", "192.0.2.9", "x", "\"x@soft.example.com\"@example.com", spf.Pass, spf.MailFrom, "example.com"},
+		{"injection", "192.0.2.9", "x", "ann@example.com(.evil.example", spf.None, spf.MailFrom, ""},
+		{"NUL", "192.0.2.9", "x", "ann@example.com\x00.evil.example", spf.None, spf.MailFrom, ""},
+		{"no local part", "192.0.2.9", "x", "@example.com", spf.Pass, spf.MailFrom, "example.com"},
+		{"no client", "", "mail.example.com", "ann@example.com", spf.None, spf.MailFrom, "example.com"},
+
+		{"macro %{l}", "203.0.113.9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},
+		{"macro %{l}, not listed", "203.0.113.9", "x", "bob@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
+		{"RFC 8616 section 4", "203.0.113.9", "x", "änn@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
+		{"an @ in the local part", "203.0.113.9", "x", "\"ann@x\"@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
+		{"exists, IPv6 client", "2001:db8::9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},
+		{"macro %{h}", "203.0.113.9", "mail.example.com", "ann@helo.example.com", spf.Pass, spf.MailFrom, "helo.example.com"},
+		{"macro %{h}, no name", "203.0.113.9", "[203.0.113.9]", "ann@helo.example.com", spf.Fail, spf.MailFrom, "helo.example.com"},
+		// RFC 7208 section 5: A for an IPv4 client; a name with AAAA alone is a void look-up.
+		{"address family", "192.0.2.1", "x", "ann@a.example.com", spf.PermError, spf.MailFrom, "a.example.com"},
+		{"address family, IPv6", "2001:db8::1", "x", "ann@a.example.com", spf.Pass, spf.MailFrom, "a.example.com"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client, _ := netip.ParseAddr(c.client)
+			got := spf.Check(t.Context(), r.View(), client, c.helo, c.sender)
+			if got.Status != c.status || got.Identity != c.identity || got.Domain != c.domain {
+				t.Errorf("got %+v", got)
+			}
+			if (got.Reason == "") != (got.Status == spf.Pass) {
+				t.Errorf("the reason is %q", got.Reason)
+			}
+		})
+	}
+	if got := spf.Check(t.Context(), r.View(), netip.MustParseAddr("192.0.2.1"), "x", "a@example.com"); !strings.HasPrefix(got.Record, "v=spf1 ip4:192.0.2.0/24") {
+		t.Errorf("the record is %q", got.Record)
+	}
+}
