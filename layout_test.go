@@ -23,7 +23,7 @@ func TestImports(t *testing.T) {
 		"internal/config": {"internal/dkim"},
 		"internal/filter": filter,
 		"internal/cli":    nil,
-		"cmd/signpost":    append(filter, "internal/filter", "internal/config", "internal/cli"),
+		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/config", "internal/cli"},
 		// Tests and the demo.
 		"internal/testmta": nil, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/e2e": nil,

@@ -7,19 +7,24 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/spf"
 )
 
 // Evidence is what was found out about a message.
 type Evidence struct {
-	QueueID    string        `json:"queue_id"`
-	Connection Connection    `json:"connection"`
-	Envelope   Envelope      `json:"envelope"`
-	Author     dmarc.Author  `json:"author"`
-	MessageID  string        `json:"message_id,omitempty"`  // as the message has it
-	OwnResults bool          `json:"own_results,omitempty"` // it bears an Authentication-Results of our authserv-id
-	Oversize   bool          `json:"oversize,omitempty"`    // its header went over the bounds and was not kept
-	Size       int64         `json:"size"`                  // octets of the body
-	DKIM       []dkim.Result `json:"dkim,omitempty"`
+	QueueID    string       `json:"queue_id"`
+	Connection Connection   `json:"connection"`
+	Envelope   Envelope     `json:"envelope"`
+	Author     dmarc.Author `json:"author"`
+	MessageID  string       `json:"message_id,omitempty"`  // as the message has it
+	OwnResults bool         `json:"own_results,omitempty"` // it bears an Authentication-Results of our authserv-id
+	Oversize   bool         `json:"oversize,omitempty"`    // its header went over the bounds and was not kept
+	Size       int64        `json:"size"`                  // octets of the body
+	Relayed    []string     `json:"relayed,omitempty"`     // the fields that it bears of those that lists and forwarders leave
+
+	SPF   *spf.Result    `json:"spf,omitempty"`   // nil where the client is one of ours
+	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // for each DKIM-Signature field, top to bottom
+	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain
 }
 
 // Connection is who handed the message over.

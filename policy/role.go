@@ -20,11 +20,11 @@ const (
 
 // Assignment is the role that a message gets, and why.
 type Assignment struct {
-	Role        Role
-	Reason      string
-	ResultsOnly bool   // Verify: whatever comes out, the message is not refused or held
-	Domain      string // Sign: the hosted domain whose key signs
-	Reply       Reply  // Refuse
+	Role        Role   `json:"role"`
+	Reason      string `json:"reason"`
+	ResultsOnly bool   `json:"results_only,omitempty"` // Verify: whatever comes out, the message is not refused or held
+	Domain      string `json:"domain,omitempty"`       // Sign: the hosted domain whose key signs
+	Reply       Reply  `json:"reply,omitzero"`         // Refuse
 }
 
 // Rules are the operator's choices.
@@ -36,6 +36,14 @@ type Rules struct {
 	Subdomains      bool                // a name below a hosted domain signs with that domain's key
 	LoginDomains    map[string][]string // login, lower case -> domains it may use; empty: any
 	OnMissingKey    MissingKeyAction
+
+	// About strangers' mail; the words are those of the configuration.
+	HostileFrom       string // verify.hostile_from
+	Reject            string // dmarc.reject
+	Quarantine        string // dmarc.quarantine
+	TempError         string // dmarc.temperror
+	TrustedForwarders []netip.Prefix
+	SPFFail           string // spf.fail
 }
 
 // AssignRole gives the first row of the roles table that fits (README.md has the table).
@@ -43,6 +51,9 @@ func AssignRole(e Evidence, r Rules) Assignment {
 	c := e.Connection
 	if !c.SMTP && !c.Client.IsLoopback() {
 		// postsuper -r hands a stranger's queued mail to cleanup(8) again, under the stranger's address.
+		if e.Oversize {
+			return Assignment{Role: Leave, Reason: refuseOversize().Reason}
+		}
 		return Assignment{Role: Verify, ResultsOnly: true, Reason: "not by SMTP, from a client that is not loopback: mail from the queue"}
 	}
 	if contains(r.SkipNetworks, c.Client) {
@@ -64,6 +75,15 @@ func AssignRole(e Evidence, r Rules) Assignment {
 		return Assignment{Role: Leave, Reason: a.Reason}
 	}
 	return a
+}
+
+// Stranger says whether SPF is to be checked for what a client sends: it is neither one of ours nor one that is left alone.
+// The header is not known yet; AssignRole has the last word.
+func Stranger(c Connection, e Envelope, r Rules) bool {
+	if !c.SMTP && !c.Client.IsLoopback() {
+		return true
+	}
+	return !contains(r.SkipNetworks, c.Client) && submitter(Evidence{Connection: c, Envelope: e}, r) == ""
 }
 
 // submitter says what makes the client one of ours, or "".

@@ -45,7 +45,7 @@ func TestAssignRole(t *testing.T) {
 		{"a stranger with a huge header", Evidence{Connection: stranger, Oversize: true}, nil, Refuse, "", "552 5.3.4", "1 MiB"},
 		{"a client without address", Evidence{Connection: Connection{SMTP: true}, Author: from("example.org")}, nil, Verify, "", "", "neither"},
 		{"postsuper -r of a stranger's mail", Evidence{Connection: queue, Author: from("example.org")}, nil, Verify, "", "", "queue"},
-		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, Verify, "", "", "queue"},
+		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, Leave, "", "", "1 MiB"},
 		{"own relay", Evidence{Connection: smtp("198.51.100.7"), Author: from("example.org")}, nil, Leave, "", "", "skip_networks"},
 		{"own relay, mapped address", Evidence{Connection: smtp("::ffff:198.51.100.7")}, nil, Leave, "", "", "skip_networks"},
 		{"re-injected by a filter", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Author: from("example.org")}, nil, Leave, "", "", "already judged"},

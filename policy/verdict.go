@@ -2,9 +2,9 @@ package policy
 
 // Reply is what the SMTP client is told. The zero Reply accepts.
 type Reply struct {
-	Code     int
-	Enhanced string // RFC 3463
-	Text     string
+	Code     int    `json:"code,omitempty"`
+	Enhanced string `json:"enhanced,omitempty"` // RFC 3463
+	Text     string `json:"text,omitempty"`
 }
 
 // MissingKeyAction is sign.on_missing_key.
@@ -19,9 +19,11 @@ const (
 
 // Verdict is what is done with a message at its end.
 type Verdict struct {
-	Reply  Reply
-	Hold   string // not empty: Postfix's hold queue, and why
-	Reason string // why it is not simply accepted, for the log
+	Reply    Reply    `json:"reply,omitzero"`
+	Hold     string   `json:"hold,omitempty"`     // Postfix's hold queue, and why
+	Tag      string   `json:"tag,omitempty"`      // the message goes on as one to be quarantined, and why
+	Reason   string   `json:"reason,omitempty"`   // why it is not simply accepted, for the log
+	Evidence []string `json:"evidence,omitempty"` // what a refusal rests on
 }
 
 // MissingKey decides about a message that its role says to sign where no key can: fail closed, so that a domain's mail is

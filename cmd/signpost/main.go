@@ -3,8 +3,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -68,6 +70,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return nil
 		},
 	}
-	root.AddCommand(serveCmd, checkCmd)
+	// Without a configuration verify takes the defaults: it is of use before anything is installed.
+	loadOrDefault := func() (*config.Config, error) {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && !root.PersistentFlags().Changed("config") {
+			return config.Default(), nil
+		}
+		return load()
+	}
+	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }

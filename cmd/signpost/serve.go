@@ -16,10 +16,8 @@ import (
 	"time"
 
 	"signpost/internal/config"
-	"signpost/internal/filter"
 	"signpost/keys"
 	"signpost/milter"
-	"signpost/policy"
 )
 
 // keysEvery is how often the keys folder is looked at.
@@ -49,20 +47,16 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	resolver, err := newResolver(conf, log)
+	if err != nil {
+		return err
+	}
 	listeners, err := listen(conf)
 	if err != nil {
 		return err
 	}
-	f := &filter.Filter{
-		Rules:           rules(conf),
-		Observe:         conf.Observe,
-		AuthservID:      conf.AuthservID,
-		AuthservAliases: conf.AuthservAliases,
-		Expire:          conf.Sign.Expire,
-		Keys:            watcher.Current,
-		Now:             time.Now,
-		Log:             log,
-	}
+	f := newFilter(conf, log)
+	f.Keys, f.Resolver = watcher.Current, resolver
 	server := milter.NewServer(milter.Options{Begin: f.Begin, Broken: f.Broken, Log: log})
 
 	serving, stop := context.WithCancel(ctx)
@@ -94,17 +88,6 @@ func mode(conf *config.Config) string {
 		return "observe"
 	}
 	return "enforce"
-}
-
-func rules(conf *config.Config) policy.Rules {
-	return policy.Rules{
-		TrustedNetworks: conf.TrustedNetworks,
-		SkipNetworks:    conf.Verify.SkipNetworks,
-		SignDomains:     conf.Sign.Domains,
-		Subdomains:      conf.Sign.Subdomains,
-		LoginDomains:    conf.Sign.LoginDomains,
-		OnMissingKey:    policy.MissingKeyAction(conf.Sign.OnMissingKey),
-	}
 }
 
 func listen(conf *config.Config) ([]net.Listener, error) {

@@ -32,9 +32,9 @@ func schema() map[string]setter {
 		"trusted_networks": now(func(c *Config, v any) error { return networks(&c.TrustedNetworks, v) }),
 		"state_dir":        now(func(c *Config, v any) error { return absolute(&c.StateDir, v, false) }),
 
-		"dns.servers":         later(func(c *Config, v any) error { return servers(&c.DNS.Servers, v) }),
-		"dns.timeout":         later(func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) }),
-		"dns.message_timeout": later(func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) }),
+		"dns.servers":         now(func(c *Config, v any) error { return servers(&c.DNS.Servers, v) }),
+		"dns.timeout":         now(func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) }),
+		"dns.message_timeout": now(func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) }),
 
 		"sign.keys_dir":       now(func(c *Config, v any) error { return absolute(&c.Sign.KeysDir, v, true) }),
 		"sign.domains":        now(func(c *Config, v any) error { return domains(&c.Sign.Domains, v) }),
@@ -44,15 +44,15 @@ func schema() map[string]setter {
 		"sign.login_domains":  now(func(c *Config, v any) error { return logins(&c.Sign.LoginDomains, v) }),
 
 		"verify.skip_networks": now(func(c *Config, v any) error { return networks(&c.Verify.SkipNetworks, v) }),
-		"verify.hostile_from":  later(func(c *Config, v any) error { return word(&c.Verify.HostileFrom, v, "refuse", "tag") }),
+		"verify.hostile_from":  now(func(c *Config, v any) error { return word(&c.Verify.HostileFrom, v, "refuse", "tag") }),
 
-		"dmarc.reject":             later(func(c *Config, v any) error { return word(&c.DMARC.Reject, v, "evidence", "always", "never") }),
-		"dmarc.quarantine":         later(func(c *Config, v any) error { return word(&c.DMARC.Quarantine, v, "tag", "hold") }),
-		"dmarc.temperror":          later(func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") }),
-		"dmarc.trusted_forwarders": later(func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) }),
+		"dmarc.reject":             now(func(c *Config, v any) error { return word(&c.DMARC.Reject, v, "evidence", "always", "never") }),
+		"dmarc.quarantine":         now(func(c *Config, v any) error { return word(&c.DMARC.Quarantine, v, "tag", "hold") }),
+		"dmarc.temperror":          now(func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") }),
+		"dmarc.trusted_forwarders": now(func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) }),
 		"dmarc.trusted_sealers":    later(func(c *Config, v any) error { return domains(&c.DMARC.TrustedSealers, v) }),
 
-		"spf.fail": later(func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") }),
+		"spf.fail": now(func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") }),
 
 		"keys.algorithms":        now(func(c *Config, v any) error { return algorithms(&c.Keys.Algorithms, v) }),
 		"keys.rsa_bits":          now(func(c *Config, v any) error { return rsaBits(&c.Keys.RSABits, v) }),

@@ -127,8 +127,8 @@ func (v *Verifier) Write(p []byte) (int, error) {
 }
 
 // Results ends the message and gives one Result for each DKIM-Signature field, top to bottom. key gives the TXT records
-// of a name, each with its strings joined; an error that is a *net.DNSError with IsNotFound says that there is none, any
-// other error that the servers could not be asked.
+// of a name, each with its strings joined. A *net.DNSError with IsNotFound says that there is none, another one that is not
+// temporary that the answer is no use, and any other error that the servers could not be asked.
 func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
 	for _, b := range v.bodies {
 		if b != nil {
@@ -178,8 +178,11 @@ func (v *Verifier) tryKeys(s *signature, key func(string) ([]string, error)) (St
 	records, err := key(s.result.KeyName)
 	if err != nil {
 		var dns *net.DNSError
-		if errors.As(err, &dns) && dns.IsNotFound {
+		switch known := errors.As(err, &dns); {
+		case known && dns.IsNotFound:
 			return PermError, "there is no key record at " + s.result.KeyName
+		case known && !dns.Temporary():
+			return PermError, "the key record at " + s.result.KeyName + " is no use: " + dns.Err
 		}
 		return TempError, "the key record at " + s.result.KeyName + " could not be asked for"
 	}

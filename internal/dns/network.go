@@ -89,13 +89,17 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	if err == nil && m.Truncated {
 		err = errors.New("the answer is truncated over TCP")
 	}
-	if err != nil && ctx.Err() != nil {
-		err = errors.New("no answer in time")
+	// Addresses are left out: the words may end in a reply to a stranger.
+	var op *net.OpError
+	switch {
+	case err == nil:
+		return m, nil
+	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, errors.New("no answer in time")
+	case errors.As(err, &op):
+		return nil, fmt.Errorf("the name server: %w", op.Err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("name server %s: %w", server, err)
-	}
-	return m, nil
+	return nil, err
 }
 
 func (n *network) exchange(ctx context.Context, server netip.AddrPort, proto string, q *dns.Msg) (*dns.Msg, error) {

@@ -32,10 +32,12 @@ type shared struct {
 
 // Lookup is one question of a message and its answer, for a person who reads along.
 type Lookup struct {
-	Name, Type, Answer string
-	Authentic          bool // the resolver says that DNSSEC proves it
-	Cached             bool
-	Took               time.Duration
+	Name      string        `json:"name"`
+	Type      string        `json:"type"`
+	Answer    string        `json:"answer"`
+	Authentic bool          `json:"authentic,omitempty"` // the resolver says that DNSSEC proves it
+	Cached    bool          `json:"cached,omitempty"`
+	Took      time.Duration `json:"took"` // nanoseconds
 }
 
 // View gives a message its view.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -76,12 +77,14 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// Results that a client writes in our name are removed, in every spelling, and a foreign one stays.
+// Results that a client writes in our name are removed, in every spelling and however they are mixed with foreign ones,
+// which stay in their order. A stranger's mail bears ours on top of everything, Postfix's Received included.
 func TestForgedResultsAreRemoved(t *testing.T) {
 	w := newWorld(t, setup{config: "authserv_aliases = [\"old.example.org\"]"})
 	args := letter("ann@example.org")
 	for _, v := range []string{"mx.example.org; dmarc=pass", "mx.example.net; spf=pass (1)", "(c) MX.example.ORG (d) 1; dkim=pass", "mx.example.net; spf=pass (2)",
-		"\"old.example.org\"; none", "mx.example.net; spf=pass (3)", "(unclosed", "mx.example.net; spf=pass (4)", "mx.example.org"} {
+		"\"old.example.org\"; none", "mx.example.net; spf=pass (3)", "(unclosed", "mx.example.net; spf=pass (4)", "mx.example.org",
+		"observe.mx.example.org; dmarc=pass"} {
 		args = append(args, "--add-header", "Authentication-Results: "+v)
 	}
 	args = append(args, "--add-header", "X-Signpost-Disposition: none")
@@ -89,13 +92,20 @@ func TestForgedResultsAreRemoved(t *testing.T) {
 		w.swaks(w.SMTP, append(from, args...)...)
 		mail := w.mail(i + 1)
 		got := field(mail, "Authentication-Results")
-		if len(got) != 4 || len(field(mail, "X-Signpost-Disposition")) != 0 {
+		if i == 0 {
+			if !strings.HasPrefix(got[0], "mx.example.org; iprev=") || !strings.Contains(got[0], "dmarc=none") {
+				t.Errorf("not our result on top: %q", got)
+			}
+			if results, received := strings.Index(mail, "\nAuthentication-Results: mx.example.org;"), strings.Index(mail, "\nReceived:"); results > received {
+				t.Errorf("our result stands below Postfix's Received:\n%s", head(mail))
+			}
+			got = got[1:]
+		}
+		if fmt.Sprint(got) != "[mx.example.net; spf=pass (1) mx.example.net; spf=pass (2) mx.example.net; spf=pass (3) mx.example.net; spf=pass (4)]" {
 			t.Errorf("left: %q", got)
 		}
-		for _, v := range got {
-			if !strings.HasPrefix(v, "mx.example.net") {
-				t.Errorf("a forged result survives: %q", v)
-			}
+		if len(field(mail, "X-Signpost-Disposition")) != 0 {
+			t.Errorf("a forged disposition survives:\n%s", head(mail))
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
+	"signpost/internal/testdns"
 	"signpost/internal/testmta"
 	"signpost/keys"
 )
@@ -52,6 +53,7 @@ type world struct {
 	dir    string
 	config string
 	daemon *daemon
+	dns    *testdns.Server
 }
 
 type daemon struct {
@@ -83,6 +85,8 @@ type setup struct {
 	keys    string // arguments of dkimkey add, lines; "" means an RSA key for example.org that signs
 	mta     testmta.Options
 	program string // below programs; empty: signpost
+	zone    string // what DNS has: testdns.Start
+	timeout string // dns.timeout; empty: 5s
 }
 
 const addDefault = "example.org --unsafe-activate"
@@ -104,13 +108,21 @@ func newWorld(t *testing.T, s setup) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, dir: dir, config: filepath.Join(dir, "signpost.toml")}
+	if w.dns, err = testdns.Start(s.zone); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.dns.Stop)
+	if s.timeout == "" {
+		s.timeout = "5s"
+	}
 	top, tables := s.config, ""
 	if i := strings.Index(s.config, "["); i >= 0 && (i == 0 || strings.Contains(s.config, "\n[")) {
 		if i = strings.Index("\n"+s.config, "\n["); i >= 0 {
 			top, tables = s.config[:i], s.config[i:]
 		}
 	}
-	text := fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]\nstate_dir = \"%s/state\"\nauthserv_id = \"mx.example.org\"\n%s\n%s", dir, dir, top, tables)
+	text := fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]\nstate_dir = \"%s/state\"\nauthserv_id = \"mx.example.org\"\n%s\n%s\n[dns]\nservers = [%q]\ntimeout = %q\n",
+		dir, dir, top, tables, w.dns.Addr(), s.timeout)
 	if err := os.WriteFile(w.config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

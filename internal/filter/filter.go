@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"signpost/internal/dns"
 	"signpost/keys"
 	"signpost/milter"
 	"signpost/policy"
@@ -15,18 +16,34 @@ import (
 // Filter makes the Message of each message. Its fields do not change while it serves.
 type Filter struct {
 	Rules           policy.Rules // Hosted comes with each snapshot of the keys
-	Observe         bool         // sign nothing, change nothing, refuse nothing
+	Observe         bool         // sign nothing, delete nothing, refuse nothing; results go under a name of their own
 	AuthservID      string       // empty: the MTA's own name
 	AuthservAliases []string
 	Expire          time.Duration // x=
 	Keys            func() *keys.Snapshot
+	Resolver        *dns.Resolver
+	MessageTimeout  time.Duration // for all queries of a message
 	Now             func() time.Time
 	Log             *slog.Logger
+	Judged          func(Report) // not nil: is told of each message at its end
+}
+
+// Report is all that became known of a message.
+type Report struct {
+	Assignment policy.Assignment `json:"assignment"`
+	Evidence   policy.Evidence   `json:"evidence"`
+	Verdict    policy.Verdict    `json:"verdict"`
+	Done       string            `json:"done"` // the log's word for what became of it
+	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
 }
 
 // Begin starts a message: milter.Options.Begin.
-func (f *Filter) Begin(_ context.Context, s milter.Session, e milter.Envelope) milter.Message {
-	return &message{filter: f, start: f.Now(), evidence: evidence(s, e), ids: f.ids(s)}
+func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
+	m := &message{filter: f, ctx: ctx, evidence: evidence(s, e), ids: f.ids(s)}
+	if policy.Stranger(m.evidence.Connection, m.evidence.Envelope, f.Rules) {
+		m.startSPF(ctx)
+	}
+	return m
 }
 
 // Broken answers a message whose handling failed: milter.Options.Broken.
@@ -44,11 +61,21 @@ func evidence(s milter.Session, e milter.Envelope) policy.Evidence {
 	}
 }
 
-// ids are the names under which results count as ours.
+// observing is what stands before the authserv-id of results that nobody is to act on.
+const observing = "observe."
+
+// ids are the names under which results count as ours; the first one is that under which they are written.
 func (f *Filter) ids(s milter.Session) []string {
 	own := f.AuthservID
 	if own == "" {
 		own = s.MTA
 	}
-	return append([]string{own}, f.AuthservAliases...)
+	ids := append([]string{own}, f.AuthservAliases...)
+	for _, id := range ids[:len(ids):len(ids)] {
+		ids = append(ids, observing+id)
+	}
+	if f.Observe {
+		ids[0], ids[len(f.AuthservAliases)+1] = observing+own, own
+	}
+	return ids
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/spf"
 )
 
 // maxLogged is how much of a stranger's words stands in a log line.
@@ -28,7 +32,13 @@ func (m *message) log(removed int) {
 		reason += "; " + m.verdict.Reason
 	}
 	add("reason", reason)
+	add("evidence", strings.Join(m.verdict.Evidence, ", "))
 	add("author", strings.Join(e.Author.Domains, ","))
+	if m.verifying() {
+		add("spf", spfWord(e.SPF))
+		add("dkim", dkimWords(e.DKIM))
+		add("dmarc", dmarcWords(e.DMARC))
+	}
 	add("domain", m.assignment.Domain)
 	add("selectors", m.selectors)
 	attrs = append(attrs, slog.String("sender", clip(e.Envelope.Sender)))
@@ -45,12 +55,41 @@ func (m *message) log(removed int) {
 	if removed > 0 {
 		attrs = append(attrs, slog.Int("forged_fields_removed", removed))
 	}
+	if v := m.verification; v != nil {
+		queries, open := v.view.Spent()
+		attrs = append(attrs, slog.Int("dns_queries", queries), slog.Duration("dns_time", open))
+	}
 	attrs = append(attrs, slog.Duration("handler_time", m.spent))
 	level := slog.LevelInfo
 	if strings.HasPrefix(m.did, "deferred") || m.did == "held" {
 		level = slog.LevelWarn
 	}
 	m.filter.Log.LogAttrs(context.Background(), level, "message", attrs...)
+}
+
+func spfWord(s *spf.Result) string {
+	return strings.TrimSuffix(string(s.Status)+":"+s.Domain, ":")
+}
+
+// dkimWords has for each signature its status, domain and selector.
+func dkimWords(signatures []dkim.Result) string {
+	if len(signatures) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, s := range signatures {
+		words = append(words, strings.TrimSuffix(string(s.Status)+":"+strings.TrimSuffix(s.Domain+"/"+s.Selector, "/"), ":"))
+	}
+	return strings.Join(words, ",")
+}
+
+// dmarcWords has for each Author Domain its status and policy.
+func dmarcWords(domains []dmarc.Result) string {
+	var words []string
+	for _, d := range domains {
+		words = append(words, strings.TrimSuffix(string(d.Status)+":"+string(d.Policy), ":"))
+	}
+	return strings.Join(words, ",")
 }
 
 func clip(s string) string {

@@ -3,7 +3,7 @@ package filter
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +26,9 @@ const dispositionField = "X-Signpost-Disposition"
 // message is one message on its way. It implements milter.Message.
 type message struct {
 	filter *Filter
+	ctx    context.Context // ends with the message
 	ids    []string
-	start  time.Time
-	spent  time.Duration // in our own code
+	spent  time.Duration // in our handlers, waiting at the end included
 
 	evidence policy.Evidence
 	rules    policy.Rules
@@ -42,8 +42,10 @@ type message struct {
 	assignment policy.Assignment
 	signer     *dkim.Signer
 	selectors  string
-	verdict    policy.Verdict
-	did        string // the log's word for what became of it
+
+	verification *verification // nil for our own users' mail
+	verdict      policy.Verdict
+	did          string // the log's word for what became of it
 }
 
 // measure adds the time from start on to what was spent.
@@ -61,7 +63,7 @@ func (m *message) Header(name, value string) {
 		m.fields, m.froms, m.forged = nil, nil, nil
 		return
 	}
-	switch strings.ToLower(strings.TrimRight(name, " \t")) {
+	switch lower := strings.ToLower(strings.TrimRight(name, " \t")); lower {
 	case "from":
 		m.froms = append(m.froms, value)
 	case "message-id":
@@ -76,6 +78,10 @@ func (m *message) Header(name, value string) {
 	case strings.ToLower(dispositionField):
 		m.tags++
 		m.forged = append(m.forged, milter.Deletion{Name: dispositionField, Index: m.tags})
+	default:
+		if relayed(lower) && !slices.ContainsFunc(m.evidence.Relayed, func(n string) bool { return strings.EqualFold(n, name) }) {
+			m.evidence.Relayed = append(m.evidence.Relayed, name)
+		}
 	}
 	m.fields = append(m.fields, dkim.Field{Name: name, Value: wire(value)})
 }
@@ -105,6 +111,8 @@ func (m *message) EndHeaders(queueID string) {
 		m.verdict = policy.Verdict{Reply: m.assignment.Reply, Reason: m.assignment.Reason}
 	case policy.Sign:
 		m.startSigning(snapshot.Set.Signing(m.assignment.Domain))
+	case policy.Verify:
+		m.startVerifying()
 	}
 	m.fields = nil
 }
@@ -134,53 +142,12 @@ func (m *message) startSigning(keys []dkim.Key) {
 func (m *message) Body(p []byte) {
 	defer m.measure(time.Now())
 	m.evidence.Size += int64(len(p))
-	if m.signer != nil {
+	switch {
+	case m.signer != nil:
 		m.signer.Write(p)
+	case m.verifying():
+		m.verification.verifier.Write(p)
 	}
 }
 
-// Finish carries the decision out and logs it.
-func (m *message) Finish(context.Context) (milter.Edits, milter.Reply) {
-	begin := time.Now()
-	edits, reply := m.finish()
-	m.measure(begin)
-	m.log(len(edits.Delete))
-	if m.filter.Observe {
-		return milter.Edits{}, milter.Reply{}
-	}
-	return edits, reply
-}
-
-func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
-	if m.signer != nil {
-		signatures, err := m.signer.Sign()
-		if err != nil {
-			m.verdict = policy.MissingKey(m.evidence, m.rules, err.Error())
-		} else {
-			m.did = "signed"
-			// Inserted last, the RSA signature stands on top: some receivers look at the first one only.
-			for i := len(signatures) - 1; i >= 0; i-- {
-				edits.Insert = append(edits.Insert, milter.Insertion{Name: signatures[i].Name, Value: signatures[i].Value})
-			}
-		}
-	}
-	if r := m.verdict.Reply; r.Code != 0 {
-		m.did = fmt.Sprintf("refused %d %s", r.Code, r.Enhanced)
-		if r.Code < 500 {
-			m.did = fmt.Sprintf("deferred %d %s", r.Code, r.Enhanced)
-		}
-		reply = milter.Reply(r)
-		if m.evidence.QueueID != "" {
-			reply.Text += " (queue id " + m.evidence.QueueID + ")"
-		}
-		return milter.Edits{}, reply
-	}
-	if m.verdict.Hold != "" {
-		m.did, edits.Hold = "held", "signpost: "+m.verdict.Hold
-	}
-	// A stranger's mail from the queue keeps its results: it was judged when it came.
-	if role := m.assignment.Role; role == policy.Sign || role == policy.Verify && !m.assignment.ResultsOnly {
-		edits.Delete = m.forged
-	}
-	return edits, milter.Reply{}
-}
+func (m *message) verifying() bool { return m.verification != nil && m.verification.verifier != nil }

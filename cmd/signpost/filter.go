@@ -1,0 +1,57 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// resolvConf is where the name servers stand that the configuration does not name.
+const resolvConf = "/etc/resolv.conf"
+
+func newResolver(conf *config.Config, log *slog.Logger) (*dns.Resolver, error) {
+	servers := conf.DNS.Servers
+	if len(servers) == 0 {
+		var err error
+		if servers, err = dns.ReadServers(resolvConf); err != nil {
+			return nil, err
+		}
+	}
+	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log}), nil
+}
+
+// newFilter gives the filter as the configuration has it; keys and resolver are still to be filled in.
+func newFilter(conf *config.Config, log *slog.Logger) *filter.Filter {
+	return &filter.Filter{
+		Rules:           rules(conf),
+		Observe:         conf.Observe,
+		AuthservID:      conf.AuthservID,
+		AuthservAliases: conf.AuthservAliases,
+		Expire:          conf.Sign.Expire,
+		MessageTimeout:  conf.DNS.MessageTimeout,
+		Now:             time.Now,
+		Log:             log,
+	}
+}
+
+func rules(conf *config.Config) policy.Rules {
+	return policy.Rules{
+		TrustedNetworks: conf.TrustedNetworks,
+		SkipNetworks:    conf.Verify.SkipNetworks,
+		SignDomains:     conf.Sign.Domains,
+		Subdomains:      conf.Sign.Subdomains,
+		LoginDomains:    conf.Sign.LoginDomains,
+		OnMissingKey:    policy.MissingKeyAction(conf.Sign.OnMissingKey),
+
+		HostileFrom:       conf.Verify.HostileFrom,
+		Reject:            conf.DMARC.Reject,
+		Quarantine:        conf.DMARC.Quarantine,
+		TempError:         conf.DMARC.TempError,
+		TrustedForwarders: conf.DMARC.TrustedForwarders,
+		SPFFail:           conf.SPF.Fail,
+	}
+}

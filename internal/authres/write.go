@@ -1,0 +1,110 @@
+package authres
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Result is one method's result: RFC 8601 section 2.2.
+type Result struct {
+	Method, Value string // words of ours
+	Reason        string // free text
+	Props         []Prop
+}
+
+// Prop is a property of a result, such as header.d=example.org.
+type Prop struct{ Type, Name, Value string }
+
+const (
+	// maxValue is how many octets of a stranger's words stand in a field: as long as any domain name.
+	maxValue = 256
+	// lineLength is where lines are folded: RFC 5322 section 2.1.1 asks for less than 78.
+	lineLength = 76
+)
+
+// Format writes a field's value, with its leading space and LF in its folds. Whatever a value holds, a reader finds these
+// results in it and no others.
+func Format(id string, results []Result) string {
+	w := &writer{}
+	w.word(quoteUnlessToken(id) + ";")
+	if len(results) == 0 {
+		w.word("none")
+	}
+	for i, r := range results {
+		w.fold()
+		words := []string{r.Method + "=" + r.Value}
+		if r.Reason != "" {
+			words = append(words, "reason="+quote(r.Reason))
+		}
+		for _, p := range r.Props {
+			words = append(words, p.Type+"."+p.Name+"="+quoteUnlessToken(p.Value))
+		}
+		if i < len(results)-1 {
+			words[len(words)-1] += ";"
+		}
+		for _, word := range words {
+			w.word(word)
+		}
+	}
+	return w.b.String()
+}
+
+type writer struct {
+	b    strings.Builder
+	line int // octets on it
+}
+
+func (w *writer) fold() {
+	w.b.WriteString("\n\t")
+	w.line = 8
+}
+
+func (w *writer) word(s string) {
+	switch {
+	case w.line == 8 && strings.HasSuffix(w.b.String(), "\t"):
+	case w.line > 8 && w.line+1+len(s) > lineLength:
+		w.fold()
+	default:
+		w.b.WriteByte(' ')
+		w.line++
+	}
+	w.b.WriteString(s)
+	w.line += len(s)
+}
+
+// quoteUnlessToken: RFC 2045 section 5.1 says what a token is.
+func quoteUnlessToken(s string) string {
+	if s == "" || len(s) > maxValue {
+		return quote(s)
+	}
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?=", c) >= 0 {
+			return quote(s)
+		}
+	}
+	return s
+}
+
+// quote writes a quoted-string: RFC 5322 section 3.2.4, with the UTF-8 of RFC 6532. What cannot stand in one is left out.
+func quote(s string) string {
+	if len(s) > maxValue {
+		s = s[:maxValue]
+		for s != "" && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range strings.ToValidUTF8(s, "") {
+		switch {
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029':
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

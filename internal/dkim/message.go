@@ -1,0 +1,79 @@
+package dkim
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// maxHeader is how many octets of header ReadMessage takes, and so how long a line may be.
+const maxHeader = 4 << 20
+
+// ReadMessage takes a message from a file apart, with LF or CRLF line ends: its fields, and a reader of its body with CRLF
+// line ends, as on the wire. The error names the line that is no header field. A "From " line of an mbox is passed over.
+func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
+	br := bufio.NewReaderSize(r, 64<<10)
+	size := 0
+	for n := 1; ; n++ {
+		line, err := br.ReadString('\n')
+		if size += len(line); size > maxHeader {
+			return nil, nil, fmt.Errorf("the header is over %d octets", maxHeader)
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, nil, err
+		}
+		end := errors.Is(err, io.EOF)
+		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		switch {
+		case line == "":
+			return fields, &crlfReader{r: br}, nil
+		case n == 1 && strings.HasPrefix(line, "From "):
+		case line[0] == ' ' || line[0] == '\t':
+			if len(fields) == 0 {
+				return nil, nil, fmt.Errorf("line %d: the header begins with a space", n)
+			}
+			fields[len(fields)-1].Value += "\r\n" + line
+		default:
+			name, value, ok := strings.Cut(line, ":")
+			if !ok || strings.TrimRight(name, " \t") == "" {
+				return nil, nil, fmt.Errorf("line %d: %.40q is no header field; an empty line ends the header", n, line)
+			}
+			fields = append(fields, Field{name, value})
+		}
+		if end {
+			return fields, &crlfReader{r: br}, nil
+		}
+	}
+}
+
+// crlfReader puts a CR before each LF that has none.
+type crlfReader struct {
+	r    io.Reader
+	last byte
+	rest []byte // converted and not handed out yet
+	buf  [32 << 10]byte
+}
+
+func (c *crlfReader) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		n, err := c.r.Read(c.buf[:])
+		var out bytes.Buffer
+		for _, b := range c.buf[:n] {
+			if b == '\n' && c.last != '\r' {
+				out.WriteByte('\r')
+			}
+			out.WriteByte(b)
+			c.last = b
+		}
+		c.rest = out.Bytes()
+		if err != nil && len(c.rest) == 0 {
+			return 0, err
+		}
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,95 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"signpost/internal/authres"
+	"signpost/milter"
+	"signpost/policy"
+)
+
+// maxReplyText leaves room for the queue ID in a line of SMTP (RFC 5321 section 4.5.3.1.5).
+const maxReplyText = 400
+
+// Finish carries the decision out and logs it.
+func (m *message) Finish(context.Context) (milter.Edits, milter.Reply) {
+	begin := time.Now()
+	if m.verifying() {
+		m.finishVerifying()
+		m.verdict = policy.Decide(m.evidence, m.rules)
+	}
+	edits, reply := m.finish()
+	m.spent += time.Since(begin)
+	m.log(len(edits.Delete))
+	if report := m.filter.Judged; report != nil {
+		r := Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did}
+		if m.verification != nil {
+			r.Lookups = m.verification.view.Lookups()
+		}
+		report(r)
+	}
+	if m.filter.Observe {
+		return m.observed(), milter.Reply{}
+	}
+	return edits, reply
+}
+
+// finish gives what is done where nothing is only observed.
+func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
+	if m.signer != nil {
+		signatures, err := m.signer.Sign()
+		if err != nil {
+			m.verdict = policy.MissingKey(m.evidence, m.rules, err.Error())
+		} else {
+			m.did = "signed"
+			// Inserted last, the RSA signature stands on top: some receivers look at the first one only.
+			for i := len(signatures) - 1; i >= 0; i-- {
+				edits.Insert = append(edits.Insert, milter.Insertion{Name: signatures[i].Name, Value: signatures[i].Value})
+			}
+		}
+	}
+	if r := m.verdict.Reply; r.Code != 0 {
+		m.did = fmt.Sprintf("refused %d %s", r.Code, r.Enhanced)
+		if r.Code < 500 {
+			m.did = fmt.Sprintf("deferred %d %s", r.Code, r.Enhanced)
+		}
+		reply = milter.Reply(r)
+		if len(reply.Text) > maxReplyText {
+			reply.Text = reply.Text[:maxReplyText] + "..."
+		}
+		if m.evidence.QueueID != "" {
+			reply.Text += " (queue id " + m.evidence.QueueID + ")"
+		}
+		return milter.Edits{}, reply
+	}
+	switch {
+	case m.verdict.Hold != "":
+		m.did, edits.Hold = "held", "signpost: "+m.verdict.Hold
+	case m.verdict.Tag != "":
+		m.did = "tagged"
+		edits.Insert = append(edits.Insert, milter.Insertion{Name: dispositionField, Value: " quarantine; " + m.verdict.Tag})
+	}
+	if m.verifying() {
+		edits.Insert = append(edits.Insert, m.resultsField()) // last, so on top
+	}
+	// A stranger's mail from the queue keeps its results: it was judged when it came.
+	if role := m.assignment.Role; role == policy.Sign || role == policy.Verify && !m.assignment.ResultsOnly {
+		edits.Delete = m.forged
+	}
+	return edits, milter.Reply{}
+}
+
+// observed is what is done in observe mode: results are written, and nothing else.
+func (m *message) observed() (edits milter.Edits) {
+	if m.verifying() {
+		edits.Insert = []milter.Insertion{m.resultsField()}
+	}
+	return edits
+}
+
+// resultsField goes to index 0, above Postfix's own Received: RFC 8601 section 4.1.
+func (m *message) resultsField() milter.Insertion {
+	return milter.Insertion{Name: authres.FieldName, Value: authres.Format(m.ids[0], results(&m.evidence, m.verdict))}
+}
