@@ -111,7 +111,7 @@ func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 		shown = append(shown, "dmarc.reject = always, although "+against)
 	}
 	return Verdict{
-		Reply:    Reply{550, "5.7.1", fmt.Sprintf("Email rejected per DMARC policy for %s: %s", d.Domain, findings(e))},
+		Reply:    Reply{550, "5.7.1", fmt.Sprintf("Email rejected per DMARC policy for %s: neither SPF nor DKIM passes for that domain (%s)", d.Domain, findings(e))},
 		Reason:   asked,
 		Evidence: shown,
 	}
@@ -190,5 +190,5 @@ func findings(e Evidence) string {
 	if len(e.DKIM) == 0 {
 		all = append(all, "no DKIM signature")
 	}
-	return strings.Join(all, ", ") + "; nothing that passes is aligned with it"
+	return strings.Join(all, ", ")
 }

@@ -183,8 +183,10 @@ func (v *Verifier) tryKeys(s *signature, key func(string) ([]string, error)) (St
 			return PermError, "there is no key record at " + s.result.KeyName
 		case known && !dns.Temporary():
 			return PermError, "the key record at " + s.result.KeyName + " is no use: " + dns.Err
+		case known:
+			return TempError, "the key record at " + s.result.KeyName + " could not be looked up: " + dns.Err
 		}
-		return TempError, "the key record at " + s.result.KeyName + " could not be asked for"
+		return TempError, "the key record at " + s.result.KeyName + " could not be looked up"
 	}
 	if len(records) == 0 {
 		return PermError, "there is no key record at " + s.result.KeyName

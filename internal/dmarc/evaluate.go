@@ -29,6 +29,14 @@ const (
 	DNS  Method = "dmarc"
 )
 
+// record says what is looked up for a method.
+func (m Method) record() string {
+	if m == DKIM {
+		return "DKIM key"
+	}
+	return "SPF record"
+}
+
 // Identifier is a domain that DKIM or SPF speaks for.
 type Identifier struct {
 	Method Method
@@ -170,7 +178,7 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 			case err != nil:
 				open, why = &Identifier{Method: DNS}, "the Organizational Domain of "+id.Domain+" could not be looked up: "+err.Error()
 			case aligned && id.Open:
-				open, why = &id, "what "+string(id.Method)+" says of "+id.Domain+" could not be looked up"
+				open, why = &id, "the "+id.Method.record()+" of "+id.Domain+" could not be looked up"
 			case aligned:
 				d.result.Status, d.result.Aligned = Pass, string(id.Method)+" "+id.Domain
 				return d.result

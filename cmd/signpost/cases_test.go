@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"signpost/internal/config"
+	"signpost/internal/dkim"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/internal/testdns"
+	"signpost/keys"
+	"signpost/milter"
+)
+
+// caseTimeout is dns.timeout of the cases: some servers never answer.
+const caseTimeout = 3 * time.Second
+
+// Each testdata/*.txtar at the top of the project is a message, the session that brings it, what DNS says, and what must
+// come of it; testdata/README.md has the format. Adding one needs no Go. `go test ./cmd/signpost -run TestCases -update`
+// fills in what comes out, to be read before a commit.
+func TestCases(t *testing.T) {
+	update := flag.Lookup("update").Value.String() == "true"
+	files, err := filepath.Glob("../../testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, file := range files {
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := map[string]string{}
+		for _, f := range ar.Files {
+			parts[f.Name] = string(f.Data)
+		}
+		if len(strings.TrimSpace(string(ar.Comment))) == 0 {
+			t.Errorf("%s does not say why it is there", file)
+		}
+		faults := []string{""}
+		if strings.Contains(parts["dns"], "%FAULT%") {
+			faults = []string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED-ONLY", "TRUNCATED"}
+		}
+		for _, fault := range faults {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+fault, func(t *testing.T) {
+				if !update {
+					t.Parallel()
+				}
+				want := "want"
+				if fault == "TRUNCATED" { // by TCP all is well
+					want = "want-truncated"
+				}
+				got := runCase(t, parts, fault)
+				if update {
+					rewrite(t, file, want, got)
+				} else if got != parts[want] {
+					t.Errorf("got\n%swant\n%s", got, parts[want])
+				}
+			})
+		}
+	}
+}
+
+func rewrite(t *testing.T, file, part, text string) {
+	ar, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ar.Files {
+		if ar.Files[i].Name == part {
+			ar.Files[i].Data = []byte(text)
+			part = ""
+		}
+	}
+	if part != "" {
+		ar.Files = append(ar.Files, txtar.File{Name: part, Data: []byte(text)})
+	}
+	if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func runCase(t *testing.T, parts map[string]string, fault string) string {
+	t.Helper()
+	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
+	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := testdns.Start(strings.NewReplacer("%FAULT%", fault, "%KEY%", record).Replace(parts["dns"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	conf, err := config.Parse("config", []byte(parts["config"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	var report filter.Report
+	f := newFilter(conf, log)
+	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
+	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: caseTimeout, Now: time.Now, Log: log})
+	f.Judged = func(r filter.Report) { report = r }
+	f.Now = func() time.Time { return time.Unix(1_700_000_000, 0) }
+
+	s := milter.Session{MTA: "mx.example.org", SMTP: true}
+	var e milter.Envelope
+	fields, reader, err := dkim.ReadMessage(strings.NewReader(parts["message"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(parts["session"]) {
+		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		switch word {
+		case "client":
+			s.Client = netip.MustParseAddr(rest)
+		case "name":
+			s.Name = rest
+		case "ptr":
+			s.PTR = rest
+		case "helo":
+			s.HELO = rest
+		case "from":
+			e.Sender = rest
+		case "queue":
+			s.SMTP = false
+		case "sign":
+			domain, selector, _ := strings.Cut(rest, " ")
+			signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: domain, Selector: selector, Signer: key}}, f.Now(), time.Hour*24)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signer.Write(body)
+			signatures, err := signer.Sign()
+			if err != nil {
+				t.Fatal(err)
+			}
+			fields = append(signatures, fields...)
+		case "append": // what a mailing list does
+			body = append(body, rest+"\r\n"...)
+		default:
+			t.Fatalf("session: %q", line)
+		}
+	}
+	edits, reply, err := play(context.Background(), f, s, e, fields, strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	say := func(name, value string) {
+		if value != "" {
+			fmt.Fprintln(&out, name, value)
+		}
+	}
+	say("verdict", report.Done)
+	say("because", report.Verdict.Reason)
+	if reply.Code != 0 {
+		say("reply", fmt.Sprintf("%d %s %s", reply.Code, reply.Enhanced, reply.Text))
+	}
+	say("hold", edits.Hold)
+	for _, d := range edits.Delete {
+		say("delete", fmt.Sprintf("%s %d", d.Name, d.Index))
+	}
+	for i := len(edits.Insert) - 1; i >= 0; i-- {
+		say(edits.Insert[i].Name+":", strings.TrimSpace(edits.Insert[i].Value))
+	}
+	text := regexp.MustCompile(`\n\t((iprev|spf|dkim|dmarc|arc)=)`).ReplaceAllString(out.String(), "\n    $1")
+	text = strings.ReplaceAll(text, "\n\t", " ")
+	text = regexp.MustCompile(` header\.b=("[^"]*"|[^ ;\n]+)`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`((lookup|looking up) [^ ]+|could not be looked up): ([^",;l\n][^",;\n]*)`).ReplaceAllString(text, "$1: FAULT")
+}
