@@ -26,7 +26,7 @@ func TestImports(t *testing.T) {
 		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/config", "internal/cli"},
 		// Tests and the demo.
-		"internal/testmta": nil, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/e2e": nil,
+		"internal/testmta": nil, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/e2e": nil,
 		"internal/demo": {"internal/testmta", "internal/testdns", "internal/testdkim", "internal/dns"},
 	}
 	for _, l := range leaves {

@@ -3,7 +3,6 @@ package milter
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"signpost/internal/testmilter"
 )
 
 // recorder is a Message that notes its events.
@@ -114,85 +115,9 @@ func (s *served) logged(want string) {
 	}
 }
 
-// mta plays Postfix, packet by packet.
-type mta struct {
-	t *testing.T
-	net.Conn
-}
-
-func (s *served) dial() *mta {
+func (s *served) dial() *testmilter.MTA {
 	s.t.Helper()
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		s.t.Fatal(err)
-	}
-	return &mta{s.t, c}
-}
-
-func packet(code byte, data string) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(data)+1)), append([]byte{code}, data...)...)
-}
-
-func (m *mta) send(code byte, data string) {
-	m.t.Helper()
-	if _, err := m.Write(packet(code, data)); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m *mta) read() (code byte, data string) {
-	m.t.Helper()
-	var size [4]byte
-	if _, err := io.ReadFull(m, size[:]); err != nil {
-		m.t.Fatal(err)
-	}
-	b := make([]byte, binary.BigEndian.Uint32(size[:]))
-	if _, err := io.ReadFull(m, b); err != nil {
-		m.t.Fatal(err)
-	}
-	return b[0], string(b[1:])
-}
-
-func (m *mta) handshake() {
-	m.t.Helper()
-	m.send('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
-	if code, _ := m.read(); code != 'O' {
-		m.t.Fatalf("handshake answered with %q", code)
-	}
-}
-
-// connect is CONNECT from 192.0.2.10 by SMTP.
-func (m *mta) connect() {
-	m.handshake()
-	m.send('D', "C{client_connections}\x001\x00{client_name}\x00c.example\x00j\x00mx.example\x00")
-	m.send('C', "c.example\x004\x00\x19192.0.2.10\x00")
-	m.send('H', "helo.example\x00")
-}
-
-// message sends one up to its end and gives the answers to that.
-func (m *mta) message(sender string, header ...string) (replies []string) {
-	m.t.Helper()
-	m.send('M', "<"+sender+">\x00")
-	m.send('R', "<bob@example.net>\x00")
-	for _, h := range header {
-		m.send('L', h)
-	}
-	m.send('D', "Ni\x00QUEUEID\x00")
-	m.send('N', "")
-	m.send('B', "text\r\n")
-	m.send('D', "Ei\x00QUEUEID\x00")
-	m.send('E', "")
-	for {
-		code, data := m.read()
-		replies = append(replies, string(code)+data)
-		if strings.ContainsRune("acdrty", rune(code)) {
-			return replies
-		}
-	}
+	return testmilter.Dial(s.t, "tcp", s.addr)
 }
 
 // Only the end of a message is answered; the client is known for every message of a session; contexts end with messages.
@@ -204,9 +129,9 @@ func TestSession(t *testing.T) {
 		return &recorder{reply: replies[n-1], edits: Edits{Hold: "why"}}
 	})
 	m := s.dial()
-	m.connect()
+	m.Connect()
 	for i, want := range []string{"qwhy\x00 c", "y550 5.7.1 100%% no??not ? this\x00", "qwhy\x00 c"} {
-		if got := strings.Join(m.message(fmt.Sprintf("s%d@example.org", i), "Subject\x00 x\x00"), " "); got != want {
+		if got := strings.Join(m.Message(fmt.Sprintf("s%d@example.org", i), "Subject\x00 x\x00"), " "); got != want {
 			t.Errorf("message %d: %q, want %q", i, got, want)
 		}
 	}
@@ -234,8 +159,8 @@ func TestEdits(t *testing.T) {
 		}}
 	})
 	m := s.dial()
-	m.connect()
-	got := fmt.Sprintf("%q", m.message("a@example.org"))
+	m.Connect()
+	got := fmt.Sprintf("%q", m.Message("a@example.org"))
 	want := `["m\x00\x00\x00\x03A\x00\x00" "m\x00\x00\x00\x02B\x00\x00" "m\x00\x00\x00\x01A\x00\x00" "i\x00\x00\x00\x00X\x00 1;\n\t2\x00" "i\x00\x00\x00\x00Y\x00 3\x00" "c"]`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -253,11 +178,11 @@ func TestPanic(t *testing.T) {
 			return &recorder{}
 		})
 		m := s.dial()
-		m.connect()
-		if got := m.message("a@example.org", "Subject\x00 x\x00"); got[0] != "y451 4.3.0 broken\x00" {
+		m.Connect()
+		if got := m.Message("a@example.org", "Subject\x00 x\x00"); got[0] != "y451 4.3.0 broken\x00" {
 			t.Errorf("panic at %s: %q", at, got)
 		}
-		if got := m.message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" {
+		if got := m.Message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" {
 			t.Errorf("the message after a panic at %s: %q", at, got)
 		}
 		s.logged("as asked for")
@@ -269,14 +194,14 @@ func TestPanic(t *testing.T) {
 func TestNULInHeader(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()
-	m.connect()
-	if got := m.message("a@example.org", "Subject\x00 x\x00y\x00"); got[0] != "y451 4.3.0 broken\x00" {
+	m.Connect()
+	if got := m.Message("a@example.org", "Subject\x00 x\x00y\x00"); got[0] != "y451 4.3.0 broken\x00" {
 		t.Errorf("%q", got)
 	}
 	// Between two messages as well.
-	m.send('L', "Subject\x00 x\x00y\x00")
-	m.send('A', "")
-	if got := m.message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" || len(got) != 1 {
+	m.Send('L', "Subject\x00 x\x00y\x00")
+	m.Send('A', "")
+	if got := m.Message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" || len(got) != 1 {
 		t.Errorf("%q", got)
 	}
 }
@@ -285,12 +210,12 @@ func TestNULInHeader(t *testing.T) {
 func TestAbort(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()
-	m.connect()
-	m.send('M', "<x@example.org>\x00")
-	m.send('R', "<bob@example.net>\x00")
-	m.send('L', "Subject\x00 aborted\x00")
-	m.send('A', "")
-	m.message("a@example.org", "Subject\x00 x\x00")
+	m.Connect()
+	m.Send('M', "<x@example.org>\x00")
+	m.Send('R', "<bob@example.net>\x00")
+	m.Send('L', "Subject\x00 aborted\x00")
+	m.Send('A', "")
+	m.Message("a@example.org", "Subject\x00 x\x00")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.all) != 2 || strings.Join(s.all[1].events, "|") != "header Subject: x|eoh QUEUEID|body text\r\n|finish" || s.ctxs[0].Err() == nil {
@@ -319,8 +244,8 @@ func TestStrangeClients(t *testing.T) {
 	silent := s.dial()
 	silent.Close()
 	m := s.dial()
-	m.connect()
-	if got := m.message("a@example.org"); got[0] != "c" {
+	m.Connect()
+	if got := m.Message("a@example.org"); got[0] != "c" {
 		t.Errorf("%q", got)
 	}
 }

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/testdns"
+	"signpost/internal/testmilter"
+)
+
+// daemon is signpost serve inside the test.
+type daemon struct {
+	t      *testing.T
+	socket string
+	log    *syncBuffer
+	stop   func()
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func startDaemon(t *testing.T, zone, more string) *daemon {
+	t.Helper()
+	server, err := testdns.Start(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	d := &daemon{t: t, socket: filepath.Join(dir, "milter.sock"), log: &syncBuffer{}}
+	conf, err := config.Parse("config", fmt.Appendf(nil, "listen = [\"unix:%s\"]\nstate_dir = %q\nsocket_group = \"\"\n[sign]\nkeys_dir = %q\n[dns]\nservers = [%q]\n%s",
+		d.socket, dir, dir, server.Addr(), more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, conf, d.log) }()
+	d.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		server.Stop()
+	}
+	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost serves") })
+	return d
+}
+
+func (d *daemon) until(what string, ok func() bool) {
+	d.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("not in time: %s\n%s", what, d.log)
+		}
+	}
+}
+
+// ours are the goroutines that run code of this project, beside the test's own.
+func ours() (all []string) {
+	buf := make([]byte, 8<<20)
+	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if strings.Contains(stack, "signpost/") && !strings.Contains(stack, "testing.tRunner") && !strings.Contains(stack, "testdns") {
+			all = append(all, stack)
+		}
+	}
+	return all
+}
+
+// Whatever comes over a connection, and wherever it stops: the daemon stays up, says one useful line at most, judges the
+// next message, and nothing that it started for a connection outlives it.
+func TestHostileConnections(t *testing.T) {
+	// Each message starts look-ups that never end by themselves.
+	d := startDaemon(t, ";fault example.com TIMEOUT\n;fault _dmarc.example.com TIMEOUT\n;fault k._domainkey.example.com TIMEOUT\n", "timeout = \"15s\"\n")
+	idle := len(ours())
+	signed := "DKIM-Signature\x00 v=1; a=rsa-sha256; d=example.com; s=k; h=from; bh=" + strings.Repeat("A", 43) + "=; b=AAAA\x00"
+	start := []string{"M<a@example.com>\x00", "R<bob@example.net>\x00", "LFrom\x00 a@example.com\x00", "L" + signed, "Ni\x00Q\x00", "N", "Btext\r\n"}
+	lines := func() int { return strings.Count(d.log.String(), "\n") }
+
+	type attack struct {
+		name  string
+		sends func(m *testmilter.MTA)
+		says  string // in the one line that it costs; empty: none
+	}
+	attacks := []attack{
+		{"nothing", func(*testmilter.MTA) {}, ""},
+		{"garbage", func(m *testmilter.MTA) { _, _ = m.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }, "no milter client"},
+		{"half a packet", func(m *testmilter.MTA) { m.Connect(); _, _ = m.Write(testmilter.Packet('M', "<a@example.com>\x00")[:9]) }, "unexpected EOF"},
+		{"a packet of 2 GiB", func(m *testmilter.MTA) { m.Connect(); _, _ = m.Write([]byte("\x7f\xff\xff\xffL")) }, "milter"},
+	}
+	attacks = append(attacks, attack{"a header field of 2 MiB in one packet", func(m *testmilter.MTA) {
+		m.Connect()
+		_, _ = m.Write(testmilter.Packet('L', "X-Long\x00 "+strings.Repeat("x", 2<<20)+"\x00"))
+	}, "milter"})
+	for i := range start {
+		attacks = append(attacks, attack{fmt.Sprintf("hanging up after %q", start[i][:1]), func(m *testmilter.MTA) {
+			m.Connect()
+			for _, p := range start[:i+1] {
+				m.Send(p[0], p[1:])
+			}
+		}, ""})
+		attacks = append(attacks, attack{fmt.Sprintf("ABORT after %q", start[i][:1]), func(m *testmilter.MTA) {
+			m.Connect()
+			for _, p := range start[:i+1] {
+				m.Send(p[0], p[1:])
+			}
+			m.Send('A', "")
+			m.Send('Q', "")
+			_, _ = io.Copy(io.Discard, m)
+		}, ""})
+	}
+	for _, a := range attacks {
+		t.Run(a.name, func(t *testing.T) {
+			before := lines()
+			m := testmilter.Dial(t, "unix", d.socket)
+			a.sends(m)
+			_ = m.Conn.(*net.UnixConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, m)
+			m.Close()
+			d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
+			said := strings.Split(strings.TrimSpace(d.log.String()), "\n")[before:]
+			if a.says == "" && len(said) > 0 || a.says != "" && (len(said) != 1 || !strings.Contains(said[0], a.says)) {
+				t.Errorf("it said %q", said)
+			}
+		})
+	}
+
+	// What cannot be judged is refused, and the connection serves on.
+	m := testmilter.Dial(t, "unix", d.socket)
+	m.Connect()
+	for _, c := range []struct {
+		name, header string
+		times        int
+		want         string
+	}{
+		// Postfix cuts fields at header_size_limit, 100 KiB.
+		{"2 MiB of header", "X-Long\x00 " + strings.Repeat("x", 100<<10) + "\x00", 21, "y552 5.3.4"},
+		{"NUL in every field", "Subject\x00 x\x00y\x00", 5, "y451 4.3.0"},
+		{"a field without a name", "\x00\x00", 1, "c"},
+	} {
+		m.Send('M', "<x@example.org>\x00")
+		m.Send('R', "<bob@example.net>\x00")
+		m.Send('L', "From\x00 a@example.org\x00")
+		for range c.times {
+			m.Send('L', c.header)
+		}
+		m.Send('N', "")
+		m.Send('E', "")
+		if got := m.Answers(); !strings.HasPrefix(got[len(got)-1], c.want) {
+			t.Errorf("%s: %q", c.name, got)
+		}
+	}
+	if got := m.Message("a@example.org", "From\x00 a@example.org\x00"); got[len(got)-1] != "c" || !strings.Contains(got[0], "spf=none") {
+		t.Errorf("the message after them: %q", got)
+	}
+	m.Close()
+	d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
+	d.stop()
+	d.until("the goroutines of the daemon end", func() bool { return len(ours()) == 0 })
+	if strings.Contains(d.log.String(), "internal error") {
+		t.Error(d.log)
+	}
+}
