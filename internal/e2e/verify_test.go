@@ -1,0 +1,344 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	msgauth "github.com/emersion/go-msgauth/dkim"
+)
+
+// The senders of these tests: good.example passes everything, and each policy has a domain; stranger.example is whoever
+// writes in their name. good.example's clients are 203.0.113.0/24, the stranger's 198.51.100.0/24.
+func zone() string {
+	public := senderKey().Public().(ed25519.PublicKey)
+	z := fmt.Sprintf("k._domainkey.good.example. TXT \"v=DKIM1; k=ed25519; p=%s\"\n", base64.StdEncoding.EncodeToString(public))
+	return z + `
+good.example. TXT "v=spf1 ip4:203.0.113.0/24 ip6:2001:db8::/32 -all"
+mail.good.example. TXT "v=spf1 ip4:203.0.113.9 -all"
+_dmarc.good.example. TXT "v=DMARC1; p=reject"
+_dmarc.quarantine.example. TXT "v=DMARC1; p=quarantine"
+_dmarc.none.example. TXT "v=DMARC1; p=none"
+stranger.example. TXT "v=spf1 ip4:198.51.100.0/24 -all"
+dead.example. TXT "v=spf1 ip4:203.0.113.0/24 -all"
+;fault dead.example SERVFAIL
+_dmarc.dead.example. TXT "v=DMARC1; p=reject"
+;fault _dmarc.deadpolicy.example SERVFAIL
+;fault k._domainkey.deadkey.example TIMEOUT
+_dmarc.deadkey.example. TXT "v=DMARC1; p=reject"
+xn--bcher-kva.example. TXT "v=spf1 ip4:203.0.113.0/24 -all"
+_dmarc.xn--bcher-kva.example. TXT "v=DMARC1; p=reject"
+`
+}
+
+func senderKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte("the key of good.example, 32 byte"))
+}
+
+// from says which client swaks is: its address, HELO and MAIL FROM.
+func from(addr, helo, sender string) []string {
+	return []string{"--xclient", "ADDR=" + addr + " NAME=" + helo, "--helo", helo, "--from", sender}
+}
+
+func good() []string { return from("203.0.113.9", "mail.good.example", "ann@good.example") }
+func stranger() []string {
+	return from("198.51.100.7", "mail.stranger.example", "x@stranger.example")
+}
+
+func written(author string, header ...string) []string {
+	args := []string{"--h-From", author, "--body", "Hello\n"}
+	for _, h := range header {
+		args = append(args, "--add-header", h)
+	}
+	return args
+}
+
+func args(parts ...[]string) (all []string) {
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// signedBy is a message signed by another implementation, as swaks takes it.
+func (w *world) signedBy(domain, author string) []string {
+	w.t.Helper()
+	var out bytes.Buffer
+	err := msgauth.Sign(&out, strings.NewReader("From: "+author+"\r\nSubject: signed\r\n\r\nHello\r\n"),
+		&msgauth.SignOptions{Domain: domain, Selector: "k", Signer: senderKey(), Hash: crypto.SHA256})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	file, err := os.CreateTemp(w.dir, "*.eml")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := file.Write(out.Bytes()); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	return []string{"--data", file.Name()}
+}
+
+// results wants the n-th mail's topmost field to be ours and to hold all of parts, and gives the mail.
+func (w *world) results(n int, parts ...string) string {
+	w.t.Helper()
+	mail := w.mail(n)
+	if !strings.Contains(head(mail), "\nAuthentication-Results: ") || strings.Index(mail, "\nReceived:") < strings.Index(mail, "\nAuthentication-Results:") {
+		w.t.Errorf("no results above Postfix's Received:\n%s", head(mail))
+		return mail
+	}
+	got := field(mail, "Authentication-Results")[0]
+	for _, p := range append([]string{"mx.example.org;"}, parts...) {
+		if !strings.Contains(got, p) {
+			w.t.Errorf("the results do not hold %q:\n%s", p, got)
+		}
+	}
+	return mail
+}
+
+func untagged(t *testing.T, mail string) {
+	t.Helper()
+	if got := field(mail, "X-Signpost-Disposition"); len(got) > 0 {
+		t.Errorf("tagged: %q", got)
+	}
+}
+
+func tagged(t *testing.T, mail, reason string) {
+	t.Helper()
+	if got := field(mail, "X-Signpost-Disposition"); len(got) != 1 || !strings.HasPrefix(got[0], "quarantine; ") || !strings.Contains(got[0], reason) {
+		t.Errorf("not tagged with %q: %q", reason, got)
+	}
+}
+
+// What strangers send, as it comes out of the default configuration.
+func TestVerify(t *testing.T) {
+	w := newWorld(t, setup{zone: zone()})
+	t.Run("legitimate", func(*testing.T) {
+		w.swaks(w.SMTP, args(good(), w.signedBy("good.example", "Ann <ann@good.example>"))...)
+		untagged(t, w.results(1, "iprev=pass policy.iprev=203.0.113.9", "spf=pass smtp.mailfrom=good.example", "dkim=pass header.d=good.example header.s=k header.a=ed25519-sha256 header.b=",
+			"dmarc=pass header.from=good.example policy.dmarc=reject"))
+		w.logged("role=verify", "verdict=accepted", "spf=pass:good.example", "dkim=pass:good.example/k", "dmarc=pass:reject", "dns_queries=", "dns_time=", "handler_time=")
+	})
+	t.Run("forged", func(*testing.T) {
+		out := w.swaks(w.SMTP, args(stranger(), written("ann@good.example"))...)
+		w.refused(out, "550 5.7.1 Email rejected per DMARC policy for good.example: neither SPF nor DKIM passes for that domain (SPF pass for stranger.example, no DKIM signature)")
+		if !strings.Contains(out, "(queue id ") {
+			t.Error(out)
+		}
+		w.logged("verdict=\"refused 550 5.7.1\"", "dmarc=fail:reject", "evidence=\"no signature of good.example", "List-Id")
+	})
+	t.Run("p=none", func(*testing.T) {
+		w.swaks(w.SMTP, args(stranger(), written("ann@none.example"))...)
+		untagged(t, w.results(2, "dmarc=fail", "header.from=none.example policy.dmarc=none"))
+	})
+	t.Run("p=quarantine", func(*testing.T) {
+		w.swaks(w.SMTP, args(stranger(), written("ann@quarantine.example", "X-Signpost-Disposition: forged"))...)
+		tagged(t, w.results(3, "dmarc=fail", "policy.dmarc=quarantine"), "p=quarantine")
+		w.logged("verdict=tagged", "forged_fields_removed=1")
+	})
+	t.Run("a mailing list", func(*testing.T) {
+		w.swaks(w.SMTP, args(stranger(), written("ann@good.example", "List-Id: <list.stranger.example>"))...)
+		tagged(t, w.results(4, "dmarc=fail reason=", "policy.dmarc=reject"), "it bears List-Id")
+	})
+	t.Run("null sender", func(*testing.T) {
+		w.swaks(w.SMTP, args(from("203.0.113.9", "mail.good.example", "<>"), written("MAILER-DAEMON@good.example"))...)
+		w.results(5, "spf=pass smtp.helo=mail.good.example", "dmarc=pass")
+	})
+	t.Run("null sender, forged", func(*testing.T) {
+		w.refused(w.swaks(w.SMTP, args(from("198.51.100.7", "mail.good.example", "<>"), written("MAILER-DAEMON@good.example"))...), "550 5.7.1")
+	})
+	t.Run("IPv6 client", func(*testing.T) {
+		w.swaks(w.SMTP, args(from("IPV6:2001:db8::25", "mail.good.example", "ann@good.example"), written("ann@good.example"))...)
+		w.results(6, "policy.iprev=\"2001:db8::25\"", "spf=pass", "dmarc=pass")
+	})
+	t.Run("two From fields", func(*testing.T) {
+		w.refused(w.swaks(w.SMTP, args(stranger(), written("x@stranger.example", "From: ann@good.example"))...), "550 5.6.0 Message not accepted: there are 2 From fields")
+	})
+	t.Run("temporary errors are accepted", func(*testing.T) {
+		w.swaks(w.SMTP, args(from("203.0.113.9", "mail.dead.example", "a@dead.example"), written("a@dead.example"))...)
+		untagged(t, w.results(7, "spf=temperror", "dmarc=temperror"))
+	})
+	t.Run("a client without a name", func(*testing.T) {
+		w.swaks(w.SMTP, append([]string{"--xclient", "ADDR=203.0.113.9 NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]", "--helo", "x", "--from", "ann@good.example"}, written("ann@good.example")...)...)
+		w.results(8, "iprev=permerror")
+	})
+}
+
+// A SMTPUTF8 sender: MAIL FROM and From in UTF-8, checked and printed as A-labels.
+func TestSMTPUTF8(t *testing.T) {
+	w := newWorld(t, setup{zone: zone()})
+	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example")
+	w.cmd(s, 250, "MAIL FROM:<jörg@bücher.example> SMTPUTF8")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	if _, err := s.Data(250, []byte("From: Jörg <jörg@bücher.example>\r\nSubject: grün\r\n\r\ntext\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	w.results(1, "spf=pass smtp.mailfrom=xn--bcher-kva.example", "dmarc=pass header.from=xn--bcher-kva.example")
+}
+
+// Each message of a session is judged by itself: a refused one, another sender, a bounce, an aborted one in between.
+func TestVerifyInOneSession(t *testing.T) {
+	w := newWorld(t, setup{zone: zone()})
+	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example HELO=mail.good.example")
+	send := func(code int, sender, author string) {
+		w.cmd(s, 250, "MAIL FROM:<"+sender+">")
+		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+		if _, err := s.Data(code, []byte("From: "+author+"\r\nSubject: x\r\n\r\ntext\r\n")); err != nil {
+			t.Fatalf("%s: %v", author, err)
+		}
+	}
+	send(250, "ann@good.example", "ann@good.example")
+	send(550, "x@stranger.example", "ann@good.example")
+	send(250, "ann@good.example", "ann@good.example")
+	w.cmd(s, 250, "MAIL FROM:<x@stranger.example>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	w.cmd(s, 250, "RSET")
+	send(250, "", "MAILER-DAEMON@nobody.example")
+	send(250, "x@stranger.example", "x@stranger.example")
+	w.results(1, "spf=pass smtp.mailfrom=good.example", "dmarc=pass")
+	w.results(2, "spf=pass smtp.mailfrom=good.example", "dmarc=pass")
+	w.results(3, "spf=none smtp.helo=client.example", "dmarc=none header.from=nobody.example")
+	w.results(4, "spf=fail", "smtp.mailfrom=stranger.example", "dmarc=none header.from=stranger.example")
+}
+
+// Each choice of the configuration, as the sender or the reader sees it.
+func TestPolicies(t *testing.T) {
+	list := "List-Id: <list.stranger.example>"
+	for _, c := range []struct {
+		name, config string
+		send         []string
+		reply        string // of a refusal
+		results, tag string
+		held         bool
+	}{
+		{"reject always", "[dmarc]\nreject = \"always\"\n", args(stranger(), written("ann@good.example", list)), "550 5.7.1", "", "", false},
+		{"reject never", "[dmarc]\nreject = \"never\"\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "dmarc.reject = never", false},
+		{"quarantine hold", "[dmarc]\nquarantine = \"hold\"\n", args(stranger(), written("ann@quarantine.example")), "", "dmarc=fail", "", true},
+		{"trusted forwarder", "[dmarc]\ntrusted_forwarders = [\"198.51.100.0/24\"]\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "trusted_forwarders", false},
+		{"tempfail, policy", "[dmarc]\ntemperror = \"tempfail\"\n", args(stranger(), written("a@deadpolicy.example")), "451 4.7.1", "", "", false},
+		{"tempfail, SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("a@dead.example")), "451 4.7.24", "", "", false},
+		{"tempfail, a stranger's SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("ann@good.example")), "550 5.7.1", "", "", false},
+		{"SPF fail, left to DMARC", "", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "", "spf=fail", "", false},
+		{"SPF fail, reject", "[spf]\nfail = \"reject\"\n", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "550 5.7.23 SPF validation failed: 203.0.113.9 may not send mail for stranger.example", "", "", false},
+		{"SPF and DMARC", "[spf]\nfail = \"reject\"\n", args(from("198.51.100.7", "h.example", "ann@good.example"), written("ann@good.example")), "550 5.7.26", "", "", false},
+		{"hostile From, tag", "[verify]\nhostile_from = \"tag\"\n", args(stranger(), written("x@stranger.example", "From: ann@good.example")), "", "dmarc=none reason=\"there are 2 From fields\"", "2 From fields", false},
+		{"own authserv-id of the MTA", "authserv_aliases = [\"old.example.org\"]\n", args(good(), written("ann@good.example", "Authentication-Results: old.example.org; dmarc=pass")), "", "dmarc=pass", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, setup{zone: zone(), config: c.config})
+			out := w.swaks(w.SMTP, c.send...)
+			if c.reply != "" {
+				w.refused(out, c.reply)
+				return
+			}
+			if c.held {
+				w.logged("verdict=held")
+				queue, err := w.Run(w.context(), "postqueue", "-p")
+				if err != nil || !strings.Contains(queue, "!") {
+					t.Errorf("not in the hold queue: %v\n%s", err, queue)
+				}
+				if out, err := w.Run(w.context(), "postsuper", "-H", "ALL"); err != nil {
+					t.Fatal(err, out)
+				}
+				if out, err := w.Run(w.context(), "postqueue", "-f"); err != nil {
+					t.Fatal(err, out)
+				}
+			}
+			mail := w.results(1, c.results)
+			if c.tag == "" {
+				untagged(t, mail)
+			} else {
+				tagged(t, mail, c.tag)
+			}
+			if n := len(field(mail, "Authentication-Results")); n != 1 {
+				t.Errorf("%d fields of results:\n%s", n, head(mail))
+			}
+		})
+	}
+}
+
+// A name server that never answers defers the mail where the operator chose so, within the time that DNS has.
+func TestDeadKeyServer(t *testing.T) {
+	w := newWorld(t, setup{zone: zone(), config: "[dmarc]\ntemperror = \"tempfail\"\n", timeout: "1s"})
+	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 Unable to verify signature - key server unavailable")
+}
+
+// mode = "observe" in both halves: nothing refused, deleted, tagged or signed; results under a name of their own.
+func TestObserveVerifies(t *testing.T) {
+	w := newWorld(t, setup{zone: zone(), config: "mode = \"observe\"\n"})
+	for i, author := range []string{"ann@good.example", "ann@quarantine.example", "ann@none.example"} {
+		w.swaks(w.SMTP, args(stranger(), written(author, "Authentication-Results: mx.example.org; dmarc=pass", "X-Signpost-Disposition: mine"))...)
+		mail := w.mail(i + 1)
+		got := field(mail, "Authentication-Results")
+		if len(got) != 2 || !strings.HasPrefix(got[0], "observe.mx.example.org; ") || !strings.Contains(got[0], "dmarc=fail") || got[1] != "mx.example.org; dmarc=pass" {
+			t.Errorf("%s: %q", author, got)
+		}
+		if got := field(mail, "X-Signpost-Disposition"); len(got) != 1 || got[0] != "mine" {
+			t.Errorf("%s: %q", author, got)
+		}
+	}
+	w.logged("verdict=accepted", "would=\"refused 550 5.7.1\"", "evidence=")
+	w.logged("verdict=accepted", "would=tagged")
+	w.swaks(w.SMTP, append(client("ann"), letter("ann@example.org")...)...)
+	mail := w.mail(4)
+	w.unsigned(mail)
+	if got := field(mail, "Authentication-Results"); len(got) != 0 {
+		t.Errorf("our own user's mail bears %q", got)
+	}
+}
+
+// A filter behind the queue puts a stranger's mail back in by SMTP from loopback: it keeps its results, and is not judged
+// again as if it came from there.
+func TestReinjectedKeepsResults(t *testing.T) {
+	w := newWorld(t, setup{zone: zone()})
+	w.swaks(w.SMTP, args(good(), written("ann@good.example"))...)
+	first := field(w.results(1, "dmarc=pass"), "Authentication-Results")[0]
+	w.swaks(w.Reinject, append([]string{"--from", "ann@good.example"}, written("ann@good.example", "Authentication-Results: "+first)...)...)
+	if got := field(w.mail(2), "Authentication-Results"); len(got) != 1 || got[0] != first {
+		t.Errorf("%q, want %q", got, first)
+	}
+	w.logged("role=leave", "already judged")
+}
+
+// After all of it the daemon holds nothing but its own few goroutines (SIGQUIT makes Go print them all).
+func TestNoGoroutineIsLeft(t *testing.T) {
+	w := newWorld(t, setup{zone: zone(), timeout: "1s", program: "plain/signpost"})
+	for range 3 {
+		w.swaks(w.SMTP, args(good(), w.signedBy("good.example", "ann@good.example"))...)
+		w.swaks(w.SMTP, args(stranger(), written("ann@good.example"))...)
+		w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...)
+	}
+	// Hung up in the middle: smtpd aborts the message, and the look-ups that it started have nobody left.
+	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example")
+	w.cmd(s, 250, "MAIL FROM:<a@dead.example>")
+	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+	s.Close()
+	if err := w.MTA.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.daemon.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	<-w.daemon.done
+	dump := w.daemon.log.String()
+	w.daemon.log = &buffer{} // the dump is not a failure
+	if !strings.Contains(dump, "SIGQUIT") {
+		t.Fatalf("no dump:\n%s", dump)
+	}
+	for stack := range strings.SplitSeq(dump, "\n\n") {
+		for _, of := range []string{"signpost/internal/filter.", "signpost/internal/dns.", "signpost/internal/spf.", "milter.serveConn"} {
+			if strings.Contains(stack, of) {
+				t.Errorf("left behind:\n%s", stack)
+			}
+		}
+	}
+}
