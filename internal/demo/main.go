@@ -1,29 +1,25 @@
-// Command demo shows Signpost at work: a private Postfix, the daemon, a name server on loopback, a user's mail, and what
-// leaves. Nothing of the system is touched, and everything is gone at the end. `make demo` runs it.
+// Command demo shows Signpost at work: a private Postfix, the daemon, a name server on loopback, what users send and what
+// strangers send, and what becomes of it. Nothing of the system is touched, and everything is gone at the end. `make demo`
+// runs it.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"signpost/internal/testdkim"
-	"signpost/internal/testdns"
-	"signpost/internal/testmta"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	if err := demo(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -33,73 +29,77 @@ func main() {
 
 func say(format string, args ...any) { fmt.Printf("\n== "+format+"\n", args...) }
 
-func demo(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "signpost-demo")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	config := filepath.Join(dir, "signpost.toml")
-	socket := filepath.Join(dir, "milter.sock")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "listen = [\"unix:%s\"]\nstate_dir = \"%s/state\"\n", socket, dir), 0o644); err != nil {
-		return err
-	}
+// records are what the domains of the demo publish beside their keys.
+const records = `
+example.org.                IN TXT "v=spf1 ip4:192.0.2.25 -all"
+_dmarc.example.org.         IN TXT "v=DMARC1; p=reject"
+_dmarc.quarantine.example.  IN TXT "v=DMARC1; p=quarantine"
+_dmarc.none.example.        IN TXT "v=DMARC1; p=none"
+stranger.example.           IN TXT "v=spf1 ip4:203.0.113.9 -all"
+`
 
-	say("dkimkey makes a key for example.org, and what belongs into DNS")
-	zone, err := dkimkey(ctx, config, "add", "example.org", "--algorithm", "rsa,ed25519")
+func demo(ctx context.Context) (err error) {
+	w, err := newWorld(ctx)
 	if err != nil {
 		return err
 	}
-	say("a name server on loopback gets the records")
-	records, err := serveRecords(ctx, zone)
+	defer func() { err = errors.Join(err, w.close()) }()
+	signed, err := sending(ctx, w)
 	if err != nil {
 		return err
+	}
+	if err := receiving(ctx, w, signed); err != nil {
+		return err
+	}
+	say("the same daemon with mode = \"observe\", for a first week beside an old set-up")
+	if err := w.restart(ctx, "mode = \"observe\"\n"); err != nil {
+		return err
+	}
+	if err := observing(ctx, w); err != nil {
+		return err
+	}
+	say("Summary")
+	for _, line := range w.summary {
+		fmt.Println(line)
+	}
+	fmt.Println("Each line of the daemon's log above says what was done with one message, and why.")
+	return nil
+}
+
+// sending is the way out: keys, DNS, a user's mail.
+func sending(ctx context.Context, w *world) (signed string, err error) {
+	say("dkimkey makes keys for example.org, and what belongs into DNS")
+	printed, err := w.dkimkey(ctx, "add", "example.org", "--algorithm", "rsa,ed25519")
+	if err != nil {
+		return "", err
+	}
+	say("a name server on loopback gets the records, and those of the other domains here")
+	fmt.Print(strings.TrimPrefix(records, "\n"))
+	keys, err := w.publish(ctx, printed)
+	if err != nil {
+		return "", err
 	}
 	say("the records are there, so the keys may sign")
-	if _, err := dkimkey(ctx, config, "add", "example.org", "--algorithm", "rsa,ed25519", "--unsafe-activate"); err != nil {
-		return err
+	if _, err := w.dkimkey(ctx, "add", "example.org", "--algorithm", "rsa,ed25519", "--unsafe-activate"); err != nil {
+		return "", err
 	}
-
-	say("signpost serve, and a private Postfix with smtpd_milters = unix:%s", socket)
-	daemon := exec.Command("bin/signpost", "serve", "-c", config)
-	daemon.Stderr = os.Stdout
-	if err := daemon.Start(); err != nil {
-		return err
+	say("signpost serve, and a private Postfix with smtpd_milters = unix:%s", w.socket)
+	if err := w.start(ctx); err != nil {
+		return "", err
 	}
-	defer func() {
-		_ = daemon.Process.Signal(syscall.SIGTERM)
-		err = errors.Join(err, daemon.Wait())
-	}()
-	if err := waitSocket(ctx, socket); err != nil {
-		return err
-	}
-	mta, err := testmta.Start(ctx, testmta.Options{Milters: "unix:" + socket, NonSMTPDMilters: "unix:" + socket, Domains: []string{"example.net"}})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, mta.Stop()) }()
 
 	say("Ann, logged in, writes to Bob")
-	transcript, err := testmta.Swaks(ctx, "--server", mta.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=pc.example.org LOGIN=ann",
-		"--from", "ann@example.org", "--to", "bob@example.net", "--h-From", "Ann <ann@example.org>", "--h-Subject", "Lunch?", "--body", "At noon?")
+	mail, err := w.send(ctx, "--xclient", "ADDR=192.0.2.10 NAME=pc.example.org LOGIN=ann", "--from", "ann@example.org",
+		"--h-From", "Ann <ann@example.org>", "--h-Subject", "Lunch?", "--body", "At noon?")
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, transcript)
+		return "", err
 	}
-	mails, err := mta.WaitMail(ctx, 1)
-	if err != nil {
-		return err
-	}
-	say("what Bob gets")
-	fmt.Println(mails[0])
-
+	say("what leaves")
+	fmt.Println(mail)
 	say("what dkimpy, another implementation, says of it")
-	wire := []byte(strings.ReplaceAll(mails[0], "\n", "\r\n"))
-	opinions, err := testdkim.DKIMPyVerify(ctx, wire, records)
+	opinions, err := testdkim.DKIMPyVerify(ctx, []byte(strings.ReplaceAll(mail, "\n", "\r\n")), keys)
 	if err != nil {
-		return err
+		return "", err
 	}
 	good := len(opinions) == 2
 	for _, o := range opinions {
@@ -107,80 +107,89 @@ func demo(ctx context.Context) (err error) {
 		good = good && o.OK
 	}
 	if !good {
-		return errors.New("the mail does not carry two signatures that verify")
+		return "", errors.New("the mail does not carry two signatures that verify")
 	}
+	w.sum("Ann's mail                      left signed with an RSA and an Ed25519 key; dkimpy verified both")
+	return mail, nil
+}
 
-	say("a stranger writes in Ann's name: not signed")
-	if transcript, err = testmta.Swaks(ctx, "--server", mta.SMTP, "--xclient", "ADDR=203.0.113.9 NAME=mail.stranger.example",
-		"--from", "ann@example.org", "--to", "bob@example.net", "--h-From", "Ann <ann@example.org>"); err != nil {
-		return fmt.Errorf("%w\n%s", err, transcript)
-	}
-	if mails, err = mta.WaitMail(ctx, 2); err != nil {
+// receiving is the way in: what strangers bring.
+func receiving(ctx context.Context, w *world, signed string) error {
+	say("Ann's mail arrives at a server like this one, from her own: 192.0.2.25")
+	mail, err := w.bring(ctx, signed, "--xclient", "ADDR=192.0.2.25 NAME=mail.example.org", "--helo", "mail.example.org", "--from", "ann@example.org")
+	if err != nil {
 		return err
 	}
-	if strings.Contains(mails[1], "DKIM-Signature") {
-		return errors.New("the stranger's mail was signed")
+	if err := want(mail, "spf=pass", "dkim=pass", "dmarc=pass"); err != nil {
+		return err
 	}
+	w.sum("the same mail, arriving         spf=pass dkim=pass dmarc=pass")
 
-	say("Summary\nAnn's mail left signed with an RSA and an Ed25519 key, and an independent program verified both against DNS.\n" +
-		"The stranger's mail in her name was not signed. The daemon's log above says why, one line a message.")
+	say("a stranger writes in Ann's name; example.org asks for p=reject")
+	reply, err := w.refused(ctx, append(stranger(), "--h-From", "Ann <ann@example.org>", "--body", "Pay this.")...)
+	if err != nil {
+		return err
+	}
+	w.sum("forged, p=reject                refused: " + reply[:9] + ", with the reason in the reply")
+
+	say("a stranger writes results in this server's name into his mail")
+	mail, err = w.send(ctx, append(stranger(), "--h-From", "Eve <x@stranger.example>", "--body", "Trust me.",
+		"--add-header", "Authentication-Results: mx.example.net; dmarc=pass header.from=bank.example",
+		"--add-header", "Authentication-Results: (hidden) MX.Example.NET 1; dkim=pass header.d=bank.example")...)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(mail, "bank.example") {
+		return fmt.Errorf("a forged result survives:\n%s", mail)
+	}
+	w.sum("forged Authentication-Results   removed, both of them; ours stands on top")
+
+	say("a stranger writes in the name of a domain with p=none")
+	if mail, err = w.send(ctx, append(stranger(), "--h-From", "a@none.example")...); err != nil {
+		return err
+	}
+	if err := want(mail, "dmarc=fail", "policy.dmarc=none"); err != nil {
+		return err
+	}
+	w.sum("forged, p=none                  delivered, with dmarc=fail in its results")
+
+	say("and in that of one with p=quarantine")
+	if mail, err = w.send(ctx, append(stranger(), "--h-From", "a@quarantine.example")...); err != nil {
+		return err
+	}
+	if err := want(mail, "dmarc=fail", "X-Signpost-Disposition: quarantine; "); err != nil {
+		return err
+	}
+	w.sum("forged, p=quarantine            delivered, tagged X-Signpost-Disposition: quarantine")
 	return nil
 }
 
-// dkimkey runs bin/dkimkey, shows what it prints, and gives its standard output.
-func dkimkey(ctx context.Context, config string, args ...string) (string, error) {
-	fmt.Println("$ dkimkey", strings.Join(args, " "))
-	cmd := exec.CommandContext(ctx, "bin/dkimkey", append([]string{"-c", config}, args...)...)
-	cmd.Stderr = os.Stdout
-	out, err := cmd.Output()
-	fmt.Print(string(out))
-	return string(out), err
+func observing(ctx context.Context, w *world) error {
+	for _, author := range []string{"ann@example.org", "a@quarantine.example"} {
+		mail, err := w.send(ctx, append(stranger(), "--h-From", author)...)
+		if err != nil {
+			return err
+		}
+		if err := want(mail, "Authentication-Results: observe.mx.example.net;", "dmarc=fail"); err != nil {
+			return err
+		}
+		if strings.Contains(mail, "X-Signpost-Disposition") {
+			return fmt.Errorf("tagged in observe mode:\n%s", mail)
+		}
+	}
+	w.sum("both forgeries, observe mode    delivered; results under observe.mx.example.net, the log says what would have been done")
+	return nil
 }
 
-// serveRecords puts the zone text of dkimkey's output into a name server and reads the records back over the network.
-func serveRecords(ctx context.Context, printed string) (map[string]string, error) {
-	var zone strings.Builder
-	var names []string
-	open := false
-	for line := range strings.Lines(printed) {
-		if name, _, ok := strings.Cut(line, ". 3600 IN TXT ("); ok {
-			names, open = append(names, name), true
-		}
-		if open {
-			zone.WriteString(line)
-		}
-		open = open && !strings.HasSuffix(line, ")\n")
-	}
-	server, err := testdns.Start(zone.String())
-	if err != nil {
-		return nil, err
-	}
-	defer server.Stop()
-	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, server.Addr())
-	}}
-	records := map[string]string{}
-	for _, name := range names {
-		txt, err := resolver.LookupTXT(ctx, name+".")
-		if err != nil || len(txt) != 1 {
-			return nil, fmt.Errorf("looking up %s at %s: %q, %w", name, server.Addr(), txt, err)
-		}
-		fmt.Printf("%s: %d octets at %s\n", name, len(txt[0]), server.Addr())
-		records[name] = txt[0]
-	}
-	return records, nil
+func stranger() []string {
+	return []string{"--xclient", "ADDR=203.0.113.9 NAME=mail.stranger.example", "--helo", "mail.stranger.example", "--from", "x@stranger.example"}
 }
 
-func waitSocket(ctx context.Context, path string) error {
-	for {
-		c, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		if err == nil {
-			return c.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the daemon: %w", err)
-		case <-time.After(10 * time.Millisecond):
+func want(mail string, parts ...string) error {
+	for _, p := range parts {
+		if !strings.Contains(mail, p) {
+			return fmt.Errorf("the mail does not hold %q:\n%s", p, mail)
 		}
 	}
+	return nil
 }
