@@ -7,11 +7,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
+
+	"signpost/internal/testmta"
 )
 
 // The senders of these tests: good.example passes everything, and each policy has a domain; stranger.example is whoever
@@ -340,5 +343,27 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 				t.Errorf("left behind:\n%s", stack)
 			}
 		}
+	}
+}
+
+// dist/milter_header_checks makes Postfix itself act on the tag.
+func TestMilterHeaderChecks(t *testing.T) {
+	text, err := os.ReadFile("../../dist/milter_header_checks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks := filepath.Join(t.TempDir(), "checks")
+	if err := os.WriteFile(checks, bytes.ReplaceAll(text, []byte("quarantine@example.org"), []byte("quarantine@example.net")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, setup{zone: zone(), mta: testmta.Options{MainCF: map[string]string{"milter_header_checks": "regexp:" + checks}}})
+	w.swaks(w.SMTP, args(stranger(), written("ann@quarantine.example"))...)
+	tagged(t, w.results(1, "dmarc=fail"), "p=quarantine")
+	if got := field(w.mail(1), "Delivered-To"); len(got) != 1 || got[0] != "quarantine@example.net" {
+		t.Errorf("delivered to %q", got)
+	}
+	w.swaks(w.SMTP, args(good(), written("ann@good.example"))...)
+	if got := field(w.mail(2), "Delivered-To"); len(got) != 1 || got[0] != "bob@example.net" {
+		t.Errorf("a good mail is delivered to %q", got)
 	}
 }
