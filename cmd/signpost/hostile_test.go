@@ -108,7 +108,10 @@ func TestHostileConnections(t *testing.T) {
 	attacks := []attack{
 		{"nothing", func(*testmilter.MTA) {}, ""},
 		{"garbage", func(m *testmilter.MTA) { _, _ = m.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }, "no milter client"},
-		{"half a packet", func(m *testmilter.MTA) { m.Connect(); _, _ = m.Write(testmilter.Packet('M', "<a@example.com>\x00")[:9]) }, "unexpected EOF"},
+		{"half a packet", func(m *testmilter.MTA) {
+			m.Connect()
+			_, _ = m.Write(testmilter.Packet('M', "<a@example.com>\x00")[:9])
+		}, "unexpected EOF"},
 		{"a packet of 2 GiB", func(m *testmilter.MTA) { m.Connect(); _, _ = m.Write([]byte("\x7f\xff\xff\xffL")) }, "milter"},
 	}
 	attacks = append(attacks, attack{"a header field of 2 MiB in one packet", func(m *testmilter.MTA) {
