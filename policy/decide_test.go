@@ -87,7 +87,7 @@ func TestDecide(t *testing.T) {
 		{"a list", changes{relayed("List-Id")}, "tag", "it bears List-Id"},
 		{"a list without List-Id", changes{relayed("List-Post")}, "tag", "it bears List-Post"},
 		{"a forwarder that seals", changes{relayed("ARC-Seal")}, "tag", "it bears ARC-Seal"},
-		{"re-sent", changes{relayed("Resent-From")}, "tag", "it bears Resent-From"},
+		{"re-sent", changes{relayed("a Resent- field")}, "tag", "it bears a Resent- field"},
 		{"a trusted forwarder", changes{forwarder}, "tag", "trusted_forwarders"},
 		{"Organizational Domain not known", changes{func(e *Evidence, _ *Rules) { e.DMARC[0].OrgDomain = "" }}, "tag", "could not be looked up"},
 

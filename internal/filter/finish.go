@@ -14,10 +14,10 @@ import (
 const maxReplyText = 400
 
 // Finish carries the decision out and logs it.
-func (m *message) Finish(context.Context) (milter.Edits, milter.Reply) {
+func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	begin := time.Now()
 	if m.verifying() {
-		m.finishVerifying()
+		m.finishVerifying(ctx)
 		m.verdict = policy.Decide(m.evidence, m.rules)
 	}
 	edits, reply := m.finish()

@@ -79,8 +79,8 @@ func (m *message) Header(name, value string) {
 		m.tags++
 		m.forged = append(m.forged, milter.Deletion{Name: dispositionField, Index: m.tags})
 	default:
-		if relayed(lower) && !slices.ContainsFunc(m.evidence.Relayed, func(n string) bool { return strings.EqualFold(n, name) }) {
-			m.evidence.Relayed = append(m.evidence.Relayed, name)
+		if word := relayed(lower); word != "" && !slices.Contains(m.evidence.Relayed, word) {
+			m.evidence.Relayed = append(m.evidence.Relayed, word)
 		}
 	}
 	m.fields = append(m.fields, dkim.Field{Name: name, Value: wire(value)})

@@ -22,7 +22,6 @@ type verification struct {
 	verifier *dkim.Verifier // nil until the header is there
 	keys     map[string]*task[keyAnswer]
 	policies []*task[*dmarc.Discovery]
-	ctx      context.Context // of what began with the header
 	cancels  []context.CancelFunc
 }
 
@@ -48,7 +47,7 @@ func (m *message) startVerifying() {
 	}
 	f, v := m.filter, m.verification
 	ctx, cancel := context.WithTimeout(m.ctx, f.MessageTimeout)
-	v.ctx, v.cancels = ctx, append(v.cancels, cancel)
+	v.cancels = append(v.cancels, cancel)
 	v.verifier = dkim.NewVerifier(m.fields, m.evidence.Author.Domains)
 	v.keys = map[string]*task[keyAnswer]{}
 	for _, name := range v.verifier.KeyNames() {
@@ -64,8 +63,11 @@ func (m *message) startVerifying() {
 	}
 }
 
-// finishVerifying waits for what is still open, at most until the time for it is up, and fills in the evidence.
-func (m *message) finishVerifying() {
+// finishVerifying waits for what is still open, at most until the time for it is up, and fills in the evidence. What is
+// asked only now has its own time, since a long body may have used up that of the header.
+func (m *message) finishVerifying(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.filter.MessageTimeout)
+	defer cancel()
 	v, e := m.verification, &m.evidence
 	defer func() {
 		for _, cancel := range v.cancels {
@@ -81,7 +83,7 @@ func (m *message) finishVerifying() {
 	ids := identifiers(e)
 	walks := v.view.Limit(maxWalkQueries)
 	for _, p := range v.policies {
-		e.DMARC = append(e.DMARC, p.wait().Evaluate(v.ctx, walks, ids))
+		e.DMARC = append(e.DMARC, p.wait().Evaluate(ctx, walks, ids))
 	}
 }
 
@@ -100,11 +102,18 @@ func identifiers(e *policy.Evidence) []dmarc.Identifier {
 	return ids
 }
 
-// relayed says whether lists and forwarders leave a field of this name (lower case).
-func relayed(name string) bool {
+// relayed gives the word for a field (name in lower case) that lists and forwarders leave, or "".
+func relayed(name string) string {
 	switch name {
-	case "list-id", "list-post", "arc-seal":
-		return true
+	case "list-id":
+		return "List-Id"
+	case "list-post":
+		return "List-Post"
+	case "arc-seal":
+		return "ARC-Seal"
 	}
-	return strings.HasPrefix(name, "resent-")
+	if strings.HasPrefix(name, "resent-") {
+		return "a Resent- field"
+	}
+	return ""
 }

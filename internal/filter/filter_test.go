@@ -1,0 +1,87 @@
+package filter
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"signpost/internal/dns"
+	"signpost/keys"
+	"signpost/milter"
+	"signpost/policy"
+)
+
+func newFilter(t *testing.T, records string) *Filter {
+	t.Helper()
+	zone, err := dns.ParseZone(strings.NewReader(records), "zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	return &Filter{
+		Keys:     func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} },
+		Resolver: zone.Resolver(time.Now, log), MessageTimeout: 20 * time.Second, Now: time.Now, Log: log,
+		Rules: policy.Rules{Reject: policy.RejectOnEvidence, Quarantine: policy.QuarantineTag},
+	}
+}
+
+// A body that takes longer than all DNS may takes no time from what is asked at its end.
+func TestLongBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nbounce.example.com. TXT \"v=spf1 +all\"\n")
+		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "a@bounce.example.com"})
+		m.Header("From", " ann@example.com")
+		m.EndHeaders("Q")
+		time.Sleep(time.Hour)
+		m.Body([]byte("text\r\n"))
+		edits, reply := m.Finish(t.Context())
+		if reply.Code != 0 || len(edits.Insert) != 1 || !strings.Contains(edits.Insert[0].Value, "dmarc=pass") {
+			t.Errorf("%+v %+v", edits, reply)
+		}
+	})
+}
+
+// What a stranger names his fields does not come into a field of ours, however many there are.
+func TestTagIsOurs(t *testing.T) {
+	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")
+	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{})
+	m.Header("From", " ann@example.com")
+	for range 400 {
+		m.Header("Resent-"+strings.Repeat("x", 900), " x")
+		m.Header("Resent-\x1b[2J", " x")
+	}
+	m.EndHeaders("Q")
+	edits, _ := m.Finish(t.Context())
+	want := " quarantine; DMARC fails for example.com, p=reject at example.com; not refused: it bears a Resent- field, as lists and forwarders leave"
+	if len(edits.Insert) != 2 || edits.Insert[0].Value != want {
+		t.Errorf("%+v", edits)
+	}
+}
+
+// A defect in a task breaks its message: the panic goes on where the milter recovers it and answers 451.
+func TestTaskPanics(t *testing.T) {
+	task := begin(slog.New(slog.DiscardHandler), "test", func() int { panic("defect") })
+	defer func() {
+		if recover() == nil {
+			t.Error("the panic is lost")
+		}
+	}()
+	task.wait()
+}
+
+// A message that ends early takes all that it started with it.
+func TestAbortEndsTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFilter(t, "")
+		ctx, cancel := context.WithCancel(t.Context())
+		m := f.Begin(ctx, milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "a@example.com"})
+		m.Header("From", " ann@example.com")
+		m.EndHeaders("Q")
+		cancel()
+		synctest.Wait() // the bubble fails where a goroutine is left
+	})
+}
