@@ -51,9 +51,10 @@ func Decide(e Evidence, r Rules) Verdict {
 	return d
 }
 
-// hostile: RFC 9989 section 11.5: mail whose author no two readers would agree on is outside DMARC, and a threat.
+// hostile: RFC 9989 section 11.5: mail whose author no two readers would agree on is outside DMARC, and a threat. More
+// domains than are looked up are never let through: the one that fails would stand last.
 func hostile(e Evidence, r Rules) Verdict {
-	if r.HostileFrom == HostileTag {
+	if r.HostileFrom == HostileTag && !e.Author.TooMany {
 		return Verdict{Tag: e.Author.Doubt, Reason: e.Author.Doubt + "; verify.hostile_from = tag"}
 	}
 	return Verdict{Reply: Reply{550, "5.6.0", "Message not accepted: " + e.Author.Doubt}, Reason: e.Author.Doubt}

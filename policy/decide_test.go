@@ -130,6 +130,7 @@ func TestDecide(t *testing.T) {
 		// hostile From.
 		{"two From fields", changes{doubt}, "550 5.6.0", "2 From fields"},
 		{"two From fields, tag", changes{doubt, func(_ *Evidence, r *Rules) { r.HostileFrom = HostileTag }}, "tag", "2 From fields"},
+		{"too many domains, tag", changes{doubt, func(e *Evidence, r *Rules) { e.Author.TooMany, r.HostileFrom = true, HostileTag }}, "550 5.6.0", ""},
 
 		// Several Author Domains: the strictest counts.
 		{"the second one fails", changes{func(e *Evidence, _ *Rules) {

@@ -14,8 +14,9 @@ const MaxAuthorDomains = 4
 
 // Author is what the From fields of a message say: RFC 9989 section 5.3.1.
 type Author struct {
-	Domains []string `json:"domains,omitempty"` // lower-case A-labels, each once, in the order of the field
-	Doubt   string   `json:"doubt,omitempty"`   // why no reader can be sure who wrote this; empty where it is plain
+	Domains []string `json:"domains,omitempty"`  // lower-case A-labels, each once, in the order of the field
+	Doubt   string   `json:"doubt,omitempty"`    // why no reader can be sure who wrote this; empty where it is plain
+	TooMany bool     `json:"too_many,omitempty"` // the Doubt is that there are more than MaxAuthorDomains
 }
 
 // ReadAuthor reads the values of all From fields of a message. Whatever two readers could take for different domains is
@@ -34,7 +35,7 @@ func ReadAuthor(values []string) Author {
 		return Author{Doubt: "the From field is not readable: " + err.Error()}
 	}
 	if len(domains) > MaxAuthorDomains {
-		return Author{Doubt: fmt.Sprintf("the From field names more than %d domains", MaxAuthorDomains)}
+		return Author{Doubt: fmt.Sprintf("the From field names more than %d domains", MaxAuthorDomains), TooMany: true}
 	}
 	return Author{Domains: domains}
 }
