@@ -12,7 +12,7 @@ import (
 func TestImports(t *testing.T) {
 	leaves := []string{"milter", "internal/dkim", "internal/authres", "internal/dns"}
 	policy := []string{"internal/dkim", "internal/dmarc", "internal/spf"}
-	keys := []string{"internal/dkim"}
+	keys := []string{"internal/dkim", "internal/dns"}
 	filter := slices.Concat([]string{"milter", "policy", "keys", "internal/authres", "internal/dns"}, policy)
 	allowed := map[string][]string{
 		"policy": policy,
@@ -24,9 +24,9 @@ func TestImports(t *testing.T) {
 		"internal/filter": filter,
 		"internal/cli":    nil,
 		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli"}),
-		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/config", "internal/cli"},
+		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli"},
 		// Tests and the demo.
-		"internal/testmta": nil, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/e2e": nil,
+		"internal/testmta": nil, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": nil, "internal/e2e": nil,
 		"internal/demo": {"internal/testmta", "internal/testdns", "internal/testdkim", "internal/dns"},
 	}
 	for _, l := range leaves {

@@ -26,6 +26,7 @@ type Options struct {
 	Bits      int    // rsa: 2048, 3072 or 4096
 	Publish   string // publish.method, for the record
 	Random    io.Reader
+	Ring      bool // the selector may be one whose last key is removed
 }
 
 // Create makes a key, writes it and gives its life; the key does not sign yet. The caller holds the lock.
@@ -37,11 +38,9 @@ func (s Store) Create(o Options) (*Life, error) {
 	if selector == "" {
 		selector = s.datedSelector(o.Domain, o.Algorithm)
 	}
-	for _, path := range []string{s.pemPath(o.Domain, selector), s.lifePath(o.Domain, selector)} {
-		// RFC 6376 section 3.1: a selector is not used again, so one that has had a key is taken.
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("selector %s of %s is taken: %s is there", selector, o.Domain, path)
-		}
+	oldTTL, err := s.vacate(o.Domain, selector, o.Ring)
+	if err != nil {
+		return nil, err
 	}
 	signer, err := generate(o)
 	if err != nil {
@@ -57,15 +56,32 @@ func (s Store) Create(o Options) (*Life, error) {
 	}
 	_, bits := describe(signer.Public())
 	life := &Life{Domain: o.Domain, Selector: selector, Algorithm: o.Algorithm, Bits: bits, Record: record,
-		Publish: o.Publish, Created: s.Now().UTC()}
+		Publish: o.Publish, Created: s.Now().UTC(), OldTTL: oldTTL}
 	if err := s.writeLife(life); err != nil {
 		return nil, err
 	}
+	s.step("write " + selector + ".pem")
 	data := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	if err := writeDurable(s.pemPath(o.Domain, selector), data, s.Dir); err != nil {
 		return nil, err
 	}
 	return life, nil
+}
+
+// vacate refuses a selector that is taken. RFC 6376 section 3.1: a selector is not used again, so one that has had a key is
+// taken, unless it belongs to a ring and nothing is left of its last key; then oldTTL is how long caches may remember that.
+func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err error) {
+	for _, path := range []string{s.pemPath(domain, selector), s.lifePath(domain, selector)} {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if life, err := s.readLife(domain, selector); ring && err == nil && life.State() == Removed {
+			oldTTL = life.TTL
+			continue
+		}
+		return 0, fmt.Errorf("selector %s of %s is taken: %s is there", selector, domain, path)
+	}
+	return oldTTL, nil
 }
 
 func generate(o Options) (crypto.Signer, error) {

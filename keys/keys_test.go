@@ -313,7 +313,7 @@ func TestZoneText(t *testing.T) {
 	s := newStore(t)
 	for _, algorithm := range []string{"rsa", "ed25519"} {
 		l := create(t, s, "example.org", algorithm)
-		rr := parseTXT(t, ZoneText(l.Domain, l.Selector, l.Record))
+		rr := parseTXT(t, ZoneText(l.Domain, l.Selector, l.Record, time.Hour))
 		if got := strings.Join(rr.Txt, ""); got != l.Record || rr.Hdr.Name != l.Selector+"._domainkey.example.org." {
 			t.Errorf("%s: %s\n%s", algorithm, rr.Hdr.Name, got)
 		}

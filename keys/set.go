@@ -76,12 +76,25 @@ func loadDomain(dir, folder, domain string, before *Set) ([]*Key, error) {
 	}
 	var keys []*Key
 	for _, e := range entries {
-		name, isPEM := strings.CutSuffix(e.Name(), ".pem")
-		if !isPEM || strings.HasPrefix(name, ".") {
+		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
+		name, isPEM := strings.CutSuffix(e.Name(), ".pem")
+		if !isPEM {
+			// A life without a key: one that is over, or one whose key is missing.
+			var isLife bool
+			if name, isLife = strings.CutSuffix(e.Name(), ".json"); !isLife {
+				continue
+			}
+			if _, err := os.Lstat(filepath.Join(dir, folder, name+".pem")); err == nil {
+				continue
+			}
+		}
 		k := loadKey(Store{Dir: dir}, folder, domain, name)
-		if k.Err != nil && before != nil {
+		if !isPEM && k.Life != nil && k.State == Generated {
+			continue // between the life and the key of one that is being made, or was
+		}
+		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {
 			if old := before.find(domain, k.Selector); old != nil && old.Signer != nil {
 				kept := *old
 				kept.Err = k.Err
@@ -105,9 +118,10 @@ func loadKey(store Store, folder, domain, name string) *Key {
 	life, err := store.readLife(folder, name)
 	switch {
 	case err == nil:
-		k.Life, k.State, k.Since = life, life.State(), life.Created
-		if life.Activated != nil {
-			k.Since = *life.Activated
+		k.Life, k.State, k.Since = life, life.State(), life.since()
+		k.Algorithm, k.Bits = life.Algorithm, life.Bits
+		if k.State == Revoked || k.State == Removed {
+			return k // its private key is gone
 		}
 	case errors.Is(err, fs.ErrNotExist):
 		if fi, err := os.Stat(path); err == nil {
@@ -194,10 +208,13 @@ func (s *Set) newest(domain, algorithm string) *Key {
 func (s *Set) Waiting(domain, algorithm, selector string) *Key {
 	var newest *Key
 	for _, k := range s.keys[domain] {
-		if k.State == Generated && k.Err == nil && k.Algorithm == algorithm && (selector == "" || k.Selector == selector) &&
+		if k.Life != nil && k.Life.pending() && k.Err == nil && k.Algorithm == algorithm && (selector == "" || k.Selector == selector) &&
 			(newest == nil || k.Since.After(newest.Since)) {
 			newest = k
 		}
 	}
 	return newest
 }
+
+// Of gives the keys of one domain, by selector.
+func (s *Set) Of(domain string) []*Key { return s.keys[domain] }

@@ -18,41 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// State is where a key stands in its life.
-type State string
-
-// The states so far.
-const (
-	Generated State = "generated" // made; the world may not know it yet, so it does not sign
-	Active    State = "active"    // signs, if it is the newest of its algorithm
-)
-
-// Life is SELECTOR.json. The state of a key follows from what is recorded here.
-type Life struct {
-	Domain    string     `json:"domain"`
-	Selector  string     `json:"selector"`
-	Algorithm string     `json:"algorithm"` // "rsa" or "ed25519"
-	Bits      int        `json:"bits"`
-	Record    string     `json:"record"`  // the TXT record, in one piece
-	Publish   string     `json:"publish"` // how the record gets into DNS: publish.method when the key was made
-	Created   time.Time  `json:"created"`
-	Activated *time.Time `json:"activated,omitempty"`
-	// Unsafe remembers that the key was made to sign without its record having been seen in DNS.
-	Unsafe bool `json:"unsafe_activated,omitempty"`
-}
-
-// State follows from the times.
-func (l *Life) State() State {
-	if l.Activated != nil {
-		return Active
-	}
-	return Generated
-}
-
 // Store writes the keys folder. Only dkimkey does; the daemon reads.
 type Store struct {
 	Dir string // the keys folder
 	Now func() time.Time
+	// Hook, if there is one, is told of each operation that lasts before it is begun, so that a test can stop there.
+	Hook func(step string)
+}
+
+func (s Store) step(what string) {
+	if s.Hook != nil {
+		s.Hook(what)
+	}
 }
 
 func (s Store) pemPath(domain, selector string) string {
@@ -104,18 +81,28 @@ func (s Store) writeLife(l *Life) error {
 	if err != nil {
 		return fmt.Errorf("encoding the life of %s: %w", l.Selector, err)
 	}
+	s.step("write " + l.Selector + ".json")
 	return writeDurable(s.lifePath(l.Domain, l.Selector), append(data, '\n'), s.Dir)
 }
 
 // writeDurable replaces a file in one step that survives a power cut: temporary file, fsync, rename, fsync of the folder.
 // The file is 0600 and belongs to the owner of like, so that root's cron leaves files that the daemon can read.
-func writeDurable(path string, data []byte, like string) (err error) {
+func writeDurable(path string, data []byte, like string) error {
+	return writeMode(path, data, like, 0o600)
+}
+
+// WriteDurable writes a file beside the keys so, with the owner of its folder.
+func WriteDurable(path string, data []byte) error {
+	return writeDurable(path, data, filepath.Dir(path))
+}
+
+func writeMode(path string, data []byte, like string, mode fs.FileMode) (err error) {
 	tmp := path + "~"
 	// What an interrupted run left behind is nobody's: the lock is held.
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}

@@ -127,7 +127,7 @@ func (w *Watcher) announce(old, new *Snapshot) {
 			}
 			continue
 		}
-		if was != nil && was.State == k.State && was.Err == nil {
+		if was != nil && was.State == k.State && was.Err == nil || was == nil && k.State == Removed {
 			continue
 		}
 		attrs := []any{"domain", k.Domain, "selector", k.Selector, "algorithm", k.Algorithm, "bits", k.Bits, "state", k.State}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +49,7 @@ type added struct {
 	State      keys.State `json:"state"`
 	RecordName string     `json:"record_name"`
 	Zone       string     `json:"zone_text"`
+	ttl        time.Duration
 }
 
 func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
@@ -94,7 +96,8 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 			}
 			warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", domain, "selector", life.Selector)
 		}
-		a := added{life, life.State(), keys.RecordName(domain, life.Selector), keys.ZoneText(domain, life.Selector, life.Record)}
+		ttl := conf.PublishFor(domain).TTL
+		a := added{life, life.State(), keys.RecordName(domain, life.Selector), keys.ZoneText(domain, life.Selector, life.Record, ttl), ttl}
 		all = append(all, a)
 		if !f.json {
 			printRecord(c, a, isNew)
@@ -154,8 +157,14 @@ func printRecord(c *cobra.Command, a added, isNew bool) {
 	if !isNew {
 		return // its record was printed when it was made
 	}
-	fmt.Fprintf(out, "; DNS record of %s key %s, for a zone file:\n%s", a.Domain, a.Selector, a.Zone)
-	fmt.Fprintf(out, "; The same for a web form. Name (some forms want it without .%s), type TXT, value on one line:\n%s\n%s\n", a.Domain, a.RecordName, a.Record)
+	fmt.Fprint(out, recordText(a.Life, a.ttl))
+}
+
+// recordText is a record for a zone file and for a web form.
+func recordText(l *keys.Life, ttl time.Duration) string {
+	return fmt.Sprintf("; DNS record of %s key %s, for a zone file:\n%s"+
+		"; The same for a web form. Name (some forms want it without .%s), type TXT, value on one line:\n%s\n%s\n",
+		l.Domain, l.Selector, keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), l.Domain, keys.RecordName(l.Domain, l.Selector), l.Record)
 }
 
 func printNext(c *cobra.Command, domain string, active bool) {

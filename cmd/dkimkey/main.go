@@ -31,18 +31,25 @@ type env struct {
 	file   string
 	now    func() time.Time
 	random io.Reader
+	// authorityPort is where name servers listen; tests have theirs elsewhere.
+	authorityPort uint16
+	hook          func(step string) // keys.Store.Hook
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	e := &env{now: time.Now, random: rand.Reader}
+	e := &env{now: time.Now, random: rand.Reader, authorityPort: 53}
+	return e.execute(ctx, args, stdout, stderr)
+}
+
+func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "dkimkey",
-		Short: "Make DKIM keys, see them, remove them",
+		Short: "The life of DKIM keys: make, publish, rotate, revoke, remove",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
-	root.AddCommand(e.addCommand(), e.statusCommand(), e.removeCommand())
+	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.removeCommand())
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 
@@ -52,7 +59,7 @@ func (e *env) open() (*config.Config, keys.Store, keys.Hosted, error) {
 	if err != nil {
 		return nil, keys.Store{}, keys.Hosted{}, cli.Usage(err)
 	}
-	return conf, keys.Store{Dir: conf.KeysDir(), Now: e.now}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
+	return conf, keys.Store{Dir: conf.KeysDir(), Now: e.now, Hook: e.hook}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
 }
 
 func domainArg(s string) (string, error) {

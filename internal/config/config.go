@@ -81,6 +81,7 @@ type Keys struct {
 	Algorithms  []string
 	RSABits     int
 	RotateEvery time.Duration // 0: never
+	RotateGiven bool          // it stands in the file: "never" is the default where publishing is manual
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
 	Selectors   map[string][]string // algorithm -> ring
@@ -130,6 +131,22 @@ func (c *Config) KeysDir() string {
 
 // HostedDir is where the hosted domains are remembered.
 func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
+
+// PublishFor is how a domain's records get into DNS.
+func (c *Config) PublishFor(domain string) Publish {
+	if p, ok := c.PublishDomain[domain]; ok {
+		return p
+	}
+	return c.Publish
+}
+
+// RotateEveryFor is how often a domain gets a new key; 0 is never.
+func (c *Config) RotateEveryFor(domain string) time.Duration {
+	if c.PublishFor(domain).Method == "manual" && !c.Keys.RotateGiven {
+		return 0
+	}
+	return c.Keys.RotateEvery
+}
 
 // NotYet are the keys that stand in the file, are valid, and have no effect in this version.
 func (c *Config) NotYet() []string { return c.notYet }

@@ -79,9 +79,14 @@ func TestGoodConfigurations(t *testing.T) {
 	if c.Keys.RotateEvery != 0 || len(c.Keys.Selectors["rsa"]) != 3 || c.PublishDomain["example.net"].Method != "manual" || c.Publish.Method != "command" {
 		t.Errorf("%+v", c)
 	}
-	want := []string{"keys.rotate_every", "keys.selectors", "publish.argv", "publish.domain.example.net", "publish.method"}
-	if !reflect.DeepEqual(c.NotYet(), want) {
-		t.Errorf("keys without effect: %q", c.NotYet())
+	if c.RotateEveryFor("example.org") != 0 || c.PublishFor("example.net").Method != "manual" || c.PublishFor("example.org").Method != "command" {
+		t.Errorf("%+v", c)
+	}
+	if empty := parse(t, "testdata/good/empty.toml"); empty.RotateEveryFor("example.org") != 0 {
+		t.Error("manual publishing rotates by itself")
+	}
+	if c, err := Parse("x", []byte("[metrics]\nlisten = \"127.0.0.1:9890\"\n")); err != nil || !reflect.DeepEqual(c.NotYet(), []string{"metrics.listen"}) {
+		t.Errorf("keys without effect: %q %v", c.NotYet(), err)
 	}
 }
 

@@ -54,15 +54,18 @@ func schema() map[string]setter {
 
 		"spf.fail": now(func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") }),
 
-		"keys.algorithms":        now(func(c *Config, v any) error { return algorithms(&c.Keys.Algorithms, v) }),
-		"keys.rsa_bits":          now(func(c *Config, v any) error { return rsaBits(&c.Keys.RSABits, v) }),
-		"keys.rotate_every":      later(func(c *Config, v any) error { return durationOrNever(&c.Keys.RotateEvery, v, day, 3650*day) }),
-		"keys.retire_after":      later(func(c *Config, v any) error { return duration(&c.Keys.RetireAfter, v, day, 3650*day) }),
-		"keys.keep_revoked":      later(func(c *Config, v any) error { return duration(&c.Keys.KeepRevoked, v, day, 3650*day) }),
-		"keys.selectors.rsa":     later(func(c *Config, v any) error { return ring(c, "rsa", v) }),
-		"keys.selectors.ed25519": later(func(c *Config, v any) error { return ring(c, "ed25519", v) }),
-		"keys.selectors":         later(emptyRing),
-		"keys.resolver":          later(func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) }),
+		"keys.algorithms": now(func(c *Config, v any) error { return algorithms(&c.Keys.Algorithms, v) }),
+		"keys.rsa_bits":   now(func(c *Config, v any) error { return rsaBits(&c.Keys.RSABits, v) }),
+		"keys.rotate_every": now(func(c *Config, v any) error {
+			c.Keys.RotateGiven = true
+			return durationOrNever(&c.Keys.RotateEvery, v, day, 3650*day)
+		}),
+		"keys.retire_after":      now(func(c *Config, v any) error { return duration(&c.Keys.RetireAfter, v, day, 3650*day) }),
+		"keys.keep_revoked":      now(func(c *Config, v any) error { return duration(&c.Keys.KeepRevoked, v, day, 3650*day) }),
+		"keys.selectors.rsa":     now(func(c *Config, v any) error { return ring(c, "rsa", v) }),
+		"keys.selectors.ed25519": now(func(c *Config, v any) error { return ring(c, "ed25519", v) }),
+		"keys.selectors":         now(emptyRing),
+		"keys.resolver":          now(func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) }),
 
 		"metrics.listen": later(func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) }),
 
@@ -73,7 +76,7 @@ func schema() map[string]setter {
 		}),
 	}
 	for name, set := range publishSchema() {
-		s["publish."+name] = later(func(c *Config, v any) error { return set(&c.Publish, v) })
+		s["publish."+name] = now(func(c *Config, v any) error { return set(&c.Publish, v) })
 	}
 	return s
 }
@@ -141,8 +144,12 @@ func (p *reader) publishDomains(tree map[string]any) {
 				p.fault(key+"."+k, err.Error())
 			}
 		}
+		for _, k := range needs()[override.Method] {
+			if _, here := table[k]; !here && !p.given["publish."+k] {
+				p.fault(key+".method", fmt.Sprintf("%q needs publish.%s", override.Method, k))
+			}
+		}
 		p.config.PublishDomain[domain] = override
-		p.config.notYet = append(p.config.notYet, key)
 	}
 }
 
@@ -155,16 +162,24 @@ func (p *reader) together() {
 	if len(c.Listen) == 0 {
 		p.fault("listen", "needs at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
 	}
-	need := map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
-	for _, k := range need[c.Publish.Method] {
+	for _, k := range needs()[c.Publish.Method] {
 		if !p.given["publish."+k] {
 			p.fault("publish.method", fmt.Sprintf("%q needs publish.%s", c.Publish.Method, k))
 		}
 	}
-	// "manual" says nothing that is not so in this version.
-	if c.Publish.Method == "manual" {
-		c.notYet = slices.DeleteFunc(c.notYet, func(k string) bool { return k == "publish.method" })
+	// Mail stays in Postfix's queue for so long, signed on its first day; it is verified at the end of it.
+	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {
+		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: a record has to stay for Postfix's queue lifetime (%s) and sign.expire (%s) and 2d, so %s at least",
+			formatDuration(c.Keys.RetireAfter), formatDuration(queueLifetime), formatDuration(c.Sign.Expire), formatDuration(least)))
 	}
+}
+
+// queueLifetime is Postfix's maximal_queue_lifetime, as it comes.
+const queueLifetime = 5 * day
+
+// needs are the keys that go with a publish.method.
+func needs() map[string][]string {
+	return map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
 }
 
 // day is a unit that time.Duration does not have.

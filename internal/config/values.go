@@ -274,6 +274,9 @@ func servers(to *[]netip.AddrPort, v any) error {
 	})
 }
 
+// AddrPort reads an ADDRESS or ADDRESS:PORT of a name server, as the configuration has it; the port is 53.
+func AddrPort(s string) (netip.AddrPort, error) { return addrPort(s) }
+
 func resolver(to *string, v any) error {
 	var s string
 	if err := text(&s, v); err != nil {

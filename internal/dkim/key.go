@@ -125,3 +125,10 @@ func FormatKeyRecord(public crypto.PublicKey) (string, error) {
 	}
 	return "", fmt.Errorf("a %T is no DKIM key", public)
 }
+
+// Equal says whether two records are of the same key.
+func (k *KeyRecord) Equal(other *KeyRecord) bool {
+	type comparer interface{ Equal(crypto.PublicKey) bool }
+	p, ok := k.public.(comparer)
+	return ok && p.Equal(other.public)
+}

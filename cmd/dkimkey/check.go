@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"signpost/keys"
+)
+
+func (e *env) checkCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "check [DOMAIN...]",
+		Short: "Show what each name server says of each key's record",
+		Long: "Show what every authoritative name server, and the resolver, says of the record of each key that is published, side\n" +
+			"by side with the key. Exit code 1 if any of them differs.",
+		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args, asJSON) },
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
+	return c
+}
+
+// checked is a key in `check --json`.
+type checked struct {
+	Domain   string     `json:"domain"`
+	Selector string     `json:"selector"`
+	State    keys.State `json:"state"`
+	keys.Sight
+	Finding string `json:"finding"`
+	OK      bool   `json:"ok"`
+}
+
+func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
+	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	domains, err := d.domains(args)
+	if err != nil {
+		return err
+	}
+	set, err := keys.Load(d.store.Dir, nil)
+	if err != nil {
+		return err
+	}
+	all := []checked{}
+	wrong := false
+	for _, domain := range domains {
+		for _, k := range set.Of(domain) {
+			life, err := d.rotator.LifeOf(k)
+			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {
+				continue
+			}
+			sight := d.rotator.Checker.Look(c.Context(), life, k.Signer)
+			o := sight.Outcome()
+			all = append(all, checked{domain, k.Selector, k.State, sight, o.Words, o.Ready})
+			wrong = wrong || !o.Ready && (k.State == keys.Active || k.State == keys.Retiring)
+		}
+	}
+	if asJSON {
+		enc := json.NewEncoder(c.OutOrStdout())
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(all); err != nil {
+			return err
+		}
+	} else if err := printChecks(c, all); err != nil {
+		return err
+	}
+	if wrong {
+		return errAttention
+	}
+	return nil
+}
+
+func printChecks(c *cobra.Command, all []checked) error {
+	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tSHOWS")
+	for _, k := range all {
+		views := append(k.Servers, k.Resolver)
+		if k.Err != nil {
+			views = []keys.ServerView{{Server: "-", Why: k.Err.Error()}}
+		}
+		for _, v := range views {
+			shows := "the key"
+			if v.View != keys.Same {
+				shows = fmt.Sprintf("%s: %s", v.View, v.Why)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, v.Server, shows)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"signpost/keys"
+)
+
+// mortal is dkimkey with a clock and a port from its environment. It counts the operations that last in a file, over all
+// its runs, and kills itself with SIGKILL before number MORTAL_STEP.
+func mortal() {
+	now, err := time.Parse(time.RFC3339, os.Getenv("MORTAL_NOW"))
+	if err != nil {
+		panic(err)
+	}
+	port, err := strconv.Atoi(os.Getenv("MORTAL_PORT"))
+	if err != nil {
+		panic(err)
+	}
+	last, err := strconv.ParseInt(os.Getenv("MORTAL_STEP"), 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	count, err := os.OpenFile(os.Getenv("MORTAL_COUNT"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	e := &env{now: func() time.Time { return now }, random: rand.Reader, authorityPort: uint16(port), hook: func(string) {
+		if _, err := count.Write([]byte{'.'}); err != nil {
+			panic(err)
+		}
+		if fi, err := count.Stat(); err != nil {
+			panic(err)
+		} else if fi.Size() == last {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // it comes
+		}
+	}}
+	os.Exit(e.execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// life walks a pair of keys through all its states, with a kill before operation number step, and gives the number of
+// operations. At no moment does a key sign that DNS has not; at the end all is as if nothing had happened.
+func life(t *testing.T, step int) int64 {
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n")
+	count := filepath.Join(h.dir, "count")
+	start := h.now
+	consistent := func() {
+		t.Helper()
+		for _, s := range strings.Fields(h.signing("example.org")) {
+			txt, err := h.bind.TXT(keys.RecordName("example.org", s))
+			if err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+				t.Fatalf("%s signs and DNS has %q %v", s, txt, err)
+			}
+		}
+	}
+	run := func(args ...string) {
+		t.Helper()
+		for {
+			cmd := exec.Command("mortal", append([]string{"-c", h.config}, args...)...)
+			cmd.Env = append(os.Environ(), "MORTAL_NOW="+h.now.Format(time.RFC3339), fmt.Sprint("MORTAL_PORT=", h.bind.Port), fmt.Sprint("MORTAL_STEP=", step), "MORTAL_COUNT="+count)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				consistent()
+				return
+			}
+			if !strings.Contains(err.Error(), "killed") {
+				t.Fatalf("%q: %v\n%s", args, err, out)
+			}
+			consistent()
+			if set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil); err == nil && len(set.Of("example.org")) > 0 {
+				args = []string{"rotate"} // what was begun is gone on with
+			}
+		}
+	}
+	run("add", "example.org")
+	for _, day := range []int{0, 1, 2, 90, 91, 92, 105, 106, 107, 136, 137, 138} {
+		h.now = start.Add(time.Duration(day) * 24 * time.Hour)
+		run("rotate")
+	}
+	// One pair signs, one stands by, the first one is gone; DNS and the disk have nothing else.
+	states := map[keys.State]int{}
+	known := map[string]bool{}
+	for selector, state := range h.state("example.org") {
+		states[state]++
+		_, err := os.Stat(filepath.Join(h.dir, "state", "keys", "example.org", selector+".pem"))
+		if (err == nil) != (state != keys.Removed) {
+			t.Errorf("%s is %s, its private key: %v", selector, state, err)
+		}
+		if state != keys.Removed {
+			known[keys.RecordName("example.org", selector)] = true
+		}
+	}
+	if states[keys.Active] != 2 || states[keys.Verified] != 2 || states[keys.Removed] != 2 || len(states) != 3 {
+		t.Errorf("at the end: %v", states)
+	}
+	transfer, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr("example.org."), h.bind.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range transfer {
+		for _, rr := range e.RR {
+			if name := strings.TrimSuffix(rr.Header().Name, "."); rr.Header().Rrtype == dns.TypeTXT && !known[name] {
+				t.Errorf("a leftover in the zone: %s", rr)
+			}
+		}
+	}
+	fi, err := os.Stat(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fi.Size()
+}
+
+// kill -9 before each operation that lasts.
+func TestKill(t *testing.T) {
+	n := life(t, 0)
+	if n < 30 {
+		t.Errorf("only %d operations", n)
+	}
+	for step := range int(n) {
+		t.Run(strconv.Itoa(step+1), func(t *testing.T) {
+			t.Parallel()
+			life(t, step+1)
+		})
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/keys"
+)
+
+// desk is what the commands that work on keys share: the store, and the way to DNS.
+type desk struct {
+	conf    *config.Config
+	store   keys.Store
+	hosted  keys.Hosted
+	rotator *keys.Rotator
+	out     io.Writer // what was done
+	needed  bool      // something needs a person
+	did     bool
+}
+
+func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
+	conf, store, hosted, err := e.open()
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{conf: conf, store: store, hosted: hosted, out: stdout}
+	resolver, err := newResolver(conf, e.now)
+	if err != nil {
+		return nil, err
+	}
+	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Timeout: conf.DNS.Timeout}
+	d.rotator = &keys.Rotator{
+		Store: store, Hosted: hosted, Rules: d.rules, Random: e.random,
+		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
+		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
+		Done: func(domain, what string) {
+			d.did = true
+			fmt.Fprintf(stdout, "%s: %s\n", domain, what)
+		},
+		Needs: func(domain, what string, l *keys.Life) {
+			d.needed = true
+			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
+			if l != nil && l.Activated == nil {
+				fmt.Fprint(stdout, recordText(l, conf.PublishFor(domain).TTL))
+			}
+		},
+	}
+	return d, nil
+}
+
+// newResolver asks keys.resolver, or what the daemon asks. Nothing is remembered from run to run.
+func newResolver(conf *config.Config, now func() time.Time) (*dns.Resolver, error) {
+	servers := conf.DNS.Servers
+	if r := conf.Keys.Resolver; r != "" {
+		at, err := config.AddrPort(r)
+		if err != nil {
+			return nil, err
+		}
+		servers = []netip.AddrPort{at}
+	}
+	if len(servers) == 0 {
+		var err error
+		if servers, err = dns.ReadServers("/etc/resolv.conf"); err != nil {
+			return nil, err
+		}
+	}
+	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: now, Log: slog.New(slog.DiscardHandler)}), nil
+}
+
+func (d *desk) rules(domain string) keys.Rules {
+	p := d.conf.PublishFor(domain)
+	return keys.Rules{
+		Algorithms: d.conf.Keys.Algorithms, Bits: d.conf.Keys.RSABits,
+		RotateEvery: d.conf.RotateEveryFor(domain), RetireAfter: d.conf.Keys.RetireAfter, KeepRevoked: d.conf.Keys.KeepRevoked,
+		Ring: d.conf.Keys.Selectors, Method: p.Method, TTL: p.TTL,
+	}
+}
+
+func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publisher, error) {
+	p := d.conf.PublishFor(domain)
+	switch p.Method {
+	case "rfc2136":
+		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile)
+		if err != nil {
+			return nil, err
+		}
+		server, err := config.AddrPort(p.Server)
+		if err != nil {
+			return nil, err
+		}
+		return keys.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
+	case "zonefile":
+		return keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, nil
+	case "command":
+		return keys.Command{Argv: p.Argv, Timeout: p.Timeout}, nil
+	}
+	return nil, errors.New("publish.method is manual")
+}
+
+// lastRun is STATE_DIR/rotate.json: when the lives of keys were worked on last.
+type lastRun struct {
+	At time.Time `json:"last_run"`
+}
+
+const (
+	maxBack    = 24 * time.Hour
+	maxForward = 7 * 24 * time.Hour
+)
+
+// clock compares the clock with that of the last run. One that jumped must not end the life of any record.
+func (d *desk) clock(stderr io.Writer, now time.Time) error {
+	path := filepath.Join(d.conf.StateDir, "rotate.json")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var last lastRun
+	if err := json.Unmarshal(data, &last); err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	switch gap := now.Sub(last.At); {
+	case gap < -maxBack:
+		d.rotator.Frozen = true
+		fmt.Fprintf(stderr, "dkimkey: the clock says %s, and the last run was at %s: it went back; nothing is revoked or removed in this run\n", now.UTC().Format(time.RFC3339), last.At.Format(time.RFC3339))
+	case gap > maxForward:
+		d.rotator.Frozen = true
+		fmt.Fprintf(stderr, "dkimkey: the last run was %d days ago, at %s: should the clock have jumped, nothing is revoked or removed in this run\n", int(gap.Hours()/24), last.At.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (d *desk) remember(now time.Time) error {
+	data, err := json.Marshal(lastRun{now.UTC()})
+	if err != nil {
+		return err
+	}
+	return keys.WriteDurable(filepath.Join(d.conf.StateDir, "rotate.json"), append(data, '\n'))
+}
+
+// run does what is due for domains, and says how it ended.
+func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
+	for _, domain := range domains {
+		if err := d.rotator.Run(ctx, domain); err != nil {
+			failed = true
+			fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+		}
+	}
+	return failed
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/testbind"
+	"signpost/keys"
+)
+
+const exampleZone = `$ORIGIN example.org.
+$TTL 3600
+@ IN SOA ns1 hostmaster 1 3600 600 86400 300
+@ IN NS ns1
+ns1 IN A 127.0.0.1
+`
+
+// house is dkimkey with a clock of its own and a real BIND.
+type house struct {
+	*testing.T
+	env    *env
+	now    time.Time
+	config string
+	dir    string
+	bind   *testbind.Server
+}
+
+func newHouse(t *testing.T, zones map[string]string, more string) *house {
+	t.Helper()
+	bind, err := testbind.Start(t.Context(), "127.0.0.1", 0, zones)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bind.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := &house{T: t, now: time.Date(2026, 11, 24, 4, 15, 0, 0, time.UTC), dir: t.TempDir(), bind: bind}
+	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: bind.Port}
+	h.config = filepath.Join(h.dir, "signpost.toml")
+	secret := filepath.Join(h.dir, "tsig")
+	h.write("tsig", testbind.Secret+"\n", 0o600)
+	h.write("signpost.toml", strings.NewReplacer("%BIND%", bind.Addr(), "%SECRET%", secret, "%DIR%", h.dir).Replace(
+		"state_dir = \"%DIR%/state\"\n[dns]\nservers = [\"%BIND%\"]\ntimeout = \"2s\"\n"+more), 0o644)
+	return h
+}
+
+func (h *house) write(name, text string, mode os.FileMode) {
+	h.Helper()
+	if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), mode); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// run runs a command and gives its output and exit code.
+func (h *house) run(args ...string) (out string, code int) {
+	var b bytes.Buffer
+	code = h.env.execute(context.Background(), append([]string{"-c", h.config}, args...), &b, &b)
+	return b.String(), code
+}
+
+// must runs a command that has to succeed.
+func (h *house) must(args ...string) string {
+	h.Helper()
+	out, code := h.run(args...)
+	if code != 0 {
+		h.Fatalf("dkimkey %q: exit code %d\n%s", args, code, out)
+	}
+	return out
+}
+
+// signing gives the selectors that sign for a domain.
+func (h *house) signing(domain string) string {
+	h.Helper()
+	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	var all []string
+	for _, k := range set.Signing(domain) {
+		all = append(all, k.Selector)
+	}
+	return strings.Join(all, " ")
+}
+
+// state gives what each key of a domain is, by selector.
+func (h *house) state(domain string) map[string]keys.State {
+	h.Helper()
+	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	all := map[string]keys.State{}
+	for _, k := range set.Of(domain) {
+		if k.Err != nil {
+			h.Errorf("%s: %v", k.Selector, k.Err)
+		}
+		all[k.Selector] = k.State
+	}
+	return all
+}
+
+const rfc2136 = `[publish]
+method = "rfc2136"
+server = "%BIND%"
+tsig_name = "signpost"
+tsig_algorithm = "hmac-sha256"
+tsig_secret_file = "%SECRET%"
+`
+
+// A year of cron, with a pair of keys: at each moment what signs is in DNS, and stays there until the last signature has
+// expired in the last queue; selectors are not used twice; nothing is left over.
+func TestYear(t *testing.T) {
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n")
+	h.must("add", "example.org")
+	const lives = 14 * 24 * time.Hour // five days in a queue, seven of x=, two more
+	type signature struct {
+		selector, record string
+		until            time.Time
+	}
+	var alive []signature
+	seen := map[string]bool{}
+	changes := 0
+	before := ""
+	for day := range 366 {
+		out := h.must("rotate")
+		selectors := h.signing("example.org")
+		if day >= 1 && len(strings.Fields(selectors)) != 2 {
+			t.Fatalf("day %d: %q sign", day, selectors)
+		}
+		if selectors != before {
+			changes++
+			for _, s := range strings.Fields(selectors) {
+				if seen[s] {
+					t.Errorf("day %d: selector %s signs again: %q after %q\n%s", day, s, selectors, before, out)
+				}
+				seen[s] = true
+			}
+			before = selectors
+		} else if out != "" && day > 1 && !strings.Contains(out, "revoked") && !strings.Contains(out, "removed") {
+			t.Errorf("day %d: not quiet: %s", day, out)
+		}
+		for _, s := range strings.Fields(selectors) {
+			txt, err := h.bind.TXT(keys.RecordName("example.org", s))
+			if err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+				t.Fatalf("day %d: %s signs and DNS has %q %v", day, s, txt, err)
+			}
+			alive = append(alive, signature{s, txt[0], h.now.Add(lives)})
+		}
+		for len(alive) > 0 && alive[0].until.Before(h.now) {
+			alive = alive[1:]
+		}
+		checked := map[string]bool{}
+		for _, s := range alive {
+			if checked[s.selector] {
+				continue
+			}
+			checked[s.selector] = true
+			if txt, err := h.bind.TXT(keys.RecordName("example.org", s.selector)); err != nil || len(txt) != 1 || txt[0] != s.record {
+				t.Fatalf("day %d: mail signed with %s is on its way and DNS has %q %v", day, s.selector, txt, err)
+			}
+		}
+		h.now = h.now.Add(24 * time.Hour)
+	}
+	if changes != 5 {
+		t.Errorf("%d sets of keys signed in a year", changes)
+	}
+	// What is over is gone from DNS and from the disk.
+	for selector, state := range h.state("example.org") {
+		txt, err := h.bind.TXT(keys.RecordName("example.org", selector))
+		_, pemErr := os.Stat(filepath.Join(h.dir, "state", "keys", "example.org", selector+".pem"))
+		if state == keys.Removed && (err != nil || len(txt) != 0 || pemErr == nil) {
+			t.Errorf("%s is removed and DNS has %q, its key %v", selector, txt, pemErr)
+		}
+		if (state == keys.Removed || state == keys.Revoked) == (pemErr == nil) {
+			t.Errorf("%s is %s and its private key: %v", selector, state, pemErr)
+		}
+	}
+	if out, code := h.run("check"); code != 0 || strings.Contains(out, "other") {
+		t.Error(out)
+	}
+	fmt.Println("a year:", changes, "sets of keys,", len(seen), "selectors")
+}

@@ -1,0 +1,200 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Authority finds the name servers that hold a name, and asks each of them directly: what they say is what the world will
+// see, whatever is cached on the way.
+type Authority struct {
+	Resolver *Resolver // finds them
+	Port     uint16    // of the name servers: 53
+	Timeout  time.Duration
+}
+
+// Place is where the TXT records of a name stand.
+type Place struct {
+	Name        string        // the end of the aliases, with its final dot
+	Alias       bool          // Name is another one than was asked for
+	AliasTTL    time.Duration // the longest of the aliases
+	Zone        string        // with its final dot
+	Primary     string        // the SOA's MNAME
+	NegativeTTL time.Duration // how long resolvers remember that there is nothing
+	Servers     []NameServer
+}
+
+// NameServer is one address of one name server of a zone.
+type NameServer struct {
+	Name string
+	Addr netip.AddrPort
+}
+
+// Served is what one name server says. With Err nil it answered; NoRoute says that this host cannot reach any address of
+// that family, so that the answer is missing through no fault of the zone.
+type Served struct {
+	Server  NameServer
+	Text    []string // nil: it has no TXT record there
+	TTL     time.Duration
+	NoRoute bool
+	Err     error
+}
+
+// exchange asks past the cache.
+func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	q := new(dns.Msg).SetQuestion(name, qtype)
+	q.SetEdns0(udpSize, false)
+	m, err := r.ask(ctx, q)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.TypeToString[qtype], err)
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		return nil, fmt.Errorf("asking for %s %s: the name servers answer %s", name, dns.TypeToString[qtype], dns.RcodeToString[m.Rcode])
+	}
+	return m, nil
+}
+
+// Find follows the aliases of a name and finds the zone and its servers.
+func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
+	at, err := canonical(name)
+	if err != nil {
+		return Place{}, fmt.Errorf("%s: %w", name, err)
+	}
+	p := Place{Name: at}
+	for hops := 0; ; hops++ {
+		m, err := a.Resolver.exchange(ctx, p.Name, dns.TypeCNAME)
+		if err != nil {
+			return Place{}, err
+		}
+		next := ""
+		for _, rr := range m.Answer {
+			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == p.Name {
+				next = dns.CanonicalName(c.Target)
+				p.AliasTTL = max(p.AliasTTL, time.Duration(c.Hdr.Ttl)*time.Second)
+			}
+		}
+		if next == "" {
+			break
+		}
+		if hops == maxHops || next == at {
+			return Place{}, fmt.Errorf("the aliases of %s lead in circles, or are too many", name)
+		}
+		p.Name, p.Alias = next, true
+	}
+	if err := a.findZone(ctx, &p); err != nil {
+		return Place{}, err
+	}
+	return p, a.findServers(ctx, &p)
+}
+
+// findZone asks for the SOA at the name and above: an answer has it, or the authority section of one that has not.
+func (a *Authority) findZone(ctx context.Context, p *Place) error {
+	for at := p.Name; at != "."; {
+		m, err := a.Resolver.exchange(ctx, at, dns.TypeSOA)
+		if err != nil {
+			return err
+		}
+		for _, rr := range slices.Concat(m.Answer, m.Ns) {
+			soa, ok := rr.(*dns.SOA)
+			zone := dns.CanonicalName(rr.Header().Name)
+			if ok && dns.IsSubDomain(zone, p.Name) {
+				p.Zone, p.Primary = zone, dns.CanonicalName(soa.Ns)
+				p.NegativeTTL = time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
+				return nil
+			}
+		}
+		_, at, _ = strings.Cut(at, ".")
+		if at == "" {
+			break
+		}
+	}
+	return fmt.Errorf("no zone holds %s", p.Name)
+}
+
+func (a *Authority) findServers(ctx context.Context, p *Place) error {
+	m, err := a.Resolver.exchange(ctx, p.Zone, dns.TypeNS)
+	if err != nil {
+		return err
+	}
+	for _, rr := range m.Answer {
+		ns, ok := rr.(*dns.NS)
+		if !ok || dns.CanonicalName(ns.Hdr.Name) != p.Zone {
+			continue
+		}
+		host := dns.CanonicalName(ns.Ns)
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			m, err := a.Resolver.exchange(ctx, host, qtype)
+			if err != nil {
+				return err
+			}
+			answer, _ := read(question{host, qtype}, host, m)
+			for _, addr := range answer.addrs {
+				p.Servers = append(p.Servers, NameServer{strings.TrimSuffix(host, "."), netip.AddrPortFrom(addr, a.Port)})
+			}
+		}
+	}
+	if len(p.Servers) == 0 {
+		return fmt.Errorf("the zone %s has no name server with an address", p.Zone)
+	}
+	return nil
+}
+
+// maxAsked is how many servers are asked at a time.
+const maxAsked = 16
+
+// Ask asks every server of a place for the TXT records of its name, side by side, in the order of Place.Servers.
+func (a *Authority) Ask(ctx context.Context, p Place) []Served {
+	all := make([]Served, len(p.Servers))
+	slots := make(chan struct{}, maxAsked)
+	var asking sync.WaitGroup
+	for i, s := range p.Servers {
+		asking.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			all[i] = a.askServer(ctx, p, s)
+		})
+	}
+	asking.Wait()
+	return all
+}
+
+func (a *Authority) askServer(ctx context.Context, p Place, s NameServer) Served {
+	served := Served{Server: s}
+	n := &network{servers: []netip.AddrPort{s.Addr}, timeout: a.Timeout}
+	q := new(dns.Msg).SetQuestion(p.Name, dns.TypeTXT)
+	q.RecursionDesired = false
+	q.SetEdns0(udpSize, false)
+	m, err := n.ask(ctx, q)
+	switch {
+	case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT):
+		served.NoRoute, served.Err = true, err
+		return served
+	case err != nil:
+		served.Err = err
+		return served
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		served.Err = fmt.Errorf("it answers %s", dns.RcodeToString[m.Rcode])
+		return served
+	case !m.Authoritative:
+		served.Err = errors.New("it does not hold the zone (lame)")
+		return served
+	}
+	answer, _ := read(question{p.Name, dns.TypeTXT}, p.Name, m)
+	if answer.err != nil && !answer.err.IsNotFound {
+		served.Err = errors.New(answer.err.Err)
+		return served
+	}
+	served.Text, served.TTL = answer.text, answer.ttl
+	return served
+}
