@@ -101,6 +101,8 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	steps = append(steps, activations(all, r)...)
 	for _, k := range keys {
 		switch {
+		case k.State == Retiring && k.Life.Compromised:
+			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // at once, whatever else
 		// While nothing signs, no record goes away: one of them may be what is left.
 		case k.State == Retiring && signs:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
@@ -204,9 +206,9 @@ func handOver(lines []line, due time.Time, standby bool) []Step {
 	return steps
 }
 
-// freeSelector is the ring's next: one that was never used, then the one longest out of use. A selector whose old record
+// FreeSelector is the ring's next: one that was never used, then the one longest out of use. A selector whose old record
 // may be in a cache, or whose signatures may be under way, still has a life that is not over. "" says that none is free.
-func (r Rules) freeSelector(keys []*Key, algorithm string, now time.Time) string {
+func (r Rules) FreeSelector(keys []*Key, algorithm string, now time.Time) string {
 	best, bestAt := "", time.Time{}
 	for _, selector := range r.Ring[algorithm] {
 		i := slices.IndexFunc(keys, func(k *Key) bool { return k.Selector == selector })

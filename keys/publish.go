@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -92,6 +91,3 @@ func runProgram(ctx context.Context, key string, argv []string, timeout time.Dur
 
 // maxSaid is how much of what a program prints stands in an error.
 const maxSaid = 500
-
-// errManual says that only a person can do it.
-var errManual = errors.New("publish.method is manual")

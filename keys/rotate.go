@@ -73,7 +73,8 @@ func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step,
 	now := r.Store.Now()
 	for _, s := range Plan(keys, r.Rules(domain), now) {
 		id := s.describe()
-		if s.Due.After(now) || tried[id] || r.Frozen && (s.Do == DoRevoke || s.Do == DoRemove) {
+		frozen := r.Frozen && (s.Do == DoRemove || s.Do == DoRevoke && !s.Key.Life.Compromised)
+		if s.Due.After(now) || tried[id] || frozen {
 			continue
 		}
 		// A key signs only on what was seen in this run.
@@ -142,7 +143,7 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 	o := Options{Domain: domain, Algorithm: algorithm, Bits: rules.Bits, Publish: rules.Method, Random: r.Random}
 	if len(rules.Ring[algorithm]) > 0 {
 		o.Ring = true
-		if o.Selector = rules.freeSelector(keys, algorithm, r.Store.Now()); o.Selector == "" {
+		if o.Selector = rules.FreeSelector(keys, algorithm, r.Store.Now()); o.Selector == "" {
 			return nil // each selector is still in use; a later run finds one free
 		}
 	}
@@ -326,6 +327,28 @@ func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
 	}
 	r.Done(l.Domain, "removed the record of "+l.Selector)
 	return nil
+}
+
+// Compromised revokes a key that has leaked: its record first, where that can be done at once, then the key. A successor
+// that has been seen for long enough signs in the next Run.
+func (r *Rotator) Compromised(ctx context.Context, k *Key) error {
+	l, err := r.LifeOf(k)
+	if err != nil {
+		return err
+	}
+	if s := l.State(); s == Revoked || s == Removed {
+		return fmt.Errorf("%s is revoked already", l.Selector)
+	}
+	// It stops signing before anything can fail.
+	now := r.Store.Now().UTC()
+	l.Compromised = true
+	if l.Retired == nil {
+		l.Retired = &now
+	}
+	if err := r.Store.writeLife(l); err != nil {
+		return err
+	}
+	return r.revoke(ctx, l, r.Rules(l.Domain))
 }
 
 // removePEM deletes a private key, if it is there.

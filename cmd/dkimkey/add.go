@@ -28,9 +28,12 @@ func (e *env) addCommand() *cobra.Command {
 		Short: "Make a key for a domain and print its DNS record",
 		Long: `Make a key for a domain and print its DNS record, as text for a zone file and as one line for web forms.
 
-The key does not sign yet. When its record is in DNS, "dkimkey add DOMAIN --unsafe-activate" makes the keys that are
-waiting sign at once; without waiting ones it makes a new key that does. Unsafe, because nothing looks whether the world
-can see the record: mail signed before that fails everywhere. It is logged, and the key remembers it.`,
+The key does not sign yet. Where publish.method is not "manual" its record is published at once; otherwise you put it into
+DNS. "dkimkey rotate" looks, and makes it sign when the world has seen it.
+
+--unsafe-activate makes the keys that are waiting sign at once; without waiting ones it makes a new key that does. Unsafe,
+because nothing looks whether the world can see the record: mail signed before that fails everywhere. It is logged, and
+the key remembers it.`,
 		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add example.org --unsafe-activate",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args[0], f) },
@@ -53,10 +56,11 @@ type added struct {
 }
 
 func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
-	conf, store, hosted, err := e.open()
+	d, err := e.desk(c.ErrOrStderr(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
+	conf, store, hosted := d.conf, d.store, d.hosted
 	domain, err := domainArg(arg)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 
 	var all []added
 	for _, algorithm := range f.algorithms {
-		life, isNew, err := e.addOne(store, keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
+		life, isNew, err := e.addOne(store, d.rules(domain), keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
 			Publish: conf.Publish.Method, Random: e.random}, f.unsafe)
 		if err != nil {
 			return err
@@ -106,9 +110,19 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 	if f.json {
 		enc := json.NewEncoder(c.OutOrStdout())
 		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		if err := enc.Encode(all); err != nil {
+			return err
+		}
+	} else {
+		printNext(c, domain, f.unsafe, d.rules(domain).Manual())
 	}
-	printNext(c, domain, f.unsafe)
+	if d.rules(domain).Manual() {
+		return nil
+	}
+	// What publishes itself is published now; the rest is for rotate.
+	if d.run(c.Context(), c.ErrOrStderr(), []string{domain}) {
+		return errAttention
+	}
 	return nil
 }
 
@@ -133,12 +147,18 @@ func (f *addFlags) check() error {
 }
 
 // addOne makes a key, or with activate takes the newest that waits.
-func (e *env) addOne(store keys.Store, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
-	if activate {
-		set, err := keys.Load(store.Dir, nil)
-		if err != nil {
-			return nil, false, err
+func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
+	set, err := keys.Load(store.Dir, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" && !activate {
+		o.Ring = true
+		if o.Selector = rules.FreeSelector(set.Of(o.Domain), o.Algorithm, e.now()); o.Selector == "" {
+			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status says until when", ring)
 		}
+	}
+	if activate {
 		if k := set.Waiting(o.Domain, o.Algorithm, o.Selector); k != nil {
 			return k.Life, false, nil
 		}
@@ -167,11 +187,16 @@ func recordText(l *keys.Life, ttl time.Duration) string {
 		l.Domain, l.Selector, keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), l.Domain, keys.RecordName(l.Domain, l.Selector), l.Record)
 }
 
-func printNext(c *cobra.Command, domain string, active bool) {
+func printNext(c *cobra.Command, domain string, active, manual bool) {
 	out := c.ErrOrStderr()
-	if active {
+	switch {
+	case active:
 		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is signed from now on.\n", domain)
-		return
+	case manual:
+		fmt.Fprintf(out, "Next: put the record into DNS. dkimkey rotate, daily from cron, looks for it; \"dkimkey rotate %s --wait\" waits.\n"+
+			"When every name server of %s has shown it for long enough for caches, the key signs. Until then it does not.\n", domain, domain)
+	default:
+		fmt.Fprintf(out, "Next: dkimkey rotate, daily from cron. When every name server of %s has shown the record for long enough for caches,\n"+
+			"the key signs. Until then it does not. \"dkimkey rotate %s --wait\" waits for it.\n", domain, domain)
 	}
-	fmt.Fprintf(out, "Next: put the record into DNS, wait until every name server of %s shows it, then\n  dkimkey add %s --unsafe-activate\nUntil then the key does not sign.\n", domain, domain)
 }

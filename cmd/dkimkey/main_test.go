@@ -10,8 +10,9 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"dkimkey": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
-		"mortal":  mortal,
+		"dkimkey":  func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
+		"mortal":   mortal,
+		"provider": provider,
 	})
 }
 

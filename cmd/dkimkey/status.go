@@ -3,6 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -40,10 +45,11 @@ type keyStatus struct {
 }
 
 func (e *env) status(c *cobra.Command, asJSON bool) error {
-	_, store, hosted, err := e.open()
+	conf, store, hosted, err := e.open()
 	if err != nil {
 		return err
 	}
+	d := &desk{conf: conf, store: store}
 	set, err := keys.Load(store.Dir, nil)
 	if err != nil {
 		return err
@@ -54,25 +60,23 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 	}
 	all := []keyStatus{}
 	signing := map[string]bool{}
-	for _, k := range set.All() {
-		s := describe(set, k)
-		signing[k.Domain] = signing[k.Domain] || s.Signs
-		all = append(all, s)
+	for _, domain := range set.Known() {
+		plan := keys.Plan(set.Of(domain), d.rules(domain), e.now())
+		for _, k := range set.Of(domain) {
+			s := d.describe(set, k, plan, e.now())
+			signing[k.Domain] = signing[k.Domain] || s.Signs
+			all = append(all, s)
+		}
 	}
 	if asJSON {
 		enc := json.NewEncoder(c.OutOrStdout())
 		enc.SetIndent("", "  ")
 		return enc.Encode(all)
 	}
-	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tALGORITHM\tSTATE\tSINCE\tNEXT")
-	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s %d\t%s\t%s\t%s\n", s.Domain, s.Selector, s.Algorithm, s.Bits, s.State, s.Since.UTC().Format("2006-01-02 15:04"), s.Next)
-	}
-	if err := w.Flush(); err != nil {
+	if err := printStatus(c.OutOrStdout(), all); err != nil {
 		return err
 	}
-	for domain := range known {
+	for _, domain := range slices.Sorted(maps.Keys(known)) {
 		if !signing[domain] {
 			fmt.Fprintf(c.ErrOrStderr(), "%s: hosted here and no key can sign: its mail is answered as sign.on_missing_key says\n", domain)
 		}
@@ -80,20 +84,107 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 	return nil
 }
 
-func describe(set *keys.Set, k *keys.Key) keyStatus {
+func printStatus(out io.Writer, all []keyStatus) error {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tALGORITHM\tSTATE\tSINCE\tNEXT")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s %d\t%s\t%s\t%s\n", s.Domain, s.Selector, s.Algorithm, s.Bits, s.State, s.Since.UTC().Format("2006-01-02 15:04"), s.Next)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	// Coloured by lines, when the columns are made: escapes have no width.
+	lines := strings.SplitAfter(b.String(), "\n")
+	for i, line := range lines {
+		if i > 0 && i <= len(all) && coloured(out) {
+			line = colour(all[i-1]) + strings.TrimSuffix(line, "\n") + "\x1b[0m\n"
+		}
+		if _, err := io.WriteString(out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// coloured says whether out is a terminal that wants colours (https://no-color.org).
+func coloured(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	fi, err := f.Stat()
+	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+}
+
+func colour(s keyStatus) string {
+	switch {
+	case s.Error != "":
+		return "\x1b[31m" // red
+	case s.Signs:
+		return "\x1b[32m" // green
+	case s.State == keys.Generated || s.State == keys.Published || s.State == keys.Verified:
+		return "\x1b[33m" // yellow
+	}
+	return "\x1b[90m" // grey
+}
+
+// oldKey is when status reminds of a key that nobody rotates: M3AAWG asks for a new one every six months.
+const oldKey = 180 * 24 * time.Hour
+
+func (d *desk) describe(set *keys.Set, k *keys.Key, plan []keys.Step, now time.Time) keyStatus {
 	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: set.Signs(k),
 		Since: k.Since, ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector)}
-	switch {
-	case k.Err != nil:
+	if k.Err != nil {
 		s.Error, s.Next = k.Err.Error(), "mend it: "+k.Err.Error()
-	case k.State == keys.Generated:
-		s.Next = "publish its record, then dkimkey add " + k.Domain + " --unsafe-activate"
-	case !s.Signs:
-		s.Next = "a newer key signs; keep its record for 14 days"
-	case s.ByHand:
-		s.Next = "none; put there by hand, signs"
-	default:
-		s.Next = "none; signs"
+		return s
+	}
+	rules := d.rules(k.Domain)
+	due, heir := map[keys.Action]time.Time{}, time.Time{}
+	for _, step := range plan {
+		if step.Key == k {
+			due[step.Do] = step.Due
+		} else if step.Do == keys.DoActivate && step.Algorithm == k.Algorithm {
+			heir = step.Due
+		}
+	}
+	when := func(a keys.Action) string { return due[a].UTC().Format("2006-01-02 15:04") }
+	switch k.State {
+	case keys.Generated:
+		s.Next = "rotate publishes its record"
+		if rules.Manual() {
+			s.Next = "put its record into DNS (dkimkey show " + k.Domain + " " + k.Selector + "); rotate looks for it"
+		}
+	case keys.Published:
+		s.Next = "rotate looks for its record"
+	case keys.Verified:
+		s.Next = "stands by"
+		if _, ok := due[keys.DoActivate]; ok {
+			s.Next = "signs from " + when(keys.DoActivate) + " on"
+		}
+	case keys.Active:
+		switch {
+		case !s.Signs:
+			s.Next = "a newer key signs; rotate retires it"
+		case !heir.IsZero():
+			s.Next = "signs; hands over on " + heir.UTC().Format("2006-01-02")
+		case rules.RotateEvery == 0 && now.Sub(k.Since) > oldKey:
+			s.Next = fmt.Sprintf("signs, for %d days: dkimkey add %s makes a successor", int(now.Sub(k.Since).Hours()/24), k.Domain)
+		default:
+			s.Next = "signs"
+		}
+	case keys.Retiring:
+		s.Next = "its record is revoked on " + when(keys.DoRevoke)
+	case keys.Revoked:
+		s.Next = "its record is removed on " + when(keys.DoRemove)
+	case keys.Removed:
+		s.Next = "nothing is left of it"
+	}
+	if k.Life != nil && (k.State == keys.Generated || k.State == keys.Published) && k.Life.Finding != "" {
+		s.Next += "; last seen: " + k.Life.Finding
+	}
+	if s.ByHand {
+		s.Next += "; put there by hand"
 	}
 	return s
 }

@@ -29,7 +29,7 @@ type Server struct {
 }
 
 // Start serves zones (name -> zone file) at host, on a port that is free, or on port where that is not 0. A zone whose
-// text begins with "secondary ADDRESS" is transferred from there. It returns when named answers.
+// text begins with "secondary ADDRESS" is transferred from there; one with an $INCLUDE, or "; static", takes no UPDATE. It returns when named answers.
 func Start(ctx context.Context, host string, port uint16, zones map[string]string) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -85,7 +85,11 @@ key "signpost" { algorithm hmac-sha256; secret "%s"; };
 		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o644); err != nil {
 			return err
 		}
-		fmt.Fprintf(&conf, "zone \"%s\" { type primary; file \"%s\"; allow-update { key \"signpost\"; }; };\n", name, file)
+		update := "allow-update { key \"signpost\"; }; "
+		if strings.Contains(text, "$INCLUDE") || strings.Contains(text, "; static") {
+			update = "" // written by hand
+		}
+		fmt.Fprintf(&conf, "zone \"%s\" { type primary; file \"%s\"; %s};\n", name, file, update)
 	}
 	return os.WriteFile(filepath.Join(s.dir, "named.conf"), []byte(conf.String()), 0o644)
 }
@@ -134,6 +138,9 @@ func (s *Server) Log() string {
 	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(text)
 }
+
+// PID is named's.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Reload has it read its zones again.
 func (s *Server) Reload() error { return s.cmd.Process.Signal(syscall.SIGHUP) }

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"signpost/internal/testbind"
+	"signpost/keys"
+)
+
+// update changes a TXT record at a BIND, as a person or a provider does.
+func update(addr, zone, name string, texts ...string) error {
+	m := new(dns.Msg).SetUpdate(zone)
+	rr := &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: texts}
+	m.RemoveRRset([]dns.RR{rr})
+	if len(texts) > 0 {
+		m.Insert([]dns.RR{rr})
+	}
+	m.SetTsig("signpost.", dns.HmacSHA256, 300, time.Now().Unix())
+	reply, _, err := (&dns.Client{Net: "tcp", TsigSecret: map[string]string{"signpost.": testbind.Secret}}).Exchange(m, addr)
+	if err == nil && reply.Rcode != dns.RcodeSuccess {
+		err = fmt.Errorf("the server answers %s", dns.RcodeToString[reply.Rcode])
+	}
+	return err
+}
+
+// provider is a program of the operator's that publishes what it reads.
+func provider() {
+	var c keys.Change
+	err := json.NewDecoder(os.Stdin).Decode(&c)
+	if err == nil && (c.Type != "TXT" || c.Action != "remove" && strings.Join(c.Strings, "") != c.Text) {
+		err = fmt.Errorf("a change that nobody can make: %+v", c)
+	}
+	if err == nil {
+		err = update(os.Args[1], c.Domain+".", c.Name, c.Strings...)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// days runs rotate for each of n days.
+func (h *house) days(n int) {
+	h.Helper()
+	for range n {
+		h.must("rotate")
+		h.now = h.now.Add(24 * time.Hour)
+	}
+}
+
+// wholeLife takes a domain through add, activation, hand-over, revocation and removal, by whatever publishes.
+func (h *house) wholeLife() {
+	h.Helper()
+	h.must("add", "example.org")
+	if got := h.signing("example.org"); got != "" {
+		h.Fatalf("%s signs at once", got)
+	}
+	h.now = h.now.Add(90 * time.Minute)
+	h.must("rotate") // sees it
+	h.now = h.now.Add(130 * time.Minute)
+	h.must("rotate")
+	first := h.signing("example.org")
+	if first == "" {
+		h.Fatal("nothing signs after the waiting time:", h.must("status"))
+	}
+	name := keys.RecordName("example.org", first)
+	for range 90 {
+		h.days(1)
+	}
+	h.days(3)
+	second := h.signing("example.org")
+	if second == "" || second == first {
+		h.Fatalf("after 93 days %q signs, as before", second)
+	}
+	if txt, err := h.bind.TXT(name); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+		h.Fatalf("the old record went away at once: %q %v", txt, err)
+	}
+	h.days(15)
+	if txt, err := h.bind.TXT(name); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+		h.Fatalf("the old record is not revoked: %q %v", txt, err)
+	}
+	h.days(31)
+	if txt, err := h.bind.TXT(name); err != nil || len(txt) != 0 {
+		h.Fatalf("the old record is still there: %q %v", txt, err)
+	}
+}
+
+func TestPublishRFC2136(t *testing.T) {
+	t.Parallel()
+	newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136).wholeLife()
+}
+
+func TestPublishCommand(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"command\"\nargv = [\"provider\", \"%BIND%\"]\n")
+	h.wholeLife()
+}
+
+// The include file is one that BIND reads, and the operator's command raises the serial and has it read.
+func TestPublishZoneFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	include := filepath.Join(dir, "dkim.include")
+	if err := os.WriteFile(include, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, map[string]string{"example.org.": strings.Replace(exampleZone, "\n@ IN NS", "\n$INCLUDE "+include+" .\n$ORIGIN example.org.\n@ IN NS", 1)},
+		"[publish]\nmethod = \"zonefile\"\npath = \""+include+"\"\nreload = [\"%DIR%/reload\"]\n")
+	serial := filepath.Join(h.dir, "serial")
+	h.write("reload", fmt.Sprintf(`#!/bin/sh
+set -e
+n=$(cat %[1]s 2>/dev/null || echo 1); n=$((n + 1)); echo $n > %[1]s
+sed -i "s/hostmaster [0-9]*/hostmaster $n/" %[2]s/example.org.zone
+kill -HUP %[3]d
+`, serial, h.bind.Dir(), h.bind.PID()), 0o755)
+	// named reads in its own time: a run looks after it.
+	loaded := func() {
+		t.Helper()
+		text, err := os.ReadFile(include)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			n, ok := 0, true
+			for line := range strings.Lines(string(text)) {
+				if name, _, found := strings.Cut(line, ". "); found && strings.Contains(line, " IN TXT (") {
+					n++
+					txt, err := h.bind.TXT(name)
+					ok = ok && err == nil && len(txt) == 1
+				}
+			}
+			if ok {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("named has not read\n%s\n%s", text, h.bind.Log())
+			}
+		}
+	}
+	h.must("add", "example.org")
+	loaded()
+	h.must("rotate")
+	h.now = h.now.Add(3 * time.Hour)
+	h.must("rotate")
+	loaded()
+	if h.signing("example.org") == "" {
+		t.Fatal("nothing signs:", h.must("status"))
+	}
+	text, err := os.ReadFile(include)
+	if err != nil || strings.Count(string(text), "_domainkey.example.org. 3600 IN TXT") != 2 {
+		t.Errorf("the key that signs and the one that stands by: %v\n%s", err, text)
+	}
+	// A file that is somebody else's is left alone.
+	h.write("mine", "www IN A 192.0.2.1\n", 0o644)
+	err = keys.ZoneFile{Path: filepath.Join(h.dir, "mine")}.Publish(t.Context(), keys.Change{Action: keys.Add, Domain: "example.org", Selector: "x", Name: "x._domainkey.example.org", Text: "x"})
+	if err == nil || !strings.Contains(err.Error(), "was not written by dkimkey") {
+		t.Error(err)
+	}
+}
+
+// A person publishes: the record is printed once, looked for daily, and asked for after a week.
+func TestPublishManual(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	out := h.must("add", "example.org")
+	if !strings.Contains(out, "IN TXT (") {
+		t.Error(out)
+	}
+	for day := range 7 {
+		if out := h.must("rotate"); out != "" {
+			t.Errorf("day %d is not quiet: %s", day, out)
+		}
+		h.now = h.now.Add(24 * time.Hour)
+	}
+	out, code := h.run("rotate")
+	if code != 1 || !strings.Contains(out, "its record is still not in DNS") || !strings.Contains(out, "IN TXT (") {
+		t.Errorf("no reminder after a week: %d %s", code, out)
+	}
+	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := set.Of("example.org")[0]
+	// As web forms do it: other spaces and order do not matter, the key does.
+	record := strings.ReplaceAll(k.Life.Record, "; ", ";")
+	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", k.Selector), record[:200], record[200:]); err != nil {
+		t.Fatal(err)
+	}
+	if out := h.must("rotate"); !strings.Contains(out, "is seen by the world") {
+		t.Error(out)
+	}
+	if got := h.signing("example.org"); got != "" {
+		t.Error("signs at once")
+	}
+	h.now = h.now.Add(61 * time.Minute)
+	if out := h.must("rotate"); !strings.Contains(out, "signs from now on") {
+		t.Error(out)
+	}
+	// By default nothing rotates that a person would have to publish.
+	h.now = h.now.Add(6 * 24 * time.Hour)
+	h.days(200)
+	if got := h.signing("example.org"); got != k.Selector {
+		t.Errorf("%q signs", got)
+	}
+	if out := h.must("status"); !strings.Contains(out, "dkimkey add example.org makes a successor") {
+		t.Error(out)
+	}
+}
+
+// A ring of selectors whose CNAMEs were set once, into a zone that Signpost may update.
+func TestRing(t *testing.T) {
+	t.Parallel()
+	zone := exampleZone
+	for _, s := range []string{"sp1", "sp2", "sp3"} {
+		zone += s + "._domainkey 600 IN CNAME " + s + ".example.org.keys.test.\n"
+	}
+	h := newHouse(t, map[string]string{"example.org.": zone + "; static\n", "keys.test.": strings.ReplaceAll(exampleZone, "example.org", "keys.test")},
+		rfc2136+"[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n")
+	h.must("add", "example.org")
+	var order []string
+	until := map[string]time.Time{}
+	for day := range 400 {
+		h.days(1)
+		s := h.signing("example.org")
+		if day < 2 && s == "" {
+			continue
+		}
+		if len(order) == 0 || order[len(order)-1] != s {
+			if h.now.Before(until[s]) {
+				t.Errorf("day %d: %s signs again while its old mail is on its way", day, s)
+			}
+			order = append(order, s)
+		}
+		until[s] = h.now.Add(14 * 24 * time.Hour)
+		if txt, err := h.bind.TXT(s + ".example.org.keys.test"); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+			t.Fatalf("day %d: %s signs and DNS has %q %v", day, s, txt, err)
+		}
+	}
+	if got := strings.Join(order, " "); got != "sp1 sp2 sp3 sp1 sp2" {
+		t.Errorf("the ring went %q", got)
+	}
+}
+
+// What goes wrong when publishing is said in one line, and nothing signs that the world has not.
+func TestPublishFaults(t *testing.T) {
+	for _, c := range []struct{ name, zone, config, want string }{
+		{"UPDATE refused", exampleZone + "; static\n", rfc2136, "REFUSED"},
+		{"wrong TSIG name", exampleZone, strings.Replace(rfc2136, `"signpost"`, `"somebody"`, 1), "NOTAUTH"},
+		{"wrong TSIG algorithm", exampleZone, strings.Replace(rfc2136, "hmac-sha256", "hmac-sha512", 1), "NOTAUTH"},
+		{"no server", exampleZone, strings.Replace(rfc2136, "%BIND%", "127.0.0.1:1", 1), "refused"},
+		{"no secret", exampleZone, strings.Replace(rfc2136, "%SECRET%", "/nonexistent", 1), "publish.tsig_secret_file"},
+		{"an alias in circles", exampleZone + "sp1._domainkey IN CNAME sp1._domainkey\nsp2._domainkey IN CNAME sp2._domainkey\nsp3._domainkey IN CNAME sp3._domainkey\n",
+			rfc2136 + "[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n", "circles"},
+		{"a program that fails", exampleZone, "[publish]\nmethod = \"command\"\nargv = [\"sh\", \"-c\", \"echo no quota left >&2; exit 3\"]\n", "no quota left"},
+		{"a program that hangs", exampleZone, "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "not done after 1s"},
+		{"no folder for the zone file", exampleZone, "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, map[string]string{"example.org.": c.zone}, c.config)
+			for _, args := range [][]string{{"add", "example.org"}, {"rotate"}} {
+				out, code := h.run(args...)
+				if code != 1 || !strings.Contains(out, c.want) || strings.Count(out, c.want) > 2 {
+					t.Errorf("%q: %d %s", args, code, out)
+				}
+				h.now = h.now.Add(3 * time.Hour)
+			}
+			if got := h.signing("example.org"); got != "" {
+				t.Errorf("%s signs", got)
+			}
+		})
+	}
+}
+
+// Another record at the selector is never overwritten.
+func TestRecordOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone + "mine._domainkey IN TXT \"v=DKIM1; p=\"\n"}, rfc2136)
+	out, code := h.run("add", "example.org", "--selector", "mine")
+	if code != 1 || !strings.Contains(out, "has another TXT record already") {
+		t.Errorf("%d %s", code, out)
+	}
+	if txt, err := h.bind.TXT("mine._domainkey.example.org"); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=" {
+		t.Errorf("%q %v", txt, err)
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/keys"
+)
+
+func (e *env) revokeCommand() *cobra.Command {
+	var compromised, signNothing bool
+	c := &cobra.Command{
+		Use:   "revoke DOMAIN SELECTOR --compromised",
+		Short: "Revoke a key that has leaked, at once",
+		Long: `Revoke a key that has leaked: its record's p= becomes empty at once, its private key is deleted, and the key that stands
+by signs from now on. Where none does, one is made, and the domain's mail waits (451) until the world sees it, an hour or
+more; with --sign-nothing it leaves unsigned until then.
+
+With publish.method = "manual" it prints what is to be done, and in which order. A key that is merely old is rotated
+instead: dkimkey rotate.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if !compromised {
+				return cli.Usage(fmt.Errorf("revoking breaks the mail that %s has signed and that is on its way; say --compromised if it has leaked, or let dkimkey rotate replace it", args[1]))
+			}
+			return e.revoke(c, args, signNothing)
+		},
+	}
+	c.Flags().BoolVar(&compromised, "compromised", false, "the key has leaked")
+	c.Flags().BoolVar(&signNothing, "sign-nothing", false, "let mail leave unsigned, rather than wait, until another key can sign")
+	return c
+}
+
+func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
+	d, k, err := e.oneKey(c, args)
+	if err != nil {
+		return err
+	}
+	unlock, err := d.store.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	signed := k.State == keys.Active
+	if err := d.rotator.Compromised(c.Context(), k); err != nil {
+		return err
+	}
+	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
+	set, err := keys.Load(d.store.Dir, nil)
+	if err != nil {
+		return err
+	}
+	switch signs := len(set.Signing(k.Domain)) > 0; {
+	case !signed || signs:
+	case signNothing:
+		// The memory that the domain is hosted comes back with its next key.
+		if err := d.hosted.Remove(k.Domain); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "%s: mail leaves unsigned until a key can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
+	default:
+		fmt.Fprintf(c.ErrOrStderr(), "%s: no key stands by: mail waits (sign.on_missing_key) until one can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
+	}
+	if failed || d.needed {
+		return errAttention
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"signpost/keys"
+)
+
+func (e *env) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show DOMAIN SELECTOR",
+		Short: "Print the DNS record of a key, for a zone file and for a web form",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, k, err := e.oneKey(c, args)
+			if err != nil {
+				return err
+			}
+			life, err := d.rotator.LifeOf(k)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(c.OutOrStdout(), recordText(life, d.conf.PublishFor(k.Domain).TTL))
+			return nil
+		},
+	}
+}
+
+// oneKey is the key that DOMAIN SELECTOR names.
+func (e *env) oneKey(c *cobra.Command, args []string) (*desk, *keys.Key, error) {
+	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+	if err != nil {
+		return nil, nil, err
+	}
+	domains, err := d.domains(args[:1])
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := keys.Load(d.store.Dir, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	of := set.Of(domains[0])
+	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == args[1] })
+	if i < 0 {
+		return nil, nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
+	}
+	return d, of[i], nil
+}
