@@ -124,7 +124,7 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoCreate:
 		return r.create(domain, s.Algorithm, rules, set.Of(domain))
 	case DoPublish:
-		return r.publish(ctx, s.Key.Life, rules)
+		return r.Publish(ctx, s.Key.Life)
 	case DoCheck:
 		return r.check(ctx, s.Key, rules)
 	case DoActivate:
@@ -174,8 +174,9 @@ func (r *Rotator) change(ctx context.Context, c Change) error {
 	return p.Publish(ctx, c)
 }
 
-func (r *Rotator) publish(ctx context.Context, l *Life, rules Rules) error {
-	if err := r.change(ctx, newChange(Add, l, rules.TTL, l.Record)); err != nil {
+// Publish hands the record of a key over to DNS, where that is not for a person to do.
+func (r *Rotator) Publish(ctx context.Context, l *Life) error {
+	if err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record)); err != nil {
 		return err
 	}
 	now := r.Store.Now().UTC()

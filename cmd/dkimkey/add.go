@@ -91,6 +91,11 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 			return err
 		}
 		if f.unsafe {
+			if life.Published == nil && !d.rules(domain).Manual() {
+				if err := d.rotator.Publish(c.Context(), life); err != nil {
+					return err
+				}
+			}
 			if life, err = store.Activate(domain, life.Selector); err != nil {
 				return err
 			}
@@ -152,15 +157,15 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 	if err != nil {
 		return nil, false, err
 	}
-	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" && !activate {
-		o.Ring = true
-		if o.Selector = rules.FreeSelector(set.Of(o.Domain), o.Algorithm, e.now()); o.Selector == "" {
-			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status says until when", ring)
-		}
-	}
 	if activate {
 		if k := set.Waiting(o.Domain, o.Algorithm, o.Selector); k != nil {
 			return k.Life, false, nil
+		}
+	}
+	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" {
+		o.Ring = true
+		if o.Selector = rules.FreeSelector(set.Of(o.Domain), o.Algorithm, e.now()); o.Selector == "" {
+			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status says until when", ring)
 		}
 	}
 	life, err = store.Create(o)

@@ -30,12 +30,15 @@ type fault struct{ name, kind string }
 
 // Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full; lines ";fault NAME KIND" are
 // faults.
-func Start(zone string) (*Server, error) {
+func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
+
+// StartAt serves at an address of loopback and a port, 0 for a free one.
+func StartAt(addr, zone string) (*Server, error) {
 	s := &Server{}
 	if err := s.SetZone(zone); err != nil {
 		return nil, err
 	}
-	udp, tcp, err := listen()
+	udp, tcp, err := listen(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -51,9 +54,9 @@ func Start(zone string) (*Server, error) {
 }
 
 // listen finds a port that is free for both.
-func listen() (udp net.PacketConn, tcp net.Listener, err error) {
+func listen(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	for range 10 {
-		if udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
 			return nil, nil, err
 		}
 		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
@@ -121,6 +124,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	s.mu.Unlock()
 	m := zone.Answer(q)
+	m.Authoritative = true
 	size := dns.MinMsgSize
 	if opt := q.IsEdns0(); opt != nil {
 		size = int(opt.UDPSize())

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/testdns"
+	"signpost/keys"
+)
+
+// twoServers is example.org at two name servers.
+const twoServers = exampleZone + "@ IN NS ns2\nns2 IN A 127.0.0.2\n"
+
+// second starts another name server for example.org, at 127.0.0.2 and the same port. (named serves no address that the
+// interface does not have.)
+func (h *house) second(zone string) *testdns.Server {
+	h.Helper()
+	s, err := testdns.StartAt(fmt.Sprint("127.0.0.2:", h.bind.Port), zone)
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(s.Stop)
+	return s
+}
+
+// A secondary that lags stops a key: it signs only when the record has been everywhere for the waiting time.
+func TestSecondaryLags(t *testing.T) {
+	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
+	lagging := h.second(twoServers)
+	h.must("add", "example.org")
+	for range 3 {
+		h.must("rotate")
+		h.now = h.now.Add(5 * time.Hour)
+	}
+	if got := h.signing("example.org"); got != "" {
+		t.Fatalf("%s signs while a name server does not have it", got)
+	}
+	if out := h.must("status"); !strings.Contains(out, "127.0.0.2") {
+		t.Errorf("status does not say who lags:\n%s", out)
+	}
+	out, _ := h.run("check")
+	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
+		t.Errorf("check:\n%s", out)
+	}
+	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := set.Of("example.org")[0]
+	with := twoServers + keys.ZoneText("example.org", k.Selector, k.Life.Record, time.Hour)
+	if err := lagging.SetZone(with); err != nil {
+		t.Fatal(err)
+	}
+	h.must("rotate")
+	h.now = h.now.Add(110 * time.Minute)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != "" {
+		t.Fatal("it signs before twice the TTL of an hour is over")
+	}
+	// It goes away once more: what was seen does not count any longer.
+	if err := lagging.SetZone(twoServers); err != nil {
+		t.Fatal(err)
+	}
+	h.must("rotate")
+	if err := lagging.SetZone(with); err != nil {
+		t.Fatal(err)
+	}
+	h.must("rotate")
+	h.now = h.now.Add(110 * time.Minute)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != "" {
+		t.Fatal("the time before it went away counts")
+	}
+	h.now = h.now.Add(11 * time.Minute)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != k.Selector {
+		t.Fatalf("%q signs; %s", got, h.must("status"))
+	}
+}
+
+// A name server that is down holds a key up for a day; then it goes on if half of them show it, with a warning.
+func TestSecondaryDown(t *testing.T) {
+	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
+	h.must("add", "example.org")
+	for range 4 {
+		h.must("rotate")
+		h.now = h.now.Add(6*time.Hour - time.Minute)
+	}
+	if got := h.signing("example.org"); got != "" {
+		t.Fatalf("%s signs within a day", got)
+	}
+	h.now = h.now.Add(10 * time.Minute)
+	out, code := h.run("rotate")
+	if code != 1 || !strings.Contains(out, "warning: ") || !strings.Contains(out, "127.0.0.2") {
+		t.Errorf("no warning: %d %s", code, out)
+	}
+	h.now = h.now.Add(3 * time.Hour)
+	h.run("rotate")
+	if got := h.signing("example.org"); got == "" {
+		t.Errorf("nothing signs: %s", h.must("status"))
+	}
+}
+
+// A name server that answers SERVFAIL is one that does not answer.
+func TestSecondaryServfail(t *testing.T) {
+	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
+	broken := h.second(twoServers)
+	h.must("add", "example.org")
+	for selector := range h.state("example.org") {
+		if err := broken.SetZone(twoServers + ";fault " + keys.RecordName("example.org", selector) + " SERVFAIL\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.must("rotate")
+	h.now = h.now.Add(3 * time.Hour)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != "" {
+		t.Fatalf("%s signs", got)
+	}
+	if out := h.must("status"); !strings.Contains(out, "SERVFAIL") {
+		t.Errorf("status does not say why:\n%s", out)
+	}
+}
+
+// A clock that jumped revokes and removes nothing in that run, and says so.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(93)
+	first := ""
+	for selector, state := range h.state("example.org") {
+		if state == keys.Retiring {
+			first = selector
+		}
+	}
+	if first == "" {
+		t.Fatal(h.state("example.org"))
+	}
+	h.now = h.now.Add(30 * 24 * time.Hour)
+	out := h.must("rotate")
+	if h.state("example.org")[first] != keys.Retiring || !strings.Contains(out, "nothing is revoked or removed in this run") {
+		t.Errorf("after a jump of 30 days: %v %s", h.state("example.org"), out)
+	}
+	h.now = h.now.Add(time.Hour)
+	h.must("rotate")
+	if h.state("example.org")[first] != keys.Revoked {
+		t.Errorf("the run after it: %v", h.state("example.org"))
+	}
+	h.now = h.now.Add(-40 * 24 * time.Hour)
+	if out := h.must("rotate"); !strings.Contains(out, "it went back") {
+		t.Error(out)
+	}
+	if h.state("example.org")[first] != keys.Revoked {
+		t.Errorf("after going back: %v", h.state("example.org"))
+	}
+}
+
+// Two runs at once: the second one says so and does nothing.
+func TestTwoRotates(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	unlock, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, "another dkimkey works on") {
+		t.Errorf("%d %s", code, out)
+	}
+	unlock()
+	h.must("rotate")
+}
+
+// A key that has leaked: its record is empty at once, and the one that stands by signs in the same run.
+func TestCompromised(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	leaked := h.signing("example.org")
+	if out, code := h.run("revoke", "example.org", leaked); code != 2 || !strings.Contains(out, "--compromised") {
+		t.Errorf("%d %s", code, out)
+	}
+	h.must("revoke", "example.org", leaked, "--compromised")
+	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+		t.Errorf("DNS has %q %v", txt, err)
+	}
+	if got := h.signing("example.org"); got == "" || got == leaked {
+		t.Errorf("%q signs", got)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "state", "keys", "example.org", leaked+".pem")); err == nil {
+		t.Error("its private key is still there")
+	}
+	// At once again: no other one stands by for long enough, so mail waits for the interlock.
+	second := h.signing("example.org")
+	if out := h.must("revoke", "example.org", second, "--compromised"); !strings.Contains(out, "mail waits") {
+		t.Error(out)
+	}
+	if got := h.signing("example.org"); got != "" {
+		t.Errorf("%q signs unseen", got)
+	}
+	h.must("rotate")
+	h.now = h.now.Add(121 * time.Minute)
+	h.must("rotate")
+	third := h.signing("example.org")
+	if third == "" {
+		t.Fatal(h.must("status"))
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "state", "hosted", "example.org")); err != nil {
+		t.Error(err)
+	}
+	if out := h.must("revoke", "example.org", third, "--compromised", "--sign-nothing"); !strings.Contains(out, "leaves unsigned until") {
+		t.Error(out)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "state", "hosted", "example.org")); err == nil {
+		t.Error("mail waits although --sign-nothing was said")
+	}
+}
