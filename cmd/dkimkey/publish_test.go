@@ -98,6 +98,15 @@ func TestPublishRFC2136(t *testing.T) {
 	newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136).wholeLife()
 }
 
+func TestPublishRFC2136Knot(t *testing.T) {
+	t.Parallel()
+	knot, err := testbind.StartKnot(t.Context(), "127.0.0.1", map[string]string{"example.org.": exampleZone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	houseAt(t, knot, rfc2136).wholeLife()
+}
+
 func TestPublishCommand(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"command\"\nargv = [\"provider\", \"%BIND%\"]\n")

@@ -38,6 +38,11 @@ func newHouse(t *testing.T, zones map[string]string, more string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return houseAt(t, bind, more)
+}
+
+func houseAt(t *testing.T, bind *testbind.Server, more string) *house {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := bind.Stop(); err != nil {
 			t.Error(err)

@@ -1,4 +1,4 @@
-// Package testbind runs a private BIND 9 on loopback, for tests of publishing and of looking.
+// Package testbind runs a private BIND 9 or Knot DNS on loopback, for tests of publishing and of looking.
 package testbind
 
 import (
@@ -19,11 +19,12 @@ import (
 // Secret is the TSIG secret of the key "signpost", hmac-sha256, which may update every zone.
 const Secret = "c2lnbnBvc3QgdGVzdCBrZXksIG5vdCBhIHNlY3JldC4="
 
-// Server is a running named(8).
+// Server is a running named(8), or knotd(8).
 type Server struct {
 	Host string // an address of 127.0.0.0/8
 	Port uint16
 	dir  string
+	argv []string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -46,6 +47,7 @@ func Start(ctx context.Context, host string, port uint16, zones map[string]strin
 	if err := s.configure(zones); err != nil {
 		return nil, err
 	}
+	s.argv = []string{"named", "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf")}
 	if err := s.Restart(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -101,7 +103,7 @@ func (s *Server) Restart(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command("named", "-g", "-n", "1", "-c", filepath.Join(s.dir, "named.conf"))
+	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -119,9 +121,9 @@ func (s *Server) Restart(ctx context.Context) error {
 		}
 		select {
 		case <-s.done:
-			return fmt.Errorf("named ended:\n%s", s.Log())
+			return fmt.Errorf("the name server ended:\n%s", s.Log())
 		case <-ctx.Done():
-			return fmt.Errorf("named does not answer: %w\n%s", ctx.Err(), s.Log())
+			return fmt.Errorf("the name server does not answer: %w\n%s", ctx.Err(), s.Log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
