@@ -43,6 +43,7 @@ type Life struct {
 	Activated *time.Time `json:"activated,omitempty"`
 	// Unsafe remembers that the key was made to sign without its record having been seen in DNS.
 	Unsafe      bool       `json:"unsafe_activated,omitempty"`
+	Imported    string     `json:"imported,omitempty"` // the file that the key came from, where another program made it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`

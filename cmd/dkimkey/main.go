@@ -49,7 +49,7 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
-	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.removeCommand())
+	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -299,5 +300,27 @@ func TestRecordOfSomebodyElse(t *testing.T) {
 	}
 	if txt, err := h.bind.TXT("mine._domainkey.example.org"); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=" {
 		t.Errorf("%q %v", txt, err)
+	}
+}
+
+// The secret is read as tsig-keygen writes it, and not from a file that everybody can read.
+func TestTSIGSecretFile(t *testing.T) {
+	out, err := exec.Command("tsig-keygen", "signpost").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tsig.key")
+	if err := os.WriteFile(file, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := keys.ReadTSIGSecret(file)
+	if err != nil || !strings.Contains(string(out), "\""+secret+"\"") {
+		t.Errorf("%q %v of\n%s", secret, err, out)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.ReadTSIGSecret(file); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
+		t.Error(err)
 	}
 }

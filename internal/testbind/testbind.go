@@ -88,6 +88,10 @@ key "signpost" { algorithm hmac-sha256; secret "%s"; };
 			return err
 		}
 		update := "allow-update { key \"signpost\"; }; "
+		if name == "example.org." {
+			// As docs/rotation.md advises.
+			update = "update-policy { grant signpost wildcard *._domainkey.example.org. TXT; }; "
+		}
 		if strings.Contains(text, "$INCLUDE") || strings.Contains(text, "; static") {
 			update = "" // written by hand
 		}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/dkim"
+	"signpost/keys"
+)
+
+func (e *env) importCommand() *cobra.Command {
+	var domain, selector string
+	c := &cobra.Command{
+		Use:   "import KEYFILE --domain DOMAIN --selector SELECTOR",
+		Short: "Take over a key that signs already",
+		Long: `Take over a private key (PEM) that signs already, with another program. It signs here from now on, under the same
+selector, and rotates from here on. Its file is copied and left where it is.
+
+"dkimkey import opendkim KEYTABLE SIGNINGTABLE" takes over all keys of an OpenDKIM installation.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := domainArg(domain)
+			if err != nil {
+				return err
+			}
+			if _, err := dkim.Domain(selector); err != nil {
+				return cli.Usage(fmt.Errorf("--selector %q is not a selector", selector))
+			}
+			return e.importKeys(c, []keys.OpenDKIMKey{{Domain: d, Selector: selector, File: args[0]}})
+		},
+	}
+	c.Flags().StringVar(&domain, "domain", "", "`DOMAIN` that the key signs for")
+	c.Flags().StringVar(&selector, "selector", "", "`SELECTOR` under which its record is published")
+	c.AddCommand(&cobra.Command{
+		Use:   "opendkim KEYTABLE SIGNINGTABLE",
+		Short: "Take over all keys of an OpenDKIM installation",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			found, skipped, err := keys.ReadOpenDKIM(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			for _, s := range skipped {
+				fmt.Fprintln(c.ErrOrStderr(), s)
+			}
+			if len(found) == 0 {
+				return errors.New("there is no key to take over")
+			}
+			return e.importKeys(c, found)
+		},
+	})
+	return c
+}
+
+func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey) error {
+	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	if err := d.store.Make(); err != nil {
+		return err
+	}
+	unlock, err := d.store.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	wrong := false
+	// The last one begun signs: OpenDKIM's first.
+	for i := len(found) - 1; i >= 0; i-- {
+		k := found[i]
+		life, err := d.store.Import(k.Domain, k.Selector, k.File, d.conf.PublishFor(k.Domain).Method)
+		if err != nil {
+			return err
+		}
+		if err := d.hosted.Add(k.Domain); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s: key %s (%s, %d bits) signs here from now on\n", k.Domain, k.Selector, life.Algorithm, life.Bits)
+		if life.Algorithm == "rsa" && life.Bits < 2048 {
+			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", k.Domain, k.Selector, life.Bits, k.Domain, d.conf.Keys.RSABits)
+		}
+		if o := d.rotator.Checker.Look(c.Context(), life, nil).Outcome(); !o.Ready {
+			wrong = true
+			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s: its record is not seen as it should be: %s\n", k.Domain, k.Selector, o.Words)
+		}
+	}
+	if wrong {
+		return errAttention
+	}
+	return nil
+}
