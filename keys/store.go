@@ -55,7 +55,11 @@ func (s Store) Lock() (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("another dkimkey works on %s: try again when it has ended", s.Dir)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Not by closing alone: a child that is being forked may hold the file for a moment more.
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // readLife reads SELECTOR.json. fs.ErrNotExist says that there is none.
