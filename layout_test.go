@@ -26,8 +26,8 @@ func TestImports(t *testing.T) {
 		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli"},
 		// Tests and the demo.
-		"internal/testmta": nil, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": nil, "internal/e2e": nil,
-		"internal/demo": {"internal/testmta", "internal/testdns", "internal/testdkim", "internal/dns"},
+		"internal/testport": nil, "internal/testmta": {"internal/testport"}, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": {"internal/testport"}, "internal/e2e": nil,
+		"internal/demo": {"internal/testport", "internal/testmta", "internal/testdns", "internal/testdkim", "internal/dns"},
 	}
 	for _, l := range leaves {
 		allowed[l] = nil

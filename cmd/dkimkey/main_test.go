@@ -9,6 +9,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The race detector sleeps a second at the end of each program otherwise.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"dkimkey":  func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
 		"mortal":   mortal,

@@ -34,7 +34,7 @@ type house struct {
 
 func newHouse(t *testing.T, zones map[string]string, more string) *house {
 	t.Helper()
-	bind, err := testbind.Start(t.Context(), "127.0.0.1", 0, zones)
+	bind, err := testbind.Start(t.Context(), "127.0.0.1", zones)
 	if err != nil {
 		t.Fatal(err)
 	}

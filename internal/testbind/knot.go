@@ -16,7 +16,7 @@ func StartKnot(ctx context.Context, host string, zones map[string]string) (*Serv
 		return nil, err
 	}
 	s := &Server{Host: host, dir: dir}
-	if s.Port, err = freePort(host); err != nil {
+	if err := s.takePort(); err != nil {
 		return nil, err
 	}
 	var conf strings.Builder

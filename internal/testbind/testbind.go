@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"signpost/internal/testport"
 )
 
 // Secret is the TSIG secret of the key "signpost", hmac-sha256, which may update every zone.
@@ -24,25 +26,25 @@ type Server struct {
 	Host string // an address of 127.0.0.0/8
 	Port uint16
 	dir  string
-	argv []string
-	cmd  *exec.Cmd
-	done chan struct{}
+	// release gives the port back.
+	release func()
+	argv    []string
+	cmd     *exec.Cmd
+	done    chan struct{}
 }
 
-// Start serves zones (name -> zone file) at host, on a port that is free, or on port where that is not 0. A zone whose
-// text begins with "secondary ADDRESS" is transferred from there; one with an $INCLUDE, or "; static", takes no UPDATE. It returns when named answers.
-func Start(ctx context.Context, host string, port uint16, zones map[string]string) (*Server, error) {
+// Start serves zones (name -> zone file) at host, an address that the loopback interface has, on a free port. A zone with
+// an $INCLUDE, or "; static", takes no UPDATE. It returns when named answers.
+func Start(ctx context.Context, host string, zones map[string]string) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "testbind")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Host: host, Port: port, dir: dir}
-	if port == 0 {
-		if s.Port, err = freePort(host); err != nil {
-			return nil, err
-		}
+	s := &Server{Host: host, dir: dir}
+	if err := s.takePort(); err != nil {
+		return nil, err
 	}
 	if err := s.configure(zones); err != nil {
 		return nil, err
@@ -54,23 +56,6 @@ func Start(ctx context.Context, host string, port uint16, zones map[string]strin
 	return s, nil
 }
 
-func freePort(host string) (uint16, error) {
-	for range 20 {
-		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return 0, err
-		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		udp, err := net.ListenPacket("udp", ln.Addr().String())
-		ln.Close()
-		if err == nil {
-			udp.Close()
-			return uint16(port), nil
-		}
-	}
-	return 0, errors.New("no free port")
-}
-
 func (s *Server) configure(zones map[string]string) error {
 	var conf strings.Builder
 	fmt.Fprintf(&conf, `options { directory "%s"; listen-on port %d { %s; }; listen-on-v6 { none; }; pid-file none; session-keyfile none;
@@ -80,10 +65,6 @@ key "signpost" { algorithm hmac-sha256; secret "%s"; };
 `, s.dir, s.Port, s.Host, Secret)
 	for name, text := range zones {
 		file := name + "zone"
-		if primary, ok := strings.CutPrefix(text, "secondary "); ok {
-			fmt.Fprintf(&conf, "zone \"%s\" { type secondary; primaries port %d { %s; }; file \"%s\"; };\n", name, s.Port, primary, file)
-			continue
-		}
 		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -98,6 +79,12 @@ key "signpost" { algorithm hmac-sha256; secret "%s"; };
 		fmt.Fprintf(&conf, "zone \"%s\" { type primary; file \"%s\"; %s};\n", name, file, update)
 	}
 	return os.WriteFile(filepath.Join(s.dir, "named.conf"), []byte(conf.String()), 0o644)
+}
+
+func (s *Server) takePort() error {
+	port, release, err := testport.Take(s.Host)
+	s.Port, s.release = uint16(port), release
+	return err
 }
 
 // Restart starts named, again where it was stopped.
@@ -168,6 +155,7 @@ func (s *Server) Halt() {
 // Stop ends it and removes its folder.
 func (s *Server) Stop() error {
 	s.Halt()
+	s.release()
 	return os.RemoveAll(s.dir)
 }
 

@@ -3,13 +3,14 @@ package testmta
 import (
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"signpost/internal/testport"
 )
 
 // masterCF is Debian's master.cf without chroot (5th column) and without the transports for other software. The three
@@ -188,17 +189,22 @@ func lookUpGroup(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// freePorts returns n addresses on loopback that nobody listened on a moment ago. All are held until the last one is
-// found, so that they differ.
-func freePorts(n int) ([]string, error) {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+// takePorts gives n addresses of loopback that are ours until they are released.
+func takePorts(n int) (addrs []string, release func(), err error) {
+	var all []func()
+	release = func() {
+		for _, r := range all {
+			r()
 		}
-		defer func() { _ = l.Close() }()
-		addrs = append(addrs, l.Addr().String())
 	}
-	return addrs, nil
+	for range n {
+		port, r, err := testport.Take("127.0.0.1")
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		all = append(all, r)
+		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
+	}
+	return addrs, release, nil
 }

@@ -55,6 +55,7 @@ type MTA struct {
 	Reinject   string // of one where a content filter would put mail back in; its milters are on, its content_filter off
 
 	temporary bool
+	release   func() // of the ports
 	auth      *authServer
 	master    *os.Process
 	gone      chan struct{} // closed when master has ended
@@ -97,10 +98,11 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 			err = errors.Join(err, m.Stop())
 		}
 	}()
-	ports, err := freePorts(3)
+	ports, release, err := takePorts(3)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
+	m.release = release
 	m.SMTP, m.Submission, m.Reinject = ports[0], ports[1], ports[2]
 	if m.auth, err = listenAuth(); err != nil {
 		return m, err
@@ -192,6 +194,9 @@ func (m *MTA) end() error {
 	}
 	if m.temporary {
 		errs = append(errs, os.RemoveAll(m.Dir))
+	}
+	if m.release != nil {
+		m.release()
 	}
 	return errors.Join(errs...)
 }
