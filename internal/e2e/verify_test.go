@@ -198,6 +198,7 @@ func TestVerifyInOneSession(t *testing.T) {
 		if _, err := s.Data(code, []byte("From: "+author+"\r\nSubject: x\r\n\r\ntext\r\n")); err != nil {
 			t.Fatalf("%s: %v", author, err)
 		}
+		w.arrived(code)
 	}
 	send(250, "ann@good.example", "ann@good.example")
 	send(550, "x@stranger.example", "ann@good.example")

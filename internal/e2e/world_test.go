@@ -58,6 +58,8 @@ type world struct {
 	config string
 	daemon *daemon
 	dns    *testdns.Server
+
+	accepted int // messages that send saw accepted
 }
 
 type daemon struct {
