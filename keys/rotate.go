@@ -281,7 +281,9 @@ func (r *Rotator) retire(k *Key) error {
 }
 
 // LifeOf gives the life of a key; one that was put there by hand gets one, which is not written.
-func (r *Rotator) LifeOf(k *Key) (*Life, error) {
+func (r *Rotator) LifeOf(k *Key) (*Life, error) { return lifeOf(k, r.Rules(k.Domain).Method) }
+
+func lifeOf(k *Key, method string) (*Life, error) {
 	if k.Life != nil {
 		return k.Life, nil
 	}
@@ -293,7 +295,7 @@ func (r *Rotator) LifeOf(k *Key) (*Life, error) {
 		return nil, err
 	}
 	since := k.Since.UTC()
-	return &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: r.Rules(k.Domain).Method,
+	return &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
 		Created: since, Published: &since, Activated: &since}, nil
 }
 

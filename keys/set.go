@@ -32,7 +32,8 @@ type Key struct {
 
 // Set is all keys at one moment. It does not change.
 type Set struct {
-	keys map[string][]*Key // by domain, then by selector
+	keys    map[string][]*Key // by domain, then by selector
+	instead map[string]string // domain and algorithm -> selector that signs whatever its state: see Guard
 }
 
 // Load reads a keys folder. A key that cannot be read is taken from before, where that has it, and stands in the Set with
@@ -195,6 +196,15 @@ func (s *Set) Signing(domain string) []dkim.Key {
 func (s *Set) Signs(k *Key) bool { return k.Signer != nil && s.newest(k.Domain, k.Algorithm) == k }
 
 func (s *Set) newest(domain, algorithm string) *Key {
+	if selector := s.instead[domain+" "+algorithm]; selector != "" {
+		if k := s.find(domain, selector); k != nil && k.Signer != nil {
+			return k
+		}
+	}
+	return s.newestActive(domain, algorithm)
+}
+
+func (s *Set) newestActive(domain, algorithm string) *Key {
 	var newest *Key
 	for _, k := range s.keys[domain] {
 		if k.State == Active && k.Signer != nil && k.Algorithm == algorithm && (newest == nil || k.Since.After(newest.Since)) {

@@ -31,6 +31,8 @@ type Watcher struct {
 	mu    sync.Mutex // one reload at a time
 	seen  string     // fingerprint of the folders at the last reload
 	fault string     // what was last said to be wrong, so that it is said once
+	// instead is what Set.instead is made of; it is replaced, never changed.
+	instead map[string]string
 }
 
 // Open reads the keys for the first time. A keys folder that is missing or unreadable is an error: a daemon that starts
@@ -63,6 +65,20 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 			w.Reload()
 		}
 	}
+}
+
+// Instead has another key sign in the place of a domain's newest one of an algorithm; "" takes that back.
+func (w *Watcher) Instead(domain, algorithm, selector string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	instead := maps.Clone(w.instead)
+	if instead == nil {
+		instead = map[string]string{}
+	}
+	instead[domain+" "+algorithm] = selector
+	w.instead = instead
+	old := w.now.Load()
+	w.now.Store(&Snapshot{Set: &Set{keys: old.Set.keys, instead: instead}, Hosted: old.Hosted})
 }
 
 // Reload renews the Snapshot if anything changed since the last time.
@@ -114,6 +130,7 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 		}
 		hosted[d] = true
 	}
+	set.instead = w.instead
 	return &Snapshot{Set: set, Hosted: hosted}, nil
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/keys"
 	"signpost/policy"
 )
 
@@ -22,6 +24,19 @@ func newResolver(conf *config.Config, log *slog.Logger) (*dns.Resolver, error) {
 		}
 	}
 	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log}), nil
+}
+
+// newGuard looks at keys as the world sees them: through keys.resolver where the daemon's own resolvers see another world.
+func newGuard(conf *config.Config, watcher *keys.Watcher, resolver *dns.Resolver, log *slog.Logger) (*keys.Guard, error) {
+	if r := conf.Keys.Resolver; r != "" {
+		at, err := config.AddrPort(r)
+		if err != nil {
+			return nil, err
+		}
+		resolver = dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log})
+	}
+	authority := &dns.Authority{Resolver: resolver, Port: 53, Timeout: conf.DNS.Timeout}
+	return &keys.Guard{Watcher: watcher, Checker: &keys.Checker{Authority: authority, Resolver: resolver}, Now: time.Now, Log: log}, nil
 }
 
 // newFilter gives the filter as the configuration has it; keys and resolver are still to be filled in.

@@ -63,6 +63,11 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 	defer stop()
 	var background sync.WaitGroup
 	background.Go(func() { watcher.Run(serving, keysEvery) })
+	guard, err := newGuard(conf, watcher, resolver, log)
+	if err != nil {
+		return err
+	}
+	background.Go(func() { guard.Run(serving) })
 	background.Go(func() { onHangup(serving, watcher, log) })
 	failed := make(chan error, len(listeners))
 	for _, ln := range listeners {

@@ -65,13 +65,24 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 		name = next
 	}
 	if len(m.Answer) == 0 || m.Answer[len(m.Answer)-1].Header().Rrtype != q.Question[0].Qtype {
-		soa := &dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: defaultTTL}, Ns: ".", Mbox: ".", Minttl: defaultTTL}
-		m.Ns = append(m.Ns, soa)
+		m.Ns = append(m.Ns, z.soaAbove(name))
 	}
 	if !z.exists(name) {
 		m.Rcode = dns.RcodeNameError
 	}
 	return m
+}
+
+// soaAbove is the SOA of the zone that a name is in; the root has one where the file has none.
+func (z *Zone) soaAbove(name string) dns.RR {
+	for at := name; at != ""; _, at, _ = strings.Cut(at, ".") {
+		for _, rr := range z.records[at] {
+			if rr.Header().Rrtype == dns.TypeSOA {
+				return rr
+			}
+		}
+	}
+	return &dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: defaultTTL}, Ns: ".", Mbox: ".", Minttl: defaultTTL}
 }
 
 func (z *Zone) exists(name string) bool {
