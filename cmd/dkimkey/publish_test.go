@@ -324,3 +324,14 @@ func TestTSIGSecretFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A name server on a port of its own is asked there where the configuration says so.
+func TestKnownPort(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.env.authorityPort = 53
+	h.must("add", "example.org")
+	if out, code := h.run("check"); code != 0 || !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") {
+		t.Errorf("%d %s", code, out)
+	}
+}

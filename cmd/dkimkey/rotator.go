@@ -39,7 +39,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Timeout: conf.DNS.Timeout}
+	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
 	d.rotator = &keys.Rotator{
 		Store: store, Hosted: hosted, Rules: d.rules, Random: e.random,
 		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},

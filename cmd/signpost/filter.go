@@ -35,7 +35,7 @@ func newGuard(conf *config.Config, watcher *keys.Watcher, resolver *dns.Resolver
 		}
 		resolver = dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log})
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: 53, Timeout: conf.DNS.Timeout}
+	authority := &dns.Authority{Resolver: resolver, Port: 53, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
 	return &keys.Guard{Watcher: watcher, Checker: &keys.Checker{Authority: authority, Resolver: resolver}, Now: time.Now, Log: log}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -138,6 +139,21 @@ func (c *Config) PublishFor(domain string) Publish {
 		return p
 	}
 	return c.Publish
+}
+
+// NameServers are all servers that the configuration names with their ports.
+func (c *Config) NameServers() []netip.AddrPort {
+	all := slices.Clone(c.DNS.Servers)
+	texts := []string{c.Keys.Resolver, c.Publish.Server}
+	for _, p := range c.PublishDomain {
+		texts = append(texts, p.Server)
+	}
+	for _, s := range texts {
+		if at, err := addrPort(s); err == nil {
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 // RotateEveryFor is how often a domain gets a new key; 0 is never.

@@ -19,7 +19,18 @@ import (
 type Authority struct {
 	Resolver *Resolver // finds them
 	Port     uint16    // of the name servers: 53
-	Timeout  time.Duration
+	// Known are servers of which the configuration says that they listen on another port.
+	Known   []netip.AddrPort
+	Timeout time.Duration
+}
+
+func (a *Authority) port(addr netip.Addr) uint16 {
+	for _, k := range a.Known {
+		if k.Addr() == addr {
+			return k.Port()
+		}
+	}
+	return a.Port
 }
 
 // Place is where the TXT records of a name stand.
@@ -140,7 +151,7 @@ func (a *Authority) findServers(ctx context.Context, p *Place) error {
 			}
 			answer, _ := read(question{host, qtype}, host, m)
 			for _, addr := range answer.addrs {
-				p.Servers = append(p.Servers, NameServer{strings.TrimSuffix(host, "."), netip.AddrPortFrom(addr, a.Port)})
+				p.Servers = append(p.Servers, NameServer{strings.TrimSuffix(host, "."), netip.AddrPortFrom(addr, a.port(addr))})
 			}
 		}
 	}
