@@ -193,3 +193,50 @@ func TestDrain(t *testing.T) {
 	}
 	w.signed(w.mail(1), "example.org")
 }
+
+// Mail flows while keys change: each message is signed once, by a key whose record exists, whatever moment it meets.
+func TestKeysChangeUnderMail(t *testing.T) {
+	w := newWorld(t, setup{})
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		for n := range 3 {
+			// The daemon looks once a second: the next one comes when it has this one.
+			for strings.Count(w.daemon.log.String(), "msg=\"key signs") <= n {
+				time.Sleep(10 * time.Millisecond)
+			}
+			out, err := exec.Command(filepath.Join(programs, "dkimkey"), "-c", w.config, "add", "example.org", "--unsafe-activate").CombinedOutput()
+			if err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		}
+	}()
+	s := w.dial(w.SMTP, "")
+	sent := 0
+	for done := false; !done; {
+		select {
+		case <-changed:
+			done = true // and one more
+		default:
+		}
+		w.send(s, 250, "ann@example.org")
+		sent++
+	}
+	all, err := w.Mailbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != sent {
+		t.Errorf("%d of %d arrived", len(all), sent)
+	}
+	selectors := map[string]bool{}
+	for _, mail := range all {
+		w.signed(mail, "example.org")
+		_, s, _ := strings.Cut(field(mail, "DKIM-Signature")[0], " s=")
+		selector, _, _ := strings.Cut(s, ";")
+		selectors[selector] = true
+	}
+	if len(selectors) < 3 {
+		t.Errorf("%d messages were signed by %v", sent, selectors)
+	}
+}
