@@ -202,7 +202,12 @@ func TestKeysChangeUnderMail(t *testing.T) {
 		defer close(changed)
 		for n := range 3 {
 			// The daemon looks once a second: the next one comes when it has this one.
+			deadline := time.Now().Add(30 * time.Second)
 			for strings.Count(w.daemon.log.String(), "msg=\"key signs") <= n {
+				if time.Now().After(deadline) {
+					t.Error("the daemon does not see a new key")
+					return
+				}
 				time.Sleep(10 * time.Millisecond)
 			}
 			out, err := exec.Command(filepath.Join(programs, "dkimkey"), "-c", w.config, "add", "example.org", "--unsafe-activate").CombinedOutput()
