@@ -83,6 +83,12 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	ctx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	m, err := n.exchange(ctx, server, "udp", q)
+	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && q.IsEdns0() != nil {
+		// RFC 6891 section 7: a server that knows no EDNS answers so.
+		q = q.Copy()
+		q.Extra = nil
+		m, err = n.exchange(ctx, server, "udp", q)
+	}
 	if err == nil && m.Truncated {
 		m, err = n.exchange(ctx, server, "tcp", q)
 	}

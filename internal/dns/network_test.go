@@ -77,6 +77,8 @@ odd\ name\;\@\(\092.example. 60 IN TXT "odd"
 ;fault refused.example REFUSED
 ;fault truncated.example TRUNCATED
 truncated.example. 60 IN TXT "whole"
+;fault old.example NOEDNS
+old.example. 60 IN TXT "seen"
 ;fault broken.example TRUNCATED-ONLY
 broken.example. 60 IN TXT "never seen"
 `)
@@ -88,6 +90,7 @@ broken.example. 60 IN TXT "never seen"
 		{"alias.example", `ok ["a \"quoted\" \\ ü and more" "second"]`},
 		{`odd name;@(\.example`, `ok ["odd"]`},
 		{"truncated.example", `ok ["whole"]`},
+		{"old.example", `ok ["seen"]`},
 		{"dangling.example", "not found []"},
 		{"mail.example", "not found []"},
 		{"none.example", "not found []"},

@@ -25,7 +25,7 @@ type Server struct {
 }
 
 // fault is what is wrong with the answers for a name: SERVFAIL, REFUSED, TIMEOUT (none comes), TRUNCATED (by UDP nothing
-// but the TC bit, the rest by TCP) or TRUNCATED-ONLY (nothing by TCP either).
+// but the TC bit, the rest by TCP), TRUNCATED-ONLY (nothing by TCP either) or NOEDNS (FORMERR where the query has EDNS).
 type fault struct{ name, kind string }
 
 // Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full; lines ";fault NAME KIND" are
@@ -80,7 +80,7 @@ func (s *Server) SetZone(text string) error {
 			continue
 		}
 		words := strings.Fields(rest)
-		if len(words) != 2 || !slices.Contains([]string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED", "TRUNCATED-ONLY"}, words[1]) {
+		if len(words) != 2 || !slices.Contains([]string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED", "TRUNCATED-ONLY", "NOEDNS"}, words[1]) {
 			return fmt.Errorf("%q is no fault", strings.TrimSpace(line))
 		}
 		faults = append(faults, fault{dns.CanonicalName(words[0]), words[1]})
@@ -141,6 +141,10 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		m = new(dns.Msg).SetRcode(q, dns.RcodeRefused)
 	case "TIMEOUT":
 		return
+	case "NOEDNS":
+		if q.IsEdns0() != nil {
+			m = new(dns.Msg).SetRcode(q, dns.RcodeFormatError)
+		}
 	case "TRUNCATED":
 		if !tcp {
 			m.Answer, m.Truncated = nil, true
