@@ -46,26 +46,25 @@ func (s Store) Create(o Options) (*Life, error) {
 	if err != nil {
 		return nil, err
 	}
+	life := &Life{Domain: o.Domain, Selector: selector, Publish: o.Publish, Created: s.Now().UTC(), OldTTL: oldTTL}
+	return life, s.place(life, signer)
+}
+
+// place writes a key and its life, the life first, and fills in what follows from the key.
+func (s Store) place(l *Life, signer crypto.Signer) error {
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the key: %w", err)
+		return fmt.Errorf("encoding the key: %w", err)
 	}
-	record, err := dkim.FormatKeyRecord(signer.Public())
-	if err != nil {
-		return nil, err
+	if l.Record, err = dkim.FormatKeyRecord(signer.Public()); err != nil {
+		return err
 	}
-	_, bits := describe(signer.Public())
-	life := &Life{Domain: o.Domain, Selector: selector, Algorithm: o.Algorithm, Bits: bits, Record: record,
-		Publish: o.Publish, Created: s.Now().UTC(), OldTTL: oldTTL}
-	if err := s.writeLife(life); err != nil {
-		return nil, err
+	l.Algorithm, l.Bits = describe(signer.Public())
+	if err := s.writeLife(l); err != nil {
+		return err
 	}
-	s.step("write " + selector + ".pem")
-	data := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := writeDurable(s.pemPath(o.Domain, selector), data, s.Dir); err != nil {
-		return nil, err
-	}
-	return life, nil
+	s.step("write " + l.Selector + ".pem")
+	return writeDurable(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir)
 }
 
 // vacate refuses a selector that is taken. RFC 6376 section 3.1: a selector is not used again, so one that has had a key is

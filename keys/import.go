@@ -2,8 +2,6 @@ package keys
 
 import (
 	"bufio"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -35,23 +33,9 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if _, err := s.vacate(domain, selector, false); err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(signer)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the key: %w", err)
-	}
-	record, err := dkim.FormatKeyRecord(signer.Public())
-	if err != nil {
-		return nil, err
-	}
-	algorithm, bits := describe(signer.Public())
 	now := s.Now().UTC()
-	life := &Life{Domain: domain, Selector: selector, Algorithm: algorithm, Bits: bits, Record: record, Publish: method,
-		Created: now, Published: &now, Activated: &now, Imported: file}
-	if err := s.writeLife(life); err != nil {
-		return nil, err
-	}
-	s.step("write " + selector + ".pem")
-	return life, writeDurable(s.pemPath(domain, selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir)
+	life := &Life{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Activated: &now, Imported: file}
+	return life, s.place(life, signer)
 }
 
 // OpenDKIMKey is a line of an OpenDKIM installation: which key signs for a domain.
