@@ -24,7 +24,7 @@ type shared struct {
 
 	mu      sync.Mutex
 	memo    map[question]*answer
-	lookups []Lookup
+	lookups []asked
 	busy    int       // look-ups under way
 	since   time.Time // when busy left 0
 	spent   time.Duration
@@ -40,6 +40,15 @@ type Lookup struct {
 	Took      time.Duration `json:"took"` // nanoseconds
 }
 
+// asked is a Lookup before anybody wants to read it: the daemon asks far more than it shows, and answers are long.
+type asked struct {
+	name   string
+	qtype  uint16
+	answer *answer
+	cached bool
+	took   time.Duration
+}
+
 // View gives a message its view.
 func (r *Resolver) View() *View {
 	return &View{shared: &shared{resolver: r, memo: map[question]*answer{}}}
@@ -53,7 +62,11 @@ func (v *View) Limit(n int) *View { return &View{shared: v.shared, budget: &n} }
 func (v *View) Lookups() []Lookup {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
-	return append([]Lookup(nil), v.shared.lookups...)
+	var all []Lookup
+	for _, a := range v.shared.lookups {
+		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.String(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
+	}
+	return all
 }
 
 // Spent is how many questions there were and how long at least one of them was open.
@@ -107,7 +120,7 @@ func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
 	} else if ctx.Err() == nil {
 		s.memo[q] = a
 	}
-	s.lookups = append(s.lookups, Lookup{Name: name, Type: dns.TypeToString[qtype], Answer: a.String(), Authentic: a.authentic, Cached: cached, Took: time.Since(start)})
+	s.lookups = append(s.lookups, asked{name, qtype, a, cached, time.Since(start)})
 	return a
 }
 
