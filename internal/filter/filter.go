@@ -1,5 +1,6 @@
 // Package filter is the way of one message: what Postfix shows of it is gathered, policy gives it a role, the body streams
-// through the signer, and at the end everything becomes header edits, a reply and one line in the log.
+// through the signer, or through the verifier while DNS is asked, policy decides, and at the end everything becomes header
+// edits, a reply and one line in the log.
 package filter
 
 import (

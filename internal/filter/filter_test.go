@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -59,6 +60,26 @@ func TestTagIsOurs(t *testing.T) {
 	want := " quarantine; DMARC fails for example.com, p=reject at example.com; not refused: it bears a Resent- field, as lists and forwarders leave"
 	if len(edits.Insert) != 2 || edits.Insert[0].Value != want {
 		t.Errorf("%+v", edits)
+	}
+}
+
+// All the evidence that a refusal rests on stands in its log line, however long the names; what a stranger says is cut.
+func TestLogBounds(t *testing.T) {
+	author := strings.Repeat(strings.Repeat("a", 60)+".", 3) + "example"
+	f := newFilter(t, "_dmarc."+author+". TXT \"v=DMARC1; p=reject\"\n")
+	var log bytes.Buffer
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
+	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, HELO: strings.Repeat("h", 5000), Client: netip.MustParseAddr("203.0.113.9")},
+		milter.Envelope{Sender: strings.Repeat("s", 5000) + "@\x1b[2J\nqueue_id=forged"})
+	m.Header("From", " x@"+author)
+	m.Header("Message-ID", strings.Repeat("i", 5000))
+	m.EndHeaders("Q")
+	_, reply := m.Finish(t.Context())
+	if reply.Code != 550 || !strings.Contains(log.String(), "no temporary error among what could align") {
+		t.Errorf("%+v %s", reply, log.String())
+	}
+	if log.Len() > 4000 || strings.Count(log.String(), "\n") != 1 || strings.Contains(log.String(), "\x1b") {
+		t.Errorf("%d octets: %q", log.Len(), log.String())
 	}
 }
 

@@ -10,8 +10,13 @@ import (
 	"signpost/internal/spf"
 )
 
-// maxLogged is how much of a stranger's words stands in a log line.
-const maxLogged = 256
+const (
+	// maxLogged is how much of a stranger's words stands in a log line.
+	maxLogged = 256
+	// maxWords is how much of our own: all evidence, and the results of all signatures that are verified, with names of
+	// usual length.
+	maxWords = 2048
+)
 
 // log writes the one line of a message, its queue ID first. What comes from outside is quoted by the handler.
 func (m *message) log(removed int) {
@@ -20,28 +25,30 @@ func (m *message) log(removed int) {
 	if m.filter.Observe {
 		did, would = "accepted", m.did
 	}
-	attrs := []slog.Attr{slog.String("queue_id", clip(e.QueueID)), slog.String("role", string(m.assignment.Role)), slog.String("verdict", did)}
-	add := func(key, value string) {
+	attrs := []slog.Attr{slog.String("queue_id", clip(e.QueueID, maxLogged)), slog.String("role", string(m.assignment.Role)), slog.String("verdict", did)}
+	addUpTo := func(most int, key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, clip(value)))
+			attrs = append(attrs, slog.String(key, clip(value, most)))
 		}
 	}
+	add := func(key, value string) { addUpTo(maxLogged, key, value) }
+	words := func(key, value string) { addUpTo(maxWords, key, value) }
 	add("would", would)
 	reason := m.assignment.Reason
 	if m.verdict.Reason != "" && m.verdict.Reason != reason {
 		reason += "; " + m.verdict.Reason
 	}
-	add("reason", reason)
-	add("evidence", strings.Join(m.verdict.Evidence, ", "))
-	add("author", strings.Join(e.Author.Domains, ","))
+	words("reason", reason)
+	words("evidence", strings.Join(m.verdict.Evidence, ", "))
+	words("author", strings.Join(e.Author.Domains, ","))
 	if m.verifying() {
-		add("spf", spfWord(e.SPF))
-		add("dkim", dkimWords(e.DKIM))
-		add("dmarc", dmarcWords(e.DMARC))
+		words("spf", spfWord(e.SPF))
+		words("dkim", dkimWords(e.DKIM))
+		words("dmarc", dmarcWords(e.DMARC))
 	}
 	add("domain", m.assignment.Domain)
 	add("selectors", m.selectors)
-	attrs = append(attrs, slog.String("sender", clip(e.Envelope.Sender)))
+	attrs = append(attrs, slog.String("sender", clip(e.Envelope.Sender, maxLogged)))
 	add("login", e.Envelope.Login)
 	client := "unknown"
 	if e.Connection.Client.IsValid() {
@@ -92,9 +99,9 @@ func dmarcWords(domains []dmarc.Result) string {
 	return strings.Join(words, ",")
 }
 
-func clip(s string) string {
-	if len(s) <= maxLogged {
+func clip(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxLogged], "") + "..."
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
