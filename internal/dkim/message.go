@@ -6,16 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 )
 
 // maxHeader is how many octets of header ReadMessage takes, and so how long a line may be.
 const maxHeader = 4 << 20
 
+const readSize = 64 << 10
+
 // ReadMessage takes a message from a file apart, with LF or CRLF line ends: its fields, and a reader of its body with CRLF
 // line ends, as on the wire. The error names the line that is no header field. A "From " line of an mbox is passed over.
 func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
-	br := bufio.NewReaderSize(r, 64<<10)
+	// A line without an end, as a device has, must not be read whole.
+	bounded := &io.LimitedReader{R: r, N: maxHeader + 2*readSize}
+	defer func() { bounded.N = math.MaxInt64 }()
+	br := bufio.NewReaderSize(bounded, readSize)
 	size := 0
 	for n := 1; ; n++ {
 		line, err := br.ReadString('\n')

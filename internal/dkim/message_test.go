@@ -41,3 +41,30 @@ func TestReadMessage(t *testing.T) {
 		}
 	}
 }
+
+// endless is a device without a line end.
+type endless struct{ read int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	e.read += int64(len(p))
+	return len(p), nil
+}
+
+// What has no end is given up; a body behind a header is read whole, however long.
+func TestReadMessageBounds(t *testing.T) {
+	e := &endless{}
+	if _, _, err := ReadMessage(e); err == nil || e.read > 2*maxHeader {
+		t.Errorf("%d octets read, %v", e.read, err)
+	}
+	const size = maxHeader + 1<<20
+	_, body, err := ReadMessage(io.MultiReader(strings.NewReader("A: 1\n\n"), io.LimitReader(&endless{}, size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, body); err != nil || n != size {
+		t.Errorf("%d octets of body, %v", n, err)
+	}
+}
