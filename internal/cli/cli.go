@@ -29,18 +29,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
 	})
-	for _, c := range append(root.Commands(), root) {
-		check := c.Args
-		if check == nil {
-			continue
-		}
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
-			}
-			return nil
-		}
-	}
+	markUsage(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -51,4 +40,19 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 		return 2
 	}
 	return 1
+}
+
+// markUsage makes wrong arguments of a command, and of those below it, errors of usage.
+func markUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		markUsage(below)
+	}
 }
