@@ -73,11 +73,14 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey) error {
 	for i := len(found) - 1; i >= 0; i-- {
 		k := found[i]
 		life, err := d.store.Import(k.Domain, k.Selector, k.File, d.conf.PublishFor(k.Domain).Method)
-		if err != nil {
-			return err
+		if err == nil {
+			err = d.hosted.Add(k.Domain)
 		}
-		if err := d.hosted.Add(k.Domain); err != nil {
-			return err
+		if err != nil {
+			// The others come all the same, so that what was interrupted, or is partly wrong, can be done again.
+			wrong = true
+			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
+			continue
 		}
 		fmt.Fprintf(c.OutOrStdout(), "%s: key %s (%s, %d bits) signs here from now on\n", k.Domain, k.Selector, life.Algorithm, life.Bits)
 		if life.Algorithm == "rsa" && life.Bits < 2048 {
