@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +40,9 @@ const (
 // Run does all that is due for one domain, each thing once. An error ends this domain's run; the next one begins where
 // this one ended.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
+	if err := r.complain(domain); err != nil {
+		return err
+	}
 	tried := map[string]bool{}
 	r.fresh = map[string]bool{}
 	for ctx.Err() == nil {
@@ -60,6 +62,20 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// complain says which keys cannot be used, and why: nothing is planned for them.
+func (r *Rotator) complain(domain string) error {
+	set, err := Load(r.Store.Dir, nil)
+	if err != nil {
+		return err
+	}
+	for _, k := range set.Of(domain) {
+		if k.Err != nil {
+			r.Needs(domain, fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err), nil)
+		}
+	}
+	return nil
 }
 
 func (s Step) describe() string {
@@ -332,9 +348,9 @@ func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
 	return nil
 }
 
-// Compromised revokes a key that has leaked: its record first, where that can be done at once, then the key. A successor
-// that has been seen for long enough signs in the next Run.
-func (r *Rotator) Compromised(ctx context.Context, k *Key) error {
+// Compromised says that a key has leaked: it signs no more. The next Run revokes it, whatever else, and lets a successor
+// sign that has been seen for long enough.
+func (r *Rotator) Compromised(k *Key) error {
 	l, err := r.LifeOf(k)
 	if err != nil {
 		return err
@@ -342,37 +358,10 @@ func (r *Rotator) Compromised(ctx context.Context, k *Key) error {
 	if s := l.State(); s == Revoked || s == Removed {
 		return fmt.Errorf("%s is revoked already", l.Selector)
 	}
-	// It stops signing before anything can fail.
 	now := r.Store.Now().UTC()
 	l.Compromised = true
 	if l.Retired == nil {
 		l.Retired = &now
 	}
-	if err := r.Store.writeLife(l); err != nil {
-		return err
-	}
-	return r.revoke(ctx, l, r.Rules(l.Domain))
-}
-
-// removePEM deletes a private key, if it is there.
-func (s Store) removePEM(domain, selector string) error {
-	path := s.pemPath(domain, selector)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	s.step("delete " + selector + ".pem")
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("deleting the private key: %w", err)
-	}
-	return syncDir(s.Dir + "/" + domain)
-}
-
-// Known are all domains that have keys, or had.
-func (s *Set) Known() []string {
-	var all []string
-	for d := range s.keys {
-		all = append(all, d)
-	}
-	slices.Sort(all)
-	return all
+	return r.Store.writeLife(l)
 }

@@ -226,5 +226,8 @@ func (s *Set) Waiting(domain, algorithm, selector string) *Key {
 	return newest
 }
 
+// Known are all domains that have keys, or had.
+func (s *Set) Known() []string { return slices.Sorted(maps.Keys(s.keys)) }
+
 // Of gives the keys of one domain, by selector.
 func (s *Set) Of(domain string) []*Key { return s.keys[domain] }

@@ -182,3 +182,16 @@ func makeDir(path string) error {
 
 // Make creates the keys folder where it is not there.
 func (s Store) Make() error { return makeDir(s.Dir) }
+
+// removePEM deletes a private key, if it is there.
+func (s Store) removePEM(domain, selector string) error {
+	path := s.pemPath(domain, selector)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s.step("delete " + selector + ".pem")
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("deleting the private key: %w", err)
+	}
+	return syncDir(filepath.Join(s.Dir, domain))
+}

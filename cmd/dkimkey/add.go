@@ -125,10 +125,11 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 		return nil
 	}
 	// What publishes itself is published now; the rest is for rotate.
-	if d.run(c.Context(), c.ErrOrStderr(), []string{domain}) {
-		return errAttention
+	failed, err := d.run(c.Context(), c.ErrOrStderr(), []string{domain})
+	if err == nil && failed {
+		err = errAttention
 	}
-	return nil
+	return err
 }
 
 func (f *addFlags) check() error {

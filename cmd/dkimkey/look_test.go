@@ -221,3 +221,81 @@ func TestCompromised(t *testing.T) {
 		t.Error("mail waits although --sign-nothing was said")
 	}
 }
+
+// A publisher that fails when a key has leaked keeps nothing else from happening: the key signs no more, the one that stands
+// by does, and the record is emptied by the next run that can.
+func TestCompromisedPublisherFails(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"command\"\nargv = [\"%DIR%/publish\"]\n")
+	publisher := func(works bool) {
+		script := "#!/bin/sh\nexec provider " + h.bind.Addr() + "\n"
+		if !works {
+			script = "#!/bin/sh\necho the provider is away\nexit 1\n"
+		}
+		h.write("publish", script, 0o755)
+	}
+	publisher(true)
+	h.must("add", "example.org")
+	h.days(3)
+	leaked := h.signing("example.org")
+	publisher(false)
+	out, code := h.run("revoke", "example.org", leaked, "--compromised")
+	if code != 1 || !strings.Contains(out, "the provider is away") {
+		t.Errorf("%d %s", code, out)
+	}
+	if got := h.signing("example.org"); got == "" || got == leaked {
+		t.Errorf("%q signs", got)
+	}
+	publisher(true)
+	h.must("rotate")
+	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+		t.Errorf("DNS has %q %v", txt, err)
+	}
+}
+
+// A clock that jumped revokes nothing but what has leaked, whichever command runs first.
+func TestClockJumpsBeforeRevoke(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(93)
+	h.now = h.now.Add(30 * 24 * time.Hour)
+	leaked := h.signing("example.org")
+	h.must("revoke", "example.org", leaked, "--compromised")
+	retiring := 0
+	for selector, state := range h.state("example.org") {
+		if selector == leaked && state != keys.Revoked {
+			t.Errorf("the key that leaked is %s", state)
+		}
+		if state == keys.Retiring {
+			retiring++
+		}
+	}
+	if retiring != 1 {
+		t.Errorf("the record of a year's mail went with a clock that jumped: %v", h.state("example.org"))
+	}
+}
+
+// A key file that cannot be used is said, by name, in each run; the other domains' keys rotate all the same.
+func TestUnusableKey(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	bad := filepath.Join(h.dir, "state", "keys", "example.net", "broken.pem")
+	if err := os.MkdirAll(filepath.Dir(bad), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bad, []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := h.signing("example.org")
+	h.now = h.now.Add(89 * 24 * time.Hour)
+	out, code := h.run("rotate")
+	if code != 1 || !strings.Contains(out, "example.net: key broken cannot be used: "+bad) {
+		t.Errorf("%d %s", code, out)
+	}
+	if got := h.signing("example.org"); got == before {
+		t.Errorf("%s still signs", got)
+	}
+}

@@ -34,7 +34,7 @@ instead: dkimkey rotate.`,
 }
 
 func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
-	d, k, err := e.oneKey(c, args)
+	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -43,11 +43,19 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 		return err
 	}
 	defer unlock()
-	signed := k.State == keys.Active
-	if err := d.rotator.Compromised(c.Context(), k); err != nil {
+	k, err := d.oneKey(args)
+	if err != nil {
 		return err
 	}
-	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
+	signed := k.State == keys.Active
+	if err := d.rotator.Compromised(k); err != nil {
+		return err
+	}
+	// Revoking is a step like others and comes after the successor's: a publisher that fails does not keep that from signing.
+	failed, err := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
+	if err != nil {
+		return err
+	}
 	set, err := keys.Load(d.store.Dir, nil)
 	if err != nil {
 		return err

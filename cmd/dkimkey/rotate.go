@@ -43,7 +43,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 			if dry {
 				return d.dryRun(c, domains)
 			}
-			return e.rotate(c, d, domains, wait)
+			return d.rotate(c, domains, wait)
 		},
 	}
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be done and when, and do nothing")
@@ -96,18 +96,15 @@ func (d *desk) dryRun(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-func (e *env) rotate(c *cobra.Command, d *desk, domains []string, wait bool) error {
+func (d *desk) rotate(c *cobra.Command, domains []string, wait bool) error {
 	unlock, err := d.store.Lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := d.clock(c.ErrOrStderr(), e.now()); err != nil {
-		return err
-	}
 	for {
-		failed := d.run(c.Context(), c.ErrOrStderr(), domains)
-		if err := d.remember(e.now()); err != nil {
+		failed, err := d.run(c.Context(), c.ErrOrStderr(), domains)
+		if err != nil {
 			return err
 		}
 		waiting, err := d.waiting(domains)

@@ -24,9 +24,7 @@ type desk struct {
 	store   keys.Store
 	hosted  keys.Hosted
 	rotator *keys.Rotator
-	out     io.Writer // what was done
-	needed  bool      // something needs a person
-	did     bool
+	needed  bool // something needs a person
 }
 
 func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
@@ -34,7 +32,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{conf: conf, store: store, hosted: hosted, out: stdout}
+	d := &desk{conf: conf, store: store, hosted: hosted}
 	resolver, err := newResolver(conf, e.now)
 	if err != nil {
 		return nil, err
@@ -44,10 +42,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 		Store: store, Hosted: hosted, Rules: d.rules, Random: e.random,
 		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
 		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
-		Done: func(domain, what string) {
-			d.did = true
-			fmt.Fprintf(stdout, "%s: %s\n", domain, what)
-		},
+		Done:      func(domain, what string) { fmt.Fprintf(stdout, "%s: %s\n", domain, what) },
 		Needs: func(domain, what string, l *keys.Life) {
 			d.needed = true
 			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
@@ -151,13 +146,17 @@ func (d *desk) remember(now time.Time) error {
 	return keys.WriteDurable(filepath.Join(d.conf.StateDir, "rotate.json"), append(data, '\n'))
 }
 
-// run does what is due for domains, and says how it ended.
-func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
+// run does what is due for domains, whichever command asks for it, and gives whether anything failed; that has been said.
+func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool, err error) {
+	now := d.store.Now()
+	if err := d.clock(stderr, now); err != nil {
+		return false, err
+	}
 	for _, domain := range domains {
 		if err := d.rotator.Run(ctx, domain); err != nil {
 			failed = true
 			fmt.Fprintf(stderr, "dkimkey: %v\n", err)
 		}
 	}
-	return failed
+	return failed, d.remember(now)
 }

@@ -15,7 +15,11 @@ func (e *env) showCommand() *cobra.Command {
 		Short: "Print the DNS record of a key, for a zone file and for a web form",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, k, err := e.oneKey(c, args)
+			d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			k, err := d.oneKey(args)
 			if err != nil {
 				return err
 			}
@@ -30,23 +34,19 @@ func (e *env) showCommand() *cobra.Command {
 }
 
 // oneKey is the key that DOMAIN SELECTOR names.
-func (e *env) oneKey(c *cobra.Command, args []string) (*desk, *keys.Key, error) {
-	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
-	if err != nil {
-		return nil, nil, err
-	}
+func (d *desk) oneKey(args []string) (*keys.Key, error) {
 	domains, err := d.domains(args[:1])
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	set, err := keys.Load(d.store.Dir, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	of := set.Of(domains[0])
 	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == args[1] })
 	if i < 0 {
-		return nil, nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
+		return nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
 	}
-	return d, of[i], nil
+	return of[i], nil
 }
