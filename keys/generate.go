@@ -162,5 +162,8 @@ func (s Store) Remove(domain string) error {
 	if err := os.Remove(dir); err != nil {
 		return fmt.Errorf("removing the folder of %s: %w", domain, err)
 	}
+	if err := s.forget(domain); err != nil {
+		return err
+	}
 	return syncDir(s.Dir)
 }

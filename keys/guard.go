@@ -58,7 +58,7 @@ func (g *Guard) Check(ctx context.Context) {
 	set := g.Watcher.Current().Set
 	known := map[string]bool{}
 	for _, k := range set.All() {
-		if k.Signer == nil || set.newestActive(k.Domain, k.Algorithm) != k {
+		if k.Signer == nil || !k.byHandWaits() && set.newestActive(k.Domain, k.Algorithm) != k {
 			continue
 		}
 		id := k.Domain + " " + k.Selector
@@ -69,9 +69,17 @@ func (g *Guard) Check(ctx context.Context) {
 			g.watches[id] = w
 		}
 		w.key = k
-		if !g.Now().Before(w.next) && ctx.Err() == nil {
-			g.look(ctx, set, k, w)
+		if g.Now().Before(w.next) || ctx.Err() != nil {
+			continue
 		}
+		if k.byHandWaits() {
+			w.next = g.Now().Add(awaitEvery)
+			if sight, _ := g.sight(ctx, k); ctx.Err() == nil { // what went wrong stands in it
+				g.await(k, sight)
+			}
+			continue
+		}
+		g.look(ctx, set, k, w)
 	}
 	for id, w := range g.watches {
 		if known[id] {

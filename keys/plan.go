@@ -51,6 +51,7 @@ type line struct {
 	active    *Key // the newest
 	older     []*Key
 	next      *Key // the oldest that is on its way
+	byHand    bool // there is one that is the daemon's business: put there by hand and not seen yet, or a credential
 }
 
 func lines(keys []*Key, algorithms []string) []line {
@@ -58,10 +59,13 @@ func lines(keys []*Key, algorithms []string) []line {
 	for _, a := range []string{"rsa", "ed25519"} {
 		l := line{algorithm: a}
 		for _, k := range keys {
+			l.byHand = l.byHand || k.Elsewhere
 			if k.Algorithm != a || k.Err != nil {
 				continue
 			}
 			switch {
+			case k.byHandWaits():
+				l.byHand = true
 			case k.State == Active:
 				if l.active == nil || k.Since.After(l.active.Since) {
 					if l.active != nil {
@@ -117,6 +121,8 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 func (l line) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
 	case !known:
+		return time.Time{}, false
+	case l.active == nil && l.byHand:
 		return time.Time{}, false
 	case l.active == nil: // a new algorithm in the configuration, or every key lost
 		return now, slices.Contains(r.Algorithms, l.algorithm)

@@ -46,7 +46,7 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 	tried := map[string]bool{}
 	r.fresh = map[string]bool{}
 	for ctx.Err() == nil {
-		set, err := Load(r.Store.Dir, nil)
+		set, err := r.Store.Load(nil)
 		if err != nil {
 			return err
 		}
@@ -66,12 +66,12 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 
 // complain says which keys cannot be used, and why: nothing is planned for them.
 func (r *Rotator) complain(domain string) error {
-	set, err := Load(r.Store.Dir, nil)
+	set, err := r.Store.Load(nil)
 	if err != nil {
 		return err
 	}
 	for _, k := range set.Of(domain) {
-		if k.Err != nil {
+		if k.Err != nil && !k.Elsewhere {
 			r.Needs(domain, fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err), nil)
 		}
 	}
@@ -311,8 +311,12 @@ func lifeOf(k *Key, method string) (*Life, error) {
 		return nil, err
 	}
 	since := k.Since.UTC()
-	return &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
-		Created: since, Published: &since, Activated: &since}, nil
+	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
+		Created: since, Published: &since}
+	if k.State == Active {
+		l.Activated = &since
+	}
+	return l, nil
 }
 
 func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {

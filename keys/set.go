@@ -25,9 +25,11 @@ type Key struct {
 	Bits      int
 	State     State
 	Life      *Life // nil for a key that was put there by hand
+	Observed  *Life // what the daemon has seen of one that was put there by hand; nil: nothing yet
 	Since     time.Time
 	Signer    crypto.Signer // nil where Err says why
 	Err       error         // the file is there and cannot be used
+	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
 }
 
 // Set is all keys at one moment. It does not change.
@@ -36,9 +38,10 @@ type Set struct {
 	instead map[string]string // domain and algorithm -> selector that signs whatever its state: see Guard
 }
 
-// Load reads a keys folder. A key that cannot be read is taken from before, where that has it, and stands in the Set with
+// Load reads the keys folder. A key that cannot be read is taken from before, where that has it, and stands in the Set with
 // its error otherwise. An error is about the folder as a whole.
-func Load(dir string, before *Set) (*Set, error) {
+func (s Store) Load(before *Set) (*Set, error) {
+	dir := s.Dir
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the keys folder %s does not exist; `dkimkey add DOMAIN` makes it", dir)
@@ -59,7 +62,7 @@ func Load(dir string, before *Set) (*Set, error) {
 		if err != nil {
 			continue
 		}
-		keys, err := loadDomain(dir, e.Name(), domain, before)
+		keys, err := s.loadDomain(e.Name(), domain, before)
 		if err != nil {
 			return nil, err
 		}
@@ -70,8 +73,8 @@ func Load(dir string, before *Set) (*Set, error) {
 	return set, nil
 }
 
-func loadDomain(dir, folder, domain string, before *Set) ([]*Key, error) {
-	entries, err := os.ReadDir(filepath.Join(dir, folder))
+func (s Store) loadDomain(folder, domain string, before *Set) ([]*Key, error) {
+	entries, err := os.ReadDir(filepath.Join(s.Dir, folder))
 	if err != nil {
 		return nil, fmt.Errorf("the keys folder cannot be read: %w", err)
 	}
@@ -87,11 +90,11 @@ func loadDomain(dir, folder, domain string, before *Set) ([]*Key, error) {
 			if name, isLife = strings.CutSuffix(e.Name(), ".json"); !isLife {
 				continue
 			}
-			if _, err := os.Lstat(filepath.Join(dir, folder, name+".pem")); err == nil {
+			if _, err := os.Lstat(s.pemPath(folder, name)); err == nil {
 				continue
 			}
 		}
-		k := loadKey(Store{Dir: dir}, folder, domain, name)
+		k := s.loadKey(folder, domain, name)
 		if !isPEM && k.Life != nil && k.State == Generated {
 			continue // between the life and the key of one that is being made, or was
 		}
@@ -107,16 +110,16 @@ func loadDomain(dir, folder, domain string, before *Set) ([]*Key, error) {
 	return keys, nil
 }
 
-func loadKey(store Store, folder, domain, name string) *Key {
+func (s Store) loadKey(folder, domain, name string) *Key {
 	k := &Key{Domain: domain, Selector: strings.ToLower(name), State: Active}
-	path := store.pemPath(folder, name)
+	path := s.pemPath(folder, name)
 	if selector, err := dkim.Domain(name); err != nil {
 		k.Err = fmt.Errorf("%s: %q is no selector; rename the file to SELECTOR.pem", path, name)
 		return k
 	} else {
 		k.Selector = selector
 	}
-	life, err := store.readLife(folder, name)
+	life, err := s.readLife(folder, name)
 	switch {
 	case err == nil:
 		k.Life, k.State, k.Since = life, life.State(), life.since()
@@ -135,9 +138,19 @@ func loadKey(store Store, folder, domain, name string) *Key {
 	}
 	if k.Signer, err = readPEM(path); err != nil {
 		k.Err = err
+		if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(target, "/run/credentials/") {
+			k.Elsewhere = true
+		}
 		return k
 	}
 	k.Algorithm, k.Bits = describe(k.Signer.Public())
+	if k.Life == nil {
+		// Put there by hand: it signs once its record has been seen.
+		k.State = Published
+		if k.Observed = s.observed(k); k.Observed != nil && k.Observed.Activated != nil {
+			k.State, k.Since = Active, *k.Observed.Activated
+		}
+	}
 	return k
 }
 

@@ -21,7 +21,9 @@ import (
 // Store writes the keys folder. Only dkimkey does; the daemon reads.
 type Store struct {
 	Dir string // the keys folder
-	Now func() time.Time
+	// Observed is STATE_DIR/observed: what was seen of keys that were put there by hand. Empty: nothing has been.
+	Observed string
+	Now      func() time.Time
 	// Hook, if there is one, is told of each operation that lasts before it is begun, so that a test can stop there.
 	Hook func(step string)
 }
@@ -64,7 +66,10 @@ func (s Store) Lock() (unlock func(), err error) {
 
 // readLife reads SELECTOR.json. fs.ErrNotExist says that there is none.
 func (s Store) readLife(domain, selector string) (*Life, error) {
-	path := s.lifePath(domain, selector)
+	return readLifeFile(s.lifePath(domain, selector), domain, selector)
+}
+
+func readLifeFile(path, domain, selector string) (*Life, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -81,12 +86,16 @@ func (s Store) readLife(domain, selector string) (*Life, error) {
 }
 
 func (s Store) writeLife(l *Life) error {
+	s.step("write " + l.Selector + ".json")
+	return writeLifeFile(s.lifePath(l.Domain, l.Selector), l, s.Dir)
+}
+
+func writeLifeFile(path string, l *Life, like string) error {
 	data, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the life of %s: %w", l.Selector, err)
 	}
-	s.step("write " + l.Selector + ".json")
-	return writeDurable(s.lifePath(l.Domain, l.Selector), append(data, '\n'), s.Dir)
+	return writeDurable(path, append(data, '\n'), like)
 }
 
 // writeDurable replaces a file in one step that survives a power cut: temporary file, fsync, rename, fsync of the folder.

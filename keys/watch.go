@@ -23,7 +23,7 @@ type Snapshot struct {
 // Watcher holds the current Snapshot and renews it when the keys folder changes, so that the daemon sees a new key without
 // a restart. A keys folder that goes away or cannot be read leaves the old Snapshot standing.
 type Watcher struct {
-	dir    string
+	store  Store
 	hosted Hosted
 	log    *slog.Logger
 	now    atomic.Pointer[Snapshot]
@@ -37,8 +37,8 @@ type Watcher struct {
 
 // Open reads the keys for the first time. A keys folder that is missing or unreadable is an error: a daemon that starts
 // without its keys would let mail leave unsigned.
-func Open(dir string, hosted Hosted, log *slog.Logger) (*Watcher, error) {
-	w := &Watcher{dir: dir, hosted: hosted, log: log}
+func Open(store Store, hosted Hosted, log *slog.Logger) (*Watcher, error) {
+	w := &Watcher{store: store, hosted: hosted, log: log}
 	fingerprint := w.fingerprint()
 	snap, err := w.load(nil)
 	if err != nil {
@@ -112,7 +112,7 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	if old != nil {
 		before = old.Set
 	}
-	set, err := Load(w.dir, before)
+	set, err := w.store.Load(before)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +149,10 @@ func (w *Watcher) announce(old, new *Snapshot) {
 		}
 		attrs := []any{"domain", k.Domain, "selector", k.Selector, "algorithm", k.Algorithm, "bits", k.Bits, "state", k.State}
 		switch {
+		case k.byHandWaits():
+			w.log.Warn("key put there by hand signs once its record is seen in DNS", append(attrs, "record", RecordName(k.Domain, k.Selector))...)
 		case k.Life == nil:
-			w.log.Warn("key put there by hand counts as active; make sure that its record is in DNS", attrs...)
+			w.log.Info("key put there by hand signs, its record has been seen", attrs...)
 		case k.State == Active && k.Life.Unsafe:
 			w.log.Warn("key signs without its record having been seen in DNS (--unsafe-activate)", attrs...)
 		default:
@@ -172,7 +174,7 @@ func (w *Watcher) announce(old, new *Snapshot) {
 // fingerprint changes when any file of interest does: name, inode, size, mode, owner or time.
 func (w *Watcher) fingerprint() string {
 	var b strings.Builder
-	for _, root := range []string{w.dir, w.hosted.Dir} {
+	for _, root := range []string{w.store.Dir, w.hosted.Dir, w.store.Observed} {
 		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
 				fmt.Fprintln(&b, path, err)

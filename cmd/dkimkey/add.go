@@ -154,7 +154,7 @@ func (f *addFlags) check() error {
 
 // addOne makes a key, or with activate takes the newest that waits.
 func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
-	set, err := keys.Load(store.Dir, nil)
+	set, err := store.Load(nil)
 	if err != nil {
 		return nil, false, err
 	}

@@ -42,7 +42,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	set, err := keys.Load(d.store.Dir, nil)
+	set, err := d.store.Load(nil)
 	if err != nil {
 		return err
 	}

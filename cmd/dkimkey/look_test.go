@@ -46,7 +46,7 @@ func TestSecondaryLags(t *testing.T) {
 	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
 		t.Errorf("check:\n%s", out)
 	}
-	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,5 +297,24 @@ func TestUnusableKey(t *testing.T) {
 	}
 	if got := h.signing("example.org"); got == before {
 		t.Errorf("%s still signs", got)
+	}
+}
+
+// A systemd credential is read by the daemon alone: dkimkey neither complains about it nor makes a key in its place.
+func TestCredentialIsTheDaemons(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	pem := filepath.Join(h.dir, "state", "keys", "example.org", "fixed.pem")
+	if err := os.MkdirAll(filepath.Dir(pem), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/run/credentials/signpost.service/example.org-fixed", pem); err != nil {
+		t.Fatal(err)
+	}
+	if out := h.must("rotate"); out != "" {
+		t.Errorf("not quiet: %s", out)
+	}
+	if out := h.must("status"); !strings.Contains(out, "a systemd credential, which only the daemon reads") || strings.Count(out, "\n") != 2 {
+		t.Error(out)
 	}
 }

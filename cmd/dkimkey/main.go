@@ -59,7 +59,7 @@ func (e *env) open() (*config.Config, keys.Store, keys.Hosted, error) {
 	if err != nil {
 		return nil, keys.Store{}, keys.Hosted{}, cli.Usage(err)
 	}
-	return conf, keys.Store{Dir: conf.KeysDir(), Now: e.now, Hook: e.hook}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
+	return conf, keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: e.now, Hook: e.hook}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
 }
 
 func domainArg(s string) (string, error) {

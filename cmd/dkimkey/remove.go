@@ -37,7 +37,7 @@ func (e *env) remove(c *cobra.Command, arg string, yes bool) error {
 		return err
 	}
 	defer unlock()
-	set, err := keys.Load(store.Dir, nil)
+	set, err := store.Load(nil)
 	if err != nil {
 		return err
 	}

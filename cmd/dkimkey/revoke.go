@@ -56,7 +56,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	if err != nil {
 		return err
 	}
-	set, err := keys.Load(d.store.Dir, nil)
+	set, err := d.store.Load(nil)
 	if err != nil {
 		return err
 	}

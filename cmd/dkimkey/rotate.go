@@ -53,7 +53,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 
 // domains are those named, or all that have keys.
 func (d *desk) domains(args []string) ([]string, error) {
-	set, err := keys.Load(d.store.Dir, nil)
+	set, err := d.store.Load(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (d *desk) domains(args []string) ([]string, error) {
 }
 
 func (d *desk) dryRun(c *cobra.Command, domains []string) error {
-	set, err := keys.Load(d.store.Dir, nil)
+	set, err := d.store.Load(nil)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (d *desk) rotate(c *cobra.Command, domains []string, wait bool) error {
 
 // waiting says what is waited for: keys that would sign, were they seen for long enough.
 func (d *desk) waiting(domains []string) (string, error) {
-	set, err := keys.Load(d.store.Dir, nil)
+	set, err := d.store.Load(nil)
 	if err != nil {
 		return "", err
 	}

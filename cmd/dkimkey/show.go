@@ -39,7 +39,7 @@ func (d *desk) oneKey(args []string) (*keys.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := keys.Load(d.store.Dir, nil)
+	set, err := d.store.Load(nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -50,7 +51,7 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 		return err
 	}
 	d := &desk{conf: conf, store: store}
-	set, err := keys.Load(store.Dir, nil)
+	set, err := store.Load(nil)
 	if err != nil {
 		return err
 	}
@@ -135,6 +136,10 @@ const oldKey = 180 * 24 * time.Hour
 func (d *desk) describe(set *keys.Set, k *keys.Key, plan []keys.Step, now time.Time) keyStatus {
 	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: set.Signs(k),
 		Since: k.Since, ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector)}
+	if k.Elsewhere {
+		s.Next = "a systemd credential, which only the daemon reads"
+		return s
+	}
 	if k.Err != nil {
 		s.Error, s.Next = k.Err.Error(), "mend it: "+k.Err.Error()
 		return s
@@ -157,6 +162,9 @@ func (d *desk) describe(set *keys.Set, k *keys.Key, plan []keys.Step, now time.T
 		}
 	case keys.Published:
 		s.Next = "rotate looks for its record"
+		if s.ByHand {
+			s.Next = "signs when the daemon has seen its record"
+		}
 	case keys.Verified:
 		s.Next = "stands by"
 		if _, ok := due[keys.DoActivate]; ok {
@@ -180,8 +188,9 @@ func (d *desk) describe(set *keys.Set, k *keys.Key, plan []keys.Step, now time.T
 	case keys.Removed:
 		s.Next = "nothing is left of it"
 	}
-	if k.Life != nil && (k.State == keys.Generated || k.State == keys.Published) && k.Life.Finding != "" {
-		s.Next += "; last seen: " + k.Life.Finding
+	life := cmp.Or(k.Life, k.Observed)
+	if life != nil && (k.State == keys.Generated || k.State == keys.Published) && life.Finding != "" {
+		s.Next += "; last seen: " + life.Finding
 	}
 	if s.ByHand {
 		s.Next += "; put there by hand"

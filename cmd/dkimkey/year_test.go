@@ -85,7 +85,7 @@ func (h *house) must(args ...string) string {
 // signing gives the selectors that sign for a domain.
 func (h *house) signing(domain string) string {
 	h.Helper()
-	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func (h *house) signing(domain string) string {
 // state gives what each key of a domain is, by selector.
 func (h *house) state(domain string) map[string]keys.State {
 	h.Helper()
-	set, err := keys.Load(filepath.Join(h.dir, "state", "keys"), nil)
+	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 	}
 
 	hosted := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}
-	watcher, err := keys.Open(conf.KeysDir(), hosted, log)
+	watcher, err := keys.Open(keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}, hosted, log)
 	if err != nil {
 		return err
 	}

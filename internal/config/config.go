@@ -133,6 +133,9 @@ func (c *Config) KeysDir() string {
 // HostedDir is where the hosted domains are remembered.
 func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
 
+// ObservedDir is where the daemon keeps what it has seen of keys that were put there by hand.
+func (c *Config) ObservedDir() string { return filepath.Join(c.StateDir, "observed") }
+
 // PublishFor is how a domain's records get into DNS.
 func (c *Config) PublishFor(domain string) Publish {
 	if p, ok := c.PublishDomain[domain]; ok {

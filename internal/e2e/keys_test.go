@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"signpost/internal/dkim"
 )
 
 func (w *world) keysDir() string { return filepath.Join(w.dir, "state", "keys") }
@@ -135,6 +139,47 @@ func TestNewKey(t *testing.T) {
 	w.logged("SIGHUP")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	w.signed(w.mail(4), "example.org")
+}
+
+// A key that the operator puts there, here through a systemd credential as systemd shows it to a service (0440, of another
+// group), signs when its record is in DNS, and not before.
+func TestHandPlacedCredential(t *testing.T) {
+	credentials := t.TempDir()
+	w := newWorld(t, setup{keys: "none", env: []string{"CREDENTIALS_DIRECTORY=" + credentials}})
+	if err := exec.Command("openssl", "genpkey", "-algorithm", "ed25519", "-out", filepath.Join(credentials, "example.org-hand")).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(credentials, "example.org-hand"), 0, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(credentials, "example.org-hand"), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(w.keysDir(), "example.org"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(credentials, "example.org-hand"), filepath.Join(w.keysDir(), "example.org", "hand.pem")); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("signs once its record is seen", "selector=hand")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	w.unsigned(w.mail(1))
+	public, err := exec.Command("openssl", "pkey", "-in", filepath.Join(credentials, "example.org-hand"), "-pubout", "-outform", "DER").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public[len(public)-32:])
+	if err := w.dns.SetZone(fmt.Sprintf("example.org. SOA ns1 hostmaster 1 3600 600 86400 60\nexample.org. NS ns1.example.org.\nns1.example.org. A 127.0.0.1\nhand._domainkey.example.org. TXT %q\n", record)); err != nil {
+		t.Fatal(err)
+	}
+	w.stop() // the next look is a minute away
+	w.start("signpost")
+	w.logged("its record has been seen", "selector=hand")
+	w.swaks(w.SMTP, letter("ann@example.org")...)
+	mail := w.mail(2)
+	if got := verify(mail, record); len(got) != 1 || got[0].Status != dkim.Pass || got[0].Selector != "hand" {
+		t.Errorf("%+v\n%s", got, head(mail))
+	}
 }
 
 // kill -9 in the middle of a message: Postfix answers 4xx, the client tries again, nothing leaves unsigned.

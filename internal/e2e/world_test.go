@@ -58,6 +58,7 @@ type world struct {
 	config string
 	daemon *daemon
 	dns    *testdns.Server
+	env    []string // of the daemon, beside the test's own
 
 	accepted int // messages that send saw accepted
 }
@@ -94,6 +95,7 @@ type setup struct {
 	zone    string // what DNS has: testdns.Start
 	timeout string // dns.timeout; empty: 5s
 	alone   bool   // not beside other tests: what is measured depends on them
+	env     []string
 }
 
 const addDefault = "example.org --unsafe-activate"
@@ -116,7 +118,7 @@ func newWorld(t *testing.T, s setup) *world {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, config: filepath.Join(dir, "signpost.toml")}
+	w := &world{t: t, dir: dir, config: filepath.Join(dir, "signpost.toml"), env: s.env}
 	if w.dns, err = testdns.Start(s.zone); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +183,7 @@ func (w *world) start(program string) {
 	w.t.Helper()
 	d := &daemon{cmd: exec.Command(filepath.Join(programs, program), "serve", "-c", w.config), log: &buffer{}, done: make(chan struct{})}
 	d.cmd.Stderr, d.cmd.Stdout = d.log, d.log
+	d.cmd.Env = append(os.Environ(), w.env...)
 	if err := d.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -275,7 +278,7 @@ func (w *world) mail(n int) string {
 // "selector algorithm" for each, top to bottom.
 func (w *world) signatures(mail string) []string {
 	w.t.Helper()
-	set, err := keys.Load(filepath.Join(w.dir, "state", "keys"), nil)
+	set, err := keys.Store{Dir: filepath.Join(w.dir, "state", "keys")}.Load(nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
