@@ -18,7 +18,8 @@ import (
 	"signpost/internal/testport"
 )
 
-// Secret is the TSIG secret of the key "signpost", hmac-sha256, which may update every zone.
+// Secret is the TSIG secret of the key "signpost", hmac-sha256, which may update every zone, and of the key "stranger", which
+// BIND knows and which may update none.
 const Secret = "c2lnbnBvc3QgdGVzdCBrZXksIG5vdCBhIHNlY3JldC4="
 
 // Server is a running named(8), or knotd(8).
@@ -61,7 +62,8 @@ func (s *Server) configure(zones map[string]string) error {
 	fmt.Fprintf(&conf, `options { directory "%s"; listen-on port %d { %s; }; listen-on-v6 { none; }; pid-file none; session-keyfile none;
 	recursion no; dnssec-validation no; notify explicit; allow-transfer { any; }; empty-zones-enable no; minimal-responses no; };
 controls { };
-key "signpost" { algorithm hmac-sha256; secret "%s"; };
+key "signpost" { algorithm hmac-sha256; secret "%[4]s"; };
+key "stranger" { algorithm hmac-sha256; secret "%[4]s"; };
 `, s.dir, s.Port, s.Host, Secret)
 	for name, text := range zones {
 		file := name + "zone"

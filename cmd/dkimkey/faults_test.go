@@ -1,0 +1,265 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/testdns"
+	"signpost/keys"
+)
+
+// A year with faults: on most days something is wrong. Never is there a signature that somebody cannot verify, never is a
+// key lost, and each fault is named in one line.
+func TestYearWithFaults(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": twoServers}, "")
+	state := filepath.Join(h.dir, "state")
+	if err := os.Mkdir(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal("a disk that can be full needs root:", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(state, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	y := &faultyYear{ledger: &ledger{house: h, seen: map[string]bool{}}, secondary: h.second(twoServers), named: map[string]int{}}
+	y.configure("signpost", "%SECRET%", h.bind.Addr())
+	h.must("add", "example.org")
+	y.sync()
+	const seed = 20261125
+	r := rand.New(rand.NewPCG(seed, seed))
+	faults, turn := y.faults(), map[string]int{}
+	for day := range 366 {
+		// What is due meets each fault in its turn.
+		f := faults[r.IntN(len(faults))]
+		if due := y.due(); due != "" {
+			f = faults[turn[due]%len(faults)]
+			turn[due]++
+		}
+		f.play(f.says)
+		y.sync()
+		y.sign(day, h.bind.TXT, y.secondaryTXT)
+		if day > 10 && y.selector == "" {
+			t.Fatalf("day %d (%s): nothing signs\n%s", day, f.name, h.must("status"))
+		}
+		h.now = h.now.Add(24 * time.Hour)
+	}
+	for range 100 { // all that was held up is caught up with
+		if out, code := h.run("rotate"); code != 0 {
+			t.Errorf("%d %s", code, out)
+		}
+		y.sync()
+		h.now = h.now.Add(24 * time.Hour)
+	}
+	y.clean()
+	for _, f := range faults {
+		if f.says != "" && y.named[f.says] == 0 {
+			t.Errorf("%s was never named", f.name)
+		}
+	}
+	if y.changes < 5 {
+		t.Errorf("%d keys signed in a year", y.changes)
+	}
+	fmt.Println("a year with faults:", y.changes, "keys signed; named:", y.named)
+}
+
+type faultyYear struct {
+	*ledger
+	secondary *testdns.Server
+	named     map[string]int // how often each fault was said
+	down      bool
+}
+
+// configure writes the configuration with a TSIG key and a primary.
+func (y *faultyYear) configure(tsigName, secret, server string) {
+	y.Helper()
+	text := fmt.Sprintf("state_dir = \"%s/state\"\n[dns]\nservers = [%q]\ntimeout = \"2s\"\n[keys]\nrotate_every = \"40d\"\n", y.dir, y.bind.Addr()) +
+		strings.NewReplacer("%BIND%", server, "%SECRET%", secret, `"signpost"`, `"`+tsigName+`"`).Replace(rfc2136)
+	y.write("signpost.toml", strings.ReplaceAll(text, "%SECRET%", filepath.Join(y.dir, "tsig")), 0o644)
+}
+
+// due says whether something is due for a key that is new, or old, beside looking at what stands by.
+func (y *faultyYear) due() string {
+	y.Helper()
+	for _, state := range y.state("example.org") {
+		if state == keys.Generated || state == keys.Published {
+			return "new"
+		}
+	}
+	due := ""
+	for line := range strings.Lines(y.must("rotate", "--dry-run")) {
+		if !strings.HasPrefix(line, "now: ") || strings.Contains(line, ": check ") {
+			continue
+		}
+		if due = "old"; strings.Contains(line, ": activate ") || strings.Contains(line, ": create ") {
+			return "new"
+		}
+	}
+	return due
+}
+
+// sync has the secondary take the zone over, as its primary's NOTIFY makes it do.
+func (y *faultyYear) sync() {
+	y.Helper()
+	y.transfer("")
+	y.down = false
+}
+
+func (y *faultyYear) transfer(more string) {
+	y.Helper()
+	transfer, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr("example.org."), y.bind.Addr())
+	if err != nil {
+		y.Fatal(err)
+	}
+	var text strings.Builder
+	soa := false
+	for e := range transfer {
+		if e.Error != nil {
+			y.Fatal(e.Error)
+		}
+		for _, rr := range e.RR {
+			if _, is := rr.(*dns.SOA); is && soa {
+				continue // it ends a transfer
+			} else if is {
+				soa = true
+			}
+			fmt.Fprintln(&text, rr)
+		}
+	}
+	if err := y.secondary.SetZone(text.String() + more); err != nil {
+		y.Fatal(err)
+	}
+}
+
+// secondaryTXT is what the secondary shows.
+func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
+	if y.down {
+		return nil, errSilent
+	}
+	m, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeTXT), y.secondary.Addr())
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, rr := range m.Answer {
+		all = append(all, strings.Join(rr.(*dns.TXT).Txt, ""))
+	}
+	return all, nil
+}
+
+// fault is something that is wrong for one run.
+type fault struct {
+	name string
+	says string // what names it in the output, or in status; empty: nothing is to be said
+	play func(says string)
+}
+
+func (y *faultyYear) faults() []fault {
+	rotate := func(says string) {
+		y.Helper()
+		out, code := y.run("rotate")
+		named := says != "" && strings.Contains(out, says)
+		if named {
+			y.named[says]++
+		}
+		if code != 0 && !named || code > 1 {
+			y.Errorf("%s: exit code %d says nothing of %q: %s", y.now.Format(time.DateOnly), code, says, out)
+		}
+		for line := range strings.Lines(out) {
+			if strings.Count(line, says) > 2 && says != "" {
+				y.Errorf("said more than once: %s", line)
+			}
+		}
+	}
+	publisher := func(name, secret, server string) func(string) {
+		return func(says string) {
+			y.configure(name, secret, server)
+			rotate(says)
+			y.configure("signpost", "%SECRET%", y.bind.Addr())
+		}
+	}
+	y.write("other-secret", "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=\n", 0o600)
+	// What DNS shows holds a key up, and status says so; only what lasts for a day is said by rotate.
+	looks := func(more func() string) func(string) {
+		return func(says string) {
+			if text := more(); text != "lag" {
+				y.transfer(text)
+			}
+			out, code := y.run("rotate")
+			if code > 1 || code == 1 && !strings.Contains(out, "127.0.0.2") {
+				y.Errorf("exit code %d: %s", code, out)
+			}
+			if strings.Contains(y.must("status"), says) {
+				y.named[says]++
+			}
+		}
+	}
+	// Those that keep a key from being published stand before the lagging secondary, which needs one that is published new.
+	return []fault{
+		{"a fine day", "", rotate},
+		{"UPDATE refused", "REFUSED", publisher("stranger", "%SECRET%", y.bind.Addr())},
+		{"another TSIG secret", "NOTAUTH", publisher("signpost", filepath.Join(y.dir, "other-secret"), y.bind.Addr())},
+		{"the primary is away", "connection refused", publisher("signpost", "%SECRET%", "127.0.0.1:1")},
+		{"a secondary that lags", "127.0.0.2: no TXT record", looks(func() string { return "lag" })},
+		{"a secondary that answers SERVFAIL", "it answers SERVFAIL", looks(func() string {
+			y.down = true
+			text := ""
+			for selector := range y.state("example.org") {
+				text += ";fault " + keys.RecordName("example.org", selector) + " SERVFAIL\n"
+			}
+			return text
+		})},
+		{"a full disk", "no space left on device", func(says string) {
+			filler := filepath.Join(y.dir, "state", "filler")
+			f, err := os.Create(filler)
+			if err != nil {
+				y.Fatal(err)
+			}
+			for err == nil {
+				_, err = f.Write(make([]byte, 4096))
+			}
+			f.Close()
+			before := y.state("example.org")
+			rotate(says)
+			if err := os.Remove(filler); err != nil {
+				y.Fatal(err)
+			}
+			for selector := range before {
+				if _, ok := y.state("example.org")[selector]; !ok {
+					y.Errorf("key %s is lost", selector)
+				}
+			}
+		}},
+		{"two at once", "another dkimkey works on", func(says string) {
+			unlock, err := keys.Store{Dir: filepath.Join(y.dir, "state", "keys")}.Lock()
+			if err != nil {
+				y.Fatal(err)
+			}
+			rotate(says)
+			unlock()
+			rotate("")
+		}},
+		{"a clock set back", "it went back", func(says string) {
+			y.now = y.now.Add(-3 * 24 * time.Hour)
+			rotate(says)
+			y.now = y.now.Add(3 * 24 * time.Hour)
+		}},
+		{"a clock set forward, and back again", "should the clock have jumped", func(says string) {
+			y.now = y.now.Add(30 * 24 * time.Hour)
+			rotate(says)
+			y.now = y.now.Add(-30 * 24 * time.Hour)
+			rotate("it went back")
+		}},
+	}
+}
