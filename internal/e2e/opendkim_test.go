@@ -46,7 +46,7 @@ func TestWeVerifyOpenDKIM(t *testing.T) {
 				}
 				mail := w.mail(i + 1)
 				for changed, want := range map[string]dkim.Status{"": dkim.Pass, "more\n": dkim.Fail} {
-					got := verify(mail+changed, record)
+					got := verify(mail+changed, func(string) string { return record })
 					if len(got) != 1 || got[0].Status != want {
 						t.Errorf("%q + %q: %+v\n%s", body, changed, got, mail)
 					}
@@ -56,8 +56,8 @@ func TestWeVerifyOpenDKIM(t *testing.T) {
 	}
 }
 
-// verify runs our engine on a delivered message.
-func verify(mail, record string) []dkim.Result {
+// verify runs our engine on a delivered message; record gives the key record at a name.
+func verify(mail string, record func(name string) string) []dkim.Result {
 	header, body, _ := strings.Cut(strings.ReplaceAll(mail, "\n", "\r\n"), "\r\n\r\n")
 	var fields []dkim.Field
 	for line := range strings.SplitSeq(header, "\r\n") {
@@ -70,17 +70,28 @@ func verify(mail, record string) []dkim.Result {
 	}
 	v := dkim.NewVerifier(fields, nil)
 	v.Write([]byte(body))
-	return v.Results(time.Now(), func(string) ([]string, error) { return []string{record}, nil })
+	return v.Results(time.Now(), func(name string) ([]string, error) { return []string{record(name)}, nil })
 }
 
-// openDKIM runs the real one as a signer, and gives its socket in Postfix's words.
+// openDKIM runs the real one as a signer of one key, and gives its socket in Postfix's words.
 func openDKIM(t *testing.T, key *rsa.PrivateKey, canon string) string {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "key.pem")
+	file := filepath.Join(t.TempDir(), "key.pem")
+	writeKey(t, file, key)
+	return startOpenDKIM(t, fmt.Sprintf("Domain example.org\nSelector od\nKeyFile %s\nMode s\nCanonicalization %s\n", file, canon))
+}
+
+func writeKey(t *testing.T, file string, key *rsa.PrivateKey) {
+	t.Helper()
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// startOpenDKIM runs opendkim with a configuration, and gives its socket in Postfix's words.
+func startOpenDKIM(t *testing.T, conf string) string {
+	t.Helper()
+	dir := t.TempDir()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +99,7 @@ func openDKIM(t *testing.T, key *rsa.PrivateKey, canon string) string {
 	addr := ln.Addr().String()
 	ln.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	conf := fmt.Sprintf("Domain example.org\nSelector od\nKeyFile %s\nMode s\nCanonicalization %s\nSocket inet:%s@127.0.0.1\nSyslog no\nRequireSafeKeys no\nPidFile %s/pid\nInternalHosts 127.0.0.1\n", file, canon, port, dir)
+	conf += fmt.Sprintf("Socket inet:%s@127.0.0.1\nSyslog no\nRequireSafeKeys no\nPidFile %s/pid\nInternalHosts 127.0.0.1\n", port, dir)
 	if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
