@@ -30,6 +30,7 @@ func main() {
 type env struct {
 	file   string
 	now    func() time.Time
+	after  func(time.Duration) <-chan time.Time
 	random io.Reader
 	// authorityPort is where name servers listen; tests have theirs elsewhere.
 	authorityPort uint16
@@ -37,7 +38,7 @@ type env struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	e := &env{now: time.Now, random: rand.Reader, authorityPort: 53}
+	e := &env{now: time.Now, after: time.After, random: rand.Reader, authorityPort: 53}
 	return e.execute(ctx, args, stdout, stderr)
 }
 

@@ -43,7 +43,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 			if dry {
 				return d.dryRun(c, domains)
 			}
-			return d.rotate(c, domains, wait)
+			return d.rotate(c, domains, wait, e.after)
 		},
 	}
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be done and when, and do nothing")
@@ -96,13 +96,13 @@ func (d *desk) dryRun(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-func (d *desk) rotate(c *cobra.Command, domains []string, wait bool) error {
+func (d *desk) rotate(c *cobra.Command, domains []string, wait bool, after func(time.Duration) <-chan time.Time) error {
 	unlock, err := d.store.Lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	for {
+	for said := ""; ; {
 		failed, err := d.run(c.Context(), c.ErrOrStderr(), domains)
 		if err != nil {
 			return err
@@ -117,11 +117,14 @@ func (d *desk) rotate(c *cobra.Command, domains []string, wait bool) error {
 			}
 			return nil
 		}
-		fmt.Fprintln(c.ErrOrStderr(), waiting)
+		if waiting != said {
+			said = waiting
+			fmt.Fprintln(c.ErrOrStderr(), waiting)
+		}
 		select {
 		case <-c.Context().Done():
 			return c.Context().Err()
-		case <-time.After(waitEvery):
+		case <-after(waitEvery):
 		}
 	}
 }

@@ -51,7 +51,12 @@ func houseAt(t *testing.T, bind *testbind.Server, more string) *house {
 		}
 	})
 	h := &house{T: t, now: time.Date(2026, 11, 24, 4, 15, 0, 0, time.UTC), dir: t.TempDir(), bind: bind}
-	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: bind.Port}
+	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: bind.Port, after: func(d time.Duration) <-chan time.Time {
+		h.now = h.now.Add(d)
+		passed := make(chan time.Time)
+		close(passed)
+		return passed
+	}}
 	h.config = filepath.Join(h.dir, "signpost.toml")
 	secret := filepath.Join(h.dir, "tsig")
 	h.write("tsig", testbind.Secret+"\n", 0o600)
