@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -55,6 +54,10 @@ type added struct {
 	ttl        time.Duration
 }
 
+func newAdded(l *keys.Life, ttl time.Duration) *added {
+	return &added{l, l.State(), keys.RecordName(l.Domain, l.Selector), keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), ttl}
+}
+
 func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 	d, err := e.desk(c.ErrOrStderr(), c.ErrOrStderr())
 	if err != nil {
@@ -83,7 +86,7 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 	}
 	defer unlock()
 
-	var all []added
+	var all []*added
 	for _, algorithm := range f.algorithms {
 		life, isNew, err := e.addOne(store, d.rules(domain), keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
 			Publish: conf.Publish.Method, Random: e.random}, f.unsafe)
@@ -105,17 +108,14 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 			}
 			warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", domain, "selector", life.Selector)
 		}
-		ttl := conf.PublishFor(domain).TTL
-		a := added{life, life.State(), keys.RecordName(domain, life.Selector), keys.ZoneText(domain, life.Selector, life.Record, ttl), ttl}
+		a := newAdded(life, conf.PublishFor(domain).TTL)
 		all = append(all, a)
 		if !f.json {
 			printRecord(c, a, isNew)
 		}
 	}
 	if f.json {
-		enc := json.NewEncoder(c.OutOrStdout())
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(all); err != nil {
+		if err := printJSON(c.OutOrStdout(), all); err != nil {
 			return err
 		}
 	} else {
@@ -173,7 +173,7 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 	return life, true, err
 }
 
-func printRecord(c *cobra.Command, a added, isNew bool) {
+func printRecord(c *cobra.Command, a *added, isNew bool) {
 	out := c.OutOrStdout()
 	what := "made"
 	if !isNew {

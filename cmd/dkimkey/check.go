@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 
@@ -61,9 +60,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(c.OutOrStdout())
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(all); err != nil {
+		if err := printJSON(c.OutOrStdout(), all); err != nil {
 			return err
 		}
 	} else if err := printChecks(c, all); err != nil {

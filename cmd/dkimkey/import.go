@@ -13,6 +13,7 @@ import (
 
 func (e *env) importCommand() *cobra.Command {
 	var domain, selector string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "import KEYFILE --domain DOMAIN --selector SELECTOR",
 		Short: "Take over a key that signs already",
@@ -29,9 +30,10 @@ selector, and rotates from here on. Its file is copied and left where it is.
 			if _, err := dkim.Domain(selector); err != nil {
 				return cli.Usage(fmt.Errorf("--selector %q is not a selector", selector))
 			}
-			return e.importKeys(c, []keys.OpenDKIMKey{{Domain: d, Selector: selector, File: args[0]}})
+			return e.importKeys(c, []keys.OpenDKIMKey{{Domain: d, Selector: selector, File: args[0]}}, asJSON)
 		},
 	}
+	c.PersistentFlags().BoolVar(&asJSON, "json", false, "print for machines")
 	c.Flags().StringVar(&domain, "domain", "", "`DOMAIN` that the key signs for")
 	c.Flags().StringVar(&selector, "selector", "", "`SELECTOR` under which its record is published")
 	c.AddCommand(&cobra.Command{
@@ -49,17 +51,18 @@ selector, and rotates from here on. Its file is copied and left where it is.
 			if len(found) == 0 {
 				return errors.New("there is no key to take over")
 			}
-			return e.importKeys(c, found)
+			return e.importKeys(c, found, asJSON)
 		},
 	})
 	return c
 }
 
-func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey) error {
+func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, asJSON bool) error {
 	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
+	d.json = asJSON
 	if err := d.store.Make(); err != nil {
 		return err
 	}
@@ -82,17 +85,17 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey) error {
 			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
 			continue
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s: key %s (%s, %d bits) signs here from now on\n", k.Domain, k.Selector, life.Algorithm, life.Bits)
+		d.rotator.Done(k.Domain, fmt.Sprintf("key %s (%s, %d bits) signs here from now on", k.Selector, life.Algorithm, life.Bits))
 		if life.Algorithm == "rsa" && life.Bits < 2048 {
 			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", k.Domain, k.Selector, life.Bits, k.Domain, d.conf.Keys.RSABits)
 		}
 		if o := d.rotator.Checker.Look(c.Context(), life, nil).Outcome(); !o.Ready {
 			wrong = true
-			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s: its record is not seen as it should be: %s\n", k.Domain, k.Selector, o.Words)
+			d.rotator.Needs(k.Domain, fmt.Sprintf("key %s: its record is not seen as it should be: %s", k.Selector, o.Words), nil)
 		}
 	}
 	if wrong {
-		return errAttention
+		err = errAttention
 	}
-	return nil
+	return errors.Join(err, d.report(c.OutOrStdout()))
 }

@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"signpost/internal/testdns"
 	"signpost/keys"
@@ -320,72 +317,4 @@ func TestCredentialIsTheDaemons(t *testing.T) {
 	if out := h.must("status"); !strings.Contains(out, "a systemd credential, which only the daemon reads") || strings.Count(out, "\n") != 2 {
 		t.Error(out)
 	}
-}
-
-// rotate --wait ends when the key signs, and says once what it waits for.
-func TestRotateWaits(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	begun := h.now
-	out := h.must("rotate", "--wait")
-	if h.signing("example.org") == "" {
-		t.Error("nothing signs:", out)
-	}
-	// Two TTLs of an hour.
-	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitEvery {
-		t.Errorf("it waited %v", waited)
-	}
-	if strings.Count(out, "waiting until 2026-11-24 06:15 for caches to forget") != 1 || strings.Count(out, "waiting") != 1 || !strings.Contains(out, "signs from now on") {
-		t.Error(out)
-	}
-}
-
-// status has colours on a terminal, and none where they are not wanted or would be octets in a file.
-func TestStatusColours(t *testing.T) {
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(3)
-	terminal := func() string {
-		t.Helper()
-		master, slave := pty(t)
-		if code := h.env.execute(t.Context(), []string{"-c", h.config, "status"}, slave, slave); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
-		slave.Close()
-		out, _ := io.ReadAll(master) // EIO is its end
-		return string(out)
-	}
-	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {
-		t.Errorf("no green for the key that signs, or no yellow for the one that stands by: %q", out)
-	}
-	t.Setenv("NO_COLOR", "1")
-	if out := terminal(); strings.Contains(out, "\x1b") {
-		t.Errorf("colours although NO_COLOR is set: %q", out)
-	}
-	t.Setenv("NO_COLOR", "")
-	if out := h.must("status"); strings.Contains(out, "\x1b") {
-		t.Errorf("colours in a file: %q", out)
-	}
-}
-
-// pty opens a terminal.
-func pty(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slave, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR, 0); err != nil {
-		t.Fatal(err)
-	}
-	return master, slave
 }

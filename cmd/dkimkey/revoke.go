@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,7 +11,7 @@ import (
 )
 
 func (e *env) revokeCommand() *cobra.Command {
-	var compromised, signNothing bool
+	var compromised, signNothing, asJSON bool
 	c := &cobra.Command{
 		Use:   "revoke DOMAIN SELECTOR --compromised",
 		Short: "Revoke a key that has leaked, at once",
@@ -25,19 +26,21 @@ instead: dkimkey rotate.`,
 			if !compromised {
 				return cli.Usage(fmt.Errorf("revoking breaks the mail that %s has signed and that is on its way; say --compromised if it has leaked, or let dkimkey rotate replace it", args[1]))
 			}
-			return e.revoke(c, args, signNothing)
+			return e.revoke(c, args, signNothing, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&compromised, "compromised", false, "the key has leaked")
 	c.Flags().BoolVar(&signNothing, "sign-nothing", false, "let mail leave unsigned, rather than wait, until another key can sign")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
 	return c
 }
 
-func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
+func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) error {
 	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
+	d.json = asJSON
 	unlock, err := d.store.Lock()
 	if err != nil {
 		return err
@@ -72,7 +75,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: no key stands by: mail waits (sign.on_missing_key) until one can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
 	}
 	if failed || d.needed {
-		return errAttention
+		err = errAttention
 	}
-	return nil
+	return errors.Join(err, d.report(c.OutOrStdout()))
 }

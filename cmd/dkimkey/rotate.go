@@ -18,7 +18,7 @@ const waitEvery = 30 * time.Second
 var errAttention = errors.New("something above needs a person")
 
 func (e *env) rotateCommand() *cobra.Command {
-	var dry, wait bool
+	var dry, wait, asJSON bool
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
 		Short: "Do what is due in the lives of keys; for cron, daily",
@@ -40,14 +40,17 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 			if err != nil {
 				return err
 			}
+			d.json = asJSON
 			if dry {
 				return d.dryRun(c, domains)
 			}
-			return d.rotate(c, domains, wait, e.after)
+			err = d.rotate(c, domains, wait, e.after)
+			return errors.Join(err, d.report(c.OutOrStdout()))
 		},
 	}
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be done and when, and do nothing")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until the keys that are on their way sign, and say what is waited for")
+	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
 	return c
 }
 
@@ -74,12 +77,22 @@ func (d *desk) domains(args []string) ([]string, error) {
 	return domains, nil
 }
 
+// planned is a step in `rotate --dry-run --json`.
+type planned struct {
+	Domain    string      `json:"domain"`
+	Do        keys.Action `json:"do"`
+	Algorithm string      `json:"algorithm"`
+	Selector  string      `json:"selector,omitempty"` // empty: a key that is to be made
+	Due       time.Time   `json:"due"`
+}
+
 func (d *desk) dryRun(c *cobra.Command, domains []string) error {
 	set, err := d.store.Load(nil)
 	if err != nil {
 		return err
 	}
 	now := d.store.Now()
+	all := []planned{}
 	for _, domain := range domains {
 		for _, s := range keys.Plan(set.Of(domain), d.rules(domain), now) {
 			when := "now"
@@ -87,11 +100,18 @@ func (d *desk) dryRun(c *cobra.Command, domains []string) error {
 				when = s.Due.UTC().Format("2006-01-02 15:04")
 			}
 			what := s.Algorithm + " key"
+			p := planned{Domain: domain, Do: s.Do, Algorithm: s.Algorithm, Due: s.Due.UTC()}
 			if s.Key != nil {
-				what = s.Key.Selector
+				what, p.Selector = s.Key.Selector, s.Key.Selector
+			}
+			if all = append(all, p); d.json {
+				continue
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: %s: %s %s\n", when, domain, s.Do, what)
 		}
+	}
+	if d.json {
+		return printJSON(c.OutOrStdout(), all)
 	}
 	return nil
 }

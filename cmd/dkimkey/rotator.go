@@ -25,6 +25,30 @@ type desk struct {
 	hosted  keys.Hosted
 	rotator *keys.Rotator
 	needed  bool // something needs a person
+	json    bool
+	events  []event // what happened, for --json
+}
+
+// event is what was done, or has to be, in the output of --json.
+type event struct {
+	Domain      string `json:"domain"`
+	What        string `json:"what"`
+	NeedsPerson bool   `json:"needs_person"`
+	Record      *added `json:"record,omitempty"`
+}
+
+// report prints what happened, where that was asked for as JSON.
+func (d *desk) report(stdout io.Writer) error {
+	if !d.json {
+		return nil
+	}
+	return printJSON(stdout, append([]event{}, d.events...))
+}
+
+func printJSON(stdout io.Writer, v any) error {
+	enc := json.NewEncoder(stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
@@ -42,13 +66,22 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 		Store: store, Hosted: hosted, Rules: d.rules, Random: e.random,
 		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
 		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
-		Done:      func(domain, what string) { fmt.Fprintf(stdout, "%s: %s\n", domain, what) },
+		Done: func(domain, what string) {
+			if d.events = append(d.events, event{Domain: domain, What: what}); !d.json {
+				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
+			}
+		},
 		Needs: func(domain, what string, l *keys.Life) {
 			d.needed = true
 			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
+			e := event{Domain: domain, What: what, NeedsPerson: true}
 			if l != nil && l.Activated == nil {
-				fmt.Fprint(stdout, recordText(l, conf.PublishFor(domain).TTL))
+				e.Record = newAdded(l, conf.PublishFor(domain).TTL)
+				if !d.json {
+					fmt.Fprint(stdout, recordText(l, e.Record.ttl))
+				}
 			}
+			d.events = append(d.events, e)
 		},
 	}
 	return d, nil

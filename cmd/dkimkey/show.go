@@ -10,7 +10,8 @@ import (
 )
 
 func (e *env) showCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "show DOMAIN SELECTOR",
 		Short: "Print the DNS record of a key, for a zone file and for a web form",
 		Args:  cobra.ExactArgs(2),
@@ -27,10 +28,15 @@ func (e *env) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), newAdded(life, d.conf.PublishFor(k.Domain).TTL))
+			}
 			fmt.Fprint(c.OutOrStdout(), recordText(life, d.conf.PublishFor(k.Domain).TTL))
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
+	return c
 }
 
 // oneKey is the key that DOMAIN SELECTOR names.

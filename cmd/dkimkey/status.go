@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -70,9 +69,7 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(c.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		return printJSON(c.OutOrStdout(), all)
 	}
 	if err := printStatus(c.OutOrStdout(), all); err != nil {
 		return err

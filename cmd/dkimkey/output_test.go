@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// rotate --wait ends when the key signs, and says once what it waits for.
+func TestRotateWaits(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	begun := h.now
+	out := h.must("rotate", "--wait")
+	if h.signing("example.org") == "" {
+		t.Error("nothing signs:", out)
+	}
+	// Two TTLs of an hour.
+	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitEvery {
+		t.Errorf("it waited %v", waited)
+	}
+	if strings.Count(out, "waiting until 2026-11-24 06:15 for caches to forget") != 1 || strings.Count(out, "waiting") != 1 || !strings.Contains(out, "signs from now on") {
+		t.Error(out)
+	}
+}
+
+// status has colours on a terminal, and none where they are not wanted or would be octets in a file.
+func TestStatusColours(t *testing.T) {
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	terminal := func() string {
+		t.Helper()
+		master, slave := pty(t)
+		if code := h.env.execute(t.Context(), []string{"-c", h.config, "status"}, slave, slave); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		slave.Close()
+		out, _ := io.ReadAll(master) // EIO is its end
+		return string(out)
+	}
+	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {
+		t.Errorf("no green for the key that signs, or no yellow for the one that stands by: %q", out)
+	}
+	t.Setenv("NO_COLOR", "1")
+	if out := terminal(); strings.Contains(out, "\x1b") {
+		t.Errorf("colours although NO_COLOR is set: %q", out)
+	}
+	t.Setenv("NO_COLOR", "")
+	if out := h.must("status"); strings.Contains(out, "\x1b") {
+		t.Errorf("colours in a file: %q", out)
+	}
+}
+
+// pty opens a terminal.
+func pty(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slave, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// Each command that prints gives JSON, and nothing else on its standard output, where that is asked for.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	key := filepath.Join(h.dir, "mine.pem")
+	if out, err := exec.Command("openssl", "genpkey", "-algorithm", "ed25519", "-out", key).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	play := func(want string, args ...string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		h.env.execute(t.Context(), append(append([]string{"-c", h.config}, args...), "--json"), &out, &errs)
+		var v any
+		if err := json.Unmarshal(out.Bytes(), &v); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%q: %v, want %s in\n%s%s", args, err, want, out.String(), errs.String())
+		}
+	}
+	play(`"state": "generated"`, "add", "example.org")
+	play(`"do": "check"`, "rotate", "--dry-run")
+	play("[]", "rotate")
+	h.now = h.now.Add(3 * time.Hour)
+	play(`"what": "key sp20261124 signs from now on"`, "rotate")
+	play(`"signs": true`, "status")
+	play(`"finding": "seen at all 1 name servers"`, "check")
+	play(`"zone_text": "sp20261124._domainkey.example.org. 3600 IN TXT`, "show", "example.org", "sp20261124")
+	play(`"what": "key s1 (ed25519, 256 bits) signs here from now on"`, "import", key, "--domain", "example.org", "--selector", "s1")
+	play(`"needs_person": true`, "import", key, "--domain", "example.org", "--selector", "s2")
+	play(`"what": "revoked sp20261124"`, "revoke", "example.org", "sp20261124", "--compromised")
+}
