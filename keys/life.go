@@ -35,7 +35,7 @@ type Life struct {
 	Wait      Span       `json:"wait,omitempty"`      // how long it has to have been seen before it signs
 	Silent    *time.Time `json:"silent,omitempty"`    // since when a server could not be asked, while the others show it
 	Finding   string     `json:"finding,omitempty"`   // what the last check found, in words
-	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last told to publish it
+	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last told to publish it, or to empty it
 	TTL       Span       `json:"ttl,omitempty"`       // of the record, as it was seen last
 	// OldTTL is that of the record which the selector had before: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
@@ -47,6 +47,7 @@ type Life struct {
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
+	Confirmed   *time.Time `json:"confirmed,omitempty"` // where a person publishes: when DNS was seen to show the key no more
 	Removed     *time.Time `json:"removed,omitempty"`
 }
 

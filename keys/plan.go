@@ -34,6 +34,7 @@ const (
 	DoActivate Action = "activate"
 	DoRetire   Action = "retire"
 	DoRevoke   Action = "revoke"
+	DoConfirm  Action = "confirm" // where a person publishes: look whether the record is empty
 	DoRemove   Action = "remove"
 )
 
@@ -111,6 +112,9 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 		case k.State == Retiring && signs:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
 		case k.State == Revoked:
+			if r.Manual() && k.Life.Confirmed == nil {
+				steps = append(steps, Step{DoConfirm, k.Algorithm, k, now})
+			}
 			steps = append(steps, Step{DoRemove, k.Algorithm, k, k.Since.Add(r.KeepRevoked)})
 		}
 	}

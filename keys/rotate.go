@@ -149,6 +149,8 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 		return r.retire(s.Key)
 	case DoRevoke:
 		return r.revoke(ctx, s.Key.Life, rules)
+	case DoConfirm:
+		return r.confirm(ctx, s.Key.Life)
 	case DoRemove:
 		return r.remove(ctx, s.Key.Life, rules)
 	}
@@ -326,15 +328,46 @@ func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
 		return err
 	}
 	now := r.Store.Now().UTC()
-	l.Revoked = &now
+	l.Revoked, l.Reminded = &now, &now
 	if err := r.Store.writeLife(l); err != nil {
 		return err
 	}
 	if err := r.Store.removePEM(l.Domain, l.Selector); err != nil {
 		return err
 	}
-	r.Done(l.Domain, "revoked "+l.Selector)
+	if rules.Manual() {
+		r.Done(l.Domain, "deleted the private key of "+l.Selector)
+	} else {
+		r.Done(l.Domain, "revoked "+l.Selector)
+	}
 	return nil
+}
+
+// confirm looks whether a person has emptied the record of a key that is revoked: at each run where the key has leaked,
+// since whoever has it signs in the domain's name until then.
+func (r *Rotator) confirm(ctx context.Context, l *Life) error {
+	s := r.Checker.Look(ctx, l, nil)
+	shown, silent := "", s.Err != nil
+	for _, v := range s.Servers {
+		if v.View == Same {
+			shown = v.Server
+		}
+		silent = silent || v.View == Mute
+	}
+	now := r.Store.Now().UTC()
+	switch {
+	case shown != "":
+		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindEvery {
+			r.remind(l, fmt.Sprintf("%s still shows its record; replace it by %q", shown, l.revokedRecord()))
+			l.Reminded = &now
+			return r.Store.writeLife(l)
+		}
+		return nil
+	case silent:
+		return nil // nobody could say
+	}
+	l.Confirmed = &now
+	return r.Store.writeLife(l)
 }
 
 func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {

@@ -242,7 +242,7 @@ func (y *faultyYear) faults() []fault {
 			}
 		}},
 		{"two at once", "another dkimkey works on", func(says string) {
-			unlock, err := keys.Store{Dir: filepath.Join(y.dir, "state", "keys")}.Lock()
+			unlock, err := y.store().Lock()
 			if err != nil {
 				y.Fatal(err)
 			}

@@ -80,7 +80,7 @@ func life(t *testing.T, step int) []string {
 				t.Fatalf("%q: %v\n%s", args, err, out)
 			}
 			consistent()
-			if set, err := (keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}).Load(nil); err == nil && len(set.Of("example.org")) > 0 {
+			if set, err := h.store().Load(nil); err == nil && len(set.Of("example.org")) > 0 {
 				args = []string{"rotate"} // what was begun is gone on with
 			}
 		}

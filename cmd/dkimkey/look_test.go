@@ -46,7 +46,7 @@ func TestSecondaryLags(t *testing.T) {
 	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
 		t.Errorf("check:\n%s", out)
 	}
-	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
+	set, err := h.store().Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestTwoRotates(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
 	h.must("add", "example.org")
-	unlock, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Lock()
+	unlock, err := h.store().Lock()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"signpost/keys"
 )
 
 // rotate --wait ends when the key signs, and says once what it waits for.
@@ -111,4 +113,43 @@ func TestJSON(t *testing.T) {
 	play(`"what": "key s1 (ed25519, 256 bits) signs here from now on"`, "import", key, "--domain", "example.org", "--selector", "s1")
 	play(`"needs_person": true`, "import", key, "--domain", "example.org", "--selector", "s2")
 	play(`"what": "revoked sp20261124"`, "revoke", "example.org", "sp20261124", "--compromised")
+}
+
+// A person publishes: revoke says what is to be done, in the order in which it is to be done.
+func TestCompromisedManual(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--unsafe-activate")
+	leaked := h.signing("example.org")
+	show := func(selector, text string) {
+		t.Helper()
+		if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", selector), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := h.store().Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := set.Of("example.org")[0].Life.Record
+	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", leaked), record[:200], record[200:]); err != nil {
+		t.Fatal(err)
+	}
+	out, code := h.run("revoke", "example.org", leaked, "--compromised")
+	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org by \"v=DKIM1; k=rsa; p=\"")
+	second := strings.Index(out, "2. put the record of key sp20261124b into DNS")
+	if code != 1 || first < 0 || second < first || !strings.Contains(out, "3. dkimkey rotate example.org --wait") || strings.Contains(out, "revoked "+leaked) {
+		t.Errorf("%d %s", code, out)
+	}
+	// Until somebody has done it, each day says so.
+	for range 2 {
+		h.now = h.now.Add(24 * time.Hour)
+		if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, "key "+leaked+": ns1.example.org 127.0.0.1 still shows its record") {
+			t.Errorf("%d %s", code, out)
+		}
+	}
+	show(leaked, "v=DKIM1; k=rsa; p=")
+	if out := h.must("rotate"); out != "" {
+		t.Error(out)
+	}
 }

@@ -194,7 +194,7 @@ func TestPublishManual(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "its record is still not in DNS") || !strings.Contains(out, "IN TXT (") {
 		t.Errorf("no reminder after a week: %d %s", code, out)
 	}
-	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
+	set, err := h.store().Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -63,6 +64,9 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	if err != nil {
 		return err
 	}
+	if d.rules(k.Domain).Manual() {
+		printOrder(c.ErrOrStderr(), set, k)
+	}
 	switch signs := len(set.Signing(k.Domain)) > 0; {
 	case !signed || signs:
 	case signNothing:
@@ -78,4 +82,18 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 		err = errAttention
 	}
 	return errors.Join(err, d.report(c.OutOrStdout()))
+}
+
+// printOrder says what a person has to do where nothing publishes by itself. The leaked key comes first: whoever has it signs
+// in the domain's name until its record is empty.
+func printOrder(out io.Writer, set *keys.Set, k *keys.Key) {
+	steps := []string{fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p=")}
+	if heir := set.Waiting(k.Domain, k.Algorithm, ""); heir != nil {
+		steps = append(steps, "put the record of key "+heir.Selector+" into DNS (dkimkey show "+k.Domain+" "+heir.Selector+")",
+			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
+	}
+	fmt.Fprintln(out, "What to do now, in this order:")
+	for i, s := range steps {
+		fmt.Fprintf(out, "  %d. %s\n", i+1, s)
+	}
 }

@@ -89,10 +89,12 @@ func (h *house) must(args ...string) string {
 	return out
 }
 
+func (h *house) store() keys.Store { return keys.Store{Dir: filepath.Join(h.dir, "state", "keys")} }
+
 // signing gives the selectors that sign for a domain.
 func (h *house) signing(domain string) string {
 	h.Helper()
-	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
+	set, err := h.store().Load(nil)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -106,7 +108,7 @@ func (h *house) signing(domain string) string {
 // state gives what each key of a domain is, by selector.
 func (h *house) state(domain string) map[string]keys.State {
 	h.Helper()
-	set, err := keys.Store{Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
+	set, err := h.store().Load(nil)
 	if err != nil {
 		h.Fatal(err)
 	}
