@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,7 @@ type ServerView struct {
 // Sight is what all of DNS shows of a key.
 type Sight struct {
 	Servers  []ServerView  `json:"servers"`
+	Aliases  []ServerView  `json:"aliases,omitempty"` // what those show that hold the aliases on the way to the record
 	Resolver ServerView    `json:"resolver"`
 	Wait     time.Duration `json:"wait"`          // how long caches may remember what was there before
 	TTL      time.Duration `json:"ttl,omitempty"` // of the record
@@ -62,18 +64,14 @@ func (c *Checker) Look(ctx context.Context, l *Life, signer crypto.Signer) Sight
 		return Sight{Err: err}
 	}
 	s := Sight{Wait: max(leastWait, place.NegativeTTL, place.AliasTTL, time.Duration(l.OldTTL))}
-	for _, served := range c.Authority.Ask(ctx, place) {
-		v := ServerView{Server: served.Server.Name + " " + served.Server.Addr.Addr().String(), Text: served.Text}
-		switch {
-		case served.NoRoute:
-			v.View = NoRoute
-		case served.Err != nil:
-			v.View, v.Why = Mute, served.Err.Error()
-		default:
-			v.View, v.Why = compare(l, signer, served.Text)
-			s.TTL = max(s.TTL, served.TTL)
+	for _, hop := range place.Hops {
+		for _, served := range c.Authority.AskHop(ctx, hop) {
+			s.Aliases = append(s.Aliases, view(served, func() (View, string) { return compareAlias(hop, served.Target) }))
 		}
-		s.Servers = append(s.Servers, v)
+	}
+	for _, served := range c.Authority.Ask(ctx, place) {
+		s.Servers = append(s.Servers, view(served, func() (View, string) { return compare(l, signer, served.Text) }))
+		s.TTL = max(s.TTL, served.TTL)
 	}
 	s.Wait = max(s.Wait, 2*s.TTL)
 	s.Resolver = ServerView{Server: "resolver"}
@@ -86,6 +84,31 @@ func (c *Checker) Look(ctx context.Context, l *Life, signer crypto.Signer) Sight
 		s.Resolver.View, s.Resolver.Why = compare(l, signer, text)
 	}
 	return s
+}
+
+func view(served dns.Served, judge func() (View, string)) ServerView {
+	v := ServerView{Server: served.Server.Name + " " + served.Server.Addr.Addr().String(), Text: served.Text}
+	switch {
+	case served.NoRoute:
+		v.View = NoRoute
+	case served.Err != nil:
+		v.View, v.Why = Mute, served.Err.Error()
+	default:
+		v.View, v.Why = judge()
+	}
+	return v
+}
+
+// compareAlias: who asks a name server that does not have the alias, or has another one, does not find the key.
+func compareAlias(hop dns.Hop, target string) (View, string) {
+	name := strings.TrimSuffix(hop.Name, ".")
+	switch target {
+	case hop.Target:
+		return Same, ""
+	case "":
+		return Nothing, "no CNAME at " + name
+	}
+	return Other, name + " is a CNAME of " + strings.TrimSuffix(target, ".") + " there"
 }
 
 // compare says whether text is the key's record, and no other, and verifies a probe signed with the key by an
@@ -170,9 +193,12 @@ func (s Sight) Outcome() Outcome {
 		if v.View != NoRoute {
 			asked++
 		}
-		switch v.View {
-		case Same:
+		if v.View == Same {
 			same++
+		}
+	}
+	for _, v := range slices.Concat(s.Servers, s.Aliases) {
+		switch v.View {
 		case Mute:
 			silent = append(silent, v.Server+": "+v.Why)
 		case Other, Nothing:

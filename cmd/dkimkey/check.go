@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -76,12 +77,15 @@ func printChecks(c *cobra.Command, all []checked) error {
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tSHOWS")
 	for _, k := range all {
-		views := append(k.Servers, k.Resolver)
+		views := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
 		if k.Err != nil {
 			views = []keys.ServerView{{Server: "-", Why: k.Err.Error()}}
 		}
-		for _, v := range views {
+		for i, v := range views {
 			shows := "the key"
+			if i < len(k.Aliases) {
+				shows = "the alias"
+			}
 			if v.View != keys.Same {
 				shows = fmt.Sprintf("%s: %s", v.View, v.Why)
 			}

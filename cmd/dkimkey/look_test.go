@@ -82,6 +82,42 @@ func TestSecondaryLags(t *testing.T) {
 	}
 }
 
+// Where the selector is an alias, the name servers that hold the alias are asked too: who asks the one that does not have it
+// does not find the key.
+func TestAliasLags(t *testing.T) {
+	aliased := twoServers
+	for _, s := range []string{"sp1", "sp2", "sp3"} {
+		aliased += s + "._domainkey 600 IN CNAME " + s + ".example.org.keys.test.\n"
+	}
+	h := newHouse(t, map[string]string{"example.org.": aliased + "; static\n",
+		"keys.test.": strings.ReplaceAll(exampleZone, "example.org", "keys.test")}, rfc2136+"[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n")
+	lagging := h.second(twoServers)
+	h.must("add", "example.org")
+	for range 3 {
+		h.must("rotate")
+		h.now = h.now.Add(5 * time.Hour)
+	}
+	if got := h.signing("example.org"); got != "" {
+		t.Fatalf("%s signs while a name server does not have its alias", got)
+	}
+	if out := h.must("status"); !strings.Contains(out, "127.0.0.2: no CNAME at sp1._domainkey.example.org") {
+		t.Errorf("status does not say who lags:\n%s", out)
+	}
+	out, _ := h.run("check")
+	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the alias") || !strings.Contains(out, "ns1.keys.test 127.0.0.1    the key") {
+		t.Errorf("check:\n%s", out)
+	}
+	if err := lagging.SetZone(aliased); err != nil {
+		t.Fatal(err)
+	}
+	h.must("rotate")
+	h.now = h.now.Add(3 * time.Hour)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != "sp1" {
+		t.Errorf("%q signs; %s", got, h.must("status"))
+	}
+}
+
 // A name server that is down holds a key up for a day; then it goes on if half of them show it, with a warning.
 func TestSecondaryDown(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)

@@ -42,6 +42,13 @@ type Place struct {
 	Primary     string        // the SOA's MNAME
 	NegativeTTL time.Duration // how long resolvers remember that there is nothing
 	Servers     []NameServer
+	Hops        []Hop // the aliases on the way there
+}
+
+// Hop is an alias, and the name servers of the zone that holds it.
+type Hop struct {
+	Name, Target string // with their final dots
+	Servers      []NameServer
 }
 
 // NameServer is one address of one name server of a zone.
@@ -55,6 +62,7 @@ type NameServer struct {
 type Served struct {
 	Server  NameServer
 	Text    []string // nil: it has no TXT record there
+	Target  string   // AskHop: where the alias leads; empty: it has none there
 	TTL     time.Duration
 	NoRoute bool
 	Err     error
@@ -101,6 +109,14 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 		if hops == maxHops || next == at {
 			return Place{}, fmt.Errorf("the aliases of %s lead in circles, or are too many", name)
 		}
+		holder := Place{Name: p.Name}
+		if err := a.findZone(ctx, &holder); err != nil {
+			return Place{}, err
+		}
+		if err := a.findServers(ctx, &holder); err != nil {
+			return Place{}, err
+		}
+		p.Hops = append(p.Hops, Hop{p.Name, next, holder.Servers})
 		p.Name, p.Alias = next, true
 	}
 	if err := a.findZone(ctx, &p); err != nil {
@@ -166,46 +182,71 @@ const maxAsked = 16
 
 // Ask asks every server of a place for the TXT records of its name, side by side, in the order of Place.Servers.
 func (a *Authority) Ask(ctx context.Context, p Place) []Served {
-	all := make([]Served, len(p.Servers))
+	return side(p.Servers, func(s NameServer) Served {
+		m, served := a.direct(ctx, s, p.Name, dns.TypeTXT)
+		if m == nil {
+			return served
+		}
+		answer, _ := read(question{p.Name, dns.TypeTXT}, p.Name, m)
+		if answer.err != nil && !answer.err.IsNotFound {
+			served.Err = errors.New(answer.err.Err)
+			return served
+		}
+		served.Text, served.TTL = answer.text, answer.ttl
+		return served
+	})
+}
+
+// AskHop asks every server that holds an alias where it leads.
+func (a *Authority) AskHop(ctx context.Context, h Hop) []Served {
+	return side(h.Servers, func(s NameServer) Served {
+		m, served := a.direct(ctx, s, h.Name, dns.TypeCNAME)
+		if m == nil {
+			return served
+		}
+		for _, rr := range m.Answer {
+			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == h.Name {
+				served.Target = dns.CanonicalName(c.Target)
+			}
+		}
+		return served
+	})
+}
+
+func side(servers []NameServer, ask func(NameServer) Served) []Served {
+	all := make([]Served, len(servers))
 	slots := make(chan struct{}, maxAsked)
 	var asking sync.WaitGroup
-	for i, s := range p.Servers {
+	for i, s := range servers {
 		asking.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			all[i] = a.askServer(ctx, p, s)
+			all[i] = ask(s)
 		})
 	}
 	asking.Wait()
 	return all
 }
 
-func (a *Authority) askServer(ctx context.Context, p Place, s NameServer) Served {
+// direct asks one name server itself. Without an answer the message is nil, and Served says why.
+func (a *Authority) direct(ctx context.Context, s NameServer, name string, qtype uint16) (*dns.Msg, Served) {
 	served := Served{Server: s}
 	n := &network{servers: []netip.AddrPort{s.Addr}, timeout: a.Timeout}
-	q := new(dns.Msg).SetQuestion(p.Name, dns.TypeTXT)
+	q := new(dns.Msg).SetQuestion(name, qtype)
 	q.RecursionDesired = false
 	q.SetEdns0(udpSize, false)
 	m, err := n.ask(ctx, q)
 	switch {
 	case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT):
 		served.NoRoute, served.Err = true, err
-		return served
 	case err != nil:
 		served.Err = err
-		return served
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
 		served.Err = fmt.Errorf("it answers %s", dns.RcodeToString[m.Rcode])
-		return served
 	case !m.Authoritative:
 		served.Err = errors.New("it does not hold the zone (lame)")
-		return served
+	default:
+		return m, served
 	}
-	answer, _ := read(question{p.Name, dns.TypeTXT}, p.Name, m)
-	if answer.err != nil && !answer.err.IsNotFound {
-		served.Err = errors.New(answer.err.Err)
-		return served
-	}
-	served.Text, served.TTL = answer.text, answer.ttl
-	return served
+	return nil, served
 }
