@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"signpost/internal/dkim"
+	"signpost/internal/testdkim"
 )
 
 func (w *world) keysDir() string { return filepath.Join(w.dir, "state", "keys") }
@@ -239,7 +240,8 @@ func TestDrain(t *testing.T) {
 	w.signed(w.mail(1), "example.org")
 }
 
-// Mail flows while keys change: each message is signed once, by a key whose record exists, whatever moment it meets.
+// Mail flows while keys change: each message is signed once, by a key whose record exists, whatever moment it meets, and
+// opendkim verifies it.
 func TestKeysChangeUnderMail(t *testing.T) {
 	w := newWorld(t, setup{})
 	changed := make(chan struct{})
@@ -280,8 +282,13 @@ func TestKeysChangeUnderMail(t *testing.T) {
 		t.Errorf("%d of %d arrived", len(all), sent)
 	}
 	selectors := map[string]bool{}
+	records := w.records()
 	for _, mail := range all {
 		w.signed(mail, "example.org")
+		theirs, err := testdkim.OpenDKIMVerify(w.context(), []byte(strings.ReplaceAll(mail, "\n", "\r\n")), records)
+		if err != nil || !theirs.OK {
+			t.Errorf("opendkim: %+v %v\n%s", theirs, err, head(mail))
+		}
 		_, s, _ := strings.Cut(field(mail, "DKIM-Signature")[0], " s=")
 		selector, _, _ := strings.Cut(s, ";")
 		selectors[selector] = true

@@ -274,9 +274,8 @@ func (w *world) mail(n int) string {
 	return all[n-1]
 }
 
-// signatures verifies all signatures of a message with go-msgauth against the records that dkimkey printed, and gives
-// "selector algorithm" for each, top to bottom.
-func (w *world) signatures(mail string) []string {
+// records are the key records that dkimkey printed, by their names.
+func (w *world) records() map[string]string {
 	w.t.Helper()
 	set, err := keys.Store{Dir: filepath.Join(w.dir, "state", "keys")}.Load(nil)
 	if err != nil {
@@ -288,6 +287,14 @@ func (w *world) signatures(mail string) []string {
 			records[keys.RecordName(k.Domain, k.Selector)] = k.Life.Record
 		}
 	}
+	return records
+}
+
+// signatures verifies all signatures of a message with go-msgauth against the records that dkimkey printed, and gives
+// "selector algorithm" for each, top to bottom.
+func (w *world) signatures(mail string) []string {
+	w.t.Helper()
+	records := w.records()
 	wire := strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n")
 	results, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(name string) ([]string, error) {
 		if r, ok := records[name]; ok {
