@@ -28,6 +28,8 @@ type Config struct {
 	Verify  Verify
 	DMARC   DMARC
 	SPF     SPF
+	Allow   []LocalRule
+	Deny    []LocalRule
 	Keys    Keys
 	Publish Publish
 	// PublishDomain are the overrides for single domains.
@@ -72,6 +74,7 @@ type DMARC struct {
 	Reject, Quarantine, TempError string
 	TrustedForwarders             []netip.Prefix
 	TrustedSealers                []string
+	RejectFor                     map[string]string // [dmarc.domain.NAME]: domain -> reject
 }
 
 // SPF is [spf].

@@ -85,6 +85,17 @@ func TestGoodConfigurations(t *testing.T) {
 	if empty := parse(t, "testdata/good/empty.toml"); empty.RotateEveryFor("example.org") != 0 {
 		t.Error("manual publishing rotates by itself")
 	}
+	c = parse(t, "testdata/good/local.toml")
+	if len(c.Allow) != 1 || c.Allow[0].String() != "domain example.com, network 192.0.2.0/24 (their newsletter host)" ||
+		!c.Allow[0].Expires.Equal(time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("%+v", c.Allow)
+	}
+	if len(c.Deny) != 1 || c.Deny[0].Network.String() != "198.51.100.7/32" || c.Deny[0].Domain != "" || !c.Deny[0].Expires.Equal(time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("%+v", c.Deny)
+	}
+	if c.DMARC.RejectFor["example.org"] != "always" {
+		t.Errorf("%+v", c.DMARC)
+	}
 	if c, err := Parse("x", []byte("[metrics]\nlisten = \"127.0.0.1:9890\"\n")); err != nil || !reflect.DeepEqual(c.NotYet(), []string{"metrics.listen"}) {
 		t.Errorf("keys without effect: %q %v", c.NotYet(), err)
 	}

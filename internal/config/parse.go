@@ -87,8 +87,14 @@ func (p *reader) table(prefix string, tree map[string]any) {
 		switch {
 		case known:
 			p.set(key, set, v)
+		case key == "allow":
+			p.config.Allow = p.localRules(key, v)
+		case key == "deny":
+			p.config.Deny = p.localRules(key, v)
 		case isTable && key == "publish.domain":
 			p.overrides = sub
+		case isTable && key == "dmarc.domain":
+			p.dmarcDomains(sub)
 		case p.isTable(key) && isTable:
 			p.table(key+".", sub)
 		case p.isTable(key):
@@ -119,7 +125,7 @@ func (p *reader) isTable(key string) bool {
 			return true
 		}
 	}
-	return key == "publish.domain"
+	return key == "publish.domain" || key == "dmarc.domain"
 }
 
 // unknown helps to find what was meant: a key in the wrong table, or a slip.
@@ -179,11 +185,17 @@ func keyLines(data []byte) map[string]int {
 	p := &unstable.Parser{}
 	p.Reset(data)
 	prefix := ""
+	entries := map[string]int{} // of each [[list]]
 	for p.NextExpression() {
 		e := p.Expression()
 		switch e.Kind {
-		case unstable.Table, unstable.ArrayTable:
+		case unstable.Table:
 			prefix = note(p, lines, "", e) + "."
+		case unstable.ArrayTable:
+			key, line := name(p, e)
+			entries[key]++
+			entry := fmt.Sprintf("%s[%d]", key, entries[key])
+			lines[entry], prefix = line, entry+"."
 		case unstable.KeyValue:
 			keyValue(p, lines, prefix, e)
 		}
@@ -201,15 +213,19 @@ func keyValue(p *unstable.Parser, lines map[string]int, prefix string, e *unstab
 }
 
 func note(p *unstable.Parser, lines map[string]int, prefix string, e *unstable.Node) string {
-	var parts []string
-	line := 0
-	for it := e.Key(); it.Next(); {
-		parts = append(parts, string(it.Node().Data))
-		line = p.Shape(it.Node().Raw).Start.Line
-	}
-	key := prefix + strings.Join(parts, ".")
+	key, line := name(p, e)
+	key = prefix + key
 	if lines[key] == 0 {
 		lines[key] = line
 	}
 	return key
+}
+
+func name(p *unstable.Parser, e *unstable.Node) (key string, line int) {
+	var parts []string
+	for it := e.Key(); it.Next(); {
+		parts = append(parts, string(it.Node().Data))
+		line = p.Shape(it.Node().Raw).Start.Line
+	}
+	return strings.Join(parts, "."), line
 }

@@ -1,0 +1,140 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// LocalRule is one [[allow]] or [[deny]]. Both of Domain and Network have to fit where both are given.
+type LocalRule struct {
+	Domain  string       // the Author Domain, or one above it; empty: any
+	Network netip.Prefix // not valid: any
+	Comment string
+	Expires time.Time // the end of the day that it names, UTC
+}
+
+// String names a rule as the operator wrote it.
+func (r LocalRule) String() string {
+	var parts []string
+	if r.Domain != "" {
+		parts = append(parts, "domain "+r.Domain)
+	}
+	if r.Network.IsValid() {
+		parts = append(parts, "network "+r.Network.String())
+	}
+	return strings.Join(parts, ", ") + " (" + r.Comment + ")"
+}
+
+// maxComment keeps a comment to a line of a log.
+const maxComment = 120
+
+// localRules reads the tables of [[allow]] or [[deny]].
+func (p *reader) localRules(key string, v any) (rules []LocalRule) {
+	tables, ok := v.([]any)
+	if !ok {
+		p.fault(key, "is a list of tables; write [["+key+"]] on a line of its own for each entry")
+		return nil
+	}
+	for i, v := range tables {
+		at := fmt.Sprintf("%s[%d]", key, i+1)
+		table, ok := v.(map[string]any)
+		if !ok {
+			p.fault(at, "is a table; write [["+key+"]] on a line of its own for each entry")
+			continue
+		}
+		var r LocalRule
+		for _, k := range slices.Sorted(maps.Keys(table)) {
+			if err := r.set(k, table[k]); err != nil {
+				p.fault(at+"."+k, err.Error())
+			}
+		}
+		if table["comment"] == nil {
+			p.fault(at, "needs a comment: without it nobody knows in a year why it is there")
+		}
+		if table["expires"] == nil {
+			p.fault(at, "needs expires, a date like 2027-03-31: an exception that nobody looks at again stays for ever")
+		}
+		if table["domain"] == nil && table["network"] == nil {
+			p.fault(at, "needs a domain, a network, or both")
+		}
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+func (r *LocalRule) set(key string, v any) (err error) {
+	switch key {
+	case "domain":
+		var s string
+		if err = text(&s, v); err == nil {
+			r.Domain, err = domainName(s)
+		}
+	case "network":
+		var all []netip.Prefix
+		if err = networks(&all, []any{v}); err == nil {
+			r.Network = all[0]
+		}
+	case "comment":
+		if err = text(&r.Comment, v); err == nil && (strings.TrimSpace(r.Comment) == "" || len(r.Comment) > maxComment || strings.ContainsFunc(r.Comment, unicode.IsControl)) {
+			err = fmt.Errorf("must be a line of 1 to %d octets", maxComment)
+		}
+	case "expires":
+		r.Expires, err = endOfDay(v)
+	default:
+		err = errors.New("unknown key; domain, network, comment and expires are allowed")
+	}
+	return err
+}
+
+func endOfDay(v any) (time.Time, error) {
+	var day time.Time
+	var err error
+	switch v := v.(type) {
+	case toml.LocalDate:
+		day = v.AsTime(time.UTC)
+	case string:
+		day, err = time.Parse(time.DateOnly, v)
+	default:
+		err = errors.New("not a date")
+	}
+	if err != nil {
+		return time.Time{}, errors.New("must be a date, like 2027-03-31")
+	}
+	return day.AddDate(0, 0, 1), nil
+}
+
+// dmarcDomains reads [dmarc.domain.NAME].
+func (p *reader) dmarcDomains(tree map[string]any) {
+	p.config.DMARC.RejectFor = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		key := "dmarc.domain." + name
+		domain, err := domainName(name)
+		if err != nil {
+			p.fault(key, err.Error())
+			continue
+		}
+		table, ok := tree[name].(map[string]any)
+		if !ok {
+			p.fault(key, "is a table; write [dmarc.domain.\""+name+"\"] on a line of its own")
+			continue
+		}
+		for _, k := range slices.Sorted(maps.Keys(table)) {
+			reject := ""
+			if k != "reject" {
+				p.fault(key+"."+k, "unknown key; only reject can be overridden")
+			} else if err := word(&reject, table[k], "evidence", "always", "never"); err != nil {
+				p.fault(key+"."+k, err.Error())
+			} else {
+				p.config.DMARC.RejectFor[domain] = reject
+			}
+		}
+	}
+}
