@@ -3,6 +3,7 @@ package dkim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -73,8 +74,14 @@ func (s *signature) read(value string) error {
 	if err := s.readHeaders(tags["h"]); err != nil {
 		return err
 	}
+	if !s.covers("from") {
+		return errors.New("h= does not cover From (RFC 6376 section 5.4)")
+	}
 	return s.readNumbers(tags)
 }
+
+// covers says whether h= lists a field; name is in lower case.
+func (s *signature) covers(name string) bool { return slices.Contains(s.result.Headers, name) }
 
 // readNames fills in who signed, before anything else can go wrong, so that a bad result still names its domain.
 func (s *signature) readNames(tags map[string]string) error {
@@ -156,17 +163,12 @@ func (s *signature) readHeaders(h string) error {
 	if strings.Count(h, ":")+1 > MaxSignedNames {
 		return policyError(fmt.Sprintf("h= lists more than %d names", MaxSignedNames))
 	}
-	from := false
 	for name := range strings.SplitSeq(h, ":") {
 		name = strings.ToLower(strings.Trim(name, fws))
 		if !validFieldName(name) {
 			return errors.New("malformed signature: h= lists something that is no field name")
 		}
-		from = from || name == "from"
 		s.result.Headers = append(s.result.Headers, name)
-	}
-	if !from {
-		return errors.New("h= does not cover From (RFC 6376 section 5.4)")
 	}
 	return nil
 }

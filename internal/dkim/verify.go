@@ -16,7 +16,9 @@ type Verifier struct {
 	fields []Field
 	byName map[string][]int // positions of each field name, top to bottom
 	sigs   []*signature     // in the order of their fields
+	chain  chain            // the ARC sets
 	bodies [canons]*body    // nil where no signature wants it
+	ended  bool             // the bodies are closed
 	buf    []byte
 }
 
@@ -29,8 +31,9 @@ func NewVerifier(fields []Field, authors []string) *Verifier {
 		v.sigs = append(v.sigs, readSignature(fields[i]))
 	}
 	v.capSignatures(authors)
+	v.chain = readChain(fields, v.byName)
 	var limits [canons][]int64
-	for _, s := range v.open() {
+	for _, s := range append(v.open(), v.chain.verified()...) {
 		if v.bodies[s.body] == nil {
 			v.bodies[s.body] = &body{canon: s.body}
 		}
@@ -105,10 +108,10 @@ func (v *Verifier) listDomain() string {
 	return d
 }
 
-// KeyNames are the DNS names whose TXT records Results will ask for, each once.
+// KeyNames are the DNS names whose TXT records Results and Chain will ask for, each once.
 func (v *Verifier) KeyNames() []string {
 	var names []string
-	for _, s := range v.open() {
+	for _, s := range slices.Concat(v.open(), v.chain.verified(), v.chain.seals()) {
 		if name := keyName(s.result.Selector, s.result.Domain); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -130,11 +133,7 @@ func (v *Verifier) Write(p []byte) (int, error) {
 // of a name, each with its strings joined. A *net.DNSError with IsNotFound says that there is none, another one that is not
 // temporary that the answer is no use, and any other error that the servers could not be asked.
 func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
-	for _, b := range v.bodies {
-		if b != nil {
-			b.close()
-		}
-	}
+	v.end()
 	results := make([]Result, len(v.sigs))
 	for i, s := range v.sigs {
 		if s.result.Status == "" {
@@ -145,14 +144,24 @@ func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error
 	return results
 }
 
+// end closes the bodies, once.
+func (v *Verifier) end() {
+	if v.ended {
+		return
+	}
+	v.ended = true
+	for _, b := range v.bodies {
+		if b != nil {
+			b.close()
+		}
+	}
+}
+
 // judge looks at what needs no key first: a message that was changed fails whatever DNS answers, so that a dead name
 // server cannot turn a forgery into a temperror.
 func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string, error)) (Status, string) {
-	if s.expiration >= 0 && now.Add(-clockSkew).Unix() > s.expiration {
-		return PermError, "the signature expired at " + time.Unix(s.expiration, 0).UTC().Format(time.RFC3339)
-	}
-	if s.time >= 0 && now.Add(clockSkew).Unix() < s.time {
-		return PermError, "the signature's t= lies in the future"
+	if why := s.untimely(now); why != "" {
+		return PermError, why
 	}
 	sink := &v.bodies[s.body].sink
 	sum := sink.total
@@ -165,7 +174,7 @@ func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string
 	if subtle.ConstantTimeCompare(sum, s.bodyHash) != 1 {
 		return Fail, "the body hash does not match: the body was changed after signing"
 	}
-	status, reason := v.tryKeys(s, key)
+	status, reason := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
 	if status == Pass && s.limit >= 0 && s.limit < sink.length {
 		// The attacks of May 2024: whoever appends to a message with l= would speak in the signer's name.
 		return Policy, fmt.Sprintf("l= leaves %d octets of the body unsigned", sink.length-s.limit)
@@ -173,7 +182,20 @@ func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string
 	return status, reason
 }
 
-func (v *Verifier) tryKeys(s *signature, key func(string) ([]string, error)) (Status, string) {
+// untimely says why the signature is not valid now, or "".
+func (s *signature) untimely(now time.Time) string {
+	if s.expiration >= 0 && now.Add(-clockSkew).Unix() > s.expiration {
+		return "the signature expired at " + time.Unix(s.expiration, 0).UTC().Format(time.RFC3339)
+	}
+	if s.time >= 0 && now.Add(clockSkew).Unix() < s.time {
+		return "the signature's t= lies in the future"
+	}
+	return ""
+}
+
+// tryKeys verifies with what stands in DNS. header gives the hash of what was signed, and is asked only where there is a
+// key.
+func (s *signature) tryKeys(key func(string) ([]string, error), header func() [sha256.Size]byte) (Status, string) {
 	s.result.KeyName = keyName(s.result.Selector, s.result.Domain)
 	records, err := key(s.result.KeyName)
 	if err != nil {
@@ -191,7 +213,7 @@ func (v *Verifier) tryKeys(s *signature, key func(string) ([]string, error)) (St
 	if len(records) == 0 {
 		return PermError, "there is no key record at " + s.result.KeyName
 	}
-	sum := v.headerSum(s)
+	sum := header()
 	// Section 3.6.2.2 leaves several records undefined. Trying each makes the verdict independent of their order.
 	status, reason := PermError, ""
 	for _, txt := range records[:min(len(records), maxKeyRecords)] {
