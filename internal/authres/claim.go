@@ -23,10 +23,8 @@ const (
 // ReadClaim finds the authserv-id of a field's value and compares it with ours and its aliases, in every spelling that RFC
 // 8601 section 2.2 allows: case, comments, quotes, a version, folds, A-labels and U-labels.
 func ReadClaim(value string, ids []string) Claim {
-	for i := 0; i < len(value); i++ {
-		if c := value[i]; c == 0x7f || c < ' ' && c != '\t' && c != '\r' && c != '\n' {
-			return Unreadable
-		}
+	if hasControl(value) {
+		return Unreadable
 	}
 	rest, ok := skipCFWS(value)
 	if !ok || rest == "" {
