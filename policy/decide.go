@@ -94,12 +94,14 @@ func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	if d.Testing {
 		asked += ", t=y"
 	}
-	switch d.Policy {
-	case dmarc.PolicyQuarantine:
-		return quarantine(asked, r)
-	case dmarc.PolicyReject:
-	default:
+	if d.Policy != dmarc.PolicyQuarantine && d.Policy != dmarc.PolicyReject {
 		return Verdict{Reason: asked} // RFC 9989 section 5.4: handling is not to change
+	}
+	if v, ok := vouched(e, r, d.Domain, asked); ok {
+		return v
+	}
+	if d.Policy == dmarc.PolicyQuarantine {
+		return quarantine(asked, r)
 	}
 	shown, against := evidence(e, d, r)
 	switch {
@@ -145,13 +147,14 @@ func undecided(d dmarc.Result, r Rules) Verdict {
 }
 
 // judgeSPF is spf.fail = "reject". A message that passes DMARC goes on, since SPF breaks at every honest forwarder while
-// an aligned signature speaks for the author (RFC 9989 section 7.1); so does one of a trusted forwarder.
+// an aligned signature speaks for the author (RFC 9989 section 7.1); so does one of a trusted forwarder, and one of which a
+// trusted sealer swears that it had passed.
 func judgeSPF(e Evidence, r Rules) (v Verdict, refused bool) {
 	if r.SPFFail != SPFReject || e.SPF == nil || contains(r.TrustedForwarders, e.Connection.Client) {
 		return Verdict{}, false
 	}
 	for _, d := range e.DMARC {
-		if d.Status == dmarc.Pass {
+		if _, saw := sealer(e, r, d.Domain); d.Status == dmarc.Pass || saw > 0 {
 			return Verdict{}, false
 		}
 	}

@@ -66,6 +66,23 @@ func TestDecide(t *testing.T) {
 		return func(e *Evidence, _ *Rules) { e.Relayed = []string{name} }
 	}
 	forwarder := func(e *Evidence, _ *Rules) { e.Connection.Client = netip.MustParseAddr("::ffff:192.0.2.200") }
+	// chain is a chain of these sealers; each says the word of DMARC that stands behind his name.
+	chain := func(status dkim.Status, sealers ...string) func(*Evidence, *Rules) {
+		return func(e *Evidence, r *Rules) {
+			e.ARC, e.Relayed = &dkim.Chain{Status: status}, []string{"ARC-Seal"}
+			r.TrustedSealers = []string{"list.example", "forward.example"}
+			for i, s := range sealers {
+				name, said, _ := strings.Cut(s, " ")
+				e.ARC.Sets = append(e.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: name, CoversFrom: true})
+				if said != "" {
+					e.SealedDMARC = append(e.SealedDMARC, SealedDMARC{i + 1, "mail.example.com", said})
+				}
+			}
+		}
+	}
+	withoutFrom := func(instance int) func(*Evidence, *Rules) {
+		return func(e *Evidence, _ *Rules) { e.ARC.Sets[instance-1].CoversFrom = false }
+	}
 	doubt := func(e *Evidence, _ *Rules) {
 		e.Author, e.DMARC = dmarc.Author{Doubt: "there are 2 From fields"}, nil
 	}
@@ -90,6 +107,27 @@ func TestDecide(t *testing.T) {
 		{"re-sent", changes{relayed("a Resent- field")}, "tag", "it bears a Resent- field"},
 		{"a trusted forwarder", changes{forwarder}, "tag", "trusted_forwarders"},
 		{"Organizational Domain not known", changes{func(e *Evidence, _ *Rules) { e.DMARC[0].OrgDomain = "" }}, "tag", "could not be looked up"},
+
+		// A sealed message, RFC 8617 section 7.2: who sealed last, and what the sealers saw, as far back as they are trusted.
+		{"sealed: it had passed", changes{chain(dkim.Pass, "list.example pass")}, "accept", "sealed by list.example, which had seen dmarc=pass"},
+		{"sealed: it had failed", changes{chain(dkim.Pass, "list.example fail")}, "tag", "sealed by list.example of dmarc.trusted_sealers"},
+		{"sealed: nothing said", changes{chain(dkim.Pass, "list.example")}, "tag", "sealed by list.example of dmarc.trusted_sealers"},
+		{"sealed: for another author", changes{chain(dkim.Pass, "list.example pass"), func(e *Evidence, _ *Rules) { e.SealedDMARC[0].Domain = "example.com" }}, "tag", "do not say that it passed"},
+		{"sealed: by a stranger", changes{chain(dkim.Pass, "stranger.example pass")}, "tag", "it bears ARC-Seal"},
+		{"sealed: nobody is trusted", changes{chain(dkim.Pass, "list.example pass"), func(_ *Evidence, r *Rules) { r.TrustedSealers = nil }}, "tag", "it bears ARC-Seal"},
+		{"sealed: the chain fails", changes{chain(dkim.Fail, "list.example pass")}, "tag", "it bears ARC-Seal"},
+		{"sealed: a stranger last", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass")}, "tag", "it bears ARC-Seal"},
+		{"sealed: a stranger first", changes{chain(dkim.Pass, "stranger.example pass", "list.example fail")}, "tag", "do not say that it passed"},
+		{"sealed: a stranger between", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass", "forward.example fail")}, "tag", "sealed by forward.example"},
+		{"sealed: the first of two saw it", changes{chain(dkim.Pass, "list.example pass", "forward.example fail")}, "accept", "sealed by list.example, which"},
+		{"sealed: a signature without From", changes{chain(dkim.Pass, "list.example pass"), withoutFrom(1)}, "tag", "it bears ARC-Seal"},
+		{"sealed: the older signature without From", changes{chain(dkim.Pass, "list.example pass", "forward.example fail"), withoutFrom(1)}, "tag", "sealed by forward.example"},
+		{"sealed: had passed, p=quarantine", changes{chain(dkim.Pass, "list.example pass"), set(dmarc.Fail, dmarc.PolicyQuarantine), hold}, "accept", "which had seen dmarc=pass"},
+		{"sealed: had failed, p=quarantine", changes{chain(dkim.Pass, "list.example fail"), set(dmarc.Fail, dmarc.PolicyQuarantine)}, "tag", "sp=quarantine"},
+		{"sealed: had passed, always", changes{chain(dkim.Pass, "list.example pass"), reject(RejectAlways)}, "accept", "which had seen dmarc=pass"},
+		{"sealed: had failed, always", changes{chain(dkim.Pass, "list.example fail"), reject(RejectAlways)}, "550 5.7.1", ""},
+		{"sealed: had passed, SPF fail", changes{chain(dkim.Pass, "list.example pass"), spfReject}, "accept", ""},
+		{"sealed: had failed, SPF fail", changes{chain(dkim.Pass, "list.example fail"), spfReject}, "550 5.7.23", ""},
 
 		// What the operator chose.
 		{"always", changes{reject(RejectAlways)}, "550 5.7.1", ""},

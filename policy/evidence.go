@@ -25,6 +25,9 @@ type Evidence struct {
 	SPF   *spf.Result    `json:"spf,omitempty"`   // nil where the client is one of ours
 	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // for each DKIM-Signature field, top to bottom
 	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain
+
+	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil where the message has no ARC field
+	SealedDMARC []SealedDMARC `json:"sealed_dmarc,omitempty"`
 }
 
 // Connection is who handed the message over.

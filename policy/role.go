@@ -43,7 +43,8 @@ type Rules struct {
 	Quarantine        string // dmarc.quarantine
 	TempError         string // dmarc.temperror
 	TrustedForwarders []netip.Prefix
-	SPFFail           string // spf.fail
+	TrustedSealers    []string // ARC d=, lower-case A-labels
+	SPFFail           string   // spf.fail
 }
 
 // AssignRole gives the first row of the roles table that fits (README.md has the table).

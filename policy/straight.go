@@ -15,6 +15,9 @@ func evidence(e Evidence, d dmarc.Result, r Rules) (shown []string, against stri
 	if d.OrgDomain == "" {
 		return nil, "the Organizational Domain of " + d.Domain + " could not be looked up"
 	}
+	if newest, _ := sealer(e, r, d.Domain); newest != "" {
+		return nil, fmt.Sprintf("it is sealed by %s of dmarc.trusted_sealers, whose results do not say that it passed", newest)
+	}
 	// A list or a forwarder breaks a signature; a forger has none to break.
 	for _, s := range e.DKIM {
 		if s.Domain != "" && dkim.Within(s.Domain, d.OrgDomain) {

@@ -23,7 +23,7 @@ type Verdict struct {
 	Hold     string   `json:"hold,omitempty"`     // Postfix's hold queue, and why
 	Tag      string   `json:"tag,omitempty"`      // the message goes on as one to be quarantined, and why
 	Reason   string   `json:"reason,omitempty"`   // why it is not simply accepted, for the log
-	Evidence []string `json:"evidence,omitempty"` // what a refusal rests on
+	Evidence []string `json:"evidence,omitempty"` // what a refusal rests on, or a sealed message that fails and is let through
 }
 
 // MissingKey decides about a message that its role says to sign where no key can: fail closed, so that a domain's mail is

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"flag"
@@ -21,6 +22,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/testdkim"
 	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/milter"
@@ -93,6 +95,30 @@ func rewrite(t *testing.T, file, part, text string) {
 	}
 }
 
+// seal puts an ARC set on top: DOMAIN SELECTOR RESULTS.
+func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey, words string) ([]dkim.Field, []byte) {
+	t.Helper()
+	domain, rest, _ := strings.Cut(words, " ")
+	selector, results, _ := strings.Cut(rest, " ")
+	var msg bytes.Buffer
+	for _, f := range fields {
+		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, f.Value)
+	}
+	fmt.Fprintf(&msg, "\r\n%s", body)
+	sealed, err := testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results}.Seal(msg.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields, reader, err := dkim.ReadMessage(bytes.NewReader(sealed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err = io.ReadAll(reader); err != nil {
+		t.Fatal(err)
+	}
+	return fields, body
+}
+
 func runCase(t *testing.T, parts map[string]string, fault string) string {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
@@ -154,6 +180,8 @@ func runCase(t *testing.T, parts map[string]string, fault string) string {
 				t.Fatal(err)
 			}
 			fields = append(signatures, fields...)
+		case "seal":
+			fields, body = seal(t, fields, body, key, rest)
 		case "append": // what a mailing list does
 			body = append(body, rest+"\r\n"...)
 		default:

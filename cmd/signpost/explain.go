@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,7 @@ func methods(row func(name, format string, args ...any), e policy.Evidence) {
 			detail(fmt.Sprintf("%d bits at %s: %s", s.KeyBits, s.KeyName, s.KeyRecord))
 		}
 	}
+	chain(row, e)
 	for _, d := range e.DMARC {
 		row("DMARC", "%s for %s", d.Status, d.Domain)
 		detail(d.Reason)
@@ -94,6 +96,31 @@ func methods(row func(name, format string, args ...any), e policy.Evidence) {
 		}
 		if d.OrgDomain != "" {
 			detail("Organizational Domain " + d.OrgDomain)
+		}
+	}
+}
+
+// chain shows the ARC sets, the newest first.
+func chain(row func(name, format string, args ...any), e policy.Evidence) {
+	if e.ARC == nil {
+		return
+	}
+	row("ARC", "%s, %d sets", e.ARC.Status, len(e.ARC.Sets))
+	if e.ARC.Reason != "" {
+		row("", "%s", e.ARC.Reason)
+	}
+	if e.ARC.OldestPass > 0 {
+		row("", "the message was changed before instance %d", e.ARC.OldestPass)
+	}
+	for _, s := range slices.Backward(e.ARC.Sets) {
+		row("", "instance %d: d=%s s=%s cv=%s", s.Instance, s.Domain, s.Selector, s.CV)
+		if !s.CoversFrom {
+			row("", "its message signature does not cover From")
+		}
+		for _, d := range e.SealedDMARC {
+			if d.Instance == s.Instance {
+				row("", "it says dmarc=%s for %s", d.Result, d.Domain)
+			}
 		}
 	}
 }

@@ -67,6 +67,7 @@ func rules(conf *config.Config) policy.Rules {
 		Quarantine:        conf.DMARC.Quarantine,
 		TempError:         conf.DMARC.TempError,
 		TrustedForwarders: conf.DMARC.TrustedForwarders,
+		TrustedSealers:    conf.DMARC.TrustedSealers,
 		SPFFail:           conf.SPF.Fail,
 	}
 }

@@ -44,6 +44,7 @@ func (m *message) log(removed int) {
 	if m.verifying() {
 		words("spf", spfWord(e.SPF))
 		words("dkim", dkimWords(e.DKIM))
+		words("arc", arcWord(e.ARC))
 		words("dmarc", dmarcWords(e.DMARC))
 	}
 	add("domain", m.assignment.Domain)

@@ -26,6 +26,9 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 	}
 	all = append(all, spfResult(e))
 	all = append(all, dkimResults(e.DKIM)...)
+	if e.ARC != nil {
+		all = append(all, arcResult(e.ARC, e.Connection))
+	}
 	why := v.Reason
 	for _, d := range e.DMARC {
 		r := authres.Result{Method: "dmarc", Value: string(d.Status), Props: []authres.Prop{{Type: "header", Name: "from", Value: d.Domain}}}

@@ -74,10 +74,12 @@ func (m *message) finishVerifying(ctx context.Context) {
 			cancel()
 		}
 	}()
-	e.DKIM = v.verifier.Results(m.filter.Now(), func(name string) ([]string, error) {
+	key := func(name string) ([]string, error) {
 		a := v.keys[name].wait()
 		return a.records, a.err
-	})
+	}
+	e.DKIM = v.verifier.Results(m.filter.Now(), key)
+	m.judgeChain(key)
 	result := v.spf.wait()
 	e.SPF = &result
 	ids := identifiers(e)
