@@ -28,9 +28,17 @@ func Decide(e Evidence, r Rules) Verdict {
 	if !e.Connection.SMTP {
 		return Verdict{} // results only: whoever sent it is gone
 	}
+	if v, ok := denied(e, r); ok {
+		return v
+	}
 	if e.Author.Doubt != "" {
 		return hostile(e, r)
 	}
+	return allowed(e, r, byResults(e, r))
+}
+
+// byResults is what SPF and DMARC lead to.
+func byResults(e Evidence, r Rules) Verdict {
 	d, refused := judgeDMARC(e, r)
 	spf, spfRefused := judgeSPF(e, r)
 	switch {
@@ -91,27 +99,30 @@ func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 		return Verdict{}
 	}
 	asked := fmt.Sprintf("DMARC fails for %s, %s=%s at %s", d.Domain, d.Tag, d.Published, d.PolicyDomain)
+	var testing Override
 	if d.Testing {
 		asked += ", t=y"
+		testing = PolicyTestMode
 	}
 	if d.Policy != dmarc.PolicyQuarantine && d.Policy != dmarc.PolicyReject {
-		return Verdict{Reason: asked} // RFC 9989 section 5.4: handling is not to change
+		return Verdict{Reason: asked, Override: testing} // RFC 9989 section 5.4: handling is not to change
 	}
 	if v, ok := vouched(e, r, d.Domain, asked); ok {
 		return v
 	}
 	if d.Policy == dmarc.PolicyQuarantine {
-		return quarantine(asked, r)
+		return quarantine(asked, testing, r)
 	}
 	shown, against := evidence(e, d, r)
+	reject, key := r.reject(d.Domain)
 	switch {
-	case r.Reject == RejectNever:
-		return quarantine(asked+"; not refused: dmarc.reject = never", r)
-	case r.Reject == RejectOnEvidence && against != "":
+	case reject == RejectNever:
+		return quarantine(asked+"; not refused: "+key+" = never", LocalPolicy, r)
+	case reject == RejectOnEvidence && against.why != "":
 		// RFC 9989 section 7.4: never on p=reject alone.
-		return quarantine(asked+"; not refused: "+against, r)
-	case against != "":
-		shown = append(shown, "dmarc.reject = always, although "+against)
+		return quarantine(asked+"; not refused: "+against.why, against.kind, r)
+	case against.why != "":
+		shown = append(shown, key+" = always, although "+against.why)
 	}
 	return Verdict{
 		Reply:    Reply{550, "5.7.1", fmt.Sprintf("Email rejected per DMARC policy for %s: neither SPF nor DKIM passes for that domain (%s)", d.Domain, findings(e))},
@@ -120,11 +131,11 @@ func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	}
 }
 
-func quarantine(why string, r Rules) Verdict {
+func quarantine(why string, o Override, r Rules) Verdict {
 	if r.Quarantine == QuarantineHold {
-		return Verdict{Hold: why, Reason: why}
+		return Verdict{Hold: why, Reason: why, Override: o}
 	}
-	return Verdict{Tag: why, Reason: why}
+	return Verdict{Tag: why, Reason: why, Override: o}
 }
 
 // undecided is about a message that could have passed, had DNS answered. Where the policy is known to ask for nothing,

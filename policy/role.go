@@ -38,13 +38,15 @@ type Rules struct {
 	OnMissingKey    MissingKeyAction
 
 	// About strangers' mail; the words are those of the configuration.
-	HostileFrom       string // verify.hostile_from
-	Reject            string // dmarc.reject
-	Quarantine        string // dmarc.quarantine
-	TempError         string // dmarc.temperror
+	HostileFrom       string            // verify.hostile_from
+	Reject            string            // dmarc.reject
+	RejectFor         map[string]string // [dmarc.domain.NAME]: domain -> reject
+	Quarantine        string            // dmarc.quarantine
+	TempError         string            // dmarc.temperror
 	TrustedForwarders []netip.Prefix
 	TrustedSealers    []string // ARC d=, lower-case A-labels
 	SPFFail           string   // spf.fail
+	Allow, Deny       []LocalRule
 }
 
 // AssignRole gives the first row of the roles table that fits (README.md has the table).

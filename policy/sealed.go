@@ -48,7 +48,8 @@ func vouched(e Evidence, r Rules, domain, asked string) (Verdict, bool) {
 	}
 	s := e.ARC.Sets[saw-1]
 	return Verdict{
-		Reason: fmt.Sprintf("%s; let through, trusted_forwarder: sealed by %s, which had seen dmarc=pass", asked, s.Domain),
+		Override: TrustedForwarder,
+		Reason:   fmt.Sprintf("%s; let through, trusted_forwarder: sealed by %s, which had seen dmarc=pass", asked, s.Domain),
 		Evidence: []string{
 			fmt.Sprintf("the ARC chain passes, last sealed by %s (instance %d)", newest, len(e.ARC.Sets)),
 			"every sealer from instance " + fmt.Sprint(saw) + " on is in dmarc.trusted_sealers",

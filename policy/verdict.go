@@ -23,8 +23,20 @@ type Verdict struct {
 	Hold     string   `json:"hold,omitempty"`     // Postfix's hold queue, and why
 	Tag      string   `json:"tag,omitempty"`      // the message goes on as one to be quarantined, and why
 	Reason   string   `json:"reason,omitempty"`   // why it is not simply accepted, for the log
+	Override Override `json:"override,omitempty"` // why it is not what the domain's policy asks for
 	Evidence []string `json:"evidence,omitempty"` // what a refusal rests on, or a sealed message that fails and is let through
 }
+
+// Override is why what is done differs from what a policy asks for, in the words of RFC 9990's PolicyOverrideType.
+type Override string
+
+// The overrides.
+const (
+	LocalPolicy      Override = "local_policy"
+	MailingList      Override = "mailing_list"
+	PolicyTestMode   Override = "policy_test_mode"
+	TrustedForwarder Override = "trusted_forwarder"
+)
 
 // MissingKey decides about a message that its role says to sign where no key can: fail closed, so that a domain's mail is
 // never silently unsigned. why names what is missing.

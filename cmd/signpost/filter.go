@@ -64,10 +64,37 @@ func rules(conf *config.Config) policy.Rules {
 
 		HostileFrom:       conf.Verify.HostileFrom,
 		Reject:            conf.DMARC.Reject,
+		RejectFor:         conf.DMARC.RejectFor,
 		Quarantine:        conf.DMARC.Quarantine,
 		TempError:         conf.DMARC.TempError,
 		TrustedForwarders: conf.DMARC.TrustedForwarders,
 		TrustedSealers:    conf.DMARC.TrustedSealers,
 		SPFFail:           conf.SPF.Fail,
+		Allow:             localRules(conf.Allow),
+		Deny:              localRules(conf.Deny),
 	}
+}
+
+func localRules(from []config.LocalRule) []policy.LocalRule {
+	rules := make([]policy.LocalRule, len(from))
+	for i, r := range from {
+		rules[i] = policy.LocalRule(r)
+	}
+	return rules
+}
+
+// expired are the exceptions of the configuration that count no more, in words.
+func expired(conf *config.Config, now time.Time) []string {
+	var all []string
+	for _, list := range []struct {
+		name  string
+		rules []config.LocalRule
+	}{{"[[allow]]", conf.Allow}, {"[[deny]]", conf.Deny}} {
+		for _, r := range list.rules {
+			if !now.Before(r.Expires) {
+				all = append(all, list.name+" "+policy.LocalRule(r).String())
+			}
+		}
+	}
+	return all
 }

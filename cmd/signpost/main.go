@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,6 +66,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			}
 			for _, key := range conf.NotYet() {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s: has no effect yet in this version\n", file, key)
+			}
+			for _, entry := range expired(conf, time.Now()) {
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: has expired and does not count: %s\n", file, entry)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", file)
 			return nil

@@ -42,6 +42,10 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 		log.Warn("a configuration key has no effect yet in this version", "key", key)
 	}
 
+	for _, entry := range expired(conf, time.Now()) {
+		log.Warn("an exception has expired and does not count", "entry", entry)
+	}
+
 	hosted := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}
 	watcher, err := keys.Open(keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}, hosted, log)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestGoodConfigurations(t *testing.T) {
 		t.Error("manual publishing rotates by itself")
 	}
 	c = parse(t, "testdata/good/local.toml")
-	if len(c.Allow) != 1 || c.Allow[0].String() != "domain example.com, network 192.0.2.0/24 (their newsletter host)" ||
+	if len(c.Allow) != 1 || c.Allow[0].Domain != "example.com" || c.Allow[0].Network.String() != "192.0.2.0/24" || c.Allow[0].Comment != "their newsletter host" ||
 		!c.Allow[0].Expires.Equal(time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("%+v", c.Allow)
 	}

@@ -21,18 +21,6 @@ type LocalRule struct {
 	Expires time.Time // the end of the day that it names, UTC
 }
 
-// String names a rule as the operator wrote it.
-func (r LocalRule) String() string {
-	var parts []string
-	if r.Domain != "" {
-		parts = append(parts, "domain "+r.Domain)
-	}
-	if r.Network.IsValid() {
-		parts = append(parts, "network "+r.Network.String())
-	}
-	return strings.Join(parts, ", ") + " (" + r.Comment + ")"
-}
-
 // maxComment keeps a comment to a line of a log.
 const maxComment = 120
 

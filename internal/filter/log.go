@@ -39,6 +39,7 @@ func (m *message) log(removed int) {
 		reason += "; " + m.verdict.Reason
 	}
 	words("reason", reason)
+	add("override", string(m.verdict.Override))
 	words("evidence", strings.Join(m.verdict.Evidence, ", "))
 	words("author", strings.Join(e.Author.Domains, ","))
 	if m.verifying() {

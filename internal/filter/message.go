@@ -102,7 +102,7 @@ func (m *message) EndHeaders(queueID string) {
 		m.evidence.Author = dmarc.ReadAuthor(m.froms)
 	}
 	snapshot := m.filter.Keys()
-	m.rules = m.filter.Rules
+	m.rules = m.filter.Rules.At(m.filter.Now())
 	m.rules.Hosted = snapshot.Hosted
 	m.assignment = policy.AssignRole(m.evidence, m.rules)
 	m.did = "accepted"

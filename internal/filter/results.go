@@ -25,6 +25,7 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 		all = append(all, r)
 	}
 	all = append(all, spfResult(e))
+	spfAt := len(all) - 1
 	all = append(all, dkimResults(e.DKIM)...)
 	if e.ARC != nil {
 		all = append(all, arcResult(e.ARC, e.Connection))
@@ -42,6 +43,9 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 			r.Reason, why = why, ""
 		}
 		all = append(all, r)
+	}
+	if why != "" && v.Override != "" && why != e.Author.Doubt {
+		all[spfAt].Reason = why // no DMARC failure bears it
 	}
 	if e.Author.Doubt != "" {
 		// RFC 8601 section 2.7.5 as RFC 9989 section 9.2 has it: none where no Author Domain could be found.

@@ -1,0 +1,54 @@
+package policy
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+)
+
+// RFC 9990: where what is done is not what the policy asks for, the report says why; so does the log.
+func TestOverride(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(e *Evidence, r *Rules)
+		want   Override
+	}{
+		{"refused as asked", func(*Evidence, *Rules) {}, ""},
+		{"quarantined as asked", func(e *Evidence, _ *Rules) { e.DMARC[0].Policy, e.DMARC[0].Published = "quarantine", "quarantine" }, ""},
+		{"a list", func(e *Evidence, _ *Rules) { e.Relayed = []string{"List-Id"} }, MailingList},
+		{"re-sent", func(e *Evidence, _ *Rules) { e.Relayed = []string{"a Resent- field"} }, LocalPolicy},
+		{"a broken signature", func(e *Evidence, _ *Rules) { e.DKIM = []dkim.Result{{Status: dkim.Fail, Domain: "example.com"}} }, LocalPolicy},
+		{"a trusted forwarder", func(e *Evidence, r *Rules) { e.Connection.Client = netip.MustParseAddr("192.0.2.200") }, TrustedForwarder},
+		{"reject = never", func(_ *Evidence, r *Rules) { r.Reject = RejectNever }, LocalPolicy},
+		{"reject = never for one domain", func(_ *Evidence, r *Rules) { r.RejectFor = map[string]string{"example.com": RejectNever} }, LocalPolicy},
+		{"reject = never for another domain", func(_ *Evidence, r *Rules) { r.RejectFor = map[string]string{"example.net": RejectNever} }, ""},
+		{"testing: reject becomes quarantine", func(e *Evidence, _ *Rules) { e.DMARC[0].Testing, e.DMARC[0].Policy = true, dmarc.PolicyQuarantine }, PolicyTestMode},
+		{"testing: quarantine becomes none", func(e *Evidence, _ *Rules) { e.DMARC[0].Testing, e.DMARC[0].Policy = true, dmarc.PolicyNone }, PolicyTestMode},
+		{"allowed", func(_ *Evidence, r *Rules) { r.Allow = []LocalRule{{Domain: "example.com"}} }, LocalPolicy},
+		{"allowed, and accepted anyway", func(e *Evidence, r *Rules) { e.DMARC, r.Allow = nil, []LocalRule{{Domain: "example.com"}} }, ""},
+		{"denied", func(_ *Evidence, r *Rules) { r.Deny = []LocalRule{{Domain: "com"}} }, LocalPolicy},
+	} {
+		e, r := forged(), verifying()
+		c.change(&e, &r)
+		if got := Decide(e, r); got.Override != c.want {
+			t.Errorf("%s: override %q, want %q: %+v", c.name, got.Override, c.want, got)
+		}
+	}
+}
+
+// An exception that has expired is left out; the configuration's own list stays as it is.
+func TestExpired(t *testing.T) {
+	end := time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)
+	r := Rules{Allow: []LocalRule{{Comment: "old", Expires: end}, {Comment: "new", Expires: end.AddDate(1, 0, 0)}}, Deny: []LocalRule{{Expires: end}}}
+	for at, want := range map[time.Duration]int{-time.Second: 3, 0: 1} {
+		if got := r.At(end.Add(at)); len(got.Allow)+len(got.Deny) != want {
+			t.Errorf("%v from its end: %+v", at, got)
+		}
+	}
+	if len(r.Allow) != 2 || r.Allow[0].Comment != "old" || len(r.Deny) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
