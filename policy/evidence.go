@@ -22,6 +22,9 @@ type Evidence struct {
 	Size       int64        `json:"size"`                  // octets of the body
 	Relayed    []string     `json:"relayed,omitempty"`     // the fields that it bears of those that lists and forwarders leave
 
+	// Others are the results that another filter of this host wrote, in observe mode.
+	Others []Other `json:"others,omitempty"`
+
 	SPF   *spf.Result    `json:"spf,omitempty"`   // nil where the client is one of ours
 	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // for each DKIM-Signature field, top to bottom
 	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain

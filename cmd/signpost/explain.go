@@ -26,6 +26,7 @@ func explain(w io.Writer, r filter.Report, edits milter.Edits, reply milter.Repl
 	row("role", "%s: %s", r.Assignment.Role, r.Assignment.Reason)
 	if r.Assignment.Role == policy.Verify {
 		methods(row, e)
+		differences(row, e)
 		fmt.Fprintln(w)
 		for _, l := range r.Lookups {
 			notes := []string{l.Took.Round(10 * time.Microsecond).String()}
@@ -122,6 +123,17 @@ func chain(row func(name, format string, args ...any), e policy.Evidence) {
 				row("", "it says dmarc=%s for %s", d.Result, d.Domain)
 			}
 		}
+	}
+}
+
+// differences shows where the results differ from those that another filter of this host wrote.
+func differences(row func(name, format string, args ...any), e policy.Evidence) {
+	all := policy.Compare(e)
+	if len(e.Others) > 0 && len(all) == 0 {
+		row("compared", "the other filter found the same")
+	}
+	for _, d := range all {
+		row("differs", "%s", d)
 	}
 }
 

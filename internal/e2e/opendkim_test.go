@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,34 +93,50 @@ func writeKey(t *testing.T, file string, key *rsa.PrivateKey) {
 func startOpenDKIM(t *testing.T, conf string) string {
 	t.Helper()
 	dir := t.TempDir()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
-	_, port, _ := net.SplitHostPort(addr)
+	addr, port := freeAddr(t)
 	conf += fmt.Sprintf("Socket inet:%s@127.0.0.1\nSyslog no\nRequireSafeKeys no\nPidFile %s/pid\nInternalHosts 127.0.0.1\n", port, dir)
 	if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	startMilter(t, addr, exec.Command("/usr/sbin/opendkim", "-f", "-x", filepath.Join(dir, "conf")))
+	return "inet:" + addr
+}
+
+// startMilter runs somebody else's milter until the test ends, and waits until it listens.
+func startMilter(t *testing.T, addr string, cmd *exec.Cmd) {
+	t.Helper()
 	log := &buffer{}
-	cmd := exec.Command("/usr/sbin/opendkim", "-f", "-x", filepath.Join(dir, "conf"))
 	cmd.Stderr, cmd.Stdout = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s says:\n%s", cmd.Path, tail(log.String()))
+		}
 	})
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
-			return "inet:" + addr
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("opendkim does not listen:\n%s", log)
+			t.Fatalf("%s does not listen:\n%s", cmd.Path, log)
 		}
 	}
+}
+
+// freeAddr is an address of loopback that nobody listens at.
+func freeAddr(t *testing.T) (addr, port string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ = net.SplitHostPort(ln.Addr().String())
+	return ln.Addr().String(), port
 }

@@ -96,6 +96,7 @@ type setup struct {
 	timeout string // dns.timeout; empty: 5s
 	alone   bool   // not beside other tests: what is measured depends on them
 	env     []string
+	before  []string // milters that run before ours, in Postfix's words
 }
 
 const addDefault = "example.org --unsafe-activate"
@@ -156,7 +157,7 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.mta.Domains == nil {
 		s.mta.Domains = []string{"example.org", "example.net"}
 	}
-	s.mta.Milters = "unix:" + dir + "/milter.sock"
+	s.mta.Milters = strings.Join(append(s.before, "unix:"+dir+"/milter.sock"), " ")
 	s.mta.NonSMTPDMilters = s.mta.Milters
 	if w.MTA, err = testmta.Start(t.Context(), s.mta); err != nil {
 		t.Fatal(err)

@@ -48,6 +48,7 @@ func (m *message) log(removed int) {
 		words("arc", arcWord(e.ARC))
 		words("dmarc", dmarcWords(e.DMARC))
 	}
+	words("compared", compared(*e))
 	add("domain", m.assignment.Domain)
 	add("selectors", m.selectors)
 	attrs = append(attrs, slog.String("sender", clip(e.Envelope.Sender, maxLogged)))

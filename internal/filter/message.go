@@ -36,6 +36,7 @@ type message struct {
 	header   int               // octets of it
 	froms    []string          // values of From
 	results  int               // Authentication-Results fields so far
+	others   []string          // what other filters of this host found; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
 	forged   []milter.Deletion // what is to be removed
 
@@ -74,6 +75,7 @@ func (m *message) Header(name, value string) {
 		m.evidence.OwnResults = m.evidence.OwnResults || claim == authres.Ours
 		if claim != authres.Foreign {
 			m.forged = append(m.forged, milter.Deletion{Name: authres.FieldName, Index: m.results})
+			m.noteOther(value)
 		}
 	case strings.ToLower(dispositionField):
 		m.tags++

@@ -80,6 +80,7 @@ func (m *message) finishVerifying(ctx context.Context) {
 	}
 	e.DKIM = v.verifier.Results(m.filter.Now(), key)
 	m.judgeChain(key)
+	e.Others = readOthers(m.others)
 	result := v.spf.wait()
 	e.SPF = &result
 	ids := identifiers(e)

@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/testdns"
+	"signpost/keys"
+)
+
+// compareZone has senders on whose mail all filters agree, and such on whose they do not.
+const compareZone = `example.com. TXT "v=spf1 ip4:203.0.113.9 -all"
+_dmarc.example.com. TXT "v=DMARC1; p=none"
+example.com. MX 10 mail.example.com.
+mail.example.com. A 203.0.113.9
+stranger.example. TXT "v=spf1 ip4:203.0.113.9 -all"
+_dmarc.b.example.com. TXT "v=DMARC1; p=none; psd=n"
+a.b.example.com. A 203.0.113.9
+`
+
+// comparison is a stranger's message and what the log says of the other filter's results.
+type comparison struct {
+	name, from, sender string
+	sign               []string // d=, top to bottom
+	tamper             bool
+	want               string
+}
+
+// compare sends the messages through the other filters and an observing Signpost behind them.
+func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey, cases []comparison) {
+	t.Helper()
+	w := newWorld(t, setup{config: "mode = \"observe\"", keys: "none", zone: zone, before: before})
+	for i, c := range cases {
+		fields := []dkim.Field{{Name: "From", Value: " " + c.from}, {Name: "To", Value: " bob@example.net"}, {Name: "Subject", Value: " " + c.name},
+			{Name: "Date", Value: " Wed, 25 Nov 2026 10:00:00 +0000"}, {Name: "Message-ID", Value: fmt.Sprintf(" <%d@example.com>", i)}}
+		body := "Hello\r\n"
+		for _, d := range c.sign {
+			key := dkim.Key{Domain: d, Selector: "s", Signer: rsaKey}
+			s, err := dkim.NewSigner(fields, []dkim.Key{key}, time.Now(), 24*time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Write([]byte(body))
+			signed, err := s.Sign()
+			if err != nil {
+				t.Fatal(err)
+			}
+			fields = append(signed, fields...)
+		}
+		if c.tamper {
+			body += "and more\r\n"
+		}
+		var text strings.Builder
+		for _, f := range fields {
+			fmt.Fprintf(&text, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+		}
+		s := w.dial(w.SMTP, "")
+		w.cmd(s, 220, "XCLIENT ADDR=203.0.113.9 NAME=mail.example.com")
+		w.cmd(s, 250, "EHLO mail.example.com")
+		w.cmd(s, 250, "MAIL FROM:<"+c.sender+">")
+		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+		if _, err := s.Data(250, []byte(text.String()+"\r\n"+body)); err != nil {
+			t.Fatal(err)
+		}
+		mail := w.mail(i + 1)
+		w.logged(fmt.Sprintf("<%d@example.com>", i), "compared=")
+		for line := range strings.Lines(w.daemon.log.String()) {
+			if !strings.Contains(line, fmt.Sprintf("<%d@example.com>", i)) {
+				continue
+			}
+			_, got, _ := strings.Cut(line, "compared=")
+			if got, _, _ = strings.Cut(got, " sender="); strings.Trim(got, `"`) != c.want {
+				t.Errorf("%s: compared %s, want %q\n%s", c.name, got, c.want, head(mail))
+			}
+		}
+	}
+}
+
+func compareKey(t *testing.T) (*rsa.PrivateKey, string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := dkim.FormatKeyRecord(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, record
+}
+
+func compareCases(organisation, nokey string) []comparison {
+	return []comparison{
+		{name: "all pass", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, want: "same"},
+		{name: "changed on the way", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, tamper: true, want: "same"},
+		{name: "forged", from: "Ann <ann@example.com>", sender: "x@stranger.example", want: "same"},
+		{name: "by the tree walk another organisation", from: "ann@a.b.example.com", sender: "x@stranger.example", sign: []string{"example.com"}, want: organisation},
+		{name: "a signature without a key", from: "ann@example.com", sender: "ann@example.com", sign: []string{"nokey.example.com"}, want: nokey},
+	}
+}
+
+// Beside OpenDKIM and OpenDMARC, in the same Postfix.
+func TestCompareOpenDMARC(t *testing.T) {
+	key, record := compareKey(t)
+	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "keys"), []byte("s._domainkey.example.com "+record+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opendkim := startOpenDKIM(t, "Mode v\nAuthservID mx.example.org\nAlwaysAddARHeader yes\nTestPublicKeys "+filepath.Join(dir, "keys")+"\n")
+	compare(t, []string{opendkim, startOpenDMARC(t, zone)}, zone, key, compareCases(
+		// OpenDMARC 1.4 without a list of public suffixes finds no policy above the author's own name.
+		"dmarc a.b.example.com: fail (no aligned identifier passed; Organizational Domain b.example.com) here, none there",
+		"dkim nokey.example.com/s: permerror (there is no key record at s._domainkey.nokey.example.com) here, fail (key not found in DNS) there"))
+}
+
+// startOpenDMARC runs the real one. It asks the name server of /etc/resolv.conf, so it gets one of its own, in a mount
+// namespace.
+func startOpenDMARC(t *testing.T, zone string) string {
+	t.Helper()
+	const server = "127.77.0.1"
+	s, err := testdns.StartAt(server+":53", zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	dir := t.TempDir()
+	addr, port := freeAddr(t)
+	files := map[string]string{
+		"resolv.conf": "nameserver " + server + "\n",
+		"conf": fmt.Sprintf("AuthservID mx.example.org\nTrustedAuthservIDs mx.example.org\nSPFSelfValidate true\nSPFIgnoreResults true\nRejectFailures false\n"+
+			"Socket inet:%s@127.0.0.1\nPidFile %s/pid\nSyslog no\n", port, dir),
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	startMilter(t, addr, exec.Command("unshare", "--mount", "sh", "-c", `mount --bind "$1/resolv.conf" /etc/resolv.conf && exec /usr/sbin/opendmarc -f -c "$1/conf"`, "sh", dir))
+	return "inet:" + addr
+}
+
+// Beside rspamd, in the same Postfix.
+func TestCompareRspamd(t *testing.T) {
+	key, record := compareKey(t)
+	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
+	compare(t, []string{startRspamd(t, zone)}, zone, key, compareCases(
+		// rspamd goes by the list of public suffixes, and names the domain that had the record.
+		"dmarc a.b.example.com: fail (no aligned identifier passed; Organizational Domain b.example.com) here, pass for example.com there",
+		"dkim nokey.example.com/s: permerror (there is no key record at s._domainkey.nokey.example.com) here, none there"))
+}
+
+// startRspamd runs the real one as a milter, with spf, dkim, dmarc and results alone.
+func startRspamd(t *testing.T, zone string) string {
+	t.Helper()
+	s, err := testdns.Start(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	dir := t.TempDir()
+	addr, _ := freeAddr(t)
+	conf := strings.NewReplacer("%DIR%", dir, "%ADDR%", addr, "%DNS%", s.Addr()).Replace(`lua = "/usr/share/rspamd/rules/rspamd.lua"
+options { filters = "dkim"; dns { nameserver = ["%DNS%:1"]; timeout = 2s; } local_addrs = []; pidfile = "%DIR%/pid"; tempdir = "%DIR%";
+  control_socket = "%DIR%/control mode=0600"; url_tld = "/usr/share/rspamd/effective_tld_names.dat"; cache_file = "%DIR%/symbols.cache"; }
+logging { type = "console"; level = "info"; }
+worker "rspamd_proxy" { bind_socket = "%ADDR%"; milter = yes; timeout = 20s; count = 1; upstream "local" { default = yes; self_scan = yes; } }
+modules { path = "/usr/share/rspamd/plugins/spf.lua"; path = "/usr/share/rspamd/plugins/dmarc.lua"; path = "/usr/share/rspamd/plugins/milter_headers.lua"; }
+spf { }
+dkim { }
+dmarc { }
+milter_headers { use = ["authentication-results"]; }
+actions { reject = null; add_header = null; greylist = null; }
+`)
+	if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	startMilter(t, addr, exec.Command("rspamd", "-f", "-c", filepath.Join(dir, "conf"), "-u", "root", "-g", "root", "--insecure"))
+	return "inet:" + addr
+}

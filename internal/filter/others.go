@@ -1,0 +1,92 @@
+package filter
+
+import (
+	"slices"
+	"strings"
+
+	"signpost/internal/authres"
+	"signpost/internal/dkim"
+	"signpost/policy"
+)
+
+// maxOthers is how many fields of other filters are kept: two or three run before us, and a stranger may add his own.
+const maxOthers = 10
+
+// noteOther keeps what another filter of this host wrote, where Signpost runs beside it and only observes.
+func (m *message) noteOther(value string) {
+	if !m.filter.Observe || len(m.others) == maxOthers {
+		return
+	}
+	plain := slices.DeleteFunc(slices.Clone(m.ids), func(id string) bool { return strings.HasPrefix(id, observing) })
+	if authres.ReadClaim(value, plain) == authres.Ours {
+		m.others = append(m.others, value)
+	}
+}
+
+// readOthers takes the results of each method from the uppermost field that has them: what stands below may have come
+// with the message, where the other filter removes nothing.
+func readOthers(fields []string) []policy.Other {
+	var all []policy.Other
+	seen := map[string]bool{}
+	for _, value := range fields {
+		_, results, ok := authres.Read(value)
+		if !ok {
+			continue
+		}
+		here := map[string]bool{}
+		for _, r := range results {
+			if seen[r.Method] || !slices.Contains([]string{"spf", "dkim", "dmarc"}, r.Method) {
+				continue
+			}
+			here[r.Method] = true
+			all = append(all, other(r))
+		}
+		for method := range here {
+			seen[method] = true
+		}
+	}
+	return all
+}
+
+func other(r authres.Result) policy.Other {
+	o := policy.Other{Method: r.Method, Result: r.Value, Reason: r.Reason}
+	domain := func(s string) string {
+		s = s[strings.LastIndexByte(s, '@')+1:]
+		if d, err := dkim.Domain(s); err == nil {
+			return d
+		}
+		return strings.ToLower(s)
+	}
+	for _, p := range r.Props {
+		switch p.Type + "." + p.Name {
+		case "smtp.mailfrom", "header.d", "header.from":
+			o.Domain = domain(p.Value)
+		case "header.i": // rspamd writes it alone
+			if o.Domain == "" {
+				o.Domain = domain(p.Value)
+			}
+		case "smtp.helo":
+			o.Domain, o.HELO = domain(p.Value), true
+		case "header.s":
+			o.Selector = domain(p.Value)
+		case "header.b":
+			o.Signature = p.Value
+		}
+	}
+	return o
+}
+
+// compared has what differs, in words; "same" where nothing does, and "" where there is nothing to compare.
+func compared(e policy.Evidence) string {
+	if len(e.Others) == 0 {
+		return ""
+	}
+	var words []string
+	for _, d := range policy.Compare(e) {
+		words = append(words, d.String())
+	}
+	if len(words) == 0 {
+		return "same"
+	}
+	return strings.Join(words, "; ")
+}
