@@ -1,4 +1,5 @@
-# Verifies or signs the message on stdin with dkimpy. argv[1] is JSON: {"records": {...}} or {"sign": {...}}.
+# Verifies or signs the message on stdin with dkimpy. argv[1] is JSON: {"records": {...}} or {"sign": {...}};
+# for ARC {"arc_records": {...}} or {"seal": {...}}.
 import json
 import sys
 
@@ -17,11 +18,22 @@ if "sign" in job:
     sys.stdout.buffer.write(line + message)
     sys.exit(0)
 
+if "seal" in job:
+    s = job["seal"]
+    lines = dkim.arc_sign(message, s["selector"].encode(), s["domain"].encode(), s["key"].encode(), s["authserv_id"].encode())
+    sys.stdout.buffer.write(b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in lines) + message)
+    sys.exit(0)
+
 def txt(name, timeout=5):
     if isinstance(name, bytes):
         name = name.decode()
-    record = job["records"].get(name.rstrip("."))
+    record = (job.get("records") or job["arc_records"]).get(name.rstrip("."))
     return record.encode() if record is not None else None
+
+if "arc_records" in job:
+    cv, _, detail = dkim.arc_verify(message, dnsfunc=txt)
+    json.dump({"Status": (cv or b"fail").decode(), "Detail": detail}, sys.stdout)
+    sys.exit(0)
 
 verifier = dkim.DKIM(message, timeout=5)
 count = sum(1 for name, _ in verifier.headers if name.lower() == b"dkim-signature")
