@@ -106,7 +106,7 @@ func chain(row func(name, format string, args ...any), e policy.Evidence) {
 	if e.ARC == nil {
 		return
 	}
-	row("ARC", "%s, %d sets", e.ARC.Status, len(e.ARC.Sets))
+	row("ARC", "%s", e.ARC.Status)
 	if e.ARC.Reason != "" {
 		row("", "%s", e.ARC.Reason)
 	}

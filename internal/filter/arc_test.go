@@ -1,0 +1,80 @@
+package filter
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"signpost/internal/dkim"
+	"signpost/internal/testdkim"
+	"signpost/milter"
+	"signpost/policy"
+)
+
+// The log line of a message that a trusted sealer vouches for names the sealer and what he said; a message without ARC
+// fields has no word of ARC.
+func TestARCInTheLog(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	record, err := dkim.FormatKeyRecord(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\ns._domainkey.list.example. TXT \""+record+"\"\n")
+	f.Rules.TrustedSealers = []string{"list.example"}
+	var log bytes.Buffer
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
+	judge := func(msg []byte) string {
+		log.Reset()
+		fields, _, err := dkim.ReadMessage(bytes.NewReader(msg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{})
+		for _, field := range fields {
+			m.Header(field.Name, field.Value)
+		}
+		m.EndHeaders("Q")
+		m.Body([]byte("Hello\r\n"))
+		m.Finish(t.Context())
+		return log.String()
+	}
+	msg := []byte("From: ann@example.com\r\n\r\nHello\r\n")
+	sealed, err := testdkim.Sealer{Domain: "list.example", Selector: "s", Signer: key, Results: "list.example; dmarc=pass header.from=EXAMPLE.com"}.Seal(msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := judge(sealed)
+	for _, want := range []string{"verdict=accepted", " arc=pass:list.example ", "trusted_forwarder: sealed by list.example, which had seen dmarc=pass",
+		"the ARC chain passes, last sealed by list.example (instance 1)", "instance 1 says dmarc=pass for example.com"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q is not in %s", want, line)
+		}
+	}
+	if line := judge(msg); strings.Contains(line, " arc=") {
+		t.Error(line)
+	}
+}
+
+// Only a set that names one DMARC result for one domain has said something.
+func TestSealedDMARC(t *testing.T) {
+	for results, want := range map[string]policy.SealedDMARC{
+		" mx; dmarc=pass header.from=Example.COM":    {Instance: 1, Domain: "example.com", Result: "pass"},
+		" mx; dmarc=fail header.from=bücher.example": {Instance: 1, Domain: "xn--bcher-kva.example", Result: "fail"},
+		" mx; dmarc=pass": {},
+		" mx; dmarc=pass smtp.mailfrom=example.com":                        {},
+		" mx; dmarc=pass header.from=example.com header.from=bank.example": {},
+		" mx; dmarc=pass header.from=\"example.com x\"":                    {},
+		" mx; dmarc=pass header.from=a.example; dmarc=pass header.from=b":  {},
+		" mx; spf=pass": {},
+		" mx":           {},
+		"":              {},
+	} {
+		got := sealedDMARC([]dkim.Sealer{{Instance: 1, Results: results}})
+		if want == (policy.SealedDMARC{}) && len(got) != 0 || want != (policy.SealedDMARC{}) && (len(got) != 1 || got[0] != want) {
+			t.Errorf("%q: %+v, want %+v", results, got, want)
+		}
+	}
+}
