@@ -1,8 +1,9 @@
 # make test   everything that CI does: installs what it needs, builds, vets, tests against a real Postfix
 # make demo   a user's mail through a private Postfix, signed and checked, in front of your eyes
+# make conformance  docs/conformance.md anew, from what the tests counted
 # make build  bin/signpost and bin/dkimkey, static
 
-.PHONY: build test demo setup fmt clean
+.PHONY: build test conformance demo setup fmt clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
@@ -11,7 +12,13 @@ test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
-	go test -race -parallel 8 ./...
+	@rm -rf bin/conformance
+	SIGNPOST_CONFORMANCE=$(CURDIR)/bin/conformance go test -race -parallel 8 ./...
+	@scripts/conformance check
+
+conformance:
+	SIGNPOST_CONFORMANCE=$(CURDIR)/bin/conformance go test ./...
+	@scripts/conformance write
 
 demo: setup build
 	go run ./internal/demo

@@ -3,7 +3,6 @@ package dkim
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"signpost/internal/conformance"
 )
 
 const (
@@ -57,7 +58,7 @@ func TestARCValidationSuite(t *testing.T) {
 			}
 		}
 	}
-	fmt.Printf("ARC validation suite: %d of %d agree\n", agree, cases)
+	conformance.Add(t, "arc-suite", "ARC validation suite (RFC 8617): %d of %d cases agree.", agree, cases)
 	if cases != arcSuiteCases {
 		t.Errorf("the suite has %d cases, not %d", cases, arcSuiteCases)
 	}
