@@ -78,6 +78,9 @@ func (p *parser) address(inGroup bool) error {
 		if err != nil {
 			return err
 		}
+		if err := p.space(); err != nil {
+			return err
+		}
 		if p.peek() == '<' {
 			// ann@example.org <ann@example.org>, the display name not quoted: wrong, common, and plain as long as both
 			// name the same domain.
@@ -92,7 +95,7 @@ func (p *parser) address(inGroup bool) error {
 // angle reads "<local@domain>". Where alike is set, the domain has to be that.
 func (p *parser) angle(alike string) error {
 	p.i++
-	if err := p.space(); err != nil {
+	if err := p.blank(); err != nil {
 		return err
 	}
 	if p.peek() == '@' {
@@ -107,6 +110,9 @@ func (p *parser) angle(alike string) error {
 	}
 	domain, err := p.addrSpec(p.s[start:p.i])
 	if err != nil {
+		return err
+	}
+	if err := p.blank(); err != nil {
 		return err
 	}
 	if p.peek() != '>' {
@@ -125,8 +131,11 @@ func (p *parser) addrSpec(local string) (string, error) {
 	if !plainLocal(strings.Trim(local, " \t")) {
 		return "", errors.New("a local part is malformed")
 	}
+	if !shownAsIs(local) {
+		return "", errors.New("a local part is not what a reader is shown")
+	}
 	p.i++ // "@"
-	if err := p.space(); err != nil {
+	if err := p.blank(); err != nil {
 		return "", err
 	}
 	if p.peek() == '[' {
@@ -141,7 +150,19 @@ func (p *parser) addrSpec(local string) (string, error) {
 	if err != nil {
 		return "", errors.New("what follows an @ is not a domain name")
 	}
-	return domain, p.space()
+	return domain, nil
+}
+
+// blank reads white space, where a comment would stand inside an address.
+func (p *parser) blank() error {
+	start := p.i
+	if err := p.space(); err != nil {
+		return err
+	}
+	if strings.Contains(p.s[start:p.i], "(") {
+		return errors.New("a comment stands inside an address")
+	}
+	return nil
 }
 
 // plainLocal is a dot-atom or one quoted string.

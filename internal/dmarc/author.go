@@ -45,6 +45,9 @@ func fromDomains(value string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if hidesAddress(text) {
+		return nil, errors.New("an encoded name hides the address")
+	}
 	p := &parser{s: text}
 	if err := p.list(false); err != nil {
 		return nil, err
