@@ -46,6 +46,26 @@ func TestLongBody(t *testing.T) {
 	})
 }
 
+// Line ends inside a value that begin no fold hide a field; folds, whatever they begin with, and other names do not.
+func TestHidesField(t *testing.T) {
+	for value, want := range map[string]bool{
+		"x\rFrom: y":                            true,
+		"x\nfrom\t: y":                          true,
+		"x\r\nAuthentication-Results : y":       true,
+		"x\r\r\ra\rX-Signpost-Disposition:y":    true,
+		"x\n From: y":                           false,
+		"x\r\n\tFrom: y":                        false,
+		"x: From: y":                            false,
+		"x\rTo: From: y":                        false,
+		"x\rFrom":                               false,
+		strings.Repeat("\r", 1<<20) + "From: y": true, // in one pass
+	} {
+		if hidesField(value) != want {
+			t.Errorf("%.60q: want %v", value, want)
+		}
+	}
+}
+
 // What a stranger names his fields does not come into a field of ours, however many there are.
 func TestTagIsOurs(t *testing.T) {
 	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")

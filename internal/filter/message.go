@@ -35,6 +35,7 @@ type message struct {
 	fields   []dkim.Field
 	header   int               // octets of it
 	froms    []string          // values of From
+	hidden   bool              // a field has another one in it: hidesField
 	results  int               // Authentication-Results fields so far
 	others   []string          // what other filters of this host found; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
@@ -64,6 +65,7 @@ func (m *message) Header(name, value string) {
 		m.fields, m.froms, m.forged = nil, nil, nil
 		return
 	}
+	m.hidden = m.hidden || hidesField(value)
 	switch lower := strings.ToLower(strings.TrimRight(name, " \t")); lower {
 	case "from":
 		m.froms = append(m.froms, value)
@@ -88,6 +90,29 @@ func (m *message) Header(name, value string) {
 	m.fields = append(m.fields, dkim.Field{Name: name, Value: wire(value)})
 }
 
+// hidesField says whether some reader could see a field of its own in a value: behind a line end that begins no fold, as a
+// bare CR is for many programs, stands a name that the verdict depends on.
+func hidesField(value string) bool {
+	for {
+		i := strings.IndexAny(value, "\r\n")
+		if i < 0 {
+			return false
+		}
+		value = value[i+1:]
+		end := strings.IndexAny(value, "\r\n:")
+		if end < 0 {
+			return false
+		}
+		if value[end] != ':' {
+			continue
+		}
+		switch strings.ToLower(strings.TrimRight(value[:end], " \t")) {
+		case "from", strings.ToLower(authres.FieldName), strings.ToLower(dispositionField):
+			return true
+		}
+	}
+}
+
 // wire gives a value the line ends that it has on the wire: Postfix hands folds over as LF.
 func wire(value string) string {
 	if !strings.Contains(value, "\n") {
@@ -102,6 +127,9 @@ func (m *message) EndHeaders(queueID string) {
 	m.evidence.QueueID = queueID
 	if !m.evidence.Oversize {
 		m.evidence.Author = dmarc.ReadAuthor(m.froms)
+		if m.hidden {
+			m.evidence.Author = dmarc.Author{Doubt: "a field hides another one behind a stray line end"}
+		}
 	}
 	snapshot := m.filter.Keys()
 	m.rules = m.filter.Rules.At(m.filter.Now())
