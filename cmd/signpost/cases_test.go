@@ -31,15 +31,17 @@ import (
 // caseTimeout is dns.timeout of the cases: some servers never answer.
 const caseTimeout = 3 * time.Second
 
-// Each testdata/*.txtar at the top of the project is a message, the session that brings it, what DNS says, and what must
+// Each testdata/*.txtar and testdata/*/*.txtar at the top of the project is a message, the session that brings it, what DNS says, and what must
 // come of it; testdata/README.md has the format. Adding one needs no Go. `go test ./cmd/signpost -run TestCases -update`
 // fills in what comes out, to be read before a commit.
 func TestCases(t *testing.T) {
 	update := flag.Lookup("update").Value.String() == "true"
 	files, err := filepath.Glob("../../testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no cases", err)
+	more, moreErr := filepath.Glob("../../testdata/*/*.txtar")
+	if err != nil || moreErr != nil || len(files) == 0 || len(more) == 0 {
+		t.Fatal("no cases", err, moreErr)
 	}
+	files = append(files, more...)
 	for _, file := range files {
 		ar, err := txtar.ParseFile(file)
 		if err != nil {
@@ -145,11 +147,7 @@ func runCase(t *testing.T, parts map[string]string, fault string) string {
 
 	s := milter.Session{MTA: "mx.example.org", SMTP: true}
 	var e milter.Envelope
-	fields, reader, err := dkim.ReadMessage(strings.NewReader(parts["message"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(reader)
+	fields, body, err := caseMessage(parts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +164,10 @@ func runCase(t *testing.T, parts map[string]string, fault string) string {
 			s.HELO = rest
 		case "from":
 			e.Sender = rest
+		case "login":
+			e.Login = rest
+		case "hosted":
+			f.Keys = hosting(t, rest, key)
 		case "queue":
 			s.SMTP = false
 		case "sign":
@@ -208,7 +210,11 @@ func runCase(t *testing.T, parts map[string]string, fault string) string {
 		say("delete", fmt.Sprintf("%s %d", d.Name, d.Index))
 	}
 	for i := len(edits.Insert) - 1; i >= 0; i-- {
-		say(edits.Insert[i].Name+":", strings.TrimSpace(edits.Insert[i].Value))
+		value := strings.TrimSpace(edits.Insert[i].Value)
+		if edits.Insert[i].Name == dkim.SignatureField {
+			value, _, _ = strings.Cut(value, "\r\n") // who signed
+		}
+		say(edits.Insert[i].Name+":", value)
 	}
 	text := regexp.MustCompile(`\n\t((iprev|spf|dkim|dmarc|arc)=)`).ReplaceAllString(out.String(), "\n    $1")
 	text = strings.ReplaceAll(text, "\n\t", " ")
