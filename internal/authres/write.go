@@ -1,9 +1,6 @@
 package authres
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
 // Result is one method's result: RFC 8601 section 2.2.
 type Result struct {
@@ -33,7 +30,7 @@ func Format(id string, results []Result) string {
 	for i, r := range results {
 		w.fold()
 		words := []string{r.Method + "=" + r.Value}
-		if r.Reason != "" {
+		if clean(r.Reason) != "" { // an empty one is more than some readers take
 			words = append(words, "reason="+quote(r.Reason))
 		}
 		for _, p := range r.Props {
@@ -85,26 +82,21 @@ func quoteUnlessToken(s string) string {
 	return s
 }
 
-// quote writes a quoted-string: RFC 5322 section 3.2.4, with the UTF-8 of RFC 6532. What cannot stand in one is left out.
+// quote writes a quoted-string: RFC 5322 section 3.2.4.
 func quote(s string) string {
-	if len(s) > maxValue {
-		s = s[:maxValue]
-		for s != "" && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
-		}
-	}
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range strings.ToValidUTF8(s, "") {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(clean(s)) + `"`
+}
+
+// clean leaves out what cannot stand in a quoted-string. RFC 6532 would allow UTF-8 there, but only in a message that was
+// declared so, and then not every reader takes it: each character of it is a question mark.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029':
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		default:
-			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			return -1
+		case r > 0x7f:
+			return '?'
 		}
-	}
-	b.WriteByte('"')
-	return b.String()
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), maxValue)], ""))
 }

@@ -74,30 +74,43 @@ func parse(s string) (id string, results []string, err error) {
 	return words[0], results, nil
 }
 
-// Whatever a stranger has in his names, a strict reader finds our two results and nothing else in the field.
-func FuzzFormat(f *testing.F) {
+// Whatever a stranger has in his names, a strict reader finds our two results with what was meant, and nothing else in the
+// field; internal/filter has another program's reader for it.
+func FuzzRoundTrip(f *testing.F) {
 	f.Add("mx.example.org", "a@b", "reason")
 	f.Add("mx", `x"; dmarc=pass header.from=bank.example`, "\r\n\tdmarc=pass")
 	f.Add("mx", `\`, `\"`)
+	f.Add("mx", "\x00ü\xff", "\x00")
+	f.Add("mx", strings.Repeat("ü", 200), strings.Repeat("\\", 300))
 	f.Fuzz(func(t *testing.T, id, value, reason string) {
-		if id == "" || strings.ContainsAny(id, "\x00;") {
+		if clean(id) != id || id == "" || strings.Contains(id, ";") {
 			return // ours
 		}
 		field := Format(id, []Result{
 			{Method: "spf", Value: "pass", Reason: reason, Props: []Prop{{"smtp", "mailfrom", value}}},
-			{Method: "dmarc", Value: "fail", Props: []Prop{{"header", "from", value}}},
+			{Method: "dmarc", Value: "fail", Props: []Prop{{"header", "from", value}, {"policy", "dmarc", "none"}}},
 		})
 		for line := range strings.SplitSeq(field, "\n") {
 			if len(line) > 998 {
 				t.Fatalf("a line of %d octets", len(line))
 			}
 		}
-		_, results, err := parse(field)
+		for i := range len(field) {
+			if c := field[i]; c >= 0x7f || c < ' ' && c != '\n' && c != '\t' {
+				t.Fatalf("an octet %#x", c)
+			}
+		}
+		readID, results, err := parse(field)
 		if err != nil {
 			t.Fatalf("%q: %v", field, err)
 		}
-		if len(results) != 2 || !strings.HasPrefix(results[0], "spf=pass\x00") && results[0] != "spf=pass" || !strings.HasPrefix(results[1], "dmarc=fail\x00header.from=") {
-			t.Fatalf("%q: %q", field, results)
+		spf, dmarc := "spf=pass", "dmarc=fail\x00header.from="+clean(value)+"\x00policy.dmarc=none"
+		if r := clean(reason); r != "" {
+			spf += "\x00reason=" + r
+		}
+		spf += "\x00smtp.mailfrom=" + clean(value)
+		if want := strings.Join([]string{spf, dmarc}, "\x00;\x00"); readID != id || strings.Join(results, "\x00;\x00") != want {
+			t.Fatalf("%q: read %q %q, want %q", field, readID, results, want)
 		}
 	})
 }

@@ -1,0 +1,136 @@
+package filter
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"signpost/internal/authres"
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/spf"
+	"signpost/internal/testauthres"
+	"signpost/policy"
+)
+
+// readBack is how many fields a strict reader reads back.
+const readBack = 2000
+
+// Whatever a stranger has in HELO, MAIL FROM, his PTR record, b= and in what the reasons quote: another program's strict
+// parser reads in our field exactly the results that were meant, with their values, and no other.
+func TestResultsReadBack(t *testing.T) {
+	random := rand.New(rand.NewPCG(8601, 9989))
+	var fields []string
+	var meant []testauthres.Header
+	for range readBack {
+		e := hostileEvidence(random)
+		all := results(&e, policy.Verdict{Reason: hostileText(random)})
+		fields = append(fields, authres.Format("mx.example.org", all))
+		meant = append(meant, testauthres.Header{ID: "mx.example.org", Results: asMeant(all)})
+	}
+	read, err := testauthres.Read(t.Context(), fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := 0
+	for i := range fields {
+		if reflect.DeepEqual(read[i], meant[i]) {
+			continue
+		}
+		if wrong++; wrong < 4 {
+			got, _ := json.Marshal(read[i])
+			want, _ := json.Marshal(meant[i])
+			t.Errorf("%q\n got %s\nwant %s", fields[i], got, want)
+		}
+	}
+	if wrong > 0 {
+		t.Fatalf("%d of %d fields are not read as they were meant", wrong, len(fields))
+	}
+	fmt.Printf("authres: %d fields read back by python3-authres, all as meant\n", len(fields))
+}
+
+// asMeant says in other words than package authres what of each value reaches a reader.
+func asMeant(all []authres.Result) []testauthres.Result {
+	var out []testauthres.Result
+	for _, r := range all {
+		m := testauthres.Result{Method: r.Method, Value: r.Value, Reason: shown(r.Reason), Props: []testauthres.Prop{}}
+		for _, p := range r.Props {
+			m.Props = append(m.Props, testauthres.Prop{Type: p.Type, Name: p.Name, Value: shown(p.Value)})
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// shown is printable ASCII as it is, a question mark for each other character, nothing for a control character or an octet
+// that is no character; 256 octets of a value are looked at.
+func shown(s string) string {
+	s = s[:min(len(s), 256)]
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1, r < ' ', r == 0x7f:
+		case r > 0x7f:
+			b.WriteByte('?')
+		default:
+			b.WriteRune(r)
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// hostileEvidence is what a message may leave behind that was made to forge results. Names that the pipeline has checked
+// (dkim.Domain) before they come here are names.
+func hostileEvidence(random *rand.Rand) policy.Evidence {
+	name := func() string { return fmt.Sprintf("a%d.stranger.example", random.IntN(1000)) }
+	e := policy.Evidence{
+		Connection: policy.Connection{Client: netip.MustParseAddr("2001:db8::1"), Name: []string{"", "unknown", "mx.stranger.example"}[random.IntN(3)],
+			PTR: hostileText(random), HELO: hostileText(random)},
+		Envelope: policy.Envelope{Sender: hostileText(random)},
+		SPF: &spf.Result{Status: []spf.Status{spf.None, spf.Pass, spf.Fail, spf.PermError}[random.IntN(4)],
+			Identity: []spf.Identity{spf.MailFrom, spf.HELO}[random.IntN(2)], Reason: hostileText(random)},
+	}
+	if random.IntN(2) == 0 {
+		e.SPF.Domain = name()
+	}
+	for range random.IntN(4) {
+		// Of a signature that cannot be read only b= may be left.
+		s := dkim.Result{Status: dkim.PermError, Reason: hostileText(random), Signature: hostileText(random)}
+		if random.IntN(2) == 0 {
+			s.Status, s.Domain, s.Selector, s.Algorithm, s.Testing = dkim.Pass, name(), "key_1", "rsa-sha256", random.IntN(2) == 0
+		}
+		e.DKIM = append(e.DKIM, s)
+	}
+	for range random.IntN(3) {
+		e.DMARC = append(e.DMARC, dmarc.Result{Status: []dmarc.Status{dmarc.Pass, dmarc.Fail, dmarc.None, dmarc.TempError}[random.IntN(4)],
+			Domain: name(), Policy: []dmarc.Policy{"", dmarc.PolicyReject}[random.IntN(2)], Reason: hostileText(random)})
+	}
+	if random.IntN(4) == 0 {
+		e.Author.Doubt = hostileText(random)
+	}
+	return e
+}
+
+// hostileText is made of what has broken readers and writers of results.
+func hostileText(random *rand.Rand) string {
+	pieces := []string{`\`, `"`, `\"`, `(`, `)`, `;`, `=`, `@`, `.`, `/`, ` `, "\t", "\r", "\n", "\r\n ", "\r\n", "\n\t", "\x00", "\x7f", "\x80", "\xff", "\xc3",
+		"ü", "\u2028", "\u202e", "\u200b", "\U0001f4a9", "x", "example.org", "; dmarc=pass", ` header.from=bank.example`, "mx.example.org;", `"; dmarc=pass x="`,
+		"=?utf-8?q?=22?=", "none", "reason=", "1", "(x)", "\r\nAuthentication-Results: mx.example.org; dmarc=pass", strings.Repeat("l", 300), strings.Repeat("ü", 130)}
+	var b strings.Builder
+	for range random.IntN(8) {
+		b.WriteString(pieces[random.IntN(len(pieces))])
+	}
+	if random.IntN(4) == 0 {
+		for range random.IntN(30) {
+			b.WriteByte(byte(random.Uint32()))
+		}
+	}
+	return b.String()
+}
