@@ -3,6 +3,7 @@ package authres
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -20,26 +21,45 @@ const (
 	Unreadable
 )
 
+// maxID is how many octets an authserv-id has at most: as many as a domain name in UTF-8. U-labels take a time that grows
+// with the square of the length.
+const maxID = 4 * 253
+
 // ReadClaim finds the authserv-id of a field's value and compares it with ours and its aliases, in every spelling that RFC
 // 8601 section 2.2 allows: case, comments, quotes, a version, folds, A-labels and U-labels.
 func ReadClaim(value string, ids []string) Claim {
-	if hasControl(value) {
+	if !plain(value) {
 		return Unreadable
 	}
-	rest, ok := skipCFWS(value)
-	if !ok || rest == "" {
+	start, ok := skipCFWS(value)
+	if !ok || start == "" {
 		return Unreadable
 	}
-	id, rest, ok := readValue(rest)
+	id, rest, ok := readValue(start)
 	if !ok || id == "" {
 		return Unreadable
 	}
+	if len(id) > maxID {
+		return Unreadable
+	}
+	before := strings.ToLower(value[:len(value)-len(start)])
 	// RFC 5451 was read by some as "id/version".
 	bare, _, _ := strings.Cut(id, "/")
 	for _, own := range ids {
-		if own != "" && (fold(id) == fold(own) || fold(bare) == fold(own)) {
+		if own == "" {
+			continue
+		}
+		if fold(id) == fold(own) || fold(bare) == fold(own) {
 			return Ours
 		}
+		// In a comment before the id it has no honest use, and not every program knows where a nested one ends.
+		if strings.Contains(before, strings.ToLower(own)) {
+			return Unreadable
+		}
+	}
+	// RFC 2047 section 5 has encoded words in comments only; a program that decodes them first reads whatever they say.
+	if !nameable(bare) || strings.Contains(value[:len(value)-len(rest)], "=?") {
+		return Unreadable
 	}
 	if rest, ok = skipCFWS(rest); !ok {
 		return Unreadable
@@ -50,6 +70,40 @@ func ReadClaim(value string, ids []string) Claim {
 		}
 	}
 	return Foreign
+}
+
+// plain is false for a value with control characters, or line ends that begin no fold: programs part it differently.
+func plain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '\n':
+			if i+1 < len(s) && s[i+1] != ' ' && s[i+1] != '\t' {
+				return false
+			}
+		case c == '\r':
+			if i+1 < len(s) && s[i+1] != '\n' {
+				return false
+			}
+		case c == 0x7f || c < ' ' && c != '\t':
+			return false
+		}
+	}
+	return true
+}
+
+// nameable says whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. Another one a sloppy reader may
+// cut, trim, unquote or split before it compares, and so come to our name.
+func nameable(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; c <= ' ' || c == 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?=", c) >= 0 {
+			return false
+		}
+		if id[i] >= 0x80 {
+			_, err := idna.Lookup.ToASCII(id)
+			return err == nil && utf8.ValidString(id)
+		}
+	}
+	return id != ""
 }
 
 // fold brings a name into the one form in which it is compared: RFC 8601 section 5 asks for U-labels, which is the same

@@ -15,7 +15,7 @@ const (
 // the rule of the grammar is left anywhere, since whoever wrote it may have been made to; two things are passed over,
 // since large senders write them: a semicolon at the end, and properties without a type, like action=none.
 func Read(value string) (id string, results []Result, ok bool) {
-	if len(value) > maxRead || hasControl(value) {
+	if len(value) > maxRead || !plain(value) {
 		return "", nil, false
 	}
 	rest, ok := skipCFWS(value)
@@ -119,13 +119,4 @@ func skipEquals(s string) (rest string, ok bool) {
 		return "", false
 	}
 	return skipCFWS(rest[1:])
-}
-
-func hasControl(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' && c != '\r' && c != '\n' {
-			return true
-		}
-	}
-	return false
 }

@@ -1,0 +1,190 @@
+package authres
+
+import (
+	"math/rand/v2"
+	"mime"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"signpost/internal/testauthres"
+)
+
+// claimed is how many fields python3-authres and ReadClaim read side by side.
+const claimed = 2000
+
+func ownIDs() []string {
+	return []string{"mx.example.org", "old.example.org", "bücher.example", "observe.mx.example.org"}
+}
+
+// choices takes what a spelling is made of from the octets of the fuzzer.
+type choices struct{ data []byte }
+
+func (c *choices) next(n int) int {
+	if len(c.data) == 0 {
+		return 0
+	}
+	b := c.data[0]
+	c.data = c.data[1:]
+	return int(b) % n
+}
+
+// cfws is what RFC 8601 section 2.2 lets stand between the parts.
+func (c *choices) cfws() string {
+	pieces := []string{"", " ", "\t", "\n\t", "\r\n ", "(x)", "(a (nested (deep)) comment)", `(\) \( \\)`, "(;)", `(" ; ")`, "(mx.example.net; none)", "(ü)", "()"}
+	var b strings.Builder
+	for range c.next(4) {
+		b.WriteString(pieces[c.next(len(pieces))])
+	}
+	return b.String()
+}
+
+// id spells one of our names.
+func (c *choices) id() string {
+	names := append(ownIDs(), "xn--bcher-kva.example", "observe.old.example.org")
+	name := names[c.next(len(ownIDs())+1)]
+	if c.next(2) == 1 {
+		name += "."
+	}
+	quoted := c.next(2) == 1
+	var b strings.Builder
+	for _, r := range name {
+		if c.next(2) == 1 {
+			r = []rune(strings.ToUpper(string(r)))[0]
+		}
+		if quoted && r < 0x80 && c.next(3) == 1 {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	if quoted {
+		return `"` + b.String() + `"`
+	}
+	return b.String()
+}
+
+// However our name is spelled and whatever stands around it where the grammar lets something stand, it is never taken for
+// somebody else's.
+func FuzzClaim(f *testing.F) {
+	f.Add([]byte(""))
+	f.Add([]byte("\x03\x05\x06\x07\x00\x01\x01\x01\x00\x01"))
+	f.Add([]byte("\x01\x03\x02\x01\x01\x00\x00\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := &choices{data}
+		value := c.cfws() + c.id()
+		switch c.next(4) {
+		case 1:
+			value += "/1"
+		case 2:
+			value += " " + c.cfws() + "1"
+		case 3:
+			value += "(x)1"
+		}
+		value += c.cfws()
+		if c.next(8) > 0 {
+			value += ";" + c.cfws() + "dmarc=pass header.from=bank.example"
+		}
+		if ReadClaim(value, ownIDs()) == Foreign {
+			t.Fatalf("%q", value)
+		}
+	})
+}
+
+// readers are programs that look for results in our name, each in a way of its own.
+func readers() map[string]func(string) string {
+	first := func(s string) string {
+		id, _, _ := strings.Cut(s, ";")
+		if words := strings.Fields(id); len(words) > 0 {
+			return words[0]
+		}
+		return ""
+	}
+	comment := regexp.MustCompile(`\([^()]*\)`)
+	fold := regexp.MustCompile(`\r?\n[ \t]`)
+	flat := regexp.MustCompile(`\([^)]*\)`)
+	return map[string]func(string) string{
+		"the first word":          first,
+		"the first word unquoted": func(s string) string { return strings.Trim(first(s), `"'`) },
+		"without comments": func(s string) string {
+			for comment.MatchString(s) {
+				s = comment.ReplaceAllString(s, "")
+			}
+			return first(s)
+		},
+		"without comments, not nested":     func(s string) string { return first(flat.ReplaceAllString(s, "")) },
+		"without octets that are no UTF-8": func(s string) string { return first(strings.ToValidUTF8(s, "")) },
+		"decoded first": func(s string) string {
+			decoded, err := new(mime.WordDecoder).DecodeHeader(s)
+			if err != nil {
+				return ""
+			}
+			return first(decoded)
+		},
+		"line by line": func(s string) string {
+			lines := strings.FieldsFunc(fold.ReplaceAllString(s, " "), func(r rune) bool { return r == '\r' || r == '\n' })
+			if len(lines) == 0 {
+				return ""
+			}
+			return first(lines[len(lines)-1])
+		},
+	}
+}
+
+// Whatever octets a field has: where one of these readers finds our name in its place, the field is not somebody else's.
+func FuzzClaimReaders(f *testing.F) {
+	for _, seed := range []string{"mx.example.org; dmarc=pass", "(a (b) mx.example.org; x=y) a.b; none", "=?utf-8?q?mx.example.org?=; x=y", "\"mx.example.org\"; none",
+		"mx.example.org\u00a01; none", "a.b; none\rmx.example.org; none", "mx.example.org\xff; none", "(x)mx.example.org(y);", "\u2028mx.example.org;"} {
+		f.Add(seed)
+	}
+	readers := readers()
+	f.Fuzz(func(t *testing.T, value string) {
+		if len(value) > 500 {
+			return // the readers are slow, and a spelling is short
+		}
+		claim := ReadClaim(value, ownIDs())
+		for name, read := range readers {
+			if id := strings.ToLower(read(value)); claim == Foreign && slices.Contains(ownIDs(), id) {
+				t.Fatalf("%q: %s is %q", value, name, id)
+			}
+		}
+	})
+}
+
+// The same with a strict reader of other people's: what python3-authres reads as ours, ReadClaim does not leave.
+func TestClaimReadBack(t *testing.T) {
+	random := rand.New(rand.NewPCG(8601, 5451))
+	pieces := []string{"mx.example.org", "MX.Example.ORG", "old.example.org", "a.example", `"`, `\`, "(", ")", "(x)", "(a (b))", ";", ";", " ", " ", "\t", "\r\n ", "\n\t",
+		"1", "/", "/1", ".", "none", "none", "spf=pass", "=", "@", ",", "\u00a0", "ü", "=?utf-8?q?mx.example.org?=", "=?utf-8?q?=28?="}
+	var values []string
+	for range claimed {
+		var b strings.Builder
+		if random.IntN(2) == 0 {
+			b.WriteString([]string{"", " ", "(x)", "(a (b)) ", "\r\n\t"}[random.IntN(5)] + ownIDs()[random.IntN(2)])
+		}
+		for range random.IntN(6) {
+			b.WriteString(pieces[random.IntN(len(pieces))])
+		}
+		if random.IntN(2) == 0 {
+			b.WriteString("; none")
+		}
+		values = append(values, b.String())
+	}
+	read, err := testauthres.Read(t.Context(), values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := 0
+	for i, h := range read {
+		if h.Error != "" || !slices.Contains(ownIDs(), h.ID) {
+			continue
+		}
+		ours++
+		if ReadClaim(values[i], ownIDs()) == Foreign {
+			t.Errorf("%q is ours for python3-authres", values[i])
+		}
+	}
+	if ours < claimed/20 {
+		t.Errorf("only %d of %d fields are ours: these values try nothing", ours, claimed)
+	}
+}
