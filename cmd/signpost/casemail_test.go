@@ -49,9 +49,9 @@ func caseMessage(parts map[string]string) (fields []dkim.Field, body []byte, err
 	return fields, b.Bytes(), nil
 }
 
-// asPostfix parts header and body as cleanup(8) does: a line that begins with a space before any field goes on with
-// Postfix's own Received, which no milter is shown, and the first line that is no field begins the body, empty or not. Of a
-// "From " line on top, as mailboxes have it, smtpd(8) makes a field of another name.
+// asPostfix parts header and body as cleanup(8) does: the first line that is no field, or that begins with a space before
+// any field, begins the body, empty or not. Of a "From " line on top, as mailboxes have it, smtpd(8) makes a field of another
+// name.
 func asPostfix(lines []string) (fields []dkim.Field, body []string) {
 	if len(lines) > 0 && strings.HasPrefix(lines[0], "From ") {
 		lines[0] = "X-Mailbox-Line: " + lines[0]
@@ -61,10 +61,8 @@ func asPostfix(lines []string) (fields []dkim.Field, body []string) {
 		switch {
 		case line == "":
 			return fields, lines[i+1:]
-		case line[0] == ' ' || line[0] == '\t':
-			if len(fields) > 0 {
-				fields[len(fields)-1].Value += "\r\n" + line
-			}
+		case (line[0] == ' ' || line[0] == '\t') && len(fields) > 0:
+			fields[len(fields)-1].Value += "\r\n" + line
 		case !ok || !fieldName(strings.TrimRight(name, " \t")):
 			return fields, lines[i:]
 		default:

@@ -1,0 +1,44 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// How Postfix takes a header apart is what testdata/attacks plays without it: here with it, octet by octet. Where
+// the header is left without a From, Postfix writes one from the envelope for clients that it rewrites for (XCLIENT's here).
+func TestRawHeaders(t *testing.T) {
+	w := newWorld(t, setup{zone: zone()})
+	s := w.dial(w.SMTP, "ADDR=198.51.100.7 NAME=mail.stranger.example")
+	delivered := 0
+	for _, c := range []struct {
+		name, header string
+		code         int
+		has          string // of what is delivered
+	}{
+		{"a first From behind a space begins the body", " From: <x@stranger.example>\r\nFrom: <ann@good.example>", 250, "\n\n From: <x@stranger.example>\n"},
+		{"a From folded before its colon begins the body", "From\r\n : <x@stranger.example>\r\nFrom: <ann@good.example>", 250, "\n\nFrom\n : <x@stranger.example>\n"},
+		{"a second From with a space before its colon", "From: <x@stranger.example>\r\nFrom : <ann@good.example>", 550, ""},
+		{"a first line like a mailbox's", "From : <ann@good.example>\r\nFrom: <x@stranger.example>", 250, "\nX-Mailbox-Line: From : <ann@good.example>\n"},
+		// Since 3.7.11 (cleanup_replace_stray_cr_lf); an older one leaves the CR standing, and we refuse.
+		{"a From behind a bare CR", "Subject: x\rFrom: <ann@good.example>\r\nFrom: <x@stranger.example>", 250, "\nSubject: x From: <ann@good.example>\n"},
+		{"results behind a bare CR", "Subject: x\rAuthentication-Results: mx.example.org; dmarc=pass\r\nFrom: <x@stranger.example>", 250, "\nSubject: x Authentication-Results: mx.example.org; dmarc=pass\n"},
+		{"a From behind a bare LF", "Subject: x\nFrom: <ann@good.example>\r\nFrom: <x@stranger.example>", 550, ""},
+		{"a NUL in the domain", "From: <ann@good.example\x00.stranger.example>", 550, ""},
+		{"a NUL in the name of From begins the body", "From\x00: <x@stranger.example>\r\nFrom: <ann@good.example>", 250, "\n\nFrom\x00: <x@stranger.example>\n"},
+		{"8 bits in a field's name begin the body", "From: <x@stranger.example>\r\nFr\xf6m: y\r\nFrom: <ann@good.example>", 250, "\n\nFr\xf6m: y\nFrom: <ann@good.example>\n"},
+	} {
+		w.cmd(s, 250, "MAIL FROM:<x@stranger.example>")
+		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+		if _, err := s.Data(c.code, []byte(c.header+"\r\n\r\ntext\r\n")); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if c.code != 250 {
+			continue
+		}
+		delivered++
+		if mail := w.mail(delivered); !strings.Contains(mail, c.has) {
+			t.Errorf("%s:\n%q", c.name, mail)
+		}
+	}
+}
