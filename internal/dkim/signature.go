@@ -11,6 +11,7 @@ import (
 // signature is a DKIM-Signature field that was read and, unless result says otherwise, can be verified.
 type signature struct {
 	field  Field
+	at     int // its position among the fields that it may cover; -1: it is none of them
 	result Result
 
 	keyType    string // "rsa" or "ed25519"
@@ -26,7 +27,7 @@ type signature struct {
 
 // readSignature reads one field by RFC 6376 section 3.5 and section 6.1.1. What is wrong with it stands in the result.
 func readSignature(f Field) *signature {
-	s := &signature{field: f, limit: -1, time: -1, expiration: -1}
+	s := &signature{field: f, at: -1, limit: -1, time: -1, expiration: -1}
 	s.result.Status = ""
 	if err := s.read(f.Value); err != nil {
 		s.result.Status, s.result.Reason = PermError, err.Error()
@@ -131,15 +132,15 @@ func (s *signature) readAlgorithms(tags map[string]string) error {
 	default:
 		return errors.New("unknown algorithm in a=")
 	}
-	header, body, _ := strings.Cut(strings.ToLower(tags["c"]), "/")
-	if c, ok := tags["c"]; ok && c == "" {
-		return errors.New("malformed signature: c= is empty")
+	// Section 3.5: "c=relaxed" means relaxed/simple, and no c= simple/simple; where c= stands, neither word is empty.
+	c, ok := tags["c"]
+	header, body, both := strings.Cut(strings.ToLower(c), "/")
+	if ok && header == "" || both && body == "" {
+		return errors.New("malformed signature: c= lacks an algorithm")
 	}
-	var ok bool
 	if s.header, ok = canonByName(header); !ok {
 		return errors.New("unknown canonicalisation in c=")
 	}
-	// Section 3.5: "c=relaxed" means relaxed/simple.
 	if s.body, ok = canonByName(body); !ok {
 		return errors.New("unknown canonicalisation in c=")
 	}

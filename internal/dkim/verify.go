@@ -28,7 +28,9 @@ type Verifier struct {
 func NewVerifier(fields []Field, authors []string) *Verifier {
 	v := &Verifier{fields: fields, byName: indexFields(fields)}
 	for _, i := range v.byName["dkim-signature"] {
-		v.sigs = append(v.sigs, readSignature(fields[i]))
+		s := readSignature(fields[i])
+		s.at = i
+		v.sigs = append(v.sigs, s)
 	}
 	v.capSignatures(authors)
 	v.chain = readChain(fields, v.byName)
@@ -255,6 +257,11 @@ func (v *Verifier) headerSum(s *signature) [sha256.Size]byte {
 	for _, name := range s.result.Headers {
 		at := v.byName[name]
 		n := len(at) - 1 - used[name]
+		if n >= 0 && name == "dkim-signature" && at[n] == s.at {
+			// Section 3.5: h= never means the field that is being verified.
+			used[name]++
+			n--
+		}
 		if n < 0 {
 			continue
 		}
