@@ -2,9 +2,16 @@ package dkim
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
 	"fmt"
+	"math/big"
 	"net"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,13 +40,17 @@ func splitMessage(t testing.TB, msg []byte) ([]Field, []byte) {
 
 func crlf(s string) []byte { return []byte(strings.ReplaceAll(s, "\n", "\r\n")) }
 
+func notFound(name string) error {
+	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
 // zone answers from a map, as Results expects it.
 func zone(records map[string]string) func(string) ([]string, error) {
 	return func(name string) ([]string, error) {
 		if txt, ok := records[name]; ok {
 			return []string{txt}, nil
 		}
-		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+		return nil, notFound(name)
 	}
 }
 
@@ -56,37 +67,152 @@ func verifyIn(t testing.TB, msg []byte, n int, now time.Time, key func(string) (
 	return v.Results(now, key)
 }
 
-// Each file of testdata is a message, the key records in DNS, and a line for each signature's result:
-// status, domain, selector, algorithm, key bits.
+// Each file of testdata is a message, what a stranger signs and then changes, the key records in DNS, and a line for each
+// signature's result; testdata/README.md has the format. Adding one needs no Go.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no cases", err)
 	}
+	keys := newCaseKeys(t)
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			ar, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			parts := map[string]string{}
+			if len(bytes.TrimSpace(ar.Comment)) == 0 {
+				t.Error("the case does not say why it is there")
+			}
+			parts := map[string]string{"message": letter}
 			for _, f := range ar.Files {
 				parts[f.Name] = string(f.Data)
 			}
-			records := map[string]string{}
-			for line := range strings.Lines(parts["dns"]) {
-				name, txt, _ := strings.Cut(strings.TrimSpace(line), " ")
-				records[name] = txt
-			}
+			msg := keys.signAndAlter(t, []byte(unescape(string(crlf(parts["message"])))), parts["sign"], parts["alter"])
 			for _, n := range []int{1, 7, 1 << 20} {
 				var got strings.Builder
-				for _, r := range verifyIn(t, crlf(parts["message"]), n, time.Unix(1700000000, 0), zone(records)) {
-					fmt.Fprintln(&got, r.Status, r.Domain, r.Selector, r.Algorithm, r.KeyBits)
+				for _, r := range verifyIn(t, msg, n, testTime(), keys.zone(t, parts["dns"])) {
+					got.WriteString(resultLine(r))
 				}
 				if got.String() != parts["want"] {
-					t.Errorf("in pieces of %d:\ngot:\n%swant:\n%s", n, got.String(), parts["want"])
+					t.Fatalf("in pieces of %d:\ngot:\n%swant:\n%s", n, got.String(), parts["want"])
 				}
 			}
 		})
 	}
+}
+
+// resultLine has "-" for what a result does not know.
+func resultLine(r Result) string {
+	words := []string{string(r.Status), r.Domain, r.Selector, r.Algorithm, strconv.Itoa(r.KeyBits)}
+	for i, w := range words {
+		if w == "" {
+			words[i] = "-"
+		}
+	}
+	line := strings.Join(words, " ")
+	if r.Testing {
+		line += " testing"
+	}
+	if r.Reason != "" {
+		line += ": " + r.Reason
+	}
+	return line + "\n"
+}
+
+// caseKeys are what the cases sign with, and another RSA key that they do not sign with.
+type caseKeys struct {
+	testKeys
+	other *rsa.PrivateKey
+}
+
+func newCaseKeys(t *testing.T) caseKeys {
+	return caseKeys{newKeys(t), newKeys(t).rsa}
+}
+
+// signAndAlter puts a signature on top for each line of sign, the first line's uppermost, and then makes the
+// replacements of alter, each at the first place where it fits.
+func (k caseKeys) signAndAlter(t *testing.T, msg []byte, sign, alter string) []byte {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(sign, "\n"), "\n")
+	plain := msg
+	for i := len(lines) - 1; i >= 0; i-- {
+		if lines[i] == "" {
+			continue
+		}
+		var signer crypto.Signer = k.rsa
+		if strings.Contains(lines[i], "ed25519") {
+			signer = k.ed
+		}
+		signed := forge(t, plain, signer, unescape(lines[i]))
+		msg = append(signed[:len(signed)-len(plain):len(signed)-len(plain)], msg...)
+	}
+	for line := range strings.Lines(alter) {
+		from, to, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ==> ")
+		from, to = unescape(from), unescape(to)
+		if !ok || !bytes.Contains(msg, []byte(from)) {
+			t.Fatalf("alter: %q does not fit", line)
+		}
+		msg = bytes.Replace(msg, []byte(from), []byte(to), 1)
+	}
+	return msg
+}
+
+// zone reads the dns part: a line is a name and the text of one record, or a failure.
+func (k caseKeys) zone(t *testing.T, text string) func(string) ([]string, error) {
+	t.Helper()
+	records, failures := map[string][]string{}, map[string]error{}
+	for line := range strings.Lines(text) {
+		name, txt, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		switch txt {
+		case "!temporary":
+			failures[name] = &net.DNSError{Err: "no answer in time", Name: name, IsTemporary: true}
+		case "!useless":
+			failures[name] = &net.DNSError{Err: "more than 16384 octets of text", Name: name}
+		default:
+			records[name] = append(records[name], k.fill(t, unescape(txt)))
+		}
+	}
+	return func(name string) ([]string, error) {
+		if err := failures[name]; err != nil {
+			return nil, err
+		}
+		if all, ok := records[name]; ok {
+			return all, nil
+		}
+		return nil, notFound(name)
+	}
+}
+
+// fill puts public keys in the place of $RSA, $RSA-BARE, $ED, $OTHER, and of $RSA-512 and the like, of which no private
+// key exists.
+func (k caseKeys) fill(t *testing.T, txt string) string {
+	t.Helper()
+	txt = regexp.MustCompile(`\$RSA-(\d+)`).ReplaceAllStringFunc(txt, func(s string) string {
+		bits, _ := strconv.Atoi(s[len("$RSA-"):])
+		n := new(big.Int).SetBit(big.NewInt(1), bits-1, 1)
+		return base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&rsa.PublicKey{N: n, E: 65537}))
+	})
+	public := func(signer crypto.Signer) string {
+		_, p, _ := strings.Cut(record(t, signer), "p=")
+		return p
+	}
+	bare := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.rsa.PublicKey))
+	return strings.NewReplacer("$RSA-BARE", bare, "$RSA", public(k.rsa), "$ED", public(k.ed), "$OTHER", public(k.other)).Replace(txt)
+}
+
+// unescape undoes what a text file cannot show: {x00} is an octet, {nl} a CRLF, {3*ab} is ababab, and {cut} takes away the
+// line end behind it.
+func unescape(s string) string {
+	s = strings.NewReplacer("{nl}", "{x0D}{x0A}", "{cut}\r\n", "").Replace(s)
+	s = regexp.MustCompile(`\{(\d+)\*([^*}]*(?:\{[^}]*\}[^*}]*)*)\}`).ReplaceAllStringFunc(s, func(m string) string {
+		n, text, _ := strings.Cut(m[1:len(m)-1], "*")
+		times, _ := strconv.Atoi(n)
+		return strings.Repeat(text, times)
+	})
+	return regexp.MustCompile(`\{x[0-9A-F]{2}\}`).ReplaceAllStringFunc(s, func(m string) string {
+		var c byte
+		_, _ = fmt.Sscanf(m, "{x%02X}", &c)
+		return string([]byte{c})
+	})
 }
