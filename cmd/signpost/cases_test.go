@@ -56,7 +56,7 @@ func TestCases(t *testing.T) {
 		}
 		faults := []string{""}
 		if strings.Contains(parts["dns"], "%FAULT%") {
-			faults = []string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED-ONLY", "TRUNCATED"}
+			faults = []string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED-ONLY", "TRUNCATED", "WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP"}
 		}
 		for _, fault := range faults {
 			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+fault, func(t *testing.T) {

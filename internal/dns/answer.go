@@ -95,6 +95,10 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if name != at && m.Rcode == dns.RcodeSuccess && soa < 0 {
 		return a, name // the server did not follow the alias
 	}
+	if len(m.Answer) > 0 && name == at && soa < 0 && m.Rcode == dns.RcodeSuccess {
+		// Records, and none that was asked for: this is not how a server says that there is nothing (RFC 2308 section 2.2).
+		return failed(q, "the answer is to another question", true), ""
+	}
 	a.err = &net.DNSError{Err: "no such record", Name: q.name, IsNotFound: true}
 	a.absent = m.Rcode == dns.RcodeNameError && name == at
 	if a.absent {

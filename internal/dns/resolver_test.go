@@ -33,13 +33,13 @@ func zone(t *testing.T, text string) *Zone {
 // Answers are kept for their TTL and no longer; nothing for the SOA's minimum, 15 minutes at most; TTL 0 and errors for
 // the message that asked.
 func TestCacheTimes(t *testing.T) {
-	z := zone(t, "minute. 60 IN TXT x\nzero. 0 IN TXT x\nyears. 200000000 IN TXT x\nnegative. 4000000000 IN TXT x\n"+
+	z := zone(t, "minute. 60 IN TXT x\nzero. 0 IN TXT x\nyears. 200000000 IN TXT x\nnegative. 4000000000 IN TXT x\nmost. 2147483647 IN TXT x\ntop. 2147483648 IN TXT x\n"+
 		"short. 10 IN CNAME minute.\n")
 	for _, c := range []struct {
 		name string
 		kept time.Duration
 	}{
-		{"minute", time.Minute}, {"zero", 0}, {"years", 24 * time.Hour}, {"negative", 0}, {"short", 10 * time.Second},
+		{"minute", time.Minute}, {"zero", 0}, {"years", 24 * time.Hour}, {"negative", 0}, {"most", 24 * time.Hour}, {"top", 0}, {"short", 10 * time.Second},
 		{"absent", 15 * time.Minute}, {"servfail", 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {

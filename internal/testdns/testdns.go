@@ -24,9 +24,15 @@ type Server struct {
 	queries []string
 }
 
-// fault is what is wrong with the answers for a name: SERVFAIL, REFUSED, TIMEOUT (none comes), TRUNCATED (by UDP nothing
-// but the TC bit, the rest by TCP), TRUNCATED-ONLY (nothing by TCP either) or NOEDNS (FORMERR where the query has EDNS).
+// fault is what is wrong with the answers for a name; kinds has them.
 type fault struct{ name, kind string }
+
+// kinds are SERVFAIL, REFUSED, TIMEOUT (none comes), TRUNCATED (by UDP nothing but the TC bit, the rest by TCP),
+// TRUNCATED-ONLY (nothing by TCP either), NOEDNS (FORMERR where the query has EDNS), and the lies of lie.
+func kinds() []string {
+	return []string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED", "TRUNCATED-ONLY", "NOEDNS",
+		"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "UPPER-CASE"}
+}
 
 // Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full; lines ";fault NAME KIND" are
 // faults.
@@ -80,7 +86,7 @@ func (s *Server) SetZone(text string) error {
 			continue
 		}
 		words := strings.Fields(rest)
-		if len(words) != 2 || !slices.Contains([]string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED", "TRUNCATED-ONLY", "NOEDNS"}, words[1]) {
+		if len(words) != 2 || !slices.Contains(kinds(), words[1]) {
 			return fmt.Errorf("%q is no fault", strings.TrimSpace(line))
 		}
 		faults = append(faults, fault{dns.CanonicalName(words[0]), words[1]})
@@ -124,6 +130,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	s.mu.Unlock()
 	m := zone.Answer(q)
+	lie(m, kind)
 	m.Authoritative = true
 	size := dns.MinMsgSize
 	if opt := q.IsEdns0(); opt != nil {
