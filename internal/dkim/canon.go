@@ -85,29 +85,25 @@ func (b *body) Write(p []byte) (int, error) {
 
 func (b *body) writeSimple(p []byte) {
 	for len(p) > 0 {
-		if b.cr {
-			b.cr = false
-			if p[0] == '\n' {
-				b.crlfs++
-				p = p[1:]
-				continue
-			}
-			b.text([]byte{'\r'}) // a lone CR is text
+		line, rest := b.nextLine(p)
+		if len(line) > 0 {
+			b.text(line)
 		}
-		i := bytes.IndexByte(p, '\r')
-		if i < 0 {
-			b.text(p)
-			return
-		}
-		if i > 0 {
-			b.text(p[:i])
-		}
-		b.cr = true
-		p = p[i+1:]
+		p = rest
 	}
 }
 
 func (b *body) writeRelaxed(p []byte) {
+	for len(p) > 0 {
+		line, rest := b.nextLine(p)
+		b.relaxedText(line)
+		p = rest
+	}
+}
+
+// nextLine takes the line end off p that it begins with, and gives the text up to the next CR, all of it found with one
+// search. The CR is remembered: whether a LF follows shows in the rest, or in the next piece.
+func (b *body) nextLine(p []byte) (line, rest []byte) {
 	for len(p) > 0 {
 		if b.cr {
 			b.cr = false
@@ -115,35 +111,58 @@ func (b *body) writeRelaxed(p []byte) {
 				b.wsp = false // section 3.4.4: white space at a line's end is ignored
 				b.crlfs++
 				p = p[1:]
-				continue
+			} else {
+				b.text([]byte{'\r'}) // a lone CR is text
 			}
-			b.text([]byte{'\r'})
-		}
-		i := 0
-		for i < len(p) && p[i] != ' ' && p[i] != '\t' && p[i] != '\r' {
-			i++
-		}
-		if i > 0 {
-			b.text(p[:i])
-			p = p[i:]
 			continue
 		}
 		if p[0] == '\r' {
 			b.cr = true
-		} else {
+			p = p[1:]
+			continue
+		}
+		i := bytes.IndexByte(p, '\r')
+		if i < 0 {
+			return p, nil
+		}
+		return p[:i], p[i:]
+	}
+	return nil, nil
+}
+
+// relaxedText writes a piece of a line with each run of white space as one space. Most lines have single spaces only,
+// and go through as they stand.
+func (b *body) relaxedText(line []byte) {
+	if !b.wsp && bytes.IndexByte(line, '\t') < 0 && !bytes.HasSuffix(line, []byte(" ")) && !bytes.Contains(line, []byte("  ")) {
+		if len(line) > 0 {
+			b.text(line)
+		}
+		return
+	}
+	for len(line) > 0 {
+		i := 0
+		for i < len(line) && (!wsp(line[i]) || i > 0 && line[i] == ' ' && i+1 < len(line) && !wsp(line[i+1])) {
+			i++ // a single space between words is text as it stands
+		}
+		if i > 0 {
+			b.text(line[:i])
+		}
+		for line = line[i:]; len(line) > 0 && wsp(line[0]); line = line[1:] {
 			b.wsp = true
 		}
-		p = p[1:]
 	}
 }
 
+func wsp(c byte) bool { return c == ' ' || c == '\t' }
+
 // text writes what was held back and then p.
 func (b *body) text(p []byte) {
-	for ; b.crlfs > 0; b.crlfs-- {
-		b.sink.write([]byte{'\r', '\n'})
+	if b.crlfs > 0 {
+		b.sink.lineEnds(b.crlfs)
+		b.crlfs = 0
 	}
 	if b.wsp {
-		b.sink.write([]byte{' '})
+		b.sink.octet(' ')
 		b.wsp = false
 	}
 	b.sink.write(p)

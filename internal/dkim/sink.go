@@ -39,6 +39,26 @@ func (s *sink) write(p []byte) {
 	s.buf = append(s.buf, p...)
 }
 
+// lineEnds writes n CRLF.
+func (s *sink) lineEnds(n int) {
+	const run = "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"
+	for n > 0 {
+		k := min(2*n, len(run))
+		if len(s.buf)+k > cap(s.buf) {
+			s.flush()
+		}
+		s.buf = append(s.buf, run[:k]...)
+		n -= k / 2
+	}
+}
+
+func (s *sink) octet(c byte) {
+	if len(s.buf) == cap(s.buf) {
+		s.flush()
+	}
+	s.buf = append(s.buf, c)
+}
+
 func (s *sink) flush() {
 	s.add(s.buf)
 	s.buf = s.buf[:0]
