@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -22,6 +23,7 @@ type Server struct {
 	zone    *signpostdns.Zone
 	faults  []fault
 	queries []string
+	delay   time.Duration
 }
 
 // fault is what is wrong with the answers for a name; kinds has them.
@@ -97,6 +99,13 @@ func (s *Server) SetZone(text string) error {
 	return nil
 }
 
+// SetDelay makes every answer wait.
+func (s *Server) SetDelay(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delay = d
+}
+
 // Addr is host:port.
 func (s *Server) Addr() string { return s.addr }
 
@@ -118,7 +127,7 @@ func (s *Server) Stop() {
 func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	tcp := w.LocalAddr().Network() == "tcp"
 	s.mu.Lock()
-	zone, kind := s.zone, ""
+	zone, kind, delay := s.zone, "", s.delay
 	if len(q.Question) == 1 {
 		name := dns.CanonicalName(q.Question[0].Name)
 		s.queries = append(s.queries, strings.TrimSuffix(name, ".")+" "+dns.TypeToString[q.Question[0].Qtype])
@@ -129,6 +138,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		}
 	}
 	s.mu.Unlock()
+	time.Sleep(delay)
 	m := zone.Answer(q)
 	lie(m, kind)
 	m.Authoritative = true
