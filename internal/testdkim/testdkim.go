@@ -1,5 +1,5 @@
-// Package testdkim asks the DKIM implementations of Debian for a second opinion: dkimpy (python3-dkim) and OpenDKIM. No
-// network is asked; key records are arguments, by their DNS name.
+// Package testdkim asks the DKIM implementations of Debian for a second opinion: dkimpy (python3-dkim), OpenDKIM and
+// Mail::DKIM (libmail-dkim-perl). No network is asked; key records are arguments, by their DNS name.
 package testdkim
 
 import (

@@ -1,0 +1,49 @@
+package testdkim
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+)
+
+//go:embed maildkim.pl
+var mailDKIM string
+
+// MailDKIMVerify asks Perl's Mail::DKIM (libmail-dkim-perl) for its word on every signature of a message, top to bottom.
+// Debian's knows RSA only.
+func MailDKIMVerify(ctx context.Context, msg []byte, records map[string]string) ([]Opinion, error) {
+	out, err := runMailDKIM(ctx, msg, map[string]any{"records": records})
+	if err != nil {
+		return nil, err
+	}
+	var opinions []Opinion
+	if err := json.Unmarshal(out, &opinions); err != nil {
+		return nil, fmt.Errorf("reading Mail::DKIM's answer: %w", err)
+	}
+	return opinions, nil
+}
+
+// MailDKIMSign gives the message with a signature on top. The key is the base64 of a PKCS#1 RSA key; there is no l=.
+func MailDKIMSign(ctx context.Context, msg []byte, o SignOptions) ([]byte, error) {
+	return runMailDKIM(ctx, msg, map[string]any{"sign": o})
+}
+
+func runMailDKIM(ctx context.Context, msg []byte, job any) ([]byte, error) {
+	arg, err := json.Marshal(job)
+	if err != nil {
+		return nil, err
+	}
+	// Debian's own Perl, as for Python.
+	cmd := exec.CommandContext(ctx, "/usr/bin/perl", "-e", mailDKIM, string(arg))
+	cmd.Stdin = bytes.NewReader(msg)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("running Mail::DKIM: %w\n%s", err, errs.String())
+	}
+	return out, nil
+}
