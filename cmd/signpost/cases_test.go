@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"signpost/internal/config"
+	"signpost/internal/conformance"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
@@ -42,6 +43,10 @@ func TestCases(t *testing.T) {
 		t.Fatal("no cases", err, moreErr)
 	}
 	files = append(files, more...)
+	plays := 0
+	t.Cleanup(func() {
+		conformance.Add(t, "cases-messages", "Whole messages: %d cases, %d of them attacks, played %d times with the faults of DNS (testdata).", len(files), len(more), plays)
+	})
 	for _, file := range files {
 		ar, err := txtar.ParseFile(file)
 		if err != nil {
@@ -58,6 +63,7 @@ func TestCases(t *testing.T) {
 		if strings.Contains(parts["dns"], "%FAULT%") {
 			faults = []string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED-ONLY", "TRUNCATED", "WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP"}
 		}
+		plays += len(faults)
 		for _, fault := range faults {
 			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+fault, func(t *testing.T) {
 				if !update {

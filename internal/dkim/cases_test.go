@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"signpost/internal/conformance"
 )
 
 // splitMessage takes a message with CRLF line ends apart.
@@ -74,6 +76,7 @@ func TestCases(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no cases", err)
 	}
+	conformance.Add(t, "cases-dkim", "DKIM: %d cases of signatures, key records and canonicalisation (internal/dkim/testdata).", len(files))
 	keys := newCaseKeys(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"signpost/internal/conformance"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/testdns"
@@ -24,6 +25,7 @@ func TestCases(t *testing.T) {
 	if err != nil || len(files) < 10 {
 		t.Fatal("no cases", err)
 	}
+	cases := 0
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			ar, err := txtar.ParseFile(file)
@@ -44,6 +46,7 @@ func TestCases(t *testing.T) {
 				Now: time.Now, Log: slog.New(slog.DiscardHandler),
 			})
 			for line := range strings.Lines(parts["cases"]) {
+				cases++
 				given, want, _ := strings.Cut(strings.TrimSpace(line), " -> ")
 				if got := evaluate(t, resolver.View(), strings.Fields(given)); got != want {
 					t.Errorf("%s\n got %s\nwant %s", given, got, want)
@@ -56,6 +59,7 @@ func TestCases(t *testing.T) {
 			}
 		})
 	}
+	conformance.Add(t, "cases-dmarc", "DMARC: %d cases of RFC 9989's discovery and alignment (internal/dmarc/testdata).", cases)
 }
 
 func evaluate(t *testing.T, view *dns.View, given []string) string {

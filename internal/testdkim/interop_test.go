@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/conformance"
 	"signpost/internal/dkim"
 )
 
@@ -73,6 +74,7 @@ func newPair(t *testing.T) pair {
 // What we sign, dkimpy verifies with both algorithms, OpenDKIM and Mail::DKIM with RSA, and neither accepts a changed body.
 func TestTheyVerifyOurs(t *testing.T) {
 	p := newPair(t)
+	conformance.Add(t, "dkim-verifiers", "DKIM: dkimpy, OpenDKIM and Mail::DKIM verify our signatures of %d odd messages.", len(messages()))
 	for name, msg := range messages() {
 		t.Run(name, func(t *testing.T) {
 			fields, body := split([]byte(msg))
@@ -164,5 +166,5 @@ func TestWeVerifyTheirs(t *testing.T) {
 		signed, err = DKIMPySign(t.Context(), []byte(msg), o)
 		verify("dkimpy", name, o, signed, err)
 	}
-	t.Logf("DKIM signers: dkimpy %d, Mail::DKIM %d signatures verified", verified["dkimpy"], verified["Mail::DKIM"])
+	conformance.Add(t, "dkim-signers", "DKIM: we verify %d signatures of dkimpy and %d of Mail::DKIM, in each canonicalisation, of odd messages.", verified["dkimpy"], verified["Mail::DKIM"])
 }
