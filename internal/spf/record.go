@@ -1,0 +1,292 @@
+package spf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Mechanism is the name of a mechanism, in lower case.
+type Mechanism string
+
+// The mechanisms of RFC 7208 section 5.
+const (
+	All     Mechanism = "all"
+	Include Mechanism = "include"
+	A       Mechanism = "a"
+	MX      Mechanism = "mx"
+	PTR     Mechanism = "ptr"
+	IP4     Mechanism = "ip4"
+	IP6     Mechanism = "ip6"
+	Exists  Mechanism = "exists"
+)
+
+// Record is an SPF record that the grammar of RFC 7208 section 12 allows.
+type Record struct {
+	Directives []Directive // in their order
+	Redirect   DomainSpec  // empty: none
+	Exp        DomainSpec  // empty: none
+}
+
+// Directive is a mechanism with its qualifier.
+type Directive struct {
+	Text      string // as it is written
+	Qualifier Status // Pass, Fail, SoftFail or Neutral
+	Mechanism Mechanism
+	Domain    DomainSpec   // empty: the domain whose record it is
+	Network   netip.Prefix // of ip4 and ip6, with its host bits as they are written
+	Bits4     int          // of a and mx: how much of an IPv4 address counts
+	Bits6     int          // of a and mx: how much of an IPv6 address counts
+}
+
+// DomainSpec is a domain-spec (section 7.1) as it is written.
+type DomainSpec string
+
+// HasMacros says whether the name depends on the message.
+func (d DomainSpec) HasMacros() bool { return strings.Contains(string(d), "%") }
+
+// IsRecord says whether a TXT record is an SPF record. RFC 7208 section 4.5: its version stands before a space or the end.
+func IsRecord(txt string) bool {
+	version, _, _ := strings.Cut(txt, " ")
+	return strings.EqualFold(version, "v=spf1")
+}
+
+// ParseRecord reads an SPF record. Its error names the first term that is wrong, for the domain's owner.
+func ParseRecord(txt string) (*Record, error) {
+	if !IsRecord(txt) {
+		return nil, errors.New("it does not begin with v=spf1")
+	}
+	r := &Record{}
+	seen := map[string]bool{}
+	for term := range strings.SplitSeq(txt[len("v=spf1"):], " ") {
+		if term == "" {
+			continue
+		}
+		name, value, isModifier := cutModifier(term)
+		var err error
+		if isModifier {
+			if name == "redirect" || name == "exp" {
+				if seen[name] {
+					return nil, fmt.Errorf("%s= stands twice", name) // section 6
+				}
+				seen[name] = true
+			}
+			err = r.modifier(name, value)
+		} else {
+			var d Directive
+			d, err = parseDirective(term)
+			r.Directives = append(r.Directives, d)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the term %q: %w", term, err)
+		}
+	}
+	return r, nil
+}
+
+// cutModifier: RFC 7208 section 4.6.1: what has = after a name, before any : or /, is a modifier.
+func cutModifier(term string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(term, "=")
+	if !ok || name == "" || !isAlpha(name[0]) {
+		return "", "", false
+	}
+	for i := range len(name) {
+		if !isAlnum(name[i]) && !strings.ContainsRune("-_.", rune(name[i])) {
+			return "", "", false
+		}
+	}
+	return strings.ToLower(name), value, true
+}
+
+func (r *Record) modifier(name, value string) (err error) {
+	switch name {
+	case "redirect":
+		r.Redirect, err = parseDomainSpec(value)
+	case "exp":
+		r.Exp, err = parseDomainSpec(value)
+	default: // section 6: one that is not known is passed over
+		_, err = checkMacros(value, "slodiphcrtv")
+	}
+	return err
+}
+
+func parseDirective(term string) (Directive, error) {
+	d := Directive{Text: term, Qualifier: Pass, Bits4: 32, Bits6: 128}
+	rest := term
+	switch term[0] {
+	case '+':
+		rest = term[1:]
+	case '-':
+		d.Qualifier, rest = Fail, term[1:]
+	case '~':
+		d.Qualifier, rest = SoftFail, term[1:]
+	case '?':
+		d.Qualifier, rest = Neutral, term[1:]
+	}
+	end := strings.IndexAny(rest, ":/")
+	if end < 0 {
+		end = len(rest)
+	}
+	d.Mechanism, rest = Mechanism(strings.ToLower(rest[:end])), rest[end:]
+	var err error
+	switch d.Mechanism {
+	case All:
+		if rest != "" {
+			err = errors.New("nothing may follow all")
+		}
+		return d, err
+	case IP4, IP6:
+		d.Network, err = parseNetwork(d.Mechanism, rest)
+		return d, err
+	case A, MX:
+		if rest, d.Bits4, d.Bits6, err = cutBits(rest); err != nil {
+			return d, err
+		}
+		if rest == "" {
+			return d, nil
+		}
+	case PTR:
+		if rest == "" {
+			return d, nil
+		}
+	case Include, Exists:
+	default:
+		return d, errors.New("there is no such mechanism")
+	}
+	if !strings.HasPrefix(rest, ":") {
+		return d, errors.New("a colon and a domain name have to follow")
+	}
+	d.Domain, err = parseDomainSpec(rest[1:])
+	return d, err
+}
+
+// parseNetwork: RFC 7208 section 5.6.
+func parseNetwork(m Mechanism, rest string) (netip.Prefix, error) {
+	text, ok := strings.CutPrefix(rest, ":")
+	if !ok {
+		return netip.Prefix{}, errors.New("a colon and an address have to follow")
+	}
+	text, length, cut := strings.Cut(text, "/")
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.Zone() != "" || addr.Is4() != (m == IP4) {
+		return netip.Prefix{}, fmt.Errorf("%q is no address of %s", text, m)
+	}
+	bits := addr.BitLen()
+	if cut {
+		if bits, err = parseBits(length, bits); err != nil {
+			return netip.Prefix{}, err
+		}
+	}
+	return netip.PrefixFrom(addr, bits), nil
+}
+
+// cutBits takes a dual-cidr-length off the end. A domain name cannot end like one: its last label has a letter.
+func cutBits(s string) (rest string, four, six int, err error) {
+	rest, four, six = s, 32, 128
+	if i := strings.LastIndex(rest, "//"); i >= 0 && isDigits(rest[i+2:]) {
+		if six, err = parseBits(rest[i+2:], 128); err != nil {
+			return "", 0, 0, err
+		}
+		rest = rest[:i]
+	}
+	if i := strings.LastIndexByte(rest, '/'); i >= 0 && isDigits(rest[i+1:]) {
+		if four, err = parseBits(rest[i+1:], 32); err != nil {
+			return "", 0, 0, err
+		}
+		rest = rest[:i]
+	}
+	return rest, four, six, nil
+}
+
+func parseBits(s string, most int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || !isDigits(s) || n > most || len(s) > 1 && s[0] == '0' {
+		return 0, fmt.Errorf("the prefix length %q is none from 0 to %d", s, most)
+	}
+	return n, nil
+}
+
+// parseDomainSpec: RFC 7208 section 7.1: a macro-string that ends in a macro or in a top label after a dot.
+func parseDomainSpec(s string) (DomainSpec, error) {
+	endsInMacro, err := checkMacros(s, "slodiphv") // section 7.2: c, r and t are for explanations
+	if err != nil {
+		return "", err
+	}
+	if !endsInMacro {
+		name := strings.TrimSuffix(s, ".")
+		dot := strings.LastIndexByte(name, '.')
+		if dot < 0 || !isTopLabel(name[dot+1:]) {
+			return "", fmt.Errorf("%q is no domain name with a top-level domain", s)
+		}
+	}
+	return DomainSpec(s), nil
+}
+
+func isTopLabel(s string) bool {
+	letter, hyphen := false, false
+	for i := range len(s) {
+		switch {
+		case isAlpha(s[i]):
+			letter = true
+		case s[i] == '-' && i > 0 && i < len(s)-1:
+			hyphen = true
+		case !isAlnum(s[i]):
+			return false
+		}
+	}
+	return letter || hyphen
+}
+
+// checkMacros: RFC 7208 section 7.1, macro-string, with the letters that it may have.
+func checkMacros(s, letters string) (endsInMacro bool, err error) {
+	for i := 0; i < len(s); i++ {
+		endsInMacro = false
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return false, errors.New("only printable ASCII is allowed")
+		}
+		if s[i] != '%' {
+			continue
+		}
+		if i++; i == len(s) {
+			return false, errors.New("a % has to begin a macro")
+		}
+		endsInMacro = true
+		switch s[i] {
+		case '%', '_', '-':
+			continue
+		case '{':
+		default:
+			return false, errors.New("a % has to begin a macro")
+		}
+		body, _, closed := strings.Cut(s[i+1:], "}")
+		if !closed || !isMacro(body, letters) {
+			return false, fmt.Errorf("%q is no macro that is allowed here", s[i-1:])
+		}
+		i += len(body) + 1
+	}
+	return endsInMacro, nil
+}
+
+// isMacro: a letter, how many parts of its value count, r to turn them round, where it is cut.
+func isMacro(s, letters string) bool {
+	if s == "" || !strings.Contains(letters, strings.ToLower(s[:1])) {
+		return false
+	}
+	rest := strings.TrimLeft(s[1:], "0123456789")
+	digits := s[1 : len(s)-len(rest)]
+	if digits != "" && strings.Trim(digits, "0") == "" {
+		return false // section 7.3: not zero
+	}
+	if rest != "" && (rest[0] == 'r' || rest[0] == 'R') {
+		rest = rest[1:]
+	}
+	return strings.Trim(rest, ".-+,/_=") == ""
+}
+
+func isAlpha(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isAlnum(c byte) bool { return isAlpha(c) || c >= '0' && c <= '9' }
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
