@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -70,10 +71,20 @@ func (m *MTA) Handshake() {
 // Connect is the handshake and CONNECT from 192.0.2.10 by SMTP.
 func (m *MTA) Connect() {
 	m.t.Helper()
+	m.ConnectFrom(netip.MustParseAddr("192.0.2.10"), "helo.example")
+}
+
+// ConnectFrom is the handshake, CONNECT from a client by SMTP, and its HELO.
+func (m *MTA) ConnectFrom(client netip.Addr, helo string) {
+	m.t.Helper()
 	m.Handshake()
 	m.Send('D', "C{client_connections}\x001\x00{client_name}\x00c.example\x00j\x00mx.example\x00")
-	m.Send('C', "c.example\x004\x00\x19192.0.2.10\x00")
-	m.Send('H', "helo.example\x00")
+	family := "4"
+	if client.Is6() {
+		family = "6"
+	}
+	m.Send('C', "c.example\x00"+family+"\x00\x19"+client.String()+"\x00")
+	m.Send('H', helo+"\x00")
 }
 
 // Message sends one up to its end and gives the answers to that, code and data each. A header is "Name\x00 value\x00".
