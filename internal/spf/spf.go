@@ -1,16 +1,13 @@
-// Package spf says whether a client may send in a domain's name: RFC 7208. The records are evaluated by
-// blitiri.com.ar/go/spf; here its inputs are made safe, since all of them come from a stranger.
+// Package spf says whether a client may send in a domain's name: RFC 7208. docs/decisions/spf.md says why the evaluation is
+// ours.
 package spf
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
-
-	"blitiri.com.ar/go/spf"
 
 	"signpost/internal/dkim"
 )
@@ -61,10 +58,6 @@ type Resolver interface {
 // client said it.
 func Check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string) Result {
 	result := Result{Status: None, Identity: MailFrom}
-	heloDomain, heloErr := dkim.Domain(strings.TrimSuffix(helo, "."))
-	if heloErr != nil {
-		heloDomain = "unknown" // for the macro %{h}
-	}
 	local, name := "", ""
 	if sender == "" {
 		result.Identity, local, name = HELO, "postmaster", strings.TrimSuffix(helo, ".")
@@ -85,109 +78,26 @@ func Check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	if local == "" {
 		local = "postmaster"
 	}
-	// The library cuts an address at its first @. What a quoted local part hides behind one cannot be looked up anyway:
-	// asker answers for such a name.
-	local = strings.ReplaceAll(local, "@", "\ufffd")
-	client = client.Unmap()
-	a := &asker{Resolver: r, client: client}
-	status, why := spf.CheckHostWithSender(client.AsSlice(), heloDomain, local+"@"+domain,
-		spf.WithContext(ctx), spf.WithResolver(a))
-	result.Status, result.Record = Status(status), a.record
-	result.Reason = reason(result.Status, why)
+	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain}
+	status, why, err := e.host(ctx, domain)
+	var stopped stop
+	if errors.As(err, &stopped) {
+		status, why = stopped.status, stopped.why
+	}
+	result.Status, result.Record = status, e.record
+	if status != Pass {
+		result.Reason = why
+	}
 	return result
 }
 
-func reason(s Status, err error) string {
-	var dns *net.DNSError
-	switch {
-	case s == Pass:
-		return ""
-	case s == None:
-		return "there is no SPF record"
-	case errors.As(err, &dns):
-		return fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
-	case err != nil:
-		return err.Error()
-	case s == Neutral:
-		return "no term matched"
-	}
-	return ""
-}
-
-// asker asks for the library: a client's own address family only, and nothing for names that cannot be.
-type asker struct {
-	Resolver
-	client netip.Addr
-	asked  bool
-	record string
-}
-
-func notFound(name string) error {
-	return &net.DNSError{Err: "not a name that can be looked up", Name: name, IsNotFound: true}
-}
-
-// askable: RFC 8616 section 4: a local part with other than ASCII never matches.
-func askable(name string) bool {
-	for i := range len(name) {
-		if name[i] >= 0x80 {
-			return false
+// heloName is the macro %{h}: what the client said, where it is made of labels, however many.
+func heloName(helo string) string {
+	helo = strings.TrimSuffix(helo, ".")
+	for label := range strings.SplitSeq(helo, ".") {
+		if _, err := dkim.Domain(label); err != nil {
+			return "unknown"
 		}
 	}
-	return true
-}
-
-func (a *asker) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	if !askable(name) {
-		return nil, notFound(name)
-	}
-	all, err := a.Resolver.LookupTXT(ctx, name)
-	if !a.asked {
-		a.asked = true
-		for _, txt := range all {
-			if strings.HasPrefix(strings.ToLower(txt), "v=spf1") {
-				a.record = txt
-			}
-		}
-	}
-	return all, err
-}
-
-func (a *asker) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	if !askable(name) {
-		return nil, notFound(name)
-	}
-	return a.Resolver.LookupMX(ctx, name)
-}
-
-func (a *asker) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	return a.Resolver.LookupAddr(ctx, addr)
-}
-
-// LookupIPAddr asks for A records alone where the client came by IPv4. Where it came by IPv6 it asks for both: the
-// mechanism "exists" looks at A whatever the client (RFC 7208 section 5.7), and the library does not say who asks.
-func (a *asker) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	if !askable(host) {
-		return nil, notFound(host)
-	}
-	addrs, err := a.Resolver.LookupA(ctx, host)
-	if a.client.Is6() && (err == nil || isNotFound(err)) {
-		six, sixErr := a.Resolver.LookupAAAA(ctx, host)
-		addrs = append(append([]netip.Addr(nil), addrs...), six...)
-		if sixErr == nil || !isNotFound(sixErr) {
-			err = sixErr
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	ips := make([]net.IPAddr, len(addrs))
-	for i, addr := range addrs {
-		ips[i].IP = addr.AsSlice()
-	}
-	return ips, nil
-}
-
-func isNotFound(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns) && dns.IsNotFound
+	return strings.ToLower(helo)
 }

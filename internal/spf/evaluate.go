@@ -1,0 +1,307 @@
+package spf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// The limits of RFC 7208 section 4.6.4.
+const (
+	maxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
+	maxVoids = 2  // of their look-ups that find nothing
+	maxHosts = 10 // mail exchanges of one mx
+	maxNames = 10 // names of the client that ptr and %{p} look at
+)
+
+// evaluation is check_host() of RFC 7208 section 4 for one message. All records that it follows share its limits.
+type evaluation struct {
+	resolver     Resolver
+	client       netip.Addr // an IPv4 one as such
+	helo         string
+	local        string // of the sender, never empty
+	sender       string // its domain
+	terms, voids int
+	record       string   // the domain's own
+	names        []string // of the client, verified; see validated
+	named        bool
+	nameless     error // the client has no names, and that is not counted yet
+}
+
+// stop ends an evaluation: it is an error of the record, or of DNS.
+type stop struct {
+	status Status
+	why    string
+}
+
+func (s stop) Error() string { return s.why }
+
+func permError(format string, args ...any) error {
+	return stop{PermError, fmt.Sprintf(format, args...)}
+}
+
+// host evaluates a domain's record. The reason says which term decided.
+func (e *evaluation) host(ctx context.Context, domain string) (Status, string, error) {
+	record, err := e.find(ctx, domain)
+	if err != nil || record == nil {
+		return None, "there is no SPF record", err
+	}
+	for _, d := range record.Directives {
+		matches, err := e.match(ctx, d, domain)
+		if err != nil {
+			return "", "", err
+		}
+		if matches {
+			return d.Qualifier, fmt.Sprintf("%s of %s", d.Text, domain), nil
+		}
+	}
+	if record.Redirect == "" {
+		return Neutral, "no term matched", nil
+	}
+	// Section 6.1.
+	if err := e.count(); err != nil {
+		return "", "", err
+	}
+	target, _ := e.expand(ctx, record.Redirect, domain)
+	status, why, err := e.host(ctx, target)
+	if err == nil && status == None {
+		err = permError("redirect=%s of %s leads to no SPF record", record.Redirect, domain)
+	}
+	return status, why, err
+}
+
+// find looks a domain's record up: sections 4.3 to 4.6. None is nil.
+func (e *evaluation) find(ctx context.Context, domain string) (*Record, error) {
+	if !lookable(domain) {
+		return nil, nil // section 4.3
+	}
+	all, err := e.resolver.LookupTXT(ctx, domain)
+	if err != nil {
+		return nil, ignoreAbsent(err)
+	}
+	text, found := "", 0
+	for _, txt := range all {
+		if IsRecord(txt) {
+			text = txt
+			found++
+		}
+	}
+	if e.record == "" {
+		e.record = text
+	}
+	switch found {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, permError("%s has %d SPF records", domain, found)
+	}
+	record, err := ParseRecord(text)
+	if err != nil {
+		return nil, permError("the record of %s is not valid: %s", domain, err)
+	}
+	return record, nil
+}
+
+// lookable says whether a name has the form of one that a record can stand at: section 4.3.
+func lookable(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	if len(name) > 253 || !strings.Contains(name, ".") || !ascii(name) {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+	}
+	return true
+}
+
+// count is for each term that asks DNS.
+func (e *evaluation) count() error {
+	if e.terms++; e.terms > maxTerms {
+		return permError("more than %d terms that ask DNS", maxTerms)
+	}
+	return nil
+}
+
+// answered is for each look-up of a term: what DNS cannot say now ends the evaluation, and so do too many voids.
+func (e *evaluation) answered(err error) error {
+	if err == nil {
+		return nil
+	}
+	if !isNotFound(err) {
+		return failure(err)
+	}
+	if e.voids++; e.voids > maxVoids {
+		return permError("more than %d look-ups that find nothing", maxVoids)
+	}
+	return nil
+}
+
+// ignoreAbsent: nothing there is no error.
+func ignoreAbsent(err error) error {
+	if isNotFound(err) {
+		return nil
+	}
+	return failure(err)
+}
+
+func failure(err error) error {
+	var dns *net.DNSError
+	status, why := TempError, err.Error()
+	if errors.As(err, &dns) {
+		why = fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
+		if !dns.IsTemporary && !dns.IsTimeout {
+			status = PermError // an answer that is no use, and will not be
+		}
+	}
+	return stop{status, why}
+}
+
+func isNotFound(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
+}
+
+// match says whether a directive matches: section 5.
+func (e *evaluation) match(ctx context.Context, d Directive, domain string) (bool, error) {
+	switch d.Mechanism {
+	case All:
+		return true, nil
+	case IP4, IP6:
+		return d.Network.Masked().Contains(e.client), nil
+	}
+	if err := e.count(); err != nil {
+		return false, err
+	}
+	target, known := domain, true
+	if d.Domain != "" {
+		target, known = e.expand(ctx, d.Domain, domain)
+	}
+	switch d.Mechanism {
+	case Include:
+		return e.include(ctx, d, domain, target)
+	case PTR:
+		return e.matchPTR(ctx, target)
+	}
+	if !known {
+		return false, nil
+	}
+	switch d.Mechanism {
+	case A:
+		return e.matchHost(ctx, d, target)
+	case MX:
+		return e.matchMX(ctx, d, target)
+	default: // Exists: section 5.7: A, whatever the client's family
+		addrs, err := e.resolver.LookupA(ctx, target)
+		return len(addrs) > 0 && err == nil, e.answered(err)
+	}
+}
+
+// include: the table of section 5.2.
+func (e *evaluation) include(ctx context.Context, d Directive, domain, target string) (bool, error) {
+	status, _, err := e.host(ctx, target)
+	if err == nil && status == None {
+		err = permError("%s of %s leads to no SPF record", d.Text, domain)
+	}
+	return status == Pass, err
+}
+
+func (e *evaluation) addresses(ctx context.Context, name string) ([]netip.Addr, error) {
+	if e.client.Is4() {
+		return e.resolver.LookupA(ctx, name)
+	}
+	return e.resolver.LookupAAAA(ctx, name)
+}
+
+func (e *evaluation) matchHost(ctx context.Context, d Directive, name string) (bool, error) {
+	addrs, err := e.addresses(ctx, name)
+	if err != nil {
+		return false, e.answered(err)
+	}
+	return e.among(d, addrs), nil
+}
+
+func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
+	bits := d.Bits4
+	if e.client.Is6() {
+		bits = d.Bits6
+	}
+	for _, a := range addrs {
+		if network, err := a.Prefix(bits); err == nil && network.Contains(e.client) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchMX: section 5.4. Whether an exchange has addresses is not counted as a void look-up; how many there are is limited.
+func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (bool, error) {
+	hosts, err := e.resolver.LookupMX(ctx, name)
+	if err != nil {
+		return false, e.answered(err)
+	}
+	if len(hosts) > maxHosts {
+		return false, permError("%s has more than %d mail exchanges", name, maxHosts)
+	}
+	for _, mx := range hosts {
+		addrs, err := e.addresses(ctx, mx.Host)
+		if err != nil && !isNotFound(err) {
+			return false, failure(err)
+		}
+		if e.among(d, addrs) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// matchPTR: section 5.5.
+func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
+	target = strings.ToLower(strings.TrimSuffix(target, "."))
+	for _, name := range e.validated(ctx) {
+		if within(name, target) {
+			return true, nil
+		}
+	}
+	absent := e.nameless
+	e.nameless = nil // one look-up, one void
+	return false, e.answered(absent)
+}
+
+func within(name, parent string) bool { return name == parent || strings.HasSuffix(name, "."+parent) }
+
+// validated are the names of the client that lead back to it, looked up once: section 5.5. Where DNS fails there are none.
+func (e *evaluation) validated(ctx context.Context) []string {
+	if e.named {
+		return e.names
+	}
+	e.named = true
+	all, err := e.resolver.LookupAddr(ctx, e.client.String())
+	if err != nil {
+		if isNotFound(err) {
+			e.nameless = err
+		}
+		return nil
+	}
+	for i, name := range all {
+		if i == maxNames {
+			break
+		}
+		addrs, err := e.addresses(ctx, name)
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if a.Unmap() == e.client {
+				e.names = append(e.names, strings.ToLower(strings.TrimSuffix(name, ".")))
+				break
+			}
+		}
+	}
+	return e.names
+}
