@@ -20,7 +20,7 @@ import (
 
 // daemon is signpost serve inside the test.
 type daemon struct {
-	t      *testing.T
+	t      testing.TB
 	socket string
 	log    *syncBuffer
 	stop   func()
@@ -43,7 +43,13 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-func startDaemon(t *testing.T, zone, more string) *daemon {
+func (b *syncBuffer) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Reset()
+}
+
+func startDaemon(t testing.TB, zone, more string) *daemon {
 	t.Helper()
 	server, err := testdns.Start(zone)
 	if err != nil {
