@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
 	"os"
@@ -84,19 +83,6 @@ func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey,
 	}
 }
 
-func compareKey(t *testing.T) (*rsa.PrivateKey, string) {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := dkim.FormatKeyRecord(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, record
-}
-
 func compareCases(organisation, nokey string) []comparison {
 	return []comparison{
 		{name: "all pass", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, want: "same"},
@@ -109,7 +95,7 @@ func compareCases(organisation, nokey string) []comparison {
 
 // Beside OpenDKIM and OpenDMARC, in the same Postfix.
 func TestCompareOpenDMARC(t *testing.T) {
-	key, record := compareKey(t)
+	key, record := newKey(t)
 	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "keys"), []byte("s._domainkey.example.com "+record+"\n"), 0o600); err != nil {
@@ -150,7 +136,7 @@ func startOpenDMARC(t *testing.T, zone string) string {
 
 // Beside rspamd, in the same Postfix.
 func TestCompareRspamd(t *testing.T) {
-	key, record := compareKey(t)
+	key, record := newKey(t)
 	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
 	compare(t, []string{startRspamd(t, zone, "[]", `milter_headers { use = ["authentication-results"]; }`, "spf", "dmarc", "milter_headers")}, zone, key, compareCases(
 		// rspamd goes by the list of public suffixes, and names the domain that had the record.

@@ -24,14 +24,7 @@ import (
 
 // What OpenDKIM signs in a real Postfix, our engine verifies, in every canonicalisation; a changed body it does not.
 func TestWeVerifyOpenDKIM(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := dkim.FormatKeyRecord(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, record := newKey(t)
 	var verified atomic.Int32
 	t.Cleanup(func() {
 		conformance.Add(t, "dkim-signer-opendkim", "DKIM: we verify %d messages that OpenDKIM signed in a real Postfix, in each canonicalisation.", verified.Load())
@@ -100,6 +93,20 @@ func openDKIM(t *testing.T, key *rsa.PrivateKey, canon string) string {
 	file := filepath.Join(t.TempDir(), "key.pem")
 	writeKey(t, file, key)
 	return startOpenDKIM(t, fmt.Sprintf("Domain example.org\nSelector od\nKeyFile %s\nMode s\nCanonicalization %s\n", file, canon))
+}
+
+// newKey gives a key of 2048 bits and its record.
+func newKey(t *testing.T) (*rsa.PrivateKey, string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := dkim.FormatKeyRecord(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, record
 }
 
 func writeKey(t *testing.T, file string, key *rsa.PrivateKey) {

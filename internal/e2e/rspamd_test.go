@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +9,6 @@ import (
 	"testing"
 
 	"signpost/internal/conformance"
-	"signpost/internal/dkim"
 	"signpost/internal/testdns"
 	"signpost/internal/testmta"
 )
@@ -49,14 +46,7 @@ actions { reject = null; add_header = null; greylist = null; }
 // What rspamd signs in a real Postfix, our engine verifies; a changed body it does not.
 func TestWeVerifyRspamd(t *testing.T) {
 	t.Parallel()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := dkim.FormatKeyRecord(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, record := newKey(t)
 	file := filepath.Join(t.TempDir(), "key.pem")
 	writeKey(t, file, key)
 	rspamd := startRspamd(t, "", `["127.0.0.0/8"]`, fmt.Sprintf("dkim_signing { domain { example.org { path = %q; selector = \"rs\"; } } use_domain = \"header\"; }", file), "dkim_signing")

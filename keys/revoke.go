@@ -1,0 +1,90 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+)
+
+// The end of a key's life: steps of Rotator.Run.
+
+func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
+	if rules.Manual() {
+		r.remind(l, fmt.Sprintf("replace its record by %q", l.revokedRecord()))
+	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, l.revokedRecord())); err != nil {
+		return err
+	}
+	now := r.Store.Now().UTC()
+	l.Revoked, l.Reminded = &now, &now
+	if err := r.Store.writeLife(l); err != nil {
+		return err
+	}
+	if err := r.Store.removePEM(l.Domain, l.Selector); err != nil {
+		return err
+	}
+	if rules.Manual() {
+		r.Done(l.Domain, "deleted the private key of "+l.Selector)
+	} else {
+		r.Done(l.Domain, "revoked "+l.Selector)
+	}
+	return nil
+}
+
+// confirm looks whether a person has emptied the record of a key that is revoked: at each run where the key has leaked,
+// since whoever has it signs in the domain's name until then.
+func (r *Rotator) confirm(ctx context.Context, l *Life) error {
+	s := r.Checker.Look(ctx, l, nil)
+	shown, silent := "", s.Err != nil
+	for _, v := range s.Servers {
+		if v.View == Same {
+			shown = v.Server
+		}
+		silent = silent || v.View == Mute
+	}
+	now := r.Store.Now().UTC()
+	switch {
+	case shown != "":
+		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindEvery {
+			r.remind(l, fmt.Sprintf("%s still shows its record; replace it by %q", shown, l.revokedRecord()))
+			l.Reminded = &now
+			return r.Store.writeLife(l)
+		}
+		return nil
+	case silent:
+		return nil // nobody could say
+	}
+	l.Confirmed = &now
+	return r.Store.writeLife(l)
+}
+
+func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
+	if rules.Manual() {
+		r.remind(l, "remove its record from DNS")
+	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
+		return err
+	}
+	now := r.Store.Now().UTC()
+	l.Removed = &now
+	if err := r.Store.writeLife(l); err != nil {
+		return err
+	}
+	r.Done(l.Domain, "removed the record of "+l.Selector)
+	return nil
+}
+
+// Compromised says that a key has leaked: it signs no more. The next Run revokes it, whatever else, and lets a successor
+// sign that has been seen for long enough.
+func (r *Rotator) Compromised(k *Key) error {
+	l, err := r.LifeOf(k)
+	if err != nil {
+		return err
+	}
+	if s := l.State(); s == Revoked || s == Removed {
+		return fmt.Errorf("%s is revoked already", l.Selector)
+	}
+	now := r.Store.Now().UTC()
+	l.Compromised = true
+	if l.Retired == nil {
+		l.Retired = &now
+	}
+	return r.Store.writeLife(l)
+}
