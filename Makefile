@@ -1,9 +1,10 @@
 # make test   everything that CI does: installs what it needs, builds, vets, tests against a real Postfix
 # make demo   a user's mail through a private Postfix, signed and checked, in front of your eyes
+# make fuzz   each fuzz target for ten minutes, or FUZZTIME=1m
 # make conformance  docs/conformance.md anew, from what the tests counted
 # make build  bin/signpost and bin/dkimkey, static
 
-.PHONY: build test conformance demo setup fmt clean
+.PHONY: build test fuzz conformance demo setup fmt clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
@@ -19,6 +20,9 @@ test: setup build
 conformance:
 	SIGNPOST_CONFORMANCE=$(CURDIR)/bin/conformance go test ./...
 	@scripts/conformance write
+
+fuzz: setup
+	scripts/fuzz $(FUZZTIME)
 
 demo: setup build
 	go run ./internal/demo
