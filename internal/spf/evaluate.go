@@ -182,16 +182,14 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 	if d.Domain != "" {
 		target, known = e.expand(ctx, d.Domain, domain)
 	}
+	if !known {
+		return false, nil // RFC 8616 section 4, for an include too
+	}
 	switch d.Mechanism {
 	case Include:
 		return e.include(ctx, d, domain, target)
 	case PTR:
 		return e.matchPTR(ctx, target)
-	}
-	if !known {
-		return false, nil
-	}
-	switch d.Mechanism {
 	case A:
 		return e.matchHost(ctx, d, target)
 	case MX:

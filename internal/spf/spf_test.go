@@ -30,6 +30,8 @@ ann.ok.example.com. A 127.0.0.2
 ann.x.ok.example.com. A 127.0.0.2
 helo.example.com. TXT "v=spf1 exists:%{h}.helos.example.com -all"
 mail.example.com.helos.example.com. A 127.0.0.2
+users.example.com. TXT "v=spf1 include:%{l}.users.example.com -all"
+ann.users.example.com. TXT "v=spf1 ip4:192.0.2.0/24"
 many.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com a:l3.example.com +all"
 `
 
@@ -80,6 +82,9 @@ func TestCheck(t *testing.T) {
 		{"macro %{l}", "203.0.113.9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},
 		{"macro %{l}, not listed", "203.0.113.9", "x", "bob@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
 		{"RFC 8616 section 4", "203.0.113.9", "x", "änn@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
+		{"include by %{l}", "192.0.2.9", "x", "ann@users.example.com", spf.Pass, spf.MailFrom, "users.example.com"},
+		{"include by %{l}, nobody's", "192.0.2.9", "x", "bob@users.example.com", spf.PermError, spf.MailFrom, "users.example.com"},
+		{"RFC 8616 section 4, include", "192.0.2.9", "x", "änn@users.example.com", spf.Fail, spf.MailFrom, "users.example.com"},
 		{"an @ in the local part", "203.0.113.9", "x", "\"ann@x\"@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
 		{"exists, IPv6 client", "2001:db8::9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},
 		{"macro %{h}", "203.0.113.9", "mail.example.com", "ann@helo.example.com", spf.Pass, spf.MailFrom, "helo.example.com"},
