@@ -57,12 +57,21 @@ func TestChainRules(t *testing.T) {
 	drop := func(msg []byte, field string) []byte {
 		return []byte(regexp.MustCompile("(?m)^"+field+":.*\r\n").ReplaceAllString(string(msg), ""))
 	}
+	// A message signature covers a DKIM-Signature that stands above everything.
+	const signature = "DKIM-Signature: v=1; d=example.org\r\n"
+	below, err := with(func(s *testdkim.Sealer) { s.Headers = "From:DKIM-Signature" }).Seal(append([]byte(signature), crlf(letter)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	above := append([]byte(signature), strings.Replace(string(below), signature, "", 1)...)
 	for _, c := range []struct {
 		name   string
 		msg    []byte
 		status Status
 		reason string
 	}{
+		{"5.1.1: a DKIM-Signature is covered", below, Pass, ""},
+		{"5.1.1: a DKIM-Signature on top is covered", above, Pass, ""},
 		{"no sets", crlf(letter), None, ""},
 		{"one set, Ed25519", sealed(t, 1, plain), Pass, ""},
 		{"RSA", sealed(t, 2, with(func(s *testdkim.Sealer) { s.Signer, s.Selector = k.rsa, "r" })), Pass, ""},

@@ -226,7 +226,7 @@ func (c *chain) putSeal(f Field) error {
 // readSetField reads what message signatures and seals have in common with DKIM, and differ in: no v=, and i= is the
 // instance (RFC 8617 section 4.1.2).
 func readSetField(f Field) (*signature, map[string]string, error) {
-	s := &signature{field: f, limit: -1, time: -1, expiration: -1}
+	s := &signature{field: f, at: -1, limit: -1, time: -1, expiration: -1}
 	if len(f.Value) > MaxSignatureField {
 		return nil, nil, fmt.Errorf("it is longer than %d octets", MaxSignatureField)
 	}
