@@ -1,8 +1,6 @@
 package milter
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,128 +8,202 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// conn stands between the milter library and the socket. It buffers reads, gathers writes until the next read, gives each
-// a deadline, looks at the handshake, and lets nothing out that Postfix did not ask for: the library answers some malformed
-// packets on its own, and a reply out of turn would be taken for the answer to the next event.
+// conn is a connection as packets: many are read at a time, one buffer for all of them, which it holds only while something
+// is in it, so that a connection that waits costs next to nothing.
 type conn struct {
 	net.Conn
-	r      *bufio.Reader // nil before the handshake
-	w      []byte
-	mute   bool   // between the handshake and an end of message nothing may be written
-	spoke  bool   // something was written while mute: the stream of events has lost one
-	ending bool   // an end of message was answered and the answer is not flushed yet
-	cancel func() // ends the connection's context
+	raw     syscall.RawConn
+	cancel  func() // ends the connection's context
+	buffers buffers
+
+	lent     *[bufferSize]byte // from buffers; nil where nothing is buffered, or more than it takes
+	buf      []byte            // lent, or larger
+	from, to int               // what was read and not yet taken
+	got      int               // of the last read
+	gotErr   error
+	readFD   func(fd uintptr) bool
+	deadline time.Time // for reads
+	out      []byte    // the last answer's octets, for the next
 
 	mu       sync.Mutex
 	busy     bool // a message is under way
 	draining bool
-	fault    error // why the connection ended, if it was not the peer's wish
 	once     sync.Once
 }
 
-func newConn(nc net.Conn, cancel context.CancelFunc) *conn {
-	return &conn{Conn: nc, cancel: cancel}
-}
-
-// readBuffer is the size in octets of what is read at a time; a packet of header fields is far smaller, and the octets of
-// larger ones pass it by.
-const readBuffer = 8 << 10
-
-// maxGathered bounds what is gathered for one write.
-const maxGathered = 1 << 20
-
-type deadlineReader struct{ net.Conn }
-
-func (d deadlineReader) Read(p []byte) (int, error) {
-	if err := d.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
-		return 0, err
+func newConn(nc net.Conn, buffers buffers, cancel context.CancelFunc) (*conn, error) {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("a %T has no descriptor", nc)
 	}
-	return d.Conn.Read(p)
-}
-
-func (c *conn) Read(p []byte) (int, error) {
-	if err := c.flush(); err != nil {
-		return 0, c.fail(err)
-	}
-	if c.ending {
-		c.ending, c.mute = false, true
-		if c.idle() {
-			return 0, io.EOF
-		}
-	}
-	if c.r == nil {
-		if err := c.handshake(); err != nil {
-			return 0, c.fail(err)
-		}
-	}
-	n, err := c.r.Read(p)
+	raw, err := sc.SyscallConn()
 	if err != nil {
-		return n, c.fail(err)
+		return nil, err
 	}
-	return n, nil
+	c := &conn{Conn: nc, raw: raw, cancel: cancel, buffers: buffers}
+	c.readFD = c.tryRead
+	return c, nil
 }
 
-// fail notes why the connection ends. The library sees every failure as the end of the stream: it would log others on its
-// own, without saying whose they are.
-func (c *conn) fail(err error) error {
-	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		c.mu.Lock()
-		c.fault = err
-		c.mu.Unlock()
-	}
-	return io.EOF
-}
-
-func (c *conn) Write(p []byte) (int, error) {
-	if c.mute {
-		c.spoke = true
-		return len(p), nil
-	}
-	c.w = append(c.w, p...)
-	if len(c.w) > maxGathered {
-		if err := c.flush(); err != nil {
-			return 0, err
+// next begins a packet: its data has to be taken before the next one, whole or in pieces.
+func (c *conn) next() (code byte, size int, err error) {
+	if err := c.need(packetHead); err != nil {
+		if c.to > c.from {
+			err = cut(err)
 		}
+		return 0, 0, err
 	}
-	return len(p), nil
+	n := binary.BigEndian.Uint32(c.buf[c.from:])
+	if n == 0 || n > maxPacket {
+		return 0, 0, fmt.Errorf("a milter packet of %d octets", n)
+	}
+	code = c.buf[c.from+4]
+	c.from += packetHead
+	return code, int(n) - 1, nil
 }
 
-func (c *conn) flush() error {
-	if len(c.w) == 0 {
-		return nil
+// take gives the data of a packet, valid until the next read.
+func (c *conn) take(size int) ([]byte, error) {
+	if err := c.need(size); err != nil {
+		return nil, cut(err)
 	}
-	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
+	data := c.buf[c.from : c.from+size]
+	c.from += size
+	return data, nil
+}
+
+// piece gives what is there of a packet's data, at least one octet and at most size, valid until the next read.
+func (c *conn) piece(size int) ([]byte, error) {
+	if err := c.need(min(size, 1)); err != nil {
+		return nil, cut(err)
 	}
-	_, err := c.Conn.Write(c.w)
-	c.w = c.w[:0]
+	return c.take(min(size, c.to-c.from))
+}
+
+// cut is an end of the stream where none was due.
+func cut(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
 	return err
 }
 
-// What the option negotiation must offer (milter protocol 6: Postfix 2.6 and later, milter_protocol as it comes).
-const needVersion = 6
+// need reads until n octets are there.
+func (c *conn) need(n int) error {
+	for c.to-c.from < n {
+		if err := c.read(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// handshake looks at the first packet before the library does. Whoever connects and says nothing is let go in silence: that
-// is what port probes and monitoring do.
-func (c *conn) handshake() error {
-	if err := c.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+// read waits for more octets, where n are to be there in the end. They get more room only as they come, whatever a packet
+// says of its length.
+func (c *conn) read(n int) error {
+	if now := time.Now(); c.deadline.Sub(now) < readTimeout-time.Minute {
+		c.deadline = now.Add(readTimeout)
+		if err := c.SetReadDeadline(c.deadline); err != nil {
+			return err
+		}
+	}
+	c.rest()
+	switch there := c.to - c.from; {
+	case there > 0 && there == len(c.buf):
+		larger := make([]byte, min(2*len(c.buf), n))
+		copy(larger, c.buf[c.from:c.to])
+		c.release()
+		c.buf, c.to = larger, there
+	case c.from > 0:
+		c.from, c.to = 0, copy(c.buf, c.buf[c.from:c.to])
+	}
+	if err := c.raw.Read(c.readFD); err != nil {
 		return err
 	}
-	head := make([]byte, 17)
-	n, err := io.ReadFull(c.Conn, head)
-	if n == 0 && err != nil {
+	if c.gotErr != nil {
+		return c.gotErr
+	}
+	if c.got == 0 {
 		return io.EOF
 	}
-	if n > 4 && (binary.BigEndian.Uint32(head) != 13 || head[4] != 'O') || n < 5 {
-		return errors.New("this is no milter client: the first packet is no option negotiation")
+	c.to += c.got
+	return nil
+}
+
+// tryRead is called when there may be something to read, and says whether there was. Until then an empty buffer is given
+// back.
+func (c *conn) tryRead(fd uintptr) bool {
+	if c.buf == nil {
+		c.lent = c.buffers.get()
+		c.buf = c.lent[:]
 	}
-	if err != nil {
+	for {
+		c.got, c.gotErr = syscall.Read(int(fd), c.buf[c.to:])
+		if c.gotErr != syscall.EINTR {
+			break
+		}
+	}
+	if c.gotErr == syscall.EAGAIN {
+		c.rest()
+		return false
+	}
+	return true
+}
+
+// rest is called where the next packet may be long in coming.
+func (c *conn) rest() {
+	if c.from == c.to {
+		c.release()
+	}
+}
+
+// release gives the buffer back.
+func (c *conn) release() {
+	if c.lent != nil {
+		c.buffers.put(c.lent)
+	}
+	c.lent, c.buf, c.from, c.to = nil, nil, 0, 0
+}
+
+// send writes an answer, all of it at once.
+func (c *conn) send(answer []byte) error {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	_, err := c.Write(answer)
+	if c.out = answer[:0]; cap(answer) > maxKept {
+		c.out = nil
+	}
+	return err
+}
+
+// maxKept is how many octets of room for an answer a connection keeps for its next message.
+const maxKept = 4 << 10
+
+// handshake negotiates. Whoever connects and says nothing is let go in silence: that is what port probes and monitoring do.
+func (c *conn) handshake() error {
+	c.deadline = time.Now().Add(handshakeTimeout)
+	if err := c.SetReadDeadline(c.deadline); err != nil {
+		return err
+	}
+	const size = packetHead + 12
+	err := c.need(size)
+	head := c.buf[c.from:c.to]
+	switch n := len(head); {
+	case n == 0:
+		return io.EOF
+	case n < packetHead, binary.BigEndian.Uint32(head) != size-4, head[4] != eventOptions:
+		return errors.New("this is no milter client: the first packet is no option negotiation")
+	case err != nil:
 		return errors.New("the first packet is incomplete")
 	}
 	version, actions, events := binary.BigEndian.Uint32(head[5:]), binary.BigEndian.Uint32(head[9:]), binary.BigEndian.Uint32(head[13:])
+	c.from += size
+	c.deadline = time.Time{}
 	if version < needVersion {
 		return fmt.Errorf("the MTA speaks milter protocol %d; set milter_protocol = %d in main.cf", version, needVersion)
 	}
@@ -141,8 +213,7 @@ func (c *conn) handshake() error {
 	if missing := needEvents &^ events; missing != 0 {
 		return fmt.Errorf("the MTA does not offer the milter events %#x; Postfix 2.6 or later is needed", missing)
 	}
-	c.r = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(head), deadlineReader{c.Conn}), readBuffer)
-	return nil
+	return c.send(appendOptions(c.out))
 }
 
 // begin says that a message is under way.
@@ -177,7 +248,7 @@ func (c *conn) closeIdle() {
 	}
 }
 
-// Close is called by the library when it is done, and by a drain.
+// Close ends the connection and its context. A drain may be first.
 func (c *conn) Close() error {
 	var err error
 	c.once.Do(func() {
@@ -185,11 +256,4 @@ func (c *conn) Close() error {
 		err = c.Conn.Close()
 	})
 	return err
-}
-
-// ended gives why the connection ended, nil for the peer's wish.
-func (c *conn) ended() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.fault
 }

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +17,8 @@ import (
 // and known on this machine, a group. A socket file that nobody answers on is replaced; one that somebody does is not.
 func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
 	if network != "unix" {
-		ln, err := net.Listen(network, address)
+		// No keep-alive, which is four system calls a connection: a dead peer shows in readTimeout.
+		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)
 		}

@@ -189,8 +189,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// A header packet with an extra NUL is answered by the library out of turn and lost: nothing may reach Postfix, and a
-// message of which we have not seen every field is not judged.
+// A header packet with an extra NUL holds a field of which we cannot see the whole: no answer out of turn may reach
+// Postfix, and a message of which we have not seen every field is not judged.
 func TestNULInHeader(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()

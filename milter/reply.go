@@ -1,13 +1,9 @@
 package milter
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
-
-// errDrained makes the library close a connection whose message was aborted during a drain.
-var errDrained = errors.New("the daemon is stopping")
 
 // maxReply is the length of a reply's text: RFC 5321 section 4.5.3.1.5 allows 512 octets a line, code and CRLF included.
 const maxReply = 480

@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 type Server struct {
 	options Options
 	slots   chan struct{} // one for each connection that may be open
+	buffers buffers       // for what is read
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -20,7 +22,7 @@ type Server struct {
 
 // NewServer gives a Server that serves nothing yet.
 func NewServer(o Options) *Server {
-	return &Server{options: o, slots: make(chan struct{}, maxConnections), conns: map[*conn]struct{}{}}
+	return &Server{options: o, slots: make(chan struct{}, maxConnections), buffers: make(buffers, keptBuffers), conns: map[*conn]struct{}{}}
 }
 
 // Serve accepts connections on ln until ctx ends, then closes ln and returns nil. Connections go on: see Drain.
@@ -72,13 +74,23 @@ func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 func (s *Server) serve(nc net.Conn) {
 	// Not a child of Serve's context: a drain lets messages end.
 	ctx, cancel := context.WithCancel(context.Background())
-	c := newConn(nc, cancel)
+	c, err := newConn(nc, s.buffers, cancel)
+	if err != nil {
+		s.options.Log.Error("a milter connection is of no use", "error", err)
+		cancel()
+		nc.Close()
+		<-s.slots
+		return
+	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.done.Go(func() {
-		serveConn(ctx, c, s.options)
-		logFault(s.options.Log, c)
+		session := &session{ctx: ctx, conn: c, options: s.options}
+		if err := session.run(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			s.options.Log.Warn("milter connection ended", "remote", nc.RemoteAddr().String(), "error", err)
+		}
+		c.Close()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()

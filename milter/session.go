@@ -1,94 +1,23 @@
 package milter
 
 import (
+	"bytes"
 	"context"
-	"log/slog"
-	"net"
+	"errors"
+	"fmt"
 	"net/netip"
-	"net/textproto"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
-
-	gomilter "github.com/emersion/go-milter"
 )
 
-// This file is the only one that knows the milter library, so that the wire can be exchanged.
-
-// needActions is what we may do to a message, needEvents what we ask Postfix to do: send no events that are not looked at,
-// wait for no reply but at the end of a message, keep the space before a header value.
-const (
-	needActions = uint32(gomilter.OptAddHeader | gomilter.OptChangeHeader | gomilter.OptQuarantine | gomilter.OptSetSymList)
-	needEvents  = uint32(gomilter.OptNoUnknown | gomilter.OptNoData |
-		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoMailReply | gomilter.OptNoRcptReply |
-		gomilter.OptNoHeaderReply | gomilter.OptNoEOHReply | gomilter.OptNoBodyReply | gomilter.OptHeaderLeadingSpace)
-)
-
-// macros are asked for by stage, whatever milter_*_macros in main.cf say.
-func macros() map[gomilter.Stage][]string {
-	return map[gomilter.Stage][]string{
-		gomilter.StageConnect:  {"{client_addr}", "{client_name}", "{client_ptr}", "{client_connections}", "{daemon_name}", "v", "j"},
-		gomilter.StageMailFrom: {"{auth_authen}", "{auth_type}"},
-		gomilter.StageEOH:      {"i"},
-		gomilter.StageEOM:      {"i"},
-	}
-}
-
-// oneConn is a listener that gives its connection once: the library serves listeners, we serve connections.
-type oneConn struct {
-	net.Listener // only for Addr, which nobody asks for
-	conn         net.Conn
-	given        bool
-}
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	if l.given {
-		return nil, net.ErrClosed
-	}
-	l.given = true
-	return l.conn, nil
-}
-
-func (l *oneConn) Close() error { return nil }
-
-// lentConn tells when the library is done with a connection. A drain closes the conn below it, and then the library may
-// still be in a callback.
-type lentConn struct {
-	*conn
-	once  sync.Once
-	ended chan struct{}
-}
-
-func (l *lentConn) Close() error {
-	err := l.conn.Close()
-	l.once.Do(func() { close(l.ended) })
-	return err
-}
-
-// serveConn runs the library on one connection until that ends. ctx ends with the connection.
-func serveConn(ctx context.Context, c *conn, o Options) {
-	s := &session{ctx: ctx, conn: c, options: o}
-	server := &gomilter.Server{
-		// The library makes a new backend after every refusal; what outlives a message is in s, not in the backend.
-		NewMilter: func() gomilter.Milter { return backend{s} },
-		Actions:   gomilter.OptAction(needActions),
-		Protocol:  gomilter.OptProtocol(needEvents),
-		SymList:   macros(),
-	}
-	// Serve returns at the second Accept and leaves the connection to a goroutine, which closes it at its end.
-	ended := make(chan struct{})
-	_ = server.Serve(&oneConn{conn: &lentConn{conn: c, ended: ended}})
-	<-ended
-	s.end()
-}
-
-// session is one connection's state. The library calls from one goroutine.
+// session is one connection's state. All of it belongs to one goroutine.
 type session struct {
 	ctx     context.Context
 	conn    *conn
 	options Options
 	facts   Session
+	macros  macros   // of the packet before, for the next event alone
 	message *message // nil between messages
 }
 
@@ -99,6 +28,140 @@ type message struct {
 	envelope Envelope
 	handler  Message // nil until the first recipient
 	broken   bool
+}
+
+// run serves the connection until it ends. io.EOF and net.ErrClosed are ordinary ends.
+func (s *session) run() error {
+	defer s.conn.release()
+	defer s.end()
+	if err := s.conn.handshake(); err != nil {
+		return err
+	}
+	for {
+		code, size, err := s.conn.next()
+		if err != nil {
+			return err
+		}
+		if code == eventBody || code == eventEnd {
+			if err := s.body(size); err != nil {
+				return err
+			}
+		}
+		if code == eventBody {
+			continue
+		}
+		if code == eventEnd {
+			size = 0
+		}
+		data, err := s.conn.take(size)
+		if err != nil {
+			return err
+		}
+		if goOn, err := s.event(code, data); !goOn || err != nil {
+			return err
+		}
+	}
+}
+
+// body hands the data of a packet over as it comes in. The last piece of a body may come with the end of the message.
+func (s *session) body(size int) error {
+	for size > 0 {
+		p, err := s.conn.piece(size)
+		if err != nil {
+			return err
+		}
+		size -= len(p)
+		s.guard("body", func() { s.handler().Body(p) })
+	}
+	return nil
+}
+
+// event takes any other packet, and says whether the connection goes on. Macros hold for the next event alone, so that
+// nothing stale is read.
+func (s *session) event(code byte, data []byte) (goOn bool, err error) {
+	if code == eventMacros {
+		s.macros = readMacros(data)
+		return true, nil
+	}
+	defer func() { s.macros = macros{} }()
+	switch code {
+	case eventConnect:
+		return true, s.connect(data)
+	case eventHELO:
+		s.facts.HELO = text(data)
+	case eventMail:
+		// A new message, whatever became of the last one.
+		s.start(Envelope{Sender: strings.Trim(text(data), "<>"), Login: s.macros.login})
+	case eventRcpt:
+		s.guard("rcpt", func() { s.handler() })
+	case eventHeader:
+		s.header(data)
+	case eventEndHeaders:
+		s.guard("end of headers", func() { s.handler().EndHeaders(s.macros.queueID) })
+	case eventEnd:
+		if err := s.conn.send(s.finish()); err != nil {
+			return false, err
+		}
+		return !s.conn.idle(), nil
+	case eventAbort:
+		s.end()
+		return !s.conn.idle(), nil
+	case eventQuit:
+		return false, nil
+	default:
+		return false, fmt.Errorf("a milter event %q that was not asked for", code)
+	}
+	return true, nil
+}
+
+// text is a string of a packet, up to its NUL.
+func text(data []byte) string {
+	s, _, _ := bytes.Cut(data, []byte{0})
+	return string(s)
+}
+
+func (s *session) connect(data []byte) error {
+	_, rest, ok := bytes.Cut(data, []byte{0})
+	if !ok || len(rest) == 0 {
+		return errors.New("a malformed CONNECT packet")
+	}
+	family, rest := rest[0], rest[1:]
+	address := ""
+	if family == '4' || family == '6' {
+		if len(rest) < 2 {
+			return errors.New("a malformed CONNECT packet")
+		}
+		address = text(rest[2:]) // behind the port
+	}
+	m := s.macros
+	s.facts = Session{Client: clientAddr(address, m.addr), Name: m.name, PTR: m.ptr, Daemon: m.daemon, MTA: m.mta, SMTP: m.smtp}
+	return nil
+}
+
+// clientAddr takes the packet's own address, which is always there, and the macro where it is not readable.
+func clientAddr(packet, macro string) netip.Addr {
+	for _, s := range []string{packet, macro} {
+		if a, err := netip.ParseAddr(strings.TrimPrefix(s, "IPv6:")); err == nil {
+			return a.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
+// header takes "name NUL value NUL". A field with another NUL in it is none that we can see the whole of, and a message of
+// which we have not seen every field is not judged.
+func (s *session) header(data []byte) {
+	name, rest, named := bytes.Cut(data, []byte{0})
+	_, more, ended := bytes.Cut(rest, []byte{0})
+	if !named || !ended || len(more) > 0 {
+		if s.message == nil || !s.message.broken {
+			s.options.Log.Warn("a malformed milter packet", "client", s.facts.Client)
+		}
+		s.broken()
+		return
+	}
+	field := string(data[:len(data)-1]) // one allocation for both
+	s.guard("header", func() { s.handler().Header(field[:len(name)], field[len(name)+1:]) })
 }
 
 // start replaces the message.
@@ -128,160 +191,63 @@ func (s *session) handler() Message {
 	return s.message.handler
 }
 
-// event runs one event. What panics breaks its message and nothing else: the library's own recovery would close the
-// connection, which milter_default_action = accept turns into a pass. The library keeps every header field and the macros
-// of earlier stages: both are cleared, so that nothing grows and nothing stale is read.
-func (s *session) event(name string, m *gomilter.Modifier, f func()) {
-	s.conn.mute = true
+// broken says that the message cannot be judged.
+func (s *session) broken() {
+	if s.message == nil {
+		s.start(Envelope{})
+	}
+	s.message.broken = true
+}
+
+// guard calls f, which handles an event. What panics breaks its message and nothing else.
+func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.options.Log.Error("internal error", "event", name, "panic", v, "stack", string(debug.Stack()))
-			if s.message == nil {
-				s.start(Envelope{})
-			}
-			s.message.broken = true
+			s.broken()
 		}
-		clear(m.Headers)
-		clear(m.Macros)
 	}()
-	if s.message != nil && s.message.broken {
-		return
+	if s.message == nil || !s.message.broken {
+		f()
 	}
-	f()
 }
 
-// backend gets the library's calls. Its nil responses go with the no-reply bits.
-type backend struct{ s *session }
-
-func (b backend) Connect(host, family string, port uint16, addr net.IP, m *gomilter.Modifier) (gomilter.Response, error) {
-	s := b.s
-	s.event("connect", m, func() {
-		_, smtp := m.Macros["{client_connections}"]
-		s.facts = Session{
-			Client: clientAddr(addr, m.Macros["{client_addr}"]),
-			Name:   strings.Clone(m.Macros["{client_name}"]),
-			PTR:    strings.Clone(m.Macros["{client_ptr}"]),
-			Daemon: strings.Clone(m.Macros["{daemon_name}"]),
-			MTA:    strings.Clone(m.Macros["j"]),
-			SMTP:   smtp,
-		}
-	})
-	return nil, nil
-}
-
-// clientAddr takes the packet's own address, which is always there, and the macro where it is not readable.
-func clientAddr(ip net.IP, macro string) netip.Addr {
-	if a, ok := netip.AddrFromSlice(ip); ok {
-		return a.Unmap()
-	}
-	a, err := netip.ParseAddr(strings.TrimPrefix(macro, "IPv6:"))
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap()
-}
-
-func (b backend) Helo(name string, m *gomilter.Modifier) (gomilter.Response, error) {
-	b.s.event("helo", m, func() { b.s.facts.HELO = name })
-	return nil, nil
-}
-
-func (b backend) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response, error) {
-	s := b.s
-	// A new message, whatever became of the last one.
-	s.end()
-	s.event("mail", m, func() {
-		s.start(Envelope{Sender: from, Login: strings.Clone(m.Macros["{auth_authen}"])})
-	})
-	return nil, nil
-}
-
-func (b backend) RcptTo(_ string, m *gomilter.Modifier) (gomilter.Response, error) {
-	b.s.event("rcpt", m, func() { b.s.handler() })
-	return nil, nil
-}
-
-func (b backend) Header(name, value string, m *gomilter.Modifier) (gomilter.Response, error) {
-	b.s.event("header", m, func() { b.s.handler().Header(name, value) })
-	return nil, nil
-}
-
-func (b backend) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilter.Response, error) {
-	b.s.event("end of headers", m, func() { b.s.handler().EndHeaders(strings.Clone(m.Macros["i"])) })
-	return nil, nil
-}
-
-func (b backend) BodyChunk(chunk []byte, m *gomilter.Modifier) (gomilter.Response, error) {
-	b.s.event("body", m, func() { b.s.handler().Body(chunk) })
-	return nil, nil
-}
-
-// Body is the end of the message, the one event that is answered.
-func (b backend) Body(m *gomilter.Modifier) (gomilter.Response, error) {
-	s := b.s
+// finish is the end of the message, the one event that is answered, with the octets of the answer.
+func (s *session) finish() []byte {
 	var edits Edits
 	var reply Reply
-	s.event("end of message", m, func() {
+	s.conn.rest()
+	s.guard("end of message", func() {
 		h := s.handler()
 		ctx, cancel := context.WithTimeout(s.message.ctx, finishTimeout)
 		defer cancel()
 		edits, reply = h.Finish(ctx)
 	})
-	if s.conn.spoke {
-		// The library answered a malformed packet, and that event is lost: the message we know is not the message.
-		s.conn.spoke = false
-		s.message.broken = true
-		s.options.Log.Warn("a malformed milter packet", "client", s.facts.Client)
-	}
 	if s.message.broken {
 		edits, reply = Edits{}, s.options.Broken(s.facts, s.message.envelope)
 	}
 	s.end()
-	s.conn.mute, s.conn.ending = false, true
+	b := s.conn.out
 	if reply.Code != 0 {
-		return gomilter.NewResponseStr('y', replyText(reply)), nil
+		return appendPacket(b, answerReply, func(b []byte) []byte { return appendString(b, replyText(reply)) })
 	}
-	if err := apply(edits, m); err != nil {
-		return nil, err
-	}
-	return gomilter.RespContinue, nil
+	b = appendEdits(b, edits)
+	return appendPacket(b, answerContinue, func(b []byte) []byte { return b })
 }
 
-// apply carries out edits. Postfix counts fields in the message as it is by then, so that deletions go from the highest
-// index of a name to its lowest, and before anything is inserted.
-func apply(e Edits, m *gomilter.Modifier) error {
+// appendEdits carries edits out. Postfix counts fields in the message as it is by then, so that deletions go from the
+// highest index of a name to its lowest, and before anything is inserted.
+func appendEdits(b []byte, e Edits) []byte {
 	deletions := slices.Clone(e.Delete)
 	slices.SortStableFunc(deletions, func(a, b Deletion) int { return b.Index - a.Index })
 	for _, d := range deletions {
-		if err := m.ChangeHeader(d.Index, d.Name, ""); err != nil {
-			return err
-		}
+		b = appendField(b, editChange, d.Index, d.Name, "")
 	}
 	for _, i := range e.Insert {
-		if err := m.InsertHeader(i.Index, i.Name, i.Value); err != nil {
-			return err
-		}
+		b = appendField(b, editInsert, i.Index, i.Name, i.Value)
 	}
 	if e.Hold != "" {
-		return m.Quarantine(plain(e.Hold))
+		b = appendPacket(b, editQuarantine, func(b []byte) []byte { return appendString(b, plain(e.Hold)) })
 	}
-	return nil
-}
-
-func (b backend) Abort(m *gomilter.Modifier) error {
-	s := b.s
-	s.event("abort", m, func() {})
-	s.end()
-	s.conn.spoke = false
-	if s.conn.idle() {
-		return errDrained
-	}
-	return nil
-}
-
-// logFault says why a connection ended, where that is worth a line.
-func logFault(log *slog.Logger, c *conn) {
-	if err := c.ended(); err != nil {
-		log.Warn("milter connection ended", "remote", c.RemoteAddr().String(), "error", err)
-	}
+	return b
 }

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
-	stdlog "log"
 	"log/slog"
 	"net"
 	"os"
@@ -35,9 +33,6 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The milter library logs to the standard logger.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(lineWriter{log})
 	for _, key := range conf.NotYet() {
 		log.Warn("a configuration key has no effect yet in this version", "key", key)
 	}
@@ -142,12 +137,4 @@ func onHangup(ctx context.Context, watcher *keys.Watcher, log *slog.Logger) {
 			log.Info("keys read again (SIGHUP); a changed configuration needs a restart")
 		}
 	}
-}
-
-// lineWriter logs what the milter library prints.
-type lineWriter struct{ log *slog.Logger }
-
-func (w lineWriter) Write(p []byte) (int, error) {
-	w.log.Warn("milter protocol", "error", fmt.Sprintf("%.500s", strings.TrimSpace(string(p))))
-	return len(p), nil
 }

@@ -1,0 +1,256 @@
+package milter
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"signpost/internal/testmilter"
+)
+
+// silent is a Message that looks at nothing.
+type silent struct{}
+
+func (silent) Header(string, string)                 {}
+func (silent) EndHeaders(string)                     {}
+func (silent) Body([]byte)                           {}
+func (silent) Finish(context.Context) (Edits, Reply) { return Edits{Insert: someFields}, Reply{} }
+
+var someFields = []Insertion{{0, "Authentication-Results", " mx.example;\r\n\tspf=pass smtp.mailfrom=example.org"}}
+
+// countedConn counts what is written to it.
+type countedConn struct {
+	*net.UnixConn
+	writes *atomic.Int64
+}
+
+func (c countedConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.UnixConn.Write(p)
+}
+
+type countedListener struct {
+	*net.UnixListener
+	writes atomic.Int64
+}
+
+func (l *countedListener) Accept() (net.Conn, error) {
+	c, err := l.AcceptUnix()
+	return countedConn{c, &l.writes}, err
+}
+
+// player is a server of silent messages, and connections to it that count.
+type player struct {
+	t  testing.TB
+	ln *countedListener
+}
+
+func play(t testing.TB) *player {
+	t.Helper()
+	ln, err := Listen("unix", t.TempDir()+"/s.sock", 0o600, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &player{t, &countedListener{UnixListener: ln.(*net.UnixListener)}}
+	server := NewServer(Options{
+		Begin:  func(context.Context, Session, Envelope) Message { return silent{} },
+		Broken: func(Session, Envelope) Reply { return Reply{451, "4.3.0", "broken"} },
+		Log:    slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(ctx, p.ln); err != nil {
+			t.Error(err)
+		}
+		server.Drain(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return p
+}
+
+func (p *player) dial() *testmilter.MTA {
+	p.t.Helper()
+	m := testmilter.Dial(p.t, "unix", p.ln.Addr().String())
+	m.Connect()
+	return m
+}
+
+// letter is an ordinary message as Postfix sends it: 20 fields and so many octets of body.
+func letter(size int) []byte {
+	var b bytes.Buffer
+	add := func(code byte, data string) { b.Write(testmilter.Packet(code, data)) }
+	add('D', "M{auth_type}\x00\x00")
+	add('M', "<ann@example.org>\x00")
+	add('R', "<bob@example.net>\x00")
+	for i := range 20 {
+		add('L', fmt.Sprintf("X-Field-%d\x00 some words of usual length, for the sake of it\x00", i))
+	}
+	add('D', "Ni\x00QUEUEID\x00")
+	add('N', "")
+	for size > 0 {
+		n := min(size, 65535)
+		add('B', strings.Repeat("x", n))
+		size -= n
+	}
+	add('D', "Ei\x00QUEUEID\x00")
+	add('E', "")
+	return b.Bytes()
+}
+
+// An answer, edits included, is one write: each costs Postfix and us a system call.
+func TestOneWriteAnAnswer(t *testing.T) {
+	p := play(t)
+	m := p.dial()
+	if n := p.ln.writes.Load(); n != 1 {
+		t.Errorf("%d writes for the negotiation, want 1", n)
+	}
+	for range 3 {
+		before := p.ln.writes.Load()
+		if got := m.Message("ann@example.org", "Subject\x00 x\x00"); len(got) != 2 || got[1] != "c" {
+			t.Errorf("%q", got)
+		}
+		if n := p.ln.writes.Load() - before; n != 1 {
+			t.Errorf("%d writes for a message, want 1", n)
+		}
+	}
+}
+
+// A message of 20 fields costs an allocation for each, and a few of its own; its body costs none, whatever its size.
+func TestAllocations(t *testing.T) {
+	const fields, own = 20, 16
+	for _, size := range []int{0, 4 << 10, 4 << 20} {
+		p := play(t)
+		m := p.dial()
+		wire, answer := letter(size), make([]byte, 1<<10)
+		n := testing.AllocsPerRun(50, func() {
+			if _, err := m.Write(wire); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.ReadAtLeast(m, answer, 5); err != nil || answer[n-1] != 'c' {
+				t.Fatalf("%q %v", answer[:n], err)
+			}
+		})
+		if n > fields+own {
+			t.Errorf("%d octets of body: %v allocations, want %d at most", size, n, fields+own)
+		}
+	}
+}
+
+// The events do not depend on how the octets of their packets come in.
+func TestPiecemeal(t *testing.T) {
+	long := strings.Repeat("long ", 30<<10)
+	var wire bytes.Buffer
+	for _, p := range []string{"M<a@example.org>\x00", "R<b@example.net>\x00", "LX-Long\x00 " + long + "\x00", "LX-Empty\x00\x00", "Di\x00\x00", "DNi\x00QUEUEID\x00", "N",
+		"B" + strings.Repeat("y", 70<<10), "B", "Elast"} {
+		wire.Write(testmilter.Packet(p[0], p[1:]))
+	}
+	want := "header X-Long: " + long + "|header X-Empty:|eoh QUEUEID|" + strings.Repeat("y", 70<<10) + "last|finish"
+	for _, step := range []int{1 << 20, 64 << 10, 4096, 1021} {
+		s := serve(t, func() *recorder { return &recorder{} })
+		m := s.dial()
+		m.Connect()
+		for range 2 {
+			for rest := wire.Bytes(); len(rest) > 0; {
+				n := min(step, len(rest))
+				if _, err := m.Write(rest[:n]); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			if got := m.Answers(); len(got) != 1 || got[0] != "c" {
+				t.Fatalf("%q", got)
+			}
+		}
+		s.mu.Lock()
+		for _, r := range s.all {
+			var got strings.Builder
+			for i, e := range r.events {
+				body, isBody := strings.CutPrefix(e, "body ")
+				if i > 0 && (!isBody || !strings.HasPrefix(r.events[i-1], "body ")) {
+					got.WriteString("|")
+				}
+				got.WriteString(body)
+			}
+			if got.String() != want {
+				t.Errorf("in steps of %d octets: %.200q", step, got.String())
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// A connection that waits, as Postfix's do between two messages, holds no buffer: less than 30 KiB of memory with all of
+// its parts, the test's own end included.
+func TestIdleConnections(t *testing.T) {
+	p := play(t)
+	memory := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	const connections = 300
+	wire := letter(100 << 10)
+	before := memory()
+	all := make([]*testmilter.MTA, connections)
+	for i := range all {
+		all[i] = p.dial()
+		if _, err := all[i].Write(wire); err != nil {
+			t.Fatal(err)
+		}
+		all[i].Answers()
+	}
+	// The last one's answer may come before its goroutine waits again.
+	const most = 30 << 10
+	var each uint64
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if each = (max(memory(), before) - before) / connections; each < most {
+			break
+		}
+	}
+	t.Logf("%d octets a connection", each)
+	if each >= most {
+		t.Errorf("%d octets a connection, want less than %d", each, most)
+	}
+	runtime.KeepAlive(all)
+}
+
+func BenchmarkMessage(b *testing.B) {
+	for _, size := range []int{4 << 10, 10 << 20} {
+		for _, fresh := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%dKiB/fresh=%v", size>>10, fresh), func(b *testing.B) {
+				p := play(b)
+				m := p.dial()
+				wire, answer := letter(size), make([]byte, 1<<10)
+				b.ReportAllocs()
+				b.SetBytes(int64(len(wire)))
+				for b.Loop() {
+					if fresh {
+						m.Close()
+						m = p.dial()
+					}
+					if _, err := m.Write(wire); err != nil {
+						b.Fatal(err)
+					}
+					if _, err := io.ReadAtLeast(m, answer, 5); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
