@@ -1,0 +1,75 @@
+package dns_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dns"
+	"signpost/internal/testdns"
+)
+
+// benchNames is how many names a cache holds that is asked.
+const benchNames = 1000
+
+func started(b *testing.B, zone string) *dns.Resolver {
+	b.Helper()
+	s, err := testdns.Start(zone)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(s.Stop)
+	return dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(s.Addr())}, Timeout: 10 * time.Second,
+		Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+}
+
+// What the cache answers: three questions of one message, as SPF, DKIM and DMARC have them.
+func BenchmarkWarm(b *testing.B) {
+	var zone strings.Builder
+	names := make([]string, benchNames)
+	for i := range names {
+		names[i] = fmt.Sprintf("_dmarc.n%d.example.com", i)
+		fmt.Fprintf(&zone, "%s. 86400 TXT \"v=DMARC1; p=reject\"\n", names[i])
+	}
+	r := started(b, zone.String())
+	for _, n := range names {
+		if _, err := r.View().LookupTXT(b.Context(), n); err != nil {
+			b.Fatal(err)
+		}
+	}
+	three := func(i int) {
+		v := r.View()
+		for j := range 3 {
+			_, _ = v.LookupTXT(b.Context(), names[(i+j)%benchNames])
+		}
+	}
+	b.Run("alone", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			three(i)
+		}
+	})
+	b.Run("64", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetParallelism(32) // of two cores
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				three(i)
+			}
+		})
+	})
+}
+
+// What a name server has to be asked for, which here has no delay of its own.
+func BenchmarkCold(b *testing.B) {
+	r := started(b, "a.example. 0 TXT \"v=spf1 -all\"\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.View().LookupTXT(b.Context(), "a.example"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
