@@ -74,6 +74,14 @@ type flight struct {
 	callers int     // guarded by Resolver.mu
 }
 
+// cached gives nil where nothing valid is kept.
+func (r *Resolver) cached(q question) *answer {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cache.get(q, now)
+}
+
 // lookup gives an answer, never nil, and whether it came from the cache.
 func (r *Resolver) lookup(ctx context.Context, q question) (a *answer, cached bool) {
 	r.mu.Lock()

@@ -2,10 +2,8 @@ package dns
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,18 +14,35 @@ import (
 // same records; and what it may ask is counted. It is safe for concurrent use.
 type View struct {
 	shared *shared
-	budget *int // guarded by shared.mu; nil: no bound of its own
+	budget *int      // guarded by shared.mu; nil: no bound of its own
+	end    time.Time // no look-up waits longer; zero: as long as its context lets it
+	known  bool      // nobody is asked
+	missed bool      // known: somebody would have to be
 }
 
 type shared struct {
 	resolver *Resolver
 
-	mu      sync.Mutex
-	memo    map[question]*answer
-	lookups []asked
-	busy    int       // look-ups under way
-	since   time.Time // when busy left 0
-	spent   time.Duration
+	mu    sync.Mutex
+	asked []asked   // looked through from the top: an ordinary message asks three to ten questions, the worst one 205
+	busy  int       // questions that a server was asked and that are under way
+	since time.Time // when busy left 0
+	spent time.Duration
+}
+
+// usualQuestions is how many have room from the start.
+const usualQuestions = 4
+
+// asked is one question of a message. It becomes a Lookup only where somebody wants to read it: the daemon asks far more
+// than it shows, and answers are long.
+type asked struct {
+	question
+	name   string        // as it was asked for
+	answer *answer       // nil: under way
+	done   chan struct{} // under way: closed with the answer
+	vain   bool          // who asked gave up: whoever needs it asks again
+	cached bool
+	took   time.Duration
 }
 
 // Lookup is one question of a message and its answer, for a person who reads along.
@@ -37,39 +52,54 @@ type Lookup struct {
 	Answer    string        `json:"answer"`
 	Authentic bool          `json:"authentic,omitempty"` // the resolver says that DNSSEC proves it
 	Cached    bool          `json:"cached,omitempty"`
-	Took      time.Duration `json:"took"` // nanoseconds
-}
-
-// asked is a Lookup before anybody wants to read it: the daemon asks far more than it shows, and answers are long.
-type asked struct {
-	name   string
-	qtype  uint16
-	answer *answer
-	cached bool
-	took   time.Duration
+	Took      time.Duration `json:"took"` // nanoseconds; 0 from the cache
 }
 
 // View gives a message its view.
 func (r *Resolver) View() *View {
-	return &View{shared: &shared{resolver: r, memo: map[question]*answer{}}}
+	return &View{shared: &shared{resolver: r, asked: make([]asked, 0, usualQuestions)}}
 }
 
 // Limit is the same view with room for n more different questions. Beyond them every answer is a temporary error. Whether
 // an answer was in the cache makes no difference, so that a verdict does not depend on what others asked before.
-func (v *View) Limit(n int) *View { return &View{shared: v.shared, budget: &n} }
+func (v *View) Limit(n int) *View {
+	limited := *v
+	limited.budget = &n
+	return &limited
+}
 
-// Lookups are all questions so far.
+// Until is the same view, whose look-ups wait until end at the longest. A cached answer costs no timer so.
+func (v *View) Until(end time.Time) *View {
+	until := *v
+	until.end = end
+	return &until
+}
+
+// Known is the same view for one goroutine, with what the message was told and what the cache has: for anything else it
+// gives a temporary error at once, and Missed says so. What needs no more than this needs nobody to wait for it.
+func (v *View) Known() *View {
+	known := *v
+	known.known, known.missed = true, false
+	return &known
+}
+
+// Missed says that Known did not suffice.
+func (v *View) Missed() bool { return v.missed }
+
+// Lookups are all questions so far that were answered.
 func (v *View) Lookups() []Lookup {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
 	var all []Lookup
-	for _, a := range v.shared.lookups {
-		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.String(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
+	for _, a := range v.shared.asked {
+		if a.answer != nil {
+			all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.String(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
+		}
 	}
 	return all
 }
 
-// Spent is how many questions there were and how long at least one of them was open.
+// Spent is how many questions there were, and how long at least one was open that a server was asked.
 func (v *View) Spent() (queries int, open time.Duration) {
 	s := v.shared
 	s.mu.Lock()
@@ -78,36 +108,87 @@ func (v *View) Spent() (queries int, open time.Duration) {
 	if s.busy > 0 {
 		open += time.Since(s.since)
 	}
-	return len(s.lookups), open
+	return len(s.asked), open
 }
 
 func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
-	s := v.shared
 	full, err := canonical(name)
 	q := question{full, qtype}
 	if err != nil {
 		// RFC 7208 section 4.8: a name that cannot be looked up is one that does not exist.
 		return &answer{absent: true, err: &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}}
 	}
+	for {
+		a, at, done := v.take(name, q)
+		switch {
+		case a != nil:
+			return a
+		case done == nil:
+			return v.fetch(ctx, at)
+		}
+		// Another part of the message is asking.
+		ctx, cancel := v.patience(ctx)
+		select {
+		case <-done:
+			cancel()
+		case <-ctx.Done():
+			cancel()
+			return failed(q, "the time for it was up", true)
+		}
+	}
+}
+
+// take gives the answer to a question where there is one. Otherwise somebody is asking until done is closed, or the
+// question has now a place, and the caller is to fetch its answer.
+func (v *View) take(name string, q question) (a *answer, at int, done chan struct{}) {
+	s := v.shared
 	s.mu.Lock()
-	if a, ok := s.memo[q]; ok {
-		s.mu.Unlock()
-		return a
+	defer s.mu.Unlock()
+	for i := range s.asked {
+		known := &s.asked[i]
+		switch {
+		case known.qtype != q.qtype || known.vain || known.question != q:
+		case known.answer == nil && v.known:
+			return v.miss(q), 0, nil
+		default:
+			return known.answer, 0, known.done
+		}
+	}
+	if v.budget != nil && *v.budget == 0 {
+		return failed(q, "the message has asked for too much", true), 0, nil
+	}
+	if a = s.resolver.cached(q); a == nil && v.known {
+		return v.miss(q), 0, nil
 	}
 	if v.budget != nil {
-		if *v.budget == 0 {
-			s.mu.Unlock()
-			return failed(q, "the message has asked for too much", true)
-		}
 		*v.budget--
 	}
-	start := time.Now()
-	if s.busy == 0 {
-		s.since = start
+	mine := asked{question: q, name: name, answer: a, cached: a != nil}
+	if a == nil {
+		mine.done = make(chan struct{})
+		if s.busy == 0 {
+			s.since = time.Now()
+		}
+		s.busy++
 	}
-	s.busy++
-	s.mu.Unlock()
+	s.asked = append(s.asked, mine)
+	return a, len(s.asked) - 1, nil
+}
 
+func (v *View) miss(q question) *answer {
+	v.missed = true
+	return failed(q, "nobody has asked yet", true)
+}
+
+// fetch has the resolver answer the question at a place that take gave.
+func (v *View) fetch(ctx context.Context, at int) *answer {
+	s := v.shared
+	s.mu.Lock()
+	q := s.asked[at].question
+	s.mu.Unlock()
+	ctx, cancel := v.patience(ctx)
+	defer cancel()
+	start := time.Now()
 	a, cached := s.resolver.lookup(ctx, q)
 
 	s.mu.Lock()
@@ -115,41 +196,18 @@ func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
 	if s.busy--; s.busy == 0 {
 		s.spent += time.Since(s.since)
 	}
-	if known, ok := s.memo[q]; ok {
-		a = known // another part of the message asked at the same time
-	} else if ctx.Err() == nil {
-		s.memo[q] = a
-	}
-	s.lookups = append(s.lookups, asked{name, qtype, a, cached, time.Since(start)})
+	mine := &s.asked[at]
+	mine.answer, mine.cached, mine.took, mine.vain = a, cached, time.Since(start), ctx.Err() != nil
+	close(mine.done)
+	mine.done = nil
 	return a
 }
 
-// canonical gives a name in the one spelling in which names are compared, or an error where no DNS name can be so.
-func canonical(name string) (string, error) {
-	name = strings.TrimSuffix(name, ".")
-	if name == "" {
-		return "", errors.New("an empty name")
+func (v *View) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if v.end.IsZero() {
+		return ctx, func() {}
 	}
-	// Everything but dots stands for itself: SPF macros bring in whatever a stranger says.
-	text := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "(", `\(`, ")", `\)`, ";", `\;`, " ", `\ `, "@", `\@`).Replace(name) + "."
-	if strings.Contains("."+name, "..") {
-		return "", errors.New("not a domain name")
-	}
-	return respell(text)
-}
-
-// respell brings a name in any zone-file spelling into the one that the library reads from the wire, in lower case.
-func respell(text string) (string, error) {
-	var wire [256]byte
-	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)
-	if err != nil || n > 255 {
-		return "", errors.New("not a domain name")
-	}
-	back, _, err := dns.UnpackDomainName(wire[:n], 0)
-	if err != nil {
-		return "", errors.New("not a domain name")
-	}
-	return dns.CanonicalName(back), nil
+	return context.WithDeadline(ctx, v.end)
 }
 
 func (a *answer) error() error {

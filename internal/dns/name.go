@@ -1,0 +1,65 @@
+package dns
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// canonical gives a name in the one spelling in which names are compared, or an error where no DNS name can be so.
+func canonical(name string) (string, error) {
+	name = strings.TrimSuffix(name, ".")
+	if hostLike(name) {
+		return strings.ToLower(name + "."), nil
+	}
+	if name == "" {
+		return "", errors.New("an empty name")
+	}
+	if strings.Contains("."+name, "..") {
+		return "", errors.New("not a domain name")
+	}
+	// Everything but dots stands for itself: SPF macros bring in whatever a stranger says.
+	var text strings.Builder
+	for i := range len(name) {
+		if strings.IndexByte(`\"(); @`, name[i]) >= 0 {
+			text.WriteByte('\\')
+		}
+		text.WriteByte(name[i])
+	}
+	text.WriteByte('.')
+	return respell(text.String())
+}
+
+// hostLike says that a name is a DNS name in which every octet stands for itself in every spelling, as almost all are.
+func hostLike(name string) bool {
+	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4, less the final dot and the root
+	label := 0
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.' && label > 0:
+			label = 0
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_', c >= 'A' && c <= 'Z':
+			if label++; label > maxLabel {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return label > 0 && len(name) <= maxName
+}
+
+// respell brings a name in any zone-file spelling into the one that the library reads from the wire, in lower case.
+func respell(text string) (string, error) {
+	var wire [256]byte
+	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)
+	if err != nil || n > 255 {
+		return "", errors.New("not a domain name")
+	}
+	back, _, err := dns.UnpackDomainName(wire[:n], 0)
+	if err != nil {
+		return "", errors.New("not a domain name")
+	}
+	return dns.CanonicalName(back), nil
+}

@@ -1,0 +1,172 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Names that are taken as they are come out as through the wire, and all that only the wire can tell goes through it.
+func TestCanonical(t *testing.T) {
+	label := strings.Repeat("x", 63)
+	long := strings.Repeat("abcdefg.", 31) + "abcde" // 253
+	for name, plain := range map[string]bool{
+		"example.com": true, "example.com.": true, "EXAMPLE.Com": true, "_dmarc.a-b.1": true, "com": true, label + ".a": true, long: true,
+		"": false, ".": false, "..": false, ".a": false, "a..b": false, "a b": false, "a\\.b": false, "ü.example": false, "*.example": false, "\u212a.example": false,
+		label + "x.a": false, long + "x": false, long + ".": true,
+	} {
+		if got := hostLike(strings.TrimSuffix(name, ".")); got != plain {
+			t.Errorf("%q is like a host's name: %v", name, got)
+		}
+		if !plain {
+			continue
+		}
+		got, err := canonical(name)
+		want, wireErr := respell(strings.TrimSuffix(name, ".") + ".")
+		if err != nil || wireErr != nil || got != want {
+			t.Errorf("%q: %q %v, through the wire %q %v", name, got, err, want, wireErr)
+		}
+	}
+}
+
+// gated is a resolver whose network answers when it is told to.
+type gated struct {
+	*Resolver
+	answer chan struct{}
+	mu     sync.Mutex
+	asked  []string
+}
+
+func gate(t *testing.T, text string) *gated {
+	z := zone(t, text)
+	g := &gated{answer: make(chan struct{})}
+	g.Resolver = fake(func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+		g.mu.Lock()
+		g.asked = append(g.asked, q.Question[0].Name)
+		g.mu.Unlock()
+		select {
+		case <-g.answer:
+			return z.Answer(q), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	})
+	return g
+}
+
+// Parts of a message that ask the same at the same time ask once, and it counts once.
+func TestOneQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(t, "a. 0 TXT x")
+		v := g.View().Limit(1)
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if txt, err := v.LookupTXT(t.Context(), "a"); err != nil || len(txt) != 1 {
+					t.Error(txt, err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(g.answer)
+		all.Wait()
+		if n, _ := v.Spent(); n != 1 || len(g.asked) != 1 || len(v.Lookups()) != 1 {
+			t.Errorf("%d questions, %d queries", n, len(g.asked))
+		}
+	})
+}
+
+// What was given up is no answer for those who have the time for one.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(t, "a. 0 TXT x")
+		v := g.View()
+		short := v.Until(time.Now().Add(time.Second))
+		var all sync.WaitGroup
+		for range 2 { // one asks, one waits for him
+			all.Go(func() {
+				if _, err := short.LookupTXT(t.Context(), "a"); err == nil {
+					t.Error("an answer before there is one")
+				}
+			})
+			synctest.Wait()
+		}
+		all.Go(func() {
+			if txt, err := v.LookupTXT(t.Context(), "a"); err != nil || len(txt) != 1 {
+				t.Error(txt, err)
+			}
+		})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		close(g.answer)
+		all.Wait()
+		if len(g.asked) != 2 {
+			t.Errorf("%d queries", len(g.asked))
+		}
+	})
+}
+
+// Known asks nobody, and says where that was too little; what the cache has counts as ever.
+func TestKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(t, "a. 60 TXT x\nb. 0 TXT x")
+		close(g.answer)
+		if _, err := g.View().LookupTXT(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		v := g.View()
+		known := v.Limit(1).Known()
+		for _, name := range []string{"a", "a", "b"} { // beyond the budget it does not matter who knows
+			_, _ = known.LookupTXT(t.Context(), name)
+		}
+		if n, _ := v.Spent(); known.Missed() || n != 1 || !v.Lookups()[0].Cached {
+			t.Errorf("missed %v, %+v", known.Missed(), v.Lookups())
+		}
+		known = v.Known()
+		if _, err := known.LookupTXT(t.Context(), "b"); err == nil || !known.Missed() || len(g.asked) != 1 {
+			t.Errorf("%v, missed %v, asked for %q", err, known.Missed(), g.asked)
+		}
+		if n, _ := v.Spent(); n != 1 {
+			t.Errorf("a miss counts: %d", n)
+		}
+		// What is under way is not known yet.
+		g.answer = make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = v.LookupTXT(t.Context(), "b") })
+		synctest.Wait()
+		known = v.Known()
+		if _, err := known.LookupTXT(t.Context(), "b"); err == nil || !known.Missed() {
+			t.Error("known before it is answered")
+		}
+		close(g.answer)
+		all.Wait()
+	})
+}
+
+// A look-up that the cache answers costs its name's spelling, and a message its view.
+func TestWarmAllocations(t *testing.T) {
+	r := zone(t, "a.example. TXT x\nb.example. TXT x\nc.example. TXT x").Resolver(time.Now, slog.New(slog.DiscardHandler))
+	look := func() {
+		v := r.View()
+		for _, name := range []string{"a.example", "b.example", "c.example", "a.example"} {
+			if _, err := v.LookupTXT(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	look()
+	const view, names = 3, 4
+	if n := testing.AllocsPerRun(100, look); n > view+names {
+		t.Errorf("%v allocations, at most %d", n, view+names)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = canonical("a.example") }); fmt.Sprint(n) != "1" {
+		t.Errorf("%v allocations for a name", n)
+	}
+}
