@@ -132,6 +132,9 @@ func (a *answer) addAddr(ip net.IP) {
 
 // joinText joins the strings of a TXT record, which the library gives in zone-file spelling.
 func joinText(parts []string) string {
+	if !slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(p, `\`) }) {
+		return strings.Join(parts, "")
+	}
 	var b strings.Builder
 	for _, p := range parts {
 		for i := 0; i < len(p); i++ {

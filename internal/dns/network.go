@@ -80,27 +80,30 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 
 // askOne asks one server by UDP, and by TCP where the answer did not fit. The error is in words for a log.
 func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.timeout)
-	defer cancel()
-	m, err := n.exchange(ctx, server, "udp", q)
+	end := time.Now().Add(n.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	m, err := n.byUDP(ctx, server, q, end)
 	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && q.IsEdns0() != nil {
 		// RFC 6891 section 7: a server that knows no EDNS answers so.
 		q = q.Copy()
 		q.Extra = nil
-		m, err = n.exchange(ctx, server, "udp", q)
+		m, err = n.byUDP(ctx, server, q, end)
 	}
 	if err == nil && m.Truncated {
-		m, err = n.exchange(ctx, server, "tcp", q)
+		m, err = byTCP(ctx, server, q, end)
 	}
 	if err == nil && m.Truncated {
 		err = errors.New("the answer is truncated over TCP")
 	}
 	// Addresses are left out: the words may end in a reply to a stranger.
 	var op *net.OpError
+	var timeout net.Error
 	switch {
 	case err == nil:
 		return m, nil
-	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
+	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return nil, errors.New("no answer in time")
 	case errors.As(err, &op):
 		return nil, fmt.Errorf("the name server: %w", op.Err)
@@ -108,39 +111,47 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	return nil, err
 }
 
-func (n *network) exchange(ctx context.Context, server netip.AddrPort, proto string, q *dns.Msg) (*dns.Msg, error) {
-	c, err := new(net.Dialer).DialContext(ctx, proto, server.String())
+// byUDP takes a new socket for each query: a source port that nobody can guess keeps forged answers out (RFC 5452
+// section 4.5). The library knows deadlines but no contexts, so that cancelling is a deadline that is over.
+func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time) (*dns.Msg, error) {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	// The library knows deadlines but no contexts.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	conn := &dns.Conn{Conn: c, UDPSize: udpSize}
-	end, _ := ctx.Deadline()
-	if proto == "tcp" {
-		if err := c.SetDeadline(end); err != nil {
-			return nil, err
-		}
-		return query(conn, q)
-	}
 	for try := 1; ; try++ {
 		next := end
 		if try < tries {
 			next = time.Now().Add(n.timeout / tries)
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 		if err := c.SetDeadline(next); err != nil {
 			return nil, err
+		}
+		if ctx.Err() != nil { // after the deadline was set: that of the cancelling may have been before
+			return nil, ctx.Err()
 		}
 		m, err := query(conn, q)
 		if err == nil || try == tries || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return m, err
 		}
 	}
+}
+
+func byTCP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time) (*dns.Msg, error) {
+	c, err := (&net.Dialer{Deadline: end}).DialContext(ctx, "tcp", server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(end); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return query(&dns.Conn{Conn: c, UDPSize: udpSize}, q)
 }
 
 // query writes q and reads until its answer comes: what answers another ID or question was sent by somebody else.
