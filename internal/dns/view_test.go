@@ -170,3 +170,39 @@ func TestWarmAllocations(t *testing.T) {
 		t.Errorf("%v allocations for a name", n)
 	}
 }
+
+// What is asked ahead is asked once, side by side, and the look-up waits for it; it counts against the budget of the view
+// that asked, and what was given up is asked for again.
+func TestAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(t, "a. 0 TXT x\nb. 0 TXT x\nb. 0 MX 1 a.\nc. 0 TXT x")
+		v := g.View()
+		limited := v.Limit(3)
+		v.Known().Ahead(t.Context(), TXT, "a") // nobody is asked
+		limited.Ahead(t.Context(), TXT, "a..b")
+		limited.Ahead(t.Context(), TXT, "a")
+		limited.Ahead(t.Context(), TXT, "a")
+		limited.Ahead(t.Context(), MX, "b")
+		leaving, leave := context.WithCancel(t.Context())
+		limited.Ahead(leaving, TXT, "b")
+		limited.Ahead(t.Context(), TXT, "c")
+		synctest.Wait()
+		if len(g.asked) != 3 {
+			t.Errorf("asked for %q", g.asked)
+		}
+		leave()
+		synctest.Wait()
+		close(g.answer)
+		for _, name := range []string{"a", "b"} {
+			if txt, err := v.LookupTXT(t.Context(), name); err != nil || len(txt) != 1 {
+				t.Error(name, txt, err)
+			}
+		}
+		if mx, err := limited.LookupMX(t.Context(), "b"); err != nil || len(mx) != 1 {
+			t.Error(mx, err)
+		}
+		if len(g.asked) != 4 {
+			t.Errorf("asked for %q", g.asked)
+		}
+	})
+}

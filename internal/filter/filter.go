@@ -42,7 +42,7 @@ type Report struct {
 func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
 	m := &message{filter: f, ctx: ctx, evidence: evidence(s, e), ids: f.ids(s)}
 	if policy.Stranger(m.evidence.Connection, m.evidence.Envelope, f.Rules) {
-		m.startSPF(ctx)
+		m.startSPF()
 	}
 	return m
 }

@@ -4,13 +4,29 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+
+	"signpost/internal/dns"
 )
 
 // task is work that goes on beside a message. It ends by itself, since the context that it was given does.
 type task[T any] struct {
-	done  chan struct{}
+	done  chan struct{} // nil: from the start
 	value T
 	panic any
+}
+
+// asker is the view of a part of a message, which may change between its look-ups.
+type asker struct{ *dns.View }
+
+// ask runs f with what is known already, which costs no goroutine; where that does not suffice it begins anew beside the
+// message, and asks. What f keeps of the asker asks from then on in both cases.
+func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *task[T] {
+	a := &asker{v.Known()}
+	if value := f(a); !a.Missed() {
+		a.View = v
+		return &task[T]{value: value}
+	}
+	return begin(log, what, func() T { return f(&asker{v}) })
 }
 
 // begin starts f. Every goroutine of a message starts here: a defect in one breaks its message, which is then tried
@@ -31,7 +47,9 @@ func begin[T any](log *slog.Logger, what string, f func() T) *task[T] {
 
 // wait gives the result, or goes on with the panic.
 func (t *task[T]) wait() T {
-	<-t.done
+	if t.done != nil {
+		<-t.done
+	}
 	if t.panic != nil {
 		panic(fmt.Sprint("in a task: ", t.panic))
 	}

@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"strings"
+	"time"
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
@@ -20,45 +21,40 @@ type verification struct {
 	view     *dns.View
 	spf      *task[spf.Result]
 	verifier *dkim.Verifier // nil until the header is there
-	keys     map[string]*task[keyAnswer]
-	policies []*task[*dmarc.Discovery]
-	cancels  []context.CancelFunc
+	policies []*task[policyOf]
 }
 
-type keyAnswer struct {
-	records []string
-	err     error
+// policyOf is an Author Domain's policy, and who asks for what is still needed of it.
+type policyOf struct {
+	*dmarc.Discovery
+	asker *asker
 }
 
 // startSPF begins with the envelope: the header comes only when the client has sent everything.
-func (m *message) startSPF(ctx context.Context) {
+func (m *message) startSPF() {
 	f := m.filter
-	ctx, cancel := context.WithTimeout(ctx, f.MessageTimeout)
-	v := &verification{view: f.Resolver.View(), cancels: []context.CancelFunc{cancel}}
-	c, e := m.evidence.Connection, m.evidence.Envelope
-	v.spf = begin(f.Log, "SPF", func() spf.Result { return spf.Check(ctx, v.view, c.Client, c.HELO, e.Sender) })
+	v := &verification{view: f.Resolver.View()}
+	view := v.view.Until(time.Now().Add(f.MessageTimeout))
+	v.spf = ask(f.Log, "SPF", view, func(a *asker) spf.Result {
+		return spf.Check(m.ctx, a, m.evidence.Connection.Client, m.evidence.Connection.HELO, m.evidence.Envelope.Sender)
+	})
 	m.verification = v
 }
 
 // startVerifying begins with all that the header tells: keys and policies are looked up side by side while the body comes.
 func (m *message) startVerifying() {
 	if m.verification == nil {
-		m.startSPF(m.ctx)
+		m.startSPF()
 	}
 	f, v := m.filter, m.verification
-	ctx, cancel := context.WithTimeout(m.ctx, f.MessageTimeout)
-	v.cancels = append(v.cancels, cancel)
+	view := v.view.Until(time.Now().Add(f.MessageTimeout))
 	v.verifier = dkim.NewVerifier(m.fields, m.evidence.Author.Domains)
-	v.keys = map[string]*task[keyAnswer]{}
 	for _, name := range v.verifier.KeyNames() {
-		v.keys[name] = begin(f.Log, "DKIM key", func() keyAnswer {
-			records, err := v.view.LookupTXT(ctx, name)
-			return keyAnswer{records, err}
-		})
+		view.Ahead(m.ctx, dns.TXT, name)
 	}
 	for _, author := range m.evidence.Author.Domains {
-		v.policies = append(v.policies, begin(f.Log, "DMARC", func() *dmarc.Discovery {
-			return dmarc.Discover(ctx, v.view.Limit(dmarc.MaxQueries), author)
+		v.policies = append(v.policies, ask(f.Log, "DMARC", view.Limit(dmarc.MaxQueries), func(a *asker) policyOf {
+			return policyOf{dmarc.Discover(m.ctx, a, author), a}
 		}))
 	}
 }
@@ -66,27 +62,21 @@ func (m *message) startVerifying() {
 // finishVerifying waits for what is still open, at most until the time for it is up, and fills in the evidence. What is
 // asked only now has its own time, since a long body may have used up that of the header.
 func (m *message) finishVerifying(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, m.filter.MessageTimeout)
-	defer cancel()
 	v, e := m.verification, &m.evidence
-	defer func() {
-		for _, cancel := range v.cancels {
-			cancel()
-		}
-	}()
-	key := func(name string) ([]string, error) {
-		a := v.keys[name].wait()
-		return a.records, a.err
-	}
+	end := time.Now().Add(m.filter.MessageTimeout)
+	view := v.view.Until(end)
+	key := func(name string) ([]string, error) { return view.LookupTXT(ctx, name) }
 	e.DKIM = v.verifier.Results(m.filter.Now(), key)
 	m.judgeChain(key)
 	e.Others = readOthers(m.others)
 	result := v.spf.wait()
 	e.SPF = &result
 	ids := identifiers(e)
-	walks := v.view.Limit(maxWalkQueries)
+	walks := view.Limit(maxWalkQueries)
 	for _, p := range v.policies {
-		e.DMARC = append(e.DMARC, p.wait().Evaluate(ctx, walks, ids))
+		policy := p.wait()
+		policy.asker.View = policy.asker.Until(end)
+		e.DMARC = append(e.DMARC, policy.Evaluate(ctx, walks, ids))
 	}
 }
 
