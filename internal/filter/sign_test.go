@@ -1,0 +1,77 @@
+package filter
+
+import (
+	"crypto"
+	"crypto/rand"
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+
+	"signpost/keys"
+	"signpost/milter"
+)
+
+// counted counts the signatures that a key makes.
+type counted struct {
+	crypto.Signer
+	made int
+}
+
+func (c *counted) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	c.made++
+	return c.Signer.Sign(random, digest, opts)
+}
+
+// A signature is by far the dearest thing in a message that is signed: each key makes one, at the message's end, and none
+// for a message that is refused or does not come to its end.
+func TestEachKeySignsOnce(t *testing.T) {
+	store := keys.Store{Dir: t.TempDir(), Now: time.Now}
+	for _, algorithm := range []string{"rsa", "ed25519"} {
+		life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Activate(life.Domain, life.Selector); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := store.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signers := map[string]*counted{}
+	for _, k := range set.All() {
+		signers[k.Algorithm] = &counted{Signer: k.Signer}
+		k.Signer = signers[k.Algorithm]
+	}
+	f := newFilter(t, "")
+	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: set, Hosted: map[string]bool{"example.org": true}} }
+	f.Rules.LoginDomains = map[string][]string{"ann": {"example.org"}}
+	session := milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}
+	for _, c := range []struct {
+		name, login string
+		aborted     bool
+		want        int
+	}{
+		{"the first message", "ann", false, 1},
+		{"a second one", "ann", false, 1},
+		{"one that is aborted", "ann", true, 0},
+		{"one that is refused", "bob", false, 0},
+	} {
+		m := f.Begin(t.Context(), session, milter.Envelope{Sender: "ann@example.org", Login: c.login})
+		m.Header("From", " ann@example.org")
+		m.EndHeaders("Q")
+		m.Body([]byte("text\r\n"))
+		inserted := 0
+		if !c.aborted {
+			edits, _ := m.Finish(t.Context())
+			inserted = len(edits.Insert)
+		}
+		if inserted != 2*c.want || signers["rsa"].made != c.want || signers["ed25519"].made != c.want {
+			t.Errorf("%s: %d fields inserted; %d signatures by the RSA key and %d by the Ed25519 key, want %d by each",
+				c.name, inserted, signers["rsa"].made, signers["ed25519"].made, c.want)
+		}
+		signers["rsa"].made, signers["ed25519"].made = 0, 0
+	}
+}
