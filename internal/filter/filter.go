@@ -40,7 +40,7 @@ type Report struct {
 
 // Begin starts a message: milter.Options.Begin.
 func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
-	m := &message{filter: f, ctx: ctx, evidence: evidence(s, e), ids: f.ids(s)}
+	m := &message{filter: f, ctx: ctx, evidence: evidence(s, e), mta: s.MTA}
 	if policy.Stranger(m.evidence.Connection, m.evidence.Envelope, f.Rules) {
 		m.startSPF()
 	}
@@ -65,12 +65,25 @@ func evidence(s milter.Session, e milter.Envelope) policy.Evidence {
 // observing is what stands before the authserv-id of results that nobody is to act on.
 const observing = "observe."
 
-// ids are the names under which results count as ours; the first one is that under which they are written.
-func (f *Filter) ids(s milter.Session) []string {
-	own := f.AuthservID
-	if own == "" {
-		own = s.MTA
+// own is the MTA's own name unless the operator gave another one.
+func (f *Filter) own(mta string) string {
+	if f.AuthservID != "" {
+		return f.AuthservID
 	}
+	return mta
+}
+
+// id is the name under which results are written.
+func (f *Filter) id(mta string) string {
+	if f.Observe {
+		return observing + f.own(mta)
+	}
+	return f.own(mta)
+}
+
+// ids are the names under which results count as ours, id first.
+func (f *Filter) ids(mta string) []string {
+	own := f.own(mta)
 	ids := append([]string{own}, f.AuthservAliases...)
 	for _, id := range ids[:len(ids):len(ids)] {
 		ids = append(ids, observing+id)

@@ -91,5 +91,5 @@ func (m *message) observed() (edits milter.Edits) {
 
 // resultsField goes to index 0, above Postfix's own Received: RFC 8601 section 4.1.
 func (m *message) resultsField() milter.Insertion {
-	return milter.Insertion{Name: authres.FieldName, Value: authres.Format(m.ids[0], results(&m.evidence, m.verdict))}
+	return milter.Insertion{Name: authres.FieldName, Value: authres.Format(m.filter.id(m.mta), results(&m.evidence, m.verdict))}
 }

@@ -16,6 +16,8 @@ const (
 	// maxWords is how much of our own: all evidence, and the results of all signatures that are verified, with names of
 	// usual length.
 	maxWords = 2048
+	// maxAttrs is how many attributes a line has: those of a verified message, and all that can join them.
+	maxAttrs = 24
 )
 
 // log writes the one line of a message, its queue ID first. What comes from outside is quoted by the handler.
@@ -25,7 +27,8 @@ func (m *message) log(removed int) {
 	if m.filter.Observe {
 		did, would = "accepted", m.did
 	}
-	attrs := []slog.Attr{slog.String("queue_id", clip(e.QueueID, maxLogged)), slog.String("role", string(m.assignment.Role)), slog.String("verdict", did)}
+	attrs := make([]slog.Attr, 0, maxAttrs)
+	attrs = append(attrs, slog.String("queue_id", clip(e.QueueID, maxLogged)), slog.String("role", string(m.assignment.Role)), slog.String("verdict", did))
 	addUpTo := func(most int, key, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, clip(value, most)))

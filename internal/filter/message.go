@@ -18,6 +18,8 @@ import (
 const (
 	maxHeader = 1 << 20 // octets; Postfix's own header_size_limit is 100 KiB a field
 	maxFields = 1000    // honest mail has a few dozen
+	// usualFields is how many have room from the start.
+	usualFields = 32
 )
 
 // dispositionField is where Signpost says that a failing message was let through. One that comes in is a forgery.
@@ -27,8 +29,8 @@ const dispositionField = "X-Signpost-Disposition"
 type message struct {
 	filter *Filter
 	ctx    context.Context // ends with the message
-	ids    []string
-	spent  time.Duration // in our handlers, waiting at the end included
+	mta    string          // the MTA's own name
+	spent  time.Duration   // in our handlers, waiting at the end included
 
 	evidence policy.Evidence
 	rules    policy.Rules
@@ -66,28 +68,51 @@ func (m *message) Header(name, value string) {
 		return
 	}
 	m.hidden = m.hidden || hidesField(value)
-	switch lower := strings.ToLower(strings.TrimRight(name, " \t")); lower {
-	case "from":
+	switch bare := strings.TrimRight(name, " \t"); {
+	case named(bare, "from"):
 		m.froms = append(m.froms, value)
-	case "message-id":
+	case named(bare, "message-id"):
 		m.evidence.MessageID = strings.TrimSpace(value)
-	case "authentication-results":
+	case named(bare, authres.FieldName):
 		m.results++
-		claim := authres.ReadClaim(value, m.ids)
+		claim := authres.ReadClaim(value, m.filter.ids(m.mta))
 		m.evidence.OwnResults = m.evidence.OwnResults || claim == authres.Ours
 		if claim != authres.Foreign {
 			m.forged = append(m.forged, milter.Deletion{Name: authres.FieldName, Index: m.results})
 			m.noteOther(value)
 		}
-	case strings.ToLower(dispositionField):
+	case named(bare, dispositionField):
 		m.tags++
 		m.forged = append(m.forged, milter.Deletion{Name: dispositionField, Index: m.tags})
 	default:
-		if word := relayed(lower); word != "" && !slices.Contains(m.evidence.Relayed, word) {
+		if word := relayed(bare); word != "" && !slices.Contains(m.evidence.Relayed, word) {
 			m.evidence.Relayed = append(m.evidence.Relayed, word)
 		}
 	}
+	if m.fields == nil {
+		m.fields = make([]dkim.Field, 0, usualFields)
+	}
 	m.fields = append(m.fields, dkim.Field{Name: name, Value: wire(value)})
+}
+
+// named says whether a field has a name, which is ASCII in any case (RFC 5322 section 2.2).
+func named(name, want string) bool {
+	if len(name) != len(want) {
+		return false
+	}
+	for i := range len(want) {
+		if lower(name[i]) != lower(want[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // hidesField says whether some reader could see a field of its own in a value: behind a line end that begins no fold, as a
@@ -106,8 +131,8 @@ func hidesField(value string) bool {
 		if value[end] != ':' {
 			continue
 		}
-		switch strings.ToLower(strings.TrimRight(value[:end], " \t")) {
-		case "from", strings.ToLower(authres.FieldName), strings.ToLower(dispositionField):
+		name := strings.TrimRight(value[:end], " \t")
+		if named(name, "from") || named(name, authres.FieldName) || named(name, dispositionField) {
 			return true
 		}
 	}

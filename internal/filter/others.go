@@ -17,7 +17,7 @@ func (m *message) noteOther(value string) {
 	if !m.filter.Observe || len(m.others) == maxOthers {
 		return
 	}
-	plain := slices.DeleteFunc(slices.Clone(m.ids), func(id string) bool { return strings.HasPrefix(id, observing) })
+	plain := slices.DeleteFunc(m.filter.ids(m.mta), func(id string) bool { return strings.HasPrefix(id, observing) })
 	if authres.ReadClaim(value, plain) == authres.Ours {
 		m.others = append(m.others, value)
 	}

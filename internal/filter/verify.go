@@ -2,7 +2,6 @@ package filter
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"signpost/internal/dkim"
@@ -95,17 +94,17 @@ func identifiers(e *policy.Evidence) []dmarc.Identifier {
 	return ids
 }
 
-// relayed gives the word for a field (name in lower case) that lists and forwarders leave, or "".
+// relayed gives the word for a field that lists and forwarders leave, or "".
 func relayed(name string) string {
-	switch name {
-	case "list-id":
+	const resent = "resent-"
+	switch {
+	case named(name, "list-id"):
 		return "List-Id"
-	case "list-post":
+	case named(name, "list-post"):
 		return "List-Post"
-	case "arc-seal":
+	case named(name, "arc-seal"):
 		return "ARC-Seal"
-	}
-	if strings.HasPrefix(name, "resent-") {
+	case len(name) >= len(resent) && named(name[:len(resent)], resent):
 		return "a Resent- field"
 	}
 	return ""
