@@ -83,6 +83,9 @@ func (v *View) Known() *View {
 	return &known
 }
 
+// Asks is false for Known.
+func (v *View) Asks() bool { return !v.known }
+
 // Missed says that Known did not suffice.
 func (v *View) Missed() bool { return v.missed }
 

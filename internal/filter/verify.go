@@ -21,6 +21,8 @@ type verification struct {
 	spf      *task[spf.Result]
 	verifier *dkim.Verifier // nil until the header is there
 	policies []*task[policyOf]
+	walks    *dns.View // from identifiers
+	ahead    int       // identifiers that were walked from ahead
 }
 
 // policyOf is an Author Domain's policy, and who asks for what is still needed of it.
@@ -34,8 +36,10 @@ func (m *message) startSPF() {
 	f := m.filter
 	v := &verification{view: f.Resolver.View()}
 	view := v.view.Until(time.Now().Add(f.MessageTimeout))
+	c, sender := m.evidence.Connection, m.evidence.Envelope.Sender
 	v.spf = ask(f.Log, "SPF", view, func(a *asker) spf.Result {
-		return spf.Check(m.ctx, a, m.evidence.Connection.Client, m.evidence.Connection.HELO, m.evidence.Envelope.Sender)
+		ahead := &spfAsker{View: a.View, client: c.Client.Unmap().WithZone(""), begun: !a.Asks()}
+		return spf.Check(m.ctx, ahead, c.Client, c.HELO, sender)
 	})
 	m.verification = v
 }
@@ -48,11 +52,16 @@ func (m *message) startVerifying() {
 	f, v := m.filter, m.verification
 	view := v.view.Until(time.Now().Add(f.MessageTimeout))
 	v.verifier = dkim.NewVerifier(m.fields, m.evidence.Author.Domains)
-	for _, name := range v.verifier.KeyNames() {
+	v.walks = view.Limit(maxWalkQueries)
+	keys := v.verifier.KeyNames()
+	for _, name := range keys {
 		view.Ahead(m.ctx, dns.TXT, name)
 	}
+	candidates := mayAlign(keys, &m.evidence)
 	for _, author := range m.evidence.Author.Domains {
-		v.policies = append(v.policies, ask(f.Log, "DMARC", view.Limit(dmarc.MaxQueries), func(a *asker) policyOf {
+		own := view.Limit(dmarc.MaxQueries)
+		v.askAhead(m.ctx, own, author, candidates)
+		v.policies = append(v.policies, ask(f.Log, "DMARC", own, func(a *asker) policyOf {
 			return policyOf{dmarc.Discover(m.ctx, a, author), a}
 		}))
 	}
@@ -71,7 +80,7 @@ func (m *message) finishVerifying(ctx context.Context) {
 	result := v.spf.wait()
 	e.SPF = &result
 	ids := identifiers(e)
-	walks := view.Limit(maxWalkQueries)
+	walks := v.walks.Until(end)
 	for _, p := range v.policies {
 		policy := p.wait()
 		policy.asker.View = policy.asker.Until(end)
