@@ -16,11 +16,14 @@ const (
 	maxListed = dkim.MaxSignatures
 	// shortB is how much of b= names a signature: RFC 6008 section 3 asks for eight characters or more.
 	shortB = 8
+	// beside is how many results there can be beside those of signatures and Author Domains: iprev, spf, arc, and dmarc of
+	// mail that has no Author Domain.
+	beside = 4
 )
 
 // results are a message's results in the words of RFC 8601.
 func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
-	var all []authres.Result
+	all := make([]authres.Result, 0, beside+max(len(e.DKIM), 1)+len(e.DMARC))
 	if r, ok := iprev(e.Connection); ok {
 		all = append(all, r)
 	}
@@ -97,7 +100,7 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 	if len(signatures) == 0 {
 		return []authres.Result{{Method: "dkim", Value: "none"}}
 	}
-	var all []authres.Result
+	all := make([]authres.Result, 0, len(signatures))
 	unverified := 0
 	for i, s := range signatures {
 		if s.Status == dkim.Policy || s.Status == dkim.PermError {
@@ -109,7 +112,8 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 		if s.Testing {
 			r.Reason = strings.TrimPrefix(r.Reason+"; the key record says that it is for testing (t=y)", "; ")
 		}
-		for _, p := range []authres.Prop{{Type: "header", Name: "d", Value: s.Domain}, {Type: "header", Name: "s", Value: s.Selector},
+		r.Props = make([]authres.Prop, 0, 4)
+		for _, p := range [...]authres.Prop{{Type: "header", Name: "d", Value: s.Domain}, {Type: "header", Name: "s", Value: s.Selector},
 			{Type: "header", Name: "a", Value: s.Algorithm}, {Type: "header", Name: "b", Value: shorten(signatures, i)}} {
 			if p.Value != "" {
 				r.Props = append(r.Props, p)
