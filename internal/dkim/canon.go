@@ -62,7 +62,8 @@ func appendRelaxedValue(dst []byte, v string) []byte {
 }
 
 // body canonicalises one message body and hashes it. Whatever the body is, it keeps no more of it than its buffer: line
-// ends that may turn out to be trailing are a counter, white space that may turn out to be trailing is a flag.
+// ends that may turn out to be trailing are a counter, white space that may turn out to be trailing is a flag. What needs
+// no change goes to the hash in runs as long as they come, not line by line.
 type body struct {
 	canon canon
 	sink  sink
@@ -75,6 +76,15 @@ type body struct {
 // Write takes the next piece of the body, CRLF line ends, cut anywhere. It never fails.
 func (b *body) Write(p []byte) (int, error) {
 	n := len(p)
+	if b.cr && n > 0 {
+		b.cr = false
+		if p[0] == '\n' {
+			b.lineEnd()
+			p = p[1:]
+		} else {
+			b.loneCR()
+		}
+	}
 	if b.canon == simple {
 		b.writeSimple(p)
 	} else {
@@ -83,80 +93,83 @@ func (b *body) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// writeSimple holds back the line ends that p ends with. All before them stands as it is: section 3.4.3.
 func (b *body) writeSimple(p []byte) {
-	for len(p) > 0 {
-		line, rest := b.nextLine(p)
-		if len(line) > 0 {
-			b.text(line)
-		}
-		p = rest
+	end := len(p)
+	if end > 0 && p[end-1] == '\r' {
+		end--
+		b.cr = true
 	}
+	n := withoutLineEnds(p[:end])
+	if n > 0 {
+		b.text(p[:n])
+	}
+	b.crlfs += (end - n) / 2
 }
 
 func (b *body) writeRelaxed(p []byte) {
+	near := false // the changes come close to each other
 	for len(p) > 0 {
-		line, rest := b.nextLine(p)
-		b.relaxedText(line)
-		p = rest
-	}
-}
-
-// nextLine takes the line end off p that it begins with, and gives the text up to the next CR, all of it found with one
-// search. The CR is remembered: whether a LF follows shows in the rest, or in the next piece.
-func (b *body) nextLine(p []byte) (line, rest []byte) {
-	for len(p) > 0 {
-		if b.cr {
-			b.cr = false
-			if p[0] == '\n' {
-				b.wsp = false // section 3.4.4: white space at a line's end is ignored
-				b.crlfs++
-				p = p[1:]
-			} else {
-				b.text([]byte{'\r'}) // a lone CR is text
-			}
-			continue
-		}
-		if p[0] == '\r' {
-			b.cr = true
-			p = p[1:]
-			continue
-		}
-		i := bytes.IndexByte(p, '\r')
-		if i < 0 {
-			return p, nil
-		}
-		return p[:i], p[i:]
-	}
-	return nil, nil
-}
-
-// relaxedText writes a piece of a line with each run of white space as one space. Most lines have single spaces only,
-// and go through as they stand.
-func (b *body) relaxedText(line []byte) {
-	if !b.wsp && bytes.IndexByte(line, '\t') < 0 && !bytes.HasSuffix(line, []byte(" ")) && !bytes.Contains(line, []byte("  ")) {
-		if len(line) > 0 {
-			b.text(line)
-		}
-		return
-	}
-	for len(line) > 0 {
-		i := 0
-		for i < len(line) && (!wsp(line[i]) || i > 0 && line[i] == ' ' && i+1 < len(line) && !wsp(line[i+1])) {
-			i++ // a single space between words is text as it stands
-		}
-		if i > 0 {
-			b.text(line[:i])
-		}
-		for line = line[i:]; len(line) > 0 && wsp(line[0]); line = line[1:] {
+		switch c := p[0]; {
+		case wsp(c):
 			b.wsp = true
+			p = afterSpace(p)
+		case c == '\r' && len(p) == 1:
+			b.cr = true
+			return
+		case c == '\r' && p[1] == '\n':
+			b.lineEnd()
+			p = p[2:]
+		case near && c != '\r':
+			b.held()
+			var n int
+			n, near = b.squeeze(p)
+			p = p[n:]
+		default:
+			n := verbatim(p)
+			b.text(p[:n])
+			p = p[n:]
+			near = n < dense
 		}
 	}
+}
+
+// dense is how many octets have to stand as they are for it to be cheaper to look for more of them than to go octet by
+// octet.
+const dense = 24
+
+func afterSpace(p []byte) []byte {
+	for i, c := range p {
+		if !wsp(c) {
+			return p[i:]
+		}
+	}
+	return nil
 }
 
 func wsp(c byte) bool { return c == ' ' || c == '\t' }
 
+// lineEnd takes a CRLF. White space at a line's end is ignored: section 3.4.4.
+func (b *body) lineEnd() {
+	b.wsp = false
+	b.crlfs++
+}
+
+// loneCR writes a CR that no LF follows: it is text.
+func (b *body) loneCR() {
+	b.held()
+	b.sink.octet('\r')
+}
+
 // text writes what was held back and then p.
 func (b *body) text(p []byte) {
+	b.held()
+	b.sink.write(p)
+}
+
+// held writes what was held back, since text follows.
+func (b *body) held() {
+	b.any = true
 	if b.crlfs > 0 {
 		b.sink.lineEnds(b.crlfs)
 		b.crlfs = 0
@@ -165,8 +178,6 @@ func (b *body) text(p []byte) {
 		b.sink.octet(' ')
 		b.wsp = false
 	}
-	b.sink.write(p)
-	b.any = true
 }
 
 // close ends the body: empty lines at the end go, and a last line without its CRLF gets one (sections 3.4.3, 3.4.4). An
@@ -174,7 +185,7 @@ func (b *body) text(p []byte) {
 func (b *body) close() {
 	if b.cr {
 		b.cr = false
-		b.text([]byte{'\r'})
+		b.loneCR()
 	}
 	b.wsp, b.crlfs = false, 0
 	if b.any || b.canon == simple {

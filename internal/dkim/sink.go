@@ -59,6 +59,16 @@ func (s *sink) octet(c byte) {
 	s.buf = append(s.buf, c)
 }
 
+// room gives n octets of the buffer to write to, at most sinkBuffer. What take says of them is written.
+func (s *sink) room(n int) []byte {
+	if len(s.buf)+n > cap(s.buf) {
+		s.flush()
+	}
+	return s.buf[len(s.buf):][:n]
+}
+
+func (s *sink) take(n int) { s.buf = s.buf[:len(s.buf)+n] }
+
 func (s *sink) flush() {
 	s.add(s.buf)
 	s.buf = s.buf[:0]

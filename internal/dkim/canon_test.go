@@ -1,0 +1,144 @@
+package dkim
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	mathrand "math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// cutBody gives the sums of a body that is handed over in pieces, the end of each chosen by next, and of its first octets.
+func cutBody(c canon, data []byte, limits []int64, next func(left int) int) *sink {
+	b := &body{canon: c, sink: newSink(limits)}
+	for len(data) > 0 {
+		n := next(len(data))
+		b.Write(data[:n])
+		data = data[n:]
+	}
+	b.close()
+	return &b.sink
+}
+
+func checkBody(t *testing.T, c canon, data []byte, s *sink) {
+	t.Helper()
+	slow := slowBody(c, data)
+	if want := sha256.Sum256(slow); !bytes.Equal(s.total, want[:]) || s.length != int64(len(slow)) {
+		t.Fatalf("canonicalisation %d of %d octets: %.200q", c, len(data), data)
+	}
+	for n, sum := range s.sums {
+		if want := sha256.Sum256(slow[:n]); !bytes.Equal(sum, want[:]) {
+			t.Fatalf("canonicalisation %d, the first %d octets of %d: %.200q", c, n, len(data), data)
+		}
+	}
+}
+
+// All short bodies of what the rules speak of, at each place among the eight octets that are looked at together.
+func TestEveryShortBody(t *testing.T) {
+	const letters, length = "x \t\r\n", 5
+	for shift := range 9 {
+		data := bytes.Repeat([]byte("x"), shift+length)
+		for i := range 5 * 5 * 5 * 5 * 5 {
+			for j := range length {
+				data[shift+j] = letters[i%5]
+				i /= 5
+			}
+			for _, c := range []canon{simple, relaxed} {
+				checkBody(t, c, data, cutBody(c, data, nil, func(left int) int { return left }))
+			}
+		}
+	}
+}
+
+// Random bodies of several buffers' size, cut at random, with an l= or two.
+func TestRandomBodies(t *testing.T) {
+	rnd := mathrand.New(mathrand.NewPCG(3, 4))
+	for range 1500 {
+		data := oddText(rnd, rnd.IntN(3*sinkBuffer))
+		for _, c := range []canon{simple, relaxed} {
+			size := len(slowBody(c, data))
+			limits := []int64{int64(rnd.IntN(size + 1)), int64(rnd.IntN(size + 1))}
+			most := 1 << rnd.IntN(15)
+			checkBody(t, c, data, cutBody(c, data, limits, func(left int) int { return min(left, rnd.IntN(most)+1) }))
+		}
+	}
+}
+
+// oddText is made of stretches that are alike, as messages are.
+func oddText(rnd *mathrand.Rand, size int) []byte {
+	pieces := [][]string{
+		{"word", " ", "longer", " ", "\r\n"},
+		{"word", " ", "  ", "\t", "\r\n", " \r\n", "\r\n\r\n"},
+		{"\r\n"}, {" ", "\t"},
+		{"x", "!", " ", "\t", "\r", "\n", "\v", "\b", "\x00", "\x80", "\xa0", "\r\n"},
+	}
+	var text []byte
+	for len(text) < size {
+		kind := pieces[rnd.IntN(len(pieces))]
+		for range rnd.IntN(200) {
+			text = append(text, kind[rnd.IntN(len(kind))]...)
+		}
+	}
+	return text[:size]
+}
+
+// The body and its cuts come from the fuzzer: each octet is a piece of text, and whether it ends what one Write takes.
+func FuzzBodyCuts(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x04"), int64(3))
+	f.Add([]byte("\x00\x81\x02\x83\x04\x05\x46\x47\x08\x89"), int64(40))
+	f.Fuzz(func(t *testing.T, program []byte, limit int64) {
+		pieces := []string{"x", " ", "\t", "\r", "\n", "\r\n", "eight or nine", "!", "\b\v", strings.Repeat("\r\n", 40), strings.Repeat("A", 500)}
+		for _, c := range []canon{simple, relaxed} {
+			var data []byte
+			var cuts []int
+			for _, octet := range program[:min(len(program), 200)] {
+				piece := pieces[int(octet&0x7f)%len(pieces)]
+				data = append(data, piece...)
+				if octet >= 0x80 {
+					cuts = append(cuts, len(piece))
+				} else if len(cuts) > 0 {
+					cuts[len(cuts)-1] += len(piece)
+				}
+			}
+			next := func(left int) int {
+				n := left
+				if len(cuts) > 0 {
+					n, cuts = min(left, cuts[0]), cuts[1:]
+				}
+				return n
+			}
+			checkBody(t, c, data, cutBody(c, data, []int64{max(0, limit)}, next))
+		}
+	})
+}
+
+// writes notes what is hashed.
+type writes struct {
+	hash.Hash
+	all [][]byte
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.all = append(w.all, p)
+	return w.Hash.Write(p)
+}
+
+// A packet in which nothing changes is hashed where it stands.
+func TestWhatStandsIsNotCopied(t *testing.T) {
+	text := strings.Repeat(strings.Repeat("eight or ", 7)+"nine\r\n\r\n", 1000)
+	for _, c := range []canon{simple, relaxed} {
+		b := &body{canon: c, sink: newSink(nil)}
+		w := &writes{Hash: sha256.New()}
+		b.sink.hash = w
+		for range 2 {
+			data := []byte(text)
+			w.all = nil
+			b.Write(data)
+			last := w.all[len(w.all)-1]
+			if len(w.all) > 2 || &last[0] != &data[0] || len(last) != len(data)-len("\r\n\r\n") {
+				t.Errorf("canonicalisation %d: %d writes, the last of %d octets of %d", c, len(w.all), len(last), len(data))
+			}
+		}
+	}
+}
