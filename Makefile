@@ -1,10 +1,11 @@
 # make test   everything that CI does: installs what it needs, builds, vets, tests against a real Postfix
 # make demo   a user's mail through a private Postfix, signed and checked, in front of your eyes
 # make fuzz   each fuzz target for ten minutes, or FUZZTIME=1m
+# make bench  Signpost beside OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it with BENCH="-only verify -size 4k"
 # make conformance  docs/conformance.md anew, from what the tests counted
 # make build  bin/signpost and bin/dkimkey, static
 
-.PHONY: build test fuzz conformance demo setup fmt clean
+.PHONY: build test fuzz bench conformance demo setup fmt clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
@@ -23,6 +24,9 @@ conformance:
 
 fuzz: setup
 	scripts/fuzz $(FUZZTIME)
+
+bench: setup build
+	go run ./internal/bench $(BENCH)
 
 demo: setup build
 	go run ./internal/demo

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// cell is one thing that is measured.
+type cell struct {
+	role       string
+	size       int // octets of a message, header and all
+	sessions   int // at once
+	perSession int // messages on a connection
+	delay      time.Duration
+	cold       bool // every message from a domain that was not seen before
+}
+
+func (c cell) String() string {
+	text := fmt.Sprintf("%s %s, %d sessions of %d", c.role, sizeText(c.size), c.sessions, c.perSession)
+	if c.delay > 0 {
+		text += fmt.Sprintf(", DNS %v", c.delay)
+	}
+	if c.cold {
+		text += ", new domains"
+	}
+	return text
+}
+
+// figure is what came out for one server in one round.
+type figure struct {
+	messages int
+	elapsed  time.Duration
+	cpu      time.Duration // of the server, for each message
+	p50, p99 time.Duration
+	peak     int64 // octets
+}
+
+// perSecond is the throughput.
+func (f figure) perSecond() float64 { return float64(f.messages) / f.elapsed.Seconds() }
+
+// loader has everything of a cell that can be made before the clock starts, for one server.
+type loader struct {
+	server  *server
+	cell    cell
+	opening [][]step   // for each socket
+	first   [][][]step // socket, message: the first on a connection
+	later   [][][]step
+	terms   []terms
+	next    atomic.Int64
+}
+
+// newLoader lays the messages out under the terms that each of the server's milters agrees to now.
+func newLoader(s *server, c cell, pool []*mail) (*loader, error) {
+	l := &loader{server: s, cell: c}
+	for _, socket := range s.sockets {
+		conn, err := dial(socket)
+		if err != nil {
+			return nil, err
+		}
+		t := conn.terms
+		l.terms = append(l.terms, t)
+		conn.close()
+		l.opening = append(l.opening, opening(t, pool[0].from))
+		var first, later [][]step
+		for _, m := range pool {
+			first = append(first, telling(t, m, false))
+			if c.perSession > 1 {
+				later = append(later, telling(t, m, true))
+			}
+		}
+		l.first, l.later = append(l.first, first), append(l.later, later)
+	}
+	return l, nil
+}
+
+// run keeps the sessions going for a while, each to the end of the message that it is at, and one message each at the least.
+func (l *loader) run(sessions int, d time.Duration) (latencies []time.Duration, err error) {
+	until := time.Now().Add(d)
+	all := make([][]time.Duration, sessions)
+	errs := make([]error, sessions)
+	var group sync.WaitGroup
+	for i := range sessions {
+		group.Go(func() {
+			for errs[i] == nil && (len(all[i]) == 0 || time.Now().Before(until)) {
+				all[i], errs[i] = l.session(all[i], until)
+			}
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("%s, %s: %w", l.server.name, l.cell, err)
+		}
+	}
+	return slices.Concat(all...), nil
+}
+
+// session is one connection to each of the server's milters, and its messages.
+func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Duration, error) {
+	start := time.Now()
+	var conns []*client
+	defer func() {
+		for _, c := range conns {
+			c.close()
+		}
+	}()
+	for i, socket := range l.server.sockets {
+		c, err := dial(socket)
+		if err != nil {
+			return latencies, err
+		}
+		conns = append(conns, c)
+		if !c.terms.equal(l.terms[i]) {
+			return latencies, fmt.Errorf("%s changed its terms", socket)
+		}
+		if code, text, err := c.play(l.opening[i], nil); err != nil || code != 0 && code != 'c' {
+			return latencies, fmt.Errorf("CONNECT was answered with %q %q, %w", code, text, err)
+		}
+	}
+	for k := range l.cell.perSession {
+		if k > 0 {
+			if start = time.Now(); start.After(until) {
+				break
+			}
+		}
+		n := int(l.next.Add(1)-1) % len(l.first[0])
+		right := false
+		for i, c := range conns {
+			script := l.first[i][n]
+			if k > 0 {
+				script = l.later[i][n]
+			}
+			code, text, err := c.play(script, func(code byte, data []byte) { right = right || l.good(code, data) })
+			if err != nil {
+				return latencies, err
+			}
+			if code != 'c' && code != 'a' {
+				return latencies, fmt.Errorf("a good message was answered with %q %q", code, text)
+			}
+		}
+		if !right {
+			return latencies, fmt.Errorf("a message has no result, or not the right one")
+		}
+		latencies = append(latencies, time.Since(start))
+	}
+	return latencies, nil
+}
+
+// good says that an edit is the one that the message needs: a fast server that does nothing has to fail.
+func (l *loader) good(code byte, data []byte) bool {
+	if code != 'h' && code != 'i' {
+		return false
+	}
+	if l.cell.role == signing {
+		return bytes.Contains(data, []byte("DKIM-Signature\x00"))
+	}
+	want := "dkim=pass"
+	if l.server.spf {
+		want = "dmarc=pass"
+	}
+	return bytes.Contains(data, []byte(want))
+}
+
+// measure runs a cell once.
+func (l *loader) measure(d time.Duration) (figure, error) {
+	if _, err := l.run(1, 0); err != nil { // what is done once is not counted
+		return figure{}, err
+	}
+	pids := l.server.pids()
+	if err := resetPeak(pids); err != nil {
+		return figure{}, err
+	}
+	before, err := cpuTime(pids)
+	if err != nil {
+		return figure{}, err
+	}
+	start := time.Now()
+	latencies, err := l.run(l.cell.sessions, d)
+	if err != nil {
+		return figure{}, err
+	}
+	f := figure{messages: len(latencies), elapsed: time.Since(start)}
+	after, err := cpuTime(pids)
+	if err != nil {
+		return figure{}, err
+	}
+	f.cpu = (after - before) / time.Duration(f.messages)
+	if f.peak, err = memory(pids, "VmHWM"); err != nil {
+		return figure{}, err
+	}
+	slices.Sort(latencies)
+	f.p50, f.p99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
+	return f, nil
+}

@@ -1,0 +1,158 @@
+// Command bench measures Signpost beside OpenDKIM, OpenDMARC, rspamd and dkimpy-milter: one run, one machine, taking turns,
+// each playing to the same client that speaks the milter protocol as Postfix does. `make bench` runs it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if os.Args[0] != insideName {
+		code, err := reenter()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+		os.Exit(code)
+	}
+	// What is started dies with the thread that started it, which therefore has to live.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "signpost-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	if err := settle(dir); err != nil {
+		return err
+	}
+	w, err := newWorld(dir)
+	if err != nil {
+		return err
+	}
+	defer w.dns.Stop()
+	servers, err := w.startAll(ctx, o)
+	defer func() {
+		for _, s := range servers {
+			s.stop()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if err := w.check(s); err != nil {
+			return err
+		}
+		fmt.Printf("%s: processes %v, answers checked\n", s.name, s.pids())
+	}
+	if o.hold > 0 {
+		return w.hold(ctx, o, servers[0])
+	}
+	for _, c := range o.cells() {
+		rows, err := w.compare(ctx, o, servers, c)
+		if err != nil {
+			return err
+		}
+		fmt.Print(table(c, rows))
+	}
+	return nil
+}
+
+// hold keeps the load of the first cell on one server, for a profiler to look at.
+func (w *world) hold(ctx context.Context, o options, s *server) error {
+	c := o.cells()[0]
+	w.delay(c.delay)
+	l, err := w.loader(s, c)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %s for %v, processes %v\n", s.name, c, o.hold, s.pids())
+	for until := time.Now().Add(o.hold); time.Now().Before(until) && ctx.Err() == nil; {
+		f, err := l.measure(time.Second)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%8.0f messages/s %8.3f ms CPU\n", f.perSecond(), milliseconds(f.cpu))
+	}
+	return nil
+}
+
+// loader makes a cell's messages for a server.
+func (w *world) loader(s *server, c cell) (*loader, error) {
+	pool, err := w.pool(c.role, c.size, poolSize(c), c.cold)
+	if err != nil {
+		return nil, err
+	}
+	return newLoader(s, c, pool)
+}
+
+// poolSize is how many different messages there are, 40 MiB of them at the most.
+func poolSize(c cell) int {
+	if c.cold {
+		return coldDomains
+	}
+	return min(max(40<<20/c.size, 2), 200)
+}
+
+// compare lets the servers take turns at a cell.
+func (w *world) compare(ctx context.Context, o options, servers []*server, c cell) ([]row, error) {
+	w.delay(c.delay)
+	pool, err := w.pool(c.role, c.size, poolSize(c), c.cold)
+	if err != nil {
+		return nil, err
+	}
+	var loaders []*loader
+	for _, s := range servers {
+		if !s.does(c.role) {
+			continue
+		}
+		l, err := newLoader(s, c, pool)
+		if err != nil {
+			return nil, err
+		}
+		loaders = append(loaders, l)
+	}
+	figures := make([][]figure, len(loaders))
+	for range o.rounds {
+		for i, l := range loaders {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			f, err := l.measure(o.time)
+			if err != nil {
+				return nil, err
+			}
+			figures[i] = append(figures[i], f)
+		}
+	}
+	var rows []row
+	for i, l := range loaders {
+		rows = append(rows, row{l.server.name, median(figures[i])})
+	}
+	return rows, nil
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options are what one run is to measure.
+type options struct {
+	roles      []string
+	sizes      []int
+	sessions   []int
+	perSession []int
+	delays     []time.Duration
+	cold       bool
+	servers    []string
+	rounds     int
+	time       time.Duration
+	hold       time.Duration
+	signpost   string
+	baseline   string
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(os.Stderr)
+	list := func(name, usage string, take func(word string) error) {
+		f.Func(name, usage+", a `list` with commas", func(text string) error {
+			for word := range strings.SplitSeq(text, ",") {
+				if err := take(word); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	number := func(to *[]int) func(string) error {
+		return func(word string) error {
+			n, err := strconv.Atoi(word)
+			if err == nil && n < 1 {
+				err = fmt.Errorf("%d is too small", n)
+			}
+			*to = append(*to, n)
+			return err
+		}
+	}
+	list("only", "sign, verify", func(word string) error {
+		if word != signing && word != verifying {
+			return fmt.Errorf("%q is neither sign nor verify", word)
+		}
+		o.roles = append(o.roles, word)
+		return nil
+	})
+	list("size", "sizes of a message: 4k, 10m", func(word string) error {
+		n, err := parseSize(word)
+		o.sizes = append(o.sizes, n)
+		return err
+	})
+	list("sessions", "sessions at once", number(&o.sessions))
+	list("messages", "messages on a connection", number(&o.perSession))
+	list("dns", "how long the DNS takes for an answer: 0s, 20ms", func(word string) error {
+		d, err := time.ParseDuration(word)
+		o.delays = append(o.delays, d)
+		return err
+	})
+	list("servers", "servers by name", func(word string) error {
+		o.servers = append(o.servers, word)
+		return nil
+	})
+	f.BoolVar(&o.cold, "cold", false, "every message to verify comes from a domain of its own")
+	f.IntVar(&o.rounds, "rounds", 3, "how often the servers take turns; the median counts")
+	f.DurationVar(&o.time, "time", time.Second, "how long one server is measured at a time")
+	f.DurationVar(&o.hold, "hold", 0, "measure nothing, but keep the first server under load for so long")
+	f.StringVar(&o.signpost, "signpost", "bin/signpost", "the `program` to measure")
+	f.StringVar(&o.baseline, "baseline", "", "another build of it to compare with, as the server \"baseline\"")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("what is %q?", f.Arg(0))
+	}
+	o.fill()
+	return o, nil
+}
+
+// fill takes everything where nothing was chosen.
+func (o *options) fill() {
+	if o.roles == nil {
+		o.roles = []string{signing, verifying}
+	}
+	if o.sizes == nil {
+		o.sizes = []int{4 << 10, 100 << 10, 10 << 20}
+	}
+	if o.sessions == nil {
+		o.sessions = []int{1, 8, 64}
+	}
+	if o.perSession == nil {
+		o.perSession = []int{10}
+	}
+	if o.delays == nil {
+		o.delays = []time.Duration{0}
+	}
+	o.rounds = max(o.rounds, 1)
+}
+
+func (o *options) wants(name string) bool {
+	return o.servers == nil || slices.Contains(o.servers, name)
+}
+
+// cells are all combinations. The DNS matters to verifying alone.
+func (o *options) cells() (all []cell) {
+	for _, role := range o.roles {
+		delays, cold := o.delays, o.cold
+		if role == signing {
+			delays, cold = delays[:1], false
+		}
+		for _, size := range o.sizes {
+			for _, sessions := range o.sessions {
+				for _, n := range o.perSession {
+					for _, d := range delays {
+						all = append(all, cell{role: role, size: size, sessions: sessions, perSession: n, delay: d, cold: cold})
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+func parseSize(word string) (int, error) {
+	unit := 1
+	switch {
+	case strings.HasSuffix(word, "k"):
+		unit = 1 << 10
+	case strings.HasSuffix(word, "m"):
+		unit = 1 << 20
+	}
+	n, err := strconv.Atoi(strings.TrimRight(word, "km"))
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q is no size; 4k, 100k and 10m are", word)
+	}
+	return n * unit, nil
+}
+
+func sizeText(n int) string {
+	switch {
+	case n%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d octets", n)
+}
+
+// startAll starts what was chosen.
+func (w *world) startAll(ctx context.Context, o options) (all []*server, err error) {
+	for _, p := range []struct {
+		name  string
+		start func() (*server, error)
+	}{
+		{"signpost", func() (*server, error) { return w.startSignpost(ctx, "signpost", o.signpost) }},
+		{"baseline", func() (*server, error) { return w.startSignpost(ctx, "baseline", o.baseline) }},
+	} {
+		if !o.wants(p.name) || p.name == "baseline" && o.baseline == "" {
+			continue
+		}
+		s, err := p.start()
+		if s != nil {
+			all = append(all, s)
+		}
+		if err != nil {
+			return all, fmt.Errorf("starting %s: %w", p.name, err)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no server is called %s", strings.Join(o.servers, " or "))
+	}
+	return all, nil
+}

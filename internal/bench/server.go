@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// server is one way to do what Signpost does: one milter, or several of which Postfix would ask one after the other.
+type server struct {
+	name    string
+	sockets []string
+	roles   []string // in which it is measured
+	spf     bool     // it gives spf and dmarc beside dkim, and refuses forged mail
+	cmds    []*exec.Cmd
+}
+
+func (s *server) does(role string) bool { return slices.Contains(s.roles, role) }
+
+// pids are all its processes.
+func (s *server) pids() []int {
+	var all []int
+	for _, cmd := range s.cmds {
+		all = append(all, family(cmd.Process.Pid)...)
+	}
+	return all
+}
+
+// start runs a program in the background and waits until it takes connections at a socket. What it says goes to a file, as
+// its log would.
+func (s *server) start(ctx context.Context, dir, socket string, argv ...string) error {
+	logFile := filepath.Join(dir, filepath.Base(argv[0])+".log")
+	log, err := os.Create(logFile)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.cmds = append(s.cmds, cmd)
+	s.sockets = append(s.sockets, socket)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-ctx.Done():
+			said, _ := os.ReadFile(logFile)
+			return fmt.Errorf("%s does not listen at %s: %w\n%s", s.name, socket, err, said)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends it and waits.
+func (s *server) stop() {
+	for _, cmd := range s.cmds {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	}
+}
+
+// startSignpost runs a build of ours.
+func (w *world) startSignpost(ctx context.Context, name, program string) (*server, error) {
+	s := &server{name: name, roles: []string{signing, verifying}, spf: true}
+	dir := filepath.Join(w.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	config, socket := filepath.Join(dir, "signpost.toml"), filepath.Join(dir, "milter.sock")
+	conf := strings.ReplaceAll(`listen = ["unix:%DIR%/milter.sock"]
+state_dir = "%DIR%/state"
+authserv_id = "mx.example.net"
+`, "%DIR%", dir)
+	if err := os.WriteFile(config, []byte(conf), 0o644); err != nil {
+		return nil, err
+	}
+	// It complains that no name server of the domain's own shows the record, for there is none; whether the key signs is
+	// checked with the other answers.
+	said, err := exec.CommandContext(ctx, "bin/dkimkey", "-c", config, "import", w.keyFile, "--domain", "example.org", "--selector", selector).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		return nil, fmt.Errorf("importing the key: %w\n%s", err, said)
+	}
+	return s, s.start(ctx, dir, socket, program, "serve", "-c", config)
+}

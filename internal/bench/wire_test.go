@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// fake is a milter that agrees to some terms and notes what comes.
+type fake struct {
+	events  uint32
+	lists   string // macros asked for, as in the negotiation
+	answers map[byte]string
+	got     []string // commands with the names of their macros before them
+	done    chan struct{}
+}
+
+// serve gives the socket of one connection's server.
+func (f *fake) serve(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.done = make(chan struct{})
+	go func() {
+		defer close(f.done)
+		defer ln.Close()
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for f.packet(conn) == nil {
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-f.done
+	})
+	return path
+}
+
+func (f *fake) packet(conn net.Conn) error {
+	var head [5]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	data := make([]byte, binary.BigEndian.Uint32(head[:])-1)
+	if _, err := io.ReadFull(conn, data); err != nil {
+		return err
+	}
+	f.got = append(f.got, string(head[4])+string(data))
+	code := head[4]
+	if code == 'O' {
+		terms := binary.BigEndian.AppendUint32(nil, version)
+		terms = binary.BigEndian.AppendUint32(terms, allActions)
+		terms = binary.BigEndian.AppendUint32(terms, f.events)
+		_, err := conn.Write(packet(nil, 'O', append(terms, f.lists...)))
+		return err
+	}
+	for _, answer := range strings.Fields(f.answers[code]) {
+		if _, err := conn.Write(packet(nil, answer[0], []byte(answer[1:]))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// talk plays one session of two messages to f and gives what came but the negotiation, first letters only, and the edits.
+func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
+	t.Helper()
+	c, err := dial(f.serve(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range [][]step{opening(c.terms, m.from), telling(c.terms, m, false), telling(c.terms, m, true)} {
+		code, text, err := c.play(script, func(code byte, data []byte) { edits = append(edits, string(code)+string(data)) })
+		if err != nil || code != 0 && code != 'c' {
+			t.Fatalf("%q %q %v", code, text, err)
+		}
+	}
+	c.close()
+	<-f.done
+	var b strings.Builder
+	for _, g := range f.got[1:] {
+		b.WriteByte(g[0])
+	}
+	return b.String(), edits
+}
+
+// Without any bit each event is sent and waits for its reply; Postfix's ABORT, macros and QUIT have none.
+func TestEveryReply(t *testing.T) {
+	m := letter(1, 4<<10, sender(), "ann@example.com")
+	m.fields = m.fields[:2]
+	f := &fake{answers: map[byte]string{'C': "c", 'H': "c", 'M': "c", 'R': "c", 'T': "c", 'L': "c", 'N': "c", 'B': "c", 'E': "p hX c"}}
+	commands, edits := f.talk(t, m)
+	if want := "DCH" + "DMDRDTLLDNBDE" + "A" + "DMDRDTLLDNBDE" + "Q"; commands != want {
+		t.Errorf("sent %s, want %s", commands, want)
+	}
+	if want := []string{"hX", "hX"}; !slices.Equal(edits, want) {
+		t.Errorf("edits %q, want %q", edits, want)
+	}
+}
+
+// With all no-reply bits only the end of a message is waited for, and the macros are those that were asked for.
+func TestNoReply(t *testing.T) {
+	m := letter(1, 100<<10, sender(), "ann@example.com")
+	m.fields = m.fields[:2]
+	const bits = noReplyConnect | noReplyHelo | noReplyMail | noReplyRcpt | noReplyData | noReplyHeader | noReplyEOH | noReplyBody | noData
+	f := &fake{events: bits, lists: "\x00\x00\x00\x00j {client_addr}\x00\x00\x00\x00\x05i\x00", answers: map[byte]string{'E': "c"}}
+	commands, _ := f.talk(t, m)
+	if want := "DCH" + "DMDRLLDNBBDE" + "A" + "DMDRLLDNBBDE" + "Q"; commands != want {
+		t.Errorf("sent %s, want %s", commands, want)
+	}
+	if want := "DCj\x00mx.example.net\x00{client_addr}\x00203.0.113.9\x00"; f.got[1] != want {
+		t.Errorf("macros of CONNECT are %q, want %q", f.got[1], want)
+	}
+}
+
+// A server that has seen enough of a body gets no more of it.
+func TestSkip(t *testing.T) {
+	m := letter(1, 200<<10, sender(), "ann@example.com")
+	m.fields = m.fields[:1]
+	f := &fake{events: noReplyConnect | noReplyHelo | noReplyMail | noReplyRcpt | noReplyHeader | noReplyEOH | noData, answers: map[byte]string{'B': "s", 'E': "c"}}
+	commands, _ := f.talk(t, m)
+	if want := "DCH" + "DMDRLDNBDE" + "A" + "DMDRLDNBDE" + "Q"; commands != want {
+		t.Errorf("sent %s, want %s", commands, want)
+	}
+}
+
+// A message has the size that it is said to have, and its own words.
+func TestLetter(t *testing.T) {
+	for _, size := range []int{4 << 10, 100 << 10, 1 << 20} {
+		m, other := letter(1, size, sender(), "ann@example.com"), letter(2, size, sender(), "ann@example.com")
+		if got := len(m.wire("X", "")) - len("X:\r\n"); got != size {
+			t.Errorf("%d octets, want %d", got, size)
+		}
+		if string(m.body) == string(other.body) {
+			t.Error("two messages have the same body")
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/testdns"
+)
+
+// selector is where every domain's key stands.
+const selector = "bench"
+
+// coldDomains is how many senders there are whose names nobody has looked up yet.
+const coldDomains = 3000
+
+func coldDomain(i int) string { return fmt.Sprintf("cold%d.example", i) }
+
+// world is what all servers share: one key for every domain, and the DNS.
+type world struct {
+	dir     string
+	key     *rsa.PrivateKey
+	record  string
+	keyFile string // PKCS #1
+	dns     *testdns.Server
+}
+
+func newWorld(dir string) (*world, error) {
+	w := &world{dir: dir, keyFile: filepath.Join(dir, "key.pem")}
+	var err error
+	if w.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		return nil, err
+	}
+	if w.record, err = dkim.FormatKeyRecord(w.key.Public()); err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(w.key)})
+	if err := os.WriteFile(w.keyFile, text, 0o600); err != nil {
+		return nil, err
+	}
+	w.dns, err = testdns.StartAt("127.0.0.1:53", w.zone())
+	return w, err
+}
+
+// zone has the domains: example.org is hosted here, example.com and the cold ones write to us, bank.example is forged.
+func (w *world) zone() string {
+	// 127 octets are sure to fit a string of a TXT record.
+	var strs []string
+	for rest := w.record; rest != ""; {
+		n := min(len(rest), 127)
+		strs = append(strs, fmt.Sprintf("%q", rest[:n]))
+		rest = rest[n:]
+	}
+	key := strings.Join(strs, " ")
+	domains := []string{"example.org", "example.com", "bank.example"}
+	for i := range coldDomains {
+		domains = append(domains, coldDomain(i))
+	}
+	var b strings.Builder
+	for _, d := range domains {
+		fmt.Fprintf(&b, "%s. TXT \"v=spf1 ip4:203.0.113.9 -all\"\n_dmarc.%s. TXT \"v=DMARC1; p=reject\"\n%s._domainkey.%s. TXT %s\n%s. A 203.0.113.9\n", d, d, selector, d, key, d)
+	}
+	b.WriteString("mail.example.com. A 203.0.113.9\nstranger.example. TXT \"v=spf1 ip4:198.51.100.66 -all\"\n")
+	return b.String()
+}
+
+// delay makes every answer of the DNS wait.
+func (w *world) delay(d time.Duration) { w.dns.SetDelay(d) }
