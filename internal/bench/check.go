@@ -32,10 +32,10 @@ func (s *server) ask(m *mail) (answer, error) {
 			return answer{}, err
 		}
 		defer c.close()
-		if _, _, err := c.play(l.opening[i], nil); err != nil {
+		if _, _, err := c.play(l.opening[i], nil, nil); err != nil {
 			return answer{}, err
 		}
-		a.code, a.text, err = c.play(l.first[i][0], func(code byte, data []byte) { a.edit(code, data) })
+		a.code, a.text, err = c.play(l.first[i][0], slices.Clone(a.fields), a.edit)
 		if err != nil {
 			return answer{}, err
 		}

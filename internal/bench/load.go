@@ -117,10 +117,11 @@ func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Dur
 		if !c.terms.equal(l.terms[i]) {
 			return latencies, fmt.Errorf("%s changed its terms", socket)
 		}
-		if code, text, err := c.play(l.opening[i], nil); err != nil || code != 0 && code != 'c' {
+		if code, text, err := c.play(l.opening[i], nil, nil); err != nil || code != 0 && code != 'c' {
 			return latencies, fmt.Errorf("CONNECT was answered with %q %q, %w", code, text, err)
 		}
 	}
+	var seen []byte // edits, for the words of an error
 	for k := range l.cell.perSession {
 		if k > 0 {
 			if start = time.Now(); start.After(until) {
@@ -129,12 +130,20 @@ func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Dur
 		}
 		n := int(l.next.Add(1)-1) % len(l.first[0])
 		right := false
+		seen = seen[:0]
+		var before answer
 		for i, c := range conns {
 			script := l.first[i][n]
 			if k > 0 {
 				script = l.later[i][n]
 			}
-			code, text, err := c.play(script, func(code byte, data []byte) { right = right || l.good(code, data) })
+			code, text, err := c.play(script, before.fields, func(code byte, data []byte) {
+				seen = append(seen, data...)
+				right = right || l.good(code, data)
+				if i+1 < len(conns) {
+					before.edit(code, data)
+				}
+			})
 			if err != nil {
 				return latencies, err
 			}
@@ -143,7 +152,7 @@ func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Dur
 			}
 		}
 		if !right {
-			return latencies, fmt.Errorf("a message has no result, or not the right one")
+			return latencies, fmt.Errorf("a message has no result, or not the right one: %.1000q", seen)
 		}
 		latencies = append(latencies, time.Since(start))
 	}
@@ -189,7 +198,7 @@ func (l *loader) measure(d time.Duration) (figure, error) {
 		return figure{}, err
 	}
 	f.cpu = (after - before) / time.Duration(f.messages)
-	if f.peak, err = memory(pids, "VmHWM"); err != nil {
+	if f.peak, err = peakMemory(pids); err != nil {
 		return figure{}, err
 	}
 	slices.Sort(latencies)

@@ -16,7 +16,7 @@ const recipient = "bob@example.net"
 type peer struct{ addr, name, login string }
 
 // The clients: one of our own users, the server of the domain that wrote, and one that may not.
-func user() peer     { return peer{"192.0.2.10", "pc.example.org", "ann"} }
+func user() peer     { return peer{"192.0.2.10", "pc.example.org", "ann@example.org"} }
 func sender() peer   { return peer{"203.0.113.9", "mail.example.com", ""} }
 func stranger() peer { return peer{"198.51.100.66", "mail.stranger.example", ""} }
 
@@ -94,7 +94,8 @@ func body(n, size int, boundary string) []byte {
 		}
 		b.Write(line[:])
 	}
-	b.Truncate(max(size-2, 0))
+	b.Truncate(max(size-3, 0))
+	b.WriteByte('.') // not half a line end: servers do not agree about those
 	b.WriteString("\r\n")
 	return b.Bytes()
 }

@@ -166,6 +166,10 @@ func (w *world) startAll(ctx context.Context, o options) (all []*server, err err
 	}{
 		{"signpost", func() (*server, error) { return w.startSignpost(ctx, "signpost", o.signpost) }},
 		{"baseline", func() (*server, error) { return w.startSignpost(ctx, "baseline", o.baseline) }},
+		{"opendkim", func() (*server, error) { return w.startOpenDKIM(ctx) }},
+		{"opendkim+opendmarc", func() (*server, error) { return w.startOpenDMARC(ctx) }},
+		{"rspamd", func() (*server, error) { return w.startRspamd(ctx) }},
+		{"dkimpy-milter", func() (*server, error) { return w.startDkimpy(ctx) }},
 	} {
 		if !o.wants(p.name) || p.name == "baseline" && o.baseline == "" {
 			continue

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,24 +52,47 @@ func resetPeak(pids []int) error {
 	return nil
 }
 
-// memory sums a line of /proc/PID/status, in octets: VmHWM is the peak, VmRSS what there is now.
-func memory(pids []int, line string) (int64, error) {
-	var sum int64
+// peakMemory is what processes have used at the most, in octets. What a child shares with others counts in its parent.
+func peakMemory(pids []int) (sum int64, err error) {
 	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		peak, err := statusLine(pid, "status", "VmHWM")
 		if err != nil {
 			return 0, err
 		}
-		_, rest, found := strings.Cut(string(text), "\n"+line+":")
-		words := strings.Fields(rest)
-		if !found || len(words) < 2 || words[1] != "kB" {
-			return 0, fmt.Errorf("process %d has no %s", pid, line)
-		}
-		n, err := strconv.ParseInt(words[0], 10, 64)
+		sum += peak
+		parent, err := statusLine(pid, "status", "PPid")
 		if err != nil {
 			return 0, err
 		}
-		sum += n << 10
+		if !slices.Contains(pids, int(parent)) {
+			continue
+		}
+		for _, line := range []string{"Shared_Clean", "Shared_Dirty"} {
+			shared, err := statusLine(pid, "smaps_rollup", line)
+			if err != nil {
+				return 0, err
+			}
+			sum -= shared
+		}
 	}
 	return sum, nil
+}
+
+// statusLine is the number in a line of a file of /proc/PID, in octets where it is in kB.
+func statusLine(pid int, file, name string) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut(string(text), "\n"+name+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	words := strings.Fields(line)
+	if !found || len(words) == 0 {
+		return 0, fmt.Errorf("/proc/%d/%s has no %s", pid, file, name)
+	}
+	n, err := strconv.ParseInt(words[0], 10, 64)
+	if len(words) > 1 && words[1] == "kB" {
+		n <<= 10
+	}
+	return n, err
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/binary"
 	"strings"
+
+	"signpost/internal/dkim"
 )
 
 // step is what is sent before the next reply is due, or what is sent without one at the end of a script.
@@ -10,12 +12,14 @@ type step struct {
 	data  []byte
 	reply bool
 	body  bool // left out once the server has had enough of the body
+	top   bool // the header begins here
 }
 
 // scripter lays a session or a message out under a server's terms.
 type scripter struct {
 	terms terms
 	steps []step
+	top   bool // the next packet is the first of the header
 }
 
 // unless says that an event has a reply: the bit that would do without is not agreed on.
@@ -25,9 +29,10 @@ func (s *scripter) unless(bit uint32) (reply bool) { return s.terms.events&bit =
 func (s *scripter) add(code byte, data []byte, reply bool) {
 	last := len(s.steps) - 1
 	body := code == 'B'
-	if last < 0 || s.steps[last].reply || s.steps[last].body != body {
-		s.steps = append(s.steps, step{body: body})
+	if last < 0 || s.steps[last].reply || s.steps[last].body != body || s.top {
+		s.steps = append(s.steps, step{body: body, top: s.top})
 		last++
+		s.top = false
 	}
 	s.steps[last].data = packet(s.steps[last].data, code, data)
 	s.steps[last].reply = reply
@@ -99,12 +104,9 @@ func telling(t terms, m *mail, again bool) []step {
 		s.add('T', nil, s.unless(noReplyData))
 	}
 	if t.events&noHeaders == 0 {
+		s.top = true
 		for _, f := range m.fields {
-			value := strings.ReplaceAll(f.Value, "\r\n", "\n") // as Postfix shows folds
-			if t.events&leadingSpace == 0 {
-				value = strings.TrimPrefix(value, " ")
-			}
-			s.add('L', []byte(f.Name+"\x00"+value+"\x00"), s.unless(noReplyHeader))
+			s.add('L', header(t, f), s.unless(noReplyHeader))
 		}
 	}
 	if t.events&noEOH == 0 {
@@ -121,4 +123,13 @@ func telling(t terms, m *mail, again bool) []step {
 	s.macros('E', values)
 	s.add('E', nil, true)
 	return s.steps
+}
+
+// header is a field as Postfix shows it: LF inside folds.
+func header(t terms, f dkim.Field) []byte {
+	value := strings.ReplaceAll(f.Value, "\r\n", "\n")
+	if t.events&leadingSpace == 0 {
+		value = strings.TrimPrefix(value, " ")
+	}
+	return []byte(f.Name + "\x00" + value + "\x00")
 }

@@ -20,6 +20,7 @@ type server struct {
 	sockets []string
 	roles   []string // in which it is measured
 	spf     bool     // it gives spf and dmarc beside dkim, and refuses forged mail
+	slow    bool     // left out of what would take minutes
 	cmds    []*exec.Cmd
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"signpost/internal/dkim"
 )
 
 // What Postfix 3.7 offers: milter protocol 6, all actions, all events.
@@ -156,32 +158,43 @@ func (c *client) next() (code byte, data []byte, err error) {
 	return head[4], c.reply, err
 }
 
-// play sends a script and gives the replies to its end: the edits, then what ends it. Any other reply than one that lets
-// the message go on ends it early.
-func (c *client) play(script []step, edit func(code byte, data []byte)) (code byte, text string, err error) {
+// answer reads the replies to what was sent: the edits, then what ends it.
+func (c *client) answer(edit func(code byte, data []byte)) (code byte, text string, err error) {
+	for {
+		code, data, err := c.next()
+		if err != nil {
+			return 0, "", err
+		}
+		if strings.IndexByte("acdrtys", code) >= 0 {
+			return code, string(data), nil
+		}
+		if code != 'p' && edit != nil { // 'p' asks for patience
+			edit(code, data)
+		}
+	}
+}
+
+// play sends a script and gives the reply to its end. Any other reply than one that lets the message go on ends it early.
+// added are fields that another milter has put on top before.
+func (c *client) play(script []step, added []dkim.Field, edit func(code byte, data []byte)) (code byte, text string, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, "", err
 	}
 	for i := 0; i < len(script); i++ {
 		s := &script[i]
+		if s.top {
+			if err := c.put(added); err != nil {
+				return 0, "", err
+			}
+		}
 		if err := c.send(s.data); err != nil {
 			return 0, "", err
 		}
 		if !s.reply {
 			continue
 		}
-		for {
-			var data []byte
-			if code, data, err = c.next(); err != nil {
-				return 0, "", err
-			}
-			if strings.IndexByte("acdrtys", code) >= 0 {
-				text = string(data)
-				break
-			}
-			if code != 'p' && edit != nil { // 'p' asks for patience
-				edit(code, data)
-			}
+		if code, text, err = c.answer(edit); err != nil {
+			return 0, "", err
 		}
 		switch {
 		case code == 's':
@@ -193,6 +206,22 @@ func (c *client) play(script []step, edit func(code byte, data []byte)) (code by
 		}
 	}
 	return code, text, nil
+}
+
+// put sends header fields.
+func (c *client) put(fields []dkim.Field) error {
+	for _, f := range fields {
+		if err := c.send(packet(nil, 'L', header(c.terms, f))); err != nil {
+			return err
+		}
+		if c.terms.events&noReplyHeader != 0 {
+			continue
+		}
+		if code, text, err := c.answer(nil); err != nil || code != 'c' {
+			return fmt.Errorf("a header field was answered with %q %q, %w", code, text, err)
+		}
+	}
+	return nil
 }
 
 // close ends the connection as Postfix does.

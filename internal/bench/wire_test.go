@@ -80,7 +80,7 @@ func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
 		t.Fatal(err)
 	}
 	for _, script := range [][]step{opening(c.terms, m.from), telling(c.terms, m, false), telling(c.terms, m, true)} {
-		code, text, err := c.play(script, func(code byte, data []byte) { edits = append(edits, string(code)+string(data)) })
+		code, text, err := c.play(script, nil, func(code byte, data []byte) { edits = append(edits, string(code)+string(data)) })
 		if err != nil || code != 0 && code != 'c' {
 			t.Fatalf("%q %q %v", code, text, err)
 		}
@@ -144,5 +144,27 @@ func TestLetter(t *testing.T) {
 		if string(m.body) == string(other.body) {
 			t.Error("two messages have the same body")
 		}
+	}
+}
+
+// What one milter puts on top, the next one sees there, and waits for nothing more.
+func TestAdded(t *testing.T) {
+	m := letter(1, 4<<10, sender(), "ann@example.com")
+	m.fields = m.fields[:1]
+	f := &fake{events: ^uint32(noReplyHeader|leadingSpace) & allEvents &^ (noBody | noHeaders | noEOH), answers: map[byte]string{'L': "c", 'E': "c"}}
+	c, err := dial(f.serve(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	added := answer{}
+	added.edit('i', []byte("\x00\x00\x00\x01Authentication-Results\x00mx; dkim=pass\n\theader.d=a\x00"))
+	if code, text, err := c.play(telling(c.terms, m, false), added.fields, nil); err != nil || code != 'c' {
+		t.Fatalf("%q %q %v", code, text, err)
+	}
+	c.close()
+	<-f.done
+	headers := slices.DeleteFunc(f.got, func(g string) bool { return g[0] != 'L' })
+	if want := "LAuthentication-Results\x00mx; dkim=pass\n\theader.d=a\x00"; len(headers) != 2 || headers[0] != want {
+		t.Errorf("header fields %q, want first %q", headers, want)
 	}
 }

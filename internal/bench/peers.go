@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// folder makes a server's own and gives what its configuration may speak of.
+func (w *world) folder(name string) (dir string, fill *strings.Replacer, err error) {
+	dir = filepath.Join(w.dir, name)
+	return dir, strings.NewReplacer("%DIR%", dir, "%KEY%", w.keyFile, "%SELECTOR%", selector), os.Mkdir(dir, 0o755)
+}
+
+// configure writes a configuration and gives its file.
+func configure(dir, name, text string, fill *strings.Replacer) (string, error) {
+	file := filepath.Join(dir, name)
+	return file, os.WriteFile(file, []byte(fill.Replace(text)), 0o644)
+}
+
+// OpenDKIM and OpenDMARC as Debian sets them up, but without syslog, for there is none here: that is in their favour.
+const (
+	openDKIMConf = `Socket local:%DIR%/opendkim.sock
+PidFile %DIR%/opendkim.pid
+Syslog no
+RequireSafeKeys no
+Mode sv
+Canonicalization relaxed/relaxed
+OversignHeaders From
+Domain example.org
+Selector %SELECTOR%
+KeyFile %KEY%
+InternalHosts 192.0.2.0/24
+AuthservID mx.example.net
+AlwaysAddARHeader yes
+# Debian's asks the root servers otherwise.
+Nameservers 127.0.0.1
+`
+	openDMARCConf = `Socket local:%DIR%/opendmarc.sock
+PidFile %DIR%/opendmarc.pid
+Syslog no
+AuthservID mx.example.net
+TrustedAuthservIDs mx.example.net
+SPFSelfValidate true
+SPFIgnoreResults true
+RejectFailures true
+`
+)
+
+// startOpenDKIM signs, and verifies DKIM alone.
+func (w *world) startOpenDKIM(ctx context.Context) (*server, error) {
+	s := &server{name: "opendkim", roles: []string{signing, verifying}}
+	return s, w.addOpenDKIM(ctx, s)
+}
+
+func (w *world) addOpenDKIM(ctx context.Context, s *server) error {
+	dir, fill, err := w.folder(s.name)
+	if err != nil {
+		return err
+	}
+	file, err := configure(dir, "opendkim.conf", openDKIMConf, fill)
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, dir, filepath.Join(dir, "opendkim.sock"), "/usr/sbin/opendkim", "-f", "-x", file)
+}
+
+// startOpenDMARC is OpenDKIM with OpenDMARC behind it, which checks SPF by itself.
+func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
+	s := &server{name: "opendkim+opendmarc", roles: []string{verifying}, spf: true}
+	if err := w.addOpenDKIM(ctx, s); err != nil {
+		return s, err
+	}
+	dir := filepath.Join(w.dir, s.name)
+	file, err := configure(dir, "opendmarc.conf", openDMARCConf, strings.NewReplacer("%DIR%", dir))
+	if err != nil {
+		return s, err
+	}
+	return s, s.start(ctx, dir, filepath.Join(dir, "opendmarc.sock"), "/usr/sbin/opendmarc", "-f", "-c", file)
+}
+
+// rspamd's milter proxy, which scans by itself, one process as its own worker-proxy.inc has it, and of all that it can do
+// only what Signpost does.
+const rspamdConf = `lua = "%DIR%/empty.lua";
+options {
+  filters = "dkim"; pidfile = "%DIR%/pid"; tempdir = "%DIR%"; control_socket = "%DIR%/control mode=0600";
+  url_tld = "/usr/share/rspamd/effective_tld_names.dat"; cache_file = "%DIR%/symbols.cache";
+  dns { nameserver = ["127.0.0.1:53"]; }
+  local_addrs = ["192.0.2.0/24"];
+}
+logging { type = "console"; level = "info"; }
+worker "rspamd_proxy" {
+  bind_socket = "%DIR%/rspamd.sock mode=0666"; milter = yes; timeout = 120s; count = 1;
+  upstream "local" { default = yes; self_scan = yes; }
+}
+spf { }
+dkim { }
+dmarc { actions = { reject = "reject"; quarantine = "add_header"; } }
+dkim_signing { use_domain = "header"; sign_local = true; domain { example.org { path = "%KEY%"; selector = "%SELECTOR%"; } } }
+milter_headers { use = ["authentication-results"]; }
+actions { reject = 15; add_header = 10; greylist = null; }
+modules {
+  path = "/usr/share/rspamd/plugins/spf.lua";
+  path = "/usr/share/rspamd/plugins/dmarc.lua";
+  path = "/usr/share/rspamd/plugins/dkim_signing.lua";
+  path = "/usr/share/rspamd/plugins/milter_headers.lua";
+}
+`
+
+func (w *world) startRspamd(ctx context.Context) (*server, error) {
+	s := &server{name: "rspamd", roles: []string{signing, verifying}, spf: true}
+	dir, fill, err := w.folder(s.name)
+	if err != nil {
+		return nil, err
+	}
+	// Its own rules look at much besides.
+	if _, err := configure(dir, "empty.lua", "", fill); err != nil {
+		return nil, err
+	}
+	file, err := configure(dir, "rspamd.conf", rspamdConf, fill)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.start(ctx, dir, filepath.Join(dir, "rspamd.sock"), "rspamd", "-f", "-c", file, "-u", "root", "-g", "root", "--insecure")
+}
+
+const dkimpyConf = `Socket local:%DIR%/dkimpy.sock
+PidFile %DIR%/pid
+UserID root
+Syslog no
+Mode sv
+Canonicalization relaxed/relaxed
+Domain example.org
+Selector %SELECTOR%
+KeyFile %KEY%
+InternalHosts 192.0.2.0/24
+AuthservID mx.example.net
+`
+
+func (w *world) startDkimpy(ctx context.Context) (*server, error) {
+	s := &server{name: "dkimpy-milter", roles: []string{signing, verifying}, slow: true}
+	dir, fill, err := w.folder(s.name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := configure(dir, "dkimpy.conf", dkimpyConf, fill)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.start(ctx, dir, filepath.Join(dir, "dkimpy.sock"), "dkimpy-milter", file)
+}
