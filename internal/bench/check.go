@@ -103,7 +103,7 @@ func (w *world) checkSigning(s *server) error {
 		if at < 0 {
 			return fmt.Errorf("it did not sign: %q %q, %q", a.code, a.text, a.fields)
 		}
-		got, err := msgauth.VerifyWithOptions(bytes.NewReader(m.wire(a.fields[at].Name, a.fields[at].Value)),
+		got, err := msgauth.VerifyWithOptions(bytes.NewReader(m.with(a.fields[at]).wire()),
 			&msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{w.record}, nil }})
 		if err != nil || len(got) != 1 || got[0].Err != nil {
 			return fmt.Errorf("its signature does not verify: %s: %v, %v", a.fields[at].Value, got, err)

@@ -30,6 +30,9 @@ func (c cell) String() string {
 	return text
 }
 
+// tedious cells would take a slow server minutes.
+func (c cell) tedious() bool { return c.size > 1<<20 && c.sessions > 8 }
+
 // figure is what came out for one server in one round.
 type figure struct {
 	messages int
@@ -40,7 +43,12 @@ type figure struct {
 }
 
 // perSecond is the throughput.
-func (f figure) perSecond() float64 { return float64(f.messages) / f.elapsed.Seconds() }
+func (f figure) perSecond() float64 {
+	if f.elapsed == 0 {
+		return 0
+	}
+	return float64(f.messages) / f.elapsed.Seconds()
+}
 
 // loader has everything of a cell that can be made before the clock starts, for one server.
 type loader struct {
@@ -51,6 +59,7 @@ type loader struct {
 	later   [][][]step
 	terms   []terms
 	next    atomic.Int64
+	limit   int64 // not 0: where next ends a run
 }
 
 // newLoader lays the messages out under the terms that each of the server's milters agrees to now.
@@ -85,7 +94,7 @@ func (l *loader) run(sessions int, d time.Duration) (latencies []time.Duration, 
 	var group sync.WaitGroup
 	for i := range sessions {
 		group.Go(func() {
-			for errs[i] == nil && (len(all[i]) == 0 || time.Now().Before(until)) {
+			for errs[i] == nil && (len(all[i]) == 0 || !l.over(until)) {
 				all[i], errs[i] = l.session(all[i], until)
 			}
 		})
@@ -99,64 +108,98 @@ func (l *loader) run(sessions int, d time.Duration) (latencies []time.Duration, 
 	return slices.Concat(all...), nil
 }
 
+// over says that a run is at its end.
+func (l *loader) over(until time.Time) bool {
+	return time.Now().After(until) || l.limit > 0 && l.next.Load() >= l.limit
+}
+
 // session is one connection to each of the server's milters, and its messages.
 func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Duration, error) {
 	start := time.Now()
-	var conns []*client
-	defer func() {
-		for _, c := range conns {
-			c.close()
-		}
-	}()
-	for i, socket := range l.server.sockets {
-		c, err := dial(socket)
-		if err != nil {
-			return latencies, err
-		}
-		conns = append(conns, c)
-		if !c.terms.equal(l.terms[i]) {
-			return latencies, fmt.Errorf("%s changed its terms", socket)
-		}
-		if code, text, err := c.play(l.opening[i], nil, nil); err != nil || code != 0 && code != 'c' {
-			return latencies, fmt.Errorf("CONNECT was answered with %q %q, %w", code, text, err)
-		}
+	conns, err := l.connect()
+	if err != nil {
+		return latencies, err
 	}
-	var seen []byte // edits, for the words of an error
+	defer hangUp(conns)
+	if err := l.open(conns); err != nil {
+		return latencies, err
+	}
 	for k := range l.cell.perSession {
 		if k > 0 {
-			if start = time.Now(); start.After(until) {
+			if l.over(until) {
 				break
 			}
+			start = time.Now()
 		}
-		n := int(l.next.Add(1)-1) % len(l.first[0])
-		right := false
-		seen = seen[:0]
-		var before answer
-		for i, c := range conns {
-			script := l.first[i][n]
-			if k > 0 {
-				script = l.later[i][n]
-			}
-			code, text, err := c.play(script, before.fields, func(code byte, data []byte) {
-				seen = append(seen, data...)
-				right = right || l.good(code, data)
-				if i+1 < len(conns) {
-					before.edit(code, data)
-				}
-			})
-			if err != nil {
-				return latencies, err
-			}
-			if code != 'c' && code != 'a' {
-				return latencies, fmt.Errorf("a good message was answered with %q %q", code, text)
-			}
-		}
-		if !right {
-			return latencies, fmt.Errorf("a message has no result, or not the right one: %.1000q", seen)
+		if err := l.message(conns, int(l.next.Add(1)-1)%len(l.first[0]), k > 0); err != nil {
+			return latencies, err
 		}
 		latencies = append(latencies, time.Since(start))
 	}
 	return latencies, nil
+}
+
+// connect opens a connection to each of the server's milters.
+func (l *loader) connect() (conns []*client, err error) {
+	for i, socket := range l.server.sockets {
+		c, err := dial(socket)
+		if err != nil {
+			hangUp(conns)
+			return nil, err
+		}
+		conns = append(conns, c)
+		if !c.terms.equal(l.terms[i]) {
+			hangUp(conns)
+			return nil, fmt.Errorf("%s changed its terms", socket)
+		}
+	}
+	return conns, nil
+}
+
+func hangUp(conns []*client) {
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// open sends what precedes the first message.
+func (l *loader) open(conns []*client) error {
+	for i, c := range conns {
+		if code, text, err := c.play(l.opening[i], nil, nil); err != nil || code != 0 && code != 'c' {
+			return fmt.Errorf("CONNECT was answered with %q %q, %w", code, text, err)
+		}
+	}
+	return nil
+}
+
+// message sends the n-th to each milter in turn, and holds the answers against what they must be.
+func (l *loader) message(conns []*client, n int, again bool) error {
+	right := false
+	var seen []byte // edits, for the words of an error
+	var before answer
+	for i, c := range conns {
+		script := l.first[i][n]
+		if again {
+			script = l.later[i][n]
+		}
+		code, text, err := c.play(script, before.fields, func(code byte, data []byte) {
+			seen = append(seen, data...)
+			right = right || l.good(code, data)
+			if i+1 < len(conns) {
+				before.edit(code, data)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if code != 'c' && code != 'a' {
+			return fmt.Errorf("a good message was answered with %q %q", code, text)
+		}
+	}
+	if !right {
+		return fmt.Errorf("a message has no result, or not the right one: %.1000q", seen)
+	}
+	return nil
 }
 
 // good says that an edit is the one that the message needs: a fast server that does nothing has to fail.
@@ -174,10 +217,16 @@ func (l *loader) good(code byte, data []byte) bool {
 	return bytes.Contains(data, []byte(want))
 }
 
+// coldMessages are the messages of a round in which each has a domain of its own.
+const coldMessages = 60
+
 // measure runs a cell once.
 func (l *loader) measure(d time.Duration) (figure, error) {
 	if _, err := l.run(1, 0); err != nil { // what is done once is not counted
 		return figure{}, err
+	}
+	if l.cell.cold {
+		l.limit, d = l.next.Load()+coldMessages, patience
 	}
 	pids := l.server.pids()
 	if err := resetPeak(pids); err != nil {

@@ -116,15 +116,22 @@ func (m *mail) sign(key dkim.Key) error {
 	return nil
 }
 
-// wire is the message as it would go to the next server, with a field of a milter's put on top.
-func (m *mail) wire(name, value string) []byte {
+// wire is the message as it goes to the next server.
+func (m *mail) wire() []byte {
 	var b bytes.Buffer
-	for _, f := range append([]dkim.Field{{Name: name, Value: value}}, m.fields...) {
+	for _, f := range m.fields {
 		fmt.Fprintf(&b, "%s:%s\r\n", f.Name, f.Value)
 	}
 	b.WriteString("\r\n")
 	b.Write(m.body)
 	return b.Bytes()
+}
+
+// with is the message with a field of a milter's on top.
+func (m *mail) with(f dkim.Field) *mail {
+	changed := *m
+	changed.fields = append([]dkim.Field{f}, m.fields...)
+	return &changed
 }
 
 // The roles in which a server is measured.
@@ -133,8 +140,11 @@ const (
 	verifying = "verify"
 )
 
-// pool makes the messages of a cell, all different. cold gives each its own domain, so that nothing about it is known.
+// pool makes n messages, all different. cold gives each its own domain, so that nothing about it is known.
 func (w *world) pool(role string, size, n int, cold bool) ([]*mail, error) {
+	if cold && w.coldUsed+n > coldDomains {
+		return nil, fmt.Errorf("%d new domains are not enough", coldDomains)
+	}
 	var all []*mail
 	for i := range n {
 		if role == signing {
@@ -143,7 +153,8 @@ func (w *world) pool(role string, size, n int, cold bool) ([]*mail, error) {
 		}
 		domain := "example.com"
 		if cold {
-			domain = coldDomain(i)
+			domain = coldDomain(w.coldUsed)
+			w.coldUsed++
 		}
 		m := letter(i, size, sender(), "ann@"+domain)
 		if err := m.sign(dkim.Key{Domain: domain, Selector: selector, Signer: w.key}); err != nil {

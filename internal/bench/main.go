@@ -73,14 +73,8 @@ func run(ctx context.Context, args []string) (err error) {
 	if o.hold > 0 {
 		return w.hold(ctx, o, servers[0])
 	}
-	for _, c := range o.cells() {
-		rows, err := w.compare(ctx, o, servers, c)
-		if err != nil {
-			return err
-		}
-		fmt.Print(table(c, rows))
-	}
-	return nil
+	_, err = w.measureAll(ctx, o, servers)
+	return err
 }
 
 // hold keeps the load of the first cell on one server, for a profiler to look at.
@@ -104,7 +98,7 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 
 // loader makes a cell's messages for a server.
 func (w *world) loader(s *server, c cell) (*loader, error) {
-	pool, err := w.pool(c.role, c.size, poolSize(c), c.cold)
+	pool, err := w.pool(c.role, c.size, poolSize(c, 1), c.cold)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +106,9 @@ func (w *world) loader(s *server, c cell) (*loader, error) {
 }
 
 // poolSize is how many different messages there are, 40 MiB of them at the most.
-func poolSize(c cell) int {
+func poolSize(c cell, rounds int) int {
 	if c.cold {
-		return coldDomains
+		return rounds * (coldMessages + c.sessions)
 	}
 	return min(max(40<<20/c.size, 2), 200)
 }
@@ -122,13 +116,13 @@ func poolSize(c cell) int {
 // compare lets the servers take turns at a cell.
 func (w *world) compare(ctx context.Context, o options, servers []*server, c cell) ([]row, error) {
 	w.delay(c.delay)
-	pool, err := w.pool(c.role, c.size, poolSize(c), c.cold)
+	pool, err := w.pool(c.role, c.size, poolSize(c, o.rounds), c.cold)
 	if err != nil {
 		return nil, err
 	}
 	var loaders []*loader
 	for _, s := range servers {
-		if !s.does(c.role) {
+		if !s.does(c.role) || s.slow && c.tedious() {
 			continue
 		}
 		l, err := newLoader(s, c, pool)
@@ -137,7 +131,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		}
 		loaders = append(loaders, l)
 	}
-	figures := make([][]figure, len(loaders))
+	figures := make([][]figure, len(loaders)+1)
 	for range o.rounds {
 		for i, l := range loaders {
 			if ctx.Err() != nil {
@@ -149,10 +143,15 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 			}
 			figures[i] = append(figures[i], f)
 		}
+		cpu, err := bare(w.key, c.role, c.size, o.time/4)
+		if err != nil {
+			return nil, err
+		}
+		figures[len(loaders)] = append(figures[len(loaders)], figure{cpu: cpu})
 	}
 	var rows []row
 	for i, l := range loaders {
 		rows = append(rows, row{l.server.name, median(figures[i])})
 	}
-	return rows, nil
+	return append(rows, row{bareName, median(figures[len(loaders)])}), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -57,6 +58,18 @@ func settle(dir string) error {
 	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		return fmt.Errorf("bringing loopback up: %w", err)
+	}
+	// Who connects to an address of this machine comes from the same one: so smtp-source gets the address that SPF wants.
+	alias, err := unix.NewIfreq("lo:1")
+	if err != nil {
+		return err
+	}
+	ip := netip.MustParseAddr(sender().addr).As4()
+	if err := alias.SetInet4Addr(ip[:]); err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias); err != nil {
+		return fmt.Errorf("giving loopback the address %s: %w", sender().addr, err)
 	}
 	return nil
 }

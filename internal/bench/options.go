@@ -19,6 +19,9 @@ type options struct {
 	perSession []int
 	delays     []time.Duration
 	cold       bool
+	whole      bool // nothing was chosen: the plan
+	idle       bool
+	postfix    bool
 	servers    []string
 	rounds     int
 	time       time.Duration
@@ -73,6 +76,8 @@ func parse(args []string) (o options, err error) {
 		o.servers = append(o.servers, word)
 		return nil
 	})
+	f.BoolVar(&o.idle, "idle", false, "idle connections instead of messages")
+	f.BoolVar(&o.postfix, "postfix", false, "through a real Postfix instead")
 	f.BoolVar(&o.cold, "cold", false, "every message to verify comes from a domain of its own")
 	f.IntVar(&o.rounds, "rounds", 3, "how often the servers take turns; the median counts")
 	f.DurationVar(&o.time, "time", time.Second, "how long one server is measured at a time")
@@ -85,12 +90,16 @@ func parse(args []string) (o options, err error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("what is %q?", f.Arg(0))
 	}
+	o.whole = o.roles == nil && o.sizes == nil && o.sessions == nil && o.perSession == nil && o.delays == nil && !o.cold && !o.idle && !o.postfix
 	o.fill()
 	return o, nil
 }
 
 // fill takes everything where nothing was chosen.
 func (o *options) fill() {
+	if o.whole {
+		o.idle, o.postfix = true, true
+	}
 	if o.roles == nil {
 		o.roles = []string{signing, verifying}
 	}
@@ -115,6 +124,12 @@ func (o *options) wants(name string) bool {
 
 // cells are all combinations. The DNS matters to verifying alone.
 func (o *options) cells() (all []cell) {
+	if o.whole {
+		return plan()
+	}
+	if o.idle || o.postfix {
+		return nil
+	}
 	for _, role := range o.roles {
 		delays, cold := o.delays, o.cold
 		if role == signing {

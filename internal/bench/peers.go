@@ -24,6 +24,7 @@ const (
 	openDKIMConf = `Socket local:%DIR%/opendkim.sock
 PidFile %DIR%/opendkim.pid
 Syslog no
+UMask 000
 RequireSafeKeys no
 Mode sv
 Canonicalization relaxed/relaxed
@@ -40,6 +41,7 @@ Nameservers 127.0.0.1
 	openDMARCConf = `Socket local:%DIR%/opendmarc.sock
 PidFile %DIR%/opendmarc.pid
 Syslog no
+UMask 000
 AuthservID mx.example.net
 TrustedAuthservIDs mx.example.net
 SPFSelfValidate true

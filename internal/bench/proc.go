@@ -78,6 +78,18 @@ func peakMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
+// residentMemory is what processes use now, in octets.
+func residentMemory(pids []int) (sum int64, err error) {
+	for _, pid := range pids {
+		n, err := statusLine(pid, "status", "VmRSS")
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 // statusLine is the number in a line of a file of /proc/PID, in octets where it is in kB.
 func statusLine(pid int, file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))

@@ -52,17 +52,25 @@ func (s *server) start(ctx context.Context, dir, socket string, argv ...string) 
 	}
 	s.cmds = append(s.cmds, cmd)
 	s.sockets = append(s.sockets, socket)
+	if err := await(ctx, "unix", socket); err != nil {
+		said, _ := os.ReadFile(logFile)
+		return fmt.Errorf("%w\n%s", err, said)
+	}
+	return nil
+}
+
+// await waits until somebody takes connections at an address.
+func await(ctx context.Context, network, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
-		c, err := net.Dial("unix", socket)
+		c, err := net.Dial(network, addr)
 		if err == nil {
 			return c.Close()
 		}
 		select {
 		case <-ctx.Done():
-			said, _ := os.ReadFile(logFile)
-			return fmt.Errorf("%s does not listen at %s: %w\n%s", s.name, socket, err, said)
+			return fmt.Errorf("nobody listens at %s: %w", addr, err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

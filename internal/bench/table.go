@@ -45,6 +45,10 @@ func table(c cell, rows []row) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n%-20s %10s %10s %10s %10s %9s %6s\n", c, "", "messages/s", "CPU ms", "p50 ms", "p99 ms", "peak MiB", "ratio")
 	for _, r := range rows {
+		if r.name == bareName {
+			fmt.Fprintf(&b, "%-20s %10s %10.3f %39s %6.2f\n", r.name, "", milliseconds(r.cpu), "", float64(rows[0].cpu)/float64(r.cpu))
+			continue
+		}
 		fmt.Fprintf(&b, "%-20s %10.1f %10.3f %10.2f %10.2f %9.1f %6.2f\n", r.name, r.perSecond(), milliseconds(r.cpu), milliseconds(r.p50), milliseconds(r.p99),
 			float64(r.peak)/(1<<20), float64(rows[0].cpu)/float64(r.cpu))
 	}

@@ -19,7 +19,7 @@ import (
 const selector = "bench"
 
 // coldDomains is how many senders there are whose names nobody has looked up yet.
-const coldDomains = 3000
+const coldDomains = 800
 
 func coldDomain(i int) string { return fmt.Sprintf("cold%d.example", i) }
 
@@ -30,6 +30,8 @@ type world struct {
 	record  string
 	keyFile string // PKCS #1
 	dns     *testdns.Server
+
+	coldUsed int // of the cold domains
 }
 
 func newWorld(dir string) (*world, error) {
@@ -67,7 +69,7 @@ func (w *world) zone() string {
 	for _, d := range domains {
 		fmt.Fprintf(&b, "%s. TXT \"v=spf1 ip4:203.0.113.9 -all\"\n_dmarc.%s. TXT \"v=DMARC1; p=reject\"\n%s._domainkey.%s. TXT %s\n%s. A 203.0.113.9\n", d, d, selector, d, key, d)
 	}
-	b.WriteString("mail.example.com. A 203.0.113.9\nstranger.example. TXT \"v=spf1 ip4:198.51.100.66 -all\"\n")
+	b.WriteString("mail.example.com. A 203.0.113.9\n9.113.0.203.in-addr.arpa. PTR mail.example.com.\nstranger.example. TXT \"v=spf1 ip4:198.51.100.66 -all\"\n")
 	return b.String()
 }
 

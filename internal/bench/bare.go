@@ -1,0 +1,68 @@
+package main
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bareName stands in the tables for the cryptography that a message needs and nothing else.
+const bareName = "bare cryptography"
+
+// bare is the processor time of one SHA-256 over a message's octets and one RSA signature, or the look at one, as Go's
+// library does them: on all cores at once, because that is how a server under load meets them.
+func bare(key *rsa.PrivateKey, role string, size int, d time.Duration) (time.Duration, error) {
+	message := make([]byte, size)
+	sum := sha256.Sum256(message)
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+	if err != nil {
+		return 0, err
+	}
+	once := func() error {
+		sum := sha256.Sum256(message)
+		if role == verifying {
+			return rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, sum[:], signature)
+		}
+		_, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+		return err
+	}
+	cores := runtime.GOMAXPROCS(0)
+	times, errs := make([]time.Duration, cores), make([]error, cores)
+	var group sync.WaitGroup
+	for i := range cores {
+		group.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			times[i], errs[i] = threadTime(once, d)
+		})
+	}
+	group.Wait()
+	var mean time.Duration
+	for _, t := range times {
+		mean += t / time.Duration(cores)
+	}
+	return mean, errors.Join(errs...)
+}
+
+// threadTime is the processor time of f, done over and over for a while.
+func threadTime(f func() error, d time.Duration) (time.Duration, error) {
+	var before, after unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before); err != nil {
+		return 0, err
+	}
+	n := 0
+	for until := time.Now().Add(d); n == 0 || time.Now().Before(until); n++ {
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &after)
+	return time.Duration(after.Nano()-before.Nano()) / time.Duration(n), err
+}

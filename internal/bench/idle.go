@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+)
+
+// idleConnections is how many stand idle at once: more than any Postfix has processes.
+const idleConnections = 1000
+
+// idleCost is what a connection on which nothing happens costs, in octets of memory.
+type idleCost struct {
+	name         string
+	fresh, spent int64 // after the negotiation; after one message
+}
+
+// idle opens the connections. What Postfix sends before the first message waits in its buffer, so a connection that has
+// only negotiated is what a server sees of a client that says nothing.
+func (w *world) idle(s *server, m *mail) (idleCost, error) {
+	cost := idleCost{name: s.name}
+	l, err := newLoader(s, cell{role: verifying, perSession: 1}, []*mail{m})
+	if err != nil {
+		return cost, err
+	}
+	if _, err := l.run(8, 0); err != nil {
+		return cost, err
+	}
+	pids := s.pids()
+	before, err := residentMemory(pids)
+	if err != nil {
+		return cost, err
+	}
+	var conns [][]*client
+	defer func() {
+		for _, c := range conns {
+			hangUp(c)
+		}
+	}()
+	for range idleConnections {
+		c, err := l.connect()
+		if err != nil {
+			return cost, err
+		}
+		conns = append(conns, c)
+	}
+	fresh, err := residentMemory(pids)
+	if err != nil {
+		return cost, err
+	}
+	for _, c := range conns {
+		if err := l.open(c); err != nil {
+			return cost, err
+		}
+		if err := l.message(c, 0, false); err != nil {
+			return cost, err
+		}
+	}
+	spent, err := residentMemory(pids)
+	cost.fresh, cost.spent = (fresh-before)/idleConnections, (spent-before)/idleConnections
+	return cost, err
+}
+
+func (c idleCost) String() string {
+	return fmt.Sprintf("%-20s %8.1f KiB %8.1f KiB", c.name, float64(c.fresh)/1024, float64(c.spent)/1024)
+}

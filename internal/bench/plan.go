@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// report is everything that a whole run found out.
+type report struct {
+	cells   []measured
+	idle    []idleCost
+	postfix []throughput
+}
+
+// measured is a cell and how the servers did.
+type measured struct {
+	cell
+	rows []row
+}
+
+// slowDNS is an answer from the other side of an ocean, or from a resolver that has to ask around.
+const slowDNS = 20 * time.Millisecond
+
+// plan is a whole run. One message on a connection costs more only where the message is small, and the DNS matters to
+// verifying alone.
+func plan() (all []cell) {
+	for _, role := range []string{signing, verifying} {
+		for _, size := range []int{4 << 10, 100 << 10, 10 << 20} {
+			for _, sessions := range []int{1, 8, 64} {
+				all = append(all, cell{role: role, size: size, sessions: sessions, perSession: 10})
+			}
+		}
+		for _, sessions := range []int{1, 8, 64} {
+			all = append(all, cell{role: role, size: 4 << 10, sessions: sessions, perSession: 1})
+		}
+	}
+	for _, size := range []int{4 << 10, 100 << 10} {
+		for _, sessions := range []int{1, 8, 64} {
+			all = append(all, cell{role: verifying, size: size, sessions: sessions, perSession: 10, delay: slowDNS})
+		}
+	}
+	for _, d := range []time.Duration{0, slowDNS} {
+		all = append(all, cell{role: verifying, size: 4 << 10, sessions: 1, perSession: 10, delay: d, cold: true})
+	}
+	return all
+}
+
+// measureAll runs the cells, and where it is a whole run the idle connections and Postfix too.
+func (w *world) measureAll(ctx context.Context, o options, servers []*server) (r report, err error) {
+	if o.idle {
+		fmt.Printf("\n%d idle connections, memory of each: after the negotiation, after one message\n", idleConnections)
+		pool, err := w.pool(verifying, 4<<10, 1, false)
+		if err != nil {
+			return r, err
+		}
+		for _, s := range servers {
+			cost, err := w.idle(s, pool[0])
+			if err != nil {
+				return r, err
+			}
+			fmt.Println(cost)
+			r.idle = append(r.idle, cost)
+		}
+	}
+	if o.postfix {
+		pool, err := w.pool(verifying, 4<<10, 1, false)
+		if err != nil {
+			return r, err
+		}
+		if r.postfix, err = w.throughPostfix(ctx, o, servers, pool[0]); err != nil {
+			return r, err
+		}
+		fmt.Printf("\nthrough Postfix, %d sessions of smtp-source\n", postfixSessions)
+		for _, t := range r.postfix {
+			fmt.Printf("%-20s %10.1f messages/s %8.2f %8.3f ms CPU of the milter\n", t.name, t.perSecond, t.perSecond/r.postfix[0].perSecond, milliseconds(t.cpu))
+		}
+	}
+	for _, c := range o.cells() {
+		rows, err := w.compare(ctx, o, servers, c)
+		if err != nil {
+			return r, err
+		}
+		fmt.Print(table(c, rows))
+		r.cells = append(r.cells, measured{c, rows})
+	}
+	return r, nil
+}

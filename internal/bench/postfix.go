@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"signpost/internal/testmta"
+)
+
+const (
+	// postfixSessions is how many clients smtp-source(1) plays at once.
+	postfixSessions = 20
+	// postfixMessages is what it sends in a round, each on a connection of its own, as senders do.
+	postfixMessages = 600
+	// firstPort is that of the first smtpd; each milter has one of its own, so that all are there at once and take turns.
+	firstPort = 2501
+)
+
+// throughput is what a real Postfix does with a milter, or without one.
+type throughput struct {
+	name      string
+	perSecond float64
+	cpu       time.Duration // of the milter, for each message
+}
+
+// noMilter stands for Postfix by itself.
+const noMilter = "no milter"
+
+// throughPostfix has smtp-source send a message over and over, from the address that its SPF record names.
+func (w *world) throughPostfix(ctx context.Context, o options, servers []*server, m *mail) (rows []throughput, err error) {
+	file := filepath.Join(w.dir, "message.eml")
+	sent := *m
+	sent.fields = m.fields[1:] // Postfix writes the first Received itself
+	text := strings.ReplaceAll(string(sent.wire()), "\r\n", "\n")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	w.delay(0)
+	mta, err := testmta.Start(ctx, testmta.Options{MainCF: map[string]string{"relay_domains": "example.net", "relay_transport": "discard:bench"}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if stopped := mta.Stop(); err == nil {
+			err = stopped
+		}
+	}()
+	all := append([]*server{{name: noMilter, roles: []string{verifying}}}, servers...)
+	var chosen []*server
+	for _, s := range all {
+		if !s.does(verifying) || s.slow {
+			continue
+		}
+		var milters []string
+		for _, socket := range s.sockets {
+			milters = append(milters, "unix:"+socket)
+		}
+		service := fmt.Sprintf("%s:%d/inet", sender().addr, firstPort+len(chosen))
+		entry := fmt.Sprintf("%s=%s inet n - n - - smtpd -o smtpd_milters=%s", service, strings.TrimSuffix(service, "/inet"), strings.Join(milters, ","))
+		if _, err := mta.Run(ctx, "postconf", "-M", entry); err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, s)
+	}
+	if _, err := mta.Run(ctx, "postfix", "reload"); err != nil {
+		return nil, err
+	}
+	for i := range chosen {
+		if err := await(ctx, "tcp", fmt.Sprintf("%s:%d", sender().addr, firstPort+i)); err != nil {
+			return nil, err
+		}
+	}
+	figures := make([][]figure, len(chosen))
+	for range o.rounds {
+		for i, s := range chosen {
+			f, err := sendThrough(ctx, mta, s, fmt.Sprintf("%s:%d", sender().addr, firstPort+i), file)
+			if err != nil {
+				return nil, fmt.Errorf("measuring Postfix with %s: %w", s.name, err)
+			}
+			figures[i] = append(figures[i], f)
+		}
+	}
+	for i, s := range chosen {
+		f := median(figures[i])
+		rows = append(rows, throughput{s.name, f.perSecond(), f.cpu})
+	}
+	return rows, nil
+}
+
+// sendThrough is one round of one server: some to wake Postfix's processes, then those that count.
+func sendThrough(ctx context.Context, mta *testmta.MTA, s *server, addr, file string) (figure, error) {
+	source := func(n int) error {
+		out, err := exec.CommandContext(ctx, "smtp-source", "-s", fmt.Sprint(postfixSessions), "-m", fmt.Sprint(n), "-M", sender().name,
+			"-f", "ann@example.com", "-t", recipient, "-F", file, addr).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("smtp-source: %w\n%s\n%s", err, out, lastLines(mta.Log(), 10))
+		}
+		return nil
+	}
+	if err := source(2 * postfixSessions); err != nil {
+		return figure{}, err
+	}
+	if err := emptyQueue(ctx, mta); err != nil {
+		return figure{}, err
+	}
+	pids := s.pids()
+	before, err := cpuTime(pids)
+	if err != nil {
+		return figure{}, err
+	}
+	start := time.Now()
+	if err := source(postfixMessages); err != nil {
+		return figure{}, err
+	}
+	elapsed := time.Since(start)
+	after, err := cpuTime(pids)
+	if err != nil {
+		return figure{}, err
+	}
+	return figure{messages: postfixMessages, elapsed: elapsed, cpu: (after - before) / postfixMessages}, emptyQueue(ctx, mta)
+}
+
+// emptyQueue waits until everything has been thrown away, so that no round pays for another.
+func emptyQueue(ctx context.Context, mta *testmta.MTA) error {
+	for {
+		queue, err := mta.Run(ctx, "postqueue", "-p")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(queue, "Mail queue is empty") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
