@@ -20,7 +20,11 @@ type cell struct {
 }
 
 func (c cell) String() string {
-	text := fmt.Sprintf("%s %s, %d sessions of %d", c.role, sizeText(c.size), c.sessions, c.perSession)
+	plural := "s"
+	if c.sessions == 1 {
+		plural = ""
+	}
+	text := fmt.Sprintf("%s %s, %d session%s of %d", c.role, sizeText(c.size), c.sessions, plural, c.perSession)
 	if c.delay > 0 {
 		text += fmt.Sprintf(", DNS %v", c.delay)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -73,8 +74,22 @@ func run(ctx context.Context, args []string) (err error) {
 	if o.hold > 0 {
 		return w.hold(ctx, o, servers[0])
 	}
-	_, err = w.measureAll(ctx, o, servers)
-	return err
+	r, err := w.measureAll(ctx, o, servers)
+	if err != nil {
+		return err
+	}
+	fmt.Println()
+	for _, t := range r.targets() {
+		fmt.Printf("%s: %s; %s, %s\n", t.what, t.want, t.result(), strings.Trim(t.met(), "*"))
+	}
+	if !o.write {
+		return nil
+	}
+	f, err := findFacts()
+	if err != nil {
+		return err
+	}
+	return r.write(f)
 }
 
 // hold keeps the load of the first cell on one server, for a profiler to look at.

@@ -14,6 +14,12 @@ import (
 	"time"
 )
 
+// The names of our own builds.
+const (
+	ours         = "signpost"
+	baselineName = "baseline"
+)
+
 // server is one way to do what Signpost does: one milter, or several of which Postfix would ask one after the other.
 type server struct {
 	name    string

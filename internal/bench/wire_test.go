@@ -17,9 +17,10 @@ type fake struct {
 	answers map[byte]string
 	got     []string // commands with the names of their macros before them
 	done    chan struct{}
+	stop    func() // waits for the end of what is being served
 }
 
-// serve gives the socket of one connection's server.
+// serve gives its socket; connections are served one after the other.
 func (f *fake) serve(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -31,18 +32,21 @@ func (f *fake) serve(t *testing.T) string {
 	go func() {
 		defer close(f.done)
 		defer ln.Close()
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		for f.packet(conn) == nil {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			for f.packet(conn) == nil {
+			}
+			conn.Close()
 		}
 	}()
-	t.Cleanup(func() {
+	f.stop = func() {
 		ln.Close()
 		<-f.done
-	})
+	}
+	t.Cleanup(f.stop)
 	return path
 }
 
@@ -86,7 +90,7 @@ func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
 		}
 	}
 	c.close()
-	<-f.done
+	f.stop()
 	var b strings.Builder
 	for _, g := range f.got[1:] {
 		b.WriteByte(g[0])
@@ -162,7 +166,7 @@ func TestAdded(t *testing.T) {
 		t.Fatalf("%q %q %v", code, text, err)
 	}
 	c.close()
-	<-f.done
+	f.stop()
 	headers := slices.DeleteFunc(f.got, func(g string) bool { return g[0] != 'L' })
 	if want := "LAuthentication-Results\x00mx; dkim=pass\n\theader.d=a\x00"; len(headers) != 2 || headers[0] != want {
 		t.Errorf("header fields %q, want first %q", headers, want)

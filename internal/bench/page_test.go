@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+// cpu is a row of which only the processor time matters.
+func cpu(name string, ms float64) row {
+	return row{name, figure{cpu: time.Duration(ms * float64(time.Millisecond)), messages: 1, elapsed: time.Second}}
+}
+
+func someReport() report {
+	waits := func(ms int) []row { return []row{{ours, figure{p50: time.Duration(ms) * time.Millisecond}}} }
+	busy := usual(signing, 4<<10)
+	busy.sessions = 64
+	return report{
+		cells: []measured{
+			{usual(verifying, 4<<10), []row{cpu(ours, 0.4), cpu("opendkim", 2), cpu("opendkim+opendmarc", 4), cpu("rspamd", 1.9), cpu(bareName, 0.05)}},
+			{usual(signing, 4<<10), []row{cpu(ours, 1.5), cpu("opendkim", 3), cpu(bareName, 1.4)}},
+			{usual(signing, 10<<20), []row{cpu(ours, 30), cpu("opendkim", 90), cpu("rspamd", 60), cpu(bareName, 7)}},
+			{busy, []row{{ours, figure{peak: 41 << 20}}}},
+			{alone(0, true), waits(2)}, {alone(slowDNS, true), waits(30)},
+			{alone(0, false), waits(2)}, {alone(slowDNS, false), waits(5)},
+		},
+		idle:    []idleCost{{ours, 10 << 10, 31 << 10}},
+		postfix: []throughput{{noMilter, 200, 0}, {ours, 150, time.Millisecond}},
+	}
+}
+
+// Each target looks at its own numbers, and one that was not measured is not met.
+func TestTargets(t *testing.T) {
+	r := someReport()
+	want := []struct {
+		part, met string
+		got       float64
+	}{
+		{"rspamd's", "**not met**", 0.4 / 1.9},
+		{"OpenDMARC", "met", 0.1},
+		{"to OpenDKIM's", "met", 0.5},
+		{"bare rsa", "met", 1.5 / 1.4},
+		{"sign 10 MiB", "**not met**", 0.5}, // the best peer is rspamd
+		{"verify 10 MiB", "not measured", math.NaN()},
+		{"Postfix", "met", 0.75},
+		{"peak memory", "**not met**", 41},
+		{"new domains", "met", 28},
+		{"known domains", "**not met**", 3},
+		{"idle", "**not met**", 31},
+	}
+	list := r.targets()
+	if len(list) != len(want) {
+		t.Fatalf("%d targets, want %d", len(list), len(want))
+	}
+	for i, w := range want {
+		got := list[i]
+		if !strings.Contains(got.what, w.part) || got.met() != w.met || !(math.Abs(got.got-w.got) < 1e-9) && !math.IsNaN(w.got) {
+			t.Errorf("%s: %s %v, want %s %v", got.what, got.met(), got.got, w.met, w.got)
+		}
+	}
+}
+
+// What is written by hand stays, once, whatever is measured.
+func TestKept(t *testing.T) {
+	r := someReport()
+	const text = "\n## Where the time goes\n\nHalf of it in RSA.\n"
+	first := r.page(facts{date: "today"}, kept(""))
+	changed := strings.Replace(first, keptFirst, text, 1)
+	if changed == first {
+		t.Fatalf("there is no place for it:\n%s", first)
+	}
+	again := r.page(facts{date: "tomorrow"}, kept(changed))
+	if strings.Count(again, text) != 1 || strings.Count(again, keptBegin) != 1 || !strings.Contains(again, "on tomorrow") {
+		t.Errorf("what was written by hand did not stay:\n%s", again)
+	}
+	for _, line := range []string{"|  | opendkim | 1.0 | 2.000 | 0.00 | 0.00 | 0.0 | 0.20 |", "| 4 KiB, 8 sessions of 10 | signpost | 1.0 | 0.400 |", "|  | bare cryptography | | 0.050 | | | | 8.00 |", "| signpost | 150.0 | 0.75 | 1.000 |"} {
+		if !strings.Contains(again, line) {
+			t.Errorf("the page lacks %q:\n%s", line, again)
+		}
+	}
+}
+
+// The picture is XML, and its bars are as long as the times.
+func TestPicture(t *testing.T) {
+	r := someReport()
+	text := r.picture()
+	d := xml.NewDecoder(strings.NewReader(text))
+	widths := map[string]string{}
+	label := ""
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		switch token := token.(type) {
+		case xml.CharData:
+			if s := strings.TrimSpace(string(token)); s != "" {
+				label = s
+			}
+		case xml.StartElement:
+			for _, a := range token.Attr {
+				if token.Name.Local == "rect" && a.Name.Local == "width" && widths[label] == "" {
+					widths[label] = a.Value // of the first panel
+				}
+			}
+		}
+	}
+	if widths["opendkim+opendmarc"] != "180.0" || widths["opendkim"] != "90.0" || widths[ours] != "18.0" {
+		t.Errorf("bars %v", widths)
+	}
+}
+
+// The middle of the rounds counts for each number, and for the peak the highest.
+func TestMedian(t *testing.T) {
+	f := median([]figure{
+		{messages: 10, elapsed: time.Second, cpu: 3, p50: 1, p99: 9, peak: 1},
+		{messages: 30, elapsed: time.Second, cpu: 1, p50: 3, p99: 8, peak: 3},
+		{messages: 20, elapsed: time.Second, cpu: 2, p50: 2, p99: 7, peak: 2},
+	})
+	if f.perSecond() != 20 || f.cpu != 2 || f.p50 != 2 || f.p99 != 8 || f.peak != 3 {
+		t.Errorf("%+v", f)
+	}
+}
