@@ -80,6 +80,9 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	fmt.Println()
 	for _, t := range r.targets() {
+		if t.met() == notMeasured {
+			continue
+		}
 		fmt.Printf("%s: %s; %s, %s\n", t.what, t.want, t.result(), strings.Trim(t.met(), "*"))
 	}
 	if !o.write {

@@ -82,7 +82,7 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.write, "write", false, "write docs/performance.md even though not everything was measured")
 	f.BoolVar(&o.cold, "cold", false, "every message to verify comes from a domain of its own")
 	f.IntVar(&o.rounds, "rounds", 3, "how often the servers take turns; the median counts")
-	f.DurationVar(&o.time, "time", time.Second, "how long one server is measured at a time")
+	f.DurationVar(&o.time, "time", 700*time.Millisecond, "how long one server is measured at a time")
 	f.DurationVar(&o.hold, "hold", 0, "measure nothing, but keep the first server under load for so long")
 	f.StringVar(&o.signpost, "signpost", "bin/signpost", "the `program` to measure")
 	f.StringVar(&o.baseline, "baseline", "", "another build of it to compare with, as the server \"baseline\"")

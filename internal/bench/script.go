@@ -28,7 +28,7 @@ func (s *scripter) unless(bit uint32) (reply bool) { return s.terms.events&bit =
 // add appends a packet.
 func (s *scripter) add(code byte, data []byte, reply bool) {
 	last := len(s.steps) - 1
-	body := code == 'B'
+	body := code == 'B' || code == 'D' && data[0] == 'B'
 	if last < 0 || s.steps[last].reply || s.steps[last].body != body || s.top {
 		s.steps = append(s.steps, step{body: body, top: s.top})
 		last++
@@ -38,11 +38,19 @@ func (s *scripter) add(code byte, data []byte, reply bool) {
 	s.steps[last].reply = reply
 }
 
-// macros are sent before the command that they belong to; they never have a reply.
+// macros are sent before every command, even where none has a value; they never have a reply. Postfix sends those of the
+// end of headers with each header field, and those of the end of message with each piece of body.
 func (s *scripter) macros(command byte, values map[string]string) {
-	names, chosen := s.terms.macros[command]
+	stage := command
+	switch command {
+	case 'L':
+		stage = 'N'
+	case 'B':
+		stage = 'E'
+	}
+	names, chosen := s.terms.macros[stage]
 	if !chosen {
-		names = postfixMacros(command)
+		names = postfixMacros(stage)
 	}
 	data := []byte{command}
 	for _, name := range names {
@@ -55,9 +63,7 @@ func (s *scripter) macros(command byte, values map[string]string) {
 			data = append(data, name+"\x00"+v+"\x00"...)
 		}
 	}
-	if len(data) > 1 {
-		s.add('D', data, false)
-	}
+	s.add('D', data, false)
 }
 
 // postfixMacros are what Postfix sends to a server that does not choose, with the client's as an operator's
@@ -75,10 +81,11 @@ func postfixMacros(command byte) []string {
 func opening(t terms, p peer) []step {
 	s := &scripter{terms: t}
 	values := map[string]string{"j": "mx.example.net", "v": "Postfix 3.7.11", "{daemon_name}": "mx.example.net", "{daemon_addr}": "192.0.2.1",
-		"{client_addr}": p.addr, "{client_name}": p.name, "{client_ptr}": p.name, "{client_connections}": "1"}
+		"{client_addr}": p.addr, "{client_name}": p.name, "{client_ptr}": p.name, "{client_connections}": "0"}
 	s.macros('C', values)
 	data := binary.BigEndian.AppendUint16([]byte(p.name+"\x004"), 40000)
 	s.add('C', append(data, p.addr+"\x00"...), s.unless(noReplyConnect))
+	s.macros('H', values)
 	s.add('H', []byte(p.name+"\x00"), s.unless(noReplyHelo))
 	return s.steps
 }
@@ -106,6 +113,7 @@ func telling(t terms, m *mail, again bool) []step {
 	if t.events&noHeaders == 0 {
 		s.top = true
 		for _, f := range m.fields {
+			s.macros('L', values)
 			s.add('L', header(t, f), s.unless(noReplyHeader))
 		}
 	}
@@ -116,6 +124,7 @@ func telling(t terms, m *mail, again bool) []step {
 	if t.events&noBody == 0 {
 		for rest := m.body; len(rest) > 0; {
 			n := min(len(rest), chunk)
+			s.macros('B', values)
 			s.add('B', rest[:n], s.unless(noReplyBody))
 			rest = rest[n:]
 		}

@@ -16,10 +16,12 @@ type target struct {
 	unit    string
 }
 
+const notMeasured = "not measured"
+
 func (t target) met() string {
 	switch {
 	case math.IsNaN(t.got):
-		return "not measured"
+		return notMeasured
 	case t.atLeast == (t.got >= t.limit) || t.got == t.limit:
 		return "met"
 	}

@@ -183,6 +183,10 @@ func (c *client) play(script []step, added []dkim.Field, edit func(code byte, da
 	for i := 0; i < len(script); i++ {
 		s := &script[i]
 		if s.top {
+			// smtpd(8) hands the connection to cleanup(8) and leaves nothing in its buffer.
+			if err := c.w.Flush(); err != nil {
+				return 0, "", err
+			}
 			if err := c.put(added); err != nil {
 				return 0, "", err
 			}
@@ -224,9 +228,9 @@ func (c *client) put(fields []dkim.Field) error {
 	return nil
 }
 
-// close ends the connection as Postfix does.
+// close ends the connection as Postfix does: ABORT after the message, and once more for good measure.
 func (c *client) close() {
-	if c.send(packet(nil, 'Q', nil)) == nil {
+	if c.send(packet(packet(packet(nil, 'A', nil), 'A', nil), 'Q', nil)) == nil {
 		_ = c.w.Flush()
 	}
 	c.conn.Close()

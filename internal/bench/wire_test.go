@@ -104,7 +104,7 @@ func TestEveryReply(t *testing.T) {
 	m.fields = m.fields[:2]
 	f := &fake{answers: map[byte]string{'C': "c", 'H': "c", 'M': "c", 'R': "c", 'T': "c", 'L': "c", 'N': "c", 'B': "c", 'E': "p hX c"}}
 	commands, edits := f.talk(t, m)
-	if want := "DCH" + "DMDRDTLLDNBDE" + "A" + "DMDRDTLLDNBDE" + "Q"; commands != want {
+	if want := "DCDH" + "DMDRDTDLDLDNDBDE" + "A" + "DMDRDTDLDLDNDBDE" + "AAQ"; commands != want {
 		t.Errorf("sent %s, want %s", commands, want)
 	}
 	if want := []string{"hX", "hX"}; !slices.Equal(edits, want) {
@@ -119,7 +119,7 @@ func TestNoReply(t *testing.T) {
 	const bits = noReplyConnect | noReplyHelo | noReplyMail | noReplyRcpt | noReplyData | noReplyHeader | noReplyEOH | noReplyBody | noData
 	f := &fake{events: bits, lists: "\x00\x00\x00\x00j {client_addr}\x00\x00\x00\x00\x05i\x00", answers: map[byte]string{'E': "c"}}
 	commands, _ := f.talk(t, m)
-	if want := "DCH" + "DMDRLLDNBBDE" + "A" + "DMDRLLDNBBDE" + "Q"; commands != want {
+	if want := "DCDH" + "DMDRDLDLDNDBDBDE" + "A" + "DMDRDLDLDNDBDBDE" + "AAQ"; commands != want {
 		t.Errorf("sent %s, want %s", commands, want)
 	}
 	if want := "DCj\x00mx.example.net\x00{client_addr}\x00203.0.113.9\x00"; f.got[1] != want {
@@ -133,7 +133,7 @@ func TestSkip(t *testing.T) {
 	m.fields = m.fields[:1]
 	f := &fake{events: noReplyConnect | noReplyHelo | noReplyMail | noReplyRcpt | noReplyHeader | noReplyEOH | noData, answers: map[byte]string{'B': "s", 'E': "c"}}
 	commands, _ := f.talk(t, m)
-	if want := "DCH" + "DMDRLDNBDE" + "A" + "DMDRLDNBDE" + "Q"; commands != want {
+	if want := "DCDH" + "DMDRDLDNDBDE" + "A" + "DMDRDLDNDBDE" + "AAQ"; commands != want {
 		t.Errorf("sent %s, want %s", commands, want)
 	}
 }
