@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -78,13 +77,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Println()
-	for _, t := range r.targets() {
-		if t.met() == notMeasured {
-			continue
-		}
-		fmt.Printf("%s: %s; %s, %s\n", t.what, t.want, t.result(), strings.Trim(t.met(), "*"))
-	}
+	fmt.Print(r.summary())
 	if !o.write {
 		return nil
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -92,6 +92,9 @@ func parse(args []string) (o options, err error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("what is %q?", f.Arg(0))
 	}
+	if o.hold > 0 && (o.idle || o.postfix) {
+		return o, errors.New("-hold is for messages")
+	}
 	o.whole = o.roles == nil && o.sizes == nil && o.sessions == nil && o.perSession == nil && o.delays == nil && !o.cold && !o.idle && !o.postfix
 	o.fill()
 	return o, nil
@@ -174,34 +177,4 @@ func sizeText(n int) string {
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
 	return fmt.Sprintf("%d octets", n)
-}
-
-// startAll starts what was chosen.
-func (w *world) startAll(ctx context.Context, o options) (all []*server, err error) {
-	for _, p := range []struct {
-		name  string
-		start func() (*server, error)
-	}{
-		{ours, func() (*server, error) { return w.startSignpost(ctx, ours, o.signpost) }},
-		{baselineName, func() (*server, error) { return w.startSignpost(ctx, baselineName, o.baseline) }},
-		{"opendkim", func() (*server, error) { return w.startOpenDKIM(ctx) }},
-		{"opendkim+opendmarc", func() (*server, error) { return w.startOpenDMARC(ctx) }},
-		{"rspamd", func() (*server, error) { return w.startRspamd(ctx) }},
-		{"dkimpy-milter", func() (*server, error) { return w.startDkimpy(ctx) }},
-	} {
-		if !o.wants(p.name) || p.name == baselineName && o.baseline == "" {
-			continue
-		}
-		s, err := p.start()
-		if s != nil {
-			all = append(all, s)
-		}
-		if err != nil {
-			return all, fmt.Errorf("starting %s: %w", p.name, err)
-		}
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("no server is called %s", strings.Join(o.servers, " or "))
-	}
-	return all, nil
 }

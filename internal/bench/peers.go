@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,4 +152,34 @@ func (w *world) startDkimpy(ctx context.Context) (*server, error) {
 		return nil, err
 	}
 	return s, s.start(ctx, dir, filepath.Join(dir, "dkimpy.sock"), "dkimpy-milter", file)
+}
+
+// startAll starts what was chosen.
+func (w *world) startAll(ctx context.Context, o options) (all []*server, err error) {
+	for _, p := range []struct {
+		name  string
+		start func() (*server, error)
+	}{
+		{ours, func() (*server, error) { return w.startSignpost(ctx, ours, o.signpost) }},
+		{baselineName, func() (*server, error) { return w.startSignpost(ctx, baselineName, o.baseline) }},
+		{"opendkim", func() (*server, error) { return w.startOpenDKIM(ctx) }},
+		{"opendkim+opendmarc", func() (*server, error) { return w.startOpenDMARC(ctx) }},
+		{"rspamd", func() (*server, error) { return w.startRspamd(ctx) }},
+		{"dkimpy-milter", func() (*server, error) { return w.startDkimpy(ctx) }},
+	} {
+		if !o.wants(p.name) || p.name == baselineName && o.baseline == "" {
+			continue
+		}
+		s, err := p.start()
+		if s != nil {
+			all = append(all, s)
+		}
+		if err != nil {
+			return all, fmt.Errorf("starting %s: %w", p.name, err)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no server is called %s", strings.Join(o.servers, " or "))
+	}
+	return all, nil
 }

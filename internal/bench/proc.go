@@ -59,23 +59,30 @@ func peakMemory(pids []int) (sum int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		sum += peak
 		parent, err := statusLine(pid, "status", "PPid")
 		if err != nil {
 			return 0, err
 		}
-		if !slices.Contains(pids, int(parent)) {
-			continue
-		}
-		for _, line := range []string{"Shared_Clean", "Shared_Dirty"} {
-			shared, err := statusLine(pid, "smaps_rollup", line)
+		if slices.Contains(pids, int(parent)) {
+			shared, err := sharedMemory(pid)
 			if err != nil {
 				return 0, err
 			}
-			sum -= shared
+			peak = max(peak-shared, 0)
 		}
+		sum += peak
 	}
 	return sum, nil
+}
+
+// sharedMemory is what a process shares with others, in octets.
+func sharedMemory(pid int) (int64, error) {
+	clean, err := statusLine(pid, "smaps_rollup", "Shared_Clean")
+	if err != nil {
+		return 0, err
+	}
+	dirty, err := statusLine(pid, "smaps_rollup", "Shared_Dirty")
+	return clean + dirty, err
 }
 
 // residentMemory is what processes use now, in octets.

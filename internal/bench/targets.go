@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -110,6 +111,18 @@ func (r *report) targets() []target {
 		}
 	}
 	return list
+}
+
+// summary is what is known of the targets, for the terminal.
+func (r *report) summary() string {
+	var b strings.Builder
+	for _, t := range r.targets() {
+		if t.met() != notMeasured {
+			fmt.Fprintf(&b, "\n%s: %s; %s, %s", t.what, t.want, t.result(), strings.Trim(t.met(), "*"))
+		}
+	}
+	b.WriteString("\n")
+	return b.String()
 }
 
 // throughPostfix is the throughput with us to that without a milter.

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const allReplies = allEvents &^ (noBody | noHeaders | noEOH | noData)
+
+// load plays messages to a fake that gives an answer to each, on connections of at most three, until there were seven.
+func load(t *testing.T, f *fake) (latencies []time.Duration, err error) {
+	t.Helper()
+	s := &server{name: "fake", sockets: []string{f.serve(t)}}
+	pool := []*mail{letter(1, 4<<10, sender(), "ann@example.com"), letter(2, 4<<10, sender(), "ann@example.com")}
+	l, err := newLoader(s, cell{role: verifying, size: 4 << 10, sessions: 1, perSession: 3}, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.limit = 7
+	latencies, err = l.run(1, patience)
+	f.stop()
+	return latencies, err
+}
+
+// Each message is counted once, and there are as many on a connection as were asked for.
+func TestRun(t *testing.T) {
+	f := &fake{events: allReplies, answers: map[byte]string{'E': "i\x00\x00\x00\x00Authentication-Results\x00mx;dkim=pass\x00 c"}}
+	latencies, err := load(t, f)
+	if err != nil || len(latencies) != 7 {
+		t.Errorf("%d messages, %v, want 7", len(latencies), err)
+	}
+	counts := map[byte]int{}
+	for _, g := range f.got {
+		counts[g[0]]++
+	}
+	// The first connection only negotiates. An ABORT precedes each message but a connection's first, and two each QUIT.
+	if counts['E'] != 7 || counts['O'] != 4 || counts['C'] != 3 || counts['A'] != 4+2*4 || counts['Q'] != 4 {
+		t.Errorf("packets %v", counts)
+	}
+}
+
+// Under load too an answer that is not the right one ends the measuring.
+func TestRunWrong(t *testing.T) {
+	for answer, want := range map[string]string{
+		"c":                "no result",
+		"y550_5.7.1\x00":   "answered with 'y'",
+		"hX\x00none\x00 c": "no result",
+	} {
+		f := &fake{events: allReplies, answers: map[byte]string{'E': answer}}
+		if _, err := load(t, f); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", answer, err, want)
+		}
+	}
+}
+
+// A process's clock, read by its number, is the one that the process itself reads.
+func TestCPUTime(t *testing.T) {
+	own := func() time.Duration {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ts.Nano())
+	}
+	before := own()
+	got, err := cpuTime([]int{os.Getpid()})
+	if after := own(); err != nil || got < before || got > after {
+		t.Errorf("%v, %v; want %v to %v", got, err, before, after)
+	}
+}
+
+// Children are found, and a child's memory is counted without what it shares.
+func TestFamily(t *testing.T) {
+	s := &server{name: "sh"}
+	if err := s.start(t.Context(), t.TempDir(), (&fake{}).serve(t), "sh", "-c", "sleep 100 & wait"); err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	pids := s.pids()
+	for deadline := time.Now().Add(10 * time.Second); len(pids) != 2 && time.Now().Before(deadline); pids = s.pids() {
+		time.Sleep(time.Millisecond)
+	}
+	if len(pids) != 2 {
+		t.Fatalf("processes %v, want the shell and its child", pids)
+	}
+	if err := resetPeak(pids); err != nil {
+		t.Fatal(err)
+	}
+	both, err := peakMemory(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell, err := peakMemory(pids[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := statusLine(pids[1], "status", "VmHWM")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if both < shell || both >= shell+child {
+		t.Errorf("%d of both, %d of the shell, %d of its child", both, shell, child)
+	}
+}
