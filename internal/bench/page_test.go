@@ -21,7 +21,7 @@ func someReport() report {
 	busy.sessions = 64
 	return report{
 		cells: []measured{
-			{usual(verifying, 4<<10), []row{cpu(ours, 0.4), cpu("opendkim", 2), cpu("opendkim+opendmarc", 4), cpu("rspamd", 1.9), cpu(bareName, 0.05)}},
+			{usual(verifying, 4<<10), []row{cpu(ours, 0.4), cpu("opendkim", 2), cpu("opendkim+opendmarc", 4), cpu("rspamd", 1.9), cpu(dkimpyName, 12), cpu(bareName, 0.05)}},
 			{usual(signing, 4<<10), []row{cpu(ours, 1.5), cpu("opendkim", 3), cpu(bareName, 1.4)}},
 			{usual(signing, 10<<20), []row{cpu(ours, 30), cpu("opendkim", 90), cpu("rspamd", 60), cpu(bareName, 7)}},
 			{busy, []row{{ours, figure{peak: 41 << 20}}}},
@@ -112,7 +112,7 @@ func TestPicture(t *testing.T) {
 			}
 		}
 	}
-	if widths["opendkim+opendmarc"] != "180.0" || widths["opendkim"] != "90.0" || widths[ours] != "18.0" {
+	if widths["opendkim+opendmarc"] != "165.0" || widths["opendkim"] != "82.5" || widths[ours] != "16.5" || widths[dkimpyName] != "" {
 		t.Errorf("bars %v", widths)
 	}
 }

@@ -128,6 +128,8 @@ func (w *world) startRspamd(ctx context.Context) (*server, error) {
 	return s, s.start(ctx, dir, filepath.Join(dir, "rspamd.sock"), "rspamd", "-f", "-c", file, "-u", "root", "-g", "root", "--insecure")
 }
 
+const dkimpyName = "dkimpy-milter"
+
 const dkimpyConf = `Socket local:%DIR%/dkimpy.sock
 PidFile %DIR%/pid
 UserID root
@@ -142,7 +144,7 @@ AuthservID mx.example.net
 `
 
 func (w *world) startDkimpy(ctx context.Context) (*server, error) {
-	s := &server{name: "dkimpy-milter", roles: []string{signing, verifying}, slow: true}
+	s := &server{name: dkimpyName, roles: []string{signing, verifying}, slow: true}
 	dir, fill, err := w.folder(s.name)
 	if err != nil {
 		return nil, err
@@ -165,7 +167,7 @@ func (w *world) startAll(ctx context.Context, o options) (all []*server, err err
 		{"opendkim", func() (*server, error) { return w.startOpenDKIM(ctx) }},
 		{"opendkim+opendmarc", func() (*server, error) { return w.startOpenDMARC(ctx) }},
 		{"rspamd", func() (*server, error) { return w.startRspamd(ctx) }},
-		{"dkimpy-milter", func() (*server, error) { return w.startDkimpy(ctx) }},
+		{dkimpyName, func() (*server, error) { return w.startDkimpy(ctx) }},
 	} {
 		if !o.wants(p.name) || p.name == baselineName && o.baseline == "" {
 			continue

@@ -3,17 +3,19 @@ package main
 import (
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
-// The picture: a panel for each cell, a bar for each server. Its colours follow the reader's, light or dark.
+// The picture: a panel for each cell, a bar for each server but dkimpy-milter, beside whose the others would be dots. Its
+// colours follow the reader's, light or dark.
 const (
 	pictureWidth = 820
 	panelWidth   = 390
 	barHeight    = 18
 	barGap       = 8
-	labelWidth   = 140
-	valueWidth   = 70
+	labelWidth   = 165
+	valueWidth   = 60
 	panelTop     = 44
 	style        = `<style>
 text { font: 13px system-ui, sans-serif; fill: #212529 }
@@ -41,6 +43,7 @@ func (r *report) picture() string {
 	for _, c := range []cell{usual(verifying, 4<<10), usual(signing, 4<<10), usual(verifying, 10<<20), usual(signing, 10<<20)} {
 		for _, m := range r.cells {
 			if m.cell == c {
+				m.rows = slices.DeleteFunc(slices.Clone(m.rows), func(r row) bool { return r.name == dkimpyName })
 				cells = append(cells, m)
 				most = max(most, len(m.rows))
 			}
