@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -203,6 +204,25 @@ func TestAhead(t *testing.T) {
 		}
 		if len(g.asked) != 4 {
 			t.Errorf("asked for %q", g.asked)
+		}
+	})
+}
+
+// Whatever is asked for, the short way gives what the wire would.
+func FuzzCanonical(f *testing.F) {
+	for _, name := range []string{"example.com", "A-b_1.Example.", "a b\\;\"()@.x", "..", "\\046.a", "ü", ".a", "a.."} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		got, err := canonical(name)
+		bare := strings.TrimSuffix(name, ".")
+		escaped := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "(", `\(`, ")", `\)`, ";", `\;`, " ", `\ `, "@", `\@`).Replace(bare) + "."
+		want, wireErr := respell(escaped)
+		if bare == "" || strings.Contains("."+bare, "..") {
+			wireErr = errors.New("not a domain name")
+		}
+		if (err == nil) != (wireErr == nil) || err == nil && got != want {
+			t.Fatalf("%q: %q %v, through the wire %q %v", name, got, err, want, wireErr)
 		}
 	})
 }

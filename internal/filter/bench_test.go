@@ -221,3 +221,34 @@ func BenchmarkSign(b *testing.B) {
 	o.session.Client = netip.MustParseAddr("198.51.100.7")
 	benchWay(b, f, o, dkim.SignatureField)
 }
+
+// slowDNS is how long every answer takes: a resolver far away.
+const slowDNS = 20 * time.Millisecond
+
+// How long messages take from the first recipient to the verdict where nothing is in the cache yet, in rounds of slowDNS.
+func BenchmarkRounds(b *testing.B) {
+	key := rsaKey(b)
+	zone := zoneFor(b, key) + "spf.example. TXT \"v=spf1 include:a.example include:b.example include:c.example -all\"\n" +
+		"a.example. TXT \"v=spf1 ip4:203.0.113.1 -all\"\nb.example. TXT \"v=spf1 ip4:203.0.113.2 -all\"\nc.example. TXT \"v=spf1 ip4:192.0.2.25 -all\"\n"
+	for _, c := range []struct{ name, author, sender string }{
+		{"all names are the same", "ann@example.com", "ann@example.com"},
+		{"the author below the signer", "ann@news.example.com", "ann@example.com"},
+		{"SPF includes three", "ann@example.com", "ann@spf.example"},
+		{"warm", "ann@example.com", "ann@example.com"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			f, server := served(b, zone)
+			server.SetDelay(slowDNS)
+			o := ordinaryMessage(c.author).signed(b, "example.com", key)
+			o.envelope.Sender = c.sender
+			o.play(b.Context(), f)
+			for b.Loop() {
+				if c.name != "warm" {
+					f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: 10 * time.Second, Now: time.Now, Log: f.Log})
+				}
+				o.play(b.Context(), f)
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(slowDNS), "rounds/op")
+		})
+	}
+}
