@@ -112,7 +112,7 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 }
 
 // byUDP takes a new socket for each query: a source port that nobody can guess keeps forged answers out (RFC 5452
-// section 4.5). The library knows deadlines but no contexts, so that cancelling is a deadline that is over.
+// section 9.2). The library knows deadlines but no contexts, so that cancelling is a deadline that is over.
 func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time) (*dns.Msg, error) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {

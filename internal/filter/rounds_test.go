@@ -41,13 +41,17 @@ func newRounds(t *testing.T, f *Filter, records string) *rounds {
 	return r
 }
 
-func (r *rounds) ask(_ context.Context, q *miekg.Msg) (*miekg.Msg, error) {
+func (r *rounds) ask(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 	r.mu.Lock()
 	r.waiting = append(r.waiting, strings.TrimSuffix(q.Question[0].Name, ".")+" "+miekg.TypeToString[q.Question[0].Qtype])
 	answer := r.answer
 	r.mu.Unlock()
-	<-answer
-	return r.zone.Answer(q), nil
+	select {
+	case <-answer:
+		return r.zone.Answer(q), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // round answers what is asked once nobody goes on without an answer.
@@ -196,6 +200,30 @@ func TestWarmNeedsNobody(t *testing.T) {
 		if n, open := v.view.Spent(); n != 3 || open != 0 {
 			t.Errorf("%d questions, open for %v", n, open)
 		}
+	})
+}
+
+// A message that ends early takes with it what was asked ahead.
+func TestAbortEndsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+		f := newFilter(t, "")
+		r := newRounds(t, f, zoneFor(t, signer)+"spf.example. TXT \"v=spf1 include:a.example mx -all\"\n")
+		o := ordinaryMessage("ann@news.example.com").signed(t, "example.com", signer)
+		o.envelope.Sender = "x@spf.example"
+		ctx, cancel := context.WithCancel(t.Context())
+		m := f.Begin(ctx, o.session, o.envelope)
+		r.round()
+		for _, field := range o.fields {
+			m.Header(field.Name, field.Value)
+		}
+		m.EndHeaders("Q")
+		synctest.Wait()
+		if len(r.waiting) != 6 {
+			t.Errorf("waiting for %q", r.waiting)
+		}
+		cancel()
+		synctest.Wait() // the bubble fails where a goroutine is left
 	})
 }
 
