@@ -47,10 +47,10 @@ func (c *chain) seals() []*signature {
 }
 
 // readChain gathers the sets and looks at their structure: RFC 8617 section 5.2 steps 1 to 3.
-func readChain(fields []Field, byName map[string][]int) chain {
-	results := byName["arc-authentication-results"]
-	messages := byName["arc-message-signature"]
-	seals := byName["arc-seal"]
+func readChain(fields []Field, x *index) chain {
+	results := x.all("arc-authentication-results")
+	messages := x.all("arc-message-signature")
+	seals := x.all("arc-seal")
 	n := len(seals)
 	if n+len(messages)+len(results) == 0 {
 		return chain{}

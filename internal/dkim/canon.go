@@ -28,12 +28,12 @@ func (c canon) appendField(dst []byte, f Field) []byte {
 
 // appendLower appends a field name in lower case and without white space before the colon: section 3.4.2.
 func appendLower(dst []byte, name string) []byte {
-	for i := 0; i < len(name); i++ {
-		c := name[i]
+	start := len(dst)
+	dst = append(dst, name...)
+	for i, c := range dst[start:] {
 		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
+			dst[start+i] += 'a' - 'A'
 		}
-		dst = append(dst, c)
 	}
 	return bytes.TrimRight(dst, " \t")
 }
@@ -41,21 +41,25 @@ func appendLower(dst []byte, name string) []byte {
 // appendRelaxedValue unfolds, makes each run of white space one space, and drops it at both ends: section 3.4.2.
 func appendRelaxedValue(dst []byte, v string) []byte {
 	start, space := len(dst), false
-	for i := 0; i < len(v); i++ {
+	for i := 0; i < len(v); {
 		switch c := v[i]; {
-		case c == ' ' || c == '\t':
+		case wsp(c):
 			space = true
-			continue
+			i++
 		case c == '\r' && i+1 < len(v) && v[i+1] == '\n':
 			// A fold's line end goes; one that no white space follows can stand only at the very end.
-			i++
-			continue
+			i += 2
 		default:
 			if space && len(dst) > start {
 				dst = append(dst, ' ')
 			}
 			space = false
-			dst = append(dst, c)
+			end := i + 1
+			for end < len(v) && (v[end] > ' ' || v[end] == ' ' && end+1 < len(v) && v[end+1] > ' ') {
+				end++ // a single space between words stands as it is
+			}
+			dst = append(dst, v[i:end]...)
+			i = end
 		}
 	}
 	return dst

@@ -58,6 +58,3 @@ func validLabel(s string) bool {
 func Within(name, parent string) bool {
 	return name == parent || strings.HasSuffix(name, "."+parent)
 }
-
-// keyName is where a key's record stands: RFC 6376 section 3.6.2.1.
-func keyName(selector, domain string) string { return selector + "._domainkey." + domain }

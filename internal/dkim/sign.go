@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -67,13 +68,15 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 		}
 	}
 	s := &Signer{keys: keys, time: now, expire: expire, body: body{canon: relaxed, sink: newSink(nil)}}
-	byName := indexFields(fields)
+	x := newIndex(fields)
+	s.names = make([]string, 0, 2*len(oversigned()))
+	s.header = make([]byte, 0, headerBuffer)
 	for _, name := range oversigned() {
-		s.cover(name, fields, byName)
+		s.cover(name, fields, &x)
 		s.names = append(s.names, name)
 	}
 	for _, name := range signedIfPresent() {
-		s.cover(name, fields, byName)
+		s.cover(name, fields, &x)
 	}
 	if len(s.names) > MaxSignedNames {
 		return nil, ErrTooManyFields
@@ -82,11 +85,11 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 }
 
 // cover adds all fields of a name, the lowest first: section 5.4.2.
-func (s *Signer) cover(name string, fields []Field, byName map[string][]int) {
-	at := byName[strings.ToLower(name)]
-	for i := len(at) - 1; i >= 0; i-- {
+func (s *Signer) cover(name string, fields []Field, x *index) {
+	var lower [32]byte
+	for i := x.lowest(string(appendLower(lower[:0], name))); i >= 0; i = x.above[i] {
 		s.names = append(s.names, name)
-		s.header = relaxed.appendField(s.header, fields[at[i]])
+		s.header = relaxed.appendField(s.header, fields[i])
 	}
 }
 
@@ -99,7 +102,8 @@ func (s *Signer) Sign() ([]Field, error) {
 	signatures := make([]Field, 0, len(s.keys))
 	for _, k := range s.keys {
 		unsigned := Field{Name: SignatureField, Value: s.tags(k)}
-		data := relaxed.appendField(append([]byte(nil), s.header...), unsigned)
+		data := make([]byte, 0, len(s.header)+len(unsigned.Name)+len(unsigned.Value)+len(":\r\n"))
+		data = relaxed.appendField(append(data, s.header...), unsigned)
 		sum := sha256.Sum256(data[:len(data)-2])
 		// RFC 8463 section 3: Ed25519 signs the hash as if it were the message.
 		hash := crypto.Hash(0)
@@ -122,23 +126,24 @@ const lineLength = 76
 // tags is the field's value up to and with "b=", folded, with its leading space.
 func (s *Signer) tags(k Key) string {
 	f := folder{col: len(SignatureField) + 1}
-	f.add(" v=1; a=" + k.Algorithm() + "; c=relaxed/relaxed;")
-	f.add(" d=" + k.Domain + ";")
-	f.add(" s=" + k.Selector + ";")
-	f.add(fmt.Sprintf(" t=%d;", s.time.Unix()))
+	f.b.Grow(headerBuffer / 2)
+	f.add(" v=1; a=", k.Algorithm(), "; c=relaxed/relaxed;")
+	f.add(" d=", k.Domain, ";")
+	f.add(" s=", k.Selector, ";")
+	f.add(" t=", strconv.FormatInt(s.time.Unix(), 10), ";")
 	if s.expire > 0 {
-		f.add(fmt.Sprintf(" x=%d;", s.time.Add(s.expire).Unix()))
+		f.add(" x=", strconv.FormatInt(s.time.Add(s.expire).Unix(), 10), ";")
 	}
 	for i, name := range s.names {
 		switch i {
 		case 0:
-			f.add(" h=" + name)
+			f.add(" h=", name)
 		default:
-			f.add(":" + name)
+			f.add(":", name)
 		}
 	}
 	f.add(";")
-	f.add(" bh=" + base64.StdEncoding.EncodeToString(s.body.sink.total) + ";")
+	f.add(" bh=", base64.StdEncoding.EncodeToString(s.body.sink.total), ";")
 	f.newLine()
 	f.b.WriteString("b=")
 	return f.b.String()
@@ -150,13 +155,23 @@ type folder struct {
 	col int
 }
 
-func (f *folder) add(piece string) {
-	if f.col+len(piece) > lineLength && piece != ";" {
-		f.newLine()
-		piece = strings.TrimPrefix(piece, " ")
+// add takes a piece in parts. A ";" alone stays on its line.
+func (f *folder) add(parts ...string) {
+	size := 0
+	for _, p := range parts {
+		size += len(p)
 	}
-	f.b.WriteString(piece)
-	f.col += len(piece)
+	if f.col+size > lineLength && parts[0] != ";" {
+		f.newLine()
+		if first := strings.TrimPrefix(parts[0], " "); first != parts[0] {
+			parts[0] = first
+			size--
+		}
+	}
+	for _, p := range parts {
+		f.b.WriteString(p)
+	}
+	f.col += size
 }
 
 func (f *folder) newLine() {
@@ -166,6 +181,7 @@ func (f *folder) newLine() {
 
 func foldBase64(s string) string {
 	var b strings.Builder
+	b.Grow(len(s) + len(s)/(lineLength-10)*len("\r\n\t"))
 	for first := true; s != ""; first = false {
 		n := min(len(s), lineLength-8)
 		if first {

@@ -21,6 +21,7 @@ type signature struct {
 	bodyHash   []byte
 	value      []byte // b=
 	idDomain   string // the domain of i=
+	key        string // what keyName gives, once it was asked
 	time       int64  // t=, or -1
 	expiration int64  // x=, or -1
 }
@@ -69,7 +70,7 @@ func (s *signature) read(value string) error {
 	if s.bodyHash, err = decodeBase64(tags["bh"]); err != nil || len(s.bodyHash) != 32 {
 		return errors.New("malformed signature: bh= is not the base64 of a SHA-256 hash")
 	}
-	if s.value, err = decodeBase64(tags["b"]); err != nil {
+	if s.value, err = decodeBase64(s.result.Signature); err != nil {
 		return errors.New("malformed signature: b= is not base64")
 	}
 	if err := s.readHeaders(tags["h"]); err != nil {
@@ -79,6 +80,14 @@ func (s *signature) read(value string) error {
 		return errors.New("h= does not cover From (RFC 6376 section 5.4)")
 	}
 	return s.readNumbers(tags)
+}
+
+// keyName is where the key's record stands: RFC 6376 section 3.6.2.1.
+func (s *signature) keyName() string {
+	if s.key == "" {
+		s.key = s.result.Selector + "._domainkey." + s.result.Domain
+	}
+	return s.key
 }
 
 // covers says whether h= lists a field; name is in lower case.
@@ -164,8 +173,9 @@ func (s *signature) readHeaders(h string) error {
 	if strings.Count(h, ":")+1 > MaxSignedNames {
 		return policyError(fmt.Sprintf("h= lists more than %d names", MaxSignedNames))
 	}
-	for name := range strings.SplitSeq(h, ":") {
-		name = strings.ToLower(strings.Trim(name, fws))
+	s.result.Headers = make([]string, 0, strings.Count(h, ":")+1)
+	for name := range strings.SplitSeq(strings.ToLower(h), ":") {
+		name = trimFWS(name)
 		if !validFieldName(name) {
 			return errors.New("malformed signature: h= lists something that is no field name")
 		}
@@ -217,7 +227,7 @@ func (s *signature) withoutValue() Field {
 		} else {
 			end += start
 		}
-		if eq := strings.IndexByte(v[start:end], '='); eq >= 0 && strings.Trim(v[start:start+eq], fws) == "b" {
+		if eq := strings.IndexByte(v[start:end], '='); eq >= 0 && trimFWS(v[start:start+eq]) == "b" {
 			return Field{Name: s.field.Name, Value: v[:start+eq+1] + v[end:]}
 		}
 		if end == len(v) {

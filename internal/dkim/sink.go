@@ -18,12 +18,16 @@ type sink struct {
 }
 
 // sinkBuffer is the size in octets of what is gathered before it is hashed.
-const sinkBuffer = 4096
+const sinkBuffer = 1 << 10
 
 func newSink(limits []int64) sink {
 	slices.Sort(limits)
 	limits = slices.Compact(limits)
-	return sink{hash: sha256.New(), limits: limits, sums: make(map[int64][]byte, len(limits)), buf: make([]byte, 0, sinkBuffer)}
+	s := sink{hash: sha256.New(), limits: limits, buf: make([]byte, 0, sinkBuffer)}
+	if len(limits) > 0 {
+		s.sums = make(map[int64][]byte, len(limits))
+	}
+	return s
 }
 
 func (s *sink) write(p []byte) {

@@ -13,7 +13,7 @@ func parseTags(s string) (map[string]string, error) {
 	tags := make(map[string]string, 12)
 	for spec := range strings.SplitSeq(s, ";") {
 		name, value, ok := strings.Cut(spec, "=")
-		name = strings.Trim(name, fws)
+		name = trimFWS(name)
 		if !ok {
 			if name == "" {
 				continue
@@ -26,7 +26,7 @@ func parseTags(s string) (map[string]string, error) {
 		if _, twice := tags[name]; twice {
 			return nil, fmt.Errorf("%s= stands twice", name)
 		}
-		value = strings.Trim(value, fws)
+		value = trimFWS(value)
 		if !validTagValue(value) {
 			return nil, fmt.Errorf("%s= holds a character that is not allowed", name)
 		}
@@ -37,6 +37,18 @@ func parseTags(s string) (map[string]string, error) {
 
 // fws are the octets of folding white space.
 const fws = " \t\r\n"
+
+func isFWS(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+func trimFWS(s string) string {
+	for s != "" && isFWS(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isFWS(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
 
 func validTagName(s string) bool {
 	for i := 0; i < len(s); i++ {
@@ -60,17 +72,29 @@ func validTagValue(s string) bool {
 	return true
 }
 
+func untilFWS(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' && isFWS(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // stripFWS takes out folding white space, which may stand anywhere in base64 and between the items of a list.
 func stripFWS(s string) string {
-	if !strings.ContainsAny(s, fws) {
+	end := untilFWS(s)
+	if end == len(s) {
 		return s
 	}
 	var b strings.Builder
 	b.Grow(len(s))
-	for i := 0; i < len(s); i++ {
-		if !strings.Contains(fws, s[i:i+1]) {
-			b.WriteByte(s[i])
+	for s != "" {
+		b.WriteString(s[:end])
+		for s = s[end:]; s != "" && isFWS(s[0]); {
+			s = s[1:]
 		}
+		end = untilFWS(s)
 	}
 	return b.String()
 }
@@ -83,7 +107,7 @@ func decodeBase64(s string) ([]byte, error) {
 func listHas(list string, words ...string) bool {
 	for item := range strings.SplitSeq(list, ":") {
 		for _, w := range words {
-			if strings.EqualFold(strings.Trim(item, fws), w) {
+			if strings.EqualFold(trimFWS(item), w) {
 				return true
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"slices"
 	"strings"
@@ -14,28 +15,30 @@ import (
 // Verifier verifies all signatures of one message: NewVerifier with the header, Write for the body, Results at its end.
 type Verifier struct {
 	fields []Field
-	byName map[string][]int // positions of each field name, top to bottom
-	sigs   []*signature     // in the order of their fields
-	chain  chain            // the ARC sets
-	bodies [canons]*body    // nil where no signature wants it
-	ended  bool             // the bodies are closed
-	buf    []byte
+	index  index
+	sigs   []*signature  // in the order of their fields
+	chain  chain         // the ARC sets
+	bodies [canons]*body // nil where no signature wants it
+	ended  bool          // the bodies are closed
+	buf    []byte        // headers are put together here
+	next   []int         // as index.last, while fields are taken from the bottom up
 }
 
 // NewVerifier reads the signatures among a message's header fields (top to bottom). Where there are more than
 // MaxSignatures, those that could align with one of the authors' domains go first, then those of the List-Id's domain,
 // then the upper ones; all of that is known without DNS.
 func NewVerifier(fields []Field, authors []string) *Verifier {
-	v := &Verifier{fields: fields, byName: indexFields(fields)}
-	for _, i := range v.byName["dkim-signature"] {
-		s := readSignature(fields[i])
-		s.at = i
-		v.sigs = append(v.sigs, s)
+	v := &Verifier{fields: fields, index: newIndex(fields)}
+	at := v.index.all("dkim-signature")
+	v.sigs = make([]*signature, len(at))
+	for i, at := range at {
+		v.sigs[i] = readSignature(fields[at])
+		v.sigs[i].at = at
 	}
 	v.capSignatures(authors)
-	v.chain = readChain(fields, v.byName)
+	v.chain = readChain(fields, &v.index)
 	var limits [canons][]int64
-	for _, s := range append(v.open(), v.chain.verified()...) {
+	for s := range v.verified() {
 		if v.bodies[s.body] == nil {
 			v.bodies[s.body] = &body{canon: s.body}
 		}
@@ -51,28 +54,32 @@ func NewVerifier(fields []Field, authors []string) *Verifier {
 	return v
 }
 
-func indexFields(fields []Field) map[string][]int {
-	byName := make(map[string][]int, len(fields))
-	for i, f := range fields {
-		name := strings.ToLower(strings.TrimRight(f.Name, " \t"))
-		byName[name] = append(byName[name], i)
+// verified are the signatures that a body hash is needed for.
+func (v *Verifier) verified() iter.Seq[*signature] {
+	return func(yield func(*signature) bool) {
+		for _, s := range v.sigs {
+			if s.result.Status == "" && !yield(s) {
+				return
+			}
+		}
+		for _, s := range v.chain.verified() {
+			if !yield(s) {
+				return
+			}
+		}
 	}
-	return byName
 }
 
-// open are the signatures that are not judged yet.
-func (v *Verifier) open() []*signature {
-	var open []*signature
+func (v *Verifier) capSignatures(authors []string) {
+	if len(v.sigs) <= MaxSignatures {
+		return
+	}
+	var open []*signature // not judged yet
 	for _, s := range v.sigs {
 		if s.result.Status == "" {
 			open = append(open, s)
 		}
 	}
-	return open
-}
-
-func (v *Verifier) capSignatures(authors []string) {
-	open := v.open()
 	if len(open) <= MaxSignatures {
 		return
 	}
@@ -97,7 +104,7 @@ func (v *Verifier) capSignatures(authors []string) {
 
 // listDomain is the identifier of the uppermost List-Id (RFC 2919), or "".
 func (v *Verifier) listDomain() string {
-	at := v.byName["list-id"]
+	at := v.index.all("list-id")
 	if len(at) == 0 {
 		return ""
 	}
@@ -113,10 +120,16 @@ func (v *Verifier) listDomain() string {
 // KeyNames are the DNS names whose TXT records Results and Chain will ask for, each once.
 func (v *Verifier) KeyNames() []string {
 	var names []string
-	for _, s := range slices.Concat(v.open(), v.chain.verified(), v.chain.seals()) {
-		if name := keyName(s.result.Selector, s.result.Domain); !slices.Contains(names, name) {
+	add := func(s *signature) {
+		if name := s.keyName(); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
+	}
+	for s := range v.verified() {
+		add(s)
+	}
+	for _, s := range v.chain.seals() {
+		add(s)
 	}
 	return names
 }
@@ -198,7 +211,7 @@ func (s *signature) untimely(now time.Time) string {
 // tryKeys verifies with what stands in DNS. header gives the hash of what was signed, and is asked only where there is a
 // key.
 func (s *signature) tryKeys(key func(string) ([]string, error), header func() [sha256.Size]byte) (Status, string) {
-	s.result.KeyName = keyName(s.result.Selector, s.result.Domain)
+	s.result.KeyName = s.keyName()
 	records, err := key(s.result.KeyName)
 	if err != nil {
 		var dns *net.DNSError
@@ -248,25 +261,33 @@ func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (Status, string) {
 	return Pass, ""
 }
 
+// headerBuffer is the size in octets of what most messages have signed.
+const headerBuffer = 2 << 10
+
 // headerSum hashes the signed header fields and the signature field itself: section 3.7.
 func (v *Verifier) headerSum(s *signature) [sha256.Size]byte {
+	if v.buf == nil {
+		v.buf = make([]byte, 0, headerBuffer)
+	}
 	buf := v.buf[:0]
 	// Section 5.4.2: a name that stands n times in h= means the n lowest fields of that name, from the bottom up; one
 	// more than there are means nothing at all.
-	used := make(map[string]int, len(s.result.Headers))
+	v.next = append(v.next[:0], v.index.last...)
 	for _, name := range s.result.Headers {
-		at := v.byName[name]
-		n := len(at) - 1 - used[name]
-		if n >= 0 && name == "dkim-signature" && at[n] == s.at {
-			// Section 3.5: h= never means the field that is being verified.
-			used[name]++
-			n--
-		}
-		if n < 0 {
+		id, ok := v.index.ids[name]
+		if !ok {
 			continue
 		}
-		used[name]++
-		buf = s.header.appendField(buf, v.fields[at[n]])
+		at := v.next[id]
+		if at >= 0 && at == s.at {
+			// Section 3.5: h= never means the field that is being verified.
+			at = v.index.above[at]
+		}
+		if at >= 0 {
+			buf = s.header.appendField(buf, v.fields[at])
+			at = v.index.above[at]
+		}
+		v.next[id] = at
 	}
 	buf = s.header.appendField(buf, s.withoutValue())
 	v.buf = buf

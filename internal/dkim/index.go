@@ -1,0 +1,73 @@
+package dkim
+
+import "strings"
+
+// index finds the fields of a header by name, in a few allocations however many there are.
+type index struct {
+	ids   map[string]int // of the names, in lower case and without white space before the colon
+	last  []int          // for each name the lowest field that has it
+	above []int          // for each field the next one above it that has its name, or -1
+}
+
+func newIndex(fields []Field) index {
+	numbers := make([]int, 2*len(fields))
+	x := index{ids: make(map[string]int, len(fields)), last: numbers[:0:len(fields)], above: numbers[len(fields):]}
+	size := 0
+	for _, f := range fields {
+		size += len(f.Name)
+	}
+	// All names are parts of one string. Where each ends stands in above until that is filled in.
+	joined := make([]byte, 0, size)
+	for i, f := range fields {
+		joined = appendName(joined, f.Name)
+		x.above[i] = len(joined)
+	}
+	names, start := string(joined), 0
+	for i, end := range x.above {
+		name := names[start:end]
+		start = end
+		id, known := x.ids[name]
+		if !known {
+			id = len(x.last)
+			x.ids[name] = id
+			x.last = append(x.last, -1)
+		}
+		x.above[i], x.last[id] = x.last[id], i
+	}
+	return x
+}
+
+// appendName appends a name in the form in which names are compared.
+func appendName(dst []byte, name string) []byte {
+	for i := 0; i < len(name); i++ {
+		if name[i] >= 0x80 {
+			return append(dst, strings.ToLower(strings.TrimRight(name, " \t"))...)
+		}
+	}
+	return appendLower(dst, name)
+}
+
+// lowest is the lowest field of a name, in lower case, or -1.
+func (x *index) lowest(name string) int {
+	if id, ok := x.ids[name]; ok {
+		return x.last[id]
+	}
+	return -1
+}
+
+// all are the fields of a name, in lower case, top to bottom.
+func (x *index) all(name string) []int {
+	n := 0
+	for i := x.lowest(name); i >= 0; i = x.above[i] {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	at := make([]int, n)
+	for i := x.lowest(name); i >= 0; i = x.above[i] {
+		n--
+		at[n] = i
+	}
+	return at
+}
