@@ -45,11 +45,12 @@ func ReadClaim(value string, ids []string) Claim {
 	before := strings.ToLower(value[:len(value)-len(start)])
 	// RFC 5451 was read by some as "id/version".
 	bare, _, _ := strings.Cut(id, "/")
+	foldedID, foldedBare := fold(id), fold(bare)
 	for _, own := range ids {
 		if own == "" {
 			continue
 		}
-		if fold(id) == fold(own) || fold(bare) == fold(own) {
+		if folded := fold(own); folded == foldedID || folded == foldedBare {
 			return Ours
 		}
 		// In a comment before the id it has no honest use, and not every program knows where a nested one ends.

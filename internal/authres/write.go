@@ -23,13 +23,15 @@ const (
 // results in it and no others.
 func Format(id string, results []Result) string {
 	w := &writer{}
+	w.b.Grow(512) // most need less
+	var words []string
 	w.word(quoteUnlessToken(id) + ";")
 	if len(results) == 0 {
 		w.word("none")
 	}
 	for i, r := range results {
 		w.fold()
-		words := []string{r.Method + "=" + r.Value}
+		words = append(words[:0], r.Method+"="+r.Value)
 		if clean(r.Reason) != "" { // an empty one is more than some readers take
 			words = append(words, "reason="+quote(r.Reason))
 		}
@@ -84,7 +86,18 @@ func quoteUnlessToken(s string) string {
 
 // quote writes a quoted-string: RFC 5322 section 3.2.4.
 func quote(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(clean(s)) + `"`
+	s = clean(s)
+	var b strings.Builder
+	b.Grow(len(s) + 2)
+	b.WriteByte('"')
+	for i := range len(s) {
+		if s[i] == '"' || s[i] == '\\' {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // clean leaves out what cannot stand in a quoted-string. RFC 6532 would allow UTF-8 there, but only in a message that was

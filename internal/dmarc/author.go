@@ -66,7 +66,9 @@ func fromDomains(value string) ([]string, error) {
 
 // unfold takes the line ends of folds out and refuses every other control character.
 func unfold(s string) (string, error) {
-	s = strings.NewReplacer("\r\n ", " ", "\r\n\t", "\t", "\n ", " ", "\n\t", "\t").Replace(s)
+	if strings.Contains(s, "\n") {
+		s = strings.NewReplacer("\r\n ", " ", "\r\n\t", "\t", "\n ", " ", "\n\t", "\t").Replace(s)
+	}
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' {
 			return "", errors.New("it holds a control character")

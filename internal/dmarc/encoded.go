@@ -43,6 +43,6 @@ func shownAsIs(local string) bool {
 		return false
 	}
 	return !strings.ContainsFunc(local, func(r rune) bool {
-		return r >= 0x80 && unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+		return r >= 0x80 && (unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp))
 	})
 }
