@@ -94,6 +94,10 @@ func (r *Resolver) lookup(ctx context.Context, q question) (a *answer, cached bo
 		r.mu.Unlock()
 		return a, true
 	}
+	if ctx.Err() != nil { // who waited for another to ask, and has no time left, asks for nobody
+		r.mu.Unlock()
+		return failed(q, "the time for it was up", true), false
+	}
 	f := r.flights[q]
 	if f == nil {
 		flying, cancel := context.WithTimeout(context.Background(), r.limit)
