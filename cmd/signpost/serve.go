@@ -21,8 +21,8 @@ import (
 // keysEvery is how often the keys folder is looked at.
 const keysEvery = time.Second
 
-// gcPercent lets the heap grow by a quarter before it is swept: docs/decisions/garbage-collection.md.
-const gcPercent = 25
+// gcPercent lets the heap grow to 8 MiB at least before it is swept: docs/decisions/garbage-collection.md.
+const gcPercent = 200
 
 // serve runs the daemon until ctx ends: keys, sockets, messages, drain.
 func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {

@@ -1,9 +1,9 @@
 package filter
 
 import (
-	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
@@ -77,7 +77,12 @@ func (m *message) log(removed int) {
 	if strings.HasPrefix(m.did, "deferred") || m.did == "held" {
 		level = slog.LevelWarn
 	}
-	m.filter.Log.LogAttrs(context.Background(), level, "message", attrs...)
+	// Not by LogAttrs, which looks for its caller's place in the source, that no line shows.
+	if h := m.filter.Log.Handler(); h.Enabled(m.ctx, level) {
+		record := slog.NewRecord(time.Now(), level, "message", 0)
+		record.AddAttrs(attrs...)
+		_ = h.Handle(m.ctx, record) // nobody is there to be told
+	}
 }
 
 func spfWord(s *spf.Result) string {
