@@ -93,7 +93,7 @@ func (w *world) check(s *server) error {
 
 // checkSigning has another library than ours verify what was signed.
 func (w *world) checkSigning(s *server) error {
-	for _, size := range []int{4 << 10, 100 << 10} {
+	for _, size := range []int{4 << 10, 100 << 10, 10 << 20} {
 		m := letter(9999, size, user(), "ann@example.org")
 		a, err := s.ask(m)
 		if err != nil {

@@ -94,10 +94,13 @@ func body(n, size int, boundary string) []byte {
 		}
 		b.Write(line[:])
 	}
-	b.Truncate(max(size-3, 0))
-	b.WriteByte('.') // not half a line end: servers do not agree about those
-	b.WriteString("\r\n")
-	return b.Bytes()
+	b.Truncate(max(size-4, 0))
+	b.WriteString("..\r\n")
+	text := b.Bytes()
+	if i := len(text) - 5; i >= 0 && text[i] == '\r' {
+		text[i] = '.' // half a line end: servers do not agree about those
+	}
+	return text
 }
 
 // sign puts a signature on top.

@@ -138,8 +138,14 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// A message has the size that it is said to have, and its own words.
+// A message has the size that it is said to have, and its own words, and each line ends with CRLF.
 func TestLetter(t *testing.T) {
+	for size := 4 << 10; size < 4<<10+200; size++ {
+		text := string(letter(1, size, sender(), "ann@example.com").wire())
+		if lines := strings.Count(text, "\r\n"); strings.Count(text, "\r") != lines || strings.Count(text, "\n") != lines {
+			t.Errorf("of %d octets: half a line end near %q", size, text[len(text)-10:])
+		}
+	}
 	for _, size := range []int{4 << 10, 100 << 10, 1 << 20} {
 		m, other := letter(1, size, sender(), "ann@example.com"), letter(2, size, sender(), "ann@example.com")
 		if got := len(m.wire()); got != size {
