@@ -35,7 +35,7 @@ func appendLower(dst []byte, name string) []byte {
 			dst[start+i] += 'a' - 'A'
 		}
 	}
-	return bytes.TrimRight(dst, " \t")
+	return dst[:start+len(bytes.TrimRight(dst[start:], " \t"))]
 }
 
 // appendRelaxedValue unfolds, makes each run of white space one space, and drops it at both ends: section 3.4.2.
@@ -83,7 +83,7 @@ func (b *body) Write(p []byte) (int, error) {
 	if b.cr && n > 0 {
 		b.cr = false
 		if p[0] == '\n' {
-			b.lineEnd()
+			b.lineEnds(1)
 			p = p[1:]
 		} else {
 			b.loneCR()
@@ -122,8 +122,9 @@ func (b *body) writeRelaxed(p []byte) {
 			b.cr = true
 			return
 		case c == '\r' && p[1] == '\n':
-			b.lineEnd()
-			p = p[2:]
+			n := lineEnds(p)
+			b.lineEnds(n / 2)
+			p = p[n:]
 		case near && c != '\r':
 			b.held()
 			var n int
@@ -153,10 +154,10 @@ func afterSpace(p []byte) []byte {
 
 func wsp(c byte) bool { return c == ' ' || c == '\t' }
 
-// lineEnd takes a CRLF. White space at a line's end is ignored: section 3.4.4.
-func (b *body) lineEnd() {
+// lineEnds takes n CRLF. White space at a line's end is ignored: section 3.4.4.
+func (b *body) lineEnds(n int) {
 	b.wsp = false
-	b.crlfs++
+	b.crlfs += n
 }
 
 // loneCR writes a CR that no LF follows: it is text.

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"hash"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // cutBody gives the sums of a body that is handed over in pieces, the end of each chosen by next, and of its first octets.
@@ -138,6 +140,62 @@ func TestWhatStandsIsNotCopied(t *testing.T) {
 			last := w.all[len(w.all)-1]
 			if len(w.all) > 2 || &last[0] != &data[0] || len(last) != len(data)-len("\r\n\r\n") {
 				t.Errorf("canonicalisation %d: %d writes, the last of %d octets of %d", c, len(w.all), len(last), len(data))
+			}
+		}
+	}
+}
+
+// slowName and slowValue are RFC 6376 section 3.4.2 word by word.
+func slowName(s string) string { return strings.TrimRight(strings.ToLower(s), " \t") }
+
+func slowValue(s string) string {
+	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", ""), "\t", " ")
+	for strings.Contains(s, "  ") {
+		s = strings.ReplaceAll(s, "  ", " ")
+	}
+	return strings.Trim(s, " ")
+}
+
+func FuzzField(f *testing.F) {
+	f.Add("SubJect \t", " a  b\r\n\tc\r\n d \t ")
+	f.Add("X", "\r\n\r\r\n \n\v!")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		if !utf8.ValidString(name) || strings.ToLower(name) != asciiLower(name) {
+			name = "x"
+		}
+		want := slowName(name) + ":" + slowValue(value) + "\r\n"
+		if got := string(relaxed.appendField([]byte("before  "), Field{name, value})); got != "before  "+want {
+			t.Errorf("%q: %q: got %q, want %q", name, value, got, want)
+		}
+	})
+}
+
+func asciiLower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// The index finds what a search through the header finds, in its order, whatever the names are.
+func TestIndex(t *testing.T) {
+	rnd := mathrand.New(mathrand.NewPCG(5, 6))
+	for range 300 {
+		fields := make([]Field, rnd.IntN(40))
+		for i := range fields {
+			fields[i].Name = []string{"To", "tO", "TO \t", "Cc", "", " ", "Received", "\u212Aind", "kind", "Gr\xfc\xdfe", "\u0130"}[rnd.IntN(11)]
+		}
+		want := map[string][]int{"absent": nil}
+		for i, f := range fields {
+			name := strings.ToLower(strings.TrimRight(f.Name, " \t"))
+			want[name] = append(want[name], i)
+		}
+		x := newIndex(fields)
+		for name, at := range want {
+			if got := x.all(name); !slices.Equal(got, at) {
+				t.Fatalf("%q at %v, want %v, in %q", name, got, at, fields)
 			}
 		}
 	}

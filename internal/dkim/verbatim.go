@@ -17,12 +17,25 @@ func verbatim(p []byte) int {
 	return withoutLineEnds(p[:n])
 }
 
-// withoutLineEnds is how much of p stands before the CRLFs at its end. They are looked for four at a time: they may be
-// all that there is.
+// fourLineEnds is how CRLFs are looked for, since they may be all that there is.
+const fourLineEnds = 0x0a0d0a0d0a0d0a0d
+
+// lineEnds is how much of p are the CRLFs that it begins with.
+func lineEnds(p []byte) int {
+	n := 0
+	for n+8 <= len(p) && binary.LittleEndian.Uint64(p[n:]) == fourLineEnds {
+		n += 8
+	}
+	for n+2 <= len(p) && p[n] == '\r' && p[n+1] == '\n' {
+		n += 2
+	}
+	return n
+}
+
+// withoutLineEnds is how much of p stands before the CRLFs at its end.
 func withoutLineEnds(p []byte) int {
-	const four = 0x0a0d0a0d0a0d0a0d
 	n := len(p)
-	for n >= 8 && binary.LittleEndian.Uint64(p[n-8:]) == four {
+	for n >= 8 && binary.LittleEndian.Uint64(p[n-8:]) == fourLineEnds {
 		n -= 8
 	}
 	for n >= 2 && p[n-1] == '\n' && p[n-2] == '\r' {
