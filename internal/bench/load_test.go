@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -75,15 +76,30 @@ func TestCPUTime(t *testing.T) {
 
 // Children are found, and a child's memory is counted without what it shares.
 func TestFamily(t *testing.T) {
-	s := &server{name: "sh"}
-	if err := s.start(t.Context(), t.TempDir(), (&fake{}).serve(t), "sh", "-c", "sleep 100 & wait"); err != nil {
+	cmd := exec.Command("sh", "-c", "cat; exit")
+	in, err := cmd.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.stop()
-	pids := s.pids()
-	for deadline := time.Now().Add(10 * time.Second); len(pids) != 2 && time.Now().Before(deadline); pids = s.pids() {
-		time.Sleep(time.Millisecond)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		_ = cmd.Wait()
+	}()
+	// What cat gives back shows that it runs.
+	if _, err := in.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	pids := family(cmd.Process.Pid)
 	if len(pids) != 2 {
 		t.Fatalf("processes %v, want the shell and its child", pids)
 	}

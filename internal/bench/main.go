@@ -15,6 +15,8 @@ import (
 )
 
 func main() {
+	// What is started dies with the thread that started it, which therefore has to live.
+	runtime.LockOSThread()
 	if os.Args[0] != insideName {
 		code, err := reenter()
 		if err != nil {
@@ -22,8 +24,6 @@ func main() {
 		}
 		os.Exit(code)
 	}
-	// What is started dies with the thread that started it, which therefore has to live.
-	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Only a whole run writes the page, unless it is asked to; and a selection measures what it names and nothing else.
+func TestParse(t *testing.T) {
+	for _, c := range []struct {
+		args          string
+		write         bool
+		idle, postfix bool
+		cells         int
+	}{
+		{"", true, true, true, len(plan())},
+		{"-rounds 1 -time 1ms", true, true, true, len(plan())},
+		{"-servers signpost", false, true, true, len(plan())},
+		{"-baseline old", false, true, true, len(plan())},
+		{"-idle", false, true, false, 0},
+		{"-postfix -write", true, false, true, 0},
+		{"-only verify -size 4k -sessions 8", false, false, false, 1},
+		{"-only verify -size 4k -sessions 8,64 -dns 0s,20ms -messages 1,10", false, false, false, 8},
+		{"-size 10m -dns 0s,20ms -sessions 1", false, false, false, 3}, // signing asks no DNS
+	} {
+		o, err := parse(strings.Fields(c.args))
+		if err != nil || o.write != c.write || o.idle != c.idle || o.postfix != c.postfix || len(o.cells()) != c.cells {
+			t.Errorf("%q: %+v, %d cells, %v", c.args, o, len(o.cells()), err)
+		}
+	}
+	o, err := parse([]string{"-only", "verify", "-size", "100k", "-sessions", "64", "-messages", "1", "-dns", "20ms", "-cold"})
+	want := cell{role: verifying, size: 100 << 10, sessions: 64, perSession: 1, delay: 20 * time.Millisecond, cold: true}
+	if err != nil || o.cells()[0] != want {
+		t.Errorf("%+v, %v, want %+v", o.cells()[0], err, want)
+	}
+}
+
+// The plan has the cells that the targets speak of.
+func TestPlan(t *testing.T) {
+	var r report
+	for _, c := range plan() {
+		r.cells = append(r.cells, measured{c, []row{{ours, figure{cpu: 1, peak: 1}}, {"opendkim", figure{cpu: 1}}, {"opendkim+opendmarc", figure{cpu: 1}}, {"rspamd", figure{cpu: 1}}, {bareName, figure{cpu: 1}}}})
+	}
+	r.idle, r.postfix = []idleCost{{ours, 1, 1}}, []throughput{{noMilter, 1, 1}, {ours, 1, 1}}
+	for _, target := range r.targets() {
+		if target.met() == notMeasured {
+			t.Errorf("%s: %s", target.what, target.met())
+		}
+	}
+}
+
+// A wrong word is said, not guessed.
+func TestParseWrong(t *testing.T) {
+	for args, want := range map[string]string{
+		"-only both":     "neither sign nor verify",
+		"-size 4x":       "no size",
+		"-size 0k":       "no size",
+		"-sessions 0":    "too small",
+		"-hold 1s -idle": "-hold is for messages",
+		"verify":         "what is",
+	} {
+		if _, err := parse(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", args, err, want)
+		}
+	}
+}
