@@ -122,5 +122,5 @@ The parts have benchmarks of their own; two states of the source are compared wi
 	go test -run '^$' -bench . -count 8 ./internal/... >new
 	go tool benchstat old new
 
-Two builds of the whole, taking turns: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost,baseline -size 4k\"`" + `.
+Two builds of the whole, taking turns: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
 `

@@ -169,7 +169,7 @@ func (w *world) startAll(ctx context.Context, o options) (all []*server, err err
 		{"rspamd", func() (*server, error) { return w.startRspamd(ctx) }},
 		{dkimpyName, func() (*server, error) { return w.startDkimpy(ctx) }},
 	} {
-		if !o.wants(p.name) || p.name == baselineName && o.baseline == "" {
+		if p.name != baselineName && !o.wants(p.name) || p.name == baselineName && o.baseline == "" {
 			continue
 		}
 		s, err := p.start()
