@@ -143,12 +143,16 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		loaders = append(loaders, l)
 	}
 	figures := make([][]figure, len(loaders)+1)
-	for range o.rounds {
-		for i, l := range loaders {
+	for round := range o.rounds {
+		for k := range loaders {
+			i := k
+			if round%2 == 1 {
+				i = len(loaders) - 1 - k // nobody always follows the same one
+			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			f, err := l.measure(o.time)
+			f, err := loaders[i].measure(o.time)
 			if err != nil {
 				return nil, err
 			}

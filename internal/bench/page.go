@@ -92,12 +92,13 @@ func (r *report) otherTables(b *strings.Builder) {
 const method = `
 ## How it is measured
 
-internal/bench plays Postfix's side of the milter protocol to each server on a unix socket: the same negotiation,
-macros before every packet, packets of at most 65535 octets and writes of 4096, no waiting where the server agreed that there
-is no reply, ABORT between two messages of a connection: as strace(1) shows Postfix 3.7 to do it. It has a network and a mount namespace of its own, with a name server at 127.0.0.1:53.
-Messages have about twenty header fields; what is over 8 KiB is base64. Those to verify bear one signature by RSA-2048,
-relaxed/relaxed; those to sign come from a user who is logged in. "8 sessions of 10" are eight at once, ten messages on each
-connection. The servers take turns; each number is the median of the rounds, the peak the highest.
+internal/bench plays Postfix's side of the milter protocol to each server on a unix socket: the same negotiation, macros
+before every packet, packets of at most 65535 octets and writes of 4096, no waiting where the server agreed that there is no
+reply, ABORT between two messages of a connection: as strace(1) shows Postfix 3.7 to do it. It has a network and a mount
+namespace of its own, with a name server at 127.0.0.1:53. Messages have about twenty header fields; what is over 8 KiB is
+base64. Those to verify bear one signature by RSA-2048, relaxed/relaxed; those to sign come from a user who is logged in.
+"8 sessions of 10" are eight at once, ten messages on each connection. The servers take turns; each number is the median of
+the rounds, the peak the highest.
 
 - Processor time is read from the servers' own clocks, to the nanosecond, children included. "Bare cryptography" is SHA-256 over
   the message and one RSA signature (or the look at one) by Go's library, on all cores at once.
