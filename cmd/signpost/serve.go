@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,14 +20,8 @@ import (
 // keysEvery is how often the keys folder is looked at.
 const keysEvery = time.Second
 
-// gcPercent lets the heap grow to 8 MiB at least before it is swept: docs/decisions/garbage-collection.md.
-const gcPercent = 200
-
 // serve runs the daemon until ctx ends: keys, sockets, messages, drain.
 func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	log, err := newLogger(conf.Log, stderr)
 	if err != nil {
 		return err
@@ -62,6 +55,9 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 	defer stop()
 	var background sync.WaitGroup
 	background.Go(func() { watcher.Run(serving, keysEvery) })
+	if os.Getenv("GOGC") == "" {
+		background.Go(func() { tuneCollection(serving) })
+	}
 	guard, err := newGuard(conf, watcher, resolver, log)
 	if err != nil {
 		return err

@@ -132,8 +132,13 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		return nil, err
 	}
 	var loaders []*loader
+	judged := c == usual(c.role, c.size)
+	rounds := o.rounds
+	if o.whole && judged {
+		rounds *= 2
+	}
 	for _, s := range servers {
-		if !s.does(c.role) || s.slow && c.tedious() {
+		if !s.does(c.role) || s.slow && c.tedious() || s.aside && o.whole && !judged {
 			continue
 		}
 		l, err := newLoader(s, c, pool)
@@ -143,7 +148,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		loaders = append(loaders, l)
 	}
 	figures := make([][]figure, len(loaders)+1)
-	for round := range o.rounds {
+	for round := range rounds {
 		for k := range loaders {
 			i := k
 			if round%2 == 1 {

@@ -40,7 +40,7 @@ func TestParse(t *testing.T) {
 func TestPlan(t *testing.T) {
 	var r report
 	for _, c := range plan() {
-		r.cells = append(r.cells, measured{c, []row{{ours, figure{cpu: 1, peak: 1}}, {"opendkim", figure{cpu: 1}}, {"opendkim+opendmarc", figure{cpu: 1}}, {"rspamd", figure{cpu: 1}}, {bareName, figure{cpu: 1}}}})
+		r.cells = append(r.cells, measured{c, []row{{ours, figure{cpu: 1, peak: 1}}, {"opendkim", figure{cpu: 1}}, {"opendkim+opendmarc", figure{cpu: 1}}, {"rspamd", figure{cpu: 1}}, {rulesName, figure{cpu: 1}}, {bareName, figure{cpu: 1}}}})
 	}
 	r.idle, r.postfix = []idleCost{{ours, 1, 1}}, []throughput{{noMilter, 1, 1}, {ours, 1, 1}}
 	for _, target := range r.targets() {

@@ -85,7 +85,7 @@ func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 
 // rspamd's milter proxy, which scans by itself, one process as its own worker-proxy.inc has it, and of all that it can do
 // only what Signpost does.
-const rspamdConf = `lua = "%DIR%/empty.lua";
+const rspamdConf = `lua = "%RULES%";
 options {
   filters = "dkim"; pidfile = "%DIR%/pid"; tempdir = "%DIR%"; control_socket = "%DIR%/control mode=0600";
   url_tld = "/usr/share/rspamd/effective_tld_names.dat"; cache_file = "%DIR%/symbols.cache";
@@ -111,17 +111,27 @@ modules {
 }
 `
 
-func (w *world) startRspamd(ctx context.Context) (*server, error) {
-	s := &server{name: "rspamd", roles: []string{signing, verifying}, spf: true}
+// The two rspamds. Its own rules, which every installation has unless somebody takes them out, look at much besides.
+const (
+	rspamdName  = "rspamd"
+	rulesName   = "rspamd+rules"
+	rspamdRules = "/usr/share/rspamd/rules/rspamd.lua"
+)
+
+// startRspamd starts one with its own rules, or with none.
+func (w *world) startRspamd(ctx context.Context, name string) (*server, error) {
+	s := &server{name: name, roles: []string{signing, verifying}, spf: true, aside: name == rulesName}
 	dir, fill, err := w.folder(s.name)
 	if err != nil {
 		return nil, err
 	}
-	// Its own rules look at much besides.
-	if _, err := configure(dir, "empty.lua", "", fill); err != nil {
-		return nil, err
+	rules := rspamdRules
+	if name == rspamdName {
+		if rules, err = configure(dir, "empty.lua", "", fill); err != nil {
+			return nil, err
+		}
 	}
-	file, err := configure(dir, "rspamd.conf", rspamdConf, fill)
+	file, err := configure(dir, "rspamd.conf", strings.ReplaceAll(rspamdConf, "%RULES%", rules), fill)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +176,8 @@ func (w *world) startAll(ctx context.Context, o options) (all []*server, err err
 		{baselineName, func() (*server, error) { return w.startSignpost(ctx, baselineName, o.baseline) }},
 		{"opendkim", func() (*server, error) { return w.startOpenDKIM(ctx) }},
 		{"opendkim+opendmarc", func() (*server, error) { return w.startOpenDMARC(ctx) }},
-		{"rspamd", func() (*server, error) { return w.startRspamd(ctx) }},
+		{rspamdName, func() (*server, error) { return w.startRspamd(ctx, rspamdName) }},
+		{rulesName, func() (*server, error) { return w.startRspamd(ctx, rulesName) }},
 		{dkimpyName, func() (*server, error) { return w.startDkimpy(ctx) }},
 	} {
 		if p.name != baselineName && !o.wants(p.name) || p.name == baselineName && o.baseline == "" {

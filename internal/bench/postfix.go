@@ -76,7 +76,11 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 		}
 	}
 	figures := make([][]figure, len(chosen))
-	for range o.rounds {
+	rounds := o.rounds
+	if o.whole {
+		rounds *= 2
+	}
+	for range rounds {
 		for i, s := range chosen {
 			f, err := sendThrough(ctx, mta, s, fmt.Sprintf("%s:%d", sender().addr, firstPort+i), file)
 			if err != nil {

@@ -27,6 +27,7 @@ type server struct {
 	roles   []string // in which it is measured
 	spf     bool     // it gives spf and dmarc beside dkim, and refuses forged mail
 	slow    bool     // left out of what would take minutes
+	aside   bool     // in a whole run, measured only in the cells that are judged
 	cmds    []*exec.Cmd
 }
 
