@@ -23,6 +23,7 @@ func TestImports(t *testing.T) {
 		"internal/config": {"internal/dkim"},
 		"internal/filter": filter,
 		"internal/cli":    nil,
+		"internal/doctor": slices.Concat(policy, keys, []string{"internal/config"}),
 		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli"},
 		// Tests and the demo.
