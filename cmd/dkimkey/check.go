@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signpost/internal/cli"
 	"signpost/keys"
 )
 
@@ -74,6 +75,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 }
 
 func printChecks(c *cobra.Command, all []checked) error {
+	paint := cli.Paint(c.OutOrStdout())
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tSHOWS")
 	for _, k := range all {
@@ -82,12 +84,12 @@ func printChecks(c *cobra.Command, all []checked) error {
 			views = []keys.ServerView{{Server: "-", Why: k.Err.Error()}}
 		}
 		for i, v := range views {
-			shows := "the key"
+			shows := paint.Good("the key") // the last column, so that escapes move nothing
 			if i < len(k.Aliases) {
-				shows = "the alias"
+				shows = paint.Good("the alias")
 			}
 			if v.View != keys.Same {
-				shows = fmt.Sprintf("%s: %s", v.View, v.Why)
+				shows = paint.Bad(fmt.Sprintf("%s: %s", v.View, v.Why))
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, v.Server, shows)
 		}

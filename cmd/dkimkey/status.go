@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signpost/internal/cli"
 	"signpost/keys"
 )
 
@@ -93,10 +93,10 @@ func printStatus(out io.Writer, all []keyStatus) error {
 		return err
 	}
 	// Coloured by lines, when the columns are made: escapes have no width.
-	lines := strings.SplitAfter(b.String(), "\n")
-	for i, line := range lines {
-		if i > 0 && i <= len(all) && coloured(out) {
-			line = colour(all[i-1]) + strings.TrimSuffix(line, "\n") + "\x1b[0m\n"
+	paint := cli.Paint(out)
+	for i, line := range strings.SplitAfter(b.String(), "\n") {
+		if text := strings.TrimSuffix(line, "\n"); i > 0 && i <= len(all) {
+			line = colour(paint, all[i-1], text) + "\n"
 		}
 		if _, err := io.WriteString(out, line); err != nil {
 			return err
@@ -105,26 +105,16 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	return nil
 }
 
-// coloured says whether out is a terminal that wants colours (https://no-color.org).
-func coloured(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
-	fi, err := f.Stat()
-	return err == nil && fi.Mode()&os.ModeCharDevice != 0
-}
-
-func colour(s keyStatus) string {
+func colour(p cli.Painter, s keyStatus, line string) string {
 	switch {
 	case s.Error != "":
-		return "\x1b[31m" // red
+		return p.Bad(line)
 	case s.Signs:
-		return "\x1b[32m" // green
+		return p.Good(line)
 	case s.State == keys.Generated || s.State == keys.Published || s.State == keys.Verified:
-		return "\x1b[33m" // yellow
+		return p.Middling(line)
 	}
-	return "\x1b[90m" // grey
+	return p.Past(line)
 }
 
 // oldKey is when status reminds of a key that nobody rotates: M3AAWG asks for a new one every six months.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/cli"
 	"signpost/internal/filter"
 	"signpost/internal/spf"
 	"signpost/milter"
@@ -17,8 +18,14 @@ import (
 // explain shows a report to a person: what was known, what each method found with its records, what DNS said, and what
 // follows.
 func explain(w io.Writer, r filter.Report, edits milter.Edits, reply milter.Reply) {
+	paint := cli.Paint(w)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-12s %s\n", name, printable(fmt.Sprintf(format, args...)))
+		text := printable(fmt.Sprintf(format, args...))
+		if name == "SPF" || name == "DKIM" || name == "ARC" || name == "DMARC" {
+			word, rest, _ := strings.Cut(text, " ")
+			text = strings.TrimSuffix(paint.Status(word)+" "+rest, " ")
+		}
+		fmt.Fprintf(w, "%-12s %s\n", name, text)
 	}
 	e := r.Evidence
 	row("client", "%s, HELO %s", e.Connection.Client, cmp.Or(e.Connection.HELO, "(none)"))

@@ -30,6 +30,8 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 		return Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
 	})
 	markUsage(root)
+	root.Version = Version()
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -55,4 +57,12 @@ func markUsage(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		markUsage(below)
 	}
+}
+
+// Completion is the part of a program's help that says how to have its words completed.
+func Completion(program string) string {
+	return "Completion in the shell:\n\n" +
+		"  bash: " + program + " completion bash > /usr/share/bash-completion/completions/" + program + "\n" +
+		"  zsh:  " + program + " completion zsh > /usr/local/share/zsh/site-functions/_" + program + "\n" +
+		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
 }

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"runtime/debug"
+	"testing"
+)
+
+func TestVersion(t *testing.T) {
+	info := &debug.BuildInfo{GoVersion: "go1.26.8", Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc1234567"}, {Key: "vcs.modified", Value: "false"}}}
+	if got := describe("0.3", info); got != "0.3 (commit abc1234, go1.26.8)" {
+		t.Error(got)
+	}
+	info.Settings[1].Value = "true"
+	if got := describe("0.3", info); got != "0.3 (commit abc1234, changed since, go1.26.8)" {
+		t.Error(got)
+	}
+	if got := describe("0.3", &debug.BuildInfo{GoVersion: "go1.26.8"}); got != "0.3 (commit unknown, go1.26.8)" {
+		t.Error(got)
+	}
+}
+
+// No escapes where the output is no terminal, and none where they are not wanted. /dev/null is a device as a terminal is.
+func TestPaint(t *testing.T) {
+	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	if got := Paint(device).Status("pass"); got != "\x1b[32mpass\x1b[0m" {
+		t.Errorf("%q", got)
+	}
+	if got := Paint(device).Status("none"); got != "none" {
+		t.Errorf("%q", got)
+	}
+	if got := Paint(&bytes.Buffer{}).Status("fail"); got != "fail" {
+		t.Errorf("%q", got)
+	}
+	t.Setenv("TERM", "dumb")
+	if got := Paint(device).Bad("x"); got != "x" {
+		t.Errorf("%q", got)
+	}
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "1")
+	if got := Paint(device).Bad("x"); got != "x" {
+		t.Errorf("%q", got)
+	}
+}

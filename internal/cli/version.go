@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"cmp"
+	"runtime/debug"
+)
+
+// version is set by the linker, which can set nothing but a package's variable: see Makefile.
+var version string
+
+// Version is what --version prints: the number, the commit, and the Go that built it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return cmp.Or(version, "devel")
+	}
+	return describe(cmp.Or(version, "devel"), info)
+}
+
+func describe(number string, info *debug.BuildInfo) string {
+	commit, changed := "unknown", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value[:min(7, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				changed = ", changed since"
+			}
+		}
+	}
+	return number + " (commit " + commit + changed + ", " + info.GoVersion + ")"
+}
