@@ -29,6 +29,7 @@ type evaluation struct {
 	names        []string // of the client, verified; see validated
 	named        bool
 	nameless     error // the client has no names, and that is not counted yet
+	walk         *Walk // nil: nobody reads along
 }
 
 // stop ends an evaluation: it is an error of the record, or of DNS.
@@ -45,12 +46,16 @@ func permError(format string, args ...any) error {
 
 // host evaluates a domain's record. The reason says which term decided.
 func (e *evaluation) host(ctx context.Context, domain string) (Status, string, error) {
-	record, err := e.find(ctx, domain)
+	at := e.walk.begin(domain, "")
+	record, text, err := e.find(ctx, domain)
+	e.walk.end(at, e, text, err)
 	if err != nil || record == nil {
 		return None, "there is no SPF record", err
 	}
 	for _, d := range record.Directives {
+		at := e.walk.begin(domain, d.Text)
 		matches, err := e.match(ctx, d, domain)
+		e.walk.end(at, e, matchWord(matches), err)
 		if err != nil {
 			return "", "", err
 		}
@@ -61,26 +66,39 @@ func (e *evaluation) host(ctx context.Context, domain string) (Status, string, e
 	if record.Redirect == "" {
 		return Neutral, "no term matched", nil
 	}
-	// Section 6.1.
+	at = e.walk.beginRedirect(domain, record.Redirect)
+	status, why, err := e.redirect(ctx, record.Redirect, domain)
+	e.walk.end(at, e, string(status), err)
+	return status, why, err
+}
+
+// redirect: section 6.1.
+func (e *evaluation) redirect(ctx context.Context, to DomainSpec, domain string) (Status, string, error) {
 	if err := e.count(); err != nil {
 		return "", "", err
 	}
-	target, _ := e.expand(ctx, record.Redirect, domain)
+	target, _ := e.expand(ctx, to, domain)
+	if to.HasMacros() {
+		e.walk.target(target)
+	}
+	e.walk.deeper(1)
 	status, why, err := e.host(ctx, target)
+	e.walk.deeper(-1)
 	if err == nil && status == None {
-		err = permError("redirect=%s of %s leads to no SPF record", record.Redirect, domain)
+		err = permError("redirect=%s of %s leads to no SPF record", to, domain)
 	}
 	return status, why, err
 }
 
-// find looks a domain's record up: sections 4.3 to 4.6. None is nil.
-func (e *evaluation) find(ctx context.Context, domain string) (*Record, error) {
+// find looks a domain's record up: sections 4.3 to 4.6. None is nil; the text says so then.
+func (e *evaluation) find(ctx context.Context, domain string) (*Record, string, error) {
+	const none = "no SPF record"
 	if !lookable(domain) {
-		return nil, nil // section 4.3
+		return nil, none, nil // section 4.3
 	}
 	all, err := e.resolver.LookupTXT(ctx, domain)
 	if err != nil {
-		return nil, ignoreAbsent(err)
+		return nil, none, ignoreAbsent(err)
 	}
 	text, found := "", 0
 	for _, txt := range all {
@@ -94,16 +112,16 @@ func (e *evaluation) find(ctx context.Context, domain string) (*Record, error) {
 	}
 	switch found {
 	case 0:
-		return nil, nil
+		return nil, none, nil
 	case 1:
 	default:
-		return nil, permError("%s has %d SPF records", domain, found)
+		return nil, text, permError("%s has %d SPF records", domain, found)
 	}
 	record, err := ParseRecord(text)
 	if err != nil {
-		return nil, permError("the record of %s is not valid: %s", domain, err)
+		return nil, text, permError("the record of %s is not valid: %s", domain, err)
 	}
-	return record, nil
+	return record, text, nil
 }
 
 // lookable says whether a name has the form of one that a record can stand at: section 4.3.
@@ -182,6 +200,9 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 	if d.Domain != "" {
 		target, known = e.expand(ctx, d.Domain, domain)
 	}
+	if d.Domain.HasMacros() {
+		e.walk.target(target)
+	}
 	if !known {
 		return false, nil // RFC 8616 section 4, for an include too
 	}
@@ -202,7 +223,9 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 
 // include: the table of section 5.2.
 func (e *evaluation) include(ctx context.Context, d Directive, domain, target string) (bool, error) {
+	e.walk.deeper(1)
 	status, _, err := e.host(ctx, target)
+	e.walk.deeper(-1)
 	if err == nil && status == None {
 		err = permError("%s of %s leads to no SPF record", d.Text, domain)
 	}

@@ -57,6 +57,10 @@ type Resolver interface {
 // Check checks the identity of a message: sender is MAIL FROM without its brackets, empty for a bounce, helo as the
 // client said it.
 func Check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string) Result {
+	return check(ctx, r, client, helo, sender, nil)
+}
+
+func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string, walk *Walk) Result {
 	result := Result{Status: None, Identity: MailFrom}
 	local, name := "", ""
 	if sender == "" {
@@ -78,7 +82,7 @@ func Check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	if local == "" {
 		local = "postmaster"
 	}
-	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain}
+	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain, walk: walk}
 	status, why, err := e.host(ctx, domain)
 	var stopped stop
 	if errors.As(err, &stopped) {

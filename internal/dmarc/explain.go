@@ -1,0 +1,93 @@
+package dmarc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Step is one question of a walk, for a person who reads along.
+type Step struct {
+	Name    string `json:"name"`
+	Record  string `json:"record,omitempty"`
+	Outcome string `json:"outcome"` // what it says, or that there is none
+}
+
+// Explain finds the policy for an Author Domain as it is found for a message, and its Organizational Domain, whether or not
+// it is needed. Its Status is empty where there is a policy.
+func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
+	t := &tracer{resolver: r, steps: []Step{}}
+	d := Discover(ctx, t, author)
+	d.organizational(ctx)
+	if d.walkErr != nil && d.result.Reason == "" {
+		d.result.Reason = "the Organizational Domain could not be looked up: " + d.walkErr.Error()
+	}
+	return d.result, t.steps
+}
+
+// tracer notes what is asked, each question once.
+type tracer struct {
+	resolver Resolver
+	steps    []Step
+}
+
+func (t *tracer) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	txts, err := t.resolver.LookupTXT(ctx, name)
+	s := Step{Name: name, Outcome: "no record"}
+	var records []*Record
+	for _, txt := range txts {
+		if r, ok := ParseRecord(txt); ok {
+			records = append(records, r)
+		}
+	}
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+	case err != nil:
+		s.Outcome = "not known: " + err.Error()
+	case len(records) > 1:
+		s.Outcome = fmt.Sprintf("%d records, which count as none", len(records))
+	case len(records) == 1:
+		s.Record, s.Outcome = records[0].Text, records[0].words()
+	case len(txts) > 0:
+		s.Outcome = "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters"
+	}
+	t.note(s)
+	return txts, err
+}
+
+func (t *tracer) Exists(ctx context.Context, name string) (bool, error) {
+	exists, err := t.resolver.Exists(ctx, name)
+	s := Step{Name: name, Outcome: "the name does not exist: np applies"}
+	switch {
+	case err != nil:
+		s.Outcome = "not known: " + err.Error()
+	case exists:
+		s.Outcome = "the name exists: np does not apply"
+	}
+	t.note(s)
+	return exists, err
+}
+
+func (t *tracer) note(s Step) {
+	for _, known := range t.steps {
+		if known.Name == s.Name {
+			return
+		}
+	}
+	t.steps = append(t.steps, s)
+}
+
+// words say what a record means for the walk.
+func (r *Record) words() string {
+	switch {
+	case r.Broken != "":
+		return r.Broken
+	case r.PSD == 'y':
+		return "a record of a public suffix (psd=y): the walk ends"
+	case r.PSD == 'n':
+		return "a record of an Organizational Domain (psd=n): the walk ends"
+	}
+	return "a record"
+}
