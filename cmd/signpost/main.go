@@ -29,8 +29,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "signpost",
 		Short: "Sign your post and check everybody else's: a milter for Postfix",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Long: `Signpost is the mail-authentication milter for Postfix. It signs what your users send (DKIM) and judges what strangers
+send (SPF, DKIM, DMARC, ARC): the results stand on top of the message, results that strangers forge in your server's name
+are removed, and what is forged is refused or tagged as its domain's policy asks. Each message gets one line in the log.
+
+"serve" is the daemon. The other commands show what it would do and why, and change nothing. Keys are made and rotated by
+dkimkey(1).
+
+` + cli.Completion("signpost"),
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var file string
 	root.PersistentFlags().StringVarP(&file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
@@ -82,5 +90,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return load()
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
+	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }

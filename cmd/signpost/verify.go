@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -99,16 +98,17 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	if o.json {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
-			filter.Report
-			Edits milter.Edits `json:"edits"`
-			Reply milter.Reply `json:"smtp_reply,omitzero"`
-		}{report, edits, reply})
+		return printJSON(stdout, verified{report, edits, reply})
 	}
 	explain(stdout, report, edits, reply)
 	return nil
+}
+
+// verified is what --json prints.
+type verified struct {
+	filter.Report
+	Edits milter.Edits `json:"edits"`
+	Reply milter.Reply `json:"smtp_reply,omitzero"`
 }
 
 func zoneResolver(file string, log *slog.Logger) (*dns.Resolver, error) {

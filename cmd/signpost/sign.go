@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/dkim"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/keys"
+	"signpost/milter"
+)
+
+// signOptions are the flags of signpost sign.
+type signOptions struct {
+	ip, login, from string
+	json            bool
+}
+
+func signCommand(load func() (*config.Config, error)) *cobra.Command {
+	var o signOptions
+	c := &cobra.Command{
+		Use:   "sign FILE [--ip ADDRESS] [--login NAME] [--from ADDRESS]",
+		Short: "Sign a message in a file as the daemon would, and print it",
+		Long: `Sign a message in a file as the daemon would, and print it with its DKIM-Signature. FILE may be - for standard input.
+Where the daemon would not sign it, nothing is printed but the reason, and the exit code is 1.
+
+Without --ip and --login the message is one that sendmail(1) hands in on this machine; with them it comes by SMTP from that
+address, or from one who logged in by that name. Keys and state are read and never changed, and DNS is not asked.`,
+		Example: "  signpost sign mail.eml\n  signpost sign mail.eml --login ann@example.org\n  signpost sign mail.eml | signpost verify - --ip 192.0.2.25 --from ann@example.org",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			return sign(c.Context(), conf, args[0], o, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS`, by SMTP")
+	f.StringVar(&o.login, "login", "", "the `NAME` that the client logged in by")
+	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
+	f.BoolVar(&o.json, "json", false, "print everything as JSON instead of the message")
+	return c
+}
+
+func (o signOptions) session() (milter.Session, error) {
+	s := milter.Session{Client: netip.MustParseAddr("127.0.0.1"), SMTP: o.ip != "" || o.login != ""}
+	if o.ip != "" {
+		var err error
+		if s.Client, err = netip.ParseAddr(o.ip); err != nil {
+			return s, cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
+		}
+	}
+	var err error
+	if s.MTA, err = os.Hostname(); err != nil {
+		s.MTA = "localhost"
+	}
+	return s, nil
+}
+
+func sign(ctx context.Context, conf *config.Config, file string, o signOptions, stdin io.Reader, stdout, stderr io.Writer) error {
+	session, err := o.session()
+	if err != nil {
+		return err
+	}
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		stdin = f
+	}
+	text, err := io.ReadAll(stdin)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", file, err)
+	}
+	fields, body, err := dkim.ReadMessage(bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", file, err)
+	}
+	snapshot, err := readKeys(conf)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	nothing, err := dns.ParseZone(strings.NewReader(""), "")
+	if err != nil {
+		return err
+	}
+	var report filter.Report
+	f := newFilter(conf, log)
+	f.Observe = false
+	f.Keys = func() *keys.Snapshot { return snapshot }
+	f.Resolver = nothing.Resolver(time.Now, log) // a stranger's mail is not judged here
+	f.Judged = func(r filter.Report) { report = r }
+	var signed bytes.Buffer // what was read of the body
+	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from, Login: o.login}, fields, io.TeeReader(body, &signed))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", file, err)
+	}
+	if o.json {
+		if err := printJSON(stdout, verified{report, edits, reply}); err != nil {
+			return err
+		}
+	}
+	if report.Done != "signed" {
+		return notSigned(report, reply)
+	}
+	if conf.Observe {
+		fmt.Fprintln(stderr, `signpost: with mode = "observe" the daemon leaves it unsigned`)
+	}
+	if o.json {
+		return nil
+	}
+	return write(stdout, edited(fields, edits), signed.Bytes(), !bytes.Contains(text, []byte("\r\n")))
+}
+
+// readKeys gives what the daemon would sign with, were it started now, and changes nothing.
+func readKeys(conf *config.Config) (*keys.Snapshot, error) {
+	store := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: time.Now}
+	set, err := store.Load(nil)
+	if err != nil {
+		return nil, err
+	}
+	hosted, err := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}.Read()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range set.Domains() {
+		hosted[d] = true
+	}
+	for _, k := range set.All() {
+		if errors.Is(k.Err, fs.ErrPermission) {
+			return nil, k.Err // not what the daemon sees
+		}
+	}
+	return &keys.Snapshot{Set: set, Hosted: hosted}, nil
+}
+
+func notSigned(r filter.Report, reply milter.Reply) error {
+	why := r.Assignment.Reason
+	if r.Verdict.Reason != "" && r.Verdict.Reason != why {
+		why += "; " + r.Verdict.Reason
+	}
+	if reply.Code != 0 {
+		return fmt.Errorf("not signed: role %s: %s; the client is told %d %s %s", r.Assignment.Role, why, reply.Code, reply.Enhanced, reply.Text)
+	}
+	return fmt.Errorf("not signed: role %s: %s", r.Assignment.Role, why)
+}
+
+// edited is a header as it leaves Postfix.
+func edited(fields []dkim.Field, edits milter.Edits) []dkim.Field {
+	seen := map[string]int{}
+	var all []dkim.Field
+	for _, f := range fields {
+		name := strings.ToLower(strings.TrimRight(f.Name, " \t"))
+		seen[name]++
+		if !slices.ContainsFunc(edits.Delete, func(d milter.Deletion) bool {
+			return strings.EqualFold(d.Name, name) && d.Index == seen[name]
+		}) {
+			all = append(all, f)
+		}
+	}
+	for _, in := range edits.Insert {
+		all = slices.Insert(all, in.Index, dkim.Field{Name: in.Name, Value: in.Value})
+	}
+	return all
+}
+
+// write gives a message the line ends that it came with.
+func write(w io.Writer, fields []dkim.Field, body []byte, lf bool) error {
+	var b bytes.Buffer
+	for _, f := range fields {
+		value := strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n")
+		fmt.Fprintf(&b, "%s:%s\r\n", f.Name, value)
+	}
+	b.WriteString("\r\n")
+	b.Write(body)
+	out := b.Bytes()
+	if lf {
+		out = bytes.ReplaceAll(out, []byte("\r\n"), []byte("\n"))
+	}
+	_, err := w.Write(out)
+	return err
+}
