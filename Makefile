@@ -4,11 +4,20 @@
 # make bench  Signpost beside OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it with BENCH="-only verify -size 4k"
 # make conformance  docs/conformance.md anew, from what the tests counted
 # make build  bin/signpost and bin/dkimkey, static
+# make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1
 
-.PHONY: build test fuzz bench conformance demo setup fmt clean
+VERSION = 0.3
+
+.PHONY: build man test fuzz bench conformance demo setup fmt clean
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)" -o bin/ ./cmd/...
+
+man: build
+	@mkdir -p bin/man
+	bin/signpost manual > bin/man/signpost.8
+	bin/signpost manual dist/signpost.toml > bin/man/signpost.toml.5
+	bin/dkimkey manual > bin/man/dkimkey.1
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }

@@ -46,11 +46,19 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 	root := &cobra.Command{
 		Use:   "dkimkey",
 		Short: "The life of DKIM keys: make, publish, rotate, revoke, remove",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Long: `Dkimkey makes the keys that signpost(8) signs with, publishes their records, and rotates them. None signs before the
+whole world can verify it, and its record stays until the last mail that it signed is old. A running daemon sees new keys
+within seconds. "dkimkey rotate", daily from cron, does all that is due.
+
+Run it as the daemon's user, or as root: files get the owner of the keys folder.
+
+` + cli.Completion("dkimkey"),
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
+	root.AddCommand(manualCommand(root))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 

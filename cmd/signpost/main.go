@@ -90,6 +90,6 @@ dkimkey(1).
 		return load()
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
-	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault))
+	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"signpost/internal/man"
+)
+
+// manualCommand writes the manual page, for make man.
+func manualCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:    "manual",
+		Short:  "Print dkimkey(1)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(c *cobra.Command, _ []string) error { return man.Program(c.OutOrStdout(), root, page()) },
+	}
+}
+
+func page() man.Page {
+	return man.Page{
+		Section: "1",
+		Files: [][2]string{
+			{"/etc/signpost/signpost.toml", "The configuration, that of the daemon."},
+			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. Its life is in SELECTOR.json beside it: when it was made, published, seen, made to sign, retired, revoked and removed."},
+			{"/var/lib/signpost/hosted/DOMAIN", "Says that mail of the domain has to be signed."},
+			{"/var/lib/signpost/rotate.json", "When rotate ran last."},
+		},
+		SeeAlso: []string{"signpost(8)", "signpost.toml(5)", "crontab(5)"},
+	}
+}

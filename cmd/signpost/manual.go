@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/man"
+)
+
+// manualCommand writes the manual pages, for make man.
+func manualCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:    "manual [SAMPLE]",
+		Short:  "Print signpost(8), or signpost.toml(5) from the sample configuration",
+		Hidden: true,
+		Args:   cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return man.Program(c.OutOrStdout(), root, page())
+			}
+			data, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			sample, err := man.ReadSample(data)
+			if err != nil {
+				return err
+			}
+			return man.Config(c.OutOrStdout(), sample)
+		},
+	}
+}
+
+func page() man.Page {
+	return man.Page{
+		Section: "8",
+		Files: [][2]string{
+			{"/etc/signpost/signpost.toml", "The configuration; an empty file will do."},
+			{"/var/spool/postfix/signpost/milter.sock", "Where Postfix connects, unless listen says otherwise."},
+			{"/var/lib/signpost", "The state folder: hosted domains, what was seen of keys, and the keys themselves."},
+			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key; its life is in SELECTOR.json beside it."},
+		},
+		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},
+	}
+}

@@ -1,0 +1,217 @@
+// Package man writes the manual pages: of a program from its commands, so that page and help are one text, and of the
+// configuration from the sample file, where each key has its sentence.
+package man
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Page is what a program's manual has beside its commands.
+type Page struct {
+	Section string
+	Files   [][2]string // path, what it is
+	SeeAlso []string    // as "postconf(1)"
+}
+
+// Program writes the page of a program, all of its commands in it.
+func Program(w io.Writer, root *cobra.Command, p Page) error {
+	var r roff
+	r.head(root.Name(), p.Section, strings.ToLower(root.Short[:1])+root.Short[1:])
+	r.line(".SH SYNOPSIS")
+	r.line(".B %s", escape(root.Name()))
+	r.line("[\\fIoptions\\fP] \\fIcommand\\fP [\\fIarguments\\fP]")
+	r.line(".SH DESCRIPTION")
+	r.prose(root.Long)
+	r.line(".SH COMMANDS")
+	for _, c := range visible(root) {
+		r.command(root.Name(), c)
+	}
+	r.line(".SH OPTIONS")
+	r.line("These go with every command.")
+	r.flags(root.PersistentFlags())
+	r.tag("-h, --help", "")
+	r.line("Show the help of the program or of a command.")
+	r.tag("-v, --version", "")
+	r.line("Show the version, the commit and the Go release that it was built with.")
+	r.line(".SH FILES")
+	for _, f := range p.Files {
+		r.line(".TP\n.I %s", escape(f[0]))
+		r.prose(f[1])
+	}
+	r.line(".SH EXIT STATUS")
+	for _, s := range [][2]string{{"0", "Done."}, {"1", "Failed, or something needs a person; standard error says what."}, {"2", "Wrong usage or configuration."}} {
+		r.line(".TP\n.B %s\n%s", s[0], s[1])
+	}
+	r.seeAlso(p.SeeAlso)
+	_, err := io.WriteString(w, r.String())
+	return err
+}
+
+// visible are the commands that a person types; cobra adds help and completion when it runs.
+func visible(c *cobra.Command) []*cobra.Command {
+	var all []*cobra.Command
+	for _, below := range c.Commands() {
+		if !below.Hidden && below.Name() != "help" && below.Name() != "completion" {
+			all = append(all, below)
+		}
+	}
+	return all
+}
+
+func (r *roff) command(program string, c *cobra.Command) {
+	name := strings.TrimPrefix(c.CommandPath(), program+" ")
+	use := strings.TrimPrefix(c.Use, c.Name())
+	r.line(".SS %s", escape(name))
+	r.line(".B %s %s", escape(program), escape(name))
+	if use != "" {
+		r.line("%s", escape(strings.TrimSpace(use)))
+	}
+	r.line(".PP")
+	text := c.Long
+	if text == "" {
+		text = c.Short + "."
+	}
+	r.prose(text)
+	r.flags(c.LocalNonPersistentFlags())
+	r.flags(c.PersistentFlags())
+	if c.Example != "" {
+		r.example(c.Example)
+	}
+	for _, below := range visible(c) {
+		r.command(program, below)
+	}
+}
+
+func (r *roff) flags(set *pflag.FlagSet) {
+	set.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" || f.Name == "version" {
+			return
+		}
+		value, usage := pflag.UnquoteUsage(f)
+		names := "--" + f.Name
+		if f.Shorthand != "" {
+			names = "-" + f.Shorthand + ", " + names
+		}
+		r.tag(names, value)
+		text := strings.ToUpper(usage[:1]) + usage[1:]
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "[]" {
+			text += " (default: " + f.DefValue + ")"
+		}
+		r.prose(text + ".")
+	})
+}
+
+// Config writes signpost.toml(5) from the sample.
+func Config(w io.Writer, s *Sample) error {
+	var r roff
+	r.head("signpost.toml", "5", "configuration of signpost(8) and dkimkey(1)")
+	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml")
+	r.line(".SH DESCRIPTION")
+	r.prose(s.Intro)
+	r.prose("The file is TOML (https://toml.io). A key that is unknown or that stands twice is an error, with the line where it stands; " +
+		"so is a value that is not allowed. Times are numbers with a unit: s, m, h or d.\n\n" +
+		"Each key is shown with its default. One that is not set unless you set it is marked so; its value is an example.")
+	for _, t := range s.Tables {
+		title := "[" + t.Name + "]"
+		if t.Name == "" {
+			title = "At the top, before the first table"
+		}
+		r.line(".SH %s", strings.ToUpper(escape(title)))
+		if t.Text != "" {
+			r.prose(t.Text)
+		}
+		for _, e := range t.Entries {
+			for i, line := range e.Lines {
+				r.line("%s", []string{".TP", ".TQ"}[min(i, 1)])
+				key, value, _ := strings.Cut(line, " = ")
+				if e.Example {
+					value += "    (not set)"
+				}
+				r.line("\\fB%s\\fP = %s", escape(key), escape(value))
+			}
+			r.prose(e.Text)
+		}
+		for _, e := range t.Examples {
+			r.line(".PP")
+			if e.Text != "" {
+				r.prose(e.Text)
+			}
+			r.example("  " + strings.Join(e.Lines, "\n  "))
+		}
+	}
+	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe file that both programs read where \\-c names no other.")
+	r.seeAlso([]string{"signpost(8)", "dkimkey(1)", "postconf(5)"})
+	_, err := io.WriteString(w, r.String())
+	return err
+}
+
+// roff is a page that is being written.
+type roff struct{ strings.Builder }
+
+func (r *roff) line(format string, args ...any) { fmt.Fprintf(r, format+"\n", args...) }
+
+func (r *roff) head(name, section, short string) {
+	r.line(".TH %s %s \"\" Signpost \"Signpost's manual\"", strings.ToUpper(escape(name)), section)
+	// Nothing is hyphenated, so that keys and flags can be found; lines are not stretched.
+	r.line(".nh\n.ad l")
+	r.line(".SH NAME\n%s \\- %s", escape(name), escape(short))
+}
+
+func (r *roff) tag(names, value string) {
+	r.line(".TP")
+	if value != "" && value != "bool" {
+		r.line("\\fB%s\\fP \\fI%s\\fP", escape(names), escape(value))
+		return
+	}
+	r.line("\\fB%s\\fP", escape(names))
+}
+
+// prose writes paragraphs that an empty line parts; lines that begin with a space are an example.
+func (r *roff) prose(text string) {
+	for i, paragraph := range strings.Split(strings.TrimSpace(text), "\n\n") {
+		if i > 0 {
+			r.line(".PP")
+		}
+		if strings.HasPrefix(paragraph, " ") {
+			r.example(paragraph)
+			continue
+		}
+		for line := range strings.SplitSeq(paragraph, "\n") {
+			r.line("%s", escape(strings.TrimSpace(line)))
+		}
+	}
+}
+
+func (r *roff) example(text string) {
+	r.line(".PP\n.nf\n.RS 4")
+	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+		r.line("%s", escape(strings.TrimPrefix(line, "  ")))
+	}
+	r.line(".RE\n.fi")
+}
+
+func (r *roff) seeAlso(pages []string) {
+	r.line(".SH SEE ALSO")
+	for i, p := range pages {
+		name, section, _ := strings.Cut(p, "(")
+		comma := ","
+		if i == len(pages)-1 {
+			comma = ""
+		}
+		r.line(".BR %s (%s%s", escape(name), section, comma)
+	}
+}
+
+// escape keeps roff from reading text as requests, and from making quotes and hyphens that nobody can copy.
+func escape(s string) string {
+	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(s)
+	if strings.HasPrefix(s, ".") {
+		s = `\&` + s
+	}
+	return s
+}

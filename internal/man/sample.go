@@ -1,0 +1,125 @@
+package man
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Sample is dist/signpost.toml, taken apart.
+type Sample struct {
+	Intro  string
+	Tables []Table
+}
+
+// Table is a table of the sample; the one without a name stands at the top.
+type Table struct {
+	Name     string
+	Text     string
+	Entries  []Entry
+	Examples []Entry // tables in comments, all lines of each
+}
+
+// Entry is a key, or some that share a sentence.
+type Entry struct {
+	Text    string
+	Lines   []string // KEY = VALUE
+	Example bool     // in a comment: there is no default
+}
+
+// Keys are the dotted keys that the sample has, in and out of comments; those of lists and of [x.domain."NAME"] tables too.
+func (s *Sample) Keys() []string {
+	var all []string
+	for _, t := range s.Tables {
+		prefix := ""
+		if t.Name != "" {
+			prefix = t.Name + "."
+		}
+		for _, e := range t.Entries {
+			all = append(all, keysOf(prefix, e.Lines)...)
+		}
+		for _, e := range t.Examples {
+			prefix := ""
+			for _, line := range e.Lines {
+				if strings.HasPrefix(line, "[") {
+					prefix = strings.Trim(line, "[]") + "."
+					continue
+				}
+				all = append(all, keysOf(prefix, []string{line})...)
+			}
+		}
+	}
+	return all
+}
+
+func keysOf(prefix string, lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		key, _, _ := strings.Cut(line, " = ")
+		all = append(all, prefix+key)
+	}
+	return all
+}
+
+// ReadSample takes the sample apart. A comment belongs to the key below it; one before an empty line to its table. Comments
+// that are keys or tables themselves are what the operator might take in.
+func ReadSample(data []byte) (*Sample, error) {
+	inComment := regexp.MustCompile(`^# ?(\[+[a-z].*\]|[a-z_0-9]+ = .+)$`)
+	key := regexp.MustCompile(`^[a-z_0-9]+ = .+$`)
+	s := &Sample{Tables: []Table{{}}}
+	t := &s.Tables[0]
+	var comment []string
+	inExample, after := false, false // after: the line before was a key
+	take := func() string {
+		text := strings.Join(comment, "\n")
+		comment = nil
+		return text
+	}
+	add := func(line string, example bool) {
+		if n := len(t.Entries); len(comment) == 0 && after && t.Entries[n-1].Example == example {
+			t.Entries[n-1].Lines = append(t.Entries[n-1].Lines, line)
+		} else {
+			t.Entries = append(t.Entries, Entry{take(), []string{line}, example})
+		}
+		after = true
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
+		m := inComment.FindStringSubmatch(line)
+		switch {
+		case line == "":
+			if text := take(); text != "" {
+				if s.Intro == "" {
+					s.Intro = text
+				} else {
+					t.Text = strings.TrimSpace(t.Text + "\n\n" + text)
+				}
+			}
+			inExample, after = false, false
+		case m != nil && strings.HasPrefix(m[1], "["):
+			if n := len(t.Examples); inExample && len(comment) == 0 {
+				t.Examples[n-1].Lines = append(t.Examples[n-1].Lines, m[1])
+			} else {
+				t.Examples = append(t.Examples, Entry{Text: take(), Lines: []string{m[1]}, Example: true})
+			}
+			inExample, after = true, false
+		case m != nil && inExample:
+			e := &t.Examples[len(t.Examples)-1]
+			e.Lines = append(e.Lines, m[1])
+		case m != nil:
+			add(m[1], true)
+		case strings.HasPrefix(line, "#"):
+			comment = append(comment, strings.TrimSpace(strings.TrimPrefix(line, "#")))
+			inExample = false
+		case strings.HasPrefix(line, "["):
+			s.Tables = append(s.Tables, Table{Name: strings.Trim(line, "[]"), Text: take()})
+			t = &s.Tables[len(s.Tables)-1]
+			inExample, after = false, false
+		case key.MatchString(line):
+			add(line, false)
+			inExample = false
+		default:
+			return nil, fmt.Errorf("line %d of the sample: %q is neither a comment nor KEY = VALUE", i+1, line)
+		}
+	}
+	return s, nil
+}
