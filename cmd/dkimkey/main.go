@@ -59,6 +59,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys folder.
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	root.AddCommand(manualCommand(root))
+	e.complete(root)
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+// complete gives the shell the domains that have keys, and their selectors, where the keys folder can be read.
+func (e *env) complete(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "add", "remove":
+			c.ValidArgsFunction = e.words(1)
+		case "show", "revoke":
+			c.ValidArgsFunction = e.words(2)
+		case "rotate", "check":
+			c.ValidArgsFunction = e.words(0)
+		case "status":
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
+}
+
+// words completes a DOMAIN, then a SELECTOR where there are two arguments; with 0 each argument is a domain.
+func (e *env) words(most int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		const no = cobra.ShellCompDirectiveNoFileComp
+		_, store, _, err := e.open()
+		if err != nil || most > 0 && len(args) >= most {
+			return nil, no
+		}
+		set, err := store.Load(nil)
+		if err != nil {
+			return nil, no
+		}
+		if most == 2 && len(args) == 1 {
+			var selectors []string
+			for _, k := range set.Of(args[0]) {
+				selectors = append(selectors, k.Selector)
+			}
+			return selectors, no
+		}
+		return slices.DeleteFunc(set.Known(), func(d string) bool { return slices.Contains(args, d) }), no
+	}
+}
