@@ -1,0 +1,225 @@
+package signpost
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"signpost/internal/man"
+)
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// stringsOf gives the first string in the arguments of each call, in the packages of these folders, to a function of these
+// names: slog.String and the like by their last name.
+func stringsOf(t *testing.T, pattern string, names ...string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatal(pattern, err)
+	}
+	var all []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			name := ""
+			switch f := call.Fun.(type) {
+			case *ast.Ident:
+				name = f.Name
+			case *ast.SelectorExpr:
+				name = f.Sel.Name
+			}
+			if !slices.Contains(names, name) {
+				return true
+			}
+			for _, arg := range call.Args {
+				if s, ok := arg.(*ast.BasicLit); ok && s.Kind == token.STRING {
+					text, err := strconv.Unquote(s.Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, text)
+					break
+				}
+			}
+			return true
+		})
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// column gives what stands in backquotes in a column of the tables of a section.
+func column(t *testing.T, text, section string, column int) []string {
+	t.Helper()
+	_, text, ok := strings.Cut(text, "\n"+section+"\n")
+	if !ok {
+		t.Fatalf("there is no %s", section)
+	}
+	if end := regexp.MustCompile(`(?m)^##? `).FindStringIndex(text); end != nil {
+		text = text[:end[0]]
+	}
+	var all []string
+	for line := range strings.Lines(text) {
+		cells := strings.Split(line, "|")
+		if !strings.HasPrefix(line, "|") || len(cells) < column+2 {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[column], -1) {
+			all = append(all, m[1])
+		}
+	}
+	return all
+}
+
+// differ reports what only one of two lists has.
+func differ(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	for _, s := range got {
+		if !slices.Contains(want, s) {
+			t.Errorf("%s: %q stands only in the documentation", what, s)
+		}
+	}
+	for _, s := range want {
+		if !slices.Contains(got, s) {
+			t.Errorf("%s: %q is not in the documentation", what, s)
+		}
+	}
+}
+
+// docs/operations.md has each message and each field of a message's line, and none that is not logged.
+func TestLogIsDocumented(t *testing.T) {
+	text := read(t, "docs/operations.md")
+	var logged []string
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/filter", "internal/dns"} {
+		logged = append(logged, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
+	}
+	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged)
+
+	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Duration", "add", "words")
+	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })
+	differ(t, "fields", column(t, text, "### A message", 1), fields)
+}
+
+// Each key that docs/from-opendkim.md names exists.
+func TestKeysOfTheMoveExist(t *testing.T) {
+	sample, err := man.ReadSample([]byte(read(t, "dist/signpost.toml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := append(sample.Keys(), "[[allow]]", "[[deny]]")
+	text := read(t, "docs/from-opendkim.md")
+	named := 0
+	for _, section := range []string{"## opendkim.conf", "## opendmarc.conf", "## policyd-spf.conf"} {
+		for _, s := range column(t, text, section, 2) {
+			key, _, _ := strings.Cut(s, " = ")
+			if strings.HasPrefix(s, "dkimkey ") {
+				continue
+			}
+			named++
+			if !slices.Contains(keys, key) && key != "permerror" {
+				t.Errorf("%s: there is no key %q", section, key)
+			}
+		}
+	}
+	if named < 40 {
+		t.Errorf("%d keys were found in the tables", named)
+	}
+}
+
+// The pages that make man writes have each command and each flag that the help has, and no others, and groff has nothing
+// to say against them.
+func TestManuals(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", dir, "./cmd/signpost", "./cmd/dkimkey").CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	run := func(name string, args ...string) string {
+		t.Helper()
+		out, err := exec.Command(filepath.Join(dir, name), args...).Output()
+		if err != nil {
+			t.Fatal(name, args, err)
+		}
+		return string(out)
+	}
+	pages := map[string]string{"signpost.toml": run("signpost", "manual", "dist/signpost.toml")}
+	for _, program := range []string{"signpost", "dkimkey"} {
+		page := run(program, "manual")
+		pages[program] = page
+		var shown, helped []string
+		section := ""
+		for line := range strings.Lines(strings.ReplaceAll(page, `\-`, "-")) {
+			if name, ok := strings.CutPrefix(line, ".SS "); ok {
+				section = strings.TrimSpace(name)
+				shown = append(shown, section)
+			}
+			if strings.HasPrefix(line, ".SH ") {
+				section = ""
+			}
+			if m := regexp.MustCompile(`^\\fB(?:-\w, )?--([a-z-]+)\\fP`).FindStringSubmatch(line); m != nil {
+				shown = append(shown, section+" --"+m[1])
+			}
+		}
+		var walk func(command string)
+		walk = func(command string) {
+			help := run(program, append(strings.Fields(command), "--help")...)
+			own, _, _ := strings.Cut(help, "Global Flags:")
+			for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`).FindAllStringSubmatch(own, -1) {
+				if m[1] != "help" || command == "" {
+					helped = append(helped, command+" --"+m[1])
+				}
+			}
+			_, list, _ := strings.Cut(own, "Available Commands:\n")
+			list, _, _ = strings.Cut(list, "\n\n")
+			for line := range strings.Lines(list) {
+				name := strings.Fields(line)[0]
+				if name != "help" && name != "completion" {
+					below := strings.TrimSpace(command + " " + name)
+					helped = append(helped, below)
+					walk(below)
+				}
+			}
+		}
+		walk("")
+		if len(helped) < 15 {
+			t.Errorf("%s: only %q", program, helped)
+		}
+		differ(t, program, shown, helped)
+	}
+	groff, err := exec.LookPath("groff")
+	if err != nil {
+		t.Skip("groff is not installed")
+	}
+	for name, page := range pages {
+		c := exec.Command(groff, "-man", "-ww", "-Tutf8", "-z")
+		c.Stdin = strings.NewReader(page)
+		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
