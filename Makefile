@@ -11,7 +11,7 @@ VERSION = 0.3
 .PHONY: build man test fuzz bench conformance demo setup fmt clean
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)" -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)" -o bin/ ./cmd/...
 
 man: build
 	@mkdir -p bin/man
