@@ -93,7 +93,8 @@ func mode(conf *config.Config) string {
 func listen(conf *config.Config) ([]net.Listener, error) {
 	var all []net.Listener
 	for _, l := range conf.Listen {
-		ln, err := milter.Listen(l.Network, l.Address, conf.SocketMode, conf.SocketGroup)
+		mode, group := conf.Rights(l)
+		ln, err := milter.Listen(l.Network, l.Address, mode, group)
 		if err != nil {
 			for _, ln := range all {
 				ln.Close()

@@ -37,6 +37,7 @@ type Config struct {
 	MetricsListen string
 	Log           Log
 
+	rights map[Listener]rights // of sockets with some of their own
 	notYet []string
 }
 

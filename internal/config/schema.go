@@ -24,7 +24,7 @@ func schema() map[string]setter {
 			c.Observe = mode == "observe"
 			return err
 		}),
-		"listen":           now(func(c *Config, v any) error { return listeners(&c.Listen, v) }),
+		"listen":           now(listeners),
 		"socket_mode":      now(func(c *Config, v any) error { return fileMode(&c.SocketMode, v) }),
 		"socket_group":     now(func(c *Config, v any) error { return text(&c.SocketGroup, v) }),
 		"authserv_id":      now(func(c *Config, v any) error { return authservID(&c.AuthservID, v) }),

@@ -128,17 +128,6 @@ func formatDuration(d time.Duration) string {
 	return strings.TrimSuffix(s, "0m")
 }
 
-func listeners(to *[]Listener, v any) error {
-	seen := map[string]bool{}
-	return list(to, v, func(s string) (Listener, error) {
-		if seen[s] {
-			return Listener{}, fmt.Errorf("%q stands twice", s)
-		}
-		seen[s] = true
-		return listener(s)
-	})
-}
-
 // maxSocketPath is what a unix socket's address holds (sun_path, without its final NUL; FreeBSD has 103).
 const maxSocketPath = 103
 
