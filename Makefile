@@ -5,19 +5,36 @@
 # make conformance  docs/conformance.md anew, from what the tests counted
 # make build  bin/signpost and bin/dkimkey, static
 # make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1
+# make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
+# make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
+# make cross  bin/OS-ARCH/ for the other systems that are supported
 
 VERSION = 0.3
+PREFIX = /usr/local
+GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench conformance demo setup fmt clean
+.PHONY: build man test fuzz bench conformance demo setup fmt clean deb install cross
 
 build:
-	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)" -o bin/ ./cmd/...
+	$(GOBUILD) -o bin/ ./cmd/...
 
 man: build
 	@mkdir -p bin/man
 	bin/signpost manual > bin/man/signpost.8
 	bin/signpost manual dist/signpost.toml > bin/man/signpost.toml.5
 	bin/dkimkey manual > bin/man/dkimkey.1
+
+deb:
+	@rm -f bin/signpost_*.deb
+	@scripts/deb bin
+
+install: build
+	scripts/install bin "$(DESTDIR)" "$(PREFIX)"
+
+cross:
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/linux-arm64/ ./cmd/...
+	GOOS=freebsd GOARCH=amd64 $(GOBUILD) -o bin/freebsd-amd64/ ./cmd/...
+	GOOS=freebsd GOARCH=arm64 $(GOBUILD) -o bin/freebsd-arm64/ ./cmd/...
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }

@@ -28,7 +28,7 @@ func TestImports(t *testing.T) {
 		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli", "internal/man"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		// Tests and the demo.
-		"internal/testport": nil, "internal/testmta": {"internal/testport"}, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": {"internal/testport"}, "internal/e2e": nil, "internal/conformance": nil, "internal/testauthres": nil,
+		"internal/testport": nil, "internal/testmta": {"internal/testport"}, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": {"internal/testport"}, "internal/e2e": nil, "internal/packaging": nil, "internal/conformance": nil, "internal/testauthres": nil,
 		"internal/bench": {"internal/testport", "internal/testmta", "internal/testdns", "internal/dkim", "internal/dns"},
 		"internal/demo":  {"internal/testport", "internal/testmta", "internal/testdns", "internal/testdkim", "internal/dns"},
 	}

@@ -1,0 +1,268 @@
+// Package packaging holds the tests of what is installed: each builds on a machine of its own, whose file system is this
+// machine's with everything written kept aside, and whose network is nothing but loopback.
+package packaging
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the outer process tells the inner one things: the folder for its machine, and that of the packages and README.md.
+const (
+	machineVar  = "SIGNPOST_TEST_MACHINE"
+	packagesVar = "SIGNPOST_TEST_PACKAGES"
+)
+
+// The machine's name, and an address of it that is nobody's neighbour to Postfix.
+const (
+	hostname = "mx.example.net"
+	stranger = "203.0.113.9"
+)
+
+func TestMain(m *testing.M) {
+	if _, helper := os.LookupEnv("CONNECT_ROOT"); helper { // on the machine already
+		os.Exit(m.Run())
+	}
+	if dir := os.Getenv(machineVar); dir != "" {
+		if err := boot(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "making the machine:", err)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	}
+	code, err := outside(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// outside builds two versions of the package and runs the tests.
+func outside(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "signpost-packages")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	for _, version := range []string{"1.0~test1", "1.0~test2"} {
+		cmd := exec.Command("../../scripts/deb", dir)
+		cmd.Env = append(os.Environ(), "VERSION="+version)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("scripts/deb: %w\n%s", err, out)
+		}
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		return 1, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "README.md"), readme, 0o644); err != nil {
+		return 1, err
+	}
+	if err := os.Setenv(packagesVar, dir); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// deb is the file of a version of the package: 1 or 2.
+func deb(t *testing.T, version int) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(os.Getenv(packagesVar), fmt.Sprintf("signpost_1.0~test%d_*.deb", version)))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	return found[0]
+}
+
+// inside says whether this is the machine. Where it is not, the test that calls it is run on one and its result is taken; the
+// caller has only to return.
+func inside(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(machineVar) != "" {
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("installing a package and starting Postfix need root: run the tests as root, as CI does")
+	}
+	t.Parallel()
+	// Pdeathsig is tied to the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), machineVar+"="+t.TempDir(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
+	// With the first process of its process namespace everything on the machine ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// boot makes this process the first of a machine: a file system, devices, a name, loopback.
+func boot(dir string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keeping our mounts to ourselves: %w", err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
+		return err
+	}
+	root := filepath.Join(dir, "machine")
+	for _, d := range []string{"upper", "work", "machine"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct{ kind, target, data string }{
+		{"overlay", root, "lowerdir=/,upperdir=" + dir + "/upper,workdir=" + dir + "/work"},
+		{"proc", root + "/proc", ""},
+		{"tmpfs", root + "/dev", "mode=0755"},
+		{"tmpfs", root + "/run", "mode=0755"},
+	} {
+		if err := unix.Mount(m.kind, m.target, m.kind, 0, m.data); err != nil {
+			return fmt.Errorf("mounting %s: %w", m.target, err)
+		}
+	}
+	packages := filepath.Join(root, os.Getenv(packagesVar))
+	if err := os.MkdirAll(packages, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(os.Getenv(packagesVar), packages, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting the packages: %w", err)
+	}
+	for _, device := range []string{"null", "zero", "full", "random", "urandom"} {
+		target := filepath.Join(root, "dev", device)
+		if err := os.WriteFile(target, nil, 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount("/dev/"+device, target, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mounting %s: %w", target, err)
+		}
+	}
+	if err := unix.Chroot(root); err != nil {
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return err
+	}
+	if err := os.Remove("/etc/resolv.conf"); err != nil { // it may be a link to where nothing is
+		return err
+	}
+	for name, text := range map[string]string{
+		"/etc/resolv.conf":      "nameserver 127.0.0.1\n",
+		"/etc/hosts":            "127.0.0.1 localhost\n127.0.1.1 " + hostname + "\n",
+		"/usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n", // no package starts anything here
+		"/etc/mailname":         hostname + "\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+			return err
+		}
+	}
+	return loopback()
+}
+
+// loopback brings lo up, with the stranger's address on it: who connects to that comes from there.
+func loopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("bringing loopback up: %w", err)
+	}
+	alias, err := unix.NewIfreq("lo:1")
+	if err != nil {
+		return err
+	}
+	ip := netip.MustParseAddr(stranger).As4()
+	if err := alias.SetInet4Addr(ip[:]); err != nil {
+		return err
+	}
+	return unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias)
+}
+
+// run runs a shell line as root and gives what it printed.
+func run(t *testing.T, line string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-ec", line)
+	// To a file: what a daemon keeps open must not be waited for.
+	out, err := os.CreateTemp("", "run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	text, _ := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, text)
+	}
+	return string(text)
+}
+
+// until polls with a deadline.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// unitSetting is what an installed unit says for a key.
+func unitSetting(t *testing.T, unit, key string) string {
+	t.Helper()
+	text, err := os.ReadFile("/usr/lib/systemd/system/" + unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
+			return value
+		}
+	}
+	t.Fatalf("%s has no %s", unit, key)
+	return ""
+}
+
+// start starts the daemon as its unit would, and gives what it logs.
+func start(t *testing.T) (log string) {
+	t.Helper()
+	user := unitSetting(t, "signpost.service", "User")
+	log = "/run/signpost.log"
+	run(t, fmt.Sprintf("setsid setpriv --reuid %s --regid %s --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all %s >%s 2>&1 & echo $! >/run/signpost.pid",
+		user, user, unitSetting(t, "signpost.service", "ExecStart"), log))
+	until(t, "the daemon serves", func() bool {
+		text, _ := os.ReadFile(log)
+		return strings.Contains(string(text), "signpost serves")
+	})
+	t.Cleanup(func() {
+		if text, _ := os.ReadFile(log); t.Failed() {
+			t.Logf("the daemon's log:\n%s", text)
+		}
+	})
+	return log
+}

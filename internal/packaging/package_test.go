@@ -1,0 +1,203 @@
+package packaging
+
+import (
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// rights are "MODE OWNER:GROUP" of a file, the mode with its setgid bit.
+func rights(t *testing.T, path string) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "stat -c '%a %U:%G' "+path))
+}
+
+func TestInstalled(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	said := run(t, "dpkg -i "+deb(t, 1))
+	if !strings.Contains(said, "nothing of it runs yet") {
+		t.Errorf("the installation says nothing of what is left to do:\n%s", said)
+	}
+	for path, want := range map[string]string{
+		"/usr/sbin/signpost":                                 "755 root:root",
+		"/usr/sbin/dkimkey":                                  "755 root:root",
+		"/etc/signpost/signpost.toml":                        "644 root:root",
+		"/var/lib/signpost":                                  "700 signpost:signpost",
+		"/var/lib/signpost/keys":                             "700 signpost:signpost",
+		"/var/spool/postfix/signpost":                        "2710 signpost:postfix",
+		"/usr/lib/sysusers.d":                                "755 root:root",
+		"/usr/lib/sysusers.d/signpost.conf":                  "644 root:root",
+		"/usr/lib/tmpfiles.d/signpost.conf":                  "644 root:root",
+		"/usr/lib/systemd/system/signpost.service":           "644 root:root",
+		"/usr/lib/systemd/system/signpost.socket":            "644 root:root",
+		"/usr/lib/systemd/system/dkimkey-rotate.service":     "644 root:root",
+		"/usr/lib/systemd/system/dkimkey-rotate.timer":       "644 root:root",
+		"/usr/share/bash-completion/completions/signpost":    "644 root:root",
+		"/usr/share/zsh/vendor-completions/_dkimkey":         "644 root:root",
+		"/usr/share/fish/vendor_completions.d/signpost.fish": "644 root:root",
+		"/usr/share/doc/signpost/README.md":                  "644 root:root",
+		"/usr/share/doc/signpost/examples/junk.sieve":        "644 root:root",
+		"/usr/share/doc/signpost/examples/cron.d-signpost":   "644 root:root",
+	} {
+		if got := rights(t, path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	// What sysusers.d and tmpfiles.d say is what the package did: they find nothing to do.
+	before := run(t, "getent passwd signpost; getent group signpost")
+	run(t, "systemd-sysusers signpost.conf; systemd-tmpfiles --create signpost.conf")
+	if after := run(t, "getent passwd signpost; getent group signpost"); after != before || !strings.Contains(before, ":/var/lib/signpost:/usr/sbin/nologin\n") {
+		t.Errorf("the user is\n%safter sysusers\n%s", before, after)
+	}
+	for path, want := range map[string]string{"/var/lib/signpost/keys": "700 signpost:signpost", "/var/spool/postfix/signpost": "2710 signpost:postfix"} {
+		if got := rights(t, path); got != want {
+			t.Errorf("after tmpfiles %s: %s, want %s", path, got, want)
+		}
+	}
+	if enabled, _ := filepath.Glob("/etc/systemd/system/*/*ign*post*"); len(enabled) > 0 {
+		t.Errorf("enabled without being asked: %q", enabled)
+	}
+	run(t, "grep -qx 'mode = \"observe\"' /etc/signpost/signpost.toml && signpost check-config")
+	if said := run(t, "systemd-analyze verify signpost.service signpost.socket dkimkey-rotate.service dkimkey-rotate.timer 2>&1 | grep -E 'signpost|dkimkey' | grep -v 'man ' || true"); said != "" {
+		t.Errorf("systemd-analyze verify:\n%s", said)
+	}
+}
+
+// The daemon with the shipped configuration answers Postfix through its chroot, and nobody else.
+func TestSocket(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	run(t, "dpkg -i "+deb(t, 1))
+	start(t)
+	if got := rights(t, "/var/spool/postfix/signpost/milter.sock"); got != "660 signpost:postfix" {
+		t.Errorf("the socket is %s", got)
+	}
+	if out, err := connectAs(t, "postfix", "/var/spool/postfix", "signpost/milter.sock"); err != nil {
+		t.Errorf("postfix in its chroot: %v\n%s", err, out)
+	}
+	for _, name := range []string{"nobody", "www-data"} {
+		if out, err := connectAs(t, name, "/", "/var/spool/postfix/signpost/milter.sock"); err == nil || !strings.Contains(out, "permission denied") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// connectAs greets the milter as a user in a chroot, as Postfix's programs do: they open no file there but the socket.
+func connectAs(t *testing.T, name, root, socket string) (string, error) {
+	t.Helper()
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestConnectHelper$", "-test.v")
+	cmd.Env = append(os.Environ(), "CONNECT_ROOT="+root, "CONNECT_SOCKET="+socket, "CONNECT_UID="+u.Uid, "CONNECT_GID="+u.Gid)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestConnectHelper is the other process of connectAs.
+func TestConnectHelper(t *testing.T) {
+	root, ok := os.LookupEnv("CONNECT_ROOT")
+	if !ok {
+		return
+	}
+	uid, err1 := strconv.Atoi(os.Getenv("CONNECT_UID"))
+	gid, err2 := strconv.Atoi(os.Getenv("CONNECT_GID"))
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	for _, err := range []error{syscall.Chroot(root), os.Chdir("/"), syscall.Setgroups(nil), syscall.Setgid(gid), syscall.Setuid(uid)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := net.Dial("unix", os.Getenv("CONNECT_SOCKET"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	// Option negotiation, version 6, as Postfix offers it.
+	offer := []byte{0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff}
+	if _, err := c.Write(offer); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 5)
+	if _, err := io.ReadFull(c, answer); err != nil || answer[4] != 'O' {
+		t.Fatalf("no milter answers: %q %v", answer, err)
+	}
+}
+
+// keyFiles are the keys on the machine: path, rights and contents.
+func keyFiles(t *testing.T) string {
+	t.Helper()
+	return run(t, "find /var/lib/signpost -type f | sort | xargs stat -c '%n %a %U:%G'; find /var/lib/signpost -type f | sort | xargs sha256sum")
+}
+
+// A key and a changed configuration survive an upgrade and a removal; a purge takes the configuration only.
+func TestUpgradeAndRemoval(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	run(t, "dpkg -i "+deb(t, 1))
+	run(t, "dkimkey add example.org --unsafe-activate; sed -i 's/^mode = \"observe\"/mode = \"enforce\"/' /etc/signpost/signpost.toml")
+	start(t)
+	run(t, "postconf -e 'smtpd_milters = unix:signpost/milter.sock'")
+	before, config := keyFiles(t), run(t, "cat /etc/signpost/signpost.toml")
+	if !strings.Contains(before, ".pem 600 signpost:signpost") {
+		t.Fatalf("no key of the user signpost:\n%s", before)
+	}
+	kept := func(when string) {
+		t.Helper()
+		if after := keyFiles(t); after != before {
+			t.Errorf("keys after %s:\n%s\nbefore:\n%s", when, after, before)
+		}
+	}
+
+	said := run(t, "dpkg -i "+deb(t, 2))
+	kept("the upgrade")
+	if got := run(t, "dpkg-query -W -f '${Version} ${Status}' signpost"); got != "1.0~test2 install ok installed" {
+		t.Errorf("after the upgrade: %s", got)
+	}
+	if got := run(t, "cat /etc/signpost/signpost.toml"); got != config {
+		t.Errorf("the upgrade changed the configuration:\n%s", got)
+	}
+	if strings.Contains(said, "nothing of it runs yet") {
+		t.Errorf("an upgrade speaks as a first installation does:\n%s", said)
+	}
+	// No systemd is here to restart it; the old one goes on.
+	if out, err := connectAs(t, "postfix", "/var/spool/postfix", "signpost/milter.sock"); err != nil {
+		t.Errorf("the daemon during the upgrade: %v\n%s", err, out)
+	}
+	run(t, "kill $(cat /run/signpost.pid)")
+
+	said = run(t, "dpkg -r signpost")
+	kept("the removal")
+	run(t, "test -e /etc/signpost/signpost.toml && ! test -e /usr/sbin/signpost && ! test -e /var/spool/postfix/signpost")
+	if !strings.Contains(said, "postconf -X smtpd_milters non_smtpd_milters") {
+		t.Errorf("the removal does not say that Postfix still asks the milter:\n%s", said)
+	}
+
+	said = run(t, "dpkg -P signpost")
+	kept("the purge")
+	run(t, "! test -e /etc/signpost && getent passwd signpost")
+	if !strings.Contains(said, "the keys stay in /var/lib/signpost/keys") {
+		t.Errorf("the purge does not say where the keys are:\n%s", said)
+	}
+	run(t, "dpkg -i "+deb(t, 2))
+	kept("a new installation")
+}
