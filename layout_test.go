@@ -24,8 +24,8 @@ func TestImports(t *testing.T) {
 		"internal/filter": filter,
 		"internal/cli":    nil,
 		"internal/man":    nil,
-		"internal/doctor": slices.Concat(policy, keys, []string{"internal/config"}),
-		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli", "internal/man"}),
+		"internal/doctor": slices.Concat(policy, keys, []string{"internal/config", "keys"}),
+		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli", "internal/man", "internal/doctor"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		// Tests and the demo.
 		"internal/testport": nil, "internal/testmta": {"internal/testport"}, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": {"internal/testport"}, "internal/e2e": nil, "internal/packaging": nil, "internal/conformance": nil, "internal/testauthres": nil,

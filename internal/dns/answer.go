@@ -34,7 +34,8 @@ type answer struct {
 	text  []string // TXT, the strings of each record joined
 	addrs []netip.Addr
 	mx    []*net.MX
-	names []string // PTR
+	names []string // PTR, CNAME
+	tlsa  []TLSA
 }
 
 // read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the
@@ -86,6 +87,10 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 			a.mx = append(a.mx, &net.MX{Host: rr.Mx, Pref: rr.Preference})
 		case *dns.PTR:
 			a.names = append(a.names, rr.Ptr)
+		case *dns.CNAME:
+			a.names = append(a.names, rr.Target)
+		case *dns.TLSA:
+			a.tlsa = append(a.tlsa, TLSA{rr.Usage, rr.Selector, rr.MatchingType, strings.ToLower(rr.Certificate)})
 		}
 	}
 	if records > 0 {
@@ -168,6 +173,9 @@ func (a *answer) octets() int {
 	for _, s := range a.names {
 		n += len(s)
 	}
+	for _, t := range a.tlsa {
+		n += 64 + len(t.Data)
+	}
 	return n
 }
 
@@ -185,6 +193,9 @@ func (a *answer) String() string {
 	}
 	for _, m := range a.mx {
 		all = append(all, fmt.Sprintf("%d %s", m.Pref, m.Host))
+	}
+	for _, t := range a.tlsa {
+		all = append(all, fmt.Sprintf("%d %d %d %s", t.Usage, t.Selector, t.Matching, t.Data))
 	}
 	return strings.Join(append(all, a.names...), ", ")
 }

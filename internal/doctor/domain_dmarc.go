@@ -1,0 +1,167 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/keys"
+)
+
+// checkDMARC: RFC 9989 sections 4.7 to 4.10.
+func (l *look) checkDMARC(ctx context.Context) {
+	name := "_dmarc." + l.domain
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown("dmarc", name, err)
+		return
+	}
+	var found []string
+	for _, t := range all {
+		if _, ok := dmarc.ParseRecord(t); ok {
+			found = append(found, t)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		l.judgeDMARC(ctx, name, found[0])
+	case len(found) > 1:
+		mended, _ := mendDMARC(found[0])
+		l.add(Finding{Check: "dmarc", Level: Red, What: fmt.Sprintf("%d DMARC records at %s", len(found), name), Where: records(name, found),
+			Why: "RFC 9989 section 4.10: several are discarded, and the domain has no policy; publish this one alone", Fix: record(name, mended)})
+	case len(all) > 0:
+		mended, faults := mendDMARC(all[0])
+		l.add(Finding{Check: "dmarc", Level: Red, What: "the DMARC record of " + l.domain + " is none: " + strings.Join(faults, "; "), Where: records(name, all),
+			Why: "RFC 9989 section 4.7: what does not begin with v=DMARC1, in these letters, is passed over, and the domain has no policy", Fix: record(name, mended)})
+	default:
+		l.noDMARC(ctx, name)
+	}
+}
+
+func (l *look) noDMARC(ctx context.Context, name string) {
+	d := dmarc.Discover(ctx, l.view, l.domain).Found()
+	if d.Status == dmarc.TempError {
+		l.add(Finding{Check: "dmarc", Level: Yellow, What: "the DMARC policy of " + l.domain + " could not be looked up", Where: fmt.Sprintf("%q", d.Reason),
+			Why: "RFC 9989 section 5.3.6: receivers can neither pass nor fail its mail", Fix: "dig " + name + " TXT"})
+		return
+	}
+	if d.PolicyDomain != "" && d.Status == "" {
+		l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
+		l.good("dmarc", fmt.Sprintf("%s of %s applies to %s: %s", d.Tag, d.PolicyDomain, l.domain, d.Policy), record("_dmarc."+d.PolicyDomain, d.Record))
+		return
+	}
+	f := Finding{Check: "dmarc", Level: Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
+		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one",
+		Fix: record(name, "v=DMARC1; p=none; rua=mailto:postmaster@"+l.domain)}
+	for _, wrong := range []string{l.domain, name + "." + l.domain} {
+		all, _ := l.text(ctx, wrong)
+		for _, t := range all {
+			if _, ok := dmarc.ParseRecord(t); ok {
+				f.Where = record(wrong, t)
+				f.Why += "; one stands at " + wrong + ", where nobody asks"
+				f.Fix = record(name, t)
+			}
+		}
+	}
+	l.add(f)
+}
+
+func (l *look) judgeDMARC(ctx context.Context, name, text string) {
+	before := len(l.all)
+	r, _ := dmarc.ParseRecord(text)
+	mended, faults := mendDMARC(text)
+	l.dmarcFor, l.dmarcSub = string(r.P), string(r.SP)
+	if r.Testing {
+		l.dmarcFor = "testing"
+	}
+	say := func(level Level, what, why, fix string) {
+		l.add(Finding{Check: "dmarc", Level: level, What: what, Where: record(name, text), Why: why, Fix: record(name, fix)})
+	}
+	if len(faults) > 0 {
+		level, why := Yellow, "RFC 9989 section 4.8: receivers pass over what they cannot read, and take the default"
+		if m, ok := dmarc.ParseRecord(mended); ok && (m.P != r.P || r.Broken != "") {
+			level, why = Red, fmt.Sprintf("RFC 9989 section 4.10.1: receivers take the policy as p=%s, or the record as none: not the p=%s that was meant", r.P, m.P)
+		}
+		say(level, "the DMARC record of "+l.domain+" has a typo: "+strings.Join(faults, "; "), why, mended)
+		return
+	}
+	rest := tagsOf(text)
+	switch {
+	case len(r.RUA) == 0:
+		say(Yellow, "the DMARC record of "+l.domain+" has no rua", "RFC 9989 section 4.7: nobody sends you reports, and you do not see what fails", text+semicolon(text)+"rua=mailto:postmaster@"+l.domain)
+	case r.P == dmarc.PolicyNone:
+		say(Yellow, "the DMARC policy of "+l.domain+" is none", "RFC 9989 section 4.7: forged mail is let through; when the reports show that your own passes, ask for more", withTag(rest, "p", "quarantine"))
+	case r.Testing:
+		say(Yellow, "the DMARC policy of "+l.domain+" is only tested (t=y)", "RFC 9989 section 4.7: it is not enforced", withTag(rest, "t", "n"))
+	case r.SP == dmarc.PolicyNone:
+		say(Yellow, "subdomains of "+l.domain+" may be forged (sp=none)", "RFC 9989 section 4.7: sp is what applies below the name", withTag(rest, "sp", string(r.P)))
+	case r.P == dmarc.PolicyReject && l.own != nil && !l.hasActive():
+		l.add(Finding{Check: "dmarc", Level: Red, What: l.domain + " has p=reject and does not sign", Where: record(name, text),
+			Why: "RFC 9989 section 7.4: with p=reject a domain must not rely on SPF alone: forwarded mail is lost", Fix: "dkimkey add " + l.domain})
+	}
+	l.externalReports(ctx, name, r)
+	org, met, err := dmarc.Organization(ctx, l.view, l.domain)
+	switch {
+	case err != nil:
+		l.unknown("dmarc", name, err)
+	case !strings.Contains(org, ".") && len(met) > 1:
+		say(Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", text+semicolon(text)+"psd=n")
+	case len(l.all) == before:
+		l.good("dmarc", fmt.Sprintf("the DMARC record of %s is right: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org)
+	}
+}
+
+func (l *look) hasActive() bool {
+	for _, k := range l.own.Keys {
+		if k.State == keys.Active {
+			return true
+		}
+	}
+	return false
+}
+
+func semicolon(text string) string {
+	if strings.HasSuffix(strings.TrimSpace(text), ";") {
+		return " "
+	}
+	return "; "
+}
+
+// maxReports is how many addresses of rua are looked at.
+const maxReports = 10
+
+// externalReports: RFC 9990 section 4: who gets another organisation's reports has to agree in DNS.
+func (l *look) externalReports(ctx context.Context, name string, r *dmarc.Record) {
+	org, _, err := dmarc.Organization(ctx, l.view, l.domain)
+	if err != nil {
+		return // said already
+	}
+	for i, uri := range r.RUA {
+		at := strings.LastIndexByte(uri, '@')
+		if i == maxReports || at < 0 || !strings.HasPrefix(strings.ToLower(uri), "mailto:") {
+			continue
+		}
+		host, _, _ := strings.Cut(uri[at+1:], "?")
+		host, err := dkim.Domain(host)
+		if err != nil || dkim.Within(host, org) || host == l.domain {
+			continue
+		}
+		asked := l.domain + "._report._dmarc." + host
+		all, err := l.text(ctx, asked)
+		if err != nil {
+			l.unknown("dmarc-rua", asked, err)
+			continue
+		}
+		agreed := false
+		for _, t := range all {
+			_, ok := dmarc.ParseRecord(t)
+			agreed = agreed || ok
+		}
+		if !agreed {
+			l.add(Finding{Check: "dmarc-rua", Level: Yellow, What: host + " has not agreed to take DMARC reports about " + l.domain, Where: record(name, r.Text) + "\n" + asked + ": no DMARC record",
+				Why: "RFC 9990 section 4: reports are not sent to another organisation that does not say so", Fix: record(asked, "v=DMARC1")})
+		}
+	}
+}

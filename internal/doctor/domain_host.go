@@ -1,0 +1,108 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"signpost/internal/spf"
+)
+
+// checkHost looks at the names of our own host: RFC 8601 section 3 (iprev), RFC 5321 section 4.1.4. Large receivers refuse
+// mail from addresses without a name that leads back.
+func (l *look) checkHost(ctx context.Context) {
+	if l.own == nil {
+		return
+	}
+	helo := strings.ToLower(strings.TrimSuffix(l.own.HELO, "."))
+	for _, addr := range l.own.Sends {
+		l.checkPTR(ctx, addr.Unmap(), helo)
+	}
+	if helo == "" || len(l.own.Sends) == 0 {
+		return
+	}
+	result := spf.Check(ctx, l.view, l.own.Sends[0], helo, "")
+	switch result.Status {
+	case spf.Pass:
+		l.good("helo", "the HELO name "+helo+" passes SPF", record(helo, result.Record))
+	case spf.TempError:
+		l.add(Finding{Check: "helo", Level: Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + result.Reason,
+			Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + helo + " TXT"})
+	default:
+		l.add(Finding{Check: "helo", Level: Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, result.Status), Where: helo + ": " + result.Reason,
+			Why: "RFC 7208 section 2.4: bounces have no sender, and are checked by the HELO name; without a pass they are refused or end as junk",
+			Fix: record(helo, "v=spf1 a -all")})
+	}
+}
+
+func (l *look) checkPTR(ctx context.Context, addr netip.Addr, helo string) {
+	reverse, err := dns.ReverseAddr(addr.String())
+	if err != nil {
+		return
+	}
+	fix := reverse + " PTR " + l.hostName() + "."
+	names, err := l.view.LookupAddr(ctx, addr.String())
+	if err != nil && !absent(err) {
+		l.unknown("ptr", strings.TrimSuffix(reverse, "."), err)
+		return
+	}
+	if len(names) == 0 {
+		l.add(Finding{Check: "ptr", Level: Red, What: addr.String() + " has no PTR record", Where: reverse,
+			Why: "Gmail, Yahoo and many others refuse mail from an address without a name (550 5.7.25); who gave you the address sets it", Fix: fix})
+		return
+	}
+	var back []string
+	for i, name := range names {
+		if i == maxExchanges {
+			break
+		}
+		host := strings.ToLower(strings.TrimSuffix(name, "."))
+		addrs, err := l.addrs(ctx, host)
+		if err != nil {
+			l.unknown("ptr", host, err)
+			return
+		}
+		if slices.Contains(addrs, addr) {
+			back = append(back, host)
+		}
+	}
+	where := reverse + " PTR " + strings.Join(names, " ")
+	switch {
+	case len(back) == 0:
+		host := strings.ToLower(strings.TrimSuffix(names[0], "."))
+		l.add(Finding{Check: "ptr", Level: Red, What: fmt.Sprintf("the name of %s does not lead back to it", addr), Where: where,
+			Why: "RFC 8601 section 3: the name of an address counts only if it has that address; Gmail refuses otherwise (550 5.7.25)",
+			Fix: fmt.Sprintf("%s. %s %s", host, addrType(addr), addr)})
+	case helo != "" && !slices.Contains(back, helo):
+		l.add(Finding{Check: "ptr", Level: Yellow, What: fmt.Sprintf("this host says HELO %s, and %s is %s", helo, addr, back[0]), Where: where,
+			Why: "RFC 5321 section 4.1.4: receivers take a HELO name that is not the address's own as a sign of a bad host", Fix: fix})
+	case generic(back[0], addr):
+		l.add(Finding{Check: "ptr", Level: Yellow, What: fmt.Sprintf("the name of %s is one that providers give to everybody", addr), Where: where,
+			Why: "receivers take such names for those of home connections, and refuse or junk their mail", Fix: reverse + " PTR mail." + l.domain + "."})
+	default:
+		l.good("ptr", fmt.Sprintf("%s is %s, and back", addr, back[0]), where)
+	}
+}
+
+// generic says that a name is made of the address.
+func generic(name string, addr netip.Addr) bool {
+	if !addr.Is4() {
+		return false
+	}
+	var digits []string
+	for _, n := range regexp.MustCompile(`[0-9]+`).FindAllString(name, -1) {
+		digits = append(digits, strings.TrimLeft(n, "0"))
+	}
+	hits := 0
+	for part := range strings.SplitSeq(addr.String(), ".") {
+		if slices.Contains(digits, strings.TrimLeft(part, "0")) {
+			hits++
+		}
+	}
+	return hits >= 3
+}
