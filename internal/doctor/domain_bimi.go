@@ -1,0 +1,62 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// checkBIMI: draft-brand-indicators-for-message-identification-14. The files that it names are not fetched.
+func (l *look) checkBIMI(ctx context.Context) {
+	name := "default._bimi." + l.domain
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown("bimi", name, err)
+		return
+	}
+	if len(all) == 0 {
+		l.good("bimi", l.domain+" shows no logo by BIMI, which is its choice", name+": no TXT record")
+		return
+	}
+	declined, err := parseBIMI(all[0])
+	if len(all) > 1 {
+		err = errors.New("there are several")
+	}
+	switch {
+	case err != nil:
+		l.add(Finding{Check: "bimi", Level: Yellow, What: "the BIMI record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
+			Why: "the BIMI draft: no logo is shown", Fix: record(name, "v=BIMI1; l=https://"+l.domain+"/logo.svg; a=")})
+	case !declined && (l.dmarcFor != "quarantine" && l.dmarcFor != "reject" || l.dmarcSub == "none"):
+		l.add(Finding{Check: "bimi", Level: Yellow, What: l.domain + " has BIMI and no enforced DMARC policy", Where: record(name, all[0]),
+			Why: "the BIMI draft: a logo is shown only where DMARC asks for quarantine or reject, subdomains included, and not t=y",
+			Fix: record("_dmarc."+l.domain, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)})
+	default:
+		l.good("bimi", "the BIMI record of "+l.domain+" is right", record(name, all[0]))
+	}
+}
+
+// parseBIMI reads a record; one with l= empty declines.
+func parseBIMI(text string) (declined bool, err error) {
+	all := tagsOf(text)
+	if len(all) == 0 || all[0] != (tag{"v", "BIMI1"}) {
+		return false, errors.New("it does not begin with v=BIMI1")
+	}
+	logo, cert, has := "", "", false
+	for _, t := range all {
+		switch t.name {
+		case "l":
+			logo, has = t.value, true
+		case "a":
+			cert = t.value
+		}
+	}
+	switch {
+	case !has:
+		return false, errors.New("l= is missing")
+	case logo != "" && (!strings.HasPrefix(logo, "https://") || !strings.HasSuffix(strings.ToLower(logo), ".svg") && !strings.HasSuffix(strings.ToLower(logo), ".svgz")):
+		return false, errors.New("l= has to be an https URI of an SVG file")
+	case cert != "" && !strings.HasPrefix(cert, "https://"):
+		return false, errors.New("a= has to be an https URI")
+	}
+	return logo == "" && cert == "", nil
+}

@@ -1,0 +1,141 @@
+package doctor
+
+import (
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dns"
+	"signpost/internal/testdns"
+)
+
+const goodPolicy = "version: STSv1\r\nmode: enforce\r\nmx: *.example.com\r\nmax_age: 604800\r\n"
+
+// The certificate of httptest is for *.example.com, so the domain here is example.com itself.
+func TestMTASTS(t *testing.T) {
+	const zone = `example.com. MX 10 mail.example.com.
+mail.example.com. A 192.0.2.1
+example.com. TXT "v=spf1 mx -all"
+_dmarc.example.com. TXT "v=DMARC1; p=reject; rua=mailto:reports@example.com"
+_mta-sts.example.com. TXT "v=STSv1; id=20261125"
+mta-sts.example.com. A 127.0.0.1
+`
+	for _, c := range []struct {
+		name, kind, policy, txt string
+		status                  int
+		stranger                bool // its certificate is nobody's
+		what, where, fix        string
+	}{
+		{name: "right", policy: goodPolicy},
+		{name: "another exchange", policy: strings.Replace(goodPolicy, "*.example.com", "mx.example.net", 1), what: "the MTA-STS policy of example.com does not have the mail exchange mail.example.com", where: "mx.example.net", fix: "mx: mail.example.com"},
+		{name: "two labels", policy: strings.Replace(goodPolicy, "*.example.com", "*.com", 1), what: "the MTA-STS policy of example.com does not have the mail exchange mail.example.com", where: "*.com", fix: "mx: mail.example.com"},
+		{name: "mode", policy: strings.Replace(goodPolicy, "enforce", "enforced", 1), what: `the MTA-STS policy of example.com is not valid: mode is none of enforce, testing and none: "enforced"`, where: "https://", fix: `printf 'version: STSv1\nmode: testing\nmx: mail.example.com\nmax_age: 604800\n' > mta-sts.txt`},
+		{name: "testing", policy: strings.Replace(goodPolicy, "enforce", "testing", 1), what: "the MTA-STS policy of example.com is not enforced (testing)", where: "https://", fix: "mode: enforce"},
+		{name: "short", policy: strings.Replace(goodPolicy, "604800", "600", 1), what: "the MTA-STS policy of example.com is kept for 600 seconds", where: "https://", fix: "max_age: 604800"},
+		{name: "HTML", policy: goodPolicy, kind: "text/html", what: "the MTA-STS policy of example.com cannot be fetched", where: "Content-Type", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
+		{name: "redirect", policy: goodPolicy, status: http.StatusFound, what: "the MTA-STS policy of example.com cannot be fetched", where: "answers 302", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
+		{name: "too long", policy: goodPolicy + strings.Repeat("x: y\n", maxPolicy), what: "the MTA-STS policy of example.com cannot be fetched", where: "longer than", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
+		{name: "certificate", policy: goodPolicy, stranger: true, what: "the MTA-STS policy of example.com cannot be fetched", where: "certificate", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
+		{name: "no id", policy: goodPolicy, txt: "v=STSv1; id=2026-11", what: "the MTA-STS record of example.com is not valid", where: "2026-11", fix: `_mta-sts.example.com. TXT "v=STSv1; id=1"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.kind == "" {
+					c.kind = "text/plain; charset=utf-8"
+				}
+				w.Header().Set("Content-Type", c.kind)
+				w.Header().Set("Location", "/")
+				if r.URL.Path != "/.well-known/mta-sts.txt" {
+					c.status = http.StatusNotFound
+				}
+				if c.status != 0 {
+					w.WriteHeader(c.status)
+				}
+				_, _ = io.WriteString(w, c.policy)
+			}))
+			web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+			web.StartTLS()
+			defer web.Close()
+			roots := x509.NewCertPool()
+			if !c.stranger {
+				roots.AddCert(web.Certificate())
+			}
+			text := zone
+			if c.txt != "" {
+				text = strings.Replace(zone, "v=STSv1; id=20261125", c.txt, 1)
+			}
+			server, err := testdns.Start(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Stop()
+			d := Domains{Roots: roots, HTTPSPort: netip.MustParseAddrPort(web.Listener.Addr().String()).Port(),
+				Resolver: dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})}
+			found := bad(d.Check(t.Context(), "example.com", nil))
+			if c.what == "" {
+				if len(found) > 0 {
+					t.Errorf("%+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].What != c.what || found[0].Fix != c.fix || !strings.Contains(found[0].Where, c.where) {
+				t.Errorf("%+v", found)
+			}
+		})
+	}
+}
+
+func TestSmallRecords(t *testing.T) {
+	for _, c := range []struct{ line, what, fix string }{
+		{`_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:tls@example.org,https://example.org/tls"`, "", ""},
+		{`_smtp._tls.example.org. TXT "v=TLSRPT1; rua=mailto:tls@example.org"`, "the TLSRPT record of example.org is not valid: it does not begin with v=TLSRPTv1;", `_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=tls@example.org"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", `_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`_smtp._tls.example.org. TXT "v=TLSRPTv1;"`, "the TLSRPT record of example.org is not valid: rua is missing", `_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`default._bimi.example.org. TXT "v=BIMI1; l=https://example.org/l.svg; a=https://example.org/l.pem"`, "", ""},
+		{`default._bimi.example.org. TXT "v=BIMI1; l=; a="`, "", ""},
+		{`default._bimi.example.org. TXT "v=BIMI1; l=http://example.org/l.svg"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", `default._bimi.example.org. TXT "v=BIMI1; l=https://example.org/logo.svg; a="`},
+	} {
+		found := bad(check(t, healthy+c.line+"\n", nil))
+		if c.what == "" {
+			if len(found) > 0 {
+				t.Errorf("%s: %+v", c.line, found)
+			}
+			continue
+		}
+		if len(found) != 1 || found[0].What != c.what || found[0].Fix != c.fix {
+			t.Errorf("%s: %+v", c.line, found)
+			continue
+		}
+		if found := bad(check(t, publish(healthy+c.line+"\n", c.fix), nil)); len(found) > 0 {
+			t.Errorf("%s: the line does not mend it: %+v", c.line, found)
+		}
+	}
+	zone := strings.Replace(healthy, "p=reject", "p=none", 1) + `default._bimi.example.org. TXT "v=BIMI1; l=https://example.org/l.svg"` + "\n"
+	if found := bad(check(t, zone, nil)); len(found) != 2 || found[1].What != "example.org has BIMI and no enforced DMARC policy" {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Nothing that a web server or DNS says makes the parsers fall over, and what they take has sense.
+func FuzzPolicy(f *testing.F) {
+	f.Add(goodPolicy)
+	f.Add("v=TLSRPTv1; rua=mailto:a@b")
+	f.Add("v=BIMI1; l=; a=")
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, err := parsePolicy(s); err == nil && (p.maxAge < 0 || p.mode == "" || p.mode != "none" && len(p.mx) == 0) {
+			t.Errorf("%q: %+v", s, p)
+		}
+		if parseTLSRPT(s) == nil && !strings.Contains(s, "rua") {
+			t.Errorf("%q", s)
+		}
+		if _, err := parseBIMI(s); err == nil && !strings.Contains(s, "BIMI1") {
+			t.Errorf("%q", s)
+		}
+	})
+}

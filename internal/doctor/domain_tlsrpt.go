@@ -1,0 +1,51 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// checkTLSRPT: RFC 8460 section 3.
+func (l *look) checkTLSRPT(ctx context.Context) {
+	name := "_smtp._tls." + l.domain
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown("tlsrpt", name, err)
+		return
+	}
+	if len(all) == 0 {
+		l.good("tlsrpt", l.domain+" asks for no TLS reports, which is its choice", name+": no TXT record")
+		return
+	}
+	err = parseTLSRPT(all[0])
+	if len(all) > 1 {
+		err = errors.New("there are several")
+	}
+	if err != nil {
+		l.add(Finding{Check: "tlsrpt", Level: Yellow, What: "the TLSRPT record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
+			Why: "RFC 8460 section 3: senders pass it over, and you do not learn whose mail cannot come by TLS", Fix: record(name, "v=TLSRPTv1; rua=mailto:postmaster@"+l.domain)})
+		return
+	}
+	l.good("tlsrpt", "the TLSRPT record of "+l.domain+" is right", record(name, all[0]))
+}
+
+func parseTLSRPT(text string) error {
+	parts := strings.Split(text, ";")
+	if strings.TrimSpace(parts[0]) != "v=TLSRPTv1" || len(parts) < 2 {
+		return errors.New("it does not begin with v=TLSRPTv1;")
+	}
+	for _, t := range tagsOf(strings.Join(parts[1:], ";")) {
+		if t.name != "rua" {
+			continue
+		}
+		for uri := range strings.SplitSeq(t.value, ",") {
+			uri = strings.TrimSpace(uri)
+			if !(strings.HasPrefix(uri, "mailto:") && strings.Contains(uri, "@")) && !strings.HasPrefix(uri, "https://") {
+				return errors.New("rua has to be a mailto or https URI")
+			}
+		}
+		return nil
+	}
+	return errors.New("rua is missing")
+}
