@@ -16,18 +16,23 @@ import (
 const resolvConf = "/etc/resolv.conf"
 
 func newResolver(conf *config.Config, log *slog.Logger) (*dns.Resolver, error) {
-	servers := conf.DNS.Servers
-	if len(servers) == 0 {
-		var err error
-		if servers, err = dns.ReadServers(resolvConf); err != nil {
-			return nil, err
-		}
+	servers, err := nameServers(conf)
+	if err != nil {
+		return nil, err
 	}
 	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log}), nil
 }
 
-// newGuard looks at keys as the world sees them: through keys.resolver where the daemon's own resolvers see another world.
-func newGuard(conf *config.Config, watcher *keys.Watcher, resolver *dns.Resolver, log *slog.Logger) (*keys.Guard, error) {
+// nameServers are those of the configuration, or of this machine.
+func nameServers(conf *config.Config) ([]netip.AddrPort, error) {
+	if len(conf.DNS.Servers) > 0 {
+		return conf.DNS.Servers, nil
+	}
+	return dns.ReadServers(resolvConf)
+}
+
+// newChecker looks at keys as the world sees them: through keys.resolver where the daemon's own resolvers see another world.
+func newChecker(conf *config.Config, resolver *dns.Resolver, log *slog.Logger) (*keys.Checker, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)
 		if err != nil {
@@ -36,7 +41,7 @@ func newGuard(conf *config.Config, watcher *keys.Watcher, resolver *dns.Resolver
 		resolver = dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log})
 	}
 	authority := &dns.Authority{Resolver: resolver, Port: 53, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
-	return &keys.Guard{Watcher: watcher, Checker: &keys.Checker{Authority: authority, Resolver: resolver}, Now: time.Now, Log: log}, nil
+	return &keys.Checker{Authority: authority, Resolver: resolver}, nil
 }
 
 // newFilter gives the filter as the configuration has it; keys and resolver are still to be filled in.

@@ -10,9 +10,8 @@ import (
 	"signpost/internal/config"
 )
 
-// newLogger logs as [log] says: to stderr, or to syslog with the priority of each line.
-func newLogger(conf config.Log, stderr io.Writer) (*slog.Logger, error) {
-	var level slog.Level
+// newLogger logs as [log] says: to stderr, or to syslog with the priority of each line. level may change later.
+func newLogger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(conf.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}

@@ -53,14 +53,16 @@ dkimkey(1).
 		Use:   "serve",
 		Short: "Run the milter, in the foreground",
 		Long: "Run the milter, in the foreground. SIGTERM ends it when the messages under way are done, after 30 seconds at the\n" +
-			"latest. SIGHUP reads the keys again; a changed configuration needs a restart.",
+			"latest. SIGHUP reads configuration and keys again: messages under way keep the old ones, a file with an error changes\n" +
+			"nothing, and the log says which changed keys need a restart.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
+			conf, text, err := config.LoadText(file)
 			if err != nil {
-				return err
+				return cli.Usage(err)
 			}
-			return serve(c.Context(), conf, c.ErrOrStderr())
+			d := &service{conf: conf, file: file, text: text, stderr: c.ErrOrStderr()}
+			return d.run(c.Context())
 		},
 	}
 	checkCmd := &cobra.Command{

@@ -9,66 +9,73 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"signpost/internal/config"
-	"signpost/keys"
 	"signpost/milter"
 )
 
-// keysEvery is how often the keys folder is looked at.
-const keysEvery = time.Second
+// service is one run of serve.
+type service struct {
+	conf   *config.Config
+	file   string // empty: SIGHUP reads only the keys again
+	text   []byte // what stood in file
+	stderr io.Writer
+	// reloaded, if there is one, is told how each reload went.
+	reloaded func(ok bool)
 
-// serve runs the daemon until ctx ends: keys, sockets, messages, drain.
+	log       *slog.Logger
+	level     slog.LevelVar
+	listeners []net.Listener
+	last      []byte       // the text that is in effect
+	begun     atomic.Int64 // messages
+	now       atomic.Pointer[generation]
+	reload    atomic.Pointer[reloadResult] // nil: there was none
+}
+
+// serve runs the daemon until ctx ends, with a configuration that does not change.
 func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
-	log, err := newLogger(conf.Log, stderr)
-	if err != nil {
-		return err
-	}
-	for _, key := range conf.NotYet() {
-		log.Warn("a configuration key has no effect yet in this version", "key", key)
-	}
+	return (&service{conf: conf, stderr: stderr}).run(ctx)
+}
 
-	for _, entry := range expired(conf, time.Now()) {
-		log.Warn("an exception has expired and does not count", "entry", entry)
-	}
+// run is keys, sockets, messages, reloads, drain.
+func (d *service) run(ctx context.Context) error {
+	// Before anything else: a signal that nobody waits for would end the daemon.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 
-	hosted := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}
-	watcher, err := keys.Open(keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}, hosted, log)
+	conf := d.conf
+	log, err := newLogger(conf.Log, &d.level, d.stderr)
 	if err != nil {
 		return err
 	}
-	resolver, err := newResolver(conf, log)
+	d.log, d.last = log, d.text
+	d.warn(conf)
+	first, err := d.build(conf, nil)
 	if err != nil {
 		return err
 	}
-	listeners, err := listen(conf)
-	if err != nil {
+	d.now.Store(first)
+	if d.listeners, err = listen(conf); err != nil {
 		return err
 	}
-	f := newFilter(conf, log)
-	f.Keys, f.Resolver = watcher.Current, resolver
-	server := milter.NewServer(milter.Options{Begin: f.Begin, Broken: f.Broken, Log: log})
+	server := milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log})
 
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	var background sync.WaitGroup
-	background.Go(func() { watcher.Run(serving, keysEvery) })
 	if os.Getenv("GOGC") == "" {
 		background.Go(func() { tuneCollection(serving) })
 	}
-	guard, err := newGuard(conf, watcher, resolver, log)
-	if err != nil {
-		return err
-	}
-	background.Go(func() { guard.Run(serving) })
-	background.Go(func() { onHangup(serving, watcher, log) })
-	failed := make(chan error, len(listeners))
-	for _, ln := range listeners {
+	background.Go(func() { d.onHangup(serving, hangup) })
+	failed := make(chan error, len(d.listeners))
+	for _, ln := range d.listeners {
 		background.Go(func() { failed <- server.Serve(serving, ln) })
 	}
-	log.Info("signpost serves", "listen", addresses(listeners), "mode", mode(conf), "hosted_domains", len(watcher.Current().Hosted))
+	log.Info("signpost serves", "listen", addresses(d.listeners), "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
 
 	select {
 	case <-ctx.Done():
@@ -81,6 +88,27 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 	defer cancel()
 	server.Drain(draining)
 	return err
+}
+
+// begin and broken take the generation that is in effect now; a message keeps the one that it began with.
+func (d *service) begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
+	m := d.now.Load().filter.Begin(ctx, s, e)
+	d.begun.Add(1)
+	return m
+}
+
+func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
+	return d.now.Load().filter.Broken(s, e)
+}
+
+// warn says what in a configuration has no effect.
+func (d *service) warn(conf *config.Config) {
+	for _, key := range conf.NotYet() {
+		d.log.Warn("a configuration key has no effect yet in this version", "key", key)
+	}
+	for _, entry := range expired(conf, time.Now()) {
+		d.log.Warn("an exception has expired and does not count", "entry", entry)
+	}
 }
 
 func mode(conf *config.Config) string {
@@ -118,20 +146,4 @@ func addresses(listeners []net.Listener) string {
 		}
 	}
 	return strings.Join(all, " ")
-}
-
-// onHangup reads the keys again at SIGHUP. Without it the signal would end the daemon.
-func onHangup(ctx context.Context, watcher *keys.Watcher, log *slog.Logger) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			watcher.Reload()
-			log.Info("keys read again (SIGHUP); a changed configuration needs a restart")
-		}
-	}
 }

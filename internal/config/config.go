@@ -179,20 +179,27 @@ const maxFile = 1 << 20
 
 // Load reads and parses a file. Errors name the file, the line, the key, and what is allowed.
 func Load(path string) (*Config, error) {
+	c, _, err := LoadText(path)
+	return c, err
+}
+
+// LoadText is Load, and gives the file's text with it: see Changed.
+func LoadText(path string) (*Config, []byte, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no such file; dist/signpost.toml is a sample, and an empty file will do", path)
+		return nil, nil, fmt.Errorf("%s: there is no such file; dist/signpost.toml is a sample, and an empty file will do", path)
 	case err != nil:
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
 	case !fi.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: is not a file", path)
+		return nil, nil, fmt.Errorf("%s: is not a file", path)
 	case fi.Size() > maxFile:
-		return nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
+		return nil, nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	return Parse(path, data)
+	c, err := Parse(path, data)
+	return c, data, err
 }

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"signpost/internal/config"
+	"signpost/internal/testmilter"
+)
+
+// lines is a log that can be waited for.
+type lines struct {
+	mu   sync.Mutex
+	more *sync.Cond
+	buf  bytes.Buffer
+}
+
+func newLines() *lines {
+	l := &lines{}
+	l.more = sync.NewCond(&l.mu)
+	return l
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.more.Broadcast()
+	return l.buf.Write(p)
+}
+
+// after waits for a text and gives everything up to it; the next call begins behind it. The test's own limit is the bound.
+func (l *lines) after(text string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !strings.Contains(l.buf.String(), text) {
+		l.more.Wait()
+	}
+	i := strings.Index(l.buf.String(), text) + len(text)
+	i += strings.IndexByte(l.buf.String()[i:], '\n') + 1
+	return string(l.buf.Next(i))
+}
+
+// running is a daemon in this process.
+type running struct {
+	*service
+	t      *testing.T
+	dir    string
+	log    *lines
+	result chan bool
+}
+
+func start(t *testing.T, text string) *running {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "state", "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := &running{t: t, dir: dir, log: newLines(), result: make(chan bool, 1)}
+	r.write(text)
+	file := filepath.Join(dir, "signpost.toml")
+	conf, data, err := config.LoadText(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.service = &service{conf: conf, file: file, text: data, stderr: r.log, reloaded: func(ok bool) { r.result <- ok }}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	r.log.after("signpost serves")
+	return r
+}
+
+// write is the configuration: what every daemon here needs, and text. What text says of the same key counts.
+func (r *running) write(text string) {
+	base := ""
+	for _, line := range []string{
+		fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]", r.dir), "socket_group = \"\"", fmt.Sprintf("state_dir = %q", filepath.Join(r.dir, "state")),
+	} {
+		if !strings.Contains("\n"+text, "\n"+strings.Fields(line)[0]+" ") {
+			base += line + "\n"
+		}
+	}
+	text = strings.ReplaceAll(base+text, "DIR", r.dir)
+	if !strings.Contains(text, "[dns]") {
+		text += "\n[dns]\nservers = [\"127.0.0.1:1\"]\n"
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "signpost.toml"), []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// hangup writes the configuration, sends SIGHUP, and gives what the log said up to its end and whether it went well.
+func (r *running) hangup(text string) (log string, ok bool) {
+	r.write(text)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		r.t.Fatal(err)
+	}
+	log, ok = r.log.after("(SIGHUP)"), <-r.result
+	if last := r.reload.Load(); last == nil || last.OK != ok {
+		r.t.Errorf("the last reload is %v, its hook said %v", last, ok)
+	}
+	return log, ok
+}
+
+func (r *running) dial() *testmilter.MTA {
+	m := testmilter.Dial(r.t, "unix", filepath.Join(r.dir, "milter.sock"))
+	m.Connect()
+	return m
+}
+
+// A message that has begun ends by the rules that it began with; the next one, on the same connection, has the new ones.
+func TestReloadUnderMail(t *testing.T) {
+	const hostile = "From\x00 ann@a.example\x00"
+	r := start(t, "")
+	m := r.dial()
+	m.Send('M', "<>\x00")
+	m.Send('R', "<bob@example.net>\x00")
+	m.Send('L', hostile)
+	for r.begun.Load() == 0 {
+		runtime.Gosched()
+	}
+	if log, ok := r.hangup("mode = \"observe\"\n"); !ok || !strings.Contains(log, "mode=observe") {
+		t.Fatal(log)
+	}
+	m.Send('L', hostile)
+	m.Send('N', "")
+	m.Send('E', "")
+	if a := m.Answers(); !strings.HasPrefix(a[len(a)-1], "y550") {
+		t.Errorf("the message under way was answered %q", a)
+	}
+	if a := m.Message("", hostile, hostile); !strings.HasPrefix(a[len(a)-1], "c") && !strings.HasPrefix(a[len(a)-1], "a") {
+		t.Errorf("the next message was answered %q", a)
+	}
+}
+
+// A broken file, and keys that cannot be read, leave everything as it was.
+func TestReloadBroken(t *testing.T) {
+	r := start(t, "")
+	before := r.now.Load()
+	for text, want := range map[string]string{
+		"mode = \"enforce\"\nmodus = 1\n":           "signpost.toml:5: modus: unknown key",
+		"[sign]\nkeys_dir = \"DIR/nowhere\"\n":      "nowhere",
+		"[sign\n":                                   "signpost.toml:4: syntax error",
+		"mode = \"observe\"\n[spf]\nfail = \"x\"\n": "signpost.toml:6: spf.fail",
+	} {
+		if log, ok := r.hangup(text); ok || !strings.Contains(log, want) || !strings.Contains(log, "level=ERROR") {
+			t.Errorf("%q: %v %s, want %s", text, ok, log, want)
+		}
+	}
+	if r.now.Load() != before {
+		t.Error("a broken configuration is in effect")
+	}
+	if log, ok := r.hangup(""); !ok || !strings.Contains(log, "changed=\"\"") {
+		t.Error(log)
+	}
+}
+
+// Every key of the configuration is in effect after a reload, or is said to need a restart, or is dkimkey's, which reads the
+// file each time.
+func TestReloadEveryKey(t *testing.T) {
+	values := map[string]string{
+		"mode": `"observe"`, "listen": `["unix:/nowhere/s"]`, "socket_mode": `"0600"`, "socket_group": `"other"`, "authserv_id": `"mx.example"`,
+		"authserv_aliases": `["old.example"]`, "trusted_networks": `[]`, "state_dir": `"/nowhere"`,
+		"dns.servers": `["127.0.0.1:2"]`, "dns.timeout": `"3s"`, "dns.message_timeout": `"30s"`,
+		"sign.keys_dir": `"DIR/state"`, "sign.domains": `["a.example"]`, "sign.subdomains": `false`, "sign.expire": `"6d"`,
+		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
+		"verify.skip_networks": `["192.0.2.1"]`, "verify.hostile_from": `"tag"`,
+		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
+		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
+		"allow":           `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
+		"deny":            `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
+		"keys.algorithms": `["rsa", "ed25519"]`, "keys.rsa_bits": `3072`, "keys.rotate_every": `"30d"`, "keys.retire_after": `"20d"`, "keys.keep_revoked": `"9d"`,
+		"keys.selectors": `{ rsa = ["a", "b", "c"] }`, "keys.resolver": `"127.0.0.1:3"`,
+		"publish.server": `"127.0.0.1:4"`, "publish.domain": `{ "a.example" = { server = "127.0.0.1:5" } }`,
+		"metrics.listen": `"127.0.0.1:0"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
+	}
+	ofDkimkey := []string{"keys.algorithms", "keys.rsa_bits", "keys.rotate_every", "keys.retire_after", "keys.keep_revoked", "keys.selectors"}
+	r := start(t, "")
+	for _, key := range config.KeyNames() {
+		value, known := values[key]
+		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {
+			continue // said as keys.selectors; how dkimkey publishes
+		}
+		if !known {
+			t.Errorf("%s is new: give it a value here, and see that a reload heeds it or that it is among restartKeys", key)
+			continue
+		}
+		before := effect(r.now.Load())
+		text := key + " = " + value + "\n"
+		if table, name, ok := strings.Cut(key, "."); ok {
+			text = "[" + table + "]\n" + name + " = " + value + "\n"
+			if table == "dns" && name != "servers" {
+				text += "servers = [\"127.0.0.1:1\"]\n"
+			}
+		}
+		log, ok := r.hangup(text)
+		if !ok {
+			t.Errorf("%s: %s", key, log)
+			continue
+		}
+		restart := strings.Contains(log, "\""+key+": needs a restart\"")
+		heeded := !reflect.DeepEqual(before, effect(r.now.Load()))
+		switch {
+		case slices.Contains(ofDkimkey, key):
+			if restart || heeded || !strings.Contains(log, "changed="+key) {
+				t.Errorf("%s is dkimkey's: %s", key, log)
+			}
+		case restart == heeded:
+			t.Errorf("%s: heeded %v, needs a restart %v: %s", key, heeded, restart, log)
+		case heeded && !strings.Contains(log, "changed="+key):
+			t.Errorf("%s is not said to be changed: %s", key, log)
+		}
+		if log, ok := r.hangup(""); !ok || strings.Contains(log, "restart") || !reflect.DeepEqual(before, effect(r.now.Load())) {
+			t.Errorf("%s taken back: %s", key, log)
+		}
+	}
+}
+
+// effect is all by which one generation can act otherwise than another.
+func effect(g *generation) []any {
+	f := *g.filter
+	f.Keys, f.Resolver, f.Now, f.Log, f.Judged = nil, nil, nil, nil, nil
+	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, g.checker.Authority.Known}
+}
