@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,16 @@ type Guard struct {
 	Log     *slog.Logger
 
 	watches map[string]*watch // by domain and selector
+	wrong   atomic.Pointer[map[string]int]
+}
+
+// Wrong is how many keys of each domain that sign were, when they were last looked at, not in DNS as they should be at
+// every name server. It may be called while the guard runs.
+func (g *Guard) Wrong() map[string]int {
+	if wrong := g.wrong.Load(); wrong != nil {
+		return *wrong
+	}
+	return nil
 }
 
 // watch is what is known about one key that signs.
@@ -25,6 +36,7 @@ type watch struct {
 	next    time.Time
 	strikes int
 	instead string // the selector that signs in its place
+	wrong   bool   // its record was gone or another one somewhere, the last time that anybody could say
 }
 
 const (
@@ -90,6 +102,13 @@ func (g *Guard) Check(ctx context.Context) {
 		}
 		delete(g.watches, id)
 	}
+	wrong := map[string]int{}
+	for _, w := range g.watches {
+		if w.wrong {
+			wrong[w.key.Domain]++
+		}
+	}
+	g.wrong.Store(&wrong)
 }
 
 func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
@@ -105,9 +124,10 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 			g.Watcher.Instead(k.Domain, k.Algorithm, "")
 			g.Log.Info("the record of a key is in DNS again, it signs again", attrs...)
 		}
-		*w = watch{key: k, next: g.Now().Add(guardEvery)}
+		*w = watch{key: k, next: g.Now().Add(guardEvery), wrong: sight.Outcome().Differs}
 		return
 	}
+	w.wrong = true
 	w.strikes++
 	w.next = g.Now().Add(guardAgain)
 	attrs = append(attrs, "seen", sight.Outcome().Words)

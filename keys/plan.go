@@ -46,6 +46,14 @@ type Step struct {
 	Due       time.Time
 }
 
+// Since is when a step became due, or will: what Plan wants done at once has been due since the key came into its state.
+func (s Step) Since(now time.Time) time.Time {
+	if s.Key != nil && s.Due.Equal(now) && s.Key.Since.Before(now) {
+		return s.Key.Since
+	}
+	return s.Due
+}
+
 // line is an algorithm's keys in their parts.
 type line struct {
 	algorithm string

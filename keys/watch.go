@@ -53,6 +53,13 @@ func Open(store Store, hosted Hosted, log *slog.Logger) (*Watcher, error) {
 // Current is the newest Snapshot.
 func (w *Watcher) Current() *Snapshot { return w.now.Load() }
 
+// Fault is why the keys could not be read the last time, "" where they could.
+func (w *Watcher) Fault() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fault
+}
+
 // Run looks for changes until ctx ends.
 func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)

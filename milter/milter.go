@@ -79,6 +79,8 @@ type Options struct {
 	// Broken gives the answer to a message whose handling panicked or got out of step: a pass would be a way around us.
 	Broken func(s Session, e Envelope) Reply
 	Log    *slog.Logger
+	// Panicked, not nil, is told of each handling that panicked.
+	Panicked func()
 }
 
 // Bounds.

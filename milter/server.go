@@ -132,6 +132,13 @@ func (s *Server) Drain(ctx context.Context) {
 	<-ended
 }
 
+// Connections is how many are open.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 func (s *Server) open() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -215,6 +215,9 @@ func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.options.Log.Error("internal error", "event", name, "panic", v, "stack", string(debug.Stack()))
+			if s.options.Panicked != nil {
+				s.options.Panicked()
+			}
 			s.broken()
 		}
 	}()

@@ -80,6 +80,9 @@ dkimkey(1).
 			for _, entry := range expired(conf, time.Now()) {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: has expired and does not count: %s\n", file, entry)
 			}
+			if conf.MetricsOpen() {
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, openMetrics)
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", file)
 			return nil
 		},

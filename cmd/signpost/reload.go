@@ -69,6 +69,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		g.resolver = old.resolver
 	} else {
 		g.resolver = dns.New(dns.Options{Servers: g.servers, Timeout: conf.DNS.Timeout, Now: time.Now, Log: d.log})
+		g.resolver.Tell(d.measures.Asked)
 	}
 	if g.checker, err = newChecker(conf, g.resolver, d.log); err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		g.guard = &keys.Guard{Watcher: g.watcher, Now: time.Now, Log: d.log}
 	}
 	g.filter = newFilter(conf, d.log)
-	g.filter.Keys, g.filter.Resolver = g.watcher.Current, g.resolver
+	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.measures.Message
 	return g, nil
 }
 
@@ -114,6 +115,7 @@ func (d *service) again() {
 		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
 	}
 	d.reload.Store(&reloadResult{OK: err == nil, At: time.Now()})
+	d.measures.Reloaded(err == nil)
 	if d.reloaded != nil {
 		d.reloaded(err == nil)
 	}
@@ -149,6 +151,7 @@ func (d *service) readAgain() error {
 	}
 	d.warn(conf)
 	d.now.Store(g)
+	d.measures.Observing(conf.Observe)
 	d.level.Set(g.level)
 	d.last = text
 	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/metrics"
 	"signpost/milter"
 )
 
@@ -27,6 +28,7 @@ type service struct {
 	reloaded func(ok bool)
 
 	log       *slog.Logger
+	measures  *metrics.Metrics
 	level     slog.LevelVar
 	listeners []net.Listener
 	last      []byte       // the text that is in effect
@@ -53,6 +55,14 @@ func (d *service) run(ctx context.Context) error {
 		return err
 	}
 	d.log, d.last = log, d.text
+	d.measures = metrics.New(conf.Observe)
+	health, err := startMetrics(conf, d.measures, log)
+	if err != nil {
+		return err
+	}
+	if health != nil {
+		defer health.Close()
+	}
 	d.warn(conf)
 	first, err := d.build(conf, nil)
 	if err != nil {
@@ -62,7 +72,8 @@ func (d *service) run(ctx context.Context) error {
 	if d.listeners, err = listen(conf); err != nil {
 		return err
 	}
-	server := milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log})
+	server := milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log, Panicked: d.measures.Panicked})
+	d.watchMetrics(server)
 
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
@@ -75,11 +86,17 @@ func (d *service) run(ctx context.Context) error {
 	for _, ln := range d.listeners {
 		background.Go(func() { failed <- server.Serve(serving, ln) })
 	}
+	if health != nil {
+		health.Ready(sockets(d.listeners))
+	}
 	log.Info("signpost serves", "listen", addresses(d.listeners), "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
 
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
+	}
+	if health != nil {
+		health.Draining()
 	}
 	stop()
 	background.Wait()

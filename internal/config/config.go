@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -169,6 +170,13 @@ func (c *Config) RotateEveryFor(domain string) time.Duration {
 		return 0
 	}
 	return c.Keys.RotateEvery
+}
+
+// MetricsOpen says that metrics.listen is more than loopback.
+func (c *Config) MetricsOpen() bool {
+	host, _, err := net.SplitHostPort(c.MetricsListen)
+	a, notIP := netip.ParseAddr(host)
+	return err == nil && host != "localhost" && (notIP != nil || !a.IsLoopback())
 }
 
 // NotYet are the keys that stand in the file, are valid, and have no effect in this version.

@@ -96,8 +96,13 @@ func TestGoodConfigurations(t *testing.T) {
 	if c.DMARC.RejectFor["example.org"] != "always" {
 		t.Errorf("%+v", c.DMARC)
 	}
-	if c, err := Parse("x", []byte("[metrics]\nlisten = \"127.0.0.1:9890\"\n")); err != nil || !reflect.DeepEqual(c.NotYet(), []string{"metrics.listen"}) {
-		t.Errorf("keys without effect: %q %v", c.NotYet(), err)
+	if c, err := Parse("x", []byte("[metrics]\nlisten = \"127.0.0.1:9890\"\n")); err != nil || len(c.NotYet()) > 0 || c.MetricsOpen() {
+		t.Errorf("metrics.listen: %q %v", c.NotYet(), err)
+	}
+	for listen, open := range map[string]bool{"": false, "[::1]:1": false, "localhost:1": false, "0.0.0.0:1": true, "192.0.2.1:1": true, "mail.example.org:1": true} {
+		if c := (&Config{MetricsListen: listen}); c.MetricsOpen() != open {
+			t.Errorf("%q open: %v", listen, !open)
+		}
 	}
 }
 

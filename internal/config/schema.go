@@ -16,7 +16,6 @@ type setter struct {
 // schema is every key there is. dist/signpost.toml shows each with its default and why one would change it.
 func schema() map[string]setter {
 	now := func(f func(c *Config, v any) error) setter { return setter{set: f} }
-	later := func(f func(c *Config, v any) error) setter { return setter{f, true} }
 	s := map[string]setter{
 		"mode": now(func(c *Config, v any) error {
 			mode := ""
@@ -67,7 +66,7 @@ func schema() map[string]setter {
 		"keys.selectors":         now(emptyRing),
 		"keys.resolver":          now(func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) }),
 
-		"metrics.listen": later(func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) }),
+		"metrics.listen": now(func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) }),
 
 		"log.level":  now(func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") }),
 		"log.format": now(func(c *Config, v any) error { return word(&c.Log.Format, v, "text", "json") }),

@@ -40,6 +40,7 @@ type Resolver struct {
 	now   func() time.Time
 	log   *slog.Logger
 	slots chan struct{}
+	tell  func(Asked) // nil: nobody wants to know
 
 	mu      sync.Mutex
 	cache   cache
@@ -83,8 +84,12 @@ type flight struct {
 func (r *Resolver) cached(q question) *answer {
 	now := r.now()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.cache.get(q, now)
+	a := r.cache.get(q, now)
+	r.mu.Unlock()
+	if a != nil {
+		r.fromCache(q)
+	}
+	return a
 }
 
 // lookup gives an answer, never nil, and whether it came from the cache.
@@ -92,6 +97,7 @@ func (r *Resolver) lookup(ctx context.Context, q question) (a *answer, cached bo
 	r.mu.Lock()
 	if a := r.cache.get(q, r.now()); a != nil {
 		r.mu.Unlock()
+		r.fromCache(q)
 		return a, true
 	}
 	if ctx.Err() != nil { // who waited for another to ask, and has no time left, asks for nobody
@@ -125,11 +131,16 @@ func (r *Resolver) lookup(ctx context.Context, q question) (a *answer, cached bo
 
 // fly asks, whatever happens on the way gives an answer, and keeps what may be kept.
 func (r *Resolver) fly(ctx context.Context, q question, f *flight) {
+	start := time.Now()
 	defer f.cancel()
 	defer func() {
-		if v := recover(); v != nil {
+		v := recover()
+		if v != nil {
 			r.log.Error("internal error", "event", "DNS", "name", q.name, "panic", v, "stack", string(debug.Stack()))
 			f.answer = failed(q, "internal error", true)
+		}
+		if r.tell != nil {
+			r.tell(Asked{typeWord(q.qtype), outcome(ctx, f.answer, v), time.Since(start)})
 		}
 		r.mu.Lock()
 		if r.flights[q] == f {

@@ -26,7 +26,23 @@ type Filter struct {
 	MessageTimeout  time.Duration // for all queries of a message
 	Now             func() time.Time
 	Log             *slog.Logger
-	Judged          func(Report) // not nil: is told of each message at its end
+	Judged          func(Report)  // not nil: is told of each message at its end
+	Measured        func(Measure) // not nil: is told of each message at its end what there is to count; it costs next to nothing
+}
+
+// Measure is what can be counted of a message.
+type Measure struct {
+	Role        policy.Role
+	Disposition string           // a word of Dispositions; in observe mode what would have become of it
+	IPRev       string           // the result's word, "" where there is none
+	Evidence    *policy.Evidence // only lent
+	Verified    bool             // results were found out
+	Spent       time.Duration    // in the handlers, waiting for DNS at the end included
+}
+
+// Dispositions are all that can become of a message.
+func Dispositions() []string {
+	return []string{"accepted", "signed", "tagged", "held", "deferred", "refused"}
 }
 
 // Report is all that became known of a message.

@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"signpost/internal/authres"
@@ -23,6 +24,7 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	edits, reply := m.finish()
 	m.spent += time.Since(begin)
 	m.log(len(edits.Delete))
+	m.count()
 	if report := m.filter.Judged; report != nil {
 		r := Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did}
 		if m.verification != nil {
@@ -34,6 +36,18 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 		return m.observed(), milter.Reply{}
 	}
 	return edits, reply
+}
+
+func (m *message) count() {
+	if m.filter.Measured == nil {
+		return
+	}
+	word, _, _ := strings.Cut(m.did, " ") // without the code of a reply
+	found := Measure{Role: m.assignment.Role, Disposition: word, Evidence: &m.evidence, Verified: m.verifying(), Spent: m.spent}
+	if found.Verified {
+		found.IPRev = iprevWord(m.evidence.Connection)
+	}
+	m.filter.Measured(found)
 }
 
 // finish gives what is done where nothing is only observed.

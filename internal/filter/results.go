@@ -59,18 +59,30 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 
 // iprev comes from what Postfix found: {client_name} is "unknown" unless the name and the address agree.
 func iprev(c policy.Connection) (authres.Result, bool) {
-	if !c.Client.IsValid() || c.Name == "" {
+	word := iprevWord(c)
+	if word == "" {
 		return authres.Result{}, false
 	}
-	r := authres.Result{Method: "iprev", Value: "pass", Props: []authres.Prop{{Type: "policy", Name: "iprev", Value: c.Client.String()}}}
-	switch {
-	case c.Name != "unknown":
-	case c.PTR != "" && c.PTR != "unknown":
-		r.Value, r.Reason = "fail", "the client's name "+c.PTR+" does not lead back to its address"
-	default:
-		r.Value, r.Reason = "permerror", "the client's address has no name"
+	r := authres.Result{Method: "iprev", Value: word, Props: []authres.Prop{{Type: "policy", Name: "iprev", Value: c.Client.String()}}}
+	switch word {
+	case "fail":
+		r.Reason = "the client's name " + c.PTR + " does not lead back to its address"
+	case "permerror":
+		r.Reason = "the client's address has no name"
 	}
 	return r, true
+}
+
+func iprevWord(c policy.Connection) string {
+	switch {
+	case !c.Client.IsValid() || c.Name == "":
+		return ""
+	case c.Name != "unknown":
+		return "pass"
+	case c.PTR != "" && c.PTR != "unknown":
+		return "fail"
+	}
+	return "permerror"
 }
 
 // spfResult names the domain alone: the local part is not authenticated (RFC 8601 section 2.7.2).

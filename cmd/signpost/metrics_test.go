@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"maps"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/testmilter"
+	"signpost/keys"
+)
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+// measured is a daemon with metrics that signs for example.org, and where they are.
+func measured(t *testing.T) (d *daemon, url string) {
+	t.Helper()
+	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
+	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(d.log.String())
+	if at == nil {
+		t.Fatal(d.log)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := keys.Store{Dir: filepath.Dir(d.socket), Now: time.Now}
+	if _, err := store.Import("example.org", "key", file, "manual"); err != nil {
+		t.Fatal(err)
+	}
+	d.until("the key is read", func() bool { return strings.Contains(d.log.String(), "selector=key") })
+	return d, "http://" + at[1]
+}
+
+// ownNames are the names of our metrics in a text; those that a histogram makes of one count as that one.
+func ownNames(text, pattern string) []string {
+	found := map[string]bool{}
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found[regexp.MustCompile(`_seconds_(bucket|sum|count)$`).ReplaceAllString(m[1], "_seconds")] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// A daemon that has signed, checked and refused shows what it did, and each metric that the alerts, the dashboard and the
+// manual name; the manual has each that there is.
+func TestMetrics(t *testing.T) {
+	d, url := measured(t)
+	defer d.stop()
+	play := func(client, want string, header ...string) {
+		t.Helper()
+		m := testmilter.Dial(t, "unix", d.socket)
+		m.ConnectFrom(netip.MustParseAddr(client), "helo.example")
+		if replies := strings.Join(m.Message("ann@example.com", header...), "\n"); !strings.Contains(replies, want) {
+			t.Errorf("%q", replies)
+		}
+		m.Close()
+	}
+	play("127.0.0.1", "DKIM-Signature", "From\x00 ann@example.org\x00")
+	play("192.0.2.1", "spf=fail", "From\x00 ann@example.com\x00")
+	play("192.0.2.1", "550", "From\x00 ann@example.com\x00", "From\x00 bob@example.com\x00")
+	play("127.0.0.1", "550", "Subject\x00 no author\x00")
+
+	_, scrape := get(t, url+"/metrics")
+	for _, line := range []string{
+		`signpost_messages_total{disposition="signed",role="sign"} 1`,
+		`signpost_messages_total{disposition="accepted",role="verify"} 1`,
+		`signpost_messages_total{disposition="refused",role="verify"} 1`,
+		`signpost_messages_total{disposition="refused",role="refuse"} 1`,
+		`signpost_results_total{method="spf",result="fail"} 2`,
+		`signpost_results_total{method="dkim",result="none"} 2`,
+		`signpost_results_total{method="dmarc",result="none"} 2`,
+		`signpost_results_total{method="iprev",result="pass"} 2`,
+		`signpost_dns_queries_total{outcome="found",type="TXT"} 1`,
+		`signpost_sign_seconds_count 1`,
+		`signpost_verify_seconds_count 2`,
+		`signpost_keys{domain="example.org",state="active"} 1`,
+		`signpost_keys_readable 1`,
+		`signpost_key_audit_mismatches{domain="example.org"} 0`,
+		`signpost_reload_success 1`,
+		`signpost_panics_total 0`,
+		`signpost_observe_mode 0`,
+	} {
+		if !strings.Contains(scrape, "\n"+line+"\n") {
+			t.Errorf("not in the scrape: %s", line)
+		}
+	}
+	if strings.Contains(scrape, "example.com") {
+		t.Error("a stranger's domain is in the scrape")
+	}
+	shown := ownNames(scrape, `(?m)^(signpost_\w+)`)
+	for _, file := range []string{"prometheus-rules.yml", "grafana-dashboard.json"} {
+		text, err := os.ReadFile(filepath.Join("../../dist", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range ownNames(string(text), `\b(signpost_\w+)`) {
+			if !slices.Contains(shown, name) {
+				t.Errorf("%s: no such metric: %s", file, name)
+			}
+		}
+	}
+	manual, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if documented := ownNames(string(manual), "(?m)^\\| `(signpost_\\w+)` \\|"); !slices.Equal(documented, shown) {
+		t.Errorf("docs/operations.md has\n%q, and the daemon shows\n%q", documented, shown)
+	}
+}
+
+// The addresses that a monitor asks.
+func TestHealth(t *testing.T) {
+	d, url := measured(t)
+	stopped := false
+	defer func() {
+		if !stopped {
+			d.stop()
+		}
+	}()
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if status, body := get(t, url+path); status != 200 || body != "ok\n" {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+	}
+	r, err := http.Post(url+"/metrics", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", r.StatusCode)
+	}
+	if err := os.Remove(d.socket); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if status, body := get(t, url+path); status != 503 || !strings.Contains(body, "does not accept") {
+			t.Errorf("%s without a socket: %d %q", path, status, body)
+		}
+	}
+	// Another daemon cannot have the same address, and says so.
+	conf, err := config.Parse("config", []byte("listen = [\"unix:"+d.socket+"2\"]\n[metrics]\nlisten = \""+strings.TrimPrefix(url, "http://")+"\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := serve(t.Context(), conf, io.Discard); err == nil || !strings.Contains(err.Error(), "metrics.listen") {
+		t.Errorf("two at one address: %v", err)
+	}
+	stopped = true
+	d.stop()
+	if _, err := http.Get(url + "/healthz"); err == nil {
+		t.Error("metrics outlive the daemon")
+	}
+}
+
+// Prometheus itself reads the alerts; each fires for what it is about.
+func TestAlertRules(t *testing.T) {
+	for _, args := range [][]string{{"check", "rules", "prometheus-rules.yml"}, {"test", "rules", "prometheus-rules_test.yml"}} {
+		c := exec.Command("promtool", args...)
+		c.Dir = "../../dist"
+		if out, err := c.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("SUCCESS")) {
+			t.Errorf("promtool %s (scripts/setup installs it): %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}

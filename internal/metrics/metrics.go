@@ -1,0 +1,166 @@
+// Package metrics counts what the daemon does and shows it to Prometheus, and to whoever asks whether it is alive or ready.
+// Labels have closed sets of values; only keys have a domain, one of the operator's own.
+package metrics
+
+import (
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// pair are the two labels of a counter that was made ahead: a message costs look-ups in maps that nobody writes, and
+// atomic additions.
+type pair struct{ a, b string }
+
+// Metrics are all metrics of one daemon.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	messages map[pair]prometheus.Counter // role, disposition
+	results  map[pair]prometheus.Counter // method, result
+	queries  map[pair]prometheus.Counter // type, outcome
+
+	querySeconds  prometheus.Histogram
+	signSeconds   prometheus.Histogram
+	verifySeconds prometheus.Histogram
+
+	panics     prometheus.Counter
+	reloadOK   prometheus.Gauge
+	reloadTime prometheus.Gauge
+	observing  prometheus.Gauge
+}
+
+// Source is what is asked at each scrape.
+type Source struct {
+	Connections func() int
+	Keys        func() Keys
+}
+
+// New makes the metrics. observe is mode = "observe".
+func New(observe bool) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	roles := []string{string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)}
+	m.messages = m.counters("signpost_messages_total", "Messages by role and by what became of them; in observe mode what would have become of them.",
+		"role", "disposition", cross(roles, filter.Dispositions()))
+	m.results = m.counters("signpost_results_total", "Results of checks by method and word, as RFC 8601 has them.", "method", "result", resultPairs())
+	var outcomes []string
+	for _, o := range dns.Outcomes() {
+		outcomes = append(outcomes, string(o))
+	}
+	m.queries = m.counters("signpost_dns_queries_total", "DNS questions by type and outcome; outcome cached asked nobody.", "type", "outcome", cross(dns.Types(), outcomes))
+	m.querySeconds = m.histogram("signpost_dns_query_seconds", "How long DNS questions took that were not answered from the cache.",
+		[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30})
+	spent := []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
+	m.signSeconds = m.histogram("signpost_sign_seconds", "Time in the handlers of a message that was signed.", spent)
+	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time in the handlers of a message that was checked, waiting for DNS at its end included.", spent)
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Defects that broke one message or one DNS question."})
+	m.reloadOK = m.gauge("signpost_reload_success", "1 where the last reload was carried out, or there was none; 0 where the old configuration goes on.")
+	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "When the configuration was last read with success, at the start or later.")
+	m.registry.MustRegister(m.panics)
+	m.observing = m.gauge("signpost_observe_mode", "1 where mode = \"observe\": nothing is signed, removed or refused.")
+	m.Observing(observe)
+	m.buildInfo()
+	m.Reloaded(true)
+	return m
+}
+
+func cross(as, bs []string) (all []pair) {
+	for _, a := range as {
+		for _, b := range bs {
+			all = append(all, pair{a, b})
+		}
+	}
+	return all
+}
+
+func (m *Metrics) counters(name, help, a, b string, pairs []pair) map[pair]prometheus.Counter {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{a, b})
+	m.registry.MustRegister(vec)
+	all := make(map[pair]prometheus.Counter, len(pairs))
+	for _, p := range pairs {
+		all[p] = vec.WithLabelValues(p.a, p.b)
+	}
+	return all
+}
+
+func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	m.registry.MustRegister(h)
+	return h
+}
+
+func (m *Metrics) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	m.registry.MustRegister(g)
+	return g
+}
+
+// buildInfo says what runs. A build without version control has "unknown" for the commit.
+func (m *Metrics) buildInfo() {
+	version, commit, compiler := "unknown", "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version, compiler = info.Main.Version, info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "signpost_build_info", Help: "1, with what was built."}, []string{"version", "commit", "go"})
+	m.registry.MustRegister(g)
+	g.WithLabelValues(version, commit, compiler).Set(1)
+}
+
+// Watch has a source asked at each scrape. It is called once.
+func (m *Metrics) Watch(s Source) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Milter connections that are open."},
+			func() float64 { return float64(s.Connections()) }),
+		newKeysCollector(s.Keys, m.Panicked))
+}
+
+// Panicked counts a defect.
+func (m *Metrics) Panicked() { m.panics.Inc() }
+
+// Reloaded says whether a configuration was taken into use.
+func (m *Metrics) Reloaded(ok bool) {
+	if !ok {
+		m.reloadOK.Set(0)
+		return
+	}
+	m.reloadOK.Set(1)
+	m.reloadTime.Set(float64(time.Now().Unix()))
+}
+
+// Observing is told of the mode that a reload puts in effect.
+func (m *Metrics) Observing(observe bool) {
+	m.observing.Set(0)
+	if observe {
+		m.observing.Set(1)
+	}
+}
+
+// Asked counts a DNS question: dns.Resolver.Tell.
+func (m *Metrics) Asked(a dns.Asked) {
+	add(m.queries, a.Type, string(a.Outcome))
+	if a.Outcome == dns.Panicked {
+		m.panics.Inc()
+	}
+	if a.Outcome != dns.Cached {
+		m.querySeconds.Observe(a.Took.Seconds())
+	}
+}
+
+// add counts nothing where there is no such pair: a test holds that there is one for every word.
+func add(to map[pair]prometheus.Counter, a, b string) {
+	if c := to[pair{a, b}]; c != nil {
+		c.Inc()
+	}
+}

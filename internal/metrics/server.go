@@ -1,0 +1,104 @@
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds on whoever asks. Nobody but Prometheus and a monitor should.
+const (
+	headTimeout  = 5 * time.Second
+	writeTimeout = 30 * time.Second
+	idleTimeout  = 2 * time.Minute // more than between two scrapes
+	maxHead      = 8 << 10         // octets
+	maxScrapes   = 4               // at a time
+	dialTimeout  = time.Second     // for our own sockets
+)
+
+// Server answers /metrics, /healthz and /readyz.
+type Server struct {
+	http  *http.Server
+	ln    net.Listener
+	state atomic.Pointer[state]
+}
+
+// state is what serves at the moment.
+type state struct {
+	sockets []net.Addr // where Postfix connects
+	why     string     // not ready: why
+}
+
+// Listen answers at addr from now on, not ready until Ready is called. A port in use is an error.
+func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening for Prometheus (metrics.listen): %w", err)
+	}
+	s := &Server{ln: ln}
+	s.state.Store(&state{why: "starting"})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: writeTimeout / 2}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.unhealthy()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.unready()) })
+	s.http = &http.Server{
+		Handler: mux, ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	go func() {
+		// Who is to be counted serves mail first: without metrics it goes on.
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are served no more", "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// Addr is where it listens.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// Ready says that keys are loaded and Postfix can connect at sockets.
+func (s *Server) Ready(sockets []net.Addr) { s.state.Store(&state{sockets: sockets}) }
+
+// Draining says that no new mail is taken.
+func (s *Server) Draining() { s.state.Store(&state{why: "draining"}) }
+
+// Close ends it at once.
+func (s *Server) Close() { s.http.Close() }
+
+// unhealthy is why no mail is worked on, or "". Starting and draining are healthy: a restart would not help.
+func (s *Server) unhealthy() string {
+	for _, a := range s.state.Load().sockets {
+		c, err := net.DialTimeout(a.Network(), a.String(), dialTimeout)
+		if err != nil {
+			return "a milter socket does not accept: " + err.Error()
+		}
+		c.Close() // a connection that says nothing is let go in silence
+	}
+	return ""
+}
+
+func (s *Server) unready() string {
+	if why := s.state.Load().why; why != "" {
+		return why
+	}
+	return s.unhealthy()
+}
+
+func answer(w http.ResponseWriter, why string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if why != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, why+"\n")
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n")
+}
