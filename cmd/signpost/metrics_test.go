@@ -103,6 +103,7 @@ func TestMetrics(t *testing.T) {
 		`signpost_sign_seconds_count 1`,
 		`signpost_verify_seconds_count 2`,
 		`signpost_keys{domain="example.org",state="active"} 1`,
+		`signpost_domain_signs{domain="example.org"} 1`,
 		`signpost_keys_readable 1`,
 		`signpost_key_audit_mismatches{domain="example.org"} 0`,
 		`signpost_reload_success 1`,

@@ -23,9 +23,9 @@ const unusable = "unusable"
 
 // keysCollector works the keys out at each scrape: there are few, and nothing is to be kept in step.
 type keysCollector struct {
-	keys                              func() Keys
-	panicked                          func()
-	count, next, mismatches, readable *prometheus.Desc
+	keys                                     func() Keys
+	panicked                                 func()
+	count, signs, next, mismatches, readable *prometheus.Desc
 }
 
 func newKeysCollector(f func() Keys, panicked func()) *keysCollector {
@@ -34,6 +34,7 @@ func newKeysCollector(f func() Keys, panicked func()) *keysCollector {
 	}
 	return &keysCollector{keys: f, panicked: panicked,
 		count:      desc("signpost_keys", "Keys of an own domain by state.", "domain", "state"),
+		signs:      desc("signpost_domain_signs", "1 where the mail of a hosted domain can be signed, 0 where no usable key is active.", "domain"),
 		next:       desc("signpost_key_next_step_seconds", "Seconds until the next step of each kind is due for a domain; negative since when it is.", "domain", "step"),
 		mismatches: desc("signpost_key_audit_mismatches", "Keys of an own domain that sign and whose record is gone or another one at a name server.", "domain"),
 		readable:   desc("signpost_keys_readable", "1 where the keys could be read the last time; 0 where the old ones go on signing."),
@@ -42,7 +43,7 @@ func newKeysCollector(f func() Keys, panicked func()) *keysCollector {
 
 // Describe is prometheus.Collector's.
 func (c *keysCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.count, c.next, c.mismatches, c.readable} {
+	for _, d := range []*prometheus.Desc{c.count, c.signs, c.next, c.mismatches, c.readable} {
 		ch <- d
 	}
 }
@@ -65,6 +66,11 @@ func (c *keysCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.readable, readable)
 	domains := k.Snapshot.Set.Known()
 	for d := range k.Snapshot.Hosted {
+		signs := 0.0
+		if len(k.Snapshot.Set.Signing(d)) > 0 {
+			signs = 1
+		}
+		send(c.signs, signs, d)
 		if !slices.Contains(domains, d) {
 			domains = append(domains, d)
 		}

@@ -1,0 +1,167 @@
+package metrics
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/internal/spf"
+	"signpost/keys"
+	"signpost/policy"
+)
+
+// sum is what all counters of a family come to.
+func sum(t *testing.T, m *Metrics, name string) (total float64) {
+	t.Helper()
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, s := range f.GetMetric() {
+			if f.GetName() == name {
+				total += s.GetCounter().GetValue() + s.GetGauge().GetValue()
+			}
+		}
+	}
+	return total
+}
+
+func message() filter.Measure {
+	e := &policy.Evidence{SPF: &spf.Result{Status: spf.Pass}, DKIM: []dkim.Result{{Status: dkim.Pass}, {Status: dkim.Fail}},
+		DMARC: []dmarc.Result{{Status: dmarc.Pass}}, ARC: &dkim.Chain{Status: none}}
+	return filter.Measure{Role: policy.Verify, Disposition: "accepted", IPRev: "pass", Evidence: e, Verified: true, Spent: time.Second}
+}
+
+// What a message and a question cost is no allocation: counting must not be felt.
+func TestAllocations(t *testing.T) {
+	m := New(false)
+	f, asked := message(), dns.Asked{Type: "TXT", Outcome: dns.Found, Took: time.Second}
+	if n := testing.AllocsPerRun(100, func() { m.Message(f); m.Asked(asked) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// Every word that a message and a question can have is counted.
+func TestEveryWordCounts(t *testing.T) {
+	m, n := New(false), 0.0
+	for _, role := range []policy.Role{policy.Sign, policy.Verify, policy.Leave, policy.Refuse} {
+		for _, word := range filter.Dispositions() {
+			n++
+			m.Message(filter.Measure{Role: role, Disposition: word})
+		}
+	}
+	if got := sum(t, m, "signpost_messages_total"); got != n {
+		t.Errorf("%v messages, want %v", got, n)
+	}
+	m.Message(message())
+	if got := sum(t, m, "signpost_results_total"); got != 6 {
+		t.Errorf("%v results, want 6", got)
+	}
+	m.Asked(dns.Asked{Type: "other", Outcome: dns.Panicked})
+	if q, p := sum(t, m, "signpost_dns_queries_total"), sum(t, m, "signpost_panics_total"); q != 1 || p != 1 {
+		t.Errorf("%v queries and %v panics, want one each", q, p)
+	}
+}
+
+// A failed reload shows, and leaves the time of the last good one.
+func TestReloaded(t *testing.T) {
+	m := New(true)
+	at := sum(t, m, "signpost_reload_success_timestamp_seconds")
+	m.Reloaded(false)
+	if got := sum(t, m, "signpost_reload_success"); got != 0 {
+		t.Errorf("success %v", got)
+	}
+	if got := sum(t, m, "signpost_reload_success_timestamp_seconds"); got != at || at == 0 {
+		t.Errorf("time %v, was %v", got, at)
+	}
+	m.Reloaded(true)
+	if got := sum(t, m, "signpost_reload_success"); got != 1 {
+		t.Errorf("success %v", got)
+	}
+}
+
+// A defect in the working out of keys leaves the daemon up, and the rest of the scrape there.
+func TestKeysPanic(t *testing.T) {
+	m := New(false)
+	m.Watch(Source{Connections: func() int { return 3 }, Keys: func() Keys { return Keys{} }}) // no snapshot
+	if got := sum(t, m, "signpost_connections"); got != 3 {
+		t.Errorf("%v connections", got)
+	}
+	if got := sum(t, m, "signpost_panics_total"); got == 0 {
+		t.Error("the panic is not counted")
+	}
+}
+
+// A hosted domain without a key has a 0 for the alert to see.
+func TestNoKey(t *testing.T) {
+	c := newKeysCollector(func() Keys {
+		return Keys{Snapshot: &keys.Snapshot{Set: &keys.Set{}, Hosted: map[string]bool{"example.org": true}}, Rules: func(string) keys.Rules { return keys.Rules{} }}
+	}, func() { t.Error("panic") })
+	ch := make(chan prometheus.Metric, 100)
+	c.Collect(ch)
+	close(ch)
+	n, signs := 0, false
+	for metric := range ch {
+		if strings.Contains(metric.Desc().String(), `"signpost_keys"`) {
+			n++
+		}
+		if strings.Contains(metric.Desc().String(), `"signpost_domain_signs"`) {
+			var value dto.Metric
+			if err := metric.Write(&value); err != nil {
+				t.Fatal(err)
+			}
+			signs = value.GetGauge().GetValue() == 0
+		}
+	}
+	if !signs {
+		t.Error("it does not show that nothing signs")
+	}
+	if n != 8 {
+		t.Errorf("%d states, want 8", n)
+	}
+}
+
+// Not ready before the sockets are there and when a stop was asked for; alive all the while.
+func TestStates(t *testing.T) {
+	s, err := Listen("127.0.0.1:0", New(false), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	want := func(path string, status int, body string) {
+		t.Helper()
+		r, err := http.Get("http://" + s.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, _ := io.ReadAll(r.Body)
+		if r.StatusCode != status || string(b) != body {
+			t.Errorf("%s: %d %q", path, r.StatusCode, b)
+		}
+	}
+	want("/healthz", 200, "ok\n")
+	want("/readyz", 503, "starting\n")
+	s.Ready([]net.Addr{ln.Addr()})
+	want("/readyz", 200, "ok\n")
+	s.Draining()
+	want("/healthz", 200, "ok\n")
+	want("/readyz", 503, "draining\n")
+}
