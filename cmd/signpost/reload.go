@@ -110,7 +110,9 @@ func (d *service) onHangup(ctx context.Context, hangup <-chan os.Signal) {
 // again is one reload: the file and the keys are read and validated, then take effect in one step. Where there is something
 // wrong with them the old ones go on.
 func (d *service) again() {
+	d.notify(reloading())
 	err := d.readAgain()
+	d.notify("READY=1\n" + d.status()) // whatever came of it: the daemon serves
 	if err != nil {
 		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
 	}

@@ -90,6 +90,10 @@ func (d *service) run(ctx context.Context) error {
 		health.Ready(sockets(d.listeners))
 	}
 	log.Info("signpost serves", "listen", addresses(d.listeners), "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
+	d.notify("READY=1\n" + d.status())
+	if every := watchdogEvery(); every > 0 {
+		background.Go(func() { d.watchdog(serving, every) })
+	}
 
 	select {
 	case <-ctx.Done():
@@ -98,6 +102,7 @@ func (d *service) run(ctx context.Context) error {
 	if health != nil {
 		health.Draining()
 	}
+	d.notify("STOPPING=1")
 	stop()
 	background.Wait()
 	log.Info("signpost stops, messages under way are finished first")

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// notify tells the service manager what becomes of the daemon: sd_notify(3). Where nobody wants to know it does nothing.
+func (d *service) notify(state string) {
+	address := os.Getenv("NOTIFY_SOCKET") // net.Dial takes @ for an abstract name as systemd does
+	if address == "" {
+		return
+	}
+	c, err := net.Dial("unixgram", address)
+	if err == nil {
+		_, err = io.WriteString(c, state)
+		c.Close()
+	}
+	if err != nil {
+		d.log.Warn("telling the service manager", "error", err)
+	}
+}
+
+// reloading is RELOADING=1; systemd wants the time with it, to tell this reload from an older one.
+func reloading() string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return "RELOADING=1"
+	}
+	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
+}
+
+func (d *service) status() string {
+	return fmt.Sprintf("STATUS=%s, %d hosted domains, %d messages since the start", mode(d.now.Load().conf), len(d.now.Load().watcher.Current().Hosted), d.begun.Load())
+}
+
+// watchdogEvery is half of what the service manager waits for a sign of life; 0: it does not wait.
+func watchdogEvery() time.Duration {
+	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	usec, err := strconv.ParseUint(os.Getenv("WATCHDOG_USEC"), 10, 40)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(usec) * time.Microsecond / 2
+}
+
+// watchdog gives signs of life until ctx ends, each only after every socket has answered a negotiation as Postfix's: a
+// daemon that runs and serves nobody gives none.
+func (d *service) watchdog(ctx context.Context, every time.Duration) {
+	for tick := time.Tick(every); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if err := d.answers(every); err == nil {
+			d.notify("WATCHDOG=1\n" + d.status())
+		} else if ctx.Err() == nil {
+			d.log.Error("a socket of ours does not answer", "error", err)
+		}
+	}
+}
+
+// answers says whether every socket does, within limit.
+func (d *service) answers(limit time.Duration) error {
+	deadline := time.Now().Add(limit)
+	for _, ln := range d.listeners {
+		c, err := (&net.Dialer{Deadline: deadline}).Dial(ln.Addr().Network(), ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		err = c.SetDeadline(deadline)
+		if err == nil {
+			// SMFIC_OPTNEG: version 6, all actions, all steps.
+			_, err = c.Write([]byte("\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"))
+		}
+		if err == nil {
+			_, err = io.ReadFull(c, make([]byte, 5))
+		}
+		c.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", ln.Addr(), err)
+		}
+	}
+	return nil
+}

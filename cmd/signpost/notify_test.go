@@ -1,0 +1,59 @@
+package main
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What systemd is told, in its order; signs of life come only while the sockets answer.
+func TestNotify(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("WATCHDOG_USEC", "200000")
+	await := func(prefix string) {
+		t.Helper()
+		buf := make([]byte, 4096)
+		for {
+			if err := ln.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			n, err := ln.Read(buf)
+			if err != nil {
+				t.Fatal(prefix, err)
+			}
+			if got := string(buf[:n]); strings.HasPrefix(got, prefix) {
+				return
+			} else if !strings.HasPrefix(got, "WATCHDOG=1\n") {
+				t.Fatalf("%q, want %s", got, prefix)
+			}
+		}
+	}
+	t.Cleanup(func() { await("STOPPING=1") }) // it runs after the daemon has ended
+	r := start(t, "")
+	await("READY=1\nSTATUS=enforce, 0 hosted domains")
+	await("WATCHDOG=1\nSTATUS=")
+	r.hangup("mode = \"observe\"\n")
+	await("RELOADING=1\nMONOTONIC_USEC=")
+	await("READY=1\nSTATUS=observe")
+	if err := (&service{listeners: []net.Listener{silent(t)}}).answers(50 * time.Millisecond); err == nil {
+		t.Error("a socket that answers nothing counts as alive")
+	}
+}
+
+// silent is a socket that takes connections and says nothing.
+func silent(t *testing.T) net.Listener {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
