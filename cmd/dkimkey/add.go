@@ -37,9 +37,9 @@ the key remembers it.`,
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args[0], f) },
 	}
-	c.Flags().StringSliceVar(&f.algorithms, "algorithm", nil, "rsa, ed25519 or both (default: keys.algorithms)")
-	c.Flags().IntVar(&f.bits, "bits", 0, "size of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
-	c.Flags().StringVar(&f.selector, "selector", "", "selector (default: a dated one)")
+	c.Flags().StringSliceVar(&f.algorithms, "algorithm", nil, "`ALGORITHMS`: rsa, ed25519 or both (default: keys.algorithms)")
+	c.Flags().IntVar(&f.bits, "bits", 0, "`BITS` of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
+	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: a dated one)")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without looking whether its record is in DNS")
 	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
 	return c

@@ -48,7 +48,7 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS` (required)")
 	f.StringVar(&o.name, "name", "", "the client's verified host `NAME`, for iprev; \"unknown\" if it has none")
-	f.StringVar(&o.helo, "helo", "", "what the client said in HELO or EHLO")
+	f.StringVar(&o.helo, "helo", "", "the `NAME` that the client said in HELO or EHLO")
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
 	f.StringVar(&o.zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON")

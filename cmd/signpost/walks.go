@@ -63,7 +63,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&sender, "sender", "", "MAIL FROM `ADDRESS`, which macros look at (default: postmaster@DOMAIN)")
-	f.StringVar(&helo, "helo", "", "what the client said in HELO or EHLO (default: DOMAIN)")
+	f.StringVar(&helo, "helo", "", "the `NAME` that the client said in HELO or EHLO (default: DOMAIN)")
 	f.StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	f.BoolVar(&asJSON, "json", false, "print everything as JSON")
 	return c

@@ -121,7 +121,7 @@ func Config(w io.Writer, s *Sample) error {
 		if t.Name == "" {
 			title = "At the top, before the first table"
 		}
-		r.line(".SH %s", strings.ToUpper(escape(title)))
+		r.line(".SH %s", escape(title)) // as it is: TOML knows capitals from small letters
 		if t.Text != "" {
 			r.prose(t.Text)
 		}
