@@ -88,6 +88,9 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 
 	var all []*added
 	for _, algorithm := range f.algorithms {
+		if algorithm == "rsa" && f.bits > 2048 {
+			cli.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
+		}
 		life, isNew, err := e.addOne(store, d.rules(domain), keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
 			Publish: conf.Publish.Method, Random: e.random}, f.unsafe)
 		if err != nil {

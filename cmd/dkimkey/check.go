@@ -55,6 +55,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {
 				continue
 			}
+			cli.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
 			sight := d.rotator.Checker.Look(c.Context(), life, k.Signer)
 			o := sight.Outcome()
 			all = append(all, checked{domain, k.Selector, k.State, sight, o.Words, o.Ready})

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/keys"
@@ -25,6 +26,7 @@ type desk struct {
 	hosted  keys.Hosted
 	rotator *keys.Rotator
 	needed  bool // something needs a person
+	looked  bool // run has been through once
 	json    bool
 	events  []event // what happened, for --json
 }
@@ -185,11 +187,15 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 	if err := d.clock(stderr, now); err != nil {
 		return false, err
 	}
-	for _, domain := range domains {
+	for i, domain := range domains {
+		if !d.looked && len(domains) > 1 { // --wait looks every half minute
+			cli.Progress(stderr, "%s: looking what is due (%d of %d)", domain, i+1, len(domains))
+		}
 		if err := d.rotator.Run(ctx, domain); err != nil {
 			failed = true
 			fmt.Fprintf(stderr, "dkimkey: %v\n", err)
 		}
 	}
+	d.looked = true
 	return failed, d.remember(now)
 }

@@ -49,3 +49,11 @@ func TestPaint(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestProgress(t *testing.T) {
+	var file bytes.Buffer
+	Progress(&file, "waiting for %s", "x")
+	if file.Len() > 0 {
+		t.Errorf("a file is told: %q", &file)
+	}
+}

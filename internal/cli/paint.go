@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"os"
 )
@@ -22,6 +23,13 @@ func Terminal(w io.Writer) bool {
 	}
 	fi, err := f.Stat()
 	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+}
+
+// Progress says what takes long, to a person who waits: a log or cron's mail is not told.
+func Progress(stderr io.Writer, format string, args ...any) {
+	if Terminal(stderr) {
+		fmt.Fprintf(stderr, format+" ...\n", args...)
+	}
 }
 
 // Good is for what is as it should be.
