@@ -95,6 +95,6 @@ dkimkey(1).
 		return load()
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
-	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root))
+	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }

@@ -1,0 +1,201 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// service is one line of master.cf.
+type service struct {
+	id      string // NAME/TYPE, as postconf -P has it
+	chroot  bool
+	command string
+	over    map[string]string // its -o NAME=VALUE
+}
+
+// facts are what postconf says. Values are as Postfix sees them, with each $name put in.
+type facts struct {
+	dir      string // of the configuration, empty: Postfix's own
+	main     map[string]string
+	services []service
+}
+
+// readFacts asks postconf, which knows the defaults of the Postfix that is installed.
+func readFacts(ctx context.Context, dir string) (*facts, error) {
+	f := &facts{dir: dir, main: map[string]string{}}
+	out, err := f.postconf(ctx, "-x")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(line, "=")
+		f.main[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	if out, err = f.postconf(ctx, "-M"); err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		// name type private unprivileged chroot wakeup processes command
+		if w := strings.Fields(line); len(w) >= 8 {
+			f.services = append(f.services, service{id: w[0] + "/" + w[1], chroot: f.chrooted(w[4]), command: w[7], over: map[string]string{}})
+		}
+	}
+	if out, err = f.postconf(ctx, "-P", "-x"); err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		where, value, _ := strings.Cut(line, "=")
+		where = strings.TrimSpace(where)
+		for i := range f.services {
+			s := &f.services[i]
+			if name, ok := strings.CutPrefix(where, s.id+"/"); ok {
+				s.over[name] = strings.TrimSpace(value)
+			}
+		}
+	}
+	return f, nil
+}
+
+func (f *facts) postconf(ctx context.Context, args ...string) (string, error) {
+	if f.dir != "" {
+		args = append([]string{"-c", f.dir}, args...)
+	}
+	out, err := exec.CommandContext(ctx, "postconf", args...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	return string(out), err
+}
+
+// chrooted reads the fifth column. Its default was y until compatibility level 1 (Postfix 3.0).
+func (f *facts) chrooted(column string) bool {
+	return column == "y" || column == "-" && !atLeast(f.main["compatibility_level"], 1)
+}
+
+// get is a parameter as a service sees it; nil is main.cf itself.
+func (f *facts) get(s *service, name string) string {
+	if s != nil {
+		if v, ok := s.over[name]; ok {
+			return v
+		}
+	}
+	return f.main[name]
+}
+
+// of are the services that run a program.
+func (f *facts) of(command string) (all []*service) {
+	for i := range f.services {
+		if f.services[i].command == command {
+			all = append(all, &f.services[i])
+		}
+	}
+	return all
+}
+
+// places are main.cf, and each service that says otherwise there for itself.
+func (f *facts) places(name string) []*service {
+	all := []*service{nil}
+	for i := range f.services {
+		if _, ok := f.services[i].over[name]; ok {
+			all = append(all, &f.services[i])
+		}
+	}
+	return all
+}
+
+// where names a parameter and what stands there.
+func (f *facts) where(s *service, name string) string {
+	if s != nil {
+		if v, ok := s.over[name]; ok {
+			return printable("master.cf: " + s.id + " -o " + name + "=" + v)
+		}
+	}
+	return printable("main.cf: " + name + " = " + f.main[name])
+}
+
+func (f *facts) command() string {
+	if f.dir == "" {
+		return "postconf"
+	}
+	return "postconf -c " + quoted(f.dir)
+}
+
+// set is the line that gives main.cf names and values, in turn.
+func (f *facts) set(namesAndValues ...string) string {
+	line := f.command() + " -e"
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		line += " " + quoted(strings.TrimSpace(pair[0]+" = "+pair[1]))
+	}
+	return line
+}
+
+// setAt is set for one service, where it says so for itself; main.cf otherwise.
+func (f *facts) setAt(s *service, name, value string) string {
+	if s == nil {
+		return f.set(name, value)
+	}
+	return f.command() + " -P " + quoted(s.id+"/"+name+"="+value)
+}
+
+// unset is the line that takes a parameter out, so that its default counts, or main.cf's for a service.
+func (f *facts) unset(s *service, name string) string {
+	if s == nil {
+		return f.command() + " -X " + quoted(name)
+	}
+	return f.command() + " -PX " + quoted(s.id+"/"+name)
+}
+
+// quoted makes one word for sh.
+func quoted(s string) string {
+	return "'" + strings.ReplaceAll(printable(s), "'", `'\''`) + "'"
+}
+
+// atLeast compares dotted versions; what cannot be read is 0.
+func atLeast(version string, least ...int) bool {
+	parts := strings.FieldsFunc(version, func(r rune) bool { return r < '0' || r > '9' })
+	for i, want := range least {
+		have := 0
+		if i < len(parts) {
+			have, _ = strconv.Atoi(parts[i])
+		}
+		if have != want {
+			return have > want
+		}
+	}
+	return true
+}
+
+// words are the items of a list: between commas and white space, braces kept together.
+func words(list string) (all []string) {
+	depth, word := 0, ""
+	end := func() {
+		if word != "" {
+			all = append(all, word)
+		}
+		word = ""
+	}
+	for _, r := range list {
+		switch {
+		case r == '{':
+			depth++
+		case r == '}':
+			depth--
+		case depth == 0 && (r == ',' || r == ' ' || r == '\t'):
+			end()
+			continue
+		}
+		word += string(r)
+	}
+	end()
+	return all
+}
+
+// sortedKeys are for an order that stays.
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,162 @@
+package doctor
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func (l *site) milterMaps() (found []Finding) {
+	for _, s := range l.facts.places("smtpd_milter_maps") {
+		if l.facts.get(s, "smtpd_milter_maps") != "" {
+			found = append(found, Finding{Level: Yellow, What: "a table chooses other milters, or none, for some clients", Where: l.facts.where(s, "smtpd_milter_maps"),
+				Why: "what those clients send is neither verified nor signed; verify.skip_networks of signpost.toml leaves clients alone and says so in the log", Fix: l.facts.unset(s, "smtpd_milter_maps")})
+		}
+	}
+	return found
+}
+
+// defaultAction is what becomes of mail while the daemon is away. Postfix 3.11's shutdown is as tempfail, and hangs up.
+func (l *site) defaultAction() (found []Finding) {
+	judge := func(action, where, fix string) {
+		f := Finding{Where: where, Fix: fix}
+		switch action {
+		case "accept":
+			f.Level, f.What, f.Why = Red, "an outage lets everything pass: default_action accept", "while the daemon is away forged results come in and mail leaves unsigned, and nobody is told"
+		case "reject":
+			f.Level, f.What, f.Why = Yellow, "an outage refuses mail for good: default_action reject", "while the daemon is away each mail bounces instead of waiting"
+		default:
+			return
+		}
+		found = append(found, f)
+	}
+	for _, s := range l.facts.places("milter_default_action") {
+		judge(l.facts.get(s, "milter_default_action"), l.facts.where(s, "milter_default_action"), l.facts.setAt(s, "milter_default_action", "tempfail"))
+	}
+	l.settings(func(one list, i int, e entry) {
+		judge(e.settings["default_action"], l.facts.where(one.at, one.name), l.facts.setAt(one.at, one.name, one.replaced(i, e.with("default_action", "tempfail"))))
+	})
+	return found
+}
+
+// settings visits our entry of each list.
+func (l *site) settings(visit func(one list, i int, e entry)) {
+	for _, one := range l.allLists() {
+		if i := l.ours(one); i >= 0 {
+			visit(one, i, one.entries[i])
+		}
+	}
+}
+
+// needProtocol is the protocol that the daemon asks for, Postfix's own since 2.6.
+const needProtocol = 6
+
+func (l *site) milterProtocol() (found []Finding) {
+	judge := func(v, where, fix string) {
+		if n, err := strconv.Atoi(v); err == nil && n < needProtocol {
+			found = append(found, Finding{Level: Red, What: "Postfix speaks milter protocol " + v, Where: where,
+				Why: "the daemon needs protocol 6 and ends the connection; every mail goes the way of milter_default_action", Fix: fix})
+		}
+	}
+	for _, s := range l.facts.places("milter_protocol") {
+		judge(l.facts.get(s, "milter_protocol"), l.facts.where(s, "milter_protocol"), l.facts.setAt(s, "milter_protocol", "6"))
+	}
+	l.settings(func(one list, i int, e entry) {
+		judge(e.settings["protocol"], l.facts.where(one.at, one.name), l.facts.setAt(one.at, one.name, one.replaced(i, e.with("protocol", "6"))))
+	})
+	return found
+}
+
+// finishes is the longest that the daemon takes at the end of a message.
+const finishes = 120 * time.Second
+
+func (l *site) milterTimeouts() (found []Finding) {
+	judge := func(v, where, fix string) {
+		if d, ok := seconds(v); ok && d <= finishes {
+			found = append(found, Finding{Level: Yellow, What: "Postfix waits " + d.String() + " for the verdict", Where: where,
+				Why: "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", Fix: fix})
+		}
+	}
+	for _, s := range l.facts.places("milter_content_timeout") {
+		judge(l.facts.get(s, "milter_content_timeout"), l.facts.where(s, "milter_content_timeout"), l.facts.setAt(s, "milter_content_timeout", "300s"))
+	}
+	l.settings(func(one list, i int, e entry) {
+		judge(e.settings["content_timeout"], l.facts.where(one.at, one.name), l.facts.setAt(one.at, one.name, one.replaced(i, e.with("content_timeout", "300s"))))
+	})
+	return found
+}
+
+// seconds reads Postfix's times: a number and s, m, h, d or w; seconds as they come.
+func seconds(v string) (time.Duration, bool) {
+	units := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
+	number := strings.TrimRight(v, "smhdw")
+	n, err := strconv.ParseUint(number, 10, 31)
+	unit, ok := units[v[len(number):]]
+	return time.Duration(n) * unit, err == nil && ok
+}
+
+func (l *site) internalMail() (found []Finding) {
+	const name = "internal_mail_filter_classes"
+	have := words(l.facts.main[name])
+	if slices.Contains(have, "bounce") {
+		return nil
+	}
+	return []Finding{{Level: Yellow, What: "bounces do not pass the milters", Where: l.facts.where(nil, name),
+		Why: "bounces of this host leave unsigned and fail DMARC elsewhere", Fix: l.facts.set(name, strings.Join(append(have, "bounce"), ", "))}}
+}
+
+// originating: who gets {daemon_name} ORIGINATING is signed for without a password.
+func (l *site) originating() (found []Finding) {
+	const name = "milter_macro_daemon_name"
+	for _, s := range l.facts.places(name) {
+		public := s == nil || strings.HasPrefix(s.id, "smtp/") || strings.HasPrefix(s.id, "smtpd/") || strings.HasSuffix(s.id, "25/inet")
+		if public && l.facts.get(s, name) == "ORIGINATING" {
+			found = append(found, Finding{Level: Red, What: "every stranger counts as a user: ORIGINATING is for submission services only", Where: l.facts.where(s, name),
+				Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: l.facts.unset(s, name)})
+		}
+	}
+	return found
+}
+
+// myNetworks may relay through Postfix; whom the daemon does not trust is judged as a stranger.
+func (l *site) myNetworks() (found []Finding) {
+	var outside []string
+	trusted := slices.Concat(l.config.TrustedNetworks, l.config.Verify.SkipNetworks)
+	for _, w := range words(l.facts.main["mynetworks"]) {
+		p, ok := network(w)
+		if !ok || slices.ContainsFunc(trusted, func(t netip.Prefix) bool { return t.Bits() <= p.Bits() && t.Contains(p.Addr()) }) {
+			continue
+		}
+		outside = append(outside, p.String())
+	}
+	if len(outside) == 0 {
+		return nil
+	}
+	all := make([]string, 0, len(l.config.TrustedNetworks)+len(outside))
+	for _, p := range l.config.TrustedNetworks {
+		all = append(all, p.String())
+	}
+	return []Finding{{Level: Red, What: "Postfix relays for networks that Signpost does not trust: " + strings.Join(outside, ", "),
+		Where: l.facts.where(nil, "mynetworks") + "; " + printable(l.File) + ": trusted_networks",
+		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
+		Fix:   `trusted_networks = ["` + strings.Join(append(all, outside...), `", "`) + `"]`}}
+}
+
+// network reads one of mynetworks. Tables, files and exceptions are left alone.
+func network(w string) (netip.Prefix, bool) {
+	w = strings.NewReplacer("[", "", "]", "").Replace(w)
+	p, err := netip.ParsePrefix(w)
+	if err != nil {
+		a, err := netip.ParseAddr(w)
+		if err != nil {
+			return p, false
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p, true
+}
