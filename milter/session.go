@@ -46,11 +46,6 @@ func (s *session) run() error {
 			if err := s.body(size); err != nil {
 				return err
 			}
-		}
-		if code == eventBody {
-			continue
-		}
-		if code == eventEnd {
 			size = 0
 		}
 		data, err := s.conn.take(size)
@@ -106,6 +101,7 @@ func (s *session) event(code byte, data []byte) (goOn bool, err error) {
 	case eventAbort:
 		s.end()
 		return !s.conn.idle(), nil
+	case eventBody: // taken by then
 	case eventQuit:
 		return false, nil
 	default:

@@ -192,6 +192,27 @@ func TestPiecemeal(t *testing.T) {
 	}
 }
 
+// Macros are for the next event alone, a piece of a body as well: what came before one is not the login of a message that
+// follows without any.
+func TestMacrosAreForOneEvent(t *testing.T) {
+	s := serve(t, func() *recorder { return &recorder{} })
+	for _, event := range []string{"Btext", "N", "LSubject\x00 x\x00", "R<b@example.net>\x00"} {
+		m := s.dial()
+		m.Connect()
+		m.Send('D', event[:1]+"{auth_authen}\x00mallory\x00")
+		m.Send(event[0], event[1:])
+		m.Message("a@example.org")
+		m.Close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.envs {
+		if e.Login != "" {
+			t.Errorf("the login %q is left over", e.Login)
+		}
+	}
+}
+
 // A connection that waits, as Postfix's do between two messages, holds no buffer: less than 30 KiB of memory with all of
 // its parts, the test's own end included.
 func TestIdleConnections(t *testing.T) {
