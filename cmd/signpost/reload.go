@@ -32,12 +32,6 @@ type generation struct {
 	filter   *filter.Filter
 }
 
-// reloadResult is how a reload went.
-type reloadResult struct {
-	OK bool
-	At time.Time
-}
-
 // restartKeys are the keys that are read at the start only: sockets stay bound, and what the state folder remembers is not
 // moved under a daemon that uses it. All others are in effect after a reload.
 func restartKeys() []string {
@@ -116,7 +110,6 @@ func (d *service) again() {
 	if err != nil {
 		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
 	}
-	d.reload.Store(&reloadResult{OK: err == nil, At: time.Now()})
 	d.measures.Reloaded(err == nil)
 	if d.reloaded != nil {
 		d.reloaded(err == nil)

@@ -34,7 +34,6 @@ type service struct {
 	last      []byte       // the text that is in effect
 	begun     atomic.Int64 // messages
 	now       atomic.Pointer[generation]
-	reload    atomic.Pointer[reloadResult] // nil: there was none
 }
 
 // serve runs the daemon until ctx ends, with a configuration that does not change.
