@@ -208,6 +208,29 @@ func TestAhead(t *testing.T) {
 	})
 }
 
+// A record that names a hundred hosts opens no hundred sockets at once; what was not asked ahead is asked in its turn.
+func TestAheadIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var zone strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&zone, "h%d. 0 TXT x\n", i)
+		}
+		g := gate(t, zone.String())
+		v := g.View()
+		for i := range 100 {
+			v.Ahead(t.Context(), TXT, fmt.Sprintf("h%d", i))
+		}
+		synctest.Wait()
+		if len(g.asked) != maxAhead {
+			t.Errorf("%d questions at once, want %d", len(g.asked), maxAhead)
+		}
+		close(g.answer)
+		if txt, err := v.LookupTXT(t.Context(), "h99"); err != nil || len(txt) != 1 {
+			t.Error(txt, err)
+		}
+	})
+}
+
 // Whatever is asked for, the short way gives what the wire would.
 func FuzzCanonical(f *testing.F) {
 	for _, name := range []string{"example.com", "A-b_1.Example.", "a b\\;\"()@.x", "..", "\\046.a", "ü", ".a", "a.."} {
