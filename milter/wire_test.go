@@ -275,3 +275,33 @@ func BenchmarkMessage(b *testing.B) {
 		}
 	}
 }
+
+// Probe knows Signpost from other milters, and from what is no milter.
+func TestProbe(t *testing.T) {
+	p := play(t)
+	if err := Probe("unix", p.ln.Addr().String(), time.Now().Add(10*time.Second)); err != nil {
+		t.Error(err)
+	}
+	for said, want := range map[string]string{
+		"220 mail.example ESMTP\r\n": "does not answer as a milter",
+		string(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x00\x11\x00\x00\x00\x00"+strings.Repeat(" ", 200))): "another milter",
+	} {
+		ln, err := net.Listen("unix", t.TempDir()+"/s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if c, err := ln.Accept(); err == nil {
+				_, _ = io.WriteString(c, said)
+				c.Close()
+			}
+		}()
+		if err := Probe("unix", ln.Addr().String(), time.Now().Add(10*time.Second)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", said, err)
+		}
+		ln.Close()
+	}
+	if err := Probe("unix", t.TempDir()+"/none", time.Now().Add(time.Second)); err == nil {
+		t.Error("an answer from nobody")
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"signpost/milter"
 )
 
 // notify tells the service manager what becomes of the daemon: sd_notify(3). Where nobody wants to know it does nothing.
@@ -74,20 +76,7 @@ func (d *service) watchdog(ctx context.Context, every time.Duration) {
 func (d *service) answers(limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	for _, ln := range d.listeners {
-		c, err := (&net.Dialer{Deadline: deadline}).Dial(ln.Addr().Network(), ln.Addr().String())
-		if err != nil {
-			return err
-		}
-		err = c.SetDeadline(deadline)
-		if err == nil {
-			// SMFIC_OPTNEG: version 6, all actions, all steps.
-			_, err = c.Write([]byte("\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"))
-		}
-		if err == nil {
-			_, err = io.ReadFull(c, make([]byte, 5))
-		}
-		c.Close()
-		if err != nil {
+		if err := milter.Probe(ln.Addr().Network(), ln.Addr().String(), deadline); err != nil {
 			return fmt.Errorf("%s: %w", ln.Addr(), err)
 		}
 	}
