@@ -18,6 +18,7 @@ import (
 func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Command {
 	var dir string
 	var asJSON bool
+	var ofDomains domainFlags
 	c := &cobra.Command{
 		Use:   "doctor [DOMAIN]",
 		Short: "Look at Postfix and at DNS, and say what to mend and how",
@@ -47,18 +48,16 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 				found = doctor.Postfix{Dir: dir, Config: conf, File: *file}.Check(c.Context())
 				domains = set.Domains()
 			}
-			look := doctor.Domains{Resolver: resolver, Checker: checker}
-			for _, d := range domains {
-				var own *doctor.Own
-				if set != nil && len(set.Of(d)) > 0 {
-					own = &doctor.Own{Keys: set.Of(d)}
-				}
-				found = append(found, look.Check(c.Context(), d, own)...)
+			published, err := ofDomains.look(c.Context(), doctor.Domains{Resolver: resolver, Checker: checker}, dir, set, domains)
+			if err != nil {
+				return err
 			}
+			found = append(found, published...)
 			return tell(c.OutOrStdout(), found, asJSON)
 		},
 	}
 	c.Flags().StringVar(&dir, "postfix", "", "Postfix's configuration `DIR`")
+	ofDomains.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return c
 }

@@ -140,7 +140,7 @@ const maxString = 255
 // record is a TXT record as a line of a zone file, whatever its octets are.
 func record(name, text string) string {
 	var b strings.Builder
-	b.WriteString(name + ". TXT")
+	b.WriteString(name + ". IN TXT")
 	for {
 		n := min(len(text), maxString)
 		b.WriteString(` "`)

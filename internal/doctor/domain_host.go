@@ -23,21 +23,71 @@ func (l *look) checkHost(ctx context.Context) {
 	for _, addr := range l.own.Sends {
 		l.checkPTR(ctx, addr.Unmap(), helo)
 	}
-	if helo == "" || len(l.own.Sends) == 0 {
+	if helo != "" {
+		l.checkHELO(ctx, helo)
+	}
+}
+
+// checkHELO: RFC 5321 section 4.1.4 wants a full name that leads to the host, RFC 7208 section 2.3 recommends that it passes SPF.
+func (l *look) checkHELO(ctx context.Context, helo string) {
+	sends := l.own.Sends
+	if !strings.Contains(strings.Trim(helo, "[]."), ".") || strings.HasSuffix(helo, ".localdomain") || strings.HasSuffix(helo, ".local") {
+		l.add(Finding{Check: "helo", Level: Red, What: fmt.Sprintf("the HELO name %q is no name of the Internet", helo), Where: "main.cf: smtp_helo_name, $myhostname by default",
+			Why: "RFC 5321 section 4.1.4: it has to be a full domain name; many receivers refuse others (504 5.5.2)", Fix: "postconf -e 'myhostname = mail." + l.domain + "'"})
 		return
 	}
-	result := spf.Check(ctx, l.view, l.own.Sends[0], helo, "")
-	switch result.Status {
-	case spf.Pass:
-		l.good("helo", "the HELO name "+helo+" passes SPF", record(helo, result.Record))
-	case spf.TempError:
-		l.add(Finding{Check: "helo", Level: Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + result.Reason,
-			Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + helo + " TXT"})
-	default:
-		l.add(Finding{Check: "helo", Level: Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, result.Status), Where: helo + ": " + result.Reason,
-			Why: "RFC 7208 section 2.4: bounces have no sender, and are checked by the HELO name; without a pass they are refused or end as junk",
-			Fix: record(helo, "v=spf1 a -all")})
+	addrs, err := l.addrs(ctx, helo)
+	if err != nil {
+		l.unknown("helo", helo, err)
+		return
 	}
+	if len(addrs) == 0 {
+		f := Finding{Check: "helo", Level: Red, What: "the HELO name " + helo + " has no address", Where: helo + ": no A or AAAA record",
+			Why: "RFC 5321 section 4.1.4: many receivers refuse a name that leads nowhere (450 4.7.1)", Fix: helo + ". IN A 192.0.2.1 ; or the right address"}
+		if len(sends) > 0 {
+			f.Fix = fmt.Sprintf("%s. IN %s %s", helo, addrType(sends[0]), sends[0])
+		}
+		l.add(f)
+		return
+	}
+	var fails []string
+	fix, judged := "v=spf1 a -all", ""
+	for _, addr := range sends {
+		r := spf.Check(ctx, l.view, addr, helo, "")
+		if r.Status == spf.TempError {
+			l.add(Finding{Check: "helo", Level: Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + r.Reason,
+				Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + helo + " TXT"})
+			return
+		}
+		if judged == "" || r.Status != spf.Pass {
+			judged = string(r.Status)
+		}
+		if r.Status == spf.Pass {
+			continue
+		}
+		fails = append(fails, fmt.Sprintf("%s: %s", addr, r.Reason))
+		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
+			fix = r.Record // it may be that of a domain, and is added to
+		}
+		if fix != "v=spf1 a -all" || !slices.Contains(addrs, addr) {
+			fix = allow(fix, addr)
+		}
+	}
+	switch {
+	case len(sends) == 0:
+		l.good("helo", "the HELO name "+helo+" has an address", fmt.Sprintf("%s: %s", helo, joined(addrs)))
+	case len(fails) == 0:
+		l.good("helo", "the HELO name "+helo+" passes SPF", helo)
+	default:
+		l.add(Finding{Check: "helo", Level: Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, judged), Where: helo + "\n" + strings.Join(fails, "\n"),
+			Why: "RFC 7208 section 2.4: bounces have no sender, and are checked by the HELO name; without a pass they are refused or end as junk",
+			Fix: record(helo, fix)})
+	}
+}
+
+// allow puts an address in front of all that a record says.
+func allow(text string, addr netip.Addr) string {
+	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
 }
 
 func (l *look) checkPTR(ctx context.Context, addr netip.Addr, helo string) {
@@ -45,7 +95,7 @@ func (l *look) checkPTR(ctx context.Context, addr netip.Addr, helo string) {
 	if err != nil {
 		return
 	}
-	fix := reverse + " PTR " + l.hostName() + "."
+	fix := reverse + " IN PTR " + l.hostName() + "."
 	names, err := l.view.LookupAddr(ctx, addr.String())
 	if err != nil && !absent(err) {
 		l.unknown("ptr", strings.TrimSuffix(reverse, "."), err)
@@ -71,19 +121,19 @@ func (l *look) checkPTR(ctx context.Context, addr netip.Addr, helo string) {
 			back = append(back, host)
 		}
 	}
-	where := reverse + " PTR " + strings.Join(names, " ")
+	where := reverse + " IN PTR " + strings.Join(names, " ")
 	switch {
 	case len(back) == 0:
 		host := strings.ToLower(strings.TrimSuffix(names[0], "."))
 		l.add(Finding{Check: "ptr", Level: Red, What: fmt.Sprintf("the name of %s does not lead back to it", addr), Where: where,
 			Why: "RFC 8601 section 3: the name of an address counts only if it has that address; Gmail refuses otherwise (550 5.7.25)",
-			Fix: fmt.Sprintf("%s. %s %s", host, addrType(addr), addr)})
+			Fix: fmt.Sprintf("%s. IN %s %s", host, addrType(addr), addr)})
 	case helo != "" && !slices.Contains(back, helo):
 		l.add(Finding{Check: "ptr", Level: Yellow, What: fmt.Sprintf("this host says HELO %s, and %s is %s", helo, addr, back[0]), Where: where,
 			Why: "RFC 5321 section 4.1.4: receivers take a HELO name that is not the address's own as a sign of a bad host", Fix: fix})
 	case generic(back[0], addr):
 		l.add(Finding{Check: "ptr", Level: Yellow, What: fmt.Sprintf("the name of %s is one that providers give to everybody", addr), Where: where,
-			Why: "receivers take such names for those of home connections, and refuse or junk their mail", Fix: reverse + " PTR mail." + l.domain + "."})
+			Why: "receivers take such names for those of home connections, and refuse or junk their mail", Fix: reverse + " IN PTR mail." + l.domain + "."})
 	default:
 		l.good("ptr", fmt.Sprintf("%s is %s, and back", addr, back[0]), where)
 	}

@@ -19,12 +19,12 @@ const goodPolicy = "version: STSv1\r\nmode: enforce\r\nmx: *.example.com\r\nmax_
 
 // The certificate of httptest is for *.example.com, so the domain here is example.com itself.
 func TestMTASTS(t *testing.T) {
-	const zone = `example.com. MX 10 mail.example.com.
-mail.example.com. A 192.0.2.1
-example.com. TXT "v=spf1 mx -all"
-_dmarc.example.com. TXT "v=DMARC1; p=reject; rua=mailto:reports@example.com"
-_mta-sts.example.com. TXT "v=STSv1; id=20261125"
-mta-sts.example.com. A 127.0.0.1
+	const zone = `example.com. IN MX 10 mail.example.com.
+mail.example.com. IN A 192.0.2.1
+example.com. IN TXT "v=spf1 mx -all"
+_dmarc.example.com. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.com"
+_mta-sts.example.com. IN TXT "v=STSv1; id=20261125"
+mta-sts.example.com. IN A 127.0.0.1
 `
 	for _, c := range []struct {
 		name, kind, policy, txt string
@@ -42,7 +42,7 @@ mta-sts.example.com. A 127.0.0.1
 		{name: "redirect", policy: goodPolicy, status: http.StatusFound, what: "the MTA-STS policy of example.com cannot be fetched", where: "answers 302", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
 		{name: "too long", policy: goodPolicy + strings.Repeat("x: y\n", maxPolicy), what: "the MTA-STS policy of example.com cannot be fetched", where: "longer than", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
 		{name: "certificate", policy: goodPolicy, stranger: true, what: "the MTA-STS policy of example.com cannot be fetched", where: "certificate", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
-		{name: "no id", policy: goodPolicy, txt: "v=STSv1; id=2026-11", what: "the MTA-STS record of example.com is not valid", where: "2026-11", fix: `_mta-sts.example.com. TXT "v=STSv1; id=1"`},
+		{name: "no id", policy: goodPolicy, txt: "v=STSv1; id=2026-11", what: "the MTA-STS record of example.com is not valid", where: "2026-11", fix: `_mta-sts.example.com. IN TXT "v=STSv1; id=1"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -93,13 +93,13 @@ mta-sts.example.com. A 127.0.0.1
 
 func TestSmallRecords(t *testing.T) {
 	for _, c := range []struct{ line, what, fix string }{
-		{`_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:tls@example.org,https://example.org/tls"`, "", ""},
-		{`_smtp._tls.example.org. TXT "v=TLSRPT1; rua=mailto:tls@example.org"`, "the TLSRPT record of example.org is not valid: it does not begin with v=TLSRPTv1;", `_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
-		{`_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=tls@example.org"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", `_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
-		{`_smtp._tls.example.org. TXT "v=TLSRPTv1;"`, "the TLSRPT record of example.org is not valid: rua is missing", `_smtp._tls.example.org. TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
-		{`default._bimi.example.org. TXT "v=BIMI1; l=https://example.org/l.svg; a=https://example.org/l.pem"`, "", ""},
-		{`default._bimi.example.org. TXT "v=BIMI1; l=; a="`, "", ""},
-		{`default._bimi.example.org. TXT "v=BIMI1; l=http://example.org/l.svg"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", `default._bimi.example.org. TXT "v=BIMI1; l=https://example.org/logo.svg; a="`},
+		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:tls@example.org,https://example.org/tls"`, "", ""},
+		{`_smtp._tls.example.org. IN TXT "v=TLSRPT1; rua=mailto:tls@example.org"`, "the TLSRPT record of example.org is not valid: it does not begin with v=TLSRPTv1;", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=tls@example.org"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1;"`, "the TLSRPT record of example.org is not valid: rua is missing", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/l.svg; a=https://example.org/l.pem"`, "", ""},
+		{`default._bimi.example.org. IN TXT "v=BIMI1; l=; a="`, "", ""},
+		{`default._bimi.example.org. IN TXT "v=BIMI1; l=http://example.org/l.svg"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/logo.svg; a="`},
 	} {
 		found := bad(check(t, healthy+c.line+"\n", nil))
 		if c.what == "" {
@@ -116,7 +116,7 @@ func TestSmallRecords(t *testing.T) {
 			t.Errorf("%s: the line does not mend it: %+v", c.line, found)
 		}
 	}
-	zone := strings.Replace(healthy, "p=reject", "p=none", 1) + `default._bimi.example.org. TXT "v=BIMI1; l=https://example.org/l.svg"` + "\n"
+	zone := strings.Replace(healthy, "p=reject", "p=none", 1) + `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/l.svg"` + "\n"
 	if found := bad(check(t, zone, nil)); len(found) != 2 || found[1].What != "example.org has BIMI and no enforced DMARC policy" {
 		t.Errorf("%+v", found)
 	}

@@ -23,7 +23,7 @@ func (l *look) checkMX(ctx context.Context) {
 	before := len(l.all)
 	var shown []string
 	for _, mx := range all {
-		shown = append(shown, fmt.Sprintf("%s. MX %d %s", l.domain, mx.Pref, mx.Host))
+		shown = append(shown, fmt.Sprintf("%s. IN MX %d %s", l.domain, mx.Pref, mx.Host))
 	}
 	where := strings.Join(shown, "\n")
 	switch {
@@ -41,7 +41,7 @@ func (l *look) checkMX(ctx context.Context) {
 	}
 	for _, mx := range all {
 		host := strings.TrimSuffix(mx.Host, ".")
-		line := fmt.Sprintf("%s. MX %d ", l.domain, mx.Pref)
+		line := fmt.Sprintf("%s. IN MX %d ", l.domain, mx.Pref)
 		if host == "" {
 			l.add(Finding{Check: "mx", Level: Red, What: "a null MX stands beside others at " + l.domain, Where: where,
 				Why: `RFC 7505 section 3: "." says that the domain takes no mail, and has to stand alone`, Fix: "; remove " + line + "."})
@@ -63,11 +63,11 @@ func (l *look) noMX(ctx context.Context) {
 	case len(addrs) > 0:
 		l.add(Finding{Check: "mx", Level: Yellow, What: l.domain + " has no MX record", Where: fmt.Sprintf("%s: addresses %v", l.domain, addrs),
 			Why: "RFC 5321 section 5.1: its address is taken instead; some receivers refuse mail from a domain without MX",
-			Fix: l.domain + ". MX 10 " + l.hostName() + "."})
+			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	default:
 		l.add(Finding{Check: "mx", Level: Red, What: l.domain + " has no MX record and no address", Where: l.domain + ": no MX, A or AAAA record",
 			Why: "RFC 5321 section 5.1: nobody can answer its mail, and many receivers refuse what cannot be answered",
-			Fix: l.domain + ". MX 10 " + l.hostName() + "."})
+			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	}
 }
 
@@ -86,7 +86,7 @@ func (l *look) checkExchange(ctx context.Context, host, line string) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		l.add(Finding{Check: "mx", Level: Red, What: "an MX record of " + l.domain + " names an address", Where: line + host + ".",
 			Why: "RFC 5321 section 5.1: an MX names a host; senders find no such host, and mail is lost",
-			Fix: fmt.Sprintf("%smail.%s. ; with mail.%s. %s %s", line, l.domain, l.domain, addrType(addr), addr)})
+			Fix: fmt.Sprintf("%smail.%s. ; with mail.%s. IN %s %s", line, l.domain, l.domain, addrType(addr), addr)})
 		return
 	}
 	target, err := l.view.LookupCNAME(ctx, host)
@@ -95,7 +95,7 @@ func (l *look) checkExchange(ctx context.Context, host, line string) {
 		return
 	}
 	if target != "" {
-		l.add(Finding{Check: "mx", Level: Red, What: fmt.Sprintf("the mail exchange %s is an alias", host), Where: host + ". CNAME " + target,
+		l.add(Finding{Check: "mx", Level: Red, What: fmt.Sprintf("the mail exchange %s is an alias", host), Where: host + ". IN CNAME " + target,
 			Why: "RFC 2181 section 10.3, RFC 5321 section 5.1: an MX must not name an alias; some senders give up",
 			Fix: line + target})
 		return
@@ -111,7 +111,7 @@ func (l *look) checkExchange(ctx context.Context, host, line string) {
 		}
 		l.add(Finding{Check: "mx", Level: Red, What: fmt.Sprintf("the mail exchange %s has no address", host), Where: line + host + ".",
 			Why: "RFC 5321 section 5.1: mail for the domain cannot be delivered there",
-			Fix: fmt.Sprintf("%s. %s %s ; or the right address", host, addrType(addr), addr)})
+			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)})
 	}
 }
 

@@ -264,7 +264,7 @@ func (l *look) ownSPF(ctx context.Context, text string) {
 				Why: "RFC 7208 section 2.6.6: receivers answer with temporary errors", Fix: "dig " + l.domain + " TXT"})
 		default:
 			fails = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, r.Reason))
-			fix = "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + fix[len("v=spf1"):]
+			fix = allow(fix, addr)
 		}
 	}
 	if len(fails) > 0 {

@@ -227,7 +227,7 @@ func (l *look) judgeTree(text string, tree *term) {
 			}
 		}
 		if level == Yellow { // only IPv6 clients meet them
-			fix = strings.TrimPrefix(strings.Trim(strings.TrimPrefix(l.flatten(text, tree, 0), l.domain+". TXT "), `"`), `"`)
+			fix = strings.TrimPrefix(strings.Trim(strings.TrimPrefix(l.flatten(text, tree, 0), l.domain+". IN TXT "), `"`), `"`)
 		}
 		say(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, maxVoids),
 			"RFC 7208 section 4.6.4: after the second the result is permerror", record(l.domain, fix))

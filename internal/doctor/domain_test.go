@@ -19,12 +19,12 @@ import (
 	"signpost/keys"
 )
 
-const healthy = `example.org. MX 10 mail.example.org.
-mail.example.org. A 192.0.2.1
-mail.example.org. TXT "v=spf1 a -all"
-1.2.0.192.in-addr.arpa. PTR mail.example.org.
-example.org. TXT "v=spf1 mx -all"
-_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"
+const healthy = `example.org. IN MX 10 mail.example.org.
+mail.example.org. IN A 192.0.2.1
+mail.example.org. IN TXT "v=spf1 a -all"
+1.2.0.192.in-addr.arpa. IN PTR mail.example.org.
+example.org. IN TXT "v=spf1 mx -all"
+_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"
 `
 
 // key is a key of our own; its seed tells it from others.
@@ -102,16 +102,16 @@ func TestHealthy(t *testing.T) {
 
 // Each misconfiguration is named, and its line mends it.
 func TestMisconfigured(t *testing.T) {
-	spfAt := `example.org. TXT "v=spf1 mx -all"`
-	dmarcAt := `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
+	spfAt := `example.org. IN TXT "v=spf1 mx -all"`
+	dmarcAt := `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
 	eleven, includes := "", ""
 	for i := range 11 {
-		eleven += fmt.Sprintf("p%d.example. TXT \"v=spf1 ip4:198.51.100.%d -all\"\n", i, i)
+		eleven += fmt.Sprintf("p%d.example. IN TXT \"v=spf1 ip4:198.51.100.%d -all\"\n", i, i)
 		includes += fmt.Sprintf(" include:p%d.example", i)
 	}
 	for _, c := range []struct{ name, old, new, check, what, where, fix string }{
-		{"record missing", dmarcAt, "", "dmarc", "example.org has no DMARC record", "no TXT record", `_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:postmaster@example.org"`},
-		{"DMARC at the domain", dmarcAt, `example.org. TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`, "dmarc", "example.org has no DMARC record", `example.org. TXT "v=DMARC1`, dmarcAt},
+		{"record missing", dmarcAt, "", "dmarc", "example.org has no DMARC record", "no TXT record", `_dmarc.example.org. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@example.org"`},
+		{"DMARC at the domain", dmarcAt, `example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`, "dmarc", "example.org has no DMARC record", `example.org. IN TXT "v=DMARC1`, dmarcAt},
 		{"p=rejct", "p=reject", "p=rejct", "dmarc", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`, "p=rejct", dmarcAt},
 		{"v=DMARC", "v=DMARC1", "v=DMARC", "dmarc", `the DMARC record of example.org is none: it begins with "v=DMARC", not v=DMARC1`, "v=DMARC;", dmarcAt},
 		{"v=dmarc1", "v=DMARC1", "v=dmarc1", "dmarc", `the DMARC record of example.org is none: it begins with "v=dmarc1", not v=DMARC1`, "v=dmarc1;", dmarcAt},
@@ -121,24 +121,24 @@ func TestMisconfigured(t *testing.T) {
 		{"policy=", "p=reject", "policy=reject", "dmarc", `the DMARC record of example.org has a typo: the tag "policy" is not known: p was meant`, "policy=", dmarcAt},
 		{"no mailto", "mailto:reports", "reports", "dmarc", `the DMARC record of example.org has a typo: rua="reports@example.org" is not valid: mailto:reports@example.org was meant`, "rua=reports", dmarcAt},
 		{"pct", "p=reject;", "p=reject; pct=50;", "dmarc", "the DMARC record of example.org has a typo: pct is of older days and passed over", "pct=50", dmarcAt},
-		{"no rua", "; rua=mailto:reports@example.org", "", "dmarc", "the DMARC record of example.org has no rua", "p=reject", `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:postmaster@example.org"`},
-		{"two DMARC records", dmarcAt, dmarcAt + "\n" + `_dmarc.example.org. TXT "v=DMARC1; p=none"`, "dmarc", "2 DMARC records at _dmarc.example.org", "p=none", dmarcAt},
-		{"external rua", "mailto:reports@example.org", "mailto:x@reports.example", "dmarc-rua", "reports.example has not agreed to take DMARC reports about example.org", "example.org._report._dmarc.reports.example: no DMARC record", `example.org._report._dmarc.reports.example. TXT "v=DMARC1"`},
-		{"no SPF", spfAt, "", "spf", "example.org has no SPF record", "no TXT record", `example.org. TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
-		{"two SPF records", spfAt, spfAt + "\n" + `example.org. TXT "v=spf1 ip4:198.51.100.0/24 ~all"`, "spf", "2 SPF records at example.org", "198.51.100.0/24", `example.org. TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
-		{"SPF with 11 look-ups", spfAt, `example.org. TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "SPF of example.org takes 11 look-ups, and 10 are allowed",
-			" 11  example.org\n  1    include:p0.example\n", `example.org. TXT "v=spf1 ip4:198.51.100.0` + includes[len(" include:p0.example"):] + ` ip4:192.0.2.1 -all"`},
-		{"SPF with a wrong term", "v=spf1 mx", "v=spf1 mx ipv4:198.51.100.1", "spf", "the SPF record of example.org has an error", `the term "ipv4:198.51.100.1"`, `example.org. TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
+		{"no rua", "; rua=mailto:reports@example.org", "", "dmarc", "the DMARC record of example.org has no rua", "p=reject", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:postmaster@example.org"`},
+		{"two DMARC records", dmarcAt, dmarcAt + "\n" + `_dmarc.example.org. IN TXT "v=DMARC1; p=none"`, "dmarc", "2 DMARC records at _dmarc.example.org", "p=none", dmarcAt},
+		{"external rua", "mailto:reports@example.org", "mailto:x@reports.example", "dmarc-rua", "reports.example has not agreed to take DMARC reports about example.org", "example.org._report._dmarc.reports.example: no DMARC record", `example.org._report._dmarc.reports.example. IN TXT "v=DMARC1"`},
+		{"no SPF", spfAt, "", "spf", "example.org has no SPF record", "no TXT record", `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
+		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 ip4:198.51.100.0/24 ~all"`, "spf", "2 SPF records at example.org", "198.51.100.0/24", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
+		{"SPF with 11 look-ups", spfAt, `example.org. IN TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "SPF of example.org takes 11 look-ups, and 10 are allowed",
+			" 11  example.org\n  1    include:p0.example\n", `example.org. IN TXT "v=spf1 ip4:198.51.100.0` + includes[len(" include:p0.example"):] + ` ip4:192.0.2.1 -all"`},
+		{"SPF with a wrong term", "v=spf1 mx", "v=spf1 mx ipv4:198.51.100.1", "spf", "the SPF record of example.org has an error", `the term "ipv4:198.51.100.1"`, `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
 		{"SPF with a wrong version", "v=spf1 mx", "v=spf1;mx", "spf", "the SPF record of example.org does not begin with v=spf1 and a space", "v=spf1;mx", spfAt},
 		{"+all", "mx -all", "mx +all", "spf", "the SPF record of example.org lets everybody send", "+all", spfAt},
 		{"ptr", "v=spf1 mx", "v=spf1 mx ptr", "spf", "the SPF record of example.org uses ptr", "mx ptr", spfAt},
 		{"no end", "mx -all", "mx", "spf", "the SPF record of example.org has no end", `"v=spf1 mx"`, spfAt},
 		{"include of nothing", "v=spf1 mx", "v=spf1 mx include:no.example", "spf-tree", "a term of the SPF record of example.org leads nowhere: include:no.example: 0 SPF records", "no.example", spfAt},
 		{"voids", "v=spf1 mx", "v=spf1 mx a:a.example a:b.example a:c.example", "spf-tree", "3 look-ups of SPF of example.org find nothing, and 2 are allowed", "a:c.example", spfAt},
-		{"own address", "v=spf1 mx", "v=spf1 ip4:198.51.100.1", "spf", "this host may not send for example.org", "192.0.2.1: fail", `example.org. TXT "v=spf1 ip4:192.0.2.1 ip4:198.51.100.1 -all"`},
-		{"alias as MX", "mail.example.org. A 192.0.2.1", "mail.example.org. A 192.0.2.1\nmx.example.org. CNAME mail.example.org.\nexample.org. MX 20 mx.example.org.", "mx", "the mail exchange mx.example.org is an alias", "CNAME", "example.org. MX 20 mail.example.org."},
-		{"no PTR", "1.2.0.192.in-addr.arpa. PTR mail.example.org.", "", "ptr", "192.0.2.1 has no PTR record", "1.2.0.192", "1.2.0.192.in-addr.arpa. PTR mail.example.org."},
-		{"HELO without SPF", `mail.example.org. TXT "v=spf1 a -all"`, "", "helo", "SPF of the HELO name mail.example.org is none, not pass", "no SPF record", `mail.example.org. TXT "v=spf1 a -all"`},
+		{"own address", "v=spf1 mx", "v=spf1 ip4:198.51.100.1", "spf", "this host may not send for example.org", "192.0.2.1: fail", `example.org. IN TXT "v=spf1 ip4:192.0.2.1 ip4:198.51.100.1 -all"`},
+		{"alias as MX", "mail.example.org. IN A 192.0.2.1", "mail.example.org. IN A 192.0.2.1\nmx.example.org. IN CNAME mail.example.org.\nexample.org. IN MX 20 mx.example.org.", "mx", "the mail exchange mx.example.org is an alias", "CNAME", "example.org. IN MX 20 mail.example.org."},
+		{"no PTR", "1.2.0.192.in-addr.arpa. IN PTR mail.example.org.", "", "ptr", "192.0.2.1 has no PTR record", "1.2.0.192", "1.2.0.192.in-addr.arpa. IN PTR mail.example.org."},
+		{"HELO without SPF", `mail.example.org. IN TXT "v=spf1 a -all"`, "", "helo", "SPF of the HELO name mail.example.org is none, not pass", "no SPF record", `mail.example.org. IN TXT "v=spf1 a -all"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := key(t, 0)
@@ -153,7 +153,7 @@ func TestMisconfigured(t *testing.T) {
 				t.Errorf("%s\nfix  %s\nwant %s\nwhere %s", f.What, f.Fix, c.fix, f.Where)
 			}
 			if strings.Contains(c.fix, " MX ") {
-				zone = strings.Replace(zone, "example.org. MX 20 mx.example.org.\n", "", 1)
+				zone = strings.Replace(zone, "example.org. IN MX 20 mx.example.org.\n", "", 1)
 			}
 			for _, f := range bad(check(t, publish(zone, c.fix), own)) {
 				if f.What == c.what {
@@ -170,11 +170,11 @@ func TestKeyRecord(t *testing.T) {
 	right := strings.TrimSpace(keyRecord(t, k.Signer))
 	for _, c := range []struct{ name, record, what, where string }{
 		{"missing", "", "the record of the DKIM key s1 of example.org is missing", "s1._domainkey.example.org: no TXT record"},
-		{"twice the domain", strings.Replace(right, "example.org.", "example.org.example.org.", 1), "the record of the DKIM key s1 of example.org is missing", "example.org.example.org. TXT"},
+		{"twice the domain", strings.Replace(right, "example.org.", "example.org.example.org.", 1), "the record of the DKIM key s1 of example.org is missing", "example.org.example.org. IN TXT"},
 		{"another key", keyRecord(t, key(t, 1).Signer), "the record of the DKIM key s1 of example.org is of another key", "in DNS: 32 octets, 2df04125 ... 27da0fa6\nhere:   32 octets, af06a3e3 ... 9383341d"},
 		{"no key", strings.Replace(right, "p=", "p=!", 1), "the record of the DKIM key s1 of example.org cannot be used", "p= is not base64"},
 		{"t=y", strings.Replace(right, "p=", "t=y; p=", 1), "the record of the DKIM key s1 of example.org says t=y", "t=y"},
-		{"two", right + "\n" + `s1._domainkey.example.org. TXT "x"`, "2 TXT records at the DKIM key s1 of example.org", `"x"`},
+		{"two", right + "\n" + `s1._domainkey.example.org. IN TXT "x"`, "2 TXT records at the DKIM key s1 of example.org", `"x"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			zone := healthy + c.record + "\n"
@@ -191,10 +191,10 @@ func TestKeyRecord(t *testing.T) {
 
 // What strangers publish does not steer the terminal.
 func TestHostileText(t *testing.T) {
-	zone := `example.org. MX 10 a\027[2J.example.org.
-example.org. TXT "v=spf1 \027]0;x\007 -all"
-_dmarc.example.org. TXT "v=DMARC1; p=\027[31mreject; \226\128\174=1"
-_dmarc.example.org. TXT "\010\013\027"
+	zone := `example.org. IN MX 10 a\027[2J.example.org.
+example.org. IN TXT "v=spf1 \027]0;x\007 -all"
+_dmarc.example.org. IN TXT "v=DMARC1; p=\027[31mreject; \226\128\174=1"
+_dmarc.example.org. IN TXT "\010\013\027"
 `
 	all := check(t, zone, nil)
 	if len(bad(all)) < 3 {
