@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type Resolver struct {
 	log   *slog.Logger
 	slots chan struct{}
 	tell  func(Asked) // nil: nobody wants to know
+	near  bool        // see Near
 
 	mu      sync.Mutex
 	cache   cache
@@ -56,11 +58,19 @@ type question struct {
 // New gives a resolver that asks servers over the network.
 func New(o Options) *Resolver {
 	if o.Ask != nil {
-		return newResolver(o.Ask, o.Timeout, o.Now, o.Log)
+		r := newResolver(o.Ask, o.Timeout, o.Now, o.Log)
+		r.near = true
+		return r
 	}
 	n := &network{servers: o.Servers, timeout: o.Timeout}
-	return newResolver(n.ask, o.Timeout*time.Duration(len(o.Servers)), o.Now, o.Log)
+	r := newResolver(n.ask, o.Timeout*time.Duration(len(o.Servers)), o.Now, o.Log)
+	r.near = !slices.ContainsFunc(o.Servers, func(s netip.AddrPort) bool { return !s.Addr().IsLoopback() })
+	return r
 }
+
+// Near says that all servers are on this machine, so that nobody between could have set the AD bit: RFC 4035 section 4.9.3
+// has that believed by a secure channel alone.
+func (r *Resolver) Near() bool { return r.near }
 
 func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit time.Duration, now func() time.Time, log *slog.Logger) *Resolver {
 	return &Resolver{
