@@ -23,6 +23,9 @@ const maxPEM = 64 << 10
 // it. The key's octets never stand in an error.
 func readPEM(path string) (crypto.Signer, error) {
 	f, err := os.Open(path)
+	if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; it is a link to %q: a daemon that runs opens links into other folders only after a restart", err, target)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ dkimkey(1).
 			if err != nil {
 				return cli.Usage(err)
 			}
-			d := &service{conf: conf, file: file, text: text, stderr: c.ErrOrStderr()}
+			d := &service{conf: conf, file: file, text: text, stderr: c.ErrOrStderr(), confines: true}
 			return d.run(c.Context())
 		},
 	}

@@ -105,7 +105,7 @@ func (d *service) onHangup(ctx context.Context, hangup <-chan os.Signal) {
 // wrong with them the old ones go on.
 func (d *service) again() {
 	d.notify(reloading())
-	err := d.readAgain()
+	err := d.outside(d.readAgain())
 	d.notify("READY=1\n" + d.status()) // whatever came of it: the daemon serves
 	if err != nil {
 		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)

@@ -26,11 +26,14 @@ type service struct {
 	stderr io.Writer
 	// reloaded, if there is one, is told how each reload went.
 	reloaded func(ok bool)
+	// confines has the process give up the rest of the file system. A test's own process keeps it.
+	confines bool
 
 	log       *slog.Logger
 	measures  *metrics.Metrics
 	level     slog.LevelVar
 	listeners []net.Listener
+	confined  bool
 	last      []byte       // the text that is in effect
 	begun     atomic.Int64 // messages
 	now       atomic.Pointer[generation]
@@ -73,6 +76,9 @@ func (d *service) run(ctx context.Context) error {
 	}
 	server := milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log, Panicked: d.measures.Panicked})
 	d.watchMetrics(server)
+	if d.confines {
+		d.confine()
+	}
 
 	serving, stop := context.WithCancel(ctx)
 	defer stop()

@@ -1,0 +1,383 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/config"
+	"signpost/internal/testdns"
+	"signpost/internal/testmilter"
+	"signpost/keys"
+)
+
+// pemFile writes a private key into a file of its own.
+func pemFile(t *testing.T, path string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+}
+
+// put writes a file, and its folder, in one step, as editors and dkimkey do: under another name first.
+func put(t testing.TB, path, text string) {
+	t.Helper()
+	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path+"~", []byte(text), 0o600), os.Rename(path+"~", path)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// program is `signpost serve` in a process of its own.
+type program struct {
+	*daemon
+	cmd  *exec.Cmd
+	dir  string
+	base string // of its configuration
+}
+
+// built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
+// tests.
+func built(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "signpost")
+	c := exec.Command("go", "build", "-trimpath", "-o", file, ".")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return file
+}
+
+// startProgram runs name with args and "serve -c FILE" behind them, and the configuration in DIR.
+func startProgram(t *testing.T, dir, text string, env []string, name string, args ...string) *program {
+	t.Helper()
+	p := &program{daemon: &daemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, dir: dir}
+	p.base = fmt.Sprintf("listen = [\"unix:%s\"]\nsocket_group = \"\"\nstate_dir = %q\n", p.socket, filepath.Join(dir, "state"))
+	for _, folder := range []string{"socket", "state/keys"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "etc", "signpost.toml")
+	put(t, file, p.base+text)
+	p.cmd = exec.Command(name, append(args, "serve", "-c", file)...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Env = append(os.Environ(), env...)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.cmd.Wait() }()
+	ended := false
+	p.stop = func() {
+		if ended {
+			return
+		}
+		ended = true
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if err := <-done; err != nil {
+			t.Errorf("%v\n%s", err, p.log)
+		}
+	}
+	t.Cleanup(p.stop)
+	p.says("signpost serves")
+	return p
+}
+
+// says waits for a text in the log.
+func (p *program) says(text string) {
+	p.t.Helper()
+	p.until(text, func() bool { return strings.Contains(p.log.String(), text) })
+}
+
+// hangup replaces the configuration and has it read again.
+func (p *program) hangup(text string) {
+	p.t.Helper()
+	p.log.reset()
+	put(p.t, filepath.Join(p.dir, "etc", "signpost.toml"), p.base+text)
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		p.t.Fatal(err)
+	}
+	p.says("(SIGHUP)")
+}
+
+// The daemon as it is released, confined.
+func TestConfinedDaemon(t *testing.T) {
+	file := built(t)
+	t.Run("works", func(t *testing.T) { confinedWorks(t, file) })
+	t.Run("refuses", func(t *testing.T) { confinedRefuses(t, file) })
+	t.Run("forbidden", func(t *testing.T) { landlockForbidden(t, file) })
+}
+
+// It is confined in all its threads, and does all its work so: it signs and checks, reads a configuration and keys that
+// took the place of others, is scraped, records what it saw, and takes its socket away.
+func confinedWorks(t *testing.T, file string) {
+	server, err := testdns.Start("example.com. 60 IN TXT \"v=spf1 -all\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	dir := t.TempDir()
+	text := fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n", server.Addr())
+	// One key of dkimkey's, one that is a link into another folder, which waits for its record.
+	store := keys.Store{Dir: filepath.Join(dir, "state", "keys"), Now: time.Now}
+	pemFile(t, filepath.Join(dir, "key.pem"))
+	imported := func(domain string) {
+		t.Helper()
+		if err := store.Make(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Import(domain, "key", filepath.Join(dir, "key.pem"), "manual"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	imported("example.org")
+	elsewhere := filepath.Join(dir, "elsewhere", "hand.pem")
+	pemFile(t, elsewhere)
+	linked := filepath.Join(store.Dir, "example.net")
+	if err := errors.Join(os.Mkdir(linked, 0o700), os.Symlink(elsewhere, filepath.Join(linked, "hand.pem"))); err != nil {
+		t.Fatal(err)
+	}
+
+	p := startProgram(t, dir, text, nil, file)
+	p.says("msg=confined landlock_abi=")
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
+	if err != nil || len(threads) < 2 {
+		t.Fatal(threads, err)
+	}
+	for _, thread := range threads {
+		if status, err := os.ReadFile(thread); err == nil && !strings.Contains(string(status), "NoNewPrivs:\t1\n") {
+			t.Errorf("a thread was left out: %s", thread)
+		}
+	}
+
+	play := func(client, author, want string) {
+		t.Helper()
+		m := testmilter.Dial(t, "unix", p.socket)
+		defer m.Close()
+		m.ConnectFrom(netip.MustParseAddr(client), "helo.example")
+		if replies := strings.Join(m.Message(author, "From\x00 "+author+"\x00"), "\n"); !strings.Contains(replies, want) {
+			t.Errorf("%s: %q", author, replies)
+		}
+	}
+	play("127.0.0.1", "ann@example.org", "DKIM-Signature")
+	play("192.0.2.1", "ann@example.com", "spf=fail")
+	p.until("what was seen of the linked key is recorded", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "state", "observed", "example.net", "hand.json"))
+		return err == nil
+	})
+
+	imported("example.edu")
+	p.says("domain=example.edu selector=key")
+	play("127.0.0.1", "ann@example.edu", "DKIM-Signature")
+	if _, err := os.Stat(filepath.Join(dir, "state", "hosted", "example.edu")); err != nil {
+		t.Error(err)
+	}
+	p.scraped(t)
+
+	p.hangup("mode = \"observe\"\n" + text)
+	if log := p.log.String(); !strings.Contains(log, "changed=mode mode=observe") {
+		t.Error(log)
+	}
+	p.stop()
+	if _, err := os.Lstat(p.socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket after the end: %v", err)
+	}
+	if log := p.log.String(); strings.Contains(log, "permission denied") {
+		t.Error(log)
+	}
+}
+
+// scraped asks for what the daemon says of itself.
+func (p *program) scraped(t *testing.T) {
+	t.Helper()
+	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(p.log.String())
+	if at == nil {
+		t.Fatal(p.log)
+	}
+	if status, body := get(t, "http://"+at[1]+"/readyz"); status != 200 {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	_, scrape := get(t, "http://"+at[1]+"/metrics")
+	for _, name := range []string{"cpu_seconds_total", "resident_memory_bytes", "start_time_seconds", "open_fds", "max_fds", "network_receive_bytes_total"} {
+		if !strings.Contains(scrape, "\nprocess_"+name+" ") {
+			t.Errorf("not in the scrape: process_%s", name)
+		}
+	}
+}
+
+// What a reload names outside the folders of the start is refused, with the word that mends it; the old goes on.
+func confinedRefuses(t *testing.T, file string) {
+	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other")
+	pemFile(t, filepath.Join(other, "example.net", "key.pem"))
+	p := startProgram(t, dir, servers, []string{"TZ=Asia/Tokyo"}, file)
+	if log := p.log.String(); !strings.HasPrefix(log, "time=") || strings.Count(log, "+09:00 ") != strings.Count(log, "\n") {
+		t.Errorf("the log is not in local time: %s", log)
+	}
+	for text, want := range map[string]string{
+		servers + "[sign]\nkeys_dir = \"" + other + "\"\n": "open " + other + ": permission denied",
+		"": "open /etc/resolv.conf: permission denied",
+	} {
+		p.hangup(text)
+		if log := p.log.String(); !strings.Contains(log, want) || !strings.Contains(log, "needs a restart") || !strings.Contains(log, "the old one goes on") {
+			t.Errorf("%q: %s", text, log)
+		}
+	}
+	folder := filepath.Join(dir, "state", "keys", "example.org")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.Symlink(filepath.Join(other, "example.net", "key.pem"), filepath.Join(folder, "key.pem"))); err != nil {
+		t.Fatal(err)
+	}
+	p.says("only after a restart")
+}
+
+// confinedAttempts are what a confined daemon must not be able to do, and what it must, with DIR for the folder of the test.
+func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
+	read := func(path string) func() error {
+		return func() error { _, err := os.ReadFile(path); return err }
+	}
+	write := func(path string) func() error {
+		return func() error { return os.WriteFile(path, []byte("x"), 0o600) }
+	}
+	in := func(path string) string { return filepath.Join(dir, path) }
+	return map[string]func() error{
+			"reading /etc/shadow":           read("/etc/shadow"),
+			"reading keys of others":        read(in("other/key.pem")),
+			"writing to /tmp":               write("/tmp/signpost-was-not-confined"),
+			"writing its configuration":     write(in("etc/signpost.toml")),
+			"writing a key":                 write(in("state/keys/example.org/key.pem")),
+			"making a key":                  write(in("state/keys/example.org/new.pem")),
+			"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
+			"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
+			"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
+			"running a program":             func() error { return exec.Command("/bin/true").Run() },
+			"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
+			"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
+		}, map[string]func() error{
+			"reading its configuration": read(in("etc/signpost.toml")),
+			"reading a key":             read(in("state/keys/example.org/key.pem")),
+			"recording":                 write(in("state/hosted/example.org")),
+		}
+}
+
+// TestConfineHelper is the other process of TestConfine: it says what went otherwise than it should, in threads that were
+// there before it was confined.
+func TestConfineHelper(t *testing.T) {
+	dir, ok := os.LookupEnv("SIGNPOST_CONFINE")
+	if !ok {
+		return
+	}
+	conf, text, err := config.LoadText(filepath.Join(dir, "etc", "signpost.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &service{conf: conf, file: filepath.Join(dir, "etc", "signpost.toml"), text: text, log: slog.New(slog.NewTextHandler(os.Stdout, nil))}
+	refused, allowed := confinedAttempts(dir)
+	const threads = 8
+	begin, done := make(chan struct{}), make(chan struct{})
+	for range threads {
+		go func() {
+			runtime.LockOSThread()
+			defer func() { done <- struct{}{} }()
+			done <- struct{}{}
+			<-begin
+			for what, try := range refused {
+				if err := try(); !errors.Is(err, fs.ErrPermission) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			for what, try := range allowed {
+				if err := try(); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		}()
+	}
+	for range threads {
+		<-done
+	}
+	d.confine()
+	close(begin)
+	for range threads {
+		<-done
+	}
+}
+
+// Confined, no thread reads or writes what the daemon does not need, runs a program, or touches a key, root or not.
+func TestConfine(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "etc", "signpost.toml"), fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n", filepath.Join(dir, "state")))
+	for _, file := range []string{"state/keys/example.org/key.pem", "other/key.pem"} {
+		pemFile(t, filepath.Join(dir, file))
+	}
+	refused, _ := confinedAttempts(dir)
+	if err := refused["reading keys of others"](); err != nil {
+		t.Fatalf("not confined: %v", err)
+	}
+	c := exec.Command("/proc/self/exe", "-test.run=^TestConfineHelper$", "-test.v")
+	c.Env = append(os.Environ(), "SIGNPOST_CONFINE="+dir)
+	out, err := c.CombinedOutput()
+	// Its exit says nothing: it cannot delete its own temporary folder.
+	if !strings.Contains(string(out), "--- PASS: TestConfineHelper") || !strings.Contains(string(out), "msg=confined landlock_abi=") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestForbidHelper is the other process of landlockForbidden: it becomes the daemon in a container that does not know
+// Landlock's system calls.
+func TestForbidHelper(t *testing.T) {
+	program, ok := os.LookupEnv("SIGNPOST_FORBID")
+	if !ok {
+		return
+	}
+	runtime.LockOSThread()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_LANDLOCK_CREATE_RULESET, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	i := 1
+	for os.Args[i] != "serve" {
+		i++
+	}
+	t.Fatal(syscall.Exec(program, append([]string{program}, os.Args[i:]...), os.Environ()))
+}
+
+// Where Landlock is forbidden the daemon says so once, and serves.
+func landlockForbidden(t *testing.T, file string) {
+	p := startProgram(t, t.TempDir(), "[dns]\nservers = [\"127.0.0.1:1\"]\n", []string{"SIGNPOST_FORBID=" + file}, "/proc/self/exe", "-test.run=^TestForbidHelper$")
+	if log := p.log.String(); strings.Count(log, `level=WARN msg="not confined" error="this kernel, or the container, has no Landlock: operation not permitted"`) != 1 {
+		t.Error(log)
+	}
+	testmilter.Dial(t, "unix", p.socket).Handshake()
+}
