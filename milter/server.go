@@ -132,6 +132,9 @@ func (s *Server) Drain(ctx context.Context) {
 	<-ended
 }
 
+// Full says that all connections are taken, or as good as: one that is still to come has its place in each Serve.
+func (s *Server) Full() bool { return len(s.slots) == cap(s.slots) }
+
 // Connections is how many are open.
 func (s *Server) Connections() int {
 	s.mu.Lock()

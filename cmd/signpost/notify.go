@@ -56,7 +56,8 @@ func watchdogEvery() time.Duration {
 }
 
 // watchdog gives signs of life until ctx ends, each only after every socket has answered a negotiation as Postfix's: a
-// daemon that runs and serves nobody gives none.
+// daemon that runs and serves nobody gives none. Half of the time is for the answer, so that a late one is in time for
+// systemd.
 func (d *service) watchdog(ctx context.Context, every time.Duration) {
 	for tick := time.Tick(every); ; {
 		select {
@@ -64,7 +65,7 @@ func (d *service) watchdog(ctx context.Context, every time.Duration) {
 			return
 		case <-tick:
 		}
-		if err := d.answers(every); err == nil {
+		if err := d.answers(every / 2); err == nil {
 			d.notify("WATCHDOG=1\n" + d.status())
 		} else if ctx.Err() == nil {
 			d.log.Error("a socket of ours does not answer", "error", err)
@@ -72,11 +73,15 @@ func (d *service) watchdog(ctx context.Context, every time.Duration) {
 	}
 }
 
-// answers says whether every socket does, within limit.
+// answers says whether every socket does, within limit. Where all connections are taken nobody new is answered, and that is
+// no fault: a restart would cost the messages of those who are served.
 func (d *service) answers(limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	for _, ln := range d.listeners {
-		if err := milter.Probe(ln.Addr().Network(), ln.Addr().String(), deadline); err != nil {
+		if d.server.Full() {
+			return nil
+		}
+		if err := milter.Probe(ln.Addr().Network(), ln.Addr().String(), deadline); err != nil && !d.server.Full() {
 			return fmt.Errorf("%s: %w", ln.Addr(), err)
 		}
 	}

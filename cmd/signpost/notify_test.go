@@ -43,8 +43,25 @@ func TestNotify(t *testing.T) {
 	r.hangup("mode = \"observe\"\n")
 	await("RELOADING=1\nMONOTONIC_USEC=")
 	await("READY=1\nSTATUS=observe")
-	if err := (&service{listeners: []net.Listener{silent(t)}}).answers(50 * time.Millisecond); err == nil {
+	if err := (&service{listeners: []net.Listener{silent(t)}, server: r.server}).answers(50 * time.Millisecond); err == nil {
 		t.Error("a socket that answers nothing counts as alive")
+	}
+}
+
+// A daemon all of whose connections are taken lives: the watchdog must not have it killed for its load.
+func TestWatchdogUnderLoad(t *testing.T) {
+	r := start(t, "")
+	for full := false; !full; { // one more than that: Serve holds a place for the next
+		full = r.server.Full()
+		c, err := net.Dial("unix", filepath.Join(r.dir, "milter.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	r.log.after("too many milter connections")
+	if err := r.answers(time.Second); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,6 +33,7 @@ type service struct {
 	measures  *metrics.Metrics
 	level     slog.LevelVar
 	listeners []net.Listener
+	server    *milter.Server
 	confined  bool
 	last      []byte       // the text that is in effect
 	begun     atomic.Int64 // messages
@@ -74,8 +75,8 @@ func (d *service) run(ctx context.Context) error {
 	if d.listeners, err = listen(conf); err != nil {
 		return err
 	}
-	server := milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log, Panicked: d.measures.Panicked})
-	d.watchMetrics(server)
+	d.server = milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log, Panicked: d.measures.Panicked})
+	d.watchMetrics(d.server)
 	if d.confines {
 		d.confine()
 	}
@@ -89,7 +90,7 @@ func (d *service) run(ctx context.Context) error {
 	background.Go(func() { d.onHangup(serving, hangup) })
 	failed := make(chan error, len(d.listeners))
 	for _, ln := range d.listeners {
-		background.Go(func() { failed <- server.Serve(serving, ln) })
+		background.Go(func() { failed <- d.server.Serve(serving, ln) })
 	}
 	if health != nil {
 		health.Ready(sockets(d.listeners))
@@ -113,7 +114,7 @@ func (d *service) run(ctx context.Context) error {
 	log.Info("signpost stops, messages under way are finished first")
 	draining, cancel := context.WithTimeout(context.Background(), milter.DrainTimeout)
 	defer cancel()
-	server.Drain(draining)
+	d.server.Drain(draining)
 	return err
 }
 
