@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -32,7 +33,8 @@ func (l *look) checkDMARC(ctx context.Context) {
 		l.add(Finding{Check: "dmarc", Level: Red, What: fmt.Sprintf("%d DMARC records at %s", len(found), name), Where: records(name, found),
 			Why: "RFC 9989 section 4.10: several are discarded, and the domain has no policy; publish this one alone", Fix: record(name, mended)})
 	case len(all) > 0:
-		mended, faults := mendDMARC(all[0])
+		like := slices.IndexFunc(all, func(t string) bool { return strings.Contains(strings.ToLower(t), "dmarc") })
+		mended, faults := mendDMARC(all[max(0, like)])
 		l.add(Finding{Check: "dmarc", Level: Red, What: "the DMARC record of " + l.domain + " is none: " + strings.Join(faults, "; "), Where: records(name, all),
 			Why: "RFC 9989 section 4.7: what does not begin with v=DMARC1, in these letters, is passed over, and the domain has no policy", Fix: record(name, mended)})
 	default:
@@ -48,24 +50,74 @@ func (l *look) noDMARC(ctx context.Context, name string) {
 		return
 	}
 	if d.PolicyDomain != "" && d.Status == "" {
-		l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
-		l.good("dmarc", fmt.Sprintf("%s of %s applies to %s: %s", d.Tag, d.PolicyDomain, l.domain, d.Policy), record("_dmarc."+d.PolicyDomain, d.Record))
+		l.inherited(name, d)
 		return
 	}
 	f := Finding{Check: "dmarc", Level: Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
 		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one",
 		Fix: record(name, "v=DMARC1; p=none; rua=mailto:postmaster@"+l.domain)}
+	if l.nullMX { // nothing of its own can be lost
+		f.Fix = record(name, "v=DMARC1; p=reject")
+	}
+	if d.Status == dmarc.PermError {
+		f.Where = record("_dmarc."+d.PolicyDomain, d.Record)
+		f.Why = "RFC 9989 section 4.10.1: that of " + d.PolicyDomain + " would apply, and cannot be read; with one of its own the domain does not need it"
+	}
 	for _, wrong := range []string{l.domain, name + "." + l.domain} {
 		all, _ := l.text(ctx, wrong)
 		for _, t := range all {
 			if _, ok := dmarc.ParseRecord(t); ok {
 				f.Where = record(wrong, t)
 				f.Why += "; one stands at " + wrong + ", where nobody asks"
-				f.Fix = record(name, t)
+				mended, _ := mendDMARC(t)
+				f.Fix = record(name, mended)
 			}
 		}
 	}
 	l.add(f)
+}
+
+// inherited: RFC 9989 section 4.10.1: the record of the Organizational Domain, or of the public suffix above it, applies.
+func (l *look) inherited(name string, d dmarc.Result) {
+	l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
+	above := "_dmarc." + d.PolicyDomain
+	f := Finding{Check: "dmarc", Level: Yellow, Where: record(above, d.Record)}
+	switch {
+	case strings.Count(l.domain, ".") >= manyLabels:
+		f.What = fmt.Sprintf("%s has more than %d labels and no DMARC record of its own", l.domain, manyLabels)
+		f.Why = "RFC 9989 section 4.10: who looks for its policy goes from it to its last seven labels at once, and passes over what stands between; the record of " + d.PolicyDomain + " applies"
+		f.Fix = record(name, withTag([]tag{{"v", "DMARC1"}}, "p", string(d.Published))+"; rua=mailto:postmaster@"+l.domain)
+	case d.Testing:
+		f.What = fmt.Sprintf("the DMARC policy of %s, which applies to %s, is only tested (t=y)", d.PolicyDomain, l.domain)
+		f.Why = "RFC 9989 section 4.7: it is not enforced"
+		f.Fix = record(above, withTag(tagsOf(d.Record), "t", "n"))
+	case d.Policy == dmarc.PolicyNone:
+		f.What = fmt.Sprintf("%s of %s applies to %s: none", d.Tag, d.PolicyDomain, l.domain)
+		f.Why = "RFC 9989 section 4.7: forged mail is let through; when the reports show that your own passes, ask for more"
+		f.Fix = record(above, withTag(tagsOf(d.Record), d.Tag, "quarantine"))
+		if r, ok := dmarc.ParseRecord(d.Record); ok && r.PSD == 'y' { // not ours to change
+			f.Fix = record(name, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)
+		}
+	default:
+		l.good("dmarc", fmt.Sprintf("%s of %s applies to %s: %s", d.Tag, d.PolicyDomain, l.domain, d.Policy), record(above, d.Record))
+		return
+	}
+	l.add(f)
+}
+
+// manyLabels is from where a tree walk leaves names out: RFC 9989 section 4.10, step 4.
+const manyLabels = 8
+
+// below says what applies under a record's name: RFC 9989 section 4.7.
+func below(r *dmarc.Record) string {
+	sp, np := r.SP, r.NP
+	if sp == "" {
+		sp = r.P
+	}
+	if np == "" {
+		np = sp
+	}
+	return fmt.Sprintf("below it: %s for names that exist (sp), %s for others (np)", sp, np)
 }
 
 func (l *look) judgeDMARC(ctx context.Context, name, text string) {
@@ -97,6 +149,8 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 		say(Yellow, "the DMARC policy of "+l.domain+" is only tested (t=y)", "RFC 9989 section 4.7: it is not enforced", withTag(rest, "t", "n"))
 	case r.SP == dmarc.PolicyNone:
 		say(Yellow, "subdomains of "+l.domain+" may be forged (sp=none)", "RFC 9989 section 4.7: sp is what applies below the name", withTag(rest, "sp", string(r.P)))
+	case r.NP == dmarc.PolicyNone:
+		say(Yellow, "names below "+l.domain+" that do not exist may be forged (np=none)", "RFC 9989 section 4.7: np is what applies to them; nobody sends from them", withTag(rest, "np", "reject"))
 	case r.P == dmarc.PolicyReject && l.own != nil && !l.hasActive():
 		l.add(Finding{Check: "dmarc", Level: Red, What: l.domain + " has p=reject and does not sign", Where: record(name, text),
 			Why: "RFC 9989 section 7.4: with p=reject a domain must not rely on SPF alone: forwarded mail is lost", Fix: "dkimkey add " + l.domain})
@@ -109,7 +163,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	case !strings.Contains(org, ".") && len(met) > 1:
 		say(Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", text+semicolon(text)+"psd=n")
 	case len(l.all) == before:
-		l.good("dmarc", fmt.Sprintf("the DMARC record of %s is right: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org)
+		l.good("dmarc", fmt.Sprintf("the DMARC record of %s is right: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org+"\n"+below(r))
 	}
 }
 

@@ -62,7 +62,7 @@ func (l *look) noMX(ctx context.Context) {
 		l.unknown("mx", l.domain, err)
 	case len(addrs) > 0:
 		l.add(Finding{Check: "mx", Level: Yellow, What: l.domain + " has no MX record", Where: fmt.Sprintf("%s: addresses %v", l.domain, addrs),
-			Why: "RFC 5321 section 5.1: its address is taken instead; some receivers refuse mail from a domain without MX",
+			Why: "RFC 5321 section 5.1: its address is taken instead; some receivers refuse mail from a domain without MX. A name that is not for mail says so: MX 0 . and SPF v=spf1 -all",
 			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	default:
 		l.add(Finding{Check: "mx", Level: Red, What: l.domain + " has no MX record and no address", Where: l.domain + ": no MX, A or AAAA record",

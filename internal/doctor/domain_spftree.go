@@ -20,6 +20,9 @@ type term struct {
 	fixed    bool // the networks are all that it stands for
 	networks []netip.Prefix
 	wrong    string // why the tree has no answer here
+	unknown  bool   // wrong only because nobody answers now
+	domain   string // of redirect: where it leads
+	record   string // of redirect: what stands there
 }
 
 // maxTree is where the walk ends: the count is far above the limit then.
@@ -75,6 +78,9 @@ func (w *spfWalk) walk(ctx context.Context, at *term, rec *spf.Record, domain st
 		case d.Mechanism == spf.MX:
 			w.mx(ctx, t, d, name)
 		}
+		if d.Qualifier != spf.Pass {
+			t.networks = nil // they may not send
+		}
 		at.take(t)
 	}
 	if rec.Redirect == "" || ended {
@@ -97,6 +103,7 @@ func (t *term) take(b *term) {
 	t.voids6 += b.voids6
 	t.fixed = t.fixed && b.fixed
 	t.networks = append(t.networks, b.networks...)
+	t.unknown = t.unknown || b.unknown
 	if t.wrong == "" && b.wrong != "" {
 		t.wrong = b.text + ": " + b.wrong
 	}
@@ -109,7 +116,7 @@ func (w *spfWalk) follow(ctx context.Context, t *term, name string, path []strin
 	}
 	all, err := w.text(ctx, name)
 	if err != nil {
-		t.wrong, t.fixed = "it could not be looked up", false
+		t.wrong, t.fixed, t.unknown = "it could not be looked up", false, true
 		return
 	}
 	all = slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !spf.IsRecord(s) })
@@ -122,6 +129,7 @@ func (w *spfWalk) follow(ctx context.Context, t *term, name string, path []strin
 		t.wrong, t.fixed = err.Error(), false
 		return
 	}
+	t.domain, t.record = name, all[0]
 	w.walk(ctx, t, rec, name, append(slices.Clone(path), name))
 }
 
@@ -193,84 +201,55 @@ func width(networks []netip.Prefix) int {
 }
 
 // judgeTree looks at what a check has to ask.
-func (l *look) judgeTree(text string, tree *term) {
+func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
 	where := record(l.domain, text) + "\n" + tree.lines("")
 	say := func(level Level, what, why, fix string) {
 		l.add(Finding{Check: "spf-tree", Level: level, What: what, Where: where, Why: why, Fix: fix})
 	}
 	switch {
+	case tree.unknown:
+		say(Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+unknownName(tree)+" TXT # and see which name server does not answer")
 	case tree.wrong != "" && tree.cost <= maxTerms:
-		var bad string
+		var bad []string
 		for _, b := range tree.below {
 			if b.wrong != "" {
-				bad = b.text
+				bad = append(bad, b.text)
 			}
 		}
 		say(Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
-			record(l.domain, without(text, bad)))
+			record(l.domain, l.without(text, bad...)))
 	case tree.cost > maxTerms:
 		say(Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, maxTerms),
 			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
-			l.flatten(text, tree, maxTerms))
+			l.spread(text, tree, maxTerms))
 	case tree.cost > manyTerms:
 		say(Yellow, fmt.Sprintf("SPF of %s takes %d of %d look-ups", l.domain, tree.cost, maxTerms), "RFC 7208 section 4.6.4: the next provider that adds one breaks it",
-			l.flatten(text, tree, manyTerms))
+			l.spread(text, tree, manyTerms))
 	}
 	if tree.voids > maxVoids || tree.voids6 > maxVoids {
-		level, fix := Yellow, text
+		level := Yellow // only IPv6 clients meet them
 		if tree.voids > maxVoids {
 			level = Red
 		}
-		for _, b := range tree.below {
-			if b.voids > 0 && len(b.below) == 0 && len(b.networks) == 0 {
-				fix = without(fix, b.text)
-			}
-		}
-		if level == Yellow { // only IPv6 clients meet them
-			fix = strings.TrimPrefix(strings.Trim(strings.TrimPrefix(l.flatten(text, tree, 0), l.domain+". IN TXT "), `"`), `"`)
-		}
 		say(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, maxVoids),
-			"RFC 7208 section 4.6.4: after the second the result is permerror", record(l.domain, fix))
+			"RFC 7208 section 4.6.4: after the second the result is permerror", record(l.domain, fewerVoids(text, tree)))
 	}
 	if n := width(tree.networks); n > maxWidth {
 		say(Yellow, fmt.Sprintf("SPF of %s lets %d IPv4 addresses send", l.domain, n),
-			"RFC 9989 section 11.1: whoever rents one of them passes as you; let DKIM speak for shared senders, and mark their terms with ?", "; put ? before the widest term of "+record(l.domain, text))
+			"RFC 9989 section 11.1: whoever rents one of them passes as you; let DKIM speak for shared senders, and mark their terms with ?", record(l.domain, l.neutral(text, rec, tree)))
+	}
+	if len(text) > maxRecord && tree.cost <= maxTerms {
+		l.add(Finding{Check: "spf", Level: Yellow, What: fmt.Sprintf("the SPF record of %s has %d octets", l.domain, len(text)), Where: record(l.domain, text),
+			Why: "RFC 7208 section 3.4: the answer should fit into 512 octets; some receivers get no longer ones", Fix: l.spread(text, tree, maxTerms)})
 	}
 }
 
-// flatten replaces terms of the record by the networks that they stand for, the cheapest first, until the tree is small enough.
-// Its own record is changed, or that to which it redirects.
-func (l *look) flatten(text string, tree *term, limit int) string {
-	fields := strings.Fields(text)
-	cost := tree.cost
-	terms := slices.Clone(tree.below)
-	seen := map[string]bool{}
-	for _, t := range tree.below { // the same term twice is worth nothing
-		if seen[t.text] {
-			i := len(fields) - 1 - slices.Index(reversed(fields), t.text)
-			fields = slices.Delete(fields, i, i+1)
-			cost -= t.cost
-		}
-		seen[t.text] = true
-	}
-	slices.SortStableFunc(terms, func(a, b *term) int { return len(a.networks)*b.cost - len(b.networks)*a.cost })
-	for _, t := range terms {
-		if i := slices.Index(fields, t.text); cost > limit && t.fixed && i >= 0 && !strings.HasPrefix(t.text, "redirect=") {
-			var flat []string
-			for _, n := range t.networks {
-				if s := ipTerm(n); !slices.Contains(fields, s) {
-					flat = appendNew(flat, s)
-				}
-			}
-			fields = slices.Replace(fields, i, i+1, flat...)
-			cost -= t.cost
+func unknownName(t *term) string {
+	for _, b := range t.below {
+		if b.unknown {
+			return unknownName(b)
 		}
 	}
-	return record(l.domain, strings.Join(fields, " "))
-}
-
-func reversed(all []string) []string {
-	all = slices.Clone(all)
-	slices.Reverse(all)
-	return all
+	_, name, _ := strings.Cut(strings.Replace(t.text, "=", ":", 1), ":")
+	return name
 }
