@@ -26,6 +26,9 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			"where, why it matters, and the line that mends it. Exit code 1 where something is red.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := ofDomains.read(args); err != nil {
+				return err
+			}
 			conf, err := load()
 			if err != nil {
 				return err
@@ -48,7 +51,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 				found = doctor.Postfix{Dir: dir, Config: conf, File: *file}.Check(c.Context())
 				domains = set.Domains()
 			}
-			published, err := ofDomains.look(c.Context(), doctor.Domains{Resolver: resolver, Checker: checker}, dir, set, domains)
+			published, err := ofDomains.look(c.Context(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,8 @@ type Domains struct {
 	Resolver *dns.Resolver
 	// Checker asks the name servers themselves for our own keys; nil: the resolver alone is asked.
 	Checker *keys.Checker
+	// Selectors are of DKIM keys to look at besides our own: DNS has no list of them.
+	Selectors []string
 
 	SMTPPort  uint16 // of mail exchanges; 0: 25
 	HTTPSPort uint16 // of the policy's web server; 0: 443

@@ -20,7 +20,13 @@ func (l *look) checkKeys(ctx context.Context) {
 		l.add(Finding{Check: "dkim", Level: Yellow, What: "a wildcard answers for every selector of " + l.domain, Where: records("*._domainkey."+l.domain, all),
 			Why: "RFC 6376 section 6.1.2: a signature under a selector that nobody made finds a key record", Fix: "; remove " + record("*._domainkey."+l.domain, all[0])})
 	}
+	for _, s := range l.Selectors {
+		l.checkSelector(ctx, s)
+	}
 	if l.own == nil {
+		if len(l.Selectors) == 0 {
+			l.good("dkim", "DNS has no list of the DKIM keys of "+l.domain+"; --selector NAME looks at one (NAME is s= in its mail's DKIM-Signature)", "")
+		}
 		return
 	}
 	active := false
@@ -114,7 +120,7 @@ func (l *look) askServers(ctx context.Context, f Finding, k *keys.Key, life *key
 	f.What = "not every name server shows the record of the DKIM key " + k.Selector + " of " + l.domain
 	f.Why = "whoever asks such a server finds no key, or another: the signature fails there"
 	if o.Silent {
-		f.Level = Yellow
+		f.Level, f.Fix = Yellow, "dkimkey check "+l.domain
 		f.What = "not every name server answers for the DKIM key " + k.Selector + " of " + l.domain
 	}
 	l.add(f)

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/doctor"
+	"signpost/internal/testdns"
+	"signpost/keys"
+)
+
+// doctored runs doctor for a host that signs for example.org, and whose DNS is a zone.
+func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding, code int, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	server, err := testdns.Start(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	store := keys.Store{Dir: filepath.Join(dir, "keys"), Now: time.Now}
+	if err := store.Make(); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Import("example.org", "s1", file, "manual"); err != nil {
+		t.Fatal(err)
+	}
+	conf := fmt.Sprintf("state_dir = %q\n[sign]\nkeys_dir = %q\n[dns]\nservers = [%q]\ntimeout = \"5s\"\n", dir, store.Dir, server.Addr())
+	if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append([]string{"doctor", "--json", "-c", filepath.Join(dir, "c.toml")}, args...), &out, &errs)
+	if out.Len() > 0 {
+		if err := json.Unmarshal(out.Bytes(), &found); err != nil {
+			t.Fatal(err, out.String())
+		}
+	}
+	return found, code, errs.String()
+}
+
+const doctoredZone = `example.org. IN MX 10 mail.example.org.
+mail.example.org. IN A 192.0.2.1
+mail.example.org. IN TXT "v=spf1 a -all"
+1.2.0.192.in-addr.arpa. IN PTR mail.example.org.
+example.org. IN TXT "v=spf1 mx -all"
+_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"
+example.net. IN TXT "v=spf1 -all"
+`
+
+func says(t *testing.T, found []doctor.Finding, check string, level doctor.Level, what string) {
+	t.Helper()
+	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Check == check && f.Level == level && f.What == what }) {
+		t.Errorf("%s %s: %s is not among %+v", level, check, what, found)
+	}
+}
+
+// A domain of this host is held against the addresses that the host sends from.
+func TestDoctorOfOwnDomain(t *testing.T) {
+	found, code, _ := doctored(t, doctoredZone, "example.org", "--address", "192.0.2.1", "--address", "192.0.2.9")
+	says(t, found, "ptr", doctor.Red, "192.0.2.9 has no PTR record")
+	says(t, found, "spf", doctor.Red, "this host may not send for example.org")
+	if code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// Of another's domain everything is looked at that DNS shows, and the DKIM keys that are named.
+func TestDoctorOfAnotherDomain(t *testing.T) {
+	found, _, _ := doctored(t, doctoredZone, "example.net", "--selector", "a,b", "--selector", "c")
+	for _, s := range []string{"a", "b", "c"} {
+		says(t, found, "dkim", doctor.Red, "example.net has no DKIM key "+s)
+	}
+	found, code, _ := doctored(t, doctoredZone+"example.net. IN MX 0 .\n"+`_dmarc.example.net. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.net"`+"\n", "example.net")
+	for check, what := range map[string]string{
+		"mx": "example.net takes no mail, and says so", "spf": "the SPF record of example.net is right and costs 0 of 10 look-ups", "dmarc": "the DMARC record of example.net is right: p=reject",
+		"dkim": "DNS has no list of the DKIM keys of example.net; --selector NAME looks at one (NAME is s= in its mail's DKIM-Signature)",
+	} {
+		says(t, found, check, doctor.Green, what)
+	}
+	if code != 0 {
+		t.Errorf("exit code %d: %+v", code, found)
+	}
+}
+
+// Flags that make no sense end it before anything is looked at.
+func TestDoctorFlagsOfDomains(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--address", "mail.example.org"}, `--address: "mail.example.org" is no IP address`},
+		{[]string{"--address", "192.0.2.1", "example.net"}, `--address: "example.net" is no domain that this host signs for`},
+		{[]string{"--selector", "s1"}, "--selector wants a DOMAIN"},
+	} {
+		found, code, stderr := doctored(t, doctoredZone, c.args...)
+		if code != 2 || len(found) > 0 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%q: code %d, %s", c.args, code, stderr)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package doctor
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dns"
+	"signpost/internal/testdns"
+	"signpost/keys"
+)
+
+// Our own keys are looked for at every name server, past the resolver.
+func TestNameServersOfKeys(t *testing.T) {
+	k := key(t, 0)
+	right := keyRecord(t, k.Signer)
+	zone := healthy + "example.org. IN SOA ns1.example.org. hostmaster.example.org. 1 3600 600 86400 60\nexample.org. IN NS ns1.example.org.\nexample.org. IN NS ns2.example.org.\nns1.example.org. IN A 127.0.0.1\nns2.example.org. IN A 127.0.0.2\n"
+	for _, c := range []struct {
+		name, second string // what the second server has
+		level        Level
+		what, where  string
+	}{
+		{"all show it", right, Green, "the record of the DKIM key s1 of example.org is that of the key", "seen at all 2 name servers"},
+		{"one does not have it", "", Red, "not every name server shows the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: no TXT record"},
+		{"one has another", keyRecord(t, key(t, 1).Signer), Red, "not every name server shows the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record is of another key"},
+		{"one does not answer", right + ";fault s1._domainkey.example.org REFUSED\n", Yellow, "not every name server answers for the DKIM key s1 of example.org", "not answering: ns2.example.org 127.0.0.2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			first, err := testdns.Start(zone + right)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer first.Stop()
+			at := netip.MustParseAddrPort(first.Addr())
+			second, err := testdns.StartAt("127.0.0.2:"+strconv.Itoa(int(at.Port())), zone+c.second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer second.Stop()
+			resolver := dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+			d := Domains{Resolver: resolver, Checker: &keys.Checker{Authority: &dns.Authority{Resolver: resolver, Port: at.Port(), Timeout: 5 * time.Second}, Resolver: resolver}}
+			var found []Finding
+			for _, f := range d.Check(t.Context(), "example.org", &Own{Keys: []*keys.Key{k}}) {
+				if f.Check == "dkim" {
+					found = append(found, f)
+				}
+			}
+			if len(found) != 1 || found[0].Level != c.level || found[0].What != c.what || !strings.Contains(found[0].Where, c.where) {
+				t.Fatalf("%+v", found)
+			}
+			if fix := map[Level]string{Red: strings.TrimSpace(right), Yellow: "dkimkey check example.org"}[c.level]; found[0].Fix != fix {
+				t.Errorf("fix %s", found[0].Fix)
+			}
+		})
+	}
+}
+
+// Of a domain that is not ours the keys are looked at whose selectors somebody knows.
+func TestSelectors(t *testing.T) {
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := strings.TrimSpace(keyRecord(t, key(t, 0).Signer))
+	for _, c := range []struct {
+		name, selector, records string
+		level                   Level
+		what, fix               string
+	}{
+		{"none named", "", "", Green, "DNS has no list of the DKIM keys of example.org; --selector NAME looks at one (NAME is s= in its mail's DKIM-Signature)", ""},
+		{"right", "s1", right, Green, "the DKIM key s1 of example.org can be used: ed25519, 256 bits", ""},
+		{"missing", "s1", "", Red, "example.org has no DKIM key s1", "dkimkey show example.org s1 # on the host that signs"},
+		{"revoked", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p="`, Yellow, "the DKIM key s1 of example.org is revoked", "dkimkey add example.org # on the host that signs"},
+		{"broken", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p=!"`, Red, "the DKIM key s1 of example.org cannot be used: malformed key record: p= is not base64", "dkimkey add example.org # on the host that signs"},
+		{"short", "s1", strings.TrimSpace(keyRecord(t, short)), Yellow, "the DKIM key s1 of example.org has 1024 bits", "dkimkey add example.org # on the host that signs"},
+		{"tested", "s1", strings.Replace(right, "p=", "t=y:s; p=", 1), Yellow, "the record of the DKIM key s1 of example.org says t=y", strings.Replace(right, "p=", "t=s; p=", 1)},
+		{"two", "s1", right + "\n" + `s1._domainkey.example.org. IN TXT "x"`, Red, "2 TXT records at the DKIM key s1 of example.org", `; remove s1._domainkey.example.org. IN TXT "x"`},
+		{"no selector", "a b", "", Red, `"a b" is no selector`, "signpost doctor example.org --selector NAME"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var found []Finding
+			for _, f := range lookAt(t, healthy+c.records+"\n", "example.org", func(d *Domains) {
+				if c.selector != "" {
+					d.Selectors = []string{c.selector}
+				}
+			}) {
+				if f.Check == "dkim" {
+					found = append(found, f)
+				}
+			}
+			if len(found) != 1 || found[0].Level != c.level || found[0].What != c.what || found[0].Fix != c.fix {
+				t.Errorf("%+v", found)
+			}
+		})
+	}
+}
