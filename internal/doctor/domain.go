@@ -62,6 +62,8 @@ type look struct {
 	signed    bool     // DNSSEC proves the MX records
 	dmarcFor  string   // what receivers do with forged mail; empty: no policy
 	dmarcSub  string
+	dmarcName string // where the record stands that applies
+	dmarcText string // and what it says
 }
 
 // Check looks at one domain. own is nil for others' domains.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,7 @@ func (l *look) checkBIMI(ctx context.Context) {
 		l.good("bimi", l.domain+" shows no logo by BIMI, which is its choice", name+": no TXT record")
 		return
 	}
+	all = versioned(all, "v=BIMI1")
 	declined, err := parseBIMI(all[0])
 	if len(all) > 1 {
 		err = errors.New("there are several")
@@ -29,10 +31,24 @@ func (l *look) checkBIMI(ctx context.Context) {
 	case !declined && (l.dmarcFor != "quarantine" && l.dmarcFor != "reject" || l.dmarcSub == "none"):
 		l.add(Finding{Check: "bimi", Level: Yellow, What: l.domain + " has BIMI and no enforced DMARC policy", Where: record(name, all[0]),
 			Why: "the BIMI draft: a logo is shown only where DMARC asks for quarantine or reject, subdomains included, and not t=y",
-			Fix: record("_dmarc."+l.domain, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)})
+			Fix: l.enforced()})
 	default:
 		l.good("bimi", "the BIMI record of "+l.domain+" is right", record(name, all[0]))
 	}
+}
+
+// enforced is the DMARC record that applies, as BIMI wants it.
+func (l *look) enforced() string {
+	all := tagsOf(l.dmarcText)
+	if len(all) == 0 {
+		return record("_dmarc."+l.domain, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)
+	}
+	for _, want := range []struct{ tag, bad, good string }{{"p", "none", "quarantine"}, {"sp", "none", "quarantine"}, {"t", "y", "n"}} {
+		if slices.ContainsFunc(all, func(t tag) bool { return strings.EqualFold(t.name, want.tag) && strings.EqualFold(t.value, want.bad) }) {
+			all = tagsOf(withTag(all, want.tag, want.good))
+		}
+	}
+	return record(l.dmarcName, joinTags(all))
 }
 
 // parseBIMI reads a record; one with l= empty declines.
@@ -53,9 +69,9 @@ func parseBIMI(text string) (declined bool, err error) {
 	switch {
 	case !has:
 		return false, errors.New("l= is missing")
-	case logo != "" && (!strings.HasPrefix(logo, "https://") || !strings.HasSuffix(strings.ToLower(logo), ".svg") && !strings.HasSuffix(strings.ToLower(logo), ".svgz")):
+	case logo != "" && (!isHTTPS(logo) || !strings.HasSuffix(strings.ToLower(logo), ".svg") && !strings.HasSuffix(strings.ToLower(logo), ".svgz")):
 		return false, errors.New("l= has to be an https URI of an SVG file")
-	case cert != "" && !strings.HasPrefix(cert, "https://"):
+	case cert != "" && !isHTTPS(cert):
 		return false, errors.New("a= has to be an https URI")
 	}
 	return logo == "" && cert == "", nil

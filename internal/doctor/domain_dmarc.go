@@ -81,6 +81,7 @@ func (l *look) noDMARC(ctx context.Context, name string) {
 func (l *look) inherited(name string, d dmarc.Result) {
 	l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
 	above := "_dmarc." + d.PolicyDomain
+	l.dmarcName, l.dmarcText = above, d.Record
 	f := Finding{Check: "dmarc", Level: Yellow, Where: record(above, d.Record)}
 	switch {
 	case strings.Count(l.domain, ".") >= manyLabels:
@@ -125,6 +126,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	r, _ := dmarc.ParseRecord(text)
 	mended, faults := mendDMARC(text)
 	l.dmarcFor, l.dmarcSub = string(r.P), string(r.SP)
+	l.dmarcName, l.dmarcText = name, mended
 	if r.Testing {
 		l.dmarcFor = "testing"
 	}

@@ -22,7 +22,7 @@ import (
 func apply(t *testing.T, zone, fix string) string {
 	t.Helper()
 	kind := func(rr miekg.RR) string {
-		if txt, ok := rr.(*miekg.TXT); ok && !strings.HasPrefix(rr.Header().Name, "_") && len(txt.Txt) > 0 {
+		if txt, ok := rr.(*miekg.TXT); ok && !strings.Contains(rr.Header().Name, "_") && len(txt.Txt) > 0 {
 			start, _, _ := strings.Cut(strings.ToLower(txt.Txt[0]), " ")
 			if strings.HasPrefix(start, "v=spf1") {
 				return "SPF"

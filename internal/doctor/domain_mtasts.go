@@ -31,7 +31,7 @@ type stsPolicy struct {
 
 func parsePolicy(text string) (*stsPolicy, error) {
 	p := &stsPolicy{maxAge: -1}
-	version := ""
+	version, seen := "", map[string]bool{}
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n \t")
 		if line == "" {
@@ -41,7 +41,12 @@ func parsePolicy(text string) (*stsPolicy, error) {
 		if !ok {
 			return nil, fmt.Errorf("the line %.80q has no colon", line)
 		}
-		switch value = strings.TrimSpace(value); strings.TrimSpace(name) {
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if seen[name] && name != "mx" {
+			continue // the first one counts
+		}
+		seen[name] = true
+		switch name {
 		case "version":
 			version = value
 		case "mode":
@@ -123,17 +128,17 @@ func (l *look) checkMTASTS(ctx context.Context) {
 				level = Red
 			}
 			l.add(Finding{Check: "mta-sts", Level: level, What: "the MTA-STS policy of " + l.domain + " does not have the mail exchange " + host, Where: fmt.Sprintf("%s: mode %s, mx %q", url, p.mode, p.mx),
-				Why: "RFC 8461 section 4.1: under enforce senders do not deliver there", Fix: "mx: " + host})
+				Why: "RFC 8461 section 4.1: under enforce senders do not deliver there; a changed policy wants another id in " + name, Fix: "mx: " + host})
 		}
 	}
 	switch {
 	case len(l.all) > before:
 	case p.mode != "enforce":
 		l.add(Finding{Check: "mta-sts", Level: Yellow, What: "the MTA-STS policy of " + l.domain + " is not enforced (" + p.mode + ")", Where: url,
-			Why: "RFC 8461 section 5: senders deliver without TLS too", Fix: "mode: enforce"})
+			Why: "RFC 8461 section 5: senders deliver without TLS too; a changed policy wants another id in " + name, Fix: "mode: enforce"})
 	case p.maxAge < leastAge:
 		l.add(Finding{Check: "mta-sts", Level: Yellow, What: fmt.Sprintf("the MTA-STS policy of %s is kept for %d seconds", l.domain, p.maxAge), Where: url,
-			Why: "RFC 8461 section 3.2: it should be weeks; who is attacked between two fetches has no policy", Fix: "max_age: 604800"})
+			Why: "RFC 8461 section 3.2: it should be weeks; who is attacked between two fetches has no policy; a changed policy wants another id in " + name, Fix: "max_age: 604800"})
 	default:
 		l.good("mta-sts", "the MTA-STS policy of "+l.domain+" is enforced and has its mail exchanges", url)
 	}
@@ -159,7 +164,7 @@ func (l *look) fetch(ctx context.Context, url string) (string, error) {
 			}
 			return nil, err
 		},
-		DisableKeepAlives: true,
+		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxPolicy,
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

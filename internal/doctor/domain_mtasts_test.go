@@ -1,12 +1,14 @@
 package doctor
 
 import (
+	"context"
 	"crypto/x509"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,4 +140,137 @@ func FuzzPolicy(f *testing.F) {
 			t.Errorf("%q", s)
 		}
 	})
+}
+
+// hostileWeb is a web server that answers for a policy as it likes, with a certificate that counts.
+func hostileWeb(t *testing.T, handler http.HandlerFunc) (Domains, func()) {
+	t.Helper()
+	web := httptest.NewUnstartedServer(handler)
+	web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	web.StartTLS()
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	zone, err := dns.ParseZone(strings.NewReader("example.com. IN MX 0 .\n_mta-sts.example.com. IN TXT \"v=STSv1; id=1\"\nmta-sts.example.com. IN A 127.0.0.1\n"), "zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Domains{Roots: roots, HTTPSPort: netip.MustParseAddrPort(web.Listener.Addr().String()).Port(), Resolver: zone.Resolver(time.Now, slog.New(slog.DiscardHandler))}, web.Close
+}
+
+// Whatever the web server of a policy does, it is left, and what it said does not steer the terminal.
+func TestHostilePolicyServer(t *testing.T) {
+	for _, c := range []struct {
+		name, what, where string
+		handler           http.HandlerFunc
+	}{
+		{"headers without end", "the MTA-STS policy of example.com cannot be fetched", "exceeded", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X", strings.Repeat("x", 4*maxPolicy))
+		}},
+		{"a body that is cut off", "the MTA-STS policy of example.com cannot be fetched", "EOF", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			w.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(w, goodPolicy)
+			panic(http.ErrAbortHandler)
+		}},
+		{"another encoding", "the MTA-STS policy of example.com is not valid: the line \"\\x1f\\x8b\" has no colon", "https://", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = io.WriteString(w, "\x1f\x8b")
+		}},
+		{"escape sequences", `the MTA-STS policy of example.com is not valid: mode is none of enforce, testing and none: "\x1b[2J"`, "https://", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, "version: STSv1\nmode: \x1b[2J\nmax_age: 604800\n")
+		}},
+		{"the first of two modes counts", "the MTA-STS policy of example.com is not enforced (testing)", "https://", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, "version: STSv1\nmode: testing\nmode: enforce\nmx: a.example.com\nmax_age: 604800\n")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, stop := hostileWeb(t, c.handler)
+			defer stop()
+			found := slices.DeleteFunc(d.Check(t.Context(), "example.com", nil), func(f Finding) bool { return f.Check != "mta-sts" })
+			if len(found) != 1 || found[0].What != c.what || !strings.Contains(found[0].Where, c.where) {
+				t.Errorf("%+v", found)
+			}
+		})
+	}
+}
+
+// A policy that drips is waited for no longer than a person waits.
+func TestSlowPolicyServer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	d, stop := hostileWeb(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = io.WriteString(w, "version: STSv1\n")
+		w.(http.Flusher).Flush()
+		cancel() // as when the time is up
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // no end, which might come before the client has gone altogether
+	})
+	defer stop()
+	found := slices.DeleteFunc(d.Check(ctx, "example.com", nil), func(f Finding) bool { return f.Check != "mta-sts" })
+	if len(found) != 1 || found[0].What != "the MTA-STS policy of example.com cannot be fetched" || !strings.Contains(found[0].Where, "context canceled") {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Small records are read as their specifications have it, beside others at the name too, and the line mends them.
+func TestMoreSmallRecords(t *testing.T) {
+	const rpt, logo = `_smtp._tls.example.org. IN TXT `, `default._bimi.example.org. IN TXT `
+	const rptFix, logoFix = rpt + `"v=TLSRPTv1; rua=mailto:postmaster@example.org"`, logo + `"v=BIMI1; l=https://example.org/logo.svg; a="`
+	for _, c := range []struct{ lines, what, fix string }{
+		{rpt + `"something else"` + "\n" + rpt + `"v=TLSRPTv1;rua=mailto:tls@example.org"`, "", ""},
+		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there are several", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:@"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=https:///x"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org, http://example.org/"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", rptFix},
+		{rpt + `"v=TLSRPTv1 rua=mailto:a@example.org"`, "the TLSRPT record of example.org is not valid: it does not begin with v=TLSRPTv1;", rptFix},
+		{logo + `"something else"` + "\n" + logo + `"v=BIMI1; l=https://example.org/l.svg"`, "", ""},
+		{logo + `"v=BIMI1; l=https://example.org/l.svg; a=http://example.org/l.pem"`, "the BIMI record of example.org is not valid: a= has to be an https URI", logoFix},
+		{logo + `"v=BIMI1; l=https:///l.svg"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", logoFix},
+		{logo + `"v=BIMI1; l=https://example.org/l.png"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", logoFix},
+		{logo + `"v=BIMI1"`, "the BIMI record of example.org is not valid: l= is missing", logoFix},
+		{logo + `"v=bimi1; l=https://example.org/l.svg"`, "the BIMI record of example.org is not valid: it does not begin with v=BIMI1", logoFix},
+	} {
+		zone := healthy + c.lines + "\n"
+		found := bad(lookAt(t, zone, "example.org", nil))
+		if c.what == "" {
+			if len(found) > 0 {
+				t.Errorf("%s: %+v", c.lines, found)
+			}
+			continue
+		}
+		if len(found) != 1 || found[0].What != c.what || found[0].Fix != c.fix {
+			t.Errorf("%s: %+v", c.lines, found)
+			continue
+		}
+		if found := bad(lookAt(t, apply(t, zone, c.fix), "example.org", nil)); len(found) > 0 {
+			t.Errorf("%s: the line does not mend it: %+v", c.lines, found)
+		}
+	}
+}
+
+// A logo is shown where DMARC is enforced, and the line for that keeps what else the record says.
+func TestLogoWantsDMARC(t *testing.T) {
+	for _, c := range []struct{ dmarc, fix string }{
+		{"v=DMARC1; p=none; rua=mailto:a@example.org; adkim=s", "v=DMARC1; p=quarantine; rua=mailto:a@example.org; adkim=s"},
+		{"v=DMARC1; p=reject; sp=none; rua=mailto:a@example.org", "v=DMARC1; p=reject; sp=quarantine; rua=mailto:a@example.org"},
+		{"v=DMARC1; p=reject; t=y; rua=mailto:a@example.org", "v=DMARC1; p=reject; t=n; rua=mailto:a@example.org"},
+		{"", "v=DMARC1; p=quarantine; rua=mailto:postmaster@example.org"},
+	} {
+		zone := strings.Replace(healthy, "v=DMARC1; p=reject; rua=mailto:reports@example.org", c.dmarc, 1) + `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/l.svg"` + "\n"
+		if c.dmarc == "" {
+			zone = strings.Replace(zone, `_dmarc.example.org. IN TXT ""`+"\n", "", 1)
+		}
+		found := bad(lookAt(t, zone, "example.org", nil))
+		at := slices.IndexFunc(found, func(f Finding) bool { return f.What == "example.org has BIMI and no enforced DMARC policy" })
+		if at < 0 || found[at].Fix != record("_dmarc.example.org", c.fix) {
+			t.Errorf("%q: %+v", c.dmarc, found)
+			continue
+		}
+		if found := bad(lookAt(t, apply(t, zone, found[at].Fix), "example.org", nil)); len(found) > 0 {
+			t.Errorf("%q: the line does not mend it: %+v", c.dmarc, found)
+		}
+	}
 }

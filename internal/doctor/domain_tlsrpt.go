@@ -3,7 +3,11 @@ package doctor
 import (
 	"context"
 	"errors"
+	"net/url"
+	"slices"
 	"strings"
+
+	"signpost/internal/dkim"
 )
 
 // checkTLSRPT: RFC 8460 section 3.
@@ -18,6 +22,7 @@ func (l *look) checkTLSRPT(ctx context.Context) {
 		l.good("tlsrpt", l.domain+" asks for no TLS reports, which is its choice", name+": no TXT record")
 		return
 	}
+	all = versioned(all, "v=TLSRPTv1")
 	err = parseTLSRPT(all[0])
 	if len(all) > 1 {
 		err = errors.New("there are several")
@@ -28,6 +33,15 @@ func (l *look) checkTLSRPT(ctx context.Context) {
 		return
 	}
 	l.good("tlsrpt", "the TLSRPT record of "+l.domain+" is right", record(name, all[0]))
+}
+
+// versioned are the records that begin so; others at the name are passed over. Where none does, all: one of them was meant.
+func versioned(all []string, start string) []string {
+	found := slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !strings.HasPrefix(t, start) })
+	if len(found) == 0 {
+		return all
+	}
+	return found
 }
 
 func parseTLSRPT(text string) error {
@@ -41,11 +55,26 @@ func parseTLSRPT(text string) error {
 		}
 		for uri := range strings.SplitSeq(t.value, ",") {
 			uri = strings.TrimSpace(uri)
-			if !(strings.HasPrefix(uri, "mailto:") && strings.Contains(uri, "@")) && !strings.HasPrefix(uri, "https://") {
+			if !isMailto(uri) && !isHTTPS(uri) {
 				return errors.New("rua has to be a mailto or https URI")
 			}
 		}
 		return nil
 	}
 	return errors.New("rua is missing")
+}
+
+func isMailto(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "mailto" {
+		return false
+	}
+	at := strings.LastIndexByte(u.Opaque, '@')
+	_, err = dkim.Domain(u.Opaque[at+1:])
+	return at > 0 && err == nil
+}
+
+func isHTTPS(uri string) bool {
+	u, err := url.Parse(uri)
+	return err == nil && u.Scheme == "https" && u.Hostname() != ""
 }
