@@ -12,6 +12,8 @@ type Postfix struct {
 	Dir    string         // of its configuration; empty: what postconf takes by itself
 	Config *config.Config // the daemon's
 	File   string         // where that was read
+
+	etc string // where other programs are set up; empty: /etc
 }
 
 // site is one look at everything: what Postfix says, and what the daemon was told.

@@ -81,10 +81,8 @@ func (f *facts) chrooted(column string) bool {
 
 // get is a parameter as a service sees it; nil is main.cf itself.
 func (f *facts) get(s *service, name string) string {
-	if s != nil {
-		if v, ok := s.over[name]; ok {
-			return v
-		}
+	if f.at(s, name) != nil {
+		return s.over[name]
 	}
 	return f.main[name]
 }
@@ -110,12 +108,20 @@ func (f *facts) places(name string) []*service {
 	return all
 }
 
+// at is where a service's value of a parameter stands: with the service, or nil in main.cf.
+func (f *facts) at(s *service, name string) *service {
+	if s != nil {
+		if _, ok := s.over[name]; ok {
+			return s
+		}
+	}
+	return nil
+}
+
 // where names a parameter and what stands there.
 func (f *facts) where(s *service, name string) string {
-	if s != nil {
-		if v, ok := s.over[name]; ok {
-			return printable("master.cf: " + s.id + " -o " + name + "=" + v)
-		}
+	if f.at(s, name) != nil {
+		return printable("master.cf: " + s.id + " -o " + name + "=" + s.over[name])
 	}
 	return printable("main.cf: " + name + " = " + f.main[name])
 }

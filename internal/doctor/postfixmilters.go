@@ -128,17 +128,14 @@ type list struct {
 	entries []entry
 }
 
-// lists are smtpd_milters as each smtpd(8) that runs milters has it, then non_smtpd_milters as cleanup(8) does.
+// lists are smtpd_milters as each smtpd(8) that runs milters has it, or non_smtpd_milters as cleanup(8) does, which knows
+// no receive_override_options of its own: pickup(8) tells it of its.
 func (l *site) lists(name, command string) (all []list) {
 	for _, s := range l.facts.of(command) {
-		if slices.Contains(words(l.facts.get(s, "receive_override_options")), "no_milters") {
+		if command == "smtpd" && l.off(s) {
 			continue
 		}
-		one := list{name: name, service: s, entries: entries(l.facts.get(s, name))}
-		if _, ok := s.over[name]; ok {
-			one.at = s
-		}
-		all = append(all, one)
+		all = append(all, list{name: name, service: s, at: l.facts.at(s, name), entries: entries(l.facts.get(s, name))})
 	}
 	return all
 }
@@ -169,21 +166,61 @@ func (one list) replaced(i int, text string) string {
 	return strings.Join(all, ", ")
 }
 
-func (l *site) smtpdMilters() (found []Finding) { return l.missing("smtpd_milters", "smtpd") }
+// noMilters takes milters away from what a service receives.
+const noMilters = "no_milters"
 
-func (l *site) nonSMTPDMilters() (found []Finding) {
-	return l.missing("non_smtpd_milters", "cleanup")
+func (l *site) off(s *service) bool {
+	return slices.Contains(words(l.facts.get(s, overrides)), noMilters)
 }
 
-// missing are the programs that never come to us.
-func (l *site) missing(name, command string) (found []Finding) {
-	why := "what comes by SMTP is neither verified nor signed"
-	if command == "cleanup" {
-		why = "mail of sendmail(1), cron and web programs, and bounces, leave unsigned"
+const overrides = "receive_override_options"
+
+// switchedOff tells of a service that runs no milters at all.
+func (l *site) switchedOff(s *service, why string) (found []Finding) {
+	if !l.off(s) {
+		return nil
 	}
+	at := l.facts.at(s, overrides)
+	rest := slices.DeleteFunc(words(l.facts.get(s, overrides)), func(w string) bool { return w == noMilters })
+	return []Finding{{Level: Red, What: printable(s.id + " runs no milters: " + overrides + " has " + noMilters),
+		Where: l.facts.where(s, overrides), Why: why, Fix: l.facts.setAt(at, overrides, strings.Join(rest, ","))}}
+}
+
+const (
+	whySMTP  = "what comes by SMTP is neither verified nor signed"
+	whyLocal = "mail of sendmail(1), cron and web programs, and bounces, leave unsigned"
+)
+
+func (l *site) smtpdMilters() (found []Finding) {
+	all := l.facts.of("smtpd")
+	if len(all) == 0 {
+		return []Finding{{Level: Red, What: "no service runs smtpd(8)", Where: "master.cf", Why: "no mail comes by SMTP, neither from users nor from strangers",
+			Fix: l.facts.command() + " -M 'smtp/inet=smtp inet n - - - - smtpd'"}}
+	}
+	for _, s := range all {
+		if !l.comesBack(s) {
+			found = append(found, l.switchedOff(s, whySMTP)...)
+		}
+	}
+	return append(found, l.missing("smtpd_milters", "smtpd", whySMTP)...)
+}
+
+func (l *site) nonSMTPDMilters() (found []Finding) {
+	if len(l.facts.of("cleanup")) == 0 {
+		return []Finding{{Level: Red, What: "no service runs cleanup(8)", Where: "master.cf", Why: "Postfix takes no mail without it",
+			Fix: l.facts.command() + " -M 'cleanup/unix=cleanup unix n - - - 0 cleanup'"}}
+	}
+	for _, s := range l.facts.of("pickup") {
+		found = append(found, l.switchedOff(s, "mail of sendmail(1), cron and web programs leaves unsigned")...)
+	}
+	return append(found, l.missing("non_smtpd_milters", "cleanup", whyLocal)...)
+}
+
+// missing are the programs that never come to us, but for those that take back what a filter has seen.
+func (l *site) missing(name, command, why string) (found []Finding) {
 	inMain := entries(l.facts.main[name])
 	for _, one := range l.lists(name, command) {
-		if l.ours(one) >= 0 {
+		if l.ours(one) >= 0 || l.comesBack(one.service) {
 			continue
 		}
 		fix := l.facts.set(name, one.replaced(len(one.entries), l.name()))
@@ -230,71 +267,6 @@ func (l *site) socketPath() (found []Finding) {
 		}
 		found = append(found, Finding{Level: Red, What: printable(what), Where: l.facts.where(one.at, one.name),
 			Why: "Postfix cannot reach the daemon, and does what milter_default_action says with every mail", Fix: fix})
-	}
-	return found
-}
-
-// signer says which other program an address belongs to, by its name or by the port that its package comes with.
-func signer(address string) string {
-	for _, k := range []struct{ mark, name string }{
-		{"opendkim", "OpenDKIM"}, {"dkimpy", "dkimpy-milter"}, {"rspamd", "rspamd"}, {":11332", "rspamd"}, {":12301", "OpenDKIM"}, {":8891", "OpenDKIM"},
-		{":8892", "dkimpy-milter"}, {"amavis", "amavis"},
-	} {
-		if strings.Contains(address, k.mark) {
-			return k.name
-		}
-	}
-	return ""
-}
-
-// otherSigners sign as we do. In observe mode they are what we are compared with.
-func (l *site) otherSigners() (found []Finding) {
-	if l.config.Observe {
-		return nil
-	}
-	for _, one := range l.allLists() {
-		ours := l.ours(one)
-		for i, e := range one.entries {
-			name := signer(e.address)
-			if i == ours || ours < 0 || name == "" {
-				continue
-			}
-			where := "after"
-			if i < ours {
-				where = "before"
-			}
-			found = append(found, Finding{Level: Yellow, What: printable(name + " (" + e.address + ") stands " + where + " Signpost in " + one.name + " of " + one.service.id),
-				Where: l.facts.where(one.at, one.name),
-				Why:   "it may sign and judge the same mail again: two signatures with two keys to look after, two sets of results; one after Signpost may break the first",
-				Fix:   l.facts.setAt(one.at, one.name, one.replaced(i, ""))})
-		}
-	}
-	return found
-}
-
-// milterOrder is about milters after us: what they change in signed fields or the body breaks the signature.
-func (l *site) milterOrder() (found []Finding) {
-	for _, one := range l.allLists() {
-		i := l.ours(one)
-		if i < 0 || i == len(one.entries)-1 {
-			continue
-		}
-		var before, after []string
-		for j, e := range one.entries {
-			switch {
-			case j == i:
-			case j > i && signer(e.address) == "" || l.config.Observe:
-				before, after = append(before, e.raw), append(after, printable(e.address))
-			default:
-				before = append(before, e.raw)
-			}
-		}
-		if len(after) == 0 {
-			continue // other signers are told of by themselves
-		}
-		found = append(found, Finding{Level: Yellow, What: "milters stand after Signpost in " + one.name + " of " + one.service.id + ": " + strings.Join(after, ", "),
-			Where: l.facts.where(one.at, one.name), Why: "what a later milter changes in the body or in signed fields breaks the signature",
-			Fix: l.facts.setAt(one.at, one.name, strings.Join(append(before, one.entries[i].raw), ", "))})
 	}
 	return found
 }
