@@ -205,3 +205,26 @@ func words(list string) (all []string) {
 
 // sortedKeys are for an order that stays.
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// tableLine is a logical line of a table: what follows it indented belongs to it.
+type tableLine struct {
+	number int // of its first line
+	text   string
+}
+
+// tableLines are those of a lookup table's source, without its comments.
+func tableLines(text string) (all []tableLine) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		trimmed := strings.TrimSpace(line)
+		switch {
+		case trimmed == "" || trimmed[0] == '#':
+		case line[0] != trimmed[0] && len(all) > 0:
+			all[len(all)-1].text += " " + trimmed
+		default:
+			all = append(all, tableLine{number, trimmed})
+		}
+	}
+	return all
+}

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,45 +117,4 @@ func (l *site) originating() (found []Finding) {
 		}
 	}
 	return found
-}
-
-// myNetworks may relay through Postfix; whom the daemon does not trust is judged as a stranger.
-func (l *site) myNetworks() (found []Finding) {
-	var outside []string
-	trusted := slices.Concat(l.config.TrustedNetworks, l.config.Verify.SkipNetworks)
-	for _, w := range words(l.facts.main["mynetworks"]) {
-		p, ok := network(w)
-		if !ok || slices.ContainsFunc(trusted, func(t netip.Prefix) bool { return t.Bits() <= p.Bits() && t.Contains(p.Addr()) }) {
-			continue
-		}
-		outside = append(outside, p.String())
-	}
-	if len(outside) == 0 {
-		return nil
-	}
-	all := make([]string, 0, len(l.config.TrustedNetworks)+len(outside))
-	for _, p := range l.config.TrustedNetworks {
-		all = append(all, p.String())
-	}
-	return []Finding{{Level: Red, What: "Postfix relays for networks that Signpost does not trust: " + strings.Join(outside, ", "),
-		Where: l.facts.where(nil, "mynetworks") + "; " + printable(l.File) + ": trusted_networks",
-		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
-		Fix:   `trusted_networks = ["` + strings.Join(append(all, outside...), `", "`) + `"]`}}
-}
-
-// network reads one of mynetworks. Tables, files and exceptions are left alone.
-func network(w string) (netip.Prefix, bool) {
-	w = strings.NewReplacer("[", "", "]", "").Replace(w)
-	p, err := netip.ParsePrefix(w)
-	if err != nil {
-		a, err := netip.ParseAddr(w)
-		if err != nil {
-			return p, false
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
-	}
-	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-	}
-	return p, true
 }
