@@ -13,7 +13,7 @@ type Postfix struct {
 	Config *config.Config // the daemon's
 	File   string         // where that was read
 
-	etc string // where other programs are set up; empty: /etc
+	root string // of the machine that other programs are set up on; empty: /
 }
 
 // site is one look at everything: what Postfix says, and what the daemon was told.

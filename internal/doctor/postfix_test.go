@@ -26,6 +26,7 @@ const healthyMaster = `smtp inet n - y - - smtpd
 cleanup unix n - y - 0 cleanup
 submission inet n - y - - smtpd
   -o milter_macro_daemon_name=ORIGINATING
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
 `
 
 // postfixCase is a healthy Postfix but for what main and master add. Behind main may stand further files, as in a txtar
@@ -41,7 +42,7 @@ func (c postfixCase) site(t *testing.T) Postfix {
 	t.Helper()
 	dir := t.TempDir()
 	main := txtar.Parse([]byte(strings.ReplaceAll(healthyMain+c.main, "DIR", dir)))
-	p := Postfix{Dir: dir, Config: config.Default(), File: "signpost.toml", etc: dir}
+	p := Postfix{Dir: dir, Config: config.Default(), File: "signpost.toml", root: dir}
 	files := append(main.Files, txtar.File{Name: "main.cf", Data: main.Comment},
 		txtar.File{Name: "master.cf", Data: []byte(strings.ReplaceAll(healthyMaster+c.master, "DIR", dir))})
 	for _, f := range files {
@@ -87,8 +88,8 @@ func checks(all []Finding) string {
 	return strings.Join(names, " ")
 }
 
-// hold looks at each case: its misconfiguration is found under its name alone, and its Fix, run by sh where it is a line of
-// postconf, makes it go away.
+// hold looks at each case: its misconfiguration is found under its name alone, and its Fix, run by sh where it is a command,
+// makes it go away.
 func hold(t *testing.T, cases []postfixCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -108,7 +109,7 @@ func hold(t *testing.T, cases []postfixCase) {
 			if checks(found) != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, c.what) || found[0].Fix != want {
 				t.Fatalf("got %+v, want %s with %q and the fix %s", found, c.check, c.what, want)
 			}
-			if !strings.HasPrefix(want, "postconf") {
+			if program, _, _ := strings.Cut(want, " "); program != "postconf" && program != "echo" && program != "printf" {
 				return
 			}
 			if out, err := exec.Command("sh", "-c", want).CombinedOutput(); err != nil {
@@ -181,4 +182,92 @@ func TestPostfixMilters(t *testing.T) {
 			}
 		})
 	}
+}
+
+// {daemon_name} ORIGINATING is for services that strangers cannot use, whatever their port.
+func TestPostfixOriginating(t *testing.T) {
+	const says = "  -o milter_macro_daemon_name=ORIGINATING\n"
+	red := func(name, service string) postfixCase {
+		return postfixCase{name: name, master: service + " inet n - y - - smtpd\n" + says, check: "originating", what: "every stranger",
+			fix: "-PX '" + service + "/inet/milter_macro_daemon_name'", level: Red}
+	}
+	hold(t, []postfixCase{
+		red("public port 26", "26"), red("every address", "0.0.0.0:2525"), red("one address", "[2001:db8::1]:smtp"),
+		{name: "behind postscreen", master: "smtpd pass - - y - - smtpd\n" + says, check: "originating", what: "every stranger", fix: "-PX 'smtpd/pass/milter_macro_daemon_name'", level: Red},
+		{name: "loopback", master: "127.0.0.1:10025 inet n - y - - smtpd\n" + says},
+		{name: "loopback by name", master: "localhost:2525 inet n - y - - smtpd\n" + says},
+		{name: "nothing but loopback", main: "inet_interfaces = loopback-only\n", master: "2525 inet n - y - - smtpd\n" + says},
+		{name: "other port with login", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_client_restrictions=permit_sasl_authenticated,reject\n"},
+		{name: "certificates", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_tls_req_ccert=yes\n"},
+		{name: "main.cf of an instance for users", main: "milter_macro_daemon_name = ORIGINATING\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject\n"},
+		{name: "permits first", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_recipient_restrictions=permit,reject\n",
+			check: "originating", what: "every stranger", fix: "-PX '2525/inet/milter_macro_daemon_name'", level: Red},
+		{name: "open submission", master: "10.0.0.1:587 inet n - y - - smtpd\n" + says,
+			check: "originating", what: "10.0.0.1:587/inet takes mail for this host from strangers too",
+			fix: "-P '10.0.0.1:587/inet/smtpd_relay_restrictions=permit_mynetworks,permit_sasl_authenticated,permit_tls_clientcerts,reject'", level: Yellow},
+	})
+}
+
+// A milter that can sign is told of only where it does, and a port of ours is nobody else's. What a milter behind us changes
+// breaks the signature.
+func TestPostfixSigners(t *testing.T) {
+	before := func(other string) string {
+		return "smtpd_milters = " + other + ", unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n"
+	}
+	const inet = "\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n"
+	hold(t, []postfixCase{
+		{name: "our own port", main: "smtpd_milters = inet:localhost:8891" + inet},
+		{name: "OpenDKIM's port", main: before("inet:127.0.0.1:8891"), check: "other-signer", what: "OpenDKIM (inet:127.0.0.1:8891) stands before",
+			fix: "-e 'smtpd_milters = unix:signpost/milter.sock'", level: Yellow},
+		{name: "OpenDKIM that verifies", main: before("unix:opendkim/s") + "-- etc/opendkim.conf --\nMode v\n"},
+		{name: "rspamd as it comes", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n"},
+		{name: "rspamd with settings", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n-- etc/rspamd/local.d/dkim_signing.conf --\nselector = \"a\";\n",
+			check: "other-signer", what: "rspamd (inet:localhost:11332) stands before", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: Yellow},
+		{name: "rspamd with keys", main: before("unix:rspamd/s") + "-- etc/rspamd/override.d/x --\n-- var/lib/rspamd/dkim/example.org.dkim.key --\n",
+			check: "other-signer", what: "rspamd (unix:rspamd/s)", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: Yellow},
+		{name: "amavis", main: before("unix:amavis/s") + "-- etc/amavis/conf.d/50-user --\n$enable_dkim_signing = 1;\n",
+			check: "other-signer", what: "amavis (unix:amavis/s)", fix: `printf '%s\n' '$enable_dkim_signing = 0;' '1;' > 'DIR/etc/amavis/conf.d/99-dkim'`, level: Yellow},
+		{name: "rspamd behind us", main: "smtpd_milters = unix:signpost/milter.sock, unix:rspamd/s\nnon_smtpd_milters = unix:signpost/milter.sock\n",
+			check: "milter-order", what: "unix:rspamd/s", fix: "-e 'smtpd_milters = unix:rspamd/s, unix:signpost/milter.sock'", level: Yellow},
+		{name: "observing, others before", main: before("unix:opendkim/s") + "-- signpost.toml --\nmode = \"observe\"\n"},
+		{name: "observing, between others", main: "smtpd_milters = unix:opendkim/s, unix:signpost/milter.sock, unix:opendmarc/s\nnon_smtpd_milters = unix:signpost/milter.sock\n-- signpost.toml --\nmode = \"observe\"\n",
+			check: "milter-order", what: "smtp/inet: unix:opendmarc/s", fix: "-e 'smtpd_milters = unix:opendkim/s, unix:opendmarc/s, unix:signpost/milter.sock'", level: Yellow},
+	})
+}
+
+// What stands in the list itself, { ADDRESS, SETTING }, counts as main.cf's setting does; so does a service's own.
+func TestPostfixSettings(t *testing.T) {
+	const ours = "unix:signpost/milter.sock"
+	own := func(setting string) string {
+		return "smtpd_milters = { " + ours + ", connect_timeout=20s, " + setting + " }\nnon_smtpd_milters = " + ours + "\n"
+	}
+	fixed := func(setting string) string {
+		return "-e 'smtpd_milters = { " + ours + ", connect_timeout=20s, " + setting + " }'"
+	}
+	hold(t, []postfixCase{
+		{name: "own accept", main: own("default_action=accept"), check: "default-action", what: "accept", fix: fixed("default_action=tempfail"), level: Red},
+		{name: "own reject", main: own("default_action=reject"), check: "default-action", what: "reject", fix: fixed("default_action=tempfail"), level: Yellow},
+		{name: "own protocol", main: own("protocol=2"), check: "milter-protocol", what: "protocol 2", fix: fixed("protocol=6"), level: Red},
+		{name: "own patience", main: own("content_timeout=1m"), check: "milter-timeouts", what: "1m0s", fix: fixed("content_timeout=300s"), level: Yellow},
+		{name: "own chroot", main: "smtpd_milters = { unix:/var/spool/postfix/signpost/milter.sock, content_timeout=400s }\nnon_smtpd_milters = " + ours + "\n",
+			check: "socket-path", what: "chrooted", fix: "-e 'smtpd_milters = { unix:signpost/milter.sock, content_timeout=400s }'", level: Red},
+		{name: "another's accept", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},
+		{name: "service's accept", master: "  -o milter_default_action=accept\n", check: "default-action", what: "accept",
+			fix: "-P 'submission/inet/milter_default_action=tempfail'", level: Red},
+		{name: "service's protocol", master: "  -o milter_protocol=3\n", check: "milter-protocol", what: "protocol 3", fix: "-P 'submission/inet/milter_protocol=6'", level: Red},
+		{name: "service's patience", master: "  -o milter_content_timeout=10s\n", check: "milter-timeouts", what: "10s",
+			fix: "-P 'submission/inet/milter_content_timeout=300s'", level: Yellow},
+		{name: "service's order", master: "  -o smtpd_milters=" + ours + ",unix:clamav/s\n", check: "milter-order", what: "of submission/inet: unix:clamav/s",
+			fix: "-P 'submission/inet/smtpd_milters=unix:clamav/s," + ours + "'", level: Yellow},
+		{name: "service's other signer", master: "  -o smtpd_milters=unix:opendkim/s," + ours + "\n", check: "other-signer", what: "of submission/inet",
+			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Yellow},
+		{name: "service's own accept", master: "  -o smtpd_milters={" + ours + ",default_action=accept}\n", check: "default-action", what: "accept",
+			fix: "-P 'submission/inet/smtpd_milters={" + ours + ",default_action=tempfail}'", level: Red},
+		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet looks for",
+			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Red},
+		{name: "maps", main: "smtpd_milter_maps = cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table", fix: "-X 'smtpd_milter_maps'", level: Yellow},
+		{name: "service's maps", master: "  -o smtpd_milter_maps=cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table",
+			fix: "-PX 'submission/inet/smtpd_milter_maps'", level: Yellow},
+		{name: "service's maps off", main: "smtpd_milter_maps =\n", master: "  -o smtpd_milter_maps=\n"},
+	})
 }

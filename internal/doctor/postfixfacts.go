@@ -142,12 +142,17 @@ func (f *facts) set(namesAndValues ...string) string {
 	return line
 }
 
-// setAt is set for one service, where it says so for itself; main.cf otherwise.
+// setAt is set for one service, where it says so for itself; main.cf otherwise. postconf -P takes no white space in a value;
+// no list needs it.
 func (f *facts) setAt(s *service, name, value string) string {
 	if s == nil {
 		return f.set(name, value)
 	}
-	return f.command() + " -P " + quoted(s.id+"/"+name+"="+value)
+	items := words(value)
+	for i := range items {
+		items[i] = strings.ReplaceAll(items[i], " ", "")
+	}
+	return f.command() + " -P " + quoted(s.id+"/"+name+"="+strings.Join(items, ","))
 }
 
 // unset is the line that takes a parameter out, so that its default counts, or main.cf's for a service.

@@ -105,16 +105,3 @@ func (l *site) internalMail() (found []Finding) {
 	return []Finding{{Level: Yellow, What: "bounces do not pass the milters", Where: l.facts.where(nil, name),
 		Why: "bounces of this host leave unsigned and fail DMARC elsewhere", Fix: l.facts.set(name, strings.Join(append(have, "bounce"), ", "))}}
 }
-
-// originating: who gets {daemon_name} ORIGINATING is signed for without a password.
-func (l *site) originating() (found []Finding) {
-	const name = "milter_macro_daemon_name"
-	for _, s := range l.facts.places(name) {
-		public := s == nil || strings.HasPrefix(s.id, "smtp/") || strings.HasPrefix(s.id, "smtpd/") || strings.HasSuffix(s.id, "25/inet")
-		if public && l.facts.get(s, name) == "ORIGINATING" {
-			found = append(found, Finding{Level: Red, What: "every stranger counts as a user: ORIGINATING is for submission services only", Where: l.facts.where(s, name),
-				Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: l.facts.unset(s, name)})
-		}
-	}
-	return found
-}

@@ -25,6 +25,9 @@ func (s *service) listens() (host, port string) {
 
 // loopback says whether only this machine reaches a service.
 func (l *site) loopback(s *service) bool {
+	if strings.HasSuffix(s.id, "/unix") {
+		return true
+	}
 	if host := s.host(); host != "" {
 		ip := net.ParseIP(host)
 		return host == "localhost" || ip != nil && ip.IsLoopback()
@@ -56,4 +59,46 @@ func (l *site) comesBack(s *service) bool {
 	return slices.ContainsFunc(l.facts.services, func(other service) bool {
 		return slices.ContainsFunc(filters(), func(name string) bool { return l.facts.get(&other, name) != "" })
 	})
+}
+
+// originating: who gets {daemon_name} ORIGINATING is signed for without a password.
+func (l *site) originating() (found []Finding) {
+	const name, closing = "milter_macro_daemon_name", "smtpd_relay_restrictions"
+	for _, s := range l.facts.of("smtpd") {
+		if l.facts.get(s, name) != "ORIGINATING" || l.loopback(s) || l.closed(s) {
+			continue
+		}
+		f := Finding{Level: Red, What: "every stranger counts as a user: ORIGINATING is for submission services only", Where: l.facts.where(s, name),
+			Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: l.facts.unset(l.facts.at(s, name), name)}
+		if s.submission() {
+			f.Level, f.What = Yellow, printable(s.id+" takes mail for this host from strangers too, and each counts as a user: ORIGINATING")
+			f.Fix = l.facts.setAt(s, closing, "permit_mynetworks,permit_sasl_authenticated,permit_tls_clientcerts,reject")
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// submission says whether a service bears the name or the port of RFC 6409 or RFC 8314.
+func (s *service) submission() bool {
+	_, port := s.listens()
+	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
+}
+
+// closed says whether a service takes nothing from strangers: it asks for a certificate, or one of its lists of restrictions
+// comes to reject before anything lets a stranger pass. A table that does so is the admin's own will.
+func (l *site) closed(s *service) bool {
+	if l.facts.get(s, "smtpd_tls_req_ccert") == "yes" {
+		return true
+	}
+	for _, list := range []string{"client", "helo", "sender", "relay", "recipient"} {
+		all := words(l.facts.get(s, "smtpd_"+list+"_restrictions"))
+		end := slices.IndexFunc(all, func(w string) bool {
+			return slices.Contains([]string{"reject", "defer", "permit", "permit_auth_destination", "permit_mx_backup"}, w)
+		})
+		if end >= 0 && (all[end] == "reject" || all[end] == "defer") {
+			return true
+		}
+	}
+	return false
 }
