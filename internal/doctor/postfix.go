@@ -70,6 +70,7 @@ func (l *site) postfixChecks() []siteCheck {
 		{"socket-path", "Postfix's names for the socket lead to it", l.socketPath},
 		{"milter-order", "no milter stands after Signpost", l.milterOrder},
 		{"other-signer", "no other milter signs", l.otherSigners},
+		{"reinjection", "no mail comes to Signpost twice", l.reinjection},
 		{"milter-maps", "no table takes clients away from the milters", l.milterMaps},
 		{"default-action", "without the daemon, mail waits", l.defaultAction},
 		{"milter-protocol", "Postfix speaks protocol 6", l.milterProtocol},

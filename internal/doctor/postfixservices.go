@@ -39,28 +39,6 @@ func (l *site) loopback(s *service) bool {
 	})
 }
 
-// filters are the parameters that send mail through a filter, which puts it back in.
-func filters() []string { return []string{"content_filter", "smtpd_proxy_filter"} }
-
-// comesBack says whether a service takes back what a filter has seen: it listens on an address of loopback that it names
-// itself, and either takes the filter's name off for itself, or there is a filter and it has none.
-func (l *site) comesBack(s *service) bool {
-	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) {
-		return false
-	}
-	for _, name := range filters() {
-		if v, ok := s.over[name]; ok && v == "" {
-			return true
-		}
-		if l.facts.get(s, name) != "" {
-			return false
-		}
-	}
-	return slices.ContainsFunc(l.facts.services, func(other service) bool {
-		return slices.ContainsFunc(filters(), func(name string) bool { return l.facts.get(&other, name) != "" })
-	})
-}
-
 // originating: who gets {daemon_name} ORIGINATING is signed for without a password.
 func (l *site) originating() (found []Finding) {
 	const name, closing = "milter_macro_daemon_name", "smtpd_relay_restrictions"
