@@ -24,7 +24,7 @@ func TestImports(t *testing.T) {
 		"internal/filter": filter,
 		"internal/cli":    nil,
 		"internal/man":    nil,
-		"internal/doctor": slices.Concat(policy, keys, []string{"internal/config", "keys"}),
+		"internal/doctor": slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
 		"cmd/signpost":    slices.Concat(filter, []string{"internal/filter", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics"}),
 		"cmd/dkimkey":     {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		// Counts what filter, dns and keys tell; imported by the daemon alone, so that none of them knows of Prometheus.

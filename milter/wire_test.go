@@ -3,6 +3,7 @@ package milter
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -300,6 +301,22 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%q: %v", said, err)
 		}
 		ln.Close()
+	}
+	// OpenDKIM's answer is shorter than ours, and its connection stays open.
+	short, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer short.Close()
+	go func() {
+		if c, err := short.Accept(); err == nil {
+			_, _ = c.Write(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x01\x3f\x00\x00\x00\x00"))
+			_, _ = io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}()
+	if err := Probe("unix", short.Addr().String(), time.Now().Add(10*time.Second)); !errors.Is(err, ErrAnother) {
+		t.Errorf("a short answer: %v", err)
 	}
 	if err := Probe("unix", t.TempDir()+"/none", time.Now().Add(time.Second)); err == nil {
 		t.Error("an answer from nobody")

@@ -49,6 +49,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			domains := args
 			if len(args) == 0 {
 				found = doctor.Postfix{Dir: dir, Config: conf, File: *file}.Check(c.Context())
+				found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: *file}.Check(c.Context())...)
 				domains = set.Domains()
 			}
 			published, err := ofDomains.look(c.Context(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
