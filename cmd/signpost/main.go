@@ -54,7 +54,9 @@ dkimkey(1).
 		Short: "Run the milter, in the foreground",
 		Long: "Run the milter, in the foreground. SIGTERM ends it when the messages under way are done, after 30 seconds at the\n" +
 			"latest. SIGHUP reads configuration and keys again: messages under way keep the old ones, a file with an error changes\n" +
-			"nothing, and the log says which changed keys need a restart.",
+			"nothing, and the log says which changed keys need a restart. On Linux the daemon confines itself to the folders that it\n" +
+			"needs. Sockets that a service manager passes (sd_listen_fds(3), signpost.socket) serve in the place of those that listen\n" +
+			"names with the same address.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, text, err := config.LoadText(file)

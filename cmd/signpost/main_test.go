@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"flag"
-	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -12,7 +10,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Bool("update", false, "write testdata/*.txtar at the top of the project anew")
 	testscript.Main(m, map[string]func(){
-		"signpost": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
+		"signpost": main,
 	})
 }
 

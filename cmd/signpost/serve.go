@@ -146,32 +146,18 @@ func mode(conf *config.Config) string {
 	return "enforce"
 }
 
-func listen(conf *config.Config) ([]net.Listener, error) {
-	var all []net.Listener
-	for _, l := range conf.Listen {
-		mode, group := conf.Rights(l)
-		ln, err := milter.Listen(l.Network, l.Address, mode, group)
-		if err != nil {
-			for _, ln := range all {
-				ln.Close()
-			}
-			return nil, err
-		}
-		all = append(all, ln)
-	}
-	return all, nil
-}
-
 // addresses are the sockets in Postfix's words.
 func addresses(listeners []net.Listener) string {
 	var all []string
 	for _, ln := range listeners {
-		a := ln.Addr()
-		if a.Network() == "unix" {
-			all = append(all, "unix:"+a.String())
-		} else {
-			all = append(all, "inet:"+a.String())
-		}
+		all = append(all, inWords(ln.Addr()))
 	}
 	return strings.Join(all, " ")
+}
+
+func inWords(a net.Addr) string {
+	if a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return "inet:" + a.String()
 }

@@ -1,8 +1,14 @@
 package packaging
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"signpost/internal/config"
 )
 
 // The daemon's unit is hardened to an exposure of 1.5 or less in systemd's own measure, of which the network alone, DNS and
@@ -11,5 +17,53 @@ func TestHardening(t *testing.T) {
 	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "../../dist/signpost.service").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// systemd finds nothing to say against the units, the program's place apart, which make install puts right.
+func TestUnits(t *testing.T) {
+	dir := t.TempDir()
+	units, err := filepath.Glob("../../dist/*.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"verify", "--man=no"}
+	for _, unit := range units {
+		if ext := filepath.Ext(unit); ext != ".service" && ext != ".socket" && ext != ".timer" {
+			continue
+		}
+		text, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, program := range []string{"signpost", "dkimkey"} {
+			text = []byte(strings.ReplaceAll(string(text), "/usr/local/sbin/"+program, "/bin/true"))
+		}
+		file := filepath.Join(dir, filepath.Base(unit))
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	if len(args) != 2+4 {
+		t.Errorf("looked at %q", args[2:])
+	}
+	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The socket that systemd may hold is the one where the daemon listens as it comes, with the same rights.
+func TestSocketUnit(t *testing.T) {
+	text, err := os.ReadFile("../../dist/signpost.socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	mode, group := c.Rights(c.Listen[0])
+	for _, line := range []string{"ListenStream=" + c.Listen[0].Address, "SocketGroup=" + group, fmt.Sprintf("SocketMode=%04o", mode)} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("signpost.socket does not say %s", line)
+		}
 	}
 }

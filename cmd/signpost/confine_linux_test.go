@@ -38,24 +38,6 @@ func pemFile(t *testing.T, path string) {
 	put(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
-// put writes a file, and its folder, in one step, as editors and dkimkey do: under another name first.
-func put(t testing.TB, path, text string) {
-	t.Helper()
-	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path+"~", []byte(text), 0o600), os.Rename(path+"~", path)} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// program is `signpost serve` in a process of its own.
-type program struct {
-	*daemon
-	cmd  *exec.Cmd
-	dir  string
-	base string // of its configuration
-}
-
 // built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
 // tests.
 func built(t *testing.T) string {
@@ -67,59 +49,6 @@ func built(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return file
-}
-
-// startProgram runs name with args and "serve -c FILE" behind them, and the configuration in DIR.
-func startProgram(t *testing.T, dir, text string, env []string, name string, args ...string) *program {
-	t.Helper()
-	p := &program{daemon: &daemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, dir: dir}
-	p.base = fmt.Sprintf("listen = [\"unix:%s\"]\nsocket_group = \"\"\nstate_dir = %q\n", p.socket, filepath.Join(dir, "state"))
-	for _, folder := range []string{"socket", "state/keys"} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file := filepath.Join(dir, "etc", "signpost.toml")
-	put(t, file, p.base+text)
-	p.cmd = exec.Command(name, append(args, "serve", "-c", file)...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.Env = append(os.Environ(), env...)
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
-	ended := false
-	p.stop = func() {
-		if ended {
-			return
-		}
-		ended = true
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		if err := <-done; err != nil {
-			t.Errorf("%v\n%s", err, p.log)
-		}
-	}
-	t.Cleanup(p.stop)
-	p.says("signpost serves")
-	return p
-}
-
-// says waits for a text in the log.
-func (p *program) says(text string) {
-	p.t.Helper()
-	p.until(text, func() bool { return strings.Contains(p.log.String(), text) })
-}
-
-// hangup replaces the configuration and has it read again.
-func (p *program) hangup(text string) {
-	p.t.Helper()
-	p.log.reset()
-	put(p.t, filepath.Join(p.dir, "etc", "signpost.toml"), p.base+text)
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		p.t.Fatal(err)
-	}
-	p.says("(SIGHUP)")
 }
 
 // The daemon as it is released, confined.
@@ -160,7 +89,7 @@ func confinedWorks(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 
-	p := startProgram(t, dir, text, nil, file)
+	p := startProgram(t, dir, text, exec.Command(file))
 	p.says("msg=confined landlock_abi=")
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
 	if err != nil || len(threads) < 2 {
@@ -233,7 +162,9 @@ func confinedRefuses(t *testing.T, file string) {
 	dir := t.TempDir()
 	other := filepath.Join(dir, "other")
 	pemFile(t, filepath.Join(other, "example.net", "key.pem"))
-	p := startProgram(t, dir, servers, []string{"TZ=Asia/Tokyo"}, file)
+	cmd := exec.Command(file)
+	cmd.Env = []string{"TZ=Asia/Tokyo"}
+	p := startProgram(t, dir, servers, cmd)
 	if log := p.log.String(); !strings.HasPrefix(log, "time=") || strings.Count(log, "+09:00 ") != strings.Count(log, "\n") {
 		t.Errorf("the log is not in local time: %s", log)
 	}
@@ -375,7 +306,9 @@ func TestForbidHelper(t *testing.T) {
 
 // Where Landlock is forbidden the daemon says so once, and serves.
 func landlockForbidden(t *testing.T, file string) {
-	p := startProgram(t, t.TempDir(), "[dns]\nservers = [\"127.0.0.1:1\"]\n", []string{"SIGNPOST_FORBID=" + file}, "/proc/self/exe", "-test.run=^TestForbidHelper$")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestForbidHelper$")
+	cmd.Env = []string{"SIGNPOST_FORBID=" + file}
+	p := startProgram(t, t.TempDir(), "[dns]\nservers = [\"127.0.0.1:1\"]\n", cmd)
 	if log := p.log.String(); strings.Count(log, `level=WARN msg="not confined" error="this kernel, or the container, has no Landlock: operation not permitted"`) != 1 {
 		t.Error(log)
 	}

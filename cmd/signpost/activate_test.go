@@ -1,0 +1,161 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signpost/internal/testmilter"
+)
+
+// asSignpost is the test's own program under the name by which it is signpost: see TestMain.
+func asSignpost(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "signpost")
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// passing is signpost with these files from descriptor 3 on, as systemd passes sockets.
+func passing(t *testing.T, files ...*os.File) *exec.Cmd {
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", asSignpost(t))
+	cmd.Env = []string{fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=signpost.socket:relay"}
+	cmd.ExtraFiles = files
+	return cmd
+}
+
+// opened is a socket that is somebody else's, and its descriptor.
+func opened(t *testing.T, network, address string) (net.Addr, *os.File) {
+	t.Helper()
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	f, err := ln.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return ln.Addr(), f
+}
+
+// Sockets that systemd passes serve in the place of those that listen names by the same address, with the rights that they
+// have; the others are bound as ever. They outlive the daemon, and whoever connects while none runs is answered by the next.
+func TestPassedSockets(t *testing.T) {
+	dir := t.TempDir()
+	passed, own := filepath.Join(dir, "passed.sock"), filepath.Join(dir, "own.sock")
+	_, unix := opened(t, "unix", passed)
+	at, tcp := opened(t, "tcp", "127.0.0.1:0")
+	if err := os.Chmod(passed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("listen = [\"unix:%s\", \"unix:%s\", \"inet:%s\"]\n[dns]\nservers = [\"127.0.0.1:1\"]\n", own, passed, at)
+	p := startProgram(t, dir, text, passing(t, unix, tcp))
+	testmilter.Dial(t, "unix", passed).Handshake()
+	testmilter.Dial(t, "unix", own).Handshake()
+	testmilter.Dial(t, "tcp", at.String()).Handshake()
+	p.stop()
+	if fi, err := os.Lstat(passed); err != nil || fi.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("the passed socket after the end: %v %v", fi, err)
+	}
+	if _, err := os.Lstat(own); err == nil {
+		t.Error("its own socket outlives the daemon")
+	}
+	waiting := testmilter.Dial(t, "unix", passed)
+	startProgram(t, dir, text, passing(t, unix, tcp))
+	waiting.Handshake()
+}
+
+// What is passed and cannot be used is named, and the daemon does not start: systemd would believe that it serves there.
+func TestPassedSocketsOfNoUse(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other.sock")
+	_, unix := opened(t, "unix", other)
+	file, err := os.Create(filepath.Join(dir, "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	client, err := net.Dial("unix", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	connected, err := client.(*net.UnixConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	config := filepath.Join(dir, "signpost.toml")
+	put(t, config, fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]\nsocket_group = \"\"\nstate_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n", dir, dir))
+	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		files []*os.File
+		env   string
+		want  string
+	}{
+		{"another address", []*os.File{unix}, "", `passed the socket "unix:` + other + `", which listen does not name`},
+		{"no socket", []*os.File{file}, "", `descriptor 3 ("signpost.socket"), which is of no use: getsockopt: socket operation on non-socket`},
+		{"a connection", []*os.File{connected}, "", "Accept=no"},
+		{"no number", nil, "LISTEN_FDS=many", `LISTEN_FDS is "many"`},
+	} {
+		cmd := passing(t, c.files...)
+		cmd.Args = append(cmd.Args, "serve", "-c", config)
+		cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), append(cmd.Env, c.env)...)
+		if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v\n%s", c.name, err, out)
+		}
+	}
+}
+
+// Sockets that were passed to another process, a parent say, are left alone, and are not passed on.
+func TestSocketsOfAnother(t *testing.T) {
+	t.Setenv("LISTEN_PID", "1")
+	t.Setenv("LISTEN_FDS", "2")
+	t.Setenv("LISTEN_FDNAMES", "a:b")
+	all, err := passedSockets()
+	if len(all) > 0 || err != nil {
+		t.Error(all, err)
+	}
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		if value, there := os.LookupEnv(name); there {
+			t.Errorf("%s=%s is still there", name, value)
+		}
+	}
+}
+
+// systemd's own activation starts the daemon at the first connection, which it answers.
+func TestSystemdActivates(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "socket", "milter.sock")
+	p := launchProgram(t, dir, "[dns]\nservers = [\"127.0.0.1:1\"]\n",
+		exec.Command("systemd-socket-activate", "--listen="+socket, "--setenv=GORACE=atexit_sleep_ms=0", asSignpost(t)))
+	p.until("systemd listens", func() bool { _, err := os.Lstat(socket); return err == nil })
+	p.until("it takes connections", func() bool {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	testmilter.Dial(t, "unix", socket).Handshake()
+	p.stop()
+	if _, err := os.Lstat(socket); err != nil {
+		t.Errorf("systemd's socket after the end: %v", err)
+	}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// program is `signpost serve` in a process of its own.
+type program struct {
+	*daemon
+	cmd  *exec.Cmd
+	dir  string
+	base string // of its configuration
+}
+
+// startProgram runs a command with "serve -c FILE" behind it, until it serves. The configuration is text, and what every
+// daemon here needs; one that names sockets of its own begins with them.
+func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := launchProgram(t, dir, text, cmd)
+	p.says("signpost serves")
+	return p
+}
+
+// launchProgram does not wait.
+func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{daemon: &daemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, cmd: cmd, dir: dir}
+	p.base = fmt.Sprintf("socket_group = \"\"\nstate_dir = %q\n", filepath.Join(dir, "state"))
+	if !strings.HasPrefix(text, "listen = ") {
+		p.base += fmt.Sprintf("listen = [\"unix:%s\"]\n", p.socket)
+	}
+	for _, folder := range []string{"socket", "state/keys"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "etc", "signpost.toml")
+	put(t, file, p.base+text)
+	cmd.Args = append(cmd.Args, "serve", "-c", file)
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	// The race detector sleeps a second at the end otherwise.
+	cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), cmd.Env...)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.cmd.Wait() }()
+	ended := false
+	p.stop = func() {
+		if ended {
+			return
+		}
+		ended = true
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if err := <-done; err != nil {
+			t.Errorf("%v\n%s", err, p.log)
+		}
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// says waits for a text in the log.
+func (p *program) says(text string) {
+	p.t.Helper()
+	p.until(text, func() bool { return strings.Contains(p.log.String(), text) })
+}
+
+// hangup replaces the configuration and has it read again.
+func (p *program) hangup(text string) {
+	p.t.Helper()
+	p.log.reset()
+	put(p.t, filepath.Join(p.dir, "etc", "signpost.toml"), p.base+text)
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		p.t.Fatal(err)
+	}
+	p.says("(SIGHUP)")
+}
+
+// put writes a file, and its folder, in one step, as editors and dkimkey do: under another name first.
+func put(t testing.TB, path, text string) {
+	t.Helper()
+	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path+"~", []byte(text), 0o600), os.Rename(path+"~", path)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
