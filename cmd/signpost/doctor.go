@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,7 +80,7 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		fmt.Fprintf(w, "%s %s: %s\n", light(w, f.Level), f.Check, f.What)
 		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
 			if f.Level != doctor.Green && line.text != "" {
-				fmt.Fprintf(w, "       %-5s  %s\n", line.name, line.text)
+				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(line.text, "\n", "\n              "))
 			}
 		}
 	}

@@ -99,3 +99,20 @@ func TestSelectors(t *testing.T) {
 		})
 	}
 }
+
+// A key that waits for its record is no reason to make another.
+func TestKeyWaits(t *testing.T) {
+	for state, fix := range map[keys.State]string{keys.Published: "dkimkey rotate example.org --wait", keys.Retiring: "dkimkey add example.org", keys.Active: ""} {
+		k := key(t, 0)
+		k.State = state
+		var fixes []string
+		for _, f := range bad(check(t, healthy+keyRecord(t, k.Signer), &Own{Keys: []*keys.Key{k}})) {
+			if f.Check == "dkim" {
+				fixes = append(fixes, f.Fix)
+			}
+		}
+		if strings.Join(fixes, "\n") != fix {
+			t.Errorf("%s: %q", state, fixes)
+		}
+	}
+}

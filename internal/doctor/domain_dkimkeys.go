@@ -29,8 +29,11 @@ func (l *look) checkKeys(ctx context.Context) {
 		}
 		return
 	}
-	active := false
+	active, waiting := false, ""
 	for _, k := range l.own.Keys {
+		if k.State == keys.Generated || k.State == keys.Published || k.State == keys.Verified {
+			waiting = k.Selector
+		}
 		switch {
 		case k.Err != nil && !k.Elsewhere:
 			l.add(Finding{Check: "dkim", Level: Red, What: "the key " + k.Selector + " of " + l.domain + " cannot be used", Where: fmt.Sprintf("%q", k.Err.Error()),
@@ -44,7 +47,12 @@ func (l *look) checkKeys(ctx context.Context) {
 		}
 		active = active || k.State == keys.Active
 	}
-	if !active {
+	switch {
+	case active:
+	case waiting != "":
+		l.add(Finding{Check: "dkim", Level: Red, What: "no key signs for " + l.domain + " yet", Where: fmt.Sprintf("the key %s waits until every name server has shown its record for long enough", waiting),
+			Why: "until then its mail leaves unsigned, and DMARC rests on SPF alone, which forwarding breaks", Fix: "dkimkey rotate " + l.domain + " --wait"})
+	default:
 		l.add(Finding{Check: "dkim", Level: Red, What: "no key signs for " + l.domain, Where: fmt.Sprintf("%d keys, none active", len(l.own.Keys)),
 			Why: "Gmail, Yahoo and Microsoft want DKIM of everybody who sends much; DMARC then rests on SPF alone, which forwarding breaks", Fix: "dkimkey add " + l.domain})
 	}

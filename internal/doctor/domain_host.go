@@ -31,7 +31,7 @@ func (l *look) checkHost(ctx context.Context) {
 // checkHELO: RFC 5321 section 4.1.4 wants a full name that leads to the host, RFC 7208 section 2.3 recommends that it passes SPF.
 func (l *look) checkHELO(ctx context.Context, helo string) {
 	sends := l.own.Sends
-	if !strings.Contains(strings.Trim(helo, "[]."), ".") || strings.HasSuffix(helo, ".localdomain") || strings.HasSuffix(helo, ".local") {
+	if !fullName(helo) {
 		l.add(Finding{Check: "helo", Level: Red, What: fmt.Sprintf("the HELO name %q is no name of the Internet", helo), Where: "main.cf: smtp_helo_name, $myhostname by default",
 			Why: "RFC 5321 section 4.1.4: it has to be a full domain name; many receivers refuse others (504 5.5.2)", Fix: "postconf -e 'myhostname = mail." + l.domain + "'"})
 		return
@@ -85,6 +85,12 @@ func (l *look) checkHELO(ctx context.Context, helo string) {
 	}
 }
 
+// fullName says that a name may be one of the Internet.
+func fullName(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return strings.Contains(name, ".") && !strings.HasPrefix(name, "[") && !strings.HasSuffix(name, ".localdomain") && !strings.HasSuffix(name, ".local")
+}
+
 // allow puts an address in front of all that a record says.
 func allow(text string, addr netip.Addr) string {
 	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
@@ -128,7 +134,7 @@ func (l *look) checkPTR(ctx context.Context, addr netip.Addr, helo string) {
 		l.add(Finding{Check: "ptr", Level: Red, What: fmt.Sprintf("the name of %s does not lead back to it", addr), Where: where,
 			Why: "RFC 8601 section 3: the name of an address counts only if it has that address; Gmail refuses otherwise (550 5.7.25)",
 			Fix: fmt.Sprintf("%s. IN %s %s", host, addrType(addr), addr)})
-	case helo != "" && !slices.Contains(back, helo):
+	case fullName(helo) && !slices.Contains(back, helo):
 		l.add(Finding{Check: "ptr", Level: Yellow, What: fmt.Sprintf("this host says HELO %s, and %s is %s", helo, addr, back[0]), Where: where,
 			Why: "RFC 5321 section 4.1.4: receivers take a HELO name that is not the address's own as a sign of a bad host", Fix: fix})
 	case generic(back[0], addr):

@@ -74,7 +74,7 @@ func (l *look) noMX(ctx context.Context) {
 // hostName is the mail host as far as it is known.
 func (l *look) hostName() string {
 	switch {
-	case l.own != nil && l.own.HELO != "":
+	case l.own != nil && fullName(l.own.HELO):
 		return strings.TrimSuffix(l.own.HELO, ".")
 	case len(l.exchanges) > 0:
 		return l.exchanges[0]

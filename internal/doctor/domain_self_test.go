@@ -105,6 +105,7 @@ example.net. IN MX 10 spf.example.org.
 	for _, c := range []struct{ helo, what, fix string }{
 		{"debian.localdomain", `the HELO name "debian.localdomain" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
 		{"debian", `the HELO name "debian" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
+		{"[192.0.2.1]", `the HELO name "[192.0.2.1]" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
 		{"none.example.org", "the HELO name none.example.org has no address", "none.example.org. IN A 192.0.2.1"},
 		{"only.example.org", "SPF of the HELO name only.example.org is none, not pass", `only.example.org. IN TXT "v=spf1 a -all"`},
 		{"other.example.org", "SPF of the HELO name other.example.org is none, not pass", `other.example.org. IN TXT "v=spf1 ip4:192.0.2.1 a -all"`},
@@ -128,5 +129,16 @@ example.net. IN MX 10 spf.example.org.
 		if strings.Contains(c.fix, " IN ") && slices.ContainsFunc(bad(check(t, mended, own)), named) {
 			t.Errorf("%s: the line does not mend it", c.helo)
 		}
+	}
+}
+
+// A host that does not know its own name is told a better one.
+func TestPTROfNamelessHost(t *testing.T) {
+	own := &Own{HELO: "vm", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}
+	found := check(t, healthy, own)
+	if !slices.ContainsFunc(found, func(f Finding) bool {
+		return f.What == "192.0.2.7 has no PTR record" && f.Fix == "7.2.0.192.in-addr.arpa. IN PTR mail.example.org."
+	}) {
+		t.Errorf("%+v", found)
 	}
 }
