@@ -76,6 +76,9 @@ func (l *site) postfixChecks() []siteCheck {
 		{"milter-protocol", "Postfix speaks protocol 6", l.milterProtocol},
 		{"milter-timeouts", "Postfix waits long enough", l.milterTimeouts},
 		{"internal-mail", "bounces are signed", l.internalMail},
+		{"eight-bit", "no text is converted between signing and verifying", l.eightBit},
+		{"generic-maps", "nothing is rewritten after it was signed", l.genericMaps},
+		{"header-rewrite", "nothing is rewritten before it is verified", l.headerRewrite},
 		{"originating", "no stranger is taken for a user", l.originating},
 		{"mynetworks", "Postfix's networks are trusted here too", l.myNetworks},
 	}

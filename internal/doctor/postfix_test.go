@@ -23,6 +23,7 @@ internal_mail_filter_classes = bounce
 `
 
 const healthyMaster = `smtp inet n - y - - smtpd
+smtp unix - - y - - smtp
 cleanup unix n - y - 0 cleanup
 submission inet n - y - - smtpd
   -o milter_macro_daemon_name=ORIGINATING
@@ -109,7 +110,7 @@ func hold(t *testing.T, cases []postfixCase) {
 			if checks(found) != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, c.what) || found[0].Fix != want {
 				t.Fatalf("got %+v, want %s with %q and the fix %s", found, c.check, c.what, want)
 			}
-			if program, _, _ := strings.Cut(want, " "); program != "postconf" && program != "echo" && program != "printf" {
+			if program, _, _ := strings.Cut(want, " "); program != "postconf" && program != "echo" && program != "printf" && program != "sed" {
 				return
 			}
 			if out, err := exec.Command("sh", "-c", want).CombinedOutput(); err != nil {

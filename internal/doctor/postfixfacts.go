@@ -213,8 +213,8 @@ func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m
 
 // tableLine is a logical line of a table: what follows it indented belongs to it.
 type tableLine struct {
-	number int // of its first line
-	text   string
+	first, last int // from 1
+	text        string
 }
 
 // tableLines are those of a lookup table's source, without its comments.
@@ -227,8 +227,9 @@ func tableLines(text string) (all []tableLine) {
 		case trimmed == "" || trimmed[0] == '#':
 		case line[0] != trimmed[0] && len(all) > 0:
 			all[len(all)-1].text += " " + trimmed
+			all[len(all)-1].last = number
 		default:
-			all = append(all, tableLine{number, trimmed})
+			all = append(all, tableLine{number, number, trimmed})
 		}
 	}
 	return all
