@@ -29,7 +29,7 @@ func (l *look) checkDMARC(ctx context.Context) {
 	case len(found) == 1:
 		l.judgeDMARC(ctx, name, found[0])
 	case len(found) > 1:
-		mended, _ := mendDMARC(found[0])
+		mended, _ := mendDMARC(slices.MaxFunc(found, func(a, b string) int { return len(a) - len(b) })) // DNS has them in any order
 		l.add(Finding{Check: "dmarc", Level: Red, What: fmt.Sprintf("%d DMARC records at %s", len(found), name), Where: records(name, found),
 			Why: "RFC 9989 section 4.10: several are discarded, and the domain has no policy; publish this one alone", Fix: record(name, mended)})
 	case len(all) > 0:

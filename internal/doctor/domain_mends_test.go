@@ -14,6 +14,7 @@ import (
 	miekg "github.com/miekg/dns"
 
 	"signpost/internal/dns"
+	"signpost/internal/spf"
 	"signpost/keys"
 )
 
@@ -111,6 +112,8 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 		{"DMARC with a typo", "p=reject", "p=rejct", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`},
 		{"DMARC with another typo", "rua=mailto:", "rua=mail:", `the DMARC record of example.org has a typo: rua="mail:reports@example.org" is not valid: mailto:reports@example.org was meant`},
 
+		{"two SPF records with 11 look-ups", spfAt, spfOf(includes(6)+"-all") + "\n" + spfOf("mx include:p6.example include:p7.example include:p8.example include:p9.example ~all"), "2 SPF records at example.org"},
+		{"a wrong term among 11", spfAt, spfOf(includes(11) + "ip:192.0.2.1 -all"), "the SPF record of example.org has an error"},
 		{"redirect alone", spfAt, spfOf("redirect=all.example"), "SPF of example.org takes 13 look-ups, and 10 are allowed"},
 		{"redirect of a redirect", spfAt, spfOf("redirect=more.example"), "SPF of example.org takes 15 look-ups, and 10 are allowed"},
 		{"nine look-ups", spfAt, spfOf(includes(9) + "ip4:192.0.2.1 -all"), "SPF of example.org takes 9 of 10 look-ups"},
@@ -125,6 +128,7 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 		{"only ptr", spfAt, spfOf("ptr -all"), "the SPF record of example.org uses ptr"},
 		{"wide include", spfAt, spfOf("mx include:huge.example -all"), "SPF of example.org lets 16777472 IPv4 addresses send"},
 		{"wide network", spfAt, spfOf("ip4:10.0.0.0/8 mx -all"), "SPF of example.org lets 16777217 IPv4 addresses send"},
+		{"wide networks together", spfAt, spfOf("ip4:10.1.0.0/16 mx ip4:10.2.0.0/16 ip4:10.3.0.0/16 -all"), "SPF of example.org lets 196609 IPv4 addresses send"},
 		{"wide redirect", spfAt, spfOf("redirect=huge.example"), "SPF of example.org lets 16777472 IPv4 addresses send"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -233,4 +237,38 @@ func TestNamesWithoutMail(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever stands in a record, the lines that are told for SPF are whole ones, of valid records.
+func FuzzSPFLines(f *testing.F) {
+	for _, s := range []string{"redirect=a.example", "mx mx a/24 a//64 ptr +ptr:x ?all", "ip4:10.0.0.0/8 ip6:fc00::/7 include:b.example -include:b.example", "exists:%{i}.x redirect=b.example exp=x", "a:a.example all redirect=b.example REDIRECT=x",
+		strings.Repeat("include:a.example ", 9) + strings.Repeat("ip4:192.0.2.1 ", 60)} {
+		f.Add(s)
+	}
+	zone := `a.example. IN TXT "v=spf1 a mx/28 a:b.example ip4:192.0.2.0/24 -ip4:192.0.2.9 include:b.example redirect=c.example"
+b.example. IN TXT "v=spf1 ip4:10.0.0.0/8 a:none.example a:no.example mx:nothing.example -all"
+c.example. IN TXT "v=spf1 exists:%{d}.x ptr ?ip4:11.0.0.0/8 +all"
+a.example. IN MX 10 a.example.
+a.example. IN A 192.0.2.1
+`
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 2000 || !spf.IsRecord("v=spf1 "+s) {
+			return
+		}
+		for _, finding := range lookAt(t, zone+record("example.org", "v=spf1 "+s)+"\n", "example.org", nil) {
+			if !strings.HasPrefix(finding.Check, "spf") || finding.Fix == "" || strings.HasPrefix(finding.Fix, "dig ") {
+				continue
+			}
+			for line := range strings.Lines(finding.Fix) {
+				rr, err := miekg.NewRR(line)
+				txt, ok := rr.(*miekg.TXT)
+				if err != nil || !ok {
+					t.Fatalf("%s: %q: %v", finding.What, line, err)
+				}
+				if _, err := spf.ParseRecord(strings.Join(txt.Txt, "")); err != nil {
+					t.Errorf("%s: %q: %v", finding.What, line, err)
+				}
+			}
+		}
+	})
 }

@@ -32,13 +32,13 @@ func (l *look) checkSPF(ctx context.Context) {
 	}
 	switch len(found) {
 	case 0:
-		l.noSPF(all)
+		l.noSPF(ctx, all)
 		return
 	case 1:
 	default:
 		l.add(Finding{Check: "spf", Level: Red, What: fmt.Sprintf("%d SPF records at %s", len(found), l.domain), Where: records(l.domain, found),
 			Why: "RFC 7208 section 4.5: with more than one record the result is permerror: no mail of the domain passes SPF; publish this one in place of all of them",
-			Fix: record(l.domain, mergeSPF(found))})
+			Fix: l.fitting(ctx, mergeSPF(found))})
 		return
 	}
 	text := found[0]
@@ -46,7 +46,7 @@ func (l *look) checkSPF(ctx context.Context) {
 	if err != nil {
 		l.add(Finding{Check: "spf", Level: Red, What: "the SPF record of " + l.domain + " has an error", Where: record(l.domain, text) + "\n" + err.Error(),
 			Why: "RFC 7208 section 4.6: one wrong term makes the whole record permerror: no mail of the domain passes SPF",
-			Fix: record(l.domain, mendSPF(text))})
+			Fix: l.fitting(ctx, mendSPF(text))})
 		return
 	}
 	before := len(l.all)
@@ -75,11 +75,11 @@ func (l *look) firstSPF() string {
 	return text + " -all"
 }
 
-func (l *look) noSPF(all []string) {
+func (l *look) noSPF(ctx context.Context, all []string) {
 	for _, t := range all {
 		if rest, ok := likeSPF(t); ok {
 			l.add(Finding{Check: "spf", Level: Red, What: "the SPF record of " + l.domain + " does not begin with v=spf1 and a space", Where: record(l.domain, t),
-				Why: "RFC 7208 section 4.5: what does not begin so is no SPF record, and the domain has none", Fix: record(l.domain, mendSPF("v=spf1 "+rest))})
+				Why: "RFC 7208 section 4.5: what does not begin so is no SPF record, and the domain has none", Fix: l.fitting(ctx, mendSPF("v=spf1 "+rest))})
 			return
 		}
 	}

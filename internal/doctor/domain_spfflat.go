@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -159,6 +160,15 @@ func (l *look) spread(text string, tree *term, limit int) string {
 	return record(l.domain, f.text())
 }
 
+// fitting gives the lines of a record that has been put right, and may ask too much now.
+func (l *look) fitting(ctx context.Context, text string) string {
+	rec, err := spf.ParseRecord(text)
+	if err != nil {
+		return record(l.domain, text)
+	}
+	return l.spread(text, l.walkSPF(ctx, l.domain, text, rec), maxTerms)
+}
+
 func part(i int, domain string) string { return fmt.Sprintf("_spf%d.%s", i+1, domain) }
 
 // cut puts the terms that let somebody send into records of their own, which the first includes.
@@ -190,24 +200,24 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 	return strings.Join(slices.Concat([]string{"v=spf1"}, stay, ends), " "), parts
 }
 
-// neutral marks the widest term, and lets our own addresses send before it.
+// neutral marks the widest terms, and lets our own addresses send before them.
 func (l *look) neutral(text string, rec *spf.Record, tree *term) string {
-	widest, most := "", 0
+	wide := tree.below
 	for _, d := range rec.Directives {
-		if n := width([]netip.Prefix{d.Network.Masked()}); d.Mechanism == spf.IP4 && d.Qualifier == spf.Pass && n > most {
-			widest, most = d.Text, n
+		if d.Mechanism == spf.IP4 && d.Qualifier == spf.Pass {
+			wide = append(wide[:len(wide):len(wide)], &term{text: d.Text, networks: []netip.Prefix{d.Network.Masked()}})
 		}
 	}
-	for _, t := range tree.below {
-		if n := width(t.networks); n > most {
-			widest, most = t.text, n
+	slices.SortFunc(wide, func(a, b *term) int { return width(b.networks) - width(a.networks) })
+	for left := width(tree.networks); len(wide) > 0 && left > maxWidth; wide = wide[1:] {
+		t := wide[0]
+		left -= width(t.networks)
+		by := "?" + strings.TrimPrefix(t.text, "+")
+		if to, ok := strings.CutPrefix(t.text, "redirect="); ok {
+			by = "?include:" + to + " ~all"
 		}
+		text = replaceTerm(text, t.text, by)
 	}
-	by := "?" + strings.TrimPrefix(widest, "+")
-	if to, ok := strings.CutPrefix(widest, "redirect="); ok {
-		by = "?include:" + to + " ~all"
-	}
-	text = replaceTerm(text, widest, by)
 	if l.own != nil {
 		for _, a := range slices.Backward(l.own.Sends) {
 			text = allow(text, a)
