@@ -53,7 +53,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 				found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: *file}.Check(c.Context())...)
 				domains = set.Domains()
 			}
-			published, err := ofDomains.look(c.Context(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
+			published, err := ofDomains.look(c.Context(), c.ErrOrStderr(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
 			if err != nil {
 				return err
 			}

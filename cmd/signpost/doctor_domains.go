@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 
@@ -41,7 +42,7 @@ func (d *domainFlags) read(args []string) error {
 }
 
 // look looks at domains. Those that have keys here are held against this host.
-func (d *domainFlags) look(ctx context.Context, at doctor.Domains, postfix string, set *keys.Set, domains []string) ([]doctor.Finding, error) {
+func (d *domainFlags) look(ctx context.Context, progress io.Writer, at doctor.Domains, postfix string, set *keys.Set, domains []string) ([]doctor.Finding, error) {
 	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
 	if len(d.given) > 0 && len(domains) > 0 && !slices.ContainsFunc(domains, ours) {
 		return nil, cli.Usage(fmt.Errorf("--address: %q is no domain that this host signs for; signpost spf DOMAIN IP shows whether an address may send for it", domains[0]))
@@ -53,6 +54,7 @@ func (d *domainFlags) look(ctx context.Context, at doctor.Domains, postfix strin
 	}
 	at.Selectors = d.selectors
 	for _, domain := range domains {
+		cli.Progress(progress, "looking at what %q publishes", domain)
 		var own *doctor.Own
 		if ours(domain) {
 			own = &doctor.Own{HELO: self.HELO, Sends: self.Sends, Keys: set.Of(domain)}

@@ -43,6 +43,9 @@ func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding
 	if _, err := store.Import("example.org", "s1", file, "manual"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := store.Activate("example.org", "s1"); err != nil {
+		t.Fatal(err)
+	}
 	conf := fmt.Sprintf("state_dir = %q\n[sign]\nkeys_dir = %q\n[dns]\nservers = [%q]\ntimeout = \"5s\"\n", dir, store.Dir, server.Addr())
 	if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
@@ -115,5 +118,56 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 		if code != 2 || len(found) > 0 || !strings.Contains(stderr, c.want) {
 			t.Errorf("%q: code %d, %s", c.args, code, stderr)
 		}
+	}
+}
+
+// The five faults of DNS that doctor has to know: each is named, red, with the line that mends it.
+func TestDoctorNamesFaultsOfDNS(t *testing.T) {
+	const dkimAt = `s1._domainkey.example.org. IN TXT "v=DKIM1; k=ed25519; h=sha256; p=O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="`
+	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
+	zone := doctoredZone + dkimAt + "\nexample.org. IN SOA ns1.example.org. hostmaster.example.org. 1 3600 600 86400 60\nexample.org. IN NS ns1.example.org.\nns1.example.org. IN A 127.0.0.1\n"
+	eleven := `example.org. IN TXT "v=spf1`
+	for i := range 11 {
+		eleven += fmt.Sprintf(" include:p%d.example", i)
+		zone += fmt.Sprintf("p%d.example. IN TXT \"v=spf1 ip4:192.0.2.%d -all\"\n", i, i)
+	}
+	eleven += ` -all"`
+	for _, c := range []struct{ name, old, new, check, what, fix string }{
+		{"nothing", "", "", "", "", ""},
+		{"record missing", dkimAt, "", "dkim", "the record of the DKIM key s1 of example.org is missing", dkimAt},
+		{"record wrong", dkimAt, strings.Replace(dkimAt, "p=O2on", "p=P2on", 1), "dkim", "the record of the DKIM key s1 of example.org is of another key", dkimAt},
+		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 include:p1.example ~all"`, "spf", "2 SPF records at example.org", `example.org. IN TXT "v=spf1 mx include:p1.example ~all"`},
+		{"SPF with 11 look-ups", spfAt, eleven, "spf-tree", "SPF of example.org takes 11 look-ups, and 10 are allowed", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
+		{"DMARC with a typo", "p=reject", "p=rejct", "dmarc", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`, dmarcAt},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			faults := func(zone string) (all []doctor.Finding) {
+				found, _, _ := doctored(t, zone, "example.org", "--address", "192.0.2.1")
+				for _, f := range found {
+					if f.Level == doctor.Red && f.Check != "helo" { // that is this machine's
+						all = append(all, f)
+					}
+				}
+				return all
+			}
+			found := faults(strings.Replace(zone, c.old, c.new, 1))
+			if c.name == "nothing" {
+				if len(found) > 0 {
+					t.Errorf("%+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].Check != c.check || found[0].What != c.what || found[0].Fix != c.fix {
+				t.Fatalf("%+v", found)
+			}
+			mended := strings.Replace(zone, c.old, c.fix, 1)
+			if !strings.Contains(c.old, " IN ") {
+				mended = zone
+			}
+			if found := faults(mended); len(found) > 0 {
+				t.Errorf("the line does not mend it: %+v", found)
+			}
+		})
 	}
 }
