@@ -108,7 +108,7 @@ func (l *look) unknown(check, name string, err error) {
 	}
 	l.add(Finding{Check: check, Level: Yellow, What: name + " could not be looked up", Where: name + ": " + why,
 		Why: "whoever asks now learns no more; receivers put mail off, or take it as not authenticated",
-		Fix: "dig " + name + " # and see which name server does not answer"})
+		Fix: "dig " + word(name) + " # and see which name server does not answer"})
 }
 
 // text gives the TXT records of a name; none is no error.
@@ -185,6 +185,14 @@ func printable(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// word is a name from DNS as one word for sh: strangers choose it, and somebody may type the line.
+func word(name string) string {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == "" && !strings.HasPrefix(name, "-") {
+		return name
+	}
+	return quoted(name)
 }
 
 // apart is how many letters are to be changed, added, dropped or swapped with their neighbour to make b of a.

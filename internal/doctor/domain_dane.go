@@ -65,7 +65,7 @@ func (l *look) checkDANE(ctx context.Context) {
 
 // judgeRecords looks at what the records say, and holds the certificate against it.
 func (l *look) judgeRecords(e *exchange) {
-	right := "openssl s_client -starttls smtp -connect " + e.host + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
+	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
 	if len(e.chain) > 0 {
 		right = lines(e.name(), []dns.TLSA{own(e.chain[0])})
 	}
@@ -128,7 +128,7 @@ func (l *look) judgeProof(ctx context.Context, e *exchange) {
 	case !e.signed:
 		f.What = "the TLSA records of " + e.host + " have no effect: DNSSEC does not prove them"
 		f.Why = "RFC 7672 section 2.2: senders take them as not there; sign the zone, and have its DS record put into the zone above"
-		f.Fix = "delv " + e.name() + " TLSA # says fully validated when it is done"
+		f.Fix = "delv " + word(e.name()) + " TLSA # says fully validated when it is done"
 	default:
 		f.What = "the TLSA records of " + e.host + " have little effect: DNSSEC does not prove the MX records of " + l.domain
 		f.Why = "RFC 7672 section 2.2.1: whoever forges the MX records leads mail elsewhere; sign the zone, and have its DS record put into the zone above"

@@ -56,7 +56,7 @@ func (l *look) checkHELO(ctx context.Context, helo string) {
 		r := spf.Check(ctx, l.view, addr, helo, "")
 		if r.Status == spf.TempError {
 			l.add(Finding{Check: "helo", Level: Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + r.Reason,
-				Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + helo + " TXT"})
+				Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + word(helo) + " TXT"})
 			return
 		}
 		if judged == "" || r.Status != spf.Pass {

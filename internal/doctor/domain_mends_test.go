@@ -1,11 +1,15 @@
 package doctor
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +19,7 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/spf"
+	"signpost/internal/testdns"
 	"signpost/keys"
 )
 
@@ -271,4 +276,39 @@ a.example. IN A 192.0.2.1
 			}
 		}
 	})
+}
+
+// Whoever types a line of doctor runs no command of a stranger's.
+func TestHostileNamesInCommands(t *testing.T) {
+	zone := "example.org. IN MX 10 $(reboot)`x`'y.example.org.\nexample.org. IN MX 20 a|b&c.example.org.\n" +
+		"$(reboot)`x`'y.example.org. IN A 127.0.0.1\na|b&c.example.org. IN A 127.0.0.1\n" +
+		"_25._tcp.$(reboot)`x`'y.example.org. IN TLSA 3 1 1 00\n_25._tcp.a|b&c.example.org. IN TLSA 3 1 1 00\n" +
+		"example.org. IN TXT \"v=spf1 include:$(reboot)`x`'y.example -all\"\n" +
+		"_mta-sts.example.org. IN TXT \"v=STSv1; id=1\"\n"
+	refuse := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no") }
+	for _, faults := range []string{"", ";fault $(reboot)`x`'y.example SERVFAIL\n;fault $(reboot)`x`'y.example.org SERVFAIL\n"} {
+		server, err := testdns.Start(zone + faults)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Stop()
+		resolver := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		seen := 0
+		for _, f := range (Domains{Resolver: resolver, Dial: refuse}).Check(t.Context(), "example.org", nil) {
+			if strings.Contains(f.Fix, " IN ") || !strings.ContainsAny(f.Fix, "`|") {
+				continue
+			}
+			seen++
+			command, _, _ := strings.Cut(f.Fix, " #")
+			name, args, _ := strings.Cut(command, " ")
+			args, _, _ = strings.Cut(args, " </dev/null")
+			out, err := exec.Command("sh", "-c", "reboot() { echo ran; }; x() { echo ran; }; b() { echo ran; }; printf '%s\\n' "+args).CombinedOutput()
+			if err != nil || strings.Contains(string(out), "ran") || !strings.ContainsAny(string(out), "`|") {
+				t.Errorf("%s: %s: %s %v", name, f.Fix, out, err)
+			}
+		}
+		if seen == 0 {
+			t.Error("no command has such a name")
+		}
+	}
 }

@@ -84,6 +84,9 @@ func (p *stsPolicy) covers(host string) bool {
 func (l *look) suggest() string {
 	lines := "version: STSv1\\nmode: testing\\n"
 	for _, host := range l.exchanges {
+		if word(host) != host { // no policy can name it
+			continue
+		}
 		lines += "mx: " + host + "\\n"
 	}
 	return lines + "max_age: 604800\\n"

@@ -23,7 +23,7 @@ func (l *look) checkSelector(ctx context.Context, selector string) {
 	}
 	if len(all) == 0 {
 		l.add(Finding{Check: "dkim", Level: Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
-			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + selector + " # on the host that signs"})
+			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"})
 		return
 	}
 	f := Finding{Check: "dkim", Where: records(name, all), Fix: "dkimkey add " + l.domain + " # on the host that signs"}

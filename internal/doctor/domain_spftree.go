@@ -208,7 +208,7 @@ func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
 	}
 	switch {
 	case tree.unknown:
-		say(Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+unknownName(tree)+" TXT # and see which name server does not answer")
+		say(Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+word(unknownName(tree))+" TXT # and see which name server does not answer")
 	case tree.wrong != "" && tree.cost <= maxTerms:
 		var bad []string
 		for _, b := range tree.below {
