@@ -20,6 +20,7 @@ smtpd_milters = unix:signpost/milter.sock
 non_smtpd_milters = $smtpd_milters
 milter_default_action = tempfail
 internal_mail_filter_classes = bounce
+smtpd_forbid_bare_newline = yes
 `
 
 const healthyMaster = `smtp inet n - y - - smtpd
@@ -250,6 +251,9 @@ func TestPostfixSettings(t *testing.T) {
 		{name: "own reject", main: own("default_action=reject"), check: "default-action", what: "reject", fix: fixed("default_action=tempfail"), level: Yellow},
 		{name: "own protocol", main: own("protocol=2"), check: "milter-protocol", what: "protocol 2", fix: fixed("protocol=6"), level: Red},
 		{name: "own patience", main: own("content_timeout=1m"), check: "milter-timeouts", what: "1m0s", fix: fixed("content_timeout=300s"), level: Yellow},
+		{name: "impatient with commands", main: "milter_command_timeout = 1s\n", check: "milter-timeouts", what: "1s for an answer", fix: "-e 'milter_command_timeout = 30s'", level: Yellow},
+		{name: "own haste", main: own("command_timeout=2s"), check: "milter-timeouts", what: "2s for an answer", fix: "-e 'smtpd_milters = { " + ours + ", command_timeout=30s, connect_timeout=20s }'", level: Yellow},
+		{name: "impatient with connections", main: "milter_connect_timeout = 1s\n", check: "milter-timeouts", what: "1s for a connection", fix: "-e 'milter_connect_timeout = 30s'", level: Yellow},
 		{name: "own chroot", main: "smtpd_milters = { unix:/var/spool/postfix/signpost/milter.sock, content_timeout=400s }\nnon_smtpd_milters = " + ours + "\n",
 			check: "socket-path", what: "chrooted", fix: "-e 'smtpd_milters = { unix:signpost/milter.sock, content_timeout=400s }'", level: Red},
 		{name: "another's accept", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},

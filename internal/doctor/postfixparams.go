@@ -68,22 +68,35 @@ func (l *site) milterProtocol() (found []Finding) {
 	return found
 }
 
-// finishes is the longest that the daemon takes at the end of a message.
+// finishes is the longest that the daemon takes at the end of a message; all else it answers at once.
 const finishes = 120 * time.Second
 
+// busy is what a machine under load may take for an answer that is ready.
+const busy = 3 * time.Second
+
 func (l *site) milterTimeouts() (found []Finding) {
-	judge := func(v, where, fix string) {
-		if d, ok := seconds(v); ok && d <= finishes {
-			found = append(found, Finding{Level: Yellow, What: "Postfix waits " + d.String() + " for the verdict", Where: where,
-				Why: "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", Fix: fix})
+	for _, wait := range []struct {
+		name           string // of a milter's own setting; main.cf has milter_ before it
+		least          time.Duration
+		what, why, fix string
+	}{
+		{"content_timeout", finishes, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
+		{"command_timeout", busy, "for an answer", "on a busy machine Postfix gives up on the daemon", "30s"},
+		{"connect_timeout", busy, "for a connection", "on a busy machine Postfix gives up on the daemon", "30s"},
+	} {
+		judge := func(v, where, fix string) {
+			if d, ok := seconds(v); ok && d <= wait.least {
+				found = append(found, Finding{Level: Yellow, What: "Postfix waits " + d.String() + " " + wait.what, Where: where, Why: wait.why, Fix: fix})
+			}
 		}
+		name := "milter_" + wait.name
+		for _, s := range l.facts.places(name) {
+			judge(l.facts.get(s, name), l.facts.where(s, name), l.facts.setAt(s, name, wait.fix))
+		}
+		l.settings(func(one list, i int, e entry) {
+			judge(e.settings[wait.name], l.facts.where(one.at, one.name), l.facts.setAt(one.at, one.name, one.replaced(i, e.with(wait.name, wait.fix))))
+		})
 	}
-	for _, s := range l.facts.places("milter_content_timeout") {
-		judge(l.facts.get(s, "milter_content_timeout"), l.facts.where(s, "milter_content_timeout"), l.facts.setAt(s, "milter_content_timeout", "300s"))
-	}
-	l.settings(func(one list, i int, e entry) {
-		judge(e.settings["content_timeout"], l.facts.where(one.at, one.name), l.facts.setAt(one.at, one.name, one.replaced(i, e.with("content_timeout", "300s"))))
-	})
 	return found
 }
 

@@ -1,0 +1,52 @@
+package doctor
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What an old Postfix does wrong is told where its settings come to it, and not of the releases that do it right.
+func TestPostfixReleases(t *testing.T) {
+	const policy = "smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policy\n"
+	prepend := func(name, main string) postfixCase {
+		return postfixCase{name: name, main: main, check: "policy-prepend", what: "a field that a policy service", fix: "apt-get install --only-upgrade postfix", level: Yellow}
+	}
+	hold(t, []postfixCase{
+		prepend("policy service, 3.7.10", "mail_version = 3.7.10\n"+policy),
+		prepend("policy service, 3.4", "mail_version = 3.4.23\n"+policy),
+		prepend("table and 3.8.5", "mail_version = 3.8.5\nsmtpd_sender_restrictions = check_sender_access hash:DIR/senders\n-- senders --\nexample.org PREPEND X-Ours: yes\n"),
+		{name: "policy service, 3.7.11", main: "mail_version = 3.7.11\n" + policy},
+		{name: "policy service, 3.9.0", main: "mail_version = 3.9.0\n" + policy},
+		{name: "table without PREPEND", main: "mail_version = 3.7.10\nsmtpd_sender_restrictions = check_sender_access hash:DIR/senders\n-- senders --\nexample.org REJECT\n"},
+
+		{name: "bare LF", main: "smtpd_forbid_bare_newline = no\n", check: "bare-newline", what: "smtp/inet takes a bare LF", fix: "-e 'smtpd_forbid_bare_newline = yes'", level: Yellow},
+		{name: "bare LF at a service", master: "  -o smtpd_forbid_bare_newline=no\n", check: "bare-newline", what: "submission/inet takes a bare LF",
+			fix: "-P 'submission/inet/smtpd_forbid_bare_newline=yes'", level: Yellow},
+		{name: "bare LF on loopback", master: "127.0.0.1:2525 inet n - y - - smtpd\n  -o smtpd_forbid_bare_newline=no\n"},
+		{name: "bare LF refused", main: "smtpd_forbid_bare_newline = reject\n"},
+	})
+}
+
+// A Postfix without smtpd_forbid_bare_newline gets the work-around of its authors, beside what is set already.
+func TestPostfixBareNewlineBefore(t *testing.T) {
+	p := postfixCase{main: "smtpd_discard_ehlo_keywords = dsn\n"}.site(t)
+	look := func() []Finding {
+		f, err := readFacts(t.Context(), p.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(f.main, "smtpd_forbid_bare_newline")
+		return (&site{Postfix: p, facts: f, config: p.Config}).bareNewline()
+	}
+	found := look()
+	if len(found) == 0 || !strings.Contains(found[0].Where, "has no smtpd_forbid_bare_newline") {
+		t.Fatalf("got %+v", found)
+	}
+	if out, err := exec.Command("sh", "-c", found[0].Fix).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", found[0].Fix, err, out)
+	}
+	if found = look(); len(found) > 0 {
+		t.Errorf("after the fix: %+v", found)
+	}
+}
