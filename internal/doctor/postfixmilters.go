@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"signpost/internal/config"
 )
 
 // entry is one milter of a list.
@@ -78,12 +80,10 @@ func (l *site) meant(e entry, chroot bool) bool {
 		return true
 	}
 	_, rest, _ := strings.Cut(e.address, ":")
-	for _, ln := range l.config.Listen {
-		if ln.Network == "unix" && ln.Address == rest {
-			return true
-		}
-	}
-	return false
+	port, host, _ := strings.Cut(rest, "@") // as sendmail has it: inet:PORT@HOST
+	return slices.ContainsFunc(l.config.Listen, func(ln config.Listener) bool {
+		return ln.Network == "unix" && ln.Address == rest || ln.Network == "tcp" && samePort(ln.Address, net.JoinHostPort(host, port))
+	})
 }
 
 // samePort: localhost has many names.
@@ -252,9 +252,9 @@ func (l *site) socketPath() (found []Finding) {
 			continue
 		}
 		e := one.entries[i]
-		_, at := l.resolve(e.address, one.service.chroot)
+		network, at := l.resolve(e.address, one.service.chroot)
 		what := one.service.id + " looks for " + at + ", and the daemon listens on " + l.config.Listen[0].Address
-		if one.service.chroot {
+		if one.service.chroot && network == "unix" {
 			what += "; it runs chrooted in " + l.facts.main["queue_directory"]
 		}
 		name := l.name()

@@ -75,6 +75,13 @@ func (l *site) bareNewline() (found []Finding) {
 		}
 		found = append(found, f)
 	}
+	const stray = "cleanup_replace_stray_cr_lf"
+	for _, s := range l.facts.of("cleanup") {
+		if l.facts.get(s, stray) == "no" {
+			found = append(found, Finding{Level: Yellow, What: printable(s.id + " sends a bare CR or LF on"), Where: l.facts.where(s, stray),
+				Why: "the next server may see two messages in one, or another text than was signed", Fix: l.facts.unset(l.facts.at(s, stray), stray)})
+		}
+	}
 	return found
 }
 

@@ -24,6 +24,7 @@ func TestPostfixReleases(t *testing.T) {
 		{name: "bare LF at a service", master: "  -o smtpd_forbid_bare_newline=no\n", check: "bare-newline", what: "submission/inet takes a bare LF",
 			fix: "-P 'submission/inet/smtpd_forbid_bare_newline=yes'", level: Yellow},
 		{name: "bare LF on loopback", master: "127.0.0.1:2525 inet n - y - - smtpd\n  -o smtpd_forbid_bare_newline=no\n"},
+		{name: "bare LF out", main: "cleanup_replace_stray_cr_lf = no\n", check: "bare-newline", what: "cleanup/unix sends a bare CR", fix: "-X 'cleanup_replace_stray_cr_lf'", level: Yellow},
 		{name: "bare LF refused", main: "smtpd_forbid_bare_newline = reject\n"},
 	})
 }

@@ -54,6 +54,26 @@ func (l *site) originating() (found []Finding) {
 		}
 		found = append(found, f)
 	}
+	return append(found, l.xclient()...)
+}
+
+// xclient: whoever may use XCLIENT says for itself what its address is and who has logged in.
+func (l *site) xclient() (found []Finding) {
+	const name = "smtpd_authorized_xclient_hosts"
+	for _, s := range l.strangers() {
+		var rest []string
+		for _, w := range words(l.facts.get(s, name)) {
+			var all clients
+			all.add(l.ctx, w, true)
+			if w != "static:all" && !slices.ContainsFunc(all.allowed, everybody) {
+				rest = append(rest, w)
+			}
+		}
+		if len(rest) < len(words(l.facts.get(s, name))) {
+			found = append(found, Finding{Level: Red, What: printable("everybody may tell " + s.id + " by XCLIENT who has logged in, and from where"), Where: l.facts.where(s, name),
+				Why: "a stranger who says that he is a user is signed for", Fix: l.facts.setAt(l.facts.at(s, name), name, strings.Join(rest, ", "))})
+		}
+	}
 	return found
 }
 
