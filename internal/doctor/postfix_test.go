@@ -90,8 +90,8 @@ func checks(all []Finding) string {
 	return strings.Join(names, " ")
 }
 
-// hold looks at each case: its misconfiguration is found under its name alone, and its Fix, run by sh where it is a command,
-// makes it go away.
+// hold looks at each case: its misconfiguration is found under its name alone, and its Fix, run by sh where it is a command
+// and read by the daemon where it is trusted_networks, makes it go away.
 func hold(t *testing.T, cases []postfixCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -110,6 +110,16 @@ func hold(t *testing.T, cases []postfixCase) {
 			}
 			if checks(found) != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, c.what) || found[0].Fix != want {
 				t.Fatalf("got %+v, want %s with %q and the fix %s", found, c.check, c.what, want)
+			}
+			if strings.HasPrefix(want, "trusted_networks") {
+				var err error
+				if p.Config, err = config.Parse(p.File, []byte(want)); err != nil {
+					t.Fatalf("%s: %v", want, err)
+				}
+				if found := notGreen(t, p); len(found) > 0 {
+					t.Errorf("after the fix: %+v", found)
+				}
+				return
 			}
 			if program, _, _ := strings.Cut(want, " "); program != "postconf" && program != "echo" && program != "printf" && program != "sed" {
 				return
@@ -261,6 +271,9 @@ func TestPostfixSettings(t *testing.T) {
 			check: "socket-path", what: "chrooted", fix: "-e 'smtpd_milters = { unix:signpost/milter.sock, content_timeout=400s }'", level: Red},
 		{name: "sendmail's words", main: "smtpd_milters = inet:8891@localhost\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n",
 			check: "socket-path socket-path", what: "smtp/inet looks for 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: Red},
+		{name: "socket outside the chroot", main: "smtpd_milters = unix:/run/signpost/milter.sock\n-- signpost.toml --\nlisten = [\"unix:/run/signpost/milter.sock\"]\n",
+			check: "socket-path", what: "smtp/inet looks for /var/spool/postfix/run/signpost/milter.sock, and the daemon listens on /run/signpost/milter.sock; it runs chrooted in /var/spool/postfix",
+			fix: `listen = ["unix:/var/spool/postfix/signpost/milter.sock"]`, level: Red},
 		{name: "another's accept", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},
 		{name: "service's accept", master: "  -o milter_default_action=accept\n", check: "default-action", what: "accept",
 			fix: "-P 'submission/inet/milter_default_action=tempfail'", level: Red},
@@ -273,6 +286,8 @@ func TestPostfixSettings(t *testing.T) {
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Yellow},
 		{name: "service's own accept", master: "  -o smtpd_milters={" + ours + ",default_action=accept}\n", check: "default-action", what: "accept",
 			fix: "-P 'submission/inet/smtpd_milters={" + ours + ",default_action=tempfail}'", level: Red},
+		{name: "service's own words", master: "  -o { smtpd_milters = unix:opendkim/s, " + ours + " } -v\n", check: "other-signer", what: "of submission/inet",
+			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Yellow},
 		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet looks for",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Red},
 		{name: "maps", main: "smtpd_milter_maps = cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table", fix: "-X 'smtpd_milter_maps'", level: Yellow},

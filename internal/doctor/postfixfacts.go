@@ -37,27 +37,27 @@ func readFacts(ctx context.Context, dir string) (*facts, error) {
 		name, value, _ := strings.Cut(line, "=")
 		f.main[strings.TrimSpace(name)] = strings.TrimSpace(value)
 	}
-	if out, err = f.postconf(ctx, "-M"); err != nil {
+	if out, err = f.postconf(ctx, "-M", "-x"); err != nil {
 		return nil, err
 	}
 	for line := range strings.Lines(out) {
-		// name type private unprivileged chroot wakeup processes command
-		if w := strings.Fields(line); len(w) >= 8 {
-			f.services = append(f.services, service{id: w[0] + "/" + w[1], chroot: f.chrooted(w[4]), command: w[7], over: map[string]string{}})
+		// name type private unprivileged chroot wakeup processes command, then -o NAME=VALUE or -o {NAME=VALUE}
+		w := split(strings.TrimSpace(line), " \t")
+		if len(w) < 8 {
+			continue
 		}
-	}
-	if out, err = f.postconf(ctx, "-P", "-x"); err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(out) {
-		where, value, _ := strings.Cut(line, "=")
-		where = strings.TrimSpace(where)
-		for i := range f.services {
-			s := &f.services[i]
-			if name, ok := strings.CutPrefix(where, s.id+"/"); ok {
-				s.over[name] = strings.TrimSpace(value)
+		s := service{id: w[0] + "/" + w[1], chroot: f.chrooted(w[4]), command: w[7], over: map[string]string{}}
+		for i := 8; i+1 < len(w); i++ {
+			if w[i] == "-o" {
+				setting := w[i+1]
+				if inner, ok := strings.CutPrefix(setting, "{"); ok {
+					setting = strings.TrimSuffix(inner, "}")
+				}
+				name, value, _ := strings.Cut(setting, "=")
+				s.over[strings.TrimSpace(name)] = strings.TrimSpace(value)
 			}
 		}
+		f.services = append(f.services, s)
 	}
 	return f, nil
 }
@@ -183,8 +183,11 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// words are the items of a list: between commas and white space, braces kept together.
-func words(list string) (all []string) {
+// words are the items of a list: between commas and white space.
+func words(list string) []string { return split(list, ", \t") }
+
+// split cuts at separators, and keeps together what stands in braces.
+func split(list, separators string) (all []string) {
 	depth, word := 0, ""
 	end := func() {
 		if word != "" {
@@ -198,7 +201,7 @@ func words(list string) (all []string) {
 			depth++
 		case r == '}':
 			depth--
-		case depth == 0 && (r == ',' || r == ' ' || r == '\t'):
+		case depth == 0 && strings.ContainsRune(separators, r):
 			end()
 			continue
 		}

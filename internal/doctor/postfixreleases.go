@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -37,13 +38,10 @@ func prepends(restrictions []string) bool {
 		if w == "check_policy_service" {
 			return true
 		}
-		_, path, table := strings.Cut(strings.TrimPrefix(w, "proxy:"), ":")
-		if !table {
-			return false
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			text = []byte(w) // inline
+		kind, path, _ := strings.Cut(strings.TrimPrefix(w, "proxy:"), ":")
+		text := []byte(w) // inline
+		if slices.Contains([]string{"cidr", "regexp", "pcre", "texthash", "hash", "btree", "lmdb", "cdb"}, kind) && filepath.IsAbs(path) {
+			text, _ = os.ReadFile(path) // what cannot be read says nothing
 		}
 		return strings.Contains(strings.ToUpper(string(text)), "PREPEND")
 	})

@@ -16,6 +16,7 @@ func TestPostfixReleases(t *testing.T) {
 		prepend("policy service, 3.7.10", "mail_version = 3.7.10\n"+policy),
 		prepend("policy service, 3.4", "mail_version = 3.4.23\n"+policy),
 		prepend("table and 3.8.5", "mail_version = 3.8.5\nsmtpd_sender_restrictions = check_sender_access hash:DIR/senders\n-- senders --\nexample.org PREPEND X-Ours: yes\n"),
+		prepend("inline table", "mail_version = 3.6.14\nsmtpd_client_restrictions = check_client_access inline:{192.0.2.7=PREPEND}\n"),
 		{name: "policy service, 3.7.11", main: "mail_version = 3.7.11\n" + policy},
 		{name: "policy service, 3.9.0", main: "mail_version = 3.9.0\n" + policy},
 		{name: "table without PREPEND", main: "mail_version = 3.7.10\nsmtpd_sender_restrictions = check_sender_access hash:DIR/senders\n-- senders --\nexample.org REJECT\n"},

@@ -14,8 +14,12 @@ import (
 func (l *site) rules(level Level, s *service, parameter string, matters func(pattern string) bool, when, why string) (found []Finding) {
 	for _, table := range words(l.facts.get(s, parameter)) {
 		kind, path, _ := strings.Cut(table, ":")
-		text, err := os.ReadFile(path)
-		if kind != "regexp" && kind != "pcre" || err != nil {
+		var text []byte
+		err := errNoTable
+		if kind == "regexp" || kind == "pcre" {
+			text, err = os.ReadFile(path)
+		}
+		if err != nil {
 			found = append(found, Finding{Level: Yellow, What: printable("what " + table + " changes " + when + " cannot be seen from here"), Where: l.facts.where(s, parameter),
 				Why: why, Fix: l.facts.unset(l.facts.at(s, parameter), parameter)})
 			continue
