@@ -79,6 +79,7 @@ func (l *site) postfixChecks() []siteCheck {
 		{"eight-bit", "no text is converted between signing and verifying", l.eightBit},
 		{"generic-maps", "nothing is rewritten after it was signed", l.genericMaps},
 		{"header-rewrite", "nothing is rewritten before it is verified", l.headerRewrite},
+		{"client-names", "Postfix looks up clients' names", l.clientNames},
 		{"policy-prepend", "milters delete the field that they mean", l.policyPrepend},
 		{"bare-newline", "no message is smuggled in behind another", l.bareNewline},
 		{"originating", "no stranger is taken for a user", l.originating},

@@ -290,6 +290,7 @@ func TestPostfixSettings(t *testing.T) {
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Yellow},
 		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet looks for",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Red},
+		{name: "no names", main: "smtpd_peername_lookup = no\n", check: "client-names", what: "smtp/inet looks up no client's name", fix: "-X 'smtpd_peername_lookup'", level: Yellow},
 		{name: "maps", main: "smtpd_milter_maps = cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table", fix: "-X 'smtpd_milter_maps'", level: Yellow},
 		{name: "service's maps", master: "  -o smtpd_milter_maps=cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table",
 			fix: "-PX 'submission/inet/smtpd_milter_maps'", level: Yellow},

@@ -109,6 +109,18 @@ func seconds(v string) (time.Duration, bool) {
 	return time.Duration(n) * unit, err == nil && ok
 }
 
+// clientNames: iprev is what Postfix found out about the client's name.
+func (l *site) clientNames() (found []Finding) {
+	const name = "smtpd_peername_lookup"
+	for _, s := range l.strangers() {
+		if l.facts.get(s, name) == "no" {
+			found = append(found, Finding{Level: Yellow, What: printable(s.id + " looks up no client's name"), Where: l.facts.where(s, name),
+				Why: "the results say iprev=permerror of every client", Fix: l.facts.unset(l.facts.at(s, name), name)})
+		}
+	}
+	return found
+}
+
 func (l *site) internalMail() (found []Finding) {
 	const name = "internal_mail_filter_classes"
 	have := words(l.facts.main[name])

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// host is the address that an inet service listens on, empty: those of inet_interfaces. port may be a name.
+// host is the address that an inet service listens on, empty: those of inet_interfaces.
 func (s *service) host() string {
 	host, _ := s.listens()
 	return host
 }
 
+// listens splits an inet service's name. The port may be a name too.
 func (s *service) listens() (host, port string) {
 	name, kind, _ := strings.Cut(s.id, "/")
 	if kind != "inet" {
