@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,41 +24,52 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	c := &cobra.Command{
 		Use:   "doctor [DOMAIN]",
 		Short: "Look at Postfix and at DNS, and say what to mend and how",
-		Long: "Look at Postfix and at what the hosted domains publish, or at DOMAIN alone. Nothing is changed. Each finding says what,\n" +
-			"where, why it matters, and the line that mends it. Exit code 1 where something is red.",
+		Long: "Look at Postfix, at this machine and at what the hosted domains publish, or at DOMAIN alone. Nothing is changed. Each\n" +
+			"finding says what, where, why it matters, and the line that mends it: docs/operations.md lists them. As root it sees\n" +
+			"all; what another user has no right to look at is yellow. Exit code 0 where nothing is red, 1 where something is: a\n" +
+			"configuration with an error too, whose place the defaults take, but for DOMAIN, where it is 2.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := ofDomains.read(args); err != nil {
 				return err
 			}
-			conf, err := load()
-			if err != nil {
-				return err
+			if len(args) > 0 && dir != "" {
+				return cli.Usage(errors.New("--postfix is for a look at this machine, which is not looked at with a DOMAIN: leave one of the two out"))
 			}
-			resolver, err := newResolver(conf, slog.New(slog.DiscardHandler))
-			if err != nil {
-				return err
+			conf, faulty := load()
+			if faulty != nil && len(args) > 0 {
+				return faulty
+			}
+			if faulty != nil {
+				conf = config.Default()
 			}
 			var found []doctor.Finding
-			set, err := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
-			if err != nil && len(args) == 0 {
-				return fmt.Errorf("reading the keys: %w", err)
+			resolver, noResolver := newResolver(conf, slog.New(slog.DiscardHandler))
+			if noResolver != nil && len(args) > 0 {
+				return noResolver
 			}
-			checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
-			if err != nil {
-				return err
-			}
+			set, unread := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
 			domains := args
 			if len(args) == 0 {
-				found = doctor.Postfix{Dir: dir, Config: conf, File: *file}.Check(c.Context())
+				cli.Progress(c.ErrOrStderr(), "looking at this machine and at Postfix")
+				found = doctor.Machine{Config: conf, File: *file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver}.Check()
+				found = append(found, doctor.Postfix{Dir: dir, Config: conf, File: *file}.Check(c.Context())...)
 				found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: *file}.Check(c.Context())...)
-				domains = set.Domains()
+				if unread == nil && noResolver == nil {
+					domains = set.Domains()
+				}
 			}
-			published, err := ofDomains.look(c.Context(), c.ErrOrStderr(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
-			if err != nil {
-				return err
+			if len(domains) > 0 {
+				checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
+				if err != nil {
+					return err
+				}
+				published, err := ofDomains.look(c.Context(), c.ErrOrStderr(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
+				if err != nil {
+					return err
+				}
+				found = append(found, published...)
 			}
-			found = append(found, published...)
 			return tell(c.OutOrStdout(), found, asJSON)
 		},
 	}

@@ -87,19 +87,3 @@ func localRules(from []config.LocalRule) []policy.LocalRule {
 	}
 	return rules
 }
-
-// expired are the exceptions of the configuration that count no more, in words.
-func expired(conf *config.Config, now time.Time) []string {
-	var all []string
-	for _, list := range []struct {
-		name  string
-		rules []config.LocalRule
-	}{{"[[allow]]", conf.Allow}, {"[[deny]]", conf.Deny}} {
-		for _, r := range list.rules {
-			if !now.Before(r.Expires) {
-				all = append(all, list.name+" "+policy.LocalRule(r).String())
-			}
-		}
-	}
-	return all
-}

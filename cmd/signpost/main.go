@@ -76,14 +76,8 @@ dkimkey(1).
 			if err != nil {
 				return err
 			}
-			for _, key := range conf.NotYet() {
-				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s: has no effect yet in this version\n", file, key)
-			}
-			for _, entry := range expired(conf, time.Now()) {
-				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: has expired and does not count: %s\n", file, entry)
-			}
-			if conf.MetricsOpen() {
-				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, openMetrics)
+			for _, f := range concerns(conf, time.Now()) {
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, f.What)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", file)
 			return nil

@@ -54,6 +54,7 @@ func lookupPerson(name string) (*person, error) {
 const (
 	toSearch fs.FileMode = 1 // a folder
 	toWrite  fs.FileMode = 2 // to a socket: what connect(2) needs
+	toRead   fs.FileMode = 4
 )
 
 // rightsOf are what the kernel decides by.

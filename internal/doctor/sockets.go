@@ -234,6 +234,9 @@ func (s Sockets) answers() (found []Finding) {
 
 func (s Sockets) silent(ln config.Listener, err error) Finding {
 	f := Finding{Level: Red, Where: printable(socketName(ln) + ": " + err.Error()), Why: "every mail goes the way of milter_default_action", Fix: daemonLine("start", s.File)}
+	if runsSystemd() {
+		f.Why += "; journalctl -u signpost -n 20 shows how it ended"
+	}
 	fi, statErr := os.Lstat(ln.Address)
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -270,7 +273,7 @@ func whose(ln config.Listener) string {
 
 // daemonLine has the machine's own manager of services start or restart the daemon.
 func daemonLine(verb, file string) string {
-	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
+	if runsSystemd() {
 		return "systemctl " + verb + " signpost"
 	}
 	if runtime.GOOS == "freebsd" {
@@ -281,4 +284,10 @@ func daemonLine(verb, file string) string {
 		line = "pkill -x signpost; " + line
 	}
 	return line
+}
+
+// runsSystemd is sd_booted(3).
+func runsSystemd() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil
 }

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/testdns"
+)
+
+const doctorZone = `
+example.org. 60 IN MX 10 mx.example.org.
+mx.example.org. 60 IN A 192.0.2.1
+example.org. 60 IN TXT "v=spf1 ip4:192.0.2.1 -all"
+_dmarc.example.org. 60 IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc@example.org"
+`
+
+// doctorHost has a Postfix's configuration, one of the daemon that asks a DNS server of ours, and no daemon.
+func doctorHost(t *testing.T, toml string) (file, postfix string) {
+	t.Helper()
+	dns, err := testdns.Start(doctorZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dns.Stop)
+	dir := t.TempDir()
+	file, postfix = filepath.Join(dir, "signpost.toml"), filepath.Join(dir, "postfix")
+	if err := os.Mkdir(postfix, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		file:                   fmt.Sprintf("state_dir = %q\nlisten = [\"unix:%s/s\"]\n[dns]\nservers = [%q]\n%s", dir+"/state", dir, dns.Addr(), toml),
+		postfix + "/main.cf":   "myhostname = mx.example.org\nmilter_default_action = accept\n",
+		postfix + "/master.cf": "smtp inet n - y - - smtpd\ncleanup unix n - y - 0 cleanup\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// Postfix waits up to two seconds before it reads a file that has just been written.
+		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return file, postfix
+}
+
+func doctorSays(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = run(t.Context(), append([]string{"doctor"}, args...), &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+// 0: nothing is red; 1: something is; 2: wrong usage.
+func TestDoctorExitCodes(t *testing.T) {
+	file, postfix := doctorHost(t, "")
+	broken, _ := doctorHost(t, "colour = 1\n")
+	for _, c := range []struct {
+		name   string
+		args   []string
+		code   int
+		stderr string
+	}{
+		{"a domain that is well", []string{"-c", file, "example.org"}, 0, ""},
+		{"a domain with nothing", []string{"-c", file, "example.net"}, 1, "something is red"},
+		{"this machine, where no daemon runs", []string{"-c", file, "--postfix", postfix}, 1, "something is red"},
+		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "something is red"},
+		{"the same, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
+		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix is for a look at this machine"},
+		{"two domains", []string{"-c", file, "example.org", "example.net"}, 2, "accepts at most 1 arg"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if code, out, errs := doctorSays(t, c.args...); code != c.code || !strings.Contains(errs, c.stderr) {
+				t.Errorf("exit code %d, want %d with %q\n%s%s", code, c.code, c.stderr, out, errs)
+			}
+		})
+	}
+}
+
+// A finding is what, where, why and the fix; a broken configuration is one, and Postfix is looked at with the defaults.
+func TestDoctorText(t *testing.T) {
+	file, postfix := doctorHost(t, "colour = 1\n")
+	_, out, _ := doctorSays(t, "-c", file, "--postfix", postfix)
+	for _, want := range []string{
+		"red    config: " + file + ":5: dns.colour: unknown key\n       where  " + file + ":5: colour = 1\n       why    the daemon does not start with it",
+		"\ngreen  postfix: Postfix ",
+		"\nred    default-action: an outage lets everything pass: default_action accept\n       where  main.cf: milter_default_action = accept\n       why    ",
+		"\n       fix    postconf -c '" + postfix + "' -e 'milter_default_action = tempfail'\n",
+		"\nred    socket-answers: ",
+	} {
+		if !strings.Contains("\n"+out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("colours where there is no terminal:\n%q", out)
+	}
+}
+
+func TestDoctorJSON(t *testing.T) {
+	file, postfix := doctorHost(t, "[metrics]\nlisten = \"0.0.0.0:9890\"\n")
+	code, out, _ := doctorSays(t, "-c", file, "--postfix", postfix, "--json")
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	var found []struct{ Check, Level, What, Where, Why, Fix string }
+	if err := d.Decode(&found); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	levels := map[string]string{}
+	for _, f := range found {
+		levels[f.Check] = f.Level
+		if f.Check == "" || f.What == "" || f.Level != "green" && (f.Where == "" || f.Why == "" || f.Fix == "") {
+			t.Errorf("not whole: %+v", f)
+		}
+	}
+	if code != 1 || levels["postfix"] != "green" || levels["config"] != "yellow" || levels["default-action"] != "red" {
+		t.Errorf("exit code %d, %v", code, levels)
+	}
+}
+
+// On a terminal there are colours, unless NO_COLOR says no, and a person who waits is told for what.
+func TestDoctorOnATerminal(t *testing.T) {
+	file, _ := doctorHost(t, "")
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	_, out := onTerminal(t, "doctor", "-c", file, "example.org")
+	if !strings.Contains(out, "looking at what \"example.org\" publishes ...") || !strings.Contains(out, "\x1b[32mgreen \x1b[0m spf: ") {
+		t.Errorf("%q", out)
+	}
+	t.Setenv("NO_COLOR", "1")
+	if _, out := onTerminal(t, "doctor", "-c", file, "example.org"); strings.Contains(out, "\x1b") || !strings.Contains(out, "green  spf: ") {
+		t.Errorf("NO_COLOR: %q", out)
+	}
+}
+
+// onTerminal runs a command on a pseudo-terminal and gives what stood on it.
+func onTerminal(t *testing.T, args ...string) (code int, out string) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string)
+	go func() {
+		all, _ := io.ReadAll(master) // it ends with EIO when the terminal is closed
+		read <- string(all)
+	}()
+	code = run(t.Context(), args, terminal, terminal)
+	terminal.Close()
+	return code, <-read
+}

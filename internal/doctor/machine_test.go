@@ -1,0 +1,186 @@
+package doctor
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+)
+
+// host is the files of a daemon that runs as user daemon, who is there everywhere.
+type host struct {
+	root string
+	Machine
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("files of other owners need root: run the tests as root, as CI does")
+	}
+	root, err := os.MkdirTemp("", "doctor") // t.TempDir lies in a folder that is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	h := &host{root: root, Machine: Machine{Config: config.Default(), File: root + "/etc/signpost.toml", User: "daemon"}}
+	h.Config.StateDir = root + "/state"
+	h.sh(t, `chmod 755 . && mkdir -m 755 etc && mkdir -m 700 -p state/keys/example.org state/keys/example.net state/hosted
+		touch etc/signpost.toml; chmod 644 etc/signpost.toml
+		for f in org/a org/b net/a; do touch state/keys/example.$f.pem state/keys/example.$f.json; chmod 600 state/keys/example.$f.*; done
+		chown -R daemon:daemon state`)
+	return h
+}
+
+func (h *host) sh(t *testing.T, line string) {
+	t.Helper()
+	c := exec.Command("sh", "-ec", line)
+	c.Dir = h.root
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+// find gives what is not green, but for the clock, which is this machine's own.
+func (h *host) find() (all []Finding) {
+	for _, f := range h.Check() {
+		if f.Level != Green && f.Check != "clock" {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// What is wrong with the daemon's files is found under one name alone, and its Fix, run by sh, makes it go away.
+func TestMachine(t *testing.T) {
+	for _, c := range []struct {
+		name, sh, check, what string
+		level                 Level
+	}{
+		{name: "healthy"},
+		{"a key for the world", "chmod 604 state/keys/example.org/a.pem", "key-files", "example.org/a.pem", Red},
+		{"two keys for the world", "chmod 604 state/keys/example.org/?.pem", "key-files", "example.org/a.pem, and others", Red},
+		{"a key for another group", "chgrp users state/keys/example.org/a.pem; chmod 640 state/keys/example.org/a.pem", "key-files", "others may read", Red},
+		{"a key for the daemon's group", "chmod 640 state/keys/example.org/a.pem", "key-files", "the daemon's group may read", Yellow},
+		{"a key of root", "chown root state/keys/example.org/a.pem", "key-files", "may not read", Red},
+		{"a life of root", "chown root:root state/keys/example.org/a.json", "key-files", "a.json", Red},
+		{"a domain of root", "chown root:root state/keys/example.org", "key-files", "keys/example.org", Red},
+		{"a backup put back by root", "chown -R root:root state/keys", "key-files", "is not the daemon's", Red},
+		{"keys that anybody may add to", "chmod 777 state/keys", "key-files", "others may write", Red},
+		{"no keys folder", "rm -r state/keys", "key-files", "is not there", Red},
+		{"a key that leads nowhere", "rm state/keys/example.org/a.pem; ln -s /nowhere state/keys/example.org/a.pem", "", "", ""},
+		{"a state folder that cannot be written", "chown root:daemon state; chmod 750 state", "state-dir", "may not write in", Red},
+		{"what was seen cannot be written", "chown root:root state/hosted", "state-dir", "state/hosted", Red},
+		{"a state folder for everybody", "chmod 777 state", "state-dir", "everybody may write", Red},
+		{"no configuration", "rm etc/signpost.toml", "config", "there is no configuration", Red},
+		{"a configuration for root alone", "chmod 600 etc/signpost.toml", "config", "may not read", Red},
+		{"a closed folder of the configuration", "chmod 700 etc", "config", "may not search", Red},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			h.sh(t, cmp.Or(c.sh, ":"))
+			found := h.find()
+			if c.check == "" {
+				if len(found) > 0 {
+					t.Errorf("a healthy machine: %+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].Check != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, c.what) {
+				t.Fatalf("got %+v, want one %s with %q", found, c.check, c.what)
+			}
+			// There is no group signpost on this machine, nor a user.
+			h.sh(t, strings.ReplaceAll(found[0].Fix, "-o signpost -g signpost", "-o daemon -g daemon"))
+			if found := h.find(); len(found) > 0 {
+				t.Errorf("after %s: %+v", found[0].Fix, found)
+			}
+		})
+	}
+}
+
+// Each error of a configuration is a finding with its line, and what stands there.
+func TestFaultyConfiguration(t *testing.T) {
+	h := newHost(t)
+	text := "[sign]\non_missing_key = \"reject\"\ncolour = \"\x1b[31m\"\n"
+	if err := os.WriteFile(h.File, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, h.Faulty = config.Parse(h.File, []byte("[sign]\non_missing_key = \"reject\"\ncolour = \"blue\"\n"))
+	found := h.find()
+	if len(found) != 2 || found[0].Level != Red || found[0].Where != h.File+`:2: on_missing_key = "reject"` || !strings.Contains(found[0].What, "sign.on_missing_key") ||
+		!strings.Contains(found[0].Fix, "+2 '"+h.File+"'") || found[1].Where != h.File+`:3: colour = "\x1b[31m"` {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestConcernsAreYellow(t *testing.T) {
+	h := newHost(t)
+	h.Concerns = []Finding{{What: "has expired", Why: "for a reason", Fix: "# take it out"}}
+	if found := h.find(); len(found) != 1 || found[0].Check != "config" || found[0].Level != Yellow || found[0].Where != h.File {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestNoServiceUser(t *testing.T) {
+	h := newHost(t)
+	h.User = "nobody-of-this-name"
+	if found := h.find(); len(found) != 1 || found[0].Check != "service-user" || found[0].Level != Red || found[0].Fix == "" {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestNoResolver(t *testing.T) {
+	h := newHost(t)
+	h.Resolver = errors.New("resolv.conf: nameserver \"x\" is no address")
+	if found := h.find(); len(found) != 1 || found[0].Check != "resolver" || found[0].Level != Red || !strings.Contains(found[0].Where, "is no address") {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestFreeSpace(t *testing.T) {
+	for _, c := range []struct {
+		name                    string
+		octets, files, freeFile int64
+		want                    Level
+	}{
+		{"room", 1 << 30, 1e6, 1e5, ""},
+		{"no room", 9 << 20, 1e6, 1e5, Red},
+		{"little room", 99 << 20, 1e6, 1e5, Yellow},
+		{"no inodes", 1 << 30, 1e6, 99, Red},
+		{"few inodes", 1 << 30, 1e6, 999, Yellow},
+		{"a file system that counts none", 1 << 30, 0, 0, ""},
+	} {
+		if found := freeSpace("/var/lib/signpost", c.octets, c.files, c.freeFile); (c.want == "") != (len(found) == 0) || c.want != "" && found[0].Level != c.want {
+			t.Errorf("%s: %+v, want %q", c.name, found, c.want)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	built := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		now    time.Time
+		synced bool
+		want   Level
+	}{
+		{"right", built.AddDate(1, 0, 0), true, ""},
+		{"1970", time.Unix(0, 0), true, Red},
+		{"an hour before the program was made", built.Add(-time.Hour), false, Red},
+		{"nobody keeps it", built.AddDate(1, 0, 0), false, Yellow},
+		{"2050", built.AddDate(24, 0, 0), true, Yellow},
+	} {
+		if found := clock(c.now, built, c.synced); (c.want == "") != (len(found) == 0) || c.want != "" && found[0].Level != c.want {
+			t.Errorf("%s: %+v, want %q", c.name, found, c.want)
+		}
+	}
+	if found := clock(built, time.Time{}, true); len(found) > 0 {
+		t.Errorf("a build without a date: %+v", found)
+	}
+}
