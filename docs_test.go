@@ -1,6 +1,7 @@
 package signpost
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -25,15 +26,13 @@ func read(t *testing.T, file string) string {
 	return string(data)
 }
 
-// stringsOf gives the first string in the arguments of each call, in the packages of these folders, to a function of these
-// names: slog.String and the like by their last name.
-func stringsOf(t *testing.T, pattern string, names ...string) []string {
+// sources are the files of the packages in these folders, without their tests.
+func sources(t *testing.T, pattern string) (all []*ast.File) {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatal(pattern, err)
 	}
-	var all []string
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
@@ -42,7 +41,18 @@ func stringsOf(t *testing.T, pattern string, names ...string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
+		all = append(all, parsed)
+	}
+	return all
+}
+
+// stringsOf gives the first string in the arguments of each call, in the packages of these folders, to a function of these
+// names: slog.String and the like by their last name.
+func stringsOf(t *testing.T, pattern string, names ...string) []string {
+	t.Helper()
+	var all []string
+	for _, file := range sources(t, pattern) {
+		ast.Inspect(file, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
@@ -124,6 +134,70 @@ func TestLogIsDocumented(t *testing.T) {
 	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Duration", "add", "words")
 	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })
 	differ(t, "fields", column(t, text, "### A message", 1), fields)
+}
+
+// docs/operations.md has each check of doctor, and none that there is not. A check's name is a string in the source: the field
+// Check of a Finding, the first of a siteCheck, or what is given to a function for its parameter check.
+func TestChecksAreDocumented(t *testing.T) {
+	files := sources(t, "internal/doctor/*.go")
+	var names []string
+	add := func(e ast.Expr) {
+		if s, ok := e.(*ast.BasicLit); ok && s.Kind == token.STRING {
+			names = append(names, strings.Trim(s.Value, "\""))
+		}
+	}
+	takes := map[string]int{} // function -> place of its parameter check
+	inspect := func(visit func(ast.Node) bool) {
+		for _, f := range files {
+			ast.Inspect(f, visit)
+		}
+	}
+	inspect(func(n ast.Node) bool {
+		if f, ok := n.(*ast.FuncDecl); ok {
+			i := 0
+			for _, field := range f.Type.Params.List {
+				for _, name := range field.Names {
+					if name.Name == "check" {
+						takes[f.Name.Name] = i
+					}
+					i++
+				}
+			}
+		}
+		return true
+	})
+	inspect(func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.KeyValueExpr:
+			if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Check" {
+				add(n.Value)
+			}
+		case *ast.CallExpr:
+			if f, ok := n.Fun.(*ast.SelectorExpr); ok {
+				if i, ok := takes[f.Sel.Name]; ok && i < len(n.Args) {
+					add(n.Args[i])
+				}
+			}
+		case *ast.CompositeLit:
+			if name, ok := n.Type.(*ast.Ident); ok && name.Name == "siteCheck" && len(n.Elts) > 0 {
+				add(n.Elts[0])
+			}
+			if list, ok := n.Type.(*ast.ArrayType); ok && fmt.Sprint(list.Elt) == "siteCheck" {
+				for _, e := range n.Elts {
+					if one, ok := e.(*ast.CompositeLit); ok && len(one.Elts) > 0 {
+						add(one.Elts[0])
+					}
+				}
+			}
+		}
+		return true
+	})
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) < 25 {
+		t.Errorf("only %q", names)
+	}
+	differ(t, "checks", column(t, read(t, "docs/operations.md"), "## What doctor checks", 1), names)
 }
 
 // Each key that docs/from-opendkim.md names exists.
