@@ -144,7 +144,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	rest := tagsOf(text)
 	switch {
 	case len(r.RUA) == 0:
-		say(Yellow, "the DMARC record of "+l.domain+" has no rua", "RFC 9989 section 4.7: nobody sends you reports, and you do not see what fails", text+semicolon(text)+"rua=mailto:postmaster@"+l.domain)
+		say(Yellow, "the DMARC record of "+l.domain+" has no rua", "RFC 9989 section 4.7: nobody sends you reports, and you do not see what fails", withTag(rest, "rua", "mailto:postmaster@"+l.domain))
 	case r.P == dmarc.PolicyNone:
 		say(Yellow, "the DMARC policy of "+l.domain+" is none", "RFC 9989 section 4.7: forged mail is let through; when the reports show that your own passes, ask for more", withTag(rest, "p", "quarantine"))
 	case r.Testing:
@@ -163,7 +163,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	case err != nil:
 		l.unknown("dmarc", name, err)
 	case !strings.Contains(org, ".") && len(met) > 1:
-		say(Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", text+semicolon(text)+"psd=n")
+		say(Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", withTag(rest, "psd", "n"))
 	case len(l.all) == before:
 		l.good("dmarc", fmt.Sprintf("the DMARC record of %s is right: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org+"\n"+below(r))
 	}
@@ -176,13 +176,6 @@ func (l *look) hasActive() bool {
 		}
 	}
 	return false
-}
-
-func semicolon(text string) string {
-	if strings.HasSuffix(strings.TrimSpace(text), ";") {
-		return " "
-	}
-	return "; "
 }
 
 // maxReports is how many addresses of rua are looked at.

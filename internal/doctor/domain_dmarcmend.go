@@ -68,6 +68,10 @@ func mendDMARC(text string) (mended string, faults []string) {
 		say("a colon stands in place of =")
 		text = cut
 	}
+	if cut := regexp.MustCompile(`(?i)(ru[af]\s*=[^;]*@[^;]*);\s*((?:mailto:)?[^;=\s]+@[^;=\s]+)`).ReplaceAllString(text, "$1,$2"); cut != text {
+		say("a semicolon stands between two addresses, where a comma belongs")
+		text = cut
+	}
 	var all []tag
 	for _, t := range tagsOf(text) {
 		name := strings.ToLower(t.name)
@@ -149,6 +153,12 @@ func mendValue(name, value string) string {
 		if m := meant(low, "reject", "quarantine", "none"); m != "" {
 			return m
 		}
+		switch low {
+		case "block", "deny", "drop", "fail", "refuse", "bounce", "discard":
+			return "reject"
+		case "spam", "junk", "hold":
+			return "quarantine"
+		}
 		return "none"
 	case "adkim", "aspf":
 		if low == "s" || low == "r" {
@@ -182,8 +192,13 @@ func mendValue(name, value string) string {
 func mendURIs(value string) string {
 	bad := false
 	var all []string
-	for u := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
-		good, _, sized := strings.Cut(u, "!")
+	joined := regexp.MustCompile(`(?i)(mailto:)\s+`).ReplaceAllString(value, "$1")
+	if joined != value || regexp.MustCompile(`[^\s,]\s+[^\s,]`).MatchString(value) {
+		bad = true
+	}
+	for u := range strings.FieldsFuncSeq(joined, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+		good, _, sized := strings.Cut(strings.Trim(u, "<>"), "!")
+		good = strings.NewReplacer("<", "", ">", "").Replace(good)
 		low := strings.ToLower(good)
 		if at := strings.IndexByte(good, '@'); at >= 0 && !(strings.HasPrefix(low, "mailto:") && !strings.HasPrefix(low, "mailto:/")) {
 			good = "mailto:" + good[strings.LastIndexAny(good[:at], ":/=")+1:]

@@ -117,6 +117,10 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 		{"DMARC with a typo", "p=reject", "p=rejct", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`},
 		{"DMARC with another typo", "rua=mailto:", "rua=mail:", `the DMARC record of example.org has a typo: rua="mail:reports@example.org" is not valid: mailto:reports@example.org was meant`},
 
+		{"rua without an address", "rua=mailto:reports@example.org", "rua=reports", "the DMARC record of example.org has no rua"},
+		{"p=reject; and nothing", "; rua=mailto:reports@example.org", ";", "the DMARC record of example.org has no rua"},
+		{"a registry without psd", dmarcAt, dmarcAt + "\n" + `_dmarc.org. IN TXT "v=DMARC1; p=none"`, "the registry org has a DMARC record without psd=y above example.org"},
+		{"SPF glued to its end", spfAt, spfOf("include:p1.example mx include:p2.example-all"), "a term of the SPF record of example.org leads nowhere: include:p2.example-all: 0 SPF records"},
 		{"two SPF records with 11 look-ups", spfAt, spfOf(includes(6)+"-all") + "\n" + spfOf("mx include:p6.example include:p7.example include:p8.example include:p9.example ~all"), "2 SPF records at example.org"},
 		{"a wrong term among 11", spfAt, spfOf(includes(11) + "ip:192.0.2.1 -all"), "the SPF record of example.org has an error"},
 		{"redirect alone", spfAt, spfOf("redirect=all.example"), "SPF of example.org takes 13 look-ups, and 10 are allowed"},
@@ -310,5 +314,51 @@ func TestHostileNamesInCommands(t *testing.T) {
 		if seen == 0 {
 			t.Error("no command has such a name")
 		}
+	}
+}
+
+// What was meant is seen in the mistakes that people make, and no line lets everybody send.
+func TestWhatWasMeant(t *testing.T) {
+	for text, want := range map[string]string{
+		"v=spf1 mx ip4: 192.0.2.1 -all":               "v=spf1 mx ip4:192.0.2.1 -all",
+		"v=spf1 include mail.example -all":            "v=spf1 include:mail.example -all",
+		"v=spf1 include: mail.example -all":           "v=spf1 include:mail.example -all",
+		"v=spf1 mx, ip4:192.0.2.1, -all":              "v=spf1 mx ip4:192.0.2.1 -all",
+		"v=spf1 mx -all.":                             "v=spf1 mx -all",
+		"v=spf1 mx \u2014all":                         "v=spf1 mx -all",
+		"v=spf1 mx ip4:192.0.2.0/24 all-":             "v=spf1 mx ip4:192.0.2.0/24 -all",
+		"v=spf1 mx - all":                             "v=spf1 mx -all",
+		"v=spf1 mx x=% all":                           "v=spf1 mx ~all",
+		"v=spf1 mx ip4:192.0.2.1-all":                 "v=spf1 mx ip4:192.0.2.1 -all",
+		"v=spf1 mx include:_spf.example.com-all":      "v=spf1 mx include:_spf.example.com -all",
+		"v=spf1 mx include:https://x.example/y -all":  "v=spf1 mx include:x.example -all",
+		"v=spf1 mx redirect:x.example":                "v=spf1 mx redirect=x.example",
+		"v=spf1 mx inculde:x.example ip6:192.0.2.1 ~": "v=spf1 mx include:x.example ip4:192.0.2.1",
+	} {
+		if got := mendSPF(text); got != want {
+			t.Errorf("%s\n became %s\n  not   %s", text, got, want)
+		}
+	}
+	const a, b = "rua=mailto:a@example.org", "rua=mailto:a@example.org,mailto:b@example.org"
+	for text, want := range map[string]string{
+		"v=DMARC1; p=reject; rua=mailto: a@example.org":                         a,
+		"v=DMARC1; p=reject; rua=mailto:<a@example.org>":                        a,
+		"v=DMARC1; p=reject; rua=mailto:a@example.org mailto:b@example.org":     b,
+		"v=DMARC1; p=reject; rua=mailto:a@example.org; mailto:b@example.org":    b,
+		"v=DMARC1; p=reject; rua=mailto:a@example.org;b@example.org":            b,
+		"v=DMARC1; p=block; rua=mailto:a@example.org, b@example.org":            b,
+		"v=DMARC1, p=reject, rua=mailto:a@example.org":                          a,
+		"v=DMARC1: p=reject: rua=mailto:a@example.org":                          a,
+		"v=DMRAC1; p==reject; rua=malto:a@example.org":                          a,
+		"v=DMARC1; p=\"reject\"; rua=mailto//a@example.org":                     a,
+		"v=DMARC1; p=reject; rua=mailto:a@example.org!10m,mailto:b@example.org": b,
+	} {
+		got, faults := mendDMARC(text)
+		if got != "v=DMARC1; p=reject; "+want || len(faults) == 0 {
+			t.Errorf("%s\n became %s %q", text, got, faults)
+		}
+	}
+	if _, faults := mendDMARC("v=DMARC1; p=reject; " + b + "; ruf=mailto:c@example.org , mailto:d@example.org"); len(faults) > 0 {
+		t.Errorf("faults in a good record: %q", faults)
 	}
 }

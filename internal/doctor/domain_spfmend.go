@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -54,12 +55,32 @@ func appendNew(all []string, s string) []string {
 // mendSPF puts every term right of which one can see what was meant, and leaves the others out.
 func mendSPF(text string) string {
 	terms := []string{"v=spf1"}
-	for _, t := range strings.Fields(text)[1:] {
-		if t = mendTerm(t); t != "" {
+	for _, t := range strings.Fields(spaced(text))[1:] {
+		switch t = mendTerm(t); strings.ToLower(t) {
+		case "":
+		case "all", "+all": // nobody means that by mistake
+			terms = append(terms, "~all")
+		default:
 			terms = append(terms, t)
 		}
 	}
 	return strings.Join(terms, " ")
+}
+
+// spaced puts the white space right: where a term runs into all, or is torn from its sign or its value. It also makes signs of
+// the dashes that word processors put there, and names of URLs.
+func spaced(text string) string {
+	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-").Replace(text)
+	for _, r := range []struct{ wrong, right string }{
+		{`(?i)(:)https?://([^\s/]+)\S*`, "$1$2"},
+		{`(?i)(\s)([-~?+])\s+(all|a|mx|ip4|ip6|include|exists)\b`, "$1$2$3"},
+		{`(?i)(\s[+~?-]?(?:include|exists|ip4|ip6|redirect))[:=]?\s+([^\s+~?-]\S*[.:]\S*)`, "$1:$2"},
+		{`(?i)(\S)([-~?+]all[.;,]?)(\s|$)`, "$1 $2$3"},
+		{`(?i)(\s)all([-~?])(\s|$)`, "$1${2}all$3"},
+	} {
+		text = regexp.MustCompile(r.wrong).ReplaceAllString(text, r.right)
+	}
+	return text
 }
 
 // mendTerm gives an empty one where nobody can say what was meant.
@@ -68,7 +89,7 @@ func mendTerm(t string) string {
 		_, err := spf.ParseRecord("v=spf1 " + t)
 		return err == nil
 	}
-	t = strings.Trim(t, ",;\"")
+	t = strings.TrimRight(strings.Trim(t, ",;\""), ".")
 	if t == "" || valid(t) && !strings.Contains(t, "=") {
 		return t
 	}

@@ -216,8 +216,12 @@ func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
 				bad = append(bad, b.text)
 			}
 		}
+		fix := record(l.domain, l.without(text, bad...))
+		if mended := spaced(text); mended != text {
+			fix = record(l.domain, mended)
+		}
 		say(Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
-			record(l.domain, l.without(text, bad...)))
+			fix)
 	case tree.cost > maxTerms:
 		say(Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, maxTerms),
 			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
