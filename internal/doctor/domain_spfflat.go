@@ -174,18 +174,22 @@ func part(i int, domain string) string { return fmt.Sprintf("_spf%d.%s", i+1, do
 // cut puts the terms that let somebody send into records of their own, which the first includes.
 func (f *flat) cut(domain string) (first string, parts []string) {
 	const end = " -all"
-	var stay, ends []string
-	now := "v=spf1"
+	var stay, move, ends []string
 	for _, s := range f.fields {
 		rec, err := spf.ParseRecord("v=spf1 " + s)
 		switch {
 		case err != nil || len(rec.Directives) == 0 || rec.Directives[0].Mechanism == spf.All:
 			ends = append(ends, s)
-			continue
-		case rec.Directives[0].Qualifier != spf.Pass || rec.Directives[0].Domain.HasMacros():
+		case rec.Directives[0].Qualifier != spf.Pass: // who is let send before it stays before it
+			stay, move = slices.Concat(stay, move, []string{s}), nil
+		case rec.Directives[0].Domain.HasMacros():
 			stay = append(stay, s)
-			continue
+		default:
+			move = append(move, s)
 		}
+	}
+	now := "v=spf1"
+	for _, s := range move {
 		s = of(s, domain)
 		if len(now)+1+len(s)+len(end) > maxRecord {
 			parts = append(parts, now+end)
@@ -193,7 +197,9 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 		}
 		now += " " + s
 	}
-	parts = append(parts, now+end)
+	if now != "v=spf1" {
+		parts = append(parts, now+end)
+	}
 	for i := range parts {
 		stay = append(stay, "include:"+part(i, domain))
 	}
