@@ -2,9 +2,11 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 )
@@ -30,8 +32,12 @@ type clientSettings struct {
 func (h Host) Find(ctx context.Context) (Own, []Finding) {
 	s, err := h.settings(ctx)
 	if err != nil {
+		fix := "postconf -x # and mend what it says"
+		if errors.Is(err, exec.ErrNotFound) {
+			fix = "apt-get install postfix"
+		}
 		return Own{Sends: h.Given}, []Finding{{Check: "sends", Level: Yellow, What: "postconf does not say which name this host says and which addresses it sends from", Where: printable(err.Error()),
-			Why: "the HELO name is not looked at", Fix: "apt-get install postfix"}}
+			Why: "the HELO name is not looked at", Fix: fix}}
 	}
 	if relay := s.relay(); relay != "" {
 		return Own{Sends: h.Given}, []Finding{{Check: "sends", Level: Green, What: "mail leaves through " + printable(relay) + ": its own name and address are what others see; --address ADDR looks at them"}}

@@ -91,8 +91,16 @@ func TestHostOfPostfix(t *testing.T) {
 func TestHostWithoutPostfix(t *testing.T) {
 	given := []netip.Addr{netip.MustParseAddr("5.9.0.7")}
 	own, found := Host{Dir: filepath.Join(t.TempDir(), "none"), Given: given}.Find(t.Context())
-	if own.HELO != "" || !slices.Equal(own.Sends, given) || len(found) != 1 || found[0].Level != Yellow || !strings.Contains(found[0].Where, "main.cf") {
+	if own.HELO != "" || !slices.Equal(own.Sends, given) || len(found) != 1 || found[0].Level != Yellow || !strings.Contains(found[0].Where, "main.cf") || found[0].Fix != "postconf -x # and mend what it says" {
 		t.Errorf("%+v %+v", own, found)
+	}
+}
+
+// Where there is no postconf, there is no Postfix.
+func TestHostWithoutPostconf(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, found := (Host{}).Find(t.Context()); len(found) != 1 || found[0].Fix != "apt-get install postfix" {
+		t.Errorf("%+v", found)
 	}
 }
 
