@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os/exec"
 
 	"signpost/internal/config"
 )
@@ -35,12 +37,14 @@ func (p Postfix) Check(ctx context.Context) []Finding {
 	l := &site{Postfix: p, ctx: ctx, config: p.Config}
 	var err error
 	if l.facts, err = readFacts(ctx, p.Dir); err != nil {
-		found := []Finding{{Check: "postfix", Level: Red, What: "postconf does not say how Postfix is set up", Where: printable(fmt.Sprint(err)),
-			Why: "nothing about Postfix can be looked at", Fix: "apt-get install postfix"}}
-		return found
+		f := Finding{Check: "postfix", Level: Red, What: "postconf does not say how Postfix is set up", Where: printable(fmt.Sprint(err)),
+			Why: "nothing about Postfix can be looked at", Fix: "apt-get install postfix"}
+		if !errors.Is(err, exec.ErrNotFound) {
+			f.Fix = "mend what it names, until `" + (&facts{dir: p.Dir}).command() + " -n` is content"
+		}
+		return []Finding{f}
 	}
-	found := []Finding{{Check: "postfix", Level: Green, What: "Postfix " + printable(l.facts.main["mail_version"])}}
-	return append(found, run(l.postfixChecks())...)
+	return run(l.postfixChecks())
 }
 
 func run(checks []siteCheck) (all []Finding) {
@@ -65,6 +69,7 @@ func run(checks []siteCheck) (all []Finding) {
 // postfixChecks are all looks at Postfix, in the order in which to mend.
 func (l *site) postfixChecks() []siteCheck {
 	return []siteCheck{
+		{"postfix", "Postfix " + printable(l.facts.main["mail_version"]), l.unknown},
 		{"smtpd-milters", "mail by SMTP comes to Signpost", l.smtpdMilters},
 		{"non-smtpd-milters", "mail of this host comes to Signpost", l.nonSMTPDMilters},
 		{"socket-path", "Postfix's names for the socket lead to it", l.socketPath},

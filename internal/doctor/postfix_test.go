@@ -151,6 +151,15 @@ func TestPostfix(t *testing.T) {
 	})
 }
 
+// A main.cf that Postfix cannot read is no reason to install Postfix.
+func TestPostfixUnreadable(t *testing.T) {
+	p := postfixCase{main: "no equals sign\n"}.site(t)
+	found := notGreen(t, p)
+	if len(found) != 1 || !strings.Contains(found[0].Where, `missing '=' after attribute name: "no equals sign"`) || !strings.HasPrefix(found[0].Fix, "mend what it names") {
+		t.Errorf("got %+v", found)
+	}
+}
+
 const comeBack = "127.0.0.1:10025 inet n - n - - smtpd\n  -o content_filter=\n"
 
 // Mail that reaches no milter at all is red: switched off for a service or for all, or with no service to switch it on for.
@@ -291,6 +300,11 @@ func TestPostfixSettings(t *testing.T) {
 		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet looks for",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: Red},
 		{name: "no names", main: "smtpd_peername_lookup = no\n", check: "client-names", what: "smtp/inet looks up no client's name", fix: "-X 'smtpd_peername_lookup'", level: Yellow},
+		{name: "misspelt", main: "smtpd_milter = unix:signpost/milter.sock\nnonsense = 1\n", check: "postfix", what: "knows no parameter smtpd_milter; smtpd_milters is meant", fix: "-X 'smtpd_milter'", level: Yellow},
+		{name: "misspelt alone", main: "internal_mail_filter_classes =\ninternal_mail_filter_class = bounce\n", check: "postfix internal-mail", what: "internal_mail_filter_classes is meant",
+			fix: "-X 'internal_mail_filter_class' && postconf -c 'DIR' -e 'internal_mail_filter_classes = bounce'", level: Yellow},
+		{name: "misspelt at a service", master: "  -o recieve_override_options=no_header_body_checks\n", check: "postfix", what: "receive_override_options is meant",
+			fix: "-PX 'submission/inet/recieve_override_options' && postconf -c 'DIR' -P 'submission/inet/receive_override_options=no_header_body_checks'", level: Yellow},
 		{name: "maps", main: "smtpd_milter_maps = cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table", fix: "-X 'smtpd_milter_maps'", level: Yellow},
 		{name: "service's maps", master: "  -o smtpd_milter_maps=cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table",
 			fix: "-PX 'submission/inet/smtpd_milter_maps'", level: Yellow},

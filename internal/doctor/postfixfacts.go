@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type service struct {
 type facts struct {
 	dir      string // of the configuration, empty: Postfix's own
 	main     map[string]string
+	unused   []string // NAME=VALUE, which mean nothing to this Postfix
 	services []service
 }
 
@@ -62,16 +64,42 @@ func readFacts(ctx context.Context, dir string) (*facts, error) {
 	return f, nil
 }
 
+// postconf runs it, and notes what it warns of.
 func (f *facts) postconf(ctx context.Context, args ...string) (string, error) {
 	if f.dir != "" {
 		args = append([]string{"-c", f.dir}, args...)
 	}
-	out, err := exec.CommandContext(ctx, "postconf", args...).Output()
+	path, err := admin("postconf")
+	if err != nil {
+		return "", err
+	}
+	var warnings strings.Builder
+	c := exec.CommandContext(ctx, path, args...)
+	c.Stderr = &warnings
+	out, err := c.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(warnings.String()))
+	}
+	for line := range strings.Lines(warnings.String()) {
+		if _, setting, ok := strings.Cut(line, ": unused parameter: "); ok && !slices.Contains(f.unused, strings.TrimSpace(setting)) {
+			f.unused = append(f.unused, strings.TrimSpace(setting))
+		}
 	}
 	return string(out), err
+}
+
+// admin finds a program where an administrator has it, for a user whose PATH does not go there.
+func admin(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
+		if err != nil {
+			if there, none := exec.LookPath(filepath.Join(dir, program)); none == nil {
+				return there, nil
+			}
+		}
+	}
+	return path, err
 }
 
 // chrooted reads the fifth column. Its default was y until compatibility level 1 (Postfix 3.0).

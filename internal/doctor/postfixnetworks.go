@@ -127,7 +127,10 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 	case table && kind == "cidr":
 		text, err = os.ReadFile(path)
 	case table && slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "texthash"}, kind):
-		text, err = exec.CommandContext(ctx, "postmap", "-s", name).Output()
+		var path string
+		if path, err = admin("postmap"); err == nil {
+			text, err = exec.CommandContext(ctx, path, "-s", name).Output()
+		}
 	default:
 		err = errNoTable
 	}

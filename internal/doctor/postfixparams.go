@@ -7,6 +7,40 @@ import (
 	"time"
 )
 
+// unknown are parameters that Postfix does not know, where the name of one of the milters' was meant.
+func (l *site) unknown() (found []Finding) {
+	tell := func(s *service, name, value, right string) {
+		f := Finding{Level: Yellow, What: printable("Postfix knows no parameter " + name + "; " + right + " is meant"), Where: printable("main.cf: " + name + " = " + value),
+			Why: "what it says counts for nothing", Fix: l.facts.unset(s, name)}
+		if s != nil {
+			f.Where = l.facts.where(s, name)
+		}
+		if l.facts.at(s, right) == nil && (s != nil || l.facts.main[right] == "") {
+			f.Fix += " && " + l.facts.setAt(s, right, value)
+		}
+		found = append(found, f)
+	}
+	for _, setting := range l.facts.unused {
+		name, value, _ := strings.Cut(setting, "=")
+		right := meant(name, "smtpd_milters", "non_smtpd_milters", "milter_default_action", "milter_protocol", "milter_content_timeout", "internal_mail_filter_classes",
+			"milter_macro_daemon_name", "receive_override_options")
+		if right == "" {
+			continue
+		}
+		inService := false
+		for i := range l.facts.services {
+			if s := &l.facts.services[i]; l.facts.at(s, name) != nil {
+				inService = true
+				tell(s, name, s.over[name], right)
+			}
+		}
+		if !inService {
+			tell(nil, name, value, right)
+		}
+	}
+	return found
+}
+
 func (l *site) milterMaps() (found []Finding) {
 	for _, s := range l.facts.places("smtpd_milter_maps") {
 		if l.facts.get(s, "smtpd_milter_maps") != "" {
