@@ -26,6 +26,7 @@ type Sockets struct {
 	Dir    string         // of Postfix's configuration; empty: what postconf takes by itself
 	Config *config.Config // the daemon's
 	File   string         // where that was read
+	User   string         // who runs the daemon; empty: signpost
 	Wait   time.Duration  // for an answer; 0: 5 s
 }
 
@@ -38,7 +39,7 @@ func (s Sockets) Check(ctx context.Context) []Finding {
 	checks := []siteCheck{{"socket-answers", "Signpost answers at " + printable(strings.Join(all, ", ")), s.answers}}
 	// Without Postfix there is nobody to look for; Postfix.Check says so.
 	if facts, err := readFacts(ctx, s.Dir); err == nil {
-		l := &site{Postfix: Postfix{Dir: s.Dir, Config: s.Config, File: s.File}, ctx: ctx, facts: facts, config: s.Config}
+		l := &ways{&site{Postfix: Postfix{Dir: s.Dir, Config: s.Config, File: s.File}, ctx: ctx, facts: facts, config: s.Config}, cmp.Or(s.User, serviceUser)}
 		if line, err := facts.postconf(ctx, "-x", "mail_owner"); err == nil {
 			_, owner, _ := strings.Cut(line, "=")
 			facts.main["mail_owner"] = strings.TrimSpace(owner)
@@ -57,8 +58,14 @@ func socketName(ln config.Listener) string {
 	return "inet:" + ln.Address
 }
 
+// ways are those of Postfix to the sockets.
+type ways struct {
+	*site
+	user string // who runs the daemon
+}
+
 // socketAccess asks whether mail_owner, as whom smtpd(8) and cleanup(8) run, may connect.
-func (l *site) socketAccess() (found []Finding) {
+func (l *ways) socketAccess() (found []Finding) {
 	who, err := lookupPerson(l.facts.main["mail_owner"])
 	if err != nil {
 		return []Finding{{Level: Red, What: "Postfix runs as a user who does not exist", Where: l.facts.where(nil, "mail_owner") + printable(": "+err.Error()),
@@ -82,7 +89,7 @@ func (l *site) socketAccess() (found []Finding) {
 
 // entrance is the folder where Postfix's way to a socket begins: its programs work in the queue directory, and one that is
 // chrooted sees nothing above it. Where Postfix names none of our sockets yet, the first one is meant.
-func (l *site) entrance(ln config.Listener) (from string, chroot, named bool) {
+func (l *ways) entrance(ln config.Listener) (from string, chroot, named bool) {
 	from = l.facts.main["queue_directory"]
 	anyOurs := false
 	for _, one := range l.allLists() {
@@ -111,7 +118,7 @@ func (l *site) entrance(ln config.Listener) (from string, chroot, named bool) {
 }
 
 // leadsOut is about a link below the chroot to a folder outside: the daemon follows it, and Postfix cannot.
-func (l *site) leadsOut(path, from string, chroot bool) *Finding {
+func (l *ways) leadsOut(path, from string, chroot bool) *Finding {
 	root, err := filepath.EvalSymlinks(from)
 	real, err2 := filepath.EvalSymlinks(filepath.Dir(path))
 	if !chroot || err != nil || err2 != nil || within(root, real) {
@@ -122,7 +129,7 @@ func (l *site) leadsOut(path, from string, chroot bool) *Finding {
 }
 
 // barred is about a folder that is closed, or is not there.
-func (l *site) barred(who *person, ln config.Listener, from string, b *barrier) Finding {
+func (l *ways) barred(who *person, ln config.Listener, from string, b *barrier) Finding {
 	if b.err != nil {
 		if f, ok := hidden(b.err); ok {
 			return f
@@ -134,7 +141,7 @@ func (l *site) barred(who *person, ln config.Listener, from string, b *barrier) 
 	switch letter, _ := who.class(b.rights); {
 	case b.err != nil:
 		f.What, f.Where = printable("the folder "+b.path+" of the socket "+ln.Address+" is not to be had"), printable(b.err.Error())
-		f.Fix = "install -d -o " + serviceUser + " -g " + group + " -m 2710 " + quoted(filepath.Dir(ln.Address))
+		f.Fix = "install -d -o " + l.user + " -g " + group + " -m 2710 " + quoted(filepath.Dir(ln.Address))
 	case last:
 		f.Fix = "chgrp " + group + " " + quoted(b.path) + " && chmod 2710 " + quoted(b.path)
 	default:
@@ -144,51 +151,75 @@ func (l *site) barred(who *person, ln config.Listener, from string, b *barrier) 
 	if (last || b.err != nil) && err == nil && (within("/run", b.path) || within("/var/run", b.path)) {
 		// /run is empty after a boot.
 		const file = "signpost-socket.conf"
-		f.Fix = "echo " + quoted("d "+filepath.Dir(ln.Address)+" 2710 "+serviceUser+" "+group) + " >/etc/tmpfiles.d/" + file + " && systemd-tmpfiles --create " + file
+		f.Fix = "echo " + quoted("d "+filepath.Dir(ln.Address)+" 2710 "+l.user+" "+group) + " >/etc/tmpfiles.d/" + file + " && systemd-tmpfiles --create " + file
 	}
 	return f
 }
 
 // socketRights holds the socket, and what the daemon will make of it at its next start, against who connects.
-func (l *site) socketRights(who *person, ln config.Listener) *Finding {
-	fi, err := os.Stat(ln.Address)
-	if err != nil || fi.Mode().Type() != fs.ModeSocket {
-		return nil // socket-answers has it
-	}
-	now, dir := rightsIn(fi), rightsOf{}
-	if fi, err := os.Stat(filepath.Dir(ln.Address)); err == nil {
-		dir = rightsIn(fi)
+func (l *ways) socketRights(who *person, ln config.Listener) *Finding {
+	now, there := rightsAt(ln.Address, fs.ModeSocket)
+	dir, _ := rightsAt(filepath.Dir(ln.Address), fs.ModeDir)
+	daemon, err := lookupPerson(l.user)
+	if there {
+		daemon, err = lookupPerson(userName(now.uid))
+	} else if err == nil {
+		now = rightsOf{uid: daemon.uid, gid: daemon.gids[0]}
+	} else {
+		return nil // nobody who could make one
 	}
 	mode, group := l.config.Rights(ln)
 	then := rightsOf{now.uid, now.gid, mode}
 	if dir.mode&fs.ModeSetgid != 0 {
 		then.gid = dir.gid
 	}
-	if g, err := user.LookupGroup(group); err == nil {
-		if gid, err := strconv.ParseUint(g.Gid, 10, 32); err == nil {
+	given := true
+	if g, err2 := user.LookupGroup(group); err2 == nil {
+		if gid, err2 := strconv.ParseUint(g.Gid, 10, 32); err2 == nil {
 			then.gid = uint32(gid)
+			given = err != nil || daemon.makes(dir, then.gid)
 		}
 	}
 	f := &Finding{Level: Red, What: printable("user " + who.name + " may not write to the socket " + ln.Address), Where: printable(ln.Address + ": " + now.String()),
 		Why: "Postfix cannot connect, and does what milter_default_action says with every mail"}
-	switch lasts := who.may(then, toWrite); {
-	case who.may(now, toWrite) && lasts:
+	open, lasts := there && who.may(now, toWrite), given && who.may(then, toWrite)
+	switch {
+	case lasts && (open || !there):
 		return nil
 	case lasts:
 		f.Fix = "chgrp " + groupName(then.gid) + " " + quoted(ln.Address) + " && chmod " + octal(mode) + " " + quoted(ln.Address)
 		return f
-	case who.may(now, toWrite):
-		f.Level, f.What = Yellow, printable("the socket "+ln.Address+" will be closed to user "+who.name+" when the daemon starts again")
+	case !given:
+		f.What = printable("the daemon does not start: user " + daemon.name + " cannot give the socket " + ln.Address + " to the group " + group)
+	case !there:
+		f.What = printable("the socket " + ln.Address + " will be closed to user " + who.name)
+	case open:
+		f.What = printable("the socket " + ln.Address + " will be closed to user " + who.name + " when the daemon starts again")
+	}
+	if open {
+		f.Level, f.What = Yellow, strings.Replace(f.What, "does not start:", "will not start again:", 1)
+	}
+	if !there {
+		f.Where = printable(filepath.Dir(ln.Address) + ": " + dir.String())
 	}
 	f.Where += "; " + printable(l.File+fmt.Sprintf(": socket_mode = %q, socket_group = %q", octal(mode), group))
 	f.Why += "; the daemon gives its socket these rights at each start"
-	f.Fix = l.rightsLines(who, ln, then, dir)
+	f.Fix = l.rightsLines(who, daemon, ln, then, dir)
 	return f
+}
+
+// rightsAt are those of a file of a kind; false: there is none.
+func rightsAt(path string, kind fs.FileMode) (rightsOf, bool) {
+	fi, err := os.Stat(path)
+	if err != nil || fi.Mode().Type() != kind {
+		return rightsOf{}, false
+	}
+	return rightsIn(fi), true
 }
 
 // rightsLines are for signpost.toml: the rights of all sockets, or of this one where it has its own. The daemon has to be able
 // to give them: see makes.
-func (l *site) rightsLines(who *person, ln config.Listener, then, dir rightsOf) string {
+func (l *ways) rightsLines(who, daemon *person, ln config.Listener, then, dir rightsOf) string {
 	mode, group := l.config.Rights(ln)
 	postfix := groupName(who.gids[0])
 	var lines []string
@@ -201,14 +232,18 @@ func (l *site) rightsLines(who *person, ln config.Listener, then, dir rightsOf) 
 		mode |= 0o660
 		lines = append(lines, fmt.Sprintf("socket_mode = %q", octal(mode)))
 	}
-	if own {
+	if own && len(lines) > 0 {
 		lines = []string{fmt.Sprintf("{ socket = %q, mode = %q, group = %q }", socketName(ln), octal(mode), group)}
 	}
-	fix := strings.Join(lines, "\n") + " # then: "
-	if service, err := lookupPerson(serviceUser); err == nil && !service.makes(dir, then.gid) {
-		fix += "chgrp " + postfix + " " + quoted(filepath.Dir(ln.Address)) + " && chmod 2710 " + quoted(filepath.Dir(ln.Address)) + " && "
+	fix := ""
+	if daemon != nil && !daemon.makes(dir, then.gid) {
+		fix = "chgrp " + postfix + " " + quoted(filepath.Dir(ln.Address)) + " && chmod 2710 " + quoted(filepath.Dir(ln.Address)) + " && "
 	}
-	return fix + daemonLine("restart", l.File)
+	fix += daemonLine("restart", l.File)
+	if len(lines) == 0 {
+		return fix
+	}
+	return strings.Join(lines, "\n") + " # then: " + fix
 }
 
 // makes says whether a process of p can make a file of a group in a folder: chown(2) wants him in it, unless it is so already.

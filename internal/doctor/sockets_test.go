@@ -91,7 +91,7 @@ func (q *queue) find(t *testing.T, check string) (all []Finding) {
 	if check != "socket-answers" {
 		wait = time.Millisecond // nobody answers there
 	}
-	for _, f := range (Sockets{Dir: q.etc, Config: q.config, File: "signpost.toml", Wait: wait}).Check(t.Context()) {
+	for _, f := range (Sockets{Dir: q.etc, Config: q.config, File: "signpost.toml", User: "daemon", Wait: wait}).Check(t.Context()) {
 		if f.Check == check && f.Level != Green {
 			all = append(all, f)
 		}
@@ -190,7 +190,7 @@ func TestSocketAccess(t *testing.T) {
 			}
 			found := q.find(t, "socket-access")
 			if c.place == "" {
-				if len(found) > 0 {
+				if len(found) > 0 && found[0].Level == Red {
 					t.Errorf("the way is open: %+v", found)
 				}
 				return
@@ -252,6 +252,33 @@ func TestSocketRightsInTheConfiguration(t *testing.T) {
 			q.listen(t)
 			if found := q.find(t, "socket-access"); len(found) > 0 {
 				t.Errorf("after the fix: %+v", found)
+			}
+		})
+	}
+}
+
+// A daemon does not start that may not give its socket the group: its user has to be in it, or the folder makes it so.
+func TestSocketGroupThatCannotBeGiven(t *testing.T) {
+	for _, c := range []struct{ name, group, sh, want, fix string }{
+		{"given by the folder", "postfix", ":", "", ""},
+		{"a group that the daemon is not in", "users", ":", "cannot give the socket ", "socket_group = \"postfix\" # then: "},
+		{"a folder that does not give it", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot give the socket ", "chgrp postfix '"},
+		{"a group of the daemon's own", "daemon", ":", "will be closed to user postfix", "socket_group = \"postfix\" # then: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.config.SocketGroup = c.group
+			q.sh(t, c.sh)
+			found := q.find(t, "socket-access")
+			if c.want == "" {
+				if len(found) > 0 {
+					t.Errorf("%+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].Level != Red || !strings.Contains(found[0].What, c.want) || !strings.HasPrefix(found[0].Fix, c.fix) {
+				t.Errorf("got %+v, want %q with the fix %s", found, c.want, c.fix)
 			}
 		})
 	}
