@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,8 +99,10 @@ func TestHostWithoutPostfix(t *testing.T) {
 
 // Where there is no postconf, there is no Postfix.
 func TestHostWithoutPostconf(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	if _, found := (Host{}).Find(t.Context()); len(found) != 1 || found[0].Fix != "apt-get install postfix" {
+	gone := func(context.Context, ...string) (string, error) {
+		return "", &exec.Error{Name: "postconf", Err: exec.ErrNotFound}
+	}
+	if _, found := (Host{Postconf: gone}).Find(t.Context()); len(found) != 1 || found[0].Fix != "apt-get install postfix" {
 		t.Errorf("%+v", found)
 	}
 }

@@ -279,7 +279,7 @@ func TestPostfixSettings(t *testing.T) {
 		{name: "own chroot", main: "smtpd_milters = { unix:/var/spool/postfix/signpost/milter.sock, content_timeout=400s }\nnon_smtpd_milters = " + ours + "\n",
 			check: "socket-path", what: "chrooted", fix: "-e 'smtpd_milters = { unix:signpost/milter.sock, content_timeout=400s }'", level: Red},
 		{name: "sendmail's words", main: "smtpd_milters = inet:8891@localhost\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n",
-			check: "socket-path socket-path", what: "smtp/inet looks for 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: Red},
+			check: "socket-path", what: "smtp/inet looks for 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: Red},
 		{name: "socket outside the chroot", main: "smtpd_milters = unix:/run/signpost/milter.sock\n-- signpost.toml --\nlisten = [\"unix:/run/signpost/milter.sock\"]\n",
 			check: "socket-path", what: "smtp/inet looks for /var/spool/postfix/run/signpost/milter.sock, and the daemon listens on /run/signpost/milter.sock; it runs chrooted in /var/spool/postfix",
 			fix: `listen = ["unix:/var/spool/postfix/signpost/milter.sock"]`, level: Red},

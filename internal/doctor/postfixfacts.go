@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,8 @@ type facts struct {
 	main     map[string]string
 	unused   []string // NAME=VALUE, which mean nothing to this Postfix
 	services []service
+	// oneList says that main.cf has non_smtpd_milters = $smtpd_milters: what is wrong with both is mended in one place.
+	oneList bool
 }
 
 // readFacts asks postconf, which knows the defaults of the Postfix that is installed.
@@ -61,7 +65,23 @@ func readFacts(ctx context.Context, dir string) (*facts, error) {
 		}
 		f.services = append(f.services, s)
 	}
+	f.oneList = f.readsOneList()
 	return f, nil
+}
+
+// readsOneList looks into main.cf itself: postconf shows values either as they stand or with each $name put in, and a second
+// start of it would cost more than this.
+func (f *facts) readsOneList() bool {
+	text, err := os.ReadFile(filepath.Join(f.main["config_directory"], "main.cf"))
+	if err != nil {
+		return false
+	}
+	settings := regexp.MustCompile(`(?m)^non_smtpd_milters[ \t]*=[ \t]*(.*(?:\n[ \t].*)*)`).FindAllStringSubmatch(string(text), -1)
+	if len(settings) == 0 {
+		return false
+	}
+	last := strings.TrimSpace(settings[len(settings)-1][1]) // that one counts: postconf(5)
+	return slices.Contains([]string{"$smtpd_milters", "${smtpd_milters}", "$(smtpd_milters)"}, last)
 }
 
 // postconf runs it, and notes what it warns of.

@@ -135,7 +135,11 @@ func (l *site) lists(name, command string) (all []list) {
 		if command == "smtpd" && l.off(s) {
 			continue
 		}
-		all = append(all, list{name: name, service: s, at: l.facts.at(s, name), entries: entries(l.facts.get(s, name))})
+		one := list{name: name, service: s, at: l.facts.at(s, name), entries: entries(l.facts.get(s, name))}
+		if one.at == nil && l.facts.oneList {
+			one.name = "smtpd_milters"
+		}
+		all = append(all, one)
 	}
 	return all
 }
@@ -223,7 +227,7 @@ func (l *site) missing(name, command, why string) (found []Finding) {
 		if l.ours(one) >= 0 || l.comesBack(one.service) {
 			continue
 		}
-		fix := l.facts.set(name, one.replaced(len(one.entries), l.name()))
+		fix := l.facts.set(one.name, one.replaced(len(one.entries), l.name()))
 		if one.at != nil {
 			fix = l.facts.setAt(one.at, name, one.replaced(len(one.entries), l.name()))
 			if slices.ContainsFunc(inMain, func(e entry) bool { return l.meant(e, one.service.chroot) }) {
@@ -234,7 +238,7 @@ func (l *site) missing(name, command, why string) (found []Finding) {
 			fix = l.listenLine()
 		}
 		found = append(found, Finding{Level: Red, What: printable("Signpost is not among the " + name + " of " + one.service.id),
-			Where: l.facts.where(one.at, name), Why: why, Fix: fix})
+			Where: l.facts.where(one.at, one.name), Why: why, Fix: fix})
 	}
 	return found
 }
