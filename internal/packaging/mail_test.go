@@ -39,21 +39,7 @@ func TestREADME(t *testing.T) {
 	stockPostfix(t)
 	run(t, "useradd --create-home bob; echo 'postmaster: bob' >/etc/aliases; newaliases")
 
-	t.Chdir(t.TempDir())
-	var record string
-	for _, line := range steps {
-		switch {
-		case line == "make deb": // built outside, by the same script
-			run(t, "mkdir bin; cp "+deb(t, 1)+" bin/")
-		case strings.HasPrefix(line, "systemctl enable --now signpost "): // as systemd would
-			run(t, strings.Replace(line, " --now", "", 1))
-			start(t)
-		default:
-			if out := run(t, line); strings.HasPrefix(line, "dkimkey add") {
-				record = keyRecord(t, out)
-			}
-		}
-	}
+	record := typed(t, steps)
 
 	signed := func(mail string) {
 		t.Helper()
@@ -86,6 +72,26 @@ func TestREADME(t *testing.T) {
 	if log := syslog(); strings.Contains(log, "warning") {
 		t.Errorf("Postfix warns:\n%s", log)
 	}
+}
+
+// typed types README.md's steps, and gives the DNS record that dkimkey printed.
+func typed(t *testing.T, steps []string) (record string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for _, line := range steps {
+		switch {
+		case line == "make deb": // built outside, by the same script
+			run(t, "mkdir bin; cp "+deb(t, 1)+" bin/")
+		case strings.HasPrefix(line, "systemctl enable --now signpost "): // as systemd would
+			run(t, strings.Replace(line, " --now", "", 1))
+			start(t)
+		default:
+			if out := run(t, line); strings.HasPrefix(line, "dkimkey add") {
+				record = keyRecord(t, out)
+			}
+		}
+	}
+	return record
 }
 
 // readmeSteps are the lines of the first block of commands under the heading.
