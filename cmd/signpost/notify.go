@@ -56,8 +56,8 @@ func watchdogEvery() time.Duration {
 }
 
 // watchdog gives signs of life until ctx ends, each only after every socket has answered a negotiation as Postfix's: a
-// daemon that runs and serves nobody gives none. Half of the time is for the answer, so that a late one is in time for
-// systemd.
+// daemon that runs and serves nobody gives none. An answer has three quarters of that time, so that what is said after a
+// late one still comes in time.
 func (d *service) watchdog(ctx context.Context, every time.Duration) {
 	for tick := time.Tick(every); ; {
 		select {
@@ -65,7 +65,7 @@ func (d *service) watchdog(ctx context.Context, every time.Duration) {
 			return
 		case <-tick:
 		}
-		if err := d.answers(every / 2); err == nil {
+		if err := d.answers(every * 3 / 4); err == nil {
 			d.notify("WATCHDOG=1\n" + d.status())
 		} else if ctx.Err() == nil {
 			d.log.Error("a socket of ours does not answer", "error", err)
