@@ -158,6 +158,11 @@ func (l *ways) barred(who *person, ln config.Listener, from string, b *barrier) 
 
 // socketRights holds the socket, and what the daemon will make of it at its next start, against who connects.
 func (l *ways) socketRights(who *person, ln config.Listener) *Finding {
+	if _, err := os.Stat(ln.Address); err != nil {
+		if f, ok := hidden(err); ok {
+			return &f
+		}
+	}
 	now, there := rightsAt(ln.Address, fs.ModeSocket)
 	dir, _ := rightsAt(filepath.Dir(ln.Address), fs.ModeDir)
 	daemon, err := lookupPerson(l.user)
