@@ -130,9 +130,18 @@ func boot(dir string) error {
 		{"proc", root + "/proc", ""},
 		{"tmpfs", root + "/dev", "mode=0755"},
 		{"tmpfs", root + "/run", "mode=0755"},
+		{"devpts", root + "/dev/pts", "newinstance,ptmxmode=0666"},
 	} {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			return err
+		}
 		if err := unix.Mount(m.kind, m.target, m.kind, 0, m.data); err != nil {
 			return fmt.Errorf("mounting %s: %w", m.target, err)
+		}
+	}
+	for link, to := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd"} {
+		if err := os.Symlink(to, filepath.Join(root, "dev", link)); err != nil {
+			return err
 		}
 	}
 	packages := filepath.Join(root, os.Getenv(packagesVar))
@@ -142,7 +151,7 @@ func boot(dir string) error {
 	if err := unix.Mount(os.Getenv(packagesVar), packages, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mounting the packages: %w", err)
 	}
-	for _, device := range []string{"null", "zero", "full", "random", "urandom"} {
+	for _, device := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
 		target := filepath.Join(root, "dev", device)
 		if err := os.WriteFile(target, nil, 0o644); err != nil {
 			return err

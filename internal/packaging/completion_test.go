@@ -1,0 +1,48 @@
+package packaging
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// bash and zsh complete only at a terminal: zsh gives each one. $1 is the shell, $2 what it is told first, $3 what is typed, $4
+// what has to appear; a second TAB, for bash, lists what fits. The prompt, which says that the shell listens to keys, is
+// written so that its echo is not taken for it.
+const atTerminal = `zmodload zsh/zpty
+zpty -e shell TERM=dumb $1
+zpty -w shell "$2"'; PS1="rea""dy> "'
+zpty -r shell out '*ready> *'
+zpty -w -n shell "$3"$'\t\t'
+zpty -r shell out "*$4*"
+print -r -- $out
+`
+
+// Each shell, as Debian sets it up, completes commands, and domains that have keys, from what the package installed.
+func TestCompletion(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	if err := os.WriteFile(home+"/ask", []byte(atTerminal), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "dpkg -i "+deb(t, 1)+"; dkimkey add example.org --unsafe-activate")
+	for shell, ask := range map[string]string{
+		"bash": "timeout 20 zsh -f " + home + "/ask 'bash --norc -i' '. /usr/share/bash-completion/bash_completion' ",
+		"zsh":  "timeout 20 zsh -f " + home + "/ask 'zsh -f -i' 'autoload -Uz compinit; compinit -u' ",
+		"fish": "fish -c 'complete -C $argv[1]' ",
+	} {
+		for _, c := range []struct{ typed, want string }{
+			{"signpost doct", "doctor"},
+			{"signpost d", "dmarc"}, // of two that fit
+			{"dkimkey rot", "rotate"},
+			{"dkimkey show example.", "example.org"},
+		} {
+			if out := run(t, ask+"'"+c.typed+"' "+c.want+" || true"); !strings.Contains(out, c.want) {
+				t.Errorf("%s: %s<TAB> does not offer %s:\n%q", shell, c.typed, c.want, out)
+			}
+		}
+	}
+}
