@@ -94,6 +94,37 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// The unit's daemon, aborted as the watchdog does it, dies of the signal: systemd restarts it then. Go's own way to end is
+// status 2, which the unit does not restart from, since it stands for a wrong configuration.
+func TestAbortedIsRestarted(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	run(t, "dpkg -i "+deb(t, 1))
+	if got := unitSetting(t, "signpost.service", "RestartPreventExitStatus"); got != "2" {
+		t.Fatalf("the unit does not restart from %s", got)
+	}
+	program := strings.Fields(unitSetting(t, "signpost.service", "ExecStart"))
+	cmd := exec.Command(program[0], program[1:]...)
+	cmd.Env = append(os.Environ(), unitSetting(t, "signpost.service", "Environment"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	until(t, "the daemon listens", func() bool {
+		_, err := os.Stat("/var/spool/postfix/signpost/milter.sock")
+		return err == nil
+	})
+	if err := cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	<-exited
+	if state := cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != syscall.SIGABRT {
+		t.Errorf("ended with %v, want the signal", cmd.ProcessState)
+	}
+}
+
 // connectAs greets the milter as a user in a chroot, as Postfix's programs do: they open no file there but the socket.
 func connectAs(t *testing.T, name, root, socket string) (string, error) {
 	t.Helper()
