@@ -7,13 +7,14 @@
 # make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1
 # make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
+# make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 
 VERSION = 0.3
 PREFIX = /usr/local
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench conformance demo setup fmt clean deb install cross
+.PHONY: build man test fuzz bench conformance demo setup fmt clean deb install cross machine
 
 build:
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -35,6 +36,9 @@ cross:
 	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/linux-arm64/ ./cmd/...
 	GOOS=freebsd GOARCH=amd64 $(GOBUILD) -o bin/freebsd-amd64/ ./cmd/...
 	GOOS=freebsd GOARCH=arm64 $(GOBUILD) -o bin/freebsd-arm64/ ./cmd/...
+
+machine:
+	scripts/machine $(SUITE)
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
