@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"log/syslog"
+	"os"
+	"syscall"
 
 	"signpost/internal/config"
 )
@@ -16,7 +18,10 @@ func newLogger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.L
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
 	options := &slog.HandlerOptions{Level: level}
-	if conf.Syslog == "" {
+	switch {
+	case conf.Syslog == "" && toJournal(stderr):
+		return slog.New(newJournalHandler(stderr, conf, options)), nil
+	case conf.Syslog == "":
 		return slog.New(format(conf.Format, stderr, options)), nil
 	}
 	w, err := syslog.New(facility(conf.Syslog)|syslog.LOG_INFO, "signpost")
@@ -34,12 +39,38 @@ func newSyslogHandler(w *syslog.Writer, conf config.Log, options *slog.HandlerOp
 		}
 		return a
 	}
-	return &syslogHandler{
+	return &priorityHandler{
 		debug: format(conf.Format, priority(w.Debug), options),
 		info:  format(conf.Format, priority(w.Info), options),
 		warn:  format(conf.Format, priority(w.Warning), options),
 		err:   format(conf.Format, priority(w.Err), options),
 	}
+}
+
+// toJournal says whether a stream goes straight to systemd's journal: JOURNAL_STREAM in systemd.exec(5).
+func toJournal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// newJournalHandler begins each line with its priority, as sd-daemon(3) has it; the journal takes it off again. The journal has
+// a time of its own, and ours stays: it is that of the event.
+func newJournalHandler(w io.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
+	at := func(p syslog.Priority) slog.Handler {
+		return format(conf.Format, priority(func(line string) error {
+			_, err := fmt.Fprintf(w, "<%d>%s", p, line)
+			return err
+		}), options)
+	}
+	return &priorityHandler{debug: at(syslog.LOG_DEBUG), info: at(syslog.LOG_INFO), warn: at(syslog.LOG_WARNING), err: at(syslog.LOG_ERR)}
 }
 
 func format(name string, w io.Writer, o *slog.HandlerOptions) slog.Handler {
@@ -59,15 +90,15 @@ func facility(name string) syslog.Priority {
 	return syslog.LOG_MAIL
 }
 
-// priority is one of syslog.Writer's methods as an io.Writer.
+// priority is what writes lines of one priority, such as one of syslog.Writer's methods, as an io.Writer.
 type priority func(string) error
 
 func (p priority) Write(b []byte) (int, error) { return len(b), p(string(b)) }
 
-// syslogHandler has a handler for each syslog priority, because slog's handlers do not tell their writer the level.
-type syslogHandler struct{ debug, info, warn, err slog.Handler }
+// priorityHandler has a handler for each syslog priority, because slog's handlers do not tell their writer the level.
+type priorityHandler struct{ debug, info, warn, err slog.Handler }
 
-func (h *syslogHandler) of(level slog.Level) slog.Handler {
+func (h *priorityHandler) of(level slog.Level) slog.Handler {
 	switch {
 	case level >= slog.LevelError:
 		return h.err
@@ -79,18 +110,18 @@ func (h *syslogHandler) of(level slog.Level) slog.Handler {
 	return h.debug
 }
 
-func (h *syslogHandler) Enabled(ctx context.Context, level slog.Level) bool {
+func (h *priorityHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.of(level).Enabled(ctx, level)
 }
 
-func (h *syslogHandler) Handle(ctx context.Context, r slog.Record) error {
+func (h *priorityHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.of(r.Level).Handle(ctx, r)
 }
 
-func (h *syslogHandler) WithAttrs(a []slog.Attr) slog.Handler {
-	return &syslogHandler{h.debug.WithAttrs(a), h.info.WithAttrs(a), h.warn.WithAttrs(a), h.err.WithAttrs(a)}
+func (h *priorityHandler) WithAttrs(a []slog.Attr) slog.Handler {
+	return &priorityHandler{h.debug.WithAttrs(a), h.info.WithAttrs(a), h.warn.WithAttrs(a), h.err.WithAttrs(a)}
 }
 
-func (h *syslogHandler) WithGroup(name string) slog.Handler {
-	return &syslogHandler{h.debug.WithGroup(name), h.info.WithGroup(name), h.warn.WithGroup(name), h.err.WithGroup(name)}
+func (h *priorityHandler) WithGroup(name string) slog.Handler {
+	return &priorityHandler{h.debug.WithGroup(name), h.info.WithGroup(name), h.warn.WithGroup(name), h.err.WithGroup(name)}
 }

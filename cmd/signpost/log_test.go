@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"log/syslog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,5 +50,39 @@ func TestSyslog(t *testing.T) {
 		if strings.Contains(string(buf[:n]), "time=") {
 			t.Errorf("two time stamps: %q", buf[:n])
 		}
+	}
+}
+
+// Under systemd each line has its priority in front, so that journalctl -p warning finds it; a file gets none.
+func TestJournalPriority(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{"", fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), fmt.Sprintf("%d:%d", st.Dev, st.Ino)} {
+		t.Setenv("JOURNAL_STREAM", stream)
+		log, err := newLogger(config.Default().Log, new(slog.LevelVar), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("one")
+		log.Warn("two")
+		log.Error("three", "sender", "a\n<0>b")
+	}
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var begin []string
+	for line := range strings.Lines(string(text)) {
+		begin = append(begin, line[:3])
+	}
+	if got := strings.Join(begin, " "); got != "tim tim tim tim tim tim <6> <4> <3>" {
+		t.Errorf("the lines begin with %s:\n%s", got, text)
 	}
 }
