@@ -88,7 +88,7 @@ func TestSPFSuites(t *testing.T) {
 			for i, s := range readSuite(t, filepath.Join(strings.TrimSpace(string(dir)), "testdata", name)) {
 				t.Run(fmt.Sprint(i+1), func(t *testing.T) {
 					t.Parallel()
-					d := startDaemon(t, s.zone(t, single), "timeout = \"300ms\"")
+					d := startDaemon(t, s.zone(t, single), "timeout = \"2s\"")
 					defer d.stop()
 					for _, test := range slices.Sorted(maps.Keys(s.Tests)) {
 						c := s.Tests[test]
