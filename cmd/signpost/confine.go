@@ -138,7 +138,7 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	for _, folder := range []string{conf.HostedDir(), conf.ObservedDir()} {
+	for _, folder := range []string{conf.HostedDir(), conf.ObservedDir(), filepath.Dir(conf.JournalFile())} {
 		// A folder that cannot be made cannot be written to either, and that is said when it is tried.
 		_ = keys.Store{Dir: folder}.Make()
 		g.add(folder, mayRecord)

@@ -35,7 +35,7 @@ type generation struct {
 // restartKeys are the keys that are read at the start only: sockets stay bound, and what the state folder remembers is not
 // moved under a daemon that uses it. All others are in effect after a reload.
 func restartKeys() []string {
-	return []string{"listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
+	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
 // build makes a generation. It takes from the old one what is the same in both: the answers that the resolver keeps, the keys
@@ -76,6 +76,9 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	}
 	g.filter = newFilter(conf, d.log)
 	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.measures.Message
+	if d.journal != nil {
+		g.filter.Judged = d.journal.Add
+	}
 	return g, nil
 }
 
@@ -148,6 +151,9 @@ func (d *service) readAgain() error {
 	d.now.Store(g)
 	d.measures.Observing(conf.Observe)
 	d.level.Set(g.level)
+	if d.journal != nil {
+		d.journal.Limit(journalLimits(conf))
+	}
 	d.last = text
 	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
 	return nil

@@ -183,6 +183,7 @@ func TestReloadEveryKey(t *testing.T) {
 		"keys.algorithms": `["rsa", "ed25519"]`, "keys.rsa_bits": `3072`, "keys.rotate_every": `"30d"`, "keys.retire_after": `"20d"`, "keys.keep_revoked": `"9d"`,
 		"keys.selectors": `{ rsa = ["a", "b", "c"] }`, "keys.resolver": `"127.0.0.1:3"`,
 		"publish.server": `"127.0.0.1:4"`, "publish.domain": `{ "a.example" = { server = "127.0.0.1:5" } }`,
+		"journal.enabled": `false`, "journal.keep": `"2d"`, "journal.max_size": `"64MiB"`, "journal.addresses": `"full"`,
 		"metrics.listen": `"127.0.0.1:0"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
 	}
 	ofDkimkey := []string{"keys.algorithms", "keys.rsa_bits", "keys.rotate_every", "keys.retire_after", "keys.keep_revoked", "keys.selectors"}
@@ -231,5 +232,5 @@ func TestReloadEveryKey(t *testing.T) {
 func effect(g *generation) []any {
 	f := *g.filter
 	f.Keys, f.Resolver, f.Now, f.Log, f.Judged, f.Measured = nil, nil, nil, nil, nil, nil
-	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, g.checker.Authority.Known}
+	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, journalLimits(g.conf), g.checker.Authority.Known}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/journal"
 	"signpost/internal/metrics"
 	"signpost/milter"
 )
@@ -35,8 +36,9 @@ type service struct {
 	listeners []net.Listener
 	server    *milter.Server
 	confined  bool
-	last      []byte       // the text that is in effect
-	begun     atomic.Int64 // messages
+	journal   *journal.Journal // nil: none is kept
+	last      []byte           // the text that is in effect
+	begun     atomic.Int64     // messages
 	now       atomic.Pointer[generation]
 }
 
@@ -67,6 +69,10 @@ func (d *service) run(ctx context.Context) error {
 		defer health.Close()
 	}
 	d.warn(conf)
+	if conf.Journal.Enabled {
+		d.journal = openJournal(conf, d.measures, log)
+		defer d.journal.Close() // behind the drain
+	}
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ type Config struct {
 	Publish Publish
 	// PublishDomain are the overrides for single domains.
 	PublishDomain map[string]Publish
+	Journal       Journal
 	MetricsListen string
 	Log           Log
 
@@ -104,6 +105,14 @@ type Publish struct {
 	Timeout                                         time.Duration
 }
 
+// Journal is [journal].
+type Journal struct {
+	Enabled   bool
+	Keep      time.Duration
+	MaxSize   int64  // octets
+	Addresses string // omit, hash or full
+}
+
 // Log is [log].
 type Log struct{ Level, Format, Syslog string }
 
@@ -123,6 +132,7 @@ func Default() *Config {
 		Keys: Keys{Algorithms: []string{"rsa"}, RSABits: 2048, RotateEvery: 90 * 24 * time.Hour,
 			RetireAfter: 14 * 24 * time.Hour, KeepRevoked: 30 * 24 * time.Hour},
 		Publish: Publish{Method: "manual", TTL: time.Hour, Timeout: 30 * time.Second},
+		Journal: Journal{Enabled: true, Keep: 14 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: "omit"},
 		Log:     Log{Level: "info", Format: "text"},
 	}
 }
@@ -140,6 +150,9 @@ func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted")
 
 // ObservedDir is where the daemon keeps what it has seen of keys that were put there by hand.
 func (c *Config) ObservedDir() string { return filepath.Join(c.StateDir, "observed") }
+
+// JournalFile is the database of the journal.
+func (c *Config) JournalFile() string { return filepath.Join(c.StateDir, "journal", "journal.db") }
 
 // PublishFor is how a domain's records get into DNS.
 func (c *Config) PublishFor(domain string) Publish {

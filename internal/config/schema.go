@@ -66,6 +66,11 @@ func schema() map[string]setter {
 		"keys.selectors":         now(emptyRing),
 		"keys.resolver":          now(func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) }),
 
+		"journal.enabled":   now(func(c *Config, v any) error { return boolean(&c.Journal.Enabled, v) }),
+		"journal.keep":      now(func(c *Config, v any) error { return duration(&c.Journal.Keep, v, time.Hour, 3650*day) }),
+		"journal.max_size":  now(func(c *Config, v any) error { return size(&c.Journal.MaxSize, v, 32<<20, 1<<40) }),
+		"journal.addresses": now(func(c *Config, v any) error { return word(&c.Journal.Addresses, v, "omit", "hash", "full") }),
+
 		"metrics.listen": now(func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) }),
 
 		"log.level":  now(func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") }),

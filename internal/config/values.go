@@ -119,6 +119,36 @@ func durationOrNever(to *time.Duration, v any, least, most time.Duration) error 
 	return nil
 }
 
+// size reads a number of octets with a unit.
+func size(to *int64, v any, least, most int64) error {
+	s, ok := v.(string)
+	if !ok {
+		return errors.New("must be a size in quotes, like \"512MiB\" or \"4GiB\"")
+	}
+	number, shift := strings.TrimRight(s, "KMGTiB"), 0
+	switch unit := s[len(number):]; unit {
+	case "KiB":
+		shift = 10
+	case "MiB":
+		shift = 20
+	case "GiB":
+		shift = 30
+	case "TiB":
+		shift = 40
+	default:
+		return fmt.Errorf("%q is not a size; write it like \"512MiB\" or \"4GiB\"", s)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 20)
+	if err != nil {
+		return fmt.Errorf("%q is not a size; write it like \"512MiB\" or \"4GiB\"", s)
+	}
+	if octets := int64(n) << shift; octets >= least && octets <= most {
+		*to = octets
+		return nil
+	}
+	return fmt.Errorf("%q is out of range; %dMiB to %dMiB is allowed", s, least>>20, most>>20)
+}
+
 func formatDuration(d time.Duration) string {
 	if d%day == 0 {
 		return strconv.Itoa(int(d/day)) + "d"

@@ -26,7 +26,7 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	m.log(len(edits.Delete))
 	m.count()
 	if report := m.filter.Judged; report != nil {
-		r := Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did}
+		r := Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did, Observe: m.filter.Observe, Selectors: m.selectors, Spent: m.spent}
 		if m.verification != nil {
 			r.Lookups = m.verification.view.Lookups()
 		}

@@ -31,6 +31,7 @@ type Metrics struct {
 	verifySeconds prometheus.Histogram
 
 	panics     prometheus.Counter
+	lost       prometheus.Counter // of the journal
 	reloadOK   prometheus.Gauge
 	reloadTime prometheus.Gauge
 	observing  prometheus.Gauge
@@ -61,9 +62,10 @@ func New(observe bool) *Metrics {
 	m.signSeconds = m.histogram("signpost_sign_seconds", "Time in the handlers of a message that was signed.", spent)
 	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time in the handlers of a message that was checked, waiting for DNS at its end included.", spent)
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Defects that broke one message or one DNS question."})
+	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be kept in the journal; they themselves went on."})
 	m.reloadOK = m.gauge("signpost_reload_success", "1 where the last reload was carried out, or there was none; 0 where the old configuration goes on.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "When the configuration was last read with success, at the start or later.")
-	m.registry.MustRegister(m.panics)
+	m.registry.MustRegister(m.panics, m.lost)
 	m.observing = m.gauge("signpost_observe_mode", "1 where mode = \"observe\": nothing is signed, removed or refused.")
 	m.Observing(observe)
 	m.buildInfo()
@@ -164,3 +166,6 @@ func add(to map[pair]prometheus.Counter, a, b string) {
 		c.Inc()
 	}
 }
+
+// JournalLost counts messages that the journal could not keep.
+func (m *Metrics) JournalLost(n int) { m.lost.Add(float64(n)) }

@@ -1,0 +1,90 @@
+package journal
+
+import (
+	"time"
+)
+
+const (
+	// chunk is how many messages one transaction deletes: some milliseconds.
+	chunk = 200
+	// spare is the part of the bound that is left free, so that what is written between two looks fits.
+	spare = 16
+	// walRoom is what the log may take before it is taken into the database, and the shared memory with it.
+	walRoom = 2*walPages*pageSize + 64<<10
+)
+
+// bound deletes the oldest messages until the files have their size again.
+func (d *database) bound(most int64) error {
+	limit := most - most/spare - walRoom
+	for {
+		used, err := d.used()
+		if err != nil || used <= limit {
+			return err
+		}
+		n, err := d.deleteOldest(1 << 62)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// used is the size of the database without its free pages, in octets. Free pages are written again before the file grows.
+func (d *database) used() (int64, error) {
+	var pages, free int64
+	if err := d.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
+		return 0, err
+	}
+	if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
+		return 0, err
+	}
+	return (pages - free) * pageSize, nil
+}
+
+// expire deletes what is older, and gives the room back.
+func (d *database) expire(before time.Time) error {
+	for {
+		n, err := d.deleteOldest(before.UnixMicro())
+		if err != nil {
+			return err
+		}
+		if n < chunk {
+			break
+		}
+	}
+	// In steps, so that no reader and no batch waits long.
+	for range 64 {
+		var free int64
+		if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free < 256 {
+			return err
+		}
+		if _, err := d.Exec("PRAGMA incremental_vacuum(256)"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteOldest deletes a chunk of messages with numbers below one, and what only they needed.
+func (d *database) deleteOldest(below int64) (int64, error) {
+	tx, err := d.Begin()
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback()
+	r, err := tx.Exec("DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, chunk)
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.RowsAffected()
+	if err != nil {
+		return 0, err
+	}
+	// An answer is marked as seen once in refresh only.
+	if _, err := tx.Exec(`DELETE FROM answer WHERE seen < (SELECT coalesce(min(id), 0) FROM message) / 1000000 - ?`, int64(2*refresh/time.Second)); err != nil {
+		return 0, err
+	}
+	if _, err := tx.Exec(`DELETE FROM hour WHERE hour < (SELECT coalesce(min(id), 0) FROM message) / 3600000000`); err != nil {
+		return 0, err
+	}
+	return n, tx.Commit()
+}

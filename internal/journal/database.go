@@ -1,0 +1,201 @@
+package journal
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// version is of the tables below; it stands in user_version.
+const version = 1
+
+// schema: a message's number is its time in microseconds, made unique. The words of the outcome stand once for each
+// combination, so that a filter becomes a short list of numbers, and each index below answers in the order of time.
+const schema = `
+CREATE TABLE outcome (
+	id INTEGER PRIMARY KEY,
+	role TEXT NOT NULL, verdict TEXT NOT NULL, spf TEXT NOT NULL, dkim TEXT NOT NULL, dmarc TEXT NOT NULL, arc TEXT NOT NULL,
+	observed INTEGER NOT NULL,
+	UNIQUE (role, verdict, spf, dkim, dmarc, arc, observed)
+);
+CREATE TABLE message (
+	id INTEGER PRIMARY KEY,
+	queue INTEGER NOT NULL, mid INTEGER NOT NULL,
+	domain TEXT NOT NULL, client BLOB NOT NULL,
+	outcome INTEGER NOT NULL,
+	entry BLOB NOT NULL
+);
+CREATE INDEX message_queue ON message (queue);
+CREATE INDEX message_mid ON message (mid);
+CREATE INDEX message_outcome ON message (outcome);
+CREATE INDEX message_domain ON message (domain, outcome);
+CREATE INDEX message_client ON message (client, outcome);
+CREATE TABLE answer (
+	hash INTEGER PRIMARY KEY,
+	text TEXT NOT NULL,
+	seen INTEGER NOT NULL
+);
+CREATE INDEX answer_seen ON answer (seen);
+CREATE TABLE hour (
+	hour INTEGER NOT NULL, outcome INTEGER NOT NULL, n INTEGER NOT NULL,
+	PRIMARY KEY (hour, outcome)
+) WITHOUT ROWID;
+CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+`
+
+// database is an open journal and its prepared statements.
+type database struct {
+	*sql.DB
+	codec            *codec
+	add, count, keep *sql.Stmt
+	outcomes         map[Outcome]int64
+	last             int64          // number of the newest message
+	salt             []byte         // of Addresses Hash
+	fresh            map[int64]bool // answers of which it is noted that they are in use
+	freshAt          int64          // when that began, in seconds
+}
+
+// pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.
+const (
+	pageSize = 4096
+	walPages = 1000
+)
+
+func dsn(path string, pragmas ...string) string {
+	v := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: v.Encode()}).String()
+}
+
+// create opens the journal for writing, and makes it where there is none.
+func create(path string) (*database, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	// 0600 from its birth: it says who writes to whom.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	db, err := sql.Open("sqlite", dsn(path, "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
+		"wal_autocheckpoint("+strconv.Itoa(walPages)+")", "journal_size_limit(0)", "cache_size(-4096)", "temp_store(2)"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	d, err := prepare(db)
+	if err != nil {
+		db.Close()
+	}
+	return d, err
+}
+
+func prepare(db *sql.DB) (*database, error) {
+	d := &database{DB: db}
+	var has int
+	err := db.QueryRow("PRAGMA user_version").Scan(&has)
+	switch {
+	case err != nil:
+		return nil, err
+	case has == 0:
+		tx, err := db.Begin()
+		if err != nil {
+			return nil, err
+		}
+		defer tx.Rollback()
+		if _, err := tx.Exec(schema + "PRAGMA user_version = " + strconv.Itoa(version)); err != nil {
+			return nil, err
+		}
+		if err := tx.Commit(); err != nil {
+			return nil, err
+		}
+	case has != version:
+		return nil, fmt.Errorf("%w: it is of version %d, and this Signpost writes version %d", errForeign, has, version)
+	}
+	if d.codec, err = newCodec(); err != nil {
+		return nil, err
+	}
+	if d.outcomes, err = readOutcomes(db); err != nil {
+		return nil, err
+	}
+	if err := db.QueryRow("SELECT coalesce(max(id), 0) FROM message").Scan(&d.last); err != nil {
+		return nil, err
+	}
+	for _, s := range []struct {
+		into **sql.Stmt
+		text string
+	}{
+		{&d.add, "INSERT INTO message (id, queue, mid, domain, client, outcome, entry) VALUES (?,?,?,?,?,?,?)"},
+		{&d.count, "INSERT INTO hour (hour, outcome, n) VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"},
+		{&d.keep, "INSERT INTO answer (hash, text, seen) VALUES (?,?,?) ON CONFLICT DO UPDATE SET seen = excluded.seen"},
+	} {
+		if *s.into, err = db.Prepare(s.text); err != nil {
+			return nil, err
+		}
+	}
+	d.fresh = map[int64]bool{}
+	return d, nil
+}
+
+// begun notes that a daemon writes, and says where the last one did not end in order. The secret is made with the journal.
+func (d *database) begun(log *slog.Logger, path string) error {
+	fresh := make([]byte, 16)
+	rand.Read(fresh)
+	if _, err := d.Exec("INSERT INTO note (name, value) VALUES ('salt', ?) ON CONFLICT DO NOTHING", fresh); err != nil {
+		return err
+	}
+	if err := d.QueryRow("SELECT value FROM note WHERE name = 'salt'").Scan(&d.salt); err != nil {
+		return err
+	}
+	r, err := d.Exec("INSERT INTO note (name, value) VALUES ('writing', 1) ON CONFLICT DO NOTHING")
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err == nil && n == 0 {
+		log.Warn("the journal was not closed in order; messages of its last moment may be missing", "file", path, "newest", time.UnixMicro(d.last))
+	}
+	return nil
+}
+
+// errForeign: a journal of another version. It is put aside as a broken one is.
+var errForeign = errors.New("not a journal that can be read")
+
+func readOutcomes(db *sql.DB) (map[Outcome]int64, error) {
+	rows, err := db.Query("SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[Outcome]int64{}
+	for rows.Next() {
+		var id int64
+		var o Outcome
+		if err := rows.Scan(&id, &o.Role, &o.Verdict, &o.SPF, &o.DKIM, &o.DMARC, &o.ARC, &o.Observed); err != nil {
+			return nil, err
+		}
+		all[o] = id
+	}
+	return all, rows.Err()
+}
+
+// close ends in order.
+func (d *database) close() {
+	_, _ = d.Exec("DELETE FROM note WHERE name = 'writing'") // else the next start says what it does not know better
+	_ = d.Close()
+}
+
+// missing says that there is no journal at all.
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}

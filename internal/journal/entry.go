@@ -1,0 +1,140 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// Entry is one message.
+type Entry struct {
+	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
+	Time time.Time `json:"time"`
+	filter.Report
+}
+
+// Verdict is the word for what was done, or in observe mode would have been: one of filter.Dispositions.
+func (e *Entry) Word() string {
+	word, _, _ := strings.Cut(e.Done, " ")
+	return word
+}
+
+// Domain is the first Author Domain, or where there is none that of the sender.
+func (e *Entry) Domain() string {
+	if a := e.Evidence.Author.Domains; len(a) > 0 {
+		return a[0]
+	}
+	_, domain, _ := cutAddress(e.Evidence.Envelope.Sender)
+	return strings.ToLower(domain)
+}
+
+// Outcome is what messages are filtered and counted by. There are some hundred different ones.
+type Outcome struct {
+	Role, Verdict, SPF, DKIM, DMARC, ARC string // words; empty: not looked at
+	Observed                             bool   // in observe mode: the verdict was not carried out
+}
+
+// Failed says that it is one that somebody may ask about: not simply accepted or signed, or DMARC did not pass.
+func (o Outcome) Failed() bool {
+	switch o.Verdict {
+	case "tagged", "held", "deferred", "refused":
+		return true
+	}
+	return o.DMARC == "fail" || o.DMARC == "temperror" || o.DMARC == "permerror"
+}
+
+// Outcome gives the words. DKIM is the best of the signatures.
+func (e *Entry) Outcome() Outcome {
+	o := Outcome{Role: string(e.Assignment.Role), Verdict: e.Word(), Observed: e.Observe}
+	ev := &e.Evidence
+	if ev.SPF != nil {
+		o.SPF = string(ev.SPF.Status)
+	}
+	for i, d := range ev.DKIM {
+		if word := string(d.Status); i == 0 || word == "pass" {
+			o.DKIM = word
+		}
+	}
+	if e.Assignment.Role == policy.Verify && len(ev.DKIM) == 0 {
+		o.DKIM = "none"
+	}
+	for i, d := range ev.DMARC { // the worst: that is the one that decides
+		if word := string(d.Status); i == 0 || word == "fail" {
+			o.DMARC = word
+		}
+	}
+	if ev.ARC != nil {
+		o.ARC = string(ev.ARC.Status)
+	}
+	return o
+}
+
+// bits is how much of a signature is kept: header.b of RFC 6008 needs eight characters, and the rest is of no use without the mail.
+const bits = 24
+
+// shorten takes out of a report what nobody asks for later.
+func shorten(r filter.Report) filter.Report {
+	r.Evidence.DKIM = slices.Clone(r.Evidence.DKIM)
+	for i, d := range r.Evidence.DKIM {
+		r.Evidence.DKIM[i].Signature = d.Signature[:min(bits, len(d.Signature))]
+	}
+	return r
+}
+
+// hash is under what a queue ID, a Message-ID or a text is found. Nobody can make a text with the hash of another's.
+func hash(s string) int64 {
+	sum := sha256.Sum256([]byte(s))
+	return int64(binary.BigEndian.Uint64(sum[:]))
+}
+
+// codec makes entries small: a few hundred octets, of which most are names.
+type codec struct {
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+	buffer  []byte
+}
+
+// dictionaryID stands in each compressed entry. A changed dictionary needs a new one, and a new journal.
+const dictionaryID = 0x5350_0001
+
+// maxEntry bounds what an entry may claim to be: header names of a thousand fields and 250 DNS answers of 16 KiB are less.
+const maxEntry = 16 << 20
+
+func newCodec() (*codec, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
+		zstd.WithWindowSize(64<<10), zstd.WithEncoderDictRaw(dictionaryID, words))
+	if err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxEntry), zstd.WithDecoderDictRaw(dictionaryID, words))
+	return &codec{encoder: enc, decoder: dec}, err
+}
+
+func (c *codec) encode(e *Entry) ([]byte, error) {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	c.buffer = c.encoder.EncodeAll(text, c.buffer[:0])
+	return c.buffer, nil
+}
+
+func (c *codec) decode(packed []byte) (e Entry, err error) {
+	text, err := c.decoder.DecodeAll(packed, nil)
+	if err == nil {
+		err = json.Unmarshal(text, &e)
+	}
+	if err != nil {
+		err = fmt.Errorf("an entry of the journal cannot be read: %w", err)
+	}
+	return e, err
+}

@@ -1,0 +1,234 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: " + what)
+		}
+	}
+}
+
+// count is how many messages can be read.
+func (d *desk) count(t *testing.T) (n int) {
+	t.Helper()
+	err := d.read(t).Each(t.Context(), Filter{}, func(*Entry) bool { n++; return true })
+	if err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+// A file that is no journal, be it from the start or in its middle, is put aside; the next messages are kept.
+func TestBroken(t *testing.T) {
+	for name, harm := range map[string]func(b []byte) []byte{
+		"text":      func([]byte) []byte { return []byte(strings.Repeat("this is no database\n", 1000)) },
+		"truncated": func(b []byte) []byte { return b[:len(b)/2] },
+		"zeros":     func(b []byte) []byte { clear(b[2*pageSize:]); return b },
+		"version":   func(b []byte) []byte { b[63] = 99; return b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.keep(t, 0, 600)
+			b, err := os.ReadFile(d.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(d.Path, harm(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d.keep(t, 600, 650) // may find it
+			lost := d.lost.Load()
+			d.keep(t, 650, 700)
+			if n := d.count(t); n < 50 || n > 100 || n+int(lost) < 100 || d.lost.Load() != lost {
+				t.Errorf("%d messages kept, %d lost\n%s", n, d.lost.Load(), d.log)
+			}
+			if log := d.log.String(); !strings.Contains(log, "the journal is broken; it is put aside and a new one begun") || lost > 0 && !strings.Contains(log, fmt.Sprint("messages=", lost)) {
+				t.Errorf("the log: %s", log)
+			}
+			if _, err := os.Stat(d.Path + ".broken"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A folder that cannot be written keeps nothing and says so; when it can be, the journal goes on by itself.
+func TestNoFolder(t *testing.T) {
+	d := newDesk(t)
+	folder := filepath.Dir(d.Path)
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j := Open(d.Options)
+	j.Add(sample(1))
+	until(t, "it is counted", func() bool { return d.lost.Load() == 1 })
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	d.ahead.Add(int64(again))
+	j.Add(sample(2))
+	j.Close()
+	if n := d.count(t); n != 1 || d.lost.Load() != 1 {
+		t.Errorf("%d kept, %d lost", n, d.lost.Load())
+	}
+	for _, want := range []string{"the journal cannot be written; mail goes on without it", "doing=opening", "messages are missing from the journal; mail went on", "messages=1"} {
+		if !strings.Contains(d.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, d.log)
+		}
+	}
+}
+
+// On a full disk what cannot be kept is counted; what was kept stays, and with room the journal goes on.
+func TestDiskFull(t *testing.T) {
+	d := newDesk(t)
+	folder := filepath.Dir(d.Path)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "size=640k"); err != nil {
+		t.Fatal(err, "(mounting a full disk needs root: run the tests as root, as CI does)")
+	}
+	defer unix.Unmount(folder, unix.MNT_DETACH)
+	d.keep(t, 0, 2000)
+	lost := d.lost.Load()
+	if n := d.count(t); lost == 0 || n+int(lost) != 2000 {
+		t.Errorf("%d kept, %d lost of 2000", n, lost)
+	}
+	if log := d.log.String(); !strings.Contains(log, "disk is full") {
+		t.Errorf("the log: %s", log)
+	}
+	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_REMOUNT, "size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	d.keep(t, 2000, 2100)
+	if n := d.count(t); d.lost.Load() != lost || n+int(lost) != 2100 {
+		t.Errorf("with room again: %d kept, %d lost of 2100", n, d.lost.Load())
+	}
+}
+
+const killedVar = "SIGNPOST_TEST_JOURNAL"
+
+// After kill -9 under load the journal opens again, whole, and says that its end may be missing.
+func TestKilled(t *testing.T) {
+	if path := os.Getenv(killedVar); path != "" {
+		d := newDesk(t)
+		d.Path = path
+		j := Open(d.Options)
+		for i := 0; ; i++ {
+			if len(j.entries) < room {
+				j.Add(sample(i))
+			}
+		}
+	}
+	d := newDesk(t)
+	for range 3 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+		cmd.Env = append(os.Environ(), killedVar+"="+d.Path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		begun := 0
+		until(t, "it writes", func() bool {
+			r, err := OpenReader(d.Path)
+			if err != nil {
+				return false
+			}
+			defer r.Close()
+			ids, err := r.IDs(t.Context(), Filter{}, 100_000, false)
+			if begun == 0 {
+				begun = len(ids)
+			}
+			return err == nil && len(ids) > begun+600
+		})
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	before := d.count(t)
+	d.keep(t, 0, 10)
+	if n := d.count(t); n != before+10 || d.lost.Load() != 0 {
+		t.Errorf("%d before, %d after 10 more", before, n)
+	}
+	var sound string
+	if err := d.read(t).QueryRow("PRAGMA integrity_check").Scan(&sound); err != nil || sound != "ok" {
+		t.Errorf("%v %s", err, sound)
+	}
+	if !strings.Contains(d.log.String(), "the journal was not closed in order; messages of its last moment may be missing") {
+		t.Errorf("the log: %s", d.log)
+	}
+}
+
+// However many messages come, the files stay within the bound, and the newest are there.
+func TestBound(t *testing.T) {
+	d := newDesk(t)
+	d.MaxSize = 12 << 20
+	j := Open(d.Options)
+	for i := range 4000 {
+		until(t, "there is room", func() bool { return len(j.entries) < room })
+		j.Add(bulky(i))
+		if i%100 == 0 {
+			var all int64
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				if fi, err := os.Stat(d.Path + suffix); err == nil {
+					all += fi.Size()
+				}
+			}
+			if all > d.MaxSize {
+				t.Fatalf("%d octets after %d messages, at most %d", all, i, d.MaxSize)
+			}
+		}
+	}
+	until(t, "all is written", func() bool { return len(j.entries) == 0 })
+	j.Close()
+	r := d.read(t)
+	if found, err := r.Find(t.Context(), sample(3999).Evidence.MessageID); err != nil || len(found) != 1 {
+		t.Errorf("the newest: %v %v", found, err)
+	}
+	if found, err := r.Find(t.Context(), sample(0).Evidence.MessageID); err != nil || len(found) != 0 {
+		t.Errorf("the oldest: %v %v", found, err)
+	}
+	if n := d.count(t); n < 500 {
+		t.Errorf("only %d are kept", n)
+	}
+}
+
+// What is older than journal.keep goes, and its answers and hours with it.
+func TestExpired(t *testing.T) {
+	d := newDesk(t)
+	d.keep(t, 0, 1100)
+	d.ahead.Store(int64(15 * 24 * time.Hour))
+	j := Open(d.Options)
+	j.Add(sample(7777))
+	j.Close()
+	db, err := create(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.expire(d.Now().Add(-d.Keep)); err != nil {
+		t.Fatal(err)
+	}
+	for table, want := range map[string]int{"message": 1, "answer": 4, "hour": 1} {
+		var n int
+		if err := db.QueryRow("SELECT count(*) FROM " + table).Scan(&n); err != nil || n > want || n == 0 {
+			t.Errorf("%s: %d rows, %v", table, n, err)
+		}
+	}
+	db.close()
+	if fi, err := os.Stat(d.Path); err != nil || fi.Size() > 1100<<10 {
+		t.Errorf("the file is not given back: %v %v", fi.Size(), err)
+	}
+}

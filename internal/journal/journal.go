@@ -1,0 +1,157 @@
+// Package journal is the daemon's memory of its decisions: a SQLite database in state_dir with a row for each message. It
+// keeps the evidence, so that a decision can be explained, made again, and tried under other rules. Mail never waits for it.
+package journal
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"signpost/internal/filter"
+)
+
+// Options are what a Journal needs. All but Lost must be given.
+type Options struct {
+	Path string // its folder is made where it is not there
+	Limits
+	Now  func() time.Time
+	Log  *slog.Logger
+	Lost func(n int) // is told how many messages could not be kept
+}
+
+// Limits are what may change while the journal is written.
+type Limits struct {
+	Keep      time.Duration // what is older is deleted
+	MaxSize   int64         // octets of all the journal's files together
+	Addresses Addresses
+}
+
+// Bounds of the writer.
+const (
+	// room is how many messages wait at the most. At 2 KiB each that is 8 MiB, and some seconds of a busy server.
+	room = 4096
+	// batch is how many go into one transaction, and linger how long the first of them waits for others.
+	batch  = 512
+	linger = 200 * time.Millisecond
+	// again is how long the journal rests after a failure before it is opened or written again.
+	again = 10 * time.Second
+	// closing is how long Close waits for what is still to be written.
+	closing = 5 * time.Second
+)
+
+// Journal writes. Its goroutine is the only writer of the database.
+type Journal struct {
+	options Options
+	entries chan Entry
+	stop    chan struct{}
+	done    sync.WaitGroup
+
+	limits atomic.Pointer[Limits]
+
+	lost atomic.Int64 // not yet said
+	said time.Time    // when it was last said what was lost
+	db   *database    // nil while it cannot be opened
+	next time.Time    // not before then is it tried again
+}
+
+// Open starts the journal. That it cannot be opened is said in the log, and tried again from time to time.
+func Open(o Options) *Journal {
+	if o.Lost == nil {
+		o.Lost = func(int) {}
+	}
+	j := &Journal{options: o, entries: make(chan Entry, room), stop: make(chan struct{})}
+	j.Limit(o.Limits)
+	j.done.Go(j.run)
+	return j
+}
+
+// Limit gives other limits.
+func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
+
+// Add takes a message. It returns at once: where there is no room the message is lost to the journal, and counted.
+func (j *Journal) Add(r filter.Report) {
+	select {
+	case j.entries <- Entry{Time: j.options.Now(), Report: r}:
+	default:
+		j.lose(1)
+	}
+}
+
+// Close writes what was added and closes the database.
+func (j *Journal) Close() {
+	close(j.stop)
+	j.done.Wait()
+}
+
+func (j *Journal) lose(n int) {
+	j.lost.Add(int64(n))
+	j.options.Lost(n)
+}
+
+// run gathers batches until Close.
+func (j *Journal) run() {
+	defer j.end()
+	j.open()
+	tidy := time.NewTicker(time.Minute)
+	defer tidy.Stop()
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-tidy.C:
+			j.tidy()
+		case first := <-j.entries:
+			j.write(j.gather(first))
+		}
+		j.confess()
+	}
+}
+
+// gather waits a little for more entries.
+func (j *Journal) gather(first Entry) []Entry {
+	all := append(make([]Entry, 0, batch), first)
+	timeout := time.NewTimer(linger)
+	defer timeout.Stop()
+	for len(all) < batch {
+		select {
+		case e := <-j.entries:
+			all = append(all, e)
+		case <-timeout.C:
+			return all
+		case <-j.stop:
+			return all
+		}
+	}
+	return all
+}
+
+// end writes what is left, for some seconds at the most.
+func (j *Journal) end() {
+	for limit := time.Now().Add(closing); len(j.entries) > 0; {
+		if time.Now().After(limit) {
+			j.lose(len(j.entries))
+			break
+		}
+		var all []Entry
+		for len(j.entries) > 0 && len(all) < batch {
+			all = append(all, <-j.entries)
+		}
+		j.write(all)
+	}
+	j.said = time.Time{}
+	j.confess()
+	if j.db != nil {
+		j.db.close()
+	}
+}
+
+// confess says how many messages were lost, once a minute at the most.
+func (j *Journal) confess() {
+	if now := j.options.Now(); now.Sub(j.said) >= time.Minute {
+		if n := j.lost.Swap(0); n > 0 {
+			j.said = now
+			j.options.Log.Error("messages are missing from the journal; mail went on", "messages", n, "file", j.options.Path)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package journal
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"strings"
+
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+)
+
+// Addresses is what the journal keeps of what stands before the @ of an address, and of recipients: journal.addresses.
+type Addresses string
+
+// The choices.
+const (
+	Omit Addresses = "omit" // nothing
+	Hash Addresses = "hash" // a word, the same for the same address, that nobody without this journal's secret can make
+	Full Addresses = "full" // all of it
+)
+
+// leftOut stands in place of what is not kept.
+const leftOut = "(left out)"
+
+// redact gives a report without what is not to be kept. Slices of the one it was given stay as they are.
+func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
+	if keep == Full {
+		return r
+	}
+	hide := hider{hash: keep == Hash, secret: secret}
+	e := &r.Evidence
+	local, _, _ := cutAddress(e.Envelope.Sender)
+	login := e.Envelope.Login
+	e.Envelope.Sender, e.Envelope.Login = hide.address(e.Envelope.Sender), hide.address(login)
+	text := func(s string) string {
+		if login != "" {
+			s = strings.ReplaceAll(s, strconv.Quote(login), strconv.Quote(leftOut))
+		}
+		return hide.text(s)
+	}
+	e.DKIM = slices.Clone(e.DKIM)
+	for i := range e.DKIM {
+		e.DKIM[i].Identity, e.DKIM[i].Reason = hide.address(e.DKIM[i].Identity), text(e.DKIM[i].Reason)
+	}
+	e.DMARC = slices.Clone(e.DMARC)
+	for i := range e.DMARC {
+		e.DMARC[i].Reason = text(e.DMARC[i].Reason)
+	}
+	e.Others = slices.Clone(e.Others)
+	for i := range e.Others {
+		e.Others[i].Reason = text(e.Others[i].Reason)
+	}
+	if e.ARC != nil {
+		arc := *e.ARC
+		arc.Sets = slices.Clone(arc.Sets)
+		for i := range arc.Sets {
+			arc.Sets[i].Results = text(arc.Sets[i].Results)
+		}
+		e.ARC = &arc
+	}
+	r.Assignment.Reason, r.Assignment.Reply.Text = text(r.Assignment.Reason), text(r.Assignment.Reply.Text)
+	r.Verdict.Reason, r.Verdict.Reply.Text = text(r.Verdict.Reason), text(r.Verdict.Reply.Text)
+	r.Verdict.Hold, r.Verdict.Tag = text(r.Verdict.Hold), text(r.Verdict.Tag)
+	r.Verdict.Evidence = slices.Clone(r.Verdict.Evidence)
+	for i, s := range r.Verdict.Evidence {
+		r.Verdict.Evidence[i] = text(s)
+	}
+	var names []string
+	r.Lookups, names = hideNames(r.Lookups, local)
+	if e.SPF != nil {
+		spf := *e.SPF
+		for _, name := range names {
+			spf.Reason = strings.ReplaceAll(spf.Reason, name, leftOut)
+		}
+		spf.Reason = text(spf.Reason)
+		e.SPF = &spf
+	}
+	return r
+}
+
+// cutAddress cuts at the last @. Without one it is all local part.
+func cutAddress(address string) (local, domain string, ok bool) {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address, "", false
+	}
+	return address[:at], address[at+1:], true
+}
+
+type hider struct {
+	hash   bool
+	secret []byte
+}
+
+func (h hider) address(address string) string {
+	local, domain, ok := cutAddress(address)
+	if local == "" {
+		return address
+	}
+	word := ""
+	if h.hash {
+		mac := hmac.New(sha256.New, h.secret)
+		mac.Write([]byte(strings.ToLower(address)))
+		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
+	}
+	if !ok {
+		return word
+	}
+	return word + "@" + domain
+}
+
+// text hides each word before an @.
+func (h hider) text(s string) string {
+	if !strings.Contains(s, "@") {
+		return s
+	}
+	words := splitAfterFunc(s, func(r rune) bool { return strings.ContainsRune(" \t\r\n;,=<>()\"", r) })
+	for i, w := range words {
+		bare := strings.TrimRight(w, " \t\r\n;,=<>()\"")
+		words[i] = h.address(bare) + w[len(bare):]
+		if !strings.Contains(bare, "@") {
+			words[i] = w
+		}
+	}
+	return strings.Join(words, "")
+}
+
+// hideNames takes names out of the questions that the sender's local part went into: the macros s and l of RFC 7208 section 7.2.
+func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
+	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
+		low := strings.ToLower(l.Answer)
+		return strings.Contains(low, "%{l") || strings.Contains(low, "%{s")
+	})
+	if !macros || local == "" {
+		return all, nil
+	}
+	pieces := strings.FieldsFunc(strings.ToLower(local), func(r rune) bool { return strings.ContainsRune(".-+,/_=", r) })
+	kept = slices.Clone(all)
+	for i, l := range kept {
+		low := strings.ToLower(l.Name)
+		if slices.ContainsFunc(pieces, func(p string) bool { return strings.Contains(low, p) }) {
+			hidden = append(hidden, l.Name, strings.TrimSuffix(l.Name, "."))
+			kept[i].Name = leftOut
+		}
+	}
+	return kept, hidden
+}
+
+// splitAfterFunc is strings.SplitAfter for each rune that is one of some.
+func splitAfterFunc(s string, is func(rune) bool) (all []string) {
+	for s != "" {
+		i := strings.IndexFunc(s, is)
+		if i < 0 {
+			return append(all, s)
+		}
+		all, s = append(all, s[:i+1]), s[i+1:]
+	}
+	return all
+}

@@ -1,0 +1,381 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Reader reads a journal while a daemon writes it. Each question is a short transaction of its own.
+type Reader struct {
+	*database
+}
+
+// ErrNone: there is no journal at this place.
+var ErrNone = errors.New("there is no journal here yet; signpost serve writes one")
+
+// OpenReader opens the journal in a file.
+func OpenReader(path string) (*Reader, error) {
+	if missing(path) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNone)
+	}
+	db, err := sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-16384)"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	d := &database{DB: db}
+	var has int
+	if err = db.QueryRow("PRAGMA user_version").Scan(&has); err == nil && has != version {
+		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
+	}
+	if err == nil {
+		d.codec, err = newCodec()
+	}
+	if err == nil {
+		d.outcomes, err = readOutcomes(db)
+	}
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Reader{d}, nil
+}
+
+// Find gives the messages with a queue ID or Message-ID, newest first, a hundred at the most: Postfix uses short queue IDs again.
+func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
+	var found []Entry
+	for _, q := range []struct {
+		column string
+		is     func(*Entry) string
+		ids    []string
+	}{
+		{"queue", func(e *Entry) string { return e.Evidence.QueueID }, []string{id}},
+		{"mid", func(e *Entry) string { return e.Evidence.MessageID }, []string{id, "<" + id + ">"}},
+	} {
+		for _, want := range q.ids {
+			all, err := r.entries(ctx, "SELECT id, entry FROM message WHERE "+q.column+" = ? ORDER BY id DESC LIMIT 100", hash(want))
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range all {
+				if q.is(&e) == want {
+					found = append(found, e)
+				}
+			}
+		}
+		if len(found) > 0 {
+			break
+		}
+	}
+	return found, nil
+}
+
+// entries reads whole messages.
+func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
+	rows, err := r.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	type packed struct {
+		id    int64
+		entry []byte
+	}
+	var all []packed
+	for rows.Next() {
+		var p packed
+		if err := rows.Scan(&p.id, &p.entry); err != nil {
+			rows.Close()
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	out := make([]Entry, 0, len(all))
+	for _, p := range all {
+		e, err := r.unpack(p.entry)
+		if err != nil {
+			return out, err
+		}
+		e.ID = p.id
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// Filter chooses messages. Its zero value is all of them.
+type Filter struct {
+	Domain        string       // Author Domain
+	Client        netip.Prefix // not valid: any
+	Outcome       func(Outcome) bool
+	Since, Before time.Time // zero: no bound
+	After         int64     // messages with greater numbers
+}
+
+// numbers are the outcomes that a filter takes; nil: all.
+func (r *Reader) numbers(f Filter) ([]int64, error) {
+	if f.Outcome == nil {
+		return nil, nil
+	}
+	var err error
+	if r.outcomes, err = readOutcomes(r.DB); err != nil { // new ones come as mail does
+		return nil, err
+	}
+	ids := []int64{}
+	for o, id := range r.outcomes {
+		if f.Outcome(o) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// conditions are those of time, and the arguments that go with them.
+func (f Filter) conditions() (string, []any) {
+	where, args := " id > ?", []any{f.After}
+	if !f.Since.IsZero() {
+		args[0] = max(f.After, f.Since.UnixMicro()-1)
+	}
+	if !f.Before.IsZero() {
+		where, args = where+" AND id < ?", append(args, f.Before.UnixMicro())
+	}
+	return where, args
+}
+
+// IDs gives the numbers of the newest messages that a filter takes, newest first; oldest turns it round: the oldest, oldest first.
+//
+// There is an index for each of outcome, domain with outcome, client with outcome, and each has the numbers in order; so the
+// database is asked once for each outcome, and what it answers is merged. No question reads more than most rows.
+func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
+	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, b-a))) }
+	if oldest {
+		order, sorted = " ORDER BY id LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, a-b))) }
+	}
+	outcomes, err := r.numbers(f)
+	if err != nil {
+		return nil, err
+	}
+	where, args := f.conditions()
+	if f.Domain != "" {
+		where, args = where+" AND domain = ?", append(args, f.Domain)
+	}
+	if f.Client.IsValid() {
+		from, to := span(f.Client)
+		if string(from) != string(to) {
+			return r.network(ctx, outcomes, where+" AND client BETWEEN ? AND ? AND length(client) = ?"+order, append(args, from, to, len(from), most))
+		}
+		where, args = where+" AND client = ?", append(args, from)
+	}
+	if outcomes == nil && f.Domain == "" && !f.Client.IsValid() {
+		return r.ids(ctx, "SELECT id FROM message WHERE"+where+order, append(args, most)...)
+	}
+	if outcomes == nil {
+		if r.outcomes, err = readOutcomes(r.DB); err != nil {
+			return nil, err
+		}
+		for _, id := range r.outcomes {
+			outcomes = append(outcomes, id)
+		}
+	}
+	var all []int64
+	for _, o := range outcomes {
+		ids, err := r.ids(ctx, "SELECT id FROM message WHERE outcome = ? AND"+where+order, append(append([]any{o}, args...), most)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ids...)
+	}
+	slices.SortFunc(all, sorted)
+	return all[:min(most, len(all))], nil
+}
+
+// network reads the numbers for a range of clients, which no index has in order.
+func (r *Reader) network(ctx context.Context, outcomes []int64, where string, args []any) ([]int64, error) {
+	among := ""
+	if outcomes != nil {
+		list := make([]string, len(outcomes))
+		for i, o := range outcomes {
+			list[i] = strconv.FormatInt(o, 10)
+		}
+		among = " outcome IN (" + strings.Join(list, ",") + ") AND"
+	}
+	return r.ids(ctx, "SELECT id FROM message WHERE"+among+where, args...)
+}
+
+func (r *Reader) ids(ctx context.Context, query string, args ...any) (all []int64, err error) {
+	rows, err := r.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		all = append(all, id)
+	}
+	return all, rows.Err()
+}
+
+// Entries gives whole messages by their numbers, in the order of these. What was deleted meanwhile is left out.
+func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
+	all := make([]Entry, 0, len(ids))
+	for _, id := range ids {
+		one, err := r.entries(ctx, "SELECT id, entry FROM message WHERE id = ?", id)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, one...)
+	}
+	return all, nil
+}
+
+// Each visits the messages that a filter takes, oldest first, until visit returns false. It reads them by the page, so that
+// nothing keeps the daemon from tidying up.
+func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
+	const page = 500
+	for {
+		ids, err := r.IDs(ctx, f, page, true)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		all, err := r.Entries(ctx, ids)
+		for i := range all {
+			if !visit(&all[i]) {
+				return nil
+			}
+		}
+		if err != nil {
+			return err
+		}
+		f.After = ids[len(ids)-1]
+	}
+}
+
+// Hour is how many messages had an outcome in an hour.
+type Hour struct {
+	Start time.Time
+	Outcome
+	N int64
+}
+
+// Hours counts the messages from a time on, hour by hour.
+func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
+	rows, err := r.QueryContext(ctx, `SELECT hour, n, role, verdict, spf, dkim, dmarc, arc, observed FROM hour JOIN outcome ON outcome.id = hour.outcome
+		WHERE hour >= ? ORDER BY hour`, since.Unix()/3600)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Hour
+	for rows.Next() {
+		var h Hour
+		var hour int64
+		if err := rows.Scan(&hour, &h.N, &h.Role, &h.Verdict, &h.SPF, &h.DKIM, &h.DMARC, &h.ARC, &h.Observed); err != nil {
+			return nil, err
+		}
+		h.Start = time.Unix(hour*3600, 0)
+		all = append(all, h)
+	}
+	return all, rows.Err()
+}
+
+// Count is how many messages somebody sent.
+type Count struct {
+	Name string // a domain or an address
+	N    int64
+}
+
+// Top gives the domains, or the clients, of most messages that a filter takes. It looks at the newest of them, so many that it
+// ends within a second; whole says whether those were all.
+func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
+	const look = 100_000
+	ids, err := r.IDs(ctx, f, look, false)
+	if err != nil {
+		return nil, false, err
+	}
+	column := "domain"
+	if clients {
+		column = "client"
+	}
+	read, err := r.PrepareContext(ctx, "SELECT "+column+" FROM message WHERE id = ?")
+	if err != nil {
+		return nil, false, err
+	}
+	defer read.Close()
+	n := map[string]int64{}
+	for _, id := range ids {
+		var name []byte
+		switch err := read.QueryRowContext(ctx, id).Scan(&name); {
+		case errors.Is(err, sql.ErrNoRows):
+			continue
+		case err != nil:
+			return nil, false, err
+		case clients:
+			n[unaddress(name)]++
+		default:
+			n[string(name)]++
+		}
+	}
+	for name, count := range n {
+		top = append(top, Count{name, count})
+	}
+	slices.SortFunc(top, func(a, b Count) int {
+		if a.N != b.N {
+			return int(min(1, max(-1, b.N-a.N)))
+		}
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return top[:min(most, len(top))], len(ids) < look, nil
+}
+
+// Size is how many octets the database takes, and Newest when its last message came.
+func (r *Reader) Size() (size int64, newest time.Time, err error) {
+	if size, err = r.used(); err != nil {
+		return 0, newest, err
+	}
+	var last int64
+	err = r.QueryRow("SELECT coalesce(max(id), 0) FROM message").Scan(&last)
+	return size, time.UnixMicro(last), err
+}
+
+// Close ends reading.
+func (r *Reader) Close() { _ = r.DB.Close() }
+
+// address writes an address so that the order of octets is that of addresses: IPv4 as 4 octets, IPv6 as 16.
+func address(a netip.Addr) []byte {
+	if !a.IsValid() {
+		return []byte{}
+	}
+	return a.Unmap().WithZone("").AsSlice()
+}
+
+// unaddress reads it again; "unknown" where Postfix did not know it.
+func unaddress(b []byte) string {
+	if a, ok := netip.AddrFromSlice(b); ok {
+		return a.String()
+	}
+	return "unknown"
+}
+
+// span is the first and the last address of a network.
+func span(p netip.Prefix) (first, last []byte) {
+	first = p.Masked().Addr().AsSlice()
+	last = slices.Clone(first)
+	for i := p.Bits(); i < len(last)*8; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	return first, last
+}

@@ -1,0 +1,179 @@
+package journal
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+// open opens the database. One that is broken is put aside and a new one begun.
+func (j *Journal) open() {
+	path := j.options.Path
+	db, err := create(path)
+	if broken(err) {
+		aside := path + ".broken"
+		j.options.Log.Error("the journal is broken; it is put aside and a new one begun", "file", path, "aside", aside, "error", err)
+		if err = j.putAside(aside); err == nil {
+			db, err = create(path)
+		}
+	}
+	if err == nil {
+		err = db.begun(j.options.Log, path)
+	}
+	if err != nil {
+		if db != nil {
+			db.close()
+		}
+		j.failed("opening", err)
+		return
+	}
+	j.db = db
+}
+
+// putAside keeps the newest broken journal for whoever wants to look at it. Its log goes: it would be taken into the new one.
+func (j *Journal) putAside(aside string) error {
+	err := os.Rename(j.options.Path, aside)
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if e := os.Remove(j.options.Path + suffix); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// broken says that the file is no journal, or no longer: nothing will mend that.
+func broken(err error) bool {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		code := e.Code() & 0xff // the primary one
+		return code == lib.SQLITE_CORRUPT || code == lib.SQLITE_NOTADB
+	}
+	return errors.Is(err, errForeign)
+}
+
+func (j *Journal) failed(doing string, err error) {
+	j.next = j.options.Now().Add(again)
+	j.options.Log.Error("the journal cannot be written; mail goes on without it", "doing", doing, "file", j.options.Path, "error", err)
+}
+
+// ready opens the database where that is due.
+func (j *Journal) ready() bool {
+	if j.options.Now().Before(j.next) {
+		return false
+	}
+	if j.db == nil {
+		j.open()
+	}
+	return j.db != nil
+}
+
+// write keeps a batch, or loses it.
+func (j *Journal) write(batch []Entry) {
+	if !j.ready() {
+		j.lose(len(batch))
+		return
+	}
+	limits := j.limits.Load()
+	for i := range batch {
+		batch[i].Report = redact(shorten(batch[i].Report), limits.Addresses, j.db.salt)
+	}
+	n, err := j.db.insert(batch)
+	j.lose(len(batch) - n)
+	if err != nil {
+		j.failed("writing", err)
+		if broken(err) {
+			j.db.close()
+			j.db, j.next = nil, time.Time{}
+		}
+		return
+	}
+	if err := j.db.bound(limits.MaxSize); err != nil {
+		j.failed("keeping it small", err)
+	}
+}
+
+// tidy deletes what is too old.
+func (j *Journal) tidy() {
+	if !j.ready() {
+		return
+	}
+	if err := j.db.expire(j.options.Now().Add(-j.limits.Load().Keep)); err != nil {
+		j.failed("deleting what is old", err)
+	}
+}
+
+// insert writes a batch in one transaction, and says how many of it are kept.
+func (d *database) insert(batch []Entry) (n int, err error) {
+	tx, err := d.Begin()
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			clear(d.fresh) // they are rolled back
+		}
+		_ = tx.Rollback()
+	}()
+	added := map[Outcome]int64{}
+	hours := map[[2]int64]int64{}
+	last := d.last
+	for i := range batch {
+		e := &batch[i]
+		last = max(last+1, e.Time.UnixMicro())
+		e.ID = last
+		outcome, err := d.outcome(tx, added, e.Outcome())
+		if err != nil {
+			return 0, err
+		}
+		if err := d.insertOne(tx, e, outcome); err != nil {
+			return 0, err
+		}
+		hours[[2]int64{e.Time.Unix() / 3600, outcome}]++
+	}
+	for at, count := range hours {
+		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
+			return 0, err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, err
+	}
+	d.last = last
+	for o, id := range added {
+		d.outcomes[o] = id
+	}
+	return len(batch), nil
+}
+
+func (d *database) insertOne(tx *sql.Tx, e *Entry, outcome int64) error {
+	known := e.Evidence.Connection.Client
+	domain, queue, mid := e.Domain(), hash(e.Evidence.QueueID), hash(e.Evidence.MessageID)
+	packed, err := d.pack(tx, e)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Stmt(d.add).Exec(e.ID, queue, mid, domain, address(known), outcome, packed)
+	return err
+}
+
+// outcome is the number of a combination.
+func (d *database) outcome(tx *sql.Tx, added map[Outcome]int64, o Outcome) (int64, error) {
+	if id, ok := d.outcomes[o]; ok {
+		return id, nil
+	}
+	if id, ok := added[o]; ok {
+		return id, nil
+	}
+	r, err := tx.Exec("INSERT INTO outcome (role, verdict, spf, dkim, dmarc, arc, observed) VALUES (?,?,?,?,?,?,?)", o.Role, o.Verdict, o.SPF, o.DKIM, o.DMARC, o.ARC, o.Observed)
+	if err != nil {
+		return 0, fmt.Errorf("an outcome: %w", err)
+	}
+	id, err := r.LastInsertId()
+	added[o] = id
+	return id, err
+}
