@@ -78,7 +78,7 @@ func dsn(path string, pragmas ...string) string {
 
 // create opens the journal for writing, and makes it where there is none.
 func create(path string) (*database, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // state_dir itself is not made
 		return nil, err
 	}
 	// 0600 from its birth: it says who writes to whom.
