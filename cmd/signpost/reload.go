@@ -77,7 +77,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	g.filter = newFilter(conf, d.log)
 	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.measures.Message
 	if d.journal != nil {
-		g.filter.Judged = d.journal.Add
+		g.filter.Kept = d.journal.Keep
 	}
 	return g, nil
 }

@@ -231,6 +231,6 @@ func TestReloadEveryKey(t *testing.T) {
 // effect is all by which one generation can act otherwise than another.
 func effect(g *generation) []any {
 	f := *g.filter
-	f.Keys, f.Resolver, f.Now, f.Log, f.Judged, f.Measured = nil, nil, nil, nil, nil, nil
+	f.Keys, f.Resolver, f.Now, f.Log, f.Kept, f.Measured = nil, nil, nil, nil, nil, nil
 	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, journalLimits(g.conf), g.checker.Authority.Known}
 }

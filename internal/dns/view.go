@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,16 +91,35 @@ func (v *View) Asks() bool { return !v.known }
 func (v *View) Missed() bool { return v.missed }
 
 // Lookups are all questions so far that were answered.
-func (v *View) Lookups() []Lookup {
+func (v *View) Lookups() []Lookup { return v.Answered().Lookups() }
+
+// Answered are the questions of a message that were answered, for who reads them later: to write them out takes longer than
+// to ask them.
+type Answered struct{ all []asked }
+
+// Answered are all so far.
+func (v *View) Answered() Answered {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
-	var all []Lookup
-	for _, a := range v.shared.asked {
-		if a.answer != nil {
-			all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.String(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
-		}
+	return Answered{slices.DeleteFunc(slices.Clone(v.shared.asked), func(a asked) bool { return a.answer == nil })}
+}
+
+// Lookups writes them out.
+func (a Answered) Lookups() (all []Lookup) {
+	for _, a := range a.all {
+		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.String(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
 	}
 	return all
+}
+
+// Size is how many octets of text they hold.
+func (a Answered) Size() (n int) {
+	for _, a := range a.all {
+		for _, text := range a.answer.text {
+			n += len(text)
+		}
+	}
+	return n
 }
 
 // Spent is how many questions there were, and how long at least one was open that a server was asked.

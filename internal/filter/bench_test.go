@@ -252,3 +252,23 @@ func BenchmarkRounds(b *testing.B) {
 		})
 	}
 }
+
+// What it costs the mail's own way to hand a message to the journal, beside one that nobody is told of.
+func BenchmarkKept(b *testing.B) {
+	f, _ := served(b, zoneFor(b, rsaKey(b)))
+	o := ordinaryMessage("ann@example.com")
+	o.play(b.Context(), f)
+	for _, c := range []struct {
+		name   string
+		kept   func(Kept)
+		judged func(Report)
+	}{{"nobody", nil, nil}, {"kept", func(Kept) {}, nil}, {"written out at once", nil, func(Report) {}}} {
+		b.Run(c.name, func(b *testing.B) {
+			f.Kept, f.Judged = c.kept, c.judged
+			b.ReportAllocs()
+			for b.Loop() {
+				o.play(b.Context(), f)
+			}
+		})
+	}
+}

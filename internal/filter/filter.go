@@ -27,6 +27,7 @@ type Filter struct {
 	Now             func() time.Time
 	Log             *slog.Logger
 	Judged          func(Report)  // not nil: is told of each message at its end
+	Kept            func(Kept)    // not nil: is told the same for a memory of messages; it costs next to nothing
 	Measured        func(Measure) // not nil: is told of each message at its end what there is to count; it costs next to nothing
 }
 
@@ -55,6 +56,13 @@ type Report struct {
 	Selectors  string            `json:"selectors,omitempty"` // of the keys that signed
 	Spent      time.Duration     `json:"spent"`               // in the handlers, waiting for DNS at the end included; nanoseconds
 	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
+}
+
+// Kept is a Report without Lookups, which are still to be written out.
+type Kept struct {
+	Report
+	Answered dns.Answered
+	Header   int // octets; what the report has of the mail is cut out of them and keeps them in memory
 }
 
 // Begin starts a message: milter.Options.Begin.

@@ -25,17 +25,31 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	m.spent += time.Since(begin)
 	m.log(len(edits.Delete))
 	m.count()
-	if report := m.filter.Judged; report != nil {
-		r := Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did, Observe: m.filter.Observe, Selectors: m.selectors, Spent: m.spent}
-		if m.verification != nil {
-			r.Lookups = m.verification.view.Lookups()
-		}
-		report(r)
-	}
+	m.tell()
 	if m.filter.Observe {
 		return m.observed(), milter.Reply{}
 	}
 	return edits, reply
+}
+
+// tell hands over what became known of the message.
+func (m *message) tell() {
+	f := m.filter
+	if f.Judged == nil && f.Kept == nil {
+		return
+	}
+	k := Kept{Header: m.header, Report: Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did,
+		Observe: f.Observe, Selectors: m.selectors, Spent: m.spent}}
+	if m.verification != nil {
+		k.Answered = m.verification.view.Answered()
+	}
+	if f.Kept != nil {
+		f.Kept(k)
+	}
+	if f.Judged != nil {
+		k.Lookups = k.Answered.Lookups()
+		f.Judged(k.Report)
+	}
 }
 
 func (m *message) count() {

@@ -20,7 +20,7 @@ const (
 )
 
 // pack makes an entry small. The entry is as before when it returns.
-func (d *database) pack(tx *sql.Tx, e *Entry) ([]byte, error) {
+func (d *database) pack(keep *sql.Stmt, e *Entry) ([]byte, error) {
 	now := e.Time.Unix()
 	if now-d.freshAt > int64(refresh/time.Second) || len(d.fresh) > room {
 		clear(d.fresh)
@@ -35,7 +35,7 @@ func (d *database) pack(tx *sql.Tx, e *Entry) ([]byte, error) {
 		}
 		sum := hash(text)
 		if !d.fresh[sum] {
-			if _, err := tx.Stmt(d.keep).Exec(sum, text, now); err != nil {
+			if _, err := keep.Exec(sum, text, now); err != nil {
 				failed = err
 				return text
 			}

@@ -122,9 +122,7 @@ func prepare(db *sql.DB) (*database, error) {
 	case has != version:
 		return nil, fmt.Errorf("%w: it is of version %d, and this Signpost writes version %d", errForeign, has, version)
 	}
-	if d.codec, err = newCodec(); err != nil {
-		return nil, err
-	}
+	d.codec = newCodec()
 	if d.outcomes, err = readOutcomes(db); err != nil {
 		return nil, err
 	}

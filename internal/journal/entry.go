@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -9,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"signpost/internal/filter"
 	"signpost/policy"
@@ -98,38 +99,46 @@ func hash(s string) int64 {
 
 // codec makes entries small: a few hundred octets, of which most are names.
 type codec struct {
-	encoder *zstd.Encoder
-	decoder *zstd.Decoder
-	buffer  []byte
+	dictionary *s2.Dict
+	text       bytes.Buffer
+	json       *json.Encoder // into text
+	packed     []byte
 }
-
-// dictionaryID stands in each compressed entry. A changed dictionary needs a new one, and a new journal.
-const dictionaryID = 0x5350_0001
 
 // maxEntry bounds what an entry may claim to be: header names of a thousand fields and 250 DNS answers of 16 KiB are less.
 const maxEntry = 16 << 20
 
-func newCodec() (*codec, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
-		zstd.WithWindowSize(64<<10), zstd.WithEncoderDictRaw(dictionaryID, words))
-	if err != nil {
-		return nil, err
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxEntry), zstd.WithDecoderDictRaw(dictionaryID, words))
-	return &codec{encoder: enc, decoder: dec}, err
+func newCodec() *codec {
+	c := &codec{dictionary: s2.MakeDict(words, nil)}
+	c.json = json.NewEncoder(&c.text)
+	c.json.SetEscapeHTML(false)
+	return c
 }
 
+// encode gives what is valid until the next call.
 func (c *codec) encode(e *Entry) ([]byte, error) {
-	text, err := json.Marshal(e)
-	if err != nil {
+	c.text.Reset()
+	if err := c.json.Encode(e); err != nil {
 		return nil, err
 	}
-	c.buffer = c.encoder.EncodeAll(text, c.buffer[:0])
-	return c.buffer, nil
+	if c.text.Len() > maxEntry {
+		return nil, errTooLarge
+	}
+	if need := s2.MaxEncodedLen(c.text.Len()); cap(c.packed) < need {
+		c.packed = make([]byte, need)
+	}
+	return c.dictionary.Encode(c.packed[:cap(c.packed)], c.text.Bytes()), nil
 }
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {
-	text, err := c.decoder.DecodeAll(packed, nil)
+	n, err := s2.DecodedLen(packed)
+	if err == nil && n > maxEntry {
+		err = errTooLarge
+	}
+	var text []byte
+	if err == nil {
+		text, err = c.dictionary.Decode(nil, packed)
+	}
 	if err == nil {
 		err = json.Unmarshal(text, &e)
 	}
@@ -138,3 +147,5 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 	}
 	return e, err
 }
+
+var errTooLarge = fmt.Errorf("it is larger than %d octets", maxEntry)

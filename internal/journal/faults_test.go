@@ -175,7 +175,7 @@ func TestKilled(t *testing.T) {
 // However many messages come, the files stay within the bound, and the newest are there.
 func TestBound(t *testing.T) {
 	d := newDesk(t)
-	d.MaxSize = 12 << 20
+	d.MaxSize = 14 << 20
 	j := Open(d.Options)
 	for i := range 4000 {
 		until(t, "there is room", func() bool { return len(j.entries) < room })

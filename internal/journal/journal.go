@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"signpost/internal/dns"
 	"signpost/internal/filter"
 )
 
@@ -29,8 +30,10 @@ type Limits struct {
 
 // Bounds of the writer.
 const (
-	// room is how many messages wait at the most. At 2 KiB each that is 8 MiB, and some seconds of a busy server.
-	room = 4096
+	// room is how many messages wait at the most, some seconds of a busy server, and maxWeight what they may keep in memory:
+	// one with a header of usual size and what it asked are some 10 KiB, a hostile one is hundreds of times that.
+	room      = 4096
+	maxWeight = 64 << 20
 	// batch is how many go into one transaction, and linger how long the first of them waits for others.
 	batch  = 512
 	linger = 200 * time.Millisecond
@@ -43,7 +46,8 @@ const (
 // Journal writes. Its goroutine is the only writer of the database.
 type Journal struct {
 	options Options
-	entries chan Entry
+	entries chan *waiting
+	weight  atomic.Int64 // octets of what waits
 	stop    chan struct{}
 	done    sync.WaitGroup
 
@@ -60,7 +64,7 @@ func Open(o Options) *Journal {
 	if o.Lost == nil {
 		o.Lost = func(int) {}
 	}
-	j := &Journal{options: o, entries: make(chan Entry, room), stop: make(chan struct{})}
+	j := &Journal{options: o, entries: make(chan *waiting, room), stop: make(chan struct{})}
 	j.Limit(o.Limits)
 	j.done.Go(j.run)
 	return j
@@ -69,13 +73,37 @@ func Open(o Options) *Journal {
 // Limit gives other limits.
 func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
 
+// waiting is a message before it is written.
+type waiting struct {
+	Entry
+	answered dns.Answered
+	weight   int64
+}
+
 // Add takes a message. It returns at once: where there is no room the message is lost to the journal, and counted.
-func (j *Journal) Add(r filter.Report) {
-	select {
-	case j.entries <- Entry{Time: j.options.Now(), Report: r}:
-	default:
-		j.lose(1)
+func (j *Journal) Add(r filter.Report) { j.Keep(filter.Kept{Report: r}) }
+
+// Keep is Add for one whose look-ups are still to be written out: filter.Filter.Kept.
+func (j *Journal) Keep(k filter.Kept) {
+	w := &waiting{Entry: Entry{Time: j.options.Now(), Report: k.Report}, answered: k.Answered, weight: int64(k.Header + k.Answered.Size())}
+	if j.weight.Add(w.weight) <= maxWeight {
+		select {
+		case j.entries <- w:
+			return
+		default:
+		}
 	}
+	j.weight.Add(-w.weight)
+	j.lose(1)
+}
+
+// entry takes a message out of those that wait.
+func (j *Journal) entry(w *waiting) Entry {
+	j.weight.Add(-w.weight)
+	if w.Lookups == nil {
+		w.Lookups = w.answered.Lookups()
+	}
+	return w.Entry
 }
 
 // Close writes what was added and closes the database.
@@ -109,14 +137,14 @@ func (j *Journal) run() {
 }
 
 // gather waits a little for more entries.
-func (j *Journal) gather(first Entry) []Entry {
-	all := append(make([]Entry, 0, batch), first)
+func (j *Journal) gather(first *waiting) []Entry {
+	all := append(make([]Entry, 0, batch), j.entry(first))
 	timeout := time.NewTimer(linger)
 	defer timeout.Stop()
 	for len(all) < batch {
 		select {
 		case e := <-j.entries:
-			all = append(all, e)
+			all = append(all, j.entry(e))
 		case <-timeout.C:
 			return all
 		case <-j.stop:
@@ -135,7 +163,7 @@ func (j *Journal) end() {
 		}
 		var all []Entry
 		for len(j.entries) > 0 && len(all) < batch {
-			all = append(all, <-j.entries)
+			all = append(all, j.entry(<-j.entries))
 		}
 		j.write(all)
 	}

@@ -22,7 +22,7 @@ type desk struct {
 	ahead atomic.Int64 // of the clock, in nanoseconds
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t testing.TB) *desk {
 	t.Helper()
 	d := &desk{log: &lockedBuffer{}}
 	d.Options = Options{Path: filepath.Join(t.TempDir(), "journal", "journal.db"), Limits: Limits{14 * 24 * time.Hour, 512 << 20, Omit},

@@ -131,8 +131,12 @@ func (h hider) text(s string) string {
 // hideNames takes names out of the questions that the sender's local part went into: the macros s and l of RFC 7208 section 7.2.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
-		low := strings.ToLower(l.Answer)
-		return strings.Contains(low, "%{l") || strings.Contains(low, "%{s")
+		for _, macro := range []string{"%{l", "%{s", "%{L", "%{S"} {
+			if strings.Contains(l.Answer, macro) {
+				return true
+			}
+		}
+		return false
 	})
 	if !macros || local == "" {
 		return all, nil

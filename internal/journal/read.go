@@ -35,9 +35,7 @@ func OpenReader(path string) (*Reader, error) {
 	if err = db.QueryRow("PRAGMA user_version").Scan(&has); err == nil && has != version {
 		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
 	}
-	if err == nil {
-		d.codec, err = newCodec()
-	}
+	d.codec = newCodec()
 	if err == nil {
 		d.outcomes, err = readOutcomes(db)
 	}

@@ -122,6 +122,7 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 	added := map[Outcome]int64{}
 	hours := map[[2]int64]int64{}
 	last := d.last
+	in := inserter{d: d, add: tx.Stmt(d.add), keep: tx.Stmt(d.keep)}
 	for i := range batch {
 		e := &batch[i]
 		last = max(last+1, e.Time.UnixMicro())
@@ -130,7 +131,7 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := d.insertOne(tx, e, outcome); err != nil {
+		if err := in.insert(e, outcome); err != nil {
 			return 0, err
 		}
 		hours[[2]int64{e.Time.Unix() / 3600, outcome}]++
@@ -150,14 +151,18 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 	return len(batch), nil
 }
 
-func (d *database) insertOne(tx *sql.Tx, e *Entry, outcome int64) error {
-	known := e.Evidence.Connection.Client
-	domain, queue, mid := e.Domain(), hash(e.Evidence.QueueID), hash(e.Evidence.MessageID)
-	packed, err := d.pack(tx, e)
+// inserter writes the messages of one transaction.
+type inserter struct {
+	d         *database
+	add, keep *sql.Stmt
+}
+
+func (in inserter) insert(e *Entry, outcome int64) error {
+	packed, err := in.d.pack(in.keep, e)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Stmt(d.add).Exec(e.ID, queue, mid, domain, address(known), outcome, packed)
+	_, err = in.add.Exec(e.ID, hash(e.Evidence.QueueID), hash(e.Evidence.MessageID), e.Domain(), address(e.Evidence.Connection.Client), outcome, packed)
 	return err
 }
 
