@@ -33,6 +33,8 @@ type Envelope struct {
 // Message takes one message as it comes. Its methods are called from one goroutine, in this order, and not at all after
 // the context that it was begun with has ended.
 type Message interface {
+	// Recipient is one that Postfix accepted, without angle brackets. p is only lent.
+	Recipient(p []byte)
 	// Header is one field, from the top down: the value as it stands after the colon, leading space included, with LF
 	// inside folds.
 	Header(name, value string)

@@ -20,6 +20,7 @@ import (
 // recorder is a Message that notes its events.
 type recorder struct {
 	events  []string
+	to      []string // recipients
 	panicAt string
 	edits   Edits
 	reply   Reply
@@ -34,6 +35,7 @@ func (r *recorder) note(format string, args ...any) {
 }
 
 func (r *recorder) Header(name, value string) { r.note("header %s:%s", name, value) }
+func (r *recorder) Recipient(p []byte)        { r.to = append(r.to, string(p)) }
 func (r *recorder) EndHeaders(id string)      { r.note("eoh %s", id) }
 func (r *recorder) Body(p []byte)             { r.note("body %s", p) }
 func (r *recorder) Finish(context.Context) (Edits, Reply) {

@@ -88,7 +88,10 @@ func (s *session) event(code byte, data []byte) (goOn bool, err error) {
 		// A new message, whatever became of the last one.
 		s.start(Envelope{Sender: strings.Trim(text(data), "<>"), Login: s.macros.login})
 	case eventRcpt:
-		s.guard("rcpt", func() { s.handler() })
+		s.guard("rcpt", func() {
+			address, _, _ := bytes.Cut(data, []byte{0})
+			s.handler().Recipient(bytes.Trim(address, "<>"))
+		})
 	case eventHeader:
 		s.header(data)
 	case eventEndHeaders:

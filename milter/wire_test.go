@@ -21,6 +21,7 @@ import (
 type silent struct{}
 
 func (silent) Header(string, string)                 {}
+func (silent) Recipient([]byte)                      {}
 func (silent) EndHeaders(string)                     {}
 func (silent) Body([]byte)                           {}
 func (silent) Finish(context.Context) (Edits, Reply) { return Edits{Insert: someFields}, Reply{} }

@@ -47,6 +47,9 @@ type Connection struct {
 type Envelope struct {
 	Sender string `json:"sender"`          // MAIL FROM without brackets, empty for a bounce
 	Login  string `json:"login,omitempty"` // {auth_authen}, empty where the client did not authenticate
+
+	Addressees int      `json:"addressees,omitempty"` // how many recipients Postfix accepted
+	Recipients []string `json:"recipients,omitempty"` // the first of them; only where somebody is to remember them
 }
 
 // local says that the message was made on this machine and not by SMTP.

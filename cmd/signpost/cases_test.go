@@ -27,6 +27,7 @@ import (
 	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/milter"
+	"signpost/policy"
 )
 
 // caseTimeout is dns.timeout of the cases: some servers never answer.
@@ -129,6 +130,13 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 
 func runCase(t *testing.T, parts map[string]string, fault string) string {
 	t.Helper()
+	report, _, edits, reply := judgeCase(t, parts, fault)
+	return caseText(report, edits, reply)
+}
+
+// judgeCase plays a case, and gives the rules by which it was judged too.
+func judgeCase(t *testing.T, parts map[string]string, fault string) (report filter.Report, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
+	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
 	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
 	if err != nil {
@@ -144,7 +152,6 @@ func runCase(t *testing.T, parts map[string]string, fault string) string {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	var report filter.Report
 	f := newFilter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: caseTimeout, Now: time.Now, Log: log})
@@ -196,10 +203,17 @@ func runCase(t *testing.T, parts map[string]string, fault string) string {
 			t.Fatalf("session: %q", line)
 		}
 	}
-	edits, reply, err := play(context.Background(), f, s, e, fields, strings.NewReader(string(body)))
+	edits, reply, err = play(context.Background(), f, s, e, fields, strings.NewReader(string(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	rules = f.Rules.At(f.Now())
+	rules.Hosted = f.Keys().Hosted
+	return report, rules, edits, reply
+}
+
+// caseText is what stands in the part "want".
+func caseText(report filter.Report, edits milter.Edits, reply milter.Reply) string {
 	var out strings.Builder
 	say := func(name, value string) {
 		if value != "" {

@@ -14,6 +14,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/journal"
 	"signpost/keys"
 )
 
@@ -78,6 +79,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.measures.Message
 	if d.journal != nil {
 		g.filter.Kept = d.journal.Keep
+		g.filter.Recipients = journalLimits(conf).Addresses != journal.Omit
 	}
 	return g, nil
 }

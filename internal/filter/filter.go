@@ -26,6 +26,7 @@ type Filter struct {
 	MessageTimeout  time.Duration // for all queries of a message
 	Now             func() time.Time
 	Log             *slog.Logger
+	Recipients      bool          // keep them in the evidence
 	Judged          func(Report)  // not nil: is told of each message at its end
 	Kept            func(Kept)    // not nil: is told the same for a memory of messages; it costs next to nothing
 	Measured        func(Measure) // not nil: is told of each message at its end what there is to count; it costs next to nothing
@@ -85,7 +86,7 @@ func (f *Filter) Broken(s milter.Session, e milter.Envelope) milter.Reply {
 func evidence(s milter.Session, e milter.Envelope) policy.Evidence {
 	return policy.Evidence{
 		Connection: policy.Connection{Client: s.Client, Name: s.Name, PTR: s.PTR, HELO: s.HELO, SMTP: s.SMTP, Daemon: s.Daemon},
-		Envelope:   policy.Envelope(e),
+		Envelope:   policy.Envelope{Sender: e.Sender, Login: e.Login},
 	}
 }
 

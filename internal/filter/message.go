@@ -14,10 +14,13 @@ import (
 	"signpost/policy"
 )
 
-// Bounds on a header. Beyond them nothing is kept, and the message is not judged: policy answers 552.
+// Bounds on a message. Beyond those of its header nothing is kept, and it is not judged: policy answers 552.
 const (
 	maxHeader = 1 << 20 // octets; Postfix's own header_size_limit is 100 KiB a field
 	maxFields = 1000    // honest mail has a few dozen
+	// maxRecipients is how many recipients are remembered, and maxAddress how much of each: RFC 5321 allows 256 octets.
+	maxRecipients = 50
+	maxAddress    = 320
 	// usualFields is how many have room from the start.
 	usualFields = 32
 )
@@ -54,6 +57,15 @@ type message struct {
 
 // measure adds the time from start on to what was spent.
 func (m *message) measure(start time.Time) { m.spent += time.Since(start) }
+
+// Recipient takes one.
+func (m *message) Recipient(p []byte) {
+	e := &m.evidence.Envelope
+	e.Addressees++
+	if m.filter.Recipients && len(e.Recipients) < maxRecipients {
+		e.Recipients = append(e.Recipients, string(p[:min(maxAddress, len(p))]))
+	}
+}
 
 // Header takes one field.
 func (m *message) Header(name, value string) {

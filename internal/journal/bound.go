@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"errors"
+	"os"
 	"time"
 )
 
@@ -9,8 +11,9 @@ const (
 	chunk = 200
 	// spare is the part of the bound that is left free, so that what is written between two looks fits.
 	spare = 16
-	// walRoom is what the log may take before it is taken into the database, and the shared memory with it.
-	walRoom = 2*walPages*pageSize + 64<<10
+	// walRoom is what the log may take before it is taken into the database, with the shared memory: what stands in it by then,
+	// and a transaction, in which each message writes to a page of each index and the entries fill some.
+	walRoom = (walPages+6*batch+2*heavy/pageSize)*(pageSize+24) + 64<<10
 )
 
 // bound deletes the oldest messages until the files have their size again.
@@ -26,6 +29,27 @@ func (d *database) bound(most int64) error {
 			return err
 		}
 	}
+}
+
+// errHeld: the files would outgrow their bound.
+var errHeld = errors.New("a program that reads the journal, and does not end, keeps its log from being taken into the database")
+
+// fits says whether more may be written. The log grows for as long as somebody reads what stood in the database before it.
+func (d *database) fits(most int64) error {
+	for range 2 {
+		used, err := d.used()
+		if err != nil {
+			return err
+		}
+		log, err := os.Stat(d.path + "-wal")
+		if err != nil || used+log.Size() <= most {
+			return nil // no log is a small one
+		}
+		if _, err := d.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			return err
+		}
+	}
+	return errHeld
 }
 
 // used is the size of the database without its free pages, in octets. Free pages are written again before the file grows.

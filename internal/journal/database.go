@@ -20,7 +20,8 @@ import (
 const version = 1
 
 // schema: a message's number is its time in microseconds, made unique. The words of the outcome stand once for each
-// combination, so that a filter becomes a short list of numbers, and each index below answers in the order of time.
+// combination, so that a filter becomes a short list of numbers, and each index below answers in the order of time. That of
+// clients does so day by day: no index has the messages of a network in order.
 const schema = `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
@@ -39,7 +40,7 @@ CREATE INDEX message_queue ON message (queue);
 CREATE INDEX message_mid ON message (mid);
 CREATE INDEX message_outcome ON message (outcome);
 CREATE INDEX message_domain ON message (domain, outcome);
-CREATE INDEX message_client ON message (client, outcome);
+CREATE INDEX message_client ON message (id / 86400000000, client, domain, outcome);
 CREATE TABLE answer (
 	hash INTEGER PRIMARY KEY,
 	text TEXT NOT NULL,
@@ -56,6 +57,7 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 // database is an open journal and its prepared statements.
 type database struct {
 	*sql.DB
+	path             string
 	codec            *codec
 	add, count, keep *sql.Stmt
 	outcomes         map[Outcome]int64
@@ -68,11 +70,11 @@ type database struct {
 // pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.
 const (
 	pageSize = 4096
-	walPages = 1000
+	walPages = 500
 )
 
 func dsn(path string, pragmas ...string) string {
-	v := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	v := url.Values{"_pragma": pragmas}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: v.Encode()}).String()
 }
 
@@ -87,7 +89,7 @@ func create(path string) (*database, error) {
 		return nil, err
 	}
 	f.Close()
-	db, err := sql.Open("sqlite", dsn(path, "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
 		"wal_autocheckpoint("+strconv.Itoa(walPages)+")", "journal_size_limit(0)", "cache_size(-4096)", "temp_store(2)"))
 	if err != nil {
 		return nil, err
@@ -96,8 +98,10 @@ func create(path string) (*database, error) {
 	d, err := prepare(db)
 	if err != nil {
 		db.Close()
+		return nil, err
 	}
-	return d, err
+	d.path = path
+	return d, nil
 }
 
 func prepare(db *sql.DB) (*database, error) {

@@ -175,9 +175,9 @@ func TestKilled(t *testing.T) {
 // However many messages come, the files stay within the bound, and the newest are there.
 func TestBound(t *testing.T) {
 	d := newDesk(t)
-	d.MaxSize = 14 << 20
+	d.MaxSize = 32 << 20 // the least that the configuration takes
 	j := Open(d.Options)
-	for i := range 4000 {
+	for i := range 5000 {
 		until(t, "there is room", func() bool { return len(j.entries) < room })
 		j.Add(bulky(i))
 		if i%100 == 0 {
@@ -195,7 +195,7 @@ func TestBound(t *testing.T) {
 	until(t, "all is written", func() bool { return len(j.entries) == 0 })
 	j.Close()
 	r := d.read(t)
-	if found, err := r.Find(t.Context(), sample(3999).Evidence.MessageID); err != nil || len(found) != 1 {
+	if found, err := r.Find(t.Context(), sample(4999).Evidence.MessageID); err != nil || len(found) != 1 {
 		t.Errorf("the newest: %v %v", found, err)
 	}
 	if found, err := r.Find(t.Context(), sample(0).Evidence.MessageID); err != nil || len(found) != 0 {
@@ -230,5 +230,46 @@ func TestExpired(t *testing.T) {
 	db.close()
 	if fi, err := os.Stat(d.Path); err != nil || fi.Size() > 1100<<10 {
 		t.Errorf("the file is not given back: %v %v", fi.Size(), err)
+	}
+}
+
+// A reader that does not end keeps the log from being taken into the database. At the bound what cannot be kept within it is
+// counted and said, and when the reader has ended the journal goes on.
+func TestHeld(t *testing.T) {
+	d := newDesk(t)
+	d.MaxSize = 16 << 20
+	d.keep(t, 0, 10)
+	r := d.read(t)
+	rows, err := r.Query("SELECT id FROM message")
+	if err != nil || !rows.Next() {
+		t.Fatal(err)
+	}
+	j := Open(d.Options)
+	for i := range 4000 {
+		until(t, "there is room", func() bool { return len(j.entries) < room })
+		j.Add(bulky(i))
+	}
+	until(t, "it is lost", func() bool { return d.lost.Load() > 0 })
+	var all int64
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if fi, err := os.Stat(d.Path + suffix); err == nil {
+			all += fi.Size()
+		}
+	}
+	if all > d.MaxSize+2*heavy+64<<10 {
+		t.Errorf("%d octets, at most %d", all, d.MaxSize)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.ahead.Add(int64(again))
+	until(t, "all is written", func() bool { return len(j.entries) == 0 })
+	j.Add(sample(7777))
+	j.Close()
+	if found, err := d.read(t).Find(t.Context(), sample(7777).Evidence.MessageID); err != nil || len(found) != 1 {
+		t.Errorf("with the reader gone: %v %v\n%s", found, err, d.log)
+	}
+	if !strings.Contains(d.log.String(), errHeld.Error()) {
+		t.Errorf("the log: %s", d.log)
 	}
 }

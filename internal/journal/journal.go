@@ -34,8 +34,10 @@ const (
 	// one with a header of usual size and what it asked are some 10 KiB, a hostile one is hundreds of times that.
 	room      = 4096
 	maxWeight = 64 << 20
-	// batch is how many go into one transaction, and linger how long the first of them waits for others.
-	batch  = 512
+	// batch is how many go into one transaction, heavy how many octets of entries end it before that, and linger how long the
+	// first of them waits for others.
+	batch  = 256
+	heavy  = 1 << 20
 	linger = 200 * time.Millisecond
 	// again is how long the journal rests after a failure before it is opened or written again.
 	again = 10 * time.Second

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -35,6 +36,13 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	local, _, _ := cutAddress(e.Envelope.Sender)
 	login := e.Envelope.Login
 	e.Envelope.Sender, e.Envelope.Login = hide.address(e.Envelope.Sender), hide.address(login)
+	e.Envelope.Recipients = slices.Clone(e.Envelope.Recipients)
+	for i, to := range e.Envelope.Recipients {
+		e.Envelope.Recipients[i] = hide.address(to)
+	}
+	if keep == Omit {
+		e.Envelope.Recipients = nil
+	}
 	text := func(s string) string {
 		if login != "" {
 			s = strings.ReplaceAll(s, strconv.Quote(login), strconv.Quote(leftOut))
@@ -107,7 +115,7 @@ func (h hider) address(address string) string {
 		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
 	}
 	if !ok {
-		return word
+		return cmp.Or(word, leftOut) // an empty one would be a bounce, or a client without a login
 	}
 	return word + "@" + domain
 }

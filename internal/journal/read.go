@@ -5,10 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -25,7 +22,7 @@ func OpenReader(path string) (*Reader, error) {
 	if missing(path) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
-	db, err := sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-16384)"))
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(5000)", "query_only(1)", "cache_size(-16384)"))
 	if err != nil {
 		return nil, err
 	}
@@ -107,105 +104,6 @@ func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entr
 		out = append(out, e)
 	}
 	return out, nil
-}
-
-// Filter chooses messages. Its zero value is all of them.
-type Filter struct {
-	Domain        string       // Author Domain
-	Client        netip.Prefix // not valid: any
-	Outcome       func(Outcome) bool
-	Since, Before time.Time // zero: no bound
-	After         int64     // messages with greater numbers
-}
-
-// numbers are the outcomes that a filter takes; nil: all.
-func (r *Reader) numbers(f Filter) ([]int64, error) {
-	if f.Outcome == nil {
-		return nil, nil
-	}
-	var err error
-	if r.outcomes, err = readOutcomes(r.DB); err != nil { // new ones come as mail does
-		return nil, err
-	}
-	ids := []int64{}
-	for o, id := range r.outcomes {
-		if f.Outcome(o) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
-// conditions are those of time, and the arguments that go with them.
-func (f Filter) conditions() (string, []any) {
-	where, args := " id > ?", []any{f.After}
-	if !f.Since.IsZero() {
-		args[0] = max(f.After, f.Since.UnixMicro()-1)
-	}
-	if !f.Before.IsZero() {
-		where, args = where+" AND id < ?", append(args, f.Before.UnixMicro())
-	}
-	return where, args
-}
-
-// IDs gives the numbers of the newest messages that a filter takes, newest first; oldest turns it round: the oldest, oldest first.
-//
-// There is an index for each of outcome, domain with outcome, client with outcome, and each has the numbers in order; so the
-// database is asked once for each outcome, and what it answers is merged. No question reads more than most rows.
-func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
-	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, b-a))) }
-	if oldest {
-		order, sorted = " ORDER BY id LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, a-b))) }
-	}
-	outcomes, err := r.numbers(f)
-	if err != nil {
-		return nil, err
-	}
-	where, args := f.conditions()
-	if f.Domain != "" {
-		where, args = where+" AND domain = ?", append(args, f.Domain)
-	}
-	if f.Client.IsValid() {
-		from, to := span(f.Client)
-		if string(from) != string(to) {
-			return r.network(ctx, outcomes, where+" AND client BETWEEN ? AND ? AND length(client) = ?"+order, append(args, from, to, len(from), most))
-		}
-		where, args = where+" AND client = ?", append(args, from)
-	}
-	if outcomes == nil && f.Domain == "" && !f.Client.IsValid() {
-		return r.ids(ctx, "SELECT id FROM message WHERE"+where+order, append(args, most)...)
-	}
-	if outcomes == nil {
-		if r.outcomes, err = readOutcomes(r.DB); err != nil {
-			return nil, err
-		}
-		for _, id := range r.outcomes {
-			outcomes = append(outcomes, id)
-		}
-	}
-	var all []int64
-	for _, o := range outcomes {
-		ids, err := r.ids(ctx, "SELECT id FROM message WHERE outcome = ? AND"+where+order, append(append([]any{o}, args...), most)...)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, ids...)
-	}
-	slices.SortFunc(all, sorted)
-	return all[:min(most, len(all))], nil
-}
-
-// network reads the numbers for a range of clients, which no index has in order.
-func (r *Reader) network(ctx context.Context, outcomes []int64, where string, args []any) ([]int64, error) {
-	among := ""
-	if outcomes != nil {
-		list := make([]string, len(outcomes))
-		for i, o := range outcomes {
-			list[i] = strconv.FormatInt(o, 10)
-		}
-		among = " outcome IN (" + strings.Join(list, ",") + ") AND"
-	}
-	return r.ids(ctx, "SELECT id FROM message WHERE"+among+where, args...)
 }
 
 func (r *Reader) ids(ctx context.Context, query string, args ...any) (all []int64, err error) {
@@ -305,23 +203,10 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	if clients {
 		column = "client"
 	}
-	read, err := r.PrepareContext(ctx, "SELECT "+column+" FROM message WHERE id = ?")
-	if err != nil {
-		return nil, false, err
-	}
-	defer read.Close()
 	n := map[string]int64{}
-	for _, id := range ids {
-		var name []byte
-		switch err := read.QueryRowContext(ctx, id).Scan(&name); {
-		case errors.Is(err, sql.ErrNoRows):
-			continue
-		case err != nil:
+	for some := range slices.Chunk(ids, 500) {
+		if err := r.names(ctx, "SELECT "+column+" FROM message WHERE id IN ("+list(some)+")", clients, n); err != nil {
 			return nil, false, err
-		case clients:
-			n[unaddress(name)]++
-		default:
-			n[string(name)]++
 		}
 	}
 	for name, count := range n {
@@ -339,6 +224,27 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	return top[:min(most, len(top))], len(ids) < look, nil
 }
 
+// names counts what a question brings.
+func (r *Reader) names(ctx context.Context, query string, clients bool, n map[string]int64) error {
+	rows, err := r.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name []byte
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		if clients {
+			n[unaddress(name)]++
+		} else {
+			n[string(name)]++
+		}
+	}
+	return rows.Err()
+}
+
 // Size is how many octets the database takes, and Newest when its last message came.
 func (r *Reader) Size() (size int64, newest time.Time, err error) {
 	if size, err = r.used(); err != nil {
@@ -351,29 +257,3 @@ func (r *Reader) Size() (size int64, newest time.Time, err error) {
 
 // Close ends reading.
 func (r *Reader) Close() { _ = r.DB.Close() }
-
-// address writes an address so that the order of octets is that of addresses: IPv4 as 4 octets, IPv6 as 16.
-func address(a netip.Addr) []byte {
-	if !a.IsValid() {
-		return []byte{}
-	}
-	return a.Unmap().WithZone("").AsSlice()
-}
-
-// unaddress reads it again; "unknown" where Postfix did not know it.
-func unaddress(b []byte) string {
-	if a, ok := netip.AddrFromSlice(b); ok {
-		return a.String()
-	}
-	return "unknown"
-}
-
-// span is the first and the last address of a network.
-func span(p netip.Prefix) (first, last []byte) {
-	first = p.Masked().Addr().AsSlice()
-	last = slices.Clone(first)
-	for i := p.Bits(); i < len(last)*8; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
-	}
-	return first, last
-}

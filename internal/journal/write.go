@@ -82,8 +82,11 @@ func (j *Journal) write(batch []Entry) {
 	for i := range batch {
 		batch[i].Report = redact(shorten(batch[i].Report), limits.Addresses, j.db.salt)
 	}
-	n, err := j.db.insert(batch)
-	j.lose(len(batch) - n)
+	err := j.db.fits(limits.MaxSize)
+	for n := 0; len(batch) > 0 && err == nil; batch = batch[n:] {
+		n, err = j.db.insert(batch)
+	}
+	j.lose(len(batch))
 	if err != nil {
 		j.failed("writing", err)
 		if broken(err) {
@@ -107,7 +110,7 @@ func (j *Journal) tidy() {
 	}
 }
 
-// insert writes a batch in one transaction, and says how many of it are kept.
+// insert writes a batch in one transaction, or its beginning where it is heavy, and says how many of it are kept.
 func (d *database) insert(batch []Entry) (n int, err error) {
 	tx, err := d.Begin()
 	if err != nil {
@@ -122,7 +125,7 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 	added := map[Outcome]int64{}
 	hours := map[[2]int64]int64{}
 	last := d.last
-	in := inserter{d: d, add: tx.Stmt(d.add), keep: tx.Stmt(d.keep)}
+	in := &inserter{d: d, add: tx.Stmt(d.add), keep: tx.Stmt(d.keep)}
 	for i := range batch {
 		e := &batch[i]
 		last = max(last+1, e.Time.UnixMicro())
@@ -135,6 +138,9 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 			return 0, err
 		}
 		hours[[2]int64{e.Time.Unix() / 3600, outcome}]++
+		if n = i + 1; in.octets > heavy {
+			break
+		}
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
@@ -148,20 +154,22 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 	for o, id := range added {
 		d.outcomes[o] = id
 	}
-	return len(batch), nil
+	return n, nil
 }
 
 // inserter writes the messages of one transaction.
 type inserter struct {
 	d         *database
 	add, keep *sql.Stmt
+	octets    int // of entries so far
 }
 
-func (in inserter) insert(e *Entry, outcome int64) error {
+func (in *inserter) insert(e *Entry, outcome int64) error {
 	packed, err := in.d.pack(in.keep, e)
 	if err != nil {
 		return err
 	}
+	in.octets += len(packed)
 	_, err = in.add.Exec(e.ID, hash(e.Evidence.QueueID), hash(e.Evidence.MessageID), e.Domain(), address(e.Evidence.Connection.Client), outcome, packed)
 	return err
 }

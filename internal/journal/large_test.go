@@ -1,0 +1,216 @@
+package journal
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"signpost/policy"
+)
+
+// rowsVar is how many messages BenchmarkLarge asks about, pathVar where its database stays: `make bench-journal`.
+const (
+	rowsVar = "SIGNPOST_JOURNAL_ROWS"
+	pathVar = "SIGNPOST_JOURNAL_FILE"
+)
+
+// largeSpan is what the messages are spread over, up to now.
+const largeSpan = 14 * 24 * time.Hour
+
+// large message n of rows: senders and clients as the world has them, a few of most of the mail and many of little.
+type crowd struct {
+	random  *rand.Rand
+	domains *rand.Zipf
+	pool    []Entry
+}
+
+func newCrowd() *crowd {
+	random := rand.New(rand.NewPCG(1, 2))
+	c := &crowd{random: random, domains: rand.NewZipf(random, 1.2, 4, 50_000)}
+	for n := range 1000 {
+		c.pool = append(c.pool, Entry{Report: redact(shorten(sample(n)), Omit, nil)})
+	}
+	return c
+}
+
+func queueOf(n int) string { return fmt.Sprintf("4%012xz%05x", n*2654435761, n&0xfffff) }
+
+func (c *crowd) message(n int, at time.Time) Entry {
+	e := c.pool[c.random.IntN(len(c.pool))]
+	d := c.domains.Uint64()
+	domain := fmt.Sprintf("sender%d.example", d)
+	client := netip.AddrFrom4([4]byte{byte(10 + d%200), byte(d >> 8), byte(d), byte(c.random.IntN(4))})
+	e.Time = at
+	ev := &e.Evidence
+	ev.QueueID, ev.MessageID, ev.Connection.Client = queueOf(n), fmt.Sprintf("<%x.%d@%s>", n*40503, n, domain), client
+	ev.Author.Domains = []string{domain}
+	switch {
+	case n%5 == 0:
+		e.Assignment.Role, e.Done, ev.SPF, ev.DKIM, ev.DMARC = policy.Sign, "signed", nil, nil, nil
+	case n%1_000_003 == 1: // a dozen, in the most common domain
+		e.Done = "held"
+		ev.Author.Domains = []string{"sender0.example"}
+	}
+	return e
+}
+
+// fill makes the database.
+func fill(b *testing.B, path string, rows int) {
+	db, err := create(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.close()
+	if _, err := db.Exec("PRAGMA synchronous = 0; PRAGMA cache_size = -400000; PRAGMA wal_autocheckpoint = 50000"); err != nil {
+		b.Fatal(err)
+	}
+	c, begin := newCrowd(), time.Now().Add(-largeSpan)
+	start, used := time.Now(), cpu()
+	for n := 0; n < rows; {
+		var all []Entry
+		for range 3000 {
+			all = append(all, c.message(n+len(all), begin.Add(largeSpan/time.Duration(rows)*time.Duration(n+len(all)))))
+		}
+		kept, err := db.insert(all[:min(len(all), rows-n)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += kept
+	}
+	b.Logf("%d messages in %v, %v of processor time each, made ones", rows, time.Since(start).Round(time.Second), (cpu()-used)/time.Duration(rows))
+}
+
+// Questions to a database of many messages, and that it keeps its bound while mail flows and somebody asks. Not by default:
+// ten million take a while to be made.
+func BenchmarkLarge(b *testing.B) {
+	rows, _ := strconv.Atoi(os.Getenv(rowsVar))
+	if rows == 0 {
+		b.Skip("only where " + rowsVar + " says how many")
+	}
+	path := os.Getenv(pathVar)
+	if path == "" {
+		path = filepath.Join(b.TempDir(), "journal", "journal.db")
+	}
+	if missing(path) {
+		fill(b, path, rows)
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d octets, %d a message", fi.Size(), fi.Size()/int64(rows))
+	ask(b, path, rows)
+}
+
+func verdict(words ...string) func(Outcome) bool {
+	return func(o Outcome) bool {
+		for _, w := range words {
+			if o.Verdict == w {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// ask asks everything, each question once with nothing in the reader's own cache.
+func ask(b *testing.B, path string, rows int) {
+	network, wide, one := netip.MustParsePrefix("60.0.0.0/14"), netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("10.0.0.1/32")
+	failed, held, never := Outcome.Failed, verdict("held"), verdict("deferred")
+	early := time.Now().Add(-largeSpan).Add(time.Hour)
+	filters := []struct {
+		name string
+		Filter
+	}{
+		{"all", Filter{}},
+		{"failed", Filter{Outcome: failed}},
+		{"rare verdict", Filter{Outcome: held}},
+		{"verdict that never was", Filter{Outcome: never}},
+		{"common domain", Filter{Domain: "sender0.example"}},
+		{"rare domain", Filter{Domain: "sender49999.example"}},
+		{"common domain, rare verdict", Filter{Domain: "sender0.example", Outcome: held}},
+		{"common domain, failed, early", Filter{Domain: "sender0.example", Outcome: failed, Before: early}},
+		{"one client", Filter{Client: one}},
+		{"one client, rare verdict", Filter{Client: one, Outcome: held}},
+		{"one client, other domain", Filter{Client: one, Domain: "sender1.example"}},
+		{"network", Filter{Client: network}},
+		{"network, failed", Filter{Client: network, Outcome: failed}},
+		{"half of the world", Filter{Client: wide}},
+		{"half of the world, failed", Filter{Client: wide, Outcome: failed}},
+		{"half of the world, rare verdict", Filter{Client: wide, Outcome: held}},
+		{"half of the world, common domain", Filter{Client: wide, Domain: "sender0.example"}},
+		{"no client, failed, since ever", Filter{Client: netip.MustParsePrefix("2001:db8::/32"), Outcome: failed, Since: early}},
+		{"network, failed, early", Filter{Client: network, Outcome: failed, Before: early}},
+	}
+	question := func(name string, most time.Duration, f func(r *Reader) int) {
+		b.Run(name, func(b *testing.B) {
+			var worst time.Duration
+			n := 0
+			for b.Loop() {
+				r, err := OpenReader(path)
+				if err != nil {
+					b.Fatal(err)
+				}
+				start := time.Now()
+				n = f(r)
+				worst = max(worst, time.Since(start))
+				r.Close()
+			}
+			b.ReportMetric(float64(worst)/float64(time.Millisecond), "ms-worst")
+			b.ReportMetric(float64(n), "rows")
+			if worst > most {
+				b.Errorf("%v, at most %v", worst, most)
+			}
+		})
+	}
+	at := 0
+	question("explain by queue ID", 50*time.Millisecond, func(r *Reader) int {
+		at = (at + 7_919_001) % rows
+		found, err := r.Find(b.Context(), queueOf(at))
+		if err != nil || len(found) != 1 {
+			b.Errorf("%d found: %v", len(found), err)
+		}
+		return len(found)
+	})
+	question("explain by an unknown Message-ID", 50*time.Millisecond, func(r *Reader) int {
+		found, err := r.Find(b.Context(), "none@sender0.example")
+		if err != nil || len(found) != 0 {
+			b.Errorf("%d found: %v", len(found), err)
+		}
+		return len(found)
+	})
+	for _, f := range filters {
+		question("log, "+f.name, time.Second, func(r *Reader) int {
+			ids, err := r.IDs(b.Context(), f.Filter, 100, false)
+			if err != nil {
+				b.Fatal(err)
+			}
+			all, err := r.Entries(b.Context(), ids)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return len(all)
+		})
+	}
+	question("hours", time.Second, func(r *Reader) int {
+		all, err := r.Hours(b.Context(), time.Unix(0, 0))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return len(all)
+	})
+	for _, clients := range []bool{false, true} {
+		question(fmt.Sprintf("top of those that failed, clients %v", clients), 2*time.Second, func(r *Reader) int {
+			top, _, err := r.Top(b.Context(), Filter{Outcome: failed}, clients, 20)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return len(top)
+		})
+	}
+}
