@@ -24,6 +24,13 @@ const (
 	maxNegativeTTL = 15 * time.Minute
 )
 
+// The words for what is no temporary failure, by which Recall knows it again.
+const (
+	noRecord = "no such record"
+	noName   = "no such name"
+	tooMuch  = "more than "
+)
+
 // answer is what a question brought.
 type answer struct {
 	err       *net.DNSError // nil: there are records
@@ -69,14 +76,14 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 			continue
 		}
 		if records++; records > maxRecords {
-			return failed(q, fmt.Sprintf("more than %d records", maxRecords), false), ""
+			return failed(q, fmt.Sprintf(tooMuch+"%d records", maxRecords), false), ""
 		}
 		a.keepFor(rr.Header().Ttl)
 		switch rr := rr.(type) {
 		case *dns.TXT:
 			text := joinText(rr.Txt)
 			if size += len(text); size > maxText {
-				return failed(q, fmt.Sprintf("more than %d octets of text", maxText), false), ""
+				return failed(q, fmt.Sprintf(tooMuch+"%d octets of text", maxText), false), ""
 			}
 			a.text = append(a.text, text)
 		case *dns.A:
@@ -104,10 +111,10 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 		// Records, and none that was asked for: this is not how a server says that there is nothing (RFC 2308 section 2.2).
 		return failed(q, "the answer is to another question", true), ""
 	}
-	a.err = &net.DNSError{Err: "no such record", Name: q.name, IsNotFound: true}
+	a.err = &net.DNSError{Err: noRecord, Name: q.name, IsNotFound: true}
 	a.absent = m.Rcode == dns.RcodeNameError && name == at
 	if a.absent {
-		a.err.Err = "no such name"
+		a.err.Err = noName
 	}
 	if soa < 0 {
 		a.ttl = 0 // RFC 2308 section 5: without a SOA it is not kept

@@ -1,0 +1,77 @@
+package dns
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Recall is the View of a message that was told these answers, from a record of them: for going its way again. Nobody is
+// asked. What is not among them is a temporary error, and Missed says so.
+func Recall(all []Lookup) *View {
+	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View()
+	for _, l := range all {
+		name, err := canonical(l.Name)
+		if err != nil {
+			continue
+		}
+		q := question{name, dns.StringToType[l.Type]}
+		v.shared.asked = append(v.shared.asked, asked{question: q, name: l.Name, answer: recall(q, l.Answer), cached: l.Cached, took: l.Took})
+	}
+	return v.Known()
+}
+
+// recall reads what String writes.
+func recall(q question, text string) *answer {
+	a := &answer{}
+	switch q.qtype {
+	case dns.TypeTXT:
+		for rest := text; rest != ""; rest = strings.TrimPrefix(rest, ", ") {
+			quoted, err := strconv.QuotedPrefix(rest)
+			if err != nil {
+				return recallFailure(q, text)
+			}
+			rest = rest[len(quoted):]
+			record, _ := strconv.Unquote(quoted) // QuotedPrefix has looked at it
+			a.text = append(a.text, record)
+		}
+		return a
+	}
+	for piece := range strings.SplitSeq(text, ", ") {
+		if !a.take(q.qtype, piece) {
+			return recallFailure(q, text)
+		}
+	}
+	return a
+}
+
+// take reads one record that is no text. Names end in a dot, as no words of an error do.
+func (a *answer) take(qtype uint16, piece string) bool {
+	switch qtype {
+	case dns.TypeA, dns.TypeAAAA:
+		addr, err := netip.ParseAddr(piece)
+		a.addrs = append(a.addrs, addr)
+		return err == nil
+	case dns.TypeMX:
+		mx := &net.MX{}
+		_, err := fmt.Sscanf(piece, "%d %s", &mx.Pref, &mx.Host)
+		a.mx = append(a.mx, mx)
+		return err == nil
+	}
+	a.names = append(a.names, piece)
+	return strings.HasSuffix(piece, ".")
+}
+
+func recallFailure(q question, text string) *answer {
+	if text == noName || text == noRecord {
+		return &answer{err: &net.DNSError{Err: text, Name: q.name, IsNotFound: true}, absent: text == noName}
+	}
+	useless := strings.HasPrefix(text, tooMuch) && !strings.HasSuffix(text, " aliases")
+	return failed(q, text, !useless)
+}
