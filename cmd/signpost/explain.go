@@ -1,155 +1,152 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
-	"signpost/internal/cli"
+	"github.com/spf13/cobra"
+
+	"signpost/internal/config"
 	"signpost/internal/filter"
-	"signpost/internal/spf"
+	"signpost/internal/journal"
+	"signpost/internal/story"
 	"signpost/milter"
-	"signpost/policy"
 )
+
+func explainCommand(load func() (*config.Config, error)) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "explain QUEUE-ID|MESSAGE-ID",
+		Short: "Tell why a message was signed, refused, tagged or let through",
+		Long: "Tell the story of a message from the journal, in words that its sender's administrator can be sent: who brought it,\n" +
+			"what each check found by which record, what was decided and why, what the client was told, and what helps. The DNS\n" +
+			"records are those of that moment, whatever DNS says now. The ID is Postfix's, as its log and the replies have it, or\n" +
+			"that of the field Message-ID. Where several messages had it, all are shown, the newest first. Times are in UTC.",
+		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			return explainID(c.Context(), conf, args[0], asJSON, c.OutOrStdout())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print a list of all that is known of each message, as JSON")
+	return c
+}
+
+func explainID(ctx context.Context, conf *config.Config, id string, asJSON bool, stdout io.Writer) error {
+	r, err := readJournal(conf)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	found, err := r.Find(ctx, id)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", conf.JournalFile(), err)
+	}
+	if len(found) == 0 {
+		return notFound(ctx, r, conf, id)
+	}
+	if asJSON {
+		return printJSON(stdout, found)
+	}
+	for i := range found {
+		if i > 0 {
+			fmt.Fprintln(stdout)
+		}
+		if len(found) > 1 {
+			fmt.Fprintf(stdout, "%d of %d messages with this ID, the newest first\n\n", i+1, len(found))
+		}
+		explainEntry(stdout, &found[i])
+	}
+	return nil
+}
+
+// notFound says what could have been found.
+func notFound(ctx context.Context, r *journal.Reader, conf *config.Config, id string) error {
+	oldest, newest, err := r.Covers(ctx)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", conf.JournalFile(), err)
+	}
+	if oldest.IsZero() {
+		return fmt.Errorf("no message has the ID %s: the journal %s is empty", printable(id), conf.JournalFile())
+	}
+	return fmt.Errorf("no message in the journal %s has the ID %s; it has those from %s to %s", conf.JournalFile(), printable(id), utc(oldest), utc(newest))
+}
+
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// explainEntry tells the story of one message.
+func explainEntry(w io.Writer, e *journal.Entry) {
+	s := story.Tell(e.Report)
+	id := e.Evidence.QueueID
+	if id == "" {
+		id = "(no queue ID)"
+	}
+	rows := []story.Row{{Label: "message", Text: id}}
+	if e.Evidence.MessageID != "" {
+		rows = append(rows, story.Row{Label: "Message-ID", Text: e.Evidence.MessageID})
+	}
+	rows = append(rows, story.Row{Label: "received", Text: utc(e.Time)}, story.Row{Label: "in short", Text: s.Short})
+	writeRows(w, append(rows, s.Head...))
+	if len(s.Found) > 0 {
+		fmt.Fprintln(w)
+		writeRows(w, s.Found)
+	}
+	fmt.Fprintln(w)
+	writeRows(w, s.Decided)
+	writeHelp(w, s)
+}
+
+func writeHelp(w io.Writer, s story.Story) {
+	var rows []story.Row
+	for i, text := range s.Help {
+		rows = append(rows, story.Row{Text: "- " + text})
+		if i == 0 {
+			rows[0].Label = "what helps"
+		}
+	}
+	writeRows(w, rows)
+}
 
 // explain shows a report to a person: what was known, what each method found with its records, what DNS said, and what
 // follows.
-func explain(w io.Writer, r filter.Report, edits milter.Edits, reply milter.Reply) {
-	paint := cli.Paint(w)
-	row := func(name, format string, args ...any) {
-		text := printable(fmt.Sprintf(format, args...))
-		if name == "SPF" || name == "DKIM" || name == "ARC" || name == "DMARC" {
-			word, rest, _ := strings.Cut(text, " ")
-			text = strings.TrimSuffix(paint.Status(word)+" "+rest, " ")
-		}
-		fmt.Fprintf(w, "%-12s %s\n", name, text)
-	}
-	e := r.Evidence
-	row("client", "%s, HELO %s", e.Connection.Client, cmp.Or(e.Connection.HELO, "(none)"))
-	row("MAIL FROM", "<%s>", e.Envelope.Sender)
-	row("role", "%s: %s", r.Assignment.Role, r.Assignment.Reason)
-	if r.Assignment.Role == policy.Verify {
-		methods(row, e)
-		differences(row, e)
+func explain(w io.Writer, r filter.Report, edits milter.Edits) {
+	s := story.Tell(r)
+	writeRows(w, s.Head)
+	if len(s.Found) > 0 {
+		writeRows(w, s.Found)
 		fmt.Fprintln(w)
-		for _, l := range r.Lookups {
-			notes := []string{l.Took.Round(10 * time.Microsecond).String()}
-			if l.Authentic {
-				notes = append(notes, "DNSSEC")
-			}
-			if l.Cached {
-				notes = append(notes, "cached")
-			}
-			row("DNS", "%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))
-		}
+		writeRows(w, answers(r))
 	}
 	fmt.Fprintln(w)
-	row("verdict", "%s", r.Done)
-	if r.Verdict.Reason != "" {
-		row("because", "%s", r.Verdict.Reason)
-	}
-	for _, s := range r.Verdict.Evidence {
-		row("", "%s", s)
-	}
-	if reply.Code != 0 {
-		row("reply", "%d %s %s", reply.Code, reply.Enhanced, reply.Text)
-	}
+	writeRows(w, s.Decided)
 	for _, d := range edits.Delete {
-		row("removes", "%s number %d: it claims to be ours, or cannot be read", d.Name, d.Index)
+		writeRows(w, []story.Row{{Label: "removes", Text: fmt.Sprintf("%s number %d: it claims to be ours, or cannot be read", d.Name, d.Index)}})
 	}
-	for i := len(edits.Insert) - 1; i >= 0; i-- { // the last one ends on top
-		fmt.Fprintf(w, "%s:%s\n", edits.Insert[i].Name, edits.Insert[i].Value)
-	}
-}
-
-func methods(row func(name, format string, args ...any), e policy.Evidence) {
-	detail := func(s string) {
-		if s != "" {
-			row("", "%s", s)
-		}
-	}
-	author := strings.Join(e.Author.Domains, ", ")
-	row("Author", "%s", cmp.Or(author, e.Author.Doubt))
-	if s := e.SPF; s != nil {
-		identity := "MAIL FROM"
-		if s.Identity == spf.HELO {
-			identity = "HELO, since the sender is null"
-		}
-		row("SPF", "%s for %s (%s)", s.Status, cmp.Or(s.Domain, "no domain"), identity)
-		detail(s.Reason)
-		detail(s.Record)
-	}
-	if len(e.DKIM) == 0 {
-		row("DKIM", "none: the message has no signature")
-	}
-	for _, s := range e.DKIM {
-		row("DKIM", "%s d=%s s=%s a=%s", s.Status, s.Domain, s.Selector, s.Algorithm)
-		detail(s.Reason)
-		if s.KeyRecord != "" {
-			detail(fmt.Sprintf("%d bits at %s: %s", s.KeyBits, s.KeyName, s.KeyRecord))
-		}
-	}
-	chain(row, e)
-	for _, d := range e.DMARC {
-		row("DMARC", "%s for %s", d.Status, d.Domain)
-		detail(d.Reason)
-		if d.Aligned != "" {
-			detail("aligned: " + d.Aligned)
-		}
-		if d.PolicyDomain != "" {
-			detail(fmt.Sprintf("policy %s, by %s=%s at _dmarc.%s: %s", cmp.Or(d.Policy, "unknown"), cmp.Or(d.Tag, "p"), d.Published, d.PolicyDomain, d.Record))
-		}
-		if d.OrgDomain != "" {
-			detail("Organizational Domain " + d.OrgDomain)
-		}
+	writeHelp(w, s)
+	for _, i := range slices.Backward(edits.Insert) { // the last one ends on top
+		fmt.Fprintf(w, "%s:%s\n", i.Name, i.Value)
 	}
 }
 
-// chain shows the ARC sets, the newest first.
-func chain(row func(name, format string, args ...any), e policy.Evidence) {
-	if e.ARC == nil {
-		return
-	}
-	row("ARC", "%s", e.ARC.Status)
-	if e.ARC.Reason != "" {
-		row("", "%s", e.ARC.Reason)
-	}
-	if e.ARC.OldestPass > 0 {
-		row("", "the message was changed before instance %d", e.ARC.OldestPass)
-	}
-	for _, s := range slices.Backward(e.ARC.Sets) {
-		row("", "instance %d: d=%s s=%s cv=%s", s.Instance, s.Domain, s.Selector, s.CV)
-		if !s.CoversFrom {
-			row("", "its message signature does not cover From")
+// answers are what DNS said.
+func answers(r filter.Report) (rows []story.Row) {
+	for _, l := range r.Lookups {
+		notes := []string{l.Took.Round(10 * time.Microsecond).String()}
+		if l.Authentic {
+			notes = append(notes, "DNSSEC")
 		}
-		for _, d := range e.SealedDMARC {
-			if d.Instance == s.Instance {
-				row("", "it says dmarc=%s for %s", d.Result, d.Domain)
-			}
+		if l.Cached {
+			notes = append(notes, "cached")
 		}
+		rows = append(rows, story.Row{Label: "DNS", Text: fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))})
 	}
-}
-
-// differences shows where the results differ from those that another filter of this host wrote.
-func differences(row func(name, format string, args ...any), e policy.Evidence) {
-	all := policy.Compare(e)
-	if len(e.Others) > 0 && len(all) == 0 {
-		row("compared", "the other filter found the same")
-	}
-	for _, d := range all {
-		row("differs", "%s", d)
-	}
-}
-
-// printable keeps a stranger's control characters from the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
+	return rows
 }

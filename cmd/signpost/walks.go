@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +23,7 @@ import (
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/spf"
+	"signpost/internal/story"
 	"signpost/keys"
 )
 
@@ -72,18 +76,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 func showSPF(w io.Writer, r spf.Result, walk *spf.Walk) {
 	paint := cli.Paint(w)
 	row := func(name, text string) { fmt.Fprintf(w, "%-12s %s\n", name, printable(text)) }
-	for _, s := range walk.Steps {
-		in := strings.Repeat("  ", s.Depth)
-		if s.Term == "" {
-			row("record", fmt.Sprintf("%s%s: %s", in, s.Domain, s.Outcome))
-			continue
-		}
-		term := s.Term
-		if s.Target != "" {
-			term += " (" + s.Target + ")"
-		}
-		row("", fmt.Sprintf("%s  %s: %s", in, term, s.Outcome))
-	}
+	writeRows(w, story.SPFRows(walk.Steps))
 	row("counted", fmt.Sprintf("%d of 10 terms that ask DNS, %d of 2 look-ups that find nothing", walk.Terms, walk.Voids))
 	fmt.Fprintf(w, "\n%-12s %s for %s\n", "result", paint.Status(string(r.Status)), printable(r.Domain))
 	if r.Reason != "" {
@@ -133,12 +126,7 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 func showDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	paint := cli.Paint(w)
 	row := func(name, text string) { fmt.Fprintf(w, "%-12s %s\n", name, printable(text)) }
-	for _, s := range steps {
-		row("asked", s.Name+": "+s.Outcome)
-		if s.Record != "" {
-			row("", s.Record)
-		}
-	}
+	writeRows(w, story.DMARCRows(steps))
 	fmt.Fprintln(w)
 	row("org. domain", cmp.Or(r.OrgDomain, "not known"))
 	if status := policyStatus(r); status != "found" {
@@ -184,10 +172,32 @@ func domainArg(s string) (string, error) {
 	return d, nil
 }
 
+// printJSON writes for machines. A terminal may show it too, so that it has nothing in it that is not printable.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(plainJSON(text), '\n'))
+	return err
+}
+
+// plainJSON spells what is not printable as JSON can, which outside of strings has nothing but ASCII: C1 controls, which
+// some terminals obey, and what turns the direction of writing round.
+func plainJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text)+1)
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || r != 0x7f && r < 0x80 || r >= 0x80 && unicode.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // hostedDomains completes a first argument with the domains of this host, where the state can be read.

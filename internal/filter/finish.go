@@ -83,14 +83,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 		if r.Code < 500 {
 			m.did = fmt.Sprintf("deferred %d %s", r.Code, r.Enhanced)
 		}
-		reply = milter.Reply(r)
-		if len(reply.Text) > maxReplyText {
-			reply.Text = reply.Text[:maxReplyText] + "..."
-		}
-		if m.evidence.QueueID != "" {
-			reply.Text += " (queue id " + m.evidence.QueueID + ")"
-		}
-		return milter.Edits{}, reply
+		return milter.Edits{}, answer(r, m.evidence.QueueID)
 	}
 	switch {
 	case m.verdict.Hold != "":
@@ -108,6 +101,23 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	}
 	return edits, milter.Reply{}
 }
+
+// answer is a reply as it is given: of a length that fits, with the queue ID.
+func answer(r policy.Reply, queueID string) milter.Reply {
+	if r.Code == 0 {
+		return milter.Reply{}
+	}
+	if len(r.Text) > maxReplyText {
+		r.Text = r.Text[:maxReplyText] + "..."
+	}
+	if queueID != "" {
+		r.Text += " (queue id " + queueID + ")"
+	}
+	return milter.Reply(r)
+}
+
+// Answer is what the client was told, or in observe mode would have been.
+func (r Report) Answer() milter.Reply { return answer(r.Verdict.Reply, r.Evidence.QueueID) }
 
 // observed is what is done in observe mode: results are written, and nothing else.
 func (m *message) observed() (edits milter.Edits) {

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+)
+
+// keepAll writes reports into a journal in a folder of its own, and opens it.
+func keepAll(t *testing.T, now func() time.Time, keep journal.Addresses, reports ...filter.Report) (*journal.Reader, string) {
+	t.Helper()
+	var log syncBuffer
+	path := filepath.Join(t.TempDir(), "journal", "journal.db")
+	j := journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: keep}, Now: now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, r := range reports {
+		j.Add(r)
+	}
+	j.Close()
+	if log.String() != "" {
+		t.Fatal(log.String())
+	}
+	r, err := journal.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r, path
+}
+
+// Each case is explained from the journal, and the explanation names what decided. Those with a part "explain" hold the
+// whole text; -update writes it, to be read before a commit.
+func TestCasesExplained(t *testing.T) {
+	update := flag.Lookup("update").Value.String() == "true"
+	files, err := filepath.Glob("../../testdata/*.txtar")
+	more, moreErr := filepath.Glob("../../testdata/*/*.txtar")
+	if err != nil || moreErr != nil || len(files) == 0 || len(more) == 0 {
+		t.Fatal("no cases", err, moreErr)
+	}
+	files = append(files, more...)
+	parts := make([]map[string]string, len(files))
+	reports := make([]filter.Report, len(files))
+	t.Run("play", func(t *testing.T) {
+		for i, file := range files {
+			ar, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts[i] = map[string]string{}
+			for _, f := range ar.Files {
+				parts[i][f.Name] = string(f.Data)
+			}
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				t.Parallel()
+				reports[i], _, _ = playCase(t, parts[i], "SERVFAIL")
+				reports[i].Evidence.QueueID = strings.TrimSuffix(filepath.Base(file), ".txtar")
+			})
+		}
+	})
+	r, _ := keepAll(t, caseTime, journal.Omit, reports...)
+	golden := 0
+	for i, file := range files {
+		id := reports[i].Evidence.QueueID
+		found, err := r.Find(t.Context(), id)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%s: %d messages, %v", id, len(found), err)
+		}
+		var b bytes.Buffer
+		explainEntry(&b, &found[0])
+		text := b.String()
+		for _, want := range []string{found[0].Verdict.Reason, found[0].Assignment.Reason, found[0].Done} {
+			if !strings.Contains(oneLine(text), oneLine(printable(want))) {
+				t.Errorf("%s: it does not say %q\n%s", id, want, text)
+			}
+		}
+		if failed := found[0].Outcome().Failed(); failed && !strings.Contains(text, "\nwhat helps ") {
+			t.Errorf("%s: it does not say what helps\n%s", id, text)
+		}
+		want, ok := parts[i]["explain"]
+		if !ok {
+			continue
+		}
+		golden++
+		if update {
+			rewrite(t, file, "explain", text)
+		} else if text != want {
+			t.Errorf("%s: got\n%swant\n%s", id, text, want)
+		}
+	}
+	if golden < 30 {
+		t.Errorf("only %d explanations are held", golden)
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,146 @@
+package story
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/spf"
+)
+
+// SPFRows show the way of a check through its records.
+func SPFRows(steps []spf.Step) []Row {
+	const most = 60 // ten terms of their own, and what they include
+	var l list
+	for i, s := range steps {
+		in := strings.Repeat("  ", s.Depth)
+		if i == most {
+			l.more(fmt.Sprintf("%sand %d more terms", in, len(steps)-most))
+			break
+		}
+		if s.Term == "" {
+			l.row("record", "%s%s: %s", in, s.Domain, s.Outcome)
+			continue
+		}
+		term := s.Term
+		if s.Target != "" {
+			term += " (" + s.Target + ")"
+		}
+		l.more(fmt.Sprintf("%s  %s: %s", in, term, s.Outcome))
+	}
+	return l
+}
+
+func (t *teller) spf() []Row {
+	var l list
+	s := t.e.SPF
+	if s == nil {
+		return nil
+	}
+	identity := "MAIL FROM"
+	if s.Identity == spf.HELO {
+		identity = "HELO, since the sender is null"
+	}
+	l.row("SPF", "%s for %s (%s)", s.Status, cmp.Or(s.Domain, "no domain"), identity)
+	l.more(t.spfWords())
+	// The walk is gone again. Where it leads elsewhere, something is not in the record: the names that the sender's local
+	// part went into, where that is left out.
+	result, walk := spf.Trace(context.Background(), t.view, t.e.Connection.Client, t.e.Connection.HELO, t.e.Envelope.Sender)
+	switch {
+	case s.Status == spf.None:
+	case result.Status == s.Status && result.Domain == s.Domain:
+		l = append(l, SPFRows(walk.Steps)...)
+	case s.Record != "":
+		l.row("record", "%s: %s", s.Domain, s.Record)
+	}
+	return l
+}
+
+// spfWords say what the result means.
+func (t *teller) spfWords() string {
+	s, client := t.e.SPF, t.e.Connection.Client
+	because := strings.TrimSuffix(": "+s.Reason, ": ")
+	switch s.Status {
+	case spf.Pass:
+		return fmt.Sprintf("%s may send mail of %s", client, s.Domain)
+	case spf.Fail:
+		return fmt.Sprintf("%s says that %s may not send its mail%s", s.Domain, client, because)
+	case spf.SoftFail:
+		return fmt.Sprintf("%s says that %s most likely may not send its mail%s", s.Domain, client, because)
+	case spf.Neutral:
+		return fmt.Sprintf("%s does not say whether %s may send its mail%s", s.Domain, client, because)
+	case spf.None:
+		if s.Domain != "" && client.IsValid() {
+			return s.Domain + " has no SPF record"
+		}
+		return s.Reason
+	case spf.PermError:
+		return "the SPF record is of no use" + because
+	}
+	return "the SPF record could not be looked up" + because
+}
+
+// maxSignatures is how many are shown; those beyond are a stranger's flood.
+const maxSignatures = dkim.MaxSignatures
+
+func (t *teller) dkim() []Row {
+	var l list
+	all := t.e.DKIM
+	if len(all) == 0 {
+		l.row("DKIM", "none: the message has no signature")
+	}
+	for i, s := range all {
+		if i == maxSignatures {
+			l.row("DKIM", "and %d more signatures", len(all)-i)
+			break
+		}
+		var tags []string
+		for _, tag := range [][2]string{{"d=", s.Domain}, {"s=", s.Selector}, {"a=", s.Algorithm}} {
+			if tag[1] != "" {
+				tags = append(tags, tag[0]+tag[1])
+			}
+		}
+		l.row("DKIM", "%s", strings.TrimSpace(string(s.Status)+" "+strings.Join(tags, " ")))
+		l.more(s.Reason)
+		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // behind the body's hash
+
+			l.more("signed fields: " + strings.Join(s.Headers, ", "))
+		}
+		if s.KeyRecord != "" {
+			l.more(fmt.Sprintf("%d bits at %s: %s", s.KeyBits, s.KeyName, s.KeyRecord))
+		}
+		if s.Testing {
+			l.more("the key record says that it is for testing (t=y)")
+		}
+	}
+	return l
+}
+
+// arc shows the ARC sets, the newest first.
+func (t *teller) arc() []Row {
+	var l list
+	c := t.e.ARC
+	if c == nil {
+		return nil
+	}
+	l.row("ARC", "%s", c.Status)
+	l.more(c.Reason)
+	if c.OldestPass > 0 {
+		l.more(fmt.Sprintf("the message was changed before instance %d", c.OldestPass))
+	}
+	for _, s := range slices.Backward(c.Sets) {
+		l.more(fmt.Sprintf("instance %d: d=%s s=%s cv=%s", s.Instance, s.Domain, s.Selector, s.CV))
+		if !s.CoversFrom {
+			l.more("its message signature does not cover From")
+		}
+		for _, d := range t.e.SealedDMARC {
+			if d.Instance == s.Instance {
+				l.more(fmt.Sprintf("it says dmarc=%s for %s", d.Result, d.Domain))
+			}
+		}
+	}
+	return l
+}

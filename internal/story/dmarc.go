@@ -1,0 +1,164 @@
+package story
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/spf"
+)
+
+// DMARCRows show the walk to a policy.
+func DMARCRows(steps []dmarc.Step) []Row {
+	var l list
+	for _, s := range steps {
+		l.row("asked", "%s: %s", s.Name, s.Outcome)
+		l.more(s.Record)
+	}
+	return l
+}
+
+func (t *teller) dmarc() []Row {
+	var l list
+	for _, d := range t.e.DMARC {
+		l.row("DMARC", "%s for %s", d.Status, d.Domain)
+		switch {
+		case d.Status == dmarc.Fail:
+			l.more(d.Reason)
+			for _, s := range t.unaligned(d) {
+				l.more("- " + s)
+			}
+		case d.Status == dmarc.None:
+			l.more("there is no DMARC record for it: its owner asks for nothing")
+		default:
+			l.more(d.Reason)
+		}
+		if method, domain, _ := strings.Cut(d.Aligned, " "); d.Aligned != "" {
+			l.more(fmt.Sprintf("%s passes for %s, which %s", strings.ToUpper(method), domain, same(domain, d)))
+		}
+		switch {
+		case d.PolicyDomain == "":
+		case d.Published == "":
+			l.more(fmt.Sprintf("no policy can be taken from the record at _dmarc.%s: %s", d.PolicyDomain, d.Record))
+		default:
+			l.more(fmt.Sprintf("policy %s, by %s=%s at _dmarc.%s: %s", d.Policy, d.Tag, d.Published, d.PolicyDomain, d.Record))
+			l.more(whichTag(d))
+		}
+		if d.OrgDomain != "" {
+			l.more("Organizational Domain " + d.OrgDomain)
+		}
+		l = append(l, DMARCRows(t.walk(d))...)
+	}
+	return l
+}
+
+func same(domain string, d dmarc.Result) string {
+	if domain == d.Domain {
+		return "is the author's domain"
+	}
+	return "belongs to " + cmp.Or(d.OrgDomain, d.Domain) + " as the author's domain does"
+}
+
+// whichTag says why it is that tag, and what t=y leaves of it.
+func whichTag(d dmarc.Result) string {
+	var all []string
+	switch d.Tag {
+	case "sp":
+		all = append(all, fmt.Sprintf("sp, since %s is below %s", d.Domain, d.PolicyDomain))
+	case "np":
+		all = append(all, fmt.Sprintf("np, since %s does not exist in DNS", d.Domain))
+	}
+	if d.Testing {
+		all = append(all, "t=y: its owner is testing, so it is taken one step milder than it says")
+	}
+	return strings.Join(all, "; ")
+}
+
+// walk is gone again with the answers of that time. What was not asked then is not shown, nor is the record that is.
+func (t *teller) walk(d dmarc.Result) []dmarc.Step {
+	_, steps := dmarc.Explain(context.Background(), t.view, d.Domain)
+	for i := range steps {
+		if steps[i].Record == d.Record {
+			steps[i].Record = ""
+		}
+	}
+	return slices.DeleteFunc(steps, func(s dmarc.Step) bool { return !t.asked(s.Name) })
+}
+
+func (t *teller) asked(name string) bool {
+	for _, l := range t.Lookups {
+		if l.Type == "TXT" && strings.EqualFold(strings.TrimSuffix(l.Name, "."), strings.TrimSuffix(name, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// unaligned say of each identifier why it does not speak for the author.
+func (t *teller) unaligned(d dmarc.Result) []string {
+	var all []string
+	if s := t.e.SPF; s != nil {
+		not := t.stranger(d, dmarc.SPF, s.Domain)
+		switch {
+		case s.Domain == "":
+			all = append(all, "SPF: the sender has no domain that could speak for "+d.Domain)
+		case s.Status == spf.Pass:
+			all = append(all, fmt.Sprintf("SPF passes for %s, but %s", s.Domain, cmp.Or(not, "that does not count here")))
+		case not == "":
+			all = append(all, fmt.Sprintf("SPF does not pass for %s (%s)", s.Domain, s.Status))
+		default:
+			all = append(all, fmt.Sprintf("SPF does not pass for %s (%s), and %s", s.Domain, s.Status, not))
+		}
+	}
+	for i, s := range t.e.DKIM {
+		if i == maxSignatures {
+			break
+		}
+		name := "the signature of " + cmp.Or(s.Domain, "nobody who could be read")
+		not := t.stranger(d, dmarc.DKIM, s.Domain)
+		switch {
+		case s.Status == dkim.Pass:
+			all = append(all, fmt.Sprintf("%s passes, but %s", name, cmp.Or(not, "that does not count here")))
+		case not == "" || s.Domain == "":
+			all = append(all, fmt.Sprintf("%s does not pass (%s)", name, s.Status))
+		default:
+			all = append(all, fmt.Sprintf("%s does not pass (%s), and %s", name, s.Status, not))
+		}
+	}
+	if len(t.e.DKIM) == 0 {
+		all = append(all, "there is no DKIM signature")
+	}
+	return all
+}
+
+// stranger says why a domain does not belong to the author's, or "" where it does: RFC 9989 section 4.10.2.
+func (t *teller) stranger(d dmarc.Result, m dmarc.Method, domain string) string {
+	if domain == d.Domain || domain == "" {
+		return ""
+	}
+	org := cmp.Or(d.OrgDomain, d.Domain)
+	record, _ := dmarc.ParseRecord(d.Record)
+	of := d.Domain
+	if org != d.Domain {
+		of = org + ", the organisation of " + d.Domain
+	}
+	switch {
+	case record != nil && (m == dmarc.DKIM && record.StrictDKIM || m == dmarc.SPF && record.StrictSPF):
+		tag := map[dmarc.Method]string{dmarc.DKIM: "adkim=s", dmarc.SPF: "aspf=s"}[m]
+		return fmt.Sprintf("%s is not %s itself, as %s asks", domain, d.Domain, tag)
+	case !dkim.Within(domain, org):
+		return fmt.Sprintf("%s does not belong to %s", domain, of)
+	}
+	other, _, err := dmarc.Organization(context.Background(), t.view, domain)
+	switch {
+	case err == nil && other != org:
+		return fmt.Sprintf("%s belongs to %s by its DMARC record, not to %s", domain, other, of)
+	case !strings.Contains(org, "."):
+		return fmt.Sprintf("%s shares no more than the top-level domain %s with it", domain, org)
+	}
+	return ""
+}

@@ -1,0 +1,179 @@
+package story
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/spf"
+	"signpost/policy"
+)
+
+// help is one sentence for each cause.
+func (t *teller) help() []string {
+	a, reason := t.Assignment, t.Verdict.Reason
+	switch {
+	case a.Role == policy.Sign && reason != "":
+		return []string{"The postmaster here: dkimkey status " + a.Domain + " says which key is missing, and what its next step is."}
+	case a.Role == policy.Leave:
+		return t.helpLeft()
+	case a.Role == policy.Refuse && strings.Contains(a.Reason, "login_domains"):
+		return []string{"Write from an address of a domain that this login may use; which these are, the postmaster sets in sign.login_domains."}
+	case t.e.Oversize:
+		return []string{"Send the message with a smaller header: 1 MiB and 1000 fields are the bounds, and honest mail has a few dozen fields."}
+	case a.Role == policy.Sign:
+		return nil
+	case t.e.Author.Doubt != "":
+		return []string{"Send one From field with one plain address in it, as in From: \"Ann Example\" <ann@example.org>."}
+	case a.Role == policy.Refuse:
+		return []string{"Send one From field that names one domain."}
+	case strings.HasPrefix(reason, "[[deny]]"):
+		return []string{"Nothing in the message or in DNS changes this: write to the postmaster here, from elsewhere."}
+	}
+	return t.helpByResults()
+}
+
+// helpLeft is for the postmaster here, since it is our own users' mail.
+func (t *teller) helpLeft() []string {
+	author := strings.Join(t.e.Author.Domains, ", ")
+	switch reason := t.Assignment.Reason; {
+	case strings.HasSuffix(reason, "is not hosted here"):
+		return []string{"To have mail of " + author + " signed: dkimkey add " + author + "."}
+	case strings.HasSuffix(reason, "has no active key yet"):
+		return []string{"dkimkey status " + author + " says what its first key waits for."}
+	case strings.HasSuffix(reason, "(sign.subdomains = false)"):
+		return []string{"To have it signed: sign.subdomains = true, or a key of its own by dkimkey add " + author + "."}
+	case strings.HasSuffix(reason, "is not in sign.domains"):
+		return []string{"To have it signed, put the domain into sign.domains."}
+	}
+	return nil
+}
+
+func (t *teller) helpByResults() []string {
+	var all []string
+	if d, ok := t.failing(); ok {
+		all = append(all, t.helpFailing(d)...)
+	}
+	for _, d := range t.e.DMARC {
+		switch d.Status {
+		case dmarc.TempError:
+			all = append(all, "Try again: this may pass by itself. If it does not, the name servers of the domain do not answer, or not to this server's resolver.")
+		case dmarc.PermError:
+			all = append(all, fmt.Sprintf("Let the owner of %s know that the DMARC record needs mending: %s.", cmp.Or(d.PolicyDomain, d.Domain), d.Reason))
+		}
+	}
+	if s := t.e.SPF; s != nil && len(all) == 0 && strings.HasPrefix(t.Verdict.Reason, "SPF ") {
+		all = append(all, t.helpSPF(s))
+	}
+	return all
+}
+
+// helpFailing: one of the ways is enough.
+func (t *teller) helpFailing(d dmarc.Result) []string {
+	var all []string
+	org := cmp.Or(d.OrgDomain, d.Domain)
+	broken := false
+	for _, s := range t.e.DKIM {
+		if s.Domain == "" || s.Status == dkim.Pass || t.stranger(d, dmarc.DKIM, s.Domain) != "" {
+			continue
+		}
+		if advice := helpSignature(s); !slices.Contains(all, advice) {
+			all = append(all, advice)
+		}
+		broken = true
+	}
+	strict := dmarcTag(d)
+	if !broken {
+		all = append(all, fmt.Sprintf("Sign with a DKIM key of %s (d=%s), behind everything that still changes the message.", nameOf(org, d.Domain, strict("adkim")), nameOf(org, d.Domain, strict("adkim"))))
+	}
+	switch s := t.e.SPF; {
+	case s != nil && s.Domain != "" && s.Status != spf.Pass && t.stranger(d, dmarc.SPF, s.Domain) == "":
+		all = append(all, t.helpSPF(s))
+	case s != nil && s.Identity == spf.HELO:
+		all = append(all, fmt.Sprintf("Let the host, for mail without an envelope sender, greet (HELO) with a name of %s whose SPF record names %s.", nameOf(org, d.Domain, strict("aspf")), t.e.Connection.Client))
+	default:
+		all = append(all, fmt.Sprintf("Let the envelope sender (MAIL FROM) be of %s, and its SPF record name %s.", nameOf(org, d.Domain, strict("aspf")), t.e.Connection.Client))
+	}
+	if len(all) > 1 {
+		last := all[len(all)-1]
+		all[len(all)-1] = "Or " + strings.ToLower(last[:1]) + last[1:]
+	}
+	switch {
+	case len(t.e.Relayed) > 0 || t.Verdict.Override == policy.TrustedForwarder || broken && t.e.SPF != nil && t.stranger(d, dmarc.SPF, t.e.SPF.Domain) != "":
+		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: let it pass messages on unchanged, or write its own domain into From. "+
+			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", t.e.Connection.Client, t.e.Connection.Client))
+	case !broken:
+		all = append(all, fmt.Sprintf("If it is not from %s at all, somebody used its name, and there is nothing to mend.", d.Domain))
+	}
+	return all
+}
+
+// dmarcTag says whether a tag of the policy's record has the value s.
+func dmarcTag(d dmarc.Result) func(tag string) bool {
+	record, ok := dmarc.ParseRecord(d.Record)
+	return func(tag string) bool {
+		return ok && (tag == "adkim" && record.StrictDKIM || tag == "aspf" && record.StrictSPF)
+	}
+}
+
+// nameOf is the domain that counts: strict alignment asks for the author's own.
+func nameOf(org, author string, strict bool) string {
+	if strict || !strings.Contains(org, ".") {
+		return author
+	}
+	return org
+}
+
+func (t *teller) helpSPF(s *spf.Result) string {
+	client := t.e.Connection.Client
+	term := "ip4:"
+	if client.Is6() && !client.Is4In6() {
+		term = "ip6:"
+	}
+	term += client.Unmap().String()
+	switch s.Status {
+	case spf.None:
+		return fmt.Sprintf("Publish an SPF record at %s that names this host: v=spf1 %s -all.", s.Domain, term)
+	case spf.PermError:
+		return fmt.Sprintf("Mend the SPF record of %s: %s.", s.Domain, s.Reason)
+	case spf.TempError:
+		return fmt.Sprintf("Let the name servers answer for the SPF record of %s: %s.", s.Domain, s.Reason)
+	}
+	return fmt.Sprintf("If %s is a host of %s, add it to the SPF record (%s); if not, send by a host that the record names.", client, s.Domain, term)
+}
+
+// helpSignature is about a signature that should have passed.
+func helpSignature(s dkim.Result) string {
+	why := s.Reason
+	has := func(part string) bool { return strings.Contains(why, part) }
+	switch {
+	case has("the body was changed"):
+		return "The body was changed after it was signed: let what adds footers or rewrites text run before signing."
+	case has("signed header fields were changed"):
+		return fmt.Sprintf("Let nothing change the signed fields (%s) after signing, and check that the record at %s is of the key that signs.", strings.Join(s.Headers, ", "), s.KeyName)
+	case has("there is no key record"):
+		return "Publish the key record at " + s.KeyName + "."
+	case has("was revoked"):
+		return fmt.Sprintf("Sign with another key: the one at %s was revoked.", s.KeyName)
+	case has("could not be looked up"):
+		return fmt.Sprintf("Let the name servers answer for %s.", s.KeyName)
+	case has("expired"):
+		return "Sign it anew: " + why + "."
+	case has("lies in the future"):
+		return "Set the clock of the signing host."
+	case has("bits"):
+		return "Sign with an RSA key of 2048 bits."
+	case has("l="):
+		return "Sign without l=, so that the whole body is signed."
+	case has("more than"):
+		return "Take signatures out that nobody needs: " + why + "."
+	case has("key record"):
+		return fmt.Sprintf("Mend the key record at %s: %s.", s.KeyName, why)
+	case has("From"):
+		return "Sign with From in h=."
+	}
+	return "Mend what signs: " + why + "."
+}

@@ -1,0 +1,226 @@
+package story
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/spf"
+	"signpost/policy"
+)
+
+// short says what was done and why, for a person who is not of the trade.
+func (t *teller) short() string {
+	done := t.done()
+	if t.Observe {
+		done = fmt.Sprintf("Signpost only observes: the message went on untouched. Otherwise it would have been %s.", t.Done)
+	}
+	return done + " " + t.why()
+}
+
+func (t *teller) done() string {
+	word, code, _ := strings.Cut(t.Done, " ")
+	switch {
+	case word == "signed":
+		return "The message was signed."
+	case word == "refused":
+		return "The message was refused (" + code + "): the sending server was told so, and nobody here got it."
+	case word == "deferred":
+		return "The message was put off (" + code + "): the sending server was asked to try again later, and does so by itself."
+	case word == "held":
+		return "The message was held: it waits in the queue here until the postmaster looks at it."
+	case word == "tagged":
+		return "The message was delivered as a suspicious one, with a header field that says so."
+	case t.Assignment.Role == policy.Leave:
+		return "The message went through, neither checked nor signed."
+	case t.Assignment.Role == policy.Sign:
+		return "The message went out unsigned."
+	}
+	return "The message was accepted."
+}
+
+func (t *teller) why() string {
+	a := t.Assignment
+	switch {
+	case a.Role == policy.Sign && t.Verdict.Reason != "":
+		return fmt.Sprintf("It is from one of our own users and should have been signed for %s, but that could not be done: %s.", a.Domain, t.Verdict.Reason)
+	case a.Role == policy.Sign:
+		return fmt.Sprintf("It is from one of our own users (%s), to be signed for %s by the key of the selector %s.", a.Reason, a.Domain, t.Selectors)
+	case a.Role == policy.Leave:
+		return "The reason: " + a.Reason + "."
+	case a.Role == policy.Refuse:
+		return "It is from one of our own users, and was not taken: " + a.Reason + "."
+	case t.e.Author.Doubt != "" && strings.Contains(t.Verdict.Reason, t.e.Author.Doubt):
+		return fmt.Sprintf("Programs do not agree on who wrote such a message, which forgers make use of: %s.%s", t.e.Author.Doubt, t.letThrough())
+	case strings.HasPrefix(t.Verdict.Reason, "[[deny]]"):
+		return "The postmaster here does not want it, whatever the checks say: " + t.Verdict.Reason + "."
+	case a.ResultsOnly:
+		return "It came from this server's own queue, where nobody is left to be told; it was judged when it first came."
+	}
+	return t.whyByResults()
+}
+
+// letThrough is what the rule said that let a message through all the same.
+func (t *teller) letThrough() string {
+	if _, rule, ok := strings.Cut(t.Verdict.Reason, "; let through, "); ok {
+		return " It was let through all the same (" + rule + ")."
+	}
+	return ""
+}
+
+func (t *teller) whyByResults() string {
+	reason := t.Verdict.Reason
+	var all []string
+	if d, ok := t.failing(); ok {
+		all = append(all, t.whyFailing(d))
+	}
+	if s := t.e.SPF; s != nil && strings.Contains(reason, "SPF fails for "+s.Domain) {
+		all = append(all, fmt.Sprintf("%s says that %s may not send its mail, and this server refuses what fails SPF so (spf.fail = reject).", s.Domain, t.e.Connection.Client))
+	}
+	if len(all) > 0 {
+		return strings.Join(all, " ") + t.letThrough()
+	}
+	for _, d := range t.e.DMARC {
+		if d.Status == dmarc.TempError {
+			return fmt.Sprintf("Whether it is from %s could not be found out, since DNS did not answer: %s%s.", d.Domain, d.Reason, t.behind(d))
+		}
+	}
+	if reason != "" {
+		return "The reason: " + reason + "."
+	}
+	return t.whyFine()
+}
+
+// whyFine is about messages that nothing is held against.
+func (t *teller) whyFine() string {
+	for _, d := range t.e.DMARC {
+		switch d.Status {
+		case dmarc.None:
+			return fmt.Sprintf("%s publishes no DMARC policy, so nothing says how to tell its mail from a forgery.", d.Domain)
+		case dmarc.PermError:
+			return fmt.Sprintf("The DMARC record for %s is of no use, so it counts for nothing: %s.", d.Domain, d.Reason)
+		}
+	}
+	if len(t.e.DMARC) == 0 {
+		return "There is no author's domain to check."
+	}
+	var all []string
+	for _, d := range t.e.DMARC {
+		method, domain, _ := strings.Cut(d.Aligned, " ")
+		all = append(all, fmt.Sprintf("It is shown to be from %s: %s passes for %s.", d.Domain, strings.ToUpper(method), domain))
+	}
+	return strings.Join(all, " ")
+}
+
+// failing is the Author Domain whose failing decided, or the first that fails.
+func (t *teller) failing() (dmarc.Result, bool) {
+	for _, d := range t.e.DMARC {
+		if d.Status == dmarc.Fail && strings.HasPrefix(t.Verdict.Reason, "DMARC fails for "+d.Domain+",") {
+			return d, true
+		}
+	}
+	i := slices.IndexFunc(t.e.DMARC, func(d dmarc.Result) bool { return d.Status == dmarc.Fail && t.Verdict.Reason == "" })
+	if i < 0 {
+		return dmarc.Result{}, false
+	}
+	return t.e.DMARC[i], true
+}
+
+func (t *teller) whyFailing(d dmarc.Result) string {
+	text := fmt.Sprintf("It says that it is from %s, but nothing shows that: %s.", d.Domain, strings.Join(t.proofs(d), "; "))
+	switch d.Policy {
+	case dmarc.PolicyReject:
+		text += fmt.Sprintf(" %s asks to refuse such mail (%s=%s).", d.PolicyDomain, d.Tag, d.Published)
+	case dmarc.PolicyQuarantine:
+		text += fmt.Sprintf(" %s asks to treat such mail as suspicious (%s=%s).", d.PolicyDomain, d.Tag, d.Published)
+		if d.Published == dmarc.PolicyReject {
+			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
+		}
+	default:
+		text += fmt.Sprintf(" %s asks for nothing to be done about that (%s=%s).", d.PolicyDomain, d.Tag, d.Published)
+		if d.Published != dmarc.PolicyNone {
+			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
+		}
+	}
+	text += t.whySeals()
+	if _, not, ok := strings.Cut(t.Verdict.Reason, "; not refused: "); ok {
+		text += " It was not refused, because it may still be honest: " + not + "."
+		if strings.HasSuffix(not, "= never") {
+			text = strings.Replace(text, "because it may still be honest: ", "because this server does not refuse for that: ", 1)
+		}
+	}
+	return text
+}
+
+// whySeals says why ARC did not help.
+func (t *teller) whySeals() string {
+	c := t.e.ARC
+	switch {
+	case c == nil || t.Verdict.Override == policy.TrustedForwarder:
+		return "" // the reason says what it did
+	case c.Status == dkim.Pass && len(c.Sets) > 0:
+		return fmt.Sprintf(" Its ARC seals are good (the newest is of %s), but they count only where dmarc.trusted_sealers names who sealed, and he found that DMARC passed.", c.Sets[len(c.Sets)-1].Domain)
+	case c.Status == dkim.Fail:
+		return fmt.Sprintf(" Its ARC seals, by which a forwarder could have vouched for it, are not good (%s).", c.Reason)
+	}
+	return ""
+}
+
+func because(word, reason string) string { return strings.TrimSuffix(word+": "+reason, ": ") }
+
+// behind is which look-up failed, where DMARC's own reason names only whose it was.
+func (t *teller) behind(d dmarc.Result) string {
+	if d.Cause == dmarc.SPF && t.e.SPF != nil && t.e.SPF.Reason != "" {
+		return " (" + t.e.SPF.Reason + ")"
+	}
+	for _, s := range t.e.DKIM {
+		if d.Cause == dmarc.DKIM && s.Status == dkim.TempError && t.stranger(d, dmarc.DKIM, s.Domain) == "" {
+			return " (" + s.Reason + ")"
+		}
+	}
+	return ""
+}
+
+// proofs are what could have shown that a message is from a domain, and did not.
+func (t *teller) proofs(d dmarc.Result) []string {
+	var all []string
+	whose := "its envelope sender is"
+	if s := t.e.SPF; s != nil && s.Identity == spf.HELO {
+		whose = "the name by which the host greets (HELO) is"
+	}
+	switch s := t.e.SPF; {
+	case s == nil:
+	case s.Domain == "":
+		all = append(all, "its envelope names no domain")
+	case s.Status == spf.Pass:
+		all = append(all, fmt.Sprintf("%s of %s, which may use this host but is another domain", whose, s.Domain))
+	case t.stranger(d, dmarc.SPF, s.Domain) != "":
+		all = append(all, fmt.Sprintf("%s of another domain, %s", whose, s.Domain))
+	case s.Status == spf.Fail || s.Status == spf.SoftFail:
+		all = append(all, fmt.Sprintf("by the SPF record of %s the host %s may not send for it (%s)", s.Domain, t.e.Connection.Client, because(string(s.Status), s.Reason)))
+	default:
+		all = append(all, fmt.Sprintf("SPF of %s does not say that %s may send for it (%s)", s.Domain, t.e.Connection.Client, because(string(s.Status), s.Reason)))
+	}
+	others := 0
+	for _, s := range t.e.DKIM {
+		switch own := t.stranger(d, dmarc.DKIM, s.Domain) == "" && s.Domain != ""; {
+		case own && s.Status != dkim.Pass:
+			all = append(all, fmt.Sprintf("its signature of %s is not good (%s)", s.Domain, s.Reason))
+		case s.Status == dkim.Pass:
+			all = append(all, "the signature that it has is of another domain, "+s.Domain)
+		default:
+			others++
+		}
+		if len(all) > 4 {
+			break
+		}
+	}
+	if len(t.e.DKIM) == 0 {
+		all = append(all, "it has no DKIM signature")
+	} else if others == len(t.e.DKIM) {
+		all = append(all, "it has no good DKIM signature")
+	}
+	return all
+}
