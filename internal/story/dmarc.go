@@ -78,9 +78,13 @@ func whichTag(d dmarc.Result) string {
 	return strings.Join(all, "; ")
 }
 
-// walk is gone again with the answers of that time. What was not asked then is not shown, nor is the record that is.
+// walk is gone again with the answers of that time. What was not asked then is not shown, nor what was asked ahead and not
+// needed, nor the record that is shown already.
 func (t *teller) walk(d dmarc.Result) []dmarc.Step {
 	_, steps := dmarc.Explain(context.Background(), t.view, d.Domain)
+	if last := slices.IndexFunc(steps, func(s dmarc.Step) bool { return s.Name == "_dmarc."+d.PolicyDomain }); last >= 0 && d.OrgDomain == "" {
+		steps = steps[:last+1]
+	}
 	for i := range steps {
 		if steps[i].Record == d.Record {
 			steps[i].Record = ""
