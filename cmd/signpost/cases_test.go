@@ -128,20 +128,21 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 	return fields, body
 }
 
-// playCase has a case go through the whole filter.
-func playCase(t *testing.T, parts map[string]string, fault string) (report filter.Report, edits milter.Edits, reply milter.Reply) {
+// playCase has a case go through the whole filter. change may change the filter before that.
+func playCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (report filter.Report, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
-	report, _, edits, reply = judgeCase(t, parts, fault)
+	report, _, edits, reply = judgeCase(t, parts, fault, change...)
 	return report, edits, reply
 }
 
-func runCase(t *testing.T, parts map[string]string, fault string) string {
+// runCase gives what stands in the part "want".
+func runCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) string {
 	t.Helper()
-	return caseText(playCase(t, parts, fault))
+	return caseText(playCase(t, parts, fault, change...))
 }
 
 // judgeCase plays a case, and gives the rules by which it was judged too.
-func judgeCase(t *testing.T, parts map[string]string, fault string) (report filter.Report, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
+func judgeCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (report filter.Report, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
 	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
@@ -163,6 +164,9 @@ func judgeCase(t *testing.T, parts map[string]string, fault string) (report filt
 	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: caseTimeout, Now: time.Now, Log: log})
 	f.Judged = func(r filter.Report) { report = r }
 	f.Now = caseTime
+	for _, c := range change {
+		c(f)
+	}
 
 	s := milter.Session{MTA: "mx.example.org", SMTP: true}
 	var e milter.Envelope

@@ -78,18 +78,14 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 			}
 		}
 	}
+	m.did = Done(m.verdict, m.did)
 	if r := m.verdict.Reply; r.Code != 0 {
-		m.did = fmt.Sprintf("refused %d %s", r.Code, r.Enhanced)
-		if r.Code < 500 {
-			m.did = fmt.Sprintf("deferred %d %s", r.Code, r.Enhanced)
-		}
 		return milter.Edits{}, answer(r, m.evidence.QueueID)
 	}
 	switch {
 	case m.verdict.Hold != "":
-		m.did, edits.Hold = "held", "signpost: "+m.verdict.Hold
+		edits.Hold = "signpost: " + m.verdict.Hold
 	case m.verdict.Tag != "":
-		m.did = "tagged"
 		edits.Insert = append(edits.Insert, milter.Insertion{Name: dispositionField, Value: " quarantine; " + m.verdict.Tag})
 	}
 	if m.verifying() {
@@ -118,6 +114,22 @@ func answer(r policy.Reply, queueID string) milter.Reply {
 
 // Answer is what the client was told, or in observe mode would have been.
 func (r Report) Answer() milter.Reply { return answer(r.Verdict.Reply, r.Evidence.QueueID) }
+
+// Done is the log's word for what a verdict does with a message; so is the word for what was done with it so far, accepted or
+// signed.
+func Done(v policy.Verdict, so string) string {
+	switch r := v.Reply; {
+	case r.Code >= 500:
+		return fmt.Sprintf("refused %d %s", r.Code, r.Enhanced)
+	case r.Code != 0:
+		return fmt.Sprintf("deferred %d %s", r.Code, r.Enhanced)
+	case v.Hold != "":
+		return "held"
+	case v.Tag != "":
+		return "tagged"
+	}
+	return so
+}
 
 // observed is what is done in observe mode: results are written, and nothing else.
 func (m *message) observed() (edits milter.Edits) {

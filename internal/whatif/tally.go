@@ -1,0 +1,171 @@
+package whatif
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"signpost/internal/journal"
+)
+
+const (
+	// maxNames is how many names of a kind are counted for each change: a stranger can make up as many as he likes.
+	maxNames = 10_000
+	// examples is how many messages are named for each change.
+	examples = 3
+)
+
+// Tally counts what would change.
+type Tally struct {
+	Messages int
+	Same     int
+	Granted  int // would be signed, given a usable key
+	First    time.Time
+	Last     time.Time
+	changes  map[[2]Fate]*change
+	unknown  map[string]int
+}
+
+type change struct {
+	n                         int
+	authors, clients, senders names
+	examples                  []Example // the newest last
+}
+
+// Example is a message.
+type Example struct {
+	QueueID string    `json:"queue_id"`
+	Time    time.Time `json:"time"`
+	Author  string    `json:"author,omitempty"`
+	Client  string    `json:"client,omitempty"`
+}
+
+// names counts how often each name came, as long as there is room; the rest is counted together.
+type names struct {
+	n    map[string]int
+	rest int
+}
+
+func (c *names) add(name string) {
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	if _, known := c.n[name]; !known && len(c.n) == maxNames {
+		c.rest++
+		return
+	}
+	c.n[name]++
+}
+
+// Add takes a message and what would become of it.
+func (t *Tally) Add(e *journal.Entry, now Judged) {
+	if t.Messages++; t.Messages == 1 {
+		t.First = e.Time
+		t.changes, t.unknown = map[[2]Fate]*change{}, map[string]int{}
+	}
+	t.Last = e.Time
+	was := Was(e)
+	switch {
+	case now.Unknown != "":
+		t.unknown[now.Unknown]++
+		return
+	case now.Fate == was:
+		t.Same++
+		return
+	}
+	if now.Granted {
+		t.Granted++
+	}
+	c := t.changes[[2]Fate{was, now.Fate}]
+	if c == nil {
+		c = &change{}
+		t.changes[[2]Fate{was, now.Fate}] = c
+	}
+	c.n++
+	client := "unknown"
+	if a := e.Evidence.Connection.Client; a.IsValid() {
+		client = a.Unmap().String()
+	}
+	sender := e.Evidence.Envelope.Sender
+	if sender = strings.ToLower(sender[strings.LastIndexByte(sender, '@')+1:]); sender == "" {
+		sender = "<>"
+	}
+	author := cmp.Or(strings.Join(e.Evidence.Author.Domains, ", "), "no readable author")
+	c.authors.add(author)
+	c.clients.add(client)
+	c.senders.add(sender)
+	if c.examples = append(c.examples, Example{e.Evidence.QueueID, e.Time, author, client}); len(c.examples) > examples {
+		c.examples = c.examples[1:]
+	}
+}
+
+// Result is a Tally to be shown.
+type Result struct {
+	First    time.Time `json:"first,omitzero"` // the oldest and the newest message that was looked at
+	Last     time.Time `json:"last,omitzero"`
+	Messages int       `json:"messages"`
+	Same     int       `json:"same"`
+	Changed  int       `json:"changed"`
+	Unjudged int       `json:"unjudged"`
+	Granted  int       `json:"key_taken_for_granted,omitempty"`
+	Changes  []Change  `json:"changes"`
+	Unknown  []Count   `json:"unknown"`
+}
+
+// Change is what would become of some messages instead of what did.
+type Change struct {
+	From     Fate      `json:"from"`
+	To       Fate      `json:"to"`
+	Messages int       `json:"messages"`
+	Authors  []Count   `json:"authors"` // the most frequent first; so are the others
+	Clients  []Count   `json:"clients"`
+	Senders  []Count   `json:"senders"`  // domains of the envelope
+	Examples []Example `json:"examples"` // the newest first
+}
+
+// Count is how often a name came.
+type Count struct {
+	Name     string `json:"name"`
+	Messages int    `json:"messages"`
+}
+
+// others is the name of what is counted together.
+const others = "(others)"
+
+// Result gives what was counted, the greatest change first, with so many names of a kind at the most.
+func (t *Tally) Result(most int) Result {
+	r := Result{First: t.First, Last: t.Last, Messages: t.Messages, Same: t.Same, Granted: t.Granted, Changes: []Change{}, Unknown: []Count{}}
+	for fates, c := range t.changes {
+		newest := slices.Clone(c.examples)
+		slices.Reverse(newest)
+		r.Changed += c.n
+		r.Changes = append(r.Changes, Change{fates[0], fates[1], c.n, c.authors.top(most), c.clients.top(most), c.senders.top(most), newest})
+	}
+	slices.SortFunc(r.Changes, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.From.Done+a.To.Done, b.From.Done+b.To.Done), cmp.Compare(a.From.Role+a.To.Role, b.From.Role+b.To.Role))
+	})
+	r.Unknown = names{n: t.unknown}.top(len(t.unknown))
+	r.Unjudged = r.Messages - r.Same - r.Changed
+	return r
+}
+
+// top has the most frequent names, and the rest as one.
+func (c names) top(most int) []Count {
+	all := make([]Count, 0, len(c.n))
+	for name, n := range c.n {
+		all = append(all, Count{name, n})
+	}
+	slices.SortFunc(all, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Name, b.Name))
+	})
+	rest := c.rest
+	for _, x := range all[min(most, len(all)):] {
+		rest += x.Messages
+	}
+	all = all[:min(most, len(all))]
+	if rest > 0 {
+		all = append(all, Count{others, rest})
+	}
+	return all
+}

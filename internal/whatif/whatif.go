@@ -1,0 +1,95 @@
+// Package whatif makes the decisions of the journal again, under other rules: what would have become of each message. It
+// rests on policy alone, as the daemon does.
+package whatif
+
+import (
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+	"signpost/policy"
+)
+
+// Fate is what becomes of a message.
+type Fate struct {
+	Role policy.Role `json:"role"`
+	Done string      `json:"done"` // the log's word, and for a reply its codes: "refused 550 5.7.1"
+}
+
+// Why a message cannot be judged again.
+const (
+	NeverVerified = "it was signed, left alone or refused, so that SPF, DKIM and DMARC were never looked at; now they would be"
+	LoginLeftOut  = "sign.login_domains names logins, and the journal did not keep this one (journal.addresses)"
+)
+
+// Judged is a decision made again.
+type Judged struct {
+	Fate
+	Unknown string // why it cannot be made again; one of the words above. Fate is empty then
+	Granted bool   // it would be signed, and was not: that there was a usable key then is taken for granted
+}
+
+// Was is what became of a message. In observe mode it was accepted, whatever would have been done.
+func Was(e *journal.Entry) Fate {
+	if e.Observe {
+		return Fate{e.Assignment.Role, "accepted"}
+	}
+	return Fate{e.Assignment.Role, e.Done}
+}
+
+// Judge decides about a message under other rules, in enforce mode. Exceptions among the rules count if they did at the time
+// of the message; Hosted is as given.
+func Judge(e *journal.Entry, r policy.Rules) Judged {
+	r = r.At(e.Time)
+	ev := e.Evidence
+	if b := policy.Broken(ev); b.Reply.Code != 0 && e.Verdict.Reply == b.Reply || b.Reason != "" && e.Verdict.Reason == b.Reason {
+		// A defect of ours is none of the rules.
+		return done(e.Assignment.Role, e.Verdict, "accepted")
+	}
+	a := policy.AssignRole(ev, r)
+	if len(r.LoginDomains) > 0 && journal.Hidden(ev.Envelope.Login) {
+		any := r
+		any.LoginDomains = nil
+		if a = policy.AssignRole(ev, any); a.Role == policy.Sign {
+			return Judged{Unknown: LoginLeftOut}
+		}
+	}
+	switch a.Role {
+	case policy.Sign:
+		return sign(e, a, r)
+	case policy.Verify:
+		v := policy.Decide(ev, r)
+		if ev.SPF == nil && !withoutResults(ev, v) {
+			return Judged{Unknown: NeverVerified}
+		}
+		return done(a.Role, v, "accepted")
+	}
+	return done(a.Role, policy.Verdict{Reply: a.Reply}, "accepted")
+}
+
+func done(role policy.Role, v policy.Verdict, so string) Judged {
+	return Judged{Fate: Fate{role, filter.Done(v, so)}}
+}
+
+// withoutResults says that a verdict would be the same whatever SPF, DKIM and DMARC had found.
+func withoutResults(e policy.Evidence, v policy.Verdict) bool {
+	return !e.Connection.SMTP || e.Author.Doubt != "" || strings.HasPrefix(v.Reason, "[[deny]] ")
+}
+
+// sign is about a message that is to be signed. Where it was to be signed by the same domain before, what was in the way is
+// in the way again; where it was not, the journal does not say which keys there were.
+func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
+	if why := dkim.ErrTooManyFields.Error(); e.Assignment.Reason == why {
+		a = policy.Unsignable(e.Evidence, why)
+		return done(a.Role, policy.Verdict{Reply: a.Reply}, "accepted")
+	}
+	if e.Assignment.Role != policy.Sign || e.Assignment.Domain != a.Domain {
+		return Judged{Fate: Fate{policy.Sign, "signed"}, Granted: true}
+	}
+	if e.Word() == "signed" {
+		return done(policy.Sign, policy.Verdict{}, "signed")
+	}
+	why, _, _ := strings.Cut(e.Verdict.Reason, "; sign.on_missing_key = ")
+	return done(policy.Sign, policy.MissingKey(e.Evidence, r, why), "accepted")
+}
