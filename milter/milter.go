@@ -28,6 +28,8 @@ type Session struct {
 type Envelope struct {
 	Sender string // MAIL FROM without angle brackets, empty for the null sender
 	Login  string // {auth_authen}, empty where the client did not authenticate
+
+	QueueID string // only for Broken: a message that is whole learns it at the end of its header
 }
 
 // Message takes one message as it comes. Its methods are called from one goroutine, in this order, and not at all after

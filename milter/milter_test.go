@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -279,5 +280,20 @@ func TestListenUnix(t *testing.T) {
 	}
 	if _, err := Listen("unix", filepath.Join(t.TempDir(), "none", "s.sock"), 0o660, ""); err == nil || !strings.Contains(err.Error(), "folder does not exist") {
 		t.Errorf("no folder: %v", err)
+	}
+}
+
+// A message is told of each recipient, without what Postfix says beside it.
+func TestRecipients(t *testing.T) {
+	r := &recorder{}
+	s := session{ctx: t.Context(), conn: &conn{}, options: Options{Begin: func(context.Context, Session, Envelope) Message { return r }}}
+	s.start(Envelope{Sender: "a@example.org"})
+	for _, data := range []string{"<bob@example.net>\x00", "<carol@example.net>\x00NOTIFY=NEVER\x00"} {
+		if _, err := s.event(eventRcpt, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"bob@example.net", "carol@example.net"}; !slices.Equal(r.to, want) {
+		t.Errorf("%q, want %q", r.to, want)
 	}
 }

@@ -237,6 +237,7 @@ func (s *session) finish() []byte {
 		edits, reply = h.Finish(ctx)
 	})
 	if s.message.broken {
+		s.message.envelope.QueueID = s.macros.queueID
 		edits, reply = Edits{}, s.options.Broken(s.facts, s.message.envelope)
 	}
 	s.end()

@@ -16,6 +16,7 @@ type program struct {
 	cmd  *exec.Cmd
 	dir  string
 	base string // of its configuration
+	kill func() // as kill -9 does
 }
 
 // startProgram runs a command with "serve -c FILE" behind it, until it serves. The configuration is text, and what every
@@ -61,6 +62,11 @@ func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 		if err := <-done; err != nil {
 			t.Errorf("%v\n%s", err, p.log)
 		}
+	}
+	p.kill = func() {
+		ended = true
+		_ = p.cmd.Process.Kill()
+		<-done
 	}
 	t.Cleanup(p.stop)
 	return p

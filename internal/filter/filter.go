@@ -5,6 +5,7 @@ package filter
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -77,10 +78,20 @@ func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope)
 
 // Broken answers a message whose handling failed: milter.Options.Broken.
 func (f *Filter) Broken(s milter.Session, e milter.Envelope) milter.Reply {
+	found := evidence(s, e)
+	found.QueueID = e.QueueID
+	verdict := policy.Broken(found)
+	if f.Kept != nil {
+		did := "accepted"
+		if r := verdict.Reply; r.Code != 0 {
+			did = fmt.Sprintf("deferred %d %s", r.Code, r.Enhanced)
+		}
+		f.Kept(Kept{Report: Report{Evidence: found, Verdict: verdict, Done: did, Observe: f.Observe}})
+	}
 	if f.Observe {
 		return milter.Reply{}
 	}
-	return milter.Reply(policy.Broken(evidence(s, e)).Reply)
+	return milter.Reply(verdict.Reply)
 }
 
 func evidence(s milter.Session, e milter.Envelope) policy.Evidence {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -58,6 +59,8 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 type database struct {
 	*sql.DB
 	path             string
+	file             fs.FileInfo // what was opened
+	lock             *os.File    // held while it is open for writing
 	codec            *codec
 	add, count, keep *sql.Stmt
 	outcomes         map[Outcome]int64
@@ -83,12 +86,47 @@ func create(path string) (*database, error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // state_dir itself is not made
 		return nil, err
 	}
-	// 0600 from its birth: it says who writes to whom.
+	lock, err := take(path + "-lock")
+	if err != nil {
+		return nil, err
+	}
+	d, err := createLocked(path)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	d.lock = lock
+	return d, nil
+}
+
+// errTaken: two daemons with one state_dir. Each keeps in mind what stands in the journal, so that only one may write.
+var errTaken = errors.New("another signpost serve writes this journal; give each its own state_dir")
+
+// take locks the journal for as long as the file is open. The lock has a file of its own: to close one of SQLite's files gives
+// up the locks that this process has on it.
+func take(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errTaken
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+func createLocked(path string) (*database, error) {
+	// 0600 from its birth: it says who writes to whom. One that is there is not opened, for the sake of its locks.
+	switch f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); {
+	case err == nil:
+		f.Close()
+	case !errors.Is(err, fs.ErrExist):
+		return nil, err
+	}
 	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
 		"wal_autocheckpoint("+strconv.Itoa(walPages)+")", "journal_size_limit(0)", "cache_size(-4096)", "temp_store(2)"))
 	if err != nil {
@@ -101,6 +139,11 @@ func create(path string) (*database, error) {
 		return nil, err
 	}
 	d.path = path
+	d.file, err = os.Stat(path)
+	if err != nil {
+		d.close()
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -194,6 +237,15 @@ func readOutcomes(db *sql.DB) (map[Outcome]int64, error) {
 func (d *database) close() {
 	_, _ = d.Exec("DELETE FROM note WHERE name = 'writing'") // else the next start says what it does not know better
 	_ = d.Close()
+	if d.lock != nil {
+		_ = d.lock.Close()
+	}
+}
+
+// gone says that the file is no longer at its place: what is written to it nobody will read.
+func (d *database) gone() bool {
+	now, err := os.Stat(d.path)
+	return err != nil || !os.SameFile(d.file, now)
 }
 
 // missing says that there is no journal at all.

@@ -29,7 +29,11 @@ func OpenReader(path string) (*Reader, error) {
 	db.SetMaxOpenConns(1)
 	d := &database{DB: db}
 	var has int
-	if err = db.QueryRow("PRAGMA user_version").Scan(&has); err == nil && has != version {
+	err = db.QueryRow("PRAGMA user_version").Scan(&has)
+	switch {
+	case err == nil && has == 0: // it is just being made
+		err = ErrNone
+	case err == nil && has != version:
 		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
 	}
 	d.codec = newCodec()

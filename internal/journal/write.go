@@ -66,6 +66,11 @@ func (j *Journal) ready() bool {
 	if j.options.Now().Before(j.next) {
 		return false
 	}
+	if j.db != nil && j.db.gone() {
+		j.options.Log.Error("the journal was taken away; a new one is begun", "file", j.options.Path)
+		j.db.close()
+		j.db = nil
+	}
 	if j.db == nil {
 		j.open()
 	}

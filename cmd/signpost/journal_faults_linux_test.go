@@ -1,0 +1,220 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/journal"
+	"signpost/internal/testdns"
+	"signpost/internal/testmilter"
+)
+
+// journaled is the daemon as it is released, and confined, whose journal lies in a file system of its own.
+type journaled struct {
+	*program
+	t      *testing.T
+	folder string
+	file   string
+	text   string // of the configuration
+	mta    *testmilter.MTA
+}
+
+func startJournaled(t *testing.T, command string, flags uintptr) *journaled {
+	t.Helper()
+	server, err := testdns.Start("example.com. 60 IN TXT \"v=spf1 -all\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	dir := t.TempDir()
+	j := &journaled{t: t, folder: filepath.Join(dir, "state", "journal")}
+	j.file = filepath.Join(j.folder, "journal.db")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "state", "keys"), 0o700), os.MkdirAll(j.folder, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", j.folder, "tmpfs", flags, "size=4m,mode=700"); err != nil {
+		t.Fatal(err, "(mounting needs root, as CI has it)")
+	}
+	t.Cleanup(func() { _ = unix.Unmount(j.folder, unix.MNT_DETACH) })
+	j.text = fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n[journal]\naddresses = \"full\"\n", server.Addr())
+	j.program = startProgram(t, dir, j.text, exec.Command(command))
+	j.says("msg=confined")
+	j.connect()
+	return j
+}
+
+func (j *journaled) connect() {
+	j.mta = testmilter.Dial(j.t, "unix", j.socket)
+	j.mta.ConnectFrom(netip.MustParseAddr("192.0.2.1"), "helo.example")
+}
+
+// mail sends messages; whatever happens to the journal, each is judged as ever.
+func (j *journaled) mail(n int) {
+	j.t.Helper()
+	for range n {
+		if replies := strings.Join(j.mta.Message("ann@example.com", "From\x00 ann@example.com\x00"), "\n"); !strings.Contains(replies, "spf=fail") || !strings.HasSuffix(replies, "c") {
+			j.t.Fatalf("%q\n%s", replies, j.log)
+		}
+	}
+}
+
+// kept is how many messages can be read, and -1 where there is no journal that can be.
+func (j *journaled) kept() (n int) {
+	r, err := journal.OpenReader(j.file)
+	if err != nil {
+		return -1
+	}
+	defer r.Close()
+	if err := r.Each(j.t.Context(), journal.Filter{}, func(*journal.Entry) bool { n++; return true }); err != nil {
+		return -1
+	}
+	return n
+}
+
+// lost is what the daemon has counted.
+func (j *journaled) lost() int {
+	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindAllStringSubmatch(j.log.String(), -1)
+	_, scrape := get(j.t, "http://"+at[len(at)-1][1]+"/metrics")
+	n, err := strconv.Atoi(regexp.MustCompile(`(?m)^signpost_journal_lost_total (\d+)$`).FindStringSubmatch(scrape)[1])
+	if err != nil {
+		j.t.Error(err)
+	}
+	return n
+}
+
+// again sends messages until one of them is kept.
+func (j *journaled) again(before int) {
+	j.t.Helper()
+	j.until("the journal goes on", func() bool { j.mail(1); return j.kept() > before })
+}
+
+// Whatever becomes of the journal's disk, folder and file under the daemon, mail is judged as ever; what could not be kept is
+// counted and said, and the journal goes on by itself as soon as it can.
+func TestJournalFaults(t *testing.T) {
+	command := built(t)
+	for name, test := range map[string]func(t *testing.T, command string){
+		"disk full": journalDiskFull, "read-only": journalReadOnly, "deleted": journalDeleted, "overwritten": journalOverwritten,
+		"state_dir removed": journalStateRemoved, "killed": journalKilled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, command)
+		})
+	}
+}
+
+func journalDiskFull(t *testing.T, command string) {
+	j := startJournaled(t, command, 0)
+	j.mail(5)
+	j.until("five are kept", func() bool { return j.kept() == 5 })
+	ballast := filepath.Join(j.folder, "ballast")
+	f, err := os.Create(ballast)
+	for b := make([]byte, 4<<10); err == nil; {
+		_, err = f.Write(b)
+	}
+	if f.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	j.until("something is lost", func() bool { j.mail(5); return j.lost() > 0 })
+	j.says("disk is full")
+	if n := j.kept(); n < 5 {
+		t.Errorf("%d are left of five", n)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	j.again(j.kept())
+	j.stop()
+	j.says("messages are missing from the journal; mail went on")
+}
+
+func journalReadOnly(t *testing.T, command string) {
+	j := startJournaled(t, command, unix.MS_RDONLY)
+	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
+	j.says("the journal cannot be written; mail goes on without it")
+	if err := unix.Mount("", j.folder, "", unix.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	j.again(0)
+}
+
+func journalDeleted(t *testing.T, command string) {
+	j := startJournaled(t, command, 0)
+	j.mail(5)
+	j.until("five are kept", func() bool { return j.kept() == 5 })
+	all, err := filepath.Glob(filepath.Join(j.folder, "*"))
+	for _, name := range all {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.again(0)
+	j.says("the journal was taken away; a new one is begun")
+}
+
+// What SQLite has in memory it does not read again: that the file is broken shows when the daemon starts the next time.
+func journalOverwritten(t *testing.T, command string) {
+	j := startJournaled(t, command, 0)
+	j.mail(5)
+	j.until("five are kept", func() bool { return j.kept() == 5 })
+	f, err := os.OpenFile(j.file, os.O_RDWR, 0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strings.Repeat("no database", 20_000)), 0)
+		f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.mail(5)
+	j.stop()
+	if err := os.WriteFile(j.file, []byte(strings.Repeat("no database", 20_000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j.program = startProgram(t, j.dir, j.text, exec.Command(command))
+	j.connect()
+	j.again(0)
+	j.says("the journal is broken; it is put aside and a new one begun")
+}
+
+// With the whole state_dir gone the confined daemon cannot make the journal anew.
+func journalStateRemoved(t *testing.T, command string) {
+	j := startJournaled(t, command, 0)
+	j.mail(5)
+	if err := errors.Join(unix.Unmount(j.folder, unix.MNT_DETACH), os.RemoveAll(filepath.Join(j.dir, "state"))); err != nil {
+		t.Fatal(err)
+	}
+	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
+	j.says("the journal cannot be written; mail goes on without it")
+	j.mail(5)
+}
+
+// Killed under load and started again, the daemon goes on with the journal that it finds, and says that its end may be missing.
+func journalKilled(t *testing.T, command string) {
+	j := startJournaled(t, command, 0)
+	for range 3 {
+		j.mail(100)
+		j.until("some are kept", func() bool { return j.kept() > 0 })
+		before := j.kept()
+		j.mail(20)
+		j.kill()
+		j.program = startProgram(t, j.dir, j.text, exec.Command(command))
+		j.connect()
+		j.says("the journal was not closed in order")
+		j.again(before - 1)
+	}
+	if n := j.lost(); n != 0 {
+		t.Errorf("%d are counted as lost", n)
+	}
+}

@@ -1,0 +1,180 @@
+package journal
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// has says that a message can be read.
+func (d *desk) has() bool {
+	r, err := OpenReader(d.Path)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	_, newest, err := r.Size()
+	return err == nil && newest.Unix() > 0
+}
+
+// Of two daemons with one journal the second writes nothing and says so; it goes on when the first has ended.
+func TestTwice(t *testing.T) {
+	d, other := newDesk(t), newDesk(t)
+	other.Path = d.Path
+	j := Open(d.Options)
+	j.Add(sample(1))
+	until(t, "the first has it", d.has)
+	k := Open(other.Options)
+	k.Add(sample(2))
+	until(t, "the second is refused", func() bool { return other.lost.Load() == 1 })
+	j.Add(sample(3))
+	j.Close()
+	other.ahead.Add(int64(again))
+	k.Add(sample(4))
+	k.Close()
+	if n := d.count(t); n != 3 || d.lost.Load() != 0 || other.lost.Load() != 1 {
+		t.Errorf("%d kept, %d and %d lost", n, d.lost.Load(), other.lost.Load())
+	}
+	if log := other.log.String(); !strings.Contains(log, errTaken.Error()) || strings.Contains(log, "not closed in order") {
+		t.Errorf("the log: %s", log)
+	}
+}
+
+// A journal that is deleted under the daemon is begun anew; nothing goes into a file that nobody can read.
+func TestDeleted(t *testing.T) {
+	d := newDesk(t)
+	j := Open(d.Options)
+	j.Add(sample(1))
+	until(t, "it is there", d.has)
+	if err := os.RemoveAll(filepath.Dir(d.Path)); err != nil {
+		t.Fatal(err)
+	}
+	j.Add(sample(2))
+	until(t, "it is there again", d.has)
+	j.Close()
+	if n := d.count(t); n != 1 || !strings.Contains(d.log.String(), "the journal was taken away") {
+		t.Errorf("%d kept\n%s", n, d.log)
+	}
+}
+
+// Many readers ask while the daemon writes: none is locked out, nothing is lost, and each sees whole messages.
+func TestReadersBeside(t *testing.T) {
+	d := newDesk(t)
+	j := Open(d.Options)
+	j.Add(sample(0))
+	until(t, "it is there", d.has)
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		readers.Go(func() {
+			for last := -1; ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, err := OpenReader(d.Path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n := 0
+				if err := r.Each(t.Context(), Filter{Outcome: Outcome.Failed}, func(*Entry) bool { n++; return true }); err != nil || n < last {
+					t.Errorf("%d after %d: %v", n, last, err)
+				}
+				last = n
+				r.Close()
+			}
+		})
+	}
+	for i := 1; i < 1000; i++ {
+		j.Add(sample(i))
+		until(t, "there is room", func() bool { return len(j.entries) < room/2 })
+	}
+	j.Close()
+	close(stop)
+	readers.Wait()
+	if n := d.count(t); n != 1000 || d.lost.Load() != 0 || d.log.String() != "" {
+		t.Errorf("%d kept, %d lost\n%s", n, d.lost.Load(), d.log)
+	}
+}
+
+const writerVar = "SIGNPOST_TEST_JOURNAL_WRITER"
+
+// nobody is a user and group without rights, as the daemon is beside root.
+const nobody = 65534
+
+// Root reads the journal while no daemon runs, and looks at one that was not closed in order: the daemon's user can go on with
+// it, and nobody else may read any of its files.
+func TestRootReads(t *testing.T) {
+	if path := os.Getenv(writerVar); path != "" {
+		d := newDesk(t)
+		d.Path = path
+		d.keep(t, 0, 10)
+		if d.lost.Load() > 0 {
+			t.Fatal(d.log)
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("needs root, as CI has it")
+	}
+	d := newDesk(t)
+	folder := filepath.Dir(d.Path)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(filepath.Dir(folder)), 0o755); err != nil { // the test's own, for nobody to pass
+		t.Fatal(err)
+	}
+	if err := os.Chown(folder, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	write := func() {
+		t.Helper()
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestRootReads$")
+		cmd.Env = append(os.Environ(), writerVar+"="+d.Path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	owned := func() (names []string) {
+		t.Helper()
+		all, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			fi, err := e.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := fi.Sys().(*syscall.Stat_t); s.Uid != nobody || s.Gid != nobody || fi.Mode() != 0o600 {
+				t.Errorf("%s: %d:%d %v", e.Name(), s.Uid, s.Gid, fi.Mode())
+			}
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	write()
+	r := d.read(t)
+	if found, err := r.Find(t.Context(), sample(3).Evidence.QueueID); err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	if names := owned(); len(names) < 4 {
+		t.Errorf("while root reads there is only %q", names)
+	}
+	write() // beside it
+	r.Close()
+	owned()
+	write()
+	if n := d.count(t); n != 30 {
+		t.Errorf("%d messages, want 30", n)
+	}
+	owned()
+}
