@@ -35,6 +35,7 @@ func TestInstalled(t *testing.T) {
 		"/etc/signpost/signpost.toml":                        "644 root:root",
 		"/var/lib/signpost":                                  "700 signpost:signpost",
 		"/var/lib/signpost/keys":                             "700 signpost:signpost",
+		"/var/lib/signpost/journal":                          "700 signpost:signpost",
 		"/var/spool/postfix/signpost":                        "2710 signpost:postfix",
 		"/usr/lib/sysusers.d":                                "755 root:root",
 		"/usr/lib/sysusers.d/signpost.conf":                  "644 root:root",
@@ -60,7 +61,7 @@ func TestInstalled(t *testing.T) {
 	if after := run(t, "getent passwd signpost; getent group signpost"); after != before || !strings.Contains(before, ":/var/lib/signpost:/usr/sbin/nologin\n") {
 		t.Errorf("the user is\n%safter sysusers\n%s", before, after)
 	}
-	for path, want := range map[string]string{"/var/lib/signpost/keys": "700 signpost:signpost", "/var/spool/postfix/signpost": "2710 signpost:postfix"} {
+	for path, want := range map[string]string{"/var/lib/signpost/keys": "700 signpost:signpost", "/var/lib/signpost/journal": "700 signpost:signpost", "/var/spool/postfix/signpost": "2710 signpost:postfix"} {
 		if got := rights(t, path); got != want {
 			t.Errorf("after tmpfiles %s: %s, want %s", path, got, want)
 		}
@@ -176,10 +177,11 @@ func TestConnectHelper(t *testing.T) {
 // keyFiles are the keys on the machine: path, rights and contents.
 func keyFiles(t *testing.T) string {
 	t.Helper()
-	return run(t, "find /var/lib/signpost -type f | sort | xargs stat -c '%n %a %U:%G'; find /var/lib/signpost -type f | sort | xargs sha256sum")
+	return run(t, "find /var/lib/signpost -path '*/journal' -prune -o -type f -print | sort | xargs stat -c '%n %a %U:%G'; find /var/lib/signpost -path '*/journal' -prune -o -type f -print | sort | xargs sha256sum")
 }
 
-// A key and a changed configuration survive an upgrade and a removal; a purge takes the configuration only.
+// A key and a changed configuration survive an upgrade and a removal, and so does the journal; a purge takes the configuration
+// and the journal only.
 func TestUpgradeAndRemoval(t *testing.T) {
 	if !inside(t) {
 		return
@@ -218,6 +220,9 @@ func TestUpgradeAndRemoval(t *testing.T) {
 
 	said = run(t, "dpkg -r signpost")
 	kept("the removal")
+	if got := run(t, "stat -c '%a %U:%G' /var/lib/signpost/journal/*"); strings.Count(got, "\n") == 0 || strings.Count(got, "600 signpost:signpost\n") != strings.Count(got, "\n") {
+		t.Errorf("the journal after the removal:\n%s", got)
+	}
 	run(t, "test -e /etc/signpost/signpost.toml && ! test -e /usr/sbin/signpost && ! test -e /var/spool/postfix/signpost")
 	if !strings.Contains(said, "postconf -X smtpd_milters non_smtpd_milters") {
 		t.Errorf("the removal does not say that Postfix still asks the milter:\n%s", said)
@@ -225,7 +230,7 @@ func TestUpgradeAndRemoval(t *testing.T) {
 
 	said = run(t, "dpkg -P signpost")
 	kept("the purge")
-	run(t, "! test -e /etc/signpost && getent passwd signpost")
+	run(t, "! test -e /etc/signpost && ! test -e /var/lib/signpost/journal && getent passwd signpost")
 	if !strings.Contains(said, "the keys stay in /var/lib/signpost/keys") {
 		t.Errorf("the purge does not say where the keys are:\n%s", said)
 	}
