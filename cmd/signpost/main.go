@@ -91,8 +91,7 @@ dkimkey(1).
 		return load()
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
-	root.AddCommand(explainCommand(loadOrDefault))
-	root.AddCommand(whatIfCommand(loadOrDefault, &file))
+	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }

@@ -34,7 +34,10 @@ const (
 // Tell tells the story of a message.
 func Tell(r filter.Report) Story {
 	t := &teller{Report: r, e: &r.Evidence, view: dns.Recall(r.Lookups)}
-	s := Story{Short: t.short(), Head: t.head(), Decided: t.decided(), Help: t.help()}
+	s := Story{Short: clip(t.short(), maxReason), Head: t.head(), Decided: t.decided(), Help: t.help()}
+	for i := range s.Help {
+		s.Help[i] = clip(s.Help[i], maxReason)
+	}
 	if r.Assignment.Role == policy.Verify {
 		s.Found = slices.Concat(t.spf(), t.dkim(), t.arc(), t.dmarc(), t.compared())
 	}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+	"signpost/policy"
+)
+
+// archive is a state folder with a journal, as the commands find it.
+type archive struct {
+	t    *testing.T
+	file string // its configuration
+	dir  string
+}
+
+func newArchive(t *testing.T) *archive {
+	a := &archive{t: t, dir: t.TempDir()}
+	a.file = filepath.Join(a.dir, "signpost.toml")
+	if err := os.WriteFile(a.file, fmt.Appendf(nil, "state_dir = %q\n", a.dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// open begins to write, as a daemon that starts.
+func (a *archive) open() *journal.Journal {
+	return journal.Open(journal.Options{Path: a.journal(), Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+}
+
+func (a *archive) journal() string { return filepath.Join(a.dir, "journal", "journal.db") }
+
+func (a *archive) keep(reports ...filter.Report) {
+	j := a.open()
+	for _, r := range reports {
+		j.Add(r)
+	}
+	j.Close()
+}
+
+// run runs a command.
+func (a *archive) run(args ...string) (code int, stdout, stderr string) {
+	a.t.Helper()
+	var out, err bytes.Buffer
+	code = run(a.t.Context(), append([]string{"-c", a.file}, args...), &out, &err)
+	return code, out.String(), err.String()
+}
+
+// caseReports are what becomes of cases, under their names as queue IDs.
+func caseReports(t *testing.T, names ...string) (all []filter.Report) {
+	t.Helper()
+	for _, name := range names {
+		ar, err := txtar.ParseFile("../../testdata/" + name + ".txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := map[string]string{}
+		for _, f := range ar.Files {
+			parts[f.Name] = string(f.Data)
+		}
+		report, _, _ := playCase(t, parts, "SERVFAIL")
+		report.Evidence.QueueID = filepath.Base(name)
+		all = append(all, report)
+	}
+	return all
+}
+
+// Each flag of log chooses what it says, the newest last, and one line is one message.
+func TestLog(t *testing.T) {
+	a := newArchive(t)
+	a.keep(caseReports(t, "forged", "legitimate", "attacks/client-a3", "list-id", "fault-policy-tempfail", "observe", "arc-trusted", "ipv6-client")...)
+	ids := func(args ...string) string {
+		code, out, stderr := a.run(append([]string{"log"}, args...)...)
+		if code != 0 || stderr != "" {
+			t.Errorf("%q: %d %s", args, code, stderr)
+		}
+		var all []string
+		for line := range strings.Lines(out) {
+			all = append(all, strings.Fields(line)[2])
+		}
+		return strings.Join(all, " ")
+	}
+	for args, want := range map[string]string{
+		"":                                 "forged legitimate client-a3 list-id fault-policy-tempfail observe arc-trusted ipv6-client",
+		"-n 2":                             "arc-trusted ipv6-client",
+		"--failed":                         "forged list-id fault-policy-tempfail observe arc-trusted",
+		"--verdict refused":                "forged observe",
+		"--verdict tagged,deferred":        "list-id fault-policy-tempfail",
+		"--role sign":                      "client-a3",
+		"--client 192.0.2.1":               "legitimate",
+		"--client 192.0.2.0/24":            "legitimate",
+		"--client 2001:db8::/32":           "ipv6-client",
+		"--domain EXAMPLE.com --dkim pass": "legitimate",
+		"--dmarc fail --arc pass":          "arc-trusted",
+		"--dmarc temperror":                "fault-policy-tempfail",
+		"--spf fail":                       "",
+		"--since 1h --role sign":           "client-a3",
+		"--until 1h":                       "",
+		"--until 2001-01-01":               "",
+	} {
+		if got := ids(strings.Fields(args)...); got != want {
+			t.Errorf("%q: %q, want %q", args, got, want)
+		}
+	}
+	_, out, _ := a.run("log")
+	for _, want := range []string{
+		" forged                203.0.113.9  example.com verify refused   spf=pass dkim=none dmarc=fail          DMARC fails for example.com, p=reject at example.com\n",
+		" legitimate            192.0.2.1    example.com verify accepted  spf=pass dkim=pass dmarc=pass\n",
+		" client-a3             203.0.113.9  example.com sign   signed    keys=key                               authenticated; Author Domain hosted here\n",
+		" observe               203.0.113.9  example.com verify (refused) spf=pass",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("there is no line %q in\n%s", want, out)
+		}
+	}
+	code, out, _ := a.run("log", "--json", "--role", "sign")
+	var e journal.Entry
+	if err := json.Unmarshal([]byte(out), &e); code != 0 || err != nil || e.Evidence.QueueID != "client-a3" || strings.Count(out, "\n") != 1 {
+		t.Errorf("%d %v %s", code, err, out)
+	}
+	for args, want := range map[string]string{
+		"--client example.org":   `--client "example.org" is neither an address nor a network`,
+		"--spf wrong":            `--spf "wrong": it may be none, neutral, pass`,
+		"--since yesterday":      `--since "yesterday" is no time`,
+		"-n 0":                   "how many messages",
+		"-f --until 2030-01-01":  "take one of them",
+		"--domain not..a.domain": "is not a domain name",
+	} {
+		if code, _, stderr := a.run(append([]string{"log"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%q: %d %s", args, code, stderr)
+		}
+	}
+}
+
+// explain finds by both IDs and shows all messages of one, the newest first; what is not there is said, with what is.
+func TestExplainCommand(t *testing.T) {
+	a := newArchive(t)
+	if code, _, stderr := a.run("explain", "4none"); code != 1 || !strings.Contains(stderr, a.journal()+": there is no journal here yet") {
+		t.Errorf("no journal: %d %s", code, stderr)
+	}
+	all := caseReports(t, "forged", "legitimate")
+	for i := range all {
+		all[i].Evidence.QueueID, all[i].Evidence.MessageID = "4twice", fmt.Sprintf("<%d@example.org>", i)
+	}
+	a.keep(all...)
+	code, out, stderr := a.run("explain", "4twice")
+	first, second, _ := strings.Cut(out, "2 of 2 messages with this ID")
+	if code != 0 || !strings.HasPrefix(first, "1 of 2 messages") || !strings.Contains(first, "\nverdict      accepted\n") || !strings.Contains(second, "\nverdict      refused 550 5.7.1\n") {
+		t.Errorf("%d %s%s", code, stderr, out)
+	}
+	if code, out, _ := a.run("explain", "0@example.org"); code != 0 || strings.Contains(out, "of 2") || !strings.Contains(out, "Message-ID   <0@example.org>\n") || !strings.Contains(out, "MAIL FROM    <x@stranger.example>\n") {
+		t.Errorf("%d %s", code, out)
+	}
+	code, out, _ = a.run("explain", "--json", "4twice")
+	var entries []journal.Entry
+	if err := json.Unmarshal([]byte(out), &entries); code != 0 || err != nil || len(entries) != 2 || entries[1].Done != "refused 550 5.7.1" {
+		t.Errorf("%d %v %s", code, err, out)
+	}
+	code, out, stderr = a.run("explain", "\x1b[31m4other")
+	if code != 1 || out != "" || !strings.Contains(stderr, "has the ID ?[31m4other; it has those from 20") || !strings.HasSuffix(stderr, " UTC\n") {
+		t.Errorf("%d %s%q", code, out, stderr)
+	}
+}
+
+// log -f goes on through the end and the start of a daemon and with a new journal, shows each message once, and ends in
+// order.
+func TestLogFollows(t *testing.T) {
+	a := newArchive(t)
+	r := caseReports(t, "legitimate")[0]
+	add := func(j *journal.Journal, id string) {
+		r.Evidence.QueueID = id
+		j.Add(r)
+	}
+	j := a.open()
+	add(j, "4first")
+	j.Close()
+	conf, err := config.Load(a.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var out, stderr syncBuffer
+	done := make(chan error, 1)
+	go func() {
+		done <- history(ctx, conf, logOptions{most: 50, follow: true}, journal.Filter{}, &out, &stderr)
+	}()
+	seen := func(want string) {
+		t.Helper()
+		got := ""
+		for deadline := time.Now().Add(20 * time.Second); got != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not in time: %q, want %q\n%s", got, want, stderr.String())
+			}
+			var all []string
+			for line := range strings.Lines(out.String()) {
+				all = append(all, strings.Fields(line)[2])
+			}
+			got = strings.Join(all, " ")
+		}
+	}
+	seen("4first")
+	j = a.open()
+	add(j, "4second")
+	seen("4first 4second")
+	j.Close()
+	j = a.open()
+	add(j, "4third")
+	add(j, "4fourth")
+	seen("4first 4second 4third 4fourth")
+	j.Close()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(a.journal()+suffix, a.journal()+".broken"+suffix); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	j = a.open()
+	add(j, "4fifth")
+	seen("4first 4second 4third 4fourth 4fifth")
+	j.Close()
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// fill sets all texts below a value.
+func fill(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), text)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(v.Index(0), text)
+		fill(v.Index(1), text)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fill(v.Field(i), text)
+			}
+		}
+	}
+}
+
+// Whatever strangers write into names, addresses, IDs and DNS: nothing of it reaches the terminal that is not printable, no
+// line of ours can be faked, and JSON says what there was.
+func TestHostileHistory(t *testing.T) {
+	for name, text := range map[string]string{
+		"escapes":   "a\x1b[2J\x1b]0;title\x07\u009b31mb\x00c\x7f",
+		"lines":     "a\nverdict      accepted\r\nb\u2028c\u2029d\u0085e\vf\fg",
+		"faked":     "a             verdict      accepted                                                                                        verdict      accepted",
+		"bidi":      "a\u202eexe.cod\u2066x\u2069\u200fb\u061c\u200b\ufeff\U000e0001",
+		"not UTF-8": "a\xff\xc3\x28\xed\xa0\x80b",
+		"markup":    `"><script>` + "\t" + `%s%n$(id)`,
+		"long":      strings.Repeat("verdict ", 400),
+		"long word": strings.Repeat("宽x", 600),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newArchive(t)
+			var all []filter.Report
+			for _, role := range []policy.Role{policy.Verify, policy.Sign, policy.Leave, policy.Refuse} {
+				for _, status := range []string{"", "fail", "pass", "temperror", "permerror", "none"} {
+					var r filter.Report
+					fill(reflect.ValueOf(&r).Elem(), text)
+					r.Assignment.Role, r.Done, r.Verdict.Reply.Code = role, "refused 550 5.7.1", 550
+					r.Evidence.QueueID = "4hostile"
+					if status != "" {
+						fill(reflect.ValueOf(&r.Evidence.SPF.Status).Elem(), status)
+						fill(reflect.ValueOf(&r.Evidence.ARC.Status).Elem(), status)
+						for i := range 2 {
+							fill(reflect.ValueOf(&r.Evidence.DKIM[i].Status).Elem(), status)
+							fill(reflect.ValueOf(&r.Evidence.DMARC[i].Status).Elem(), status)
+						}
+						r.Evidence.Author.Doubt = ""
+					}
+					all = append(all, r)
+				}
+			}
+			a.keep(all...)
+			check := func(code int, out, stderr string) {
+				t.Helper()
+				if code != 0 || stderr != "" || !utf8.ValidString(out) {
+					t.Fatalf("%d %s", code, stderr)
+				}
+				for _, r := range out {
+					if r != '\n' && (!unicode.IsPrint(r)) {
+						t.Fatalf("%U reaches the terminal: %.1000q", r, out)
+					}
+				}
+			}
+			code, out, stderr := a.run("log")
+			check(code, out, stderr)
+			if got := strings.Count(out, "\n"); got != len(all) {
+				t.Errorf("%d lines for %d messages", got, len(all))
+			}
+			code, out, stderr = a.run("explain", "4hostile")
+			check(code, out, stderr)
+			verdicts := 0
+			for line := range strings.Lines(out) {
+				line = strings.TrimSuffix(line, "\n")
+				if cli.Columns(line) > lineWidth {
+					t.Errorf("a line of %d columns: %q", cli.Columns(line), line)
+				}
+				if strings.HasPrefix(line, "verdict ") {
+					verdicts++
+					if line != "verdict      refused 550 5.7.1" {
+						t.Errorf("a verdict that is none of ours: %q", line)
+					}
+				}
+			}
+			if verdicts != len(all) {
+				t.Errorf("%d verdicts for %d messages", verdicts, len(all))
+			}
+			for _, args := range [][]string{{"explain", "--json", "4hostile"}, {"log", "--json"}} {
+				code, out, stderr = a.run(args...)
+				check(code, out, stderr)
+				var e []journal.Entry
+				if args[0] == "log" {
+					out = "[" + strings.ReplaceAll(strings.TrimSuffix(out, "\n"), "\n", ",") + "]"
+				}
+				if err := json.Unmarshal([]byte(out), &e); err != nil || len(e) != len(all) || e[0].Evidence.Connection.HELO != strings.ToValidUTF8(text, "\ufffd") && name != "not UTF-8" {
+					t.Errorf("%q: %v", args, err)
+				}
+			}
+			r, err := journal.OpenReader(a.journal())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			found, err := r.Find(t.Context(), "4hostile")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			narrow := table{w: &b, room: 60}
+			if err := narrow.write(found); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(b.String()) {
+				if cli.Columns(strings.TrimSuffix(line, "\n")) > 60 {
+					t.Errorf("it goes on in the next line of the terminal: %q", line)
+				}
+			}
+		})
+	}
+}
