@@ -1,7 +1,7 @@
 package journal
 
 import (
-	"database/sql"
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -15,38 +15,58 @@ const (
 	large = 120
 	// mark begins what stands in place of a text; a text that begins so itself is put away whatever its length.
 	mark = "\x01"
-	// refresh is how often it is noted that an answer is still in use.
-	refresh = time.Hour
+	// refresh is how often it is noted that an answer is still in use, and maxFresh how many octets of those in use are known.
+	refresh  = time.Hour
+	maxFresh = 2 << 20
 )
 
-// pack makes an entry small. The entry is as before when it returns.
-func (d *database) pack(keep *sql.Stmt, e *Entry) ([]byte, error) {
+// row is a message as it is written: all that is left of it while it waits for others.
+type row struct {
+	at         time.Time
+	queue, mid int64
+	domain     string
+	client     []byte
+	outcome    Outcome
+	entry      []byte
+	texts      []text // that are to be put away before it
+}
+
+// text is what has a row of its own.
+type text struct {
+	sum  int64
+	text string
+}
+
+// pack makes a message small.
+func (d *database) pack(e *Entry) (row, error) {
 	now := e.Time.Unix()
-	if now-d.freshAt > int64(refresh/time.Second) || len(d.fresh) > room {
-		clear(d.fresh)
+	if now-d.freshAt > int64(refresh/time.Second) || d.freshSize > maxFresh {
+		d.forget()
 		d.freshAt = now
 	}
-	whole := e.Report
-	defer func() { e.Report = whole }()
-	var failed error
-	replaceTexts(e, func(text string) string {
-		if len(text) < large && !strings.HasPrefix(text, mark) {
-			return text
+	r := row{at: e.Time, queue: hash(e.Evidence.QueueID), mid: hash(e.Evidence.MessageID), domain: e.Domain(), client: address(e.Evidence.Connection.Client), outcome: e.Outcome()}
+	short := Entry{Time: e.Time, Report: e.Report}
+	replaceTexts(&short, func(s string) string {
+		if len(s) < large && !strings.HasPrefix(s, mark) {
+			return s
 		}
-		sum := hash(text)
-		if !d.fresh[sum] {
-			if _, err := keep.Exec(sum, text, now); err != nil {
-				failed = err
-				return text
-			}
-			d.fresh[sum] = true
+		sum, known := d.fresh[s]
+		if !known {
+			sum = hash(s)
+			d.fresh[s] = sum
+			d.freshSize += len(s)
+			r.texts = append(r.texts, text{sum, s})
 		}
 		return mark + strconv.FormatInt(sum, 36)
 	})
-	if failed != nil {
-		return nil, failed
-	}
-	return d.codec.encode(e)
+	packed, err := d.codec.encode(&short)
+	r.entry = bytes.Clone(packed)
+	return r, err
+}
+
+// forget has every text put away again.
+func (d *database) forget() {
+	d.fresh, d.freshSize = map[string]int64{}, 0
 }
 
 // unpack is its reverse.

@@ -14,11 +14,16 @@ const (
 	// walRoom is what the log may take before it is taken into the database, with the shared memory: what stands in it by then,
 	// and a transaction, in which each message writes to a page of each index and the entries fill some.
 	walRoom = (walPages+6*batch+2*heavy/pageSize)*(pageSize+24) + 64<<10
+	// largeRoom is the same for a large batch.
+	largeRoom = walRoom + 6*(largeBatch-batch)*(pageSize+24)
 )
 
 // bound deletes the oldest messages until the files have their size again.
 func (d *database) bound(most int64) error {
 	limit := most - most/spare - walRoom
+	if most >= plenty {
+		limit = most - most/spare - largeRoom
+	}
 	for {
 		used, err := d.used()
 		if err != nil || used <= limit {

@@ -41,7 +41,7 @@ CREATE INDEX message_queue ON message (queue);
 CREATE INDEX message_mid ON message (mid);
 CREATE INDEX message_outcome ON message (outcome);
 CREATE INDEX message_domain ON message (domain, outcome);
-CREATE INDEX message_client ON message (id / 86400000000, client, domain, outcome);
+CREATE INDEX message_client ON message (id / 86400000000, client, outcome, domain);
 CREATE TABLE answer (
 	hash INTEGER PRIMARY KEY,
 	text TEXT NOT NULL,
@@ -64,10 +64,11 @@ type database struct {
 	codec            *codec
 	add, count, keep *sql.Stmt
 	outcomes         map[Outcome]int64
-	last             int64          // number of the newest message
-	salt             []byte         // of Addresses Hash
-	fresh            map[int64]bool // answers of which it is noted that they are in use
-	freshAt          int64          // when that began, in seconds
+	last             int64            // number of the newest message
+	salt             []byte           // of Addresses Hash
+	fresh            map[string]int64 // texts of which it is noted that they are in use, and their hashes
+	freshSize        int              // octets of these
+	freshAt          int64            // when that began, in seconds
 }
 
 // pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.
@@ -188,7 +189,7 @@ func prepare(db *sql.DB) (*database, error) {
 			return nil, err
 		}
 	}
-	d.fresh = map[int64]bool{}
+	d.forget()
 	return d, nil
 }
 

@@ -51,7 +51,8 @@ func (f Filter) conditions() (string, []any) {
 // IDs gives the numbers of the newest messages that a filter takes, newest first; oldest turns it round: the oldest, oldest first.
 //
 // There is an index for each of outcome and domain with outcome, and each has the numbers in order; so the database is asked
-// once for each outcome, and what it answers is merged. No such question reads more than most rows. Clients: byClient.
+// once for each outcome, and what it answers is merged. No such question reads more than most rows. Clients: byClient, unless the
+// network is wide or few messages come into question.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
 	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, b-a))) }
 	if oldest {
@@ -65,13 +66,22 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 	if f.Domain != "" {
 		where, args = where+" AND domain = ?", append(args, f.Domain)
 	}
+	if f.Client.IsSingleIP() {
+		if outcomes == nil && f.Domain != "" { // so that the index leads to the domain
+			if outcomes, err = r.every(); err != nil {
+				return nil, err
+			}
+		}
+		return r.byClient(ctx, f, where+" AND client = ?"+among(outcomes)+order, append(args, address(f.Client.Addr()), most), oldest)
+	}
 	if f.Client.IsValid() {
 		from, to := span(f.Client)
 		where, args = where+" AND client BETWEEN ? AND ? AND length(client) = ?", append(args, from, to, len(from))
-		if few, err := r.few(ctx, f, outcomes); err != nil || !few {
-			if err != nil {
-				return nil, err
-			}
+		few, err := r.few(ctx, f, outcomes)
+		if err != nil {
+			return nil, err
+		}
+		if !few && !wide(f.Client) {
 			return r.byClient(ctx, f, where+among(outcomes)+order, append(args, most), oldest)
 		}
 	}
@@ -79,11 +89,8 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 		return r.ids(ctx, "SELECT id FROM message WHERE"+where+order, append(args, most)...)
 	}
 	if outcomes == nil {
-		if r.outcomes, err = readOutcomes(r.DB); err != nil {
+		if outcomes, err = r.every(); err != nil {
 			return nil, err
-		}
-		for _, id := range r.outcomes {
-			outcomes = append(outcomes, id)
 		}
 	}
 	var all []int64
@@ -98,12 +105,29 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 	return all[:min(most, len(all))], nil
 }
 
+// every is the numbers of all outcomes.
+func (r *Reader) every() (all []int64, err error) {
+	if r.outcomes, err = readOutcomes(r.DB); err != nil {
+		return nil, err
+	}
+	for _, id := range r.outcomes {
+		all = append(all, id)
+	}
+	return all, nil
+}
+
+// wide says that a network has so much of the world that most messages are of it: the newest ones are found the soonest by
+// looking at one after the other.
+func wide(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
+}
+
 // rare is how many messages can be looked at one by one in a fraction of a second.
 const rare = 10_000
 
 // few says that outcomes are chosen that are rare: then their index leads to the messages of a network the soonest.
 func (r *Reader) few(ctx context.Context, f Filter, outcomes []int64) (bool, error) {
-	if outcomes == nil || f.Domain != "" || f.Client.IsSingleIP() {
+	if outcomes == nil {
 		return false, nil
 	}
 	var n int64

@@ -39,6 +39,10 @@ const (
 	batch  = 256
 	heavy  = 1 << 20
 	linger = 200 * time.Millisecond
+	// largeBatch is how many they are where the journal may take plenty, since its log then may, too: each of these messages
+	// writes to pages that the others write to as well.
+	largeBatch = 1024
+	plenty     = 256 << 20
 	// again is how long the journal rests after a failure before it is opened or written again.
 	again = 10 * time.Second
 	// closing is how long Close waits for what is still to be written.
@@ -58,7 +62,7 @@ type Journal struct {
 	lost atomic.Int64 // not yet said
 	said time.Time    // when it was last said what was lost
 	db   *database    // nil while it cannot be opened
-	next time.Time    // not before then is it tried again
+	rest time.Time    // not before then is it tried again
 }
 
 // Open starts the journal. That it cannot be opened is said in the log, and tried again from time to time.
@@ -99,13 +103,20 @@ func (j *Journal) Keep(k filter.Kept) {
 	j.lose(1)
 }
 
-// entry takes a message out of those that wait.
-func (j *Journal) entry(w *waiting) Entry {
-	j.weight.Add(-w.weight)
+// pack makes a message that waited small; one for which that cannot be done is lost.
+func (j *Journal) pack(batch []row, w *waiting) []row {
 	if w.Lookups == nil {
 		w.Lookups = w.answered.Lookups()
 	}
-	return w.Entry
+	w.Report = redact(shorten(w.Report), j.limits.Load().Addresses, j.db.salt)
+	r, err := j.db.pack(&w.Entry)
+	j.weight.Add(-w.weight)
+	if err != nil {
+		j.options.Log.Error("a message cannot be written to the journal", "queue_id", w.Evidence.QueueID, "error", err)
+		j.lose(1)
+		return batch
+	}
+	return append(batch, r)
 }
 
 // Close writes what was added and closes the database.
@@ -132,43 +143,59 @@ func (j *Journal) run() {
 		case <-tidy.C:
 			j.tidy()
 		case first := <-j.entries:
-			j.write(j.gather(first))
+			j.next(first)
 		}
 		j.confess()
 	}
 }
 
-// gather waits a little for more entries.
-func (j *Journal) gather(first *waiting) []Entry {
-	all := append(make([]Entry, 0, batch), j.entry(first))
+// next writes the batch that a message begins.
+func (j *Journal) next(first *waiting) {
+	if !j.ready() {
+		j.weight.Add(-first.weight)
+		j.lose(1)
+		return
+	}
+	most := batch
+	if j.limits.Load().MaxSize >= plenty {
+		most = largeBatch
+	}
+	rows := j.pack(make([]row, 0, most), first)
 	timeout := time.NewTimer(linger)
 	defer timeout.Stop()
-	for len(all) < batch {
-		select {
-		case e := <-j.entries:
-			all = append(all, j.entry(e))
-		case <-timeout.C:
-			return all
-		case <-j.stop:
-			return all
+	for len(rows) < most {
+		w := j.another(timeout.C)
+		if w == nil {
+			break
 		}
+		rows = j.pack(rows, w)
 	}
-	return all
+	j.write(rows)
+}
+
+// another is the next message, nil where none comes in time. One that is there comes before all else.
+func (j *Journal) another(timeout <-chan time.Time) *waiting {
+	select {
+	case w := <-j.entries:
+		return w
+	default:
+	}
+	select {
+	case w := <-j.entries:
+		return w
+	case <-timeout:
+	case <-j.stop:
+	}
+	return nil
 }
 
 // end writes what is left, for some seconds at the most.
 func (j *Journal) end() {
-	for limit := time.Now().Add(closing); len(j.entries) > 0; {
-		if time.Now().After(limit) {
-			j.lose(len(j.entries))
-			break
-		}
-		var all []Entry
-		for len(j.entries) > 0 && len(all) < batch {
-			all = append(all, j.entry(<-j.entries))
-		}
-		j.write(all)
+	limit := time.Now().Add(closing)
+	for len(j.entries) > 0 && time.Now().Before(limit) {
+		j.next(<-j.entries)
 	}
+	j.lose(len(j.entries))
 	j.said = time.Time{}
 	j.confess()
 	if j.db != nil {

@@ -57,13 +57,13 @@ func broken(err error) bool {
 }
 
 func (j *Journal) failed(doing string, err error) {
-	j.next = j.options.Now().Add(again)
+	j.rest = j.options.Now().Add(again)
 	j.options.Log.Error("the journal cannot be written; mail goes on without it", "doing", doing, "file", j.options.Path, "error", err)
 }
 
 // ready opens the database where that is due.
 func (j *Journal) ready() bool {
-	if j.options.Now().Before(j.next) {
+	if j.options.Now().Before(j.rest) {
 		return false
 	}
 	if j.db != nil && j.db.gone() {
@@ -78,25 +78,19 @@ func (j *Journal) ready() bool {
 }
 
 // write keeps a batch, or loses it.
-func (j *Journal) write(batch []Entry) {
-	if !j.ready() {
-		j.lose(len(batch))
-		return
-	}
+func (j *Journal) write(batch []row) {
 	limits := j.limits.Load()
-	for i := range batch {
-		batch[i].Report = redact(shorten(batch[i].Report), limits.Addresses, j.db.salt)
-	}
 	err := j.db.fits(limits.MaxSize)
 	for n := 0; len(batch) > 0 && err == nil; batch = batch[n:] {
 		n, err = j.db.insert(batch)
 	}
 	j.lose(len(batch))
 	if err != nil {
+		j.db.forget() // what was put away with the batch is rolled back
 		j.failed("writing", err)
 		if broken(err) {
 			j.db.close()
-			j.db, j.next = nil, time.Time{}
+			j.db, j.rest = nil, time.Time{}
 		}
 		return
 	}
@@ -116,36 +110,35 @@ func (j *Journal) tidy() {
 }
 
 // insert writes a batch in one transaction, or its beginning where it is heavy, and says how many of it are kept.
-func (d *database) insert(batch []Entry) (n int, err error) {
+func (d *database) insert(batch []row) (n int, err error) {
 	tx, err := d.Begin()
 	if err != nil {
 		return 0, err
 	}
-	defer func() {
-		if err != nil {
-			clear(d.fresh) // they are rolled back
-		}
-		_ = tx.Rollback()
-	}()
+	defer tx.Rollback()
 	added := map[Outcome]int64{}
 	hours := map[[2]int64]int64{}
-	last := d.last
-	in := &inserter{d: d, add: tx.Stmt(d.add), keep: tx.Stmt(d.keep)}
-	for i := range batch {
-		e := &batch[i]
-		last = max(last+1, e.Time.UnixMicro())
-		e.ID = last
-		outcome, err := d.outcome(tx, added, e.Outcome())
+	last, octets := d.last, 0
+	add, keep := tx.Stmt(d.add), tx.Stmt(d.keep)
+	for n < len(batch) && octets <= heavy {
+		r := &batch[n]
+		n++
+		last = max(last+1, r.at.UnixMicro())
+		outcome, err := d.outcome(tx, added, r.outcome)
 		if err != nil {
 			return 0, err
 		}
-		if err := in.insert(e, outcome); err != nil {
+		for _, t := range r.texts {
+			if _, err := keep.Exec(t.sum, t.text, r.at.Unix()); err != nil {
+				return 0, err
+			}
+			octets += len(t.text)
+		}
+		if _, err := add.Exec(last, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
 			return 0, err
 		}
-		hours[[2]int64{e.Time.Unix() / 3600, outcome}]++
-		if n = i + 1; in.octets > heavy {
-			break
-		}
+		octets += len(r.entry)
+		hours[[2]int64{r.at.Unix() / 3600, outcome}]++
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
@@ -160,23 +153,6 @@ func (d *database) insert(batch []Entry) (n int, err error) {
 		d.outcomes[o] = id
 	}
 	return n, nil
-}
-
-// inserter writes the messages of one transaction.
-type inserter struct {
-	d         *database
-	add, keep *sql.Stmt
-	octets    int // of entries so far
-}
-
-func (in *inserter) insert(e *Entry, outcome int64) error {
-	packed, err := in.d.pack(in.keep, e)
-	if err != nil {
-		return err
-	}
-	in.octets += len(packed)
-	_, err = in.add.Exec(e.ID, hash(e.Evidence.QueueID), hash(e.Evidence.MessageID), e.Domain(), address(e.Evidence.Connection.Client), outcome, packed)
-	return err
 }
 
 // outcome is the number of a combination.
