@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/testmilter"
 )
 
 // keepAll writes reports into a journal in a folder of its own, and opens it.
@@ -101,3 +103,32 @@ func TestCasesExplained(t *testing.T) {
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// What a running daemon refused is explained a moment later, with the reply that the client got. DNS is not asked.
+func TestExplainWhileServing(t *testing.T) {
+	d := startDaemon(t, "_dmarc.example.org. TXT \"v=DMARC1; p=reject\"\nstranger.example. TXT \"v=spf1 ip4:192.0.2.10 -all\"\n", "")
+	defer d.stop()
+	m := testmilter.Dial(t, "unix", d.socket)
+	m.Connect()
+	answers := m.Message("x@stranger.example", "From\x00 Ann <ann@example.org>\x00", "Message-ID\x00 <1@stranger.example>\x00")
+	told := strings.TrimSuffix(strings.TrimPrefix(answers[len(answers)-1], "y"), "\x00")
+	if !strings.HasPrefix(told, "550 5.7.1 ") {
+		t.Fatalf("%q", answers)
+	}
+	a := &archive{t: t, dir: filepath.Dir(d.socket), file: filepath.Join(t.TempDir(), "signpost.toml")}
+	put(t, a.file, fmt.Sprintf("state_dir = %q\n", a.dir))
+	var code int
+	var out, stderr string
+	d.until("the journal has the message", func() bool {
+		code, out, stderr = a.run("explain", "QUEUEID")
+		return code == 0
+	})
+	for _, want := range []string{
+		"MAIL FROM <...@stranger.example>", "Message-ID <1@stranger.example>", "record stranger.example: v=spf1 ip4:192.0.2.10 -all",
+		"policy reject, by p=reject at _dmarc.example.org: v=DMARC1; p=reject", "Sign with a DKIM key of example.org", "reply " + told,
+	} {
+		if !strings.Contains(oneLine(out), want) {
+			t.Errorf("it does not say %q\n%s%s", want, out, stderr)
+		}
+	}
+}

@@ -55,6 +55,7 @@ func (t *teller) spf() []Row {
 		l = append(l, SPFRows(walk.Steps)...)
 	case s.Record != "":
 		l.row("record", "%s: %s", s.Domain, s.Record)
+		l.more("its terms cannot be shown one by one: not all that was asked is known any more")
 	}
 	return l
 }
@@ -86,9 +87,28 @@ func (t *teller) spfWords() string {
 // maxSignatures is how many are shown; those beyond are a stranger's flood.
 const maxSignatures = dkim.MaxSignatures
 
+// signatures are those first that may speak for the author, then those that were verified.
+func (t *teller) signatures() []dkim.Result {
+	rank := func(s dkim.Result) int {
+		for _, author := range t.e.Author.Domains {
+			if s.Domain != "" && (dkim.Within(author, s.Domain) || dkim.Within(s.Domain, author)) {
+				return 0
+			}
+		}
+		if s.Status == dkim.Policy {
+			return 2
+		}
+		return 1
+	}
+	if len(t.e.DKIM) <= maxSignatures {
+		return t.e.DKIM
+	}
+	return slices.SortedStableFunc(slices.Values(t.e.DKIM), func(a, b dkim.Result) int { return rank(a) - rank(b) })
+}
+
 func (t *teller) dkim() []Row {
 	var l list
-	all := t.e.DKIM
+	all := t.signatures()
 	if len(all) == 0 {
 		l.row("DKIM", "none: the message has no signature")
 	}

@@ -78,12 +78,14 @@ func whichTag(d dmarc.Result) string {
 	return strings.Join(all, "; ")
 }
 
-// walk is gone again with the answers of that time. What was not asked then is not shown, nor what was asked ahead and not
-// needed, nor the record that is shown already.
+// walk is gone again with the answers of that time. What was not asked then is not shown, nor what was only asked ahead, nor
+// once more the record that applies.
 func (t *teller) walk(d dmarc.Result) []dmarc.Step {
 	_, steps := dmarc.Explain(context.Background(), t.view, d.Domain)
-	if last := slices.IndexFunc(steps, func(s dmarc.Step) bool { return s.Name == "_dmarc."+d.PolicyDomain }); last >= 0 && d.OrgDomain == "" {
-		steps = steps[:last+1]
+	// With a record of the author's own the walk goes on only where the Organizational Domain is needed.
+	needed := d.OrgDomain != "" || d.Status == dmarc.Fail || d.Cause == dmarc.DNS
+	if !needed && d.PolicyDomain == d.Domain {
+		steps = steps[:min(1, len(steps))]
 	}
 	for i := range steps {
 		if steps[i].Record == d.Record {
@@ -106,7 +108,7 @@ func (t *teller) asked(name string) bool {
 func (t *teller) unaligned(d dmarc.Result) []string {
 	var all []string
 	if s := t.e.SPF; s != nil {
-		not := t.stranger(d, dmarc.SPF, s.Domain)
+		not := t.stranger(d, dmarc.SPF, s.Domain, s.Status == spf.Pass)
 		switch {
 		case s.Domain == "":
 			all = append(all, "SPF: the sender has no domain that could speak for "+d.Domain)
@@ -118,12 +120,12 @@ func (t *teller) unaligned(d dmarc.Result) []string {
 			all = append(all, fmt.Sprintf("SPF does not pass for %s (%s), and %s", s.Domain, s.Status, not))
 		}
 	}
-	for i, s := range t.e.DKIM {
+	for i, s := range t.signatures() {
 		if i == maxSignatures {
 			break
 		}
 		name := "the signature of " + cmp.Or(s.Domain, "nobody who could be read")
-		not := t.stranger(d, dmarc.DKIM, s.Domain)
+		not := t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass)
 		switch {
 		case s.Status == dkim.Pass:
 			all = append(all, fmt.Sprintf("%s passes, but %s", name, cmp.Or(not, "that does not count here")))
@@ -139,8 +141,9 @@ func (t *teller) unaligned(d dmarc.Result) []string {
 	return all
 }
 
-// stranger says why a domain does not belong to the author's, or "" where it does: RFC 9989 section 4.10.2.
-func (t *teller) stranger(d dmarc.Result, m dmarc.Method, domain string) string {
+// stranger says why a domain does not belong to the author's, or "" where it does: RFC 9989 section 4.10.2. Only from one
+// that passed there was a walk.
+func (t *teller) stranger(d dmarc.Result, m dmarc.Method, domain string, passed bool) string {
 	if domain == d.Domain || domain == "" {
 		return ""
 	}
@@ -156,6 +159,9 @@ func (t *teller) stranger(d dmarc.Result, m dmarc.Method, domain string) string 
 		return fmt.Sprintf("%s is not %s itself, as %s asks", domain, d.Domain, tag)
 	case !dkim.Within(domain, org):
 		return fmt.Sprintf("%s does not belong to %s", domain, of)
+	}
+	if !passed {
+		return ""
 	}
 	other, _, err := dmarc.Organization(context.Background(), t.view, domain)
 	switch {

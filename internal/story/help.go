@@ -71,16 +71,19 @@ func (t *teller) helpByResults() []string {
 	return all
 }
 
+// maxBroken is for how many broken signatures there is a sentence.
+const maxBroken = 4
+
 // helpFailing: one of the ways is enough.
 func (t *teller) helpFailing(d dmarc.Result) []string {
 	var all []string
 	org := cmp.Or(d.OrgDomain, d.Domain)
 	broken := false
 	for _, s := range t.e.DKIM {
-		if s.Domain == "" || s.Status == dkim.Pass || t.stranger(d, dmarc.DKIM, s.Domain) != "" {
+		if s.Domain == "" || s.Status == dkim.Pass || t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) != "" {
 			continue
 		}
-		if advice := helpSignature(s); !slices.Contains(all, advice) {
+		if advice := helpSignature(s); !slices.Contains(all, advice) && len(all) < maxBroken {
 			all = append(all, advice)
 		}
 		broken = true
@@ -90,7 +93,7 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 		all = append(all, fmt.Sprintf("Sign with a DKIM key of %s (d=%s), behind everything that still changes the message.", nameOf(org, d.Domain, strict("adkim")), nameOf(org, d.Domain, strict("adkim"))))
 	}
 	switch s := t.e.SPF; {
-	case s != nil && s.Domain != "" && s.Status != spf.Pass && t.stranger(d, dmarc.SPF, s.Domain) == "":
+	case s != nil && s.Domain != "" && s.Status != spf.Pass && t.stranger(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) == "":
 		all = append(all, t.helpSPF(s))
 	case s != nil && s.Identity == spf.HELO:
 		all = append(all, fmt.Sprintf("Let the host, for mail without an envelope sender, greet (HELO) with a name of %s whose SPF record names %s.", nameOf(org, d.Domain, strict("aspf")), t.e.Connection.Client))
@@ -102,7 +105,7 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 		all[len(all)-1] = "Or " + strings.ToLower(last[:1]) + last[1:]
 	}
 	switch {
-	case len(t.e.Relayed) > 0 || t.Verdict.Override == policy.TrustedForwarder || broken && t.e.SPF != nil && t.stranger(d, dmarc.SPF, t.e.SPF.Domain) != "":
+	case len(t.e.Relayed) > 0 || t.Verdict.Override == policy.TrustedForwarder || broken && t.e.SPF != nil && t.stranger(d, dmarc.SPF, t.e.SPF.Domain, t.e.SPF.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: let it pass messages on unchanged, or write its own domain into From. "+
 			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", t.e.Connection.Client, t.e.Connection.Client))
 	case !broken:
@@ -168,7 +171,7 @@ func helpSignature(s dkim.Result) string {
 		return "Sign with an RSA key of 2048 bits."
 	case has("l="):
 		return "Sign without l=, so that the whole body is signed."
-	case has("more than"):
+	case has("not verified"):
 		return "Take signatures out that nobody needs: " + why + "."
 	case has("key record"):
 		return fmt.Sprintf("Mend the key record at %s: %s.", s.KeyName, why)

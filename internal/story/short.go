@@ -176,7 +176,7 @@ func (t *teller) behind(d dmarc.Result) string {
 		return " (" + t.e.SPF.Reason + ")"
 	}
 	for _, s := range t.e.DKIM {
-		if d.Cause == dmarc.DKIM && s.Status == dkim.TempError && t.stranger(d, dmarc.DKIM, s.Domain) == "" {
+		if d.Cause == dmarc.DKIM && s.Status == dkim.TempError && t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) == "" {
 			return " (" + s.Reason + ")"
 		}
 	}
@@ -196,7 +196,7 @@ func (t *teller) proofs(d dmarc.Result) []string {
 		all = append(all, "its envelope names no domain")
 	case s.Status == spf.Pass:
 		all = append(all, fmt.Sprintf("%s of %s, which may use this host but is another domain", whose, s.Domain))
-	case t.stranger(d, dmarc.SPF, s.Domain) != "":
+	case t.stranger(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("%s of another domain, %s", whose, s.Domain))
 	case s.Status == spf.Fail || s.Status == spf.SoftFail:
 		all = append(all, fmt.Sprintf("by the SPF record of %s the host %s may not send for it (%s)", s.Domain, t.e.Connection.Client, because(string(s.Status), s.Reason)))
@@ -204,8 +204,8 @@ func (t *teller) proofs(d dmarc.Result) []string {
 		all = append(all, fmt.Sprintf("SPF of %s does not say that %s may send for it (%s)", s.Domain, t.e.Connection.Client, because(string(s.Status), s.Reason)))
 	}
 	others := 0
-	for _, s := range t.e.DKIM {
-		switch own := t.stranger(d, dmarc.DKIM, s.Domain) == "" && s.Domain != ""; {
+	for _, s := range t.signatures() {
+		switch own := t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) == "" && s.Domain != ""; {
 		case own && s.Status != dkim.Pass:
 			all = append(all, fmt.Sprintf("its signature of %s is not good (%s)", s.Domain, s.Reason))
 		case s.Status == dkim.Pass:
