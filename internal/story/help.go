@@ -18,6 +18,8 @@ func (t *teller) help() []string {
 	switch {
 	case a.Role == policy.Sign && reason != "":
 		return []string{"The postmaster here: dkimkey status " + a.Domain + " says which key is missing, and what its next step is."}
+	case a.Role == "":
+		return []string{"The postmaster here: the log has a line \"internal error\" of that moment; please report it."}
 	case a.Role == policy.Leave:
 		return t.helpLeft()
 	case a.Role == policy.Refuse && strings.Contains(a.Reason, "login_domains"):

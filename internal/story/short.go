@@ -48,6 +48,8 @@ func (t *teller) why() string {
 		return fmt.Sprintf("It is from one of our own users and should have been signed for %s, but that could not be done: %s.", a.Domain, t.Verdict.Reason)
 	case a.Role == policy.Sign:
 		return fmt.Sprintf("It is from one of our own users (%s), to be signed for %s by the key of the selector %s.", a.Reason, a.Domain, t.Selectors)
+	case a.Role == "":
+		return "It could not be worked on to its end, by a fault here that is not the sender's: " + t.Verdict.Reason + "."
 	case a.Role == policy.Leave:
 		return "The reason: " + a.Reason + "."
 	case a.Role == policy.Refuse:

@@ -83,10 +83,13 @@ func (t *teller) head() []Row {
 	} else {
 		l.row("MAIL FROM", "<%s>", whole(t.e.Envelope.Sender))
 	}
+	l = append(l, t.recipients()...)
 	if author := cmp.Or(strings.Join(t.e.Author.Domains, ", "), t.e.Author.Doubt); author != "" {
 		l.row("Author", "%s", author)
 	}
-	l.row("role", "%s: %s", t.Assignment.Role, t.Assignment.Reason)
+	if t.Assignment.Role != "" {
+		l.row("role", "%s: %s", t.Assignment.Role, t.Assignment.Reason)
+	}
 	switch t.Assignment.Role {
 	case policy.Sign:
 		l.more("one of our own users' messages, to be signed for " + t.Assignment.Domain)
@@ -94,6 +97,30 @@ func (t *teller) head() []Row {
 		l.more("a stranger's message, to be checked")
 	case policy.Leave:
 		l.more("neither checked nor signed")
+	}
+	return l
+}
+
+// recipients are those that the journal keeps, or how many there were.
+func (t *teller) recipients() []Row {
+	const most = 5
+	var l list
+	e := t.e.Envelope
+	switch shown := e.Recipients[:min(most, len(e.Recipients))]; {
+	case len(shown) > 0:
+		for i, r := range shown {
+			shown := "<" + whole(r) + ">"
+			if i == 0 {
+				l.row("RCPT TO", "%s", shown)
+			} else {
+				l.more(shown)
+			}
+		}
+		if n := e.Addressees - len(shown); n > 0 {
+			l.more(fmt.Sprintf("and %d more", n))
+		}
+	case e.Addressees > 0:
+		l.row("recipients", "%d", e.Addressees)
 	}
 	return l
 }

@@ -127,6 +127,33 @@ func TestSPFHelp(t *testing.T) {
 	}
 }
 
+// A message that broke on its way has no role, and it is said whose fault that is.
+func TestBroken(t *testing.T) {
+	e := policy.Evidence{QueueID: "4x", Connection: policy.Connection{SMTP: true}}
+	text := all(Tell(filter.Report{Evidence: e, Verdict: policy.Broken(e), Done: "deferred 451 4.3.0"}))
+	for _, want := range []string{"put off (451 4.3.0)", "a fault here that is not the sender's: an internal error; see the log", "please report it"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it does not say %q\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "role") {
+		t.Error(text)
+	}
+}
+
+// Recipients are shown where they are kept, and counted where they are not.
+func TestRecipients(t *testing.T) {
+	r := failing()
+	r.Evidence.Envelope.Addressees = 7
+	if text := all(Tell(r)); !strings.Contains(text, "recipients 7\n") {
+		t.Error(text)
+	}
+	r.Evidence.Envelope.Recipients = []string{"a@example.net", "b@example.net", "c@example.net", "d@example.net", "e@example.net", "f@example.net", "g@example.net"}
+	if text := all(Tell(r)); !strings.Contains(text, "RCPT TO <a@example.net>\n <b@example.net>\n") || strings.Contains(text, "f@") || !strings.Contains(text, "and 2 more") {
+		t.Error(text)
+	}
+}
+
 // Our own users' mail: who signs, and what is missing where nobody can.
 func TestOwnMail(t *testing.T) {
 	own := policy.Evidence{Connection: policy.Connection{Client: netip.MustParseAddr("127.0.0.1"), SMTP: true}, Author: dmarc.Author{Domains: []string{"example.org"}}}
