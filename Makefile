@@ -2,6 +2,7 @@
 # make demo   a user's mail through a private Postfix, signed and checked, in front of your eyes
 # make fuzz   each fuzz target for ten minutes, or FUZZTIME=1m
 # make bench  Signpost beside OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it with BENCH="-only verify -size 4k"
+# make bench-journal  the journal with ten million messages, or ROWS=100000
 # make conformance  docs/conformance.md anew, from what the tests counted
 # make build  bin/signpost and bin/dkimkey, static
 # make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1
@@ -14,7 +15,7 @@ VERSION = 0.3
 PREFIX = /usr/local
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench conformance demo setup fmt clean deb install cross machine
+.PHONY: build man test fuzz bench bench-journal conformance demo setup fmt clean deb install cross machine
 
 build:
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -59,6 +60,9 @@ fuzz: setup
 
 bench: setup build
 	go run ./internal/bench $(BENCH)
+
+bench-journal:
+	SIGNPOST_JOURNAL_ROWS=$(or $(ROWS),10000000) go test ./internal/journal -run '^$$' -bench . -benchtime 5x -timeout 2h
 
 demo: setup build
 	go run ./internal/demo

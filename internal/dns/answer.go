@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -43,6 +44,18 @@ type answer struct {
 	mx    []*net.MX
 	names []string // PTR, CNAME
 	tlsa  []TLSA
+
+	written atomic.Pointer[string] // String, once somebody has asked for it: it takes longer than the look-up
+}
+
+// write is String, which is made once only.
+func (a *answer) write() string {
+	if s := a.written.Load(); s != nil {
+		return *s
+	}
+	s := a.String()
+	a.written.Store(&s)
+	return s
 }
 
 // read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the

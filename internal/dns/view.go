@@ -107,7 +107,7 @@ func (v *View) Answered() Answered {
 // Lookups writes them out.
 func (a Answered) Lookups() (all []Lookup) {
 	for _, a := range a.all {
-		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.String(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
+		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.write(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
 	}
 	return all
 }

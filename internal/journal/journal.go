@@ -163,8 +163,10 @@ func (j *Journal) next(first *waiting) {
 	rows := j.pack(make([]row, 0, most), first)
 	timeout := time.NewTimer(linger)
 	defer timeout.Stop()
+	look := time.NewTicker(linger / 10)
+	defer look.Stop()
 	for len(rows) < most {
-		w := j.another(timeout.C)
+		w := j.another(look.C, timeout.C)
 		if w == nil {
 			break
 		}
@@ -173,20 +175,26 @@ func (j *Journal) next(first *waiting) {
 	j.write(rows)
 }
 
-// another is the next message, nil where none comes in time. One that is there comes before all else.
-func (j *Journal) another(timeout <-chan time.Time) *waiting {
-	select {
-	case w := <-j.entries:
-		return w
-	default:
+// another is the next message, nil where none comes in time. It looks now and then instead of waiting for each, so that under
+// load a message of the mail's own goroutines is not followed by a turn of this one.
+func (j *Journal) another(look, timeout <-chan time.Time) *waiting {
+	for {
+		select {
+		case w := <-j.entries:
+			return w
+		default:
+		}
+		select {
+		case <-look:
+			continue
+		case <-timeout:
+		case <-j.stop:
+			if len(j.entries) > 0 {
+				continue
+			}
+		}
+		return nil
 	}
-	select {
-	case w := <-j.entries:
-		return w
-	case <-timeout:
-	case <-j.stop:
-	}
-	return nil
 }
 
 // end writes what is left, for some seconds at the most.

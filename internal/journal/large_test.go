@@ -138,6 +138,70 @@ func BenchmarkLarge(b *testing.B) {
 	}
 	b.Logf("%d octets, %d a message", fi.Size(), fi.Size()/int64(rows))
 	ask(b, path, rows)
+	b.Run("mail flows", func(b *testing.B) { flow(b, path, fi.Size()) })
+}
+
+// flow has messages written to a database that has its bound already, while somebody asks.
+func flow(b *testing.B, path string, size int64) {
+	d := newDesk(b)
+	d.Path, d.Keep, d.MaxSize = path, 10*largeSpan, size
+	var slowest time.Duration
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for at := 0; ; at += told {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r, err := OpenReader(path)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			start := time.Now()
+			if _, err := r.Find(b.Context(), queueOf(at)); err != nil {
+				b.Error(err)
+			}
+			slowest = max(slowest, time.Since(start))
+			if _, err := r.IDs(b.Context(), Filter{Outcome: Outcome.Failed}, 100, false); err != nil {
+				b.Error(err)
+			}
+			r.Close()
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	largest := func() (all int64) {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if fi, err := os.Stat(path + suffix); err == nil {
+				all += fi.Size()
+			}
+		}
+		return all
+	}
+	j := Open(d.Options)
+	start, n, most := time.Now(), 0, int64(0)
+	for b.Loop() {
+		for range 10_000 {
+			for len(j.entries) == room {
+				time.Sleep(time.Millisecond)
+			}
+			j.Add(sample(n))
+			n++
+		}
+		most = max(most, largest())
+	}
+	j.Close()
+	took := time.Since(start)
+	close(stop)
+	<-done
+	b.ReportMetric(float64(n)/took.Seconds(), "messages/s")
+	b.ReportMetric(float64(slowest)/float64(time.Millisecond), "ms-worst-explain")
+	b.ReportMetric(float64(max(most, largest()))/float64(size), "size/bound")
+	if d.lost.Load() > 0 || most > size {
+		b.Errorf("%d lost, %d octets of %d at the most\n%s", d.lost.Load(), most, size, d.log)
+	}
 }
 
 func verdict(words ...string) func(Outcome) bool {

@@ -1,0 +1,45 @@
+package journal
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// With hash the same address has the same word wherever it stands and however it is written, other addresses have others, and
+// so has every other journal.
+func TestHashedAddresses(t *testing.T) {
+	var senders [][]string
+	for range 2 {
+		d := newDesk(t)
+		d.Addresses = Hash
+		for _, sender := range []string{"Ann@example.com", "ann@EXAMPLE.com", "bob@example.com", "ann@example.net", ""} {
+			j := Open(d.Options) // the secret outlives the daemon
+			r := sample(1)
+			r.Evidence.Envelope.Sender = sender
+			r.Evidence.Envelope.Recipients = []string{"ann@example.com", "carol@example.com"}
+			r.Evidence.DKIM[0].Identity = "ann@example.com"
+			j.Add(r)
+			j.Close()
+		}
+		var all []string
+		err := d.read(t).Each(t.Context(), Filter{}, func(e *Entry) bool {
+			all = append(all, strings.ToLower(e.Evidence.Envelope.Sender))
+			if to, id := e.Evidence.Envelope.Recipients, e.Evidence.DKIM[0].Identity; len(to) != 2 || to[0] != all[0] || to[1] == all[0] || id != all[0] {
+				t.Errorf("%q %q, want twice %q", to, id, all[0])
+			}
+			return true
+		})
+		if err != nil || len(all) != 5 {
+			t.Fatal(all, err)
+		}
+		senders = append(senders, all)
+	}
+	one, other := senders[0], senders[1]
+	if one[0] != one[1] || one[0] == one[2] || one[0] == one[3] || one[4] != "" || !strings.HasSuffix(one[0], "@example.com") {
+		t.Errorf("%q", one)
+	}
+	if slices.Contains(other, one[0]) || slices.Contains(other, one[2]) {
+		t.Errorf("%q in two journals, %q", one, other)
+	}
+}
