@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -60,13 +59,9 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 	}
 	all := []keyStatus{}
 	signing := map[string]bool{}
-	for _, domain := range set.Known() {
-		plan := keys.Plan(set.Of(domain), d.rules(domain), e.now())
-		for _, k := range set.Of(domain) {
-			s := d.describe(set, k, plan, e.now())
-			signing[k.Domain] = signing[k.Domain] || s.Signs
-			all = append(all, s)
-		}
+	for _, k := range set.Status(d.rules, e.now()) {
+		signing[k.Domain] = signing[k.Domain] || k.Signs
+		all = append(all, describe(k))
 	}
 	if asJSON {
 		return printJSON(c.OutOrStdout(), all)
@@ -117,70 +112,11 @@ func colour(p cli.Painter, s keyStatus, line string) string {
 	return p.Past(line)
 }
 
-// oldKey is when status reminds of a key that nobody rotates: M3AAWG asks for a new one every six months.
-const oldKey = 180 * 24 * time.Hour
-
-func (d *desk) describe(set *keys.Set, k *keys.Key, plan []keys.Step, now time.Time) keyStatus {
-	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: set.Signs(k),
-		Since: k.Since, ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector)}
-	if k.Elsewhere {
-		s.Next = "a systemd credential, which only the daemon reads"
-		return s
-	}
-	if k.Err != nil {
-		s.Error, s.Next = k.Err.Error(), "mend it: "+k.Err.Error()
-		return s
-	}
-	rules := d.rules(k.Domain)
-	due, heir := map[keys.Action]time.Time{}, time.Time{}
-	for _, step := range plan {
-		if step.Key == k {
-			due[step.Do] = step.Due
-		} else if step.Do == keys.DoActivate && step.Algorithm == k.Algorithm {
-			heir = step.Due
-		}
-	}
-	when := func(a keys.Action) string { return due[a].UTC().Format("2006-01-02 15:04") }
-	switch k.State {
-	case keys.Generated:
-		s.Next = "rotate publishes its record"
-		if rules.Manual() {
-			s.Next = "put its record into DNS (dkimkey show " + k.Domain + " " + k.Selector + "); rotate looks for it"
-		}
-	case keys.Published:
-		s.Next = "rotate looks for its record"
-		if s.ByHand {
-			s.Next = "signs when the daemon has seen its record"
-		}
-	case keys.Verified:
-		s.Next = "stands by"
-		if _, ok := due[keys.DoActivate]; ok {
-			s.Next = "signs from " + when(keys.DoActivate) + " on"
-		}
-	case keys.Active:
-		switch {
-		case !s.Signs:
-			s.Next = "a newer key signs; rotate retires it"
-		case !heir.IsZero():
-			s.Next = "signs; hands over on " + heir.UTC().Format("2006-01-02")
-		case rules.RotateEvery == 0 && now.Sub(k.Since) > oldKey:
-			s.Next = fmt.Sprintf("signs, for %d days: dkimkey add %s makes a successor", int(now.Sub(k.Since).Hours()/24), k.Domain)
-		default:
-			s.Next = "signs"
-		}
-	case keys.Retiring:
-		s.Next = "its record is revoked on " + when(keys.DoRevoke)
-	case keys.Revoked:
-		s.Next = "its record is removed on " + when(keys.DoRemove)
-	case keys.Removed:
-		s.Next = "nothing is left of it"
-	}
-	life := cmp.Or(k.Life, k.Observed)
-	if life != nil && (k.State == keys.Generated || k.State == keys.Published) && life.Finding != "" {
-		s.Next += "; last seen: " + life.Finding
-	}
-	if s.ByHand {
-		s.Next += "; put there by hand"
+func describe(k keys.Status) keyStatus {
+	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: k.Signs, Since: k.Since,
+		ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next}
+	if k.Err != nil && !k.Elsewhere {
+		s.Error = k.Err.Error()
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,32 +44,9 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			if faulty != nil {
 				conf = config.Default()
 			}
-			var found []doctor.Finding
-			resolver, noResolver := newResolver(conf, slog.New(slog.DiscardHandler))
-			if noResolver != nil && len(args) > 0 {
-				return noResolver
-			}
-			set, unread := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
-			domains := args
-			if len(args) == 0 {
-				cli.Progress(c.ErrOrStderr(), "looking at this machine and at Postfix")
-				found = doctor.Machine{Config: conf, File: *file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver}.Check()
-				found = append(found, doctor.Postfix{Dir: dir, Config: conf, File: *file}.Check(c.Context())...)
-				found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: *file}.Check(c.Context())...)
-				if unread == nil && noResolver == nil {
-					domains = set.Domains()
-				}
-			}
-			if len(domains) > 0 {
-				checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
-				if err != nil {
-					return err
-				}
-				published, err := ofDomains.look(c.Context(), c.ErrOrStderr(), doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
-				if err != nil {
-					return err
-				}
-				found = append(found, published...)
+			found, err := ofDomains.examine(c.Context(), c.ErrOrStderr(), conf, faulty, *file, dir, args)
+			if err != nil {
+				return err
 			}
 			return tell(c.OutOrStdout(), found, asJSON)
 		},
@@ -77,6 +55,39 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	ofDomains.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return c
+}
+
+// examine looks at the domains that are asked for, or at everything. faulty is what is wrong with the configuration, if conf
+// stands in for it; progress is told what takes long.
+func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *config.Config, faulty error, file, dir string, asked []string) ([]doctor.Finding, error) {
+	var found []doctor.Finding
+	resolver, noResolver := newResolver(conf, slog.New(slog.DiscardHandler))
+	if noResolver != nil && len(asked) > 0 {
+		return nil, noResolver
+	}
+	set, unread := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
+	domains := asked
+	if len(asked) == 0 {
+		cli.Progress(progress, "looking at this machine and at Postfix")
+		found = doctor.Machine{Config: conf, File: file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver}.Check()
+		found = append(found, doctor.Postfix{Dir: dir, Config: conf, File: file}.Check(ctx)...)
+		found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: file}.Check(ctx)...)
+		if unread == nil && noResolver == nil {
+			domains = set.Domains()
+		}
+	}
+	if len(domains) > 0 {
+		checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, err
+		}
+		published, err := d.look(ctx, progress, doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, published...)
+	}
+	return found, nil
 }
 
 // tell prints the findings. Its error is that something is red.

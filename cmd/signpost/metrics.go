@@ -34,15 +34,18 @@ const openMetrics = "metrics.listen is not a loopback address: whoever reaches i
 func (d *service) watchMetrics(server *milter.Server) {
 	d.measures.Watch(metrics.Source{Connections: server.Connections, Keys: func() metrics.Keys {
 		g := d.now.Load()
-		rules := func(domain string) keys.Rules {
-			c := g.conf
-			return keys.Rules{
-				Algorithms: c.Keys.Algorithms, RotateEvery: c.RotateEveryFor(domain), RetireAfter: c.Keys.RetireAfter,
-				KeepRevoked: c.Keys.KeepRevoked, Ring: c.Keys.Selectors, Method: c.PublishFor(domain).Method,
-			}
-		}
-		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: rules, Now: time.Now()}
+		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: keyRules(g.conf), Now: time.Now()}
 	}})
+}
+
+// keyRules are what the steps of a domain's keys are planned by.
+func keyRules(c *config.Config) func(domain string) keys.Rules {
+	return func(domain string) keys.Rules {
+		return keys.Rules{
+			Algorithms: c.Keys.Algorithms, RotateEvery: c.RotateEveryFor(domain), RetireAfter: c.Keys.RetireAfter,
+			KeepRevoked: c.Keys.KeepRevoked, Ring: c.Keys.Selectors, Method: c.PublishFor(domain).Method,
+		}
+	}
 }
 
 func sockets(listeners []net.Listener) (all []net.Addr) {

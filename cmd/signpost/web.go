@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/doctor"
+	"signpost/internal/journal"
+	"signpost/internal/web"
+	"signpost/keys"
+)
+
+func webCommand(load func() (*config.Config, error), file *string) *cobra.Command {
+	var listen string
+	var names []string
+	c := &cobra.Command{
+		Use:   "web",
+		Short: "Show the journal, the keys and doctor's findings as a page in the browser",
+		Long: "Show the journal, the keys and doctor's findings as a page in the browser, in the foreground until SIGTERM: messages\n" +
+			"and verdicts over time, where failing mail comes from, search, and the story of each message. Nothing can be changed\n" +
+			"there. There is no login: everybody who reaches the address reads along, every user of this machine too. From another\n" +
+			"machine use ssh(1), as below, and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
+		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			return serveWeb(c.Context(), newSite(conf, *file, names), listen, c.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
+	c.Flags().StringSliceVar(&names, "name", nil, "browsers may call this host by `NAME`, beside localhost and its addresses (repeatable)")
+	return c
+}
+
+// newSite gives the page what it shows.
+func newSite(conf *config.Config, file string, names []string) web.Site {
+	for i, n := range names {
+		names[i] = strings.ToLower(strings.TrimSuffix(n, "."))
+	}
+	return web.Site{
+		File:  conf.JournalFile(),
+		Open:  func() (*journal.Reader, error) { return readJournal(conf) },
+		Keys:  func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
+		Doctor: func(ctx context.Context) ([]doctor.Finding, error) {
+			return new(domainFlags).examine(ctx, io.Discard, conf, nil, file, "", nil)
+		},
+		Names: names,
+		Now:   func() time.Time { return time.Now().UTC() },
+	}
+}
+
+// keyStatus gives every key, without the secret of it.
+func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
+	set, err := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
+	if err != nil {
+		return nil, err
+	}
+	all := set.Status(keyRules(conf), now)
+	for _, k := range all {
+		k.Signer = nil
+	}
+	return all, nil
+}
+
+// serveWeb serves until ctx ends.
+func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return cli.Usage(fmt.Errorf("--listen: %w", err))
+	}
+	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		fmt.Fprintf(stderr, "signpost: %s is not a loopback address: whoever reaches it reads who writes to whom, without a password\n", ln.Addr())
+	}
+	fmt.Fprintf(stderr, "signpost: the page is at http://%s/\n", ln.Addr())
+	server := site.Server()
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		ending, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(ending)
+	})
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	if err := <-stopped; err != nil { // a browser that reads slowly
+		return server.Close()
+	}
+	return nil
+}

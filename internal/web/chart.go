@@ -1,0 +1,83 @@
+package web
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// chart is a picture of bars, each of parts that stand on one another, with the same numbers as a table. Its texts are HTML
+// around it, so that they have the reader's size whatever the width; the SVG is stretched.
+type chart struct {
+	ID, Title     string
+	Series        []series
+	Rows          []row
+	Bars          []bar
+	Width, Height int
+	Grid          string // path of the lines at a half and the whole of Most
+	Most          int64  // of the highest bar
+	From, To      time.Time
+}
+
+type series struct {
+	Name, Class string
+	Total       int64
+}
+
+type row struct {
+	Start time.Time
+	N     []int64 // for each of the series
+}
+
+type bar struct {
+	Title string
+	Parts []part
+}
+
+// part is a rectangle; its numbers are ready to be written.
+type part struct{ Class, X, Y, W, H string }
+
+const (
+	barWidth    = 10
+	chartHeight = 100
+)
+
+// draw makes the picture of rows that are all of one length of time. label names a bar's time.
+func (c *chart) draw(step time.Duration, label func(time.Time) string) {
+	c.Width, c.Height, c.Most = barWidth*len(c.Rows), chartHeight, 1
+	c.Grid = fmt.Sprintf("M0 %dH%d", chartHeight/2, c.Width)
+	for _, r := range c.Rows {
+		var sum int64
+		for i, n := range r.N {
+			sum += n
+			c.Series[i].Total += n
+		}
+		c.Most = max(c.Most, sum)
+	}
+	for i, r := range c.Rows {
+		b := bar{}
+		words := []string{}
+		top := float64(chartHeight)
+		for k, n := range r.N {
+			if n == 0 {
+				continue
+			}
+			high := float64(n) / float64(c.Most) * chartHeight
+			top -= high
+			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(top), H: short(high)})
+			words = append(words, fmt.Sprintf("%d %s", n, c.Series[k].Name))
+		}
+		if b.Title = label(r.Start) + ": " + strings.Join(words, ", "); len(words) > 0 {
+			c.Bars = append(c.Bars, b)
+		}
+	}
+	if len(c.Rows) > 0 {
+		c.From, c.To = c.Rows[0].Start, c.Rows[len(c.Rows)-1].Start.Add(step)
+	}
+}
+
+// short writes a length with two decimals at the most.
+func short(f float64) string {
+	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 2, 64), "0"), ".")
+}

@@ -1,0 +1,175 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"signpost/keys"
+)
+
+// life is one key, and the line of its life.
+type life struct {
+	keys.Status
+	Words string // the line, for who does not see it
+	Parts []part
+}
+
+type domain struct {
+	Name string
+	Keys []life
+}
+
+type keyring struct {
+	view
+	Legend   []string
+	Domains  []domain
+	From, To time.Time
+	Now      string // place on the lines
+}
+
+const (
+	lineLength = 1000
+	// past and future are what a line shows at the least and at the most.
+	leastPast, mostPast     = 30 * 24 * time.Hour, 400 * 24 * time.Hour
+	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
+)
+
+// age is a part of a key's life; its class has the name.
+type age struct {
+	name string
+	from time.Time
+}
+
+// ages are the parts of a life that have begun.
+func ages(l *keys.Life) []age {
+	all := []age{{"created", l.Created}}
+	for _, a := range []struct {
+		name string
+		at   *time.Time
+	}{{"published", l.Published}, {"verified", l.Seen}, {"signs", l.Activated}, {"retired", l.Retired}, {"revoked", l.Revoked}, {"removed", l.Removed}} {
+		if a.at != nil {
+			all = append(all, age{a.name, *a.at})
+		}
+	}
+	return all
+}
+
+// ahead are those that are planned.
+func ahead(steps []keys.Step, now time.Time) (all []age) {
+	for _, s := range steps {
+		name := map[keys.Action]string{keys.DoActivate: "signs", keys.DoRetire: "retired", keys.DoRevoke: "revoked", keys.DoRemove: "removed"}[s.Do]
+		if name != "" && s.Due.After(now) {
+			all = append(all, age{name, s.Due})
+		}
+	}
+	return all
+}
+
+func (s *site) keys(*http.Request) (string, shown) {
+	m := &keyring{view: view{Title: "Keys"}, Legend: []string{"created", "published", "verified", "signs", "retired", "revoked"}}
+	all, err := s.Keys()
+	if err != nil {
+		m.wrong(http.StatusServiceUnavailable, err.Error())
+		return "keys", m
+	}
+	now := s.Now()
+	m.From, m.To = now.Add(-leastPast), now.Add(leastFuture)
+	for _, k := range all {
+		for _, a := range ages(lifeOf(k)) {
+			if a.from.Before(m.From) && !a.from.IsZero() {
+				m.From = a.from
+			}
+		}
+		for _, a := range ahead(k.Steps, now) {
+			if a.from.After(m.To) {
+				m.To = a.from
+			}
+		}
+	}
+	m.From, m.To = latest(m.From, now.Add(-mostPast)), earliest(m.To, now.Add(mostFuture))
+	m.Now = m.place(now)
+	for _, k := range all {
+		if len(m.Domains) == 0 || m.Domains[len(m.Domains)-1].Name != k.Domain {
+			m.Domains = append(m.Domains, domain{Name: k.Domain})
+		}
+		d := &m.Domains[len(m.Domains)-1]
+		d.Keys = append(d.Keys, m.draw(k, now))
+	}
+	return "keys", m
+}
+
+// lifeOf is what is known of a key's life: nothing before now of one put there by hand and not seen yet.
+func lifeOf(k keys.Status) *keys.Life {
+	switch {
+	case k.Life != nil:
+		return k.Life
+	case k.Observed != nil:
+		return k.Observed
+	}
+	return &keys.Life{Created: k.Since}
+}
+
+// draw makes the line of a life.
+func (m *keyring) draw(k keys.Status, now time.Time) life {
+	l := life{Status: k}
+	begun, planned := ages(lifeOf(k)), ahead(k.Steps, now)
+	var words []string
+	for i, a := range begun {
+		if a.from.IsZero() {
+			continue
+		}
+		end := now
+		if i+1 < len(begun) {
+			end = begun[i+1].from
+		}
+		words = append(words, a.name+" "+a.from.In(now.Location()).Format("2006-01-02"))
+		l.add(m, a.name, a.from, end)
+	}
+	last := begun[len(begun)-1].name
+	if last != "removed" {
+		from := now
+		for _, a := range append(planned, age{"", m.To}) {
+			l.add(m, last+" ahead", from, a.from)
+			if a.name != "" {
+				words = append(words, a.name+" from "+a.from.In(now.Location()).Format("2006-01-02")+" on")
+			}
+			from, last = a.from, a.name
+			if last == "removed" {
+				break
+			}
+		}
+	}
+	l.Words = "The life of this key: " + strings.Join(words, ", ")
+	return l
+}
+
+// add draws a part of a life, as far as it is on the line. "removed" has no colour: nothing is left.
+func (l *life) add(m *keyring, class string, from, to time.Time) {
+	from, to = latest(from, m.From), earliest(to, m.To)
+	if !to.After(from) || strings.HasPrefix(class, "removed") {
+		return
+	}
+	x := m.at(from)
+	l.Parts = append(l.Parts, part{Class: "k-" + class, X: short(x), W: short(m.at(to) - x)})
+}
+
+func (m *keyring) at(t time.Time) float64 {
+	return float64(t.Sub(m.From)) / float64(m.To.Sub(m.From)) * lineLength
+}
+
+func (m *keyring) place(t time.Time) string { return short(m.at(t)) }
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

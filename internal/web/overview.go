@@ -1,0 +1,182 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+)
+
+// span is a time that the overview may show, in bars of step each.
+type span struct {
+	name, label string
+	step        time.Duration
+	bars        int
+}
+
+func spans() []span {
+	return []span{{"1d", "a day", time.Hour, 24}, {"7d", "a week", 6 * time.Hour, 28}, {"14d", "two weeks", 12 * time.Hour, 28}, {"90d", "three months", 72 * time.Hour, 30}}
+}
+
+// number is a total.
+type number struct {
+	Name string
+	N    int64
+}
+
+// sources are who failing mail comes from.
+type sources struct {
+	ID, Title, Column string
+	Counts            []linked
+	Whole             bool
+}
+
+type linked struct {
+	journal.Count
+	Link string
+}
+
+// kept is what is known of the journal itself.
+type kept struct {
+	File           string
+	Size           int64
+	Oldest, Newest time.Time
+}
+
+type overview struct {
+	view
+	Spans    []link
+	Numbers  []number
+	Observed bool
+	Charts   []*chart
+	Sources  []sources
+	Kept     *kept
+}
+
+// mostSources is how long the lists of sources are.
+const mostSources = 10
+
+func (s *site) overview(r *http.Request) (string, shown) {
+	m := &overview{view: view{Title: "Overview"}}
+	chosen := spans()[0]
+	for _, sp := range spans() {
+		if sp.name == r.FormValue("span") {
+			chosen = sp
+		}
+	}
+	for _, sp := range spans() {
+		m.Spans = append(m.Spans, link{Path: "/?span=" + sp.name, Name: sp.label, Here: sp == chosen})
+	}
+	reader, err := s.Open()
+	if err != nil {
+		m.wrong(http.StatusServiceUnavailable, err.Error())
+		return "overview", m
+	}
+	defer reader.Close()
+	if err := m.read(r.Context(), reader, chosen, s.Now()); err != nil {
+		m.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
+	}
+	if m.Kept != nil {
+		m.Kept.File = s.File
+	}
+	return "overview", m
+}
+
+func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, now time.Time) error {
+	// The last bar is the one that now is in. Bars begin where the day of the reader does, or a part of it.
+	day := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
+	end := day.Add((now.Sub(day)/sp.step + 1) * sp.step)
+	start := end.Add(-time.Duration(sp.bars) * sp.step)
+	hours, err := reader.Hours(ctx, start)
+	if err != nil {
+		return err
+	}
+	m.count(hours, sp, start)
+	for _, of := range []struct {
+		sources
+		clients bool
+		link    func(name string) string
+	}{
+		{sources{ID: "domains", Title: "Failing mail by author domain", Column: "Domain"}, false, func(name string) string {
+			return search(url.Values{"domain": {name}, "failed": {"1"}})
+		}},
+		{sources{ID: "clients", Title: "Failing mail by client", Column: "Client"}, true, func(name string) string {
+			if _, err := netip.ParseAddr(name); err != nil {
+				return ""
+			}
+			return search(url.Values{"client": {name}, "failed": {"1"}})
+		}},
+	} {
+		top, whole, err := reader.Top(ctx, journal.Filter{Outcome: journal.Outcome.Failed, Since: start}, of.clients, mostSources)
+		if err != nil {
+			return err
+		}
+		of.Whole = whole
+		for _, c := range top {
+			l := linked{Count: c}
+			if c.Name == "" {
+				l.Name = "none that can be read"
+			} else {
+				l.Link = of.link(c.Name)
+			}
+			of.Counts = append(of.Counts, l)
+		}
+		m.Sources = append(m.Sources, of.sources)
+	}
+	m.Kept = &kept{}
+	if m.Kept.Size, _, err = reader.Size(); err != nil {
+		return err
+	}
+	m.Kept.Oldest, m.Kept.Newest, err = reader.Covers(ctx)
+	return err
+}
+
+// count makes the pictures and the totals.
+func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
+	verdicts := filter.Dispositions()
+	dmarc := []string{"pass", "none", "temperror", "permerror", "fail"}
+	charts := []struct {
+		*chart
+		words []string
+		of    func(journal.Hour) string
+		class string
+	}{
+		{&chart{ID: "verdicts", Title: "Messages by verdict"}, verdicts, func(h journal.Hour) string { return h.Verdict }, "v-"},
+		{&chart{ID: "dmarc", Title: "Strangers' messages by DMARC result"}, dmarc, func(h journal.Hour) string { return h.DMARC }, "r-"},
+	}
+	var all int64
+	for _, h := range hours {
+		all += h.N
+		m.Observed = m.Observed || h.Observed
+	}
+	m.Numbers = []number{{"messages", all}}
+	for _, c := range charts {
+		place := map[string]int{}
+		for i, w := range c.words {
+			place[w] = i
+			c.Series = append(c.Series, series{Name: w, Class: c.class + w})
+		}
+		for i := range sp.bars {
+			c.Rows = append(c.Rows, row{Start: start.Add(time.Duration(i) * sp.step), N: make([]int64, len(c.words))})
+		}
+		for _, h := range hours {
+			k, ok := place[c.of(h)]
+			at := int(h.Start.Sub(start) / sp.step)
+			if ok && h.Start.Compare(start) >= 0 && at < sp.bars {
+				c.Rows[at].N[k] += h.N
+			}
+		}
+		c.draw(sp.step, func(t time.Time) string { return t.In(start.Location()).Format("2006-01-02 15:04") })
+		m.Charts = append(m.Charts, c.chart)
+	}
+	for _, of := range m.Charts[0].Series {
+		m.Numbers = append(m.Numbers, number{of.Name, of.Total})
+	}
+}
+
+// search is the way to a search.
+func search(v url.Values) string { return "/search?" + v.Encode() }

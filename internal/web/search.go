@@ -1,0 +1,240 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+)
+
+// perPage is how many messages a page has.
+const perPage = 50
+
+// asked is what somebody searches for, as he wrote it.
+type asked struct {
+	ID, Domain, Client string
+	Failed             bool
+	words              map[string]string // of the choices
+	before             int64             // messages with smaller numbers
+}
+
+type choice struct {
+	Name, Label string
+	Options     []option
+}
+
+type option struct {
+	Value, Label string
+	Here         bool
+}
+
+// line is one message in a list.
+type line struct {
+	*journal.Entry
+	Link, Client string
+	Results      []result
+}
+
+// result is what a method found.
+type result struct{ Method, Word string }
+
+type found struct {
+	view
+	Asked         asked
+	Choices       []choice
+	Looked        bool
+	Caption       string
+	Messages      []line
+	Older, Newest string
+}
+
+// choices are the fields of a search that have a list of words. The first word is "any".
+func choices() []choice {
+	of := func(name, label string, words ...string) choice {
+		c := choice{Name: name, Label: label, Options: []option{{Value: "", Label: "any"}}}
+		for _, w := range words {
+			c.Options = append(c.Options, option{Value: w, Label: w})
+		}
+		return c
+	}
+	since := choice{Name: "since", Label: "In", Options: []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}
+	return []choice{since,
+		of("verdict", "Verdict", filter.Dispositions()...),
+		of("role", "Role", "sign", "verify", "leave", "refuse"),
+		of("spf", "SPF", "pass", "fail", "softfail", "neutral", "none", "temperror", "permerror"),
+		of("dkim", "DKIM", "pass", "fail", "neutral", "policy", "none", "temperror", "permerror"),
+		of("dmarc", "DMARC", "pass", "fail", "none", "temperror", "permerror"),
+		of("arc", "ARC", "pass", "fail", "none", "temperror", "permerror"),
+	}
+}
+
+func (s *site) search(r *http.Request) (string, shown) {
+	m := &found{view: view{Title: "Search"}, Choices: choices()}
+	f, err := m.read(r.URL.Query(), s.Now())
+	if err != nil {
+		m.wrong(http.StatusBadRequest, err.Error())
+		return "search", m
+	}
+	reader, err := s.Open()
+	if err != nil {
+		m.wrong(http.StatusServiceUnavailable, err.Error())
+		return "search", m
+	}
+	defer reader.Close()
+	var all []journal.Entry
+	if m.Asked.ID != "" {
+		all, err = reader.Find(r.Context(), m.Asked.ID)
+		m.Caption = "Messages with this ID, newest first"
+	} else {
+		var ids []int64
+		if ids, err = reader.IDs(r.Context(), f, perPage+1, false); err == nil {
+			if len(ids) > perPage {
+				ids = ids[:perPage]
+				m.Older = m.Asked.link(ids[perPage-1])
+			}
+			all, err = reader.Entries(r.Context(), ids)
+		}
+		if m.Asked.before != 0 {
+			m.Newest = m.Asked.link(0)
+		}
+		m.Caption = "Messages, newest first"
+	}
+	if err != nil {
+		m.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
+		return "search", m
+	}
+	m.Looked = true
+	for i := range all {
+		m.Messages = append(m.Messages, newLine(&all[i]))
+	}
+	return "search", m
+}
+
+func newLine(e *journal.Entry) line {
+	return line{Entry: e, Link: "/message/" + strconv.FormatInt(e.ID, 10), Client: client(e), Results: results(e)}
+}
+
+func client(e *journal.Entry) string {
+	if a := e.Evidence.Connection.Client; a.IsValid() {
+		return a.String()
+	}
+	return "unknown"
+}
+
+func results(e *journal.Entry) (all []result) {
+	o := e.Outcome()
+	for _, r := range []result{{"spf", o.SPF}, {"dkim", o.DKIM}, {"dmarc", o.DMARC}, {"arc", o.ARC}} {
+		if r.Word != "" {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// read takes a search from the address.
+func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) {
+	a := &m.Asked
+	for _, field := range []struct {
+		into *string
+		name string
+	}{{&a.ID, "id"}, {&a.Domain, "domain"}, {&a.Client, "client"}} {
+		if *field.into = strings.TrimSpace(q.Get(field.name)); len(*field.into) > maxText {
+			*field.into = ""
+			return f, fmt.Errorf("what is searched for is longer than %d octets", maxText)
+		}
+	}
+	a.Failed = q.Get("failed") != ""
+	a.words = map[string]string{}
+	for i, c := range m.Choices {
+		word := q.Get(c.Name)
+		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
+		if at < 0 {
+			return f, fmt.Errorf("%s: %q is none of the words for it", c.Label, word)
+		}
+		m.Choices[i].Options[at].Here = true
+		if word != "" {
+			a.words[c.Name] = word
+		}
+	}
+	if a.Domain != "" {
+		// A sender's domain stands in the journal as he wrote it, where there is no author's.
+		if f.Domain, err = dkim.Domain(strings.TrimSuffix(a.Domain, ".")); err != nil {
+			f.Domain = strings.ToLower(a.Domain)
+		}
+	}
+	if a.Client != "" {
+		if f.Client, err = network(a.Client); err != nil {
+			return f, err
+		}
+	}
+	if since := a.words["since"]; since != "" {
+		d, err := time.ParseDuration(since)
+		if err != nil {
+			return f, err
+		}
+		f.Since = now.Add(-d)
+	}
+	if before := q.Get("before"); before != "" {
+		if a.before, err = strconv.ParseInt(before, 10, 64); err != nil || a.before < 0 {
+			return f, fmt.Errorf("before: %q is no number of a message", before)
+		}
+		f.Before = time.UnixMicro(a.before)
+	}
+	f.Outcome = a.outcome()
+	return f, nil
+}
+
+// network reads an address or a network.
+func network(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("Client: %q is no address and no network like 192.0.2.0/24", text)
+	}
+	return p.Masked(), nil
+}
+
+// outcome is what the choices take; nil: all.
+func (a asked) outcome() func(journal.Outcome) bool {
+	w := a.words
+	fits := func(name, word string) bool { return w[name] == "" || w[name] == word }
+	for _, name := range []string{"verdict", "role", "spf", "dkim", "dmarc", "arc"} {
+		if w[name] != "" || a.Failed {
+			return func(o journal.Outcome) bool {
+				return (!a.Failed || o.Failed()) && fits("verdict", o.Verdict) && fits("role", o.Role) && fits("spf", o.SPF) && fits("dkim", o.DKIM) && fits("dmarc", o.DMARC) && fits("arc", o.ARC)
+			}
+		}
+	}
+	return nil
+}
+
+// link is the way to the same search, for messages before one; 0: for the newest.
+func (a asked) link(before int64) string {
+	v := url.Values{}
+	for name, word := range a.words {
+		v.Set(name, word)
+	}
+	for name, text := range map[string]string{"domain": a.Domain, "client": a.Client} {
+		if text != "" {
+			v.Set(name, text)
+		}
+	}
+	if a.Failed {
+		v.Set("failed", "1")
+	}
+	if before != 0 {
+		v.Set("before", strconv.FormatInt(before, 10))
+	}
+	return search(v)
+}

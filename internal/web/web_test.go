@@ -1,0 +1,349 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"golang.org/x/net/html"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/dns"
+	"signpost/internal/doctor"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+	"signpost/internal/spf"
+	"signpost/keys"
+	"signpost/policy"
+)
+
+// report is a message: each third is refused, each fifth signed.
+func report(n int) filter.Report {
+	domain := fmt.Sprintf("sender%d.example", n%7)
+	e := policy.Evidence{
+		QueueID: fmt.Sprintf("4fXy%04d", n), MessageID: fmt.Sprintf("<%d@%s>", n, domain), Size: 2000,
+		Connection: policy.Connection{Client: netip.AddrFrom4([4]byte{192, 0, 2, byte(n % 9)}), HELO: "mta." + domain, SMTP: true},
+		Envelope:   policy.Envelope{Sender: "bounce@" + domain}, Author: dmarc.Author{Domains: []string{domain}},
+	}
+	if n%5 == 0 {
+		return filter.Report{Assignment: policy.Assignment{Role: policy.Sign, Reason: "authenticated"}, Evidence: e, Done: "signed", Selectors: "s1"}
+	}
+	e.SPF = &spf.Result{Status: spf.Pass, Identity: spf.MailFrom, Domain: domain, Record: "v=spf1 ip4:192.0.2.0/24 -all"}
+	e.DKIM = []dkim.Result{{Status: dkim.Pass, Domain: domain, Selector: "s"}}
+	e.DMARC = []dmarc.Result{{Status: dmarc.Pass, Domain: domain, OrgDomain: domain, PolicyDomain: domain, Record: "v=DMARC1; p=reject", Tag: "p", Published: "reject", Policy: "reject", Aligned: "dkim " + domain}}
+	r := filter.Report{Assignment: policy.Assignment{Role: policy.Verify, Reason: "neither authenticated nor in trusted_networks"}, Evidence: e, Done: "accepted",
+		Lookups: []dns.Lookup{{Name: "_dmarc." + domain + ".", Type: "TXT", Answer: `"v=DMARC1; p=reject"`, Took: 9 * time.Millisecond}}}
+	if n%3 == 0 {
+		r.Evidence.SPF.Status, r.Evidence.DKIM[0].Status, r.Evidence.DMARC[0].Status, r.Evidence.DMARC[0].Aligned = spf.Fail, dkim.Fail, dmarc.Fail, ""
+		r.Done = "refused 550 5.7.1"
+		r.Verdict = policy.Verdict{Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Email rejected per DMARC policy for " + domain}, Reason: "DMARC fails for " + domain}
+	}
+	return r
+}
+
+// newSite is a page about some messages, keys and findings.
+func newSite(t *testing.T, reports ...filter.Report) Site {
+	t.Helper()
+	now := time.Now().UTC()
+	path := filepath.Join(t.TempDir(), "journal", "journal.db")
+	at := now.Add(-20 * time.Hour)
+	j := journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 14 * 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full},
+		Now: func() time.Time { at = at.Add(5 * time.Minute); return at }, Log: slog.New(slog.DiscardHandler)})
+	for _, r := range reports {
+		j.Add(r)
+	}
+	j.Close()
+	return Site{File: path, Open: func() (*journal.Reader, error) { return journal.OpenReader(path) },
+		Keys: func() ([]keys.Status, error) { return someKeys(now), nil },
+		Doctor: func(context.Context) ([]doctor.Finding, error) {
+			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
+		},
+		Now: func() time.Time { return now }}
+}
+
+// someKeys are keys in each state.
+func someKeys(now time.Time) (all []keys.Status) {
+	day := func(n int) *time.Time { t := now.AddDate(0, 0, n); return &t }
+	add := func(domain, selector, next string, l keys.Life, steps ...keys.Step) {
+		l.Domain, l.Selector, l.Algorithm, l.Bits = domain, selector, "rsa", 2048
+		k := &keys.Key{Domain: domain, Selector: selector, Algorithm: "rsa", Bits: 2048, Life: &l, State: l.State(), Since: l.Created}
+		all = append(all, keys.Status{Key: k, Next: next, Steps: steps})
+	}
+	add("example.net", "s1", "signs", keys.Life{Created: *day(-40), Published: day(-40), Seen: day(-39), Activated: day(-38)})
+	add("example.org", "s202606", "its record is removed on a day", keys.Life{Created: *day(-200), Published: day(-200), Seen: day(-199), Activated: day(-190), Retired: day(-100), Revoked: day(-80)},
+		keys.Step{Do: keys.DoRemove, Due: *day(10)})
+	add("example.org", "s202609", "its record is revoked on a day", keys.Life{Created: *day(-101), Published: day(-101), Seen: day(-100), Activated: day(-100), Retired: day(-8)}, keys.Step{Do: keys.DoRevoke, Due: *day(6)})
+	add("example.org", "s202611", "signs; hands over on a day", keys.Life{Created: *day(-12), Published: day(-12), Seen: day(-11), Activated: day(-8)})
+	add("example.org", "s202612", "signs from a day on", keys.Life{Created: *day(-6), Published: day(-5), Seen: day(-4)}, keys.Step{Do: keys.DoActivate, Due: *day(30)})
+	return all
+}
+
+// get asks for a page as a browser would.
+func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "http://localhost:9891"+path, nil)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// walk visits each node of a page.
+func walk(n *html.Node, visit func(*html.Node)) {
+	visit(n)
+	for c := range n.ChildNodes() {
+		walk(c, visit)
+	}
+}
+
+func parsed(t *testing.T, text string) *html.Node {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// text is what a page says.
+func text(doc *html.Node) string {
+	var b strings.Builder
+	walk(doc, func(n *html.Node) {
+		if n.Type == html.TextNode {
+			b.WriteString(n.Data)
+		}
+	})
+	return b.String()
+}
+
+// hostile is a report with the same text in each field that a stranger writes.
+func hostile(evil string) filter.Report {
+	r := report(3)
+	e := &r.Evidence
+	e.QueueID, e.MessageID, e.Connection.HELO, e.Connection.Name, e.Connection.PTR = evil, evil, evil, evil, evil
+	e.Envelope = policy.Envelope{Sender: evil, Login: evil}
+	e.Author = dmarc.Author{Domains: []string{evil}, Doubt: evil}
+	e.Relayed = []string{evil}
+	*e.SPF = spf.Result{Status: spf.Fail, Identity: spf.MailFrom, Domain: evil, Reason: evil, Record: evil}
+	e.DKIM = []dkim.Result{{Status: dkim.Fail, Reason: evil, Domain: evil, Selector: evil, Identity: evil, Algorithm: evil, Headers: []string{evil}, Signature: evil, KeyName: evil, KeyRecord: evil}}
+	e.DMARC = []dmarc.Result{{Status: dmarc.Fail, Domain: evil, OrgDomain: evil, PolicyDomain: evil, Record: evil, Tag: "p", Published: "reject", Policy: "reject", Reason: evil}}
+	e.ARC = &dkim.Chain{Status: dkim.Fail, Reason: evil, Sets: []dkim.Sealer{{Instance: 1, Domain: evil, Selector: evil, Results: evil}}}
+	e.Others = []policy.Other{{Method: "dkim", Result: evil, Domain: evil, Selector: evil, Reason: evil}}
+	r.Verdict.Reason, r.Verdict.Evidence, r.Verdict.Reply.Text, r.Verdict.Tag = evil, []string{evil}, evil, evil
+	r.Assignment.Reason = evil
+	r.Lookups = []dns.Lookup{{Name: evil, Type: "TXT", Answer: evil}}
+	return r
+}
+
+// Whatever strangers write, no page gets an element, an attribute or an address that it has not with harmless words, and
+// nothing that does not print.
+func TestHostileMail(t *testing.T) {
+	const mark = "zqx"
+	harmless := shapes(t, newSite(t, hostile("harmless")))
+	for _, evil := range []string{
+		"<script>" + mark + "</script>", `"><img src=x onerror=` + mark + `>`, "' onmouseover='" + mark, "javascript:" + mark, "</title></pre></dd><b>" + mark, "<!--" + mark, "]]>" + mark, "&lt;b&gt;" + mark,
+		"\u202e" + mark + "\u2066", "\x1b[31m" + mark + "\x00\r\n", "\xff\xfe" + mark, "{{.}}" + mark, mark + "\u200b\ufeff\u2028", "../../" + mark + "?a=b&c=d#e",
+	} {
+		site := newSite(t, hostile(evil))
+		for path, shape := range shapes(t, site) {
+			if shape != harmless[path] {
+				t.Errorf("%q changes %s:\n%s\nwant\n%s", evil, path, shape, harmless[path])
+			}
+		}
+	}
+}
+
+// shapes are the elements of each page with their attributes, without the values that may differ. Each message's page is
+// there as /message.
+func shapes(t *testing.T, site Site) map[string]string {
+	t.Helper()
+	h := site.Handler()
+	reader, err := site.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	ids, err := reader.IDs(t.Context(), journal.Filter{}, 1, false)
+	if err != nil || len(ids) != 1 {
+		t.Fatal(ids, err)
+	}
+	all := map[string]string{}
+	for path, at := range map[string]string{"/": "/", "/search": "/search", "/message": fmt.Sprintf("/message/%d", ids[0])} {
+		w := get(t, h, at)
+		if w.Code != http.StatusOK {
+			t.Fatalf("%s: %d\n%s", at, w.Code, w.Body)
+		}
+		var b strings.Builder
+		doc := parsed(t, w.Body.String())
+		walk(doc, func(n *html.Node) {
+			if n.Type == html.CommentNode {
+				b.WriteString("comment ")
+			}
+			if n.Type != html.ElementNode {
+				return
+			}
+			b.WriteString(n.Data)
+			for _, a := range n.Attr {
+				fmt.Fprintf(&b, " %s", a.Key)
+				if (a.Key == "href" || a.Key == "action" || a.Key == "src") && !strings.HasPrefix(a.Val, "/") && a.Val != "#main" {
+					t.Errorf("%s: an address leads away: %q", at, a.Val)
+				}
+			}
+			b.WriteString("\n")
+		})
+		for _, r := range text(doc) {
+			if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+				t.Errorf("%s shows %U", at, r)
+			}
+		}
+		all[path] = b.String()
+	}
+	return all
+}
+
+// Nothing but GET and HEAD, by our own names alone, and nothing for another site's page; what is answered says so to the browser.
+func TestGuard(t *testing.T) {
+	site := newSite(t, report(1))
+	site.Names = []string{"mail.example.org"}
+	h := site.Handler()
+	for _, c := range []struct {
+		what, method, host, path, site, mode string
+		want                                 int
+	}{
+		{"as it should be", "GET", "localhost:9891", "/", "none", "navigate", 200},
+		{"an address", "GET", "[::1]:9891", "/", "", "", 200},
+		{"a name that was given", "HEAD", "Mail.Example.org", "/search", "", "", 200},
+		{"a form that writes", "POST", "localhost", "/", "", "", 405},
+		{"DNS rebinding", "GET", "evil.example:9891", "/", "", "", 421},
+		{"no host", "GET", "", "/", "", "", 421},
+		{"another site's link", "GET", "localhost", "/keys", "cross-site", "navigate", 200},
+		{"another site's picture", "GET", "localhost", "/", "cross-site", "no-cors", 403},
+		{"another site's link to doctor", "GET", "localhost", "/doctor/look", "cross-site", "navigate", 403},
+		{"no such page", "GET", "localhost", "/none", "", "", 404},
+		{"no such message", "GET", "localhost", "/message/1", "", "", 404},
+		{"no client", "GET", "localhost", "/search?client=x", "", "", 400},
+	} {
+		r := httptest.NewRequest(c.method, "http://localhost"+c.path, nil)
+		r.Host = c.host
+		r.Header.Set("Sec-Fetch-Site", c.site)
+		r.Header.Set("Sec-Fetch-Mode", c.mode)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%s: %d, want %d", c.what, w.Code, c.want)
+		}
+		for name, want := range map[string]string{"Content-Security-Policy": contentPolicy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+			if got := w.Header().Get(name); got != want {
+				t.Errorf("%s: %s is %q", c.what, name, got)
+			}
+		}
+	}
+}
+
+// A search finds what it says, fifty at a time, and the way to older ones leads on.
+func TestSearch(t *testing.T) {
+	var all []filter.Report
+	for n := range 120 {
+		all = append(all, report(n))
+	}
+	h := newSite(t, all...).Handler()
+	list := func(path string) (n int, older string) {
+		walk(parsed(t, get(t, h, path).Body.String()), func(e *html.Node) {
+			for _, a := range e.Attr {
+				if a.Key == "href" && strings.HasPrefix(a.Val, "/message/") {
+					n++
+				}
+				if a.Key == "href" && strings.Contains(a.Val, "before=") {
+					older = a.Val
+				}
+			}
+		})
+		return n, older
+	}
+	total, at := 0, "/search"
+	for at != "" {
+		n := 0
+		n, at = list(at)
+		total += n
+	}
+	if total != 120 {
+		t.Errorf("the pages have %d messages", total)
+	}
+	for path, want := range map[string]int{"/search?failed=1": 32, "/search?id=4fXy0007": 1, "/search?domain=SENDER3.example.": 17, "/search?verdict=signed&role=sign": 24,
+		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&verdict=signed": 24} {
+		if n, _ := list(path); n != want {
+			t.Errorf("%s: %d messages, want %d", path, n, want)
+		}
+	}
+}
+
+// The overview counts each message once, and draws it.
+func TestOverview(t *testing.T) {
+	var all []filter.Report
+	for n := range 60 {
+		all = append(all, report(n))
+	}
+	page := get(t, newSite(t, all...).Handler(), "/").Body.String()
+	words := strings.Join(strings.Fields(text(parsed(t, page))), " ")
+	for _, want := range []string{"60 messages", "32 accepted", "12 signed", "16 refused", "sender3.example"} {
+		if !strings.Contains(words, want) {
+			t.Errorf("it does not say %q: %s", want, words)
+		}
+	}
+	if n := strings.Count(page, `<rect class="v-refused" x=`); n < 3 {
+		t.Errorf("%d bars have a part for what was refused", n)
+	}
+}
+
+// Doctor looks when he is asked to, once at a time, and his findings stay.
+func TestDoctor(t *testing.T) {
+	site := newSite(t, report(1))
+	begun, end := make(chan bool, 2), make(chan bool)
+	whole := site.Doctor
+	site.Doctor = func(ctx context.Context) ([]doctor.Finding, error) {
+		begun <- true
+		<-end
+		return whole(ctx)
+	}
+	h := site.Handler()
+	if strings.Contains(get(t, h, "/doctor").Body.String(), "is looking") {
+		t.Error("he looks before he is asked to")
+	}
+	for range 2 {
+		if w := get(t, h, "/doctor/look"); w.Code != http.StatusSeeOther {
+			t.Errorf("%d", w.Code)
+		}
+	}
+	<-begun
+	if w := get(t, h, "/doctor"); !strings.Contains(w.Body.String(), "is looking") || w.Header().Get("Refresh") == "" {
+		t.Errorf("%v\n%s", w.Header(), w.Body)
+	}
+	end <- true
+	for limit := time.Now().Add(10 * time.Second); !strings.Contains(get(t, h, "/doctor").Body.String(), "others cannot tell"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("his findings do not come")
+		}
+	}
+	if len(begun) > 0 {
+		t.Error("he looked twice")
+	}
+}
+
+// The line of a key's life is told in words too, with what is still to come.
+func TestKeys(t *testing.T) {
+	page := get(t, newSite(t, report(1)).Handler(), "/keys").Body.String()
+	now := time.Now().UTC()
+	for _, want := range []string{"signs from " + now.AddDate(0, 0, 30).Format("2006-01-02") + " on", `class="k-signs ahead"`, "signs; hands over on a day"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+}
