@@ -15,7 +15,7 @@ const (
 	large = 120
 	// mark begins what stands in place of a text; a text that begins so itself is put away whatever its length.
 	mark = "\x01"
-	// refresh is how often it is noted that an answer is still in use, and maxFresh how many octets of those in use are known.
+	// refresh is how often at the least it is noted that an answer is still in use, and maxFresh how many octets of those in use are known.
 	refresh  = time.Hour
 	maxFresh = 2 << 20
 )
@@ -40,7 +40,7 @@ type text struct {
 // pack makes a message small.
 func (d *database) pack(e *Entry) (row, error) {
 	now := e.Time.Unix()
-	if now-d.freshAt > int64(refresh/time.Second) || d.freshSize > maxFresh {
+	if now-d.freshAt > int64(d.grace/2/time.Second) || d.freshSize > maxFresh {
 		d.forget()
 		d.freshAt = now
 	}

@@ -95,6 +95,11 @@ func (d *database) expire(before time.Time) error {
 
 // deleteOldest deletes a chunk of messages with numbers below one, and what only they needed.
 func (d *database) deleteOldest(below int64) (int64, error) {
+	var oldest int64
+	if err := d.QueryRow("SELECT coalesce(min(id), 0) FROM message").Scan(&oldest); err != nil {
+		return 0, err
+	}
+	d.grace = graceOf(time.Duration(d.last-oldest) * time.Microsecond)
 	tx, err := d.Begin()
 	if err != nil {
 		return 0, err
@@ -108,8 +113,7 @@ func (d *database) deleteOldest(below int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// An answer is marked as seen once in refresh only.
-	if _, err := tx.Exec(`DELETE FROM answer WHERE seen < (SELECT coalesce(min(id), 0) FROM message) / 1000000 - ?`, int64(2*refresh/time.Second)); err != nil {
+	if _, err := tx.Exec(`DELETE FROM answer WHERE seen < (SELECT coalesce(min(id), 1 << 62) FROM message) / 1000000 - ?`, int64(d.grace/time.Second)); err != nil {
 		return 0, err
 	}
 	if _, err := tx.Exec(`DELETE FROM hour WHERE hour < (SELECT coalesce(min(id), 0) FROM message) / 3600000000`); err != nil {
@@ -117,3 +121,7 @@ func (d *database) deleteOldest(below int64) (int64, error) {
 	}
 	return n, tx.Commit()
 }
+
+// graceOf is how much longer than the messages an answer is kept, since it is noted only now and then that it is in use. Where mail
+// that asks for much, and always for something else, has driven out what was older, it must be less than what is left.
+func graceOf(span time.Duration) time.Duration { return min(2*refresh, span/4) }

@@ -69,6 +69,7 @@ type database struct {
 	fresh            map[string]int64 // texts of which it is noted that they are in use, and their hashes
 	freshSize        int              // octets of these
 	freshAt          int64            // when that began, in seconds
+	grace            time.Duration    // how much longer than messages an answer is kept
 }
 
 // pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.
@@ -190,6 +191,7 @@ func prepare(db *sql.DB) (*database, error) {
 		}
 	}
 	d.forget()
+	d.grace = 2 * refresh
 	return d, nil
 }
 
