@@ -62,7 +62,7 @@ bench: setup build
 	go run ./internal/bench $(BENCH)
 
 bench-journal:
-	SIGNPOST_JOURNAL_ROWS=$(or $(ROWS),10000000) go test ./internal/journal -run '^$$' -bench . -benchtime 5x -timeout 2h
+	SIGNPOST_JOURNAL_ROWS=$(or $(ROWS),10000000) go test ./internal/journal -run '^$$' -bench . -benchtime 3x -timeout 2h
 
 demo: setup build
 	go run ./internal/demo

@@ -198,7 +198,7 @@ type Count struct {
 // Top gives the domains, or the clients, of most messages that a filter takes. It looks at the newest of them, so many that it
 // ends within a second; whole says whether those were all.
 func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
-	const look = 100_000
+	const look = 50_000
 	ids, err := r.IDs(ctx, f, look, false)
 	if err != nil {
 		return nil, false, err
