@@ -51,9 +51,9 @@ func newSite(conf *config.Config, file string, names []string) web.Site {
 		names[i] = strings.ToLower(strings.TrimSuffix(n, "."))
 	}
 	return web.Site{
-		File:  conf.JournalFile(),
-		Open:  func() (*journal.Reader, error) { return readJournal(conf) },
-		Keys:  func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
+		File: conf.JournalFile(),
+		Open: func() (*journal.Reader, error) { return readJournal(conf) },
+		Keys: func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
 		Doctor: func(ctx context.Context) ([]doctor.Finding, error) {
 			return new(domainFlags).examine(ctx, io.Discard, conf, nil, file, "", nil)
 		},

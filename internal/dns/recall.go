@@ -75,3 +75,9 @@ func recallFailure(q question, text string) *answer {
 	useless := strings.HasPrefix(text, tooMuch) && !strings.HasSuffix(text, " aliases")
 	return failed(q, text, !useless)
 }
+
+// Failed says that the answer was a failure: neither records, nor that there are none.
+func (l Lookup) Failed() bool {
+	a := recall(question{l.Name, dns.StringToType[l.Type]}, l.Answer)
+	return a.err != nil && !a.err.IsNotFound
+}

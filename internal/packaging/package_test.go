@@ -42,6 +42,7 @@ func TestInstalled(t *testing.T) {
 		"/usr/lib/tmpfiles.d/signpost.conf":                  "644 root:root",
 		"/usr/lib/systemd/system/signpost.service":           "644 root:root",
 		"/usr/lib/systemd/system/signpost.socket":            "644 root:root",
+		"/usr/lib/systemd/system/signpost-web.service":       "644 root:root",
 		"/usr/lib/systemd/system/dkimkey-rotate.service":     "644 root:root",
 		"/usr/lib/systemd/system/dkimkey-rotate.timer":       "644 root:root",
 		"/usr/share/bash-completion/completions/signpost":    "644 root:root",
@@ -70,7 +71,7 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("enabled without being asked: %q", enabled)
 	}
 	run(t, "grep -qx 'mode = \"observe\"' /etc/signpost/signpost.toml && signpost check-config")
-	if said := run(t, "systemd-analyze verify signpost.service signpost.socket dkimkey-rotate.service dkimkey-rotate.timer 2>&1 | grep -E 'signpost|dkimkey' | grep -v 'man ' || true"); said != "" {
+	if said := run(t, "systemd-analyze verify signpost.service signpost.socket signpost-web.service dkimkey-rotate.service dkimkey-rotate.timer 2>&1 | grep -E 'signpost|dkimkey' | grep -v 'man ' || true"); said != "" {
 		t.Errorf("systemd-analyze verify:\n%s", said)
 	}
 }

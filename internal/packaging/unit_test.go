@@ -11,12 +11,14 @@ import (
 	"signpost/internal/config"
 )
 
-// The daemon's unit is hardened to an exposure of 1.5 or less in systemd's own measure, of which the network alone, DNS and
+// The daemon's unit, and the page's, are hardened to an exposure of 1.5 or less in systemd's own measure, of which the network alone, DNS and
 // metrics, makes 0.9.
 func TestHardening(t *testing.T) {
-	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "../../dist/signpost.service").CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for _, unit := range []string{"signpost.service", "signpost-web.service"} {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "../../dist/"+unit).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", unit, err, out)
+		}
 	}
 }
 
@@ -45,7 +47,7 @@ func TestUnits(t *testing.T) {
 		}
 		args = append(args, file)
 	}
-	if len(args) != 2+4 {
+	if len(args) != 2+5 {
 		t.Errorf("looked at %q", args[2:])
 	}
 	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {
