@@ -9,13 +9,14 @@
 # make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
+# make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 
 VERSION = 0.3
 PREFIX = /usr/local
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench bench-journal conformance demo setup fmt clean deb install cross machine
+.PHONY: build man test fuzz bench bench-journal conformance demo setup fmt clean deb install cross screenshots machine
 
 build:
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -66,6 +67,10 @@ bench-journal:
 
 demo: setup build
 	go run ./internal/demo
+
+screenshots: setup
+	@mkdir -p bin/screenshots
+	SIGNPOST_SCREENSHOTS=$(CURDIR)/bin/screenshots go test -count=1 -run TestInBrowser ./internal/web
 
 setup:
 	@scripts/setup
