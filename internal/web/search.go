@@ -200,7 +200,7 @@ func network(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return p, fmt.Errorf("Client: %q is no address and no network like 192.0.2.0/24", text)
+		return p, fmt.Errorf("%q is no address of a client and no network like 192.0.2.0/24", text)
 	}
 	return p.Masked(), nil
 }
