@@ -9,6 +9,9 @@ import (
 const (
 	// chunk is how many messages one transaction deletes: some milliseconds.
 	chunk = 200
+	// chunks is how many are deleted behind a batch at the most, which is more than a batch brings: where max_size was made
+	// smaller, mail goes on to be kept meanwhile.
+	chunks = 64
 	// spare is the part of the bound that is left free, so that what is written between two looks fits.
 	spare = 16
 	// walRoom is what the log may take before it is taken into the database, with the shared memory: what stands in it by then,
@@ -20,11 +23,8 @@ const (
 
 // bound deletes the oldest messages until the files have their size again.
 func (d *database) bound(most int64) error {
-	limit := most - most/spare - walRoom
-	if most >= plenty {
-		limit = most - most/spare - largeRoom
-	}
-	for {
+	limit := most - most/spare - logRoom(most)
+	for range chunks {
 		used, err := d.used()
 		if err != nil || used <= limit {
 			return err
@@ -34,6 +34,15 @@ func (d *database) bound(most int64) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// logRoom is the room for the log in a journal that may take so much.
+func logRoom(most int64) int64 {
+	if most >= plenty {
+		return largeRoom
+	}
+	return walRoom
 }
 
 // errHeld: the files would outgrow their bound.
@@ -47,7 +56,7 @@ func (d *database) fits(most int64) error {
 			return err
 		}
 		log, err := os.Stat(d.path + "-wal")
-		if err != nil || used+log.Size() <= most {
+		if err != nil || log.Size() <= logRoom(most) || used+log.Size() <= most {
 			return nil // no log is a small one
 		}
 		if _, err := d.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
