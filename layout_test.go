@@ -25,13 +25,15 @@ func TestImports(t *testing.T) {
 		"internal/cli":     nil,
 		"internal/man":     nil,
 		"internal/doctor":  slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
-		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web"}),
+		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders"}),
 		"cmd/dkimkey":      {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"internal/journal": slices.Concat(filter, []string{"internal/filter"}),
 		// Makes the journal's decisions again: policy and what filter reports.
 		"internal/whatif": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),
 		// The page; what it shows is handed in.
 		"internal/web": slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/story", "internal/doctor", "internal/config"}),
+		// Learns from the journal's evidence whom to propose.
+		"internal/forwarders": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),
 		// Counts what filter, dns and keys tell; imported by the daemon alone, so that none of them knows of Prometheus.
 		"internal/metrics": slices.Concat(filter, []string{"internal/filter"}),
 		// Explains what filter reports; pure but for the walks that it goes again.

@@ -30,8 +30,9 @@ func (l LocalRule) String() string {
 	return fmt.Sprintf("%s, %q, until %s", strings.Join(parts, " and "), l.Comment, l.Expires.AddDate(0, 0, -1).Format(time.DateOnly))
 }
 
-// At gives the rules as they are at a time: without the exceptions that have expired.
+// At gives the rules as they are at a time: without the exceptions and the accepted forwarders that have expired.
 func (r Rules) At(now time.Time) Rules {
+	r.forwardersAt(now)
 	over := func(l LocalRule) bool { return !now.Before(l.Expires) }
 	if slices.ContainsFunc(r.Allow, over) {
 		r.Allow = slices.DeleteFunc(slices.Clone(r.Allow), over)
@@ -72,7 +73,7 @@ func allowed(e Evidence, r Rules, v Verdict) Verdict {
 		}
 		return Verdict{Reason: v.Reason + "; let through, local_policy: [[allow]] " + l.String(), Override: LocalPolicy}
 	}
-	return v
+	return relayed(e, r, v)
 }
 
 // from says whether the client is in the rule's network.

@@ -47,6 +47,7 @@ type Rules struct {
 	TrustedSealers    []string // ARC d=, lower-case A-labels
 	SPFFail           string   // spf.fail
 	Allow, Deny       []LocalRule
+	Forwarders        []Forwarder // dmarc.forwarders_file
 }
 
 // AssignRole gives the first row of the roles table that fits (README.md has the table).

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"net"
+	"os"
 	"time"
 
 	"signpost/internal/config"
@@ -18,6 +21,9 @@ func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 		all = append(all, doctor.Finding{What: "has expired and does not count: " + entry, Why: "what it was for is no longer let through, or refused",
 			Fix: "expires = " + now.AddDate(1, 0, 0).Format(time.DateOnly) + " # or take it out"})
 	}
+	if _, err := os.Stat(conf.DMARC.ForwardersFile); conf.DMARC.ForwardersGiven && errors.Is(err, fs.ErrNotExist) {
+		all = append(all, doctor.Finding{What: "dmarc.forwarders_file: there is no " + conf.DMARC.ForwardersFile, Why: "no list or forwarder is accepted", Fix: "signpost forwarders"})
+	}
 	if conf.MetricsOpen() {
 		_, port, _ := net.SplitHostPort(conf.MetricsListen)
 		all = append(all, doctor.Finding{What: openMetrics, Why: "there is no password", Fix: `metrics.listen = "127.0.0.1:` + port + `"`})
@@ -25,7 +31,7 @@ func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	return all
 }
 
-// expired are the exceptions of the configuration that count no more, in words.
+// expired are the exceptions and the accepted forwarders that count no more, in words.
 func expired(conf *config.Config, now time.Time) []string {
 	var all []string
 	for _, list := range []struct {
@@ -36,6 +42,11 @@ func expired(conf *config.Config, now time.Time) []string {
 			if !now.Before(r.Expires) {
 				all = append(all, list.name+" "+policy.LocalRule(r).String())
 			}
+		}
+	}
+	for _, f := range acceptedForwarders(conf) {
+		if !now.Before(f.Expires) {
+			all = append(all, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
 		}
 	}
 	return all

@@ -95,6 +95,10 @@ func (d *service) grants() grants {
 		g.add(filepath.Dir(file), ll.AccessFSReadFile)
 		g.addTarget(file, ll.AccessFSReadFile)
 	}
+	if accepted := d.conf.DMARC.ForwardersFile; accepted != "" {
+		g.add(filepath.Dir(accepted), ll.AccessFSReadFile)
+		g.addTarget(accepted, ll.AccessFSReadFile)
+	}
 	if len(d.conf.DNS.Servers) == 0 {
 		g.addTarget(resolvConf, ll.AccessFSReadFile)
 	}

@@ -77,7 +77,17 @@ func rules(conf *config.Config) policy.Rules {
 		SPFFail:           conf.SPF.Fail,
 		Allow:             localRules(conf.Allow),
 		Deny:              localRules(conf.Deny),
+		Forwarders:        acceptedForwarders(conf),
 	}
+}
+
+// acceptedForwarders are those of the file, expired or not.
+func acceptedForwarders(conf *config.Config) []policy.Forwarder {
+	all := make([]policy.Forwarder, len(conf.DMARC.Forwarders))
+	for i, f := range conf.DMARC.Forwarders {
+		all[i] = policy.Forwarder(f)
+	}
+	return all
 }
 
 func localRules(from []config.LocalRule) []policy.LocalRule {

@@ -144,6 +144,9 @@ func (d *service) readAgain() error {
 			changed = append(changed, key)
 		}
 	}
+	if key := "dmarc.forwarders_file"; !slices.Equal(old.conf.DMARC.Forwarders, conf.DMARC.Forwarders) && !slices.Contains(changed, key) {
+		changed = append(changed, key)
+	}
 	for _, key := range config.Changed(d.text, text) {
 		if slices.Contains(restartKeys(), key) {
 			d.log.Warn(key + ": needs a restart")

@@ -177,7 +177,7 @@ func TestReloadEveryKey(t *testing.T) {
 		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
 		"verify.skip_networks": `["192.0.2.1"]`, "verify.hostile_from": `"tag"`,
 		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
-		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
+		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.forwarders_file": `"DIR/accepted.toml"`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
 		"allow":           `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
 		"deny":            `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
 		"keys.algorithms": `["rsa", "ed25519"]`, "keys.rsa_bits": `3072`, "keys.rotate_every": `"30d"`, "keys.retire_after": `"20d"`, "keys.keep_revoked": `"9d"`,
@@ -188,6 +188,10 @@ func TestReloadEveryKey(t *testing.T) {
 	}
 	ofDkimkey := []string{"keys.algorithms", "keys.rsa_bits", "keys.rotate_every", "keys.retire_after", "keys.keep_revoked", "keys.selectors"}
 	r := start(t, "")
+	accepted := "[[forwarder]]\nsealer = \"a.example\"\ncomment = \"x\"\nexpires = 2099-01-01\n"
+	if err := os.WriteFile(filepath.Join(r.dir, "accepted.toml"), []byte(accepted), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, key := range config.KeyNames() {
 		value, known := values[key]
 		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {

@@ -77,7 +77,10 @@ type DMARC struct {
 	Reject, Quarantine, TempError string
 	TrustedForwarders             []netip.Prefix
 	TrustedSealers                []string
+	ForwardersFile                string            // after Load: forwarders.toml beside the configuration file, where it says nothing
+	ForwardersGiven               bool              // it says something
 	RejectFor                     map[string]string // [dmarc.domain.NAME]: domain -> reject
+	Forwarders                    []Forwarder       // what stands in the file of accepted forwarders
 }
 
 // SPF is [spf].
@@ -204,23 +207,43 @@ func Load(path string) (*Config, error) {
 	return c, err
 }
 
-// LoadText is Load, and gives the file's text with it: see Changed.
+// LoadText is Load, and gives the file's text with it: see Changed. It reads the file of accepted forwarders too, where there
+// is one.
 func LoadText(path string) (*Config, []byte, error) {
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s: there is no such file; dist/signpost.toml is a sample, and an empty file will do", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := Parse(path, data)
+	if err != nil {
+		return nil, data, err
+	}
+	if c.DMARC.ForwardersGiven = c.DMARC.ForwardersFile != ""; !c.DMARC.ForwardersGiven {
+		c.DMARC.ForwardersFile = filepath.Join(filepath.Dir(path), forwardersName)
+	}
+	c.DMARC.Forwarders, err = LoadForwarders(c.DMARC.ForwardersFile)
+	if err != nil {
+		return nil, data, err
+	}
+	return c, data, nil
+}
+
+func readFile(path string) ([]byte, error) {
 	fi, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fmt.Errorf("%s: there is no such file; dist/signpost.toml is a sample, and an empty file will do", path)
 	case err != nil:
-		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, fmt.Errorf("reading the configuration: %w", err)
 	case !fi.Mode().IsRegular():
-		return nil, nil, fmt.Errorf("%s: is not a file", path)
+		return nil, fmt.Errorf("%s: is not a file", path)
 	case fi.Size() > maxFile:
-		return nil, nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
+		return nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	c, err := Parse(path, data)
-	return c, data, err
+	return data, nil
 }

@@ -26,6 +26,23 @@ func (e Errors) Error() string {
 
 // Parse reads a configuration. name stands in the errors.
 func Parse(name string, data []byte) (*Config, error) {
+	tree, err := readTree(name, data)
+	if err != nil {
+		return nil, err
+	}
+	p := &reader{name: name, config: Default(), lines: keyLines(data), schema: schema()}
+	p.table("", tree)
+	p.publishDomains(p.overrides)
+	p.together()
+	if err := p.errors(); err != nil {
+		return nil, err
+	}
+	slices.Sort(p.config.notYet)
+	return p.config, nil
+}
+
+// readTree reads what every file of ours has to be.
+func readTree(name string, data []byte) (map[string]any, error) {
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		return nil, fmt.Errorf("%s: is not a text file in UTF-8", name)
 	}
@@ -38,20 +55,20 @@ func Parse(name string, data []byte) (*Config, error) {
 		row, _ := d.Position()
 		return nil, fmt.Errorf("%s:%d: syntax error: %s", name, row, strings.TrimPrefix(d.Error(), "toml: "))
 	}
-	p := &reader{name: name, config: Default(), lines: keyLines(data), schema: schema()}
-	p.table("", tree)
-	p.publishDomains(p.overrides)
-	p.together()
-	if len(p.faults) > 0 {
-		slices.SortStableFunc(p.faults, func(a, b fault) int { return a.line - b.line })
-		all := make(Errors, len(p.faults))
-		for i, f := range p.faults {
-			all[i] = fmt.Errorf("%s:%d: %s: %s", name, f.line, f.key, f.what)
-		}
-		return nil, all
+	return tree, nil
+}
+
+// errors are the faults in the order of their lines, or nil.
+func (p *reader) errors() error {
+	if len(p.faults) == 0 {
+		return nil
 	}
-	slices.Sort(p.config.notYet)
-	return p.config, nil
+	slices.SortStableFunc(p.faults, func(a, b fault) int { return a.line - b.line })
+	all := make(Errors, len(p.faults))
+	for i, f := range p.faults {
+		all[i] = fmt.Errorf("%s:%d: %s: %s", p.name, f.line, f.key, f.what)
+	}
+	return all
 }
 
 type fault struct {

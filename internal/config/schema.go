@@ -50,6 +50,7 @@ func schema() map[string]setter {
 		"dmarc.temperror":          now(func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") }),
 		"dmarc.trusted_forwarders": now(func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) }),
 		"dmarc.trusted_sealers":    now(func(c *Config, v any) error { return domains(&c.DMARC.TrustedSealers, v) }),
+		"dmarc.forwarders_file":    now(func(c *Config, v any) error { return absolute(&c.DMARC.ForwardersFile, v, true) }),
 
 		"spf.fail": now(func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") }),
 

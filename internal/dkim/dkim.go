@@ -63,4 +63,7 @@ type Result struct {
 	Signature string   `json:"signature,omitempty"` // b= without white space, as header.b of RFC 6008 shortens it
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
 	KeyRecord string   `json:"key_record,omitempty"`
+
+	// HeaderHolds: it fails since the body was changed, and for that alone. It is looked at in mail that DMARC fails.
+	HeaderHolds bool `json:"header_holds,omitempty"`
 }

@@ -14,16 +14,18 @@ type signature struct {
 	at     int // its position among the fields that it may cover; -1: it is none of them
 	result Result
 
-	keyType    string // "rsa" or "ed25519"
-	header     canon
-	body       canon
-	limit      int64 // l=, or -1
-	bodyHash   []byte
-	value      []byte // b=
-	idDomain   string // the domain of i=
-	key        string // what keyName gives, once it was asked
-	time       int64  // t=, or -1
-	expiration int64  // x=, or -1
+	keyType  string // "rsa" or "ed25519"
+	header   canon
+	body     canon
+	limit    int64 // l=, or -1
+	bodyHash []byte
+
+	bodyChanged bool   // the message has another
+	value       []byte // b=
+	idDomain    string // the domain of i=
+	key         string // what keyName gives, once it was asked
+	time        int64  // t=, or -1
+	expiration  int64  // x=, or -1
 }
 
 // readSignature reads one field by RFC 6376 section 3.5 and section 6.1.1. What is wrong with it stands in the result.

@@ -187,6 +187,7 @@ func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string
 		sum = sink.sums[s.limit]
 	}
 	if subtle.ConstantTimeCompare(sum, s.bodyHash) != 1 {
+		s.bodyChanged = true
 		return Fail, "the body hash does not match: the body was changed after signing"
 	}
 	status, reason := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })

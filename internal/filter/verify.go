@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"signpost/internal/dkim"
@@ -85,6 +86,11 @@ func (m *message) finishVerifying(ctx context.Context) {
 		policy := p.wait()
 		policy.asker.View = policy.asker.Until(end)
 		e.DMARC = append(e.DMARC, policy.Evaluate(ctx, walks, ids))
+	}
+	if slices.ContainsFunc(e.DMARC, func(d dmarc.Result) bool { return d.Status == dmarc.Fail }) {
+		// With the keys that have come by now: nobody waits for more.
+		known := view.Known()
+		v.verifier.HeadersHold(e.DKIM, func(name string) ([]string, error) { return known.LookupTXT(ctx, name) })
 	}
 }
 

@@ -1,0 +1,346 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/filter"
+	"signpost/internal/forwarders"
+	"signpost/internal/journal"
+	"signpost/internal/spf"
+	"signpost/internal/testdns"
+	"signpost/policy"
+)
+
+// mail is a message of the journal below.
+type mail struct {
+	day            int // of some sixty
+	client, name   string
+	author         string
+	pass           bool   // DMARC passes, by the author's key
+	signature      string // of the author's organisation, in what fails; "" none
+	holds          bool   // its header does
+	signer, sealer string // of him who relays
+	saw            bool   // the sealer, DMARC pass
+	envelope       string // its domain
+	spf            spf.Status
+	relayed        []string
+}
+
+func (m mail) report() filter.Report {
+	e := policy.Evidence{
+		Connection: policy.Connection{Client: netip.MustParseAddr(m.client), Name: m.name, SMTP: true},
+		Envelope:   policy.Envelope{Sender: "x@" + m.envelope},
+		Author:     dmarc.Author{Domains: []string{m.author}},
+		Relayed:    m.relayed,
+		SPF:        &spf.Result{Status: m.spf, Identity: spf.MailFrom, Domain: m.envelope},
+		DMARC:      []dmarc.Result{{Status: dmarc.Fail, Domain: m.author, OrgDomain: m.author, PolicyDomain: m.author, Tag: "p", Published: "reject", Policy: "reject"}},
+	}
+	done := "tagged"
+	if m.signature != "" {
+		e.DKIM = append(e.DKIM, dkim.Result{Status: dkim.Fail, Domain: m.author, Selector: "s", Signature: m.signature, HeaderHolds: m.holds})
+	}
+	if m.pass {
+		e.DMARC[0].Status, e.DMARC[0].Aligned, done = dmarc.Pass, "dkim "+m.author, "accepted"
+		e.DKIM[0].Status, e.DKIM[0].HeaderHolds = dkim.Pass, false
+	}
+	if m.signer != "" {
+		e.DKIM = append(e.DKIM, dkim.Result{Status: dkim.Pass, Domain: m.signer, Selector: "s", Signature: "relay" + m.signature})
+	}
+	if m.sealer != "" {
+		e.ARC = &dkim.Chain{Status: dkim.Pass, Sets: []dkim.Sealer{{Instance: 1, Domain: m.sealer, CV: "none", CoversFrom: true}}}
+		if m.saw {
+			e.SealedDMARC = []policy.SealedDMARC{{Instance: 1, Domain: m.author, Result: "pass"}}
+		}
+	}
+	return filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Evidence: e, Done: done}
+}
+
+// twoMonths is a journal of them: a list, a forwarder and a university's aliases, and what is none of these. The n-th message
+// of each has a signature of its own unless it says otherwise.
+func twoMonths() []mail {
+	author := func(n, of int) string { return fmt.Sprintf("author%d.example", n%of) }
+	list, footer := []string{"List-Id", "List-Post"}, "sig%dsig%dsig%d"
+	kinds := []func(n int) mail{
+		// A mailing list with a footer; every third time it puts its name into Subject too.
+		func(n int) mail {
+			return mail{day: n * 2, client: "192.0.2.25", name: "lists.example.org", author: author(n, 7), holds: n%3 > 0, signer: "lists.example.org", envelope: "lists.example.org", spf: spf.Pass, relayed: list}
+		},
+		// A provider that forwards: what is signed comes whole, the rest fails.
+		func(n int) mail {
+			m := mail{day: n * 2, client: fmt.Sprintf("192.0.2.%d", 130+n%2), name: fmt.Sprintf("out%d.isp.example", n%2), author: author(n, 9), spf: spf.Fail, pass: n%5 < 3}
+			m.envelope = m.author
+			return m
+		},
+		// A university's aliases: sealed, with a warning on top of the text.
+		func(n int) mail {
+			return mail{day: n * 2, client: fmt.Sprintf("2001:db8:7::%x", n), name: "relay.uni.example", author: author(n, 5), holds: n%4 > 0, sealer: "uni.example", saw: true, envelope: "uni.example", spf: spf.Pass, relayed: []string{"ARC-Seal"}}
+		},
+		// A newsletter whose software breaks its signature, by a host that signs, too.
+		func(n int) mail {
+			return mail{day: n * 2, client: "198.51.100.1", name: "out.esp.example", author: "shop.example", holds: true, signer: "esp.example", envelope: "esp.example", spf: spf.Pass, relayed: []string{"List-Id"}}
+		},
+		// A newsletter host of many customers, some of whom have no key with him.
+		func(n int) mail {
+			return mail{day: n * 2, client: "198.51.101.1", name: "out.esp2.example", author: author(n, 12), pass: n%2 > 0, signer: "esp2.example", envelope: "esp2.example", spf: spf.Pass, relayed: []string{"List-Id"}}
+		},
+	}
+	spoofer := func(n int, number int) mail {
+		domain := fmt.Sprintf("spoofer%d.example", number)
+		return mail{day: n * 2, client: fmt.Sprintf("198.51.%d.7", 110+number), name: "mx." + domain, author: author(n, 8), signer: domain, envelope: domain, spf: spf.Pass, relayed: list}
+	}
+	spoofers := []func(m *mail, n int){
+		func(m *mail, n int) { m.author, m.signature = "bank.example", "" },      // one domain
+		func(m *mail, n int) { m.signature = "" },                                // several, with nothing of theirs
+		func(m *mail, n int) {},                                                  // signatures that he made up
+		func(m *mail, n int) { m.sealer, m.saw, m.signer = m.signer, true, "" },  // a seal that swears to all of it
+		func(m *mail, n int) { m.signature, m.holds = "sameforallofthem", true }, // one real message, again and again
+		func(m *mail, n int) { m.day, m.holds = 30, true },                       // real messages, all on a day
+		func(m *mail, n int) { m.author, m.holds = "bank.example", true },        // real messages of one domain
+		func(m *mail, n int) { m.holds = n%3 == 0 },                              // a few real ones for cover
+		func(m *mail, n int) {
+			m.envelope, m.spf, m.signer = m.author, spf.Fail, ""
+			m.name = "unknown"
+			m.pass = n%2 > 0
+		}, // whole ones, from a host without a name
+		func(m *mail, n int) { m.signer, m.holds = "", n%4 == 0; m.relayed = nil }, // a network with a name
+	}
+	for i, change := range spoofers {
+		kinds = append(kinds, func(n int) mail {
+			m := spoofer(n, i)
+			m.signature = fmt.Sprintf(footer, i, n, n)
+			change(&m, n)
+			return m
+		})
+	}
+	var all []mail
+	for i, kind := range kinds {
+		for n := range 30 {
+			m := kind(n)
+			if i < 5 && !(i == 1 && !m.pass) && !(i == 4 && !m.pass) {
+				m.signature = fmt.Sprintf("%d-%d", i, n)
+			}
+			all = append(all, m)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b mail) int { return a.day - b.day })
+	return all
+}
+
+// keepMails writes a journal of sixty days up to now.
+func keepMails(t *testing.T, conf *config.Config, all []mail) {
+	t.Helper()
+	var at time.Time
+	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journal.Limits{Keep: 90 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: journal.Omit},
+		Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)})
+	for _, m := range all {
+		at = time.Now().AddDate(0, 0, m.day-60)
+		j.Add(m.report())
+	}
+	j.Close()
+	if n := len(allEntries(t, conf)); n != len(all) {
+		t.Fatalf("%d of %d are in the journal", n, len(all))
+	}
+}
+
+func propose(t *testing.T, conf *config.Config, o forwardersOptions) (out string, err error) {
+	t.Helper()
+	var b bytes.Buffer
+	err = proposeForwarders(t.Context(), conf, o, &b, &b)
+	return b.String(), err
+}
+
+// The list, the forwarder and the university are proposed, each by what it can be known by, with the evidence; who spoofs
+// is not, whatever he writes, and neither is a newsletter's host. What was accepted is in the file, and is not proposed again.
+func TestForwardersAreProposed(t *testing.T) {
+	conf := stateIn(t)
+	conf.DMARC.ForwardersFile = filepath.Join(t.TempDir(), "forwarders.toml")
+	keepMails(t, conf, twoMonths())
+	out, err := propose(t, conf, forwardersOptions{json: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []forwarders.Proposal
+	if err = json.Unmarshal([]byte(out), &all); err != nil {
+		t.Fatal(err, out)
+	}
+	var names []string
+	for _, p := range all {
+		names = append(names, fmt.Sprint(p.Kind, " ", p.Name, " ", p.What()))
+	}
+	slices.Sort(names)
+	if want := []string{"network 192.0.2.130/31 forwarder", "sealer uni.example forwarder", "signer lists.example.org mailing list"}; !slices.Equal(names, want) {
+		t.Fatalf("%q, want %q", names, want)
+	}
+	out, err = propose(t, conf, forwardersOptions{})
+	for _, want := range []string{
+		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organisations: author0.example 5, author1.example 5, author2.example 4",
+		"# 30 of these bear a signature of their author's organisation, which was broken on the way\n",
+		"# 18 more came whole\n# 18 of all are shown to be genuine", "# they came from 2 clients, whose names below isp.example DNS confirms\n",
+		"# an ARC chain that passes, last sealed by uni.example, is on each; 30 had passed DMARC when he got them, he says\n",
+		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organisations on 30 days; 20 shown to be genuine\"\nexpires = ",
+	} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: it lacks %q\n%s", err, want, out)
+		}
+	}
+	// As it is printed, the text is such a file.
+	if parsed, err := config.ParseForwarders("printed", []byte(out)); err != nil || len(parsed) != 3 {
+		t.Errorf("%v %v", parsed, err)
+	}
+	for _, name := range []string{"lists.example.org", "192.0.2.130/31"} {
+		if out, err := propose(t, conf, forwardersOptions{accept: name, until: "2099-03-31"}); err != nil || !strings.Contains(out, "expires = 2099-03-31\n") {
+			t.Fatal(out, err)
+		}
+		if conf.DMARC.Forwarders, err = config.LoadForwarders(conf.DMARC.ForwardersFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(conf.DMARC.ForwardersFile)
+	if err != nil || len(conf.DMARC.Forwarders) != 2 || !strings.Contains(string(text), "# 30 messages failed DMARC") {
+		t.Errorf("%v %s", err, text)
+	}
+	if out, err = propose(t, conf, forwardersOptions{}); err != nil || strings.Count(out, "[[forwarder]]") != 1 || !strings.Contains(out, "uni.example") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for want, o := range map[string]forwardersOptions{
+		`"spoofer3.example" is not proposed; there are uni.example`: {accept: "spoofer3.example"},
+		`--until 2026-01-01 is over`:                                {accept: "uni.example", until: "2026-01-01"},
+		`--until "soon" is no date`:                                 {accept: "uni.example", until: "soon"},
+		`--until is for --accept NAME`:                              {until: "2099-01-01"},
+	} {
+		if _, err := propose(t, conf, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// Over the whole daemon: what an accepted forwarder brings is not refused, what an accepted list signed is let through, until
+// the day in the file is over. A file with an error changes nothing.
+func TestAcceptedForwarders(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := testdns.Start("_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\ns._domainkey.lists.example.org. TXT \"" + record + "\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	r := start(t, "[dns]\nservers = [\""+server.Addr()+"\"]\n")
+	fields := []dkim.Field{{Name: "From", Value: " ann@example.com"}, {Name: "List-Id", Value: " <lists.example.org>"}}
+	signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: "lists.example.org", Selector: "s", Signer: key}}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(signer, "text\r\n")
+	signature, err := signer.Sign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	straight := []string{"From\x00 ann@example.com\x00"}
+	listed := []string{"DKIM-Signature\x00" + signature[0].Value + "\x00", "From\x00 ann@example.com\x00", "List-Id\x00 <lists.example.org>\x00"}
+	// what gives the answers to a message in one word.
+	what := func(header []string) string {
+		answers := r.dial().Message("ann@example.com", header...)
+		switch all := strings.Join(answers, "\n"); {
+		case strings.HasPrefix(answers[len(answers)-1], "y550"):
+			return "refused"
+		case strings.Contains(all, "X-Signpost-Disposition"):
+			return "tagged"
+		}
+		return "accepted"
+	}
+	accept := func(text string) (log string, ok bool) {
+		if err := os.WriteFile(filepath.Join(r.dir, "forwarders.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return r.hangup("[dns]\nservers = [\"" + server.Addr() + "\"]\n")
+	}
+	entry := func(what, until string) string {
+		return "[[forwarder]]\n" + what + "\ncomment = \"x\"\nexpires = " + until + "\n"
+	}
+	check := func(when, wantStraight, wantListed string) {
+		t.Helper()
+		if got := what(straight); got != wantStraight {
+			t.Errorf("%s: the forwarder's is %s", when, got)
+		}
+		if got := what(listed); got != wantListed {
+			t.Errorf("%s: the list's is %s", when, got)
+		}
+	}
+	check("nobody accepted", "refused", "tagged")
+	network, list := `network = "192.0.2.0/24"`, `signer = "lists.example.org"`
+	if log, ok := accept(entry(network, "2099-01-01") + entry(list, "2099-01-01")); !ok || !strings.Contains(log, "changed=dmarc.forwarders_file") {
+		t.Error(log)
+	}
+	check("accepted", "tagged", "accepted")
+	if log, ok := accept("\n[[forwarder]]\nsigner = \"x\"\n"); ok || !strings.Contains(log, "forwarders.toml:3: forwarder[1].signer: ") || !strings.Contains(log, "needs expires") {
+		t.Error(log)
+	}
+	check("with an error in the file", "tagged", "accepted")
+	if log, ok := accept(entry(network, "2026-01-01") + entry(list, "2026-01-01")); !ok || strings.Count(log, "has expired and does not count") != 2 {
+		t.Error(log)
+	}
+	check("expired", "refused", "tagged")
+	if _, ok := accept(entry(list+"\nnetwork = \"198.51.100.0/24\"", "2099-01-01")); !ok {
+		t.Error("not read")
+	}
+	check("from another network", "refused", "tagged")
+}
+
+// A footer leaves the header of a broken signature as it was, and the daemon sees that with what it has asked anyway.
+func TestHeaderHolds(t *testing.T) {
+	var report filter.Report
+	runCase(t, map[string]string{
+		"dns":     "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nkey._domainkey.example.com. TXT \"%KEY%\"\n",
+		"session": "client 203.0.113.9\nhelo mx.example\nfrom list@lists.example\nsign example.com key\nappend footer\n",
+		"message": "From: ann@example.com\r\nSubject: as it was\r\n\r\ntext\r\n",
+	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
+	if d := report.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || !d[0].HeaderHolds {
+		t.Errorf("%+v", d)
+	}
+}
+
+// check-config and doctor say which accepted forwarders have expired, and that a file which the configuration names is not there.
+func TestForwarderConcerns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "signpost.toml")
+	accepted := filepath.Join(t.TempDir(), "accepted.toml")
+	if err := os.WriteFile(file, []byte("[dmarc]\nforwarders_file = \""+accepted+"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	say := func() (all string) {
+		conf, err := config.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range concerns(conf, time.Now()) {
+			all += f.What + "\n"
+		}
+		return all
+	}
+	if got, want := say(), "dmarc.forwarders_file: there is no "+accepted+"\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	entry := "[[forwarder]]\nsealer = \"%s\"\ncomment = \"x\"\nexpires = %s\n"
+	if err := os.WriteFile(accepted, fmt.Appendf(nil, entry+entry, "a.example", "2026-01-01", "b.example", "2099-01-01"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := say(), "has expired and does not count: [[forwarder]] sealer a.example, \"x\", until 2026-01-01 in "+accepted+"\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -1,0 +1,49 @@
+package dkim
+
+import (
+	"crypto/ed25519"
+	"testing"
+	"time"
+)
+
+// A signature that fails for its body alone is told from one whose header was changed as well, and from one that another key
+// made.
+func TestHeadersHold(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	other := make([]byte, ed25519.SeedSize)
+	other[0] = 1
+	header := []Field{{"From", " ann@example.com"}, {"Subject", " as it was"}}
+	for name, c := range map[string]struct {
+		body, subject string
+		key           ed25519.PrivateKey
+		want          bool
+	}{
+		"as it was":       {"text\r\n", " as it was", key, false}, // it passes
+		"a footer":        {"text\r\nfooter\r\n", " as it was", key, true},
+		"header and body": {"text\r\nfooter\r\n", " [list] as it was", key, false},
+		"another's key":   {"text\r\nfooter\r\n", " as it was", ed25519.NewKeyFromSeed(other), false},
+	} {
+		signer, err := NewSigner(header, []Key{{Domain: "example.com", Selector: "s", Signer: c.key}}, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer.Write([]byte("text\r\n"))
+		signed, err := signer.Sign()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := NewVerifier(append(signed, header[0], Field{"Subject", c.subject}), nil)
+		v.Write([]byte(c.body))
+		record, err := FormatKeyRecord(key.Public().(ed25519.PublicKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		look := func(string) ([]string, error) { return []string{record}, nil }
+		results := v.Results(time.Now(), look)
+		before := results[0]
+		v.HeadersHold(results, look)
+		if got := results[0].HeaderHolds; got != c.want || results[0].Status != before.Status || results[0].Reason != before.Reason {
+			t.Errorf("%s: %v %+v", name, got, results[0])
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package forwarders
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Kind is by what a list or a forwarder is known.
+type Kind string
+
+// The kinds, in the words of the file of accepted forwarders.
+const (
+	Sealer  Kind = "sealer"  // d= of his ARC seals; the chain passes
+	Signer  Kind = "signer"  // d= of his signatures that pass
+	Network Kind = "network" // his clients, whose names DNS confirms
+)
+
+// Proposal is a list or a forwarder that could be believed, and why.
+type Proposal struct {
+	Kind    Kind      `json:"kind"`
+	Name    string    `json:"name"`           // a domain or a network
+	Host    string    `json:"host,omitempty"` // Network: the domain of the clients' names
+	List    bool      `json:"list"`           // a mailing list, by its fields
+	Failed  int       `json:"failed"`         // messages that failed DMARC
+	Intact  int       `json:"intact"`         // that passed, although he and not the author's server brought them
+	Genuine int       `json:"genuine"`        // of both: different ones that bear what only the author's organisation can have signed
+	Broken  int       `json:"broken"`         // of those that failed: with a signature of the author's organisation
+	Saw     int       `json:"saw,omitempty"`  // Sealer: of those that failed, he says that they had passed
+	Days    int       `json:"days"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
+	Authors []Author  `json:"authors"` // of those that failed, the most frequent first
+	Clients int       `json:"clients"` // addresses
+	Sender  int       `json:"own_sender"`
+}
+
+// Author is an organisation, by its domain.
+type Author struct {
+	Domain   string `json:"domain"`
+	Messages int    `json:"messages"`
+}
+
+// group is what one name brought.
+type group struct {
+	failed, intact, broken, list, saw, sender int
+	authors                                   map[string]int // of those that failed
+	days                                      map[int64]bool // the same
+	proofs                                    map[string]bool
+	proofAuthors                              map[string]bool
+	proofDays                                 map[int64]bool
+	clients                                   map[netip.Addr]bool
+}
+
+func newGroup() *group {
+	return &group{authors: map[string]int{}, days: map[int64]bool{}, proofs: map[string]bool{}, proofAuthors: map[string]bool{},
+		proofDays: map[int64]bool{}, clients: map[netip.Addr]bool{}}
+}
+
+func (g *group) add(s *seen) {
+	count := func(n *int, yes bool) {
+		if yes {
+			*n++
+		}
+	}
+	count(&g.failed, s.failed)
+	count(&g.intact, !s.failed)
+	if s.failed {
+		g.authors[s.author]++
+		g.days[s.day] = true
+		count(&g.broken, s.broken)
+		count(&g.list, s.list)
+		count(&g.saw, s.saw)
+		count(&g.sender, s.ownSender)
+	}
+	// The same signature again is the same message again.
+	if s.proof != "" && !g.proofs[s.proof] {
+		g.proofs[s.proof], g.proofAuthors[s.author], g.proofDays[s.day] = true, true, true
+	}
+	if s.client.IsValid() {
+		g.clients[s.client] = true
+	}
+}
+
+func (g *group) convinces(k Kind) bool {
+	largest := 0
+	for _, n := range g.authors {
+		largest = max(largest, n)
+	}
+	switch {
+	case g.failed < MinMessages, len(g.days) < MinDays, len(g.authors) < MinAuthors, largest*100 > g.failed*mostOfOne:
+		return false
+	case len(g.proofDays) < MinDays, len(g.proofAuthors) < MinAuthors, len(g.proofs)*100 < (g.failed+g.intact)*leastGenuine:
+		return false
+	case k == Sealer && g.saw*2 < g.failed:
+		return false // to believe him would change nothing
+	}
+	return true
+}
+
+func (g *group) proposal(k Kind, name string) Proposal {
+	p := Proposal{Kind: k, Name: name, List: g.list*2 >= g.failed, Failed: g.failed, Intact: g.intact, Genuine: len(g.proofs), Broken: g.broken,
+		Saw: g.saw, Days: len(g.days), Clients: len(g.clients), Sender: g.sender}
+	if k == Network {
+		_, p.Host, _ = strings.Cut(name, " ")
+		p.Name = narrow(g.clients).String()
+	}
+	var days []int64
+	for d := range g.days {
+		days = append(days, d)
+	}
+	p.First, p.Last = day(slices.Min(days)), day(slices.Max(days))
+	for domain, n := range g.authors {
+		p.Authors = append(p.Authors, Author{domain, n})
+	}
+	slices.SortFunc(p.Authors, func(a, b Author) int {
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Domain, b.Domain))
+	})
+	return p
+}
+
+// narrow is the smallest network that has all clients.
+func narrow(clients map[netip.Addr]bool) netip.Prefix {
+	var p netip.Prefix
+	for a := range clients {
+		if !p.IsValid() {
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		for !p.Contains(a) {
+			p = netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
+		}
+	}
+	return p
+}
+
+// What says what it is.
+func (p Proposal) What() string {
+	if p.List {
+		return "mailing list"
+	}
+	return "forwarder"
+}
+
+// Comment is for the entry in the file: at most 120 octets.
+func (p Proposal) Comment() string {
+	return fmt.Sprintf("%s: %d failing messages of %d organisations on %d days; %d shown to be genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
+}
+
+// Evidence is what speaks for it, a line each.
+func (p Proposal) Evidence() []string {
+	const most = 5
+	var authors []string
+	for _, a := range p.Authors[:min(most, len(p.Authors))] {
+		authors = append(authors, fmt.Sprintf("%s %d", a.Domain, a.Messages))
+	}
+	if more := len(p.Authors) - most; more > 0 {
+		authors = append(authors, fmt.Sprintf("and %d more", more))
+	}
+	lines := []string{
+		p.Name + ", a " + p.What(),
+		fmt.Sprintf("%d messages failed DMARC, on %d days from %s to %s, of %d organisations: %s", p.Failed, p.Days, p.First.Format(time.DateOnly),
+			p.Last.Format(time.DateOnly), len(p.Authors), strings.Join(authors, ", ")),
+	}
+	say := func(n int, format string, args ...any) {
+		if n > 0 {
+			lines = append(lines, fmt.Sprintf(format, args...))
+		}
+	}
+	say(p.Broken, "%d of these bear a signature of their author's organisation, which was broken on the way", p.Broken)
+	say(p.Intact, "%d more came whole", p.Intact)
+	say(p.Genuine, "%d of all are shown to be genuine, by what only their authors' organisations can have signed", p.Genuine)
+	switch p.Kind {
+	case Sealer:
+		lines = append(lines, fmt.Sprintf("an ARC chain that passes, last sealed by %s, is on each; %d had passed DMARC when he got them, he says", p.Name, p.Saw))
+	case Signer:
+		lines = append(lines, "a signature of "+p.Name+" that passes is on each")
+	case Network:
+		lines = append(lines, fmt.Sprintf("they came from %d clients, whose names below %s DNS confirms", p.Clients, p.Host))
+	}
+	say(p.Sender, "%d of those that failed had an envelope of another domain, which SPF passes", p.Sender)
+	return lines
+}
