@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -55,9 +56,9 @@ func newSite(t *testing.T, reports ...filter.Report) Site {
 	t.Helper()
 	now := time.Now().UTC()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
-	at := now.Add(-20 * time.Hour)
+	var asked atomic.Int64 // the writer asks for the time too
 	j := journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 14 * 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full},
-		Now: func() time.Time { at = at.Add(5 * time.Minute); return at }, Log: slog.New(slog.DiscardHandler)})
+		Now: func() time.Time { return now.Add(-20*time.Hour + time.Duration(asked.Add(1))*5*time.Minute) }, Log: slog.New(slog.DiscardHandler)})
 	for _, r := range reports {
 		j.Add(r)
 	}
