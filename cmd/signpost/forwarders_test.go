@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,11 +144,13 @@ func twoMonths() []mail {
 // keepMails writes a journal of sixty days up to now.
 func keepMails(t *testing.T, conf *config.Config, all []mail) {
 	t.Helper()
-	var at time.Time
+	var at atomic.Pointer[time.Time] // the writer asks for it too
+	at.Store(&time.Time{})
 	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journal.Limits{Keep: 90 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: journal.Omit},
-		Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)})
+		Now: func() time.Time { return *at.Load() }, Log: slog.New(slog.DiscardHandler)})
 	for _, m := range all {
-		at = time.Now().AddDate(0, 0, m.day-60)
+		day := time.Now().AddDate(0, 0, m.day-60)
+		at.Store(&day)
 		j.Add(m.report())
 	}
 	j.Close()
