@@ -145,10 +145,19 @@ func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
 
 func comments(p forwarders.Proposal) string {
 	var b strings.Builder
-	for _, line := range p.Evidence() {
-		fmt.Fprintf(&b, "# %s\n", printable(line))
+	for _, line := range evidence(p) {
+		fmt.Fprintf(&b, "# %s\n", line)
 	}
 	return b.String()
+}
+
+// evidence is fit to stand on a terminal, and behind a # in a file: names of strangers are in it.
+func evidence(p forwarders.Proposal) []string {
+	all := p.Evidence()
+	for i, line := range all {
+		all[i] = printable(line)
+	}
+	return all
 }
 
 func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string, expires time.Time, stdout io.Writer) error {
@@ -161,7 +170,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 			return errors.New("there is no configuration file whose folder could take forwarders.toml: give one by --config")
 		}
 		entry := entryFor(p, expires)
-		if err := config.AddForwarder(conf.DMARC.ForwardersFile, entry, p.Evidence()); err != nil {
+		if err := config.AddForwarder(conf.DMARC.ForwardersFile, entry, evidence(p)); err != nil {
 			return fmt.Errorf("accepting %s: %w", name, err)
 		}
 		fmt.Fprintf(stdout, "%s has now\n%sIt counts after systemctl reload signpost.\n", conf.DMARC.ForwardersFile, entry)

@@ -12,6 +12,9 @@ const (
 	// chunks is how many are deleted behind a batch at the most, which is more than a batch brings: where max_size was made
 	// smaller, mail goes on to be kept meanwhile.
 	chunks = 64
+	// expired is how many are deleted in a minute at the most for their age, so that those that come meanwhile have room to wait:
+	// where journal.keep was made shorter, there may be millions.
+	expired = 4 * chunks
 	// spare is the part of the bound that is left free, so that what is written between two looks fits.
 	spare = 16
 	// walRoom is what the log may take before it is taken into the database, with the shared memory: what stands in it by then,
@@ -80,7 +83,7 @@ func (d *database) used() (int64, error) {
 
 // expire deletes what is older, and gives the room back.
 func (d *database) expire(before time.Time) error {
-	for {
+	for range expired {
 		n, err := d.deleteOldest(before.UnixMicro())
 		if err != nil {
 			return err
