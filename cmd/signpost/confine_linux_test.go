@@ -56,6 +56,7 @@ func TestConfinedDaemon(t *testing.T) {
 	file := built(t)
 	t.Run("works", func(t *testing.T) { confinedWorks(t, file) })
 	t.Run("refuses", func(t *testing.T) { confinedRefuses(t, file) })
+	t.Run("forwarders elsewhere", func(t *testing.T) { confinedForwarders(t, file) })
 	t.Run("forbidden", func(t *testing.T) { landlockForbidden(t, file) })
 }
 
@@ -182,6 +183,44 @@ func confinedRefuses(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	p.says("only after a restart")
+}
+
+// dmarc.forwarders_file may lie in a folder of its own, be a link into another one, and come after the start: each reload reads
+// it. One in a folder that the start did not know needs a restart.
+func confinedForwarders(t *testing.T, file string) {
+	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
+	dir := t.TempDir()
+	in := func(path string) string { return filepath.Join(dir, path) }
+	text := servers + "[dmarc]\nforwarders_file = \"" + in("accepted/forwarders.toml") + "\"\n"
+	entry := func(domain string) string {
+		return "[[forwarder]]\nsealer = \"" + domain + "\"\ncomment = \"x\"\nexpires = 2099-01-01\n"
+	}
+	put(t, in("real/forwarders.toml"), entry("a.example"))
+	if err := errors.Join(os.Mkdir(in("accepted"), 0o700), os.Symlink(in("real/forwarders.toml"), in("accepted/forwarders.toml"))); err != nil {
+		t.Fatal(err)
+	}
+	p := startProgram(t, dir, text, exec.Command(file))
+	p.says("msg=confined landlock_abi=")
+	reload := func(text, want string) {
+		t.Helper()
+		p.hangup(text)
+		if log := p.log.String(); !strings.Contains(log, want) {
+			t.Errorf("%q: %s", text, log)
+		}
+	}
+	reload(text, `changed=""`)
+	put(t, in("real/forwarders.toml"), entry("b.example"))
+	reload(text, "changed=dmarc.forwarders_file")
+	put(t, in("accepted/forwarders.toml"), entry("c.example")) // in the place of the link
+	reload(text, "changed=dmarc.forwarders_file")
+	if err := os.Remove(in("accepted/forwarders.toml")); err != nil {
+		t.Fatal(err)
+	}
+	reload(text, "changed=dmarc.forwarders_file")
+	put(t, in("accepted/forwarders.toml"), "[[forwarder]]\n")
+	reload(text, in("accepted/forwarders.toml")+":1: ")
+	put(t, in("other/forwarders.toml"), entry("d.example"))
+	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; a path outside the folders")
 }
 
 // confinedAttempts are what a confined daemon must not be able to do, and what it must, with DIR for the folder of the test.
