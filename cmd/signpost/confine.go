@@ -112,8 +112,8 @@ func (d *service) grants() grants {
 			g.add(filepath.Dir(ln.Addr().String()), ll.AccessFSRemoveFile|ll.AccessFSResolveUnix)
 		}
 	}
-	if path := os.Getenv("NOTIFY_SOCKET"); strings.HasPrefix(path, "/") {
-		g.addTarget(path, ll.AccessFSResolveUnix)
+	if strings.HasPrefix(d.manager, "/") {
+		g.addTarget(d.manager, ll.AccessFSResolveUnix)
 	}
 	if d.conf.Log.Syslog != "" {
 		for _, path := range []string{"/dev/log", "/var/run/syslog", "/var/run/log"} { // as log/syslog has them

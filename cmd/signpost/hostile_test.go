@@ -65,13 +65,14 @@ func startDaemon(t testing.TB, zone, more string) *daemon {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- serve(ctx, conf, d.log) }()
-	d.stop = func() {
+	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		server.Stop()
-	}
+	})
+	t.Cleanup(d.stop) // a test that fails before it stops it leaves no daemon to the next ones
 	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost serves") })
 	return d
 }

@@ -16,11 +16,10 @@ import (
 
 // notify tells the service manager what becomes of the daemon: sd_notify(3). Where nobody wants to know it does nothing.
 func (d *service) notify(state string) {
-	address := os.Getenv("NOTIFY_SOCKET") // net.Dial takes @ for an abstract name as systemd does
-	if address == "" {
+	if d.manager == "" {
 		return
 	}
-	c, err := net.Dial("unixgram", address)
+	c, err := net.Dial("unixgram", d.manager) // takes @ for an abstract name as systemd does
 	if err == nil {
 		_, err = io.WriteString(c, state)
 		c.Close()

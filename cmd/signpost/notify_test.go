@@ -50,6 +50,34 @@ func TestNotify(t *testing.T) {
 	}
 }
 
+// A daemon tells the service manager that it was started by, and no other that its environment may name later: it once told of
+// its reload to that of another test.
+func TestNotifyOwnManager(t *testing.T) {
+	r := start(t, "") // nobody wants to know
+	path := filepath.Join(t.TempDir(), "notify")
+	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	if log, ok := r.hangup(""); !ok {
+		t.Fatal(log)
+	}
+	c, err := net.Dial("unixgram", path)
+	if err == nil {
+		_, err = c.Write([]byte("the end"))
+		c.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	if n, err := ln.Read(buf); err != nil || string(buf[:n]) != "the end" {
+		t.Errorf("%q %v", buf[:n], err)
+	}
+}
+
 // A daemon all of whose connections are taken lives: the watchdog must not have it killed for its load.
 func TestWatchdogUnderLoad(t *testing.T) {
 	r := start(t, "")

@@ -30,6 +30,7 @@ type service struct {
 	// confines has the process give up the rest of the file system. A test's own process keeps it.
 	confines bool
 
+	manager   string // the service manager's socket, as it was at the start; empty: nobody wants to know
 	log       *slog.Logger
 	measures  *metrics.Metrics
 	level     slog.LevelVar
@@ -53,6 +54,7 @@ func (d *service) run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	d.manager = os.Getenv("NOTIFY_SOCKET")
 
 	conf := d.conf
 	log, err := newLogger(conf.Log, &d.level, d.stderr)
