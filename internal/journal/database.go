@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -59,8 +60,8 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 type database struct {
 	*sql.DB
 	path             string
-	file             fs.FileInfo // what was opened
-	lock             *os.File    // held while it is open for writing
+	file             *os.File // what was opened; it is closed behind SQLite's own, whose locks go with it
+	lock             *os.File // held while it is open for writing
 	codec            *codec
 	add, count, keep *sql.Stmt
 	outcomes         map[Outcome]int64
@@ -141,8 +142,7 @@ func createLocked(path string) (*database, error) {
 		return nil, err
 	}
 	d.path = path
-	d.file, err = os.Stat(path)
-	if err != nil {
+	if d.file, err = os.Open(path); err != nil {
 		d.close()
 		return nil, err
 	}
@@ -240,15 +240,32 @@ func readOutcomes(db *sql.DB) (map[Outcome]int64, error) {
 func (d *database) close() {
 	_, _ = d.Exec("DELETE FROM note WHERE name = 'writing'") // else the next start says what it does not know better
 	_ = d.Close()
-	if d.lock != nil {
-		_ = d.lock.Close()
+	for _, f := range []*os.File{d.file, d.lock} {
+		if f != nil {
+			_ = f.Close()
+		}
 	}
 }
 
 // gone says that the file is no longer at its place: what is written to it nobody will read.
 func (d *database) gone() bool {
 	now, err := os.Stat(d.path)
-	return err != nil || !os.SameFile(d.file, now)
+	if err != nil {
+		return true
+	}
+	held, err := d.file.Stat()
+	return err != nil || !os.SameFile(held, now)
+}
+
+// errOverwritten: something else was written into the file, or it was made empty.
+var errOverwritten = errors.New("the file no longer begins as a database does")
+
+// overwritten says so. SQLite does not read again what it has in memory, and would go on to write what nobody can read.
+func (d *database) overwritten() bool {
+	const magic = "SQLite format 3\x00"
+	head := make([]byte, len(magic))
+	_, err := d.file.ReadAt(head, 0)
+	return err == nil && string(head) != magic || errors.Is(err, io.EOF)
 }
 
 // missing says that there is no journal at all.

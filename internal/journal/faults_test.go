@@ -66,6 +66,69 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// A file that is harmed under the daemon, or whose harm shows only when it is written to, is put aside too; the next messages are
+// kept, and what was lost in between is counted and said.
+func TestHarmed(t *testing.T) {
+	write := func(path string, at int64) error {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = f.WriteAt([]byte(strings.Repeat("no page of ours ", pageSize/16)), at)
+		return err
+	}
+	for name, c := range map[string]struct {
+		running bool // it is under the daemon
+		harm    func(path string, index int64) error
+	}{
+		"overwritten": {true, func(path string, _ int64) error { return write(path, 0) }},
+		"emptied":     {true, func(path string, _ int64) error { return os.Truncate(path, 0) }},
+		"an index":    {false, func(path string, index int64) error { return write(path, (index-1)*pageSize) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.keep(t, 0, 600)
+			var index int64
+			if err := d.read(t).QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = 'message_mid'").Scan(&index); err != nil {
+				t.Fatal(err)
+			}
+			var j *Journal
+			if c.running {
+				j = Open(d.Options)
+				j.Add(sample(600))
+				until(t, "it runs", func() bool { return d.count(t) == 601 })
+			}
+			if err := c.harm(d.Path, index); err != nil {
+				t.Fatal(err)
+			}
+			if !c.running {
+				j = Open(d.Options)
+			}
+			last := 601
+			until(t, "a new one is begun", func() bool {
+				j.Add(sample(last))
+				last++
+				return strings.Contains(d.log.String(), "the journal is broken; it is put aside and a new one begun")
+			})
+			j.Add(sample(last))
+			j.Close()
+			if kept, lost := d.count(t), int(d.lost.Load()); kept == 0 || kept+lost != last-600 {
+				t.Errorf("%d kept, %d lost of %d\n%s", kept, lost, last-600, d.log)
+			}
+			if found, err := d.read(t).Find(t.Context(), sample(last).Evidence.MessageID); err != nil || len(found) != 1 {
+				t.Errorf("the newest: %d, %v", len(found), err)
+			}
+			if said := strings.Contains(d.log.String(), "messages are missing from the journal; mail went on"); said != (d.lost.Load() > 0) {
+				t.Errorf("the log: %s", d.log)
+			}
+			if _, err := os.Stat(d.Path + ".broken"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // A folder that cannot be written keeps nothing and says so; when it can be, the journal goes on by itself.
 func TestNoFolder(t *testing.T) {
 	d := newDesk(t)

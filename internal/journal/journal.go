@@ -62,6 +62,7 @@ type Journal struct {
 	lost atomic.Int64 // not yet said
 	said time.Time    // when it was last said what was lost
 	db   *database    // nil while it cannot be opened
+	harm error        // what showed that the file is broken, until it is put aside
 	rest time.Time    // not before then is it tried again
 }
 

@@ -13,26 +13,36 @@ import (
 
 // open opens the database. One that is broken is put aside and a new one begun.
 func (j *Journal) open() {
-	path := j.options.Path
-	db, err := create(path)
-	if broken(err) {
-		aside := path + ".broken"
-		j.options.Log.Error("the journal is broken; it is put aside and a new one begun", "file", path, "aside", aside, "error", err)
-		if err = j.putAside(aside); err == nil {
-			db, err = create(path)
-		}
-	}
+	var db *database
+	err := j.harm
 	if err == nil {
-		err = db.begun(j.options.Log, path)
+		db, err = j.begin()
+	}
+	if broken(err) {
+		aside := j.options.Path + ".broken"
+		j.options.Log.Error("the journal is broken; it is put aside and a new one begun", "file", j.options.Path, "aside", aside, "error", err)
+		if err = j.putAside(aside); err == nil {
+			j.harm = nil
+			db, err = j.begin()
+		}
 	}
 	if err != nil {
-		if db != nil {
-			db.close()
-		}
 		j.failed("opening", err)
 		return
 	}
 	j.db = db
+}
+
+func (j *Journal) begin() (*database, error) {
+	db, err := create(j.options.Path)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.begun(j.options.Log, j.options.Path); err != nil {
+		db.close()
+		return nil, err
+	}
+	return db, nil
 }
 
 // putAside keeps the newest broken journal for whoever wants to look at it. Its log goes: it would be taken into the new one.
@@ -53,12 +63,21 @@ func broken(err error) bool {
 		code := e.Code() & 0xff // the primary one
 		return code == lib.SQLITE_CORRUPT || code == lib.SQLITE_NOTADB
 	}
-	return errors.Is(err, errForeign)
+	return errors.Is(err, errForeign) || errors.Is(err, errOverwritten)
 }
 
+// failed has the journal rest; one that is broken is put aside with the next message.
 func (j *Journal) failed(doing string, err error) {
 	j.rest = j.options.Now().Add(again)
 	j.options.Log.Error("the journal cannot be written; mail goes on without it", "doing", doing, "file", j.options.Path, "error", err)
+	if j.db != nil && broken(err) {
+		j.abandon(err)
+	}
+}
+
+func (j *Journal) abandon(harm error) {
+	j.db.close()
+	j.db, j.harm, j.rest = nil, harm, time.Time{}
 }
 
 // ready opens the database where that is due.
@@ -70,6 +89,9 @@ func (j *Journal) ready() bool {
 		j.options.Log.Error("the journal was taken away; a new one is begun", "file", j.options.Path)
 		j.db.close()
 		j.db = nil
+	}
+	if j.db != nil && j.db.overwritten() {
+		j.abandon(errOverwritten)
 	}
 	if j.db == nil {
 		j.open()
@@ -88,10 +110,6 @@ func (j *Journal) write(batch []row) {
 	if err != nil {
 		j.db.forget() // what was put away with the batch is rolled back
 		j.failed("writing", err)
-		if broken(err) {
-			j.db.close()
-			j.db, j.rest = nil, time.Time{}
-		}
 		return
 	}
 	if err := j.db.bound(limits.MaxSize); err != nil {
