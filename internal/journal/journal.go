@@ -133,7 +133,7 @@ func (j *Journal) lose(n int) {
 
 // run gathers batches until Close.
 func (j *Journal) run() {
-	defer j.end()
+	defer func() { j.end(time.Now().Add(closing)) }()
 	j.open()
 	tidy := time.NewTicker(time.Minute)
 	defer tidy.Stop()
@@ -198,10 +198,10 @@ func (j *Journal) another(look, timeout <-chan time.Time) *waiting {
 	}
 }
 
-// end writes what is left, for some seconds at the most.
-func (j *Journal) end() {
-	limit := time.Now().Add(closing)
-	for len(j.entries) > 0 && time.Now().Before(limit) {
+// end writes what is left, until a time; a batch of it in any case, so that nothing is lost only because the process, or its
+// machine, stood still for a while.
+func (j *Journal) end(limit time.Time) {
+	for first := true; len(j.entries) > 0 && (first || time.Now().Before(limit)); first = false {
 		j.next(<-j.entries)
 	}
 	j.lose(len(j.entries))

@@ -143,6 +143,26 @@ func TestFilters(t *testing.T) {
 	if err != nil || !whole || len(top) != 2 || top[0] != (Count{"sender19.example", 6}) {
 		t.Errorf("%v %v %v", top, whole, err)
 	}
+	if d.log.String() != "" || d.lost.Load() != 0 {
+		t.Errorf("%d lost\n%s", d.lost.Load(), d.log)
+	}
+}
+
+// A journal whose time to close is over before it begins, since the machine stood still, writes a batch all the same, which is
+// all but ever everything. What is left behind that is counted and said.
+func TestEnd(t *testing.T) {
+	d := newDesk(t)
+	j := &Journal{options: d.Options, entries: make(chan *waiting, room), stop: make(chan struct{})}
+	j.Limit(d.Limits)
+	close(j.stop)
+	for i := range largeBatch + 5 {
+		j.Add(sample(i))
+	}
+	j.open()
+	j.end(time.Now().Add(-time.Minute))
+	if n := d.count(t); n != largeBatch || d.lost.Load() != 5 || !strings.Contains(d.log.String(), "messages=5") {
+		t.Errorf("%d kept, %d lost\n%s", n, d.lost.Load(), d.log)
+	}
 }
 
 // lockedBuffer takes the log.
