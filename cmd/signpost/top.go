@@ -23,8 +23,9 @@ func topCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "top",
 		Short: "Watch the mail, live: rates, results, who fails, DNS and keys",
 		Long: "Watch the mail, live, from the journal: messages a minute and what became of them, results by method, the domains and\n" +
-			"clients with the most failing mail of the last hour, slow and failing DNS, and what comes next for the keys. How many\n" +
-			"messages the journal lost is known where metrics.listen is set. q or ^C ends it. Without a terminal it prints once.",
+			"clients with the most failing mail of the last hour, slow and failing DNS, and what comes next for the keys. It fits\n" +
+			"itself to the window. How many messages the journal lost, and whether it runs, the daemon says where metrics.listen is\n" +
+			"set. q or ^C ends it. Without a terminal, and where TERM is dumb, it prints once.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := load()
@@ -56,37 +57,37 @@ const (
 // top draws until ctx ends or somebody has enough. in is nil, or no terminal, where nobody can say so.
 func top(ctx context.Context, conf *config.Config, in *os.File, out io.Writer) (err error) {
 	w := &watch{conf: conf}
-	screen, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(screen.Fd())) {
-		if err := w.look(ctx, time.Now()); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(out, strings.Join(w.frame(time.Now(), lineWidth, cli.Paint(out)), "\n"))
-		return err
-	}
 	// Before the terminal is touched: the first look may fail.
 	if err := w.look(ctx, time.Now()); err != nil {
 		return err
 	}
+	screen, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(screen.Fd())) || os.Getenv("TERM") == "dumb" {
+		for _, l := range w.frame(time.Now(), lineWidth, 0, cli.Paint(out)) {
+			if _, err := fmt.Fprintln(out, l.text); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
-	ctx, enough := context.WithCancel(ctx)
-	defer enough()
-	if in != nil && term.IsTerminal(int(in.Fd())) {
-		old, err := term.MakeRaw(int(in.Fd()))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, term.Restore(int(in.Fd()), old)) }()
-		go awaitQuit(in, enough)
-	}
-	defer func() { _, _ = io.WriteString(screen, leaveScreen) }()
-	if _, err := io.WriteString(screen, enterScreen); err != nil {
-		return err
-	}
-	resized := make(chan os.Signal, 1)
+	resized, stopped := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
+	signal.Notify(stopped, syscall.SIGTSTP)
+	defer signal.Stop(stopped)
+	t := &topTerminal{in: in, screen: screen}
+	defer func() { err = errors.Join(err, t.leave()) }()
+	if err := t.enter(); err != nil {
+		return err
+	}
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	paused := make(chan struct{}, 1)
+	if t.in != nil {
+		go awaitKeys(t.in, enough, paused)
+	}
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	for {
@@ -97,37 +98,110 @@ func top(ctx context.Context, conf *config.Config, in *os.File, out io.Writer) (
 		case <-ctx.Done():
 			return nil
 		case <-resized:
+		case <-paused:
+			err = t.pause(ctx)
+		case <-stopped:
+			err = t.pause(ctx)
 		case <-tick.C:
 			if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				w.trouble = err.Error() // a journal that is begun anew is there again at the next look
 			}
 		}
+		if err != nil {
+			return err
+		}
 	}
 }
 
-// awaitQuit reads keys. Raw mode makes ^C a key like any other.
-func awaitQuit(in *os.File, enough func()) {
+// awaitKeys reads keys. Raw mode makes ^C, ^D and ^Z keys like any other.
+func awaitKeys(in *os.File, enough func(), paused chan<- struct{}) {
 	var key [1]byte
 	for {
 		if n, err := in.Read(key[:]); n == 0 || err != nil {
 			return
 		}
-		if key[0] == 'q' || key[0] == 'Q' || key[0] == 3 || key[0] == 4 {
+		switch key[0] {
+		case 'q', 'Q', 3, 4:
 			enough()
 			return
+		case 26:
+			select {
+			case paused <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
 
+// topTerminal is a terminal that top has for itself between enter and leave.
+type topTerminal struct {
+	in, screen *os.File // in: nil where nobody can press a key
+	was        *term.State
+}
+
+func (t *topTerminal) enter() (err error) {
+	if t.in != nil && !term.IsTerminal(int(t.in.Fd())) {
+		t.in = nil
+	}
+	if t.in != nil {
+		if t.was, err = term.MakeRaw(int(t.in.Fd())); err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(t.screen, enterScreen)
+	return err
+}
+
+// leave makes the terminal what it was.
+func (t *topTerminal) leave() (err error) {
+	_, err = io.WriteString(t.screen, leaveScreen)
+	if t.was != nil {
+		err = errors.Join(err, term.Restore(int(t.in.Fd()), t.was))
+	}
+	return err
+}
+
+// pause is ^Z: the shell has the terminal until it says fg. Threads of ours may go on for a moment after the kill.
+func (t *topTerminal) pause(ctx context.Context) error {
+	if err := t.leave(); err != nil {
+		return err
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGCONT)
+	defer signal.Stop(again)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+		return err
+	}
+	select {
+	case <-again:
+	case <-ctx.Done():
+	}
+	return t.enter()
+}
+
 // draw shows what fits. Each line is cut, so that none goes on in the next one, and ends by itself: in raw mode \n does not
-// lead to the beginning.
+// lead to the beginning. What a line leaves of the one before is cleared behind it, not before, so that nothing flickers; a
+// full line leaves nothing, and the cursor then still stands on its last sign.
 func (w *watch) draw(screen *os.File) error {
 	width, height, err := term.GetSize(int(screen.Fd()))
 	if err != nil || width < 1 || height < 1 {
 		width, height = 80, 24
 	}
-	lines := w.frame(time.Now(), width, cli.Paint(screen))
-	lines = lines[:min(height, len(lines))]
-	_, err = io.WriteString(screen, homeCursor+strings.Join(lines, clearLine+"\r\n")+clearLine+clearBelow)
+	var b strings.Builder
+	b.WriteString(homeCursor)
+	lines := w.frame(time.Now(), width, height, cli.Paint(screen))
+	for i, l := range lines {
+		b.WriteString(l.text)
+		if l.columns < width {
+			b.WriteString(clearLine)
+		}
+		if i < len(lines)-1 {
+			b.WriteString("\r\n")
+		}
+	}
+	if len(lines) < height {
+		b.WriteString("\r\n" + clearBelow)
+	}
+	_, err = io.WriteString(screen, b.String())
 	return err
 }

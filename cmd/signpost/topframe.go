@@ -13,52 +13,107 @@ import (
 	"signpost/keys"
 )
 
-// frame is what is shown, in lines that are not longer than width. What strangers named is made printable before it is cut, and
-// coloured after.
-func (w *watch) frame(now time.Time, width int, paint cli.Painter) []string {
-	f := &topFrame{width: width, paint: paint}
-	f.line("signpost top, %s, q ends", now.UTC().Format("15:04:05 UTC"))
-	f.line("journal %d KiB, newest %s, lost %s", w.size>>10, ago(now, w.newest), w.lost)
-	if w.trouble != "" {
-		f.bad("%s", w.trouble)
+// A window of wide columns and more has two columns of texts; the one of the rates is as wide as they are.
+const (
+	wide       = 78
+	ratesWidth = 26
+	columnGap  = 2
+)
+
+// leastKeys is how many keys are to be seen before the other lists get shorter.
+const leastKeys = 3
+
+// frame is what is shown, in lines of width columns at the most. Where height is 0 it is all. A window that is too low for that
+// gets shorter lists, then no empty lines, and then fewer lines.
+func (w *watch) frame(now time.Time, width, height int, paint cli.Painter) []topLine {
+	f := topFrame{width: width, paint: paint}
+	for _, spaced := range []bool{true, false} {
+		for most := topSources; most > 0; most-- {
+			lines, room := w.compose(f, now, height, most, spaced)
+			if keyring := w.keyring(f, now); height == 0 || room >= min(leastKeys, len(keyring)) {
+				return append(lines, f.fit(keyring, room, height, "dkimkey status")...)
+			}
+		}
 	}
-	w.rates(f, now)
-	w.results(f)
-	f.head("DNS, last %.0f minutes", window.Minutes())
-	w.dns(f)
-	f.head("Failing mail, last hour: domains")
-	f.counts(w.domains)
-	f.head("Failing mail, last hour: clients")
-	f.counts(w.clients)
-	f.head("Keys")
-	w.keyring(f, now)
-	return f.lines
+	lines, _ := w.compose(f, now, height, 1, false)
+	return f.fit(append(lines, w.keyring(f, now)...), height, height, "in a larger window")
 }
 
-func (w *watch) rates(f *topFrame, now time.Time) {
-	f.head("Messages a minute")
-	f.line("%-10s %8s %8s", "", "1 min", fmt.Sprintf("%.0f min", window.Minutes()))
+// compose gives all but the keys themselves, with lists of most, and how many lines are left for them.
+func (w *watch) compose(f topFrame, now time.Time, height, most int, spaced bool) (lines []topLine, room int) {
+	var gap []topLine
+	if spaced {
+		gap = []topLine{{}}
+	}
+	add := func(block []topLine) { lines = append(append(lines, gap...), block...) }
+	lines = w.title(f, now, height > 0)
+	failing := func(f topFrame, of string, all []journal.Count) []topLine {
+		lines := f.head("Failing mail, last hour: %s", of)
+		if len(all) == 0 {
+			lines = append(lines, f.line("none"))
+		}
+		return append(lines, f.counts(all[:min(most, len(all))])...)
+	}
+	if height > 0 && f.width >= wide {
+		left, right := f.split(ratesWidth)
+		found := append(append(w.results(right, now), gap...), w.dns(right, now, max(1, most-2))...)
+		add(beside(left, w.rates(left, now), found))
+		left, right = f.split(min((f.width-columnGap)/2, maxCell))
+		add(beside(left, failing(left, "domains", w.domains), failing(right, "clients", w.clients)))
+	} else {
+		for _, block := range [][]topLine{w.rates(f, now), w.results(f, now), w.dns(f, now, most), failing(f, "domains", w.domains), failing(f, "clients", w.clients)} {
+			add(block)
+		}
+	}
+	add(f.head("Keys"))
+	return lines, height - len(lines)
+}
+
+func (w *watch) title(f topFrame, now time.Time, live bool) (lines []topLine) {
+	first := "signpost top, " + now.UTC().Format("15:04:05 UTC")
+	if live {
+		first += ", q ends"
+	}
+	lines = append(lines, f.line("%s", first), f.line("journal %d KiB, newest %s, lost %s", w.size>>10, ago(now, w.newest), w.lost))
+	for _, text := range []string{w.trouble, w.silent} {
+		if text != "" {
+			lines = append(lines, f.bad("%s", text))
+		}
+	}
+	if !w.conf.Journal.Enabled {
+		lines = append(lines, f.bad("journal.enabled = false: nothing new comes"))
+	}
+	if slices.ContainsFunc(w.recent, func(s seen) bool { return s.outcome.Observed }) {
+		lines = append(lines, f.line("observe mode: what is counted as signed, tagged or refused was only found out, not carried out"))
+	}
+	return lines
+}
+
+func (w *watch) rates(f topFrame, now time.Time) []topLine {
+	short, long := min(time.Minute, w.span(now)), w.span(now)
+	lines := f.head("%-12s %5s %7s", "Messages/min", brief(short), brief(long))
 	row := func(name string, takes func(journal.Outcome) bool) {
-		var one, all int
+		var late, all int
 		for _, s := range w.recent {
 			if takes(s.outcome) {
 				all++
-				if s.at.After(now.Add(-time.Minute)) {
-					one++
+				if s.at.After(now.Add(-short)) {
+					late++
 				}
 			}
 		}
-		f.line("%-10s %8d %8.1f", name, one, float64(all)/window.Minutes())
+		lines = append(lines, f.line("%-10s %7.0f %7.1f", name, float64(late)/short.Minutes(), float64(all)/long.Minutes()))
 	}
 	row("all", func(journal.Outcome) bool { return true })
 	row("verified", func(o journal.Outcome) bool { return o.Role == "verify" })
 	for _, d := range filter.Dispositions() {
 		row(d, func(o journal.Outcome) bool { return o.Verdict == d })
 	}
+	return lines
 }
 
-func (w *watch) results(f *topFrame) {
-	f.head("Results, last %.0f minutes", window.Minutes())
+func (w *watch) results(f topFrame, now time.Time) []topLine {
+	lines := f.head("Results, last %s", brief(w.span(now)))
 	for _, m := range []struct {
 		name string
 		of   func(journal.Outcome) string
@@ -72,24 +127,36 @@ func (w *watch) results(f *topFrame) {
 				n[word]++
 			}
 		}
-		var words []string
-		for _, c := range sorted(n, len(n)) {
-			words = append(words, fmt.Sprintf("%s %d", c.Name, c.N))
+		text := fmt.Sprintf("%-6s", m.name)
+		for i, c := range sorted(n, len(n)) {
+			word := fmt.Sprintf("%s %d", c.Name, c.N)
+			if i > 0 && cli.Columns(text+"  "+word) > f.width {
+				lines = append(lines, f.line("%s", text))
+				text = fmt.Sprintf("%-6s", "")
+			}
+			text += strings.Repeat(" ", min(i, 1)) + " " + word
 		}
-		f.line("%-10s %s", m.name, strings.Join(words, "  "))
+		if len(n) > 0 {
+			lines = append(lines, f.line("%s", text))
+		}
 	}
+	if len(lines) == 1 {
+		lines = append(lines, f.line("nothing was checked"))
+	}
+	return lines
 }
 
 // dns is about questions that went to servers.
-func (w *watch) dns(f *topFrame) {
+func (w *watch) dns(f topFrame, now time.Time, most int) []topLine {
+	lines := f.head("DNS, last %s", brief(w.span(now)))
 	var asked, failed, late int64
-	var took, most time.Duration
+	var took, longest time.Duration
 	names := map[string]int64{}
 	for _, s := range w.recent {
 		for _, l := range s.lookups {
 			asked++
 			took += l.took
-			most = max(most, l.took)
+			longest = max(longest, l.took)
 			if l.failed {
 				failed++
 			}
@@ -102,57 +169,38 @@ func (w *watch) dns(f *topFrame) {
 		}
 	}
 	if asked == 0 {
-		f.line("nothing was asked")
-		return
+		return append(lines, f.line("nothing was asked"))
 	}
-	f.line("%d asked, %d failed, %d took a second or more; %s on average, %s at most", asked, failed, late, (took / time.Duration(asked)).Round(time.Millisecond), most.Round(time.Millisecond))
-	f.counts(sorted(names, topSources))
+	lines = append(lines, f.line("%d asked, %d failed, %d took a second or more", asked, failed, late),
+		f.line("%s on average, %s at most", (took/time.Duration(asked)).Round(time.Millisecond), longest.Round(time.Millisecond)))
+	return append(lines, f.counts(sorted(names, most))...)
 }
 
-func (w *watch) keyring(f *topFrame, now time.Time) {
+// keyring is the keys, those first that want something, and then by what comes next.
+func (w *watch) keyring(f topFrame, now time.Time) (lines []topLine) {
 	if w.noKeys != "" {
-		f.bad("%s", w.noKeys)
+		lines = append(lines, f.bad("%s", w.noKeys))
 	}
-	for _, k := range w.keys {
-		if k.State == keys.Removed {
-			continue
+	all := slices.DeleteFunc(slices.Clone(w.keys), func(k keys.Status) bool { return k.State == keys.Removed })
+	next := func(k keys.Status) time.Time {
+		switch {
+		case k.Err != nil && !k.Elsewhere:
+			return time.Time{}
+		case len(k.Steps) > 0:
+			return k.Steps[0].Due
 		}
+		return now.AddDate(100, 0, 0)
+	}
+	slices.SortStableFunc(all, func(a, b keys.Status) int { return next(a).Compare(next(b)) })
+	for _, k := range all {
 		text := fmt.Sprintf("%-24s %-14s %-9s %s", k.Domain, k.Selector, k.State, k.Next)
 		if k.Err != nil && !k.Elsewhere {
-			f.bad("%s", text)
+			lines = append(lines, f.bad("%s", text))
 		} else {
-			f.line("%s", text)
+			lines = append(lines, f.line("%s", text))
 		}
 	}
-}
-
-// topFrame gathers lines.
-type topFrame struct {
-	width int
-	paint cli.Painter
-	lines []string
-}
-
-func (f *topFrame) cut(format string, args ...any) string {
-	text, _ := cli.Cut(printable(fmt.Sprintf(format, args...)), f.width)
-	return text
-}
-
-func (f *topFrame) line(format string, args ...any) {
-	f.lines = append(f.lines, f.cut(format, args...))
-}
-func (f *topFrame) bad(format string, args ...any) {
-	f.lines = append(f.lines, f.paint.Bad(f.cut(format, args...)))
-}
-
-func (f *topFrame) head(format string, args ...any) {
-	f.lines = append(f.lines, "", f.paint.Past(f.cut(format, args...)))
-}
-
-func (f *topFrame) counts(all []journal.Count) {
-	for _, c := range all {
-		f.line("%8d  %s", c.N, cmp.Or(c.Name, "(none that can be read)"))
-	}
+	return lines
 }
 
 // sorted gives the greatest counts.
@@ -171,5 +219,13 @@ func ago(now, at time.Time) string {
 	if at.UnixMicro() == 0 {
 		return "none"
 	}
-	return now.Sub(at).Round(time.Second).String() + " ago"
+	return max(0, now.Sub(at)).Round(time.Second).String() + " ago"
+}
+
+// brief writes a length of time: "10 min".
+func brief(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.0f min", d.Minutes())
 }

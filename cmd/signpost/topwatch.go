@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// window is what rates, results and DNS are about; backlog how many messages of it are read at the first look.
+	// window is what rates, results and DNS are about; backlog how many messages are read at a look. Where more came, they are
+	// about a shorter time, which is said, and which grows.
 	window  = 10 * time.Minute
 	backlog = 2000
 	// slow is a look-up that somebody may ask about.
@@ -43,6 +44,7 @@ type watch struct {
 	conf    *config.Config
 	last    int64 // number of the newest message that was read
 	recent  []seen
+	whole   time.Time // since when recent has every message; zero: for all of window
 	sources time.Time // when the following were asked for
 	domains []journal.Count
 	clients []journal.Count
@@ -51,7 +53,13 @@ type watch struct {
 	keys    []keys.Status
 	noKeys  string // why there are none
 	lost    string // by the journal
-	trouble string
+	trouble string // why the journal cannot be read
+	silent  string // that the daemon does not answer
+}
+
+// span is the time that recent is about.
+func (w *watch) span(now time.Time) time.Duration {
+	return max(time.Second, min(window, now.Sub(w.whole)))
 }
 
 // look reads what is new.
@@ -74,6 +82,9 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 	all, err := r.Entries(ctx, ids)
 	if err != nil {
 		return reading(w.conf, err)
+	}
+	if len(ids) == backlog { // newest first: there may be some before the last of these
+		w.whole, w.recent = time.UnixMicro(ids[backlog-1]), nil
 	}
 	for i := range all {
 		w.last = max(w.last, all[i].ID)
@@ -102,7 +113,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 	if w.keys, err = keyStatus(w.conf, now); err != nil {
 		w.noKeys = err.Error()
 	}
-	w.lost = losses(ctx, w.conf.MetricsListen)
+	w.lost, w.silent = losses(ctx, w.conf.MetricsListen)
 	return nil
 }
 
@@ -116,29 +127,29 @@ func remember(e *journal.Entry) seen {
 	return s
 }
 
-// losses asks the daemon how many messages could not be kept: it alone knows.
-func losses(ctx context.Context, metrics string) string {
+// losses asks the daemon how many messages could not be kept, which it alone knows. silent says that it does not answer.
+func losses(ctx context.Context, metrics string) (lost, silent string) {
 	if metrics == "" {
-		return "not known: metrics.listen is empty"
+		return "not known: metrics.listen is empty", ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics+"/metrics", nil)
 	if err != nil {
-		return "not known: " + err.Error()
+		return "not known: " + err.Error(), ""
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "not known: " + err.Error()
+		return "not known", "the daemon does not answer at " + metrics + " (metrics.listen): does it run?"
 	}
 	defer answer.Body.Close()
 	lines := bufio.NewScanner(http.MaxBytesReader(nil, answer.Body, 4<<20))
 	for lines.Scan() {
 		if text, ok := strings.CutPrefix(lines.Text(), "signpost_journal_lost_total "); ok {
 			if n, err := strconv.ParseFloat(text, 64); err == nil {
-				return fmt.Sprintf("%.0f since the daemon began", n)
+				return fmt.Sprintf("%.0f since the daemon began", n), ""
 			}
 		}
 	}
-	return "not known: " + metrics + " does not say"
+	return "not known: " + metrics + " does not say", ""
 }
