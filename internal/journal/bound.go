@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -12,9 +13,14 @@ const (
 	// chunks is how many are deleted behind a batch at the most, which is more than a batch brings: where max_size was made
 	// smaller, mail goes on to be kept meanwhile.
 	chunks = 64
-	// expired is how many are deleted in a minute at the most for their age, so that those that come meanwhile have room to wait:
-	// where journal.keep was made shorter, there may be millions.
-	expired = 4 * chunks
+	// expired is how many are deleted for their age before mail's messages have their turn again, and breath how long that is at
+	// the least: where journal.keep was made shorter there may be millions. To delete a message costs no more than to write one,
+	// however slow the disk, so that those that come meanwhile have room to wait.
+	expired = 8
+	breath  = 100 * time.Millisecond
+	// vacuum is how many free pages are given back in one step, and vacuums how many steps are done at a time.
+	vacuum  = 256
+	vacuums = 16
 	// spare is the part of the bound that is left free, so that what is written between two looks fits.
 	spare = 16
 	// walRoom is what the log may take before it is taken into the database, with the shared memory: what stands in it by then,
@@ -81,24 +87,28 @@ func (d *database) used() (int64, error) {
 	return (pages - free) * pageSize, nil
 }
 
-// expire deletes what is older, and gives the room back.
+// expire deletes what is older, and then gives the room back. Where there is much it does a part: behind says that there is more.
 func (d *database) expire(before time.Time) error {
-	for range expired {
-		n, err := d.deleteOldest(before.UnixMicro())
-		if err != nil {
+	d.behind = true
+	n, err := int64(chunk), error(nil)
+	for i := 0; n == chunk && i < expired; i++ {
+		if n, err = d.deleteOldest(before.UnixMicro()); err != nil {
 			return err
-		}
-		if n < chunk {
-			break
 		}
 	}
-	// In steps, so that no reader and no batch waits long.
-	for range 64 {
+	if n == chunk {
+		return nil
+	}
+	for range vacuums {
 		var free int64
-		if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free < 256 {
+		if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
 			return err
 		}
-		if _, err := d.Exec("PRAGMA incremental_vacuum(256)"); err != nil {
+		if free < vacuum {
+			d.behind = false
+			return nil
+		}
+		if _, err := d.Exec("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuum) + ")"); err != nil {
 			return err
 		}
 	}

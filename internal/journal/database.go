@@ -71,6 +71,7 @@ type database struct {
 	freshSize        int              // octets of these
 	freshAt          int64            // when that began, in seconds
 	grace            time.Duration    // how much longer than messages an answer is kept
+	behind           bool             // there is more to be deleted
 }
 
 // pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.

@@ -297,6 +297,31 @@ func TestExpired(t *testing.T) {
 	}
 }
 
+// Where very much is too old it goes bit by bit, so that mail's messages have their turn in between; at the end the room is given back.
+func TestExpiredBitByBit(t *testing.T) {
+	d := newDesk(t)
+	d.keep(t, 0, 2*expired*chunk+100)
+	db, err := create(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.close()
+	before := time.Now().Add(time.Hour)
+	for _, left := range []int{expired*chunk + 100, 100, 0} {
+		if err := db.expire(before); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := db.QueryRow("SELECT count(*) FROM message").Scan(&n); err != nil || n != left || db.behind != (left > 0) {
+			t.Errorf("%d are left, want %d; more to be deleted: %v; %v", n, left, db.behind, err)
+		}
+	}
+	var free int
+	if err := db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free >= vacuum {
+		t.Errorf("%d pages are free: %v", free, err)
+	}
+}
+
 // A reader that does not end keeps the log from being taken into the database. At the bound what cannot be kept within it is
 // counted and said, and when the reader has ended the journal goes on.
 func TestHeld(t *testing.T) {

@@ -64,6 +64,8 @@ type Journal struct {
 	db   *database    // nil while it cannot be opened
 	harm error        // what showed that the file is broken, until it is put aside
 	rest time.Time    // not before then is it tried again
+
+	more <-chan time.Time // when to go on with tidying up; nil: at the next look
 }
 
 // Open starts the journal. That it cannot be opened is said in the log, and tried again from time to time.
@@ -142,6 +144,8 @@ func (j *Journal) run() {
 		case <-j.stop:
 			return
 		case <-tidy.C:
+			j.tidy()
+		case <-j.more:
 			j.tidy()
 		case first := <-j.entries:
 			j.next(first)

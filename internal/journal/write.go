@@ -117,13 +117,23 @@ func (j *Journal) write(batch []row) {
 	}
 }
 
-// tidy deletes what is too old.
+// tidy deletes what is too old, bit by bit where there is much, so that mail's messages have their turn in between.
 func (j *Journal) tidy() {
+	j.more = nil
 	if !j.ready() {
 		return
 	}
-	if err := j.db.expire(j.options.Now().Add(-j.limits.Load().Keep)); err != nil {
+	limits := j.limits.Load()
+	err := j.db.fits(limits.MaxSize)
+	if err == nil {
+		err = j.db.expire(j.options.Now().Add(-limits.Keep))
+	}
+	if err != nil {
 		j.failed("deleting what is old", err)
+		return
+	}
+	if j.db.behind {
+		j.more = time.After(breath)
 	}
 }
 
