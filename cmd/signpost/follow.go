@@ -48,6 +48,9 @@ func (f *follower) more(ctx context.Context) error {
 	if !f.ready() {
 		return nil
 	}
+	if _, newest, err := f.reader.Size(); err == nil && newest.UnixMicro() < f.filter.After {
+		f.filter.After = newest.UnixMicro() // those that came while the clock was ahead have other numbers now
+	}
 	for ctx.Err() == nil {
 		ids, err := f.reader.IDs(ctx, f.filter, page, true)
 		if err == nil && len(ids) == 0 {

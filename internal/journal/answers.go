@@ -40,7 +40,7 @@ type text struct {
 // pack makes a message small.
 func (d *database) pack(e *Entry) (row, error) {
 	now := e.Time.Unix()
-	if now-d.freshAt > int64(d.grace/2/time.Second) || d.freshSize > maxFresh {
+	if age := now - d.freshAt; max(age, -age) > int64(d.grace/2/time.Second) || d.freshSize > maxFresh { // clocks go back, too
 		d.forget()
 		d.freshAt = now
 	}

@@ -65,7 +65,8 @@ type Journal struct {
 	harm error        // what showed that the file is broken, until it is put aside
 	rest time.Time    // not before then is it tried again
 
-	more <-chan time.Time // when to go on with tidying up; nil: at the next look
+	looked, leapt time.Time        // when the clock was looked at last, and when it had leapt
+	more          <-chan time.Time // when to go on with tidying up; nil: at the next look
 }
 
 // Open starts the journal. That it cannot be opened is said in the log, and tried again from time to time.

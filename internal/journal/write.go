@@ -120,13 +120,18 @@ func (j *Journal) write(batch []row) {
 // tidy deletes what is too old, bit by bit where there is much, so that mail's messages have their turn in between.
 func (j *Journal) tidy() {
 	j.more = nil
-	if !j.ready() {
+	now := j.options.Now()
+	steady := j.steady(now)
+	if steady < sure || !j.ready() {
 		return
 	}
 	limits := j.limits.Load()
 	err := j.db.fits(limits.MaxSize)
 	if err == nil {
-		err = j.db.expire(j.options.Now().Add(-limits.Keep))
+		err = j.db.expire(now.Add(-limits.Keep))
+	}
+	if err == nil && steady >= settled {
+		err = j.db.bringBack(now)
 	}
 	if err != nil {
 		j.failed("deleting what is old", err)
@@ -157,7 +162,7 @@ func (d *database) insert(batch []row) (n int, err error) {
 			return 0, err
 		}
 		for _, t := range r.texts {
-			if _, err := keep.Exec(t.sum, t.text, r.at.Unix()); err != nil {
+			if _, err := keep.Exec(t.sum, t.text, last/1e6); err != nil {
 				return 0, err
 			}
 			octets += len(t.text)
@@ -166,7 +171,7 @@ func (d *database) insert(batch []row) (n int, err error) {
 			return 0, err
 		}
 		octets += len(r.entry)
-		hours[[2]int64{r.at.Unix() / 3600, outcome}]++
+		hours[[2]int64{last / hourMicros, outcome}]++ // as the numbers are: it goes with them
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
