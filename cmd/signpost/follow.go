@@ -84,7 +84,7 @@ func (f *follower) ready() bool {
 		f.close() // it comes again with the daemon
 		return false
 	}
-	if f.reader != nil && f.opened != nil && os.SameFile(f.opened, now) {
+	if f.reader != nil && !f.reader.Frozen && f.opened != nil && os.SameFile(f.opened, now) {
 		return true
 	}
 	f.close()

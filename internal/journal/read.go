@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
 )
 
 // Reader reads a journal while a daemon writes it. Each question is a short transaction of its own.
 type Reader struct {
 	*database
+	Frozen bool // the file system is read-only: what comes when it no longer is, only another Reader will see
 }
 
 // ErrNone: there is no journal at this place.
@@ -22,7 +26,24 @@ func OpenReader(path string) (*Reader, error) {
 	if missing(path) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(5000)", "query_only(1)", "cache_size(-16384)"))
+	from := dsn(path, "busy_timeout(5000)", "query_only(1)", "cache_size(-16384)")
+	r, err := openReader(from)
+	// SQLite makes files beside the database to read it, too. Where nobody can, nobody writes either: it may be read as it lies,
+	// if all is in it.
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CANTOPEN && missing(path+"-wal") {
+		if r, err = openReader(from + "&immutable=1"); err == nil {
+			r.Frozen = true
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+func openReader(from string) (*Reader, error) {
+	db, err := sql.Open("sqlite", from)
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +63,9 @@ func OpenReader(path string) (*Reader, error) {
 	}
 	if err != nil {
 		db.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	return &Reader{d}, nil
+	return &Reader{database: d}, nil
 }
 
 // Find gives the messages with a queue ID or Message-ID, newest first, a hundred at the most: Postfix uses short queue IDs again.
