@@ -1,0 +1,337 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/journal"
+	"signpost/internal/testmta"
+)
+
+// journaled is a world whose journal lies in a file system of its own.
+type journaled struct {
+	*world
+	folder, file string
+	rounds       int
+	want         []outcome // of each round
+}
+
+// outcome is what the client and the recipient see of a message.
+type outcome struct{ reply, results, tag string }
+
+func newJournaled(t *testing.T) *journaled {
+	w := newWorld(t, setup{zone: zone(), config: "[metrics]\nlisten = \"127.0.0.1:0\"\n[journal]\naddresses = \"full\"\n"})
+	j := &journaled{world: w, folder: filepath.Join(w.dir, "state", "journal")}
+	j.file = filepath.Join(j.folder, "journal.db")
+	w.stop()
+	if err := unix.Mount("tmpfs", j.folder, "tmpfs", 0, "size=8m,mode=700"); err != nil {
+		t.Fatal(err, "(mounting needs root, as CI has it)")
+	}
+	t.Cleanup(func() { _ = unix.Unmount(j.folder, unix.MNT_DETACH) })
+	w.start("signpost")
+	j.want = j.send()
+	for i, want := range []string{"dmarc=pass header.from=good.example", "", "dmarc=fail reason=", ""} {
+		if got := j.want[i]; !strings.Contains(got.results, want) || (i == 2) != (got.tag != "") || (i == 1) != strings.HasPrefix(got.reply, "550 ") {
+			t.Fatalf("message %d: %+v", i, got)
+		}
+	}
+	return j
+}
+
+// posting is one message of a round.
+type posting struct{ xclient, sender, author string }
+
+// postings are one that passes, one that is refused, one that is tagged, one that is signed.
+func postings() []posting {
+	const stranger = "ADDR=198.51.100.7 NAME=mail.stranger.example"
+	return []posting{
+		{"ADDR=203.0.113.9 NAME=mail.good.example", "ann@good.example", "ann@good.example"},
+		{stranger, "x@stranger.example", "ann@good.example"},
+		{stranger, "x@stranger.example", "ann@quarantine.example"},
+		{stranger + " LOGIN=ann", "ann@example.org", "ann@example.org"},
+	}
+}
+
+// post gives a message to Postfix; an error says that there was no answer.
+func (j *journaled) post(l posting, subject string) (reply string, err error) {
+	s, err := testmta.Dial(j.t.Context(), j.SMTP)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	if _, err := s.Expect(220); err != nil {
+		return "", err
+	}
+	for _, line := range []string{"EHLO mail.client.example", "XCLIENT " + l.xclient, "EHLO mail.client.example", "MAIL FROM:<" + l.sender + ">", "RCPT TO:<bob@example.net>"} {
+		if _, err := s.Cmd(2, line); err != nil {
+			return err.Error(), nil
+		}
+	}
+	text, err := s.Data(250, []byte("From: "+l.author+"\r\nSubject: "+subject+"\r\n\r\ntext\r\n"))
+	if err != nil {
+		return err.Error(), nil
+	}
+	return "250 " + text, nil
+}
+
+// delivered waits for the mail with a subject.
+func (j *journaled) delivered(subject string) (mail string) {
+	j.t.Helper()
+	j.until("the mail "+subject+" is delivered", func() bool {
+		all, err := j.Mailbox()
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		i := slices.IndexFunc(all, func(m string) bool { return slices.Contains(field(m, "Subject"), subject) })
+		if i >= 0 {
+			mail = all[i]
+		}
+		return i >= 0
+	})
+	return mail
+}
+
+func seen(mail string) (o outcome) {
+	o.results = strings.Join(field(mail, "Authentication-Results"), "\n")
+	o.tag = strings.Join(field(mail, "X-Signpost-Disposition"), "\n")
+	if len(field(mail, "DKIM-Signature")) > 0 {
+		o.results += " signed"
+	}
+	return o
+}
+
+// send plays a round.
+func (j *journaled) send() (all []outcome) {
+	j.t.Helper()
+	j.rounds++
+	for i, l := range postings() {
+		subject := fmt.Sprintf("%d of round %d", i, j.rounds)
+		reply, err := j.post(l, subject)
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		var o outcome
+		if strings.HasPrefix(reply, "250 ") {
+			o = seen(j.delivered(subject))
+		}
+		o.reply = regexp.MustCompile(`queued as \w+|queue id \w+`).ReplaceAllString(reply, "ID")
+		all = append(all, o)
+	}
+	return all
+}
+
+// mail plays a round: client and recipients see what they see of any other.
+func (j *journaled) mail() {
+	j.t.Helper()
+	if got := j.send(); !slices.Equal(got, j.want) {
+		j.t.Fatalf("in round %d they see\n%+v\ninstead of\n%+v\n%s", j.rounds, got, j.want, j.daemon.log)
+	}
+}
+
+// newest is the queue ID of the newest message that is kept; "" where none can be read.
+func (j *journaled) newest() string {
+	r, err := journal.OpenReader(j.file)
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	ids, err := r.IDs(j.t.Context(), journal.Filter{}, 1, false)
+	if err != nil {
+		return ""
+	}
+	all, err := r.Entries(j.t.Context(), ids)
+	if err != nil || len(all) == 0 {
+		return ""
+	}
+	return all[0].Evidence.QueueID
+}
+
+// goesOn sends now and then until something is kept, and gives its queue ID.
+func (j *journaled) goesOn() (id string) {
+	j.t.Helper()
+	before := j.newest()
+	var sent time.Time
+	j.until("the journal goes on", func() bool {
+		if time.Since(sent) > time.Second {
+			j.mail()
+			sent = time.Now()
+		}
+		id = j.newest()
+		return id != before
+	})
+	return id
+}
+
+// loses sends until something is counted as lost, which the log says.
+func (j *journaled) loses(why string) {
+	j.t.Helper()
+	j.until("something is lost", func() bool { j.mail(); return j.lost() > 0 })
+	j.logged("the journal cannot be written; mail goes on without it", why)
+	j.logged("messages are missing from the journal; mail went on")
+}
+
+// lost is what the daemon has counted.
+func (j *journaled) lost() int {
+	j.t.Helper()
+	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(j.daemon.log.String())
+	r, err := http.Get("http://" + at[1] + "/metrics")
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	n, err := strconv.Atoi(string(regexp.MustCompile(`(?m)^signpost_journal_lost_total (\d+)$`).FindSubmatch(text)[1]))
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	return n
+}
+
+// shown wants messages in the list and explained.
+func (j *journaled) shown(ids ...string) {
+	j.t.Helper()
+	run := func(args ...string) string {
+		out, err := exec.Command(filepath.Join(programs, "signpost"), append([]string{"-c", j.config}, args...)...).CombinedOutput()
+		if err != nil {
+			j.t.Errorf("signpost %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	list := run("log", "-n", "100000")
+	for _, id := range ids {
+		if !strings.Contains(list, id) {
+			j.t.Errorf("signpost log does not have %s:\n%s", id, list)
+		}
+		if story := run("explain", id); !strings.Contains(story, id) || !strings.Contains(story, "MAIL FROM") {
+			j.t.Errorf("signpost explain %s: %s", id, story)
+		}
+	}
+}
+
+// Whatever becomes of the journal, the clients of a real Postfix and its recipients see what they see of any other mail, the loss is
+// counted and said, and the journal goes on by itself. One fault after the other, in one world.
+func TestJournalFaults(t *testing.T) {
+	j := newJournaled(t)
+	first := j.goesOn()
+
+	// The disk is full, and is emptied.
+	ballast := filepath.Join(j.folder, "ballast")
+	f, err := os.Create(ballast)
+	for b := make([]byte, 4<<10); err == nil; {
+		_, err = f.Write(b)
+	}
+	if f.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	j.loses("disk is full")
+	j.shown(first)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	second := j.goesOn()
+	j.shown(first, second)
+
+	// The folder is read-only when the daemon starts, and becomes writable.
+	remount := func(flags uintptr) {
+		t.Helper()
+		if err := unix.Mount("", j.folder, "", unix.MS_REMOUNT|flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.stop()
+	remount(unix.MS_RDONLY)
+	j.start("signpost")
+	j.loses("read")
+	j.shown(first, second)
+	remount(0)
+	third := j.goesOn()
+	j.shown(first, second, third)
+
+	j.killed()
+
+	// The file is overwritten under the daemon, and while none runs.
+	overwrite := func() {
+		t.Helper()
+		f, err := os.OpenFile(j.file, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.Write(bytes.Repeat([]byte("no database "), 2000))
+			f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	overwrite()
+	j.shown(j.goesOn())
+	j.logged("the journal is broken; it is put aside and a new one begun", "aside="+j.file+".broken")
+	j.stop()
+	overwrite()
+	j.start("signpost")
+	j.shown(j.goesOn())
+	j.logged("the journal is broken; it is put aside and a new one begun")
+}
+
+// killed has the daemon killed under load and started again. Clients that are told to come again do, and all mail arrives.
+func (j *journaled) killed() {
+	j.t.Helper()
+	const clients, each = 4, 15
+	var all sync.WaitGroup
+	accepted := make(chan string, clients*each)
+	for c := range clients {
+		all.Go(func() {
+			for n := range each {
+				subject := fmt.Sprintf("%d of client %d", n, c)
+				for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) { // as a client's queue does
+					reply, err := j.post(postings()[0], subject)
+					if err == nil && strings.HasPrefix(reply, "250 ") {
+						accepted <- subject
+						break
+					}
+					if err == nil && !strings.HasPrefix(reply, "4") && !strings.Contains(reply, ": 4") || time.Now().After(deadline) {
+						j.t.Errorf("%s: %q %v", subject, reply, err)
+						return
+					}
+				}
+			}
+		})
+	}
+	j.until("the load is on", func() bool { return len(accepted) > clients*each/3 })
+	_ = j.daemon.cmd.Process.Kill()
+	<-j.daemon.done
+	j.start("signpost")
+	j.logged("the journal was not closed in order; messages of its last moment may be missing")
+	all.Wait()
+	if n := len(accepted); n != clients*each {
+		j.t.Fatalf("%d of %d are accepted", n, clients*each)
+	}
+	for range clients * each {
+		subject := <-accepted
+		if got := seen(j.delivered(subject)); got.results != j.want[0].results {
+			j.t.Errorf("%s: %+v", subject, got)
+		}
+	}
+	before := j.newest()
+	j.shown(before, j.goesOn())
+	if n := j.lost(); n != 0 {
+		j.t.Errorf("%d are counted as lost", n)
+	}
+}
