@@ -41,6 +41,9 @@ type part struct{ Class, X, Y, W, H string }
 const (
 	barWidth    = 10
 	chartHeight = 100
+	// gap is between parts, so that one sees where one ends whatever colours one can tell apart. It is also the least height: a
+	// single message among thousands is to be seen.
+	gap = .8
 )
 
 // draw makes the picture of rows that are all of one length of time. label names a bar's time.
@@ -64,8 +67,9 @@ func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 				continue
 			}
 			high := float64(n) / float64(c.Most) * chartHeight
+			drawn := max(high-gap, gap)
+			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(max(0, top-drawn)), H: short(drawn)})
 			top -= high
-			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(top), H: short(high)})
 			words = append(words, fmt.Sprintf("%d %s", n, c.Series[k].Name))
 		}
 		if b.Title = label(r.Start) + ": " + strings.Join(words, ", "); len(words) > 0 {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -13,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/doctor"
 	"signpost/internal/filter"
+	"signpost/internal/spf"
 )
 
 // browser is a headless Chromium, spoken to by its DevTools protocol over two pipes.
@@ -167,15 +172,29 @@ func (b *browser) screenshot(file string) {
 	}
 }
 
-// In a real browser, on a telephone and on a desk, light and dark: nothing is amiss in the console, nothing is wider than the
-// window, and the keyboard reaches every link and field, where one sees that it does. SIGNPOST_SCREENSHOTS=FOLDER keeps
+// In a real browser, on telephones and on a desk, light and dark: nothing is amiss in the console, nothing is wider than the window,
+// what is to be read and seen stands out from what is behind it, and the keyboard reaches every link and field, where one sees that
+// it does. SIGNPOST_SCREENSHOTS=FOLDER keeps
 // pictures to look at: make screenshots.
 func TestInBrowser(t *testing.T) {
 	var all []filter.Report
 	for n := range 120 {
 		all = append(all, report(n))
 	}
+	// Each verdict and each result has a colour of its own.
+	for i, done := range []string{"tagged", "held", "deferred 451 4.7.1"} {
+		r := report(2)
+		r.Done, r.Observe = done, i == 1
+		r.Evidence.SPF.Status = []spf.Status{spf.SoftFail, spf.TempError, spf.PermError}[i]
+		r.Evidence.DKIM[0].Status = []dkim.Status{dkim.Policy, dkim.TempError, dkim.PermError}[i]
+		r.Evidence.DMARC[0].Status = []dmarc.Status{dmarc.None, dmarc.TempError, dmarc.PermError}[i]
+		all = append(all, r)
+	}
 	site := newSite(t, append(all, hostile("\u202e<script>alert(1)</script>"+strings.Repeat("long", 40)))...)
+	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
+		return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "dnssec", Level: doctor.Yellow, What: "not signed", Why: "others can be misled"},
+			{Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
+	}
 	server := httptest.NewServer(site.Handler())
 	defer server.Close()
 	reader, err := site.Open()
@@ -196,7 +215,7 @@ func TestInBrowser(t *testing.T) {
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
-		for _, width := range []int{375, 1280} {
+		for _, width := range []int{320, 375, 1280} {
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800})
 			for name, path := range map[string]string{"overview": "/", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "doctor": "/doctor"} {
 				what := fmt.Sprintf("%s, %d wide, %s", name, width, scheme)
@@ -212,27 +231,98 @@ func TestInBrowser(t *testing.T) {
 				if scheme == "light" {
 					b.tabThrough(what)
 				}
+				b.contrast(what)
 			}
 		}
 	}
 }
 
-// tabThrough presses the tabulator until it has been everywhere.
+// contrast measures WCAG 2.2, level AA: 1.4.3 of each text against what is behind it, 1.4.11 of the borders of fields and of the
+// marks of pictures, where either the area or its edge has to be seen. details are opened, and the keyboard is on the first link.
+func (b *browser) contrast(what string) {
+	b.t.Helper()
+	faults := b.eval(`(() => {
+		const parse = c => { const n = c.match(/[\d.]+/g).map(Number); return { r: n[0], g: n[1], b: n[2], a: n.length > 3 ? n[3] : 1 } };
+		const over = (f, g) => ({ r: f.r * f.a + g.r * (1 - f.a), g: f.g * f.a + g.g * (1 - f.a), b: f.b * f.a + g.b * (1 - f.a), a: 1 });
+		const part = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+		const bright = c => .2126 * part(c.r) + .7152 * part(c.g) + .0722 * part(c.b);
+		const ratio = (f, g) => { const [x, y] = [bright(over(f, g)), bright(g)].sort((a, b) => b - a); return (x + .05) / (y + .05) };
+		const behind = e => { const all = [];
+			for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.a > 0) all.push(c); if (c.a === 1) break }
+			return all.reverse().reduce((g, f) => over(f, g), { r: 255, g: 255, b: 255, a: 1 }) };
+		const faults = [], want = (name, r, least, e) => { if (!(r >= least)) faults.push(name + " " + r.toFixed(2) + ": " + e.outerHTML.slice(0, 120)) };
+		document.querySelectorAll("details").forEach(d => d.open = true);
+		const first = document.querySelector("nav a"); first.focus();
+		let texts = 0, marks = 0;
+		const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+		for (let n; n = walk.nextNode();) {
+			const e = n.parentElement, s = getComputedStyle(e);
+			if (!n.data.trim() || e.closest("title") || !e.getClientRects().length) continue;
+			const size = parseFloat(s.fontSize), large = size >= 24 || size >= 18.66 && s.fontWeight >= 700;
+			texts++; want("text", ratio(parse(s.color), behind(e)), large ? 3 : 4.5, e);
+		}
+		for (const e of document.querySelectorAll("input, select, button")) {
+			const s = getComputedStyle(e);
+			if (e.type !== "checkbox") want("field", ratio(parse(s.color), behind(e)), 4.5, e), want("border", ratio(parse(s.borderTopColor), behind(e.parentElement)), 3, e);
+		}
+		for (const e of document.querySelectorAll("svg rect[class]:not(.ground)")) {
+			const s = getComputedStyle(e), line = e.closest(".line"), fill = parse(s.fill);
+			const ground = line ? parse(getComputedStyle(line.querySelector(".ground")).fill) : behind(e.closest("svg"));
+			fill.a *= s.fillOpacity;
+			marks++; want("mark", Math.max(ratio(fill, ground), s.stroke === "none" ? 1 : ratio(parse(s.stroke), ground)), 3, e);
+		}
+		for (const e of document.querySelectorAll(".now")) {
+			const halo = parse(getComputedStyle(e.parentElement.querySelector(".halo")).stroke);
+			marks++; want("mark", ratio(parse(getComputedStyle(e).stroke), halo), 3, e);
+		}
+		want("focus", ratio(parse(getComputedStyle(first).outlineColor), behind(first.parentElement)), 3, first);
+		if (!texts || document.querySelector("svg.bars, svg.line") && !marks) faults.push("nothing is measured: " + texts + " texts, " + marks + " marks");
+		return faults;
+	})()`)
+	if faults != "[]" {
+		b.t.Errorf("%s: too little contrast: %s", what, faults)
+	}
+}
+
+// tabThrough presses the tabulator until it has been everywhere: first at the way past the navigation, and then in the order of
+// the page. Each time one sees where it is.
 func (b *browser) tabThrough(what string) {
 	b.t.Helper()
+	const stops = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(e => e.checkVisibility())`
 	var all int
-	b.read(json.RawMessage(b.eval(`document.querySelectorAll("a[href], button, input, select, summary").length`)), &all)
-	b.eval(`document.seen = new Set(); document.dim = 0; document.addEventListener("focusin", e => { document.seen.add(e.target);
-		if (getComputedStyle(e.target).outlineStyle === "none") document.dim++ })`)
-	for range all + 5 {
-		for _, kind := range []string{"keyDown", "keyUp"} {
-			b.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9})
-		}
+	b.read(json.RawMessage(b.eval(stops+`.length`)), &all)
+	b.eval(`document.seen = []; document.dim = 0; document.addEventListener("focusin", e => { document.seen.push(e.target);
+		const at = e.target.getBoundingClientRect(), s = getComputedStyle(e.target);
+		if (s.outlineStyle === "none" || parseFloat(s.outlineWidth) < 2 || at.right <= 0 || at.width === 0) document.dim++ }); true`)
+	for range all {
+		b.press("Tab", 9)
 	}
-	if missed := b.eval(`[...document.querySelectorAll("a[href], button, input, select, summary")].filter(e => !document.seen.has(e)).map(e => e.outerHTML)`); missed != "[]" {
+	if missed := b.eval(stops + `.filter(e => !document.seen.includes(e)).map(e => e.outerHTML)`); missed != "[]" {
 		b.t.Errorf("%s: the keyboard does not reach %s", what, missed)
+	}
+	if order := b.eval(stops + `.every((e, i) => document.seen[i] === e) && document.seen[0].className === "skip"`); order != "true" {
+		b.t.Errorf("%s: the keyboard does not go by the order of the page, or not first to the way past the navigation: %s", what, b.eval(`document.seen.map(e => e.outerHTML.slice(0, 60))`))
 	}
 	if dim := b.eval("document.dim"); dim != "0" {
 		b.t.Errorf("%s: %s times one does not see where the keyboard is", what, dim)
+	}
+	b.eval(`document.querySelector(".skip").focus()`)
+	b.press("Enter", 13)
+	if at := b.eval("document.activeElement.id"); at != `"main"` {
+		b.t.Errorf("%s: the way past the navigation leads to %s", what, at)
+	}
+}
+
+func (b *browser) press(key string, code int) {
+	b.t.Helper()
+	for _, kind := range []string{"rawKeyDown", "char", "keyUp"} {
+		event := map[string]any{"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+		if kind == "char" {
+			if key != "Enter" {
+				continue
+			}
+			event["text"] = "\r"
+		}
+		b.call("Input.dispatchKeyEvent", event)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"signpost/internal/journal"
 	"signpost/internal/story"
@@ -13,6 +14,7 @@ type message struct {
 	view
 	Entry              *journal.Entry // nil: there is none
 	Client             string
+	Reply              string // the codes, where the verdict has some
 	Story              story.Story
 	Told               []told
 	OfDomain, OfClient string // the way to others
@@ -65,6 +67,7 @@ func (s *site) message(r *http.Request) (string, shown) {
 	}
 	e := &all[0]
 	m.Entry, m.Results, m.Client = e, results(e), client(e)
+	_, m.Reply, _ = strings.Cut(e.Done, " ")
 	if e.Evidence.QueueID != "" {
 		m.Title = "Message " + show(e.Evidence.QueueID)
 	}

@@ -19,7 +19,7 @@ type span struct {
 }
 
 func spans() []span {
-	return []span{{"1d", "a day", time.Hour, 24}, {"7d", "a week", 6 * time.Hour, 28}, {"14d", "two weeks", 12 * time.Hour, 28}, {"90d", "three months", 72 * time.Hour, 30}}
+	return []span{{"1d", "a day", time.Hour, 24}, {"7d", "a week", 6 * time.Hour, 28}, {"14d", "2 weeks", 12 * time.Hour, 28}, {"90d", "3 months", 72 * time.Hour, 30}}
 }
 
 // number is a total.

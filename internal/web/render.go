@@ -39,6 +39,7 @@ func parse(where *time.Location) pages {
 		"count":   func(n int64) string { return strconv.FormatInt(n, 10) },
 		"size":    size,
 		"when":    func(t time.Time) string { return t.In(where).Format("2006-01-02 15:04") },
+		"day":     func(t time.Time) string { return t.In(where).Format(time.DateOnly) },
 		"rfc3339": func(t time.Time) string { return t.In(where).Format(time.RFC3339) },
 	}
 	all := pages{}

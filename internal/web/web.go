@@ -141,13 +141,12 @@ func (s *site) page(make func(r *http.Request) (name string, model shown)) http.
 		defer cancel()
 		select {
 		case s.room <- struct{}{}:
-			defer func() { <-s.room }()
 		case <-ctx.Done():
 			w.Header().Set("Retry-After", "5")
 			http.Error(w, "too many pages are asked for at a time; try again", http.StatusServiceUnavailable)
 			return
 		}
-		name, model := make(r.WithContext(ctx))
+		name, model := s.make(r.WithContext(ctx), make)
 		v := model.frame()
 		v.Zone = zone(s.Now())
 		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/doctor", Name: "Doctor"}} {
@@ -156,4 +155,10 @@ func (s *site) page(make func(r *http.Request) (name string, model shown)) http.
 		}
 		s.pages.write(w, name, model)
 	}
+}
+
+// make reads what a page shows, and then gives its room back: who takes the page in slowly keeps nobody waiting.
+func (s *site) make(r *http.Request, make func(r *http.Request) (string, shown)) (string, shown) {
+	defer func() { <-s.room }()
+	return make(r)
 }
