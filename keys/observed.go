@@ -24,6 +24,12 @@ func (s Store) observed(k *Key) *Life {
 	if err != nil {
 		return nil // it is looked at again
 	}
+	if k.unread {
+		if !l.Created.Equal(k.Since) { // the time of the file: lifeOf
+			return nil
+		}
+		return l
+	}
 	if now, err := lifeOf(k, ""); err != nil || l.Record != now.Record {
 		return nil
 	}
@@ -31,7 +37,7 @@ func (s Store) observed(k *Key) *Life {
 }
 
 // byHandWaits says that a key was put there by hand and that its record has not been seen: it does not sign.
-func (k *Key) byHandWaits() bool { return k.Life == nil && k.Signer != nil && k.State == Published }
+func (k *Key) byHandWaits() bool { return k.Life == nil && k.usable() && k.State == Published }
 
 // observe records what has been seen of a key, and has it sign if that is enough.
 func (w *Watcher) observe(l *Life) error {

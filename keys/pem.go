@@ -22,21 +22,11 @@ const maxPEM = 64 << 10
 // readPEM reads a private key file, PKCS#8 or PKCS#1. It is refused when anybody but its owner and a group of ours can read
 // it. The key's octets never stand in an error.
 func readPEM(path string) (crypto.Signer, error) {
-	f, err := os.Open(path)
-	if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%w; it is a link to %q: a daemon that runs opens links into other folders only after a restart", err, target)
-	}
+	f, err := openPEM(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkPrivate(path, fi); err != nil {
-		return nil, err
-	}
 	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
@@ -46,6 +36,34 @@ func readPEM(path string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return signer, nil
+}
+
+// seePEM is what readPEM has against the file itself; it does not read it.
+func seePEM(path string) error {
+	f, err := openPEM(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func openPEM(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; it is a link to %q: a daemon that runs opens links into other folders only after a restart", err, target)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil {
+		err = checkPrivate(path, fi)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func parsePEM(data []byte) (crypto.Signer, error) {

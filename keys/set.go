@@ -27,15 +27,26 @@ type Key struct {
 	Life      *Life // nil for a key that was put there by hand
 	Observed  *Life // what the daemon has seen of one that was put there by hand; nil: nothing yet
 	Since     time.Time
-	Signer    crypto.Signer // nil where Err says why
+	Signer    crypto.Signer // nil where Err says why, and where it is unread
 	Err       error         // the file is there and cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
+	unread    bool          // the file is there and could be used, as far as one sees from outside: Lives
 }
+
+// usable says that the private key is there.
+func (k *Key) usable() bool { return k.Signer != nil || k.unread }
 
 // Set is all keys at one moment. It does not change.
 type Set struct {
 	keys    map[string][]*Key // by domain, then by selector
 	instead map[string]string // domain and algorithm -> selector that signs whatever its state: see Guard
+}
+
+// Lives reads the keys folder for whoever only shows it: no private key is read. So a damaged file is not noticed, and of a key put
+// there by hand the algorithm is known only where its record has been seen.
+func (s Store) Lives() (*Set, error) {
+	s.lives = true
+	return s.Load(nil)
 }
 
 // Load reads the keys folder. A key that cannot be read is taken from before, where that has it, and stands in the Set with
@@ -136,18 +147,28 @@ func (s Store) loadKey(folder, domain, name string) *Key {
 		k.State, k.Err = Generated, err
 		return k
 	}
-	if k.Signer, err = readPEM(path); err != nil {
-		k.Err = err
+	if s.lives {
+		k.unread, err = true, seePEM(path)
+	} else {
+		k.Signer, err = readPEM(path)
+	}
+	if err != nil {
+		k.Err, k.unread = err, false
 		if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(target, "/run/credentials/") {
 			k.Elsewhere = true
 		}
 		return k
 	}
-	k.Algorithm, k.Bits = describe(k.Signer.Public())
+	if k.Signer != nil {
+		k.Algorithm, k.Bits = describe(k.Signer.Public())
+	}
 	if k.Life == nil {
 		// Put there by hand: it signs once its record has been seen.
 		k.State = Published
-		if k.Observed = s.observed(k); k.Observed != nil && k.Observed.Activated != nil {
+		if k.Observed = s.observed(k); k.Observed != nil {
+			k.Algorithm, k.Bits = k.Observed.Algorithm, k.Observed.Bits
+		}
+		if k.Observed != nil && k.Observed.Activated != nil {
 			k.State, k.Since = Active, *k.Observed.Activated
 		}
 	}
@@ -206,11 +227,11 @@ func (s *Set) Signing(domain string) []dkim.Key {
 }
 
 // Signs says whether a key is among those that Signing gives for its domain.
-func (s *Set) Signs(k *Key) bool { return k.Signer != nil && s.newest(k.Domain, k.Algorithm) == k }
+func (s *Set) Signs(k *Key) bool { return k.usable() && s.newest(k.Domain, k.Algorithm) == k }
 
 func (s *Set) newest(domain, algorithm string) *Key {
 	if selector := s.instead[domain+" "+algorithm]; selector != "" {
-		if k := s.find(domain, selector); k != nil && k.Signer != nil {
+		if k := s.find(domain, selector); k != nil && k.usable() {
 			return k
 		}
 	}
@@ -220,7 +241,7 @@ func (s *Set) newest(domain, algorithm string) *Key {
 func (s *Set) newestActive(domain, algorithm string) *Key {
 	var newest *Key
 	for _, k := range s.keys[domain] {
-		if k.State == Active && k.Signer != nil && k.Algorithm == algorithm && (newest == nil || k.Since.After(newest.Since)) {
+		if k.State == Active && k.usable() && k.Algorithm == algorithm && (newest == nil || k.Since.After(newest.Since)) {
 			newest = k
 		}
 	}

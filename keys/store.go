@@ -26,6 +26,8 @@ type Store struct {
 	Now      func() time.Time
 	// Hook, if there is one, is told of each operation that lasts before it is begun, so that a test can stop there.
 	Hook func(step string)
+
+	lives bool // no private key is read
 }
 
 func (s Store) step(what string) {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -37,7 +41,11 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 			if err != nil {
 				return err
 			}
-			return serveWeb(c.Context(), newSite(conf, *file, names), listen, c.ErrOrStderr())
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return serveWeb(c.Context(), newSite(conf, program, *file, names), listen, c.ErrOrStderr())
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
@@ -45,34 +53,40 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	return c
 }
 
-// newSite gives the page what it shows.
-func newSite(conf *config.Config, file string, names []string) web.Site {
+// newSite gives the page what it shows. program is this one's file.
+func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
 		names[i] = strings.ToLower(strings.TrimSuffix(n, "."))
 	}
 	return web.Site{
-		File: conf.JournalFile(),
-		Open: func() (*journal.Reader, error) { return readJournal(conf) },
-		Keys: func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
-		Doctor: func(ctx context.Context) ([]doctor.Finding, error) {
-			return new(domainFlags).examine(ctx, io.Discard, conf, nil, file, "", nil)
-		},
-		Names: names,
-		Now:   func() time.Time { return time.Now().UTC() },
+		File:   conf.JournalFile(),
+		Open:   func() (*journal.Reader, error) { return readJournal(conf) },
+		Keys:   func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
+		Doctor: func(ctx context.Context) ([]doctor.Finding, error) { return examineApart(ctx, program, file) },
+		Names:  names,
+		Now:    func() time.Time { return time.Now().UTC() },
 	}
 }
 
-// keyStatus gives every key, without the secret of it.
+// examineApart has doctor look in a process of his own: he tries the private keys, and the page is to hold none.
+func examineApart(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
+	cmd := exec.CommandContext(ctx, program, "doctor", "--json", "-c", file)
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output() // an error is also that something is red
+	if unread := json.Unmarshal(out, &found); unread != nil {
+		return nil, fmt.Errorf("signpost doctor: %w: %s", errors.Join(ctx.Err(), err, unread), strings.TrimSpace(complaint.String()))
+	}
+	return found, nil
+}
+
+// keyStatus gives every key, for whoever shows them: the secrets stay where they are.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
-	set, err := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
+	set, err := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Lives()
 	if err != nil {
 		return nil, err
 	}
-	all := set.Status(keyRules(conf), now)
-	for _, k := range all {
-		k.Signer = nil
-	}
-	return all, nil
+	return set.Status(keyRules(conf), now), nil
 }
 
 // serveWeb serves until ctx ends.
