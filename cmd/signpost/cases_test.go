@@ -207,6 +207,12 @@ func judgeCase(t *testing.T, parts map[string]string, fault string, change ...fu
 			fields = append(signatures, fields...)
 		case "seal":
 			fields, body = seal(t, fields, body, key, rest)
+		case "subject": // what a mailing list makes of it
+			for i := range fields {
+				if fields[i].Name == "Subject" {
+					fields[i].Value = " " + rest
+				}
+			}
 		case "append": // what a mailing list does
 			body = append(body, rest+"\r\n"...)
 		default:

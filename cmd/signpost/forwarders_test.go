@@ -34,6 +34,7 @@ type mail struct {
 	pass           bool   // DMARC passes, by the author's key
 	signature      string // of the author's organisation, in what fails; "" none
 	holds          bool   // its header does
+	untagged       bool   // it would without what a list put into Subject
 	signer, sealer string // of him who relays
 	saw            bool   // the sealer, DMARC pass
 	envelope       string // its domain
@@ -52,7 +53,7 @@ func (m mail) report() filter.Report {
 	}
 	done := "tagged"
 	if m.signature != "" {
-		e.DKIM = append(e.DKIM, dkim.Result{Status: dkim.Fail, Domain: m.author, Selector: "s", Signature: m.signature, HeaderHolds: m.holds})
+		e.DKIM = append(e.DKIM, dkim.Result{Status: dkim.Fail, Domain: m.author, Selector: "s", Signature: m.signature, HeaderHolds: m.holds, HoldsUntagged: m.untagged})
 	}
 	if m.pass {
 		e.DMARC[0].Status, e.DMARC[0].Aligned, done = dmarc.Pass, "dkim "+m.author, "accepted"
@@ -231,6 +232,25 @@ func TestForwardersAreProposed(t *testing.T) {
 	}
 }
 
+// A list that puts its name into each Subject, has a footer and does not seal is known by that name: what its authors signed holds
+// without it. One that changes the header otherwise is not told from a spoofer.
+func TestTaggingListIsProposed(t *testing.T) {
+	conf := stateIn(t)
+	var all []mail
+	for n := range 30 {
+		tags := mail{day: n * 2, client: "192.0.2.25", name: "mail.tags.example", author: fmt.Sprintf("author%d.example", n%7), signature: fmt.Sprintf("a%d", n),
+			signer: "tags.example", envelope: "tags.example", spf: spf.Pass, relayed: []string{"List-Id", "List-Post"}, untagged: true}
+		rewrites := tags
+		rewrites.client, rewrites.name, rewrites.signature, rewrites.signer, rewrites.untagged = "192.0.2.35", "mail.rewrites.example", fmt.Sprintf("b%d", n), "rewrites.example", false
+		all = append(all, tags, rewrites)
+	}
+	keepMails(t, conf, all)
+	out, err := propose(t, conf, forwardersOptions{})
+	if err != nil || strings.Count(out, "[[forwarder]]") != 1 || !strings.Contains(out, "signer = \"tags.example\"") || !strings.Contains(out, "# 30 of all are shown to be genuine") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // Over the whole daemon: what an accepted forwarder brings is not refused, what an accepted list signed is let through, until
 // the day in the file is over. A file with an error changes nothing.
 func TestAcceptedForwarders(t *testing.T) {
@@ -315,6 +335,19 @@ func TestHeaderHolds(t *testing.T) {
 		"message": "From: ann@example.com\r\nSubject: as it was\r\n\r\ntext\r\n",
 	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
 	if d := report.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || !d[0].HeaderHolds {
+		t.Errorf("%+v", d)
+	}
+}
+
+// The same where a list puts its name into Subject, too.
+func TestHoldsUntagged(t *testing.T) {
+	var report filter.Report
+	runCase(t, map[string]string{
+		"dns":     "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nkey._domainkey.example.com. TXT \"%KEY%\"\n",
+		"session": "client 203.0.113.9\nhelo mx.example\nfrom list@lists.example\nsign example.com key\nsubject [list] as it was\nappend footer\n",
+		"message": "From: ann@example.com\r\nSubject: as it was\r\n\r\ntext\r\n",
+	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
+	if d := report.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || d[0].HeaderHolds || !d[0].HoldsUntagged {
 		t.Errorf("%+v", d)
 	}
 }

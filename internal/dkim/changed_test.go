@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"crypto/ed25519"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,6 +45,54 @@ func TestHeadersHold(t *testing.T) {
 		v.HeadersHold(results, look)
 		if got := results[0].HeaderHolds; got != c.want || results[0].Status != before.Status || results[0].Reason != before.Reason {
 			t.Errorf("%s: %v %+v", name, got, results[0])
+		}
+	}
+}
+
+// A signature whose header holds without a list's name in Subject is told from one whose header was changed otherwise, and from one
+// that another key made. It fails all the same.
+func TestHoldsUntagged(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	record, err := FormatKeyRecord(key.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		was, subject, body, from string
+		want                     bool
+	}{
+		"a tag and a footer":            {" Lunch", " [list] Lunch", "text\r\nfooter\r\n", " ann@example.com", true},
+		"a tag alone":                   {" Lunch", " [list] Lunch", "text\r\n", " ann@example.com", true},
+		"a tag with a number":           {" Lunch", " [list 1234] Lunch", "text\r\n", " ann@example.com", true},
+		"a tag behind Re:":              {" Re: Lunch", " Re: [list] Lunch", "text\r\n", " ann@example.com", true},
+		"a tag before Re:":              {" Re: Lunch", " [list] Re: Lunch", "text\r\n", " ann@example.com", true},
+		"the author's own brackets too": {" [urgent] Lunch", " [list] [urgent] Lunch", "text\r\n", " ann@example.com", true},
+		"nothing was changed":           {" [list] Lunch", " [list] Lunch", "text\r\n", " ann@example.com", false}, // it passes
+		"a footer alone":                {" [list] Lunch", " [list] Lunch", "text\r\nfooter\r\n", " ann@example.com", false},
+		"another word":                  {" Lunch", " [list] Dinner", "text\r\n", " ann@example.com", false},
+		"another author":                {" Lunch", " [list] Lunch", "text\r\n", " eve@example.com", false},
+		"an open bracket":               {" Lunch", " [list Lunch", "text\r\n", " ann@example.com", false},
+	} {
+		signer, err := NewSigner([]Field{{"From", " ann@example.com"}, {"Subject", c.was}}, []Key{{Domain: "example.com", Selector: "s", Signer: key}}, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer.Write([]byte("text\r\n"))
+		signed, err := signer.Sign()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := NewVerifier(append(signed, Field{"From", c.from}, Field{"Subject", c.subject}), nil)
+		v.Write([]byte(c.body))
+		look := func(string) ([]string, error) { return []string{record}, nil }
+		results := v.Results(time.Now(), look)
+		before := results[0]
+		v.HeadersHold(results, look)
+		if got := results[0].HoldsUntagged; got != c.want || results[0].Status != before.Status || results[0].Reason != before.Reason {
+			t.Errorf("%s: %v %+v", name, got, results[0])
+		}
+		if footer := strings.Contains(c.body, "footer"); results[0].HeaderHolds != (footer && c.was == c.subject) {
+			t.Errorf("%s: the header as it is: %v", name, results[0].HeaderHolds)
 		}
 	}
 }

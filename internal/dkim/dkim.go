@@ -66,4 +66,6 @@ type Result struct {
 
 	// HeaderHolds: it fails since the body was changed, and for that alone. It is looked at in mail that DMARC fails.
 	HeaderHolds bool `json:"header_holds,omitempty"`
+	// HoldsUntagged: its header would hold if Subject had not got something in brackets, as mailing lists put there. Looked at likewise.
+	HoldsUntagged bool `json:"holds_untagged,omitempty"`
 }

@@ -93,7 +93,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 		switch mine := own(sig.Domain); {
 		case mine && s.failed && sig.Status != dkim.Pass:
 			s.broken = true
-			if sig.HeaderHolds {
+			if sig.HeaderHolds || sig.HoldsUntagged {
 				s.proof = sig.Signature
 			}
 		case !mine && sig.Status == dkim.Pass && !slices.Contains(s.signers, sig.Domain):
