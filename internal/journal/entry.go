@@ -23,7 +23,7 @@ type Entry struct {
 	filter.Report
 }
 
-// Verdict is the word for what was done, or in observe mode would have been: one of filter.Dispositions.
+// Word is the one for what was done, or in observe mode would have been: one of filter.Dispositions.
 func (e *Entry) Word() string {
 	word, _, _ := strings.Cut(e.Done, " ")
 	return word

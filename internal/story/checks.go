@@ -126,7 +126,6 @@ func (t *teller) dkim() []Row {
 		l.row("DKIM", "%s", strings.TrimSpace(string(s.Status)+" "+strings.Join(tags, " ")))
 		l.more(s.Reason)
 		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // behind the body's hash
-
 			l.more("signed fields: " + strings.Join(s.Headers, ", "))
 		}
 		if s.KeyRecord != "" {
