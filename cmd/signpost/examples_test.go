@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -38,6 +39,67 @@ func shownAfter(t *testing.T, command string) string {
 	}
 	shown, _, _ := strings.Cut(block.String(), "\nsignpost ") // the next command
 	return strings.TrimSpace(shown)
+}
+
+// shows says whether an example of README.md is what a command printed, but for "..." and what is behind it.
+func shows(t *testing.T, command, printed string) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "    "+command+"\n")
+	if !found {
+		t.Fatalf("README.md does not show %q", command)
+	}
+	left := "\n" + printed
+	for line := range strings.Lines(after) {
+		line, indented := strings.CutPrefix(line, "    ")
+		if !indented {
+			break
+		}
+		if line == "...\n" {
+			continue
+		}
+		if _, left, found = strings.Cut(left, "\n"+line); !found {
+			t.Fatalf("README.md shows %q, and %s prints\n%s", line, command, printed)
+		}
+		left = "\n" + left
+	}
+}
+
+// What README.md shows of verify and of explain is what they print.
+func TestExamplesOfREADME(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"zone":   "stranger.example. 3600 IN TXT \"v=spf1 ip4:203.0.113.9 -all\"\n_dmarc.example.org. 3600 IN TXT \"v=DMARC1; p=reject\"\n",
+		"mail":   "From: ann@example.org\r\nSubject: Pay\r\n\r\nnow\r\n",
+		"config": fmt.Sprintf("state_dir = %q\n", dir),
+	} {
+		put(t, filepath.Join(dir, name), text)
+	}
+	cmd := exec.Command("signpost", "verify", filepath.Join(dir, "mail"), "-c", filepath.Join(dir, "config"), "--dns", filepath.Join(dir, "zone"),
+		"--ip", "203.0.113.9", "--helo", "mail.stranger.example", "--from", "x@stranger.example")
+	verified, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, verified)
+	}
+	shows(t, "$ signpost verify mail.eml --ip 203.0.113.9 --helo mail.stranger.example --from x@stranger.example", string(verified))
+
+	var report filter.Report
+	runCase(t, map[string]string{
+		"dns":     "mailer.example. TXT \"v=spf1 ip4:192.0.2.0/28 -all\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"\n",
+		"session": "client 192.0.2.10\nhelo mailer.example\nfrom x@mailer.example\n",
+		"message": "From: ann@example.org\r\nMessage-ID: <2@mailer.example>\r\n\r\ntext\r\n",
+	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
+	report.Evidence.QueueID = "QUEUEID"
+	conf := stateIn(t)
+	keepReports(t, conf, time.Date(2026, 11, 25, 18, 35, 45, 0, time.UTC), report)
+	var out bytes.Buffer
+	if err := explainID(t.Context(), conf, "2@mailer.example", false, &out); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, "# signpost explain 2@mailer.example", out.String())
 }
 
 // What docs/operations.md shows of what-if is what it prints.

@@ -43,7 +43,7 @@ func (t *teller) helpLeft() []string {
 	author := strings.Join(t.e.Author.Domains, ", ")
 	switch reason := t.Assignment.Reason; {
 	case strings.HasSuffix(reason, "is not hosted here"):
-		return []string{"To have mail of " + author + " signed: dkimkey add " + author + "."}
+		return []string{"To have mail of " + author + " signed: dkimkey add " + author + ". Where it has a key already, dkimkey status says what that waits for."}
 	case strings.HasSuffix(reason, "has no active key yet"):
 		return []string{"dkimkey status " + author + " says what its first key waits for."}
 	case strings.HasSuffix(reason, "(sign.subdomains = false)"):
@@ -67,7 +67,7 @@ func (t *teller) helpByResults() []string {
 			all = append(all, fmt.Sprintf("Let the owner of %s know that the DMARC record needs mending: %s.", cmp.Or(d.PolicyDomain, d.Domain), d.Reason))
 		}
 	}
-	if s := t.e.SPF; s != nil && len(all) == 0 && strings.HasPrefix(t.Verdict.Reason, "SPF ") {
+	if s := t.e.SPF; s != nil && len(all) == 0 && (strings.HasPrefix(t.Verdict.Reason, "SPF ") || s.Status == spf.PermError) {
 		all = append(all, t.helpSPF(s))
 	}
 	return all

@@ -47,11 +47,11 @@ func (t *teller) why() string {
 	case a.Role == policy.Sign && t.Verdict.Reason != "":
 		return fmt.Sprintf("It is from one of our own users and should have been signed for %s, but that could not be done: %s.", a.Domain, t.Verdict.Reason)
 	case a.Role == policy.Sign:
-		return fmt.Sprintf("It is from one of our own users (%s), to be signed for %s by the key of the selector %s.", a.Reason, a.Domain, t.Selectors)
+		return fmt.Sprintf("It is from one of our own users, %s, and was signed for %s by %s.", t.whose(), a.Domain, keysOf(t.Selectors))
 	case a.Role == "":
 		return "It could not be worked on to its end, by a fault here that is not the sender's: " + t.Verdict.Reason + "."
 	case a.Role == policy.Leave:
-		return "The reason: " + a.Reason + "."
+		return t.whyLeft()
 	case a.Role == policy.Refuse:
 		return "It is from one of our own users, and was not taken: " + a.Reason + "."
 	case t.e.Author.Doubt != "" && strings.Contains(t.Verdict.Reason, t.e.Author.Doubt):
@@ -62,6 +62,47 @@ func (t *teller) why() string {
 		return "It came from this server's own queue, where nobody is left to be told; it was judged when it first came."
 	}
 	return t.whyByResults()
+}
+
+// whose is by what a user counts as one of ours, as the role's reason begins.
+func (t *teller) whose() string {
+	switch by, _, _ := strings.Cut(t.Assignment.Reason, ";"); by {
+	case "authenticated":
+		return "who had logged in"
+	case "daemon_name ORIGINATING":
+		return "by the service for them (ORIGINATING)"
+	case "client in trusted_networks":
+		return "at an address of our own networks"
+	case "local submission":
+		return "at this machine itself"
+	default:
+		return by
+	}
+}
+
+// keysOf names keys by their selectors.
+func keysOf(selectors string) string {
+	if all := strings.Split(selectors, ","); len(all) > 1 {
+		return "the keys " + strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+	}
+	return "the key " + selectors
+}
+
+// whyLeft is about messages that are neither checked nor signed.
+func (t *teller) whyLeft() string {
+	reason := t.Assignment.Reason
+	_, about, ours := strings.Cut(reason, "; Author Domain ")
+	switch {
+	case ours && strings.HasSuffix(about, " is not hosted here"):
+		return fmt.Sprintf("It is from one of our own users, %s, but no mail of %s is signed here.", t.whose(), strings.TrimSuffix(about, " is not hosted here"))
+	case ours:
+		return fmt.Sprintf("It is from one of our own users, %s, but %s.", t.whose(), about)
+	case reason == "client in verify.skip_networks":
+		return "It came from a host whose mail is not checked here (verify.skip_networks)."
+	case strings.HasPrefix(reason, "already judged"):
+		return "It was checked when it first came: it bears a result of this server already."
+	}
+	return "The reason: " + reason + "."
 }
 
 // letThrough is what the rule said that let a message through all the same.

@@ -87,16 +87,16 @@ func (t *teller) head() []Row {
 	if author := cmp.Or(strings.Join(t.e.Author.Domains, ", "), t.e.Author.Doubt); author != "" {
 		l.row("Author", "%s", author)
 	}
-	if t.Assignment.Role != "" {
-		l.row("role", "%s: %s", t.Assignment.Role, t.Assignment.Reason)
-	}
-	switch t.Assignment.Role {
+	switch a := t.Assignment; a.Role {
 	case policy.Sign:
-		l.more("one of our own users' messages, to be signed for " + t.Assignment.Domain)
+		l.row("role", "sign: one of our own users' messages, to be signed for %s (%s)", a.Domain, a.Reason)
 	case policy.Verify:
-		l.more("a stranger's message, to be checked")
+		l.row("role", "verify: a stranger's message, to be checked (%s)", a.Reason)
 	case policy.Leave:
-		l.more("neither checked nor signed")
+		l.row("role", "leave: neither checked nor signed (%s)", a.Reason)
+	case "":
+	default:
+		l.row("role", "%s: %s", a.Role, a.Reason)
 	}
 	return l
 }
@@ -161,8 +161,14 @@ func (t *teller) decided() []Row {
 	if v.Reason != "" {
 		l = append(l, Row{"because", clip(v.Reason, maxReason)})
 	}
+	switch {
+	case len(v.Evidence) > 1 && v.Reply.Code >= 500:
+		l.more("it comes straight from a stranger, and not by a list or a forwarder:")
+	case len(v.Evidence) > 1:
+		l.more("a forwarder that is trusted here vouches for it:")
+	}
 	for _, s := range v.Evidence {
-		l.more(s)
+		l.more("- " + s)
 	}
 	if v.Override != "" {
 		l.row("override", "%s: %s", v.Override, overrides(v.Override))
