@@ -26,8 +26,24 @@ type findings struct {
 	view
 	Running      bool
 	Began, Ended time.Time
-	Findings     []doctor.Finding
+	Findings     []doctor.Finding // what is red, and then what is yellow
+	Green        []doctor.Finding
 	Limit        string
+}
+
+// sort puts first what is to be mended.
+func (f *findings) sort(all []doctor.Finding) {
+	for _, level := range []doctor.Level{doctor.Red, doctor.Yellow, doctor.Green} {
+		for _, found := range all {
+			switch {
+			case found.Level != level:
+			case level == doctor.Green:
+				f.Green = append(f.Green, found)
+			default:
+				f.Findings = append(f.Findings, found)
+			}
+		}
+	}
 }
 
 // findings shows the last look, and starts none: a browser may load a page ahead of its reader.
@@ -35,8 +51,9 @@ func (s *site) findings(*http.Request) (string, shown) {
 	d := &s.doctor
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	m := &findings{view: view{Title: "Doctor"}, Running: d.running, Began: d.began, Ended: d.ended, Findings: d.findings,
+	m := &findings{view: view{Title: "Doctor"}, Running: d.running, Began: d.began, Ended: d.ended,
 		Limit: fmt.Sprintf("%.0f minutes", doctorTime.Minutes())}
+	m.sort(d.findings)
 	if d.running {
 		m.refresh = "3"
 	}

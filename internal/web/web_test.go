@@ -338,6 +338,25 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// What is to be mended comes first, and what is as it should be in few lines behind it.
+func TestDoctorsOrder(t *testing.T) {
+	site := newSite(t, report(1))
+	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
+		return []doctor.Finding{{Check: "a", Level: doctor.Green, What: "first"}, {Check: "b", Level: doctor.Yellow, What: "second"}, {Check: "c", Level: doctor.Red, What: "third"}, {Check: "d", Level: doctor.Green, What: "fourth"}}, nil
+	}
+	h := site.Handler()
+	get(t, h, "/doctor/look")
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		words := strings.Join(strings.Fields(text(parsed(t, get(t, h, "/doctor").Body.String()))), " ")
+		if strings.Contains(words, "red c third yellow b second green As it should be afirst dfourth") { // a name and what is said of it are no words
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatal(words)
+		}
+	}
+}
+
 // The line of a key's life is told in words too, with what is still to come.
 func TestKeys(t *testing.T) {
 	page := get(t, newSite(t, report(1)).Handler(), "/keys").Body.String()
