@@ -37,8 +37,9 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 		Short: "List the messages in the journal, one a line, the newest last",
 		Long: "List the messages in the journal, one a line, the newest last: when it came (local time), its queue ID, the client, the\n" +
 			"Author Domain, the role, the verdict (in brackets where observe mode did not carry it out), the results of the checks,\n" +
-			"and the reason where it was not simply accepted or signed. \"signpost explain QUEUE-ID\" tells all of one. Flags choose;\n" +
-			"of several all have to fit. A WORD may be a list: --spf fail,softfail. A TIME is " + timeFormats + ".",
+			"and the reason where it was not simply accepted or signed. In a narrow terminal results and reason have a line below.\n" +
+			"\"signpost explain QUEUE-ID\" tells all of one. Flags choose; of several all have to fit. A WORD may be a list:\n" +
+			"--spf fail,softfail. A TIME is " + timeFormats + ".",
 		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -28,6 +28,10 @@ const (
 const (
 	maxCell   = 48
 	maxReason = 300
+	// leastResults is what is to be left of a line for results and reason: in a narrower terminal they get one of their own, which
+	// begins so far in that it looks like no message.
+	leastResults = 40
+	resultsIn    = "    "
 )
 
 // table writes messages a line each, the columns aligned. They grow, and never shrink, so that a live list stays quiet.
@@ -58,15 +62,28 @@ func (t *table) write(all []journal.Entry) error {
 	return err
 }
 
-// line ends where the terminal does: what went on in the next one could look like a message of its own.
+// line is one, or two in a narrow terminal. It ends where the terminal does: what went on in the next one could look like a message of its own.
 func (t *table) line(b *strings.Builder, cells [logColumns]string) {
 	at := 0
 	last := reasonColumn
 	for last > 0 && cells[last] == "" {
 		last--
 	}
+	var before int
+	for _, width := range t.widths[:resultsColumn] {
+		before += width + 1
+	}
+	apart := t.room > 0 && t.room-before < leastResults
 	for c, text := range cells[:last+1] {
-		if c < last {
+		if c == resultsColumn && apart {
+			b.WriteString("\n" + resultsIn)
+			at = len(resultsIn)
+		}
+		switch {
+		case c == last, c == verdictColumn && apart:
+		case c == resultsColumn && apart:
+			text += "  "
+		default:
 			text += strings.Repeat(" ", t.widths[c]-cli.Columns(text)+1)
 		}
 		if t.room > 0 {
