@@ -125,6 +125,7 @@ func (t *teller) dkim() []Row {
 		}
 		l.row("DKIM", "%s", strings.TrimSpace(string(s.Status)+" "+strings.Join(tags, " ")))
 		l.more(s.Reason)
+		l.more(intact(s))
 		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // behind the body's hash
 			l.more("signed fields: " + strings.Join(s.Headers, ", "))
 		}
@@ -136,6 +137,17 @@ func (t *teller) dkim() []Row {
 		}
 	}
 	return l
+}
+
+// intact says that a signature which fails shows all the same whose the header is: the message was changed on its way.
+func intact(s dkim.Result) string {
+	switch {
+	case s.HeaderHolds:
+		return "the signed header is still as it was"
+	case s.HoldsUntagged:
+		return "the signed header is still as it was, but for what a mailing list put in brackets into Subject"
+	}
+	return ""
 }
 
 // arc shows the ARC sets, the newest first.

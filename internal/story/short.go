@@ -250,7 +250,11 @@ func (t *teller) proofs(d dmarc.Result) []string {
 	for _, s := range t.signatures() {
 		switch own := t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) == "" && s.Domain != ""; {
 		case own && s.Status != dkim.Pass:
-			all = append(all, fmt.Sprintf("its signature of %s is not good (%s)", s.Domain, s.Reason))
+			why := s.Reason
+			if left := intact(s); left != "" {
+				why += "; " + left
+			}
+			all = append(all, fmt.Sprintf("its signature of %s is not good (%s)", s.Domain, why))
 		case s.Status == dkim.Pass:
 			all = append(all, "the signature that it has is of another domain, "+s.Domain)
 		default:

@@ -185,3 +185,26 @@ func TestOwnMail(t *testing.T) {
 		}
 	}
 }
+
+// Of a message that was changed on its way it is said that its header is still the author's, where that is so.
+func TestIntactHeader(t *testing.T) {
+	const whole, tagged = "the signed header is still as it was", "but for what a mailing list put in brackets into Subject"
+	for name, c := range map[string]struct {
+		holds, untagged bool
+		want, not       string
+	}{
+		"body":             {true, false, whole, tagged},
+		"body and Subject": {false, true, whole + ", " + tagged, ""},
+		"more":             {false, false, "", whole},
+	} {
+		r := failing()
+		r.Evidence.DKIM = []dkim.Result{{Status: dkim.Fail, Domain: "example.org", Selector: "s", Reason: "the body hash does not match: the body was changed after signing",
+			HeaderHolds: c.holds, HoldsUntagged: c.untagged}}
+		s := Tell(r)
+		for where, text := range map[string]string{"in short": s.Short, "in full": all(Story{Found: s.Found})} {
+			if !strings.Contains(text, c.want) || c.not != "" && strings.Contains(text, c.not) {
+				t.Errorf("%s, %s: %s", name, where, text)
+			}
+		}
+	}
+}
