@@ -70,9 +70,9 @@ func choices() []choice {
 		of("verdict", "Verdict", filter.Dispositions()...),
 		of("role", "Role", "sign", "verify", "leave", "refuse"),
 		of("spf", "SPF", "pass", "fail", "softfail", "neutral", "none", "temperror", "permerror"),
-		of("dkim", "DKIM", "pass", "fail", "neutral", "policy", "none", "temperror", "permerror"),
+		of("dkim", "DKIM", "pass", "fail", "policy", "none", "temperror", "permerror"),
 		of("dmarc", "DMARC", "pass", "fail", "none", "temperror", "permerror"),
-		of("arc", "ARC", "pass", "fail", "none", "temperror", "permerror"),
+		of("arc", "ARC", "pass", "fail"),
 	}
 }
 
