@@ -11,9 +11,9 @@ import (
 
 // The limits of RFC 7208 section 4.6.4.
 const (
-	maxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
-	maxVoids = 2  // of their look-ups that find nothing
-	maxHosts = 10 // mail exchanges of one mx
+	MaxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
+	MaxVoids = 2  // of their look-ups that find nothing
+	MaxHosts = 10 // mail exchanges of one mx
 	maxNames = 10 // names of the client that ptr and %{p} look at
 )
 
@@ -90,38 +90,52 @@ func (e *evaluation) redirect(ctx context.Context, to DomainSpec, domain string)
 	return status, why, err
 }
 
-// find looks a domain's record up: sections 4.3 to 4.6. None is nil; the text says so then.
+// find looks a domain's record up. None is nil; the text says so then.
 func (e *evaluation) find(ctx context.Context, domain string) (*Record, string, error) {
-	const none = "no SPF record"
+	record, text, err := Find(ctx, e.resolver, domain)
+	if e.record == "" {
+		e.record = text
+	}
+	if text == "" {
+		text = "no SPF record"
+	}
+	return record, text, err
+}
+
+// Find looks a domain's record up: sections 4.3 to 4.6. Without a record and without an error there is none. IsTemporary
+// knows its errors.
+func Find(ctx context.Context, r Resolver, domain string) (record *Record, text string, err error) {
 	if !lookable(domain) {
-		return nil, none, nil // section 4.3
+		return nil, "", nil // section 4.3
 	}
-	all, err := e.resolver.LookupTXT(ctx, domain)
+	all, err := r.LookupTXT(ctx, domain)
 	if err != nil {
-		return nil, none, ignoreAbsent(err)
+		return nil, "", ignoreAbsent(err)
 	}
-	text, found := "", 0
+	found := 0
 	for _, txt := range all {
 		if IsRecord(txt) {
 			text = txt
 			found++
 		}
 	}
-	if e.record == "" {
-		e.record = text
-	}
 	switch found {
 	case 0:
-		return nil, none, nil
+		return nil, "", nil
 	case 1:
 	default:
 		return nil, text, permError("%s has %d SPF records", domain, found)
 	}
-	record, err := ParseRecord(text)
-	if err != nil {
+	if record, err = ParseRecord(text); err != nil {
 		return nil, text, permError("the record of %s is not valid: %s", domain, err)
 	}
 	return record, text, nil
+}
+
+// IsTemporary says whether an error of Find or Failure stands for temperror: it may be over later. The others are permerror.
+func IsTemporary(err error) bool {
+	var stopped stop
+	return errors.As(err, &stopped) && stopped.status == TempError
 }
 
 // lookable says whether a name has the form of one that a record can stand at: section 4.3.
@@ -140,8 +154,8 @@ func lookable(name string) bool {
 
 // count is for each term that asks DNS.
 func (e *evaluation) count() error {
-	if e.terms++; e.terms > maxTerms {
-		return permError("more than %d terms that ask DNS", maxTerms)
+	if e.terms++; e.terms > MaxTerms {
+		return permError("more than %d terms that ask DNS", MaxTerms)
 	}
 	return nil
 }
@@ -151,24 +165,25 @@ func (e *evaluation) answered(err error) error {
 	if err == nil {
 		return nil
 	}
-	if !isNotFound(err) {
-		return failure(err)
+	if !IsNotFound(err) {
+		return Failure(err)
 	}
-	if e.voids++; e.voids > maxVoids {
-		return permError("more than %d look-ups that find nothing", maxVoids)
+	if e.voids++; e.voids > MaxVoids {
+		return permError("more than %d look-ups that find nothing", MaxVoids)
 	}
 	return nil
 }
 
 // ignoreAbsent: nothing there is no error.
 func ignoreAbsent(err error) error {
-	if isNotFound(err) {
+	if IsNotFound(err) {
 		return nil
 	}
-	return failure(err)
+	return Failure(err)
 }
 
-func failure(err error) error {
+// Failure is what a Resolver's error, where it is not IsNotFound, means for a check, in words.
+func Failure(err error) error {
 	var dns *net.DNSError
 	status, why := TempError, err.Error()
 	if errors.As(err, &dns) {
@@ -180,7 +195,8 @@ func failure(err error) error {
 	return stop{status, why}
 }
 
-func isNotFound(err error) bool {
+// IsNotFound says whether a Resolver's error is that there is no such record.
+func IsNotFound(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns) && dns.IsNotFound
 }
@@ -266,13 +282,13 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 	if err != nil {
 		return false, e.answered(err)
 	}
-	if len(hosts) > maxHosts {
-		return false, permError("%s has more than %d mail exchanges", name, maxHosts)
+	if len(hosts) > MaxHosts {
+		return false, permError("%s has more than %d mail exchanges", name, MaxHosts)
 	}
 	for _, mx := range hosts {
 		addrs, err := e.addresses(ctx, mx.Host)
-		if err != nil && !isNotFound(err) {
-			return false, failure(err)
+		if err != nil && !IsNotFound(err) {
+			return false, Failure(err)
 		}
 		if e.among(d, addrs) {
 			return true, nil
@@ -304,7 +320,7 @@ func (e *evaluation) validated(ctx context.Context) []string {
 	e.named = true
 	all, err := e.resolver.LookupAddr(ctx, e.client.String())
 	if err != nil {
-		if isNotFound(err) {
+		if IsNotFound(err) {
 			e.nameless = err
 		}
 		return nil
