@@ -1,0 +1,134 @@
+// Package senders finds the addresses for which a domain's SPF record gives pass, all of them at once: check_host() of RFC
+// 7208, with a set of addresses in the place of the client's. docs/decisions/greyskip.md says what is left out.
+package senders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"signpost/internal/ranges"
+	"signpost/internal/spf"
+)
+
+// Options bound what is believed.
+type Options struct {
+	Widest4, Widest6 int  // a network with a shorter prefix is refused
+	OverLimit        bool // terms behind the limits of RFC 7208 section 4.6.4 count too
+}
+
+// Answer is what a domain's records say.
+type Answer struct {
+	Networks ranges.Set
+	// Notes say what is not listed, or only by OverLimit, and why, a sentence each. What strangers wrote is in them.
+	Notes []string
+}
+
+// Error is a domain of which nothing is known.
+type Error struct {
+	Why       string
+	Temporary bool // DNS has no answer now; otherwise there is no valid record
+}
+
+func (e *Error) Error() string { return e.Why }
+
+// Find asks for a domain's records and those that they lead to. An error is an *Error.
+func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer, error) {
+	w := &walk{resolver: r, options: o}
+	var all ranges.Set
+	for _, six := range []bool{false, true} {
+		w.six = six
+		found, err := w.family(ctx, domain)
+		if err != nil {
+			return Answer{}, err
+		}
+		all = ranges.Union(all, found)
+	}
+	all = w.narrow(domain, all)
+	return Answer{all, w.notes}, nil
+}
+
+// family gives the addresses of one family.
+func (w *walk) family(ctx context.Context, domain string) (ranges.Set, error) {
+	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if w.six {
+		everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	w.lost, w.refusals = ranges.Set{}, nil
+	ends, err := w.host(ctx, domain, []stream{{set: ranges.Of(everything)}})
+	switch {
+	case errors.Is(err, errNoRecord):
+		return ranges.Set{}, &Error{Why: domain + " has no SPF record"}
+	case err != nil:
+		return ranges.Set{}, &Error{err.Error(), spf.IsTemporary(err)}
+	}
+	// What depends on the message ends in more than one way: whatever may end otherwise is not known to pass.
+	not := w.lost
+	for _, s := range ends.other {
+		not = ranges.Union(not, s.set)
+	}
+	pass, refused := ranges.Set{}, make([]ranges.Set, len(w.refusals))
+	for _, s := range ends.pass {
+		if s.refused == 0 {
+			pass = ranges.Union(pass, s.set)
+			continue
+		}
+		i := s.refused - 1
+		refused[i] = ranges.Union(refused[i], s.set.Without(not))
+	}
+	for i, why := range w.refusals {
+		if !refused[i].Empty() {
+			w.note("%s", why)
+		}
+	}
+	return pass.Without(ranges.Union(append(refused, not)...)), nil
+}
+
+// narrow takes out what is wider than allowed only when neighbours are one network: sixteen /12 are a /8.
+func (w *walk) narrow(domain string, found ranges.Set) ranges.Set {
+	var wide []netip.Prefix
+	for _, p := range found.Networks() {
+		if limit := w.widest(p.Addr()); p.Bits() < limit {
+			w.note("networks of %s that are neighbours make %s, which is wider than /%d: refused", domain, p, limit)
+			wide = append(wide, p)
+		}
+	}
+	return found.Without(ranges.Of(wide...))
+}
+
+func (w *walk) widest(a netip.Addr) int {
+	if a.Is4() {
+		return w.options.Widest4
+	}
+	return w.options.Widest6
+}
+
+// refusal says why a network that a term lets send is not listed; empty where it is.
+func (w *walk) refusal(p netip.Prefix) string {
+	if limit := w.widest(p.Addr()); p.Bits() < limit {
+		return fmt.Sprintf("%s is wider than /%d", p, limit)
+	}
+	if special := ranges.Special(p); special != "" {
+		return fmt.Sprintf("%s is in or around %s", p, special)
+	}
+	return ""
+}
+
+// refuse numbers a reason, for stream.refused.
+func (w *walk) refuse(format string, args ...any) int {
+	why := fmt.Sprintf(format, args...)
+	if i := slices.Index(w.refusals, why); i >= 0 {
+		return i + 1
+	}
+	w.refusals = append(w.refusals, why)
+	return len(w.refusals)
+}
+
+// note says something once: both families come by the same terms.
+func (w *walk) note(format string, args ...any) {
+	if s := fmt.Sprintf(format, args...); !slices.Contains(w.notes, s) {
+		w.notes = append(w.notes, s)
+	}
+}

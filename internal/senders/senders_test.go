@@ -1,0 +1,165 @@
+package senders_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"signpost/internal/ranges"
+	"signpost/internal/senders"
+)
+
+func text(s ranges.Set) string { return strings.Trim(fmt.Sprint(s.Networks()), "[]") }
+
+// What is not listed is said, with the term and the domain where it stands, once for both families.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	r := resolver(t, shapes())
+	for domain, want := range map[string][]string{
+		"nested.example": nil,
+		"macros.example": {
+			"exists:%{i}.list.macros.example of macros.example depends on the message or on more than the address: whom it lets send is not listed",
+			"ptr:macros.example of macros.example depends on the message or on more than the address: whom it lets send is not listed",
+			"-exists:%{i}.deny.macros.example of macros.example depends on the message or on more than the address: what stands behind it is not listed",
+			"-exists:%{i}.deny.macros.example of macros.example: more than 2 look-ups that find nothing, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same",
+		},
+		"behind.example": {"include:%{i}.behind.example of behind.example depends on the message: neither whom it lets send nor what stands behind it is listed"},
+		"dead.example":   {"include:gone.dead.example of dead.example leads to no SPF record: what stands behind it does not pass"},
+		"broken.example": {`include:typo.broken.example of broken.example: the record of typo.broken.example is not valid: the term "ipv4:37.1.12.0/22": there is no such mechanism: what stands behind it does not pass`},
+		"twice.example":  {"?include:two.twice.example of twice.example: two.twice.example has 2 SPF records: what stands behind it does not pass"},
+		"loop.example":   {"include:back.loop.example of loop.example: more than 10 terms that ask DNS, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same"},
+		"voids.example":  {"a:six.voids.example of voids.example: more than 2 look-ups that find nothing, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same"},
+		"crowd.example":  {"mx of crowd.example: more than 10 mail exchanges: what stands there and behind it does not pass"},
+		"bogons.example": {
+			"ip4:10.1.0.0/16 of bogons.example: 10.1.0.0/16 is in or around 10.0.0.0/8 (private, RFC 1918): refused",
+			"ip4:192.168.0.0/16 of bogons.example: 192.168.0.0/16 is in or around 192.168.0.0/16 (private, RFC 1918): refused",
+			"ip4:203.0.112.0/22 of bogons.example: 203.0.112.0/22 is in or around 203.0.113.0/24 (documentation, RFC 5737): refused",
+			"ip6:fd00::/8 of bogons.example: fd00::/8 is wider than /28: refused",
+			"ip6:2002:2500::/24 of bogons.example: 2002:2500::/24 is wider than /28: refused",
+		},
+		"wide.example": {
+			"ip4:38.0.0.0/11 of wide.example: 38.0.0.0/11 is wider than /12: refused",
+			"ip6:2600::/27 of wide.example: 2600::/27 is wider than /28: refused",
+			"networks of wide.example that are neighbours make 39.32.0.0/11, which is wider than /12: refused",
+		},
+		"everybody.example": {"+all of all.everybody.example lets everybody send: refused"},
+		"nobody.example":    nil,
+	} {
+		answer, err := senders.Find(t.Context(), r.View(), domain, limits())
+		if err != nil {
+			t.Error(domain, err)
+		}
+		if !slices.Equal(answer.Notes, want) {
+			t.Errorf("%s:\n%s\nwant\n%s", domain, strings.Join(answer.Notes, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// Who asks for it gets what stands behind the limits too, and loops end.
+func TestOverLimit(t *testing.T) {
+	t.Parallel()
+	r := resolver(t, shapes())
+	o := limits()
+	o.OverLimit = true
+	for domain, want := range map[string]struct{ has, note string }{
+		"many.example":   {"37.11.26.0/24", "include:i5.many.example of many.example: more than 10 terms that ask DNS, over the limit of RFC 7208 section 4.6.4: what stands there and behind it is listed all the same"},
+		"voids.example":  {"37.5.3.0/24", "a:six.voids.example of voids.example: more than 2 look-ups that find nothing, over the limit of RFC 7208 section 4.6.4: what stands there and behind it is listed all the same"},
+		"loop.example":   {"37.3.12.0/22", "include:loop.example of back.loop.example leads in circles: what stands behind it does not pass"},
+		"circle.example": {"37.4.4.0/22", "redirect=circle.example of circle.example leads in circles: what stands behind it does not pass"},
+	} {
+		answer, err := senders.Find(t.Context(), r.View(), domain, o)
+		if err != nil || !answer.Networks.Overlaps(netip.MustParsePrefix(want.has)) || !slices.Contains(answer.Notes, want.note) {
+			t.Errorf("%s: %v\n%s\n%s", domain, err, text(answer.Networks), strings.Join(answer.Notes, "\n"))
+		}
+	}
+}
+
+// A limit of 0 refuses no width, and +all is refused all the same.
+func TestWidest(t *testing.T) {
+	t.Parallel()
+	r := resolver(t, shapes())
+	for domain, want := range map[string]string{"wide.example": "38.0.0.0/16", "everybody.example": "37.10.0.0/24"} {
+		answer, err := senders.Find(t.Context(), r.View(), domain, senders.Options{})
+		if err != nil || answer.Networks.Networks()[0] != netip.MustParsePrefix(want) {
+			t.Errorf("%s: %v %s", domain, err, text(answer.Networks))
+		}
+	}
+}
+
+// Nothing is found where the domain has no valid record, for good, and where DNS fails at a name that a check could come to,
+// for now; what no check comes to does not matter.
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	zone := `
+plain.example. TXT "something else"
+two.example. TXT "v=spf1 -all"
+two.example. TXT "v=spf1 +all"
+typo.example. TXT "v=spf1 ip4:37.0.0.0"
+typo.example. A 37.0.0.1
+wrong.example. TXT "v=spf1 ipv4:37.0.0.0/8"
+;fault down.example. SERVFAIL
+;fault host.down.example. SERVFAIL
+include.example. TXT "v=spf1 ip4:37.0.0.0/24 ?include:down.example -all"
+host.example. TXT "v=spf1 a:host.down.example -all"
+mx.example. TXT "v=spf1 mx -all"
+mx.example. MX 1 host.down.example.
+redirect.example. TXT "v=spf1 redirect=down.example"
+unread.example. TXT "v=spf1 ip4:37.0.0.0/24 -all a:host.down.example redirect=down.example"
+`
+	r := resolver(t, zone)
+	for domain, want := range map[string]struct {
+		why       string
+		temporary bool
+	}{
+		"none.example":     {"none.example has no SPF record", false},
+		"plain.example":    {"plain.example has no SPF record", false},
+		"two.example":      {"two.example has 2 SPF records", false},
+		"wrong.example":    {"the record of wrong.example is not valid: the term \"ipv4:37.0.0.0/8\": there is no such mechanism", false},
+		"down.example":     {"looking up down.example.: the name servers answer SERVFAIL", true},
+		"include.example":  {"looking up down.example.: the name servers answer SERVFAIL", true},
+		"host.example":     {"looking up host.down.example.: the name servers answer SERVFAIL", true},
+		"mx.example":       {"looking up host.down.example.: the name servers answer SERVFAIL", true},
+		"redirect.example": {"looking up down.example.: the name servers answer SERVFAIL", true},
+		"unread.example":   {},
+		"typo.example":     {},
+	} {
+		answer, err := senders.Find(t.Context(), r.View(), domain, limits())
+		var failure *senders.Error
+		if !errors.As(err, &failure) {
+			if failure = (&senders.Error{}); want.why == "" && answer.Networks.Empty() {
+				t.Errorf("%s: nothing is found", domain)
+			}
+		}
+		if failure.Why != want.why || failure.Temporary != want.temporary {
+			t.Errorf("%s: %+v, want %+v", domain, failure, want)
+		}
+	}
+}
+
+// Records that are made to be walked for ever come to an end.
+func TestEndless(t *testing.T) {
+	t.Parallel()
+	bomb := "bomb.example. TXT"
+	for range 60 {
+		bomb += ` " include:bomb.example"`
+	}
+	zone := strings.Replace(bomb, `" `, `"v=spf1 `, 1) + "\n"
+	wide := "v=spf1"
+	for i := range 500 {
+		wide += fmt.Sprintf(" ?ip4:37.%d.%d.0/25", i/256, i%256)
+	}
+	zone += txt("many.example.", wide+strings.Repeat(" include:many.example", 20))
+	o := limits()
+	o.OverLimit = true
+	r := resolver(t, zone)
+	for _, domain := range []string{"bomb.example", "many.example"} {
+		for _, o := range []senders.Options{limits(), o} {
+			if answer, err := senders.Find(t.Context(), r.View(), domain, o); err == nil && !answer.Networks.Empty() {
+				t.Errorf("%s: %s", domain, text(answer.Networks))
+			}
+		}
+	}
+}

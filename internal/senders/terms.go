@@ -1,0 +1,144 @@
+package senders
+
+import (
+	"context"
+	"net/netip"
+
+	"signpost/internal/spf"
+)
+
+// directive parts streams into those that a directive matches and the rest: RFC 7208 section 5.
+func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at []stream) (matched, rest []stream, err error) {
+	where := d.Text + " of " + domain
+	switch d.Mechanism {
+	case spf.All:
+		if d.Qualifier == spf.Pass {
+			at = w.mark(at, w.refuse("%s lets everybody send: refused", where))
+		}
+		return at, nil, nil
+	case spf.IP4, spf.IP6:
+		if d.Network.Addr().Is6() != w.six {
+			return nil, at, nil
+		}
+		matched, rest = w.networks(d, where, []netip.Prefix{d.Network.Masked()}, at)
+		return matched, rest, nil
+	}
+	if at = w.count(at, where); len(at) == 0 {
+		return nil, nil, nil
+	}
+	if d.Domain.HasMacros() || d.Mechanism == spf.PTR || d.Mechanism == spf.Exists {
+		matched, rest = w.unknown(d, where, at)
+		return matched, rest, nil
+	}
+	name := target(d.Domain, domain)
+	switch d.Mechanism {
+	case spf.Include:
+		below, err := w.follow(ctx, name, where, at)
+		return merge(below.pass), merge(below.other), err
+	case spf.A:
+		var addrs []netip.Addr
+		addrs, err = w.addresses(ctx, name)
+		if spf.IsNotFound(err) {
+			return nil, w.void(at, where), nil
+		}
+		matched, rest = w.networks(d, where, around(d, addrs), at)
+	default: // MX
+		matched, rest, err = w.mx(ctx, d, name, where, at)
+	}
+	if err == nil {
+		return matched, rest, nil
+	}
+	if err = spf.Failure(err); spf.IsTemporary(err) {
+		return nil, nil, err
+	}
+	w.note("%s: %v: what stands there and behind it does not pass", where, err)
+	w.lose(rest)
+	return matched, nil, nil
+}
+
+// unknown is for a term that depends on the message: it may match, and it may not.
+func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, rest []stream) {
+	switch {
+	case d.Mechanism == spf.Include:
+		// What it leads to may have any result, an error too.
+		w.note("%s depends on the message: neither whom it lets send nor what stands behind it is listed", where)
+		w.lose(at)
+		return nil, nil
+	case d.Qualifier == spf.Pass:
+		w.note("%s depends on the message or on more than the address: whom it lets send is not listed", where)
+	default:
+		w.note("%s depends on the message or on more than the address: what stands behind it is not listed", where)
+	}
+	// Where it does not match it has found nothing, most often.
+	return at, w.void(at, where)
+}
+
+// networks parts streams by the networks of a term.
+func (w *walk) networks(d spf.Directive, where string, networks []netip.Prefix, at []stream) (matched, rest []stream) {
+	for _, p := range networks {
+		var inside []stream
+		inside, at = split(at, p)
+		if d.Qualifier == spf.Pass && len(inside) > 0 {
+			if why := w.refusal(p); why != "" {
+				inside = w.mark(inside, w.refuse("%s: %s: refused", where, why))
+			}
+		}
+		matched = append(matched, inside...)
+	}
+	return merge(matched), at
+}
+
+func (w *walk) mark(at []stream, refused int) (all []stream) {
+	for _, s := range at {
+		s.refused = refused
+		all = append(all, s)
+	}
+	return all
+}
+
+func (w *walk) addresses(ctx context.Context, name string) ([]netip.Addr, error) {
+	if w.six {
+		return w.resolver.LookupAAAA(ctx, name)
+	}
+	return w.resolver.LookupA(ctx, name)
+}
+
+// around are the networks of a term's prefix length.
+func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
+	for _, a := range addrs {
+		bits := d.Bits4
+		if a.Is6() {
+			bits = d.Bits6
+		}
+		if p, err := a.Prefix(bits); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// mx: section 5.4. Whoever an exchange matches does not see what is wrong with the next one.
+func (w *walk) mx(ctx context.Context, d spf.Directive, name, where string, at []stream) (matched, rest []stream, err error) {
+	hosts, err := w.resolver.LookupMX(ctx, name)
+	if spf.IsNotFound(err) {
+		return nil, w.void(at, where), nil
+	}
+	if err != nil {
+		return nil, at, err
+	}
+	if len(hosts) > spf.MaxHosts {
+		w.note("%s: more than %d mail exchanges: what stands there and behind it does not pass", where, spf.MaxHosts)
+		w.lose(at)
+		return nil, nil, nil
+	}
+	for _, h := range hosts {
+		addrs, err := w.addresses(ctx, h.Host)
+		if err != nil && !spf.IsNotFound(err) {
+			return matched, at, err
+		}
+		var more []stream
+		more, at = w.networks(d, where, around(d, addrs), at)
+		matched = append(matched, more...)
+	}
+	return merge(matched), at, nil
+}

@@ -1,0 +1,215 @@
+package senders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"signpost/internal/ranges"
+	"signpost/internal/spf"
+)
+
+// walk is one family's way through a domain's records.
+type walk struct {
+	resolver spf.Resolver
+	options  Options
+	six      bool
+	lost     ranges.Set // a check of these ends with an error, or nobody knows how
+	refusals []string
+	notes    []string
+	work     int      // directives so far, of both families
+	path     []string // the records that lead here, for OverLimit
+}
+
+// maxWork bounds what one domain's records can have us do, whoever wrote them: a check of one address tries far fewer, and
+// the largest senders have some hundred.
+const maxWork = 20_000
+
+// stream is a set of addresses whose checks have come the same way so far. An address is in several where its way depends on
+// the message.
+type stream struct {
+	set          ranges.Set
+	terms, voids int // as in RFC 7208 section 4.6.4
+	refused      int // where it passed: the number of a refusal; 0: none
+}
+
+// ends are where the checks of a record end.
+type ends struct{ pass, other []stream }
+
+var (
+	errNoRecord = errors.New("there is no SPF record")
+	errTooLong  = errors.New("its records go on and on")
+)
+
+// host is check_host() for all addresses of some streams. Its error ends the whole walk, but for errNoRecord and what stands
+// for permerror: those are for who led here.
+func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
+	var out ends
+	record, _, err := spf.Find(ctx, w.resolver, domain)
+	if err == nil && record == nil {
+		err = errNoRecord
+	}
+	if err != nil {
+		return out, err
+	}
+	if w.work++; w.work > maxWork {
+		return out, errTooLong
+	}
+	w.path = append(w.path, domain)
+	defer func() { w.path = w.path[:len(w.path)-1] }()
+	for _, d := range record.Directives {
+		if len(at) == 0 {
+			return out, nil
+		}
+		if w.work++; w.work > maxWork {
+			return out, errTooLong
+		}
+		matched, rest, err := w.directive(ctx, d, domain, at)
+		if err != nil {
+			return out, err
+		}
+		if d.Qualifier == spf.Pass {
+			out.pass = append(out.pass, matched...)
+		} else {
+			out.other = append(out.other, listed(matched)...)
+		}
+		at = rest
+	}
+	if record.Redirect == "" || len(at) == 0 {
+		out.other = append(out.other, at...) // section 4.7: neutral
+		return out, nil
+	}
+	return out, w.redirect(ctx, record.Redirect, domain, at, &out)
+}
+
+// redirect: section 6.1.
+func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, at []stream, out *ends) error {
+	where := "redirect=" + string(to) + " of " + domain
+	at = w.count(at, where)
+	if len(at) == 0 {
+		return nil
+	}
+	if to.HasMacros() {
+		w.note("%s depends on the message: nothing behind it is listed", where)
+		w.lose(at)
+		return nil
+	}
+	below, err := w.follow(ctx, target(to, domain), where, at)
+	out.pass = append(out.pass, below.pass...)
+	out.other = append(out.other, below.other...)
+	return err
+}
+
+// follow goes to another record. What is wrong there is permerror for whoever comes so far.
+func (w *walk) follow(ctx context.Context, name, where string, at []stream) (ends, error) {
+	if w.options.OverLimit && slices.Contains(w.path, name) {
+		w.note("%s leads in circles: what stands behind it does not pass", where)
+		w.lose(at)
+		return ends{}, nil
+	}
+	below, err := w.host(ctx, name, at)
+	switch {
+	case errors.Is(err, errNoRecord):
+		w.note("%s leads to no SPF record: what stands behind it does not pass", where)
+	case err == nil, spf.IsTemporary(err), errors.Is(err, errTooLong):
+		return below, err
+	default:
+		w.note("%s: %v: what stands behind it does not pass", where, err)
+	}
+	w.lose(at)
+	return ends{}, nil
+}
+
+func target(spec spf.DomainSpec, domain string) string {
+	if spec == "" {
+		return domain
+	}
+	return strings.ToLower(strings.TrimSuffix(string(spec), "."))
+}
+
+// count is for each term that asks DNS. Whoever is at his eleventh goes no further.
+func (w *walk) count(at []stream, where string) []stream {
+	return w.within(at, where, func(s *stream) string {
+		if s.terms++; s.terms > spf.MaxTerms {
+			return fmt.Sprintf("more than %d terms that ask DNS", spf.MaxTerms)
+		}
+		return ""
+	})
+}
+
+// void is for a look-up that found nothing.
+func (w *walk) void(at []stream, where string) []stream {
+	return w.within(at, where, func(s *stream) string {
+		if s.voids++; s.voids > spf.MaxVoids {
+			return fmt.Sprintf("more than %d look-ups that find nothing", spf.MaxVoids)
+		}
+		return ""
+	})
+}
+
+// within lets go on whom the limits let: section 4.6.4.
+func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (rest []stream) {
+	for _, s := range at {
+		switch limit := exceeds(&s); {
+		case limit == "":
+			rest = append(rest, s)
+		case w.options.OverLimit:
+			w.note("%s: %s, over the limit of RFC 7208 section 4.6.4: what stands there and behind it is listed all the same", where, limit)
+			rest = append(rest, s)
+		default:
+			w.note("%s: %s, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same", where, limit)
+			w.lose([]stream{s})
+		}
+	}
+	return rest
+}
+
+func (w *walk) lose(at []stream) {
+	for _, s := range at {
+		w.lost = ranges.Union(w.lost, s.set)
+	}
+}
+
+// split parts streams by a network.
+func split(at []stream, p netip.Prefix) (inside, rest []stream) {
+	network := ranges.Of(p)
+	for _, s := range at {
+		in, out := s, s
+		in.set, out.set = s.set.And(network), s.set.Without(network)
+		if !in.set.Empty() {
+			inside = append(inside, in)
+		}
+		if !out.set.Empty() {
+			rest = append(rest, out)
+		}
+	}
+	return inside, rest
+}
+
+// listed are streams that did not pass, so that nothing was refused.
+func listed(at []stream) (all []stream) {
+	for _, s := range at {
+		s.refused = 0
+		all = append(all, s)
+	}
+	return all
+}
+
+// merge makes one stream of those that have come the same way.
+func merge(at []stream) (merged []stream) {
+next:
+	for _, s := range at {
+		for i := range merged {
+			m := &merged[i]
+			if m.terms == s.terms && m.voids == s.voids && m.refused == s.refused {
+				m.set = ranges.Union(m.set, s.set)
+				continue next
+			}
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
