@@ -18,26 +18,40 @@ type Page struct {
 	SeeAlso []string    // as "postconf(1)"
 }
 
-// Program writes the page of a program, all of its commands in it.
+// Program writes the page of a program, all of its commands in it, if it has any.
 func Program(w io.Writer, root *cobra.Command, p Page) error {
 	var r roff
 	r.head(root.Name(), p.Section, strings.ToLower(root.Short[:1])+root.Short[1:])
 	r.line(".SH SYNOPSIS")
 	r.line(".B %s", escape(root.Name()))
-	r.line("[\\fIoptions\\fP] \\fIcommand\\fP [\\fIarguments\\fP]")
+	commands := visible(root)
+	if len(commands) > 0 {
+		r.line("[\\fIoptions\\fP] \\fIcommand\\fP [\\fIarguments\\fP]")
+	} else {
+		r.line("[\\fIoptions\\fP] %s", escape(strings.TrimPrefix(root.Use, root.Name()+" ")))
+	}
 	r.line(".SH DESCRIPTION")
 	r.prose(root.Long)
-	r.line(".SH COMMANDS")
-	for _, c := range visible(root) {
+	if len(commands) > 0 {
+		r.line(".SH COMMANDS")
+	}
+	for _, c := range commands {
 		r.command(root.Name(), c)
 	}
 	r.line(".SH OPTIONS")
-	r.line("These go with every command.")
+	if len(commands) > 0 {
+		r.line("These go with every command.")
+	}
+	r.flags(root.LocalNonPersistentFlags())
 	r.flags(root.PersistentFlags())
 	r.tag("-h, --help", "")
-	r.line("Show the help of the program or of a command.")
+	r.line("Show the help%s.", map[bool]string{true: " of the program or of a command"}[len(commands) > 0])
 	r.tag("-v, --version", "")
 	r.line("Show the version, the commit and the Go release that it was built with.")
+	if root.Example != "" {
+		r.line(".SH EXAMPLES")
+		r.example(root.Example)
+	}
 	r.line(".SH FILES")
 	for _, f := range p.Files {
 		r.line(".TP\n.I %s", escape(f[0]))
