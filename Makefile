@@ -4,8 +4,8 @@
 # make bench  Signpost beside OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it with BENCH="-only verify -size 4k"
 # make bench-journal  the journal with ten million messages, or ROWS=100000
 # make conformance  docs/conformance.md anew, from what the tests counted
-# make build  bin/signpost and bin/dkimkey, static
-# make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1
+# make build  bin/signpost, bin/dkimkey and bin/greyskip, static
+# make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
@@ -26,6 +26,7 @@ man: build
 	bin/signpost manual > bin/man/signpost.8
 	bin/signpost manual dist/signpost.toml > bin/man/signpost.toml.5
 	bin/dkimkey manual > bin/man/dkimkey.1
+	bin/greyskip manual > bin/man/greyskip.1
 
 deb:
 	@rm -f bin/signpost_*.deb

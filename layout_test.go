@@ -29,6 +29,7 @@ func TestImports(t *testing.T) {
 		"internal/man":     nil,
 		"internal/doctor":  slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
 		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders"}),
+		"cmd/greyskip":     {"internal/senders", "internal/spf", "internal/ranges", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"cmd/dkimkey":      {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"internal/journal": slices.Concat(filter, []string{"internal/filter"}),
 		// Makes the journal's decisions again: policy and what filter reports.

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"signpost/internal/cli"
+	"signpost/internal/ranges"
+)
+
+// maxCommand is how long a command may take. postfix reload takes a second.
+const maxCommand = time.Minute
+
+// ask has Postfix read a list for postscreen before it takes its place: of each network the first address has to be permitted,
+// and an address that is not listed must not. Where there is no Postfix nobody is asked.
+func (e *env) ask(ctx context.Context, path string, set ranges.Set) error {
+	postmap := findPostmap()
+	if e.format != formatNames()[0] || postmap == "" {
+		return nil
+	}
+	// A configuration of its own: the machine's may be broken, and that is not our question.
+	conf, err := os.MkdirTemp("", "greyskip-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(conf)
+	if err := os.WriteFile(filepath.Join(conf, "main.cf"), []byte("myhostname = localhost\n"), 0o600); err != nil {
+		return err
+	}
+	var asked, want strings.Builder
+	for _, p := range set.Networks() {
+		fmt.Fprintf(&asked, "%s\n", p.Addr())
+		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
+	}
+	for _, stranger := range []string{"192.0.2.1", "2001:db8::1"} { // documentation: never listed
+		fmt.Fprintf(&asked, "%s\n", netip.MustParseAddr(stranger))
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxCommand)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, postmap, "-c", conf, "-q", "-", "cidr:"+path)
+	cmd.Stdin = strings.NewReader(asked.String())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	var status *exec.ExitError
+	if errors.As(err, &status) && status.ExitCode() == 1 && out.Len() == 0 { // nothing was found, which is right for an empty list
+		err = nil
+	}
+	if err != nil || errs.Len() > 0 {
+		return fmt.Errorf("%s cannot read the new list: %w", postmap, errors.Join(err, errors.New(firstLine(errs.String()))))
+	}
+	if out.String() != want.String() {
+		return fmt.Errorf("%s answers otherwise than the new list says", postmap)
+	}
+	return nil
+}
+
+// findPostmap looks where cron does not.
+func findPostmap() string {
+	for _, name := range []string{"postmap", "/usr/sbin/postmap", "/usr/local/sbin/postmap"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// reloaded runs the command of --reload where that is due, now or from a run in which it failed.
+func (e *env) reloaded(ctx context.Context, s *state, statePath string) error {
+	if !s.ReloadDue || e.reload == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxCommand)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", e.reload)
+	cmd.WaitDelay = time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, cli.Printable(lastLine(string(out))))
+	}
+	s.ReloadDue = false
+	return s.write(statePath)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The sample reads without fault, and says of each domain who that is.
+func TestSample(t *testing.T) {
+	const sample = "../../dist/greyskip.domains"
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := parseDomains(sample, text)
+	if err != nil || len(all) < 30 {
+		t.Errorf("%d domains, %v", len(all), err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if domain, comment, _ := strings.Cut(line, "#"); domain != "\n" && strings.TrimSpace(comment) == "" && domain != "" {
+			t.Errorf("%q says nothing of whom it lists", line)
+		}
+	}
+}
+
+// One domain a line, and comments: a wrong line is named.
+func TestDomainsFile(t *testing.T) {
+	for text, want := range map[string]string{
+		"example.org\n":                                         "example.org",
+		"\ufeffexample.org\n":                                   "example.org", // as editors of other systems begin a file
+		" Example.ORG.\t# who\r\n#x.example\n\n":                "example.org",
+		"bücher.example\nxn--bcher-kva.example\n":               "xn--bcher-kva.example",
+		"b.example\na.example\nb.example":                       "b.example a.example",
+		"a.example\n\na.example b.example\n":                    `f:3: "a.example b.example" is not a domain name; write one domain a line, and comments behind a #`,
+		"a.example\nip4:37.0.0.0/24\n":                          `f:2: "ip4:37.0.0.0/24" is not`,
+		"a.example\nlocalhost\n":                                `f:2: "localhost" is not`,
+		"a.example\n37.0.0.1\n":                                 `f:2: "37.0.0.1" is not`,
+		"a.example\nx\x1b[31m.example\n":                        `f:2: "x\x1b[31m.example" is not`,
+		"a.example\nann@a.example # a person\n":                 `f:2: "ann@a.example" is not`,
+		"# nothing\n":                                           "f: names no domain",
+		"a.example\n" + strings.Repeat("x", 1<<16) + ".example": "f:2: ",
+	} {
+		all, err := parseDomains("f", []byte(text))
+		got := strings.Join(all, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if err == nil && got != want || err != nil && !strings.HasPrefix(got, want) {
+			t.Errorf("%.40q: %.200s, want %s", text, got, want)
+		}
+	}
+}
+
+func FuzzParseDomains(f *testing.F) {
+	f.Add([]byte("example.org # x\n\nb\xc3\xbccher.example"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all, err := parseDomains("f", data)
+		if err != nil {
+			return
+		}
+		again, err := parseDomains("f", []byte(strings.Join(all, "\n")))
+		if err != nil || strings.Join(again, " ") != strings.Join(all, " ") {
+			t.Fatalf("%q is %q when it is read again: %v", all, again, err)
+		}
+		for _, d := range all {
+			if strings.Trim(d, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+				t.Fatalf("%q", d)
+			}
+		}
+	})
+}

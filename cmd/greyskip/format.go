@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"signpost/internal/cli"
+)
+
+// mark begins each file that is ours to replace.
+const mark = "# Allow list, made by greyskip(1) from SPF records"
+
+// formatNames are the values of --format, the default first.
+func formatNames() []string { return []string{"postscreen", "cidr", "nftables", "pf", "rspamd"} }
+
+// usedBy is the line of the header that says what is to be done with the file.
+func usedBy(format, file string) string {
+	switch format {
+	case "postscreen":
+		return "postscreen_access_list = permit_mynetworks, cidr:" + file
+	case "nftables":
+		return "nft -f " + file + "; in rules of the table inet greyskip: ip saddr @ipv4 accept, ip6 saddr @ipv6 accept"
+	case "pf":
+		return "table <greyskip> persist file \"" + file + "\"; pfctl -t greyskip -T replace -f " + file
+	case "rspamd":
+		return "a map of kind ip: greyskip { type = \"ip\"; map = \"" + file + "\"; }"
+	}
+	return ""
+}
+
+// render writes the list out. made is the day in its header.
+func (e *env) render(l list, four, six []block, made time.Time) string {
+	var b strings.Builder
+	count := 0
+	for _, bl := range append(four[:len(four):len(four)], six...) {
+		count += len(bl.networks)
+	}
+	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
+	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), cli.Printable(e.command(l)))
+	fmt.Fprintf(&b, "# It has %d networks of %d domains; at each block stands since when it is listed.\n", count, len(l.domains))
+	if use := usedBy(e.format, e.output); use != "" && e.output != "" {
+		fmt.Fprintf(&b, "# %s\n", cli.Printable(use))
+	}
+	for _, d := range l.domains {
+		for _, note := range d.notes {
+			fmt.Fprintf(&b, "# Note on %s: %s\n", d.domain, note)
+		}
+	}
+	b.WriteString("\n")
+	if e.format == "nftables" {
+		b.WriteString(nftables(four, six))
+		return b.String()
+	}
+	end := ""
+	if e.format == "postscreen" {
+		end = "\tpermit"
+	}
+	for _, bl := range append(four[:len(four):len(four)], six...) {
+		bl.write(&b, "", end)
+	}
+	return b.String()
+}
+
+// command is how the list is made again.
+func (e *env) command(l list) string {
+	words := []string{"greyskip"}
+	add := func(when bool, more ...string) {
+		if when {
+			words = append(words, more...)
+		}
+	}
+	add(e.domains != "", "-f", e.domains)
+	add(e.output != "", "-o", e.output)
+	add(e.format != formatNames()[0], "--format", e.format)
+	add(e.overLimit, "--over-limit")
+	add(e.widest != defaultWidest, "--widest", e.widest)
+	if e.domains == "" {
+		for _, d := range l.domains {
+			words = append(words, d.domain)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func (bl block) write(b *strings.Builder, indent, end string) {
+	fmt.Fprintf(b, "%s# %s; since %s\n", indent, bl.from, bl.since)
+	for _, p := range bl.networks {
+		fmt.Fprintf(b, "%s%s%s\n", indent, p, end)
+	}
+}
+
+// nftables writes two sets in a table of their own, since a set is seen by rules of its table alone. What they had before is
+// emptied in the same transaction.
+func nftables(four, six []block) string {
+	var b strings.Builder
+	one := func(name, kind string, blocks []block) {
+		fmt.Fprintf(&b, "add set inet greyskip %s { type %s; flags interval; }\nflush set inet greyskip %s\n", name, kind, name)
+		if len(blocks) == 0 {
+			return
+		}
+		fmt.Fprintf(&b, "add element inet greyskip %s {\n", name)
+		for _, bl := range blocks {
+			bl.write(&b, "\t", ",")
+		}
+		b.WriteString("}\n")
+	}
+	b.WriteString("add table inet greyskip\n")
+	one("ipv4", "ipv4_addr", four)
+	one("ipv6", "ipv6_addr", six)
+	return b.String()
+}

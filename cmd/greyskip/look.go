@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/internal/senders"
+)
+
+const (
+	atATime    = 8               // domains that are looked up
+	maxQueries = 300             // of one domain: ten terms ask for 110 at most in either family
+	maxLook    = 2 * time.Minute // for one domain
+)
+
+// finding is what was found for a domain. What strangers wrote in it is printable.
+type finding struct {
+	domain string
+	answer senders.Answer
+	err    *senders.Error // nil: it was found
+}
+
+// resolver asks what the daemon asks, or /etc/resolv.conf where there is no daemon.
+func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
+	conf, err := config.Load(e.config)
+	if errors.Is(err, fs.ErrNotExist) && !configGiven {
+		conf, err = config.Default(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	servers := conf.DNS.Servers
+	if len(servers) == 0 {
+		if servers, err = dns.ReadServers("/etc/resolv.conf"); err != nil {
+			return nil, err
+		}
+	}
+	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: e.now, Log: slog.New(slog.DiscardHandler)}), nil
+}
+
+// look asks for all domains. Its error is that of ctx.
+func (e *env) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
+	found := make([]finding, len(domains))
+	places := make(chan struct{}, atATime)
+	var all sync.WaitGroup
+	cli.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
+	for i, domain := range domains {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			found[i] = e.lookOne(ctx, r, domain)
+		})
+	}
+	all.Wait()
+	return found, ctx.Err()
+}
+
+func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) finding {
+	ctx, cancel := context.WithTimeout(ctx, maxLook)
+	defer cancel()
+	f := finding{domain: domain}
+	var err error
+	f.answer, err = senders.Find(ctx, r.View().Limit(maxQueries), domain, senders.Options{Widest4: e.widest4, Widest6: e.widest6, OverLimit: e.overLimit})
+	if errors.As(err, &f.err) {
+		f.err.Why = cli.Printable(f.err.Why)
+	}
+	for i, note := range f.answer.Notes {
+		f.answer.Notes[i] = cli.Printable(note)
+	}
+	return f
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"signpost/internal/man"
+)
+
+// manualCommand writes the manual page, for make man.
+func manualCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:    "manual",
+		Short:  "Print greyskip(1)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(c *cobra.Command, _ []string) error { return man.Program(c.OutOrStdout(), root, page()) },
+	}
+}
+
+func page() man.Page {
+	return man.Page{
+		Section: "1",
+		Files: [][2]string{
+			{"/etc/signpost/greyskip.domains", "The domains, by custom: -f names the file."},
+			{"FILE.state", "Beside the output FILE: the last good answer of each domain and when it was had, since when each network is listed, and whether the command of --reload is still to be run."},
+			{"/etc/signpost/signpost.toml", "The daemon's configuration: its name servers are asked. Where there is none, those of /etc/resolv.conf are."},
+		},
+		SeeAlso: []string{"postscreen(8)", "cidr_table(5)", "signpost(8)", "dkimkey(1)", "crontab(5)"},
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"signpost/internal/ranges"
+	"signpost/internal/senders"
+)
+
+const day = 24 * time.Hour
+
+const (
+	sayAfter  = 7 * day  // a domain's last good answer is this old: a person should look
+	dropAfter = 30 * day // it is no longer believed: networks are given to others
+)
+
+// state is FILE.state, what a run leaves for the next one.
+type state struct {
+	Version   int                     `json:"version"`
+	Made      time.Time               `json:"made"`                 // the day in the file's header
+	ReloadDue bool                    `json:"reload_due,omitempty"` // the file has changed, and --reload has not succeeded since
+	Domains   map[string]answered     `json:"domains"`
+	Since     map[netip.Prefix]string `json:"since"` // the day on which each network was listed
+}
+
+// answered is a domain's last good answer.
+type answered struct {
+	At       time.Time      `json:"at"`
+	Networks []netip.Prefix `json:"networks"`
+	Notes    []string       `json:"notes,omitempty"`
+}
+
+const stateVersion = 1
+
+func newState() *state {
+	return &state{Version: stateVersion, Domains: map[string]answered{}, Since: map[netip.Prefix]string{}}
+}
+
+// readState gives what the last run left. lost says that there was nothing to be read, or nothing that can be used, and why.
+func readState(path string) (s *state, lost error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return newState(), err
+	}
+	s = newState()
+	err = json.Unmarshal(data, s)
+	if err == nil && s.Version != stateVersion {
+		err = fmt.Errorf("its version is %d", s.Version)
+	}
+	for domain, a := range s.Domains {
+		if slices.ContainsFunc(a.Networks, func(p netip.Prefix) bool { return !p.IsValid() }) {
+			err = fmt.Errorf("a network of %q is none", domain)
+		}
+	}
+	if err != nil {
+		return newState(), fmt.Errorf("%s is broken (%w); a new one is made", path, err)
+	}
+	if s.Domains == nil || s.Since == nil { // null
+		return newState(), fmt.Errorf("%s is broken (something is missing); a new one is made", path)
+	}
+	return s, nil
+}
+
+// listed are the parts of the last list.
+func (s *state) listed() (all []listed) {
+	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
+		all = append(all, listed{domain: domain, set: ranges.Of(s.Domains[domain].Networks...)})
+	}
+	return all
+}
+
+func (s *state) write(path string) error {
+	data, err := json.MarshalIndent(s, "", "\t")
+	if err != nil {
+		return err
+	}
+	d, err := newDraft(path, append(data, '\n'))
+	if err != nil {
+		return err
+	}
+	return d.use()
+}
+
+// fold takes what was found into the state, and gives what is to be listed: a domain that could not be looked up keeps its
+// last good answer while that is not too old. It says what a person has to know.
+func (e *env) fold(s *state, found []finding) []listed {
+	var all []listed
+	kept := map[string]answered{}
+	for _, f := range found {
+		last, known := s.Domains[f.domain]
+		now := e.now()
+		if f.err == nil {
+			e.sayNew(f, last.Notes)
+			last = answered{At: now.UTC(), Networks: f.answer.Networks.Networks(), Notes: f.answer.Notes}
+		} else if !e.falls(f, last, known, now) {
+			continue
+		}
+		kept[f.domain] = last
+		all = append(all, listed{f.domain, ranges.Of(last.Networks...), last.Notes})
+	}
+	s.Domains = kept
+	return all
+}
+
+// sayNew says what is not listed of a domain, once.
+func (e *env) sayNew(f finding, before []string) {
+	for _, note := range f.answer.Notes {
+		if !slices.Contains(before, note) {
+			e.say("%s: %s", f.domain, note)
+		}
+	}
+}
+
+// falls says whether a domain that could not be looked up falls back on its last good answer.
+func (e *env) falls(f finding, last answered, known bool, now time.Time) bool {
+	if !known {
+		e.need("%s: %v; there is no earlier answer, so that it is not listed", f.domain, f.err)
+		return false
+	}
+	on, until := last.At.Format(time.DateOnly), last.At.Add(dropAfter).Format(time.DateOnly)
+	switch age := now.Sub(last.At); {
+	case age > dropAfter:
+		e.need("%s: %v; the last good answer is of %s and too old: it is no longer listed", f.domain, f.err, on)
+		return false
+	case age > sayAfter || !f.err.Temporary:
+		e.need("%s: %v; the answer of %s stays listed until %s", f.domain, f.err, on, until)
+	}
+	return true
+}
+
+// manyFail says why it is more likely that something is wrong here than with the domains; nil where it is not.
+func manyFail(found []finding) error {
+	var first *senders.Error
+	failed := 0
+	for _, f := range found {
+		if f.err != nil {
+			if failed++; first == nil {
+				first = f.err
+			}
+		}
+	}
+	if failed < len(found) && (failed < 2 || 2*failed < len(found)) {
+		return nil
+	}
+	return fmt.Errorf("%d of %d domains could not be looked up (%w), so that something may be wrong with DNS here", failed, len(found), first)
+}
+
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

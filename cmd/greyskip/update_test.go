@@ -1,0 +1,214 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The list is sorted, IPv4 first, with neighbours merged and host bits gone; each block says from whom and since when it is.
+func TestList(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example  # the first\n# a comment\n\ntwo.example\nTHREE.example.\nthree.example\n")
+	w.quiet(w.cron(0))
+	want := `# Allow list, made by greyskip(1) from SPF records: what is changed here by hand is lost.
+# Made on 2026-11-28, as by: greyskip -f ` + w.file + ` -o ` + w.list + `
+# It has 5 networks of 3 domains; at each block stands since when it is listed.
+# postscreen_access_list = permit_mynetworks, cidr:` + w.list + `
+
+# one.example, two.example; since 2026-11-28
+37.0.0.0/23	permit
+# three.example; since 2026-11-28
+37.0.3.0/24	permit
+37.0.4.1/32	permit
+# one.example, two.example; since 2026-11-28
+37.0.9.0/24	permit
+# one.example; since 2026-11-28
+2a00:1::/48	permit
+`
+	if got := w.text(); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if mode := stat(t, w.list).Mode(); mode != 0o644 {
+		t.Errorf("Postfix has to read it: %v", mode)
+	}
+}
+
+// A file is replaced only where it changed: a new day alone is no change, and what was there keeps its day.
+func TestOnlyChanges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	if err := os.Chmod(w.list, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(3 * day)
+	w.same(func() { w.quiet(w.cron(0)) })
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.9.0/24 ip4:37.0.10.0/24", 1))
+	w.quiet(w.cron(0))
+	w.said(w.text(), "# Made on 2026-12-01", "# one.example; since 2026-12-01\n37.0.10.0/24", "# one.example; since 2026-11-28\n37.0.9.0/24")
+	if mode := stat(t, w.list).Mode(); mode != 0o640 {
+		t.Errorf("the mode was not kept: %v", mode)
+	}
+}
+
+// What is not listed is said once, stands in the file, and does not come again each day.
+func TestNotesOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, `one.example. TXT "v=spf1 ip4:37.0.0.0/24 ip4:10.0.0.0/24 exists:%{i}.x.example ~all"`, "one.example\n")
+	refused, unknown := "ip4:10.0.0.0/24 of one.example: 10.0.0.0/24 is in or around 10.0.0.0/8 (private, RFC 1918): refused", "exists:%{i}.x.example of one.example depends on the message"
+	w.said(w.cron(0), "greyskip: one.example: "+refused, "greyskip: one.example: "+unknown)
+	w.said(w.text(), "# Note on one.example: "+refused, "# Note on one.example: "+unknown)
+	w.same(func() { w.quiet(w.cron(0)) })
+}
+
+// A domain that cannot be looked up keeps its last good answer: quietly for a week, said for three more, and then not at all.
+func TestLastGoodAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	w.zone(records + ";fault three.example. SERVFAIL\n")
+	begun := w.now
+	at := func(days int) { w.now = begun.Add(time.Duration(days)*day + time.Hour) }
+	at(6)
+	w.same(func() { w.quiet(w.cron(0)) })
+	at(7)
+	w.same(func() {
+		w.said(w.cron(1), "three.example: looking up three.example.: the name servers answer SERVFAIL; the answer of 2026-11-28 stays listed until 2026-12-28")
+	})
+	at(29)
+	w.same(func() { w.said(w.cron(1), "three.example: ") })
+	at(30)
+	w.said(w.cron(1), "three.example: looking up three.example.: the name servers answer SERVFAIL; the last good answer is of 2026-11-28 and too old: it is no longer listed")
+	if got := w.entries(); strings.Contains(got, "37.0.3.0/24") || !strings.Contains(got, "37.0.9.0/24") {
+		t.Error(got)
+	}
+	at(31)
+	w.same(func() { w.said(w.cron(1), "three.example: ", "there is no earlier answer, so that it is not listed") })
+	w.zone(records)
+	w.quiet(w.cron(0))
+	w.said(w.entries(), "37.0.3.0/24")
+}
+
+// A domain whose record has gone needs a person at once; its last good answer stays as long.
+func TestRecordGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	w.zone(strings.Replace(records, "three.example. TXT", "three.example. SPF", 1))
+	w.same(func() {
+		w.said(w.cron(1), "three.example: three.example has no SPF record; the answer of 2026-11-28 stays listed until 2026-12-28")
+	})
+}
+
+// A new domain that cannot be looked up is said at once; the others are listed.
+func TestNewDomainFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\ntwo.example\nfour.example\n")
+	w.said(w.cron(1), "greyskip: four.example: four.example has no SPF record; there is no earlier answer, so that it is not listed", "something above needs a person")
+	w.said(w.entries(), "37.0.9.0/24")
+}
+
+// A domain that is taken out of the file is taken out of the list.
+func TestDomainRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	w.put(w.file, "one.example\n#three.example\n")
+	w.quiet(w.cron(0))
+	if got := w.entries(); strings.Contains(got, "37.0.3.0/24") {
+		t.Error(got)
+	}
+}
+
+// More or less by half stays as it is until a person forces it.
+func TestJumps(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ zone, why string }{
+		"shrinks":       {strings.Replace(records, "include:two.example", "", 1), "the list would have 256 IPv4 addresses instead of 768, less by more than half"},
+		"grows":         {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/23", 1), "the list would have 1024 IPv4 addresses instead of 768"},
+		"grows by more": {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/22", 1), "the list would have 1536 IPv4 addresses instead of 768, more by more than half"},
+		"IPv6":          {strings.Replace(records, "2a00:1::/48", "2a00:1::/52", 1), "IPv6 addresses instead of 1.209e+24, less by more than half"},
+		"nothing":       {`one.example. TXT "v=spf1 -all"`, "the list would have 0 IPv4 addresses"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, records, "one.example\n")
+			w.quiet(w.cron(0))
+			w.zone(c.zone)
+			if name == "grows" { // by a third
+				w.quiet(w.cron(0))
+				return
+			}
+			w.same(func() {
+				for range 2 {
+					w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), c.why, w.list+" stays as it is", "--force does it")
+				}
+			})
+			if _, err := os.Stat(w.dir + "/reloaded"); err == nil {
+				t.Error("reloaded although nothing changed")
+			}
+			before := w.text()
+			w.quiet(w.cron(0, "--force"))
+			if w.text() == before {
+				t.Error("not even --force does it")
+			}
+			w.same(func() { w.quiet(w.cron(0)) })
+		})
+	}
+}
+
+// --diff shows what changes, and --dry-run leaves everything alone.
+func TestDiffAndDryRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	if out := w.cron(0, "--dry-run"); out != w.list+" would be replaced: 5 networks more, 0 fewer\n" {
+		t.Error(out)
+	}
+	if left, _ := filepath.Glob(w.dir + "/*list*"); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	w.said(w.cron(0, "--diff"), "+ 37.0.0.0/23  one.example\n+ 37.0.3.0/24  three.example\n")
+	if out := w.cron(0, "--dry-run", "--diff"); out != w.list+" would stay as it is\n" {
+		t.Error(out)
+	}
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
+	want := "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n"
+	w.same(func() {
+		if out := w.cron(0, "--dry-run", "--diff"); out != want+w.list+" would be replaced: 1 networks more, 1 fewer\n" {
+			t.Error(out)
+		}
+	})
+	if out := w.cron(0, "--diff"); out != want {
+		t.Error(out)
+	}
+	w.quiet(w.cron(0, "--diff"))
+}
+
+// --reload runs after a change and never else; one that failed is said, and tried again.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	runs := func() int {
+		data, _ := os.ReadFile(w.dir + "/runs")
+		return len(data)
+	}
+	reload := []string{"--reload", "printf x >> " + w.dir + "/runs; echo refreshing >&2"}
+	w.quiet(w.cron(0, reload...))
+	w.quiet(w.cron(0, reload...))
+	if runs() != 1 {
+		t.Errorf("it ran %d times for one change", runs())
+	}
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
+	w.said(w.cron(1, "--reload", "echo 'no \x1b such thing' >&2; false"), w.list+" is new, and --reload failed (exit status 1: no ? such thing); the next run tries again")
+	w.said(w.entries(), "37.0.10.0/24")
+	w.same(func() {
+		w.quiet(w.cron(0, reload...))
+		w.quiet(w.cron(0, reload...))
+	})
+	if runs() != 2 {
+		t.Errorf("it ran %d times", runs())
+	}
+}
