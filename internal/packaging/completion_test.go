@@ -39,6 +39,7 @@ func TestCompletion(t *testing.T) {
 			{"signpost d", "dmarc"}, // of two that fit
 			{"dkimkey rot", "rotate"},
 			{"dkimkey show example.", "example.org"},
+			{"greyskip --over", "--over-limit"},
 		} {
 			if out := run(t, ask+"'"+c.typed+"' "+c.want+" || true"); !strings.Contains(out, c.want) {
 				t.Errorf("%s: %s<TAB> does not offer %s:\n%q", shell, c.typed, c.want, out)

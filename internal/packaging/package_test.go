@@ -32,7 +32,9 @@ func TestInstalled(t *testing.T) {
 	for path, want := range map[string]string{
 		"/usr/sbin/signpost":                                 "755 root:root",
 		"/usr/sbin/dkimkey":                                  "755 root:root",
+		"/usr/sbin/greyskip":                                 "755 root:root",
 		"/etc/signpost/signpost.toml":                        "644 root:root",
+		"/etc/signpost/greyskip.domains":                     "644 root:root",
 		"/var/lib/signpost":                                  "700 signpost:signpost",
 		"/var/lib/signpost/keys":                             "700 signpost:signpost",
 		"/var/lib/signpost/journal":                          "700 signpost:signpost",
@@ -45,6 +47,10 @@ func TestInstalled(t *testing.T) {
 		"/usr/lib/systemd/system/signpost-web.service":       "644 root:root",
 		"/usr/lib/systemd/system/dkimkey-rotate.service":     "644 root:root",
 		"/usr/lib/systemd/system/dkimkey-rotate.timer":       "644 root:root",
+		"/usr/lib/systemd/system/greyskip.service":           "644 root:root",
+		"/usr/lib/systemd/system/greyskip.timer":             "644 root:root",
+		"/usr/share/man/man1/greyskip.1.gz":                  "644 root:root",
+		"/usr/share/doc/signpost/examples/greyskip.domains":  "644 root:root",
 		"/usr/share/bash-completion/completions/signpost":    "644 root:root",
 		"/usr/share/zsh/vendor-completions/_dkimkey":         "644 root:root",
 		"/usr/share/fish/vendor_completions.d/signpost.fish": "644 root:root",
@@ -71,7 +77,7 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("enabled without being asked: %q", enabled)
 	}
 	run(t, "grep -qx 'mode = \"observe\"' /etc/signpost/signpost.toml && signpost check-config")
-	if said := run(t, "systemd-analyze verify signpost.service signpost.socket signpost-web.service dkimkey-rotate.service dkimkey-rotate.timer 2>&1 | grep -E 'signpost|dkimkey' | grep -v 'man ' || true"); said != "" {
+	if said := run(t, "systemd-analyze verify signpost.service signpost.socket signpost-web.service dkimkey-rotate.service dkimkey-rotate.timer greyskip.service greyskip.timer 2>&1 | grep -E 'signpost|dkimkey|greyskip' | grep -v 'man ' || true"); said != "" {
 		t.Errorf("systemd-analyze verify:\n%s", said)
 	}
 }
