@@ -32,7 +32,11 @@ func (e *env) ask(ctx context.Context, path string, set ranges.Set) error {
 		return err
 	}
 	defer os.RemoveAll(conf)
-	if err := os.WriteFile(filepath.Join(conf, "main.cf"), []byte("myhostname = localhost\n"), 0o600); err != nil {
+	file := filepath.Join(conf, "main.cf")
+	if err := os.WriteFile(file, []byte("myhostname = localhost\n"), 0o600); err != nil {
+		return err
+	}
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil { // Postfix waits for a file to settle
 		return err
 	}
 	var asked, want strings.Builder

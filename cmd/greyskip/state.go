@@ -50,10 +50,14 @@ func readState(path string) (s *state, lost error) {
 	if err != nil {
 		return newState(), err
 	}
-	s = newState()
+	s = &state{}
 	err = json.Unmarshal(data, s)
-	if err == nil && s.Version != stateVersion {
+	switch {
+	case err != nil:
+	case s.Version != stateVersion:
 		err = fmt.Errorf("its version is %d", s.Version)
+	case s.Domains == nil || s.Since == nil:
+		err = errors.New("something is missing")
 	}
 	for domain, a := range s.Domains {
 		if slices.ContainsFunc(a.Networks, func(p netip.Prefix) bool { return !p.IsValid() }) {
@@ -62,9 +66,6 @@ func readState(path string) (s *state, lost error) {
 	}
 	if err != nil {
 		return newState(), fmt.Errorf("%s is broken (%w); a new one is made", path, err)
-	}
-	if s.Domains == nil || s.Since == nil { // null
-		return newState(), fmt.Errorf("%s is broken (something is missing); a new one is made", path)
 	}
 	return s, nil
 }

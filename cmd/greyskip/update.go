@@ -20,10 +20,19 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 	if err != nil {
 		return err
 	}
-	l := newList(e.fold(newState(), found))
-	if len(l.domains) == 0 {
-		return errAttention
+	var parts []listed
+	for _, f := range found {
+		if f.err != nil {
+			e.need("%s: %v; it is not listed", f.domain, f.err)
+			continue
+		}
+		e.sayNew(f, nil)
+		parts = append(parts, listed{f.domain, f.answer.Networks, f.answer.Notes})
 	}
+	if len(parts) == 0 {
+		return nil
+	}
+	l := newList(parts)
 	four, six, _ := l.blocks(nil, e.now())
 	_, err = io.WriteString(e.stdout, e.render(l, four, six, e.now()))
 	return err

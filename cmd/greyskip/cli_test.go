@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Wrong usage is exit code 2, and nothing is done.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\ntwo example\n")
+	for _, c := range []struct {
+		args, want string
+	}{
+		{"--no-such-flag", "unknown flag: --no-such-flag; see greyskip --help"},
+		{"-f " + w.file, w.file + `:2: "two example" is not a domain name`},
+		{"-f " + w.dir + "/none", "no such file"},
+		{"-f " + w.file + " one.example", "not both"},
+		{"localhost", `"localhost" is not a domain name`},
+		{"one.example --format xml", `--format: "xml" is none of postscreen, cidr, nftables, pf, rspamd`},
+		{"one.example --widest 33,28", `--widest: "33,28"`},
+		{"one.example --widest 12", `--widest: "12"`},
+		{"one.example --diff", "which? -o FILE"},
+		{"one.example --reload true", "which? -o FILE"},
+		{"one.example -c " + w.dir + "/none.toml", "no such file"},
+	} {
+		out, errs, code := w.run(strings.Fields(c.args)...)
+		if code != 2 || out != "" || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: %d %s%s, want %s", c.args, code, out, errs, c.want)
+		}
+	}
+	if n := len(w.dns.Queries()); n > 0 {
+		t.Errorf("%d questions were asked", n)
+	}
+	if out, errs, code := w.run("--version"); code != 0 || !strings.HasPrefix(out, "greyskip ") || errs != "" {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	if out, _, code := w.run("__complete", "one.example", "--format", ""); code != 0 || !strings.Contains(out, "nftables\n") {
+		t.Errorf("%d %s", code, out)
+	}
+}
+
+// The limit of width is the operator's.
+func TestWidest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, `one.example. TXT "v=spf1 ip4:37.0.0.0/11 ip4:38.0.0.0/20 -all"`, "")
+	for widest, want := range map[string]string{"12,28": "38.0.0.0/20", "11,28": "37.0.0.0/11 38.0.0.0/20", "24,28": ""} {
+		out, _, _ := w.run("one.example", "--format", "cidr", "--widest", widest)
+		var got []string
+		for line := range strings.Lines(out) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				got = append(got, line)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %s", widest, got, want)
+		}
+	}
+}
+
+// What greyskip did not make is not replaced; where a symbolic link leads is.
+func TestWhatIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\n")
+	w.put(w.list, "# my own\n37.0.0.0/8 reject\n")
+	w.same(func() {
+		w.said(w.cron(1, "--force"), w.list+": greyskip did not make it, by its first line; move it away, or name another file")
+	})
+	if err := os.Truncate(w.list, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet(w.cron(0))
+	link := filepath.Join(w.dir, "link")
+	if err := os.Symlink("list", link); err != nil {
+		t.Fatal(err)
+	}
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
+	if out, errs, code := w.run("-f", w.file, "-o", link); code != 0 {
+		t.Error(out, errs)
+	}
+	w.said(w.entries(), "37.0.10.0/24")
+	if fi, err := os.Lstat(link); err != nil || fi.Mode()&os.ModeSymlink == 0 {
+		t.Error("the link was replaced:", err)
+	}
+	for _, path := range []string{w.dir, os.DevNull, filepath.Join(w.dir, "none", "list")} {
+		if out, errs, code := w.run("-f", w.file, "-o", path); code != 1 || !strings.Contains(errs, path) {
+			t.Errorf("%s: %d %s%s", path, code, out, errs)
+		}
+	}
+}

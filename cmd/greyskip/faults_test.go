@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// many are ten senders, and a file of them.
+func many() (zone, domains string) {
+	for i := range 10 {
+		zone += fmt.Sprintf("d%d.example. TXT \"v=spf1 ip4:37.%d.0.0/16 -all\"\n", i, 2*i)
+		domains += fmt.Sprintf("d%d.example\n", i)
+	}
+	return zone, domains
+}
+
+// With DNS down the old file stays, and the message says why; so where there is none yet.
+func TestDNSDown(t *testing.T) {
+	t.Parallel()
+	zone, domains := many()
+	w := newWorld(t, zone, domains)
+	w.quiet(w.cron(0))
+	w.dns.Stop()
+	w.same(func() {
+		said := w.cron(1, "--force")
+		w.said(said, "10 of 10 domains could not be looked up (looking up d0.example.: ", "something may be wrong with DNS here: "+w.list+" stays as it is")
+		if strings.Count(said, "\n") != 1 {
+			t.Error("it is said too often:", said)
+		}
+	})
+	other := filepath.Join(w.dir, "other")
+	if _, errs, code := w.run("-f", w.file, "-o", other); code != 1 || !strings.Contains(errs, "10 of 10 domains") {
+		t.Error(code, errs)
+	}
+	if _, err := os.Stat(other); err == nil {
+		t.Error("an empty list was written")
+	}
+}
+
+// With half of the domains failing the old file stays whatever the others say, and the message says why; with fewer the others
+// are brought up to date.
+func TestHalfFails(t *testing.T) {
+	t.Parallel()
+	zone, domains := many()
+	w := newWorld(t, zone, domains)
+	w.quiet(w.cron(0))
+	changed := strings.Replace(zone, "37.18.0.0/16", "37.18.0.0/16 ip4:38.0.0.0/16", 1)
+	faults := ""
+	for i := range 5 {
+		if faults += fmt.Sprintf(";fault d%d.example. SERVFAIL\n", i); i == 3 {
+			continue
+		}
+	}
+	w.zone(changed + faults)
+	w.same(func() {
+		w.said(w.cron(1), "5 of 10 domains could not be looked up (looking up d0.example.: the name servers answer SERVFAIL)", w.list+" stays as it is")
+	})
+	w.zone(changed + strings.Replace(faults, ";fault d0.example. SERVFAIL\n", "", 1))
+	w.quiet(w.cron(0))
+	w.said(w.entries(), "38.0.0.0/16", "37.2.0.0/16")
+}
+
+// On a full disk the old file stays, whole, and the message says why; when there is room again it is replaced.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	zone, domains := many()
+	w := newWorld(t, zone, domains)
+	disk := filepath.Join(w.dir, "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal("a full disk is a tmpfs, which needs root, as CI has it: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
+	w.list = filepath.Join(disk, "list")
+	w.quiet(w.cron(0))
+	filler := filepath.Join(disk, "filler")
+	fill := func(leave int) {
+		t.Helper()
+		var fs unix.Statfs_t
+		if err := unix.Statfs(disk, &fs); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filler, make([]byte, (int(fs.Bavail)-leave)*int(fs.Bsize)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.zone(strings.Replace(zone, "37.18.0.0/16", "37.18.0.0/16 ip4:38.0.0.0/16", 1))
+	for free := range 2 { // no block, and one, in which the new list has room, and the state has none
+		fill(free)
+		w.same(func() {
+			w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), "writing ", "no space left on device", w.list+" stays as it is")
+		})
+		if left, _ := filepath.Glob(disk + "/.*new"); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(w.dir + "/reloaded"); err == nil {
+		t.Error("reloaded although nothing changed")
+	}
+	w.quiet(w.cron(0))
+	w.said(w.entries(), "38.0.0.0/16")
+}
+
+// Of two runs at once the second ends at once, and says why.
+func TestTwoRuns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
+	// The first one is still there: its --reload is the second.
+	program := filepath.Join(w.dir, "greyskip")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	w.quiet(w.cron(0, "--reload", fmt.Sprintf("%s -c %s -f %s -o %s > %s/second 2>&1; echo $? >> %s/second", program, w.config, w.file, w.list, w.dir, w.dir)))
+	second, err := os.ReadFile(w.dir + "/second")
+	if err != nil || string(second) != "greyskip: another greyskip works on "+w.list+", which stays as it is for now: try again when it has ended\n1\n" {
+		t.Errorf("%v %s", err, second)
+	}
+	w.said(w.entries(), "37.0.10.0/24")
+	w.same(func() { w.quiet(w.cron(0)) })
+}
+
+// A state that is broken, or gone, is said, and made anew; but no domain may fail then, for nobody knows its last answer.
+func TestStateLost(t *testing.T) {
+	t.Parallel()
+	const one = `"one.example": {"at": "2026-11-28T00:00:00Z", "networks": `
+	for name, c := range map[string]struct{ text, why string }{
+		"empty":      {"", "is broken (unexpected end of JSON input); a new one is made"},
+		"cut":        {`{"version": 1, "domains": {` + one, "is broken (unexpected end of JSON input)"},
+		"null":       {"null", "is broken (its version is 0)"},
+		"nulls":      {`{"version": 1, "domains": null, "since": null}`, "is broken (something is missing)"},
+		"version":    {`{"version": 2}`, "is broken (its version is 2)"},
+		"no network": {`{"version": 1, "domains": {` + one + `["37.0.0.0"]}}}`, "is broken ("},
+		"no prefix":  {`{"version": 1, "domains": {` + one + `[""]}}}`, `is broken (a network of "one.example" is none)`},
+		"binary":     {"\x00\x1b[31m\xff", "is broken (invalid character"},
+		"not a file": {"-", "is a directory"},
+		"not there":  {"--", "is not there, although"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
+			w.quiet(w.cron(0))
+			state := w.list + ".state"
+			if err := os.Remove(state); err != nil {
+				t.Fatal(err)
+			}
+			switch c.text {
+			case "--":
+			case "-":
+				if err := os.Mkdir(state, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				w.put(state, c.text)
+			}
+			w.zone(records + ";fault three.example. SERVFAIL\n")
+			w.same(func() {
+				said := w.cron(1, "--force")
+				w.said(said, state, c.why, "three.example: looking up three.example.: the name servers answer SERVFAIL, and what it answered before is not known: "+w.list+" stays as it is")
+				if strings.Contains(said, "\x1b") {
+					t.Errorf("%q", said)
+				}
+			})
+			w.zone(records)
+			if c.text == "-" { // nothing can be made there
+				w.same(func() { w.cron(1) })
+				return
+			}
+			w.said(w.cron(1), c.why)
+			w.said(w.entries(), "37.0.3.0/24")
+			w.same(func() { w.quiet(w.cron(0)) })
+		})
+	}
+}
+
+// Postfix reads the new list before it takes the old one's place; where it reads something else the old one stays.
+func TestPostmap(t *testing.T) {
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
+	bin := filepath.Join(w.dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for script, why := range map[string]string{
+		"cat >/dev/null; echo 'postmap: warning: cidr map, line 7: bad' >&2": "cannot read the new list: postmap: warning: cidr map, line 7: bad",
+		"cat >/dev/null; exit 75":                           "cannot read the new list: exit status 75",
+		"cat >/dev/null; exit 1":                            "answers otherwise than the new list says",
+		"while read a; do printf '%s\\tpermit\\n' $a; done": "answers otherwise than the new list says",
+	} {
+		if err := os.WriteFile(filepath.Join(bin, "postmap"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		w.same(func() { w.said(w.cron(1), filepath.Join(bin, "postmap")+" "+why, w.list+" stays as it is") })
+	}
+	if err := os.Remove(filepath.Join(bin, "postmap")); err != nil {
+		t.Fatal(err)
+	}
+	w.quiet(w.cron(0)) // by Debian's own
+	w.said(w.entries(), "37.0.10.0/24")
+}
