@@ -163,7 +163,7 @@ func (m *MTA) layOut(o Options) error {
 	}
 	for name, text := range map[string]string{
 		"main.cf":   main.String(),
-		"master.cf": fmt.Sprintf(masterCF, m.SMTP, m.Submission, m.Reinject),
+		"master.cf": fmt.Sprintf(masterCF, m.SMTP, m.Submission, m.Reinject) + o.MasterCF,
 		"transport": transport.String(),
 	} {
 		if err := os.WriteFile(filepath.Join(m.etc(), name), []byte(text), 0o644); err != nil {

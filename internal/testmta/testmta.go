@@ -44,6 +44,7 @@ type Options struct {
 	Domains         []string          // delivered here, every local part; mail for any other domain bounces
 	Unknown         []string          // addresses in Domains that are accepted and then bounce with 5.1.1
 	MainCF          map[string]string // more main.cf settings; they win
+	MasterCF        string            // more services of master.cf
 	Dir             string            // empty: a new temporary folder, removed by Stop; otherwise the caller's, and it stays
 }
 

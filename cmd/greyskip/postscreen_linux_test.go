@@ -1,0 +1,169 @@
+package main
+
+import (
+	"net"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/testmta"
+	"signpost/internal/testport"
+)
+
+// insideVar tells the inner process of TestPostscreen that it is it.
+const insideVar = "GREYSKIP_TEST_INSIDE"
+
+// A client that the file lists passes a real postscreen without its deep tests, and one that it does not list has to take
+// them: what Debian's Postfix does and says.
+func TestPostscreen(t *testing.T) {
+	if os.Getenv(insideVar) == "" {
+		alone(t)
+		return
+	}
+	const listed, unlisted = "37.0.3.7", "38.0.0.7"
+	for i, addr := range []string{"", listed, unlisted} {
+		loopback(t, i, addr)
+	}
+	w := newWorld(t, records, "one.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	if err := os.Chmod(w.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	port, release, err := testport.Take("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	at := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String()
+	mta, err := testmta.Start(t.Context(), testmta.Options{
+		Domains: []string{"example.org"},
+		MainCF: map[string]string{
+			"postscreen_access_list":             "cidr:" + w.list,
+			"postscreen_greet_wait":              "1s",
+			"postscreen_greet_action":            "enforce",
+			"postscreen_pipelining_enable":       "yes",
+			"postscreen_non_smtp_command_enable": "yes",
+			"postscreen_bare_newline_enable":     "yes",
+		},
+		MasterCF: at + " inet n - n - 1 postscreen\nsmtpd pass - - n - - smtpd\ndnsblog unix - - n - 0 dnsblog\ntlsproxy unix - - n - 0 tlsproxy\n",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := mta.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if reply := recipient(t, listed, at); !strings.HasPrefix(reply, "250 2.1.5") {
+		t.Errorf("the listed client is told %q", reply)
+	}
+	if reply := recipient(t, unlisted, at); !strings.HasPrefix(reply, "450 4.3.2") {
+		t.Errorf("the unlisted client is told %q", reply)
+	}
+	if err := mta.WaitLog(t.Context(), "PASS NEW ["+unlisted+"]"); err != nil {
+		t.Error(err)
+	}
+	log := mta.Log()
+	// Before Postfix 3.6 it was another word.
+	if !regexp.MustCompile(`postscreen\[\d+\]: (ALLOW|WHITE)LISTED \[37\.0\.3\.7\]`).MatchString(log) || strings.Contains(log, "PASS NEW ["+listed) {
+		t.Errorf("postscreen does not let the listed client past:\n%s", log)
+	}
+	if !regexp.MustCompile(`postscreen\[\d+\]: NOQUEUE: reject: RCPT from \[38\.0\.0\.7\]:\d+: 450 4\.3\.2`).MatchString(log) || regexp.MustCompile(`LISTED \[38\.0\.0\.7\]`).MatchString(log) {
+		t.Errorf("postscreen does not put the unlisted client to the test:\n%s", log)
+	}
+}
+
+// alone runs this test again in a network namespace of its own, where loopback can have addresses that are strangers' here.
+func alone(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("a network namespace and Postfix's master need root: run the tests as root, as CI does")
+	}
+	t.Parallel()
+	// Pdeathsig is tied to the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), insideVar+"=yes")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Cloneflags: syscall.CLONE_NEWNET}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// loopback brings loopback up, and gives its n-th alias an address.
+func loopback(t *testing.T, n int, addr string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	name := "lo"
+	if n > 0 {
+		name += ":" + string(rune('0'+n))
+	}
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	what := uint(unix.SIOCSIFADDR)
+	if addr == "" {
+		what = unix.SIOCSIFFLAGS
+		request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	} else if err := request.SetInet4Addr(net.ParseIP(addr).To4()); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlIfreq(fd, what, request); err != nil {
+		t.Fatalf("%s %s: %v", name, addr, err)
+	}
+}
+
+// recipient gives what a client at an address is told when it names a recipient.
+func recipient(t *testing.T, from, at string) string {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	conn, err := dialer.DialContext(t.Context(), "tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	text := textproto.NewConn(conn)
+	if _, _, err := text.ReadResponse(220); err != nil {
+		t.Fatal(from, err)
+	}
+	for _, line := range []string{"EHLO mail.three.example", "MAIL FROM:<ann@three.example>"} {
+		if err := text.PrintfLine("%s", line); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := text.ReadResponse(250); err != nil {
+			t.Fatal(from, line, err)
+		}
+	}
+	if err := text.PrintfLine("RCPT TO:<bob@example.org>"); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := text.ReadLine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := text.PrintfLine("QUIT"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := text.ReadResponse(221); err != nil {
+		t.Error(from, err)
+	}
+	return reply
+}
