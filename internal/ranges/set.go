@@ -30,12 +30,21 @@ func spanOf(p netip.Prefix) span {
 
 // last is a network's last address.
 func last(p netip.Prefix) netip.Addr {
-	octets := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < len(octets)*8; bit++ {
-		octets[bit/8] |= 1 << (7 - bit%8)
+	if p.Addr().Is4() {
+		octets := p.Addr().As4()
+		fill(octets[:], p.Bits())
+		return netip.AddrFrom4(octets)
 	}
-	addr, _ := netip.AddrFromSlice(octets)
-	return addr
+	octets := p.Addr().As16()
+	fill(octets[:], p.Bits())
+	return netip.AddrFrom16(octets)
+}
+
+// fill sets all bits from one on.
+func fill(octets []byte, from int) {
+	for i := from / 8; i < len(octets); i++ {
+		octets[i] |= 0xff >> (max(from-8*i, 0))
+	}
 }
 
 // join sorts spans and makes one of those that overlap or touch. It may change what it is given.

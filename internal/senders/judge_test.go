@@ -148,7 +148,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 	}
 	known := zone.Resolver(time.Now, slog.New(slog.DiscardHandler))
 	var domains []string
-	found := map[string]ranges.Set{}
+	found, networks := map[string]ranges.Set{}, map[string][]netip.Prefix{}
 	var edges []netip.Addr
 	for line := range strings.Lines(shapes()) {
 		name, text, ok := strings.Cut(line, ". TXT ")
@@ -166,16 +166,19 @@ func TestAnswersAreVerdicts(t *testing.T) {
 			if err != nil {
 				t.Fatal(name, err)
 			}
-			found[name] = answer.Networks
+			found[name], networks[name] = answer.Networks, answer.Networks.Networks()
 		}
 	}
-	const total = 100_000
+	total, least := 100_000, 200
+	if underRace { // where the library's regular expressions take ten times as long; make test runs both
+		total, least = 10_000, 20
+	}
 	r := rand.New(rand.NewPCG(7208, 9))
 	passed := map[string]int{}
 	exempt := unlisted()
 	for i := range total {
 		domain := domains[i%len(domains)]
-		addr := pick(r, edges, found[domain].Networks())
+		addr := pick(r, edges, networks[domain])
 		listed := found[domain].Contains(addr)
 		ours := spf.Check(t.Context(), known.View(), addr, "mail."+domain, "ann@"+domain)
 		theirs, why := oracle.CheckHostWithSender(net.IP(addr.AsSlice()), "mail."+domain, "ann@"+domain,
@@ -198,7 +201,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 		}
 	}
 	for _, d := range domains {
-		if passed[d] < 200 && d != "nobody.example" {
+		if passed[d] < least && d != "nobody.example" {
 			t.Errorf("%s: only %d of the addresses are listed", d, passed[d])
 		}
 	}

@@ -1,0 +1,5 @@
+//go:build race
+
+package senders_test
+
+const underRace = true
