@@ -67,10 +67,13 @@ func (e *env) ask(ctx context.Context, path string, set ranges.Set) error {
 	return nil
 }
 
-// findPostmap looks where cron does not.
+// sbin are the folders that cron does not search.
+const sbin = ":/usr/local/sbin:/usr/sbin:/sbin"
+
+// findPostmap gives the path of Postfix's program; empty: there is no Postfix.
 func findPostmap() string {
-	for _, name := range []string{"postmap", "/usr/sbin/postmap", "/usr/local/sbin/postmap"} {
-		if path, err := exec.LookPath(name); err == nil {
+	for _, folder := range filepath.SplitList(os.Getenv("PATH") + sbin) {
+		if path, err := exec.LookPath(filepath.Join(folder, "postmap")); err == nil && filepath.IsAbs(path) {
 			return path
 		}
 	}
@@ -85,6 +88,7 @@ func (e *env) reloaded(ctx context.Context, s *state, statePath string) error {
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", e.reload)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+sbin)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, cli.Printable(lastLine(string(out))))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,7 +77,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 `, sayAfter/day, dropAfter/day) + cli.Completion("greyskip"),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
-  25 5 * * *  root  greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
+  25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -137,6 +138,16 @@ func (e *env) check(args []string) error {
 		return errors.New("--reload, --diff, --dry-run and --force are about a file: which? -o FILE")
 	case !slices.Contains(formatNames(), e.format):
 		return fmt.Errorf("--format: %q is none of %s", e.format, strings.Join(formatNames(), ", "))
+	}
+	// The header says how the list is made, wherever somebody reads it.
+	for _, path := range []*string{&e.domains, &e.output} {
+		if *path == "" {
+			continue
+		}
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
 	}
 	return e.readWidest()
 }

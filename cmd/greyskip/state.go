@@ -70,8 +70,8 @@ func readState(path string) (s *state, lost error) {
 	return s, nil
 }
 
-// listed are the parts of the last list.
-func (s *state) listed() (all []listed) {
+// parts are those of the last list.
+func (s *state) parts() (all []listed) {
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		all = append(all, listed{domain: domain, set: ranges.Of(s.Domains[domain].Networks...)})
 	}

@@ -114,7 +114,7 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 	if i := slices.IndexFunc(found, func(f finding) bool { return f.err != nil }); i >= 0 && lost != nil && old.exists {
 		return e.stays(fmt.Errorf("%s: %w, and what it answered before is not known", found[i].domain, found[i].err))
 	}
-	before := list{s.listed(), old.set}
+	before := list{s.parts(), old.set}
 	l := newList(e.fold(s, found))
 	return e.bring(ctx, old, before, l, s, statePath)
 }
@@ -159,7 +159,7 @@ func (e *env) bring(ctx context.Context, old file, before, l list, s *state, sta
 		return e.stays(err)
 	}
 	if err := d.use(); err != nil {
-		return e.stays(err)
+		return err
 	}
 	return e.reloaded(ctx, s, statePath)
 }

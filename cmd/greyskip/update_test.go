@@ -212,3 +212,22 @@ func TestReload(t *testing.T) {
 		t.Errorf("it ran %d times", runs())
 	}
 }
+
+// cron searches neither /usr/sbin nor /usr/local/sbin, where Postfix's programs are.
+func TestCronsPath(t *testing.T) {
+	w := newWorld(t, records, "one.example\n")
+	t.Setenv("PATH", "/usr/bin:/bin")
+	w.quiet(w.cron(0, "--reload", "command -v postfix > "+w.dir+"/found"))
+	if found, err := os.ReadFile(w.dir + "/found"); err != nil || string(found) != "/usr/sbin/postfix\n" {
+		t.Errorf("%q %v", found, err)
+	}
+	if path := findPostmap(); path != "/usr/sbin/postmap" {
+		t.Errorf("postmap is not found: %q", path)
+	}
+	t.Chdir(w.dir)
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
+	if out, errs, code := w.run("-f", "domains", "-o", "list"); code != 0 || out+errs != "" {
+		t.Error(code, out, errs)
+	}
+	w.said(w.text(), "greyskip -f "+w.file+" -o "+w.list+"\n", "cidr:"+w.list+"\n", "37.0.10.0/24")
+}
