@@ -23,7 +23,7 @@ const (
 // finding is what was found for a domain. What strangers wrote in it is printable.
 type finding struct {
 	domain string
-	answer senders.Answer
+	answer senders.Answer // beside an err that is temporary, a part of it
 	err    *senders.Error // nil: it was found
 }
 

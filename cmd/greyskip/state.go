@@ -98,14 +98,18 @@ func (e *env) fold(s *state, found []finding) []listed {
 	for _, f := range found {
 		last, known := s.Domains[f.domain]
 		now := e.now()
-		if f.err == nil {
-			e.sayNew(f, last.Notes)
-			last = answered{At: now.UTC(), Networks: f.answer.Networks.Networks(), Notes: f.answer.Notes}
-		} else if !e.falls(f, last, known, now) {
+		if f.err != nil && e.fallsBack(f, last, known, now) {
+			kept[f.domain] = last
+			all = append(all, listed{f.domain, ranges.Of(last.Networks...), last.Notes})
 			continue
 		}
-		kept[f.domain] = last
-		all = append(all, listed{f.domain, ranges.Of(last.Networks...), last.Notes})
+		e.sayNew(f, last.Notes)
+		if f.err == nil {
+			kept[f.domain] = answered{At: now.UTC(), Networks: f.answer.Networks.Networks(), Notes: f.answer.Notes}
+		} else if f.answer.Networks.Empty() {
+			continue
+		}
+		all = append(all, listed{f.domain, f.answer.Networks, f.answer.Notes})
 	}
 	s.Domains = kept
 	return all
@@ -120,16 +124,17 @@ func (e *env) sayNew(f finding, before []string) {
 	}
 }
 
-// falls says whether a domain that could not be looked up falls back on its last good answer.
-func (e *env) falls(f finding, last answered, known bool, now time.Time) bool {
+// fallsBack says whether a domain that could not be looked up has a last good answer that may be believed. Otherwise it is listed
+// as far as it could be looked up.
+func (e *env) fallsBack(f finding, last answered, known bool, now time.Time) bool {
 	if !known {
-		e.need("%s: %v; there is no earlier answer, so that it is not listed", f.domain, f.err)
+		e.need("%s: %v; there is no earlier answer, so that %s", f.domain, f.err, f.rest())
 		return false
 	}
 	on, until := last.At.Format(time.DateOnly), last.At.Add(dropAfter).Format(time.DateOnly)
 	switch age := now.Sub(last.At); {
 	case age > dropAfter:
-		e.need("%s: %v; the last good answer is of %s and too old: it is no longer listed", f.domain, f.err, on)
+		e.need("%s: %v; the last good answer, of %s, is too old, so that %s", f.domain, f.err, on, f.rest())
 		return false
 	case age > sayAfter || !f.err.Temporary:
 		e.need("%s: %v; the answer of %s stays listed until %s", f.domain, f.err, on, until)
@@ -137,18 +142,30 @@ func (e *env) falls(f finding, last answered, known bool, now time.Time) bool {
 	return true
 }
 
+// rest says what is listed of a domain that could not be looked up.
+func (f finding) rest() string {
+	if f.answer.Networks.Empty() {
+		return "it is not listed"
+	}
+	return "only what passes before that is listed"
+}
+
 // manyFail says why it is more likely that something is wrong here than with the domains; nil where it is not.
 func manyFail(found []finding) error {
 	var first *senders.Error
-	failed := 0
+	failed, temporary := 0, 0
 	for _, f := range found {
-		if f.err != nil {
-			if failed++; first == nil {
-				first = f.err
-			}
+		if f.err == nil || !f.answer.Networks.Empty() {
+			continue
+		}
+		if failed++; first == nil {
+			first = f.err
+		}
+		if f.err.Temporary {
+			temporary++
 		}
 	}
-	if failed < len(found) && (failed < 2 || 2*failed < len(found)) {
+	if failed < len(found) && (temporary < 2 || 2*temporary < len(found)) {
 		return nil
 	}
 	return fmt.Errorf("%d of %d domains could not be looked up (%w), so that something may be wrong with DNS here", failed, len(found), first)

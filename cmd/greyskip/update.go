@@ -23,7 +23,9 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 	var parts []listed
 	for _, f := range found {
 		if f.err != nil {
-			e.need("%s: %v; it is not listed", f.domain, f.err)
+			e.need("%s: %v; %s", f.domain, f.err, f.rest())
+		}
+		if f.err != nil && f.answer.Networks.Empty() {
 			continue
 		}
 		e.sayNew(f, nil)

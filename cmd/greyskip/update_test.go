@@ -81,7 +81,7 @@ func TestLastGoodAnswer(t *testing.T) {
 	at(29)
 	w.same(func() { w.said(w.cron(1), "three.example: ") })
 	at(30)
-	w.said(w.cron(1), "three.example: looking up three.example.: the name servers answer SERVFAIL; the last good answer is of 2026-11-28 and too old: it is no longer listed")
+	w.said(w.cron(1), "three.example: looking up three.example.: the name servers answer SERVFAIL; the last good answer, of 2026-11-28, is too old, so that it is not listed")
 	if got := w.entries(); strings.Contains(got, "37.0.3.0/24") || !strings.Contains(got, "37.0.9.0/24") {
 		t.Error(got)
 	}
@@ -109,6 +109,33 @@ func TestNewDomainFails(t *testing.T) {
 	w := newWorld(t, records, "one.example\ntwo.example\nfour.example\n")
 	w.said(w.cron(1), "greyskip: four.example: four.example has no SPF record; there is no earlier answer, so that it is not listed", "something above needs a person")
 	w.said(w.entries(), "37.0.9.0/24")
+}
+
+// Where DNS fails behind a domain's own record the last good answer stays as well; where there is none, or it is too old, what
+// passes before that is listed.
+func TestPartOfADomain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records+";fault two.example. SERVFAIL\n", "one.example\n")
+	why := "one.example: looking up two.example.: the name servers answer SERVFAIL; "
+	w.said(w.cron(1), why+"there is no earlier answer, so that only what passes before that is listed")
+	const part = "37.0.0.0/24\tpermit\n2a00:1::/48\tpermit"
+	if got := w.entries(); got != part {
+		t.Error(got)
+	}
+	w.same(func() { w.said(w.cron(1), why) })
+	w.zone(records)
+	w.quiet(w.cron(0, "--force"))
+	w.said(w.entries(), "37.0.9.0/24")
+	w.zone(records + ";fault two.example. SERVFAIL\n")
+	w.same(func() { w.quiet(w.cron(0)) })
+	w.now = w.now.Add(31 * day)
+	w.said(w.cron(1, "--force"), why+"the last good answer, of 2026-11-28, is too old, so that only what passes before that is listed")
+	if got := w.entries(); got != part {
+		t.Error(got)
+	}
+	if out, errs, code := w.run("one.example"); code != 1 || !strings.Contains(out, "37.0.0.0/24\tpermit") || !strings.Contains(errs, why+"only what passes before that is listed") {
+		t.Error(code, out, errs)
+	}
 }
 
 // A domain that is taken out of the file is taken out of the list.

@@ -48,6 +48,9 @@ hole.minus.example. TXT "v=spf1 ip4:45.76.128.0/20 -all"
 not.minus.example. TXT "v=spf1 ~ip4:45.76.200.0/24 ip4:45.76.192.0/19 ip6:2a02:1:8000::/33 -all"
 
 dead.example. TXT "v=spf1 ip4:37.0.4.0/22 include:gone.dead.example ip4:37.0.8.0/22 -all"
+lame.example. TXT "v=spf1 ip4:37.16.4.0/22 include:down.lame.example ip4:37.16.8.0/22 -all"
+down.lame.example. TXT "v=spf1 ip4:37.16.12.0/22 a:host.lame.example ip4:37.16.16.0/22 -all"
+;fault host.lame.example. SERVFAIL
 broken.example. TXT "v=spf1 ip4:37.1.4.0/22 include:typo.broken.example ip4:37.1.8.0/22 -all"
 typo.broken.example. TXT "v=spf1 ipv4:37.1.12.0/22 ip4:37.1.8.0/22 -all"
 twice.example. TXT "v=spf1 ip4:37.2.4.0/22 ?include:two.twice.example ip4:37.2.8.0/22 -all"
@@ -142,11 +145,6 @@ func limits() senders.Options { return senders.Options{Widest4: 12, Widest6: 28}
 func TestAnswersAreVerdicts(t *testing.T) {
 	t.Parallel()
 	asked := resolver(t, shapes())
-	zone, err := dns.ParseZone(strings.NewReader(shapes()), "zone")
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := zone.Resolver(time.Now, slog.New(slog.DiscardHandler))
 	var domains []string
 	found, networks := map[string]ranges.Set{}, map[string][]netip.Prefix{}
 	var edges []netip.Addr
@@ -163,7 +161,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 		if strings.Count(name, ".") == 1 {
 			domains = append(domains, name)
 			answer, err := senders.Find(t.Context(), asked.View(), name, limits())
-			if err != nil {
+			if (err != nil) != (name == "lame.example") {
 				t.Fatal(name, err)
 			}
 			found[name], networks[name] = answer.Networks, answer.Networks.Networks()
@@ -180,9 +178,9 @@ func TestAnswersAreVerdicts(t *testing.T) {
 		domain := domains[i%len(domains)]
 		addr := pick(r, edges, networks[domain])
 		listed := found[domain].Contains(addr)
-		ours := spf.Check(t.Context(), known.View(), addr, "mail."+domain, "ann@"+domain)
+		ours := spf.Check(t.Context(), asked.View(), addr, "mail."+domain, "ann@"+domain)
 		theirs, why := oracle.CheckHostWithSender(net.IP(addr.AsSlice()), "mail."+domain, "ann@"+domain,
-			oracle.WithContext(t.Context()), oracle.WithResolver(asker{known.View(), addr.Is6()}))
+			oracle.WithContext(t.Context()), oracle.WithResolver(asker{asked.View(), addr.Is6()}))
 		pass := ours.Status == spf.Pass
 		if string(theirs) != string(ours.Status) && (theirs == oracle.Pass || pass) {
 			t.Fatalf("%s from %s: ours %s (%s), the library's %s (%v)", domain, addr, ours.Status, ours.Reason, theirs, why)

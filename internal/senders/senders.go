@@ -26,7 +26,7 @@ type Answer struct {
 	Notes []string
 }
 
-// Error is a domain of which nothing is known.
+// Error is a domain of which nothing is known, or not all.
 type Error struct {
 	Why       string
 	Temporary bool // DNS has no answer now; otherwise there is no valid record
@@ -34,7 +34,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Why }
 
-// Find asks for a domain's records and those that they lead to. An error is an *Error.
+// Find asks for a domain's records and those that they lead to. An error is an *Error; beside a temporary one the Answer has
+// what passes all the same, since an earlier term matches it.
 func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer, error) {
 	w := &walk{resolver: r, options: o}
 	var all ranges.Set
@@ -47,6 +48,9 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 		all = ranges.Union(all, found)
 	}
 	all = w.narrow(domain, all)
+	if w.failed != nil {
+		return Answer{all, w.notes}, &Error{w.failed.Error(), true}
+	}
 	return Answer{all, w.notes}, nil
 }
 

@@ -49,9 +49,10 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 		return matched, rest, nil
 	}
 	if err = spf.Failure(err); spf.IsTemporary(err) {
-		return nil, nil, err
+		w.fail(err)
+	} else {
+		w.note("%s: %v: what stands there and behind it does not pass", where, err)
 	}
-	w.note("%s: %v: what stands there and behind it does not pass", where, err)
 	w.lose(rest)
 	return matched, nil, nil
 }

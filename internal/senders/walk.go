@@ -18,6 +18,7 @@ type walk struct {
 	options  Options
 	six      bool
 	lost     ranges.Set // a check of these ends with an error, or nobody knows how
+	failed   error      // the first failure of DNS behind the domain's own record
 	refusals []string
 	notes    []string
 	work     int      // directives so far, of both families
@@ -44,8 +45,8 @@ var (
 	errTooLong  = errors.New("its records go on and on")
 )
 
-// host is check_host() for all addresses of some streams. Its error ends the whole walk, but for errNoRecord and what stands
-// for permerror: those are for who led here.
+// host is check_host() for all addresses of some streams. Its error is about the domain's own record, and is for who led here;
+// but errTooLong ends the whole walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
 	record, _, err := spf.Find(ctx, w.resolver, domain)
@@ -114,8 +115,10 @@ func (w *walk) follow(ctx context.Context, name, where string, at []stream) (end
 	switch {
 	case errors.Is(err, errNoRecord):
 		w.note("%s leads to no SPF record: what stands behind it does not pass", where)
-	case err == nil, spf.IsTemporary(err), errors.Is(err, errTooLong):
+	case err == nil, errors.Is(err, errTooLong):
 		return below, err
+	case spf.IsTemporary(err):
+		w.fail(err)
 	default:
 		w.note("%s: %v: what stands behind it does not pass", where, err)
 	}
@@ -165,6 +168,13 @@ func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (
 		}
 	}
 	return rest
+}
+
+// fail is for temperror.
+func (w *walk) fail(err error) {
+	if w.failed == nil {
+		w.failed = err
+	}
 }
 
 func (w *walk) lose(at []stream) {
