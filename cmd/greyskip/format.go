@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ func usedBy(format, file string) string {
 	case "pf":
 		return "table <greyskip> persist file \"" + file + "\"; pfctl -t greyskip -T replace -f " + file
 	case "rspamd":
-		return "a map of kind ip: greyskip { type = \"ip\"; map = \"" + file + "\"; }"
+		return "in multimap.conf: GREYSKIP { type = \"ip\"; map = \"" + file + "\"; }"
 	}
 	return ""
 }
@@ -32,13 +33,9 @@ func usedBy(format, file string) string {
 // render writes the list out. made is the day in its header.
 func (e *env) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
-	count := 0
-	for _, bl := range append(four[:len(four):len(four)], six...) {
-		count += len(bl.networks)
-	}
 	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
 	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), cli.Printable(e.command(l)))
-	fmt.Fprintf(&b, "# It has %d networks of %d domains; at each block stands since when it is listed.\n", count, len(l.domains))
+	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block says from whom it is, and since when it is listed.\n", len(l.set.Networks()), len(l.domains))
 	if use := usedBy(e.format, e.output); use != "" && e.output != "" {
 		fmt.Fprintf(&b, "# %s\n", cli.Printable(use))
 	}
@@ -56,7 +53,7 @@ func (e *env) render(l list, four, six []block, made time.Time) string {
 	if e.format == "postscreen" {
 		end = "\tpermit"
 	}
-	for _, bl := range append(four[:len(four):len(four)], six...) {
+	for _, bl := range slices.Concat(four, six) {
 		bl.write(&b, "", end)
 	}
 	return b.String()

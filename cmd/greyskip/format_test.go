@@ -63,7 +63,7 @@ func TestPrint(t *testing.T) {
 	out, errs, code := w.run("three.example", "--format", "cidr")
 	want := `# Allow list, made by greyskip(1) from SPF records: what is changed here by hand is lost.
 # Made on 2026-11-28, as by: greyskip --format cidr three.example
-# It has 2 networks of 1 domains; at each block stands since when it is listed.
+# Networks: 2. Domains: 1. Each block says from whom it is, and since when it is listed.
 # Note on three.example: ptr of three.example depends on the message or on more than the address: whom it lets send is not listed
 
 # three.example; since 2026-11-28

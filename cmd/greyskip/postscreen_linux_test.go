@@ -22,14 +22,14 @@ import (
 const insideVar = "GREYSKIP_TEST_INSIDE"
 
 // A client that the file lists passes a real postscreen without its deep tests, and one that it does not list has to take
-// them: what Debian's Postfix does and says.
+// them; one that comes into the file is let past when --reload has run. It is what Debian's Postfix does and says.
 func TestPostscreen(t *testing.T) {
 	if os.Getenv(insideVar) == "" {
 		alone(t)
 		return
 	}
-	const listed, unlisted = "37.0.3.7", "38.0.0.7"
-	for i, addr := range []string{"", listed, unlisted} {
+	const listed, unlisted, coming = "37.0.3.7", "38.0.0.7", "38.0.0.8"
+	for i, addr := range []string{"", listed, unlisted, coming} {
 		loopback(t, i, addr)
 	}
 	w := newWorld(t, records, "one.example\nthree.example\n")
@@ -79,6 +79,15 @@ func TestPostscreen(t *testing.T) {
 	}
 	if !regexp.MustCompile(`postscreen\[\d+\]: NOQUEUE: reject: RCPT from \[38\.0\.0\.7\]:\d+: 450 4\.3\.2`).MatchString(log) || regexp.MustCompile(`LISTED \[38\.0\.0\.7\]`).MatchString(log) {
 		t.Errorf("postscreen does not put the unlisted client to the test:\n%s", log)
+	}
+
+	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.9.0/24 ip4:"+coming, 1))
+	w.quiet(w.cron(0, "--reload", "postfix -c "+mta.Dir+"/etc reload"))
+	// The postscreen that read the old list may take a moment to go.
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(mta.Log(), "LISTED ["+coming+"]"); {
+		if recipient(t, coming, at); time.Now().After(end) {
+			t.Fatalf("after the reload the client is not let past:\n%s", mta.Log())
+		}
 	}
 }
 

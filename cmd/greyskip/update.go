@@ -144,7 +144,7 @@ func (e *env) bring(ctx context.Context, old file, before, l list, s *state, sta
 		return why
 	}
 	if e.dry {
-		fmt.Fprintf(e.stdout, "%s would be replaced: %d networks more, %d fewer\n", e.output, more, fewer)
+		fmt.Fprintf(e.stdout, "%s would be replaced; networks: %d more, %d fewer\n", e.output, more, fewer)
 		return nil
 	}
 	d, err := newDraft(old.path, []byte(text))

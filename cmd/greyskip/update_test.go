@@ -15,7 +15,7 @@ func TestList(t *testing.T) {
 	w.quiet(w.cron(0))
 	want := `# Allow list, made by greyskip(1) from SPF records: what is changed here by hand is lost.
 # Made on 2026-11-28, as by: greyskip -f ` + w.file + ` -o ` + w.list + `
-# It has 5 networks of 3 domains; at each block stands since when it is listed.
+# Networks: 5. Domains: 3. Each block says from whom it is, and since when it is listed.
 # postscreen_access_list = permit_mynetworks, cidr:` + w.list + `
 
 # one.example, two.example; since 2026-11-28
@@ -191,7 +191,7 @@ func TestJumps(t *testing.T) {
 func TestDiffAndDryRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\nthree.example\n")
-	if out := w.cron(0, "--dry-run"); out != w.list+" would be replaced: 5 networks more, 0 fewer\n" {
+	if out := w.cron(0, "--dry-run"); out != w.list+" would be replaced; networks: 5 more, 0 fewer\n" {
 		t.Error(out)
 	}
 	if left, _ := filepath.Glob(w.dir + "/*list*"); len(left) > 0 {
@@ -204,7 +204,7 @@ func TestDiffAndDryRun(t *testing.T) {
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 	want := "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n"
 	w.same(func() {
-		if out := w.cron(0, "--dry-run", "--diff"); out != want+w.list+" would be replaced: 1 networks more, 1 fewer\n" {
+		if out := w.cron(0, "--dry-run", "--diff"); out != want+w.list+" would be replaced; networks: 1 more, 1 fewer\n" {
 			t.Error(out)
 		}
 	})
