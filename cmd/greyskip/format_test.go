@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -107,6 +108,25 @@ func TestHostileRecords(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A record can have a thousand faults; a person reads some.
+func TestManyNotes(t *testing.T) {
+	t.Parallel()
+	zone := "evil.example. TXT \"v=spf1 ip4:37.0.0.0/24\""
+	for i := range 62 {
+		zone += fmt.Sprintf(` " ip4:10.1.%d.0/24"`, 2*i)
+	}
+	w := newWorld(t, zone+` " include:`+strings.Repeat(strings.Repeat("a", 60)+".", 4)+strings.Repeat("b.", 90)+`example -all"`, "evil.example\n")
+	said := w.cron(0)
+	if n := strings.Count(said, "\n"); n != 21 || !strings.Contains(said, "greyskip: evil.example: and 43 more of this kind\n") {
+		t.Errorf("%d lines:\n%s", n, said)
+	}
+	for text := range strings.Lines(said + w.text()) {
+		if len(text) > 500 {
+			t.Errorf("%d octets: %s", len(text), text)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -18,6 +19,8 @@ const (
 	atATime    = 8               // domains that are looked up
 	maxQueries = 300             // of one domain: ten terms ask for 110 at most in either family
 	maxLook    = 2 * time.Minute // for one domain
+	maxNotes   = 20              // of one domain: a record can have a thousand networks that are refused
+	maxLine    = 400             // columns of a note or an error: a name of DNS, and what is wrong with it
 )
 
 // finding is what was found for a domain. What strangers wrote in it is printable.
@@ -69,10 +72,22 @@ func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) findi
 	var err error
 	f.answer, err = senders.Find(ctx, r.View().Limit(maxQueries), domain, senders.Options{Widest4: e.widest4, Widest6: e.widest6, OverLimit: e.overLimit})
 	if errors.As(err, &f.err) {
-		f.err.Why = cli.Printable(f.err.Why)
+		f.err.Why = line(f.err.Why)
+	}
+	if over := len(f.answer.Notes) - maxNotes; over > 0 {
+		f.answer.Notes = append(f.answer.Notes[:maxNotes], fmt.Sprintf("and %d more of this kind", over))
 	}
 	for i, note := range f.answer.Notes {
-		f.answer.Notes[i] = cli.Printable(note)
+		f.answer.Notes[i] = line(note)
 	}
 	return f
+}
+
+// line makes of what strangers wrote something that can be read in a mail.
+func line(s string) string {
+	head, rest := cli.Cut(cli.Printable(s), maxLine)
+	if rest != "" {
+		head += " ..."
+	}
+	return head
 }

@@ -21,6 +21,7 @@ type walk struct {
 	failed   error      // the first failure of DNS behind the domain's own record
 	refusals []string
 	notes    []string
+	exceeded []string // the limits of which it has been said
 	work     int      // directives so far, of both families
 	path     []string // the records that lead here, for OverLimit
 }
@@ -153,19 +154,24 @@ func (w *walk) void(at []stream, where string) []stream {
 	})
 }
 
-// within lets go on whom the limits let: section 4.6.4.
+// within lets go on whom the limits let: section 4.6.4. Where the first one ends is said.
 func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (rest []stream) {
 	for _, s := range at {
-		switch limit := exceeds(&s); {
-		case limit == "":
+		limit := exceeds(&s)
+		if limit == "" || w.options.OverLimit {
 			rest = append(rest, s)
-		case w.options.OverLimit:
-			w.note("%s: %s, over the limit of RFC 7208 section 4.6.4: what stands there and behind it is listed all the same", where, limit)
-			rest = append(rest, s)
-		default:
-			w.note("%s: %s, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same", where, limit)
+		} else {
 			w.lose([]stream{s})
 		}
+		if limit == "" || slices.Contains(w.exceeded, limit) {
+			continue
+		}
+		w.exceeded = append(w.exceeded, limit)
+		what := "does not pass; --over-limit lists it all the same"
+		if w.options.OverLimit {
+			what = "is listed all the same"
+		}
+		w.note("%s: %s, over the limit of RFC 7208 section 4.6.4: what stands there and behind it %s", where, limit, what)
 	}
 	return rest
 }
