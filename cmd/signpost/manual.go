@@ -41,6 +41,6 @@ func page() man.Page {
 			{"/var/lib/signpost", "The state folder: hosted domains, what was seen of keys, and the keys themselves."},
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key; its life is in SELECTOR.json beside it."},
 		},
-		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},
+		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},
 	}
 }
