@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Wrong usage is exit code 2, and nothing is done.
@@ -88,5 +89,17 @@ func TestWhatIsReplaced(t *testing.T) {
 		if out, errs, code := w.run("-f", w.file, "-o", path); code != 1 || !strings.Contains(errs, path) {
 			t.Errorf("%s: %d %s%s", path, code, out, errs)
 		}
+	}
+}
+
+// Without a daemon there is no configuration: the name servers are those of /etc/resolv.conf. One that was named has to be there.
+func TestNoConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "signpost.toml")
+	e := env{options: options{config: file}, now: time.Now}
+	if _, err := e.resolver(false); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.resolver(true); err == nil || !strings.Contains(err.Error(), file+": there is no such file") {
+		t.Error(err)
 	}
 }

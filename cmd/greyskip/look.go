@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -32,12 +32,12 @@ type finding struct {
 
 // resolver asks what the daemon asks, or /etc/resolv.conf where there is no daemon.
 func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
-	conf, err := config.Load(e.config)
-	if errors.Is(err, fs.ErrNotExist) && !configGiven {
-		conf, err = config.Default(), nil
-	}
-	if err != nil {
-		return nil, err
+	conf := config.Default()
+	var err error
+	if _, missing := os.Stat(e.config); configGiven || !absent(missing) {
+		if conf, err = config.Load(e.config); err != nil {
+			return nil, err
+		}
 	}
 	servers := conf.DNS.Servers
 	if len(servers) == 0 {
