@@ -122,7 +122,12 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 }
 
 // stays is for what leaves the old file in its place.
-func (e *env) stays(err error) error { return fmt.Errorf("%w: %s stays as it is", err, e.output) }
+func (e *env) stays(err error) error {
+	if _, none := os.Stat(e.output); absent(none) {
+		return fmt.Errorf("%w: %s is not made", err, e.output)
+	}
+	return fmt.Errorf("%w: %s stays as it is", err, e.output)
+}
 
 // bring replaces the file where it has to be, and remembers.
 func (e *env) bring(ctx context.Context, old file, before, l list, s *state, statePath string) error {

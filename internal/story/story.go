@@ -87,16 +87,16 @@ func (t *teller) head() []Row {
 	if author := cmp.Or(strings.Join(t.e.Author.Domains, ", "), t.e.Author.Doubt); author != "" {
 		l.row("Author", "%s", author)
 	}
-	switch a := t.Assignment; a.Role {
+	if t.Assignment.Role != "" {
+		l.row("role", "%s: %s", t.Assignment.Role, t.Assignment.Reason)
+	}
+	switch t.Assignment.Role {
 	case policy.Sign:
-		l.row("role", "sign: one of our own users' messages, to be signed for %s (%s)", a.Domain, a.Reason)
+		l.more("one of our own users' messages, to be signed for " + t.Assignment.Domain)
 	case policy.Verify:
-		l.row("role", "verify: a stranger's message, to be checked (%s)", a.Reason)
+		l.more("a stranger's message, to be checked")
 	case policy.Leave:
-		l.row("role", "leave: neither checked nor signed (%s)", a.Reason)
-	case "":
-	default:
-		l.row("role", "%s: %s", a.Role, a.Reason)
+		l.more("neither checked nor signed")
 	}
 	return l
 }
@@ -168,7 +168,7 @@ func (t *teller) decided() []Row {
 		l.more("a forwarder that is trusted here vouches for it:")
 	}
 	for _, s := range v.Evidence {
-		l.more("- " + s)
+		l.more(s)
 	}
 	if v.Override != "" {
 		l.row("override", "%s: %s", v.Override, overrides(v.Override))

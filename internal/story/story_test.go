@@ -162,7 +162,7 @@ func TestOwnMail(t *testing.T) {
 		want   []string
 	}{
 		"signed": {filter.Report{Assignment: policy.Assignment{Role: policy.Sign, Domain: "example.org", Reason: "authenticated; Author Domain hosted here"}, Done: "signed", Selectors: "r1,e1"},
-			[]string{"The message was signed.", "(authenticated; Author Domain hosted here)", "It is from one of our own users, who had logged in, and was signed for example.org by the keys r1 and e1."}},
+			[]string{"The message was signed.", "authenticated; Author Domain hosted here", "It is from one of our own users, who had logged in, and was signed for example.org by the keys r1 and e1."}},
 		"no key": {filter.Report{Assignment: policy.Assignment{Role: policy.Sign, Domain: "example.org", Reason: "authenticated; Author Domain hosted here"}, Done: "deferred 451 4.3.5",
 			Verdict: policy.Verdict{Reply: policy.Reply{Code: 451, Enhanced: "4.3.5", Text: "later"}, Reason: "no usable key for example.org"}},
 			[]string{"put off (451 4.3.5)", "should have been signed for example.org, but that could not be done: no usable key for example.org", "dkimkey status example.org"}},
