@@ -30,7 +30,7 @@ A key signs only when every authoritative name server and the resolver show its 
 by an independent implementation against what they show, and that has been so for longer than caches remember.
 
 Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.`,
-		Example: "  15 4 * * *  signpost  dkimkey rotate     # in /etc/cron.d/signpost",
+		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost",
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
