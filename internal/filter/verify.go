@@ -68,6 +68,9 @@ func (m *message) startVerifying() {
 	}
 }
 
+// keyPatience is how long it is waited for the key of a signature that fails whatever the key is.
+const keyPatience = 2 * time.Second
+
 // finishVerifying waits for what is still open, at most until the time for it is up, and fills in the evidence. What is
 // asked only now has its own time, since a long body may have used up that of the header.
 func (m *message) finishVerifying(ctx context.Context) {
@@ -88,9 +91,9 @@ func (m *message) finishVerifying(ctx context.Context) {
 		e.DMARC = append(e.DMARC, policy.Evaluate(ctx, walks, ids))
 	}
 	if slices.ContainsFunc(e.DMARC, func(d dmarc.Result) bool { return d.Status == dmarc.Fail }) {
-		// With the keys that have come by now: nobody waits for more.
-		known := view.Known()
-		v.verifier.HeadersHold(e.DKIM, func(name string) ([]string, error) { return known.LookupTXT(ctx, name) })
+		// With the keys that were asked for anyway. It decides nothing, so that nobody waits long for them.
+		asked := view.Limit(0).Until(time.Now().Add(keyPatience))
+		v.verifier.HeadersHold(e.DKIM, func(name string) ([]string, error) { return asked.LookupTXT(ctx, name) })
 	}
 }
 
