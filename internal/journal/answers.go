@@ -69,25 +69,30 @@ func (d *database) forget() {
 	d.fresh, d.freshSize = map[string]int64{}, 0
 }
 
-// unpack is its reverse.
-func (d *database) unpack(packed []byte) (Entry, error) {
-	e, err := d.codec.decode(packed)
-	if err != nil {
-		return e, err
-	}
-	replaceTexts(&e, func(text string) string {
+// maxTexts bounds what a Reader remembers of the texts that it read, in octets.
+const maxTexts = 16 << 20
+
+// restore puts the texts in the place of their marks. Most are those of thousands of messages.
+func (r *Reader) restore(e *Entry) {
+	replaceTexts(e, func(text string) string {
 		key, ok := strings.CutPrefix(text, mark)
 		sum, err := strconv.ParseInt(key, 36, 64)
 		if !ok || err != nil {
 			return text
 		}
-		var whole string
-		if err := d.QueryRow("SELECT text FROM answer WHERE hash = ?", sum).Scan(&whole); err != nil {
+		whole, known := r.texts[sum]
+		if known {
+			return whole
+		}
+		if err := r.QueryRow("SELECT text FROM answer WHERE hash = ?", sum).Scan(&whole); err != nil {
 			return "(no longer known)"
 		}
+		if r.textsSize += len(whole); r.texts == nil || r.textsSize > maxTexts {
+			r.texts, r.textsSize = map[int64]string{}, len(whole)
+		}
+		r.texts[sum] = whole
 		return whole
 	})
-	return e, nil
 }
 
 // replaceTexts visits the texts of an entry that come from DNS. Slices are copied before they are written to: the evidence

@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -16,6 +19,9 @@ import (
 type Reader struct {
 	*database
 	Frozen bool // the file system is read-only: what comes when it no longer is, only another Reader will see
+
+	texts     map[int64]string // of the table answer, by their hashes, which say which they are for ever
+	textsSize int              // octets of these
 }
 
 // ErrNone: there is no journal at this place.
@@ -97,7 +103,7 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	return found, nil
 }
 
-// entries reads whole messages.
+// entries reads whole messages. They are decoded on all processors: that is most of the work where there are many.
 func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
 	rows, err := r.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -119,14 +125,23 @@ func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entr
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
-	out := make([]Entry, 0, len(all))
-	for _, p := range all {
-		e, err := r.unpack(p.entry)
-		if err != nil {
-			return out, err
+	out, errs := make([]Entry, len(all)), make([]error, len(all))
+	var next atomic.Int64
+	var decoding sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(all)) {
+		decoding.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(all)); i = next.Add(1) - 1 {
+				out[i], errs[i] = r.codec.decode(all[i].entry)
+				out[i].ID = all[i].id
+			}
+		})
+	}
+	decoding.Wait()
+	for i := range out {
+		if errs[i] != nil {
+			return out[:i], errs[i]
 		}
-		e.ID = p.id
-		out = append(out, e)
+		r.restore(&out[i])
 	}
 	return out, nil
 }
@@ -147,15 +162,20 @@ func (r *Reader) ids(ctx context.Context, query string, args ...any) (all []int6
 	return all, rows.Err()
 }
 
-// Entries gives whole messages by their numbers, in the order of these. What was deleted meanwhile is left out.
+// page is how many messages are read at a time.
+const page = 500
+
+// Entries gives whole messages by their numbers, as IDs gives these: newest or oldest first. What was deleted meanwhile is left out.
 func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	all := make([]Entry, 0, len(ids))
-	for _, id := range ids {
-		one, err := r.entries(ctx, "SELECT id, entry FROM message WHERE id = ?", id)
-		if err != nil {
+	for some := range slices.Chunk(ids, page) {
+		part, err := r.entries(ctx, "SELECT id, entry FROM message WHERE id IN ("+list(some)+") ORDER BY id")
+		if len(some) > 1 && some[0] > some[1] {
+			slices.Reverse(part)
+		}
+		if all = append(all, part...); err != nil {
 			return all, err
 		}
-		all = append(all, one...)
 	}
 	return all, nil
 }
@@ -163,7 +183,6 @@ func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 // Each visits the messages that a filter takes, oldest first, until visit returns false. It reads them by the page, so that
 // nothing keeps the daemon from tidying up.
 func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
-	const page = 500
 	for {
 		ids, err := r.IDs(ctx, f, page, true)
 		if err != nil || len(ids) == 0 {
@@ -229,7 +248,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 		column = "client"
 	}
 	n := map[string]int64{}
-	for some := range slices.Chunk(ids, 500) {
+	for some := range slices.Chunk(ids, page) {
 		if err := r.names(ctx, "SELECT "+column+" FROM message WHERE id IN ("+list(some)+")", clients, n); err != nil {
 			return nil, false, err
 		}
