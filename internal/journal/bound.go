@@ -10,14 +10,13 @@ import (
 const (
 	// chunk is how many messages one transaction deletes: some milliseconds.
 	chunk = 200
-	// chunks is how many are deleted behind a batch at the most, which is more than a batch brings: where max_size was made
-	// smaller, mail goes on to be kept meanwhile.
+	// some is how many chunks are deleted before mail's messages have their turn again, which is more than a batch of them brings,
+	// and breath how long that is at the least: where journal.keep or max_size was made smaller there may be millions. To delete a
+	// message costs no more than to write one, however slow the disk, so that those that come meanwhile have room to wait.
+	some   = 8
+	breath = 100 * time.Millisecond
+	// chunks is how many go behind a batch at the most: one of few large messages may take the room of many small ones.
 	chunks = 64
-	// expired is how many are deleted for their age before mail's messages have their turn again, and breath how long that is at
-	// the least: where journal.keep was made shorter there may be millions. To delete a message costs no more than to write one,
-	// however slow the disk, so that those that come meanwhile have room to wait.
-	expired = 8
-	breath  = 100 * time.Millisecond
 	// vacuum is how many free pages are given back in one step, and vacuums how many steps are done at a time.
 	vacuum  = 256
 	vacuums = 16
@@ -30,16 +29,24 @@ const (
 	largeRoom = walRoom + 6*(largeBatch-batch)*(pageSize+24)
 )
 
-// bound deletes the oldest messages until the files have their size again.
+// bound deletes the oldest messages until the files have their size again. Where that was made smaller it does a part, so that the
+// database is smaller than the last time: over says that there is more.
 func (d *database) bound(most int64) error {
 	limit := most - most/spare - logRoom(most)
-	for range chunks {
+	for n := range chunks {
 		used, err := d.used()
-		if err != nil || used <= limit {
+		if err != nil {
 			return err
 		}
-		n, err := d.deleteOldest(1 << 62)
-		if err != nil || n == 0 {
+		if d.size == 0 {
+			d.size = used
+		}
+		d.over = used > limit
+		if !d.over || n >= some && used < d.size {
+			d.size = used
+			return nil
+		}
+		if n, err := d.deleteOldest(1 << 62); err != nil || n == 0 {
 			return err
 		}
 	}
@@ -91,7 +98,7 @@ func (d *database) used() (int64, error) {
 func (d *database) expire(before time.Time) error {
 	d.behind = true
 	n, err := int64(chunk), error(nil)
-	for i := 0; n == chunk && i < expired; i++ {
+	for i := 0; n == chunk && i < some; i++ {
 		if n, err = d.deleteOldest(before.UnixMicro()); err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ func (j *Journal) steady(now time.Time) time.Duration {
 // there are more. Where no message is older than now it is the clock that is wrong.
 func (d *database) bringBack(now time.Time) error {
 	ahead := now.Add(leap).UnixMicro()
-	for range expired {
+	for range some {
 		if d.last <= ahead {
 			return nil
 		}

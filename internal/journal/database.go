@@ -71,7 +71,9 @@ type database struct {
 	freshSize        int              // octets of these
 	freshAt          int64            // when that began, in seconds
 	grace            time.Duration    // how much longer than messages an answer is kept
-	behind           bool             // there is more to be deleted
+	behind           bool             // there is more to be deleted for its age
+	over             bool             // there is more to be deleted for its size
+	size             int64            // what was used when it was last looked whether that is too much; 0: not yet
 }
 
 // pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.

@@ -300,14 +300,14 @@ func TestExpired(t *testing.T) {
 // Where very much is too old it goes bit by bit, so that mail's messages have their turn in between; at the end the room is given back.
 func TestExpiredBitByBit(t *testing.T) {
 	d := newDesk(t)
-	d.keep(t, 0, 2*expired*chunk+100)
+	d.keep(t, 0, 2*some*chunk+100)
 	db, err := create(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.close()
 	before := time.Now().Add(time.Hour)
-	for _, left := range []int{expired*chunk + 100, 100, 0} {
+	for _, left := range []int{some*chunk + 100, 100, 0} {
 		if err := db.expire(before); err != nil {
 			t.Fatal(err)
 		}
@@ -319,6 +319,38 @@ func TestExpiredBitByBit(t *testing.T) {
 	var free int
 	if err := db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free >= vacuum {
 		t.Errorf("%d pages are free: %v", free, err)
+	}
+}
+
+// Where the bound was made much smaller it is come to bit by bit, too.
+func TestBoundBitByBit(t *testing.T) {
+	d := newDesk(t)
+	const all = 2*some*chunk + 1000
+	d.keep(t, 0, all)
+	db, err := create(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.close()
+	used, err := db.used()
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := (used/4 + walRoom) / (spare - 1) * spare
+	for left := all - some*chunk; ; left -= some * chunk {
+		if err := db.bound(most); err != nil {
+			t.Fatal(err)
+		}
+		if !db.over {
+			break
+		}
+		var n int
+		if err := db.QueryRow("SELECT count(*) FROM message").Scan(&n); err != nil || n != left || n == 0 {
+			t.Fatalf("%d are left, want %d: %v", n, left, err)
+		}
+	}
+	if is, err := db.used(); err != nil || is > used/4+used/100 {
+		t.Errorf("%d octets are used, at most %d: %v", is, used/4, err)
 	}
 }
 

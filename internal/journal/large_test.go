@@ -33,6 +33,7 @@ type crowd struct {
 	domains *rand.Zipf
 	pool    []Entry
 	packed  []row
+	texts   []text // of packed: they go with the first message
 }
 
 func newCrowd(b *testing.B, db *database) *crowd {
@@ -45,7 +46,7 @@ func newCrowd(b *testing.B, db *database) *crowd {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c.pool, c.packed = append(c.pool, e), append(c.packed, r)
+		c.pool, c.packed, c.texts = append(c.pool, e), append(c.packed, r), append(c.texts, r.texts...)
 	}
 	return c
 }
@@ -72,6 +73,7 @@ func (c *crowd) message(b *testing.B, db *database, n int, at time.Time) row {
 		if err != nil {
 			b.Fatal(err)
 		}
+		r.texts, c.texts = append(c.texts, r.texts...), nil
 		return r
 	}
 	return row{at: at, queue: hash(ev.QueueID), mid: hash(ev.MessageID), domain: e.Domain(), client: address(ev.Connection.Client), outcome: e.Outcome(), entry: c.packed[which].entry}
@@ -138,7 +140,29 @@ func BenchmarkLarge(b *testing.B) {
 	}
 	b.Logf("%d octets, %d a message", fi.Size(), fi.Size()/int64(rows))
 	ask(b, path, rows)
+	b.Run("every message", func(b *testing.B) { every(b, path) })
+	shrinks(b, path, rows)
 	b.Run("mail flows", func(b *testing.B) { flow(b, path, fi.Size()) })
+}
+
+// every reads whole messages one after the other, as what-if does.
+func every(b *testing.B, path string) {
+	const most = 100_000
+	n, start := 0, cpu()
+	for b.Loop() {
+		r, err := OpenReader(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		read := 0
+		if err := r.Each(b.Context(), Filter{}, func(*Entry) bool { read++; return read < most }); err != nil {
+			b.Fatal(err)
+		}
+		n += read
+		r.Close()
+	}
+	b.ReportMetric(float64(cpu()-start)/1e3/float64(n), "cpu-us/message")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "us/message")
 }
 
 // flow has messages written to a database that has its bound already, while somebody asks.

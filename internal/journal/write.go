@@ -114,30 +114,41 @@ func (j *Journal) write(batch []row) {
 	}
 	if err := j.db.bound(limits.MaxSize); err != nil {
 		j.failed("keeping it small", err)
+		return
+	}
+	if j.db.over && j.more == nil {
+		j.more = time.After(breath)
 	}
 }
 
-// tidy deletes what is too old, bit by bit where there is much, so that mail's messages have their turn in between.
+// tidy deletes what is too old or too much, bit by bit where there is much, so that mail's messages have their turn in between.
 func (j *Journal) tidy() {
 	j.more = nil
 	now := j.options.Now()
 	steady := j.steady(now)
-	if steady < sure || !j.ready() {
+	if !j.ready() {
 		return
 	}
 	limits := j.limits.Load()
+	before := time.Unix(0, 0) // nothing is so old; but room is given back
+	if steady >= sure {
+		before = now.Add(-limits.Keep)
+	}
 	err := j.db.fits(limits.MaxSize)
 	if err == nil {
-		err = j.db.expire(now.Add(-limits.Keep))
+		err = j.db.expire(before)
 	}
 	if err == nil && steady >= settled {
 		err = j.db.bringBack(now)
+	}
+	if err == nil {
+		err = j.db.bound(limits.MaxSize)
 	}
 	if err != nil {
 		j.failed("deleting what is old", err)
 		return
 	}
-	if j.db.behind {
+	if j.db.behind || j.db.over {
 		j.more = time.After(breath)
 	}
 }

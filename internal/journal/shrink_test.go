@@ -1,0 +1,130 @@
+package journal
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// perTick is how many messages come in each hundredth of a second while a large journal is made smaller.
+const perTick = 10
+
+// shrink gives a copy of a large journal other limits while mail flows, and measures until so much is deleted and given back: how
+// long, how many messages waited at the most for the writer, and that none was lost.
+func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool, error)) {
+	d := newDesk(b)
+	d.Limits = limits
+	d.Path = copied(b, path)
+	j := &Journal{options: d.Options, entries: make(chan *waiting, room), stop: make(chan struct{})}
+	j.Limit(limits)
+	// As if it had run for a while: it tidies up at once.
+	j.looked = d.Now().Round(0)
+	j.leapt = j.looked.Add(-2 * sure)
+	j.more = time.After(0)
+	j.done.Go(j.run)
+	most, n := 0, 0
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	start := time.Now()
+	for is := false; !is; {
+		for range 100 {
+			<-tick.C
+			for range perTick {
+				j.Add(sample(n))
+				n++
+			}
+			most = max(most, len(j.entries))
+		}
+		r, err := OpenReader(d.Path)
+		if err == nil {
+			is, err = done(r)
+			r.Close()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	took := time.Since(start)
+	j.Close()
+	before, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	after, err := os.Stat(d.Path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(took.Seconds(), "s")
+	b.ReportMetric(float64(n)/took.Seconds(), "messages/s")
+	b.ReportMetric(float64(most), "waiting-most")
+	b.ReportMetric(float64(before.Size())/(1<<20), "MiB-before")
+	b.ReportMetric(float64(after.Size())/(1<<20), "MiB-after")
+	if d.lost.Load() > 0 || d.log.String() != "" {
+		b.Errorf("%d lost\n%s", d.lost.Load(), d.log)
+	}
+}
+
+func copied(b *testing.B, path string) string {
+	b.Helper()
+	to := filepath.Join(b.TempDir(), "journal", "journal.db")
+	from, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer from.Close()
+	if err := os.Mkdir(filepath.Dir(to), 0o700); err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.Copy(f, from); errors.Join(err, f.Close()) != nil {
+		b.Fatal(err)
+	}
+	return to
+}
+
+// shrunk is how many messages go.
+const shrunk = 100_000
+
+// shrinks are a shorter journal.keep, which is as if the daemon had been off for a while, and a smaller journal.max_size.
+func shrinks(b *testing.B, path string, rows int) {
+	if rows <= shrunk {
+		return
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("a shorter journal.keep", func(b *testing.B) {
+		r, err := OpenReader(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ids, err := r.IDs(b.Context(), Filter{}, shrunk, true)
+		r.Close()
+		if err != nil {
+			b.Fatal(err)
+		}
+		before := time.UnixMicro(ids[shrunk-1])
+		shrink(b, path, Limits{time.Since(before), 64 << 30, Omit}, func(r *Reader) (bool, error) {
+			var free int64
+			oldest, _, err := r.Covers(b.Context())
+			if err == nil {
+				err = r.QueryRow("PRAGMA freelist_count").Scan(&free)
+			}
+			return oldest.After(before) && free < 2*vacuum, err
+		})
+	})
+	b.Run("a smaller journal.max_size", func(b *testing.B) {
+		less := fi.Size() - fi.Size()/int64(rows)*shrunk
+		shrink(b, path, Limits{10 * largeSpan, (less + largeRoom) / (spare - 1) * spare, Omit}, func(r *Reader) (bool, error) {
+			used, err := r.used()
+			return used <= less, err
+		})
+	})
+}
