@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -47,14 +48,14 @@ func explainID(ctx context.Context, conf *config.Config, id string, asJSON bool,
 	}
 	defer r.Close()
 	found, err := r.Find(ctx, id)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", conf.JournalFile(), err)
+	if err = errors.Join(err, r.Unread()); err != nil && len(found) == 0 {
+		return reading(conf, err)
 	}
 	if len(found) == 0 {
 		return notFound(ctx, r, conf, id)
 	}
 	if asJSON {
-		return printJSON(stdout, found)
+		return errors.Join(printJSON(stdout, found), reading(conf, err))
 	}
 	for i := range found {
 		if i > 0 {
@@ -65,7 +66,7 @@ func explainID(ctx context.Context, conf *config.Config, id string, asJSON bool,
 		}
 		explainEntry(stdout, &found[i])
 	}
-	return nil
+	return reading(conf, err)
 }
 
 // notFound says what could have been found.

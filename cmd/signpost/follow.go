@@ -23,6 +23,7 @@ type follower struct {
 	show   func([]journal.Entry) error
 	stderr io.Writer
 	said   string // the failure that was told last
+	unread string // what could not be read, as it was told last
 }
 
 // run goes on until ctx ends, or nobody reads any more.
@@ -72,6 +73,10 @@ func (f *follower) more(ctx context.Context) error {
 			return nil
 		}
 		f.filter.After = ids[len(ids)-1]
+		if err := f.reader.Unread(); err != nil && err.Error() != f.unread {
+			f.unread = err.Error()
+			fmt.Fprintf(f.stderr, "signpost: %v\n", reading(f.conf, err))
+		}
 	}
 	return nil
 }

@@ -83,7 +83,10 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	})
 	watch.end()
 	if err = errors.Join(err, ctx.Err()); err != nil {
-		return fmt.Errorf("reading %s: %w", conf.JournalFile(), err)
+		return reading(conf, err)
+	}
+	if err := past.Unread(); err != nil {
+		fmt.Fprintf(stderr, "signpost: %v\n", reading(conf, err))
 	}
 	if learner.Full {
 		fmt.Fprintln(stderr, "signpost: there are more messages than are remembered; the newest were not looked at: --since may help")

@@ -165,7 +165,7 @@ func history(ctx context.Context, conf *config.Config, o logOptions, f journal.F
 	if ctx.Err() != nil {
 		return nil
 	}
-	return reading(conf, err)
+	return reading(conf, errors.Join(err, r.Unread()))
 }
 
 func reading(conf *config.Config, err error) error {

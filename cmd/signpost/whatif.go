@@ -89,18 +89,18 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	})
 	watch.end()
 	if err = errors.Join(err, ctx.Err()); err != nil {
-		return fmt.Errorf("reading %s: %w", conf.JournalFile(), err)
+		return reading(conf, err)
 	}
 	const most, mostJSON = 5, 100
 	if o.json {
-		return printJSON(stdout, tally.Result(mostJSON))
+		return errors.Join(printJSON(stdout, tally.Result(mostJSON)), reading(conf, past.Unread()))
 	}
 	under := file
 	if asIf != "" {
 		under += ", and p=none taken as p=" + o.asIf
 	}
 	showWhatIf(stdout, under, tally.Result(most))
-	return nil
+	return reading(conf, past.Unread())
 }
 
 // asked is a message as it would be had its author's domain, where it asks for nothing, published this policy.

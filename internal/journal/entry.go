@@ -143,7 +143,7 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 		err = json.Unmarshal(text, &e)
 	}
 	if err != nil {
-		err = fmt.Errorf("an entry of the journal cannot be read: %w", err)
+		err = fmt.Errorf("no entry: %w", err)
 	}
 	return e, err
 }

@@ -22,6 +22,17 @@ type Reader struct {
 
 	texts     map[int64]string // of the table answer, by their hashes, which say which they are for ever
 	textsSize int              // octets of these
+
+	unread      int // entries that could not be decoded
+	firstUnread error
+}
+
+// Unread says how many entries could not be read and were left out so far; nil: none.
+func (r *Reader) Unread() error {
+	if r.unread == 0 {
+		return nil
+	}
+	return fmt.Errorf("entries of the journal that cannot be read were left out: %d, of which the first: %w", r.unread, r.firstUnread)
 }
 
 // ErrNone: there is no journal at this place.
@@ -125,23 +136,28 @@ func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entr
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
-	out, errs := make([]Entry, len(all)), make([]error, len(all))
+	decoded, errs := make([]Entry, len(all)), make([]error, len(all))
 	var next atomic.Int64
 	var decoding sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(all)) {
 		decoding.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(all)); i = next.Add(1) - 1 {
-				out[i], errs[i] = r.codec.decode(all[i].entry)
-				out[i].ID = all[i].id
+				decoded[i], errs[i] = r.codec.decode(all[i].entry)
+				decoded[i].ID = all[i].id
 			}
 		})
 	}
 	decoding.Wait()
-	for i := range out {
+	out := decoded[:0]
+	for i, e := range decoded {
 		if errs[i] != nil {
-			return out[:i], errs[i]
+			if r.unread++; r.firstUnread == nil {
+				r.firstUnread = errs[i]
+			}
+			continue
 		}
-		r.restore(&out[i])
+		r.restore(&e)
+		out = append(out, e)
 	}
 	return out, nil
 }

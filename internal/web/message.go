@@ -57,6 +57,9 @@ func (s *site) message(r *http.Request) (string, shown) {
 	}
 	defer reader.Close()
 	all, err := reader.Entries(r.Context(), []int64{number})
+	if len(all) == 0 && err == nil {
+		err = reader.Unread()
+	}
 	switch {
 	case err != nil:
 		m.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
