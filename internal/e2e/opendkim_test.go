@@ -145,7 +145,7 @@ func startMilter(t *testing.T, addr string, cmd *exec.Cmd) {
 			t.Logf("%s says:\n%s", cmd.Path, tail(log.String()))
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
 			return
