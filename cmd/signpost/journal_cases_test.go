@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -152,6 +154,45 @@ func TestJournalPrivacy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Nothing of a body and nothing of a private key is kept, of whichever case.
+func TestJournalHasNoBodyNorKey(t *testing.T) {
+	files, _ := filepath.Glob("../../testdata/*.txtar")
+	more, _ := filepath.Glob("../../testdata/*/*.txtar")
+	const body = "a line of the body"
+	secret := "a key for the cases, of 32 bytes"
+	signed := 0
+	for _, file := range append(files, more...) {
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := map[string]string{}
+		for _, f := range ar.Files {
+			parts[f.Name] = string(f.Data)
+		}
+		if !strings.Contains(parts["message"], "\n\n") {
+			parts["message"] += "\n"
+		}
+		parts["message"] += body + "\n"
+		report, _, _, _ := judgeCase(t, parts, "SERVFAIL")
+		b, err := json.Marshal(journal.Entry{Report: report})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Done == "signed" {
+			signed++
+		}
+		for _, never := range []string{body, secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret))} {
+			if strings.Contains(string(b), never) {
+				t.Errorf("%s: %q is kept: %s", file, never, b)
+			}
+		}
+	}
+	if len(files) < 50 || signed == 0 {
+		t.Errorf("%d files, %d signed: the cases are gone", len(files), signed)
 	}
 }
 
