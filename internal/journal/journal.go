@@ -41,7 +41,7 @@ const (
 	linger = 200 * time.Millisecond
 	// largeBatch is how many they are where the journal may take plenty, since its log then may, too: each of these messages
 	// writes to pages that the others write to as well.
-	largeBatch = 1024
+	largeBatch = 512
 	plenty     = 256 << 20
 	// again is how long the journal rests after a failure before it is opened or written again.
 	again = 10 * time.Second
