@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,14 @@ type finding struct {
 	domain string
 	answer senders.Answer // beside an err that is temporary, a part of it
 	err    *senders.Error // nil: it was found
+}
+
+// why is its error, with the domain where that does not name it.
+func (f finding) why() string {
+	if strings.HasPrefix(f.err.Why, f.domain+" ") {
+		return f.err.Why
+	}
+	return f.domain + ": " + f.err.Why
 }
 
 // resolver asks what the daemon asks, or /etc/resolv.conf where there is no daemon.

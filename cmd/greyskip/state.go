@@ -128,16 +128,16 @@ func (e *env) sayNew(f finding, before []string) {
 // as far as it could be looked up.
 func (e *env) fallsBack(f finding, last answered, known bool, now time.Time) bool {
 	if !known {
-		e.need("%s: %v; there is no earlier answer, so that %s", f.domain, f.err, f.rest())
+		e.need("%s; there is no earlier answer, so that %s", f.why(), f.rest())
 		return false
 	}
 	on, until := last.At.Format(time.DateOnly), last.At.Add(dropAfter).Format(time.DateOnly)
 	switch age := now.Sub(last.At); {
 	case age > dropAfter:
-		e.need("%s: %v; the last good answer, of %s, is too old, so that %s", f.domain, f.err, on, f.rest())
+		e.need("%s; the last good answer, of %s, is too old, so that %s", f.why(), on, f.rest())
 		return false
 	case age > sayAfter || !f.err.Temporary:
-		e.need("%s: %v; the answer of %s stays listed until %s", f.domain, f.err, on, until)
+		e.need("%s; the answer of %s stays listed until %s", f.why(), on, until)
 	}
 	return true
 }

@@ -23,7 +23,7 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 	var parts []listed
 	for _, f := range found {
 		if f.err != nil {
-			e.need("%s: %v; %s", f.domain, f.err, f.rest())
+			e.need("%s; %s", f.why(), f.rest())
 		}
 		if f.err != nil && f.answer.Networks.Empty() {
 			continue

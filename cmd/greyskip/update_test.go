@@ -99,7 +99,7 @@ func TestRecordGone(t *testing.T) {
 	w.quiet(w.cron(0))
 	w.zone(strings.Replace(records, "three.example. TXT", "three.example. SPF", 1))
 	w.same(func() {
-		w.said(w.cron(1), "three.example: three.example has no SPF record; the answer of 2026-11-28 stays listed until 2026-12-28")
+		w.said(w.cron(1), "three.example has no SPF record; the answer of 2026-11-28 stays listed until 2026-12-28")
 	})
 }
 
@@ -107,7 +107,7 @@ func TestRecordGone(t *testing.T) {
 func TestNewDomainFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nfour.example\n")
-	w.said(w.cron(1), "greyskip: four.example: four.example has no SPF record; there is no earlier answer, so that it is not listed", "something above needs a person")
+	w.said(w.cron(1), "greyskip: four.example has no SPF record; there is no earlier answer, so that it is not listed", "something above needs a person")
 	w.said(w.entries(), "37.0.9.0/24")
 }
 
