@@ -78,7 +78,7 @@ func BenchmarkWriter(b *testing.B) {
 			if n, err := db.insert(rows); n != batch || err != nil {
 				b.Fatal(n, err)
 			}
-			if err := db.bound(64 << 20); err != nil {
+			if err := db.bound(64<<20, some); err != nil {
 				b.Fatal(err)
 			}
 		})

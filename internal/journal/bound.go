@@ -30,8 +30,8 @@ const (
 )
 
 // bound deletes the oldest messages until the files have their size again. Where that was made smaller it does a part, so that the
-// database is smaller than the last time: over says that there is more.
-func (d *database) bound(most int64) error {
+// database is smaller than the last time, and at least so many chunks: over says that there is more.
+func (d *database) bound(most int64, least int) error {
 	limit := most - most/spare - logRoom(most)
 	for n := range chunks {
 		used, err := d.used()
@@ -42,7 +42,7 @@ func (d *database) bound(most int64) error {
 			d.size = used
 		}
 		d.over = used > limit
-		if !d.over || n >= some && used < d.size {
+		if !d.over || n >= least && used < d.size {
 			d.size = used
 			return nil
 		}

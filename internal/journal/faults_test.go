@@ -338,7 +338,7 @@ func TestBoundBitByBit(t *testing.T) {
 	}
 	most := (used/4 + walRoom) / (spare - 1) * spare
 	for left := all - some*chunk; ; left -= some * chunk {
-		if err := db.bound(most); err != nil {
+		if err := db.bound(most, some); err != nil {
 			t.Fatal(err)
 		}
 		if !db.over {
