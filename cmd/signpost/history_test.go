@@ -15,8 +15,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/rogpeppe/go-internal/txtar"
-
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/filter"
@@ -67,15 +65,7 @@ func (a *archive) run(args ...string) (code int, stdout, stderr string) {
 func caseReports(t *testing.T, names ...string) (all []filter.Report) {
 	t.Helper()
 	for _, name := range names {
-		ar, err := txtar.ParseFile("../../testdata/" + name + ".txtar")
-		if err != nil {
-			t.Fatal(err)
-		}
-		parts := map[string]string{}
-		for _, f := range ar.Files {
-			parts[f.Name] = string(f.Data)
-		}
-		report, _, _ := playCase(t, parts, "SERVFAIL")
+		report, _, _ := playCase(t, caseParts(t, "../../testdata/"+name+".txtar"), "SERVFAIL")
 		report.Evidence.QueueID = filepath.Base(name)
 		all = append(all, report)
 	}

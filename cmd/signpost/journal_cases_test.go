@@ -55,19 +55,26 @@ type judgedCase struct {
 	rules  policy.Rules
 }
 
+// caseParts are a case's parts by name.
+func caseParts(t *testing.T, file string) map[string]string {
+	t.Helper()
+	ar, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := map[string]string{}
+	for _, f := range ar.Files {
+		parts[f.Name] = string(f.Data)
+	}
+	return parts
+}
+
 func judgedCases(t *testing.T) (all []judgedCase) {
 	t.Helper()
 	files, _ := filepath.Glob("../../testdata/*.txtar")
 	more, _ := filepath.Glob("../../testdata/*/*.txtar")
 	for _, file := range append(files, more...) {
-		ar, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		parts := map[string]string{}
-		for _, f := range ar.Files {
-			parts[f.Name] = string(f.Data)
-		}
+		parts := caseParts(t, file)
 		report, rules, _, _ := judgeCase(t, marked(parts), "SERVFAIL")
 		all = append(all, judgedCase{strings.TrimSuffix(filepath.Base(file), ".txtar"), report, rules})
 	}
@@ -165,14 +172,7 @@ func TestJournalHasNoBodyNorKey(t *testing.T) {
 	secret := "a key for the cases, of 32 bytes"
 	signed := 0
 	for _, file := range append(files, more...) {
-		ar, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		parts := map[string]string{}
-		for _, f := range ar.Files {
-			parts[f.Name] = string(f.Data)
-		}
+		parts := caseParts(t, file)
 		if !strings.Contains(parts["message"], "\n\n") {
 			parts["message"] += "\n"
 		}
