@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,7 @@ func (c *Checker) Look(ctx context.Context, l *Life, signer crypto.Signer) Sight
 	}
 	s.Wait = max(s.Wait, 2*s.TTL)
 	s.Resolver = ServerView{Server: "resolver"}
-	text, err := c.Resolver.View().LookupTXT(ctx, name)
+	text, err := c.Resolver.View(netip.Addr{}).LookupTXT(ctx, name)
 	var missing interface{ Temporary() bool }
 	if errors.As(err, &missing) && missing.Temporary() {
 		s.Resolver.View, s.Resolver.Why = Mute, err.Error()

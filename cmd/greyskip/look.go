@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -79,7 +80,7 @@ func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) findi
 	defer cancel()
 	f := finding{domain: domain}
 	var err error
-	f.answer, err = senders.Find(ctx, r.View().Limit(maxQueries), domain, senders.Options{Widest4: e.widest4, Widest6: e.widest6, OverLimit: e.overLimit})
+	f.answer, err = senders.Find(ctx, r.View(netip.Addr{}).Limit(maxQueries), domain, senders.Options{Widest4: e.widest4, Widest6: e.widest6, OverLimit: e.overLimit})
 	if errors.As(err, &f.err) {
 		f.err.Why = line(f.err.Why)
 	}

@@ -161,7 +161,7 @@ func walkView(load func() (*config.Config, error), zone string) (*dns.View, erro
 	if err != nil {
 		return nil, err
 	}
-	return resolver.View().Until(time.Now().Add(conf.DNS.MessageTimeout)), nil
+	return resolver.View(netip.Addr{}).Until(time.Now().Add(conf.DNS.MessageTimeout)), nil
 }
 
 func domainArg(s string) (string, error) {

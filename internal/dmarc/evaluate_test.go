@@ -48,7 +48,7 @@ func TestCases(t *testing.T) {
 			for line := range strings.Lines(parts["cases"]) {
 				cases++
 				given, want, _ := strings.Cut(strings.TrimSpace(line), " -> ")
-				if got := evaluate(t, resolver.View(), strings.Fields(given)); got != want {
+				if got := evaluate(t, resolver.View(netip.Addr{}), strings.Fields(given)); got != want {
 					t.Errorf("%s\n got %s\nwant %s", given, got, want)
 				}
 			}
@@ -106,7 +106,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	defer server.Stop()
 	resolver := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: 10 * time.Second,
 		Now: time.Now, Log: slog.New(slog.DiscardHandler)})
-	view := resolver.View()
+	view := resolver.View(netip.Addr{})
 	long := strings.Repeat("x.", 50)
 	var ids []dmarc.Identifier
 	for i := range 200 {

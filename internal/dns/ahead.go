@@ -2,7 +2,6 @@ package dns
 
 import (
 	"context"
-	"runtime/debug"
 
 	"github.com/miekg/dns"
 )
@@ -18,34 +17,35 @@ const (
 	AAAA = Type(dns.TypeAAAA)
 )
 
-// maxAhead is how many questions of one message may be under way when another is to be asked ahead. An ordinary message has
-// ten or so; a stranger's SPF record may name a hundred hosts, and each question holds a socket.
-const maxAhead = 20
+// Limits on the lookups of one message that may be under way when another is prefetched. Each holds a socket.
+const (
+	// maxAhead is for lookups that are not reserved. An ordinary message makes ten or so; a sender's SPF record may name a
+	// hundred hosts.
+	maxAhead = 20
+	// maxReservedAhead is for reserved lookups: eight keys, and a few names each of four Author Domains and of the SPF record.
+	maxReservedAhead = 32
+)
 
-// Ahead asks for what is likely to be needed and does not wait: the look-up that needs it finds the answer, or waits for
-// the rest of the way. It counts where it is asked ahead, whether it turns out to be needed or not. ctx ends the asking.
+// Ahead starts a lookup that is likely to be needed and does not wait: the lookup that needs it finds the answer, or waits
+// for the rest of the time. It counts against the limit of this view, whether it turns out to be needed or not. It does
+// nothing if too many lookups of the message are under way. ctx ends the lookup.
 func (v *View) Ahead(ctx context.Context, t Type, name string) {
 	full, err := canonical(name)
-	if err != nil || v.known || v.shared.full() {
+	if err != nil || v.known || v.full() {
 		return
 	}
-	a, at, done := v.take(name, question{full, uint16(t)})
-	if a != nil || done != nil {
-		return
+	if _, at, f, began := v.take(ctx, name, question{full, uint16(t)}, false); f != nil && began {
+		go v.await(ctx, at, f)
 	}
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				v.shared.resolver.log.Error("internal error", "event", "DNS", "name", full, "panic", p, "stack", string(debug.Stack()))
-			}
-		}()
-		v.fetch(ctx, at)
-	}()
 }
 
-// full says that no more is asked ahead for now; the evaluation asks in its turn.
-func (s *shared) full() bool {
+// full reports whether no more may be prefetched for now; the evaluation asks in its turn.
+func (v *View) full() bool {
+	s := v.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy >= maxAhead
+	if v.reserved {
+		return s.open.reserved >= maxReservedAhead
+	}
+	return s.open.others >= maxAhead
 }

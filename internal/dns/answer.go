@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"container/list"
 	"fmt"
 	"net"
 	"net/netip"
@@ -38,6 +39,8 @@ type answer struct {
 	absent    bool          // the name does not exist: NXDOMAIN (RFC 8020)
 	authentic bool          // the AD bit
 	ttl       time.Duration // 0: not to be kept
+	lack      bool          // err is a lack of our own resources, not a failure of the DNS
+	policy    *list.Element // of policies.order: what Remembered returns; nil: nothing
 
 	text  []string // TXT, the strings of each record joined
 	addrs []netip.Addr

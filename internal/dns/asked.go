@@ -16,6 +16,7 @@ const (
 	Found     Outcome = "found"
 	Nothing   Outcome = "nothing" // there is no such name or record
 	TempError Outcome = "temperror"
+	Exhausted Outcome = "exhausted" // no slot or no file descriptor: a lack of our own resources
 	Useless   Outcome = "useless"   // an answer beyond the bounds
 	Abandoned Outcome = "abandoned" // nobody waited for it any more
 	Panicked  Outcome = "panic"     // a defect of ours; a temporary error for who asked
@@ -24,7 +25,7 @@ const (
 
 // Outcomes are all there are.
 func Outcomes() []Outcome {
-	return []Outcome{Found, Nothing, TempError, Useless, Abandoned, Panicked, Cached}
+	return []Outcome{Found, Nothing, TempError, Exhausted, Useless, Abandoned, Panicked, Cached}
 }
 
 // Types are the words for what is asked for.
@@ -72,6 +73,8 @@ func outcome(ctx context.Context, a *answer, panicked any) Outcome {
 		return Nothing
 	case !a.err.IsTemporary:
 		return Useless
+	case a.lack:
+		return Exhausted
 	case errors.Is(ctx.Err(), context.Canceled):
 		return Abandoned
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func TestTell(t *testing.T) {
 		return z.Answer(q), nil
 	}, time.Minute, time.Now, slog.New(slog.DiscardHandler))
 	r.Tell(func(a Asked) { told <- fmt.Sprint(a.Type, " ", a.Outcome, " ", a.Took > 0) })
-	v := r.View()
+	v := r.View(netip.Addr{})
 	for range 2 { // the second time the message knows
 		_, _ = v.LookupTXT(t.Context(), "a")
 	}
@@ -34,7 +35,7 @@ func TestTell(t *testing.T) {
 	_, _ = v.LookupA(t.Context(), "none")
 	_, _ = v.LookupTXT(t.Context(), "down")
 	_, _ = v.LookupTXT(t.Context(), "defect")
-	_, _ = r.View().LookupTXT(t.Context(), "a")
+	_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "a")
 	var got []string
 	for len(told) > 0 {
 		got = append(got, <-told)

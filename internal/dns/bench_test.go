@@ -36,12 +36,12 @@ func BenchmarkWarm(b *testing.B) {
 	}
 	r := started(b, zone.String())
 	for _, n := range names {
-		if _, err := r.View().LookupTXT(b.Context(), n); err != nil {
+		if _, err := r.View(netip.Addr{}).LookupTXT(b.Context(), n); err != nil {
 			b.Fatal(err)
 		}
 	}
 	three := func(i int) {
-		v := r.View()
+		v := r.View(netip.Addr{})
 		for j := range 3 {
 			_, _ = v.LookupTXT(b.Context(), names[(i+j)%benchNames])
 		}
@@ -68,7 +68,7 @@ func BenchmarkCold(b *testing.B) {
 	r := started(b, "a.example. 0 TXT \"v=spf1 -all\"\n")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.View().LookupTXT(b.Context(), "a.example"); err != nil {
+		if _, err := r.View(netip.Addr{}).LookupTXT(b.Context(), "a.example"); err != nil {
 			b.Fatal(err)
 		}
 	}

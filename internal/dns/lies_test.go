@@ -2,6 +2,7 @@ package dns_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func TestLies(t *testing.T) {
 			r := resolver(time.Second, s.Addr())
 			before := 0
 			for _, question := range []string{"first", "second"} {
-				got, err := r.View().LookupTXT(t.Context(), c.name)
+				got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), c.name)
 				if s := fmt.Sprintf("%s %d", kind(err), len(got)); s != c.want {
 					t.Errorf("the %s time: %s (%v), want %s", question, s, err, c.want)
 				}
@@ -69,7 +70,7 @@ func TestLiarBesideAnHonestServer(t *testing.T) {
 	liar := server(t, ";fault a.example WRONG-ID\n")
 	honest := server(t, "a.example. 60 IN TXT truth\n")
 	r := resolver(300*time.Millisecond, liar.Addr(), honest.Addr())
-	if got, err := r.View().LookupTXT(t.Context(), "a.example"); err != nil || fmt.Sprint(got) != "[truth]" {
+	if got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a.example"); err != nil || fmt.Sprint(got) != "[truth]" {
 		t.Error(got, err)
 	}
 }

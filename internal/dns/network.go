@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -44,35 +45,64 @@ func ReadServers(path string) ([]netip.AddrPort, error) {
 	return servers, nil
 }
 
-// network asks servers one after the other until one answers.
+// network asks servers over the network.
 type network struct {
-	servers []netip.AddrPort
-	timeout time.Duration
-	first   atomic.Uint32 // the one that answered last: a dead one costs its time-out once, not with every query
+	servers    []netip.AddrPort
+	timeout    time.Duration // of a query at one server
+	roots      []*rootProbe  // one for each server
+	preference preference
+	log        *slog.Logger
+	failedOver func() // may be nil
 }
 
+func newNetwork(o Options) *network {
+	n := &network{servers: o.Servers, timeout: o.Timeout, log: o.Log, failedOver: o.FailedOver}
+	n.preference.n = n
+	for _, s := range o.Servers {
+		n.roots = append(n.roots, &rootProbe{ask: func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) { return n.askOne(ctx, s, q) }})
+	}
+	return n
+}
+
+// ask asks the servers one after the other until one answers, beginning with the preferred one.
 func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
-	first := n.first.Load()
+	if len(n.servers) == 0 {
+		return nil, errors.New("there is no name server")
+	}
+	first := 0
+	if len(n.servers) > 1 {
+		first = n.preference.get()
+		// A server that has not replied when the query is sent again may be dead: the check does not wait for the timeout.
+		late := time.AfterFunc(n.timeout/tries, func() { n.preference.suspect(first) })
+		defer late.Stop()
+	}
 	var reply *dns.Msg
-	failure := errors.New("there is no name server")
+	var failure, lack error
 	for i := range n.servers {
-		at := (first + uint32(i)) % uint32(len(n.servers))
-		m, err := n.askOne(ctx, n.servers[at], q)
+		m, err := n.askOne(ctx, n.servers[(first+i)%len(n.servers)], q)
 		if ctx.Err() != nil {
-			return nil, errors.New("the time for it was up")
+			return nil, errors.New(noTime)
 		}
-		if err != nil {
-			failure = err
+		switch {
+		case isLack(err):
+			lack = err
 			continue
-		}
-		if reply = m; m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError {
-			if i > 0 {
-				n.first.Store(at)
-			}
+		case err != nil:
+			failure = err
+		case m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError:
 			return m, nil
+		default:
+			reply = m
+		}
+		if i == 0 && len(n.servers) > 1 {
+			n.preference.suspect(first)
 		}
 	}
-	if reply != nil {
+	switch {
+	case lack != nil && (reply == nil || !errors.Is(lack, syscall.EADDRNOTAVAIL)):
+		// The server that was not asked might have answered. EADDRNOTAVAIL is also what ::1 returns on a host without IPv6.
+		return nil, lack
+	case reply != nil:
 		return reply, nil
 	}
 	return nil, failure
@@ -103,6 +133,8 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	switch {
 	case err == nil:
 		return m, nil
+	case isLack(err) && errors.As(err, &op): // before the timeouts, because EAGAIN calls itself one
+		return nil, fmt.Errorf("this host is short of resources: %w", op.Err)
 	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
 		return nil, errors.New("no answer in time")
 	case errors.As(err, &op):

@@ -15,7 +15,7 @@ import (
 // Recall is the View of a message that was told these answers, from a record of them: for going its way again. Nobody is
 // asked. What is not among them is a temporary error, and Missed says so.
 func Recall(all []Lookup) *View {
-	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View()
+	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for _, l := range all {
 		name, err := canonical(l.Name)
 		if err != nil {

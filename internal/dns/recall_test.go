@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -26,7 +27,7 @@ addr.example. MX 20 mx2.addr.example.
 			return nil, fmt.Errorf("read udp 127.0.0.1:53: i/o timeout, twice")
 		}
 		return z.Answer(q), nil
-	}).View()
+	}).View(netip.Addr{})
 	ask := func(v *View) (all []string) {
 		say := func(answer any, err error) { all = append(all, fmt.Sprintf("%v %#v", answer, err)) }
 		for _, name := range []string{"text.example", "TEXT.example.", "addr.example", "nothing.example", "broken.example", "huge.example"} {

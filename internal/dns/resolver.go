@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -23,30 +22,32 @@ import (
 // Options are what a Resolver needs.
 type Options struct {
 	Servers []netip.AddrPort // recursive resolvers, tried in this order; see ReadServers
-	// Ask, if there is one, answers instead of Servers.
+	// Ask, if not nil, answers instead of Servers.
 	Ask     func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 	Timeout time.Duration // of one query at one server
-	Now     func() time.Time
-	Log     *slog.Logger
+	// Slots is how many lookups may be under way at a time, each of which needs a file descriptor. 0 is DefaultSlots.
+	Slots int
+	// FailedOver, if not nil, is called each time that the preferred server stopped answering and another one took over.
+	FailedOver func()
+	Now        func() time.Time
+	Log        *slog.Logger
 }
-
-// maxFlights is how many queries may be under way at a time, each with a socket of its own; more wait. Ten for each of a
-// busy server's hundred smtpd processes.
-const maxFlights = 1000
 
 // Resolver is safe for concurrent use. Messages ask it through a View each.
 type Resolver struct {
 	ask   func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
-	limit time.Duration // of a flight
+	limit time.Duration // of a flight, and of its wait for a slot
 	now   func() time.Time
 	log   *slog.Logger
-	slots chan struct{}
-	tell  func(Asked) // nil: nobody wants to know
-	near  bool        // see Near
+	tell  func(Asked)  // nil: nobody wants to know
+	near  bool         // see Near
+	roots []*rootProbe // one for each server
 
-	mu      sync.Mutex
-	cache   cache
-	flights map[question]*flight
+	mu       sync.Mutex
+	cache    cache
+	policies policies
+	flights  map[question]*flight
+	slots    slots
 }
 
 // question is a name in lower case with its final dot, as miekg/dns writes names, and a type.
@@ -55,15 +56,16 @@ type question struct {
 	qtype uint16
 }
 
-// New gives a resolver that asks servers over the network.
+// New returns a resolver that asks servers over the network.
 func New(o Options) *Resolver {
 	if o.Ask != nil {
 		r := newResolver(o.Ask, o.Timeout, o.Now, o.Log)
-		r.near = true
+		r.slots, r.near = newSlots(o.Slots), true
 		return r
 	}
-	n := &network{servers: o.Servers, timeout: o.Timeout}
+	n := newNetwork(o)
 	r := newResolver(n.ask, o.Timeout*time.Duration(len(o.Servers)), o.Now, o.Log)
+	r.slots, r.roots = newSlots(o.Slots), n.roots
 	r.near = !slices.ContainsFunc(o.Servers, func(s netip.AddrPort) bool { return !s.Addr().IsLoopback() })
 	return r
 }
@@ -75,26 +77,20 @@ func (r *Resolver) Near() bool { return r.near }
 func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit time.Duration, now func() time.Time, log *slog.Logger) *Resolver {
 	return &Resolver{
 		ask: ask, limit: limit, now: now, log: log,
-		slots:   make(chan struct{}, maxFlights),
-		cache:   newCache(),
-		flights: map[question]*flight{},
+		roots:    []*rootProbe{{ask: ask}},
+		slots:    newSlots(DefaultSlots),
+		cache:    newCache(),
+		policies: newPolicies(),
+		flights:  map[question]*flight{},
 	}
 }
 
-// flight is one question under way. It has a time-out of its own, because its callers come and go: each leaves when its
-// own context ends, and the last one takes the flight with it.
-type flight struct {
-	cancel  context.CancelFunc
-	done    chan struct{}
-	answer  *answer // to be read after done
-	callers int     // guarded by Resolver.mu
-}
-
-// cached gives nil where nothing valid is kept.
+// cached returns nil if the cache has no valid answer.
 func (r *Resolver) cached(q question) *answer {
 	now := r.now()
 	r.mu.Lock()
 	a := r.cache.get(q, now)
+	r.policies.use(a)
 	r.mu.Unlock()
 	if a != nil {
 		r.fromCache(q)
@@ -102,78 +98,10 @@ func (r *Resolver) cached(q question) *answer {
 	return a
 }
 
-// lookup gives an answer, never nil, and whether it came from the cache.
-func (r *Resolver) lookup(ctx context.Context, q question) (a *answer, cached bool) {
-	r.mu.Lock()
-	if a := r.cache.get(q, r.now()); a != nil {
-		r.mu.Unlock()
-		r.fromCache(q)
-		return a, true
-	}
-	if ctx.Err() != nil { // who waited for another to ask, and has no time left, asks for nobody
-		r.mu.Unlock()
-		return failed(q, "the time for it was up", true), false
-	}
-	f := r.flights[q]
-	if f == nil {
-		flying, cancel := context.WithTimeout(context.Background(), r.limit)
-		f = &flight{cancel: cancel, done: make(chan struct{})}
-		r.flights[q] = f
-		go r.fly(flying, q, f)
-	}
-	f.callers++
-	r.mu.Unlock()
-
-	select {
-	case <-f.done:
-		return f.answer, false
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f.callers--
-	if f.callers == 0 && r.flights[q] == f {
-		f.cancel()
-		delete(r.flights, q)
-	}
-	return failed(q, "the time for it was up", true), false
-}
-
-// fly asks, whatever happens on the way gives an answer, and keeps what may be kept.
-func (r *Resolver) fly(ctx context.Context, q question, f *flight) {
-	start := time.Now()
-	defer f.cancel()
-	defer func() {
-		v := recover()
-		if v != nil {
-			r.log.Error("internal error", "event", "DNS", "name", q.name, "panic", v, "stack", string(debug.Stack()))
-			f.answer = failed(q, "internal error", true)
-		}
-		if r.tell != nil {
-			r.tell(Asked{typeWord(q.qtype), outcome(ctx, f.answer, v), time.Since(start)})
-		}
-		r.mu.Lock()
-		if r.flights[q] == f {
-			delete(r.flights, q)
-		}
-		if f.answer.ttl > 0 {
-			r.cache.put(q, f.answer, r.now())
-		}
-		r.mu.Unlock()
-		close(f.done)
-	}()
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-		f.answer = r.resolve(ctx, q)
-	case <-ctx.Done():
-		f.answer = failed(q, "too many queries at a time", true)
-	}
-}
-
 // maxHops is how many aliases are followed that the server did not follow itself. Recursive resolvers do.
 const maxHops = 8
 
+// resolve asks the servers, and follows aliases where they do not.
 func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 	at, ttl := q.name, maxTTL
 	for range maxHops {
@@ -182,7 +110,9 @@ func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 		m.AuthenticatedData = true // RFC 6840 section 5.7: asks for the bit without asking for the signatures
 		reply, err := r.ask(ctx, m)
 		if err != nil {
-			return failed(q, err.Error(), true)
+			a := failed(q, err.Error(), true)
+			a.lack = isLack(err)
+			return a
 		}
 		a, target := read(q, at, reply)
 		ttl = min(ttl, a.ttl)
@@ -196,7 +126,7 @@ func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 	return failed(q, fmt.Sprintf("more than %d aliases", maxHops), true)
 }
 
-// failed is an answer that is no answer. It is not kept.
+// failed returns an answer that has only an error. It is not cached.
 func failed(q question, why string, temporary bool) *answer {
 	return &answer{err: &net.DNSError{Err: why, Name: q.name, IsTemporary: temporary}}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,7 @@ func TestCacheTimes(t *testing.T) {
 				}
 				return z.Answer(q), nil
 			})
-			v := r.View()
+			v := r.View(netip.Addr{})
 			for range 3 {
 				_, _ = v.LookupTXT(t.Context(), c.name)
 			}
@@ -60,12 +61,12 @@ func TestCacheTimes(t *testing.T) {
 			}
 			if c.kept > 0 {
 				time.Sleep(c.kept - time.Nanosecond)
-				if _, _ = r.View().LookupTXT(t.Context(), c.name); asked != 1 {
+				if _, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), c.name); asked != 1 {
 					t.Errorf("%s: not kept for %v", c.name, c.kept)
 				}
 			}
 			time.Sleep(time.Nanosecond)
-			if _, _ = r.View().LookupTXT(t.Context(), c.name); asked != 2 {
+			if _, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), c.name); asked != 2 {
 				t.Errorf("%s: still kept after %v", c.name, c.kept)
 			}
 		})
@@ -78,17 +79,17 @@ func TestCacheSize(t *testing.T) {
 	z := zone(t, "")
 	r.ask = func(_ context.Context, q *dns.Msg) (*dns.Msg, error) { return z.Answer(q), nil }
 	r.cache.max = 10_000
-	v := r.View()
+	v := r.View(netip.Addr{})
 	for i := range 1000 {
 		_, _ = v.LookupTXT(t.Context(), fmt.Sprintf("n%d.example", i))
-		_, _ = r.View().LookupTXT(t.Context(), "n0.example")
+		_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "n0.example")
 	}
 	if r.cache.size > 10_000 || r.cache.size < 5000 || len(r.cache.entries) != r.cache.order.Len() {
 		t.Errorf("%d octets in %d entries", r.cache.size, len(r.cache.entries))
 	}
 	asked := false
 	r.ask = func(_ context.Context, q *dns.Msg) (*dns.Msg, error) { asked = true; return z.Answer(q), nil }
-	if _, _ = r.View().LookupTXT(t.Context(), "n0.example"); asked {
+	if _, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "n0.example"); asked {
 		t.Error("the answer that everybody asks for was dropped")
 	}
 }
@@ -118,7 +119,7 @@ func TestSingleFlight(t *testing.T) {
 				if i%2 == 0 {
 					ctx = impatient
 				}
-				if txt, err := r.View().LookupTXT(ctx, "a"); err != nil {
+				if txt, err := r.View(netip.Addr{}).LookupTXT(ctx, "a"); err != nil {
 					left.Add(1)
 				} else if len(txt) == 1 {
 					served.Add(1)
@@ -139,7 +140,7 @@ func TestSingleFlight(t *testing.T) {
 		// All leave: the query goes with them, and the next one starts anew.
 		answer = make(chan struct{})
 		alone, leave := context.WithCancel(t.Context())
-		all.Go(func() { _, _ = r.View().LookupTXT(alone, "b") })
+		all.Go(func() { _, _ = r.View(netip.Addr{}).LookupTXT(alone, "b") })
 		synctest.Wait()
 		leave()
 		all.Wait()
@@ -155,7 +156,7 @@ func TestBudget(t *testing.T) {
 	z := zone(t, "a. 60 IN TXT a\nb. 60 IN TXT b\nc. 60 IN TXT c")
 	r := z.Resolver(time.Now, slog.New(slog.DiscardHandler))
 	for range 2 { // the second time from the cache
-		v := r.View()
+		v := r.View(netip.Addr{})
 		limited := v.Limit(2)
 		for _, name := range []string{"a", "a", "b", "b"} {
 			if _, err := limited.LookupTXT(t.Context(), name); err != nil {
@@ -182,7 +183,7 @@ func TestPanic(t *testing.T) {
 	var log bytes.Buffer
 	r := newResolver(func(context.Context, *dns.Msg) (*dns.Msg, error) { panic("defect") }, time.Minute, time.Now,
 		slog.New(slog.NewTextHandler(&log, nil)))
-	_, err := r.View().LookupTXT(t.Context(), "a")
+	_, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a")
 	if err == nil || !strings.Contains(log.String(), "defect") {
 		t.Error(err, log.String())
 	}
@@ -191,7 +192,7 @@ func TestPanic(t *testing.T) {
 // The error of a network is temporary.
 func TestNetworkError(t *testing.T) {
 	r := fake(func(context.Context, *dns.Msg) (*dns.Msg, error) { return nil, errors.New("unplugged") })
-	_, err := r.View().LookupTXT(t.Context(), "a")
+	_, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a")
 	if err == nil || !strings.Contains(err.Error(), "unplugged") || !err.(interface{ Temporary() bool }).Temporary() {
 		t.Error(err)
 	}
@@ -206,7 +207,7 @@ func TestAuthentic(t *testing.T) {
 		return m, nil
 	})
 	for range 2 {
-		v := r.View()
+		v := r.View(netip.Addr{})
 		_, _ = v.LookupTXT(t.Context(), "a")
 		if all := v.Lookups(); len(all) != 1 || !all[0].Authentic {
 			t.Error(all)

@@ -2,48 +2,24 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// View is how one message asks: what it was told once it is told again, TTL 0 or not, so that its parts are judged by the
-// same records; and what it may ask is counted. It is safe for concurrent use.
+// View is how one message asks. An answer that the message has had once is the same for the whole message, TTL 0 or not, so
+// that all its parts are judged by the same records. It counts what the message may ask. It is safe for concurrent use.
 type View struct {
-	shared *shared
-	budget *int      // guarded by shared.mu; nil: no bound of its own
-	end    time.Time // no look-up waits longer; zero: as long as its context lets it
-	known  bool      // nobody is asked
-	missed bool      // known: somebody would have to be
-}
-
-type shared struct {
-	resolver *Resolver
-
-	mu    sync.Mutex
-	asked []asked   // looked through from the top: an ordinary message asks three to ten questions, the worst one 205
-	busy  int       // questions that a server was asked and that are under way
-	since time.Time // when busy left 0
-	spent time.Duration
-}
-
-// usualQuestions is how many have room from the start.
-const usualQuestions = 4
-
-// asked is one question of a message. It becomes a Lookup only where somebody wants to read it: the daemon asks far more
-// than it shows, and answers are long.
-type asked struct {
-	question
-	name   string        // as it was asked for
-	answer *answer       // nil: under way
-	done   chan struct{} // under way: closed with the answer
-	vain   bool          // who asked gave up: whoever needs it asks again
-	cached bool
-	took   time.Duration
+	shared   *shared
+	budget   *int      // guarded by shared.mu; nil: no bound of its own
+	end      time.Time // no lookup waits longer; zero: as long as its context lets it
+	reserved bool      // see Reserved
+	known    bool      // nobody is asked
+	missed   bool      // known: somebody would have to be
 }
 
 // Lookup is one question of a message and its answer, for a person who reads along.
@@ -56,13 +32,32 @@ type Lookup struct {
 	Took      time.Duration `json:"took"` // nanoseconds; 0 from the cache
 }
 
-// View gives a message its view.
-func (r *Resolver) View() *View {
-	return &View{shared: &shared{resolver: r, asked: make([]asked, 0, usualQuestions)}}
+// View returns the view of a message. client is the SMTP client that it came from: if slots are short, the clients with the
+// most lookups under way wait first. Lookups for an invalid client have no such limit.
+func (r *Resolver) View(client netip.Addr) *View {
+	return &View{shared: &shared{resolver: r, client: client, asked: make([]asked, 0, usualQuestions)}}
 }
 
-// Limit is the same view with room for n more different questions. Beyond them every answer is a temporary error. Whether
-// an answer was in the cache makes no difference, so that a verdict does not depend on what others asked before.
+// Reserved returns the same view for lookups that could affect alignment. A quarter of the slots is reserved for them. Their
+// prefetch limit is their own: those that are not reserved do not use it up. A lookup that waits for a slot without being
+// reserved becomes reserved as soon as the same question is asked here.
+func (v *View) Reserved() *View {
+	reserved := *v
+	reserved.reserved = true
+	return &reserved
+}
+
+// Exhausted reports whether a reserved lookup of this message failed for lack of our own resources, as opposed to a failure
+// of the DNS: there was no file descriptor, port or memory for its socket, or no free slot.
+func (v *View) Exhausted() bool {
+	v.shared.mu.Lock()
+	defer v.shared.mu.Unlock()
+	return v.shared.exhausted
+}
+
+// Limit returns the same view with room for n more different questions. Beyond them every lookup fails with a temporary
+// error that OverLimit recognizes. Whether an answer was in the cache makes no difference, so that a verdict does not depend
+// on what others asked before.
 func (v *View) Limit(n int) *View {
 	limited := *v
 	limited.budget = &n
@@ -128,110 +123,23 @@ func (v *View) Spent() (queries int, open time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open = s.spent
-	if s.busy > 0 {
+	if s.open != (openCount{}) {
 		open += time.Since(s.since)
 	}
 	return len(s.asked), open
 }
 
-func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
-	full, err := canonical(name)
-	q := question{full, qtype}
-	if err != nil {
-		// RFC 7208 section 4.8: a name that cannot be looked up is one that does not exist.
-		return &answer{absent: true, err: &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}}
-	}
-	for {
-		a, at, done := v.take(name, q)
-		switch {
-		case a != nil:
-			return a
-		case done == nil:
-			return v.fetch(ctx, at)
-		}
-		// Another part of the message is asking.
-		ctx, cancel := v.patience(ctx)
-		select {
-		case <-done:
-			cancel()
-		case <-ctx.Done():
-			cancel()
-			return failed(q, "the time for it was up", true)
-		}
-	}
+// overLimit is what the error of a lookup wraps that a view's Limit kept from being made.
+type overLimit struct{}
+
+func (overLimit) Error() string { return "the message has reached its limit of DNS queries" }
+
+func tooMany(q question) *answer {
+	return &answer{err: &net.DNSError{UnwrapErr: overLimit{}, Err: overLimit{}.Error(), Name: q.name, IsTemporary: true}}
 }
 
-// take gives the answer to a question where there is one. Otherwise somebody is asking until done is closed, or the
-// question has now a place, and the caller is to fetch its answer.
-func (v *View) take(name string, q question) (a *answer, at int, done chan struct{}) {
-	s := v.shared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.asked {
-		known := &s.asked[i]
-		switch {
-		case known.qtype != q.qtype || known.vain || known.question != q:
-		case known.answer == nil && v.known:
-			return v.miss(q), 0, nil
-		default:
-			return known.answer, 0, known.done
-		}
-	}
-	if v.budget != nil && *v.budget == 0 {
-		return failed(q, "the message has asked for too much", true), 0, nil
-	}
-	if a = s.resolver.cached(q); a == nil && v.known {
-		return v.miss(q), 0, nil
-	}
-	if v.budget != nil {
-		*v.budget--
-	}
-	mine := asked{question: q, name: name, answer: a, cached: a != nil}
-	if a == nil {
-		mine.done = make(chan struct{})
-		if s.busy == 0 {
-			s.since = time.Now()
-		}
-		s.busy++
-	}
-	s.asked = append(s.asked, mine)
-	return a, len(s.asked) - 1, nil
-}
-
-func (v *View) miss(q question) *answer {
-	v.missed = true
-	return failed(q, "nobody has asked yet", true)
-}
-
-// fetch has the resolver answer the question at a place that take gave.
-func (v *View) fetch(ctx context.Context, at int) *answer {
-	s := v.shared
-	s.mu.Lock()
-	q := s.asked[at].question
-	s.mu.Unlock()
-	ctx, cancel := v.patience(ctx)
-	defer cancel()
-	start := time.Now()
-	a, cached := s.resolver.lookup(ctx, q)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.busy--; s.busy == 0 {
-		s.spent += time.Since(s.since)
-	}
-	mine := &s.asked[at]
-	mine.answer, mine.cached, mine.took, mine.vain = a, cached, time.Since(start), ctx.Err() != nil
-	close(mine.done)
-	mine.done = nil
-	return a
-}
-
-func (v *View) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	if v.end.IsZero() {
-		return ctx, func() {}
-	}
-	return context.WithDeadline(ctx, v.end)
-}
+// OverLimit reports whether a lookup was not made because its message reached the limit of its queries.
+func OverLimit(err error) bool { return errors.Is(err, overLimit{}) }
 
 func (a *answer) error() error {
 	if a.err == nil {

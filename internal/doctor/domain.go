@@ -83,7 +83,7 @@ func (d Domains) Check(ctx context.Context, domain string, own *Own) []Finding {
 	if d.Dial == nil {
 		d.Dial = (&net.Dialer{Timeout: maxPeer}).DialContext
 	}
-	l := &look{Domains: d, view: d.Resolver.View().Limit(maxQueries), domain: name, own: own}
+	l := &look{Domains: d, view: d.Resolver.View(netip.Addr{}).Limit(maxQueries), domain: name, own: own}
 	for _, check := range []func(context.Context){l.checkMX, l.checkHost, l.checkSPF, l.checkKeys, l.checkDMARC, l.checkMTASTS, l.checkTLSRPT, l.checkBIMI, l.checkDANE} {
 		check(ctx)
 	}

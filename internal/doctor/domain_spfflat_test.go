@@ -60,7 +60,7 @@ to.example. IN A 203.0.113.2
 		if err != nil {
 			t.Fatal(err)
 		}
-		view := z.Resolver(time.Now, slog.New(slog.DiscardHandler)).View()
+		view := z.Resolver(time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 		for want, addrs := range map[bool][]string{true: c.may, false: c.never} {
 			for _, a := range addrs {
 				r := spf.Check(t.Context(), view, netip.MustParseAddr(a), "x.example", "ann@example.org")

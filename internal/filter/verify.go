@@ -35,7 +35,7 @@ type policyOf struct {
 // startSPF begins with the envelope: the header comes only when the client has sent everything.
 func (m *message) startSPF() {
 	f := m.filter
-	v := &verification{view: f.Resolver.View()}
+	v := &verification{view: f.Resolver.View(m.evidence.Connection.Client)}
 	view := v.view.Until(time.Now().Add(f.MessageTimeout))
 	c, sender := m.evidence.Connection, m.evidence.Envelope.Sender
 	v.spf = ask(f.Log, "SPF", view, func(a *asker) spf.Result {

@@ -48,7 +48,7 @@ func TestNotes(t *testing.T) {
 		"everybody.example": {"+all of all.everybody.example lets everybody send: refused"},
 		"nobody.example":    nil,
 	} {
-		answer, err := senders.Find(t.Context(), r.View(), domain, limits())
+		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
 		if err != nil {
 			t.Error(domain, err)
 		}
@@ -70,7 +70,7 @@ func TestOverLimit(t *testing.T) {
 		"loop.example":   {"37.3.12.0/22", "include:loop.example of back.loop.example leads in circles: what stands behind it does not pass"},
 		"circle.example": {"37.4.4.0/22", "redirect=circle.example of circle.example leads in circles: what stands behind it does not pass"},
 	} {
-		answer, err := senders.Find(t.Context(), r.View(), domain, o)
+		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, o)
 		if err != nil || !answer.Networks.Overlaps(netip.MustParsePrefix(want.has)) || !slices.Contains(answer.Notes, want.note) {
 			t.Errorf("%s: %v\n%s\n%s", domain, err, text(answer.Networks), strings.Join(answer.Notes, "\n"))
 		}
@@ -82,7 +82,7 @@ func TestWidest(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
 	for domain, want := range map[string]string{"wide.example": "38.0.0.0/16", "everybody.example": "37.10.0.0/24"} {
-		answer, err := senders.Find(t.Context(), r.View(), domain, senders.Options{})
+		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, senders.Options{})
 		if err != nil || answer.Networks.Networks()[0] != netip.MustParsePrefix(want) {
 			t.Errorf("%s: %v %s", domain, err, text(answer.Networks))
 		}
@@ -127,7 +127,7 @@ unread.example. TXT "v=spf1 ip4:37.0.0.0/24 -all a:host.down.example redirect=do
 		"unread.example":   {"", false, "37.0.0.0/24"},
 		"typo.example":     {"", false, "37.0.0.0/32"},
 	} {
-		answer, err := senders.Find(t.Context(), r.View(), domain, limits())
+		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
 		var failure *senders.Error
 		if !errors.As(err, &failure) {
 			failure = &senders.Error{}
@@ -159,7 +159,7 @@ func TestEndless(t *testing.T) {
 	r := resolver(t, zone)
 	for _, domain := range []string{"bomb.example", "many.example"} {
 		for _, o := range []senders.Options{limits(), o} {
-			if answer, err := senders.Find(t.Context(), r.View(), domain, o); err == nil && !answer.Networks.Empty() {
+			if answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, o); err == nil && !answer.Networks.Empty() {
 				t.Errorf("%s: %s", domain, text(answer.Networks))
 			}
 		}

@@ -95,7 +95,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client, _ := netip.ParseAddr(c.client)
-			got := spf.Check(t.Context(), r.View(), client, c.helo, c.sender)
+			got := spf.Check(t.Context(), r.View(netip.Addr{}), client, c.helo, c.sender)
 			if got.Status != c.status || got.Identity != c.identity || got.Domain != c.domain {
 				t.Errorf("got %+v", got)
 			}
@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-	if got := spf.Check(t.Context(), r.View(), netip.MustParseAddr("192.0.2.1"), "x", "a@example.com"); !strings.HasPrefix(got.Record, "v=spf1 ip4:192.0.2.0/24") {
+	if got := spf.Check(t.Context(), r.View(netip.Addr{}), netip.MustParseAddr("192.0.2.1"), "x", "a@example.com"); !strings.HasPrefix(got.Record, "v=spf1 ip4:192.0.2.0/24") {
 		t.Errorf("the record is %q", got.Record)
 	}
 }

@@ -1,0 +1,203 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"syscall"
+	"time"
+)
+
+// noTime is the error of a lookup whose caller stopped waiting.
+const noTime = "the time for it was up"
+
+// flight is one question on its way to an answer, for all who ask it meanwhile. It has a timeout of its own, because its
+// callers come and go: each leaves when its own context ends, and the last one ends the flight.
+type flight struct {
+	question question
+	done     chan struct{}
+	answer   *answer // to be read after done
+
+	// Guarded by Resolver.mu.
+	asker   asker // that the slot belongs to
+	state   flightState
+	callers int
+	timer   *time.Timer        // waiting: ends it
+	cancel  context.CancelFunc // under way: ends it
+}
+
+type flightState int
+
+const (
+	waiting  flightState = iota // for a slot
+	underWay                    // it has a slot
+	ended
+)
+
+// begin returns the answer of the cache, or the flight that will have one; wait for it, or the flight has no end.
+func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
+	now := r.now()
+	r.mu.Lock()
+	a := r.cache.get(q, now)
+	if a != nil {
+		r.policies.use(a)
+		r.mu.Unlock()
+		r.fromCache(q)
+		return a, nil
+	}
+	defer r.mu.Unlock()
+	f := r.flights[q]
+	if f != nil {
+		r.join(f, by)
+		return nil, f
+	}
+	by.client = clientOf(by.client)
+	f = &flight{question: q, done: make(chan struct{}), asker: by, callers: 1}
+	r.flights[q] = f
+	if c := r.slots.client(by.client); r.slots.admits(c, by.reserved) {
+		r.slots.start(f)
+		r.launch(f)
+		return nil, f
+	}
+	if dropped := r.slots.wait(f); dropped != nil {
+		r.giveUp(dropped)
+	}
+	if f.state == waiting {
+		f.timer = time.AfterFunc(r.limit, func() { r.expire(f) })
+	}
+	return nil, f
+}
+
+// join makes the caller one of those who wait for f. Call it with mu held.
+func (r *Resolver) join(f *flight, by asker) {
+	f.callers++
+	if f.state != waiting {
+		return
+	}
+	by.client = clientOf(by.client)
+	r.slots.join(f, by)
+	r.startNext()
+}
+
+// startNext starts all flights that may start now. Call it with mu held.
+func (r *Resolver) startNext() {
+	for f := r.slots.next(); f != nil; f = r.slots.next() {
+		f.timer.Stop()
+		r.launch(f)
+	}
+}
+
+// launch starts the query of a flight that has a slot. Call it with mu held.
+func (r *Resolver) launch(f *flight) {
+	ctx, cancel := context.WithTimeout(context.Background(), r.limit)
+	f.cancel = cancel
+	go r.fly(ctx, f)
+}
+
+// expire ends a flight that got no slot in time.
+func (r *Resolver) expire(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state == waiting {
+		r.slots.leave(f)
+		r.giveUp(f)
+	}
+}
+
+// giveUp fails a flight that has left the queue without a slot. Call it with mu held.
+func (r *Resolver) giveUp(f *flight) {
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	if r.flights[f.question] == f {
+		delete(r.flights, f.question)
+	}
+	f.answer = noSlot(f.question)
+	close(f.done)
+	if r.tell != nil {
+		r.tell(Asked{Type: typeWord(f.question.qtype), Outcome: Exhausted, Took: r.limit})
+	}
+}
+
+func noSlot(q question) *answer {
+	a := failed(q, "too many DNS lookups at a time", true)
+	a.lack = true
+	return a
+}
+
+// promote makes a waiting flight a reserved one.
+func (r *Resolver) promote(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state == waiting {
+		r.slots.join(f, asker{f.asker.client, true})
+		r.startNext()
+	}
+}
+
+// gaveUp returns the answer for a caller who does not wait any longer.
+func (r *Resolver) gaveUp(f *flight) *answer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state == waiting {
+		return noSlot(f.question)
+	}
+	return failed(f.question, noTime, true)
+}
+
+// leave ends the flight if nobody else waits for it.
+func (r *Resolver) leave(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.callers--; f.callers > 0 || f.state == ended {
+		return
+	}
+	delete(r.flights, f.question)
+	if f.state == waiting {
+		r.slots.leave(f)
+		f.timer.Stop()
+		return
+	}
+	f.cancel()
+}
+
+// fly asks the servers. It returns the slot and publishes the answer, whatever happens.
+func (r *Resolver) fly(ctx context.Context, f *flight) {
+	start := time.Now()
+	q := f.question
+	defer f.cancel()
+	defer func() {
+		v := recover()
+		if v != nil {
+			r.log.Error("internal error", "event", "DNS", "name", q.name, "panic", v, "stack", string(debug.Stack()))
+			f.answer = failed(q, "internal error", true)
+		}
+		if r.tell != nil {
+			r.tell(Asked{typeWord(q.qtype), outcome(ctx, f.answer, v), time.Since(start)})
+		}
+		r.mu.Lock()
+		if r.flights[q] == f {
+			delete(r.flights, q)
+		}
+		r.policies.learn(q, f.answer, r.now())
+		if f.answer.ttl > 0 {
+			r.cache.put(q, f.answer, r.now())
+		}
+		r.slots.end(f)
+		r.startNext()
+		r.mu.Unlock()
+		close(f.done)
+	}()
+	f.answer = r.resolve(ctx, q)
+}
+
+// isLack reports whether err says that this host is short of file descriptors, ports or memory, so that no query was sent.
+// EAGAIN is what connect(2) returns for UDP when all local ports are in use.
+func isLack(err error) bool {
+	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
+}

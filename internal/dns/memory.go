@@ -1,0 +1,125 @@
+package dns
+
+import (
+	"container/list"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// policyMemory is how long a DMARC record is remembered beyond its TTL: an outage of a domain's name servers that lasts
+	// longer is rare, and a domain that gave up its policy is not held to it for longer.
+	policyMemory = 7 * 24 * time.Hour
+	// maxPolicy bounds the bytes that are remembered of one name. Published records have a hundred or two.
+	maxPolicy = 2 << 10
+	// maxPolicies bounds the bytes that are remembered in all, some ten thousand names. The names that have not been used
+	// the longest are forgotten first. To make us forget a name in use, mail has to bring that many other names with DMARC
+	// records of their own between two uses of the name: some hundred messages that name nothing but such domains. The
+	// names of mail that arrives rarely are forgotten in such a flood. A lookup of theirs that fails is then decided as if
+	// no policy had ever been seen.
+	maxPolicies = 4 << 20
+	// policyOverhead is about what a remembered name takes beside its text.
+	policyOverhead = 256
+	// policyLabel begins the names of DMARC records: RFC 9989 section 4.5.
+	policyLabel = "_dmarc."
+)
+
+// policies are the DMARC records of earlier answers. Resolver.mu guards them.
+type policies struct {
+	entries map[string]*list.Element
+	order   *list.List // of *policy, the most recently used first
+	size    int
+	max     int
+}
+
+type policy struct {
+	name    string
+	records []string
+	expires time.Time
+	size    int
+}
+
+func newPolicies() policies {
+	return policies{entries: map[string]*list.Element{}, order: list.New(), max: maxPolicies}
+}
+
+// learn takes note of an answer from the network: records are remembered, and forgotten if the name has none any more. What
+// failed says nothing.
+func (p *policies) learn(q question, a *answer, now time.Time) {
+	if q.qtype != dns.TypeTXT || !strings.HasPrefix(q.name, policyLabel) || a.err != nil && !a.err.IsNotFound {
+		return
+	}
+	if at := p.entries[q.name]; at != nil {
+		p.remove(at)
+	}
+	e := &policy{name: q.name, expires: now.Add(a.ttl + policyMemory), size: policyOverhead + len(q.name)}
+	text := 0
+	for _, t := range a.text {
+		if isPolicy(t) {
+			e.records = append(e.records, strings.Clone(t))
+			text += len(t)
+		}
+	}
+	if text == 0 || text > maxPolicy {
+		return
+	}
+	e.size += text
+	a.policy = p.order.PushFront(e)
+	p.entries[q.name] = a.policy
+	p.size += e.size
+	for p.size > p.max {
+		p.remove(p.order.Back())
+	}
+}
+
+// use marks the record of an answer as used. a may be nil.
+func (p *policies) use(a *answer) {
+	if a != nil && a.policy != nil {
+		p.order.MoveToFront(a.policy) // which does nothing if it was removed
+	}
+}
+
+func (p *policies) get(name string, now time.Time) []string {
+	at := p.entries[name]
+	if at == nil {
+		return nil
+	}
+	e := at.Value.(*policy)
+	if !now.Before(e.expires) {
+		p.remove(at)
+		return nil
+	}
+	p.order.MoveToFront(at)
+	return slices.Clone(e.records)
+}
+
+func (p *policies) remove(at *list.Element) {
+	e := p.order.Remove(at).(*policy)
+	delete(p.entries, e.name)
+	p.size -= e.size
+}
+
+// isPolicy reports whether a TXT record begins as a DMARC record does: RFC 9989 section 4.8, dmarc-version.
+func isPolicy(text string) bool {
+	name, version, _ := strings.Cut(text, "=")
+	version, _, _ = strings.Cut(version, ";")
+	return strings.EqualFold(strings.TrimRight(name, " \t"), "v") && strings.Trim(version, " \t") == "DMARC1"
+}
+
+// Remembered returns the DMARC records of the last answer for name that had any. They are kept for 7 days beyond their TTL.
+// It returns nil if none are kept: name does not begin with _dmarc., has not been looked up, or an answer said meanwhile
+// that it has no such record. A lookup that fails changes nothing.
+func (v *View) Remembered(name string) []string {
+	full, err := canonical(name)
+	if err != nil {
+		return nil
+	}
+	r := v.shared.resolver
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.policies.get(full, now)
+}

@@ -1,0 +1,108 @@
+package dns
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// returnInterval is the time between checks whether an earlier server answers again, while a later one is preferred.
+const returnInterval = 30 * time.Second
+
+// preference is the server that is asked first. A lookup that fails there is tried at the next server and moves nothing: a
+// sender could make us leave a good server by breaking its own DNS. Only a server that does not answer `. NS` either is
+// left, for one that answers. The first server of the configuration is preferred again as soon as it answers.
+type preference struct {
+	n *network
+
+	mu       sync.Mutex
+	first    int
+	checking bool      // a check is under way
+	returned time.Time // when an earlier server was last checked
+	down     bool      // no server answered `. NS` at the last check
+}
+
+// get returns the index of the preferred server.
+func (p *preference) get() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first > 0 && !p.checking && time.Since(p.returned) >= returnInterval {
+		p.checking, p.returned = true, time.Now()
+		go p.tryReturn(p.first)
+	}
+	return p.first
+}
+
+// suspect checks in the background whether the preferred server still answers; first is the one that a lookup failed at.
+func (p *preference) suspect(first int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first == first && !p.checking {
+		p.checking = true
+		go p.check(first)
+	}
+}
+
+// check moves the preference from a server that does not answer to the next one that does better.
+func (p *preference) check(first int) {
+	best, to := rootSilent, first
+	defer p.end(func() { p.move(first, to, best) })
+	if best = p.n.roots[first].answer(context.Background()); best == rootAnswers {
+		return
+	}
+	others := len(p.n.servers)
+	answers := make([]rootAnswer, others)
+	var asking sync.WaitGroup
+	for i := range others {
+		asking.Go(func() { answers[i] = p.n.roots[i].answer(context.Background()) })
+	}
+	asking.Wait()
+	for i := 1; i < others; i++ {
+		at := (first + i) % others
+		if answers[at] > best {
+			best, to = answers[at], at
+		}
+	}
+}
+
+// move makes server to the preferred one. Call it with mu held.
+func (p *preference) move(first, to int, best rootAnswer) {
+	log, server := p.n.log, p.n.servers[first]
+	switch {
+	case to != first:
+		p.first, p.down, p.returned = to, false, time.Now()
+		log.Error("the name server does not answer, another one is preferred", "server", server, "query", ". NS", "preferred", p.n.servers[to])
+		if p.n.failedOver != nil {
+			p.n.failedOver()
+		}
+	case best == rootAnswers:
+		p.down = false
+	case !p.down:
+		p.down = true
+		log.Error("no name server answers", "server", server, "query", ". NS")
+	}
+}
+
+// tryReturn moves the preference back to the first server that answers, before the one that is preferred.
+func (p *preference) tryReturn(first int) {
+	to := first
+	defer p.end(func() {
+		if to != first {
+			p.first = to
+			p.n.log.Info("the name server answers again and is preferred", "server", p.n.servers[to])
+		}
+	})
+	for i := range first {
+		if p.n.roots[i].answer(context.Background()) == rootAnswers {
+			to = i
+			return
+		}
+	}
+}
+
+func (p *preference) end(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checking = false
+	f()
+}

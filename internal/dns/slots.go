@@ -1,0 +1,220 @@
+package dns
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+)
+
+const (
+	// DefaultSlots is how many lookups may be under way at a time, each with a socket of its own, unless Options.Slots has
+	// another number: ten for each of a busy server's hundred smtpd processes.
+	DefaultSlots = 1000
+	// minSlots is the smallest number of slots that can be divided into reserved and other ones.
+	minSlots = 4
+	// reservedShare is the share of the slots that only reserved lookups may use: one in reservedShare.
+	reservedShare = 4
+	// waitingPerSlot bounds the lookups that wait for a slot. One that waits takes some hundred bytes and its caller's
+	// goroutine; with more than this ahead of it, it would hardly get a slot before its timeout.
+	waitingPerSlot = 4
+	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client: every IPv6 host has a /64.
+	clientBits4, clientBits6 = 32, 64
+)
+
+// asker is on whose behalf a lookup is made.
+type asker struct {
+	client   netip.Addr // see clientOf; invalid: not limited to a share
+	reserved bool
+}
+
+// clientOf returns the address that stands for all addresses of one client.
+func clientOf(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap()
+	bits := clientBits6
+	if addr.Is4() {
+		bits = clientBits4
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return prefix.Addr()
+}
+
+// slots decides which flights may be under way. Two rules keep a slot free for everybody else, however many dead names one
+// client makes us look up. A client never has more lookups under way than slots are left. And a slot that becomes free goes
+// to the waiting client that has the fewest lookups under way. Resolver.mu guards it.
+type slots struct {
+	all        int // slots
+	others     int // slots that lookups may use that are not reserved
+	busy       int // lookups under way
+	busyOthers int // of them, those that are not reserved
+	waiting    int
+	clients    map[netip.Addr]*client // that have lookups under way or waiting
+	queue      []*client              // that have lookups waiting, the longest waiting first
+}
+
+// client has the lookups of one client.
+type client struct {
+	addr    netip.Addr
+	busy    int
+	waiting []*flight // the longest waiting first
+}
+
+func newSlots(n int) slots {
+	if n <= 0 {
+		n = DefaultSlots
+	}
+	n = max(n, minSlots)
+	return slots{all: n, others: n - n/reservedShare, clients: map[netip.Addr]*client{}}
+}
+
+func (s *slots) client(addr netip.Addr) *client {
+	c := s.clients[addr]
+	if c == nil {
+		c = &client{addr: addr}
+		s.clients[addr] = c
+	}
+	return c
+}
+
+// admits reports whether a lookup of c may start now.
+func (s *slots) admits(c *client, reserved bool) bool {
+	left := s.all - s.busy
+	if !reserved {
+		left = min(left, s.others-s.busyOthers)
+	}
+	return left > c.load()
+}
+
+// load is the number of lookups of c under way, as far as it matters for its turn: what is asked on behalf of no client,
+// by the key checks for example, has no share.
+func (c *client) load() int {
+	if !c.addr.IsValid() {
+		return 0
+	}
+	return c.busy
+}
+
+// start takes a slot for f.
+func (s *slots) start(f *flight) {
+	c := s.client(f.asker.client)
+	f.state = underWay
+	c.busy++
+	s.busy++
+	if !f.asker.reserved {
+		s.busyOthers++
+	}
+}
+
+// end returns the slot of f. Call next afterwards.
+func (s *slots) end(f *flight) {
+	c := s.clients[f.asker.client]
+	f.state = ended
+	c.busy--
+	s.busy--
+	if !f.asker.reserved {
+		s.busyOthers--
+	}
+	s.forget(c)
+}
+
+// forget drops a client that has no lookups.
+func (s *slots) forget(c *client) {
+	if c.busy == 0 && len(c.waiting) == 0 {
+		delete(s.clients, c.addr)
+	}
+}
+
+// wait puts f into the queue. If that is full, it returns the flight that has to leave it: one of the client with the most
+// lookups, which may be f itself.
+func (s *slots) wait(f *flight) (dropped *flight) {
+	c := s.client(f.asker.client)
+	if len(c.waiting) == 0 {
+		s.queue = append(s.queue, c)
+	}
+	c.waiting = append(c.waiting, f)
+	s.waiting++
+	f.state = waiting
+	if s.waiting <= waitingPerSlot*s.all {
+		return nil
+	}
+	most := slices.MaxFunc(s.queue, func(a, b *client) int { return a.busy + len(a.waiting) - b.busy - len(b.waiting) })
+	dropped = most.waiting[len(most.waiting)-1]
+	for _, w := range slices.Backward(most.waiting) {
+		if !w.asker.reserved {
+			dropped = w
+			break
+		}
+	}
+	s.leave(dropped)
+	return dropped
+}
+
+// leave takes f out of the queue.
+func (s *slots) leave(f *flight) {
+	c := s.clients[f.asker.client]
+	c.waiting = slices.DeleteFunc(c.waiting, func(w *flight) bool { return w == f })
+	s.waiting--
+	f.state = ended
+	if len(c.waiting) == 0 {
+		s.queue = slices.DeleteFunc(s.queue, func(w *client) bool { return w == c })
+	}
+	s.forget(c)
+}
+
+// join makes a waiting flight one of another asker too, if that one's would start earlier.
+func (s *slots) join(f *flight, by asker) {
+	to := f.asker
+	to.reserved = to.reserved || by.reserved
+	if s.load(by.client) < s.load(to.client) {
+		to.client = by.client
+	}
+	if to == f.asker {
+		return
+	}
+	s.leave(f)
+	f.asker = to
+	s.wait(f) // it left, so that there is room
+}
+
+func (s *slots) load(addr netip.Addr) int {
+	if c := s.clients[addr]; c != nil {
+		return c.load()
+	}
+	return 0
+}
+
+// next starts the flight whose turn it is and returns it, or returns nil.
+func (s *slots) next() *flight {
+	var first *flight
+	fewest := math.MaxInt
+	for _, c := range s.queue {
+		if c.load() >= fewest {
+			continue
+		}
+		if f := s.startable(c); f != nil {
+			first, fewest = f, c.load()
+		}
+	}
+	if first != nil {
+		s.leave(first)
+		s.start(first)
+	}
+	return first
+}
+
+// startable returns the waiting lookup of c that may start now, a reserved one first, or nil.
+func (s *slots) startable(c *client) *flight {
+	for _, reserved := range []bool{true, false} {
+		if !s.admits(c, reserved) {
+			continue
+		}
+		for _, f := range c.waiting {
+			if f.asker.reserved == reserved {
+				return f
+			}
+		}
+	}
+	return nil
+}
