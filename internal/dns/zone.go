@@ -90,6 +90,9 @@ func (z *Zone) soaAbove(name string) dns.RR {
 }
 
 func (z *Zone) exists(name string) bool {
+	if name == "." {
+		return true
+	}
 	for known := range z.records {
 		if known == name || strings.HasSuffix(known, "."+name) {
 			return true

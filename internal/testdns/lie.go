@@ -1,21 +1,25 @@
 package testdns
 
 import (
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
 )
 
-// hugeRecords of hugeText octets each make an answer of almost 64 KiB, the most that DNS can carry.
 const (
+	// hugeRecords of hugeText bytes each make an answer of almost 64 KiB, the most that DNS can carry.
 	hugeRecords = 240
 	hugeText    = 250
+	// thousand is the number of records of THOUSAND.
+	thousand = 1000
 )
 
 // lie changes an answer: WRONG-ID, WRONG-QUESTION (another name's), OTHER-NAME (all records are of another name),
-// OTHER-TYPE (all are of another type), LOOP (two aliases of each other), HUGE (almost 64 KiB of TXT) and UPPER-CASE (all
-// names are, which is no lie).
+// OTHER-TYPE (all are of another type), LOOP (two aliases of each other), HUGE (almost 64 KiB of TXT), THOUSAND (1000 records
+// of the type that was asked for: TXT, A, AAAA, MX or PTR) and UPPER-CASE (all names are, which is no lie).
 func lie(m *dns.Msg, kind string) {
 	if len(m.Question) != 1 {
 		return
@@ -45,6 +49,17 @@ func lie(m *dns.Msg, kind string) {
 		txt := &dns.TXT{Hdr: header(q.Name, dns.TypeTXT), Txt: []string{strings.Repeat("x", hugeText)}}
 		say(slices.Repeat([]dns.RR{txt}, hugeRecords)...)
 		m.Compress = true
+	case "THOUSAND":
+		var answer []dns.RR
+		for i := range thousand {
+			if rr := record(header(q.Name, q.Qtype), i); rr != nil {
+				answer = append(answer, rr)
+			}
+		}
+		if answer != nil {
+			say(answer...)
+			m.Compress = true
+		}
 	case "UPPER-CASE":
 		answer := copies(m.Answer)
 		for _, rr := range answer {
@@ -52,6 +67,31 @@ func lie(m *dns.Msg, kind string) {
 		}
 		m.Answer = answer
 		m.Question = []dns.Question{{Name: strings.ToUpper(q.Name), Qtype: q.Qtype, Qclass: q.Qclass}}
+	}
+}
+
+// record returns the valid record number i of a type, or nil if it has no form for the type.
+func record(h dns.RR_Header, i int) dns.RR {
+	switch h.Rrtype {
+	case dns.TypeTXT:
+		return &dns.TXT{Hdr: h, Txt: []string{fmt.Sprintf("record %d", i)}}
+	case dns.TypeA:
+		return &dns.A{Hdr: h, A: net.IPv4(198, 18, byte(i>>8), byte(i))}
+	case dns.TypeAAAA:
+		return &dns.AAAA{Hdr: h, AAAA: net.ParseIP(fmt.Sprintf("2001:db8::%x", i))}
+	case dns.TypeMX:
+		return &dns.MX{Hdr: h, Preference: uint16(i), Mx: fmt.Sprintf("mx%d.%s", i, h.Name)}
+	case dns.TypePTR:
+		return &dns.PTR{Hdr: h, Ptr: fmt.Sprintf("host%d.%s", i, h.Name)}
+	}
+	return nil
+}
+
+// rootServers adds the name servers of the root to the answer to `. NS`: every zone text has a root, as the DNS has.
+func rootServers(m *dns.Msg) {
+	if len(m.Question) == 1 && m.Question[0].Name == "." && m.Question[0].Qtype == dns.TypeNS && len(m.Answer) == 0 {
+		h := dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 518400}
+		m.Rcode, m.Answer, m.Ns = dns.RcodeSuccess, []dns.RR{&dns.NS{Hdr: h, Ns: "a.root-servers.net."}}, nil
 	}
 }
 

@@ -19,30 +19,43 @@ type Server struct {
 	servers []*dns.Server
 	addr    string
 
+	stopped chan struct{}
+	stop    sync.Once
+
 	mu      sync.Mutex
 	zone    *signpostdns.Zone
 	faults  []fault
 	queries []string
 	delay   time.Duration
+	conns   map[string]*dribbleConn // open TCP connections, by the client's address
 }
 
-// fault is what is wrong with the answers for a name; kinds has them.
-type fault struct{ name, kind string }
+// fault is what is wrong with the answers for a name, or for all names below it; kinds has the kinds.
+type fault struct {
+	name  string // with its final dot; it begins with "*." for all names below
+	kind  string
+	delay time.Duration // of SLOW
+}
 
-// kinds are SERVFAIL, REFUSED, TIMEOUT (none comes), TRUNCATED (by UDP nothing but the TC bit, the rest by TCP),
-// TRUNCATED-ONLY (nothing by TCP either), NOEDNS (FORMERR where the query has EDNS), and the lies of lie.
+// slowDelay is the delay of SLOW if the fault has none.
+const slowDelay = 300 * time.Millisecond
+
+// kinds are SERVFAIL, REFUSED, TIMEOUT (no answer), SLOW (a right answer after a delay), TRUNCATED (by UDP nothing but the TC
+// bit, the rest by TCP), TRUNCATED-ONLY (nothing by TCP either), DRIBBLE (truncated by UDP, and a byte now and then, without
+// an end, by TCP), NOEDNS (FORMERR if the query has EDNS), and the lies of lie.
 func kinds() []string {
-	return []string{"SERVFAIL", "REFUSED", "TIMEOUT", "TRUNCATED", "TRUNCATED-ONLY", "NOEDNS",
-		"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "UPPER-CASE"}
+	return []string{"SERVFAIL", "REFUSED", "TIMEOUT", "SLOW", "TRUNCATED", "TRUNCATED-ONLY", "DRIBBLE", "NOEDNS",
+		"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "THOUSAND", "UPPER-CASE"}
 }
 
-// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full; lines ";fault NAME KIND" are
-// faults.
+// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full. The lines ";fault NAME KIND" are
+// faults; SLOW may have a delay behind it, as in "SLOW 2s". A NAME that begins with "*." stands for every name below it,
+// and a fault of the name itself takes precedence. The root has name servers, so that `. NS` is answered.
 func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
 
 // StartAt serves at an address of loopback and a port, 0 for a free one.
 func StartAt(addr, zone string) (*Server, error) {
-	s := &Server{}
+	s := &Server{stopped: make(chan struct{}), conns: map[string]*dribbleConn{}}
 	if err := s.SetZone(zone); err != nil {
 		return nil, err
 	}
@@ -51,7 +64,7 @@ func StartAt(addr, zone string) (*Server, error) {
 		return nil, err
 	}
 	s.addr = udp.LocalAddr().String()
-	s.servers = []*dns.Server{{PacketConn: udp, Handler: s}, {Listener: tcp, Handler: s}}
+	s.servers = []*dns.Server{{PacketConn: udp, Handler: s}, {Listener: dribbleListener{tcp, s}, Handler: s}}
 	for _, server := range s.servers {
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
@@ -87,16 +100,47 @@ func (s *Server) SetZone(text string) error {
 		if !ok {
 			continue
 		}
-		words := strings.Fields(rest)
-		if len(words) != 2 || !slices.Contains(kinds(), words[1]) {
-			return fmt.Errorf("%q is no fault", strings.TrimSpace(line))
+		f, ok := parseFault(rest)
+		if !ok {
+			return fmt.Errorf("%q is not a fault", strings.TrimSpace(line))
 		}
-		faults = append(faults, fault{dns.CanonicalName(words[0]), words[1]})
+		faults = append(faults, f)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.zone, s.faults = zone, faults
 	return nil
+}
+
+func parseFault(text string) (f fault, ok bool) {
+	words := strings.Fields(text)
+	if len(words) < 2 || !slices.Contains(kinds(), words[1]) {
+		return fault{}, false
+	}
+	f = fault{name: dns.CanonicalName(words[0]), kind: words[1]}
+	switch {
+	case f.kind == "SLOW" && len(words) == 3:
+		d, err := time.ParseDuration(words[2])
+		f.delay = d
+		return f, err == nil
+	case f.kind == "SLOW":
+		f.delay = slowDelay
+	}
+	return f, len(words) == 2
+}
+
+// faultOf returns the fault of a name, the last one if it has several.
+func faultOf(faults []fault, name string) (found fault) {
+	for _, f := range faults {
+		below, subtree := strings.CutPrefix(f.name, "*")
+		switch {
+		case f.name == name:
+			found = f
+		case subtree && found.name != name && len(name) > len(below) && strings.HasSuffix(name, below):
+			found = f
+		}
+	}
+	return found
 }
 
 // SetDelay makes every answer wait.
@@ -116,8 +160,19 @@ func (s *Server) Queries() []string {
 	return slices.Clone(s.queries)
 }
 
-// Stop ends it.
+// sleep reports whether the server still runs after a time.
+func (s *Server) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.stopped:
+		return false
+	}
+}
+
+// Stop stops the server.
 func (s *Server) Stop() {
+	s.stop.Do(func() { close(s.stopped) })
 	for _, server := range s.servers {
 		_ = server.Shutdown()
 	}
@@ -127,20 +182,22 @@ func (s *Server) Stop() {
 func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	tcp := w.LocalAddr().Network() == "tcp"
 	s.mu.Lock()
-	zone, kind, delay := s.zone, "", s.delay
+	zone, f, delay := s.zone, fault{}, s.delay
 	if len(q.Question) == 1 {
 		name := dns.CanonicalName(q.Question[0].Name)
 		s.queries = append(s.queries, strings.TrimSuffix(name, ".")+" "+dns.TypeToString[q.Question[0].Qtype])
-		for _, f := range s.faults {
-			if f.name == name {
-				kind = f.kind
-			}
-		}
+		f = faultOf(s.faults, name)
+	}
+	if c := s.conns[w.RemoteAddr().String()]; c != nil && tcp {
+		c.slow.Store(f.kind == "DRIBBLE")
 	}
 	s.mu.Unlock()
-	time.Sleep(delay)
+	if delay += f.delay; delay > 0 && !s.sleep(delay) {
+		return
+	}
 	m := zone.Answer(q)
-	lie(m, kind)
+	rootServers(m)
+	lie(m, f.kind)
 	m.Authoritative = true
 	size := dns.MinMsgSize
 	if opt := q.IsEdns0(); opt != nil {
@@ -151,7 +208,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		size = dns.MaxMsgSize
 	}
 	m.Truncate(size)
-	switch kind {
+	switch f.kind {
 	case "SERVFAIL":
 		m = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 	case "REFUSED":
@@ -162,7 +219,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		if q.IsEdns0() != nil {
 			m = new(dns.Msg).SetRcode(q, dns.RcodeFormatError)
 		}
-	case "TRUNCATED":
+	case "TRUNCATED", "DRIBBLE":
 		if !tcp {
 			m.Answer, m.Truncated = nil, true
 		}

@@ -2,9 +2,13 @@ package testdns
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/miekg/dns"
 )
 
 // A long TXT record arrives whole (by TCP after truncation), and what is not there is told apart from what failed.
@@ -29,5 +33,68 @@ func TestServer(t *testing.T) {
 	}
 	if _, err := Start("bogus line"); err == nil {
 		t.Error("a broken zone")
+	}
+}
+
+// Each fault that takes time or fills an answer does so for the names below its own too, and for no others.
+func TestFaults(t *testing.T) {
+	s, err := Start("a.slow.example. 60 IN TXT \"x\"\nself.example. 60 IN TXT \"x\"\na.dribble.example. 60 IN TXT \"x\"\nwell.thousand.example. 60 IN TXT \"x\"\n" +
+		";fault *.slow.example SLOW 200ms\n;fault self.example SLOW\n;fault *.dribble.example DRIBBLE\n;fault *.thousand.example THOUSAND\n" +
+		";fault well.thousand.example UPPER-CASE\n;fault *.dead.example SERVFAIL\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	ask := func(network, name string, qtype uint16) (*dns.Msg, time.Duration, error) {
+		q := new(dns.Msg).SetQuestion(name, qtype)
+		q.SetEdns0(1232, false)
+		start := time.Now()
+		m, _, err := (&dns.Client{Net: network, Timeout: 10 * time.Second}).Exchange(q, s.Addr())
+		return m, time.Since(start), err
+	}
+	for name, least := range map[string]time.Duration{"a.slow.example.": 200 * time.Millisecond, "self.example.": slowDelay} {
+		if m, took, err := ask("udp", name, dns.TypeTXT); err != nil || len(m.Answer) != 1 || took < least {
+			t.Errorf("%s: %v after %v, %v", name, m, took, err)
+		}
+	}
+	for name, want := range map[string]int{"dead.example.": dns.RcodeNameError, "a.dead.example.": dns.RcodeServerFailure, "undead.example.": dns.RcodeNameError} {
+		if m, _, err := ask("udp", name, dns.TypeTXT); err != nil || m.Rcode != want {
+			t.Errorf("%s: %v %v", name, m, err)
+		}
+	}
+	for _, qtype := range []uint16{dns.TypeTXT, dns.TypeA, dns.TypeAAAA, dns.TypeMX, dns.TypePTR} {
+		if m, _, err := ask("udp", "a.b.thousand.example.", qtype); err != nil || !m.Truncated {
+			t.Errorf("%s by UDP: %v", dns.TypeToString[qtype], err)
+		}
+		if m, _, err := ask("tcp", "a.b.thousand.example.", qtype); err != nil || len(m.Answer) != 1000 || m.Answer[999].Header().Rrtype != qtype {
+			t.Errorf("%s by TCP: %v", dns.TypeToString[qtype], err)
+		}
+	}
+	if m, _, err := ask("udp", "well.thousand.example.", dns.TypeTXT); err != nil || len(m.Answer) != 1 {
+		t.Errorf("a fault of the name itself: %v %v", m, err)
+	}
+	if m, _, err := ask("udp", ".", dns.TypeNS); err != nil || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
+		t.Errorf(". NS: %v %v", m, err)
+	}
+	if m, _, err := ask("udp", "a.dribble.example.", dns.TypeTXT); err != nil || !m.Truncated || len(m.Answer) != 0 {
+		t.Errorf("dribble by UDP: %v %v", m, err)
+	}
+	c, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	conn := &dns.Conn{Conn: c}
+	if err := conn.WriteMsg(new(dns.Msg).SetQuestion("a.dribble.example.", dns.TypeTXT)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	if n, err := io.ReadFull(c, got); err != nil || got[0] != 0xff {
+		t.Errorf("dribble by TCP: % x %v", got[:n], err)
+	}
+	for _, fault := range []string{"a.example", "a.example NONE", "a.example SERVFAIL 3s", "a.example SLOW soon"} {
+		if err := s.SetZone(";fault " + fault + "\n"); err == nil {
+			t.Errorf("%q is a fault", fault)
+		}
 	}
 }
