@@ -92,13 +92,18 @@ func judgeDMARC(e Evidence, r Rules) (worst Verdict, refused bool) {
 }
 
 func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
-	switch {
-	case d.Status == dmarc.TempError:
-		return undecided(d, r)
-	case d.Status != dmarc.Fail:
-		return Verdict{}
+	switch d.Status {
+	case dmarc.TempError:
+		return temporary(e, d, r)
+	case dmarc.Fail:
+		return failing(e, d, r, "DMARC fails for "+d.Domain)
 	}
-	asked := fmt.Sprintf("DMARC fails for %s, %s=%s at %s", d.Domain, d.Tag, d.Published, d.PolicyDomain)
+	return Verdict{}
+}
+
+// failing carries out the policy for a message that is not authenticated. what states that; the policy is added to it.
+func failing(e Evidence, d dmarc.Result, r Rules, what string) Verdict {
+	asked := fmt.Sprintf("%s, %s=%s at %s", what, d.Tag, d.Published, d.PolicyDomain)
 	var testing Override
 	if d.Testing {
 		asked += ", t=y"
@@ -113,16 +118,22 @@ func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	if d.Policy == dmarc.PolicyQuarantine {
 		return quarantine(asked, testing, r)
 	}
-	shown, against := evidence(e, d, r)
+	exemption, failed := exempt(e, d, r)
+	shown := unrelayed(e, d)
 	reject, key := r.reject(d.Domain)
 	switch {
 	case reject == RejectNever:
-		return quarantine(asked+"; not refused: "+key+" = never", LocalPolicy, r)
-	case reject == RejectOnEvidence && against.why != "":
+		return quarantine(asked+"; not rejected: "+key+" = never", LocalPolicy, r)
+	case reject == RejectOnEvidence && exemption.why != "":
 		// RFC 9989 section 7.4: never on p=reject alone.
-		return quarantine(asked+"; not refused: "+against.why, against.kind, r)
-	case against.why != "":
-		shown = append(shown, key+" = always, although "+against.why)
+		return quarantine(asked+"; not rejected: "+exemption.why, exemption.kind, r)
+	case reject == RejectOnEvidence && failed != "":
+		return Verdict{
+			Reply:  Reply{451, "4.7.1", fmt.Sprintf("DMARC fails for %s and no relay can be verified: lookup of %s failed, try again later", d.Domain, failed)},
+			Reason: asked + "; not rejected yet: a relay cannot be verified, because the lookup of " + failed + " failed",
+		}
+	case exemption.why != "":
+		shown = []string{key + " = always, although " + exemption.why}
 	}
 	return Verdict{
 		Reply:    Reply{550, "5.7.1", fmt.Sprintf("Email rejected per DMARC policy for %s: neither SPF nor DKIM passes for that domain (%s)", d.Domain, findings(e))},
@@ -138,23 +149,46 @@ func quarantine(why string, o Override, r Rules) Verdict {
 	return Verdict{Tag: why, Reason: why, Override: o}
 }
 
-// undecided is about a message that could have passed, had DNS answered. Where the policy is known to ask for nothing,
-// it is not held up.
-func undecided(d dmarc.Result, r Rules) Verdict {
+// temporary decides about a message for which a lookup failed. Such a failure never gets it further than a DMARC failure would,
+// since a sender can cause one: it is treated as if the lookup had found nothing, but deferred instead of rejected. It is
+// accepted only where the policy is known to be none, or where no policy was ever seen and our own DNS works.
+func temporary(e Evidence, d dmarc.Result, r Rules) Verdict {
 	v := Verdict{Reason: d.Reason}
-	if r.TempError != TempErrorDefer || d.Policy == dmarc.PolicyNone {
+	if d.Assumed == dmarc.Pass || d.Policy == dmarc.PolicyNone {
 		return v
 	}
+	switch {
+	case e.Fault == Exhausted:
+		v.Reply = Reply{451, "4.3.0", "Too many DNS lookups under way here, try again later"}
+		v.Reason += "; out of DNS slots or file descriptors"
+		return v
+	case e.Fault == Unreachable:
+		v.Reply = Reply{451, "4.4.3", "DNS does not work here at the moment, try again later"}
+		v.Reason += "; the DNS root does not answer either, so the fault is in our own DNS"
+		return v
+	case r.TempError == TempErrorDefer:
+		v.Reply = deferral(d)
+		return v
+	case d.Assumed != dmarc.Fail:
+		return v
+	}
+	as := failing(e, d, r, d.Reason+"; counts as a DMARC failure for "+d.Domain)
+	if as.Reply.Code >= 500 {
+		as.Reply, as.Evidence = deferral(d), nil
+	}
+	return as
+}
+
+// deferral asks the client to try again, and names the lookup that failed.
+func deferral(d dmarc.Result) Reply {
+	failed := "lookup of " + d.Failed + " failed, try again later"
 	switch d.Cause {
 	case dmarc.DKIM: // RFC 6376 section 6.3
-		v.Reply = Reply{451, "4.7.5", "Unable to verify signature - key server unavailable: "}
+		return Reply{451, "4.7.5", "Unable to verify signature, key server unavailable: " + failed}
 	case dmarc.SPF: // RFC 7372 section 3.2
-		v.Reply = Reply{451, "4.7.24", "SPF validation error: "}
-	default:
-		v.Reply = Reply{451, "4.7.1", "DMARC cannot be evaluated: "}
+		return Reply{451, "4.7.24", "SPF validation error: " + failed}
 	}
-	v.Reply.Text += d.Reason + ", try again later"
-	return v
+	return Reply{451, "4.7.1", "DMARC cannot be evaluated: " + failed}
 }
 
 // judgeSPF is spf.fail = "reject". A message that passes DMARC goes on, since SPF breaks at every honest forwarder while
@@ -177,8 +211,9 @@ func judgeSPF(e Evidence, r Rules) (v Verdict, refused bool) {
 		}, true
 	case spf.TempError:
 		v = Verdict{Reason: "SPF of " + e.SPF.Domain + ": " + e.SPF.Reason}
-		if r.TempError == TempErrorDefer {
-			v.Reply = Reply{451, "4.7.24", "SPF validation error: the records of " + e.SPF.Domain + " could not be looked up, try again later"}
+		// A term whose lookup failed may stand between the client and -all. Without any record there is nothing to fail.
+		if r.TempError == TempErrorDefer || e.SPF.Record != "" {
+			v.Reply = Reply{451, "4.7.24", fmt.Sprintf("SPF validation error for %s: lookup of %s failed, try again later", e.SPF.Domain, e.SPF.Failed)}
 		}
 		return v, false
 	}

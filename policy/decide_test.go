@@ -54,28 +54,48 @@ func TestDecide(t *testing.T) {
 	}
 	temp := func(cause dmarc.Method) func(*Evidence, *Rules) {
 		return func(e *Evidence, r *Rules) {
-			e.DMARC[0].Status, e.DMARC[0].Cause, e.DMARC[0].Reason = dmarc.TempError, cause, "no answer"
+			d := &e.DMARC[0]
+			d.Status, d.Cause, d.Reason, d.Failed, d.Assumed = dmarc.TempError, cause, "no answer", "dead.example.com", dmarc.Fail
 		}
 	}
+	assumed := func(s dmarc.Status) func(*Evidence, *Rules) {
+		return func(e *Evidence, _ *Rules) { e.DMARC[0].Assumed = s }
+	}
+	unknown := func(e *Evidence, _ *Rules) { e.DMARC[0].Policy, e.DMARC[0].Published, e.DMARC[0].Tag = "", "", "" }
+	fault := func(f Fault) func(*Evidence, *Rules) { return func(e *Evidence, _ *Rules) { e.Fault = f } }
 	reject := func(s string) func(*Evidence, *Rules) { return func(_ *Evidence, r *Rules) { r.Reject = s } }
 	hold := func(_ *Evidence, r *Rules) { r.Quarantine = QuarantineHold }
 	tempfail := func(_ *Evidence, r *Rules) { r.TempError = TempErrorDefer }
 	spfReject := func(_ *Evidence, r *Rules) { r.SPFFail = SPFReject }
 	spfIs := func(s spf.Status) func(*Evidence, *Rules) { return func(e *Evidence, _ *Rules) { e.SPF.Status = s } }
-	relayed := func(name string) func(*Evidence, *Rules) {
-		return func(e *Evidence, _ *Rules) { e.Relayed = []string{name} }
+	relay := func(kind RelayKind, change ...func(*Relay)) func(*Evidence, *Rules) {
+		return func(e *Evidence, _ *Rules) {
+			r := Relay{Kind: kind, Domain: "relay.example", Method: "dkim"}
+			for _, f := range change {
+				f(&r)
+			}
+			e.Relays = append(e.Relays, r)
+		}
+	}
+	unchecked := func(r *Relay) { r.Failed = "_dmarc.relay.example" }
+	about := func(author string) func(*Relay) { return func(r *Relay) { r.Author = author } }
+	claims := func(e *Evidence, _ *Rules) {
+		e.Relayed = []string{"List-Id", "List-Post", "ARC-Seal", "a Resent- field"}
 	}
 	forwarder := func(e *Evidence, _ *Rules) { e.Connection.Client = netip.MustParseAddr("::ffff:192.0.2.200") }
 	// chain is a chain of these sealers; each says the word of DMARC that stands behind his name.
 	chain := func(status dkim.Status, sealers ...string) func(*Evidence, *Rules) {
 		return func(e *Evidence, r *Rules) {
-			e.ARC, e.Relayed = &dkim.Chain{Status: status}, []string{"ARC-Seal"}
+			e.ARC = &dkim.Chain{Status: status}
 			r.TrustedSealers = []string{"list.example", "forward.example"}
 			for i, s := range sealers {
 				name, said, _ := strings.Cut(s, " ")
 				e.ARC.Sets = append(e.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: name, CoversFrom: true})
 				if said != "" {
 					e.SealedDMARC = append(e.SealedDMARC, SealedDMARC{i + 1, "mail.example.com", said})
+				}
+				if status == dkim.Pass && i == len(sealers)-1 {
+					e.Relays = append(e.Relays, Relay{Kind: RelayARC, Domain: name, Method: "arc"})
 				}
 			}
 		}
@@ -95,32 +115,35 @@ func TestDecide(t *testing.T) {
 	}{
 		// The evidence rule, row by row.
 		{"straight from a stranger", nil, "550 5.7.1", "sp=reject"},
-		{"a broken signature of the Author Domain", changes{signature("mail.example.com", dkim.Fail)}, "tag", "signature of mail.example.com (fail)"},
-		{"a broken signature of the Organizational Domain", changes{signature("example.com", dkim.PermError)}, "tag", "signature of example.com (permerror)"},
-		{"a signature of a sister domain", changes{signature("news.example.com", dkim.Policy)}, "tag", "signature of news.example.com"},
-		{"a signature of somebody else", changes{signature("stranger.example", dkim.Pass)}, "550 5.7.1", ""},
-		{"a signature of a name that ends alike", changes{signature("evilexample.com", dkim.Pass)}, "550 5.7.1", ""},
-		{"a signature that names nobody", changes{signature("", dkim.PermError)}, "550 5.7.1", ""},
-		{"a list", changes{relayed("List-Id")}, "tag", "it bears List-Id"},
-		{"a list without List-Id", changes{relayed("List-Post")}, "tag", "it bears List-Post"},
-		{"a forwarder that seals", changes{relayed("ARC-Seal")}, "tag", "it bears ARC-Seal"},
-		{"re-sent", changes{relayed("a Resent- field")}, "tag", "it bears a Resent- field"},
+		{"a broken signature of the Author Domain", changes{signature("mail.example.com", dkim.Fail)}, "550 5.7.1", ""},
+		{"a broken signature of the Organizational Domain", changes{signature("example.com", dkim.PermError)}, "550 5.7.1", ""},
+		{"a signature of another organization", changes{signature("stranger.example", dkim.Pass)}, "550 5.7.1", ""},
+		{"a signature without a readable domain", changes{signature("", dkim.PermError)}, "550 5.7.1", ""},
+		{"header fields of relays that nothing verifies", changes{claims}, "550 5.7.1", ""},
+		{"a genuine header", changes{relay(RelayAuthor, about("mail.example.com"))}, "tag", "the author's header is genuine, signed by relay.example (verified by DKIM)"},
+		{"a genuine header of another author", changes{relay(RelayAuthor, about("other.example"))}, "550 5.7.1", ""},
+		{"a mailing list", changes{relay(RelayList)}, "tag", "relayed by the mailing list of relay.example (verified by DKIM)"},
+		{"a forwarder", changes{relay(RelaySRS, about("mail.example.com"))}, "tag", "forwarded by relay.example"},
+		{"resent", changes{relay(RelayResent)}, "tag", "resent by relay.example"},
+		{"a forwarder that seals", changes{relay(RelayARC)}, "tag", "ARC chain validates, last sealed by relay.example"},
+		{"a relay that could not be verified", changes{relay(RelayList, unchecked)}, "451 4.7.1", "_dmarc.relay.example failed"},
+		{"one that could not be verified and one that was", changes{relay(RelayList, unchecked), relay(RelayARC)}, "tag", "ARC chain"},
+		{"a relay of another author that could not be verified", changes{relay(RelaySRS, about("other.example"), unchecked)}, "550 5.7.1", ""},
 		{"a trusted forwarder", changes{forwarder}, "tag", "trusted_forwarders"},
-		{"Organizational Domain not known", changes{func(e *Evidence, _ *Rules) { e.DMARC[0].OrgDomain = "" }}, "tag", "could not be looked up"},
 
 		// A sealed message, RFC 8617 section 7.2: who sealed last, and what the sealers saw, as far back as they are trusted.
 		{"sealed: it had passed", changes{chain(dkim.Pass, "list.example pass")}, "accept", "sealed by list.example, which had seen dmarc=pass"},
 		{"sealed: it had failed", changes{chain(dkim.Pass, "list.example fail")}, "tag", "sealed by list.example of dmarc.trusted_sealers"},
 		{"sealed: nothing said", changes{chain(dkim.Pass, "list.example")}, "tag", "sealed by list.example of dmarc.trusted_sealers"},
 		{"sealed: for another author", changes{chain(dkim.Pass, "list.example pass"), func(e *Evidence, _ *Rules) { e.SealedDMARC[0].Domain = "example.com" }}, "tag", "do not say that it passed"},
-		{"sealed: by a stranger", changes{chain(dkim.Pass, "stranger.example pass")}, "tag", "it bears ARC-Seal"},
-		{"sealed: nobody is trusted", changes{chain(dkim.Pass, "list.example pass"), func(_ *Evidence, r *Rules) { r.TrustedSealers = nil }}, "tag", "it bears ARC-Seal"},
-		{"sealed: the chain fails", changes{chain(dkim.Fail, "list.example pass")}, "tag", "it bears ARC-Seal"},
-		{"sealed: a stranger last", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass")}, "tag", "it bears ARC-Seal"},
+		{"sealed: by a stranger", changes{chain(dkim.Pass, "stranger.example pass")}, "tag", "ARC chain validates"},
+		{"sealed: nobody is trusted", changes{chain(dkim.Pass, "list.example pass"), func(_ *Evidence, r *Rules) { r.TrustedSealers = nil }}, "tag", "ARC chain validates"},
+		{"sealed: the chain fails", changes{chain(dkim.Fail, "list.example pass")}, "550 5.7.1", ""},
+		{"sealed: a stranger last", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass")}, "tag", "ARC chain validates"},
 		{"sealed: a stranger first", changes{chain(dkim.Pass, "stranger.example pass", "list.example fail")}, "tag", "do not say that it passed"},
 		{"sealed: a stranger between", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass", "forward.example fail")}, "tag", "sealed by forward.example"},
 		{"sealed: the first of two saw it", changes{chain(dkim.Pass, "list.example pass", "forward.example fail")}, "accept", "sealed by list.example, which"},
-		{"sealed: a signature without From", changes{chain(dkim.Pass, "list.example pass"), withoutFrom(1)}, "tag", "it bears ARC-Seal"},
+		{"sealed: a signature without From", changes{chain(dkim.Pass, "list.example pass"), withoutFrom(1)}, "tag", "ARC chain validates"},
 		{"sealed: the older signature without From", changes{chain(dkim.Pass, "list.example pass", "forward.example fail"), withoutFrom(1)}, "tag", "sealed by forward.example"},
 		{"sealed: had passed, p=quarantine", changes{chain(dkim.Pass, "list.example pass"), set(dmarc.Fail, dmarc.PolicyQuarantine), hold}, "accept", "which had seen dmarc=pass"},
 		{"sealed: had failed, p=quarantine", changes{chain(dkim.Pass, "list.example fail"), set(dmarc.Fail, dmarc.PolicyQuarantine)}, "tag", "sp=quarantine"},
@@ -131,10 +154,11 @@ func TestDecide(t *testing.T) {
 
 		// What the operator chose.
 		{"always", changes{reject(RejectAlways)}, "550 5.7.1", ""},
-		{"always, a list", changes{reject(RejectAlways), relayed("List-Id")}, "550 5.7.1", ""},
+		{"always, a list", changes{reject(RejectAlways), relay(RelayList)}, "550 5.7.1", ""},
+		{"always, a relay that could not be verified", changes{reject(RejectAlways), relay(RelayList, unchecked)}, "550 5.7.1", ""},
 		{"never", changes{reject(RejectNever)}, "tag", "dmarc.reject = never"},
 		{"never, hold", changes{reject(RejectNever), hold}, "hold", ""},
-		{"a list, hold", changes{relayed("List-Id"), hold}, "hold", "List-Id"},
+		{"a list, hold", changes{relay(RelayList), hold}, "hold", "mailing list"},
 		{"p=quarantine", changes{set(dmarc.Fail, dmarc.PolicyQuarantine)}, "tag", "sp=quarantine"},
 		{"p=quarantine, hold", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), hold}, "hold", ""},
 		{"p=quarantine, always", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), reject(RejectAlways)}, "tag", ""},
@@ -144,12 +168,31 @@ func TestDecide(t *testing.T) {
 		{"no policy", changes{set(dmarc.None, "")}, "accept", ""},
 		{"permerror", changes{set(dmarc.PermError, "")}, "accept", ""},
 
-		// Temporary errors are accepted unless the operator chose otherwise.
-		{"temperror", changes{temp(dmarc.DKIM)}, "accept", "no answer"},
-		{"temperror, DKIM", changes{temp(dmarc.DKIM), tempfail}, "451 4.7.5", ""},
-		{"temperror, SPF", changes{temp(dmarc.SPF), tempfail}, "451 4.7.24", ""},
-		{"temperror, DMARC", changes{temp(dmarc.DNS), tempfail}, "451 4.7.1", ""},
+		// A temporary error gets a message no further than a failure, and is answered 4xx where that would be rejected.
+		{"temperror", changes{temp(dmarc.DKIM)}, "451 4.7.5", "no answer; counts as a DMARC failure for mail.example.com, sp=reject at example.com"},
+		{"temperror, SPF", changes{temp(dmarc.SPF)}, "451 4.7.24", ""},
+		{"temperror, DMARC", changes{temp(dmarc.DNS)}, "451 4.7.1", ""},
+		{"temperror, always", changes{temp(dmarc.DNS), reject(RejectAlways)}, "451 4.7.1", ""},
+		{"temperror, never", changes{temp(dmarc.DNS), reject(RejectNever)}, "tag", "dmarc.reject = never"},
+		{"temperror, a mailing list", changes{temp(dmarc.DNS), relay(RelayList)}, "tag", "mailing list"},
+		{"temperror, a relay that could not be verified", changes{temp(dmarc.DNS), relay(RelayList, unchecked)}, "451 4.7.1", ""},
+		{"temperror, a trusted forwarder", changes{temp(dmarc.DNS), forwarder}, "tag", "trusted_forwarders"},
+		{"temperror, a trusted sealer saw it pass", changes{temp(dmarc.DNS), chain(dkim.Pass, "list.example pass")}, "accept", "which had seen dmarc=pass"},
+		{"temperror, p=quarantine", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.DNS)}, "tag", "sp=quarantine"},
+		{"temperror, p=quarantine, hold", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.DNS), hold}, "hold", ""},
+		{"temperror, p=quarantine, tempfail", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.DNS), tempfail}, "451 4.7.1", ""},
+		{"temperror, passes as far as is known", changes{temp(dmarc.DNS), assumed(dmarc.Pass)}, "accept", "no answer"},
+		{"temperror, passes as far as is known, tempfail", changes{temp(dmarc.DNS), assumed(dmarc.Pass), tempfail}, "accept", ""},
+		{"temperror, no policy was ever seen", changes{temp(dmarc.DNS), assumed(dmarc.None), unknown}, "accept", "no answer"},
+		{"temperror, no policy was ever seen, tempfail", changes{temp(dmarc.DNS), assumed(dmarc.None), unknown, tempfail}, "451 4.7.1", ""},
 		{"temperror at p=none", changes{temp(dmarc.DKIM), tempfail, func(e *Evidence, _ *Rules) { e.DMARC[0].Policy = dmarc.PolicyNone }}, "accept", ""},
+
+		// A fault of our own is answered 4xx, but only where the message would not be accepted without it.
+		{"no slot was free", changes{temp(dmarc.DKIM), fault(Exhausted)}, "451 4.3.0", "file descriptors"},
+		{"the root does not answer", changes{temp(dmarc.DNS), assumed(dmarc.None), unknown, fault(Unreachable)}, "451 4.4.3", "our own DNS"},
+		{"the root does not answer, p=quarantine", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.DNS), fault(Unreachable)}, "451 4.4.3", ""},
+		{"the root does not answer, passes as far as is known", changes{temp(dmarc.DNS), assumed(dmarc.Pass), fault(Unreachable)}, "accept", ""},
+		{"the root does not answer, p=none", changes{set(dmarc.Fail, dmarc.PolicyNone), temp(dmarc.DNS), fault(Unreachable)}, "accept", ""},
 
 		// spf.fail = "reject".
 		{"SPF fail is left to DMARC", changes{set(dmarc.None, "")}, "accept", ""},
@@ -160,10 +203,12 @@ func TestDecide(t *testing.T) {
 		{"SPF fail, DMARC pass", changes{set(dmarc.Pass, dmarc.PolicyReject), spfReject}, "accept", ""},
 		{"SPF fail, trusted forwarder", changes{set(dmarc.None, ""), spfReject, forwarder}, "accept", ""},
 		{"SPF temperror", changes{set(dmarc.None, ""), spfReject, spfIs(spf.TempError)}, "accept", "SPF of"},
+		{"SPF temperror behind a record", changes{set(dmarc.None, ""), spfReject, spfIs(spf.TempError), func(e *Evidence, _ *Rules) { e.SPF.Record = "v=spf1 a:dead.example -all" }}, "451 4.7.24", ""},
+		{"SPF temperror behind a record, DMARC pass", changes{set(dmarc.Pass, ""), spfReject, spfIs(spf.TempError), func(e *Evidence, _ *Rules) { e.SPF.Record = "v=spf1 a:dead.example -all" }}, "accept", ""},
 		{"SPF temperror, tempfail", changes{set(dmarc.None, ""), spfReject, spfIs(spf.TempError), tempfail}, "451 4.7.24", ""},
 		{"SPF and DMARC refuse", changes{spfReject}, "550 5.7.26", "DMARC fails"},
-		{"SPF refuses, DMARC would tag", changes{spfReject, relayed("List-Id")}, "550 5.7.23", ""},
-		{"SPF would refuse, DMARC has to be asked again", changes{spfReject, temp(dmarc.DKIM), tempfail}, "451 4.7.5", ""},
+		{"SPF refuses, DMARC would tag", changes{spfReject, relay(RelayList)}, "550 5.7.23", ""},
+		{"SPF would refuse, DMARC has to be asked again", changes{spfReject, temp(dmarc.DKIM)}, "451 4.7.5", ""},
 
 		// hostile From.
 		{"two From fields", changes{doubt}, "550 5.6.0", "2 From fields"},

@@ -20,7 +20,7 @@ type Evidence struct {
 	OwnResults bool         `json:"own_results,omitempty"` // it bears an Authentication-Results of our authserv-id
 	Oversize   bool         `json:"oversize,omitempty"`    // its header went over the bounds and was not kept
 	Size       int64        `json:"size"`                  // octets of the body
-	Relayed    []string     `json:"relayed,omitempty"`     // the fields that it bears of those that lists and forwarders leave
+	Relayed    []string     `json:"relayed,omitempty"`     // which fields it has of those that lists and forwarders add; unverified
 
 	// Others are the results that another filter of this host wrote, in observe mode.
 	Others []Other `json:"others,omitempty"`
@@ -31,7 +31,23 @@ type Evidence struct {
 
 	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil where the message has no ARC field
 	SealedDMARC []SealedDMARC `json:"sealed_dmarc,omitempty"`
+
+	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that they were looked for;
+	// journal entries of older versions do not have it.
+	Relays        []Relay `json:"relays,omitempty"`
+	RelaysChecked bool    `json:"relays_checked,omitempty"`
+
+	Fault Fault `json:"fault,omitempty"` // with a DMARC temperror: what of ours is to blame
 }
+
+// Fault is a failure of our own.
+type Fault string
+
+// The faults.
+const (
+	Exhausted   Fault = "exhausted"   // no DNS slot or no file descriptor was free
+	Unreachable Fault = "unreachable" // the DNS root does not answer
+)
 
 // Connection is who handed the message over.
 type Connection struct {

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 )
 
@@ -18,9 +17,9 @@ func TestOverride(t *testing.T) {
 	}{
 		{"refused as asked", func(*Evidence, *Rules) {}, ""},
 		{"quarantined as asked", func(e *Evidence, _ *Rules) { e.DMARC[0].Policy, e.DMARC[0].Published = "quarantine", "quarantine" }, ""},
-		{"a list", func(e *Evidence, _ *Rules) { e.Relayed = []string{"List-Id"} }, MailingList},
-		{"re-sent", func(e *Evidence, _ *Rules) { e.Relayed = []string{"a Resent- field"} }, LocalPolicy},
-		{"a broken signature", func(e *Evidence, _ *Rules) { e.DKIM = []dkim.Result{{Status: dkim.Fail, Domain: "example.com"}} }, LocalPolicy},
+		{"a mailing list", func(e *Evidence, _ *Rules) { e.Relays = []Relay{{Kind: RelayList}} }, MailingList},
+		{"resent", func(e *Evidence, _ *Rules) { e.Relays = []Relay{{Kind: RelayResent}} }, LocalPolicy},
+		{"a genuine header", func(e *Evidence, _ *Rules) { e.Relays = []Relay{{Kind: RelayAuthor}} }, LocalPolicy},
 		{"a trusted forwarder", func(e *Evidence, r *Rules) { e.Connection.Client = netip.MustParseAddr("192.0.2.200") }, TrustedForwarder},
 		{"reject = never", func(_ *Evidence, r *Rules) { r.Reject = RejectNever }, LocalPolicy},
 		{"reject = never for one domain", func(_ *Evidence, r *Rules) { r.RejectFor = map[string]string{"example.com": RejectNever} }, LocalPolicy},

@@ -111,13 +111,14 @@ func TestWhatIfExample(t *testing.T) {
 	for n := range 12 {
 		var report filter.Report
 		parts := map[string]string{
-			"dns":     "example.com. TXT \"v=spf1 ip4:192.0.2.25 -all\"\n_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n",
+			"dns": "example.com. TXT \"v=spf1 ip4:192.0.2.25 -all\"\n_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n" +
+				"lists.example. TXT \"v=spf1 ip4:203.0.113.9 -all\"\n",
 			"session": "client 192.0.2.25\nhelo mail.example.com\nfrom ann@example.com\n",
 			"message": "From: ann@example.com\r\n\r\ntext\r\n",
 		}
 		if n%4 == 3 { // by a list that does not sign
-			parts["session"] = "client 203.0.113.9\nhelo lists.example\nfrom ann@example.com\n"
-			parts["message"] = "List-Id: <friends.lists.example>\r\n" + parts["message"]
+			parts["session"] = "client 203.0.113.9\nhelo lists.example\nfrom friends-bounces@lists.example\n"
+			parts["message"] = "List-Id: <friends.lists.example>\r\nList-Post: <mailto:friends@lists.example>\r\n" + parts["message"]
 		}
 		runCase(t, parts, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
 		report.Evidence.QueueID = fmt.Sprintf("4fXyAb1Cd2z%d", n)

@@ -265,7 +265,8 @@ func TestAcceptedForwarders(t *testing.T) {
 	}
 	t.Cleanup(server.Stop)
 	r := start(t, "[dns]\nservers = [\""+server.Addr()+"\"]\n")
-	fields := []dkim.Field{{Name: "From", Value: " ann@example.com"}, {Name: "List-Id", Value: " <lists.example.org>"}}
+	fields := []dkim.Field{{Name: "From", Value: " ann@example.com"}, {Name: "List-Id", Value: " <lists.example.org>"},
+		{Name: "List-Post", Value: " <mailto:friends@lists.example.org>"}}
 	signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: "lists.example.org", Selector: "s", Signer: key}}, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -276,7 +277,8 @@ func TestAcceptedForwarders(t *testing.T) {
 		t.Fatal(err)
 	}
 	straight := []string{"From\x00 ann@example.com\x00"}
-	listed := []string{"DKIM-Signature\x00" + signature[0].Value + "\x00", "From\x00 ann@example.com\x00", "List-Id\x00 <lists.example.org>\x00"}
+	listed := []string{"DKIM-Signature\x00" + signature[0].Value + "\x00", "From\x00 ann@example.com\x00", "List-Id\x00 <lists.example.org>\x00",
+		"List-Post\x00 <mailto:friends@lists.example.org>\x00"}
 	// what gives the answers to a message in one word.
 	what := func(header []string) string {
 		answers := r.dial().Message("ann@example.com", header...)

@@ -75,7 +75,7 @@ func caseReports(t *testing.T, names ...string) (all []filter.Report) {
 // Each flag of log chooses what it says, the newest last, and one line is one message.
 func TestLog(t *testing.T) {
 	a := newArchive(t)
-	a.keep(caseReports(t, "forged", "legitimate", "attacks/client-a3", "list-id", "fault-policy-tempfail", "observe", "arc-trusted", "ipv6-client")...)
+	a.keep(caseReports(t, "forged", "legitimate", "attacks/client-a3", "resent", "fault-policy-tempfail", "observe", "arc-trusted", "ipv6-client")...)
 	ids := func(args ...string) string {
 		code, out, stderr := a.run(append([]string{"log"}, args...)...)
 		if code != 0 || stderr != "" {
@@ -88,11 +88,11 @@ func TestLog(t *testing.T) {
 		return strings.Join(all, " ")
 	}
 	for args, want := range map[string]string{
-		"":                                 "forged legitimate client-a3 list-id fault-policy-tempfail observe arc-trusted ipv6-client",
+		"":                                 "forged legitimate client-a3 resent fault-policy-tempfail observe arc-trusted ipv6-client",
 		"-n 2":                             "arc-trusted ipv6-client",
-		"--failed":                         "forged list-id fault-policy-tempfail observe arc-trusted",
+		"--failed":                         "forged resent fault-policy-tempfail observe arc-trusted",
 		"--verdict refused":                "forged observe",
-		"--verdict tagged,deferred":        "list-id fault-policy-tempfail",
+		"--verdict tagged,deferred":        "resent fault-policy-tempfail",
 		"--role sign":                      "client-a3",
 		"--client 192.0.2.1":               "legitimate",
 		"--client 192.0.2.0/24":            "legitimate",

@@ -33,7 +33,8 @@ const (
 type Chain struct {
 	Status     Status   `json:"status"`                // none, pass or fail
 	Reason     string   `json:"reason,omitempty"`      // why fail, in words
-	Temporary  bool     `json:"temporary,omitempty"`   // it fails since a key could not be looked up, and perhaps for now only
+	Temporary  bool     `json:"temporary,omitempty"`   // it fails because a key could not be looked up, perhaps for now only
+	Failed     string   `json:"failed,omitempty"`      // Temporary: the DNS name of that key
 	Sets       []Sealer `json:"sets,omitempty"`        // instance 1 first; empty where the sets are not whole
 	OldestPass int      `json:"oldest_pass,omitempty"` // RFC 8617 section 5.2 step 5: the oldest set whose message signature holds, all newer ones too; 0 is all of them
 }
@@ -70,14 +71,17 @@ func (v *Verifier) Chain(now time.Time, key func(name string) ([]string, error))
 func (v *Verifier) judgeChain(out *Chain, now time.Time, key func(string) ([]string, error)) {
 	sets := v.chain.sets
 	// RFC 8617 section 5.2.1: every failure is permanent, one of DNS as well.
-	fail := func(field string, n int, status Status, reason string) {
-		out.Status, out.Temporary = Fail, status == TempError
+	fail := func(field string, n int, s *signature, status Status, reason string) {
+		if out.Status = Fail; status == TempError {
+			out.Temporary, out.Failed = true, s.keyName()
+		}
 		out.Reason = fmt.Sprintf("%s of instance %d: %s", field, n, reason)
 	}
 	// Step 4: the newest message signature has to hold. It is looked at first: it needs no key to see that a body was
 	// changed.
-	if status, reason := v.judge(sets[len(sets)-1].message, now, key); status != Pass {
-		fail(ARCSignatureField, len(sets), status, reason)
+	newest := sets[len(sets)-1].message
+	if status, reason := v.judge(newest, now, key); status != Pass {
+		fail(ARCSignatureField, len(sets), newest, status, reason)
 		return
 	}
 	// Step 6: every seal, the newest first.
@@ -89,7 +93,7 @@ func (v *Verifier) judgeChain(out *Chain, now time.Time, key func(string) ([]str
 			status, reason = seal.tryKeys(key, func() [sha256.Size]byte { return sums[i] })
 		}
 		if status != Pass {
-			fail(ARCSealField, i+1, status, reason)
+			fail(ARCSealField, i+1, seal, status, reason)
 			return
 		}
 	}

@@ -2,48 +2,91 @@ package dkim
 
 import (
 	"crypto/sha256"
+	"net/mail"
 	"slices"
 	"strings"
+	"time"
 )
 
-// HeadersHold looks at the signatures that failed since the message was changed, and says in results, which Results gave, whether
-// the signed header is still the signer's, or is but for what mailing lists put into Subject: nobody else can make such a header.
-// key is as for Results.
-func (v *Verifier) HeadersHold(results []Result, key func(name string) ([]string, error)) {
+// CheckHeaders looks at the signatures that within accepts by their domain, and sets HeaderHolds, HoldsUntagged and HeaderOpen in
+// results, which Results returned: whether the signed header is still the signer's, although the signature does not pass. Nobody
+// else can make such a header. key is as for Results.
+func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
-		holds := func() bool {
-			status, _ := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
-			return status == Pass
-		}
-		if s.bodyChanged {
-			results[i].HeaderHolds = holds()
-		}
-		if results[i].Status == Fail && !results[i].HeaderHolds {
-			as := v.fields
-			if untagged, ok := v.untagged(); ok {
-				v.fields = untagged
-				results[i].HoldsUntagged = holds()
-				v.fields = as
+		r := &results[i]
+		switch {
+		case r.Domain == "" || !within(r.Domain) || r.Status == PermError:
+		case s.headerGood:
+			r.HeaderHolds = true
+		case r.Status == TempError:
+			r.HeaderOpen = true
+		case r.Status == Fail:
+			if s.bodyChanged {
+				r.HeaderHolds, r.HeaderOpen = v.headerHolds(s, v.fields, key)
+			}
+			if untagged, ok := v.untagged(); ok && !r.HeaderHolds && !r.HeaderOpen {
+				r.HoldsUntagged, r.HeaderOpen = v.headerHolds(s, untagged, key)
 			}
 		}
 	}
 }
 
-// untagged are the fields as they were before a mailing list put its name in brackets into Subject: "[list] text", or
+// headerHolds reports whether a signature verifies over fields, or could not be checked because its key could not be looked up.
+func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([]string, error)) (holds, open bool) {
+	received := v.fields
+	v.fields = fields
+	status, _ := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
+	v.fields = received
+	return status == Pass, status == TempError
+}
+
+// untagged returns the fields as they were before a mailing list put its name in brackets into Subject: "[list] text", or
 // "Re: [list] text".
 func (v *Verifier) untagged() ([]Field, bool) {
-	for i, f := range v.fields {
-		if !strings.EqualFold(f.Name, "Subject") {
-			continue
-		}
-		before, rest, open := strings.Cut(f.Value, "[")
-		_, after, closed := strings.Cut(rest, "]")
-		if !open || !closed {
-			return nil, false
-		}
-		fields := slices.Clone(v.fields)
-		fields[i].Value = before + strings.TrimPrefix(after, " ")
-		return fields, true
+	at := v.index.all("subject")
+	if len(at) != 1 {
+		return nil, false
 	}
-	return nil, false
+	before, rest, open := strings.Cut(v.fields[at[0]].Value, "[")
+	_, after, closed := strings.Cut(rest, "]")
+	if reply := strings.Trim(before, fws); !open || !closed || reply != "" && !strings.EqualFold(reply, "Re:") {
+		return nil, false
+	}
+	fields := slices.Clone(v.fields)
+	fields[at[0]].Value = before + strings.TrimPrefix(after, " ")
+	return fields, true
+}
+
+// identifying returns the fields that tell a reader whose message it is and what it is about.
+func identifying() []string { return []string{"from", "subject", "to", "date"} }
+
+// SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message, and each of these
+// names at least once.
+func (v *Verifier) SignsIdentity(i int) bool {
+	for _, name := range identifying() {
+		covered := 0
+		for _, h := range v.sigs[i].result.Headers {
+			if h == name {
+				covered++
+			}
+		}
+		if covered == 0 || covered < len(v.index.all(name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// SignedAt returns the time of signature i: t= or, where it has none, the Date field. ok is false where there is no single
+// Date field that can be read.
+func (v *Verifier) SignedAt(i int) (at time.Time, ok bool) {
+	if t := v.sigs[i].time; t >= 0 {
+		return time.Unix(t, 0), true
+	}
+	dates := v.index.all("date")
+	if len(dates) != 1 {
+		return time.Time{}, false
+	}
+	at, err := mail.ParseDate(strings.Trim(v.fields[dates[0]].Value, fws))
+	return at, err == nil
 }

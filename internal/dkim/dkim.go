@@ -64,8 +64,10 @@ type Result struct {
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
 	KeyRecord string   `json:"key_record,omitempty"`
 
-	// HeaderHolds: it fails since the body was changed, and for that alone. It is looked at in mail that DMARC fails.
-	HeaderHolds bool `json:"header_holds,omitempty"`
-	// HoldsUntagged: its header would hold if Subject had not got something in brackets, as mailing lists put there. Looked at likewise.
+	// HeaderHolds reports that the signature verifies over the header as received. HoldsUntagged reports that it does once a
+	// leading [tag] is removed from Subject, where mailing lists put one. HeaderOpen reports that the key could not be looked
+	// up, so that neither is known. CheckHeaders sets them.
+	HeaderHolds   bool `json:"header_holds,omitempty"`
 	HoldsUntagged bool `json:"holds_untagged,omitempty"`
+	HeaderOpen    bool `json:"header_open,omitempty"`
 }

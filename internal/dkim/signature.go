@@ -20,7 +20,8 @@ type signature struct {
 	limit    int64 // l=, or -1
 	bodyHash []byte
 
-	bodyChanged bool   // the message has another
+	bodyChanged bool   // the message has another body than was signed
+	headerGood  bool   // the signature verifies; the result may still not be pass, because of l=
 	value       []byte // b=
 	idDomain    string // the domain of i=
 	key         string // what keyName gives, once it was asked

@@ -191,6 +191,7 @@ func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string
 		return Fail, "the body hash does not match: the body was changed after signing"
 	}
 	status, reason := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
+	s.headerGood = status == Pass
 	if status == Pass && s.limit >= 0 && s.limit < sink.length {
 		// The attacks of May 2024: whoever appends to a message with l= would speak in the signer's name.
 		return Policy, fmt.Sprintf("l= leaves %d octets of the body unsigned", sink.length-s.limit)

@@ -1,7 +1,9 @@
 package dmarc
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -37,11 +39,12 @@ func (m Method) record() string {
 	return "SPF record"
 }
 
-// Identifier is a domain that DKIM or SPF speaks for.
+// Identifier is a domain that DKIM or SPF authenticated, or could not check.
 type Identifier struct {
 	Method Method
 	Domain string // lower-case A-labels
 	Open   bool   // it could not be checked (temperror); otherwise it passed
+	Failed string // Open: the DNS name whose lookup failed
 }
 
 // Result is DMARC's view of one Author Domain.
@@ -57,61 +60,85 @@ type Result struct {
 	Testing      bool   `json:"testing,omitempty"`   // t=y
 	Aligned      string `json:"aligned,omitempty"`   // pass: the method and the domain that aligned, as "dkim example.org"
 	Cause        Method `json:"cause,omitempty"`     // temperror: whose look-up failed
-	Reason       string `json:"reason,omitempty"`
+	Failed       string `json:"failed,omitempty"`    // temperror: the DNS name whose lookup failed first
+	// Assumed is the status that a temperror would have if the lookups that failed had found nothing: pass, fail or none.
+	Assumed Status `json:"assumed,omitempty"`
+	// Remembered reports that the policy is from an earlier answer, because its lookup failed.
+	Remembered bool   `json:"remembered,omitempty"`
+	Reason     string `json:"reason,omitempty"`
 }
 
-// Discovery is the policy of an Author Domain, before anybody is held to it.
+// Unauthenticated reports whether nothing shows that the message is the Author Domain's: it fails, or it fails if the lookups
+// that failed are taken to have found nothing.
+func (r Result) Unauthenticated() bool {
+	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
+}
+
+// Discovery is the policy of an Author Domain, before identifiers are compared with it.
 type Discovery struct {
 	resolver Resolver
 	record   *Record
+	failed   *failure // a lookup of the policy failed temporarily; what was found applies as if it had found nothing
 	declared bool
-	walked   bool
-	walkErr  error
+	walked   *walked // from the Author Domain, nil until it is needed
 	result   Result
 }
 
-// MaxQueries is what a Discovery asks at most, with the Organizational Domain: a walk, and whether the domain exists.
+// MaxQueries is the number of queries that a Discovery makes at most, with the Organizational Domain: a walk, and whether the
+// domain exists.
 const MaxQueries = maxWalk + 2
 
-// Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1.
+// Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1. A lookup that fails temporarily counts as one that
+// finds nothing, so that a policy above the name still applies, or one that is remembered.
 func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 	d := &Discovery{resolver: r, result: Result{Domain: author}}
-	own, err := lookup(ctx, r, author)
-	if err != nil {
-		return d.fail(author, err)
-	}
-	if own != nil {
-		d.take(own, author)
-		d.result.Published, d.result.Tag = own.P, "p"
+	var own walked
+	record := own.lookup(ctx, r, author)
+	if record != nil {
+		d.failed, d.result.Remembered = own.failed, own.remembered
+		d.take(record, author)
+		d.result.Published, d.result.Tag = record.P, "p"
 		d.finish()
 		return d
 	}
-	all := d.organizational(ctx)
-	if d.walkErr != nil {
-		return d.fail(author, d.walkErr)
-	}
-	if len(all) == 0 {
-		d.result.Status, d.result.Reason = None, "no DMARC record"
+	w := d.organizational(ctx)
+	d.failed, d.result.Remembered = w.failed, w.remembered
+	if len(w.found) == 0 {
+		d.none(w)
 		return d
 	}
 	// The record at the Organizational Domain; where it has none, that of the public suffix above, which ended the walk.
 	// Records between them and the author are not used.
-	use := all[len(all)-1]
-	for _, f := range all {
+	use := w.found[len(w.found)-1]
+	for _, f := range w.found {
 		if f.domain == d.result.OrgDomain {
 			use = f
 		}
 	}
 	d.take(use.record, use.domain)
-	exists := true
-	if fallback, _ := use.record.below(true); use.record.NP != "" && use.record.NP != fallback {
-		if exists, err = r.Exists(ctx, author); err != nil {
-			return d.fail(author, err)
-		}
-	}
-	d.result.Published, d.result.Tag = use.record.below(exists)
+	d.result.Published, d.result.Tag = d.below(ctx, use.record)
 	d.finish()
 	return d
+}
+
+// below returns the policy of a record above the Author Domain. Where the lookup that decides between np and sp fails, the
+// stricter one applies.
+func (d *Discovery) below(ctx context.Context, record *Record) (Policy, string) {
+	p, tag := record.below(true)
+	if record.NP == "" || record.NP == p {
+		return p, tag
+	}
+	exists, err := d.resolver.Exists(ctx, d.result.Domain)
+	switch {
+	case err != nil && !permanent(err):
+		d.failed = cmp.Or(d.failed, &failure{d.result.Domain, err})
+		if !record.NP.stricter(p) {
+			return p, tag
+		}
+	case err != nil || exists:
+		return p, tag
+	}
+	return record.below(false)
 }
 
 func (d *Discovery) take(r *Record, at string) {
@@ -129,100 +156,118 @@ func (d *Discovery) finish() {
 	}
 }
 
-// fail: section 5.3.6: where a query that is needed fails, a message neither passes nor fails.
-func (d *Discovery) fail(author string, err error) *Discovery {
-	d.result.Status, d.result.Cause = TempError, DNS
-	d.result.Reason = "the DMARC policy of " + author + " could not be looked up: " + err.Error()
-	if permanent(err) {
-		d.result.Status = PermError
+// none ends the discovery where no record was found. Section 5.3.6: where a lookup failed, a message neither passes nor fails.
+func (d *Discovery) none(w *walked) {
+	r := &d.result
+	switch {
+	case w.failed != nil:
+		r.OrgDomain = "" // a guess
+		d.temporary(DNS, d.policyFailure(), w.failed.name, None)
+	case w.unusable != nil:
+		r.Status, r.Cause, r.Reason = PermError, DNS, fmt.Sprintf("the DMARC policy of %s could not be looked up: %v", r.Domain, w.unusable.err)
+	default:
+		r.Status, r.Reason = None, "no DMARC record"
 	}
-	return d
 }
 
-func permanent(err error) bool {
-	t, ok := err.(interface{ Temporary() bool })
-	return ok && !t.Temporary()
+func (d *Discovery) policyFailure() string {
+	return fmt.Sprintf("the DMARC policy of %s could not be looked up: %v", d.result.Domain, d.failed.err)
 }
 
-// organizational finds the author's Organizational Domain once, and gives the records of the walk.
-func (d *Discovery) organizational(ctx context.Context) []found {
-	if d.walked {
-		return nil
-	}
-	d.walked = true
-	var all []found
-	if all, d.walkErr = walk(ctx, d.resolver, d.result.Domain); d.walkErr == nil {
-		d.result.OrgDomain, d.declared = organizational(d.result.Domain, all)
-	}
-	return all
+// temporary makes the result a temperror. assumed is the status as if what failed had found nothing.
+func (d *Discovery) temporary(cause Method, reason, name string, assumed Status) {
+	r := &d.result
+	r.Status, r.Cause, r.Reason, r.Failed, r.Assumed = TempError, cause, reason, strings.TrimSuffix(name, "."), assumed
 }
 
-// Evaluate holds a message's identifiers against the policy: RFC 9989 sections 4.4 and 5.3. r is asked for walks from the
+// organizational finds the author's Organizational Domain, once.
+func (d *Discovery) organizational(ctx context.Context) *walked {
+	if d.walked == nil {
+		w := walk(ctx, d.resolver, d.result.Domain)
+		d.walked = &w
+		d.result.OrgDomain, d.declared = organizational(d.result.Domain, w.found)
+	}
+	return d.walked
+}
+
+// Evaluate compares a message's identifiers with the policy: RFC 9989 sections 4.4 and 5.3. r answers the walks from the
 // identifiers. It may be called once.
 func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) Result {
 	if d.result.Status != "" {
 		return d.result
 	}
-	var open *Identifier
-	why := ""
+	var open *Identifier   // could be aligned and could not be checked
+	var likely *Identifier // passed, and is aligned as far as the lookups that succeeded show
+	var openWhy, likelyWhy *failure
 	for _, same := range []bool{true, false} { // equal names first: they need no walk
 		for _, id := range ids {
 			if (id.Domain == d.result.Domain) != same {
 				continue
 			}
-			aligned, err := true, error(nil)
+			aligned, doubt := same, (*failure)(nil)
 			if !same {
-				aligned, err = d.aligned(ctx, r, id)
+				aligned, doubt = d.aligned(ctx, r, id)
 			}
 			switch {
-			case err != nil:
-				open, why = &Identifier{Method: DNS}, "the Organizational Domain of "+id.Domain+" could not be looked up: "+err.Error()
-			case aligned && id.Open:
-				open, why = &id, "the "+id.Method.record()+" of "+id.Domain+" could not be looked up"
-			case aligned:
-				d.result.Status, d.result.Aligned = Pass, string(id.Method)+" "+id.Domain
+			case aligned && !id.Open && doubt == nil:
+				d.result.Aligned = string(id.Method) + " " + id.Domain
+				if d.failed != nil {
+					d.temporary(DNS, d.policyFailure(), d.failed.name, Pass)
+				} else {
+					d.result.Status = Pass
+				}
 				return d.result
+			case aligned && !id.Open:
+				likely, likelyWhy = &id, doubt
+			case aligned || doubt != nil:
+				open, openWhy = &id, doubt
 			}
 		}
 	}
-	if open != nil {
-		d.result.Status, d.result.Cause, d.result.Reason = TempError, open.Method, why
-		return d.result
+	d.organizational(ctx) // the evidence about relays needs it
+	switch {
+	case likely != nil:
+		d.result.Aligned = string(likely.Method) + " " + likely.Domain
+		d.temporary(DNS, orgFailure(likely.Domain, likelyWhy), likelyWhy.name, Pass)
+	case open != nil && openWhy != nil:
+		d.temporary(DNS, orgFailure(open.Domain, openWhy), openWhy.name, Fail)
+	case open != nil:
+		d.temporary(open.Method, "the "+open.Method.record()+" of "+open.Domain+" could not be looked up", cmp.Or(open.Failed, open.Domain), Fail)
+	case d.failed != nil:
+		d.temporary(DNS, d.policyFailure(), d.failed.name, Fail)
+	default:
+		d.result.Status, d.result.Reason = Fail, "no aligned identifier passed"
 	}
-	d.organizational(ctx) // who judges the evidence needs it
-	d.result.Status, d.result.Reason = Fail, "no aligned identifier passed"
 	return d.result
 }
 
-// aligned says whether another name than the Author Domain belongs to it: section 4.10.2. An error says that nobody
-// could tell.
-func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (bool, error) {
+func orgFailure(domain string, f *failure) string {
+	return fmt.Sprintf("the Organizational Domain of %s could not be looked up: %v", domain, f.err)
+}
+
+// aligned reports whether another name than the Author Domain is aligned with it, as if the lookups that failed had found
+// nothing: section 4.10.2. doubt is a failure that could change the answer.
+func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (aligned bool, doubt *failure) {
 	if id.Method == DKIM && d.record.StrictDKIM || id.Method == SPF && d.record.StrictSPF {
 		return false, nil
 	}
-	d.organizational(ctx)
-	if d.walkErr != nil {
-		// Names that share no more than the TLD are strangers whatever the walk would have said.
-		if common(id.Domain, d.result.Domain) < 2 {
-			return false, nil
-		}
-		return false, d.walkErr
+	own := d.organizational(ctx).failed
+	// Names that share no more than the TLD are never aligned, whatever a walk would have found.
+	if common(id.Domain, d.result.Domain) < 2 {
+		own = nil
 	}
 	org := d.result.OrgDomain
 	// A name's Organizational Domain is the name itself or above it: what is not below the author's cannot share it. One
-	// of a single label that does not say so itself is a registry's without psd=y, and joins strangers (section 11.8).
+	// of a single label that does not declare itself is a registry's without psd=y, and joins strangers (section 11.8).
 	if !dkim.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
-		return false, nil
+		return false, own
 	}
 	if id.Open {
-		return true, nil // it could align, and no more is asked
+		return true, nil // it could be aligned; a walk would not decide more
 	}
-	all, err := walk(ctx, r, id.Domain)
-	if err != nil {
-		return false, err
-	}
-	other, _ := organizational(id.Domain, all)
-	return other == org, nil
+	w := walk(ctx, r, id.Domain)
+	other, _ := organizational(id.Domain, w.found)
+	return other == org, cmp.Or(own, w.failed)
 }
 
 // common is how many labels two names share, from the right.

@@ -88,6 +88,8 @@ func evaluate(t *testing.T, view *dns.View, given []string) string {
 	add("org=", r.OrgDomain)
 	add("aligned=", strings.Replace(r.Aligned, " ", ":", 1))
 	add("cause=", string(r.Cause))
+	add("assumed=", string(r.Assumed))
+	add("failed=", r.Failed)
 	if r.Domain != given[0] {
 		t.Errorf("the Author Domain became %q", r.Domain)
 	}

@@ -19,9 +19,8 @@ type Step struct {
 func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
 	t := &tracer{resolver: r, steps: []Step{}}
 	d := Discover(ctx, t, author)
-	d.organizational(ctx)
-	if d.walkErr != nil && d.result.Reason == "" {
-		d.result.Reason = "the Organizational Domain could not be looked up: " + d.walkErr.Error()
+	if f := d.organizational(ctx).failed; f != nil && d.result.Reason == "" {
+		d.result.Reason = "the Organizational Domain could not be looked up: " + f.err.Error()
 	}
 	return d.result, t.steps
 }
@@ -69,6 +68,8 @@ func (t *tracer) Exists(ctx context.Context, name string) (bool, error) {
 	t.note(s)
 	return exists, err
 }
+
+func (t *tracer) Remembered(name string) []string { return t.resolver.Remembered(name) }
 
 func (t *tracer) note(s Step) {
 	for _, known := range t.steps {

@@ -1,20 +1,48 @@
 package dmarc
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"strings"
+
+	"signpost/internal/dkim"
+)
 
 // Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk
 // met, longest first, for a person who reads along.
 func Organization(ctx context.Context, r Resolver, from string) (domain string, met []string, err error) {
-	all, err := walk(ctx, r, from)
-	if err != nil {
-		return "", nil, err
+	w := walk(ctx, r, from)
+	if f := cmp.Or(w.failed, w.unusable); f != nil {
+		return "", nil, f.err
 	}
-	for _, f := range all {
+	for _, f := range w.found {
 		met = append(met, f.domain)
 	}
-	domain, _ = organizational(from, all)
+	domain, _ = organizational(from, w.found)
 	return domain, met, nil
 }
 
 // Found is the policy that was found, before anybody is held to it: Status is empty where there is one.
 func (d *Discovery) Found() Result { return d.result }
+
+// SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational
+// Domain. Many domains of mailing lists publish no record; then it suffices that one of the two is below the other. failed is
+// the DNS name of a lookup that failed; same is false then.
+func SameOrganization(ctx context.Context, r Resolver, a, b string) (same bool, failed string) {
+	if a == b {
+		return true, ""
+	}
+	if common(a, b) < 2 { // they share the TLD at most
+		return false, ""
+	}
+	x, y := walk(ctx, r, a), walk(ctx, r, b)
+	if f := cmp.Or(x.failed, y.failed); f != nil {
+		return false, strings.TrimSuffix(f.name, ".")
+	}
+	if len(x.found) == 0 && len(y.found) == 0 {
+		return dkim.Within(a, b) || dkim.Within(b, a), ""
+	}
+	orgA, _ := organizational(a, x.found)
+	orgB, _ := organizational(b, y.found)
+	return orgA == orgB, ""
+}

@@ -103,6 +103,11 @@ func (r *Record) below(exists bool) (p Policy, tag string) {
 	return r.P, "p"
 }
 
+// stricter reports whether p asks for more than q.
+func (p Policy) stricter(q Policy) bool {
+	return p == PolicyReject && q != PolicyReject || p == PolicyQuarantine && q == PolicyNone
+}
+
 // soften is what t=y leaves of a policy: section 4.7.
 func (p Policy) soften() Policy {
 	if p == PolicyReject {

@@ -1,17 +1,21 @@
 package dmarc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"strings"
 )
 
-// Resolver is what is asked. Errors are *net.DNSError; IsNotFound says that there is no such record.
+// Resolver answers the lookups. Errors are *net.DNSError; IsNotFound means that there is no such record.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
-	// Exists is false where the name itself does not exist: NXDOMAIN.
+	// Exists reports whether the name itself exists. It does not for NXDOMAIN alone.
 	Exists(ctx context.Context, name string) (bool, error)
+	// Remembered returns the DMARC records of an earlier answer whose TTL is over, nil if none is kept. They are used only
+	// where the lookup fails.
+	Remembered(name string) []string
 }
 
 // maxWalk is how many labels a name has at most when its walk goes on from it: RFC 9989 section 4.10, step 4.
@@ -23,16 +27,37 @@ type found struct {
 	record *Record
 }
 
-// lookup gives the DMARC record of one name, nil where there is none. Several at one name count as none: section 4.10,
-// step 2.
-func lookup(ctx context.Context, r Resolver, domain string) (*Record, error) {
-	txts, err := r.LookupTXT(ctx, "_dmarc."+domain)
+// failure is a lookup that failed.
+type failure struct {
+	name string // the DNS name
+	err  error
+}
+
+// walked is the result of a walk.
+type walked struct {
+	found      []found  // longest name first
+	failed     *failure // the first lookup that failed temporarily; the walk continued as if it had found nothing
+	unusable   *failure // the first answer that is unusable and stays so, such as one beyond the bounds; it counts as none
+	remembered bool     // a record in found is from an earlier answer, because its lookup failed
+}
+
+// lookup returns the DMARC record of one name, nil if there is none. Several at one name count as none: section 4.10, step 2.
+func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record {
+	name := "_dmarc." + domain
+	txts, err := r.LookupTXT(ctx, name)
 	var dns *net.DNSError
-	if errors.As(err, &dns) && dns.IsNotFound {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return nil
+	case permanent(err):
+		w.unusable = cmp.Or(w.unusable, &failure{name, err})
+		return nil
+	default:
+		w.failed = cmp.Or(w.failed, &failure{name, err})
+		if txts = r.Remembered(name); len(txts) > 0 {
+			w.remembered = true
+		}
 	}
 	var only *Record
 	for _, txt := range txts {
@@ -41,11 +66,17 @@ func lookup(ctx context.Context, r Resolver, domain string) (*Record, error) {
 			continue
 		}
 		if only != nil {
-			return nil, nil
+			return nil
 		}
 		only = r
 	}
-	return only, nil
+	return only
+}
+
+// permanent reports whether a lookup that failed will fail again.
+func permanent(err error) bool {
+	t, ok := err.(interface{ Temporary() bool })
+	return ok && !t.Temporary()
 }
 
 // parent is where a walk goes on from a name: one label less, seven at most; "" after the last.
@@ -59,24 +90,20 @@ func parent(domain string) string {
 	}
 }
 
-// walk is the DNS Tree Walk of section 4.10 from a name upwards, the TLD included: the records that it met, longest name
-// first. It makes eight queries at most.
-func walk(ctx context.Context, r Resolver, from string) ([]found, error) {
-	var all []found
+// walk does the DNS Tree Walk of section 4.10 from a name upwards, the TLD included. It makes eight queries at most.
+func walk(ctx context.Context, r Resolver, from string) walked {
+	var w walked
 	for at := from; at != ""; at = parent(at) {
-		record, err := lookup(ctx, r, at)
-		if err != nil {
-			return all, err
-		}
+		record := w.lookup(ctx, r, at)
 		if record == nil {
 			continue
 		}
-		all = append(all, found{at, record})
+		w.found = append(w.found, found{at, record})
 		if record.PSD != 'u' {
 			break
 		}
 	}
-	return all, nil
+	return w
 }
 
 // organizational is the Organizational Domain of a walk's start: section 4.10.2. declared says that its own record names

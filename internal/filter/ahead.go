@@ -66,17 +66,25 @@ func lastTwo(name string) string {
 func mayAlign(keyNames []string, e *policy.Evidence) []string {
 	var all []string
 	for _, name := range keyNames {
-		_, d, _ := strings.Cut(name, "._domainkey.")
+		all = append(all, keyDomain(name))
+	}
+	if d := senderDomain(e); d != "" {
 		all = append(all, d)
 	}
+	return all
+}
+
+// senderDomain returns the domain that SPF is checked for, "" if there is none.
+func senderDomain(e *policy.Evidence) string {
 	sender := e.Envelope.Sender[strings.LastIndexByte(e.Envelope.Sender, '@')+1:]
 	if sender == "" {
 		sender = strings.TrimSuffix(e.Connection.HELO, ".")
 	}
-	if d, err := dkim.Domain(sender); err == nil {
-		all = append(all, d)
+	d, err := dkim.Domain(sender)
+	if err != nil {
+		return ""
 	}
-	return all
+	return d
 }
 
 // spfAsker asks at once for what a sender's record names, where the evaluation asks for one after the other. What it

@@ -66,18 +66,28 @@ func TestHidesField(t *testing.T) {
 	}
 }
 
-// What a stranger names his fields does not come into a field of ours, however many there are.
+// Field names that a sender chooses do not get into a field of ours, however many there are.
 func TestTagIsOurs(t *testing.T) {
-	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")
-	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{})
+	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n_dmarc.resender.example. TXT \"v=DMARC1; p=none\"\nresender.example. TXT \"v=spf1 +all\"\n")
+	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "x@resender.example"})
 	m.Header("From", " ann@example.com")
 	for range 400 {
 		m.Header("Resent-"+strings.Repeat("x", 900), " x")
 		m.Header("Resent-\x1b[2J", " x")
 	}
+	m.Header("Resent-From", " \"\x1b[2J\" <x@resender.example>")
+	m.Header("Resent-From", " x@mail.resender.example")
+	m.EndHeaders("Q")
+	if edits, reply := m.Finish(t.Context()); reply.Code != 550 {
+		t.Errorf("a field with a control character is evidence: %+v %+v", edits, reply)
+	}
+	m = f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "x@resender.example"})
+	m.Header("From", " ann@example.com")
+	m.Header("Resent-\x1b[2J", " x")
+	m.Header("Resent-From", " x@mail.resender.example")
 	m.EndHeaders("Q")
 	edits, _ := m.Finish(t.Context())
-	want := " quarantine; DMARC fails for example.com, p=reject at example.com; not refused: it bears a Resent- field, as lists and forwarders leave"
+	want := " quarantine; DMARC fails for example.com, p=reject at example.com; not rejected: resent by resender.example (verified by SPF)"
 	if len(edits.Insert) != 2 || edits.Insert[0].Value != want {
 		t.Errorf("%+v", edits)
 	}
@@ -95,7 +105,7 @@ func TestLogBounds(t *testing.T) {
 	m.Header("Message-ID", strings.Repeat("i", 5000))
 	m.EndHeaders("Q")
 	_, reply := m.Finish(t.Context())
-	if reply.Code != 550 || !strings.Contains(log.String(), "no temporary error among what could align") {
+	if reply.Code != 550 || !strings.Contains(log.String(), "the client is not in dmarc.trusted_forwarders") {
 		t.Errorf("%+v %s", reply, log.String())
 	}
 	if log.Len() > 4000 || strings.Count(log.String(), "\n") != 1 || strings.Contains(log.String(), "\x1b") {

@@ -41,6 +41,7 @@ type message struct {
 	header   int               // octets of it
 	froms    []string          // values of From
 	hidden   bool              // a field has another one in it: hidesField
+	traces   traces            // fields of lists and forwarders
 	results  int               // Authentication-Results fields so far
 	others   []string          // what other filters of this host found; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
@@ -97,7 +98,7 @@ func (m *message) Header(name, value string) {
 		m.tags++
 		m.forged = append(m.forged, milter.Deletion{Name: dispositionField, Index: m.tags})
 	default:
-		if word := relayed(bare); word != "" && !slices.Contains(m.evidence.Relayed, word) {
+		if word := m.traces.note(bare, value); word != "" && !slices.Contains(m.evidence.Relayed, word) {
 			m.evidence.Relayed = append(m.evidence.Relayed, word)
 		}
 	}

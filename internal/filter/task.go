@@ -45,6 +45,19 @@ func begin[T any](log *slog.Logger, what string, f func() T) *task[T] {
 	return t
 }
 
+// ended reports whether wait returns at once.
+func (t *task[T]) ended() bool {
+	if t.done == nil {
+		return true
+	}
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait gives the result, or goes on with the panic.
 func (t *task[T]) wait() T {
 	if t.done != nil {

@@ -2,7 +2,9 @@ package filter
 
 import (
 	"context"
+	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"signpost/internal/dkim"
@@ -45,22 +47,32 @@ func (m *message) startSPF() {
 	m.verification = v
 }
 
-// startVerifying begins with all that the header tells: keys and policies are looked up side by side while the body comes.
+// startVerifying begins with all that the header names: keys and policies are looked up side by side while the body comes. What
+// could be aligned has its own slots and prefetch limit, so that a sender's other names cannot use them up.
 func (m *message) startVerifying() {
 	if m.verification == nil {
 		m.startSPF()
 	}
 	f, v := m.filter, m.verification
 	view := v.view.Until(time.Now().Add(f.MessageTimeout))
+	reserved := view.Reserved()
 	v.verifier = dkim.NewVerifier(m.fields, m.evidence.Author.Domains)
-	v.walks = view.Limit(maxWalkQueries)
+	v.walks = reserved.Limit(maxWalkQueries)
 	keys := v.verifier.KeyNames()
-	for _, name := range keys {
-		view.Ahead(m.ctx, dns.TXT, name)
+	for _, aligned := range []bool{true, false} { // the first prefetches are the most likely to be made
+		for _, name := range keys {
+			switch {
+			case m.couldAlign(keyDomain(name)) != aligned:
+			case aligned:
+				reserved.Ahead(m.ctx, dns.TXT, name)
+			default:
+				view.Ahead(m.ctx, dns.TXT, name)
+			}
+		}
 	}
 	candidates := mayAlign(keys, &m.evidence)
 	for _, author := range m.evidence.Author.Domains {
-		own := view.Limit(dmarc.MaxQueries)
+		own := reserved.Limit(dmarc.MaxQueries)
 		v.askAhead(m.ctx, own, author, candidates)
 		v.policies = append(v.policies, ask(f.Log, "DMARC", own, func(a *asker) policyOf {
 			return policyOf{dmarc.Discover(m.ctx, a, author), a}
@@ -68,33 +80,108 @@ func (m *message) startVerifying() {
 	}
 }
 
-// keyPatience is how long it is waited for the key of a signature that fails whatever the key is.
-const keyPatience = 2 * time.Second
+// couldAlign reports whether a domain could be aligned with an Author Domain, as far as the names show: names that are aligned
+// share their last two labels.
+func (m *message) couldAlign(domain string) bool {
+	return slices.ContainsFunc(m.evidence.Author.Domains, func(author string) bool { return dkim.Within(domain, lastTwo(author)) })
+}
 
-// finishVerifying waits for what is still open, at most until the time for it is up, and fills in the evidence. What is
-// asked only now has its own time, since a long body may have used up that of the header.
+// keyDomain returns the d= of a key's name.
+func keyDomain(name string) string {
+	_, d, _ := strings.Cut(name, "._domainkey.")
+	return d
+}
+
+// decidingShare is the part of dns.message_timeout, one in so many, that is left for the walks and relays that decide about a
+// message. Waiting for keys and SPF ends before it, so that slow name servers of a sender cannot use up that time.
+const decidingShare = 4
+
+// finishVerifying waits for what is still under way, at most dns.message_timeout, and fills in the evidence. What is looked up
+// only now has its own time, since a long body may have used up that of the header.
 func (m *message) finishVerifying(ctx context.Context) {
 	v, e := m.verification, &m.evidence
 	end := time.Now().Add(m.filter.MessageTimeout)
-	view := v.view.Until(end)
-	key := func(name string) ([]string, error) { return view.LookupTXT(ctx, name) }
+	others := v.view.Until(end.Add(-m.filter.MessageTimeout / decidingShare))
+	reserved := others.Reserved()
+	key := func(name string) ([]string, error) {
+		if m.couldAlign(keyDomain(name)) {
+			return reserved.LookupTXT(ctx, name)
+		}
+		return others.LookupTXT(ctx, name)
+	}
 	e.DKIM = v.verifier.Results(m.filter.Now(), key)
 	m.judgeChain(key)
 	e.Others = readOthers(m.others)
-	result := v.spf.wait()
+	result := m.finishSPF(ctx, others)
 	e.SPF = &result
 	ids := identifiers(e)
-	walks := v.walks.Until(end)
+	walks := alignment{v.walks.Until(end)}
 	for _, p := range v.policies {
 		policy := p.wait()
 		policy.asker.View = policy.asker.Until(end)
 		e.DMARC = append(e.DMARC, policy.Evaluate(ctx, walks, ids))
 	}
-	if slices.ContainsFunc(e.DMARC, func(d dmarc.Result) bool { return d.Status == dmarc.Fail }) {
-		// With the keys that were asked for anyway. It decides nothing, so that nobody waits long for them.
-		asked := view.Limit(0).Until(time.Now().Add(keyPatience))
-		v.verifier.HeadersHold(e.DKIM, func(name string) ([]string, error) { return asked.LookupTXT(ctx, name) })
+	m.findFault(ctx, end)
+	if slices.ContainsFunc(e.DMARC, dmarc.Result.Unauthenticated) {
+		until := end
+		if !slices.ContainsFunc(e.DMARC, func(d dmarc.Result) bool { return d.Policy == dmarc.PolicyReject }) {
+			until = earlier(end, time.Now().Add(relayTimeout)) // it decides nothing here; signpost what-if uses it
+		}
+		m.findRelays(ctx, until)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// finishSPF returns the SPF result. Where the check is still under way it is made once more, with the answers that are there and
+// as long as view waits: a name that could be aligned then has the reserved slots.
+func (m *message) finishSPF(ctx context.Context, view *dns.View) spf.Result {
+	task := m.verification.spf
+	if task.ended() {
+		return task.wait()
+	}
+	if sender := senderDomain(&m.evidence); m.couldAlign(sender) {
+		view = view.Reserved()
+	}
+	c := m.evidence.Connection
+	return spf.Check(ctx, view, c.Client, c.HELO, m.evidence.Envelope.Sender)
+}
+
+// findFault looks for a fault of our own where a DMARC lookup failed and the message would not be accepted without it.
+func (m *message) findFault(ctx context.Context, end time.Time) {
+	v, e := m.verification, &m.evidence
+	undecided := func(d dmarc.Result) bool {
+		return d.Status == dmarc.TempError && d.Assumed != dmarc.Pass && d.Policy != dmarc.PolicyNone
+	}
+	if !slices.ContainsFunc(e.DMARC, undecided) {
+		return
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	switch {
+	case v.view.Exhausted():
+		e.Fault = policy.Exhausted
+	case !v.view.RootAnswers(ctx):
+		e.Fault = policy.Unreachable
+	}
+}
+
+// alignment is a view for DMARC's walks. A lookup beyond its limit is never made and counts as one that found nothing, not as
+// one that failed.
+type alignment struct{ *dns.View }
+
+// LookupTXT returns the TXT records of a name.
+func (a alignment) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	all, err := a.View.LookupTXT(ctx, name)
+	if dns.OverLimit(err) {
+		return nil, &net.DNSError{Err: "not looked up", Name: name, IsNotFound: true}
+	}
+	return all, err
 }
 
 // identifiers are what DMARC may align: passes, and what could have been one. SPF counts for the MAIL FROM identity,
@@ -103,27 +190,11 @@ func identifiers(e *policy.Evidence) []dmarc.Identifier {
 	var ids []dmarc.Identifier
 	for _, s := range e.DKIM {
 		if s.Status == dkim.Pass || s.Status == dkim.TempError {
-			ids = append(ids, dmarc.Identifier{Method: dmarc.DKIM, Domain: s.Domain, Open: s.Status == dkim.TempError})
+			ids = append(ids, dmarc.Identifier{Method: dmarc.DKIM, Domain: s.Domain, Open: s.Status == dkim.TempError, Failed: s.KeyName})
 		}
 	}
 	if s := e.SPF; s.Domain != "" && (s.Status == spf.Pass || s.Status == spf.TempError) {
-		ids = append(ids, dmarc.Identifier{Method: dmarc.SPF, Domain: s.Domain, Open: s.Status == spf.TempError})
+		ids = append(ids, dmarc.Identifier{Method: dmarc.SPF, Domain: s.Domain, Open: s.Status == spf.TempError, Failed: s.Failed})
 	}
 	return ids
-}
-
-// relayed gives the word for a field that lists and forwarders leave, or "".
-func relayed(name string) string {
-	const resent = "resent-"
-	switch {
-	case named(name, "list-id"):
-		return "List-Id"
-	case named(name, "list-post"):
-		return "List-Post"
-	case named(name, "arc-seal"):
-		return "ARC-Seal"
-	case len(name) >= len(resent) && named(name[:len(resent)], resent):
-		return "a Resent- field"
-	}
-	return ""
 }

@@ -36,12 +36,13 @@ type evaluation struct {
 type stop struct {
 	status Status
 	why    string
+	name   string // TempError: the DNS name whose lookup failed
 }
 
 func (s stop) Error() string { return s.why }
 
 func permError(format string, args ...any) error {
-	return stop{PermError, fmt.Sprintf(format, args...)}
+	return stop{status: PermError, why: fmt.Sprintf(format, args...)}
 }
 
 // host evaluates a domain's record. The reason says which term decided.
@@ -185,14 +186,14 @@ func ignoreAbsent(err error) error {
 // Failure is what a Resolver's error, where it is not IsNotFound, means for a check, in words.
 func Failure(err error) error {
 	var dns *net.DNSError
-	status, why := TempError, err.Error()
+	status, why, name := TempError, err.Error(), ""
 	if errors.As(err, &dns) {
-		why = fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
+		why, name = fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err), strings.TrimSuffix(dns.Name, ".")
 		if !dns.IsTemporary && !dns.IsTimeout {
 			status = PermError // an answer that is no use, and will not be
 		}
 	}
-	return stop{status, why}
+	return stop{status, why, name}
 }
 
 // IsNotFound says whether a Resolver's error is that there is no such record.

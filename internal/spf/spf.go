@@ -3,6 +3,7 @@
 package spf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -43,6 +44,7 @@ type Result struct {
 	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty where the name is no domain
 	Reason   string   `json:"reason,omitempty"`
 	Record   string   `json:"record,omitempty"` // the domain's own
+	Failed   string   `json:"failed,omitempty"` // temperror: the DNS name whose lookup failed
 }
 
 // Resolver is what a check asks. Errors are bare *net.DNSError: IsNotFound, IsTemporary, or neither.
@@ -87,6 +89,9 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	var stopped stop
 	if errors.As(err, &stopped) {
 		status, why = stopped.status, stopped.why
+		if status == TempError {
+			result.Failed = cmp.Or(stopped.name, domain)
+		}
 	}
 	result.Status, result.Record = status, e.record
 	if status != Pass {

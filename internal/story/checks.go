@@ -142,10 +142,11 @@ func (t *teller) dkim() []Row {
 // intact says that a signature which fails shows all the same whose the header is: the message was changed on its way.
 func intact(s dkim.Result) string {
 	switch {
+	case s.Status == dkim.Pass:
 	case s.HeaderHolds:
-		return "the signed header is still as it was"
+		return "the signed header is unchanged"
 	case s.HoldsUntagged:
-		return "the signed header is still as it was, but for what a mailing list put in brackets into Subject"
+		return "the signed header is unchanged, but for a tag in brackets that a mailing list put into Subject"
 	}
 	return ""
 }

@@ -127,7 +127,11 @@ func (t *teller) whyByResults() string {
 	}
 	for _, d := range t.e.DMARC {
 		if d.Status == dmarc.TempError {
-			return fmt.Sprintf("Whether it is from %s could not be found out, since DNS did not answer: %s%s.", d.Domain, d.Reason, t.behind(d))
+			text := fmt.Sprintf("Whether it is from %s could not be found out, because a DNS lookup failed: %s%s.", d.Domain, d.Reason, t.behind(d))
+			if v := t.Verdict; d.Assumed == dmarc.Fail && (v.Tag != "" || v.Hold != "" || v.Reply.Code != 0) {
+				text += fmt.Sprintf(" Such a message is treated like one that fails, and %s asks for that to be answered with %s (%s=%s).", d.PolicyDomain, d.Policy, d.Tag, d.Published)
+			}
+			return text
 		}
 	}
 	if reason != "" {
@@ -188,11 +192,10 @@ func (t *teller) whyFailing(d dmarc.Result) string {
 		}
 	}
 	text += t.whySeals()
-	if _, not, ok := strings.Cut(t.Verdict.Reason, "; not refused: "); ok {
-		text += " It was not refused, because it may still be honest: " + not + "."
-		if strings.HasSuffix(not, "= never") {
-			text = strings.Replace(text, "because it may still be honest: ", "because this server does not refuse for that: ", 1)
-		}
+	if _, why, ok := strings.Cut(t.Verdict.Reason, "; not rejected: "); ok {
+		text += " It was quarantined instead of rejected: " + why + "."
+	} else if _, why, ok := strings.Cut(t.Verdict.Reason, "; not rejected yet: "); ok {
+		text += " It was not rejected yet: " + why + "."
 	}
 	return text
 }
@@ -204,7 +207,7 @@ func (t *teller) whySeals() string {
 	case c == nil || t.Verdict.Override == policy.TrustedForwarder:
 		return "" // the reason says what it did
 	case c.Status == dkim.Pass && len(c.Sets) > 0:
-		return fmt.Sprintf(" Its ARC seals are good (the newest is of %s), but they count only where dmarc.trusted_sealers names who sealed, and he found that DMARC passed.", c.Sets[len(c.Sets)-1].Domain)
+		return fmt.Sprintf(" Its ARC chain validates (the newest sealer is %s). It would be accepted for that only if dmarc.trusted_sealers named the sealer and its results had dmarc=pass.", c.Sets[len(c.Sets)-1].Domain)
 	case c.Status == dkim.Fail:
 		return fmt.Sprintf(" Its ARC seals, by which a forwarder could have vouched for it, are not good (%s).", c.Reason)
 	}

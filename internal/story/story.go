@@ -163,7 +163,7 @@ func (t *teller) decided() []Row {
 	}
 	switch {
 	case len(v.Evidence) > 1 && v.Reply.Code >= 500:
-		l.more("it comes straight from a stranger, and not by a list or a forwarder:")
+		l.more("nothing shows that a mailing list or a forwarder relayed it:")
 	case len(v.Evidence) > 1:
 		l.more("a forwarder that is trusted here vouches for it:")
 	}

@@ -188,7 +188,7 @@ func TestOwnMail(t *testing.T) {
 
 // Of a message that was changed on its way it is said that its header is still the author's, where that is so.
 func TestIntactHeader(t *testing.T) {
-	const whole, tagged = "the signed header is still as it was", "but for what a mailing list put in brackets into Subject"
+	const whole, tagged = "the signed header is unchanged", "but for a tag in brackets that a mailing list put into Subject"
 	for name, c := range map[string]struct {
 		holds, untagged bool
 		want, not       string

@@ -1,0 +1,260 @@
+package filter
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/dns"
+	"signpost/internal/spf"
+	"signpost/policy"
+)
+
+const (
+	// maxHeaderAge is the age of a signature up to which a genuine header of the author's counts as a sign of a relay. Lists and
+	// forwarders deliver within days; an old message is more likely to be replayed with another body.
+	maxHeaderAge = 7 * 24 * time.Hour
+	// maxHeaderSkew is how far in the future that time may be.
+	maxHeaderSkew = time.Hour
+	// maxRelayQueries bounds the lookups that claims about relays cost: honest ones need a walk or two.
+	maxRelayQueries = 30
+	// relayTimeout bounds the time for them where the message is not rejected in any case.
+	relayTimeout = 2 * time.Second
+)
+
+// traces are the header fields of lists and forwarders, the uppermost of each name. Anyone can add them; what they claim is
+// verified for a message that DMARC does not authenticate.
+type traces struct {
+	listID, listPost, resentFrom string
+}
+
+// note keeps a field that lists and forwarders add. It returns the field's name for the evidence, "" for other fields.
+func (t *traces) note(name, value string) string {
+	const resent = "resent-"
+	first := func(to *string) {
+		if *to == "" {
+			*to = value
+		}
+	}
+	switch {
+	case named(name, "list-id"):
+		first(&t.listID)
+		return "List-Id"
+	case named(name, "list-post"):
+		first(&t.listPost)
+		return "List-Post"
+	case named(name, "arc-seal"):
+		return "ARC-Seal"
+	case len(name) >= len(resent) && named(name[:len(resent)], resent):
+		if named(name, "resent-from") {
+			first(&t.resentFrom)
+		}
+		return "a Resent- field"
+	}
+	return ""
+}
+
+// relays looks for the verified signs that a message was relayed: design of docs/decisions/evidence.md.
+type relays struct {
+	ctx  context.Context
+	view *dns.View
+	e    *policy.Evidence
+	now  time.Time
+}
+
+// findRelays fills in the evidence about relays. Claims of the message cost lookups of other people's names: until bounds them.
+func (m *message) findRelays(ctx context.Context, until time.Time) {
+	e, verifier := &m.evidence, m.verification.verifier
+	r := &relays{ctx: ctx, view: m.verification.view.Until(until).Limit(maxRelayQueries), e: e, now: m.filter.Now()}
+	e.RelaysChecked = true
+	var failing []dmarc.Result
+	for _, d := range e.DMARC {
+		if d.Unauthenticated() {
+			failing = append(failing, d)
+		}
+	}
+	within := func(domain string) bool {
+		return slices.ContainsFunc(failing, func(d dmarc.Result) bool { return dkim.Within(domain, d.OrgDomain) })
+	}
+	keys := m.verification.view.Reserved().Until(until)
+	verifier.CheckHeaders(e.DKIM, within, func(name string) ([]string, error) { return keys.LookupTXT(ctx, name) })
+	for _, d := range failing {
+		r.author(d, verifier)
+		r.srs(d)
+	}
+	r.list(m.traces)
+	r.resent(m.traces)
+	r.arc()
+}
+
+func (r *relays) add(kind policy.RelayKind, domain, method, author, failed string) {
+	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author, Failed: failed})
+}
+
+// same reports whether two domains belong to one organization. Where a lookup fails it returns its name.
+func (r *relays) same(a, b string) (bool, string) {
+	return dmarc.SameOrganization(r.ctx, alignment{r.view}, a, b)
+}
+
+// author: a recent signature of the author's organization verifies over From, Subject, To and Date.
+func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
+	for i, s := range r.e.DKIM {
+		if !s.HeaderHolds && !s.HoldsUntagged && !s.HeaderOpen || !dkim.Within(s.Domain, d.OrgDomain) || !verifier.SignsIdentity(i) {
+			continue
+		}
+		if at, ok := verifier.SignedAt(i); !ok || r.now.Sub(at) > maxHeaderAge || at.Sub(r.now) > maxHeaderSkew {
+			continue
+		}
+		same, failed := r.same(s.Domain, d.Domain)
+		if s.HeaderOpen && (same || failed != "") {
+			failed = s.KeyName
+		}
+		if same || failed != "" {
+			r.add(policy.RelayAuthor, s.Domain, "dkim", d.Domain, failed)
+		}
+	}
+}
+
+// srs: a forwarder rewrote MAIL FROM, which held a domain of the author's organization, and SPF passes for it.
+func (r *relays) srs(d dmarc.Result) {
+	s := r.e.SPF
+	embedded := srsDomain(r.e.Envelope.Sender)
+	if embedded == "" || s.Identity != spf.MailFrom || s.Status != spf.Pass && s.Status != spf.TempError {
+		return
+	}
+	same, failed := r.same(embedded, d.Domain)
+	if same && s.Status == spf.TempError {
+		failed = s.Failed
+	}
+	if same || failed != "" {
+		r.add(policy.RelaySRS, s.Domain, "spf", d.Domain, failed)
+	}
+}
+
+// list: List-Id and the mailto of List-Post are of one organization, which passes DKIM or SPF.
+func (r *relays) list(t traces) {
+	id, post := listDomain(t.listID), postDomain(t.listPost)
+	if id == "" || post == "" {
+		return
+	}
+	switch same, failed := r.same(id, post); {
+	case same:
+		r.passing(policy.RelayList, post)
+	case failed != "":
+		r.add(policy.RelayList, post, "dkim", "", failed)
+	}
+}
+
+// resent: the domain of Resent-From passes DKIM or SPF.
+func (r *relays) resent(t traces) {
+	if t.resentFrom == "" {
+		return
+	}
+	for _, domain := range dmarc.ReadAuthor([]string{t.resentFrom}).Domains {
+		r.passing(policy.RelayResent, domain)
+	}
+}
+
+// passing adds the relay of a domain whose organization passes DKIM, or SPF for MAIL FROM. Where none does and a lookup failed
+// that could have shown one, it adds that.
+func (r *relays) passing(kind policy.RelayKind, domain string) {
+	open := ""
+	try := func(of string, passed bool, method, failed string) bool {
+		same, unknown := r.same(of, domain)
+		if same && passed {
+			r.add(kind, of, method, "", "")
+			return true
+		}
+		if same {
+			unknown = failed
+		}
+		if open == "" {
+			open = unknown
+		}
+		return false
+	}
+	for _, s := range r.e.DKIM {
+		if (s.Status == dkim.Pass || s.Status == dkim.TempError) && try(s.Domain, s.Status == dkim.Pass, "dkim", s.KeyName) {
+			return
+		}
+	}
+	if s := r.e.SPF; s.Identity == spf.MailFrom && (s.Status == spf.Pass || s.Status == spf.TempError) && try(s.Domain, s.Status == spf.Pass, "spf", s.Failed) {
+		return
+	}
+	if open != "" {
+		r.add(kind, domain, "dkim", "", open)
+	}
+}
+
+// arc: a chain that validates.
+func (r *relays) arc() {
+	c := r.e.ARC
+	if c == nil || len(c.Sets) == 0 || c.Status != dkim.Pass && !c.Temporary {
+		return
+	}
+	r.add(policy.RelayARC, c.Sets[len(c.Sets)-1].Domain, "arc", "", c.Failed)
+}
+
+// listDomain returns the domain of a List-Id (RFC 2919), "" if there is none.
+func listDomain(value string) string {
+	if i := strings.LastIndexByte(value, '<'); i >= 0 {
+		value, _, _ = strings.Cut(value[i+1:], ">")
+	}
+	d, err := dkim.Domain(strings.TrimSpace(value))
+	if err != nil {
+		return ""
+	}
+	return d
+}
+
+// postDomain returns the domain of the first mailto URL of a List-Post (RFC 2369 section 3.4), "" if there is none.
+func postDomain(value string) string {
+	for url := range strings.SplitSeq(value, "<") {
+		url, _, closed := strings.Cut(url, ">")
+		const scheme = "mailto:"
+		if url = strings.TrimSpace(url); !closed || len(url) < len(scheme) || !strings.EqualFold(url[:len(scheme)], scheme) {
+			continue
+		}
+		address, _, _ := strings.Cut(url[len(scheme):], "?")
+		if d, err := dkim.Domain(address[strings.LastIndexByte(address, '@')+1:]); err == nil {
+			return d
+		}
+	}
+	return ""
+}
+
+// srsDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, "" if it is not of that
+// form: SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= and the rest of an SRS0, or Exchange's BOX+SRS=HASH=TIME=DOMAIN=LOCAL.
+func srsDomain(sender string) string {
+	local := sender[:max(0, strings.LastIndexByte(sender, '@'))]
+	upper := strings.ToUpper(local)
+	const tag, exchange = "SRS0=", "+SRS="
+	rest := ""
+	switch i := strings.Index(upper, exchange); {
+	case strings.HasPrefix(upper, "SRS0") && len(local) > len(tag) && separates(local[4]):
+		rest = local[len(tag):]
+	case strings.HasPrefix(upper, "SRS1") && len(local) > len(tag) && separates(local[4]):
+		_, rest, _ = strings.Cut(local[len(tag):], "=") // behind its hash
+		if _, rest, _ = strings.Cut(rest, "="); rest == "" || !separates(rest[0]) {
+			return ""
+		}
+		rest = rest[1:]
+	case i >= 0:
+		rest = local[i+len(exchange):]
+	}
+	const hash, stamp, domain, user = 0, 1, 2, 3
+	parts := strings.SplitN(rest, "=", user+1)
+	if len(parts) <= user || parts[hash] == "" || parts[stamp] == "" {
+		return ""
+	}
+	d, err := dkim.Domain(parts[domain])
+	if err != nil {
+		return ""
+	}
+	return d
+}
+
+func separates(c byte) bool { return c == '=' || c == '+' || c == '-' }

@@ -1,0 +1,91 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+)
+
+// RelayKind is a way in which an honest message can lose its authentication.
+type RelayKind string
+
+// The kinds.
+const (
+	RelayAuthor RelayKind = "author_header" // a signature of the author's organization verifies over the header
+	RelayList   RelayKind = "mailing_list"  // List-Id and List-Post of one organization, which passes DKIM or SPF
+	RelaySRS    RelayKind = "srs"           // MAIL FROM rewritten by a forwarder, which passes SPF
+	RelayResent RelayKind = "resent"        // the domain of Resent-From passes DKIM or SPF
+	RelayARC    RelayKind = "arc"           // an ARC chain that validates
+)
+
+// Relay is a verified sign that a message which DMARC does not authenticate was relayed, or one that could not be verified
+// because a DNS lookup failed.
+type Relay struct {
+	Kind   RelayKind `json:"kind"`
+	Domain string    `json:"domain"`           // who is responsible, to be denied if need be: d= or the domain of MAIL FROM
+	Method string    `json:"method"`           // what verified Domain: dkim, spf or arc
+	Author string    `json:"author,omitempty"` // the Author Domain that it is about; empty: any
+	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
+}
+
+func (r Relay) String() string {
+	what := map[RelayKind]string{
+		RelayAuthor: "the author's header is genuine, signed by",
+		RelayList:   "relayed by the mailing list of",
+		RelaySRS:    "forwarded by",
+		RelayResent: "resent by",
+		RelayARC:    "ARC chain validates, last sealed by",
+	}[r.Kind]
+	return fmt.Sprintf("%s %s (verified by %s)", what, r.Domain, strings.ToUpper(r.Method))
+}
+
+// override is the word of RFC 9990 for what this relay changes.
+func (r Relay) override() Override {
+	if r.Kind == RelayList {
+		return MailingList
+	}
+	return LocalPolicy
+}
+
+// exemption is a reason not to reject a message at p=reject: RFC 9989 section 7.4.
+type exemption struct {
+	kind Override
+	why  string
+}
+
+// exempt returns the first exemption of a message, and failed where a lookup that failed decides whether there is one.
+func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string) {
+	if newest, _ := sealer(e, r, d.Domain); newest != "" {
+		return exemption{TrustedForwarder, fmt.Sprintf("sealed by %s of dmarc.trusted_sealers, whose results do not say that it passed", newest)}, ""
+	}
+	if contains(r.TrustedForwarders, e.Connection.Client) {
+		return exemption{TrustedForwarder, "the client is in dmarc.trusted_forwarders"}, ""
+	}
+	for _, relay := range e.Relays {
+		switch {
+		case relay.Author != "" && relay.Author != d.Domain:
+		case relay.Failed == "":
+			return exemption{relay.override(), relay.String()}, ""
+		case failed == "":
+			failed = relay.Failed
+		}
+	}
+	return exemption{}, failed
+}
+
+// unrelayed lists what a rejection rests on: what was looked for and not found.
+func unrelayed(e Evidence, d dmarc.Result) []string {
+	var all []string
+	const most = 3
+	for _, s := range e.DKIM {
+		if s.Domain != "" && dkim.Within(s.Domain, d.OrgDomain) && len(all) < most {
+			all = append(all, fmt.Sprintf("its signature of %s does not verify over the header (%s)", s.Domain, s.Status))
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, "no signature of "+d.OrgDomain)
+	}
+	return append(all, "no mailing list, forwarder, Resent-From domain or ARC chain could be verified", "the client is not in dmarc.trusted_forwarders")
+}
