@@ -266,6 +266,9 @@ func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (ali
 		return true, nil // it could be aligned; a walk would not decide more
 	}
 	w := walk(ctx, r, id.Domain)
+	if w.incomplete {
+		return false, nil // neither aligned nor in doubt: a sender chooses how many identifiers a message has
+	}
 	other, _ := organizational(id.Domain, w.found)
 	return other == org, cmp.Or(own, w.failed)
 }

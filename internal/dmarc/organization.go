@@ -39,6 +39,9 @@ func SameOrganization(ctx context.Context, r Resolver, a, b string) (same bool, 
 	if f := cmp.Or(x.failed, y.failed); f != nil {
 		return false, strings.TrimSuffix(f.name, ".")
 	}
+	if x.incomplete || y.incomplete {
+		return false, ""
+	}
 	if len(x.found) == 0 && len(y.found) == 0 {
 		return dkim.Within(a, b) || dkim.Within(b, a), ""
 	}

@@ -27,6 +27,11 @@ type found struct {
 	record *Record
 }
 
+// NotAsked is the error of a lookup that was not made, because the message has reached its limit of queries.
+type NotAsked struct{}
+
+func (NotAsked) Error() string { return "not looked up: the message has reached its limit of queries" }
+
 // failure is a lookup that failed.
 type failure struct {
 	name string // the DNS name
@@ -39,6 +44,7 @@ type walked struct {
 	failed     *failure // the first lookup that failed temporarily; the walk continued as if it had found nothing
 	unusable   *failure // the first answer that is unusable and stays so, such as one beyond the bounds; it counts as none
 	remembered bool     // a record in found is from an earlier answer, because its lookup failed
+	incomplete bool     // it ended at the limit of queries: what was found shows nothing
 }
 
 // lookup returns the DMARC record of one name, nil if there is none. Several at one name count as none: section 4.10, step 2.
@@ -49,6 +55,9 @@ func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record 
 	switch {
 	case err == nil:
 	case errors.As(err, &dns) && dns.IsNotFound:
+		return nil
+	case errors.As(err, new(NotAsked)):
+		w.incomplete = true
 		return nil
 	case permanent(err):
 		w.unusable = cmp.Or(w.unusable, &failure{name, err})
@@ -93,7 +102,7 @@ func parent(domain string) string {
 // walk does the DNS Tree Walk of section 4.10 from a name upwards, the TLD included. It makes eight queries at most.
 func walk(ctx context.Context, r Resolver, from string) walked {
 	var w walked
-	for at := from; at != ""; at = parent(at) {
+	for at := from; at != "" && !w.incomplete; at = parent(at) {
 		record := w.lookup(ctx, r, at)
 		if record == nil {
 			continue

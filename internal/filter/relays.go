@@ -121,7 +121,7 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 // srs: a forwarder rewrote MAIL FROM, which held a domain of the author's organization, and SPF passes for it.
 func (r *relays) srs(d dmarc.Result) {
 	s := r.e.SPF
-	embedded := srsDomain(r.e.Envelope.Sender)
+	embedded := SRSDomain(r.e.Envelope.Sender)
 	if embedded == "" || s.Identity != spf.MailFrom || s.Status != spf.Pass && s.Status != spf.TempError {
 		return
 	}
@@ -226,9 +226,9 @@ func postDomain(value string) string {
 	return ""
 }
 
-// srsDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, "" if it is not of that
+// SRSDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, "" if it is not of that
 // form: SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= and the rest of an SRS0, or Exchange's BOX+SRS=HASH=TIME=DOMAIN=LOCAL.
-func srsDomain(sender string) string {
+func SRSDomain(sender string) string {
 	local := sender[:max(0, strings.LastIndexByte(sender, '@'))]
 	upper := strings.ToUpper(local)
 	const tag, exchange = "SRS0=", "+SRS="

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"context"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +53,7 @@ func (m *message) startVerifying() {
 		m.startSPF()
 	}
 	f, v := m.filter, m.verification
-	view := v.view.Until(time.Now().Add(f.MessageTimeout))
+	view := v.view.Until(m.untilDeciding(time.Now()))
 	reserved := view.Reserved()
 	v.verifier = dkim.NewVerifier(m.fields, m.evidence.Author.Domains)
 	v.walks = reserved.Limit(maxWalkQueries)
@@ -93,15 +92,23 @@ func keyDomain(name string) string {
 }
 
 // decidingShare is the part of dns.message_timeout, one in so many, that is left for the walks and relays that decide about a
-// message. Waiting for keys and SPF ends before it, so that slow name servers of a sender cannot use up that time.
+// message, and to tell whether our own DNS is at fault. Waiting for keys, SPF and policies ends before it, so that slow name
+// servers of a sender cannot use up that time.
 const decidingShare = 4
+
+// untilDeciding returns the end of the time for keys, SPF and policies that begins at a time.
+func (m *message) untilDeciding(begin time.Time) time.Time {
+	t := m.filter.MessageTimeout
+	return begin.Add(t - t/decidingShare)
+}
 
 // finishVerifying waits for what is still under way, at most dns.message_timeout, and fills in the evidence. What is looked up
 // only now has its own time, since a long body may have used up that of the header.
 func (m *message) finishVerifying(ctx context.Context) {
 	v, e := m.verification, &m.evidence
-	end := time.Now().Add(m.filter.MessageTimeout)
-	others := v.view.Until(end.Add(-m.filter.MessageTimeout / decidingShare))
+	begin := time.Now()
+	end := begin.Add(m.filter.MessageTimeout)
+	others := v.view.Until(m.untilDeciding(begin))
 	reserved := others.Reserved()
 	key := func(name string) ([]string, error) {
 		if m.couldAlign(keyDomain(name)) {
@@ -171,15 +178,14 @@ func (m *message) findFault(ctx context.Context, end time.Time) {
 	}
 }
 
-// alignment is a view for DMARC's walks. A lookup beyond its limit is never made and counts as one that found nothing, not as
-// one that failed.
+// alignment is a view for DMARC's walks: a lookup beyond its limit was never made, and is no temporary error.
 type alignment struct{ *dns.View }
 
 // LookupTXT returns the TXT records of a name.
 func (a alignment) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	all, err := a.View.LookupTXT(ctx, name)
 	if dns.OverLimit(err) {
-		return nil, &net.DNSError{Err: "not looked up", Name: name, IsNotFound: true}
+		return nil, dmarc.NotAsked{}
 	}
 	return all, err
 }

@@ -21,6 +21,7 @@ type Fate struct {
 const (
 	NeverVerified = "it was signed, left alone or refused, so that SPF, DKIM and DMARC were never looked at; now they would be"
 	LoginLeftOut  = "sign.login_domains names logins, and the journal did not keep this one (journal.addresses)"
+	OlderVersion  = "an older version wrote it, which did not verify relays or note what a failed DNS lookup decides"
 )
 
 // Judged is a decision made again.
@@ -63,13 +64,27 @@ func Judge(e *journal.Entry, r policy.Rules) Judged {
 		if ev.SPF == nil && !withoutResults(ev, v) {
 			return Judged{Unknown: NeverVerified}
 		}
-		return done(a.Role, v, "accepted")
+		return verified(a.Role, ev, r)
 	}
 	return done(a.Role, policy.Verdict{Reply: a.Reply}, "accepted")
 }
 
 func done(role policy.Role, v policy.Verdict, so string) Judged {
 	return Judged{Fate: Fate{role, filter.Done(v, so)}}
+}
+
+// verified decides about a message whose entry may leave open what it was: it is judged only if that makes no difference.
+func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
+	var first Judged
+	for i, possible := range possibilities(e) {
+		switch now := done(role, policy.Decide(possible, r), "accepted"); {
+		case i == 0:
+			first = now
+		case now != first:
+			return Judged{Unknown: OlderVersion}
+		}
+	}
+	return first
 }
 
 // withoutResults says that a verdict would be the same whatever SPF, DKIM and DMARC had found.

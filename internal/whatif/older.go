@@ -1,0 +1,78 @@
+package whatif
+
+import (
+	"slices"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+	"signpost/internal/spf"
+	"signpost/policy"
+)
+
+// possibilities returns what a message may have been as far as its entry shows. Entries of older versions lack the verified
+// relays and the status that a temperror stands for; newer ones have one possibility.
+func possibilities(e policy.Evidence) []policy.Evidence {
+	all := []policy.Evidence{e}
+	for i, d := range e.DMARC {
+		switch {
+		case d.Status == dmarc.TempError && d.Assumed == "" && d.Policy != "":
+			all = slices.Concat(assuming(all, i, dmarc.Fail), assuming(all, i, dmarc.Pass))
+		case d.Status == dmarc.TempError && d.Assumed == "":
+			all = assuming(all, i, dmarc.None)
+		}
+	}
+	if e.RelaysChecked || !slices.ContainsFunc(all, unauthenticated) {
+		return all
+	}
+	switch sure, possible := relayed(e); {
+	case sure:
+		return relaying(all)
+	case possible:
+		return slices.Concat(all, relaying(all))
+	}
+	return all
+}
+
+func unauthenticated(e policy.Evidence) bool {
+	return slices.ContainsFunc(e.DMARC, dmarc.Result.Unauthenticated)
+}
+
+// assuming returns the messages with what the temperror of Author Domain i stands for.
+func assuming(all []policy.Evidence, i int, s dmarc.Status) []policy.Evidence {
+	all = slices.Clone(all)
+	for n := range all {
+		all[n].DMARC = slices.Clone(all[n].DMARC)
+		all[n].DMARC[i].Assumed = s
+	}
+	return all
+}
+
+// relaying returns the messages with a verified relay. Its kind makes no difference to what becomes of them.
+func relaying(all []policy.Evidence) []policy.Evidence {
+	all = slices.Clone(all)
+	for n := range all {
+		all[n].Relays = []policy.Relay{{Kind: policy.RelayARC}}
+	}
+	return all
+}
+
+// relayed reports whether a relay of a message can be verified by what an older entry holds, and whether one may have been
+// there.
+func relayed(e policy.Evidence) (sure, possible bool) {
+	if e.ARC != nil && e.ARC.Status == dkim.Pass {
+		return true, true
+	}
+	has := func(field string) bool { return slices.Contains(e.Relayed, field) }
+	bySPF := e.SPF != nil && e.SPF.Identity == spf.MailFrom && (e.SPF.Status == spf.Pass || e.SPF.Status == spf.TempError)
+	passes := bySPF
+	for _, s := range e.DKIM {
+		if s.HeaderHolds || s.HoldsUntagged || s.Status == dkim.TempError {
+			return false, true
+		}
+		passes = passes || s.Status == dkim.Pass
+	}
+	rewritten := bySPF && (journal.Hidden(e.Envelope.Sender) || filter.SRSDomain(e.Envelope.Sender) != "")
+	return false, rewritten || passes && (has("List-Id") && has("List-Post") || has("a Resent- field"))
+}

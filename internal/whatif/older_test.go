@@ -1,0 +1,68 @@
+package whatif
+
+import (
+	"net/netip"
+	"testing"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
+	"signpost/internal/journal"
+	"signpost/internal/spf"
+	"signpost/policy"
+)
+
+// An entry of a version that verified no relays is judged where what it holds decides, and counted as undecidable otherwise.
+func TestOlderEntries(t *testing.T) {
+	fails := func(status dmarc.Status, p dmarc.Policy) func(*policy.Evidence) {
+		return func(e *policy.Evidence) {
+			e.DMARC = []dmarc.Result{{Status: status, Domain: "example.com", OrgDomain: "example.com", Published: p, Policy: p}}
+		}
+	}
+	reject := fails(dmarc.Fail, dmarc.PolicyReject)
+	traces := func(names ...string) func(*policy.Evidence) { return func(e *policy.Evidence) { e.Relayed = names } }
+	sender := func(address string, s spf.Status) func(*policy.Evidence) {
+		return func(e *policy.Evidence) {
+			e.Envelope.Sender, e.SPF = address, &spf.Result{Status: s, Identity: spf.MailFrom, Domain: "sender.example"}
+		}
+	}
+	signed := func(r dkim.Result) func(*policy.Evidence) {
+		return func(e *policy.Evidence) { e.DKIM = append(e.DKIM, r) }
+	}
+	checked := func(e *policy.Evidence) { e.RelaysChecked = true }
+	const undecidable = "undecidable"
+	for _, c := range []struct {
+		name    string
+		changes []func(*policy.Evidence)
+		want    string
+	}{
+		{"a forgery", []func(*policy.Evidence){reject}, "refused 550 5.7.1"},
+		{"a bare List-Id", []func(*policy.Evidence){reject, traces("List-Id")}, "refused 550 5.7.1"},
+		{"fields of a list, and nothing passes", []func(*policy.Evidence){reject, traces("List-Id", "List-Post")}, "refused 550 5.7.1"},
+		{"fields of a list, and something passes", []func(*policy.Evidence){reject, traces("List-Id", "List-Post"), signed(dkim.Result{Status: dkim.Pass, Domain: "list.example"})}, undecidable},
+		{"a Resent- field, and something passes", []func(*policy.Evidence){reject, traces("a Resent- field"), sender("x@sender.example", spf.Pass)}, undecidable},
+		{"a broken signature", []func(*policy.Evidence){reject, signed(dkim.Result{Status: dkim.Fail, Domain: "example.com"})}, "refused 550 5.7.1"},
+		{"a broken signature whose header holds", []func(*policy.Evidence){reject, signed(dkim.Result{Status: dkim.Fail, Domain: "example.com", HeaderHolds: true})}, undecidable},
+		{"a chain that validates", []func(*policy.Evidence){reject, func(e *policy.Evidence) { e.ARC = &dkim.Chain{Status: dkim.Pass} }}, "tagged"},
+		{"a chain that does not", []func(*policy.Evidence){reject, traces("ARC-Seal"), func(e *policy.Evidence) { e.ARC = &dkim.Chain{Status: dkim.Fail} }}, "refused 550 5.7.1"},
+		{"SRS", []func(*policy.Evidence){reject, sender("SRS0=a=b=example.com=ann@sender.example", spf.Pass)}, undecidable},
+		{"no SRS", []func(*policy.Evidence){reject, sender("ann@sender.example", spf.Pass)}, "refused 550 5.7.1"},
+		{"a sender whose local part is not kept", []func(*policy.Evidence){reject, sender("@sender.example", spf.Pass)}, undecidable},
+		{"a sender whose local part is not kept, and SPF fails", []func(*policy.Evidence){reject, sender("@sender.example", spf.Fail)}, "refused 550 5.7.1"},
+		{"relays were verified", []func(*policy.Evidence){reject, sender("@sender.example", spf.Pass), checked}, "refused 550 5.7.1"},
+		{"p=quarantine", []func(*policy.Evidence){fails(dmarc.Fail, dmarc.PolicyQuarantine), sender("@sender.example", spf.Pass)}, "tagged"},
+		{"temperror", []func(*policy.Evidence){fails(dmarc.TempError, dmarc.PolicyReject)}, undecidable},
+		{"temperror, p=none", []func(*policy.Evidence){fails(dmarc.TempError, dmarc.PolicyNone)}, "accepted"},
+		{"temperror, no policy known", []func(*policy.Evidence){fails(dmarc.TempError, "")}, "accepted"},
+	} {
+		var e journal.Entry
+		e.Evidence = policy.Evidence{Connection: policy.Connection{Client: netip.MustParseAddr("203.0.113.9"), SMTP: true},
+			Author: dmarc.Author{Domains: []string{"example.com"}}, SPF: &spf.Result{Status: spf.None, Identity: spf.MailFrom}}
+		for _, f := range c.changes {
+			f(&e.Evidence)
+		}
+		got := Judge(&e, policy.Rules{Reject: policy.RejectOnEvidence, Quarantine: policy.QuarantineTag, TempError: policy.TempErrorAccept})
+		if c.want == undecidable && got.Unknown != OlderVersion || c.want != undecidable && (got.Unknown != "" || got.Done != c.want) {
+			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
+		}
+	}
+}
