@@ -38,6 +38,9 @@ func (r Relay) String() string {
 		RelayResent: "resent by",
 		RelayARC:    "ARC chain validates, last sealed by",
 	}[r.Kind]
+	if r.Failed != "" {
+		return fmt.Sprintf("%s %s (not verified: lookup of %s failed)", what, r.Domain, r.Failed)
+	}
 	return fmt.Sprintf("%s %s (verified by %s)", what, r.Domain, strings.ToUpper(r.Method))
 }
 

@@ -176,3 +176,15 @@ func (t *teller) arc() []Row {
 	}
 	return l
 }
+
+// relays are the verified signs of a relay that were found in a message that DMARC does not authenticate.
+func (t *teller) relays() []Row {
+	var l list
+	for _, r := range t.e.Relays {
+		l.row("relay", "%s", r)
+		if r.Author != "" {
+			l.more("for mail of " + r.Author)
+		}
+	}
+	return l
+}

@@ -39,7 +39,7 @@ func Tell(r filter.Report) Story {
 		s.Help[i] = clip(s.Help[i], maxReason)
 	}
 	if r.Assignment.Role == policy.Verify {
-		s.Found = slices.Concat(t.spf(), t.dkim(), t.arc(), t.dmarc(), t.compared())
+		s.Found = slices.Concat(t.spf(), t.dkim(), t.arc(), t.dmarc(), t.relays(), t.compared())
 	}
 	return s
 }
