@@ -56,6 +56,7 @@ test: setup build
 	@scripts/conformance check
 
 conformance:
+	@rm -rf bin/conformance
 	SIGNPOST_CONFORMANCE=$(CURDIR)/bin/conformance go test ./...
 	@scripts/conformance write
 

@@ -7,26 +7,23 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"gopkg.in/yaml.v3"
-
-	"signpost/internal/conformance"
 )
 
-const (
-	// arcSuite stands beside the project, not in it: the validation cases of ValiMail's arc_test_suite.
-	arcSuite = "../../../shared/suites/arc/validation-1-5.yml"
-	// arcSuiteCases is how many cases it has. All of them agree.
-	arcSuiteCases = 121
-)
+// suiteVar names a file of ValiMail's arc_test_suite, which is not part of the repository.
+const suiteVar = "ARC_SUITE"
 
-// RFC 8617 section 5.2, case by case. cv is empty in the cases whose sealer says cv=fail himself: the chain fails then,
-// by step 2.
+// RFC 8617 section 5.2, by the cases of others. cv is empty where the newest sealer wrote cv=fail: such a chain fails by step
+// 2. testdata/arc covers the same rules in every clone.
 func TestARCValidationSuite(t *testing.T) {
-	data, err := os.ReadFile(arcSuite)
+	file := os.Getenv(suiteVar)
+	if file == "" {
+		t.Skipf("%s is not set to a file of the ARC validation suite, such as validation.yml", suiteVar)
+	}
+	data, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatalf("the ARC validation suite is needed for this test and is not there: %v", err)
+		t.Fatalf("%s: %v", suiteVar, err)
 	}
 	cases, agree := 0, 0
 	for decoder := yaml.NewDecoder(bytes.NewReader(data)); ; {
@@ -42,7 +39,7 @@ func TestARCValidationSuite(t *testing.T) {
 			break
 		}
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", suiteVar, err)
 		}
 		for name, c := range group.Tests {
 			cases++
@@ -50,7 +47,7 @@ func TestARCValidationSuite(t *testing.T) {
 			if want == "" {
 				want = Fail
 			}
-			got := suiteChain(t, c.Message, group.Records)
+			got := chainOf(t, []byte(c.Message), zone(group.Records))
 			if got.Status == want {
 				agree++
 			} else {
@@ -58,21 +55,8 @@ func TestARCValidationSuite(t *testing.T) {
 			}
 		}
 	}
-	conformance.Add(t, "arc-suite", "ARC validation suite (RFC 8617): %d of %d cases agree.", agree, cases)
-	if cases != arcSuiteCases {
-		t.Errorf("the suite has %d cases, not %d", cases, arcSuiteCases)
+	if cases == 0 {
+		t.Errorf("%s has no cases", file)
 	}
-}
-
-func suiteChain(t *testing.T, message string, records map[string]string) Chain {
-	t.Helper()
-	fields, body, err := ReadMessage(strings.NewReader(message))
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := NewVerifier(fields, nil)
-	if _, err := io.Copy(v, body); err != nil {
-		t.Fatal(err)
-	}
-	return v.Chain(time.Unix(1_700_000_000, 0), zone(records))
+	t.Logf("%d of %d cases agree", agree, cases)
 }

@@ -3,6 +3,7 @@ package dkim
 import (
 	"bytes"
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
@@ -80,17 +81,7 @@ func TestCases(t *testing.T) {
 	keys := newCaseKeys(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			ar, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(bytes.TrimSpace(ar.Comment)) == 0 {
-				t.Error("the case does not say why it is there")
-			}
-			parts := map[string]string{"message": letter}
-			for _, f := range ar.Files {
-				parts[f.Name] = string(f.Data)
-			}
+			parts := readCase(t, file)
 			msg := keys.signAndAlter(t, []byte(unescape(string(crlf(parts["message"])))), parts["sign"], parts["alter"])
 			for _, n := range []int{1, 7, 1 << 20} {
 				var got strings.Builder
@@ -103,6 +94,23 @@ func TestCases(t *testing.T) {
 			}
 		})
 	}
+}
+
+// readCase returns the parts of a case by name.
+func readCase(t *testing.T, file string) map[string]string {
+	t.Helper()
+	ar, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bytes.TrimSpace(ar.Comment)) == 0 {
+		t.Error("the case does not say why it is there")
+	}
+	parts := map[string]string{"message": letter}
+	for _, f := range ar.Files {
+		parts[f.Name] = string(f.Data)
+	}
+	return parts
 }
 
 // resultLine has "-" for what a result does not know.
@@ -123,14 +131,18 @@ func resultLine(r Result) string {
 	return line + "\n"
 }
 
-// caseKeys are what the cases sign with, and another RSA key that they do not sign with.
+// caseKeys are what the cases sign with, and another RSA key that they do not sign with. short has 1024 bits.
 type caseKeys struct {
 	testKeys
-	other *rsa.PrivateKey
+	other, short *rsa.PrivateKey
 }
 
 func newCaseKeys(t *testing.T) caseKeys {
-	return caseKeys{newKeys(t), newKeys(t).rsa}
+	short, err := rsa.GenerateKey(rand.Reader, MinRSABits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caseKeys{newKeys(t), newKeys(t).rsa, short}
 }
 
 // signAndAlter puts a signature on top for each line of sign, the first line's uppermost, and then makes the
@@ -151,14 +163,20 @@ func (k caseKeys) signAndAlter(t *testing.T, msg []byte, sign, alter string) []b
 		msg = append(signed[:len(signed)-len(plain):len(signed)-len(plain)], msg...)
 	}
 	for line := range strings.Lines(alter) {
-		from, to, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ==> ")
-		from, to = unescape(from), unescape(to)
-		if !ok || !bytes.Contains(msg, []byte(from)) {
-			t.Fatalf("alter: %q does not fit", line)
-		}
-		msg = bytes.Replace(msg, []byte(from), []byte(to), 1)
+		msg = replaceFirst(t, msg, strings.TrimSuffix(line, "\n"))
 	}
 	return msg
+}
+
+// replaceFirst makes one replacement, written OLD ==> NEW, at the first OLD.
+func replaceFirst(t *testing.T, msg []byte, line string) []byte {
+	t.Helper()
+	from, to, ok := strings.Cut(line, " ==> ")
+	from, to = unescape(from), unescape(to)
+	if !ok || !bytes.Contains(msg, []byte(from)) {
+		t.Fatalf("%q does not fit", line)
+	}
+	return bytes.Replace(msg, []byte(from), []byte(to), 1)
 }
 
 // zone reads the dns part: a line is a name and the text of one record, or a failure.
@@ -187,7 +205,7 @@ func (k caseKeys) zone(t *testing.T, text string) func(string) ([]string, error)
 	}
 }
 
-// fill puts public keys in the place of $RSA, $RSA-BARE, $ED, $OTHER, and of $RSA-512 and the like, of which no private
+// fill puts public keys in the place of $RSA, $RSA-BARE, $ED, $OTHER, $SHORT, and of $RSA-512 and the like, of which no private
 // key exists.
 func (k caseKeys) fill(t *testing.T, txt string) string {
 	t.Helper()
@@ -201,7 +219,7 @@ func (k caseKeys) fill(t *testing.T, txt string) string {
 		return p
 	}
 	bare := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.rsa.PublicKey))
-	return strings.NewReplacer("$RSA-BARE", bare, "$RSA", public(k.rsa), "$ED", public(k.ed), "$OTHER", public(k.other)).Replace(txt)
+	return strings.NewReplacer("$RSA-BARE", bare, "$RSA", public(k.rsa), "$ED", public(k.ed), "$OTHER", public(k.other), "$SHORT", public(k.short)).Replace(txt)
 }
 
 // unescape undoes what a text file cannot show: {x00} is an octet, {nl} a CRLF, {3*ab} is ababab, and {cut} takes away the

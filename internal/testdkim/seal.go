@@ -2,6 +2,7 @@ package testdkim
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -9,86 +10,101 @@ import (
 	"encoding/base64"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// Sealer puts ARC sets (RFC 8617 section 5.1) on messages, for tests alone: Signpost seals nothing. It has its own
-// canonicalisation, so that one mistake is not made twice.
+// Sealer adds ordinary ARC sets (RFC 8617 section 5.1) to messages. Only tests use it: Signpost does not seal. The package
+// has its own canonicalisation, independent of internal/dkim, so that a mistake in one of them does not hide in the other.
 type Sealer struct {
 	Domain, Selector string
 	Signer           crypto.Signer // RSA or Ed25519
-	Results          string        // what stands behind "i=N;" in ARC-Authentication-Results
+	Results          string        // ARC-Authentication-Results after its i=
 	Headers          string        // h=; empty: From:To:Subject:Date
-	CV               string        // empty: none for the first set, pass for the others
-	Instance         string        // empty: one more than there are seals
-	MessageTags      string        // further tags of ARC-Message-Signature, each with its semicolon
-	SealTags         string        // further tags of ARC-Seal
 }
 
-// Seal gives a message with CRLF line ends and a set on top of it.
+// Seal returns msg, which has CRLF line ends, with one more set on top of it.
 func (s Sealer) Seal(msg []byte) ([]byte, error) {
-	header, body, _ := bytes.Cut(msg, []byte("\r\n\r\n"))
-	fields := regexp.MustCompile(`\r\n([^ \t])`).Split(string(header), -1)
-	starts := regexp.MustCompile(`\r\n([^ \t])`).FindAllStringSubmatch(string(header), -1)
-	for i := range starts {
-		fields[i+1] = starts[i][1] + fields[i+1]
-	}
-	sets := 0
+	fields, _ := splitFields(msg)
+	i, cv := 1, "none"
 	for _, f := range fields {
 		if fieldName(f) == "arc-seal" {
-			sets++
+			i, cv = i+1, "pass"
 		}
 	}
-	i, cv := fmt.Sprint(sets+1), "pass"
-	if sets == 0 {
-		cv = "none"
-	}
-	if s.Instance != "" {
-		i = s.Instance
-	}
-	if s.CV != "" {
-		cv = s.CV
-	}
-	h := s.Headers
-	if h == "" {
-		h = "From:To:Subject:Date"
-	}
-	algorithm, hash := "rsa-sha256", crypto.SHA256
+	algorithm := "rsa-sha256"
 	if _, ok := s.Signer.(ed25519.PrivateKey); ok {
-		algorithm, hash = "ed25519-sha256", 0
+		algorithm = "ed25519-sha256"
 	}
-	sign := func(data string) (string, error) {
-		sum := sha256.Sum256([]byte(strings.TrimSuffix(data, "\r\n")))
-		value, err := s.Signer.Sign(rand.Reader, sum[:], hash)
-		return base64.StdEncoding.EncodeToString(value), err
-	}
-	tags := fmt.Sprintf(" i=%s; a=%s; d=%s; s=%s; t=1700000000;", i, algorithm, s.Domain, s.Selector)
-
-	results := fmt.Sprintf("ARC-Authentication-Results: i=%s; %s", i, s.Results)
-	sum := sha256.Sum256(relaxedBody(body))
-	message := "ARC-Message-Signature:" + tags + " c=relaxed/relaxed; h=" + h + "; bh=" + base64.StdEncoding.EncodeToString(sum[:]) + ";" + s.MessageTags + " b="
-	b, err := sign(signedFields(fields, h) + relaxedField(message))
-	if err != nil {
-		return nil, err
-	}
-	message += b
-
-	seal := "ARC-Seal:" + tags + " cv=" + cv + ";" + s.SealTags + " b="
-	var covered strings.Builder
-	for n := 1; n <= sets; n++ {
-		for _, name := range []string{"arc-authentication-results", "arc-message-signature", "arc-seal"} {
-			for _, f := range fields {
-				if fieldName(f) == name && strings.HasPrefix(f[len(name):], fmt.Sprintf(": i=%d;", n)) {
-					covered.WriteString(relaxedField(f))
-				}
-			}
+	tags := fmt.Sprintf("i=%d; a=%s; d=%s; s=%s; t=1700000000;", i, algorithm, s.Domain, s.Selector)
+	for _, field := range []string{
+		fmt.Sprintf("ARC-Authentication-Results: i=%d; %s", i, s.Results),
+		fmt.Sprintf("ARC-Message-Signature: %s c=relaxed/relaxed; h=%s; bh=$BH; b=$SIG", tags, cmp.Or(s.Headers, "From:To:Subject:Date")),
+		fmt.Sprintf("ARC-Seal: %s cv=%s; b=$SIG", tags, cv),
+	} {
+		var err error
+		if msg, err = AddARCField(msg, field, s.Signer); err != nil {
+			return nil, err
 		}
 	}
-	b, err = sign(covered.String() + relaxedField(results) + relaxedField(message) + relaxedField(seal))
+	return msg, nil
+}
+
+// AddARCField returns msg, which has CRLF line ends, with one field of an ARC set on top of it. $BH in field becomes the hash
+// of the body, and $SIG the signature; both are computed as the tags of the field say. The field may break any other rule.
+func AddARCField(msg []byte, field string, signer crypto.Signer) ([]byte, error) {
+	fields, body := splitFields(msg)
+	tags := tagList(field)
+	header, bodyCanon, _ := strings.Cut(cmp.Or(tags["c"], "relaxed/relaxed"), "/")
+	canonical := simpleBody(body)
+	if bodyCanon == "relaxed" {
+		canonical = relaxedBody(body)
+	}
+	if n, err := strconv.Atoi(tags["l"]); err == nil && n >= 0 && n <= len(canonical) {
+		canonical = canonical[:n]
+	}
+	hash := sha256.Sum256(canonical)
+	field = strings.ReplaceAll(field, "$BH", base64.StdEncoding.EncodeToString(hash[:]))
+	if !strings.Contains(field, "$SIG") {
+		return append([]byte(field+"\r\n"), msg...), nil
+	}
+
+	canon, covered := relaxedField, sealedFields(fields, instance(field))
+	if fieldName(field) != "arc-seal" {
+		covered = signedFields(fields, tags["h"])
+		if header == "simple" {
+			canon = func(field string) string { return field + "\r\n" }
+		}
+	}
+	var data strings.Builder
+	for _, f := range covered {
+		data.WriteString(canon(f))
+	}
+	// RFC 6376 section 3.7: without the value of b= and the white space around it, and without the last CRLF.
+	data.WriteString(strings.TrimSuffix(canon(regexp.MustCompile(`\s*\$SIG\s*`).ReplaceAllString(field, "")), "\r\n"))
+	sum, opts := sha256.Sum256([]byte(data.String())), crypto.SHA256
+	if _, ok := signer.(ed25519.PrivateKey); ok {
+		opts = 0 // RFC 8463 section 3: PureEdDSA over the hash
+	}
+	value, err := signer.Sign(rand.Reader, sum[:], opts)
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte(seal+b+"\r\n"+message+"\r\n"+results+"\r\n"), msg...), nil
+	return append([]byte(strings.Replace(field, "$SIG", base64.StdEncoding.EncodeToString(value), 1)+"\r\n"), msg...), nil
+}
+
+// splitFields returns the header fields of a message, each without its last CRLF, and the body.
+func splitFields(msg []byte) (fields []string, body []byte) {
+	header, body, _ := bytes.Cut(msg, []byte("\r\n\r\n"))
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(header), "\r\n"), "\r\n") {
+		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+			fields[len(fields)-1] += "\r\n" + line
+			continue
+		}
+		fields = append(fields, line)
+	}
+	return fields, body
 }
 
 func fieldName(field string) string {
@@ -96,23 +112,49 @@ func fieldName(field string) string {
 	return strings.ToLower(strings.TrimRight(name, " \t"))
 }
 
-// signedFields takes the fields of h=, of several with one name the lowest first: RFC 6376 section 5.4.2.
-func signedFields(fields []string, h string) string {
-	var b strings.Builder
+// tagList returns the tags of a field; of a repeated tag, the last one.
+func tagList(field string) map[string]string {
+	_, value, _ := strings.Cut(field, ":")
+	tags := map[string]string{}
+	for tag := range strings.SplitSeq(value, ";") {
+		name, value, _ := strings.Cut(tag, "=")
+		tags[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return tags
+}
+
+// instance returns i= of a field of an ARC set, or 0 if it is not a number.
+func instance(field string) int {
+	n, _ := strconv.Atoi(tagList(field)["i"])
+	return n
+}
+
+// sealedFields returns what the seal of instance n covers besides itself: the sets up to n, in the order of RFC 8617 section
+// 5.1.1.
+func sealedFields(fields []string, n int) []string {
+	order := []string{"arc-authentication-results", "arc-message-signature", "arc-seal"}
+	covered := slices.DeleteFunc(slices.Clone(fields), func(f string) bool {
+		return !slices.Contains(order, fieldName(f)) || instance(f) > n
+	})
+	slices.SortStableFunc(covered, func(a, b string) int {
+		return cmp.Or(instance(a)-instance(b), slices.Index(order, fieldName(a))-slices.Index(order, fieldName(b)))
+	})
+	return covered
+}
+
+// signedFields returns the fields that h= means: of several with one name, the lowest first (RFC 6376 section 5.4.2).
+func signedFields(fields []string, h string) []string {
+	var signed []string
 	taken := map[string]int{}
 	for name := range strings.SplitSeq(strings.ToLower(h), ":") {
-		var all []string
-		for _, f := range fields {
-			if fieldName(f) == name {
-				all = append(all, f)
-			}
-		}
+		name = strings.TrimSpace(name)
+		all := slices.DeleteFunc(slices.Clone(fields), func(f string) bool { return fieldName(f) != name })
 		if at := len(all) - 1 - taken[name]; at >= 0 {
-			b.WriteString(relaxedField(all[at]))
+			signed = append(signed, all[at])
 		}
 		taken[name]++
 	}
-	return b.String()
+	return signed
 }
 
 // relaxedField is RFC 6376 section 3.4.2.
@@ -120,6 +162,11 @@ func relaxedField(field string) string {
 	_, value, _ := strings.Cut(field, ":")
 	words := strings.FieldsFunc(strings.ReplaceAll(value, "\r\n", ""), func(r rune) bool { return r == ' ' || r == '\t' })
 	return fieldName(field) + ":" + strings.Join(words, " ") + "\r\n"
+}
+
+// simpleBody is RFC 6376 section 3.4.3.
+func simpleBody(body []byte) []byte {
+	return append(regexp.MustCompile(`(\r\n)*$`).ReplaceAll(body, nil), "\r\n"...)
 }
 
 // relaxedBody is RFC 6376 section 3.4.4.

@@ -1,0 +1,87 @@
+package dkim
+
+import (
+	"crypto"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"signpost/internal/conformance"
+	"signpost/internal/testdkim"
+)
+
+// RFC 8617 section 5.2. Each file of testdata/arc is a message, what sealers and others do to it, the key records in DNS and
+// the state of the chain; testdata/README.md describes the format. A new case needs no Go code.
+func TestARCCases(t *testing.T) {
+	files, err := filepath.Glob("testdata/arc/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no cases", err)
+	}
+	conformance.Add(t, "cases-arc", "ARC: %d cases of sets, seals and message signatures (internal/dkim/testdata/arc).", len(files))
+	keys := newCaseKeys(t)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			parts := readCase(t, file)
+			msg := []byte(unescape(string(crlf(parts["message"]))))
+			for line := range strings.Lines(parts["seal"]) {
+				msg = keys.sealLine(t, msg, strings.TrimSuffix(line, "\n"))
+			}
+			if got := chainLines(chainOf(t, msg, keys.zone(t, parts["dns"]))); got != parts["want"] {
+				t.Errorf("got:\n%swant:\n%s", got, parts["want"])
+			}
+		})
+	}
+}
+
+// sealLine carries out one line of the seal part.
+func (k caseKeys) sealLine(t *testing.T, msg []byte, line string) []byte {
+	t.Helper()
+	if strings.Contains(line, " ==> ") {
+		return replaceFirst(t, msg, line)
+	}
+	if number, ok := strings.CutPrefix(line, "sets "); ok {
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return addSets(t, msg, n, sealer(k.ed))
+	}
+	var signer crypto.Signer = k.rsa
+	switch {
+	case strings.Contains(line, "ed25519"):
+		signer = k.ed
+	case strings.Contains(line, "s=short"):
+		signer = k.short
+	}
+	msg, err := testdkim.AddARCField(msg, unescape(line), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
+}
+
+// chainLines is the want part of a chain.
+func chainLines(c Chain) string {
+	var b strings.Builder
+	b.WriteString(string(c.Status))
+	if c.Temporary {
+		b.WriteString(" temporary")
+	}
+	if c.OldestPass > 0 {
+		fmt.Fprintf(&b, " oldest-pass=%d", c.OldestPass)
+	}
+	if c.Reason != "" {
+		b.WriteString(": " + c.Reason)
+	}
+	b.WriteString("\n")
+	for _, s := range c.Sets {
+		from := "no-from"
+		if s.CoversFrom {
+			from = "from"
+		}
+		fmt.Fprintf(&b, "%d %s %s cv=%s %s\n", s.Instance, s.Domain, s.Selector, s.CV, from)
+	}
+	return b.String()
+}
