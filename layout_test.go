@@ -1,8 +1,14 @@
 package signpost
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -69,5 +75,31 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s imports %s, which the picture does not have", name, d)
 			}
 		}
+	}
+}
+
+// No test may depend on files beside the repository: a clone elsewhere lacks them. A path is a string that begins with "../".
+func TestPathsStayInRepository(t *testing.T) {
+	err := filepath.WalkDir(".", func(file string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(file) != ".go" {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			if s, ok := n.(*ast.BasicLit); ok && s.Kind == token.STRING {
+				text, err := strconv.Unquote(s.Value)
+				if up, _, ok := strings.Cut(text, "/"); err == nil && ok && up == ".." && !filepath.IsLocal(filepath.Join(filepath.Dir(file), text)) {
+					t.Errorf("%s: %s leaves the repository", file, text)
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
