@@ -70,10 +70,10 @@ func readChain(fields []Field, x *index) chain {
 	for _, kind := range []struct {
 		name string
 		at   []int
-		put  func(Field) error
+		put  func(at int, f Field) error
 	}{{ARCResultsField, results, c.putResults}, {ARCSignatureField, messages, c.putMessage}, {ARCSealField, seals, c.putSeal}} {
 		for _, i := range kind.at {
-			if err := kind.put(fields[i]); err != nil {
+			if err := kind.put(i, fields[i]); err != nil {
 				c.fault = fmt.Sprintf("%s: %v", kind.name, err)
 				return c
 			}
@@ -131,7 +131,7 @@ func readInstance(s string) (int, error) {
 func twice(instance int) error { return fmt.Errorf("instance %d stands twice", instance) }
 
 // putResults takes an ARC-Authentication-Results field: RFC 8617 section 4.1.1: "i=1;" and what RFC 8601 says.
-func (c *chain) putResults(f Field) error {
+func (c *chain) putResults(_ int, f Field) error {
 	head, payload, ok := strings.Cut(f.Value, ";")
 	name, value, hasValue := strings.Cut(head, "=")
 	if !ok || !hasValue || strings.Trim(name, fws) != "i" {
@@ -149,7 +149,7 @@ func (c *chain) putResults(f Field) error {
 }
 
 // putMessage takes an ARC-Message-Signature: RFC 8617 section 4.1.2.
-func (c *chain) putMessage(f Field) error {
+func (c *chain) putMessage(at int, f Field) error {
 	sig, tags, err := readSetField(f)
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (c *chain) putMessage(f Field) error {
 	case s.message != nil:
 		return twice(s.instance)
 	}
-	s.message = sig
+	s.message, sig.at = sig, at
 	if sig.bodyHash, err = decodeBase64(tags["bh"]); err != nil || len(sig.bodyHash) != 32 {
 		return errors.New("bh= is not the base64 of a SHA-256 hash")
 	}
@@ -195,7 +195,7 @@ func withoutEmpty(list string) string {
 }
 
 // putSeal takes an ARC-Seal: RFC 8617 section 4.1.3.
-func (c *chain) putSeal(f Field) error {
+func (c *chain) putSeal(_ int, f Field) error {
 	sig, tags, err := readSetField(f)
 	if err != nil {
 		return err
