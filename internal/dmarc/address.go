@@ -8,11 +8,12 @@ import (
 )
 
 // parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with the groups of RFC 6854 and the UTF-8 of
-// RFC 6532. It is stricter than the obsolete syntax of section 4.4: a source route or a comment inside an address is an
-// error, because programs disagree on them.
+// RFC 6532. Of the obsolete syntax of section 4.4 it accepts empty list elements and misplaced dots in a local part. A
+// source route or a comment inside a domain is an error, because programs disagree on them.
 type parser struct {
 	s       string
 	i       int
+	word    int // end of the last word that words read
 	domains []string
 }
 
@@ -25,7 +26,11 @@ func (p *parser) list(group bool) error {
 		if err := p.space(); err != nil {
 			return err
 		}
-		if group && p.peek() == ';' { // RFC 6854: an empty group
+		switch c := p.peek(); {
+		case c == ',': // an empty element: RFC 5322 section 4.4 MUST
+			p.i++
+			continue
+		case c == ';' && group, c == 0 && !group:
 			return nil
 		}
 		if err := p.address(group); err != nil {
@@ -37,7 +42,7 @@ func (p *parser) list(group bool) error {
 		case c == ';' && group, c == 0 && !group:
 			return nil
 		case c == 0:
-			return errors.New("a group does not end")
+			return errors.New("a colon outside quotes begins a group that does not end")
 		default:
 			return errors.New("text follows an address")
 		}
@@ -54,18 +59,16 @@ func (p *parser) peek() byte {
 
 // address reads one mailbox or, outside of one, a group; what follows it is left to list.
 func (p *parser) address(inGroup bool) error {
-	start := p.i
 	words, err := p.words()
 	if err != nil {
 		return err
 	}
-	phrase := p.s[start:p.i]
 	switch p.peek() {
 	case '<':
 		return p.angle("")
 	case ':':
-		if inGroup || words == 0 {
-			return errors.New("a colon stands where no group can begin")
+		if inGroup || words == "" {
+			return errors.New("a colon outside quotes")
 		}
 		p.i++
 		if err := p.list(true); err != nil {
@@ -74,7 +77,7 @@ func (p *parser) address(inGroup bool) error {
 		p.i++ // its ";"
 		return p.space()
 	case '@':
-		domain, err := p.addrSpec(phrase)
+		domain, err := p.addrSpec(words)
 		if err != nil {
 			return err
 		}
@@ -88,8 +91,20 @@ func (p *parser) address(inGroup bool) error {
 		}
 		p.domains = append(p.domains, domain)
 		return nil
+	case ',':
+		return errors.New("a comma outside quotes")
+	case '>':
+		return errors.New("a closing angle bracket outside quotes")
+	case ';':
+		if !inGroup {
+			return errors.New("a semicolon outside quotes")
+		}
+	case 0:
+		if inGroup {
+			return errors.New("a colon outside quotes begins a group that does not end")
+		}
 	}
-	return errors.New("a name stands without an address")
+	return errors.New("a name without an address")
 }
 
 // angle reads "<local@domain>". Where alike is set, the domain has to be that.
@@ -101,14 +116,14 @@ func (p *parser) angle(alike string) error {
 	if p.peek() == '@' {
 		return errors.New("it holds a source route")
 	}
-	start := p.i
-	if _, err := p.words(); err != nil {
+	local, err := p.words()
+	if err != nil {
 		return err
 	}
 	if p.peek() != '@' {
-		return errors.New("angle brackets hold no address")
+		return errors.New("angle brackets without an address")
 	}
-	domain, err := p.addrSpec(p.s[start:p.i])
+	domain, err := p.addrSpec(local)
 	if err != nil {
 		return err
 	}
@@ -119,16 +134,19 @@ func (p *parser) angle(alike string) error {
 		return errors.New("an angle bracket does not close")
 	}
 	if alike != "" && alike != domain {
-		return errors.New("two addresses stand where one belongs")
+		return errors.New("two addresses where one belongs")
 	}
 	p.i++
 	p.domains = append(p.domains, domain)
 	return p.space()
 }
 
-// addrSpec reads on from the "@" behind a local part and gives the domain.
+// addrSpec reads on from the "@" behind a local part and returns the domain.
 func (p *parser) addrSpec(local string) (string, error) {
-	if !plainLocal(strings.Trim(local, " \t")) {
+	if err := onlyWords(p.s[p.word:p.i]); err != nil {
+		return "", err
+	}
+	if !plainLocal(local) {
 		return "", errors.New("a local part is malformed")
 	}
 	if !shownAsIs(local) {
@@ -153,63 +171,73 @@ func (p *parser) addrSpec(local string) (string, error) {
 	return domain, nil
 }
 
-// blank reads white space, where a comment would stand inside an address.
+// blank reads white space and comments next to a part of an address: RFC 5322 section 3.4.1.
 func (p *parser) blank() error {
 	start := p.i
 	if err := p.space(); err != nil {
 		return err
 	}
-	if strings.Contains(p.s[start:p.i], "(") {
-		return errors.New("a comment stands inside an address")
+	return onlyWords(p.s[start:p.i])
+}
+
+// onlyWords returns an error if comments inside an address contain more than letters, digits and hyphens. A program that
+// does not know comments could take the rest, such as a dot or an @, for a part of the address.
+func onlyWords(comments string) error {
+	for i := range len(comments) {
+		c := comments[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("() \t-", c) >= 0) {
+			return errors.New("a comment inside an address contains more than words")
+		}
 	}
 	return nil
 }
 
-// plainLocal is a dot-atom or one quoted string.
+// plainLocal reports whether s is a quoted string, or atoms and dots. Japanese mobile providers issued addresses whose
+// dots are at either end or side by side, which RFC 5322 section 3.4.1 does not allow.
 func plainLocal(s string) bool {
 	if strings.HasPrefix(s, `"`) {
 		q := &parser{s: s}
 		return q.quoted() == nil && q.i == len(s)
 	}
-	for atom := range strings.SplitSeq(s, ".") {
-		if atom == "" {
+	atoms := strings.ReplaceAll(s, ".", "")
+	for i := range len(atoms) {
+		if !atext(atoms[i]) {
 			return false
 		}
-		for i := 0; i < len(atom); i++ {
-			if !atext(atom[i]) {
-				return false
-			}
-		}
 	}
-	return true
+	return atoms != ""
 }
 
-// words reads atoms, dots, quoted strings and comments, as they stand in a display name or before an "@", and counts them.
-// Square brackets are let through: unquoted they are wrong in a display name, and no reader sees an address in them.
-func (p *parser) words() (int, error) {
-	n := 0
+// words reads atoms, dots, quoted strings and comments, as they occur in a display name or before an "@". It returns the
+// text up to the last word, and sets p.word to the end of that word. Unquoted square brackets are wrong in a display name,
+// but no reader sees an address in them.
+func (p *parser) words() (string, error) {
+	start := p.i
+	p.word = p.i
 	for p.i < len(p.s) {
 		c := p.s[p.i]
 		switch {
 		case c == ' ' || c == '\t' || c == '(':
 			if err := p.space(); err != nil {
-				return 0, err
+				return "", err
 			}
 			continue
 		case c == '"':
 			if err := p.quoted(); err != nil {
-				return 0, err
+				return "", err
 			}
 		case atext(c) || c == '.' || c == '[' || c == ']':
 			p.i++
-		case c == '>' || c == ')' || c == '\\':
-			return 0, errors.New("a bracket or backslash stands alone")
+		case c == ')':
+			return "", errors.New("a closing parenthesis outside quotes")
+		case c == '\\':
+			return "", errors.New("a backslash outside quotes")
 		default:
-			return n, nil
+			return p.s[start:p.word], nil
 		}
-		n++
+		p.word = p.i
 	}
-	return n, nil
+	return p.s[start:p.word], nil
 }
 
 func (p *parser) quoted() error {

@@ -49,11 +49,19 @@ func fromDomains(value string) ([]string, error) {
 		return nil, errors.New("an encoded name hides the address")
 	}
 	p := &parser{s: text}
-	if err := p.list(false); err != nil {
+	if strings.Contains(text, escape) {
+		err = errors.New(controlInField)
+	} else {
+		err = p.list(false)
+	}
+	if err != nil {
+		if domain, ok := looseDomain(text); ok {
+			return []string{domain}, nil
+		}
 		return nil, err
 	}
 	if len(p.domains) == 0 {
-		return nil, errors.New("it holds no address")
+		return nil, errors.New("it contains no address")
 	}
 	var distinct []string
 	for _, d := range p.domains {
@@ -64,14 +72,14 @@ func fromDomains(value string) ([]string, error) {
 	return distinct, nil
 }
 
-// unfold takes the line ends of folds out and refuses every other control character.
+// unfold removes the line ends of folds. It returns an error for every other control character except escape.
 func unfold(s string) (string, error) {
 	if strings.Contains(s, "\n") {
 		s = strings.NewReplacer("\r\n ", " ", "\r\n\t", "\t", "\n ", " ", "\n\t", "\t").Replace(s)
 	}
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' {
-			return "", errors.New("it holds a control character")
+		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' && c != escape[0] {
+			return "", errors.New(controlInField)
 		}
 	}
 	return s, nil

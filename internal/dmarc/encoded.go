@@ -1,6 +1,7 @@
 package dmarc
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"strings"
@@ -10,29 +11,45 @@ import (
 // hidesAddress says whether the encoded words of a From field hide the address from a reader whose program shows them as
 // they come out: up to a NUL, or as an address on a line of its own. A line end without an address is a sloppy script's.
 func hidesAddress(s string) bool {
-	text := decodeWords(s)
+	text, _ := decodeWords(s, func(_ string, r io.Reader) (io.Reader, error) { return r, nil })
 	return strings.IndexByte(text, 0) >= 0 || strings.ContainsAny(text, "\r\n") && strings.Contains(text, "@")
 }
 
-// decodeWords gives the text of all encoded words (RFC 2047 section 2), wherever they stand: some programs decode them even
-// where section 5 forbids them. An octet of a character set that is not known stands for itself.
-func decodeWords(s string) string {
-	decoder := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
-	var b strings.Builder
+// namesOnly reports whether the encoded words of a display name decode to text without an address. It returns false for
+// a word that does not decode, and for a character set in which @ can have another byte than 0x40, such as UTF-7.
+func namesOnly(name string) bool {
+	text, rest := decodeWords(name, func(charset string, r io.Reader) (io.Reader, error) {
+		for _, known := range []string{"utf-8*", "iso-8859-", "iso-2022-jp", "windows-125", "koi8-", "shift_jis", "euc-", "gb", "big5"} {
+			if strings.HasPrefix(charset, known) {
+				return r, nil
+			}
+		}
+		return nil, errors.New("unknown character set")
+	})
+	return !strings.ContainsAny(text, "@<>") && !strings.Contains(text+rest, "=?")
+}
+
+// decodeWords returns the text of all encoded words (RFC 2047 section 2), wherever they occur: some programs decode them even
+// where section 5 forbids them. rest is the other text, with the words that do not decode.
+func decodeWords(s string, charset func(string, io.Reader) (io.Reader, error)) (text, rest string) {
+	decoder := mime.WordDecoder{CharsetReader: charset}
+	var decoded, other strings.Builder
 	for {
-		_, rest, ok := strings.Cut(s, "=?")
+		before, after, ok := strings.Cut(s, "=?")
+		other.WriteString(before)
 		if !ok {
-			return b.String()
+			return decoded.String(), other.String()
 		}
-		s = rest
-		parts := strings.SplitN(rest, "?", 4) // character set, encoding, text
-		if len(parts) < 4 || !strings.HasPrefix(parts[3], "=") {
-			continue
+		s = after
+		parts := strings.SplitN(after, "?", 4) // character set, encoding, text
+		if len(parts) == 4 && strings.HasPrefix(parts[3], "=") {
+			if word, err := decoder.Decode("=?" + strings.Join(parts[:3], "?") + "?="); err == nil {
+				decoded.WriteString(word)
+				s = parts[3][1:]
+				continue
+			}
 		}
-		if text, err := decoder.Decode("=?" + strings.Join(parts[:3], "?") + "?="); err == nil {
-			b.WriteString(text)
-			s = parts[3][1:]
-		}
+		other.WriteString("=?")
 	}
 }
 
