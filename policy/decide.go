@@ -103,7 +103,7 @@ func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 
 // failing carries out the policy for a message that is not authenticated. what states that; the policy is added to it.
 func failing(e Evidence, d dmarc.Result, r Rules, what string) Verdict {
-	asked := fmt.Sprintf("%s, %s=%s at %s", what, d.Tag, d.Published, d.PolicyDomain)
+	asked := fmt.Sprintf("%s, %s", what, d.Source(d.PolicyDomain))
 	var testing Override
 	if d.Testing {
 		asked += ", t=y"

@@ -132,7 +132,7 @@ func showDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	if status := policyStatus(r); status != "found" {
 		fmt.Fprintf(w, "%-12s %s\n", "policy", paint.Status(status))
 	} else {
-		row("policy", fmt.Sprintf("%s, by %s=%s at _dmarc.%s", r.Policy, r.Tag, r.Published, r.PolicyDomain))
+		row("policy", story.Policy(r))
 		if r.Testing {
 			row("", "t=y: the owner is testing, so it is one step milder than it says")
 		}

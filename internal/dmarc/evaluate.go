@@ -16,9 +16,9 @@ type Status string
 const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"
-	None      Status = "none"      // no policy is published
+	None      Status = "none"      // no policy is published, or its record has no effect
 	TempError Status = "temperror" // what could have passed could not be looked up
-	PermError Status = "permerror" // the policy cannot be read
+	PermError Status = "permerror" // an answer of DNS that no retry improves
 )
 
 // Method is how an identifier was authenticated.
@@ -66,6 +66,8 @@ type Result struct {
 	// Remembered reports that the policy is from an earlier answer, because its lookup failed.
 	Remembered bool   `json:"remembered,omitempty"`
 	Reason     string `json:"reason,omitempty"`
+	// Fault is why the record counts as p=none although it does not say so, or empty.
+	Fault string `json:"record_fault,omitempty"`
 }
 
 // Unauthenticated reports whether nothing shows that the message is the Author Domain's: it fails, or it fails if the lookups
@@ -151,8 +153,11 @@ func (d *Discovery) finish() {
 	if r.Policy = r.Published; r.Testing {
 		r.Policy = r.Policy.soften()
 	}
-	if d.record.Broken != "" {
-		r.Status, r.Reason, r.Policy, r.Published, r.Tag = PermError, d.record.Broken, "", "", ""
+	if r.Tag == "p" {
+		r.Fault = d.record.Fault
+	}
+	if d.record.Broken != "" { // section 4.10.1: no DMARC processing
+		r.Status, r.Reason, r.Policy, r.Published, r.Tag = None, d.record.Broken, "", "", ""
 	}
 }
 

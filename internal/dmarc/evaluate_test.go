@@ -1,8 +1,10 @@
 package dmarc_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -130,6 +132,50 @@ func TestReportURIs(t *testing.T) {
 		t.Errorf("%q %q", r.RUA, r.RUF)
 	}
 }
+
+// The reasons for a record that has no or another effect name its fault, and show a wrong value only if it is harmless.
+func TestRecordFaults(t *testing.T) {
+	const rua = "; rua=mailto:a@example.org"
+	for _, c := range []struct{ txt, step, reason, fault string }{
+		{"v=DMARC1; p=reject" + rua, "a record", "", ""},
+		{"v=DMARC1; p=rejct" + rua, "a record: p has no valid policy (rejct); with rua that counts as none", "", "p has no valid policy (rejct); with rua that counts as none"},
+		{"v=DMARC1; p=rejct", "a record without effect: p has no valid policy (rejct), and the record has no valid rua", "p has no valid policy (rejct), and the record has no valid rua", ""},
+		{"v=DMARC1; p=" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
+		{"v=DMARC1; p:reject" + rua, "a record: p is missing; with rua that counts as none", "", "p is missing; with rua that counts as none"},
+		{"v=DMARC1; sp=reject", "a record without effect: p is missing, and the record has no valid rua", "p is missing, and the record has no valid rua", ""},
+		{"v=DMARC1; p=reject; sp=foo" + rua, "a record: sp has no valid policy (foo); with rua that counts as none", "", "sp has no valid policy (foo); with rua that counts as none"},
+		{"v=DMARC1; p=reject; np=foo", "a record without effect: np has no valid policy (foo), and the record has no valid rua", "np has no valid policy (foo), and the record has no valid rua", ""},
+		{"v=DMARC1; p=\"reject\"" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
+		{"v=DMARC1; p=reject please, if you can" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
+		{"v=DMARC1 p=reject", "no DMARC record: after v=DMARC1 comes p=reject where a semicolon belongs", "no DMARC record", ""},
+		{"v = DMARC1\\; p=reject", "no DMARC record: after v=DMARC1 comes \\ where a semicolon belongs", "no DMARC record", ""},
+		{"v=DMARC1, p=reject", "no DMARC record: after v=DMARC1 comes , p=reject where a semicolon belongs", "no DMARC record", ""},
+		{"v=DMARC1: p=reject", "no DMARC record: after v=DMARC1 comes : p=reject where a semicolon belongs", "no DMARC record", ""},
+		{"v=dmarc1; p=reject", "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters", "no DMARC record", ""},
+	} {
+		result, steps := dmarc.Explain(t.Context(), texts{"_dmarc.example.org": c.txt}, "example.org")
+		if len(steps) == 0 || steps[0].Outcome != c.step || result.Reason != c.reason || result.Fault != c.fault {
+			t.Errorf("%s\ngot  %+v, %q, %q\nwant %q, %q, %q", c.txt, steps, result.Reason, result.Fault, c.step, c.reason, c.fault)
+		}
+		if shown := steps[0].Record == c.txt; shown != !strings.Contains(c.txt, "dmarc1") {
+			t.Errorf("%s: the step shows %q", c.txt, steps[0].Record)
+		}
+	}
+}
+
+// texts are TXT records by name.
+type texts map[string]string
+
+func (t texts) LookupTXT(_ context.Context, name string) ([]string, error) {
+	if txt, ok := t[name]; ok {
+		return []string{txt}, nil
+	}
+	return nil, &net.DNSError{Err: "no such name", Name: name, IsNotFound: true}
+}
+
+func (t texts) Exists(context.Context, string) (bool, error) { return true, nil }
+
+func (t texts) Remembered(string) []string { return nil }
 
 // Whatever stands in a TXT record, a policy comes out of it or a reason why not.
 func FuzzParseRecord(f *testing.F) {

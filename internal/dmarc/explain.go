@@ -10,8 +10,8 @@ import (
 // Step is one question of a walk, for a person who reads along.
 type Step struct {
 	Name    string `json:"name"`
-	Record  string `json:"record,omitempty"`
-	Outcome string `json:"outcome"` // what it says, or that there is none
+	Record  string `json:"record,omitempty"` // also a text that is almost a record
+	Outcome string `json:"outcome"`          // what the record means, or that there is none
 }
 
 // Explain finds the policy for an Author Domain as it is found for a message, and its Organizational Domain, whether or not
@@ -51,6 +51,11 @@ func (t *tracer) LookupTXT(ctx context.Context, name string) ([]string, error) {
 		s.Record, s.Outcome = records[0].Text, records[0].words()
 	case len(txts) > 0:
 		s.Outcome = "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters"
+		for _, txt := range txts {
+			if after := nearMiss(txt); after != "" {
+				s.Record, s.Outcome = txt, "no DMARC record: after v=DMARC1 comes "+after+" where a semicolon belongs"
+			}
+		}
 	}
 	t.note(s)
 	return txts, err
@@ -84,11 +89,14 @@ func (t *tracer) note(s Step) {
 func (r *Record) words() string {
 	switch {
 	case r.Broken != "":
-		return r.Broken
+		return "a record without effect: " + r.Broken
 	case r.PSD == 'y':
 		return "a record of a public suffix (psd=y): the walk ends"
 	case r.PSD == 'n':
 		return "a record of an Organizational Domain (psd=n): the walk ends"
+	}
+	if r.Fault != "" {
+		return "a record: " + r.Fault
 	}
 	return "a record"
 }

@@ -25,7 +25,8 @@ type Record struct {
 	PSD        byte   // 'y', 'n' or 'u'
 	Testing    bool   // t=y
 	RUA, RUF   []string
-	Broken     string // why no policy can be taken from it (section 4.10.1); empty where one can
+	Fault      string // what is wrong with p, sp or np although rua makes the record count (section 4.10.1), or empty
+	Broken     string // why the record has no effect (section 4.10.1), or empty
 }
 
 // ParseRecord reads a TXT record, its strings joined. ok is false where it is no DMARC record: v=DMARC1 has to come first,
@@ -45,7 +46,11 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		}
 	}
 	r = &Record{Text: txt, P: PolicyNone, PSD: 'u'}
-	bad := ""
+	fault := ""
+	if _, ok := tags["p"]; !ok {
+		fault = "p is missing"
+	}
+	bad := false
 	for _, t := range []struct {
 		name string
 		to   *Policy
@@ -56,7 +61,10 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		}
 		p := Policy(strings.ToLower(value))
 		if p != PolicyNone && p != PolicyQuarantine && p != PolicyReject {
-			bad = t.name
+			if !bad {
+				fault = t.name + " has no valid policy" + shown(value)
+			}
+			bad = true
 			continue
 		}
 		*t.to = p
@@ -68,16 +76,46 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		r.PSD = psd[0]
 	}
 	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
-	if bad == "" {
+	// Section 4.10.1: with a valid rua the record counts as p=none, otherwise there is no DMARC processing. An absent p is
+	// p=none by section 4.7 and leaves sp and np alone.
+	switch {
+	case fault == "":
 		return r, true
+	case len(r.RUA) == 0:
+		r.Broken = fault + ", and the record has no valid rua"
+	default:
+		r.Fault = fault + "; with rua that counts as none"
+		if !bad {
+			return r, true
+		}
 	}
-	// Section 4.10.1: a record whose owner at least reads reports means p=none; otherwise nothing can be done with it.
-	if len(r.RUA) > 0 {
-		r.P, r.SP, r.NP = PolicyNone, "", ""
-	} else {
-		r.Broken = "the DMARC record's tag " + bad + " has no valid policy"
-	}
+	r.P, r.SP, r.NP = PolicyNone, "", ""
 	return r, true
+}
+
+// maxShown is how many bytes of a wrong value a reason shows: enough for a misspelt policy.
+const maxShown = 20
+
+// shown returns a wrong value in parentheses if it is short and needs no quoting in a results field.
+func shown(value string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" .,:=_-", r)
+	}
+	if value == "" || len(value) > maxShown || strings.ContainsFunc(value, func(r rune) bool { return !plain(r) }) {
+		return ""
+	}
+	return " (" + value + ")"
+}
+
+// nearMiss returns what follows v=DMARC1 in a TXT record where a semicolon belongs, or the empty string.
+func nearMiss(txt string) string {
+	name, rest, ok := strings.Cut(txt, "=")
+	after, version := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "DMARC1")
+	if !ok || !version || !strings.EqualFold(strings.TrimRight(name, " \t"), "v") {
+		return ""
+	}
+	after, _, _ = strings.Cut(strings.TrimLeft(after, " \t"), ";")
+	return strings.TrimRight(after, " \t")
 }
 
 // reportURIs are the URIs of a list that can be read: section 4.7. The size limit behind "!" is of older days.

@@ -59,9 +59,9 @@ func (l *look) noDMARC(ctx context.Context, name string) {
 	if l.nullMX { // nothing of its own can be lost
 		f.Fix = record(name, "v=DMARC1; p=reject")
 	}
-	if d.Status == dmarc.PermError {
+	if d.Record != "" {
 		f.Where = record("_dmarc."+d.PolicyDomain, d.Record)
-		f.Why = "RFC 9989 section 4.10.1: that of " + d.PolicyDomain + " would apply, and cannot be read; with one of its own the domain does not need it"
+		f.Why = "RFC 9989 section 4.10.1: that of " + d.PolicyDomain + " would apply, and has no effect: " + d.Reason + "; with one of its own the domain does not need it"
 	}
 	for _, wrong := range []string{l.domain, name + "." + l.domain} {
 		all, _ := l.text(ctx, wrong)
@@ -135,8 +135,10 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	}
 	if len(faults) > 0 {
 		level, why := Yellow, "RFC 9989 section 4.8: receivers pass over what they cannot read, and take the default"
-		if m, ok := dmarc.ParseRecord(mended); ok && (m.P != r.P || r.Broken != "") {
-			level, why = Red, fmt.Sprintf("RFC 9989 section 4.10.1: receivers take the policy as p=%s, or the record as none: not the p=%s that was meant", r.P, m.P)
+		if m, ok := dmarc.ParseRecord(mended); r.Broken != "" {
+			level, why = Red, "RFC 9989 section 4.10.1: receivers apply no DMARC: "+r.Broken
+		} else if ok && m.P != r.P {
+			level, why = Red, fmt.Sprintf("RFC 9989 section 4.10.1: receivers take the policy as p=%s, not the p=%s that was meant", r.P, m.P)
 		}
 		say(level, "the DMARC record of "+l.domain+" has a typo: "+strings.Join(faults, "; "), why, mended)
 		return

@@ -36,7 +36,7 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 	why := v.Reason
 	for _, d := range e.DMARC {
 		r := authres.Result{Method: "dmarc", Value: string(d.Status), Props: []authres.Prop{{Type: "header", Name: "from", Value: d.Domain}}}
-		if d.Status != dmarc.None {
+		if d.Status != dmarc.None || d.Record != "" {
 			r.Reason = d.Reason
 		}
 		if d.Policy != "" {

@@ -22,6 +22,15 @@ func DMARCRows(steps []dmarc.Step) []Row {
 	return l
 }
 
+// Policy returns the policy that applies and the tag or fault that sets it.
+func Policy(d dmarc.Result) string {
+	source := d.Source("_dmarc." + d.PolicyDomain)
+	if d.Fault != "" {
+		return source
+	}
+	return string(d.Policy) + ", by " + source
+}
+
 func (t *teller) dmarc() []Row {
 	var l list
 	for _, d := range t.e.DMARC {
@@ -32,7 +41,7 @@ func (t *teller) dmarc() []Row {
 			for _, s := range t.unaligned(d) {
 				l.more("- " + s)
 			}
-		case d.Status == dmarc.None:
+		case d.Status == dmarc.None && d.Record == "":
 			l.more("there is no DMARC record for it: its owner asks for nothing")
 		default:
 			l.more(d.Reason)
@@ -45,7 +54,7 @@ func (t *teller) dmarc() []Row {
 		case d.Published == "":
 			l.more(fmt.Sprintf("no policy can be taken from the record at _dmarc.%s: %s", d.PolicyDomain, d.Record))
 		default:
-			l.more(fmt.Sprintf("policy %s, by %s=%s at _dmarc.%s: %s", d.Policy, d.Tag, d.Published, d.PolicyDomain, d.Record))
+			l.more(fmt.Sprintf("policy %s: %s", Policy(d), d.Record))
 			l.more(whichTag(d))
 		}
 		if d.OrgDomain != "" {

@@ -60,10 +60,10 @@ func (t *teller) helpByResults() []string {
 		all = append(all, t.helpFailing(d)...)
 	}
 	for _, d := range t.e.DMARC {
-		switch d.Status {
-		case dmarc.TempError:
+		switch {
+		case d.Status == dmarc.TempError:
 			all = append(all, "Try again: this may pass by itself. If it does not, the name servers of the domain do not answer, or not to this server's resolver.")
-		case dmarc.PermError:
+		case d.Status == dmarc.PermError || d.Status == dmarc.None && d.Record != "":
 			all = append(all, fmt.Sprintf("Let the owner of %s know that the DMARC record needs mending: %s.", cmp.Or(d.PolicyDomain, d.Domain), d.Reason))
 		}
 	}

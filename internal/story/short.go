@@ -143,10 +143,10 @@ func (t *teller) whyByResults() string {
 // whyFine is about messages that nothing is held against.
 func (t *teller) whyFine() string {
 	for _, d := range t.e.DMARC {
-		switch d.Status {
-		case dmarc.None:
+		switch {
+		case d.Status == dmarc.None && d.Record == "":
 			return fmt.Sprintf("%s publishes no DMARC policy, so nothing says how to tell its mail from a forgery.", d.Domain)
-		case dmarc.PermError:
+		case d.Status == dmarc.None || d.Status == dmarc.PermError:
 			return fmt.Sprintf("The DMARC record for %s is of no use, so it counts for nothing: %s.", d.Domain, d.Reason)
 		}
 	}
@@ -186,7 +186,11 @@ func (t *teller) whyFailing(d dmarc.Result) string {
 			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
 		}
 	default:
-		text += fmt.Sprintf(" %s asks for nothing to be done about that (%s=%s).", d.PolicyDomain, d.Tag, d.Published)
+		because := d.Fault
+		if because == "" {
+			because = fmt.Sprintf("%s=%s", d.Tag, d.Published)
+		}
+		text += fmt.Sprintf(" %s asks for nothing to be done about that (%s).", d.PolicyDomain, because)
 		if d.Published != dmarc.PolicyNone {
 			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
 		}
