@@ -1,6 +1,8 @@
-# Signpost lets mail that a domain asked to quarantine through, and says so in a field that no stranger can write.
-require ["fileinto"];
+# Files mail that Signpost tags into Junk, in front of the user's own script (docs/operations.md, "Quarantined mail").
+# Signpost removes this field from inbound mail, so a sender cannot write it. Without :create, a user who has no Junk
+# would get the message in the inbox.
+require ["fileinto", "mailbox"];
 if header :matches "X-Signpost-Disposition" "quarantine;*" {
-    fileinto "Junk";
+    fileinto :create "Junk";
     stop;
 }

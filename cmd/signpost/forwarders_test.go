@@ -358,7 +358,7 @@ func TestHoldsUntagged(t *testing.T) {
 func TestForwarderConcerns(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "signpost.toml")
 	accepted := filepath.Join(t.TempDir(), "accepted.toml")
-	if err := os.WriteFile(file, []byte("[dmarc]\nforwarders_file = \""+accepted+"\"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("[dmarc]\nquarantine_handled = true\nforwarders_file = \""+accepted+"\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	say := func() (all string) {

@@ -57,6 +57,7 @@ type running struct {
 	dir    string
 	log    *lines
 	result chan bool
+	began  string // the log up to the line that says it serves
 }
 
 func start(t *testing.T, text string) *running {
@@ -81,7 +82,7 @@ func start(t *testing.T, text string) *running {
 			t.Error(err)
 		}
 	})
-	r.log.after("signpost serves")
+	r.began = r.log.after("signpost serves")
 	return r
 }
 
@@ -176,7 +177,7 @@ func TestReloadEveryKey(t *testing.T) {
 		"sign.keys_dir": `"DIR/state"`, "sign.domains": `["a.example"]`, "sign.subdomains": `false`, "sign.expire": `"6d"`,
 		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
 		"verify.skip_networks": `["192.0.2.1"]`, "verify.hostile_from": `"tag"`,
-		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
+		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.quarantine_handled": `true`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
 		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.forwarders_file": `"DIR/accepted.toml"`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
 		"allow":           `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
 		"deny":            `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
@@ -236,5 +237,5 @@ func TestReloadEveryKey(t *testing.T) {
 func effect(g *generation) []any {
 	f := *g.filter
 	f.Keys, f.Resolver, f.Now, f.Log, f.Kept, f.Measured = nil, nil, nil, nil, nil, nil
-	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, journalLimits(g.conf), g.checker.Authority.Known}
+	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, journalLimits(g.conf), g.checker.Authority.Known, g.conf.TagUnhandled()}
 }

@@ -137,8 +137,13 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 	return d.now.Load().filter.Broken(s, e)
 }
 
-// warn says what in a configuration has no effect.
+// warn logs what in a configuration has no effect, and tagged mail that nothing acts on. It runs at the start and at each
+// reload, as a reload may turn observe mode off.
 func (d *service) warn(conf *config.Config) {
+	if conf.TagUnhandled() {
+		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
+			"hint", "install dist/junk.sieve or dist/milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
+	}
 	for _, key := range conf.NotYet() {
 		d.log.Warn("a configuration key has no effect yet in this version", "key", key)
 	}

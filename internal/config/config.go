@@ -75,6 +75,7 @@ type Verify struct {
 // DMARC is [dmarc].
 type DMARC struct {
 	Reject, Quarantine, TempError string
+	QuarantineHandled             bool // the operator states that something acts on the tag
 	TrustedForwarders             []netip.Prefix
 	TrustedSealers                []string
 	ForwardersFile                string            // after Load: forwarders.toml beside the configuration file, where it says nothing
@@ -186,6 +187,13 @@ func (c *Config) RotateEveryFor(domain string) time.Duration {
 		return 0
 	}
 	return c.Keys.RotateEvery
+}
+
+// TagUnhandled reports whether tagged mail may reach the inbox: this configuration tags mail, and does not state that
+// anything acts on the tag. Mail in Postfix's hold queue is not tagged.
+func (c *Config) TagUnhandled() bool {
+	tags := c.DMARC.Quarantine == "tag" || c.Verify.HostileFrom == "tag"
+	return !c.Observe && tags && !c.DMARC.QuarantineHandled
 }
 
 // MetricsOpen says that metrics.listen is more than loopback.

@@ -47,6 +47,7 @@ func schema() map[string]setter {
 
 		"dmarc.reject":             now(func(c *Config, v any) error { return word(&c.DMARC.Reject, v, "evidence", "always", "never") }),
 		"dmarc.quarantine":         now(func(c *Config, v any) error { return word(&c.DMARC.Quarantine, v, "tag", "hold") }),
+		"dmarc.quarantine_handled": now(func(c *Config, v any) error { return boolean(&c.DMARC.QuarantineHandled, v) }),
 		"dmarc.temperror":          now(func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") }),
 		"dmarc.trusted_forwarders": now(func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) }),
 		"dmarc.trusted_sealers":    now(func(c *Config, v any) error { return domains(&c.DMARC.TrustedSealers, v) }),

@@ -27,7 +27,7 @@ type Machine struct {
 	User   string         // who runs the daemon; empty: signpost
 	// Faulty is what is wrong with File, a config.Errors for instance; nil: nothing.
 	Faulty error
-	// Concerns are what a valid configuration may not mean. Check and Level are filled in.
+	// Concerns are findings about a valid configuration. Check is filled in; an empty Level means Yellow.
 	Concerns []Finding
 	Keys     error // why the keys could not be read; nil: they could
 	Resolver error // why no name server is known
@@ -62,7 +62,7 @@ func (m Machine) configuration(service *person) (found []Finding) {
 		return found
 	}
 	for _, f := range m.Concerns {
-		f.Level, f.Where = Yellow, cmp.Or(f.Where, m.File)
+		f.Level, f.Where = cmp.Or(f.Level, Yellow), cmp.Or(f.Where, m.File)
 		f.What, f.Where, f.Why, f.Fix = printable(f.What), printable(f.Where), printable(f.Why), printable(f.Fix)
 		found = append(found, f)
 	}

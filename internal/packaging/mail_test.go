@@ -19,12 +19,14 @@ import (
 const zone = `
 stranger.example. 60 IN TXT "v=spf1 ip4:203.0.113.9 -all"
 _dmarc.stranger.example. 60 IN TXT "v=DMARC1; p=reject"
+_dmarc.bank.example. 60 IN TXT "v=DMARC1; p=quarantine"
 mail.stranger.example. 60 IN A 203.0.113.9
 9.113.0.203.in-addr.arpa. 60 IN PTR mail.stranger.example.
 `
 
 // What README.md says from first key to first signed mail, typed as it stands, next to Postfix as Debian sets it up for an
-// Internet site, chroot and all: Ann's mail is signed, a stranger's is verified and a forgery refused.
+// Internet site, chroot and all: Ann's mail is signed, a stranger's is verified, a forgery is rejected, and quarantined mail goes
+// to the address of milter_header_checks.
 func TestREADME(t *testing.T) {
 	if !inside(t) {
 		return
@@ -68,6 +70,12 @@ func TestREADME(t *testing.T) {
 	var refused *textproto.Error
 	if !errors.As(err, &refused) || refused.Code != 550 || !strings.HasPrefix(refused.Msg, "5.7.1 ") {
 		t.Errorf("a forgery: %v", err)
+	}
+	if err := send(stranger, "eve@stranger.example", "From: ann@bank.example\r\nSubject: quarantined\r\n\r\nHello.\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := mailbox(t, 4, syslog)[3]; !strings.Contains(got, "X-Signpost-Disposition: quarantine;") || !strings.Contains(got, "Delivered-To: postmaster@localhost\n") {
+		t.Errorf("quarantined mail to bob is not redirected to postmaster:\n%s", got)
 	}
 	if log := syslog(); strings.Contains(log, "warning") {
 		t.Errorf("Postfix warns:\n%s", log)
