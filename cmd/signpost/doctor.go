@@ -69,7 +69,8 @@ func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *con
 	domains := asked
 	if len(asked) == 0 {
 		cli.Progress(progress, "looking at this machine and at Postfix")
-		found = doctor.Machine{Config: conf, File: file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver}.Check()
+		found = doctor.Machine{Config: conf, File: file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver,
+			Inbound: readInbound(ctx, conf, time.Now())}.Check()
 		found = append(found, doctor.Postfix{Dir: dir, Config: conf, File: file}.Check(ctx)...)
 		found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: file}.Check(ctx)...)
 		if unread == nil && noResolver == nil {

@@ -31,6 +31,7 @@ type Machine struct {
 	Concerns []Finding
 	Keys     error // why the keys could not be read; nil: they could
 	Resolver error // why no name server is known
+	Inbound  Inbound
 }
 
 // Check looks at everything.
@@ -44,6 +45,7 @@ func (m Machine) Check() []Finding {
 		{"state-dir", "the daemon can write what it remembers", func() []Finding { return m.stateDir(service) }},
 		{"clock", "the clock is right, as far as this machine knows", clockNow},
 		{"resolver", "a name server is known", m.resolver},
+		{"gateway", m.goodInbound(), m.gateway},
 	})
 }
 

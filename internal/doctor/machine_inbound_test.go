@@ -1,0 +1,100 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+)
+
+// A client with over 30 % of inbound mail, of which SPF fails for over half, is reported with the line for
+// verify.skip_networks, unless the configuration states already what to do with it.
+func TestGateway(t *testing.T) {
+	one, two := netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")
+	within := netip.MustParsePrefix("192.0.2.0/24")
+	future, past := time.Now().AddDate(1, 0, 0), time.Now().AddDate(-1, 0, 0)
+	set := func(change func(*config.Config)) *config.Config {
+		c := config.Default()
+		change(c)
+		return c
+	}
+	only := func(messages, failed int) map[netip.Addr]ClientMail {
+		return map[netip.Addr]ClientMail{one: {messages, failed}}
+	}
+	for _, c := range []struct {
+		name     string
+		messages int
+		clients  map[netip.Addr]ClientMail
+		config   *config.Config
+		want     []string // texts of the findings, in their order
+	}{
+		{name: "a gateway", messages: 1000, clients: only(900, 800), want: []string{
+			"192.0.2.5 delivers 90 % of inbound mail, and SPF fails for 89 % of that|900 of a sample of 1000|for 800|skip_networks = [\"192.0.2.5\"] #"}},
+		{name: "just over both shares", messages: 1000, clients: only(301, 151), want: []string{"192.0.2.5"}},
+		{name: "30 % of the mail", messages: 1000, clients: only(300, 300)},
+		{name: "half of it fails", messages: 1000, clients: only(400, 200)},
+		{name: "a large provider", messages: 1000, clients: only(700, 10)},
+		{name: "the fewest messages that count", messages: 100, clients: only(100, 100), want: []string{"192.0.2.5"}},
+		{name: "too few messages", messages: 99, clients: only(99, 99)},
+		{name: "no journal"},
+		{name: "two gateways", messages: 1000, clients: map[netip.Addr]ClientMail{one: {450, 400}, two: {400, 300}}, want: []string{
+			"192.0.2.5", "2001:db8::5|skip_networks = [\"2001:db8::5\"] #"}},
+		{name: "others in skip_networks", messages: 1000, clients: only(900, 800), want: []string{
+			"192.0.2.5|skip_networks = [\"198.51.100.0/24\", \"203.0.113.1\", \"192.0.2.5\"] #"},
+			config: set(func(c *config.Config) {
+				c.Verify.SkipNetworks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.1/32")}
+			})},
+		{name: "a trusted forwarder", messages: 1000, clients: only(900, 800),
+			config: set(func(c *config.Config) { c.DMARC.TrustedForwarders = []netip.Prefix{within} })},
+		{name: "an accepted forwarder", messages: 1000, clients: only(900, 800),
+			config: set(func(c *config.Config) { c.DMARC.Forwarders = []config.Forwarder{{Network: within, Expires: future}} })},
+		{name: "an accepted forwarder that has expired", messages: 1000, clients: only(900, 800), want: []string{"192.0.2.5"},
+			config: set(func(c *config.Config) { c.DMARC.Forwarders = []config.Forwarder{{Network: within, Expires: past}} })},
+		{name: "a spammer who is denied", messages: 1000, clients: only(900, 800),
+			config: set(func(c *config.Config) { c.Deny = []config.LocalRule{{Network: within, Expires: future}} })},
+		{name: "a denied domain", messages: 1000, clients: only(900, 800), want: []string{"192.0.2.5"},
+			config: set(func(c *config.Config) { c.Deny = []config.LocalRule{{Domain: "a.example", Expires: future}} })},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := Machine{Config: c.config, Inbound: Inbound{Messages: c.messages, Since: past, Clients: c.clients}}
+			if m.Config == nil {
+				m.Config = config.Default()
+			}
+			found := m.gateway()
+			if len(found) != len(c.want) {
+				t.Fatalf("got %+v, want %q", found, c.want)
+			}
+			for i, f := range found {
+				for text := range strings.SplitSeq(c.want[i], "|") {
+					if !strings.Contains(fmt.Sprint(f), text) {
+						t.Errorf("no %q in %+v", text, f)
+					}
+				}
+				if f.Level != Yellow || f.Why == "" {
+					t.Errorf("a client that nobody has looked at yet is not red, and has a reason: %+v", f)
+				}
+			}
+		})
+	}
+}
+
+// A journal that cannot be read is no finding about a client, and is reported.
+func TestGatewayWithoutJournal(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		what string
+	}{
+		{fmt.Errorf("journal.db: %w", fs.ErrPermission), "has no right to"},
+		{errors.New("journal.db: database disk image is malformed"), "the journal cannot be read"},
+	} {
+		found := Machine{Config: config.Default(), Inbound: Inbound{Err: c.err}}.gateway()
+		if len(found) != 1 || found[0].Level != Yellow || !strings.Contains(found[0].What, c.what) || !strings.Contains(found[0].Where, "journal.db") || found[0].Fix == "" {
+			t.Errorf("%v: %+v", c.err, found)
+		}
+	}
+}
