@@ -78,10 +78,10 @@ type DMARC struct {
 	QuarantineHandled             bool // the operator states that something acts on the tag
 	TrustedForwarders             []netip.Prefix
 	TrustedSealers                []string
-	ForwardersFile                string            // after Load: forwarders.toml beside the configuration file, where it says nothing
-	ForwardersGiven               bool              // it says something
+	ForwardersFile                string            // Load sets the default: forwarders.toml in the directory of the configuration file
+	ForwardersGiven               bool              // the configuration file sets forwarders_file
 	RejectFor                     map[string]string // [dmarc.domain.NAME]: domain -> reject
-	Forwarders                    []Forwarder       // what stands in the file of accepted forwarders
+	Forwarders                    []Forwarder       // the entries of ForwardersFile
 }
 
 // SPF is [spf].
@@ -196,14 +196,14 @@ func (c *Config) TagUnhandled() bool {
 	return !c.Observe && tags && !c.DMARC.QuarantineHandled
 }
 
-// MetricsOpen says that metrics.listen is more than loopback.
+// MetricsOpen reports whether metrics.listen is an address other than loopback.
 func (c *Config) MetricsOpen() bool {
 	host, _, err := net.SplitHostPort(c.MetricsListen)
 	a, notIP := netip.ParseAddr(host)
 	return err == nil && host != "localhost" && (notIP != nil || !a.IsLoopback())
 }
 
-// NotYet are the keys that stand in the file, are valid, and have no effect in this version.
+// NotYet returns the valid keys of the file that have no effect in this version.
 func (c *Config) NotYet() []string { return c.notYet }
 
 // maxFile is more than any configuration: a device or a mailbox given by mistake is not read whole.
