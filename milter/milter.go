@@ -85,13 +85,15 @@ type Options struct {
 	Log    *slog.Logger
 	// Panicked, not nil, is told of each handling that panicked.
 	Panicked func()
+	// Connections is how many connections are served at a time; more wait. 0 is DefaultConnections.
+	Connections int
 }
 
 // Bounds.
 const (
-	// maxConnections is how many connections are served at a time; more wait. Postfix opens one for each smtpd(8) and
-	// cleanup(8) process, 200 as it comes; ten times that is a flood.
-	maxConnections = 2000
+	// DefaultConnections is how many connections are served at a time if Options has no other number. Postfix opens one for
+	// each smtpd(8) and cleanup(8) process, 200 by default; ten times that is a flood.
+	DefaultConnections = 2000
 	// readTimeout ends a connection on which nothing comes. Postfix is silent as long as its client is, for 300 seconds
 	// (smtpd_timeout) and a while more at the end of a message.
 	readTimeout = 15 * time.Minute

@@ -20,9 +20,12 @@ type Server struct {
 	done  sync.WaitGroup
 }
 
-// NewServer gives a Server that serves nothing yet.
+// NewServer returns a Server that serves nothing yet.
 func NewServer(o Options) *Server {
-	return &Server{options: o, slots: make(chan struct{}, maxConnections), buffers: make(buffers, keptBuffers), conns: map[*conn]struct{}{}}
+	if o.Connections <= 0 {
+		o.Connections = DefaultConnections
+	}
+	return &Server{options: o, slots: make(chan struct{}, o.Connections), buffers: make(buffers, keptBuffers), conns: map[*conn]struct{}{}}
 }
 
 // Serve accepts connections on ln until ctx ends, then closes ln and returns nil. Connections go on: see Drain.
@@ -33,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		select {
 		case s.slots <- struct{}{}:
 		default:
-			s.options.Log.Warn("too many milter connections, the next one waits", "limit", maxConnections)
+			s.options.Log.Warn("too many milter connections, the next one waits", "limit", s.options.Connections)
 			select {
 			case s.slots <- struct{}{}:
 			case <-ctx.Done():

@@ -63,7 +63,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	if old != nil && slices.Equal(old.servers, g.servers) && old.conf.DNS.Timeout == conf.DNS.Timeout {
 		g.resolver = old.resolver
 	} else {
-		g.resolver = dns.New(dns.Options{Servers: g.servers, Timeout: conf.DNS.Timeout, Now: time.Now, Log: d.log})
+		g.resolver = dns.New(dns.Options{Servers: g.servers, Timeout: conf.DNS.Timeout, Slots: d.limits.slots, FailedOver: d.measures.NameServerFailedOver, Now: time.Now, Log: d.log})
 		g.resolver.Tell(d.measures.Asked)
 	}
 	if g.checker, err = newChecker(conf, g.resolver, d.log); err != nil {

@@ -32,6 +32,7 @@ type service struct {
 
 	manager   string // the service manager's socket, as it was at the start; empty: nobody wants to know
 	log       *slog.Logger
+	limits    limits
 	measures  *metrics.Metrics
 	level     slog.LevelVar
 	listeners []net.Listener
@@ -62,6 +63,7 @@ func (d *service) run(ctx context.Context) error {
 		return err
 	}
 	d.log, d.last = log, d.text
+	d.limits = readLimits(log)
 	d.measures = metrics.New(conf.Observe)
 	health, err := startMetrics(conf, d.measures, log)
 	if err != nil {
@@ -83,7 +85,7 @@ func (d *service) run(ctx context.Context) error {
 	if d.listeners, err = listen(conf); err != nil {
 		return err
 	}
-	d.server = milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log, Panicked: d.measures.Panicked})
+	d.server = milter.NewServer(milter.Options{Begin: d.begin, Broken: d.broken, Log: log, Panicked: d.measures.Panicked, Connections: d.limits.connections})
 	d.watchMetrics(d.server)
 	if d.confines {
 		d.confine()

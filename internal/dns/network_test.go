@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,7 +9,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,6 +161,53 @@ func TestSeveralServers(t *testing.T) {
 	}
 	if got, err := resolver(300*time.Millisecond, silent.LocalAddr().String()).View(netip.Addr{}).LookupTXT(t.Context(), "a.example"); kind(err) != "temporary" {
 		t.Error(got, err)
+	}
+}
+
+// A11: what fails at the preferred server is asked at the next one, and everything else still at the preferred server.
+func TestFailureKeepsPreference(t *testing.T) {
+	const records = "a.example. 0 IN TXT here\nb.servfail.example. 0 IN TXT here\nb.refused.example. 0 IN TXT here\nb.timeout.example. 0 IN TXT here\n"
+	first := server(t, records+";fault *.servfail.example SERVFAIL\n;fault *.refused.example REFUSED\n;fault *.timeout.example TIMEOUT\n")
+	second := server(t, records)
+	var log bytes.Buffer
+	r := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(first.Addr()), netip.MustParseAddrPort(second.Addr())},
+		Timeout: time.Second, Now: time.Now, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		FailedOver: func() { t.Error("another server is preferred") }})
+	for _, name := range []string{"b.servfail.example", "a.example", "b.refused.example", "a.example", "b.timeout.example", "a.example"} {
+		if got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), name); err != nil || len(got) != 1 {
+			t.Errorf("%s: %q %v", name, got, err)
+		}
+	}
+	if asked := second.Queries(); slices.Contains(asked, "a.example TXT") || log.Len() != 0 {
+		t.Errorf("the second server was asked for %q\n%s", asked, &log)
+	}
+}
+
+// A11: a preferred server that answers nothing costs its timeout for the first lookups only.
+func TestDeadServer(t *testing.T) {
+	for _, fault := range []string{"TIMEOUT", "SERVFAIL"} {
+		dead := server(t, ";fault *. "+fault+"\n;fault . "+fault+"\n")
+		alive := server(t, "a.example. 0 IN TXT here\n")
+		var failovers atomic.Int32
+		r := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(dead.Addr()), netip.MustParseAddrPort(alive.Addr())},
+			Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler), FailedOver: func() { failovers.Add(1) }})
+		ask := func() {
+			if got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a.example"); err != nil || len(got) != 1 {
+				t.Errorf("%s: %q %v", fault, got, err)
+			}
+		}
+		for end := time.Now().Add(10 * time.Second); failovers.Load() == 0; ask() {
+			if time.Now().After(end) {
+				t.Fatalf("%s: the dead server is still preferred", fault)
+			}
+		}
+		before := len(dead.Queries())
+		for range 20 {
+			ask()
+		}
+		if n := len(dead.Queries()); n != before || failovers.Load() != 1 {
+			t.Errorf("%s: the dead server was asked %d times again; %d failovers", fault, n-before, failovers.Load())
+		}
 	}
 }
 

@@ -10,8 +10,8 @@ const (
 	// DefaultSlots is how many lookups may be under way at a time, each with a socket of its own, unless Options.Slots has
 	// another number: ten for each of a busy server's hundred smtpd processes.
 	DefaultSlots = 1000
-	// minSlots is the smallest number of slots that can be divided into reserved and other ones.
-	minSlots = 4
+	// MinSlots is the smallest number of slots that can be divided into reserved and other ones.
+	MinSlots = 4
 	// reservedShare is the share of the slots that only reserved lookups may use: one in reservedShare.
 	reservedShare = 4
 	// waitingPerSlot bounds the lookups that wait for a slot. One that waits takes some hundred bytes and its caller's
@@ -65,7 +65,7 @@ func newSlots(n int) slots {
 	if n <= 0 {
 		n = DefaultSlots
 	}
-	n = max(n, minSlots)
+	n = max(n, MinSlots)
 	return slots{all: n, others: n - n/reservedShare, clients: map[netip.Addr]*client{}}
 }
 

@@ -30,6 +30,7 @@ type Metrics struct {
 	signSeconds   prometheus.Histogram
 	verifySeconds prometheus.Histogram
 
+	failovers  prometheus.Counter // of name servers
 	panics     prometheus.Counter
 	lost       prometheus.Counter // of the journal
 	reloadOK   prometheus.Gauge
@@ -65,7 +66,8 @@ func New(observe bool) *Metrics {
 	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be kept in the journal; they themselves went on."})
 	m.reloadOK = m.gauge("signpost_reload_success", "1 where the last reload was carried out, or there was none; 0 where the old configuration goes on.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "When the configuration was last read with success, at the start or later.")
-	m.registry.MustRegister(m.panics, m.lost)
+	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one was preferred instead."})
+	m.registry.MustRegister(m.panics, m.lost, m.failovers)
 	m.observing = m.gauge("signpost_observe_mode", "1 where mode = \"observe\": nothing is signed, removed or refused.")
 	m.Observing(observe)
 	m.buildInfo()
@@ -159,6 +161,9 @@ func (m *Metrics) Asked(a dns.Asked) {
 		m.querySeconds.Observe(a.Took.Seconds())
 	}
 }
+
+// NameServerFailedOver counts a name server that another one took over from: dns.Options.FailedOver.
+func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
 
 // add counts nothing where there is no such pair: a test holds that there is one for every word.
 func add(to map[pair]prometheus.Counter, a, b string) {

@@ -1,0 +1,271 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// clientAddr is the address of a client in 192.0.2.0/24.
+func clientAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+
+// half is a resolver whose servers never answer for names that begin with "dead", and at once for all others.
+func half(slots int) *Resolver {
+	return New(Options{Timeout: 5 * time.Second, Slots: slots, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Ask: func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+			if strings.HasPrefix(q.Question[0].Name, "dead") {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			m := new(dns.Msg).SetReply(q)
+			m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{"x"}}}
+			return m, nil
+		}})
+}
+
+// A10: dead names in the mail of some clients delay nobody else's lookups, and each message of the attackers gets its answers
+// for names that are well, too.
+func TestDeadNamesDelayOnlyTheirClient(t *testing.T) {
+	const sessions, dead = 75, 20
+	for _, c := range []struct {
+		what   string
+		client func(session int) netip.Addr
+	}{
+		{"one client", func(int) netip.Addr { return clientAddr(1) }},
+		{"one IPv6 host with many addresses", func(n int) netip.Addr {
+			return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(n)})
+		}},
+	} {
+		for _, reserved := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, reserved %v", c.what, reserved), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := half(0)
+					for s := range sessions {
+						v := r.View(c.client(s))
+						if reserved {
+							v = v.Reserved()
+						}
+						for i := range dead {
+							v.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.s%d.example", i, s))
+						}
+					}
+					synctest.Wait()
+					honest := r.View(clientAddr(200))
+					for i := range dead {
+						begin := time.Now()
+						for _, v := range []*View{honest, honest.Reserved()} {
+							if _, err := v.LookupTXT(t.Context(), fmt.Sprintf("n%d.honest.example", i)); err != nil || time.Since(begin) != 0 {
+								t.Fatalf("lookup %d took %v: %v", i, time.Since(begin), err)
+							}
+						}
+					}
+					if honest.Exhausted() {
+						t.Error("exhausted")
+					}
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					if s := &r.slots; s.busy != 0 || s.busyOthers != 0 || s.waiting != 0 || len(s.clients) != 0 || len(s.queue) != 0 || len(r.flights) != 0 {
+						t.Errorf("left behind: %+v, %d flights", r.slots, len(r.flights))
+					}
+				})
+			})
+		}
+	}
+}
+
+// With no slot free, the next one goes to the client with the fewest lookups under way, even if others wait longer; of one
+// client's lookups the reserved ones are first.
+func TestFewestLookupsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := half(8) // two of them reserved
+		var order []string
+		var mu sync.Mutex
+		inner := r.ask
+		r.ask = func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+			mu.Lock()
+			order = append(order, q.Question[0].Name)
+			mu.Unlock()
+			return inner(ctx, q)
+		}
+		started := func() string {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			all := strings.Join(order, " ")
+			order = nil
+			return all
+		}
+		var leave []context.CancelFunc
+		for i := range 6 { // the six that are not reserved
+			busy, cancel := context.WithCancel(t.Context())
+			leave = append(leave, cancel)
+			r.View(clientAddr(i)).Ahead(busy, TXT, fmt.Sprintf("dead-busy%d", i))
+		}
+		started()
+		a, b := r.View(clientAddr(0)), r.View(clientAddr(9))
+		for _, name := range []string{"dead-a1", "dead-a2"} {
+			a.Ahead(t.Context(), TXT, name)
+			synctest.Wait()
+		}
+		b.Ahead(t.Context(), TXT, "dead-b1")
+		if got := started(); got != "" {
+			t.Fatalf("started without a slot: %s", got)
+		}
+		// Reserved lookups use slots that the others cannot have.
+		r.View(clientAddr(8)).Reserved().Ahead(t.Context(), TXT, "dead-r")
+		if got := started(); got != "dead-r." {
+			t.Fatalf("started %q", got)
+		}
+		// The question that is asked again as a reserved one does not wait any longer.
+		b.Reserved().Ahead(t.Context(), TXT, "dead-b1")
+		if got := started(); got != "dead-b1." {
+			t.Fatalf("started %q", got)
+		}
+		b.Ahead(t.Context(), TXT, "dead-b2")
+		r.View(clientAddr(10)).Ahead(t.Context(), TXT, "dead-c")
+		started()
+		for i, want := range []string{"dead-c.", "", "dead-a1."} { // client 0 and 9 have one lookup each, so that one free slot is not for them
+			leave[i+1]()
+			if got := started(); got != want {
+				t.Errorf("slot %d: started %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
+// A lookup that got no slot is a lack of ours if it is a reserved one, and a failure of the DNS is none.
+func TestExhausted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := half(4)
+		for i := range 4 {
+			for j := range 2 {
+				r.View(clientAddr(i)).Reserved().Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.c%d", j, i))
+			}
+		}
+		synctest.Wait()
+		v := r.View(clientAddr(9))
+		short := v.Until(time.Now().Add(time.Second))
+		if _, err := short.LookupTXT(t.Context(), "well.example"); kindOf(err) != "temporary" || v.Exhausted() {
+			t.Errorf("%v; a lookup that is not reserved exhausted the message: %v", err, v.Exhausted())
+		}
+		short = v.Until(time.Now().Add(time.Second))
+		if _, err := short.Reserved().LookupTXT(t.Context(), "well.example"); kindOf(err) != "temporary" || !v.Exhausted() {
+			t.Errorf("%v, exhausted %v", err, v.Exhausted())
+		}
+		time.Sleep(time.Minute)
+		v = r.View(clientAddr(9)).Reserved()
+		if _, err := v.LookupTXT(t.Context(), "dead.example"); kindOf(err) != "temporary" || v.Exhausted() {
+			t.Errorf("%v; the sender's DNS exhausted us: %v", err, v.Exhausted())
+		}
+	})
+}
+
+// kindOf is the kind of a lookup's error; SPF takes anything but a *net.DNSError for a permanent one.
+func kindOf(err error) string {
+	var e *net.DNSError
+	switch {
+	case err == nil:
+		return "ok"
+	case !errors.As(err, &e):
+		return fmt.Sprintf("a %T", err)
+	case e.IsNotFound:
+		return "not found"
+	case e.IsTemporary:
+		return "temporary"
+	}
+	return "permanent"
+}
+
+// Whatever the operating system calls it, a socket that cannot be had is a lack of ours. So is one for the TCP query.
+func TestLackOfResources(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{syscall.EMFILE, true}, {syscall.ENFILE, true}, {syscall.ENOBUFS, true}, {syscall.ENOMEM, true}, {syscall.EADDRNOTAVAIL, true}, {syscall.EAGAIN, true},
+		{syscall.ECONNREFUSED, false}, {syscall.ENETUNREACH, false}, {os.ErrDeadlineExceeded, false}, {context.DeadlineExceeded, false},
+	} {
+		r := fake(func(context.Context, *dns.Msg) (*dns.Msg, error) {
+			return nil, &net.OpError{Op: "dial", Net: "udp", Err: os.NewSyscallError("socket", c.err)}
+		})
+		v := r.View(clientAddr(1)).Reserved()
+		if _, err := v.LookupTXT(t.Context(), "a.example"); kindOf(err) != "temporary" || v.Exhausted() != c.want {
+			t.Errorf("%v: %v, exhausted %v", c.err, err, v.Exhausted())
+		}
+	}
+}
+
+// The queue is bounded. What does not fit is refused to the client with the most lookups, its reserved ones last.
+func TestQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 8
+		r := half(n)
+		var refused int
+		r.Tell(func(a Asked) {
+			if a.Outcome == Exhausted {
+				refused++
+			}
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		for i := range 50 {
+			for j := range maxAhead {
+				r.View(clientAddr(1)).Ahead(ctx, TXT, fmt.Sprintf("dead%d.n%d", i, j))
+			}
+		}
+		r.View(clientAddr(1)).Reserved().Ahead(ctx, TXT, "dead-reserved")
+		r.View(clientAddr(2)).Ahead(ctx, TXT, "dead-other")
+		synctest.Wait()
+		r.mu.Lock()
+		waits := r.slots.waiting
+		reserved, other := r.flights[question{"dead-reserved.", dns.TypeTXT}], r.flights[question{"dead-other.", dns.TypeTXT}]
+		r.mu.Unlock()
+		if most := waitingPerSlot * n; waits > most || refused < 50*maxAhead-most-n {
+			t.Errorf("%d wait, at most %d; %d refused", waits, most, refused)
+		}
+		if reserved == nil || other == nil {
+			t.Error("a lookup of another client, or a reserved one, was refused")
+		}
+		leave()
+		synctest.Wait()
+		if s := &r.slots; s.busy != 0 || s.waiting != 0 || len(s.clients) != 0 {
+			t.Errorf("left behind: %+v", s)
+		}
+	})
+}
+
+// The prefetch limit of reserved lookups is their own.
+func TestReservedPrefetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := half(0)
+		v := r.View(clientAddr(1))
+		for i := range 100 {
+			v.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.sender.example", i))
+		}
+		begin := time.Now()
+		reserved := v.Reserved()
+		reserved.Ahead(t.Context(), TXT, "_dmarc.victim.example")
+		synctest.Wait()
+		if txt, err := reserved.LookupTXT(t.Context(), "_dmarc.victim.example"); err != nil || len(txt) != 1 || time.Since(begin) != 0 {
+			t.Errorf("%q %v after %v", txt, err, time.Since(begin))
+		}
+		for i := range 100 {
+			reserved.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.victim.example", i))
+		}
+		synctest.Wait()
+		if got := v.shared.open; got != (openCount{maxReservedAhead, maxAhead}) {
+			t.Errorf("%+v under way", got)
+		}
+	})
+}
