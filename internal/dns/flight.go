@@ -15,6 +15,7 @@ const noTime = "the time for it was up"
 // callers come and go: each leaves when its own context ends, and the last one ends the flight.
 type flight struct {
 	question question
+	began    time.Time
 	done     chan struct{}
 	answer   *answer // to be read after done
 
@@ -22,8 +23,11 @@ type flight struct {
 	asker   asker // that the slot belongs to
 	state   flightState
 	callers int
-	timer   *time.Timer        // waiting: ends it
-	cancel  context.CancelFunc // under way: ends it
+	expires time.Time          // of its wait for a slot
+	timer   *time.Timer        // waiting: calls waited
+	started time.Time          // under way: when its query began
+	cancel  context.CancelFunc // under way: ends the query
+	query   int                // counts its queries: a flight that lost its slot has another one later
 }
 
 type flightState int
@@ -52,7 +56,7 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 		return nil, f
 	}
 	by.client = clientOf(by.client)
-	f = &flight{question: q, done: make(chan struct{}), asker: by, callers: 1}
+	f = &flight{question: q, began: time.Now(), done: make(chan struct{}), asker: by, callers: 1}
 	r.flights[q] = f
 	if c := r.slots.client(by.client); r.slots.admits(c, by.reserved) {
 		r.slots.start(f)
@@ -63,9 +67,51 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 		r.giveUp(dropped)
 	}
 	if f.state == waiting {
-		f.timer = time.AfterFunc(r.limit, func() { r.expire(f) })
+		f.expires = time.Now().Add(r.limit)
+		r.makeRoom(f)
 	}
 	return nil, f
+}
+
+// makeRoom looks for a slot for a waiting flight, now and from time to time. Call it with mu held.
+func (r *Resolver) makeRoom(f *flight) {
+	if y := r.slots.yields(f); y != nil {
+		r.yield(y)
+		r.startNext()
+	}
+	if f.state == waiting {
+		f.timer = time.AfterFunc(min(yieldAfter, r.limit), func() { r.waited(f) })
+	}
+}
+
+// waited ends a flight that got no slot in time. Call it without mu.
+func (r *Resolver) waited(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case f.state != waiting:
+	case time.Now().Before(f.expires):
+		r.makeRoom(f)
+	default:
+		r.slots.leave(f)
+		r.giveUp(f)
+	}
+}
+
+// yield makes a flight that is under way wait again. Call it with mu held.
+func (r *Resolver) yield(f *flight) {
+	f.cancel()
+	f.query++
+	if f.expires.IsZero() {
+		f.expires = time.Now().Add(r.limit)
+	}
+	r.slots.end(f)
+	if dropped := r.slots.wait(f); dropped != nil {
+		r.giveUp(dropped)
+	}
+	if f.state == waiting {
+		f.timer = time.AfterFunc(yieldAfter, func() { r.waited(f) })
+	}
 }
 
 // join makes the caller one of those who wait for f. Call it with mu held.
@@ -82,7 +128,9 @@ func (r *Resolver) join(f *flight, by asker) {
 // startNext starts all flights that may start now. Call it with mu held.
 func (r *Resolver) startNext() {
 	for f := r.slots.next(); f != nil; f = r.slots.next() {
-		f.timer.Stop()
+		if f.timer != nil {
+			f.timer.Stop()
+		}
 		r.launch(f)
 	}
 }
@@ -91,17 +139,8 @@ func (r *Resolver) startNext() {
 func (r *Resolver) launch(f *flight) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.limit)
 	f.cancel = cancel
-	go r.fly(ctx, f)
-}
-
-// expire ends a flight that got no slot in time.
-func (r *Resolver) expire(f *flight) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f.state == waiting {
-		r.slots.leave(f)
-		r.giveUp(f)
-	}
+	f.query++
+	go r.fly(ctx, f, f.query)
 }
 
 // giveUp fails a flight that has left the queue without a slot. Call it with mu held.
@@ -161,34 +200,40 @@ func (r *Resolver) leave(f *flight) {
 	f.cancel()
 }
 
-// fly asks the servers. It returns the slot and publishes the answer, whatever happens.
-func (r *Resolver) fly(ctx context.Context, f *flight) {
+// fly asks the servers. It returns the slot and publishes the answer, whatever happens, unless the flight lost its slot
+// meanwhile.
+func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 	start := time.Now()
 	q := f.question
-	defer f.cancel()
+	var a *answer
 	defer func() {
 		v := recover()
 		if v != nil {
 			r.log.Error("internal error", "event", "DNS", "name", q.name, "panic", v, "stack", string(debug.Stack()))
-			f.answer = failed(q, "internal error", true)
+			a = failed(q, "internal error", true)
 		}
 		if r.tell != nil {
-			r.tell(Asked{typeWord(q.qtype), outcome(ctx, f.answer, v), time.Since(start)})
+			r.tell(Asked{typeWord(q.qtype), outcome(ctx, a, v), time.Since(start)})
 		}
 		r.mu.Lock()
+		defer r.mu.Unlock()
+		if f.query != query {
+			return
+		}
+		f.cancel()
 		if r.flights[q] == f {
 			delete(r.flights, q)
 		}
-		r.policies.learn(q, f.answer, r.now())
-		if f.answer.ttl > 0 {
-			r.cache.put(q, f.answer, r.now())
+		r.policies.learn(q, a, r.now())
+		if a.ttl > 0 {
+			r.cache.put(q, a, r.now())
 		}
+		f.answer = a
+		close(f.done)
 		r.slots.end(f)
 		r.startNext()
-		r.mu.Unlock()
-		close(f.done)
 	}()
-	f.answer = r.resolve(ctx, q)
+	a = r.resolve(ctx, q)
 }
 
 // isLack reports whether err says that this host is short of file descriptors, ports or memory, so that no query was sent.

@@ -34,8 +34,7 @@ type asked struct {
 	name     string  // as it was asked for
 	answer   *answer // nil: under way
 	flight   *flight // under way
-	waiters  int     // under way: parts of the message that wait for it
-	started  time.Time
+	waiters  int32   // under way: parts of the message that wait for it
 	reserved bool
 	vain     bool // all who waited gave up, or there was no slot: whoever needs it asks again
 	cached   bool
@@ -106,9 +105,9 @@ func (v *View) take(ctx context.Context, name string, q question, wait bool) (a 
 		*v.budget--
 	}
 	if mine.flight != nil {
-		mine.waiters, mine.started = 1, time.Now()
+		mine.waiters = 1
 		if s.open == (openCount{}) {
-			s.since = mine.started
+			s.since = time.Now()
 		}
 		*s.open.of(v.reserved)++
 	}
@@ -177,7 +176,7 @@ func (v *View) await(ctx context.Context, at int, f *flight) *answer {
 		s.resolver.leave(f)
 		mine.vain = true
 	}
-	mine.answer, mine.flight, mine.took = a, nil, time.Since(mine.started)
+	mine.answer, mine.flight, mine.took = a, nil, time.Since(f.began)
 	*s.open.of(mine.reserved)--
 	if s.open == (openCount{}) {
 		s.spent += time.Since(s.since)

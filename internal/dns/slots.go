@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 const (
@@ -17,6 +18,9 @@ const (
 	// waitingPerSlot bounds the lookups that wait for a slot. One that waits takes some hundred bytes and its caller's
 	// goroutine; with more than this ahead of it, it would hardly get a slot before its timeout.
 	waitingPerSlot = 4
+	// yieldAfter is how long a lookup keeps its slot although another client that has none waits for one. Resolvers answer
+	// most questions within it; what takes longer is probably dead, and asks again when its turn comes.
+	yieldAfter = time.Second
 	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client: every IPv6 host has a /64.
 	clientBits4, clientBits6 = 32, 64
 )
@@ -41,9 +45,10 @@ func clientOf(addr netip.Addr) netip.Addr {
 	return prefix.Addr()
 }
 
-// slots decides which flights may be under way. Two rules keep a slot free for everybody else, however many dead names one
-// client makes us look up. A client never has more lookups under way than slots are left. And a slot that becomes free goes
-// to the waiting client that has the fewest lookups under way. Resolver.mu guards it.
+// slots decides which flights may be under way, so that other clients get their answers however many dead names some make
+// us look up. A client never has more lookups under way than slots are left. A slot that becomes free goes to the waiting
+// client that has the fewest lookups under way. And a client that has none does not wait for the timeouts of others: see
+// yields. Resolver.mu guards it.
 type slots struct {
 	all        int // slots
 	others     int // slots that lookups may use that are not reserved
@@ -57,7 +62,7 @@ type slots struct {
 // client has the lookups of one client.
 type client struct {
 	addr    netip.Addr
-	busy    int
+	busy    []*flight // under way, the oldest first
 	waiting []*flight // the longest waiting first
 }
 
@@ -78,14 +83,16 @@ func (s *slots) client(addr netip.Addr) *client {
 	return c
 }
 
-// admits reports whether a lookup of c may start now.
-func (s *slots) admits(c *client, reserved bool) bool {
-	left := s.all - s.busy
-	if !reserved {
-		left = min(left, s.others-s.busyOthers)
+// left is the number of free slots for lookups that are reserved, or not.
+func (s *slots) left(reserved bool) int {
+	if reserved {
+		return s.all - s.busy
 	}
-	return left > c.load()
+	return min(s.all-s.busy, s.others-s.busyOthers)
 }
+
+// admits reports whether a lookup of c may start now.
+func (s *slots) admits(c *client, reserved bool) bool { return s.left(reserved) > c.load() }
 
 // load is the number of lookups of c under way, as far as it matters for its turn: what is asked on behalf of no client,
 // by the key checks for example, has no share.
@@ -93,14 +100,14 @@ func (c *client) load() int {
 	if !c.addr.IsValid() {
 		return 0
 	}
-	return c.busy
+	return len(c.busy)
 }
 
 // start takes a slot for f.
 func (s *slots) start(f *flight) {
 	c := s.client(f.asker.client)
-	f.state = underWay
-	c.busy++
+	f.state, f.started = underWay, time.Now()
+	c.busy = append(c.busy, f)
 	s.busy++
 	if !f.asker.reserved {
 		s.busyOthers++
@@ -111,7 +118,7 @@ func (s *slots) start(f *flight) {
 func (s *slots) end(f *flight) {
 	c := s.clients[f.asker.client]
 	f.state = ended
-	c.busy--
+	c.busy = slices.DeleteFunc(c.busy, func(b *flight) bool { return b == f })
 	s.busy--
 	if !f.asker.reserved {
 		s.busyOthers--
@@ -121,7 +128,7 @@ func (s *slots) end(f *flight) {
 
 // forget drops a client that has no lookups.
 func (s *slots) forget(c *client) {
-	if c.busy == 0 && len(c.waiting) == 0 {
+	if len(c.busy) == 0 && len(c.waiting) == 0 {
 		delete(s.clients, c.addr)
 	}
 }
@@ -139,7 +146,7 @@ func (s *slots) wait(f *flight) (dropped *flight) {
 	if s.waiting <= waitingPerSlot*s.all {
 		return nil
 	}
-	most := slices.MaxFunc(s.queue, func(a, b *client) int { return a.busy + len(a.waiting) - b.busy - len(b.waiting) })
+	most := slices.MaxFunc(s.queue, func(a, b *client) int { return len(a.busy) + len(a.waiting) - len(b.busy) - len(b.waiting) })
 	dropped = most.waiting[len(most.waiting)-1]
 	for _, w := range slices.Backward(most.waiting) {
 		if !w.asker.reserved {
@@ -202,6 +209,33 @@ func (s *slots) next() *flight {
 		s.start(first)
 	}
 	return first
+}
+
+// yields returns the lookup that has to wait again so that f, which waits, can start: the oldest one of the client that has
+// the most, if that is old enough and its client still has no fewer than that of f then. It returns nil if there is none.
+func (s *slots) yields(f *flight) *flight {
+	own := s.clients[f.asker.client].load()
+	if own > s.left(f.asker.reserved) {
+		return nil // one slot would not be enough
+	}
+	each := f.asker.reserved || s.busyOthers < s.others // otherwise only the slot of one that is not reserved helps
+	var found *flight
+	most := own + 1
+	for _, c := range s.clients {
+		if c.load() <= most {
+			continue
+		}
+		for _, b := range c.busy {
+			if time.Since(b.started) < yieldAfter {
+				break
+			}
+			if each || !b.asker.reserved {
+				found, most = b, c.load()
+				break
+			}
+		}
+	}
+	return found
 }
 
 // startable returns the waiting lookup of c that may start now, a reserved one first, or nil.
