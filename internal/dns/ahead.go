@@ -6,7 +6,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Type is what sort of record is asked for ahead.
+// Type is a record type.
 type Type uint16
 
 // The types that mail authentication asks for.

@@ -38,7 +38,8 @@ const (
 	ended
 )
 
-// begin returns the answer of the cache, or the flight that will have one; wait for it, or the flight has no end.
+// begin returns the answer of the cache, or the flight that will have one. Each flight that it returns needs a call of leave,
+// unless the caller waits for done.
 func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 	now := r.now()
 	r.mu.Lock()
@@ -84,7 +85,7 @@ func (r *Resolver) makeRoom(f *flight) {
 	}
 }
 
-// waited ends a flight that got no slot in time. Call it without mu.
+// waited ends a flight that got no slot in time, and looks for one before that.
 func (r *Resolver) waited(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,8 +2,8 @@
 // a cache on top of miekg/dns. It never walks the tree from the root; a recursive resolver near by does that, and
 // validates DNSSEC.
 //
-// Errors are exact: each look-up fails with a bare *net.DNSError, IsNotFound where there is no such record, IsTemporary
-// where nobody could say, and neither where the answer is no use.
+// Each lookup fails with a bare *net.DNSError: IsNotFound if there is no such record, IsTemporary if no answer came or the
+// servers failed, and neither if the answer exceeds a bound. See OverLimit and View.Exhausted for two causes that are ours.
 package dns
 
 import (
@@ -39,7 +39,7 @@ type Resolver struct {
 	limit time.Duration // of a flight, and of its wait for a slot
 	now   func() time.Time
 	log   *slog.Logger
-	tell  func(Asked)  // nil: nobody wants to know
+	tell  func(Asked)  // may be nil
 	near  bool         // see Near
 	roots []*rootProbe // one for each server
 

@@ -85,7 +85,7 @@ func (p *rootProbe) query(running chan struct{}) {
 
 // RootAnswers reports whether any server answers a query for the name servers of the root. If none does, our own DNS is at
 // fault rather than that of a sender. The query bypasses the cache and needs no slot; its outcome is used again for a few
-// seconds. RootAnswers returns false if ctx ends first.
+// seconds. RootAnswers takes at most rootTimeout, and returns false if ctx ends first.
 func (r *Resolver) RootAnswers(ctx context.Context) bool {
 	answers := make(chan rootAnswer, len(r.roots))
 	for _, p := range r.roots {

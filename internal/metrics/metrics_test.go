@@ -165,3 +165,12 @@ func TestStates(t *testing.T) {
 	want("/healthz", 200, "ok\n")
 	want("/readyz", 503, "draining\n")
 }
+
+// A name server that another one takes over from is counted.
+func TestFailover(t *testing.T) {
+	m := New(false)
+	m.NameServerFailedOver()
+	if got := sum(t, m, "signpost_dns_failovers_total"); got != 1 {
+		t.Errorf("%v failovers", got)
+	}
+}
