@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"fmt"
 	"math/big"
@@ -205,8 +207,8 @@ func (k caseKeys) zone(t *testing.T, text string) func(string) ([]string, error)
 	}
 }
 
-// fill puts public keys in the place of $RSA, $RSA-BARE, $ED, $OTHER, $SHORT, and of $RSA-512 and the like, of which no private
-// key exists.
+// fill replaces $RSA, $RSA-BARE, $RSA-NO-NULL, $ED, $ED-UNPADDED, $OTHER and $SHORT by public keys, and $RSA-512 and the like by
+// keys that have no private key.
 func (k caseKeys) fill(t *testing.T, txt string) string {
 	t.Helper()
 	txt = regexp.MustCompile(`\$RSA-(\d+)`).ReplaceAllStringFunc(txt, func(s string) string {
@@ -219,7 +221,22 @@ func (k caseKeys) fill(t *testing.T, txt string) string {
 		return p
 	}
 	bare := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.rsa.PublicKey))
-	return strings.NewReplacer("$RSA-BARE", bare, "$RSA", public(k.rsa), "$ED", public(k.ed), "$OTHER", public(k.other), "$SHORT", public(k.short)).Replace(txt)
+	return strings.NewReplacer("$RSA-BARE", bare, "$RSA-NO-NULL", withoutNull(t, &k.rsa.PublicKey), "$RSA", public(k.rsa),
+		"$ED-UNPADDED", strings.TrimRight(public(k.ed), "="), "$ED", public(k.ed), "$OTHER", public(k.other), "$SHORT", public(k.short)).Replace(txt)
+}
+
+// withoutNull encodes an RSA key as SubjectPublicKeyInfo whose algorithm has no parameters.
+func withoutNull(t *testing.T, key *rsa.PublicKey) string {
+	t.Helper()
+	bare := x509.MarshalPKCS1PublicKey(key)
+	der, err := asn1.Marshal(struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}{pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}}, asn1.BitString{Bytes: bare, BitLength: 8 * len(bare)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(der)
 }
 
 // unescape undoes what a text file cannot show: {x00} is an octet, {nl} a CRLF, {3*ab} is ababab, and {cut} takes away the

@@ -22,7 +22,8 @@ func forge(t testing.TB, msg []byte, signer crypto.Signer, tags string) []byte {
 	h, b, _ := strings.Cut(strings.ToLower(parsed["c"]), "/")
 	header, _ := canonByName(h)
 	bodyCanon, _ := canonByName(b)
-	tags = strings.ReplaceAll(tags, "$BH", base64.StdEncoding.EncodeToString(bodySum(bodyCanon, body, parsed["l"])))
+	bodyHash := base64.StdEncoding.EncodeToString(bodySum(bodyCanon, body, parsed["l"]))
+	tags = strings.NewReplacer("$BH-UNPADDED", strings.TrimRight(bodyHash, "="), "$BH", bodyHash).Replace(tags)
 	if !strings.Contains(tags, "$SIG") {
 		tags += " b=$SIG"
 	}

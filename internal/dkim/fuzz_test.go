@@ -12,6 +12,8 @@ func FuzzReadSignature(f *testing.F) {
 	f.Add(" v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=sel; h=from:to; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA; i=a=20b@x.example.org; l=5; t=1; x=2; q=dns/txt")
 	f.Add(" v=1;;b=;b")
 	f.Add(" d=bücher.example; s=\x00")
+	f.Add(" v=1; x d = \"ann@exam\r\n ple.org.\" ; s=<sel>; s=sel\x00")
+	f.Add(" =?utf-8?q?v=3D1=3B_d=3Dexample=2Eorg=3B?= =?x?b?cz1zZWw=?=")
 	f.Fuzz(func(t *testing.T, value string) {
 		s := readSignature(Field{SignatureField, value})
 		for _, name := range []string{s.result.Domain, s.result.Selector} {
@@ -28,6 +30,7 @@ func FuzzReadSignature(f *testing.F) {
 func FuzzParseKeyRecord(f *testing.F) {
 	f.Add("v=DKIM1; k=rsa; h=sha256; s=email; t=y:s; n=note; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKj34GkxFhD90vcNLYLInFEX")
 	f.Add("v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+	f.Add("v=DKIM1\\; k=rsa; p=MFowCwYJKoZIhvcNAQEBA0sAMEgCQQCo9+BpMRYQ/dL3DS2CyJxRF")
 	f.Fuzz(func(t *testing.T, txt string) {
 		k, err := ParseKeyRecord(txt)
 		if err == nil && (k.Bits < 256 || k.Bits > MaxRSABits) {

@@ -39,6 +39,7 @@ func readSignature(f Field) *signature {
 		if errors.As(err, &p) {
 			s.result.Status = Policy
 		}
+		s.readMangled()
 	}
 	return s
 }
@@ -134,6 +135,8 @@ func (s *signature) readNames(tags map[string]string) error {
 }
 
 func (s *signature) readAlgorithms(tags map[string]string) error {
+	// Section 3.2 makes values case-sensitive, the ABNF of a=, c= and q= does not. Other case names the same algorithms,
+	// and OpenDKIM and Mail::DKIM accept it.
 	switch a := strings.ToLower(tags["a"]); a {
 	case "rsa-sha256", "ed25519-sha256":
 		s.result.Algorithm = a
@@ -156,7 +159,7 @@ func (s *signature) readAlgorithms(tags map[string]string) error {
 	if s.body, ok = canonByName(body); !ok {
 		return errors.New("unknown canonicalisation in c=")
 	}
-	if q, ok := tags["q"]; ok && !listHas(q, "dns/txt") {
+	if q, ok := tags["q"]; ok && !listHas(strings.ToLower(q), "dns/txt") {
 		return errors.New("unknown query method in q=")
 	}
 	return nil

@@ -2,8 +2,10 @@ package dkim
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -99,17 +101,23 @@ func stripFWS(s string) string {
 	return b.String()
 }
 
+// decodeBase64 decodes base64 with folding white space in it. Padding may be missing or incomplete, and the unused bits of
+// the last character may be set: some signers write it so, the decoded bytes are the same, and other verifiers accept it.
+// More padding than the last group needs, and text that holds no data, are errors.
 func decodeBase64(s string) ([]byte, error) {
-	return base64.StdEncoding.DecodeString(stripFWS(s))
+	s = stripFWS(s)
+	data := strings.TrimRight(s, "=")
+	if data == "" || len(s)-len(data) > (4-len(data)%4)%4 {
+		return nil, errors.New("not base64")
+	}
+	return base64.RawStdEncoding.DecodeString(data)
 }
 
-// listHas says whether a colon-separated list holds one of words.
+// listHas reports whether a colon-separated list contains one of words. Values are case-sensitive: RFC 6376 section 3.2.
 func listHas(list string, words ...string) bool {
 	for item := range strings.SplitSeq(list, ":") {
-		for _, w := range words {
-			if strings.EqualFold(trimFWS(item), w) {
-				return true
-			}
+		if slices.Contains(words, trimFWS(item)) {
+			return true
 		}
 	}
 	return false
@@ -127,12 +135,15 @@ func decodeQP(s string) (string, error) {
 			b.WriteByte(s[i])
 			continue
 		}
-		if i+2 >= len(s) {
-			return "", errors.New("an unfinished =XX")
+		hi, lo := -1, -1
+		if i+2 < len(s) {
+			hi, lo = unhex(s[i+1]), unhex(s[i+2])
 		}
-		hi, lo := unhex(s[i+1]), unhex(s[i+2])
 		if hi < 0 || lo < 0 {
-			return "", errors.New("a malformed =XX")
+			if _, err := hex.DecodeString(s[i+1 : min(i+3, len(s))]); err == nil && i+2 < len(s) {
+				return "", errors.New("an =XX in lower case")
+			}
+			return "", errors.New("a bare \"=\", which must be written as =3D")
 		}
 		b.WriteByte(byte(hi<<4 | lo))
 		i += 2

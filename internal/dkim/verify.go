@@ -231,36 +231,37 @@ func (s *signature) tryKeys(key func(string) ([]string, error), header func() [s
 		return PermError, "there is no key record at " + s.result.KeyName
 	}
 	sum := header()
-	// Section 3.6.2.2 leaves several records undefined. Trying each makes the verdict independent of their order.
+	// Section 3.6.2.2 leaves several records undefined. Trying each makes the verdict independent of their order. The result
+	// keeps the record that the reason is about.
 	status, reason := PermError, ""
 	for _, txt := range records[:min(len(records), maxKeyRecords)] {
-		st, why := s.tryKey(txt, sum)
-		if st == Pass {
-			return Pass, ""
+		k, st, why := s.tryKey(txt, sum)
+		if st == PermError && reason != "" {
+			continue
 		}
-		if reason == "" || st == Fail {
-			status, reason = st, why
+		status, reason = st, why
+		s.result.KeyRecord, s.result.KeyBits, s.result.Testing = txt, k.Bits, k.Testing
+		if st == Pass {
+			break
 		}
 	}
 	return status, reason
 }
 
-func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (Status, string) {
+// tryKey verifies with one record. It returns an empty KeyRecord for a record that cannot be used.
+func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Status, string) {
 	k, err := ParseKeyRecord(txt)
-	if err != nil {
-		return PermError, err.Error()
+	switch {
+	case err != nil:
+		return &KeyRecord{}, PermError, err.Error()
+	case k.Type != s.keyType:
+		return k, PermError, fmt.Sprintf("a=%s does not fit the key record's k=%s", s.result.Algorithm, k.Type)
+	case k.Strict && s.idDomain != s.result.Domain:
+		return k, PermError, "the key record's t=s does not allow an i= below d="
+	case !k.verify(sum, s.value):
+		return k, Fail, "the signature does not match: signed header fields were changed, or it was made with another key"
 	}
-	s.result.KeyRecord, s.result.KeyBits, s.result.Testing = txt, k.Bits, k.Testing
-	if k.Type != s.keyType {
-		return PermError, fmt.Sprintf("a=%s does not fit the key record's k=%s", s.result.Algorithm, k.Type)
-	}
-	if k.Strict && s.idDomain != s.result.Domain {
-		return PermError, "the key record's t=s does not allow an i= below d="
-	}
-	if !k.verify(sum, s.value) {
-		return Fail, "the signature does not match: signed header fields were changed, or it was made with another key"
-	}
-	return Pass, ""
+	return k, Pass, ""
 }
 
 // headerBuffer is the size in octets of what most messages have signed.

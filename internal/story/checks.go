@@ -129,8 +129,11 @@ func (t *teller) dkim() []Row {
 		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // behind the body's hash
 			l.more("signed fields: " + strings.Join(s.Headers, ", "))
 		}
-		if s.KeyRecord != "" {
+		switch {
+		case s.KeyRecord != "" && s.KeyBits > 0:
 			l.more(fmt.Sprintf("%d bits at %s: %s", s.KeyBits, s.KeyName, s.KeyRecord))
+		case s.KeyRecord != "":
+			l.more(fmt.Sprintf("the record at %s: %s", s.KeyName, s.KeyRecord))
 		}
 		if s.Testing {
 			l.more("the key record says that it is for testing (t=y)")

@@ -1,0 +1,114 @@
+package dkim
+
+import (
+	"io"
+	"mime"
+	"strings"
+)
+
+const (
+	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: that of a domain name. What
+	// converts U-labels takes time that grows with the square of the length.
+	maxMangledName = 253
+	// maxMangledTags is how often d= or s= is tried in a mangled field, for the same reason.
+	maxMangledTags = 4
+)
+
+// readMangled searches a field that does not follow the rules for d= and s=, so that its result still names the signer.
+// The status is set already: nothing is verified under such a name.
+func (s *signature) readMangled() {
+	value := s.field.Value[:min(len(s.field.Value), MaxSignatureField)]
+	if strings.Contains(value, "=?") {
+		value = decodeWords(value)
+	}
+	if s.result.Domain == "" {
+		s.result.Domain = mangledName(value, 'd', 2) // a single label is what remains of a name that was cut in two
+	}
+	if s.result.Selector == "" {
+		s.result.Selector = mangledName(value, 's', 1)
+	}
+}
+
+// decodeWords decodes the encoded words of RFC 2047, which some programs make of a field that they take for text.
+func decodeWords(value string) string {
+	// The names that are searched for are ASCII, or UTF-8, whatever the charset of the rest.
+	d := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
+	var b strings.Builder
+	for word := range strings.FieldsSeq(value) {
+		if decoded, err := d.Decode(word); err == nil {
+			b.WriteString(decoded) // section 6.2: white space between encoded words is ignored
+			continue
+		}
+		b.WriteString(" " + word)
+	}
+	return b.String()
+}
+
+// mangledName returns the first readable name of at least so many labels that stands behind a tag, in the form of Domain, or
+// "".
+func mangledName(value string, tag byte, labels int) string {
+	tried := 0
+	for i := range len(value) {
+		if value[i] != '=' {
+			continue
+		}
+		name := strings.TrimRight(value[:i], fws)
+		if name == "" || name[len(name)-1]|0x20 != tag {
+			continue
+		}
+		// A semicolon may be missing before the tag.
+		if name = name[:len(name)-1]; name != "" && name[len(name)-1] != ';' && !isFWS(name[len(name)-1]) {
+			continue
+		}
+		if tried++; tried > maxMangledTags {
+			break
+		}
+		text, _, _ := strings.Cut(value[i+1:], ";")
+		if d := unmangle(text, labels); d != "" {
+			return d
+		}
+	}
+	return ""
+}
+
+// unmangle reads a name with a final dot, in quotes or brackets, behind an "@", folded, with control characters in it, or
+// followed by what is not part of a name. It returns "" where there is none of at least so many labels.
+func unmangle(text string, labels int) string {
+	text = text[startOfName(text):]
+	whole := strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, text)
+	readings := [...]string{text, whole}
+	if strings.Contains(text, "\n") {
+		readings = [...]string{whole, text} // a fold is more likely to cut a name in two than to end it
+	}
+	for _, r := range readings {
+		r = r[:endOfName(r)]
+		r = strings.TrimSuffix(r[strings.LastIndexByte(r, '@')+1:], ".")
+		if len(r) > maxMangledName || strings.Count(r, ".")+1 < labels {
+			continue
+		}
+		if d, err := Domain(r); err == nil {
+			return d
+		}
+	}
+	return ""
+}
+
+// startOfName and endOfName return the indexes of the first byte that can be part of an address without quotes, and of the
+// first that cannot, or the length.
+func startOfName(s string) int { return indexName(s, true) }
+
+func endOfName(s string) int { return indexName(s, false) }
+
+func indexName(s string, part bool) int {
+	for i := range len(s) {
+		if (s[i] > ' ' && s[i] != 0x7f && strings.IndexByte(`"'<>()[],:;\`, s[i]) < 0) == part {
+			return i
+		}
+	}
+	return len(s)
+}
