@@ -2,7 +2,9 @@
 package authres
 
 import (
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -11,66 +13,115 @@ import (
 // FieldName is the field's name.
 const FieldName = "Authentication-Results"
 
-// Claim says in whose name a field speaks.
+// Claim is whose results a field claims to contain.
 type Claim int
 
-// The claims. A field that cannot be read might be read by somebody: where results are removed it counts as ours.
+// The claims. Only a field of another host that can be parsed is Foreign.
 const (
-	Foreign Claim = iota
-	Ours
-	Unreadable
+	Foreign    Claim = iota
+	Ours             // it has our authserv-id
+	Unreadable       // some reader may take it for ours: it cannot be parsed, or mentions our name before the first result
+	Unnamed          // it has no authserv-id and does not mention our name
 )
 
-// maxID is how many octets an authserv-id has at most: as many as a domain name in UTF-8. U-labels take a time that grows
-// with the square of the length.
+// maxID is the length in bytes of the longest authserv-id: that of a domain name in UTF-8. What converts U-labels takes time
+// that grows with the square of the length.
 const maxID = 4 * 253
 
-// ReadClaim finds the authserv-id of a field's value and compares it with ours and its aliases, in every spelling that RFC
-// 8601 section 2.2 allows: case, comments, quotes, a version, folds, A-labels and U-labels.
+// ReadClaim compares the authserv-id of a field's value with ours and its aliases, in every spelling that RFC 8601 section
+// 2.2 allows: case, comments, quotes, a version, folds, A-labels and U-labels.
+//
+// Filters that do not parse the field search it for our name, split it at the first semicolon, or match its beginning. Our
+// name anywhere before the first result is therefore a claim too, and so is a field that cannot be parsed.
 func ReadClaim(value string, ids []string) Claim {
-	if !plain(value) {
+	if len(value) > maxRead || !plain(value) {
 		return Unreadable
 	}
 	start, ok := skipCFWS(value)
-	if !ok || start == "" {
+	if !ok {
 		return Unreadable
+	}
+	if start == "" || start[0] == ';' {
+		return unlessMentioned(Unnamed, value, start, ids)
+	}
+	if _, _, ok := readResult(start); ok {
+		return unnamed(value, start, ids)
 	}
 	id, rest, ok := readValue(start)
-	if !ok || id == "" {
+	if !ok || id == "" || len(id) > maxID {
 		return Unreadable
 	}
-	if len(id) > maxID {
-		return Unreadable
-	}
-	before := strings.ToLower(value[:len(value)-len(start)])
 	// RFC 5451 was read by some as "id/version".
 	bare, _, _ := strings.Cut(id, "/")
 	foldedID, foldedBare := fold(id), fold(bare)
 	for _, own := range ids {
-		if own == "" {
-			continue
-		}
-		if folded := fold(own); folded == foldedID || folded == foldedBare {
+		if folded := fold(own); own != "" && (folded == foldedID || folded == foldedBare) {
 			return Ours
 		}
-		// In a comment before the id it has no honest use, and not every program knows where a nested one ends.
-		if strings.Contains(before, strings.ToLower(own)) {
-			return Unreadable
-		}
 	}
-	// RFC 2047 section 5 has encoded words in comments only; a program that decodes them first reads whatever they say.
-	if !nameable(bare) || strings.Contains(value[:len(value)-len(rest)], "=?") {
+	if rest, ok = skipVersion(rest); !ok || !nameable(bare) {
 		return Unreadable
 	}
-	if rest, ok = skipCFWS(rest); !ok {
+	return unlessMentioned(Foreign, value, rest, ids)
+}
+
+// unlessMentioned returns claim if the results in rest, the end of value, can be parsed and our name is not before them.
+func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
+	_, first, ok := readResults(rest)
+	if head := value[:len(value)-len(first)]; !ok || mentions(head, ids) {
 		return Unreadable
 	}
-	if rest = strings.TrimLeft(rest, "0123456789"); rest != "" {
-		if rest, ok = skipCFWS(rest); !ok || rest != "" && rest[0] != ';' {
-			return Unreadable
+	return claim
+}
+
+// unnamed is ReadClaim for a value whose results begin at start, without an id before them. Exchange Online writes such
+// fields, and puts domains without a result between the semicolons, so that they need not be parsed.
+func unnamed(value, start string, ids []string) Claim {
+	if _, _, ok := readResults(";" + start); !ok && mentions(value, ids) || mentions(value[:len(value)-len(start)], ids) {
+		return Unreadable
+	}
+	return Unnamed
+}
+
+// mentions reports whether a reader that removes quotes, escapes, folds or invalid bytes, or ignores case, finds one of ids
+// in text, as A-labels or U-labels. A single label counts only as a whole name: it is part of many. An encoded word (RFC
+// 2047) may say anything to a reader that decodes it first.
+func mentions(text string, ids []string) bool {
+	if strings.Contains(text, "=?") {
+		return true
+	}
+	text = strings.ToLower(strings.ToValidUTF8(text, ""))
+	if dropped := "\\\"'\r\n"; strings.ContainsAny(text, dropped) {
+		text = strings.Map(func(r rune) rune {
+			if strings.ContainsRune(dropped, r) {
+				return -1
+			}
+			return r
+		}, text)
+	}
+	has := func(name string) bool {
+		return strings.Contains(text, name) && (strings.Contains(name, ".") || containsName(text, name))
+	}
+	for _, own := range ids {
+		a := fold(own)
+		if a == "" {
+			continue
+		}
+		u := a
+		if strings.Contains(a, "xn--") {
+			u, _ = idna.ToUnicode(a)
+		}
+		if has(a) || has(u) {
+			return true
 		}
 	}
-	return Foreign
+	return false
+}
+
+// containsName reports whether name is in text with nothing around it that could be part of a longer name.
+func containsName(text, name string) bool {
+	isPart := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._", r) }
+	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return !isPart(r) }), name)
 }
 
 // plain is false for a value with control characters, or line ends that begin no fold: programs part it differently.
@@ -111,8 +162,13 @@ func nameable(id string) bool {
 // thing from the other side.
 func fold(s string) string {
 	s = strings.TrimSuffix(strings.ToLower(s), ".")
-	if a, err := idna.Lookup.ToASCII(s); err == nil {
-		return a
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			if a, err := idna.Lookup.ToASCII(s); err == nil {
+				return a
+			}
+			break
+		}
 	}
 	return s
 }

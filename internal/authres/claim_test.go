@@ -24,11 +24,9 @@ func TestReadClaim(t *testing.T) {
 		" BÜCHER.example; none":                          Ours,
 		" mx.example.net; spf=pass":                      Foreign,
 		" mx.example.net 1; none":                        Foreign,
-		" mx.example.net (mx.example.org); none":         Foreign,
+		" mx.example.net (mx.example.org); none":         Unreadable, // found by a search for our name
 		" example.org; none":                             Foreign,
-		" xmx.example.org; none":                         Foreign,
-		"":                                               Unreadable,
-		" ; spf=pass":                                    Unreadable,
+		" xmx.example.org; none":                         Unreadable, // likewise
 		" (unclosed mx.example.org; spf=pass":            Unreadable,
 		" \"mx.example.org; spf=pass":                    Unreadable,
 		" mx.example.net mx.example.org; spf=pass":       Unreadable,
@@ -45,16 +43,70 @@ func TestReadClaim(t *testing.T) {
 		" =?utf-8?q?mx.example.org?=; none":              Unreadable,
 		" \"=?utf-8?q?mx.example.org?=\"; none":          Unreadable,
 		" (=?utf-8?q?=29mx.example.org=3B?=) a.b; none":  Unreadable,
-		" mx.example.net (=?utf-8?q?x?=); none":          Foreign,
+		" mx.example.net (=?utf-8?q?x?=); none":          Unreadable, // says anything to who decodes it first
 		" (a (b) mx.example.org; x=y) a.b; none":         Unreadable,
 		" (a comment) mx.example.net; none":              Foreign,
 		" mx.example.net; none\rmx.example.org; none":    Unreadable,
 		" mx.example.net; none\nmx.example.org; none":    Unreadable,
 		" mx.example.net;\r\n\tspf=pass":                 Foreign,
-		" bücher.example.net; none":                      Foreign,
+		" bücher.example.net; none":                      Unreadable, // found by a search for our name
+		" bücher.test; none":                             Foreign,
 		strings.Repeat("ü", 1<<16) + "; none":            Unreadable, // at once
+
+		// Filters that do not parse take these for ours.
+		" x;mx.example.org; dmarc=pass":                            Unreadable,
+		" 'mx.example.org'; dmarc=pass":                            Unreadable,
+		" mx.example.org!x; dmarc=pass":                            Unreadable,
+		" mx.example.org.example.net; dmarc=pass":                  Unreadable,
+		" a.mx.example.org; dmarc=pass":                            Unreadable,
+		" x; (mx.example.org;) dmarc=pass":                         Unreadable,
+		" x (MX.EXAMPLE.ORG); dmarc=pass":                          Unreadable,
+		" x (m\\x.example.org); dmarc=pass":                        Unreadable,
+		" x (BÜCHER.example); dmarc=pass":                          Unreadable,
+		" x (XN--bcher-kva.example); dmarc=pass":                   Unreadable,
+		" x; none (mx.example.org; dmarc=pass)":                    Unreadable, // none is no result
+		" x (=?utf-8?q?mx.example.org?=); dmarc=pass":              Unreadable,
+		" x; dmarc=pass junk":                                      Unreadable,
+		" x; dmarc=pass (open":                                     Unreadable,
+		" x; dmarc=pass; mx.example.org; dmarc=pass":               Unreadable,
+		" x dmarc=pass":                                            Unreadable,
+		" x; dmarc":                                                Unreadable,
+		" x; dmarc=pass" + strings.Repeat(" ", maxRead):            Unreadable,
+		" x; spf=pass smtp.mailfrom=a@mx.example.org; dkim=none":   Foreign, // behind the first result it is no id
+		" x; spf=pass (mx.example.org: domain of a@b) smtp.helo=c": Foreign,
+		" x; spf=pass smtp.mailfrom=a;":                            Foreign,
+		" mx.example.net":                                          Foreign,
+
+		// Without an id they are nobody's, unless our name is where an id would be.
+		"":            Unnamed,
+		" ; spf=pass": Unnamed,
+		" dkim=none (message not signed) header.d=none;dmarc=none action=none header.from=example.com;":                               Unnamed,
+		" spf=pass (sender IP is 192.0.2.1) smtp.mailfrom=example.com; example.net; dkim=pass header.d=example.com;example.net; x=y;": Unnamed,
+		" spf=fail smtp.mailfrom=x; mx.example.org; dmarc=pass":                                                                       Unreadable,
+		" (mx.example.org) dmarc=pass":       Unreadable,
+		" (mx.example.org;) ; dmarc=pass":    Unreadable,
+		" ; mx.example.org; dmarc=pass":      Unreadable,
+		" dkim=none header.d=mx.example.org": Unnamed,
 	} {
 		if got := ReadClaim(value, ids); got != want {
+			t.Errorf("%q: %d, want %d", value, got, want)
+		}
+	}
+}
+
+// An id of a single label is part of many names, and must not remove their results.
+func TestReadClaimSingleLabel(t *testing.T) {
+	for value, want := range map[string]Claim{
+		" mx; dmarc=pass":               Ours,
+		" x; mx; dmarc=pass":            Unreadable,
+		" 'mx'; dmarc=pass":             Unreadable,
+		" x (mx); dmarc=pass":           Unreadable,
+		" mx.example.net; dmarc=pass":   Foreign,
+		" in-mx.example.net; spf=none":  Foreign,
+		" amx; spf=none":                Foreign,
+		" mail.example.net (x); spf=ok": Foreign,
+	} {
+		if got := ReadClaim(value, []string{"mx"}); got != want {
 			t.Errorf("%q: %d, want %d", value, got, want)
 		}
 	}

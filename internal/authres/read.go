@@ -10,10 +10,10 @@ const (
 	maxResults = 100
 )
 
-// Read takes apart what stands behind the name of an Authentication-Results field, or behind the instance of an
-// ARC-Authentication-Results field: RFC 8601 section 2.2. Methods, results and names come in lower case. ok is false where
-// the rule of the grammar is left anywhere, since whoever wrote it may have been made to; two things are passed over,
-// since large senders write them: a semicolon at the end, and properties without a type, like action=none.
+// Read parses the value of an Authentication-Results field, or what follows the instance in an ARC-Authentication-Results
+// field: RFC 8601 section 2.2. Methods, results and property names are in lower case. ok is false where the value departs
+// from the grammar, because an unauthenticated client may have caused that. Two departures are accepted, because large senders
+// write them: a semicolon at the end, and properties without a type, such as action=none.
 func Read(value string) (id string, results []Result, ok bool) {
 	if len(value) > maxRead || !plain(value) {
 		return "", nil, false
@@ -26,31 +26,46 @@ func Read(value string) (id string, results []Result, ok bool) {
 	if !ok || id == "" {
 		return "", nil, false
 	}
-	if rest, ok = skipCFWS(rest); !ok {
+	if rest, ok = skipVersion(rest); !ok || rest == "" {
 		return "", nil, false
 	}
-	if rest, ok = skipCFWS(strings.TrimLeft(rest, "0123456789")); !ok || rest == "" { // the version
-		return "", nil, false
+	results, _, ok = readResults(rest)
+	return id, results, ok
+}
+
+// skipVersion skips the version of an authserv-id and the white space and comments around it.
+func skipVersion(s string) (rest string, ok bool) {
+	if rest, ok = skipCFWS(s); !ok {
+		return "", false
 	}
-	for rest != "" {
-		if rest[0] != ';' || len(results) == maxResults {
-			return "", nil, false
+	return skipCFWS(strings.TrimLeft(rest, "0123456789"))
+}
+
+// readResults parses what follows an authserv-id, semicolons included. first is the rest of s from the first result on.
+func readResults(s string) (results []Result, first string, ok bool) {
+	for s != "" {
+		if s[0] != ';' || len(results) == maxResults {
+			return nil, first, false
 		}
-		if rest, ok = skipCFWS(rest[1:]); !ok {
-			return "", nil, false
+		if s, ok = skipCFWS(s[1:]); !ok {
+			return nil, first, false
 		}
-		if rest == "" {
+		if s == "" {
 			break
 		}
-		var r Result
-		if r, rest, ok = readResult(rest); !ok {
-			return "", nil, false
+		r, rest, ok := readResult(s)
+		if !ok {
+			return nil, first, false
 		}
 		if r.Method != "" {
+			if len(results) == 0 {
+				first = s
+			}
 			results = append(results, r)
 		}
+		s = rest
 	}
-	return id, results, true
+	return results, first, true
 }
 
 // readResult reads one result up to its semicolon or the end. The word none, which stands for no result, gives none.

@@ -85,29 +85,19 @@ func quoteUnlessToken(s string) string {
 }
 
 // quote writes a quoted-string: RFC 5322 section 3.2.4.
-func quote(s string) string {
-	s = clean(s)
-	var b strings.Builder
-	b.Grow(len(s) + 2)
-	b.WriteByte('"')
-	for i := range len(s) {
-		if s[i] == '"' || s[i] == '\\' {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	b.WriteByte('"')
-	return b.String()
-}
+func quote(s string) string { return `"` + clean(s) + `"` }
 
-// clean leaves out what cannot stand in a quoted-string. RFC 6532 would allow UTF-8 there, but only in a message that was
-// declared so, and then not every reader takes it: each character of it is a question mark.
+// clean replaces what not every reader accepts in a quoted-string, and removes control characters. Mail::AuthenticationResults
+// cannot read a field with a quoted pair: double quotes become single ones. RFC 6532 allows UTF-8, but only in a message that
+// is declared so. It and backslashes become question marks.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ' || r == 0x7f:
 			return -1
-		case r > 0x7f:
+		case r == '"':
+			return '\''
+		case r > 0x7f || r == '\\':
 			return '?'
 		}
 		return r

@@ -16,7 +16,7 @@ func TestFormat(t *testing.T) {
 	want := ` mx.example.org;
 	iprev=pass policy.iprev="2001:db8::1";
 	spf=pass smtp.mailfrom=example.com;
-	dkim=fail reason="a \"quoted\" \\ reason" header.d=example.com
+	dkim=fail reason="a 'quoted' ? reason" header.d=example.com
 	header.s=key header.a=rsa-sha256 header.b="dB/+q1=x";
 	dmarc=pass header.from=example.com policy.dmarc=reject`
 	if got != want {

@@ -41,6 +41,8 @@ type Measure struct {
 	Evidence    *policy.Evidence // only lent
 	Verified    bool             // results were found out
 	Spent       time.Duration    // in the handlers, waiting for DNS at the end included
+	Forged      int              // fields removed because they claim to be ours, or cannot be read
+	Unnamed     int              // Authentication-Results removed because they have no authserv-id
 }
 
 // Dispositions are all that can become of a message.

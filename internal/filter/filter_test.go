@@ -113,6 +113,33 @@ func TestLogBounds(t *testing.T) {
 	}
 }
 
+// Results without an authserv-id claim nothing: they are removed, but counted apart from forged ones, so that the latter can
+// raise an alarm.
+func TestCountsRemoved(t *testing.T) {
+	f := newFilter(t, "")
+	var log bytes.Buffer
+	var counted Measure
+	f.Log, f.Measured = slog.New(slog.NewTextHandler(&log, nil)), func(m Measure) { counted = m }
+	m := f.Begin(t.Context(), milter.Session{MTA: "mx.example.net", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{})
+	m.Header("From", " ann@example.com")
+	m.Header("Authentication-Results", " dkim=none (message not signed) header.d=none;dmarc=none action=none header.from=example.com")
+	m.Header("Authentication-Results", " x;mx.example.net; dmarc=pass")
+	m.Header("Authentication-Results", " (mx.example.net) dmarc=pass header.from=example.com")
+	m.Header("Authentication-Results", " mx.example.com; dmarc=pass header.from=example.com")
+	m.Header("X-Signpost-Disposition", " none")
+	m.EndHeaders("Q")
+	edits, _ := m.Finish(t.Context())
+	if len(edits.Delete) != 4 {
+		t.Errorf("deletes %v", edits.Delete)
+	}
+	if !strings.Contains(log.String(), " forged_fields_removed=3 unnamed_results_removed=1 ") {
+		t.Error(log.String())
+	}
+	if counted.Forged != 3 || counted.Unnamed != 1 {
+		t.Errorf("counted %d forged, %d unnamed", counted.Forged, counted.Unnamed)
+	}
+}
+
 // A defect in a task breaks its message: the panic goes on where the milter recovers it and answers 451.
 func TestTaskPanics(t *testing.T) {
 	task := begin(slog.New(slog.DiscardHandler), "test", func() int { panic("defect") })

@@ -23,8 +23,12 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	}
 	edits, reply := m.finish()
 	m.spent += time.Since(begin)
-	m.log(len(edits.Delete))
-	m.count()
+	forged, unnamed := 0, 0
+	if removed := len(edits.Delete); removed > 0 {
+		forged, unnamed = removed-m.unnamed, m.unnamed
+	}
+	m.log(forged, unnamed)
+	m.count(forged, unnamed)
 	m.tell()
 	if m.filter.Observe {
 		return m.observed(), milter.Reply{}
@@ -52,12 +56,12 @@ func (m *message) tell() {
 	}
 }
 
-func (m *message) count() {
+func (m *message) count(forged, unnamed int) {
 	if m.filter.Measured == nil {
 		return
 	}
 	word, _, _ := strings.Cut(m.did, " ") // without the code of a reply
-	found := Measure{Role: m.assignment.Role, Disposition: word, Evidence: &m.evidence, Verified: m.verifying(), Spent: m.spent}
+	found := Measure{Role: m.assignment.Role, Disposition: word, Evidence: &m.evidence, Verified: m.verifying(), Spent: m.spent, Forged: forged, Unnamed: unnamed}
 	if found.Verified {
 		found.IPRev = iprevWord(m.evidence.Connection)
 	}

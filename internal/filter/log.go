@@ -17,11 +17,11 @@ const (
 	// usual length.
 	maxWords = 2048
 	// maxAttrs is how many attributes a line has: those of a verified message, and all that can join them.
-	maxAttrs = 24
+	maxAttrs = 25
 )
 
 // log writes the one line of a message, its queue ID first. What comes from outside is quoted by the handler.
-func (m *message) log(removed int) {
+func (m *message) log(forged, unnamed int) {
 	e := &m.evidence
 	did, would := m.did, ""
 	if m.filter.Observe {
@@ -65,8 +65,11 @@ func (m *message) log(removed int) {
 	add("helo", e.Connection.HELO)
 	add("message_id", e.MessageID)
 	attrs = append(attrs, slog.Int64("size", e.Size))
-	if removed > 0 {
-		attrs = append(attrs, slog.Int("forged_fields_removed", removed))
+	if forged > 0 {
+		attrs = append(attrs, slog.Int("forged_fields_removed", forged))
+	}
+	if unnamed > 0 {
+		attrs = append(attrs, slog.Int("unnamed_results_removed", unnamed))
 	}
 	if v := m.verification; v != nil {
 		queries, open := v.view.Spent()

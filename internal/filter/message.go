@@ -46,6 +46,7 @@ type message struct {
 	others   []string          // what other filters of this host found; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
 	forged   []milter.Deletion // what is to be removed
+	unnamed  int               // how many of them have no authserv-id, and so claim nothing
 
 	assignment policy.Assignment
 	signer     *dkim.Signer
@@ -77,7 +78,7 @@ func (m *message) Header(name, value string) {
 	m.header += len(name) + len(value) + len(": \r\n")
 	if m.header > maxHeader || len(m.fields) == maxFields {
 		m.evidence.Oversize = true
-		m.fields, m.froms, m.forged = nil, nil, nil
+		m.fields, m.froms, m.forged, m.unnamed = nil, nil, nil, 0
 		return
 	}
 	m.hidden = m.hidden || hidesField(value)
@@ -93,6 +94,9 @@ func (m *message) Header(name, value string) {
 		if claim != authres.Foreign {
 			m.forged = append(m.forged, milter.Deletion{Name: authres.FieldName, Index: m.results})
 			m.noteOther(value)
+		}
+		if claim == authres.Unnamed {
+			m.unnamed++
 		}
 	case named(bare, dispositionField):
 		m.tags++

@@ -28,6 +28,8 @@ func resultPairs() (all []pair) {
 // Message counts a message: filter.Filter.Measured.
 func (m *Metrics) Message(f filter.Measure) {
 	add(m.messages, string(f.Role), f.Disposition)
+	m.forged.Add(float64(f.Forged))
+	m.unnamed.Add(float64(f.Unnamed))
 	if f.Role == policy.Sign && f.Disposition == "signed" {
 		m.signSeconds.Observe(f.Spent.Seconds())
 	}

@@ -31,6 +31,8 @@ type Metrics struct {
 	verifySeconds prometheus.Histogram
 
 	failovers  prometheus.Counter // of name servers
+	forged     prometheus.Counter // fields
+	unnamed    prometheus.Counter // fields
 	panics     prometheus.Counter
 	lost       prometheus.Counter // of the journal
 	reloadOK   prometheus.Gauge
@@ -62,12 +64,14 @@ func New(observe bool) *Metrics {
 	spent := []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
 	m.signSeconds = m.histogram("signpost_sign_seconds", "Time in the handlers of a message that was signed.", spent)
 	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time in the handlers of a message that was checked, waiting for DNS at its end included.", spent)
+	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they claim to be ours or cannot be parsed."})
+	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Defects that broke one message or one DNS question."})
 	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be kept in the journal; they themselves went on."})
 	m.reloadOK = m.gauge("signpost_reload_success", "1 where the last reload was carried out, or there was none; 0 where the old configuration goes on.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "When the configuration was last read with success, at the start or later.")
 	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one was preferred instead."})
-	m.registry.MustRegister(m.panics, m.lost, m.failovers)
+	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers)
 	m.observing = m.gauge("signpost_observe_mode", "1 where mode = \"observe\": nothing is signed, removed or refused.")
 	m.Observing(observe)
 	m.buildInfo()

@@ -65,7 +65,12 @@ func TestEveryWordCounts(t *testing.T) {
 	if got := sum(t, m, "signpost_messages_total"); got != n {
 		t.Errorf("%v messages, want %v", got, n)
 	}
-	m.Message(message())
+	removed := message()
+	removed.Forged, removed.Unnamed = 3, 2
+	m.Message(removed)
+	if forged, unnamed := sum(t, m, "signpost_forged_fields_removed_total"), sum(t, m, "signpost_unnamed_results_removed_total"); forged != 3 || unnamed != 2 {
+		t.Errorf("%v forged and %v unnamed fields, want 3 and 2", forged, unnamed)
+	}
 	if got := sum(t, m, "signpost_results_total"); got != 6 {
 		t.Errorf("%v results, want 6", got)
 	}

@@ -1,6 +1,6 @@
-# Reads values of Authentication-Results on standard input, a JSON array, with python3-authres. Two things of its own are
-# evened out: it leaves the backslash of a quoted-pair (RFC 5322 section 3.2.1) standing, and says nothing where it drops a
-# property; strict makes that an error.
+# Reads values of Authentication-Results on standard input, a JSON array, with python3-authres. Two of its properties are
+# compensated: it keeps the backslash of a quoted pair (RFC 5322 section 3.2.1), and it drops a property that it cannot read
+# without an error; strict makes that an error.
 import json
 import re
 import sys

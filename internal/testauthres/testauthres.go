@@ -1,4 +1,5 @@
-// Package testauthres asks python3-authres of Debian what it reads in Authentication-Results.
+// Package testauthres parses Authentication-Results with two other implementations from Debian: python3-authres, and
+// Mail::AuthenticationResults (libmail-authenticationresults-perl, on which libmail-dkim-perl depends).
 package testauthres
 
 import (
@@ -12,6 +13,9 @@ import (
 
 //go:embed authres.py
 var script string
+
+//go:embed authres.pl
+var perlScript string
 
 // Header is what stands in one field.
 type Header struct {
@@ -35,26 +39,34 @@ type Prop struct {
 	Value string `json:"value"`
 }
 
-// Read reads the values of fields, all in one process.
+// Read parses the values of fields with python3-authres, all in one process.
 func Read(ctx context.Context, values []string) ([]Header, error) {
+	return run(exec.CommandContext(ctx, "/usr/bin/python3", "-c", script), values)
+}
+
+// ReadPerl parses the values of fields with Mail::AuthenticationResults, all in one process.
+func ReadPerl(ctx context.Context, values []string) ([]Header, error) {
+	return run(exec.CommandContext(ctx, "/usr/bin/perl", "-e", perlScript), values)
+}
+
+func run(cmd *exec.Cmd, values []string) ([]Header, error) {
 	in, err := json.Marshal(values)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-c", script)
 	cmd.Stdin = bytes.NewReader(in)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("running python3-authres: %w: %s", err, stderr.String())
+		return nil, fmt.Errorf("running %s: %w: %s", cmd.Path, err, stderr.String())
 	}
 	var headers []Header
 	if err := json.Unmarshal(out, &headers); err != nil {
-		return nil, fmt.Errorf("reading python3-authres's answer: %w", err)
+		return nil, fmt.Errorf("reading the output of %s: %w", cmd.Path, err)
 	}
 	if len(headers) != len(values) {
-		return nil, fmt.Errorf("python3-authres answers %d of %d fields", len(headers), len(values))
+		return nil, fmt.Errorf("%s parsed %d of %d fields", cmd.Path, len(headers), len(values))
 	}
 	return headers, nil
 }
