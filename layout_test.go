@@ -24,6 +24,8 @@ func TestImports(t *testing.T) {
 		"policy":          policy,
 		"keys":            keys,
 		"internal/ranges": nil,
+		// Of the page and the metrics.
+		"internal/hostheader": nil,
 		// SPF with sets of addresses in the place of the client.
 		"internal/senders": {"internal/dkim", "internal/spf", "internal/ranges"},
 		// For what a domain name is.
@@ -34,18 +36,18 @@ func TestImports(t *testing.T) {
 		"internal/cli":     nil,
 		"internal/man":     nil,
 		"internal/doctor":  slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
-		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders"}),
+		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders", "internal/hostheader"}),
 		"cmd/greyskip":     {"internal/senders", "internal/spf", "internal/ranges", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"cmd/dkimkey":      {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"internal/journal": slices.Concat(filter, []string{"internal/filter"}),
 		// Makes the journal's decisions again: policy and what filter reports.
 		"internal/whatif": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),
 		// The page; what it shows is handed in.
-		"internal/web": slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/story", "internal/doctor", "internal/config"}),
+		"internal/web": slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/story", "internal/doctor", "internal/config", "internal/hostheader"}),
 		// Learns from the journal's evidence whom to propose.
 		"internal/forwarders": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),
 		// Counts what filter, dns and keys tell; imported by the daemon alone, so that none of them knows of Prometheus.
-		"internal/metrics": slices.Concat(filter, []string{"internal/filter"}),
+		"internal/metrics": slices.Concat(filter, []string{"internal/filter", "internal/hostheader"}),
 		// Explains what filter reports; pure but for the walks that it goes again.
 		"internal/story": slices.Concat(filter, []string{"internal/filter"}),
 		// Tests and the demo.

@@ -1,7 +1,10 @@
 package filter
 
 import (
+	"errors"
+	"slices"
 	"strconv"
+	"strings"
 
 	"signpost/internal/authres"
 	"signpost/internal/dkim"
@@ -20,36 +23,31 @@ func (m *message) judgeChain(key func(string) ([]string, error)) {
 	}
 }
 
-// sealedDMARC reads what each sealer found out about DMARC. A set that says it twice has said nothing: one of the two may
-// be a stranger's words that the sealer wrote down.
+// sealedDMARC reads each sealer's result of DMARC. It reads leniently: policy uses only the results of trusted sealers. A set
+// with more than one such result says nothing, because one of them may be a client's text that the sealer copied.
 func sealedDMARC(sets []dkim.Sealer) []policy.SealedDMARC {
 	var all []policy.SealedDMARC
 	for _, s := range sets {
-		_, results, ok := authres.Read(s.Results)
+		results, ok := authres.ReadTrusted(s.Results)
 		if !ok {
 			continue
 		}
-		var said []authres.Result
-		for _, r := range results {
-			if r.Method == "dmarc" {
-				said = append(said, r)
-			}
-		}
-		if len(said) != 1 {
+		results = slices.DeleteFunc(results, func(r authres.Result) bool { return r.Method != "dmarc" })
+		if len(results) != 1 {
 			continue
 		}
-		if from, ok := headerFrom(said[0]); ok {
-			all = append(all, policy.SealedDMARC{Instance: s.Instance, Domain: from, Result: said[0].Value})
+		if from, ok := headerFrom(results[0]); ok {
+			all = append(all, policy.SealedDMARC{Instance: s.Instance, Domain: from, Result: results[0].Value})
 		}
 	}
 	return all
 }
 
-// headerFrom is the domain that a DMARC result is about, where it names one.
+// headerFrom returns the domain that a DMARC result is about. It fails if the result names none, or more than one.
 func headerFrom(r authres.Result) (domain string, ok bool) {
 	for _, p := range r.Props {
 		if p.Type == "header" && p.Name == "from" {
-			d, err := dkim.Domain(p.Value)
+			d, err := addressDomain(p.Value)
 			if err != nil || domain != "" {
 				return "", false
 			}
@@ -57,6 +55,25 @@ func headerFrom(r authres.Result) (domain string, ok bool) {
 		}
 	}
 	return domain, domain != ""
+}
+
+// addressDomain returns the domain of a property value: RFC 8601 section 2.2 allows a local part before it. Sealers also write
+// angle brackets, and a display name before them.
+func addressDomain(value string) (string, error) {
+	if name, address, ok := strings.Cut(value, "<"); ok {
+		inside, closed := strings.CutSuffix(address, ">")
+		if !closed || strings.ContainsAny(name, "@,;:") {
+			return "", errors.New("not an address")
+		}
+		value = inside
+	}
+	at := strings.LastIndexByte(value, '@')
+	local := value[:max(at, 0)]
+	quoted := len(local) > 1 && local[0] == '"' && local[len(local)-1] == '"'
+	if !quoted && strings.ContainsAny(local, "@,;:<>()[]\\\" \t\r\n") {
+		return "", errors.New("not one address")
+	}
+	return dkim.Domain(value[at+1:])
 }
 
 // arcResult has the properties of RFC 8617 section 10.2: the client's address and, of a chain that passes, the oldest set

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,37 @@ func TestNoKey(t *testing.T) {
 	}
 	if n != 8 {
 		t.Errorf("%d states, want 8", n)
+	}
+}
+
+// A page of another site whose name was pointed here (DNS rebinding) reads no metrics.
+func TestHost(t *testing.T) {
+	s, err := Listen("localhost:0", New(false), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	self, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, status := range map[string]int{"": 200, "localhost": 200, "127.0.0.1:9890": 200, "[::1]:9890": 200, self + ":9890": 200, "attacker.example": 421, "attacker.example:9890": 421} {
+		for _, path := range []string{"/metrics", "/healthz"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String()+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if answer.StatusCode != status || status != 200 && strings.Contains(string(body), "signpost_") {
+				t.Errorf("%s for %q: %d, want %d", path, host, answer.StatusCode, status)
+			}
+		}
 	}
 }
 

@@ -7,10 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"signpost/internal/hostheader"
 )
 
 // Bounds on whoever asks. Nobody but Prometheus and a monitor should.
@@ -36,7 +40,9 @@ type state struct {
 	why     string     // not ready: why
 }
 
-// Listen answers at addr from now on, not ready until Ready is called. A port in use is an error.
+// Listen starts a server at addr, which is not ready until Ready is called. A port in use is an error. It answers requests for
+// an IP address, localhost, the host in addr and the name of this machine only: the metrics name the operator's domains, and a
+// browser on this network could be made to read them for another site.
 func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -49,7 +55,7 @@ func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.unhealthy()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.unready()) })
 	s.http = &http.Server{
-		Handler: mux, ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
+		Handler: guard(mux, ownNames(addr)), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
@@ -59,6 +65,27 @@ func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 		}
 	}()
 	return s, nil
+}
+
+// ownNames returns the names by which Prometheus may call a server at addr.
+func ownNames(addr string) (names []string) {
+	if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+		names = append(names, strings.ToLower(host))
+	}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, strings.ToLower(name))
+	}
+	return names
+}
+
+func guard(next http.Handler, names []string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hostheader.Own(r.Host, names) {
+			http.Error(w, "unknown host name in the request; use an IP address or the host of metrics.listen", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Addr is where it listens.

@@ -4,14 +4,11 @@ package web
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"signpost/internal/doctor"
+	"signpost/internal/hostheader"
 	"signpost/internal/journal"
 	"signpost/keys"
 )
@@ -82,7 +79,7 @@ func (s Site) guard(next http.Handler) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "this page is only to be looked at", http.StatusMethodNotAllowed)
-		case !s.known(r.Host):
+		case !hostheader.Own(r.Host, s.Names):
 			http.Error(w, "signpost web does not go by this name: use localhost or an address, or name it with --name", http.StatusMisdirectedRequest)
 		case foreign(r):
 			http.Error(w, "another site may link to this page, and not use it", http.StatusForbidden)
@@ -90,18 +87,6 @@ func (s Site) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-// known says whether Host is ours. A name that a stranger has lead here (DNS rebinding) would be one; an address cannot be.
-func (s Site) known(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return true
-	}
-	return host == "localhost" || slices.Contains(s.Names, host)
 }
 
 // foreign is what a browser asks on behalf of another site, but for following its links.
