@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -61,7 +62,11 @@ type exemption struct {
 // exempt returns the first exemption of a message, and failed where a lookup that failed decides whether there is one.
 func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
-		return exemption{TrustedForwarder, fmt.Sprintf("sealed by %s of dmarc.trusted_sealers, whose results do not say that it passed", newest)}, ""
+		said := "whose results do not say that it passed"
+		if !slices.ContainsFunc(e.SealedDMARC, func(s SealedDMARC) bool { return s.Instance == len(e.ARC.Sets) }) {
+			said = "whose results have no DMARC result that can be read"
+		}
+		return exemption{TrustedForwarder, fmt.Sprintf("sealed by %s of dmarc.trusted_sealers, %s", newest, said)}, ""
 	}
 	if contains(r.TrustedForwarders, e.Connection.Client) {
 		return exemption{TrustedForwarder, "the client is in dmarc.trusted_forwarders"}, ""
