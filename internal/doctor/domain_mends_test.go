@@ -131,7 +131,7 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 		{"many networks", spfAt, spfOf(wide + "mx -all"), "SPF of example.org takes 12 look-ups, and 10 are allowed"},
 		{"too long", spfAt, spfOf("mx " + manyNetworks(1, 30) + "-all"), "the SPF record of example.org has 614 octets"},
 		{"voids behind a redirect", spfAt, spfOf("redirect=voids.example"), "3 look-ups of SPF of example.org find nothing, and 2 are allowed"},
-		{"voids for IPv6 clients", spfAt, spfOf("a:mail.example.org a:more.example mx a:mail.example.org/31 -all"), "3 look-ups of SPF of example.org find nothing, and 2 are allowed"},
+		{"voids for IPv6 clients", spfAt, spfOf("a:mail.example.org a:more.example mx a:mail.example.org/31 -all"), "4 look-ups of SPF of example.org find nothing, and 2 are allowed"},
 		{"redirect to nothing", spfAt, spfOf("redirect=none.example"), "a term of the SPF record of example.org leads nowhere: redirect=none.example: 0 SPF records"},
 		{"two terms to nothing", spfAt, spfOf("mx include:none.example include:no.example -all"), "a term of the SPF record of example.org leads nowhere: include:none.example: 0 SPF records"},
 		{"only ptr", spfAt, spfOf("ptr -all"), "the SPF record of example.org uses ptr"},

@@ -120,20 +120,25 @@ func smaller(text string, tree *term, limit int) *flat {
 	return f
 }
 
-// fewerVoids replaces what finds nothing.
+// fewerVoids replaces terms that find nothing: those without any address first, then those without one of a family.
 func fewerVoids(text string, tree *term) string {
 	f := newFlat(text, tree)
 	for {
-		voids, voids6 := 0, 0
-		for _, t := range slices.Clone(f.terms) {
-			if t.voids > 0 || t.voids6 > 0 {
-				f.replace(t)
+		for _, needed := range []int{2, 1} {
+			for _, t := range slices.Clone(f.terms) {
+				if min(t.voids, 1)+min(t.voids6, 1) >= needed {
+					f.replace(t)
+				}
+			}
+			voids, voids6 := 0, 0
+			for _, t := range f.terms {
+				voids, voids6 = voids+t.voids, voids6+t.voids6
+			}
+			if voids <= maxVoids && voids6 <= maxVoids {
+				return f.text()
 			}
 		}
-		for _, t := range f.terms {
-			voids, voids6 = voids+t.voids, voids6+t.voids6
-		}
-		if voids <= maxVoids && voids6 <= maxVoids || !f.inline() {
+		if !f.inline() {
 			return f.text()
 		}
 	}

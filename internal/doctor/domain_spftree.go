@@ -74,7 +74,7 @@ func (w *spfWalk) walk(ctx context.Context, at *term, rec *spf.Record, domain st
 		case d.Mechanism == spf.Include:
 			w.follow(ctx, t, name, path)
 		case d.Mechanism == spf.A:
-			w.host(ctx, t, d, name, true)
+			w.host(ctx, t, d, name)
 		case d.Mechanism == spf.MX:
 			w.mx(ctx, t, d, name)
 		}
@@ -133,18 +133,18 @@ func (w *spfWalk) follow(ctx context.Context, t *term, name string, path []strin
 	w.walk(ctx, t, rec, name, append(slices.Clone(path), name))
 }
 
-// host adds the addresses of a name; a void look-up is counted where counted is true.
-func (w *spfWalk) host(ctx context.Context, t *term, d spf.Directive, name string, counted bool) {
+// host adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so that a term is one void look-up at most.
+func (w *spfWalk) host(ctx context.Context, t *term, d spf.Directive, name string) {
 	four, err := w.view.LookupA(ctx, name)
 	six, err6 := w.view.LookupAAAA(ctx, name)
 	if err != nil && !absent(err) || err6 != nil && !absent(err6) {
 		t.fixed = false
 	}
-	if counted && absent(err) {
-		t.voids++
+	if absent(err) {
+		t.voids = 1
 	}
-	if counted && absent(err6) {
-		t.voids6++
+	if absent(err6) {
+		t.voids6 = 1
 	}
 	for _, a := range slices.Concat(four, six) {
 		bits := d.Bits4
@@ -168,7 +168,9 @@ func (w *spfWalk) mx(ctx context.Context, t *term, d spf.Directive, name string)
 		t.wrong, t.fixed = "more than 10 mail exchanges", false
 	default:
 		for _, h := range hosts {
-			w.host(ctx, t, d, strings.TrimSuffix(h.Host, "."), false)
+			if h.Host != "." { // RFC 7505: the domain accepts no mail
+				w.host(ctx, t, d, strings.TrimSuffix(h.Host, "."))
+			}
 		}
 	}
 }

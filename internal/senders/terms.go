@@ -132,14 +132,22 @@ func (w *walk) mx(ctx context.Context, d spf.Directive, name, where string, at [
 		w.lose(at)
 		return nil, nil, nil
 	}
+	void := false
 	for _, h := range hosts {
+		if h.Host == "." {
+			continue // RFC 7505: the domain accepts no mail
+		}
 		addrs, err := w.addresses(ctx, h.Host)
 		if err != nil && !spf.IsNotFound(err) {
 			return matched, at, err
 		}
+		void = void || err != nil
 		var more []stream
 		more, at = w.networks(d, where, around(d, addrs), at)
 		matched = append(matched, more...)
+	}
+	if void {
+		at = w.void(at, where)
 	}
 	return merge(matched), at, nil
 }

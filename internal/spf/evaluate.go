@@ -12,7 +12,7 @@ import (
 // The limits of RFC 7208 section 4.6.4.
 const (
 	MaxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
-	MaxVoids = 2  // of their look-ups that find nothing
+	MaxVoids = 2  // terms with a look-up that finds nothing
 	MaxHosts = 10 // mail exchanges of one mx
 	maxNames = 10 // names of the client that ptr and %{p} look at
 )
@@ -28,7 +28,7 @@ type evaluation struct {
 	record       string   // the domain's own
 	names        []string // of the client, verified; see validated
 	named        bool
-	nameless     error // the client has no names, and that is not counted yet
+	nameless     error // a look-up of the client's names or of their addresses found nothing
 	walk         *Walk // nil: nobody reads along
 }
 
@@ -161,7 +161,8 @@ func (e *evaluation) count() error {
 	return nil
 }
 
-// answered is for each look-up of a term: what DNS cannot say now ends the evaluation, and so do too many voids.
+// answered returns the error that ends the evaluation, if any: err is what a look-up of a term that does not match found.
+// Each term is counted as one void at most, and calls answered once: section 4.6.4 counts "terms".
 func (e *evaluation) answered(err error) error {
 	if err == nil {
 		return nil
@@ -277,7 +278,7 @@ func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
 	return false
 }
 
-// matchMX: section 5.4. Whether an exchange has addresses is not counted as a void look-up; how many there are is limited.
+// matchMX: section 5.4. The term is one void look-up if any of its exchanges has no addresses.
 func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (bool, error) {
 	hosts, err := e.resolver.LookupMX(ctx, name)
 	if err != nil {
@@ -286,19 +287,25 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 	if len(hosts) > MaxHosts {
 		return false, permError("%s has more than %d mail exchanges", name, MaxHosts)
 	}
+	var absent error
 	for _, mx := range hosts {
-		addrs, err := e.addresses(ctx, mx.Host)
-		if err != nil && !IsNotFound(err) {
-			return false, Failure(err)
+		if mx.Host == "." {
+			continue // RFC 7505: the domain accepts no mail; there is nothing to look up
 		}
-		if e.among(d, addrs) {
+		addrs, err := e.addresses(ctx, mx.Host)
+		switch {
+		case IsNotFound(err):
+			absent = err
+		case err != nil:
+			return false, Failure(err)
+		case e.among(d, addrs):
 			return true, nil
 		}
 	}
-	return false, nil
+	return false, e.answered(absent)
 }
 
-// matchPTR: section 5.5.
+// matchPTR: section 5.5. The client's names are looked up once, and what they do not find counts for each ptr.
 func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
 	target = strings.ToLower(strings.TrimSuffix(target, "."))
 	for _, name := range e.validated(ctx) {
@@ -306,9 +313,7 @@ func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) 
 			return true, nil
 		}
 	}
-	absent := e.nameless
-	e.nameless = nil // one look-up, one void
-	return false, e.answered(absent)
+	return false, e.answered(e.nameless)
 }
 
 func within(name, parent string) bool { return name == parent || strings.HasSuffix(name, "."+parent) }
@@ -331,8 +336,8 @@ func (e *evaluation) validated(ctx context.Context) []string {
 			break
 		}
 		addrs, err := e.addresses(ctx, name)
-		if err != nil {
-			continue
+		if IsNotFound(err) {
+			e.nameless = err
 		}
 		for _, a := range addrs {
 			if a.Unmap() == e.client {

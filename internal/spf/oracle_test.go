@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,16 +43,20 @@ func (a asker) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, err
 
 // On generated trees of records blitiri.com.ar/go/spf, an independent implementation, comes to the same result. Left out is
 // what it does otherwise than RFC 7208: records that the grammar refuses, macros with empty parts and escapes, slashes in
-// names, %{p}.
+// names, %{p}, exchanges without addresses, and clients without names.
 func TestAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(7208, 1))
 	counts := map[spf.Status]int{}
 	const domains, trees, clients = 8, 150, 20
+	addresses := []string{"192.0.2.1", "192.0.2.130", "198.51.100.7", "2001:db8::1", "2001:db8:1::5", "203.0.113.1"}
 	for range trees {
 		zone := "m1.example.com. A 192.0.2.1\nm1.example.com. AAAA 2001:db8::1\nm2.example.com. A 192.0.2.130\nm2.example.com. AAAA 2001:db8:1::1\n" +
-			"mx.example.com. MX 1 m1.example.com.\nmx.example.com. MX 2 none.example.com.\n" +
+			"mx.example.com. MX 1 m1.example.com.\nmx.example.com. MX 2 m2.example.com.\n" +
 			"exists-ann.example.com. A 127.0.0.2\nexists-192.0.2.1.example.com. A 127.0.0.2\n" +
-			"1.2.0.192.in-addr.arpa. PTR m1.example.com.\n1.2.0.192.in-addr.arpa. PTR liar.example.com.\nliar.example.com. A 192.0.2.99\n"
+			"1.2.0.192.in-addr.arpa. PTR m1.example.com.\nliar.example.com. A 192.0.2.99\nliar.example.com. AAAA 2001:db8::99\n"
+		for _, client := range addresses {
+			zone += reverse(t, client) + " PTR liar.example.com.\n"
+		}
 		for d := range domains {
 			zone += fmt.Sprintf("d%d.example.com. TXT %q\n", d, generate(r, d, domains))
 		}
@@ -61,7 +66,7 @@ func TestAgainstOracle(t *testing.T) {
 		}
 		resolver := parsed.Resolver(time.Now, slog.New(slog.DiscardHandler))
 		for range clients {
-			client := []string{"192.0.2.1", "192.0.2.130", "198.51.100.7", "2001:db8::1", "2001:db8:1::5", "203.0.113.1"}[r.IntN(6)]
+			client := addresses[r.IntN(len(addresses))]
 			sender := []string{"ann", "bob"}[r.IntN(2)] + fmt.Sprintf("@d%d.example.com", r.IntN(domains))
 			ours := spf.Check(t.Context(), resolver.View(netip.Addr{}), netip.MustParseAddr(client), "helo.example.com", sender)
 			theirs, why := oracle.CheckHostWithSender(net.ParseIP(client), "helo.example.com", sender,
@@ -79,6 +84,23 @@ func TestAgainstOracle(t *testing.T) {
 			t.Errorf("the generator is not worth much: %v", counts)
 		}
 	}
+}
+
+// reverse returns the name of a client's PTR records.
+func reverse(t *testing.T, client string) string {
+	t.Helper()
+	addr := netip.MustParseAddr(client)
+	raw, suffix := addr.AsSlice(), "in-addr.arpa."
+	var labels []string
+	for _, b := range raw {
+		if addr.Is4() {
+			labels = append(labels, fmt.Sprint(b))
+		} else {
+			labels, suffix = append(labels, fmt.Sprintf("%x", b>>4), fmt.Sprintf("%x", b&15)), "ip6.arpa."
+		}
+	}
+	slices.Reverse(labels)
+	return strings.Join(append(labels, suffix), ".")
 }
 
 // generate writes a record for domain number d, which leads to domains with larger numbers.

@@ -32,6 +32,23 @@ helo.example.com. TXT "v=spf1 exists:%{h}.helos.example.com -all"
 mail.example.com.helos.example.com. A 127.0.0.2
 users.example.com. TXT "v=spf1 include:%{l}.users.example.com -all"
 ann.users.example.com. TXT "v=spf1 ip4:192.0.2.0/24"
+ptr2.example.com. TXT "v=spf1 ptr ptr:example.net ip4:203.0.113.0/24 -all"
+ptr3.example.com. TXT "v=spf1 ptr ptr:example.net ptr:example.org ip4:203.0.113.0/24 -all"
+ptra.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com ptr:gone.example ip4:198.51.100.0/24 -all"
+ptrm.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com ptr:example.com -all"
+9.100.51.198.in-addr.arpa. PTR host.gone.example.
+1.2.0.192.in-addr.arpa. PTR mail.example.com.
+1.2.0.192.in-addr.arpa. PTR host.gone.example.
+dead.example.com. MX 1 l1.example.com.
+dead.example.com. MX 2 l2.example.com.
+dead.example.com. MX 3 l3.example.com.
+half.example.com. MX 1 l1.example.com.
+half.example.com. MX 2 mail.example.com.
+null.example.com. MX 0 .
+mx1.example.com. TXT "v=spf1 mx:dead.example.com ip4:203.0.113.0/24 -all"
+mx3.example.com. TXT "v=spf1 mx:dead.example.com mx:half.example.com mx:dead.example.com ip4:203.0.113.0/24 -all"
+mxm.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com mx:half.example.com -all"
+mxn.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com mx:null.example.com ip4:203.0.113.0/24 -all"
 many.example.com. TXT "v=spf1 a:l1.example.com a:l2.example.com a:l3.example.com +all"
 `
 
@@ -60,6 +77,15 @@ func TestCheck(t *testing.T) {
 		{"two records", "192.0.2.9", "x", "ann@two.example.com", spf.PermError, spf.MailFrom, "two.example.com"},
 		{"broken record", "192.0.2.9", "x", "ann@broken.example.com", spf.PermError, spf.MailFrom, "broken.example.com"},
 		{"voids", "192.0.2.9", "x", "ann@many.example.com", spf.PermError, spf.MailFrom, "many.example.com"},
+		// RFC 7208 section 4.6.4 counts terms: each one with a look-up that finds nothing, once, unless it matches.
+		{"voids of ptr", "203.0.113.9", "x", "ann@ptr2.example.com", spf.Pass, spf.MailFrom, "ptr2.example.com"},
+		{"voids of ptr, a third", "203.0.113.9", "x", "ann@ptr3.example.com", spf.PermError, spf.MailFrom, "ptr3.example.com"},
+		{"voids of ptr, a name without addresses", "198.51.100.9", "x", "ann@ptra.example.com", spf.PermError, spf.MailFrom, "ptra.example.com"},
+		{"voids of ptr, a match", "192.0.2.1", "x", "ann@ptrm.example.com", spf.Pass, spf.MailFrom, "ptrm.example.com"},
+		{"voids of mx, one term", "203.0.113.9", "x", "ann@mx1.example.com", spf.Pass, spf.MailFrom, "mx1.example.com"},
+		{"voids of mx, three terms", "203.0.113.9", "x", "ann@mx3.example.com", spf.PermError, spf.MailFrom, "mx3.example.com"},
+		{"voids of mx, a match", "192.0.2.1", "x", "ann@mxm.example.com", spf.Pass, spf.MailFrom, "mxm.example.com"},
+		{"voids of mx, RFC 7505", "203.0.113.9", "x", "ann@mxn.example.com", spf.Pass, spf.MailFrom, "mxn.example.com"},
 
 		{"null sender: HELO", "192.0.2.1", "mail.example.com", "", spf.Pass, spf.HELO, "mail.example.com"},
 		{"null sender: HELO with a dot", "192.0.2.1", "MAIL.example.com.", "", spf.Pass, spf.HELO, "mail.example.com"},
