@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -22,11 +21,17 @@ func ParseZone(r io.Reader, file string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}}
 	parser := dns.NewZoneParser(r, ".", file)
 	parser.SetDefaultTTL(defaultTTL)
+	wire := make([]byte, dns.MaxMsgSize)
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-		name, err := respell(rr.Header().Name)
+		// RFC 1035 section 5.1: any byte of a name may be escaped. The wire format has one form for each name.
+		n, err := dns.PackRR(rr, wire, 0, nil, false)
 		if err != nil {
 			return nil, fmt.Errorf("reading the zone: %s: %q: %w", file, rr.Header().Name, err)
 		}
+		if rr, _, err = dns.UnpackRR(wire[:n], 0); err != nil {
+			return nil, fmt.Errorf("reading the zone: %s: %w", file, err)
+		}
+		name := dns.CanonicalName(rr.Header().Name)
 		z.records[name] = append(z.records[name], rr)
 	}
 	if err := parser.Err(); err != nil {
@@ -79,8 +84,8 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 
 // soaAbove is the SOA of the zone that a name is in; the root has one where the file has none.
 func (z *Zone) soaAbove(name string) dns.RR {
-	for at := name; at != ""; _, at, _ = strings.Cut(at, ".") {
-		for _, rr := range z.records[at] {
+	for _, i := range append(dns.Split(name), len(name)-1) {
+		for _, rr := range z.records[name[i:]] {
 			if rr.Header().Rrtype == dns.TypeSOA {
 				return rr
 			}
@@ -94,7 +99,7 @@ func (z *Zone) exists(name string) bool {
 		return true
 	}
 	for known := range z.records {
-		if known == name || strings.HasSuffix(known, "."+name) {
+		if dns.IsSubDomain(name, known) {
 			return true
 		}
 	}
