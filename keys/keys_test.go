@@ -167,6 +167,65 @@ func TestFilesBelongToTheFoldersOwner(t *testing.T) {
 	}
 }
 
+// Any process of the directory's owner can hold the lock forever. Root does not wait for it, and what holds it in good faith
+// writes nothing more.
+func TestTakeOver(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root takes a lock over")
+	}
+	s := newStore(t)
+	if err := os.Chown(s.Dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	s.Lease = new(Lease)
+	l := create(t, s, "example.org", "rsa")
+	unlock, err := s.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	root := s
+	root.Lease = new(Lease)
+	release, err := root.TakeOver()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := root.writeLife(l); err != nil {
+		t.Error(err)
+	}
+	if err := s.writeLife(l); err == nil || !strings.Contains(err.Error(), "taken over") {
+		t.Errorf("the other one goes on writing: %v", err)
+	}
+	if err := s.removePEM(l.Domain, l.Selector); err == nil {
+		t.Error("the other one deletes")
+	}
+	if _, err := s.Lock(); err == nil {
+		t.Error("two commands at once")
+	}
+	// The owner of the directory replaces the lock: that does not stop root.
+	if err := os.Rename(root.lockPath(), root.lockPath()+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root.lockPath(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(root.lockPath(), 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := root.writeLife(l); err != nil {
+		t.Error(err)
+	}
+	release()
+	again, err := s.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if left, _ := filepath.Glob(filepath.Join(s.Dir, ".lock-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestLockIsExclusive(t *testing.T) {
 	s := newStore(t)
 	unlock, err := s.Lock()

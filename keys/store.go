@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Store writes the keys folder. Only dkimkey does; the daemon reads.
@@ -26,6 +24,8 @@ type Store struct {
 	Now      func() time.Time
 	// Hook, if there is one, is told of each operation that lasts before it is begun, so that a test can stop there.
 	Hook func(step string)
+	// Lease, if set, is the lock that this process holds. Copies of the Store share it.
+	Lease *Lease
 
 	lives bool // no private key is read
 }
@@ -42,28 +42,6 @@ func (s Store) pemPath(domain, selector string) string {
 
 func (s Store) lifePath(domain, selector string) string {
 	return filepath.Join(s.Dir, domain, selector+".json")
-}
-
-// Lock keeps two commands from working on one keys folder at a time: cron and a hand never meet. The caller calls unlock.
-func (s Store) Lock() (unlock func(), err error) {
-	path := filepath.Join(s.Dir, ".lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the lock of the keys folder: %w", err)
-	}
-	if err := chownLike(path, s.Dir); err != nil {
-		f.Close()
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("another dkimkey works on %s: try again when it has ended", s.Dir)
-	}
-	return func() {
-		// Not by closing alone: a child that is being forked may hold the file for a moment more.
-		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
-		f.Close()
-	}, nil
 }
 
 // readLife reads SELECTOR.json. fs.ErrNotExist says that there is none.
@@ -88,6 +66,9 @@ func readLifeFile(path, domain, selector string) (*Life, error) {
 }
 
 func (s Store) writeLife(l *Life) error {
+	if err := s.Lease.check(); err != nil {
+		return err
+	}
 	s.step("write " + l.Selector + ".json")
 	return writeLifeFile(s.lifePath(l.Domain, l.Selector), l, s.Dir)
 }
@@ -199,6 +180,9 @@ func (s Store) removePEM(domain, selector string) error {
 	path := s.pemPath(domain, selector)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err := s.Lease.check(); err != nil {
+		return err
 	}
 	s.step("delete " + selector + ".pem")
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -77,7 +77,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 
 func printChecks(c *cobra.Command, all []checked) error {
 	paint := cli.Paint(c.OutOrStdout())
-	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+	w := tabwriter.NewWriter(cli.Raw(c.OutOrStdout()), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tSHOWS")
 	for _, k := range all {
 		views := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
@@ -92,7 +92,7 @@ func printChecks(c *cobra.Command, all []checked) error {
 			if v.View != keys.Same {
 				shows = paint.Bad(fmt.Sprintf("%s: %s", v.View, v.Why))
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, v.Server, shows)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, cli.Printable(v.Server), shows)
 		}
 	}
 	return w.Flush()

@@ -212,6 +212,27 @@ func TestTwoRotates(t *testing.T) {
 	h.must("rotate")
 }
 
+// A process of user signpost that holds the lock does not keep root from revoking a key that has leaked.
+func TestCompromisedWhileLocked(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root takes a lock over")
+	}
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	leaked := h.signing("example.org")
+	unlock, err := h.store().Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	h.must("revoke", "example.org", leaked, "--compromised")
+	if now := h.signing("example.org"); now == leaked {
+		t.Errorf("%s still signs", leaked)
+	}
+}
+
 // A key that has leaked: its record is empty at once, and the one that stands by signs in the same run.
 func TestCompromised(t *testing.T) {
 	t.Parallel()

@@ -60,7 +60,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys folder.
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	root.AddCommand(manualCommand(root))
 	e.complete(root)
-	return cli.Execute(ctx, root, args, stdout, stderr)
+	return cli.Execute(ctx, root, args, cli.Clean(stdout), cli.Clean(stderr))
 }
 
 // open reads the configuration and gives the store of keys and the memory of hosted domains.
@@ -69,7 +69,7 @@ func (e *env) open() (*config.Config, keys.Store, keys.Hosted, error) {
 	if err != nil {
 		return nil, keys.Store{}, keys.Hosted{}, cli.Usage(err)
 	}
-	return conf, keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: e.now, Hook: e.hook}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
+	return conf, keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: e.now, Hook: e.hook, Lease: new(keys.Lease)}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
 }
 
 func domainArg(s string) (string, error) {

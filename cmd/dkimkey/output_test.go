@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +34,51 @@ func TestRotateWaits(t *testing.T) {
 	}
 	if strings.Count(out, "waiting until 2026-11-24 06:15 for caches to forget") != 1 || strings.Count(out, "waiting") != 1 || !strings.Contains(out, "signs from now on") {
 		t.Error(out)
+	}
+}
+
+// Metadata files belong to the daemon's user, and DNS to anybody: what they hold does nothing to the terminal of root.
+func TestNoControls(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org")
+	files, err := filepath.Glob(filepath.Join(h.dir, "state/keys/example.org/*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no metadata", err)
+	}
+	selector := ""
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var life map[string]any
+		if err := json.Unmarshal(text, &life); err != nil {
+			t.Fatal(err)
+		}
+		const hostile = "\x1b]0;x\a\x1b[2J\u009b31m\u202e\r"
+		for _, name := range []string{"record", "algorithm", "publish", "finding", "imported"} {
+			old, _ := life[name].(string)
+			life[name] = old + hostile
+		}
+		selector = life["selector"].(string)
+		if text, err = json.Marshal(life); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := 0
+	for _, args := range [][]string{{"show", "example.org", selector}, {"show", "example.org", selector, "--json"}, {"status"}, {"status", "--json"}, {"check"}, {"check", "--json"}, {"rotate"}} {
+		out, _ := h.run(args...)
+		shown += strings.Count(out, "?")
+		if strings.ContainsFunc(out, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }) {
+			t.Errorf("%v: %q", args, out)
+		}
+	}
+	if shown == 0 {
+		t.Error("no command shows the text: this tests nothing")
 	}
 }
 

@@ -48,9 +48,12 @@ func (d *desk) report(stdout io.Writer) error {
 }
 
 func printJSON(stdout io.Writer, v any) error {
-	enc := json.NewEncoder(stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = stdout.Write(append(cli.PrintableJSON(text), '\n'))
+	return err
 }
 
 func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {

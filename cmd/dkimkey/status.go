@@ -82,7 +82,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tALGORITHM\tSTATE\tSINCE\tNEXT")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s %d\t%s\t%s\t%s\n", s.Domain, s.Selector, s.Algorithm, s.Bits, s.State, s.Since.UTC().Format("2006-01-02 15:04"), s.Next)
+		fmt.Fprintf(w, "%s\t%s\t%s %d\t%s\t%s\t%s\n", s.Domain, s.Selector, cli.Printable(s.Algorithm), s.Bits, s.State, s.Since.UTC().Format("2006-01-02 15:04"), cli.Printable(s.Next))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -93,7 +93,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 		if text := strings.TrimSuffix(line, "\n"); i > 0 && i <= len(all) {
 			line = colour(paint, all[i-1], text) + "\n"
 		}
-		if _, err := io.WriteString(out, line); err != nil {
+		if _, err := io.WriteString(cli.Raw(out), line); err != nil {
 			return err
 		}
 	}

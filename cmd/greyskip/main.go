@@ -53,6 +53,7 @@ const (
 var errAttention = errors.New("something above needs a person")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	stdout, stderr = cli.Clean(stdout), cli.Clean(stderr)
 	e.stdout, e.stderr = stdout, stderr
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -101,10 +100,10 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", light(w, f.Level), f.Check, f.What)
+		fmt.Fprintf(w, "%s %s: %s\n", light(w, f.Level), f.Check, printableLines(f.What))
 		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
 			if f.Level != doctor.Green && line.text != "" {
-				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(line.text, "\n", "\n              "))
+				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(printableLines(line.text), "\n", "\n              "))
 			}
 		}
 	}
@@ -112,9 +111,7 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if found == nil {
 			found = []doctor.Finding{}
 		}
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		if err := e.Encode(found); err != nil {
+		if err := printJSON(w, found); err != nil {
 			return err
 		}
 	}

@@ -133,7 +133,7 @@ func explain(w io.Writer, r filter.Report, edits milter.Edits) {
 	}
 	writeHelp(w, s)
 	for _, i := range slices.Backward(edits.Insert) { // the last one ends on top
-		fmt.Fprintf(w, "%s:%s\n", i.Name, i.Value)
+		fmt.Fprintf(w, "%s:%s\n", i.Name, printableLines(i.Value))
 	}
 }
 

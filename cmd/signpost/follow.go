@@ -75,7 +75,7 @@ func (f *follower) more(ctx context.Context) error {
 		f.filter.After = ids[len(ids)-1]
 		if err := f.reader.Unread(); err != nil && err.Error() != f.unread {
 			f.unread = err.Error()
-			fmt.Fprintf(f.stderr, "signpost: %v\n", reading(f.conf, err))
+			fmt.Fprintf(f.stderr, "signpost: %s\n", printableLines(reading(f.conf, err).Error()))
 		}
 	}
 	return nil
@@ -107,7 +107,7 @@ func (f *follower) fail(ctx context.Context, err error) {
 	f.close()
 	if ctx.Err() == nil && err.Error() != f.said {
 		f.said = err.Error()
-		fmt.Fprintf(f.stderr, "signpost: %v; trying again\n", reading(f.conf, err))
+		fmt.Fprintf(f.stderr, "signpost: %s; trying again\n", printableLines(reading(f.conf, err).Error()))
 	}
 }
 

@@ -86,7 +86,7 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 		return reading(conf, err)
 	}
 	if err := past.Unread(); err != nil {
-		fmt.Fprintf(stderr, "signpost: %v\n", reading(conf, err))
+		fmt.Fprintf(stderr, "signpost: %s\n", printableLines(reading(conf, err).Error()))
 	}
 	if learner.Full {
 		fmt.Fprintln(stderr, "signpost: there are more messages than are remembered; the newest were not looked at: --since may help")

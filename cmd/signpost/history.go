@@ -209,7 +209,7 @@ func writeObjects(w io.Writer, all []journal.Entry) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(append(plainJSON(text), '\n')); err != nil {
+		if _, err := w.Write(append(cli.PrintableJSON(text), '\n')); err != nil {
 			return err
 		}
 	}

@@ -77,7 +77,7 @@ dkimkey(1).
 				return err
 			}
 			for _, f := range concerns(conf, time.Now()) {
-				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, f.What)
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, printableLines(f.What))
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", file)
 			return nil

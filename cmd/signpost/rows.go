@@ -80,5 +80,8 @@ func breakLines(text string, room int) []string {
 	return append(lines, line)
 }
 
+// printableLines is printable for several lines.
+func printableLines(s string) string { return cli.PrintableLines(s) }
+
 // printable keeps a stranger's control characters from the terminal.
 func printable(s string) string { return cli.Printable(s) }

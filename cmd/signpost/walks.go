@@ -11,9 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -178,26 +175,8 @@ func printJSON(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(plainJSON(text), '\n'))
+	_, err = w.Write(append(cli.PrintableJSON(text), '\n'))
 	return err
-}
-
-// plainJSON spells what is not printable as JSON can, which outside of strings has nothing but ASCII: C1 controls, which
-// some terminals obey, and what turns the direction of writing round.
-func plainJSON(text []byte) []byte {
-	out := make([]byte, 0, len(text)+1)
-	for _, r := range string(text) {
-		switch {
-		case r == '\n' || r != 0x7f && r < 0x80 || r >= 0x80 && unicode.IsPrint(r):
-			out = utf8.AppendRune(out, r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
-		default:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		}
-	}
-	return out
 }
 
 // hostedDomains completes a first argument with the domains of this host, where the state can be read.

@@ -157,7 +157,7 @@ func showWhatIf(w io.Writer, under string, r whatif.Result) {
 	if r.Unjudged > 0 {
 		line(r.Unjudged, "cannot be judged from the journal:")
 		for _, u := range r.Unknown {
-			fmt.Fprintf(w, "%18s%d: %s\n", "", u.Messages, u.Name)
+			fmt.Fprintf(w, "%18s%d: %s\n", "", u.Messages, printable(u.Name))
 		}
 	}
 	for _, c := range r.Changes {

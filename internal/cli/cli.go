@@ -36,7 +36,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
+	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), PrintableLines(err.Error()))
 	var usage UsageError
 	if errors.As(err, &usage) {
 		return 2

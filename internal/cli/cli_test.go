@@ -2,9 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"runtime/debug"
+	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestVersion(t *testing.T) {
@@ -47,6 +50,38 @@ func TestPaint(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	if got := Paint(device).Bad("x"); got != "x" {
 		t.Errorf("%q", got)
+	}
+}
+
+// Text of others does nothing to a terminal, neither by ESC nor by the one-byte controls of C1 nor by turning the direction of
+// writing round; in JSON it keeps its value.
+func TestPrintable(t *testing.T) {
+	const hostile = "a\x1b[31m\u009b31m\x7f\x00\r\u202e\xff\U000e0001ü\tb\n"
+	const lines = "a?[31m?31m??????ü\tb\n"
+	if got := PrintableLines(hostile); got != lines {
+		t.Errorf("%q", got)
+	}
+	if got := Printable(hostile); got != "a?[31m?31m??????ü?b?" {
+		t.Errorf("%q", got)
+	}
+	var out bytes.Buffer
+	if n, err := Clean(&out).Write([]byte(hostile)); n != len(hostile) || err != nil || out.String() != lines {
+		t.Errorf("%d %v %q", n, err, &out)
+	}
+	if got := (Painter{on: true}).Bad("x\x1b[0m"); got != "\x1b[31mx?[0m\x1b[0m" {
+		t.Errorf("%q", got)
+	}
+	text, err := json.Marshal(strings.ToValidUTF8(hostile, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	safe := PrintableJSON(text)
+	if strings.ContainsFunc(string(safe), unicode.IsControl) || bytes.ContainsRune(safe, '\u202e') {
+		t.Errorf("%q", safe)
+	}
+	var back string
+	if err := json.Unmarshal(safe, &back); err != nil || back != strings.ToValidUTF8(hostile, "") {
+		t.Errorf("%v %q", err, back)
 	}
 }
 

@@ -17,7 +17,7 @@ func Paint(w io.Writer) Painter {
 
 // Terminal says whether an output is one.
 func Terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := Raw(w).(*os.File)
 	if !ok {
 		return false
 	}
@@ -45,6 +45,7 @@ func (p Painter) Bad(s string) string { return p.in("31", s) }
 func (p Painter) Past(s string) string { return p.in("90", s) }
 
 func (p Painter) in(colour, s string) string {
+	s = Printable(s)
 	if !p.on {
 		return s
 	}

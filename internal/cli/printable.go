@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 )
 
 // Printable makes of a stranger's text one that does nothing to a terminal: control characters, line ends, what turns the
@@ -14,6 +18,56 @@ func Printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// PrintableLines is Printable for text of several lines: line feeds and tabs stay.
+func PrintableLines(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// PrintableJSON escapes what encoding/json leaves as it is and a terminal may obey, such as U+009B, which many take for ESC [.
+func PrintableJSON(text []byte) []byte {
+	printable := func(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
+	if bytes.IndexFunc(text, func(r rune) bool { return !printable(r) }) < 0 {
+		return text
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		if printable(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, "\\u%04x", unit)
+		}
+	}
+	return b.Bytes()
+}
+
+// Clean returns a writer that writes PrintableLines of each text to w. Key metadata, DNS and the journal hold text of others,
+// which must not control a terminal.
+func Clean(w io.Writer) io.Writer { return clean{w} }
+
+type clean struct{ io.Writer }
+
+func (c clean) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(c.Writer, PrintableLines(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Raw returns the writer under Clean, for text that is printable already and may contain colours.
+func Raw(w io.Writer) io.Writer {
+	if c, ok := w.(clean); ok {
+		return c.Writer
+	}
+	return w
 }
 
 // Columns is about how many columns a printable text takes: East Asian signs take two, and a combining one is counted too.

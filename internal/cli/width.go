@@ -9,7 +9,7 @@ import (
 
 // Width is how many columns a terminal has; 0 where the output is none, or does not say.
 func Width(w io.Writer) int {
-	f, ok := w.(*os.File)
+	f, ok := Raw(w).(*os.File)
 	if !ok {
 		return 0
 	}
