@@ -14,11 +14,13 @@
 
 VERSION = 0.3
 PREFIX = /usr/local
+# scripts/setup installs Go there where the machine has none or an old one.
+export PATH := $(shell scripts/setup path):$(PATH)
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench bench-journal conformance demo setup fmt clean deb install cross screenshots machine
+.PHONY: build man test fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine
 
-build:
+build: go
 	$(GOBUILD) -o bin/ ./cmd/...
 
 man: build
@@ -28,14 +30,14 @@ man: build
 	bin/dkimkey manual > bin/man/dkimkey.1
 	bin/greyskip manual > bin/man/greyskip.1
 
-deb:
+deb: go
 	@rm -f bin/signpost_*.deb
 	@scripts/deb bin
 
 install: build
 	scripts/install bin "$(DESTDIR)" "$(PREFIX)"
 
-cross:
+cross: go
 	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/linux-arm64/ ./cmd/...
 	GOOS=freebsd GOARCH=amd64 $(GOBUILD) -o bin/freebsd-amd64/ ./cmd/...
 	GOOS=freebsd GOARCH=arm64 $(GOBUILD) -o bin/freebsd-arm64/ ./cmd/...
@@ -50,14 +52,14 @@ test: setup build
 	go tool staticcheck ./...
 	@rm -rf bin/conformance
 	@# SQLite, which is C turned into Go, is several times as slow under the race detector, and is not what it is to look at.
-	SIGNPOST_CONFORMANCE=$(CURDIR)/bin/conformance go test -race -gcflags='modernc.org/...=-race=false' -parallel 8 ./...
+	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -gcflags='modernc.org/...=-race=false' -parallel 8 ./...
 	@# 100,000 SPF checks by a second evaluator; under the race detector it is a tenth of that.
 	go test -run TestAnswersAreVerdicts ./internal/senders
 	@scripts/conformance check
 
-conformance:
+conformance: setup
 	@rm -rf bin/conformance
-	SIGNPOST_CONFORMANCE=$(CURDIR)/bin/conformance go test ./...
+	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test ./...
 	@scripts/conformance write
 
 fuzz: setup
@@ -66,7 +68,7 @@ fuzz: setup
 bench: setup build
 	go run ./internal/bench $(BENCH)
 
-bench-journal:
+bench-journal: go
 	SIGNPOST_JOURNAL_ROWS=$(or $(ROWS),10000000) go test ./internal/journal -run '^$$' -bench . -benchtime 3x -timeout 2h
 
 demo: setup build
@@ -74,12 +76,15 @@ demo: setup build
 
 screenshots: setup
 	@mkdir -p bin/screenshots
-	SIGNPOST_SCREENSHOTS=$(CURDIR)/bin/screenshots go test -count=1 -run TestInBrowser ./internal/web
+	SIGNPOST_SCREENSHOTS="$(CURDIR)/bin/screenshots" go test -count=1 -run TestInBrowser ./internal/web
 
-setup:
+go:
+	@scripts/setup go
+
+setup: go
 	@scripts/setup
 
-fmt:
+fmt: go
 	gofmt -w $$(git ls-files '*.go')
 
 clean:
