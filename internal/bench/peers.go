@@ -88,7 +88,7 @@ func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 const rspamdConf = `lua = "%RULES%";
 options {
   filters = "dkim"; pidfile = "%DIR%/pid"; tempdir = "%DIR%"; control_socket = "%DIR%/control mode=0600";
-  url_tld = "/usr/share/rspamd/effective_tld_names.dat"; cache_file = "%DIR%/symbols.cache";
+  url_tld = "/usr/share/publicsuffix/effective_tld_names.dat"; cache_file = "%DIR%/symbols.cache";
   dns { nameserver = ["127.0.0.1:53"]; }
   local_addrs = ["192.0.2.0/24"];
 }

@@ -123,7 +123,7 @@ func (w *world) bring(ctx context.Context, mail string, args ...string) (string,
 	if err := os.WriteFile(file, []byte("DKIM-Signature:"+mail), 0o644); err != nil {
 		return "", err
 	}
-	return w.send(ctx, append(args, "--data", file)...)
+	return w.send(ctx, append(args, "--data", "@"+file)...)
 }
 
 // refused has swaks write to Bob and gives the reply that refused it.

@@ -25,7 +25,7 @@ func startRspamd(t *testing.T, zone, local, conf string, plugins ...string) stri
 	addr, _ := freeAddr(t)
 	text := strings.NewReplacer("%DIR%", dir, "%ADDR%", addr, "%DNS%", s.Addr(), "%LOCAL%", local).Replace(`lua = "/usr/share/rspamd/rules/rspamd.lua"
 options { filters = "dkim"; dns { nameserver = ["%DNS%:1"]; timeout = 2s; } local_addrs = %LOCAL%; pidfile = "%DIR%/pid"; tempdir = "%DIR%";
-  control_socket = "%DIR%/control mode=0600"; url_tld = "/usr/share/rspamd/effective_tld_names.dat"; cache_file = "%DIR%/symbols.cache"; }
+  control_socket = "%DIR%/control mode=0600"; url_tld = "%DIR%/suffixes"; cache_file = "%DIR%/symbols.cache"; hs_cache_dir = "%DIR%"; }
 logging { type = "console"; level = "info"; }
 worker "rspamd_proxy" { bind_socket = "%ADDR%"; milter = yes; timeout = 20s; count = 1; upstream "local" { default = yes; self_scan = yes; } }
 spf { }
@@ -36,8 +36,11 @@ actions { reject = null; add_header = null; greylist = null; }
 	for _, p := range plugins {
 		text += fmt.Sprintf("  path = \"/usr/share/rspamd/plugins/%s.lua\";\n", p)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(text+"}\n"), 0o644); err != nil {
-		t.Fatal(err)
+	// The public suffixes of the test zones. Where rspamd's own list is depends on its version.
+	for name, text := range map[string]string{"conf": text + "}\n", "suffixes": "com\nexample\norg\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	startMilter(t, addr, exec.Command("rspamd", "-f", "-c", filepath.Join(dir, "conf"), "-u", "root", "-g", "root", "--insecure"))
 	return "inet:" + addr
@@ -55,8 +58,8 @@ func TestWeVerifyRspamd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mta.Stop() })
-	// Of a body of white space RFC 6376 section 3.4.4 leaves nothing; rspamd 3.4 hashes a line end. OpenDKIM and dkimpy are
-	// with us.
+	// Of a body of white space RFC 6376 section 3.4.4 leaves nothing; rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
+	// dkimpy agree with us.
 	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
-	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd 3.4 signed in a real Postfix; it is wrong about a body of white space alone.", verified)
+	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd signed in a real Postfix; it is wrong about a body of white space alone.", verified)
 }

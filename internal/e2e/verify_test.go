@@ -88,7 +88,7 @@ func (w *world) signedBy(domain, author string) []string {
 	if err := file.Close(); err != nil {
 		w.t.Fatal(err)
 	}
-	return []string{"--data", file.Name()}
+	return []string{"--data", "@" + file.Name()}
 }
 
 // results wants the n-th mail's topmost field to be ours and to hold all of parts, and gives the mail.
