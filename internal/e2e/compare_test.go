@@ -95,6 +95,7 @@ func compareCases(organisation, nokey string) []comparison {
 
 // Beside OpenDKIM and OpenDMARC, in the same Postfix.
 func TestCompareOpenDMARC(t *testing.T) {
+	needRoot(t)
 	key, record := newKey(t)
 	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
 	dir := t.TempDir()
@@ -136,6 +137,7 @@ func startOpenDMARC(t *testing.T, zone string) string {
 
 // Beside rspamd, in the same Postfix.
 func TestCompareRspamd(t *testing.T) {
+	needRoot(t)
 	key, record := newKey(t)
 	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
 	compare(t, []string{startRspamd(t, zone, "[]", `milter_headers { use = ["authentication-results"]; }`, "spf", "dmarc", "milter_headers")}, zone, key, compareCases(

@@ -24,6 +24,7 @@ import (
 
 // What OpenDKIM signs in a real Postfix, our engine verifies, in every canonicalisation; a changed body it does not.
 func TestWeVerifyOpenDKIM(t *testing.T) {
+	needRoot(t)
 	key, record := newKey(t)
 	var verified atomic.Int32
 	t.Cleanup(func() {

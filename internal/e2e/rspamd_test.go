@@ -48,6 +48,7 @@ actions { reject = null; add_header = null; greylist = null; }
 
 // What rspamd signs in a real Postfix, our engine verifies; a changed body it does not.
 func TestWeVerifyRspamd(t *testing.T) {
+	needRoot(t)
 	t.Parallel()
 	key, record := newKey(t)
 	file := filepath.Join(t.TempDir(), "key.pem")
