@@ -9,6 +9,7 @@
 # make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
+# make bare  README's commands on a new Debian 12 with only git and make, or SUITE=trixie; up to an hour, as root
 # make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 
@@ -18,7 +19,7 @@ PREFIX = /usr/local
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine
+.PHONY: build man test fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine bare
 
 build: go
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -44,6 +45,9 @@ cross: go
 
 machine:
 	scripts/machine $(SUITE)
+
+bare:
+	scripts/bare $(SUITE)
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
