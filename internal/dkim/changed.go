@@ -14,6 +14,11 @@ import (
 func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
 		r := &results[i]
+		holds := func(fields []Field) (holds, open bool) {
+			holds, open = v.headerHolds(s, fields, key)
+			r.KeyName = s.result.KeyName // Results does not look up the key where the body was changed
+			return holds, open
+		}
 		switch {
 		case r.Domain == "" || !within(r.Domain) || r.Status == PermError:
 		case s.headerGood:
@@ -22,10 +27,10 @@ func (v *Verifier) CheckHeaders(results []Result, within func(domain string) boo
 			r.HeaderOpen = true
 		case r.Status == Fail:
 			if s.bodyChanged {
-				r.HeaderHolds, r.HeaderOpen = v.headerHolds(s, v.fields, key)
+				r.HeaderHolds, r.HeaderOpen = holds(v.fields)
 			}
 			if untagged, ok := v.untagged(); ok && !r.HeaderHolds && !r.HeaderOpen {
-				r.HoldsUntagged, r.HeaderOpen = v.headerHolds(s, untagged, key)
+				r.HoldsUntagged, r.HeaderOpen = holds(untagged)
 			}
 		}
 	}

@@ -2,6 +2,8 @@ package dkim
 
 import (
 	"crypto/ed25519"
+	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -92,6 +94,108 @@ func TestHoldsUntagged(t *testing.T) {
 		}
 		if results[0].HeaderHolds != (c.was == c.subject) {
 			t.Errorf("%s: the header as it is: %v", name, results[0].HeaderHolds)
+		}
+	}
+}
+
+// A signature whose key cannot be looked up is not verified over the header: HeaderOpen and the name of the key say so, whether or
+// not the body was changed and Results looked the key up.
+func TestHeaderOpen(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	broken := func(name string) ([]string, error) {
+		return nil, &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
+	}
+	for name, c := range map[string]struct{ body, subject string }{
+		"nothing changed":      {"text\r\n", " Lunch"},
+		"body changed":         {"text\r\nfooter\r\n", " Lunch"},
+		"tag added":            {"text\r\n", " [list] Lunch"},
+		"body and tag changed": {"text\r\nfooter\r\n", " [list] Lunch"},
+	} {
+		header := []Field{{"From", " ann@example.com"}, {"Subject", " Lunch"}}
+		signer, err := NewSigner(header, []Key{{Domain: "example.com", Selector: "s", Signer: key}}, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer.Write([]byte("text\r\n"))
+		signed, err := signer.Sign()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := NewVerifier(append(signed, header[0], Field{"Subject", c.subject}), nil)
+		v.Write([]byte(c.body))
+		results := v.Results(time.Now(), broken)
+		v.CheckHeaders(results, func(string) bool { return true }, broken)
+		if r := results[0]; r.HeaderHolds || r.HoldsUntagged || !r.HeaderOpen || r.KeyName != "s._domainkey.example.com" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// A signature identifies a message to its reader if it covers every From, Subject, To and Date, at least one of each: a second field
+// of a name that it does not cover is what many readers show.
+func TestSignsIdentity(t *testing.T) {
+	const all = "from:to:subject:date"
+	for _, c := range []struct {
+		name, h, more string
+		want          bool
+	}{
+		{"each once", all, "", true},
+		{"other order and case", "Date:TO:Subject:From:Message-ID", "", true},
+		{"each more often than there are fields", all + ":" + all, "", true},
+		{"fields that are absent", all, "-to", true},
+		{"no Subject", "from:to:date", "", false},
+		{"no To", "from:subject:date", "", false},
+		{"no To, and none there", "from:subject:date", "-to", false},
+		{"no Date", "from:to:subject", "", false},
+		{"From alone", "from", "", false},
+		{"a second Subject", all, "subject", false},
+		{"a second To", all, "to", false},
+		{"a second Date", all, "date", false},
+		{"a second Subject that is signed", all + ":subject", "subject", true},
+		{"a third Subject", all + ":subject", "subject,subject", false},
+		{"another second field", all, "reply-to", true},
+		{"names that only begin alike", "from:to:subjects:date", "", false},
+	} {
+		fields := []Field{{SignatureField, " v=1; a=ed25519-sha256; d=example.com; s=s; h=" + c.h + "; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA"}}
+		for _, name := range []string{"From", "To", "Subject", "Date"} {
+			if !strings.EqualFold("-"+name, c.more) {
+				fields = append(fields, Field{name, " x"})
+			}
+		}
+		if !strings.HasPrefix(c.more, "-") && c.more != "" {
+			for name := range strings.SplitSeq(c.more, ",") {
+				fields = append(fields, Field{name, " y"})
+			}
+		}
+		if got := NewVerifier(fields, nil).SignsIdentity(0); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// The time of a signature is t=, else that of the only Date field; without either it has none.
+func TestSignedAt(t *testing.T) {
+	date := Field{"Date", " Tue, 14 Nov 2023 22:00:00 +0000"}
+	for _, c := range []struct {
+		name, tags string
+		dates      []Field
+		unix       int64 // -1: none
+	}{
+		{"t=", " t=1700000000;", nil, 1700000000},
+		{"t= before Date", " t=1699000000;", []Field{date}, 1699000000},
+		{"t=0", " t=0;", []Field{date}, 0},
+		{"the largest t=", " t=9223372036854775807;", nil, 1<<63 - 1},
+		{"Date", "", []Field{date}, 1699999200},
+		{"Date with a comment and a fold", "", []Field{{"DATE", "\r\n\tTue, 14 Nov 2023 22:00:00 +0000 (UTC)"}}, 1699999200},
+		{"no Date", "", nil, -1},
+		{"two Dates", "", []Field{date, date}, -1},
+		{"an unreadable Date", "", []Field{{"Date", " yesterday"}}, -1},
+		{"an empty Date", "", []Field{{"Date", ""}}, -1},
+	} {
+		fields := append([]Field{{SignatureField, " v=1; a=ed25519-sha256; d=example.com; s=s; h=from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;" + c.tags + " b=AAAA"}}, c.dates...)
+		at, ok := NewVerifier(fields, nil).SignedAt(0)
+		if ok != (c.unix >= 0) || ok && at.Unix() != c.unix {
+			t.Errorf("%s: %v %v", c.name, at, ok)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -90,8 +91,14 @@ func (m *message) findRelays(ctx context.Context, until time.Time) {
 	r.arc()
 }
 
-func (r *relays) add(kind policy.RelayKind, domain, method, author, failed string) {
-	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author, Failed: failed})
+// verified adds a relay. author is empty where it is not about one author.
+func (r *relays) verified(kind policy.RelayKind, domain, method, author string) {
+	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author})
+}
+
+// open adds a relay that could not be verified because the lookup of failed did. Failed is never empty: that would mean verified.
+func (r *relays) open(kind policy.RelayKind, domain, method, author, failed string) {
+	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author, Failed: cmp.Or(failed, domain)})
 }
 
 // same reports whether two domains belong to one organization. Where a lookup fails it returns its name.
@@ -108,12 +115,13 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 		if at, ok := verifier.SignedAt(i); !ok || r.now.Sub(at) > maxHeaderAge || at.Sub(r.now) > maxHeaderSkew {
 			continue
 		}
-		same, failed := r.same(s.Domain, d.Domain)
-		if s.HeaderOpen && (same || failed != "") {
-			failed = s.KeyName
-		}
-		if same || failed != "" {
-			r.add(policy.RelayAuthor, s.Domain, "dkim", d.Domain, failed)
+		switch same, failed := r.same(s.Domain, d.Domain); {
+		case same && !s.HeaderOpen:
+			r.verified(policy.RelayAuthor, s.Domain, "dkim", d.Domain)
+		case same:
+			r.open(policy.RelayAuthor, s.Domain, "dkim", d.Domain, s.KeyName)
+		case failed != "":
+			r.open(policy.RelayAuthor, s.Domain, "dkim", d.Domain, failed)
 		}
 	}
 }
@@ -125,12 +133,13 @@ func (r *relays) srs(d dmarc.Result) {
 	if embedded == "" || s.Identity != spf.MailFrom || s.Status != spf.Pass && s.Status != spf.TempError {
 		return
 	}
-	same, failed := r.same(embedded, d.Domain)
-	if same && s.Status == spf.TempError {
-		failed = s.Failed
-	}
-	if same || failed != "" {
-		r.add(policy.RelaySRS, s.Domain, "spf", d.Domain, failed)
+	switch same, failed := r.same(embedded, d.Domain); {
+	case same && s.Status == spf.Pass:
+		r.verified(policy.RelaySRS, s.Domain, "spf", d.Domain)
+	case same:
+		r.open(policy.RelaySRS, s.Domain, "spf", d.Domain, s.Failed)
+	case failed != "":
+		r.open(policy.RelaySRS, s.Domain, "spf", d.Domain, failed)
 	}
 }
 
@@ -144,7 +153,7 @@ func (r *relays) list(t traces) {
 	case same:
 		r.passing(policy.RelayList, post)
 	case failed != "":
-		r.add(policy.RelayList, post, "dkim", "", failed)
+		r.open(policy.RelayList, post, "dkim", "", failed)
 	}
 }
 
@@ -165,7 +174,7 @@ func (r *relays) passing(kind policy.RelayKind, domain string) {
 	try := func(of string, passed bool, method, failed string) bool {
 		same, unknown := r.same(of, domain)
 		if same && passed {
-			r.add(kind, of, method, "", "")
+			r.verified(kind, of, method, "")
 			return true
 		}
 		if same {
@@ -185,17 +194,22 @@ func (r *relays) passing(kind policy.RelayKind, domain string) {
 		return
 	}
 	if open != "" {
-		r.add(kind, domain, "dkim", "", open)
+		r.open(kind, domain, "dkim", "", open)
 	}
 }
 
 // arc: a chain that validates.
 func (r *relays) arc() {
 	c := r.e.ARC
-	if c == nil || len(c.Sets) == 0 || c.Status != dkim.Pass && !c.Temporary {
+	if c == nil || len(c.Sets) == 0 {
 		return
 	}
-	r.add(policy.RelayARC, c.Sets[len(c.Sets)-1].Domain, "arc", "", c.Failed)
+	switch newest := c.Sets[len(c.Sets)-1].Domain; {
+	case c.Status == dkim.Pass:
+		r.verified(policy.RelayARC, newest, "arc", "")
+	case c.Temporary:
+		r.open(policy.RelayARC, newest, "arc", "", c.Failed)
+	}
 }
 
 // listDomain returns the domain of a List-Id (RFC 2919), "" if there is none.
@@ -219,8 +233,10 @@ func postDomain(value string) string {
 			continue
 		}
 		address, _, _ := strings.Cut(url[len(scheme):], "?")
-		if d, err := dkim.Domain(address[strings.LastIndexByte(address, '@')+1:]); err == nil {
-			return d
+		if at := strings.LastIndexByte(address, '@'); at >= 0 {
+			if d, err := dkim.Domain(address[at+1:]); err == nil {
+				return d
+			}
 		}
 	}
 	return ""

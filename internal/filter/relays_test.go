@@ -1,0 +1,190 @@
+package filter
+
+import (
+	"strings"
+	"testing"
+
+	"signpost/internal/dkim"
+)
+
+// listDomain returns the domain of a List-Id as RFC 2919 section 3 writes it, in angle brackets or bare as some lists have it, and
+// nothing where it is not a domain.
+func TestListDomain(t *testing.T) {
+	for value, want := range map[string]string{
+		" Talk <talk.lists.example.net>":        "talk.lists.example.net",
+		" <Talk.Lists.EXAMPLE.net>":             "talk.lists.example.net",
+		" \"a <b.example>\" <talk.example.net>": "talk.example.net",
+		"\r\n\t<talk.example.net>\r\n":          "talk.example.net",
+		" < talk.example.net >":                 "talk.example.net",
+		" talk.example.net":                     "talk.example.net",
+		" <talk.bücher.example>":                "talk.xn--bcher-kva.example",
+		" <talk.example.net":                    "talk.example.net",
+		"":                                      "",
+		" ":                                     "",
+		" <>":                                   "",
+		" <talk@example.net>":                   "",
+		" <talk.example.net.>":                  "",
+		" <talk..example.net>":                  "",
+		" <.example.net>":                       "",
+		" <talk.example.net\x00.stranger.example>":    "",
+		" <talk.example.net stranger.example>":        "",
+		" <talk.example.net\r\n\t.stranger.example>":  "",
+		" talk.example.net (Talk)":                    "",
+		" <" + strings.Repeat("a.", 1<<20) + "net>":   "",
+		" " + strings.Repeat("<", 1<<20):              "",
+		" <" + strings.Repeat("ü", 1<<20) + ".net>":   "",
+		" <" + strings.Repeat("a", 64) + ".example>":  "",
+		" <" + strings.Repeat("a.", 127) + "example>": "",
+	} {
+		if got := listDomain(value); got != want {
+			t.Errorf("%.60q: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// postDomain returns the domain of the first mailto URL of a List-Post (RFC 2369 sections 2 and 3.4). Other URLs and "NO" have none.
+func TestPostDomain(t *testing.T) {
+	for value, want := range map[string]string{
+		" <mailto:talk@lists.example.net>":                             "lists.example.net",
+		" <MAILTO:talk@Lists.Example.NET>":                             "lists.example.net",
+		" <mailto:talk@example.net?subject=x@stranger.example>":        "example.net",
+		" <https://example.net/post>, <mailto:talk@lists.example.net>": "lists.example.net",
+		" <mailto:moderator@example.net> (Postings are Moderated)":     "example.net",
+		" (comment) < mailto:talk@example.net >":                       "example.net",
+		" <mailto:a@one.example>, <mailto:b@two.example>":              "one.example",
+		" <mailto:talk>, <mailto:b@two.example>":                       "two.example",
+		" <mailto:talk@bücher.example>":                                "xn--bcher-kva.example",
+		" <mailto:a@one.example@two.example>":                          "two.example",
+		"":                                                             "",
+		" ":                                                            "",
+		" NO":                                                          "",
+		" NO (posting not allowed)":                                    "",
+		" <>":                                                          "",
+		" <mailto:>":                                                   "",
+		" <mailto:@>":                                                  "",
+		" <mailto:talk>":                                               "",
+		" <mailto:?subject=x@example.net>":                             "",
+		" mailto:talk@example.net":                                     "",
+		" <mailto:talk@example.net":                                    "",
+		" <https://example.net/a@b.example>":                           "",
+		" <xmailto:talk@example.net>":                                  "",
+		" <mailto:talk@example.net.>":                                  "",
+		" <mailto:talk@[192.0.2.1]>":                                   "",
+		" <mailto:talk@example.net%2estranger.example>":                "",
+		" <mailto:talk@example.net\x00>":                               "",
+		" <mailto:talk@example.net\r\n\t.stranger.example>":            "",
+		" " + strings.Repeat("<mailto:x@", 1<<18):                      "",
+		" <mailto:" + strings.Repeat("x@", 1<<20) + ">":                "",
+		" <mailto:x@" + strings.Repeat("a.", 1<<20) + "net>":           "",
+		" " + strings.Repeat("<x>", 1<<18) + "<mailto:x@y.example>":    "y.example",
+	} {
+		if got := postDomain(value); got != want {
+			t.Errorf("%.60q: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// srsDomain returns the domain that a forwarder wrote into MAIL FROM, for the forms of postsrsd, libsrs2 and Exchange only.
+func TestSRSDomain(t *testing.T) {
+	for sender, want := range map[string]string{
+		"SRS0=Xy1z=KA=example.com=ann@fwd.example":                     "example.com",
+		"srs0=Xy1z=KA=EXAMPLE.com=ann@fwd.example":                     "example.com",
+		"SRS0+Xy1z=KA=example.com=ann@fwd.example":                     "example.com",
+		"SRS0-Xy1z=KA=example.com=ann@fwd.example":                     "example.com",
+		"SRS0=Xy1z=KA=example.com=ann=x@fwd.example":                   "example.com",
+		"SRS0=Xy1z=KA=example.com=@fwd.example":                        "example.com", // an empty local part
+		"SRS0=+/1z=KA=example.com=ann@fwd.example":                     "example.com", // base64 in the hash
+		"SRS0=Xy1z=KA=bücher.example=ann@fwd.example":                  "xn--bcher-kva.example",
+		"SRS1=Ab2c=first.example==Xy1z=KA=example.com=ann@fwd.example": "example.com",
+		"SRS1=Ab2c=first.example=+Xy1z=KA=example.com=ann@fwd.example": "example.com",
+		"SRS1+Ab2c=first.example=-Xy1z=KA=example.com=ann@fwd.example": "example.com",
+		"bob+SRS=Xy1zA=KA=example.com=ann@fwd.example":                 "example.com",
+		"bob+tag+srs=Xy1zA=KA=example.com=ann@fwd.example":             "example.com",
+		"":                                       "",
+		"@":                                      "",
+		"ann@example.com":                        "",
+		"SRS0=Xy1z=KA=example.com=ann":           "", // no domain of a forwarder
+		"SRS0":                                   "",
+		"SRS0@fwd.example":                       "",
+		"SRS0=@fwd.example":                      "",
+		"SRS0====@fwd.example":                   "",
+		"SRS0=Xy1z=KA=example.com@fwd.example":   "",
+		"SRS0==KA=example.com=ann@fwd.example":   "",
+		"SRS0=Xy1z==example.com=ann@fwd.example": "",
+		"SRS0=Xy1z=KA==ann@fwd.example":          "",
+		"SRS0=Xy1z=KA=example.com.=ann@fwd.example":                             "",
+		"SRS0=Xy1z=KA=exam ple.com=ann@fwd.example":                             "",
+		"SRS0=Xy1z=KA=example.com\x00.x=ann@fwd.example":                        "",
+		"SRS0=Xy1z=KA=[192.0.2.1]=ann@fwd.example":                              "",
+		"SRS0.Xy1z=KA=example.com=ann@fwd.example":                              "",
+		"SRS2=Xy1z=KA=example.com=ann@fwd.example":                              "",
+		"xSRS0=Xy1z=KA=example.com=ann@fwd.example":                             "",
+		"\"SRS0=Xy1z=KA=example.com=ann\"@fwd.example":                          "",
+		"bob+SRS0=Xy1z=KA=example.com=ann@fwd.example":                          "",
+		"bob+SRS=example.com=ann@fwd.example":                                   "",
+		"bob-SRS=Xy1zA=KA=example.com=ann@fwd.example":                          "",
+		"bob+caf_=other=example.com@fwd.example":                                "",
+		"prvs=1234abcdef=ann@example.com":                                       "",
+		"bounce-ann=example.com@fwd.example":                                    "",
+		"x@SRS0=Xy1z=KA=example.com=ann":                                        "",
+		"SRS1=Ab2c=first.example=Xy1z=KA=example.com=ann@fwd.example":           "", // no separator of its own
+		"SRS1=Ab2c=first.example=@fwd.example":                                  "",
+		"SRS1=Ab2c@fwd.example":                                                 "",
+		"SRS1=Ab2c=first.example==Xy1z=example.com=ann@fwd.example":             "",
+		"SRS0=" + strings.Repeat("=", 1<<20) + "@fwd.example":                   "",
+		"SRS0=a=b=" + strings.Repeat("a.", 1<<20) + "com=ann@fwd.example":       "",
+		"SRS0=a=b=" + strings.Repeat("ü", 1<<20) + ".com=ann@fwd.example":       "",
+		strings.Repeat("+SRS=", 1<<18) + "@fwd.example":                         "",
+		"SRS0=a=b=example.com=" + strings.Repeat("ann", 1<<20) + "@fwd.example": "example.com",
+	} {
+		if got := srsDomain(sender); got != want {
+			t.Errorf("%.80q: %q, want %q", sender, got, want)
+		}
+	}
+}
+
+// Whatever a sender writes, each parser returns nothing or a domain that is safe to look up and that stands in the value.
+func FuzzRelays(f *testing.F) {
+	f.Add("Talk <talk.lists.example.net>")
+	f.Add("<https://example.net/>, <mailto:talk@Lists.example.net?subject=x>")
+	f.Add("SRS0=Xy1z=KA=example.com=ann@fwd.example")
+	f.Add("SRS1=Ab2c=first.example==Xy1z=KA=example.com=ann@fwd.example")
+	f.Add("bob+SRS=Xy1zA=KA=example.com=ann@fwd.example")
+	f.Fuzz(func(t *testing.T, value string) {
+		for name, got := range map[string]string{"listDomain": listDomain(value), "postDomain": postDomain(value), "srsDomain": srsDomain(value)} {
+			if got == "" {
+				continue
+			}
+			if again, err := dkim.Domain(got); err != nil || again != got {
+				t.Errorf("%s returns %q, which is not a domain in lower-case A-labels", name, got)
+			}
+			if ascii := !strings.ContainsFunc(value, func(r rune) bool { return r >= 0x80 }); ascii && !strings.Contains(strings.ToLower(value), got) {
+				t.Errorf("%s returns %q, which is not in %q", name, got, value)
+			}
+		}
+	})
+}
+
+// note keeps the uppermost field of a name and recognizes names in any case.
+func TestTraces(t *testing.T) {
+	var seen traces
+	for _, f := range [][3]string{
+		{"List-Id", "first", "List-Id"},
+		{"LIST-ID", "second", "List-Id"},
+		{"list-post", "post", "List-Post"},
+		{"Resent-Foo", "foo", "a Resent- field"},
+		{"RESENT-from", "from", "a Resent- field"},
+		{"Resent-From", "later", "a Resent- field"},
+		{"arc-seal", "x", "ARC-Seal"},
+		{"List-Identity", "x", ""},
+		{"Resent", "x", ""},
+		{"X-List-Id", "x", ""},
+	} {
+		if got := seen.note(f[0], f[1]); got != f[2] {
+			t.Errorf("%q: %q, want %q", f[0], got, f[2])
+		}
+	}
+	if want := (traces{"first", "post", "from"}); seen != want {
+		t.Errorf("%+v, want %+v", seen, want)
+	}
+}
