@@ -52,6 +52,7 @@ func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record 
 	name := "_dmarc." + domain
 	txts, err := r.LookupTXT(ctx, name)
 	var dns *net.DNSError
+	earlier := false // txts are of an earlier answer
 	switch {
 	case err == nil:
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -64,9 +65,7 @@ func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record 
 		return nil
 	default:
 		w.failed = cmp.Or(w.failed, &failure{name, err})
-		if txts = r.Remembered(name); len(txts) > 0 {
-			w.remembered = true
-		}
+		txts, earlier = r.Remembered(name), true
 	}
 	var only *Record
 	for _, txt := range txts {
@@ -79,6 +78,7 @@ func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record 
 		}
 		only = r
 	}
+	w.remembered = w.remembered || earlier && only != nil
 	return only
 }
 
