@@ -94,6 +94,7 @@ type setup struct {
 	program string // below programs; empty: signpost
 	zone    string // what DNS has: testdns.Start
 	timeout string // dns.timeout; empty: 5s
+	message string // dns.message_timeout; empty: the default
 	alone   bool   // not beside other tests: what is measured depends on them
 	env     []string
 	before  []string // milters that run before ours, in Postfix's words
@@ -140,6 +141,9 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	text := fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]\nstate_dir = \"%s/state\"\nauthserv_id = \"mx.example.org\"\n%s\n%s\n[dns]\nservers = [%q]\ntimeout = %q\n",
 		dir, dir, top, tables, w.dns.Addr(), s.timeout)
+	if s.message != "" {
+		text += fmt.Sprintf("message_timeout = %q\n", s.message)
+	}
 	if err := os.WriteFile(w.config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
