@@ -3,6 +3,7 @@ package dns
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ one\.label.example.org. A 192.0.2.5
 sp\032ace\040.example.org. A 192.0.2.6
 data.example.org. TXT "a\\b\"c\100"
 `)
-	v := z.Resolver(time.Now, slog.New(slog.DiscardHandler)).View()
+	v := z.Resolver(time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for name, want := range map[string]string{
 		"a-b.u.example.org": "192.0.2.1", "$x%_.example.org": "192.0.2.2", "alias.example.org": "192.0.2.3",
 		"last.example.org": "192.0.2.3", "sp ace(.example.org": "192.0.2.6",

@@ -84,7 +84,7 @@ func TestPostDomain(t *testing.T) {
 	}
 }
 
-// srsDomain returns the domain that a forwarder wrote into MAIL FROM, for the forms of postsrsd, libsrs2 and Exchange only.
+// SRSDomain returns the domain that a forwarder wrote into MAIL FROM, for the forms of postsrsd, libsrs2 and Exchange only.
 func TestSRSDomain(t *testing.T) {
 	for sender, want := range map[string]string{
 		"SRS0=Xy1z=KA=example.com=ann@fwd.example":                     "example.com",
@@ -137,7 +137,7 @@ func TestSRSDomain(t *testing.T) {
 		strings.Repeat("+SRS=", 1<<18) + "@fwd.example":                         "",
 		"SRS0=a=b=example.com=" + strings.Repeat("ann", 1<<20) + "@fwd.example": "example.com",
 	} {
-		if got := srsDomain(sender); got != want {
+		if got := SRSDomain(sender); got != want {
 			t.Errorf("%.80q: %q, want %q", sender, got, want)
 		}
 	}
@@ -151,7 +151,7 @@ func FuzzRelays(f *testing.F) {
 	f.Add("SRS1=Ab2c=first.example==Xy1z=KA=example.com=ann@fwd.example")
 	f.Add("bob+SRS=Xy1zA=KA=example.com=ann@fwd.example")
 	f.Fuzz(func(t *testing.T, value string) {
-		for name, got := range map[string]string{"listDomain": listDomain(value), "postDomain": postDomain(value), "srsDomain": srsDomain(value)} {
+		for name, got := range map[string]string{"listDomain": listDomain(value), "postDomain": postDomain(value), "SRSDomain": SRSDomain(value)} {
 			if got == "" {
 				continue
 			}
