@@ -21,6 +21,7 @@ type flight struct {
 
 	// Guarded by Resolver.mu.
 	asker   asker // that the slot belongs to
+	joined  asker // that the flight belongs to if it has to wait again: of all callers, one with few lookups
 	state   flightState
 	callers int
 	expires time.Time          // of its wait for a slot
@@ -57,7 +58,7 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 		return nil, f
 	}
 	by.client = clientOf(by.client)
-	f = &flight{question: q, began: time.Now(), done: make(chan struct{}), asker: by, callers: 1}
+	f = &flight{question: q, began: time.Now(), done: make(chan struct{}), asker: by, joined: by, callers: 1}
 	r.flights[q] = f
 	if c := r.slots.client(by.client); r.slots.admits(c, by.reserved) {
 		r.slots.start(f)
@@ -76,7 +77,11 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 
 // makeRoom looks for a slot for a waiting flight, now and from time to time. Call it with mu held.
 func (r *Resolver) makeRoom(f *flight) {
-	if y := r.slots.yields(f); y != nil {
+	for f.state == waiting { // other clients without a lookup under way may come first
+		y := r.slots.yields(f)
+		if y == nil {
+			break
+		}
 		r.yield(y)
 		r.startNext()
 	}
@@ -107,6 +112,7 @@ func (r *Resolver) yield(f *flight) {
 		f.expires = time.Now().Add(r.limit)
 	}
 	r.slots.end(f)
+	f.asker = f.joined
 	if dropped := r.slots.wait(f); dropped != nil {
 		r.giveUp(dropped)
 	}
@@ -118,12 +124,19 @@ func (r *Resolver) yield(f *flight) {
 // join makes the caller one of those who wait for f. Call it with mu held.
 func (r *Resolver) join(f *flight, by asker) {
 	f.callers++
-	if f.state != waiting {
-		return
-	}
 	by.client = clientOf(by.client)
-	r.slots.join(f, by)
-	r.startNext()
+	f.joined = r.slots.better(f.joined, by)
+	r.requeue(f)
+}
+
+// requeue gives a waiting flight the place in the queue that its callers deserve. Call it with mu held.
+func (r *Resolver) requeue(f *flight) {
+	if f.state == waiting && f.asker != f.joined {
+		r.slots.leave(f)
+		f.asker = f.joined
+		r.slots.wait(f) // it left, so that there is room
+		r.startNext()
+	}
 }
 
 // startNext starts all flights that may start now. Call it with mu held.
@@ -169,10 +182,8 @@ func noSlot(q question) *answer {
 func (r *Resolver) promote(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f.state == waiting {
-		r.slots.join(f, asker{f.asker.client, true})
-		r.startNext()
-	}
+	f.joined.reserved = true
+	r.requeue(f)
 }
 
 // gaveUp returns the answer for a caller who does not wait any longer.

@@ -170,19 +170,14 @@ func (s *slots) leave(f *flight) {
 	s.forget(c)
 }
 
-// join makes a waiting flight one of another asker too, if that one's would start earlier.
-func (s *slots) join(f *flight, by asker) {
-	to := f.asker
-	to.reserved = to.reserved || by.reserved
-	if s.load(by.client) < s.load(to.client) {
-		to.client = by.client
+// better returns the asker of a flight that two ask for: reserved if one is, and on behalf of the client with fewer lookups
+// under way.
+func (s *slots) better(a, b asker) asker {
+	if s.load(b.client) < s.load(a.client) {
+		a.client = b.client
 	}
-	if to == f.asker {
-		return
-	}
-	s.leave(f)
-	f.asker = to
-	s.wait(f) // it left, so that there is room
+	a.reserved = a.reserved || b.reserved
+	return a
 }
 
 func (s *slots) load(addr netip.Addr) int {

@@ -147,6 +147,55 @@ func TestFewestLookupsFirst(t *testing.T) {
 	})
 }
 
+// A question that a client with many lookups asked first does not wait among them if another client asks it too, neither
+// before it has a slot nor when it loses one.
+func TestSharedQuestion(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := half(8)
+			asked := map[string]int{}
+			var mu sync.Mutex
+			inner := r.ask
+			r.ask = func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+				mu.Lock()
+				asked[q.Question[0].Name]++
+				mu.Unlock()
+				return inner(ctx, q)
+			}
+			count := func() int {
+				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
+				return asked["dead-x."]
+			}
+			busy := r.View(clientAddr(1))
+			others := []*View{busy, busy, r.View(clientAddr(4)), r.View(clientAddr(4)), r.View(clientAddr(5))}
+			if early {
+				busy.Ahead(t.Context(), TXT, "dead-x")
+			}
+			for i, v := range others {
+				v.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d", i))
+			}
+			if !early {
+				busy.Ahead(t.Context(), TXT, "dead-y")
+				busy.Ahead(t.Context(), TXT, "dead-x")
+			}
+			before := count()
+			r.View(clientAddr(2)).Ahead(t.Context(), TXT, "dead-x")
+			time.Sleep(yieldAfter)
+			// The sixth slot is free again after each of these; the client that asked for dead-x first has no claim to it.
+			for i := range 2 {
+				if _, err := r.View(clientAddr(3)).LookupTXT(t.Context(), fmt.Sprintf("well%d.example", i)); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := count(); n != before+1 {
+				t.Errorf("asked %d times, before %d", n, before)
+			}
+		})
+	}
+}
+
 // A lookup that got no slot is a lack of ours if it is a reserved one, and a failure of the DNS is none.
 func TestExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
