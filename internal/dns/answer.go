@@ -41,6 +41,7 @@ type answer struct {
 	ttl       time.Duration // 0: not to be kept
 	lack      bool          // err is a lack of our own resources, not a failure of the DNS
 	policy    *list.Element // of policies.order: what Remembered returns; nil: nothing
+	used      time.Time     // of policy, when that was last noted; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined
 	addrs []netip.Addr

@@ -46,7 +46,7 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 	r.mu.Lock()
 	a := r.cache.get(q, now)
 	if a != nil {
-		r.policies.use(a)
+		r.policies.use(a, now)
 		r.mu.Unlock()
 		r.fromCache(q)
 		return a, nil

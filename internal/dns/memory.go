@@ -21,6 +21,8 @@ const (
 	// names of mail that arrives rarely are forgotten in such a flood. A lookup of theirs that fails is then decided as if
 	// no policy had ever been seen.
 	maxPolicies = 4 << 20
+	// useInterval is how often a use of a cached answer is noted: each message that has one is not worth the time.
+	useInterval = time.Minute
 	// policyOverhead is about what a remembered name takes beside its text.
 	policyOverhead = 256
 	// policyLabel begins the names of DMARC records: RFC 9989 section 4.5.
@@ -67,7 +69,7 @@ func (p *policies) learn(q question, a *answer, now time.Time) {
 		return
 	}
 	e.size += text
-	a.policy = p.order.PushFront(e)
+	a.policy, a.used = p.order.PushFront(e), now
 	p.entries[q.name] = a.policy
 	p.size += e.size
 	for p.size > p.max {
@@ -75,9 +77,10 @@ func (p *policies) learn(q question, a *answer, now time.Time) {
 	}
 }
 
-// use marks the record of an answer as used. a may be nil.
-func (p *policies) use(a *answer) {
-	if a != nil && a.policy != nil {
+// use marks the record of a cached answer as used. a may be nil.
+func (p *policies) use(a *answer, now time.Time) {
+	if a != nil && a.policy != nil && now.Sub(a.used) > useInterval {
+		a.used = now
 		p.order.MoveToFront(a.policy) // which does nothing if it was removed
 	}
 }

@@ -76,27 +76,30 @@ func TestRemembered(t *testing.T) {
 
 // The memory is bounded. A flood of other names leaves the policies that are in use, also from the cache.
 func TestMemoryIsBounded(t *testing.T) {
-	z := zone(t, "_dmarc.used.example. 86400 IN TXT \"v=DMARC1; p=reject\"")
-	r := fake(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
-		if q.Question[0].Name == "_dmarc.used.example." {
-			return z.Answer(q), nil
+	synctest.Test(t, func(t *testing.T) {
+		z := zone(t, "_dmarc.used.example. 86400 IN TXT \"v=DMARC1; p=reject\"")
+		r := fake(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
+			if q.Question[0].Name == "_dmarc.used.example." {
+				return z.Answer(q), nil
+			}
+			m := new(dns.Msg).SetReply(q)
+			m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 60}, Txt: []string{"v=DMARC1; p=none"}}}
+			return m, nil
+		})
+		r.policies.max = 20_000
+		for i := range 1000 {
+			_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "_dmarc.used.example")
+			_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), fmt.Sprintf("_dmarc.n%d.example", i))
+			time.Sleep(useInterval / 10) // 50 names fit in
 		}
-		m := new(dns.Msg).SetReply(q)
-		m.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 60}, Txt: []string{"v=DMARC1; p=none"}}}
-		return m, nil
+		if p := &r.policies; p.size > p.max || p.size < p.max/2 || len(p.entries) != p.order.Len() {
+			t.Errorf("%d bytes in %d entries", p.size, len(p.entries))
+		}
+		v := r.View(netip.Addr{})
+		if v.Remembered("_dmarc.used.example") == nil || v.Remembered("_dmarc.n0.example") != nil {
+			t.Error("the name in use was forgotten before one that is not")
+		}
 	})
-	r.policies.max = 20_000
-	for i := range 1000 {
-		_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "_dmarc.used.example")
-		_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), fmt.Sprintf("_dmarc.n%d.example", i))
-	}
-	if p := &r.policies; p.size > p.max || p.size < p.max/2 || len(p.entries) != p.order.Len() {
-		t.Errorf("%d bytes in %d entries", p.size, len(p.entries))
-	}
-	v := r.View(netip.Addr{})
-	if v.Remembered("_dmarc.used.example") == nil || v.Remembered("_dmarc.n0.example") != nil {
-		t.Error("the name in use was forgotten before one that is not")
-	}
 }
 
 // A lookup that the message's limit prevented is a temporary error like others, and can be told from them.

@@ -90,7 +90,7 @@ func (r *Resolver) cached(q question) *answer {
 	now := r.now()
 	r.mu.Lock()
 	a := r.cache.get(q, now)
-	r.policies.use(a)
+	r.policies.use(a, now)
 	r.mu.Unlock()
 	if a != nil {
 		r.fromCache(q)
