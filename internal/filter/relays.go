@@ -116,11 +116,12 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 			continue
 		}
 		switch same, failed := r.same(s.Domain, d.Domain); {
-		case same && !s.HeaderOpen:
-			r.verified(policy.RelayAuthor, s.Domain, "dkim", d.Domain)
-		case same:
+		case !same && failed == "":
+		case s.HeaderOpen:
 			r.open(policy.RelayAuthor, s.Domain, "dkim", d.Domain, s.KeyName)
-		case failed != "":
+		case same:
+			r.verified(policy.RelayAuthor, s.Domain, "dkim", d.Domain)
+		default:
 			r.open(policy.RelayAuthor, s.Domain, "dkim", d.Domain, failed)
 		}
 	}
