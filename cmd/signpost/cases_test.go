@@ -109,16 +109,42 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 	t.Helper()
 	domain, rest, _ := strings.Cut(words, " ")
 	selector, results, _ := strings.Cut(rest, " ")
+	return rewritten(t, fields, body, testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results}.Seal)
+}
+
+// signMessage puts a signature on top: DOMAIN SELECTOR, and TAG=VALUE for those that Signpost's own signer does not make.
+func signMessage(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey, now time.Time, words []string) ([]dkim.Field, []byte) {
+	t.Helper()
+	domain, selector := words[0], words[1]
+	if len(words) > 2 {
+		field := fmt.Sprintf("%s: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=%s; s=%s; bh=$BH; %s; b=$SIG", dkim.SignatureField, domain, selector, strings.Join(words[2:], "; "))
+		return rewritten(t, fields, body, func(msg []byte) ([]byte, error) { return testdkim.AddARCField(msg, field, key) })
+	}
+	signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: domain, Selector: selector, Signer: key}}, now, time.Hour*24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer.Write(body)
+	signatures, err := signer.Sign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(signatures, fields...), body
+}
+
+// rewritten applies a function on whole messages.
+func rewritten(t *testing.T, fields []dkim.Field, body []byte, change func([]byte) ([]byte, error)) ([]dkim.Field, []byte) {
+	t.Helper()
 	var msg bytes.Buffer
 	for _, f := range fields {
 		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, f.Value)
 	}
 	fmt.Fprintf(&msg, "\r\n%s", body)
-	sealed, err := testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results}.Seal(msg.Bytes())
+	changed, err := change(msg.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields, reader, err := dkim.ReadMessage(bytes.NewReader(sealed))
+	fields, reader, err := dkim.ReadMessage(bytes.NewReader(changed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +152,24 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 		t.Fatal(err)
 	}
 	return fields, body
+}
+
+// setField changes a header field, or puts it on top where there is none: NAME: VALUE.
+func setField(fields []dkim.Field, words string) []dkim.Field {
+	name, value, _ := strings.Cut(words, ":")
+	for i, f := range fields {
+		if strings.EqualFold(f.Name, name) {
+			fields[i].Value = value
+			return fields
+		}
+	}
+	return putTop(fields, words)
+}
+
+// putTop puts a header field on top: NAME: VALUE.
+func putTop(fields []dkim.Field, words string) []dkim.Field {
+	name, value, _ := strings.Cut(words, ":")
+	return append([]dkim.Field{{Name: name, Value: value}}, fields...)
 }
 
 // playCase has a case go through the whole filter. change may change the filter before that.
@@ -194,26 +238,16 @@ func judgeCase(t *testing.T, parts map[string]string, fault string, change ...fu
 		case "queue":
 			s.SMTP = false
 		case "sign":
-			domain, selector, _ := strings.Cut(rest, " ")
-			signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: domain, Selector: selector, Signer: key}}, f.Now(), time.Hour*24)
-			if err != nil {
-				t.Fatal(err)
-			}
-			signer.Write(body)
-			signatures, err := signer.Sign()
-			if err != nil {
-				t.Fatal(err)
-			}
-			fields = append(signatures, fields...)
+			fields, body = signMessage(t, fields, body, key, f.Now(), strings.Fields(rest))
 		case "seal":
 			fields, body = seal(t, fields, body, key, rest)
-		case "subject": // what a mailing list makes of it
-			for i := range fields {
-				if fields[i].Name == "Subject" {
-					fields[i].Value = " " + rest
-				}
-			}
-		case "append": // what a mailing list does
+		case "set":
+			fields = setField(fields, rest)
+		case "top":
+			fields = putTop(fields, rest)
+		case "prepend":
+			body = append([]byte(rest+"\r\n"), body...)
+		case "append":
 			body = append(body, rest+"\r\n"...)
 		default:
 			t.Fatalf("session: %q", line)

@@ -346,7 +346,7 @@ func TestHoldsUntagged(t *testing.T) {
 	var report filter.Report
 	runCase(t, map[string]string{
 		"dns":     "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nkey._domainkey.example.com. TXT \"%KEY%\"\n",
-		"session": "client 203.0.113.9\nhelo mx.example\nfrom list@lists.example\nsign example.com key\nsubject [list] as it was\nappend footer\n",
+		"session": "client 203.0.113.9\nhelo mx.example\nfrom list@lists.example\nsign example.com key\nset Subject: [list] as it was\nappend footer\n",
 		"message": "From: ann@example.com\r\nSubject: as it was\r\n\r\ntext\r\n",
 	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
 	if d := report.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || d[0].HeaderHolds || !d[0].HoldsUntagged {

@@ -51,8 +51,9 @@ func (s Sealer) Seal(msg []byte) ([]byte, error) {
 	return msg, nil
 }
 
-// AddARCField returns msg, which has CRLF line ends, with one field of an ARC set on top of it. $BH in field becomes the hash
-// of the body, and $SIG the signature; both are computed as the tags of the field say. The field may break any other rule.
+// AddARCField returns msg, which has CRLF line ends, with one field of an ARC set, or a DKIM-Signature, on top of it. $BH in
+// field becomes the hash of the body, and $SIG the signature; both are computed as the tags of the field say. The field may
+// break any other rule.
 func AddARCField(msg []byte, field string, signer crypto.Signer) ([]byte, error) {
 	fields, body := splitFields(msg)
 	tags := tagList(field)
