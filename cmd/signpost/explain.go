@@ -94,6 +94,9 @@ func explainEntry(w io.Writer, e *journal.Entry) {
 	if e.Evidence.MessageID != "" {
 		rows = append(rows, story.Row{Label: "Message-ID", Text: e.Evidence.MessageID})
 	}
+	if e.Cut {
+		rows = append(rows, story.Row{Label: "incomplete", Text: journal.CutNote})
+	}
 	rows = append(rows, story.Row{Label: "received", Text: utc(e.Time)}, story.Row{Label: "in short", Text: s.Short})
 	writeRows(w, append(rows, s.Head...))
 	if len(s.Found) > 0 {

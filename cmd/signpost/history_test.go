@@ -324,6 +324,10 @@ func TestHostileHistory(t *testing.T) {
 			if verdicts != len(all) {
 				t.Errorf("%d verdicts for %d messages", verdicts, len(all))
 			}
+			is := func(helo string) bool { // whole, or cut where it is longer than any name
+				begin, cut := strings.CutSuffix(helo, "...(cut)")
+				return helo == text || cut && len(text) > len(helo) && strings.HasPrefix(text, begin)
+			}
 			for _, args := range [][]string{{"explain", "--json", "4hostile"}, {"log", "--json"}} {
 				code, out, stderr = a.run(args...)
 				check(code, out, stderr)
@@ -331,7 +335,7 @@ func TestHostileHistory(t *testing.T) {
 				if args[0] == "log" {
 					out = "[" + strings.ReplaceAll(strings.TrimSuffix(out, "\n"), "\n", ",") + "]"
 				}
-				if err := json.Unmarshal([]byte(out), &e); err != nil || len(e) != len(all) || e[0].Evidence.Connection.HELO != strings.ToValidUTF8(text, "\ufffd") && name != "not UTF-8" {
+				if err := json.Unmarshal([]byte(out), &e); err != nil || len(e) != len(all) || !is(e[0].Evidence.Connection.HELO) && name != "not UTF-8" {
 					t.Errorf("%q: %v", args, err)
 				}
 			}

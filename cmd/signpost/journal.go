@@ -13,9 +13,13 @@ import (
 	"signpost/internal/metrics"
 )
 
-// openJournal begins to keep what is decided.
+// openJournal starts the journal.
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {
-	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Now: time.Now, Log: log, Lost: m.JournalLost})
+	lost := func(cause journal.Cause, n int) { m.JournalLost(string(cause), n) }
+	for _, cause := range journal.Causes() {
+		lost(cause, 0) // so that the first loss is an increase
+	}
+	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Now: time.Now, Log: log, Lost: lost})
 }
 
 func journalLimits(conf *config.Config) journal.Limits {

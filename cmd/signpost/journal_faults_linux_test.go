@@ -86,11 +86,15 @@ func (j *journaled) kept() (n int) {
 func (j *journaled) lost() int {
 	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindAllStringSubmatch(j.log.String(), -1)
 	_, scrape := get(j.t, "http://"+at[len(at)-1][1]+"/metrics")
-	n, err := strconv.Atoi(regexp.MustCompile(`(?m)^signpost_journal_lost_total (\d+)$`).FindStringSubmatch(scrape)[1])
-	if err != nil {
-		j.t.Error(err)
+	total := 0
+	for _, cause := range regexp.MustCompile(`(?m)^signpost_journal_lost_total\{cause="\w+"\} (\d+)$`).FindAllStringSubmatch(scrape, -1) {
+		n, err := strconv.Atoi(cause[1])
+		if err != nil {
+			j.t.Error(err)
+		}
+		total += n
 	}
-	return n
+	return total
 }
 
 // again sends messages until one of them is kept.

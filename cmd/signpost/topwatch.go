@@ -144,12 +144,19 @@ func losses(ctx context.Context, metrics string) (lost, silent string) {
 	}
 	defer answer.Body.Close()
 	lines := bufio.NewScanner(http.MaxBytesReader(nil, answer.Body, 4<<20))
+	var causes, total float64
 	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "signpost_journal_lost_total "); ok {
-			if n, err := strconv.ParseFloat(text, 64); err == nil {
-				return fmt.Sprintf("%.0f since the daemon began", n), ""
-			}
+		if !strings.HasPrefix(lines.Text(), "signpost_journal_lost_total{") {
+			continue
 		}
+		_, text, _ := strings.Cut(lines.Text(), "} ")
+		if n, err := strconv.ParseFloat(text, 64); err == nil {
+			causes++
+			total += n
+		}
+	}
+	if causes > 0 {
+		return fmt.Sprintf("%.0f since the daemon began", total), ""
 	}
 	return "not known: " + metrics + " does not say", ""
 }

@@ -27,7 +27,7 @@ func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...fil
 	t.Helper()
 	lost := 0
 	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Now: func() time.Time { return at },
-		Log: slog.New(slog.DiscardHandler), Lost: func(n int) { lost += n }})
+		Log: slog.New(slog.DiscardHandler), Lost: func(_ journal.Cause, n int) { lost += n }})
 	for _, r := range reports {
 		j.Add(r)
 	}

@@ -49,17 +49,7 @@ type answer struct {
 	names []string // PTR, CNAME
 	tlsa  []TLSA
 
-	written atomic.Pointer[string] // String, once somebody has asked for it: it takes longer than the look-up
-}
-
-// write is String, which is made once only.
-func (a *answer) write() string {
-	if s := a.written.Load(); s != nil {
-		return *s
-	}
-	s := a.String()
-	a.written.Store(&s)
-	return s
+	kept atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
 }
 
 // read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the
@@ -185,12 +175,11 @@ func joinText(parts []string) string {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// octets is about how much memory an answer takes.
+// octets is about how much memory an answer takes, its short form included.
 func (a *answer) octets() int {
 	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
-	for _, t := range a.text {
-		n += len(t)
-	}
+	size := a.textBytes()
+	n += size + min(size, MaxKept)
 	for _, m := range a.mx {
 		n += 32 + len(m.Host)
 	}

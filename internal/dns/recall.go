@@ -18,7 +18,7 @@ func Recall(all []Lookup) *View {
 	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for _, l := range all {
 		name, err := canonical(l.Name)
-		if err != nil {
+		if err != nil || l.Cut() {
 			continue
 		}
 		q := question{name, dns.StringToType[l.Type]}
@@ -33,6 +33,9 @@ func recall(q question, text string) *answer {
 	switch q.qtype {
 	case dns.TypeTXT:
 		for rest := text; rest != ""; rest = strings.TrimPrefix(rest, ", ") {
+			if len(a.text) > 0 && strings.HasPrefix(rest, "(") {
+				break // the note of shortened: the records that are left out have no version tag
+			}
 			quoted, err := strconv.QuotedPrefix(rest)
 			if err != nil {
 				return recallFailure(q, text)

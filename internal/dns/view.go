@@ -99,22 +99,17 @@ func (v *View) Answered() Answered {
 	return Answered{slices.DeleteFunc(slices.Clone(v.shared.asked), func(a asked) bool { return a.answer == nil })}
 }
 
-// Lookups writes them out.
-func (a Answered) Lookups() (all []Lookup) {
+// Lookups returns them with whole answers.
+func (a Answered) Lookups() []Lookup { return a.lookups((*answer).String) }
+
+// Kept returns them with answers of at most MaxKept bytes; Lookup.Cut reports which of them are not whole.
+func (a Answered) Kept() []Lookup { return a.lookups((*answer).shortened) }
+
+func (a Answered) lookups(words func(*answer) string) (all []Lookup) {
 	for _, a := range a.all {
-		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: a.answer.write(), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
+		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: words(a.answer), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
 	}
 	return all
-}
-
-// Size is how many octets of text they hold.
-func (a Answered) Size() (n int) {
-	for _, a := range a.all {
-		for _, text := range a.answer.text {
-			n += len(text)
-		}
-	}
-	return n
 }
 
 // Spent is how many questions there were, and how long at least one was open that a server was asked.

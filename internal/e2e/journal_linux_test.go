@@ -199,11 +199,15 @@ func (j *journaled) lost() int {
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	n, err := strconv.Atoi(string(regexp.MustCompile(`(?m)^signpost_journal_lost_total (\d+)$`).FindSubmatch(text)[1]))
-	if err != nil {
-		j.t.Fatal(err)
+	total := 0
+	for _, cause := range regexp.MustCompile(`(?m)^signpost_journal_lost_total\{cause="\w+"\} (\d+)$`).FindAllSubmatch(text, -1) {
+		n, err := strconv.Atoi(string(cause[1]))
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		total += n
 	}
-	return n
+	return total
 }
 
 // shown wants messages in the list and explained.

@@ -62,11 +62,11 @@ type Report struct {
 	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
 }
 
-// Kept is a Report without Lookups, which are still to be written out.
+// Kept is a Report without Lookups, which are still to be written out. It shares memory with the message, its header and the
+// DNS cache: whoever keeps it keeps all of that.
 type Kept struct {
 	Report
 	Answered dns.Answered
-	Header   int // octets; what the report has of the mail is cut out of them and keeps them in memory
 }
 
 // Begin starts a message: milter.Options.Begin.

@@ -42,7 +42,7 @@ func (m *message) tell() {
 	if f.Judged == nil && f.Kept == nil {
 		return
 	}
-	k := Kept{Header: m.header, Report: Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did,
+	k := Kept{Report: Report{Assignment: m.assignment, Evidence: m.evidence, Verdict: m.verdict, Done: m.did,
 		Observe: f.Observe, Selectors: m.selectors, Spent: m.spent}}
 	if m.verification != nil {
 		k.Answered = m.verification.view.Answered()

@@ -1,72 +1,100 @@
 package journal
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
-// Large DNS answers and records recur in thousands of messages, and a public key does not shrink. Each stands once in the table
-// answer; an entry has a mark in its place.
+// Large DNS answers and records recur in thousands of messages, and a public key does not shrink. Each is stored once in the
+// table answer; an entry has a mark in its place. The answers of a journal are bounded apart from its messages: a sender
+// chooses them, so the oldest of them are deleted before any message.
 
 const (
-	// large is what is worth a row of its own.
+	// large is the size in bytes from which a text has a row of its own.
 	large = 120
-	// mark begins what stands in place of a text; a text that begins so itself is put away whatever its length.
+	// mark precedes the hash that replaces a text. A text that begins with it is stored whatever its length.
 	mark = "\x01"
-	// refresh is how often at the least it is noted that an answer is still in use, and maxFresh how many octets of those in use are known.
-	refresh  = time.Hour
-	maxFresh = 2 << 20
+	// refresh is how often the database notes that an answer is still in use.
+	refresh = time.Hour
+	// maxStored is how many bytes of texts are known to be in the database.
+	maxStored = 2 << 20
+	// forgotten replaces a text that is not in the database: it was deleted, or the message had more than its share of them.
+	forgotten = "(no longer known)"
 )
 
-// row is a message as it is written: all that is left of it while it waits for others.
-type row struct {
-	at         time.Time
-	queue, mid int64
-	domain     string
-	client     []byte
-	outcome    Outcome
-	entry      []byte
-	texts      []text // that are to be put away before it
-}
-
-// text is what has a row of its own.
+// text is a text with a row of its own.
 type text struct {
 	sum  int64
 	text string
 }
 
-// pack makes a message small.
-func (d *database) pack(e *Entry) (row, error) {
-	now := e.Time.Unix()
-	if age := now - d.freshAt; max(age, -age) > int64(d.grace/2/time.Second) || d.freshSize > maxFresh { // clocks go back, too
-		d.forget()
-		d.freshAt = now
-	}
-	r := row{at: e.Time, queue: hash(e.Evidence.QueueID), mid: hash(e.Evidence.MessageID), domain: e.Domain(), client: address(e.Evidence.Connection.Client), outcome: e.Outcome()}
-	short := Entry{Time: e.Time, Report: e.Report}
-	replaceTexts(&short, func(s string) string {
-		if len(s) < large && !strings.HasPrefix(s, mark) {
-			return s
-		}
-		sum, known := d.fresh[s]
-		if !known {
-			sum = hash(s)
-			d.fresh[s] = sum
-			d.freshSize += len(s)
-			r.texts = append(r.texts, text{sum, s})
-		}
-		return mark + strconv.FormatInt(sum, 36)
-	})
-	packed, err := d.codec.encode(&short)
-	r.entry = bytes.Clone(packed)
-	return r, err
+// storedTexts are texts that recur and that the database has, and their hashes. Only texts that were committed are among them.
+// It is safe for concurrent use.
+type storedTexts struct {
+	mu    sync.RWMutex
+	sums  map[string]int64
+	texts map[int64]string
+	size  int // bytes of the texts
 }
 
-// forget has every text put away again.
-func (d *database) forget() {
-	d.fresh, d.freshSize = map[string]int64{}, 0
+func newStoredTexts() *storedTexts {
+	s := &storedTexts{}
+	s.clear()
+	return s
+}
+
+// sum returns the hash of a text, and whether the text is stored.
+func (s *storedTexts) sum(text string) (sum int64, stored bool) {
+	s.mu.RLock()
+	sum, stored = s.sums[text]
+	s.mu.RUnlock()
+	if !stored {
+		sum = hash(text)
+	}
+	return sum, stored
+}
+
+func (s *storedTexts) has(sum int64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, stored := s.texts[sum]
+	return stored
+}
+
+func (s *storedTexts) add(all []text) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range all {
+		if _, known := s.texts[t.sum]; !known {
+			s.sums[t.text], s.texts[t.sum] = t.sum, t.text
+			s.size += len(t.text)
+		}
+	}
+}
+
+func (s *storedTexts) remove(sum int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, known := s.texts[sum]; known {
+		delete(s.sums, t)
+		delete(s.texts, sum)
+		s.size -= len(t)
+	}
+}
+
+func (s *storedTexts) full() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.size > maxStored
+}
+
+// clear has every text stored again when it comes next.
+func (s *storedTexts) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sums, s.texts, s.size = map[string]int64{}, map[int64]string{}, 0
 }
 
 // maxTexts bounds what a Reader remembers of the texts that it read, in octets.
@@ -85,7 +113,7 @@ func (r *Reader) restore(e *Entry) {
 			return whole
 		}
 		if err := r.QueryRow("SELECT text FROM answer WHERE hash = ?", sum).Scan(&whole); err != nil {
-			return "(no longer known)"
+			return forgotten
 		}
 		if r.textsSize += len(whole); r.texts == nil || r.textsSize > maxTexts {
 			r.texts, r.textsSize = map[int64]string{}, len(whole)
@@ -95,24 +123,18 @@ func (r *Reader) restore(e *Entry) {
 	})
 }
 
-// replaceTexts visits the texts of an entry that come from DNS. Slices are copied before they are written to: the evidence
-// is shared with others.
+// replaceTexts replaces the texts of an entry that come from DNS, the most important ones first. The entry's slices are its own.
 func replaceTexts(e *Entry, by func(string) string) {
 	ev := &e.Evidence
 	if ev.SPF != nil {
-		spf := *ev.SPF
-		spf.Record = by(spf.Record)
-		ev.SPF = &spf
+		ev.SPF.Record = by(ev.SPF.Record)
 	}
-	ev.DKIM = append(ev.DKIM[:0:0], ev.DKIM...)
-	for i := range ev.DKIM {
-		ev.DKIM[i].KeyRecord = by(ev.DKIM[i].KeyRecord)
-	}
-	ev.DMARC = append(ev.DMARC[:0:0], ev.DMARC...)
 	for i := range ev.DMARC {
 		ev.DMARC[i].Record = by(ev.DMARC[i].Record)
 	}
-	e.Lookups = append(e.Lookups[:0:0], e.Lookups...)
+	for i := range ev.DKIM {
+		ev.DKIM[i].KeyRecord = by(ev.DKIM[i].KeyRecord)
+	}
 	for i := range e.Lookups {
 		e.Lookups[i].Answer = by(e.Lookups[i].Answer)
 	}

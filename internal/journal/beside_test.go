@@ -33,7 +33,7 @@ func TestTwice(t *testing.T) {
 	until(t, "the second is refused", func() bool { return other.lost.Load() == 1 })
 	j.Add(sample(3))
 	j.Close()
-	other.ahead.Add(int64(again))
+	other.ahead.Add(int64(retryInterval))
 	k.Add(sample(4))
 	k.Close()
 	if n := d.count(t); n != 3 || d.lost.Load() != 0 || other.lost.Load() != 1 {
@@ -93,7 +93,7 @@ func TestReadersBeside(t *testing.T) {
 	}
 	for i := 1; i < 1000; i++ {
 		j.Add(sample(i))
-		until(t, "there is room", func() bool { return len(j.entries) < room/2 })
+		until(t, "there is room", func() bool { return len(j.queue) < queueMessages/2 })
 	}
 	j.Close()
 	close(stop)

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"strconv"
@@ -8,32 +9,38 @@ import (
 )
 
 const (
-	// chunk is how many messages one transaction deletes: some milliseconds.
-	chunk = 200
-	// some is how many chunks are deleted before mail's messages have their turn again, which is more than a batch of them brings,
-	// and breath how long that is at the least: where journal.keep or max_size was made smaller there may be millions. To delete a
-	// message costs no more than to write one, however slow the disk, so that those that come meanwhile have room to wait.
-	some   = 8
-	breath = 100 * time.Millisecond
-	// chunks is how many go behind a batch at the most: one of few large messages may take the room of many small ones.
-	chunks = 64
-	// vacuum is how many free pages are given back in one step, and vacuums how many steps are done at a time.
-	vacuum  = 256
-	vacuums = 16
-	// spare is the part of the bound that is left free, so that what is written between two looks fits.
-	spare = 16
-	// walRoom is what the log may take before it is taken into the database, with the shared memory: what stands in it by then,
-	// and a transaction, in which each message writes to a page of each index and the entries fill some.
-	walRoom = (walPages+6*batch+2*heavy/pageSize)*(pageSize+24) + 64<<10
+	// deleteChunk is how many messages or answers one transaction deletes: some milliseconds.
+	deleteChunk = 200
+	// deleteSteps is how many chunks are deleted before new messages are written, more than a batch of them brings, and
+	// deletePause the time in between: after journal.keep or max_size was reduced there may be millions to delete. To delete a
+	// message costs no more than to write one, however slow the disk, so that new ones have room in the queue.
+	deleteSteps = 8
+	deletePause = 100 * time.Millisecond
+	// maxSteps is how many chunks are deleted after a batch at most: a few large messages may need the space of many small ones.
+	maxSteps = 64
+	// vacuumPages is how many free pages are returned in one step, and vacuumSteps how many steps are taken at a time.
+	vacuumPages = 256
+	vacuumSteps = 16
+	// spareShare is the part of the bound that is left free, so that what is written between two checks fits.
+	spareShare = 16
+	// answerShare is the part of the bound below which answers are not deleted before messages: it holds the recent ones of
+	// ordinary mail. Beyond it they are what a sender filled the journal with.
+	answerShare = 8
+	// walRoom is the size that the log, with the shared memory, may have before it is written into the database: what is in it by
+	// then, and a transaction.
+	walRoom = walPages*(pageSize+24) + batchBytes + maxRowLog + 64<<10
 	// largeRoom is the same for a large batch.
-	largeRoom = walRoom + 6*(largeBatch-batch)*(pageSize+24)
+	largeRoom = walRoom + batchBytes
+	// maxRowLog is what one message adds to the log at most: it ends a batch after it is in it.
+	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
-// bound deletes the oldest messages until the files have their size again. Where that was made smaller it does a part, so that the
-// database is smaller than the last time, and at least so many chunks: over says that there is more.
+// bound deletes until the files have their size again: the answers that were not used for the longest time, then, when no more of
+// them are left than their share, the oldest messages. After max_size was reduced it does a part: the database becomes smaller
+// than it was the last time, by at least so many chunks; over reports that there is more to delete.
 func (d *database) bound(most int64, least int) error {
-	limit := most - most/spare - logRoom(most)
-	for n := range chunks {
+	limit := most - most/spareShare - logRoom(most)
+	for n := range maxSteps {
 		used, err := d.used()
 		if err != nil {
 			return err
@@ -46,7 +53,14 @@ func (d *database) bound(most int64, least int) error {
 			d.size = used
 			return nil
 		}
-		if n, err := d.deleteOldest(1 << 62); err != nil || n == 0 {
+		deleted := int64(0)
+		if d.answerCost > limit/answerShare {
+			deleted, err = d.deleteAnswers()
+		}
+		if deleted == 0 && err == nil {
+			deleted, err = d.deleteOldest(1 << 62)
+		}
+		if err != nil || deleted == 0 {
 			return err
 		}
 	}
@@ -55,7 +69,7 @@ func (d *database) bound(most int64, least int) error {
 
 // logRoom is the room for the log in a journal that may take so much.
 func logRoom(most int64) int64 {
-	if most >= plenty {
+	if most >= largeJournal {
 		return largeRoom
 	}
 	return walRoom
@@ -97,25 +111,25 @@ func (d *database) used() (int64, error) {
 // expire deletes what is older, and then gives the room back. Where there is much it does a part: behind says that there is more.
 func (d *database) expire(before time.Time) error {
 	d.behind = true
-	n, err := int64(chunk), error(nil)
-	for i := 0; n == chunk && i < some; i++ {
+	n, err := int64(deleteChunk), error(nil)
+	for i := 0; n == deleteChunk && i < deleteSteps; i++ {
 		if n, err = d.deleteOldest(before.UnixMicro()); err != nil {
 			return err
 		}
 	}
-	if n == chunk {
+	if n == deleteChunk {
 		return nil
 	}
-	for range vacuums {
+	for range vacuumSteps {
 		var free int64
 		if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
 			return err
 		}
-		if free < vacuum {
+		if free < vacuumPages {
 			d.behind = false
 			return nil
 		}
-		if _, err := d.Exec("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuum) + ")"); err != nil {
+		if _, err := d.Exec("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuumPages) + ")"); err != nil {
 			return err
 		}
 	}
@@ -134,7 +148,7 @@ func (d *database) deleteOldest(below int64) (int64, error) {
 		return 0, err
 	}
 	defer tx.Rollback()
-	r, err := tx.Exec("DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, chunk)
+	r, err := tx.Exec("DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, deleteChunk)
 	if err != nil {
 		return 0, err
 	}
@@ -142,13 +156,72 @@ func (d *database) deleteOldest(below int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := tx.Exec(`DELETE FROM answer WHERE seen < (SELECT coalesce(min(id), 1 << 62) FROM message) / 1000000 - ?`, int64(d.grace/time.Second)); err != nil {
+	_, cost, err := d.dropAnswers(tx, `seen < (SELECT coalesce(min(id), 1 << 62) FROM message) / 1000000 - ?`, int64(d.grace/time.Second))
+	if err != nil {
 		return 0, err
 	}
 	if _, err := tx.Exec(`DELETE FROM hour WHERE hour < (SELECT coalesce(min(id), 0) FROM message) / 3600000000`); err != nil {
 		return 0, err
 	}
-	return n, tx.Commit()
+	return n, d.commit(tx, d.answerCost-cost)
+}
+
+// deleteAnswers deletes a chunk of the answers that were not used for the longest time. The messages that refer to them stay.
+func (d *database) deleteAnswers() (int64, error) {
+	tx, err := d.Begin()
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback()
+	n, cost, err := d.dropAnswers(tx, "hash IN (SELECT hash FROM answer ORDER BY seen LIMIT ?)", deleteChunk)
+	if err != nil {
+		return 0, err
+	}
+	return n, d.commit(tx, d.answerCost-cost)
+}
+
+// dropAnswers deletes answers and returns how many they were and what they cost. They are no longer known as stored.
+func (d *database) dropAnswers(tx *sql.Tx, where string, args ...any) (n, cost int64, err error) {
+	rows, err := tx.Query("DELETE FROM answer WHERE "+where+" RETURNING hash, octet_length(text)", args...)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var sum int64
+		var size int
+		if err := rows.Scan(&sum, &size); err != nil {
+			return 0, 0, err
+		}
+		d.stored.remove(sum)
+		n++
+		cost += int64(textCost(size))
+	}
+	return n, cost, rows.Err()
+}
+
+// commit ends a transaction after which the answers cost so much in all.
+func (d *database) commit(tx *sql.Tx, answerCost int64) error {
+	answerCost = max(answerCost, 0)
+	if answerCost != d.answerCost {
+		if _, err := tx.Exec("INSERT INTO note (name, value) VALUES ('answer_cost', ?) ON CONFLICT DO UPDATE SET value = excluded.value", answerCost); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	d.answerCost = answerCost
+	return nil
+}
+
+// readAnswerCost reads what the answers cost, and computes it for a journal that an earlier version wrote.
+func (d *database) readAnswerCost() error {
+	err := d.QueryRow("SELECT value FROM note WHERE name = 'answer_cost'").Scan(&d.answerCost)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = d.QueryRow("SELECT coalesce(sum(octet_length(text) * 5 / 4 + ?), 0) FROM answer", textRow).Scan(&d.answerCost)
+	}
+	return err
 }
 
 // graceOf is how much longer than the messages an answer is kept, since it is noted only now and then that it is in use. Where mail

@@ -6,39 +6,39 @@ import "time"
 // it start years ago, a slip of the hand sets it years ahead, and after a while somebody, or NTP, puts it right.
 
 const (
-	// leap is by how much the clock may have gone on, or back, between two looks, which are a minute apart.
-	leap = time.Hour
-	// sure is how long a clock must have gone without a leap before messages are deleted for their age: what is so wrong that
-	// they seem years old is noticed sooner.
-	sure = time.Hour
-	// settled is the same before messages that lie ahead of it are brought back. A machine without a network may go by a clock
-	// of years ago for hours, and all messages from before then lie ahead.
-	settled = 24 * time.Hour
+	// maxClockStep is the greatest difference between two readings, a minute apart, that is not taken for a jump of the clock.
+	maxClockStep = time.Hour
+	// minStable is how long the clock must not have jumped before messages are deleted for their age: an error by which they seem
+	// years old is noticed sooner.
+	minStable = time.Hour
+	// minStableToRenumber is the same before messages with times in the future are renumbered. A machine without a network may
+	// run for hours with a clock that is years slow, and all messages from before then lie in the future.
+	minStableToRenumber = 24 * time.Hour
 )
 
-// steady is for how long the clock has gone without a leap, as far as this process knows.
-func (j *Journal) steady(now time.Time) time.Duration {
+// clockStable returns for how long the clock has not jumped, as far as this process knows.
+func (j *Journal) clockStable(now time.Time) time.Duration {
 	now = now.Round(0) // the wall clock's reading alone
-	if now.Sub(j.looked).Abs() > leap {
-		if !j.looked.IsZero() {
-			j.options.Log.Warn("the clock has leapt, or the machine slept; for an hour nothing is deleted from the journal for its age", "from", j.looked, "to", now)
+	if now.Sub(j.clockReadAt).Abs() > maxClockStep {
+		if !j.clockReadAt.IsZero() {
+			j.options.Log.Warn("the clock has leapt, or the machine slept; for an hour nothing is deleted from the journal for its age", "from", j.clockReadAt, "to", now)
 		}
-		j.leapt = now
+		j.clockJumpedAt = now
 	}
-	j.looked = now
-	return now.Sub(j.leapt)
+	j.clockReadAt = now
+	return now.Sub(j.clockJumpedAt)
 }
 
 // bringBack numbers the messages that lie ahead of the clock anew, in their order: by the time that the clock said when they
 // came, and where that lies ahead too, as that of the last one before them. A part of them, where there are many: behind says that
 // there are more. Where no message is older than now it is the clock that is wrong.
 func (d *database) bringBack(now time.Time) error {
-	ahead := now.Add(leap).UnixMicro()
-	for range some {
+	ahead := now.Add(maxClockStep).UnixMicro()
+	for range deleteSteps {
 		if d.last <= ahead {
 			return nil
 		}
-		if n, err := d.bringBackSome(now.UnixMicro(), ahead); err != nil || n < chunk {
+		if n, err := d.bringBackSome(now.UnixMicro(), ahead); err != nil || n < deleteChunk {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (d *database) bringBackSome(now, ahead int64) (n int, err error) {
 	if err := tx.QueryRow("SELECT coalesce(max(id), 0) FROM message WHERE id <= ?", ahead).Scan(&at); err != nil || at == 0 {
 		return 0, err
 	}
-	rows, err := tx.Query("SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", ahead, chunk)
+	rows, err := tx.Query("SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", ahead, deleteChunk)
 	if err != nil {
 		return 0, err
 	}
@@ -102,9 +102,9 @@ func (d *database) bringBackSome(now, ahead int64) (n int, err error) {
 	if err := tx.Commit(); err != nil {
 		return 0, err
 	}
-	if len(all) < chunk { // those were the last
+	if len(all) < deleteChunk { // those were the last
 		d.last = at
-		d.forget()
+		d.stored.clear()
 	}
 	return len(all), nil
 }

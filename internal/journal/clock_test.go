@@ -10,7 +10,7 @@ import (
 // still is a journal that does only what the test has it do.
 func (d *desk) still(t *testing.T) *Journal {
 	t.Helper()
-	j := &Journal{options: d.Options, entries: make(chan *waiting, room), stop: make(chan struct{})}
+	j := newJournal(d.Options)
 	close(j.stop)
 	j.Limit(d.Limits)
 	j.open()
@@ -22,7 +22,7 @@ func (d *desk) still(t *testing.T) *Journal {
 func (d *desk) wait(j *Journal, long time.Duration) {
 	for end := d.ahead.Load() + int64(long); d.ahead.Load() < end; {
 		d.ahead.Add(int64(30 * time.Minute))
-		for j.tidy(); j.more != nil; {
+		for j.tidy(); j.moreToDelete != nil; {
 			j.tidy()
 		}
 	}
@@ -33,8 +33,8 @@ func (j *Journal) writeSamples(first, last int) {
 	for i := first; i < last; i++ {
 		j.Add(sample(i))
 	}
-	for len(j.entries) > 0 {
-		j.next(<-j.entries)
+	for len(j.queue) > 0 {
+		j.writeNext(<-j.queue)
 	}
 }
 

@@ -59,21 +59,22 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 // database is an open journal and its prepared statements.
 type database struct {
 	*sql.DB
-	path             string
-	file             *os.File // what was opened; it is closed behind SQLite's own, whose locks go with it
-	lock             *os.File // held while it is open for writing
-	codec            *codec
-	add, count, keep *sql.Stmt
-	outcomes         map[Outcome]int64
-	last             int64            // number of the newest message
-	salt             []byte           // of Addresses Hash
-	fresh            map[string]int64 // texts of which it is noted that they are in use, and their hashes
-	freshSize        int              // octets of these
-	freshAt          int64            // when that began, in seconds
-	grace            time.Duration    // how much longer than messages an answer is kept
-	behind           bool             // there is more to be deleted for its age
-	over             bool             // there is more to be deleted for its size
-	size             int64            // what was used when it was last looked whether that is too much; 0: not yet
+	path       string
+	file       *os.File // what was opened; it is closed behind SQLite's own, whose locks go with it
+	lock       *os.File // held while it is open for writing
+	codec      *codec
+	add, count *sql.Stmt
+	keep, use  *sql.Stmt
+	outcomes   map[Outcome]int64
+	last       int64  // number of the newest message
+	salt       []byte // of Addresses Hash
+	stored     *storedTexts
+	freshAt    int64         // when stored was last cleared, in seconds
+	answerCost int64         // bytes that the table answer takes, about
+	grace      time.Duration // how much longer than messages an answer is kept
+	behind     bool          // there is more to be deleted for its age
+	over       bool          // there is more to be deleted for its size
+	size       int64         // what was used when it was last looked whether that is too much; 0: not yet
 }
 
 // pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.
@@ -187,14 +188,18 @@ func prepare(db *sql.DB) (*database, error) {
 	}{
 		{&d.add, "INSERT INTO message (id, queue, mid, domain, client, outcome, entry) VALUES (?,?,?,?,?,?,?)"},
 		{&d.count, "INSERT INTO hour (hour, outcome, n) VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"},
-		{&d.keep, "INSERT INTO answer (hash, text, seen) VALUES (?,?,?) ON CONFLICT DO UPDATE SET seen = excluded.seen"},
+		{&d.keep, "INSERT INTO answer (hash, text, seen) VALUES (?,?,?)"},
+		{&d.use, "UPDATE answer SET seen = ? WHERE hash = ?"},
 	} {
 		if *s.into, err = db.Prepare(s.text); err != nil {
 			return nil, err
 		}
 	}
-	d.forget()
+	d.stored = newStoredTexts()
 	d.grace = 2 * refresh
+	if err := d.readAnswerCost(); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 

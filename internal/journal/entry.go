@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 type Entry struct {
 	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
 	Time time.Time `json:"time"`
+	Cut  bool      `json:"cut,omitempty"` // the evidence was too large and was cut: what it says is not all that was known
 	filter.Report
 }
 
@@ -79,18 +79,6 @@ func (e *Entry) Outcome() Outcome {
 	return o
 }
 
-// bits is how much of a signature is kept: header.b of RFC 6008 needs eight characters, and the rest is of no use without the mail.
-const bits = 24
-
-// shorten takes out of a report what nobody asks for later.
-func shorten(r filter.Report) filter.Report {
-	r.Evidence.DKIM = slices.Clone(r.Evidence.DKIM)
-	for i, d := range r.Evidence.DKIM {
-		r.Evidence.DKIM[i].Signature = d.Signature[:min(bits, len(d.Signature))]
-	}
-	return r
-}
-
 // hash is under what a queue ID, a Message-ID or a text is found. Nobody can make a text with the hash of another's.
 func hash(s string) int64 {
 	sum := sha256.Sum256([]byte(s))
@@ -105,8 +93,8 @@ type codec struct {
 	packed     []byte
 }
 
-// maxEntry bounds what an entry may claim to be: header names of a thousand fields and 250 DNS answers of 16 KiB are less.
-const maxEntry = 16 << 20
+// maxDecoded bounds what an entry may claim to be. Those of earlier versions had no bound on their parts.
+const maxDecoded = 16 << 20
 
 func newCodec() *codec {
 	c := &codec{dictionary: s2.MakeDict(words, nil)}
@@ -121,9 +109,6 @@ func (c *codec) encode(e *Entry) ([]byte, error) {
 	if err := c.json.Encode(e); err != nil {
 		return nil, err
 	}
-	if c.text.Len() > maxEntry {
-		return nil, errTooLarge
-	}
 	if need := s2.MaxEncodedLen(c.text.Len()); cap(c.packed) < need {
 		c.packed = make([]byte, need)
 	}
@@ -132,7 +117,7 @@ func (c *codec) encode(e *Entry) ([]byte, error) {
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {
 	n, err := s2.DecodedLen(packed)
-	if err == nil && n > maxEntry {
+	if err == nil && n > maxDecoded {
 		err = errTooLarge
 	}
 	var text []byte
@@ -148,4 +133,4 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 	return e, err
 }
 
-var errTooLarge = fmt.Errorf("it is larger than %d octets", maxEntry)
+var errTooLarge = fmt.Errorf("it is larger than %d octets", maxDecoded)

@@ -142,7 +142,7 @@ func TestNoFolder(t *testing.T) {
 	if err := os.Remove(folder); err != nil {
 		t.Fatal(err)
 	}
-	d.ahead.Add(int64(again))
+	d.ahead.Add(int64(retryInterval))
 	j.Add(sample(2))
 	j.Close()
 	if n := d.count(t); n != 1 || d.lost.Load() != 1 {
@@ -192,7 +192,7 @@ func TestKilled(t *testing.T) {
 		d.Path = path
 		j := Open(d.Options)
 		for i := 0; ; i++ {
-			if len(j.entries) < room {
+			if len(j.queue) < queueMessages {
 				j.Add(sample(i))
 			}
 		}
@@ -235,41 +235,6 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// However many messages come, and whatever they ask for, the files stay within the bound, and the newest are there.
-func TestBound(t *testing.T) {
-	d := newDesk(t)
-	d.MaxSize = 32 << 20 // the least that the configuration takes
-	j := Open(d.Options)
-	for i := range 5000 {
-		until(t, "there is room", func() bool { return len(j.entries) < room })
-		d.ahead.Add(int64(100 * time.Millisecond)) // so fast nobody can ask
-		j.Add(bulky(i))
-		if i%20 == 0 {
-			var all int64
-			for _, suffix := range []string{"", "-wal", "-shm"} {
-				if fi, err := os.Stat(d.Path + suffix); err == nil {
-					all += fi.Size()
-				}
-			}
-			if all > d.MaxSize {
-				t.Fatalf("%d octets after %d messages, at most %d", all, i, d.MaxSize)
-			}
-		}
-	}
-	until(t, "all is written", func() bool { return len(j.entries) == 0 })
-	j.Close()
-	r := d.read(t)
-	if found, err := r.Find(t.Context(), sample(4999).Evidence.MessageID); err != nil || len(found) != 1 {
-		t.Errorf("the newest: %v %v", found, err)
-	}
-	if found, err := r.Find(t.Context(), sample(0).Evidence.MessageID); err != nil || len(found) != 0 {
-		t.Errorf("the oldest: %v %v", found, err)
-	}
-	if n := d.count(t); n < 500 {
-		t.Errorf("only %d are kept", n)
-	}
-}
-
 // What is older than journal.keep goes, and its answers and hours with it.
 func TestExpired(t *testing.T) {
 	d := newDesk(t)
@@ -300,14 +265,14 @@ func TestExpired(t *testing.T) {
 // Where very much is too old it goes bit by bit, so that mail's messages have their turn in between; at the end the room is given back.
 func TestExpiredBitByBit(t *testing.T) {
 	d := newDesk(t)
-	d.keep(t, 0, 2*some*chunk+100)
+	d.keep(t, 0, 2*deleteSteps*deleteChunk+100)
 	db, err := create(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.close()
 	before := time.Now().Add(time.Hour)
-	for _, left := range []int{some*chunk + 100, 100, 0} {
+	for _, left := range []int{deleteSteps*deleteChunk + 100, 100, 0} {
 		if err := db.expire(before); err != nil {
 			t.Fatal(err)
 		}
@@ -317,7 +282,7 @@ func TestExpiredBitByBit(t *testing.T) {
 		}
 	}
 	var free int
-	if err := db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free >= vacuum {
+	if err := db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free >= vacuumPages {
 		t.Errorf("%d pages are free: %v", free, err)
 	}
 }
@@ -325,7 +290,7 @@ func TestExpiredBitByBit(t *testing.T) {
 // Where the bound was made much smaller it is come to bit by bit, too.
 func TestBoundBitByBit(t *testing.T) {
 	d := newDesk(t)
-	const all = 2*some*chunk + 1000
+	const all = 2*deleteSteps*deleteChunk + 1000
 	d.keep(t, 0, all)
 	db, err := create(d.Path)
 	if err != nil {
@@ -336,18 +301,23 @@ func TestBoundBitByBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := (used/4 + walRoom) / (spare - 1) * spare
-	for left := all - some*chunk; ; left -= some * chunk {
-		if err := db.bound(most, some); err != nil {
+	most := (used/4 + walRoom) / (spareShare - 1) * spareShare
+	left, leftAnswers := all, 1<<30
+	for {
+		if err := db.bound(most, deleteSteps); err != nil {
 			t.Fatal(err)
 		}
 		if !db.over {
 			break
 		}
-		var n int
-		if err := db.QueryRow("SELECT count(*) FROM message").Scan(&n); err != nil || n != left || n == 0 {
-			t.Fatalf("%d are left, want %d: %v", n, left, err)
+		var messages, answers int
+		if err := db.QueryRow("SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM answer)").Scan(&messages, &answers); err != nil || messages == 0 {
+			t.Fatalf("%d messages are left: %v", messages, err)
 		}
+		if left-messages > deleteSteps*deleteChunk || messages == left && answers >= leftAnswers {
+			t.Fatalf("%d messages and %d answers are left of %d and %d", messages, answers, left, leftAnswers)
+		}
+		left, leftAnswers = messages, answers
 	}
 	if is, err := db.used(); err != nil || is > used/4+used/100 {
 		t.Errorf("%d octets are used, at most %d: %v", is, used/4, err)
@@ -367,7 +337,7 @@ func TestHeld(t *testing.T) {
 	}
 	j := Open(d.Options)
 	for i := range 4000 {
-		until(t, "there is room", func() bool { return len(j.entries) < room })
+		until(t, "there is room", func() bool { return j.queued.Load() < queueBytes/2 })
 		j.Add(bulky(i))
 	}
 	until(t, "it is lost", func() bool { return d.lost.Load() > 0 })
@@ -377,14 +347,14 @@ func TestHeld(t *testing.T) {
 			all += fi.Size()
 		}
 	}
-	if all > d.MaxSize+2*heavy+64<<10 {
+	if all > d.MaxSize+batchBytes {
 		t.Errorf("%d octets, at most %d", all, d.MaxSize)
 	}
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "with the reader gone the journal goes on", func() bool {
-		d.ahead.Add(int64(again)) // a batch that was begun before may still fail, and have the journal rest once more
+		d.ahead.Add(int64(retryInterval)) // a batch that was begun before may still fail, and have the journal rest once more
 		j.Add(sample(7777))
 		found, err := r.Find(t.Context(), sample(7777).Evidence.MessageID)
 		return err == nil && len(found) > 0

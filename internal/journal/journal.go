@@ -8,136 +8,168 @@ import (
 	"sync/atomic"
 	"time"
 
-	"signpost/internal/dns"
 	"signpost/internal/filter"
 )
 
-// Options are what a Journal needs. All but Lost must be given.
+// Options configure a Journal. All but Lost are required.
 type Options struct {
-	Path string // its folder is made where it is not there
+	Path string // its directory is created if it does not exist
 	Limits
 	Now  func() time.Time
 	Log  *slog.Logger
-	Lost func(n int) // is told how many messages could not be kept
+	Lost func(cause Cause, n int) // called for messages that the journal could not keep, from many goroutines
 }
 
-// Limits are what may change while the journal is written.
+// Limits may change while the journal is open.
 type Limits struct {
 	Keep      time.Duration // what is older is deleted
-	MaxSize   int64         // octets of all the journal's files together
+	MaxSize   int64         // bytes of all the journal's files together
 	Addresses Addresses
 }
 
 // Bounds of the writer.
 const (
-	// room is how many messages wait at the most, some seconds of a busy server, and maxWeight what they may keep in memory:
-	// one with a header of usual size and what it asked are some 10 KiB, a hostile one is hundreds of times that.
-	room      = 4096
-	maxWeight = 64 << 20
-	// batch is how many go into one transaction, heavy how many octets of entries end it before that, and linger how long the
-	// first of them waits for others.
-	batch  = 256
-	heavy  = 1 << 20
-	linger = 200 * time.Millisecond
-	// largeBatch is how many they are where the journal may take plenty, since its log then may, too: each of these messages
-	// writes to pages that the others write to as well.
-	largeBatch = 512
-	plenty     = 256 << 20
-	// again is how long the journal rests after a failure before it is opened or written again.
-	again = 10 * time.Second
-	// closing is how long Close waits for what is still to be written.
-	closing = 5 * time.Second
+	// queueMessages is how many packed messages wait at most for the writer, and queueBytes how many bytes they hold: an ordinary
+	// one holds some 700, a hostile one at most maxMessage, so that the queue absorbs a second of a very busy server. The bytes
+	// count until the message is written or lost.
+	queueMessages = 8192
+	queueBytes    = 8 << 20
+	// batchMessages is how many messages go into one transaction, batchBytes how many bytes they may add to the database's log,
+	// and batchDelay how long the first of them waits for the others.
+	batchMessages = 256
+	batchBytes    = 8 << 20
+	batchDelay    = 200 * time.Millisecond
+	// largeBatch applies instead of batchMessages from largeJournal bytes on: a journal with that much space has room for a larger
+	// log, and each of these messages writes to pages that the others write to as well.
+	largeBatch   = 512
+	largeJournal = 256 << 20
+	// retryInterval is the time between a failure and the next attempt to open or to write the database.
+	retryInterval = 10 * time.Second
+	// openTimeout is how long Open waits until the database is open. Its secret is needed to hash addresses.
+	openTimeout = time.Second
+	// closeTimeout is how long Close writes what is still queued.
+	closeTimeout = 5 * time.Second
 )
 
 // Journal writes. Its goroutine is the only writer of the database.
 type Journal struct {
 	options Options
-	entries chan *waiting
-	weight  atomic.Int64 // octets of what waits
+	queue   chan *row
+	queued  atomic.Int64 // bytes of the rows that are not written yet
 	stop    chan struct{}
 	done    sync.WaitGroup
 
-	limits atomic.Pointer[Limits]
+	limits   atomic.Pointer[Limits]
+	secret   atomic.Pointer[[]byte] // of Addresses Hash; nil until the database is open
+	stored   *storedTexts
+	encoders sync.Pool // of *codec
 
-	lost atomic.Int64 // not yet said
-	said time.Time    // when it was last said what was lost
-	db   *database    // nil while it cannot be opened
-	harm error        // what showed that the file is broken, until it is put aside
-	rest time.Time    // not before then is it tried again
+	losses  losses
+	db      *database // nil while it cannot be opened
+	damage  error     // why the file is broken, until it is put aside
+	failure error     // the last failure
+	retryAt time.Time // no attempt to open or write before then
 
-	looked, leapt time.Time        // when the clock was looked at last, and when it had leapt
-	more          <-chan time.Time // when to go on with tidying up; nil: at the next look
+	clockReadAt, clockJumpedAt time.Time
+	moreToDelete               <-chan time.Time // when tidy continues; nil: at the next tick
 }
 
-// Open starts the journal. That it cannot be opened is said in the log, and tried again from time to time.
+// Open starts the journal. A failure to open the database is logged, and the attempt is repeated later.
 func Open(o Options) *Journal {
-	if o.Lost == nil {
-		o.Lost = func(int) {}
+	j := newJournal(o)
+	opened := make(chan struct{})
+	j.done.Go(func() { j.run(opened) })
+	select {
+	case <-opened:
+	case <-time.After(openTimeout):
 	}
-	j := &Journal{options: o, entries: make(chan *waiting, room), stop: make(chan struct{})}
-	j.Limit(o.Limits)
-	j.done.Go(j.run)
 	return j
 }
 
-// Limit gives other limits.
+func newJournal(o Options) *Journal {
+	if o.Lost == nil {
+		o.Lost = func(Cause, int) {}
+	}
+	j := &Journal{options: o, queue: make(chan *row, queueMessages), stop: make(chan struct{}), stored: newStoredTexts()}
+	j.encoders.New = func() any { return newCodec() }
+	j.Limit(o.Limits)
+	return j
+}
+
+// Limit replaces the limits.
 func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
 
-// waiting is a message before it is written.
-type waiting struct {
-	Entry
-	answered dns.Answered
-	weight   int64
-}
-
-// Add takes a message. It returns at once: where there is no room the message is lost to the journal, and counted.
+// Add queues a message whose lookups are written out already; see Keep.
 func (j *Journal) Add(r filter.Report) { j.Keep(filter.Kept{Report: r}) }
 
-// Keep is Add for one whose look-ups are still to be written out: filter.Filter.Kept.
+// Keep queues a message and never waits: if the queue is full, the message is lost to the journal and counted. It packs the
+// message first, so that nothing of the message itself, its header or the DNS cache stays in memory.
 func (j *Journal) Keep(k filter.Kept) {
-	w := &waiting{Entry: Entry{Time: j.options.Now(), Report: k.Report}, answered: k.Answered, weight: int64(k.Header + k.Answered.Size())}
-	if j.weight.Add(w.weight) <= maxWeight {
+	if cause := j.full(0); cause != "" {
+		j.lose(cause, 1)
+		return
+	}
+	e := Entry{Time: j.options.Now(), Report: k.Report}
+	if e.Lookups == nil {
+		e.Lookups = k.Answered.Kept()
+	}
+	r, err := j.pack(&e)
+	if err != nil {
+		j.options.Log.Error("a message cannot be written to the journal", "queue_id", e.Evidence.QueueID, "error", err)
+		j.lose(NotEncodable, 1)
+		return
+	}
+	cause := j.full(j.queued.Add(r.bytes()))
+	if cause == "" {
 		select {
-		case j.entries <- w:
+		case j.queue <- r:
 			return
 		default:
+			cause = QueueFull
 		}
 	}
-	j.weight.Add(-w.weight)
-	j.lose(1)
+	j.queued.Add(-r.bytes())
+	j.lose(cause, 1)
 }
 
-// pack makes a message that waited small; one for which that cannot be done is lost.
-func (j *Journal) pack(batch []row, w *waiting) []row {
-	if w.Lookups == nil {
-		w.Lookups = w.answered.Lookups()
+// full returns the cause of a loss if the queue cannot take a message with which it holds so many bytes, and "" if it can.
+func (j *Journal) full(bytes int64) Cause {
+	switch {
+	case len(j.queue) == cap(j.queue):
+		return QueueFull
+	case max(bytes, j.queued.Load()) > queueBytes:
+		return QueueBytes
 	}
-	w.Report = redact(shorten(w.Report), j.limits.Load().Addresses, j.db.salt)
-	r, err := j.db.pack(&w.Entry)
-	j.weight.Add(-w.weight)
-	if err != nil {
-		j.options.Log.Error("a message cannot be written to the journal", "queue_id", w.Evidence.QueueID, "error", err)
-		j.lose(1)
-		return batch
-	}
-	return append(batch, r)
+	return ""
 }
 
-// Close writes what was added and closes the database.
+// pack makes a message small: what is not to be kept is removed, what is too long is cut.
+func (j *Journal) pack(e *Entry) (*row, error) {
+	keep, secret := j.limits.Load().Addresses, []byte(nil)
+	if s := j.secret.Load(); s != nil {
+		secret = *s
+	} else if keep == Hash {
+		keep = Omit // less than the operator allows rather than more
+	}
+	e.Report = redact(e.Report, keep, secret)
+	c := j.encoders.Get().(*codec)
+	if c.text.Cap() <= maxPooled {
+		defer j.encoders.Put(c)
+	}
+	return pack(e, c, j.stored)
+}
+
+// Close writes what is queued and closes the database.
 func (j *Journal) Close() {
 	close(j.stop)
 	j.done.Wait()
 }
 
-func (j *Journal) lose(n int) {
-	j.lost.Add(int64(n))
-	j.options.Lost(n)
-}
-
-// run gathers batches until Close.
-func (j *Journal) run() {
-	defer func() { j.end(time.Now().Add(closing)) }()
+// run writes batches until Close.
+func (j *Journal) run(opened chan<- struct{}) {
+	defer func() { j.end(time.Now().Add(closeTimeout)) }()
 	j.open()
+	close(opened)
 	tidy := time.NewTicker(time.Minute)
 	defer tidy.Stop()
 	for {
@@ -146,48 +178,48 @@ func (j *Journal) run() {
 			return
 		case <-tidy.C:
 			j.tidy()
-		case <-j.more:
+		case <-j.moreToDelete:
 			j.tidy()
-		case first := <-j.entries:
-			j.next(first)
+		case first := <-j.queue:
+			j.writeNext(first)
 		}
-		j.confess()
+		j.reportLost()
 	}
 }
 
-// next writes the batch that a message begins.
-func (j *Journal) next(first *waiting) {
+// writeNext gathers and writes the batch that begins with a message.
+func (j *Journal) writeNext(first *row) {
 	if !j.ready() {
-		j.weight.Add(-first.weight)
-		j.lose(1)
+		j.discard(DatabaseFailed, first)
 		return
 	}
-	most := batch
-	if j.limits.Load().MaxSize >= plenty {
-		most = largeBatch
+	most, mostBytes := batchMessages, int64(batchBytes)
+	if j.limits.Load().MaxSize >= largeJournal {
+		most, mostBytes = largeBatch, 2*batchBytes
 	}
-	rows := j.pack(make([]row, 0, most), first)
-	timeout := time.NewTimer(linger)
+	b := &batch{rows: make([]*row, 0, most), texts: map[int64]bool{}}
+	b.add(first, j.stored)
+	timeout := time.NewTimer(batchDelay)
 	defer timeout.Stop()
-	look := time.NewTicker(linger / 10)
+	look := time.NewTicker(batchDelay / 10)
 	defer look.Stop()
-	for len(rows) < most {
-		w := j.another(look.C, timeout.C)
-		if w == nil {
+	for len(b.rows) < most && b.logBytes < mostBytes {
+		r := j.another(look.C, timeout.C)
+		if r == nil {
 			break
 		}
-		rows = j.pack(rows, w)
+		b.add(r, j.stored)
 	}
-	j.write(rows)
+	j.write(b.rows)
 }
 
-// another is the next message, nil where none comes in time. It looks now and then instead of waiting for each, so that under
-// load a message of the mail's own goroutines is not followed by a turn of this one.
-func (j *Journal) another(look, timeout <-chan time.Time) *waiting {
+// another returns the next message, nil if none comes in time. It polls instead of waiting for each message, so that under
+// load this goroutine does not preempt those that handle mail after each of their messages.
+func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	for {
 		select {
-		case w := <-j.entries:
-			return w
+		case r := <-j.queue:
+			return r
 		default:
 		}
 		select {
@@ -195,7 +227,7 @@ func (j *Journal) another(look, timeout <-chan time.Time) *waiting {
 			continue
 		case <-timeout:
 		case <-j.stop:
-			if len(j.entries) > 0 {
+			if len(j.queue) > 0 {
 				continue
 			}
 		}
@@ -203,26 +235,18 @@ func (j *Journal) another(look, timeout <-chan time.Time) *waiting {
 	}
 }
 
-// end writes what is left, until a time; a batch of it in any case, so that nothing is lost only because the process, or its
-// machine, stood still for a while.
+// end writes what is queued until a time, but at least one batch, so that nothing is lost only because the process, or its
+// machine, was suspended.
 func (j *Journal) end(limit time.Time) {
-	for first := true; len(j.entries) > 0 && (first || time.Now().Before(limit)); first = false {
-		j.next(<-j.entries)
+	for first := true; len(j.queue) > 0 && (first || time.Now().Before(limit)); first = false {
+		j.writeNext(<-j.queue)
 	}
-	j.lose(len(j.entries))
-	j.said = time.Time{}
-	j.confess()
+	for len(j.queue) > 0 {
+		j.discard(ShutDown, <-j.queue)
+	}
+	j.losses.reportedAt = time.Time{}
+	j.reportLost()
 	if j.db != nil {
 		j.db.close()
-	}
-}
-
-// confess says how many messages were lost, once a minute at the most.
-func (j *Journal) confess() {
-	if now := j.options.Now(); now.Sub(j.said) >= time.Minute {
-		if n := j.lost.Swap(0); n > 0 {
-			j.said = now
-			j.options.Log.Error("messages are missing from the journal; mail went on", "messages", n, "file", j.options.Path)
-		}
 	}
 }

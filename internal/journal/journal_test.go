@@ -27,7 +27,7 @@ func newDesk(t testing.TB) *desk {
 	d := &desk{log: &lockedBuffer{}}
 	d.Options = Options{Path: filepath.Join(t.TempDir(), "journal", "journal.db"), Limits: Limits{14 * 24 * time.Hour, 512 << 20, Omit},
 		Now: func() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())) },
-		Log: slog.New(slog.NewTextHandler(d.log, nil)), Lost: func(n int) { d.lost.Add(int64(n)) }}
+		Log: slog.New(slog.NewTextHandler(d.log, nil)), Lost: func(_ Cause, n int) { d.lost.Add(int64(n)) }}
 	return d
 }
 
@@ -36,7 +36,7 @@ func (d *desk) keep(t *testing.T, first, last int) {
 	t.Helper()
 	j := Open(d.Options)
 	for i := first; i < last; i++ {
-		for len(j.entries) == room {
+		for len(j.queue) == queueMessages {
 			time.Sleep(time.Millisecond)
 		}
 		j.Add(sample(i))
@@ -65,7 +65,7 @@ func TestKept(t *testing.T) {
 		if err != nil || len(found) != 1 {
 			t.Fatalf("%s: %d messages, %v", id, len(found), err)
 		}
-		kept := shorten(want)
+		kept := shorten(&Entry{Report: want}, 0).Report
 		kept.Evidence.Envelope.Sender = "@sender23.example"
 		kept.Evidence.DKIM[0].Identity = "@sender23.example"
 		got, _ := json.Marshal(found[0].Report)
@@ -152,8 +152,7 @@ func TestFilters(t *testing.T) {
 // all but ever everything. What is left behind that is counted and said.
 func TestEnd(t *testing.T) {
 	d := newDesk(t)
-	j := &Journal{options: d.Options, entries: make(chan *waiting, room), stop: make(chan struct{})}
-	j.Limit(d.Limits)
+	j := newJournal(d.Options)
 	close(j.stop)
 	for i := range largeBatch + 5 {
 		j.Add(sample(i))

@@ -139,6 +139,9 @@ func (h hider) text(s string) string {
 // hideNames takes names out of the questions that the sender's local part went into: the macros s and l of RFC 7208 section 7.2.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
+		if l.Cut() { // what is missing may have macros
+			return true
+		}
 		for _, macro := range []string{"%{l", "%{s", "%{L", "%{S"} {
 			if strings.Contains(l.Answer, macro) {
 				return true

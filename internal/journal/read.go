@@ -102,7 +102,7 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 				return nil, err
 			}
 			for _, e := range all {
-				if q.is(&e) == want {
+				if isID(q.is(&e), want) {
 					found = append(found, e)
 				}
 			}

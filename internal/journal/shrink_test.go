@@ -18,13 +18,12 @@ func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool
 	d := newDesk(b)
 	d.Limits = limits
 	d.Path = copied(b, path)
-	j := &Journal{options: d.Options, entries: make(chan *waiting, room), stop: make(chan struct{})}
-	j.Limit(limits)
+	j := newJournal(d.Options)
 	// As if it had run for a while: it tidies up at once.
-	j.looked = d.Now().Round(0)
-	j.leapt = j.looked.Add(-2 * sure)
-	j.more = time.After(0)
-	j.done.Go(j.run)
+	j.clockReadAt = d.Now().Round(0)
+	j.clockJumpedAt = j.clockReadAt.Add(-2 * minStable)
+	j.moreToDelete = time.After(0)
+	j.done.Go(func() { j.run(make(chan struct{})) })
 	most, n := 0, 0
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -36,7 +35,7 @@ func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool
 				j.Add(sample(n))
 				n++
 			}
-			most = max(most, len(j.entries))
+			most = max(most, len(j.queue))
 		}
 		r, err := OpenReader(d.Path)
 		if err == nil {
@@ -117,12 +116,12 @@ func shrinks(b *testing.B, path string, rows int) {
 			if err == nil {
 				err = r.QueryRow("PRAGMA freelist_count").Scan(&free)
 			}
-			return oldest.After(before) && free < 2*vacuum, err
+			return oldest.After(before) && free < 2*vacuumPages, err
 		})
 	})
 	b.Run("a smaller journal.max_size", func(b *testing.B) {
 		less := fi.Size() - fi.Size()/int64(rows)*shrunk
-		shrink(b, path, Limits{10 * largeSpan, (less + largeRoom) / (spare - 1) * spare, Omit}, func(r *Reader) (bool, error) {
+		shrink(b, path, Limits{10 * largeSpan, (less + largeRoom) / (spareShare - 1) * spareShare, Omit}, func(r *Reader) (bool, error) {
 			used, err := r.used()
 			return used <= less, err
 		})

@@ -11,19 +11,19 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// open opens the database. One that is broken is put aside and a new one begun.
+// open opens the database. A broken one is put aside, and a new one is created.
 func (j *Journal) open() {
 	var db *database
-	err := j.harm
+	err := j.damage
 	if err == nil {
-		db, err = j.begin()
+		db, err = j.openDatabase()
 	}
 	if broken(err) {
 		aside := j.options.Path + ".broken"
 		j.options.Log.Error("the journal is broken; it is put aside and a new one begun", "file", j.options.Path, "aside", aside, "error", err)
 		if err = j.putAside(aside); err == nil {
-			j.harm = nil
-			db, err = j.begin()
+			j.damage = nil
+			db, err = j.openDatabase()
 		}
 	}
 	if err != nil {
@@ -33,7 +33,7 @@ func (j *Journal) open() {
 	j.db = db
 }
 
-func (j *Journal) begin() (*database, error) {
+func (j *Journal) openDatabase() (*database, error) {
 	db, err := create(j.options.Path)
 	if err != nil {
 		return nil, err
@@ -42,10 +42,13 @@ func (j *Journal) begin() (*database, error) {
 		db.close()
 		return nil, err
 	}
+	j.stored.clear() // what another file had is not in this one
+	db.stored = j.stored
+	j.secret.Store(&db.salt)
 	return db, nil
 }
 
-// putAside keeps the newest broken journal for whoever wants to look at it. Its log goes: it would be taken into the new one.
+// putAside keeps the newest broken journal for inspection. Its log is removed: SQLite would apply it to the new database.
 func (j *Journal) putAside(aside string) error {
 	err := os.Rename(j.options.Path, aside)
 	for _, suffix := range []string{"-wal", "-shm"} {
@@ -56,7 +59,7 @@ func (j *Journal) putAside(aside string) error {
 	return err
 }
 
-// broken says that the file is no journal, or no longer: nothing will mend that.
+// broken reports whether the file is not a journal, or no longer one. A retry does not help.
 func broken(err error) bool {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -66,23 +69,24 @@ func broken(err error) bool {
 	return errors.Is(err, errForeign) || errors.Is(err, errOverwritten)
 }
 
-// failed has the journal rest; one that is broken is put aside with the next message.
+// failed schedules the next attempt; a broken journal is put aside with the next message.
 func (j *Journal) failed(doing string, err error) {
-	j.rest = j.options.Now().Add(again)
+	j.retryAt = j.options.Now().Add(retryInterval)
+	j.failure = err
 	j.options.Log.Error("the journal cannot be written; mail goes on without it", "doing", doing, "file", j.options.Path, "error", err)
 	if j.db != nil && broken(err) {
 		j.abandon(err)
 	}
 }
 
-func (j *Journal) abandon(harm error) {
+func (j *Journal) abandon(damage error) {
 	j.db.close()
-	j.db, j.harm, j.rest = nil, harm, time.Time{}
+	j.db, j.damage, j.retryAt = nil, damage, time.Time{}
 }
 
-// ready opens the database where that is due.
+// ready reports whether the database can be written, and opens it if it is time to.
 func (j *Journal) ready() bool {
-	if j.options.Now().Before(j.rest) {
+	if j.options.Now().Before(j.retryAt) {
 		return false
 	}
 	if j.db != nil && j.db.gone() {
@@ -99,108 +103,164 @@ func (j *Journal) ready() bool {
 	return j.db != nil
 }
 
-// write keeps a batch, or loses it.
-func (j *Journal) write(batch []row) {
+// write writes the rows of a batch, or loses them.
+func (j *Journal) write(rows []*row) {
 	limits := j.limits.Load()
 	err := j.db.fits(limits.MaxSize)
-	for n := 0; len(batch) > 0 && err == nil; batch = batch[n:] {
-		n, err = j.db.insert(batch)
+	if err == nil {
+		err = j.db.insert(rows)
 	}
-	j.lose(len(batch))
 	if err != nil {
-		j.db.forget() // what was put away with the batch is rolled back
 		j.failed("writing", err)
+		j.discard(DatabaseFailed, rows...)
 		return
 	}
-	least := some
-	if len(j.entries) > room/4 { // mail's messages first: the disk is slow
+	j.release(rows)
+	least := deleteSteps
+	if len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4 { // new messages first: the disk is slow
 		least = 1
 	}
 	if err := j.db.bound(limits.MaxSize, least); err != nil {
 		j.failed("keeping it small", err)
 		return
 	}
-	if j.db.over && j.more == nil {
-		j.more = time.After(breath)
+	if j.db.over && j.moreToDelete == nil {
+		j.moreToDelete = time.After(deletePause)
 	}
 }
 
-// tidy deletes what is too old or too much, bit by bit where there is much, so that mail's messages have their turn in between.
+// tidy deletes what is too old or too much. A large amount is deleted in parts, with new messages written in between.
 func (j *Journal) tidy() {
-	j.more = nil
+	j.moreToDelete = nil
 	now := j.options.Now()
-	steady := j.steady(now)
+	stable := j.clockStable(now)
 	if !j.ready() {
 		return
 	}
 	limits := j.limits.Load()
-	before := time.Unix(0, 0) // nothing is so old; but room is given back
-	if steady >= sure {
+	before := time.Unix(0, 0) // nothing is so old, but free pages are returned
+	if stable >= minStable {
 		before = now.Add(-limits.Keep)
 	}
 	err := j.db.fits(limits.MaxSize)
 	if err == nil {
 		err = j.db.expire(before)
 	}
-	if err == nil && steady >= settled {
+	if err == nil && stable >= minStableToRenumber {
 		err = j.db.bringBack(now)
 	}
 	if err == nil {
-		err = j.db.bound(limits.MaxSize, some)
+		err = j.db.bound(limits.MaxSize, deleteSteps)
 	}
 	if err != nil {
 		j.failed("deleting what is old", err)
 		return
 	}
 	if j.db.behind || j.db.over {
-		j.more = time.After(breath)
+		j.moreToDelete = time.After(deletePause)
 	}
 }
 
-// insert writes a batch in one transaction, or its beginning where it is heavy, and says how many of it are kept.
-func (d *database) insert(batch []row) (n int, err error) {
+// The pages that a row writes to: one of each index and its own; and one of the table answer and one beside it for each text.
+const (
+	pagesOfRow  = 6
+	pagesOfText = 2
+)
+
+// batch gathers the rows of one transaction.
+type batch struct {
+	rows     []*row
+	texts    map[int64]bool // that are to be stored
+	logBytes int64          // what they add to the database's log
+}
+
+func (b *batch) add(r *row, stored *storedTexts) {
+	pages := pagesOfRow
+	for _, t := range r.texts {
+		if !b.texts[t.sum] && !stored.has(t.sum) {
+			b.texts[t.sum] = true
+			pages += pagesOfText
+			b.logBytes += int64(len(t.text))
+		}
+	}
+	b.rows = append(b.rows, r)
+	b.logBytes += int64(len(r.entry) + pages*pageSize)
+}
+
+// insert writes a batch in one transaction.
+func (d *database) insert(rows []*row) error {
 	tx, err := d.Begin()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer tx.Rollback()
+	d.refresh(rows[0].at)
 	added := map[Outcome]int64{}
 	hours := map[[2]int64]int64{}
-	last, octets := d.last, 0
-	add, keep := tx.Stmt(d.add), tx.Stmt(d.keep)
-	for n < len(batch) && octets <= heavy {
-		r := &batch[n]
-		n++
+	stored := map[int64]bool{}
+	var texts []text
+	last, cost := d.last, d.answerCost
+	for _, r := range rows {
 		last = max(last+1, r.at.UnixMicro())
 		outcome, err := d.outcome(tx, added, r.outcome)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		for _, t := range r.texts {
-			if _, err := keep.Exec(t.sum, t.text, last/1e6); err != nil {
-				return 0, err
+			if stored[t.sum] || d.stored.has(t.sum) {
+				continue
 			}
-			octets += len(t.text)
+			isNew, err := d.store(tx, t, last/1e6)
+			if err != nil {
+				return err
+			}
+			if isNew { // known as stored when it recurs, so that a flood of texts does not displace those in use
+				cost += int64(textCost(len(t.text)))
+			} else {
+				texts = append(texts, t)
+			}
+			stored[t.sum] = true
 		}
-		if _, err := add.Exec(last, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
-			return 0, err
+		if _, err := tx.Stmt(d.add).Exec(last, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
+			return err
 		}
-		octets += len(r.entry)
 		hours[[2]int64{last / hourMicros, outcome}]++ // as the numbers are: it goes with them
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return 0, err
+	if err := d.commit(tx, cost); err != nil {
+		return err
 	}
 	d.last = last
+	d.stored.add(texts)
 	for o, id := range added {
 		d.outcomes[o] = id
 	}
-	return n, nil
+	return nil
+}
+
+// store stores a text, or notes that it is still in use.
+func (d *database) store(tx *sql.Tx, t text, seen int64) (isNew bool, err error) {
+	r, err := tx.Stmt(d.use).Exec(seen, t.sum)
+	if err != nil {
+		return false, err
+	}
+	if n, err := r.RowsAffected(); err != nil || n > 0 {
+		return false, err
+	}
+	_, err = tx.Stmt(d.keep).Exec(t.sum, t.text, seen)
+	return true, err
+}
+
+// refresh has every text stored again from time to time, so that the database notes which of them are in use.
+func (d *database) refresh(now time.Time) {
+	if age := now.Unix() - d.freshAt; max(age, -age) > int64(d.grace/2/time.Second) || d.stored.full() { // clocks go back, too
+		d.stored.clear()
+		d.freshAt = now.Unix()
+	}
 }
 
 // outcome is the number of a combination.

@@ -34,7 +34,7 @@ type Metrics struct {
 	forged     prometheus.Counter // fields
 	unnamed    prometheus.Counter // fields
 	panics     prometheus.Counter
-	lost       prometheus.Counter // of the journal
+	lost       *prometheus.CounterVec // of the journal: cause
 	reloadOK   prometheus.Gauge
 	reloadTime prometheus.Gauge
 	observing  prometheus.Gauge
@@ -67,7 +67,7 @@ func New(observe bool) *Metrics {
 	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they claim to be ours or cannot be parsed."})
 	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Defects that broke one message or one DNS question."})
-	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be kept in the journal; they themselves went on."})
+	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be kept in the journal, by cause; they themselves went on."}, []string{"cause"})
 	m.reloadOK = m.gauge("signpost_reload_success", "1 where the last reload was carried out, or there was none; 0 where the old configuration goes on.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "When the configuration was last read with success, at the start or later.")
 	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one was preferred instead."})
@@ -176,5 +176,5 @@ func add(to map[pair]prometheus.Counter, a, b string) {
 	}
 }
 
-// JournalLost counts messages that the journal could not keep.
-func (m *Metrics) JournalLost(n int) { m.lost.Add(float64(n)) }
+// JournalLost counts messages that the journal could not keep. The causes are a closed set.
+func (m *Metrics) JournalLost(cause string, n int) { m.lost.WithLabelValues(cause).Add(float64(n)) }

@@ -81,6 +81,9 @@ func (s *site) message(r *http.Request) (string, shown) {
 		m.OfClient = search(url.Values{"client": {a.WithZone("").String()}})
 	}
 	m.Story = story.Tell(e.Report)
+	if e.Cut {
+		m.Story.Head = append(m.Story.Head, story.Row{Label: "incomplete", Text: journal.CutNote})
+	}
 	m.Told = []told{{"Who brought it", gather(m.Story.Head)}, {"What was found", gather(m.Story.Found)}, {"What was decided", gather(m.Story.Decided)}}
 	return "message", m
 }

@@ -20,6 +20,7 @@ type Fate struct {
 // Why a message cannot be judged again.
 const (
 	NeverVerified = "it was signed, left alone or refused, so that SPF, DKIM and DMARC were never looked at; now they would be"
+	EvidenceCut   = "it had more evidence than the journal keeps of one message"
 	LoginLeftOut  = "sign.login_domains names logins, and the journal did not keep this one (journal.addresses)"
 	OlderVersion  = "an older version wrote it, which did not verify relays or note what a failed DNS lookup decides"
 )
@@ -42,6 +43,9 @@ func Was(e *journal.Entry) Fate {
 // Judge decides about a message under other rules, in enforce mode. Exceptions among the rules count if they did at the time
 // of the message; Hosted is as given.
 func Judge(e *journal.Entry, r policy.Rules) Judged {
+	if e.Cut {
+		return Judged{Unknown: EvidenceCut}
+	}
 	r = r.At(e.Time)
 	ev := e.Evidence
 	if b := policy.Broken(ev); b.Reply.Code != 0 && e.Verdict.Reply == b.Reply || b.Reason != "" && e.Verdict.Reason == b.Reason {

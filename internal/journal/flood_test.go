@@ -1,0 +1,237 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// noise returns n bytes of text that cannot be compressed.
+func noise(random *rand.ChaCha8, n int) string {
+	b := make([]byte, n*3/4+3)
+	_, _ = random.Read(b)
+	return base64.RawStdEncoding.EncodeToString(b)[:n]
+}
+
+// hostile returns a message of which every part that a sender controls is as large as Signpost accepts it, and like no other.
+func hostile(n int) filter.Report {
+	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "hostile", n)))
+	text := func(size int) string { return noise(random, size) }
+	r := sample(n)
+	ev := &r.Evidence
+	ev.MessageID = "<" + text(20_000) + ">"
+	ev.Envelope.Sender, ev.Connection.HELO, ev.Connection.PTR = text(2000)+"@"+text(250), text(2000), text(250)
+	ev.Author.Domains = []string{text(250)}
+	for range 50 {
+		ev.Envelope.Recipients = append(ev.Envelope.Recipients, text(200)+"@"+text(120))
+	}
+	ev.SPF.Record, ev.SPF.Reason, ev.SPF.Domain = "v=spf1 "+text(16_000), text(4000), text(250)
+	ev.DMARC[0].Record, ev.DMARC[0].Reason = "v=DMARC1; "+text(16_000), text(4000)
+	for range 20 {
+		d := dkim.Result{Status: dkim.Fail, Reason: text(1000), Domain: text(250), Selector: text(250), Identity: text(2000), Algorithm: text(1000), KeyName: text(250), KeyRecord: text(3000)}
+		for range 100 {
+			d.Headers = append(d.Headers, text(60))
+		}
+		ev.DKIM = append(ev.DKIM, d)
+	}
+	ev.ARC = &dkim.Chain{Status: dkim.Fail, Reason: text(2000)}
+	for i := range 50 {
+		ev.ARC.Sets = append(ev.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: text(250), Selector: text(250), CV: text(1000), Results: text(3000)})
+		ev.SealedDMARC = append(ev.SealedDMARC, policy.SealedDMARC{Instance: i + 1, Domain: text(250), Result: text(1000)})
+	}
+	for range 80 {
+		ev.Others = append(ev.Others, policy.Other{Method: "spf", Result: text(500), Domain: text(250), Reason: text(1000)})
+		r.Lookups = append(r.Lookups, dns.Lookup{Name: text(250), Type: "TXT", Answer: `"` + text(3000) + `"`})
+	}
+	r.Verdict.Reason, r.Verdict.Reply.Text, r.Assignment.Reason = text(3000), text(3000), text(3000)
+	r.Verdict.Evidence = []string{text(3000), text(3000)}
+	return r
+}
+
+// smallAnswers returns a message with many answers that are just large enough for a row of their own.
+func smallAnswers(n int) filter.Report {
+	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "small", n)))
+	r := sample(n)
+	r.Evidence.MessageID = fmt.Sprintf("<small%d@attacker.example>", n)
+	r.Evidence.DKIM, r.Lookups = nil, nil
+	for i := range 200 {
+		r.Lookups = append(r.Lookups, dns.Lookup{Name: fmt.Sprintf("%d.example.", i), Type: "TXT", Answer: noise(random, large)})
+	}
+	return r
+}
+
+func (d *desk) fileBytes() (all int64) {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if fi, err := os.Stat(d.Path + suffix); err == nil {
+			all += fi.Size()
+		}
+	}
+	return all
+}
+
+// flood writes messages as fast as the journal takes them, and returns the greatest size of its files and of the heap.
+func (d *desk) flood(t *testing.T, n int, message func(int) filter.Report) (files int64, heap uint64) {
+	t.Helper()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	before := m.HeapAlloc
+	j := Open(d.Options)
+	for i := range n {
+		until(t, "the queue has room", func() bool { return len(j.queue) < queueMessages/2 && j.queued.Load() < queueBytes/2 })
+		d.ahead.Add(int64(100 * time.Millisecond))
+		j.Add(message(i))
+		if i%100 == 0 {
+			files = max(files, d.fileBytes())
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			if m.HeapAlloc > before {
+				heap = max(heap, m.HeapAlloc-before)
+			}
+		}
+	}
+	until(t, "all is written", func() bool { return j.queued.Load() == 0 })
+	files = max(files, d.fileBytes())
+	j.Close()
+	return files, heap
+}
+
+// Design rule: whatever senders put into their mail and their DNS, a message takes at most 20 KiB of the files.
+func TestCostOfMessage(t *testing.T) {
+	for name, message := range map[string]func(int) filter.Report{"hostile": hostile, "small answers": smallAnswers, "bulky": bulky} {
+		for _, addresses := range []Addresses{Full, Omit} {
+			t.Run(name+" "+string(addresses), func(t *testing.T) {
+				d := newDesk(t)
+				d.Addresses = addresses
+				d.keep(t, 0, 100)
+				before := d.fileBytes()
+				const n = 100
+				d.flood(t, n, message)
+				if each := (d.fileBytes() - before) / n; each > maxMessage || d.lost.Load() > 0 {
+					t.Errorf("%d bytes for each message, at most %d; %d lost\n%s", each, maxMessage, d.lost.Load(), d.log)
+				}
+			})
+		}
+	}
+}
+
+// A flood of mail with large DNS answers does not displace older messages: answers are deleted first, the row and outcome of
+// each message stay, the files keep their bound, and memory does too.
+func TestFlood(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes thousands of large messages")
+	}
+	const old = 1000
+	for name, c := range map[string]struct {
+		n       int
+		maxSize int64
+		message func(int) filter.Report
+	}{"large answers": {5000, 32 << 20, floodMail}, "small answers": {1000, 22 << 20, smallAnswers}} {
+		t.Run(name, func(t *testing.T) {
+			n := c.n
+			d := newDesk(t)
+			d.MaxSize = c.maxSize
+			d.keep(t, 0, old)
+			d.ahead.Add(int64(24 * time.Hour))
+			files, heap := d.flood(t, n, c.message)
+			if files > d.MaxSize || d.lost.Load() > 0 {
+				t.Errorf("the files had %d bytes, at most %d; %d messages are lost\n%s", files, d.MaxSize, d.lost.Load(), d.log)
+			}
+			if most := uint64(20 << 20); heap > most {
+				t.Errorf("%d bytes of heap, at most %d", heap, most)
+			}
+			r := d.read(t)
+			var counted int64
+			hours, err := r.Hours(t.Context(), time.Time{})
+			for _, h := range hours {
+				counted += h.N
+			}
+			if kept := d.count(t); kept != old+n || counted != int64(old+n) || err != nil {
+				t.Errorf("%d messages are kept, %d counted by outcome, want %d: %v", kept, counted, old+n, err)
+			}
+			first, err := r.Find(t.Context(), sample(0).Evidence.MessageID)
+			if err != nil || len(first) != 1 || first[0].Word() != "accepted" || first[0].Outcome().DMARC != "pass" || first[0].Evidence.DKIM[0].KeyRecord != forgotten {
+				t.Errorf("the oldest message, whose answers are to be deleted: %v %v", first, err)
+			}
+			var cost, noted int64
+			if err := r.QueryRow("SELECT (SELECT sum(octet_length(text) * 5 / 4 + ?) FROM answer), (SELECT value FROM note WHERE name = 'answer_cost')", textRow).Scan(&cost, &noted); err != nil || cost != noted {
+				t.Errorf("the answers cost %d, noted is %d: %v", cost, noted, err)
+			}
+		})
+	}
+}
+
+// floodMail returns a message that asked for sixteen texts of 15 KiB that no other one asks for.
+func floodMail(n int) filter.Report {
+	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "flood", n)))
+	r := sample(n)
+	r.Evidence.MessageID = fmt.Sprintf("<flood%d@attacker.example>", n)
+	r.Evidence.DKIM, r.Lookups = nil, nil
+	for i := range 16 {
+		r.Lookups = append(r.Lookups, dns.Lookup{Name: fmt.Sprintf("%d.example.", i), Type: "TXT", Answer: `"` + noise(random, 15_000) + `"`})
+	}
+	return r
+}
+
+// When rows alone fill the journal, the oldest messages are deleted, and the newest are there.
+func TestBound(t *testing.T) {
+	d := newDesk(t)
+	d.MaxSize = 14 << 20 // most of it is room for the log
+	const n = 1000
+	files, _ := d.flood(t, n, hostile)
+	if files > d.MaxSize {
+		t.Errorf("%d bytes, at most %d", files, d.MaxSize)
+	}
+	r := d.read(t)
+	for i, want := range map[int]int{0: 0, n - 1: 1} {
+		if found, err := r.Find(t.Context(), hostile(i).Evidence.MessageID); err != nil || len(found) != want {
+			t.Errorf("message %d: %d, want %d: %v", i, len(found), want, err)
+		}
+	}
+	if kept := d.count(t); kept < 50 {
+		t.Errorf("only %d are kept", kept)
+	}
+}
+
+// What is cut shows that it is: the entry says so, and so does each text. What messages are filtered by stays whole.
+func TestCutIsMarked(t *testing.T) {
+	d := newDesk(t)
+	d.Addresses = Full
+	j := Open(d.Options)
+	want := hostile(1)
+	want.Evidence.DKIM = append(want.Evidence.DKIM, dkim.Result{Status: dkim.Pass, Domain: "last.example"})
+	j.Add(want)
+	j.Add(sample(2))
+	j.Close()
+	r := d.read(t)
+	found, err := r.Find(t.Context(), want.Evidence.MessageID)
+	if err != nil || len(found) != 1 {
+		t.Fatal(len(found), err)
+	}
+	e := found[0]
+	if !e.Cut || e.Outcome() != (&Entry{Report: want}).Outcome() || e.Evidence.QueueID != want.Evidence.QueueID {
+		t.Errorf("cut: %v, outcome %+v", e.Cut, e.Outcome())
+	}
+	for name, text := range map[string]string{"Message-ID": e.Evidence.MessageID, "sender": e.Evidence.Envelope.Sender, "HELO": e.Evidence.Connection.HELO, "reason": e.Verdict.Reason, "reply": e.Verdict.Reply.Text} {
+		if !strings.HasSuffix(text, cutMark) {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	if a := e.Lookups[len(e.Lookups)-1]; !a.Cut() && a.Answer != forgotten {
+		t.Errorf("an answer: %q", a.Answer)
+	}
+	if whole, err := r.Find(t.Context(), sample(2).Evidence.MessageID); err != nil || len(whole) != 1 || whole[0].Cut {
+		t.Errorf("an ordinary message: %v %v", whole, err)
+	}
+}

@@ -1,0 +1,178 @@
+package journal
+
+import (
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/policy"
+)
+
+// Bounds on the parts of an entry, in bytes or items. Honest messages stay below them; each level halves them.
+const (
+	maxDomain   = 253     // the longest domain name
+	maxWord     = 320     // a name, address or identifier: the longest address, RFC 5321 section 4.5.3.1
+	maxID       = 998     // a Message-ID fits a line: RFC 5322 section 2.1.1
+	maxSentence = 512     // a reason or reply: a line of SMTP, RFC 5321 section 4.5.3.1.5
+	maxSealed   = 2 << 10 // the results of an ARC set
+	maxNames    = 64      // the names in h=, and the lookups: twice what honest messages have
+	maxResults  = 16      // signatures, ARC sets, results of other filters: twice the number of signatures that are verified
+	minWord     = 16
+	// maxLevel is the level at which every entry fits.
+	maxLevel = 8
+	// bits is how much of a signature is kept: header.b of RFC 6008 needs eight characters.
+	bits = 24
+	// cutMark ends a text that is not whole.
+	cutMark = "...(cut)"
+)
+
+// CutNote explains an entry with Cut to a person.
+const CutNote = `the message had more evidence than the journal keeps of one; what is missing is marked "(cut)"`
+
+// cut returns the beginning of a text and a mark if it is longer than most bytes.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:max(0, most-len(cutMark))], "") + cutMark
+}
+
+// isID reports whether an ID of an entry, which may be cut, is the one that is wanted.
+func isID(kept, wanted string) bool {
+	begin, wasCut := strings.CutSuffix(kept, cutMark)
+	return kept == wanted || wasCut && strings.HasPrefix(wanted, begin)
+}
+
+// shortener cuts the parts of one entry.
+type shortener struct {
+	level int
+	cut   bool // something was cut
+}
+
+func (s *shortener) text(p *string, most int) {
+	if most = max(most>>s.level, minWord); len(*p) > most {
+		*p, s.cut = cut(*p, most), true
+	}
+}
+
+func (s *shortener) words(all ...*string) {
+	for _, p := range all {
+		s.text(p, maxWord)
+	}
+}
+
+func (s *shortener) sentences(all ...*string) {
+	for _, p := range all {
+		s.text(p, maxSentence)
+	}
+}
+
+// names cuts a list of names and what is too many of them. The last one then says so.
+func (s *shortener) names(all []string, most, each int) []string {
+	most, each = max(most>>s.level, 1), max(each>>s.level, minWord)
+	if len(all) <= most && !slices.ContainsFunc(all, func(n string) bool { return len(n) > each }) {
+		return all
+	}
+	s.cut = true
+	short := make([]string, 0, most+1)
+	for _, n := range all[:min(most, len(all))] {
+		short = append(short, cut(n, each))
+	}
+	if len(all) > most {
+		short = append(short, cutMark)
+	}
+	return short
+}
+
+// firstOf returns a copy of the first items, and prefers those that matter.
+func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T {
+	if most = max(most>>s.level, 1); len(all) <= most {
+		return slices.Clone(all)
+	}
+	s.cut = true
+	var kept []T
+	for i := range all {
+		if matters(&all[i]) && len(kept) < most {
+			kept = append(kept, all[i])
+		}
+	}
+	for i := range all {
+		if !matters(&all[i]) && len(kept) < most {
+			kept = append(kept, all[i])
+		}
+	}
+	return kept
+}
+
+// shorten returns an entry with slices of its own, in which what is longer than the bounds of a level is cut.
+func shorten(e *Entry, level int) Entry {
+	s := &shortener{level: level}
+	short := *e
+	ev := &short.Evidence
+	s.text(&ev.MessageID, maxID)
+	c, env := &ev.Connection, &ev.Envelope
+	s.words(&c.Name, &c.PTR, &c.HELO, &c.Daemon, &env.Sender, &env.Login, &short.Selectors, &short.Assignment.Domain)
+	env.Recipients = s.names(env.Recipients, maxNames, maxWord)
+	ev.Author.Domains = s.names(ev.Author.Domains, maxResults, maxWord)
+	ev.Relayed = s.names(ev.Relayed, maxResults, maxWord)
+	v := &short.Verdict
+	v.Evidence = s.names(v.Evidence, maxResults, maxSentence)
+	s.sentences(&ev.Author.Doubt, &short.Assignment.Reason, &short.Assignment.Reply.Text, &v.Reply.Text, &v.Hold, &v.Tag, &v.Reason, &short.Done)
+	s.results(ev)
+	ev.ARC = s.chain(ev.ARC)
+	ev.Others = firstOf(s, ev.Others, 2*maxResults, func(*policy.Other) bool { return false })
+	for i := range ev.Others {
+		o := &ev.Others[i]
+		s.words(&o.Method, &o.Result, &o.Domain, &o.Selector, &o.Signature)
+		s.sentences(&o.Reason)
+	}
+	ev.SealedDMARC = firstOf(s, ev.SealedDMARC, maxResults, func(*policy.SealedDMARC) bool { return false })
+	for i := range ev.SealedDMARC {
+		s.words(&ev.SealedDMARC[i].Domain, &ev.SealedDMARC[i].Result)
+	}
+	short.Cut = s.cut
+	// Lookups that are missing leave gaps in what is shown of the evidence; they change none of it.
+	short.Lookups = slices.Clone(e.Lookups[:min(len(e.Lookups), max(maxNames>>level, 1))])
+	for i := range short.Lookups {
+		s.words(&short.Lookups[i].Name)
+	}
+	return short
+}
+
+func (s *shortener) results(ev *policy.Evidence) {
+	if ev.SPF != nil {
+		spf := *ev.SPF
+		s.words(&spf.Domain)
+		s.sentences(&spf.Reason)
+		ev.SPF = &spf
+	}
+	ev.DKIM = firstOf(s, ev.DKIM, maxResults, func(d *dkim.Result) bool { return d.Status == dkim.Pass })
+	for i := range ev.DKIM {
+		d := &ev.DKIM[i]
+		d.Signature = d.Signature[:min(bits, len(d.Signature))]
+		d.Headers = s.names(d.Headers, maxNames, maxWord)
+		s.words(&d.Domain, &d.Selector, &d.Identity, &d.Algorithm, &d.KeyName)
+		s.sentences(&d.Reason)
+	}
+	ev.DMARC = slices.Clone(ev.DMARC) // one for each Author Domain
+	for i := range ev.DMARC {
+		d := &ev.DMARC[i]
+		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.Aligned, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy))
+		s.sentences(&d.Reason)
+	}
+}
+
+func (s *shortener) chain(c *dkim.Chain) *dkim.Chain {
+	if c == nil {
+		return nil
+	}
+	short := *c
+	s.sentences(&short.Reason)
+	short.Sets = firstOf(s, c.Sets, maxResults, func(*dkim.Sealer) bool { return false })
+	for i := range short.Sets {
+		set := &short.Sets[i]
+		s.words(&set.Domain, &set.Selector, &set.CV)
+		s.text(&set.Results, maxSealed)
+	}
+	return &short
+}
