@@ -2,39 +2,58 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"time"
 )
 
 // What the heap may grow by between two collections: docs/decisions/garbage-collection.md.
 const (
-	heapRoom    = 8 << 20 // octets
+	heapRoom    = 8 << 20 // bytes
 	mostPercent = 200     // of a heap that is next to nothing
 	leastRoom   = 25      // percent, of one that is large
-	tuneEvery   = 10 * time.Second
+	minChange   = 10      // percent; a smaller change is not worth stopping the program for
 )
 
-// gcPercent is Go's GOGC for a heap of which so many octets are in use.
+// gcPercent is Go's GOGC for a heap of which so many bytes are in use.
 func gcPercent(live uint64) int {
 	return int(min(max(100*heapRoom/max(live, 1), leastRoom), mostPercent))
 }
 
-// tuneCollection keeps the room for garbage the same, whatever is in use, until ctx ends.
+// tuneCollection keeps the room for garbage the same, whatever is in use, until ctx ends. It does so after each collection: a
+// flood fills the DNS cache within a second, and a share that was right before it would be several times the room.
 func tuneCollection(ctx context.Context) {
+	collected := make(chan struct{}, 1)
+	notifyCollected(ctx, collected)
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	last := mostPercent
 	debug.SetGCPercent(last)
-	for tick := time.Tick(tuneEvery); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick:
+		case <-collected:
 		}
 		metrics.Read(sample)
-		if percent := gcPercent(sample[0].Value.Uint64()); percent != last {
+		percent := gcPercent(sample[0].Value.Uint64())
+		if change := percent - last; 100*max(change, -change) >= minChange*last {
 			debug.SetGCPercent(percent)
 			last = percent
 		}
 	}
+}
+
+// notifyCollected sends after each collection until ctx ends: the collector finds an object that is not referred to.
+func notifyCollected(ctx context.Context, collected chan<- struct{}) {
+	type unreferenced struct{ _ *int } // with a pointer, so that it has a block of memory of its own
+	runtime.AddCleanup(new(unreferenced), func(ctx context.Context) {
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+		notifyCollected(ctx, collected)
+	}, ctx)
 }

@@ -1,6 +1,13 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
 
 // The more is in use, the less of it may be added as garbage: a full DNS cache must not double the daemon.
 func TestHeapRoom(t *testing.T) {
@@ -12,4 +19,30 @@ func TestHeapRoom(t *testing.T) {
 			t.Errorf("%d octets in use: %d percent, want %d", c.live, got, c.want)
 		}
 	}
+}
+
+// GOGC follows what is in use after each collection, not only from time to time.
+func TestHeapIsTuned(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	done := make(chan struct{})
+	go func() {
+		tuneCollection(ctx)
+		close(done)
+	}()
+	live := make([]byte, 64<<20)
+	percent := 0
+	for deadline := time.Now().Add(20 * time.Second); percent != leastRoom && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		runtime.GC()
+		sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(sample)
+		percent = int(sample[0].Value.Uint64())
+	}
+	if percent != leastRoom {
+		t.Errorf("GOGC is %d with %d bytes in use, want %d", percent, len(live), leastRoom)
+	}
+	runtime.KeepAlive(live)
+	cancel()
+	<-done
 }

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// maxCache is how many octets of answers are kept. An answer takes some 500: a day's correspondents of a busy server.
-const maxCache = 16 << 20
+// maxCache is how many bytes of answers are kept. An answer takes some 500: a day's correspondents of a busy server. With a cache
+// that is full of the largest answers the daemon stays within 64 MiB.
+const maxCache = 12 << 20
 
 // cache keeps answers as long as they are valid and there is room; those not asked for the longest go first.
 type cache struct {
