@@ -103,6 +103,32 @@ func TestReadersBeside(t *testing.T) {
 	}
 }
 
+// Many connections hand over messages at once: each is kept, with its texts.
+func TestKeptConcurrently(t *testing.T) {
+	d := newDesk(t)
+	j := Open(d.Options)
+	var connections sync.WaitGroup
+	for c := range 8 {
+		connections.Go(func() {
+			for i := range 100 {
+				j.Add(sample(c*100 + i))
+			}
+		})
+	}
+	connections.Wait()
+	j.Close()
+	n := 0
+	err := d.read(t).Each(t.Context(), Filter{}, func(e *Entry) bool {
+		if n++; len(e.Evidence.DKIM) > 0 && e.Evidence.DKIM[0].KeyRecord == forgotten {
+			t.Errorf("%s lacks its key record", e.Evidence.QueueID)
+		}
+		return true
+	})
+	if n != 800 || d.lost.Load() > 0 || err != nil {
+		t.Errorf("%d kept, %d lost: %v", n, d.lost.Load(), err)
+	}
+}
+
 const writerVar = "SIGNPOST_TEST_JOURNAL_WRITER"
 
 // nobody is a user and group without rights, as the daemon is beside root.
