@@ -45,7 +45,11 @@ func hostile(n int) filter.Report {
 		}
 		ev.DKIM = append(ev.DKIM, d)
 	}
-	ev.ARC = &dkim.Chain{Status: dkim.Fail, Reason: text(2000)}
+	ev.SPF.Failed, ev.DMARC[0].Failed, ev.DMARC[0].Fault = text(250), text(250), text(1000)
+	for range 20 {
+		ev.Relays = append(ev.Relays, policy.Relay{Kind: policy.RelayList, Domain: text(250), Method: "dkim", Author: text(250), Failed: text(250)})
+	}
+	ev.ARC = &dkim.Chain{Status: dkim.Fail, Reason: text(2000), Failed: text(250)}
 	for i := range 50 {
 		ev.ARC.Sets = append(ev.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: text(250), Selector: text(250), CV: text(1000), Results: text(3000)})
 		ev.SealedDMARC = append(ev.SealedDMARC, policy.SealedDMARC{Instance: i + 1, Domain: text(250), Result: text(1000)})

@@ -43,7 +43,12 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	if keep == Omit {
 		e.Envelope.Recipients = nil
 	}
+	var names []string
+	r.Lookups, names = hideNames(r.Lookups, local)
 	text := func(s string) string {
+		for _, name := range names {
+			s = strings.ReplaceAll(s, name, leftOut)
+		}
 		if login != "" {
 			s = strings.ReplaceAll(s, strconv.Quote(login), strconv.Quote(leftOut))
 		}
@@ -55,7 +60,7 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	}
 	e.DMARC = slices.Clone(e.DMARC)
 	for i := range e.DMARC {
-		e.DMARC[i].Reason = text(e.DMARC[i].Reason)
+		e.DMARC[i].Reason, e.DMARC[i].Failed = text(e.DMARC[i].Reason), text(e.DMARC[i].Failed)
 	}
 	e.Others = slices.Clone(e.Others)
 	for i := range e.Others {
@@ -76,14 +81,13 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	for i, s := range r.Verdict.Evidence {
 		r.Verdict.Evidence[i] = text(s)
 	}
-	var names []string
-	r.Lookups, names = hideNames(r.Lookups, local)
+	e.Relays = slices.Clone(e.Relays)
+	for i := range e.Relays {
+		e.Relays[i].Failed = text(e.Relays[i].Failed)
+	}
 	if e.SPF != nil {
 		spf := *e.SPF
-		for _, name := range names {
-			spf.Reason = strings.ReplaceAll(spf.Reason, name, leftOut)
-		}
-		spf.Reason = text(spf.Reason)
+		spf.Reason, spf.Failed = text(spf.Reason), text(spf.Failed)
 		e.SPF = &spf
 	}
 	return r

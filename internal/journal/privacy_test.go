@@ -1,9 +1,16 @@
 package journal
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+
+	"signpost/internal/dmarc"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/internal/spf"
+	"signpost/policy"
 )
 
 // With hash the same address has the same word wherever it stands and however it is written, other addresses have others, and
@@ -41,5 +48,25 @@ func TestHashedAddresses(t *testing.T) {
 	}
 	if slices.Contains(other, one[0]) || slices.Contains(other, one[2]) {
 		t.Errorf("%q in two journals, %q", one, other)
+	}
+}
+
+// A DNS name that the sender's local part went into is left out wherever the decision names it: the lookup that failed is in the
+// reason and the reply, too.
+func TestFailedNameIsLeftOut(t *testing.T) {
+	const name = "secretary.u.example.com"
+	r := filter.Report{Lookups: []dns.Lookup{
+		{Name: "example.com", Type: "TXT", Answer: `"v=spf1 exists:%{l}.u.example.com -all"`},
+		{Name: name, Type: "A", Answer: "the name servers answer SERVFAIL"},
+	}}
+	e := &r.Evidence
+	e.Envelope.Sender = "secretary@example.com"
+	e.SPF = &spf.Result{Status: spf.TempError, Domain: "example.com", Failed: name, Reason: "looking up " + name + ".: SERVFAIL"}
+	e.DMARC = []dmarc.Result{{Status: dmarc.TempError, Domain: "example.com", Failed: name}}
+	e.Relays = []policy.Relay{{Kind: policy.RelaySRS, Domain: "example.com", Failed: name}}
+	r.Verdict = policy.Verdict{Reason: "the lookup of " + name + " failed", Reply: policy.Reply{Code: 451, Text: "lookup of " + name + " failed"}}
+	text, err := json.Marshal(redact(r, Omit, nil))
+	if err != nil || strings.Contains(string(text), "secretary") {
+		t.Errorf("%v %s", err, text)
 	}
 }

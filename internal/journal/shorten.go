@@ -142,7 +142,7 @@ func shorten(e *Entry, level int) Entry {
 func (s *shortener) results(ev *policy.Evidence) {
 	if ev.SPF != nil {
 		spf := *ev.SPF
-		s.words(&spf.Domain)
+		s.words(&spf.Domain, &spf.Failed)
 		s.sentences(&spf.Reason)
 		ev.SPF = &spf
 	}
@@ -157,8 +157,13 @@ func (s *shortener) results(ev *policy.Evidence) {
 	ev.DMARC = slices.Clone(ev.DMARC) // one for each Author Domain
 	for i := range ev.DMARC {
 		d := &ev.DMARC[i]
-		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.Aligned, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy))
-		s.sentences(&d.Reason)
+		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.Aligned, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy), &d.Failed)
+		s.sentences(&d.Reason, &d.Fault)
+	}
+	ev.Relays = firstOf(s, ev.Relays, maxResults, func(r *policy.Relay) bool { return r.Failed == "" })
+	for i := range ev.Relays {
+		r := &ev.Relays[i]
+		s.words(&r.Domain, &r.Author, &r.Failed)
 	}
 }
 
@@ -168,6 +173,7 @@ func (s *shortener) chain(c *dkim.Chain) *dkim.Chain {
 	}
 	short := *c
 	s.sentences(&short.Reason)
+	s.words(&short.Failed)
 	short.Sets = firstOf(s, c.Sets, maxResults, func(*dkim.Sealer) bool { return false })
 	for i := range short.Sets {
 		set := &short.Sets[i]
