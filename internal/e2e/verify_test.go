@@ -137,7 +137,7 @@ func TestVerify(t *testing.T) {
 		if !strings.Contains(out, "(queue id ") {
 			t.Error(out)
 		}
-		w.logged("verdict=\"refused 550 5.7.1\"", "dmarc=fail:reject", "evidence=\"no signature of good.example", "List-Id")
+		w.logged("verdict=\"refused 550 5.7.1\"", "dmarc=fail:reject", "evidence=\"no signature of good.example, no mailing list")
 	})
 	t.Run("p=none", func(*testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("ann@none.example"))...)
@@ -149,8 +149,8 @@ func TestVerify(t *testing.T) {
 		w.logged("verdict=tagged", "forged_fields_removed=1")
 	})
 	t.Run("a mailing list", func(*testing.T) {
-		w.swaks(w.SMTP, args(stranger(), written("ann@good.example", "List-Id: <list.stranger.example>"))...)
-		tagged(t, w.results(4, "dmarc=fail reason=", "policy.dmarc=reject"), "it bears List-Id")
+		w.swaks(w.SMTP, args(stranger(), written("ann@good.example", "List-Id: <list.stranger.example>", "List-Post: <mailto:list@stranger.example>"))...)
+		tagged(t, w.results(4, "dmarc=fail reason=", "policy.dmarc=reject"), "relayed by the mailing list of stranger.example (verified by SPF)")
 	})
 	t.Run("null sender", func(*testing.T) {
 		w.swaks(w.SMTP, args(from("203.0.113.9", "mail.good.example", "<>"), written("MAILER-DAEMON@good.example"))...)
@@ -166,9 +166,12 @@ func TestVerify(t *testing.T) {
 	t.Run("two From fields", func(*testing.T) {
 		w.refused(w.swaks(w.SMTP, args(stranger(), written("x@stranger.example", "From: ann@good.example"))...), "550 5.6.0 Message not accepted: there are 2 From fields")
 	})
-	t.Run("temporary errors are accepted", func(*testing.T) {
-		w.swaks(w.SMTP, args(from("203.0.113.9", "mail.dead.example", "a@dead.example"), written("a@dead.example"))...)
-		untagged(t, w.results(7, "spf=temperror", "dmarc=temperror"))
+	t.Run("temporary errors are deferred at p=reject", func(*testing.T) {
+		w.refused(w.swaks(w.SMTP, args(from("203.0.113.9", "mail.dead.example", "a@dead.example"), written("a@dead.example"))...), "451 4.7.24 SPF validation error: lookup of dead.example failed")
+	})
+	t.Run("temporary errors of a domain without a known policy are accepted", func(*testing.T) {
+		w.swaks(w.SMTP, args(stranger(), written("a@deadpolicy.example"))...)
+		untagged(t, w.results(7, "spf=pass", "dmarc=temperror"))
 	})
 	t.Run("a client without a name", func(*testing.T) {
 		w.swaks(w.SMTP, append([]string{"--xclient", "ADDR=203.0.113.9 NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]", "--helo", "x", "--from", "ann@good.example"}, written("ann@good.example")...)...)
@@ -216,7 +219,7 @@ func TestVerifyInOneSession(t *testing.T) {
 
 // Each choice of the configuration, as the sender or the reader sees it.
 func TestPolicies(t *testing.T) {
-	list := "List-Id: <list.stranger.example>"
+	list := []string{"List-Id: <list.stranger.example>", "List-Post: <mailto:list@stranger.example>"}
 	for _, c := range []struct {
 		name, config string
 		send         []string
@@ -224,7 +227,7 @@ func TestPolicies(t *testing.T) {
 		results, tag string
 		held         bool
 	}{
-		{"reject always", "[dmarc]\nreject = \"always\"\n", args(stranger(), written("ann@good.example", list)), "550 5.7.1", "", "", false},
+		{"reject always", "[dmarc]\nreject = \"always\"\n", args(stranger(), written("ann@good.example", list...)), "550 5.7.1", "", "", false},
 		{"reject never", "[dmarc]\nreject = \"never\"\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "dmarc.reject = never", false},
 		{"quarantine hold", "[dmarc]\nquarantine = \"hold\"\n", args(stranger(), written("ann@quarantine.example")), "", "dmarc=fail", "", true},
 		{"trusted forwarder", "[dmarc]\ntrusted_forwarders = [\"198.51.100.0/24\"]\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "trusted_forwarders", false},
@@ -273,7 +276,7 @@ func TestPolicies(t *testing.T) {
 // A name server that never answers defers the mail where the operator chose so, within the time that DNS has.
 func TestDeadKeyServer(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), config: "[dmarc]\ntemperror = \"tempfail\"\n", timeout: "1s"})
-	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 Unable to verify signature - key server unavailable")
+	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 Unable to verify signature, key server unavailable: lookup of k._domainkey.deadkey.example failed")
 }
 
 // mode = "observe" in both halves: nothing refused, deleted, tagged or signed; results under a name of their own.
