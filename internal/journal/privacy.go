@@ -45,9 +45,13 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	}
 	var names []string
 	r.Lookups, names = hideNames(r.Lookups, local)
+	failed := "" // the name of the failed lookup, if the local part may have gone into it; the decision names it as well
+	if e.SPF != nil && e.SPF.Failed != e.SPF.Domain && slices.Contains(names, e.SPF.Failed) {
+		failed = e.SPF.Failed
+	}
 	text := func(s string) string {
-		for _, name := range names {
-			s = strings.ReplaceAll(s, name, leftOut)
+		if failed != "" {
+			s = strings.ReplaceAll(s, failed, leftOut)
 		}
 		if login != "" {
 			s = strings.ReplaceAll(s, strconv.Quote(login), strconv.Quote(leftOut))
@@ -87,6 +91,9 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	}
 	if e.SPF != nil {
 		spf := *e.SPF
+		for _, name := range names {
+			spf.Reason = strings.ReplaceAll(spf.Reason, name, leftOut)
+		}
 		spf.Reason, spf.Failed = text(spf.Reason), text(spf.Failed)
 		e.SPF = &spf
 	}
