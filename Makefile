@@ -59,6 +59,8 @@ test: setup build
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -timeout 30m -gcflags='modernc.org/...=-race=false' -parallel 8 ./...
 	@# 100,000 SPF checks by a second evaluator; under the race detector it is a tenth of that.
 	go test -run TestAnswersAreVerdicts ./internal/senders
+	@# Thousands of large messages: minutes under the race detector.
+	go test -run 'TestFlood|TestBound$$' ./internal/journal
 	@scripts/conformance check
 	@test "$$(id -u)" -eq 0 || echo "make test: the tests that need root were skipped"
 
