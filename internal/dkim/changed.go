@@ -45,6 +45,10 @@ func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([
 	return status == Pass, status == TempError
 }
 
+// maxTag is the length in bytes up to which text in brackets counts as a tag. Names of lists and warnings of gateways are shorter;
+// a longer one could be a message of its own in front of the author's Subject.
+const maxTag = 64
+
 // untagged returns the fields as they were before a mailing list put its name in brackets into Subject: "[list] text", or
 // "Re: [list] text".
 func (v *Verifier) untagged() ([]Field, bool) {
@@ -53,8 +57,8 @@ func (v *Verifier) untagged() ([]Field, bool) {
 		return nil, false
 	}
 	before, rest, open := strings.Cut(v.fields[at[0]].Value, "[")
-	_, after, closed := strings.Cut(rest, "]")
-	if reply := strings.Trim(before, fws); !open || !closed || reply != "" && !strings.EqualFold(reply, "Re:") {
+	tag, after, closed := strings.Cut(rest, "]")
+	if reply := strings.Trim(before, fws); !open || !closed || len(tag) > maxTag || reply != "" && !strings.EqualFold(reply, "Re:") {
 		return nil, false
 	}
 	fields := slices.Clone(v.fields)

@@ -72,6 +72,9 @@ func TestHoldsUntagged(t *testing.T) {
 		"a footer alone":                {" [list] Lunch", " [list] Lunch", "text\r\nfooter\r\n", " ann@example.com", false},
 		"another word":                  {" Lunch", " [list] Dinner", "text\r\n", " ann@example.com", false},
 		"another author":                {" Lunch", " [list] Lunch", "text\r\n", " eve@example.com", false},
+		"the longest tag":               {" Lunch", " [" + strings.Repeat("x", maxTag) + "] Lunch", "text\r\n", " ann@example.com", true},
+		"a sentence for a tag":          {" Lunch", " [" + strings.Repeat("x", maxTag+1) + "] Lunch", "text\r\n", " ann@example.com", false},
+		"a tag behind other words":      {" Lunch today", " Lunch [list] today", "text\r\n", " ann@example.com", false},
 		"an open bracket":               {" Lunch", " [list Lunch", "text\r\n", " ann@example.com", false},
 	} {
 		signer, err := NewSigner([]Field{{"From", " ann@example.com"}, {"Subject", c.was}}, []Key{{Domain: "example.com", Selector: "s", Signer: key}}, time.Now(), time.Hour)
