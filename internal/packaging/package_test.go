@@ -55,6 +55,8 @@ func TestInstalled(t *testing.T) {
 		"/usr/share/zsh/vendor-completions/_dkimkey":         "644 root:root",
 		"/usr/share/fish/vendor_completions.d/signpost.fish": "644 root:root",
 		"/usr/share/doc/signpost/README.md":                  "644 root:root",
+		"/usr/share/doc/signpost/CHANGELOG.md":               "644 root:root",
+		"/usr/share/doc/signpost/NEWS.Debian.gz":             "644 root:root",
 		"/usr/share/doc/signpost/examples/junk.sieve":        "644 root:root",
 		"/usr/share/doc/signpost/examples/cron.d-signpost":   "644 root:root",
 	} {
