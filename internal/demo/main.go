@@ -39,6 +39,9 @@ stranger.example.           IN TXT "v=spf1 ip4:203.0.113.9 -all"
 `
 
 func demo(ctx context.Context) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("starting Postfix needs root")
+	}
 	w, err := newWorld(ctx)
 	if err != nil {
 		return err
