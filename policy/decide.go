@@ -118,8 +118,11 @@ func failing(e Evidence, d dmarc.Result, r Rules, what string) Verdict {
 	if d.Policy == dmarc.PolicyQuarantine {
 		return quarantine(asked, testing, r)
 	}
-	exemption, failed := exempt(e, d, r)
+	exemption, failed, denied := exempt(e, d, r)
 	shown := unrelayed(e, d)
+	if len(denied) > 0 {
+		shown = denied
+	}
 	reject, key := r.reject(d.Domain)
 	switch {
 	case reject == RejectNever:
@@ -128,8 +131,12 @@ func failing(e Evidence, d dmarc.Result, r Rules, what string) Verdict {
 		// RFC 9989 section 7.4: never on p=reject alone.
 		return quarantine(asked+"; not rejected: "+exemption.why, exemption.kind, r)
 	case reject == RejectOnEvidence && failed != "":
+		text := fmt.Sprintf("DMARC fails for %s and no relay can be verified: lookup of %s failed, try again later", d.Domain, failed)
+		if d.Status == dmarc.TempError {
+			text = fmt.Sprintf("DMARC cannot be evaluated for %s: lookup of %s failed, try again later", d.Domain, failed)
+		}
 		return Verdict{
-			Reply:  Reply{451, "4.7.1", fmt.Sprintf("DMARC fails for %s and no relay can be verified: lookup of %s failed, try again later", d.Domain, failed)},
+			Reply:  Reply{451, "4.7.1", text},
 			Reason: asked + "; not rejected yet: a relay cannot be verified, because the lookup of " + failed + " failed",
 		}
 	case exemption.why != "":

@@ -33,14 +33,14 @@ type Relay struct {
 
 func (r Relay) String() string {
 	what := map[RelayKind]string{
-		RelayAuthor: "the author's header is genuine, signed by",
+		RelayAuthor: "only the header is authenticated, by a signature of",
 		RelayList:   "relayed by the mailing list of",
 		RelaySRS:    "forwarded by",
 		RelayResent: "resent by",
 		RelayARC:    "ARC chain validates, last sealed by",
 	}[r.Kind]
 	if r.Failed != "" {
-		return fmt.Sprintf("%s %s (not verified: lookup of %s failed)", what, r.Domain, r.Failed)
+		return fmt.Sprintf("not verified, because the lookup of %s failed: %s %s", r.Failed, what, r.Domain)
 	}
 	return fmt.Sprintf("%s %s (verified by %s)", what, r.Domain, strings.ToUpper(r.Method))
 }
@@ -59,28 +59,32 @@ type exemption struct {
 	why  string
 }
 
-// exempt returns the first exemption of a message, and failed where a lookup that failed decides whether there is one.
-func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string) {
+// exempt returns the first exemption of a message, and failed where a lookup that failed decides whether there is one. denied
+// lists the relays that do not count because of a [[deny]].
+func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string, denied []string) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
 		said := "whose results do not say that it passed"
 		if !slices.ContainsFunc(e.SealedDMARC, func(s SealedDMARC) bool { return s.Instance == len(e.ARC.Sets) }) {
 			said = "whose results have no DMARC result that can be read"
 		}
-		return exemption{TrustedForwarder, fmt.Sprintf("sealed by %s of dmarc.trusted_sealers, %s", newest, said)}, ""
+		return exemption{TrustedForwarder, fmt.Sprintf("sealed by %s of dmarc.trusted_sealers, %s", newest, said)}, "", nil
 	}
 	if contains(r.TrustedForwarders, e.Connection.Client) {
-		return exemption{TrustedForwarder, "the client is in dmarc.trusted_forwarders"}, ""
+		return exemption{TrustedForwarder, "the client is in dmarc.trusted_forwarders"}, "", nil
 	}
 	for _, relay := range e.Relays {
+		rule, deny := deniedRelay(e, r, relay, d.Domain)
 		switch {
 		case relay.Author != "" && relay.Author != d.Domain:
+		case deny:
+			denied = append(denied, relay.String()+", which does not count: [[deny]] "+rule.String())
 		case relay.Failed == "":
-			return exemption{relay.override(), relay.String()}, ""
+			return exemption{relay.override(), relay.String()}, "", nil
 		case failed == "":
 			failed = relay.Failed
 		}
 	}
-	return exemption{}, failed
+	return exemption{}, failed, denied
 }
 
 // unrelayed lists what a rejection rests on: what was looked for and not found.
@@ -88,12 +92,20 @@ func unrelayed(e Evidence, d dmarc.Result) []string {
 	var all []string
 	const most = 3
 	for _, s := range e.DKIM {
-		if s.Domain != "" && dkim.Within(s.Domain, d.OrgDomain) && len(all) < most {
+		switch {
+		case s.Domain == "" || !dkim.Within(s.Domain, d.OrgDomain) || len(all) == most:
+		case s.HeaderHolds || s.HoldsUntagged:
+			all = append(all, fmt.Sprintf("its signature of %s verifies over the header, but is over 7 days old or does not cover From, Subject, To and Date", s.Domain))
+		default:
 			all = append(all, fmt.Sprintf("its signature of %s does not verify over the header (%s)", s.Domain, s.Status))
 		}
 	}
 	if len(all) == 0 {
 		all = append(all, "no signature of "+d.OrgDomain)
 	}
-	return append(all, "no mailing list, forwarder, Resent-From domain or ARC chain could be verified", "the client is not in dmarc.trusted_forwarders")
+	none := "no mailing list, forwarder, Resent-From domain or ARC chain could be verified"
+	if len(e.Relayed) > 0 {
+		none += ", although it has " + strings.Join(e.Relayed, ", ")
+	}
+	return append(all, none, "the client is not in dmarc.trusted_forwarders")
 }

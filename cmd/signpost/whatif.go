@@ -34,9 +34,10 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			"message instead of what did: by change, by author, client and sender, with examples for \"signpost explain\". Nothing is\n" +
 			"changed. The journal is that of the state_dir that FILE names. mode is taken as enforce, and messages that were seen in\n" +
 			"observe mode as accepted: with the configuration in use it says what observe mode would have refused.\n\n" +
-			"What the journal does not have is said and not guessed: SPF, DKIM and DMARC of mail that was never verified, logins that\n" +
-			"journal.addresses left out. Taken for granted are the domains that are hosted now, that there was a key for mail that\n" +
-			"would be signed now, and that authserv_id and its aliases were the same.",
+			"What the journal does not have is not guessed, and such messages are counted apart: SPF, DKIM and DMARC of mail that was\n" +
+			"never verified, logins that journal.addresses left out, the verified relays of entries that an older version wrote,\n" +
+			"and evidence that was cut because there was too much of it. Taken for granted are the domains that are hosted now, that\n" +
+			"there was a key for mail that would be signed now, and that authserv_id and its aliases were the same.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
 			"  signpost what-if --as-if-policy reject --domain example.org",
 		Args: cobra.NoArgs,

@@ -186,7 +186,7 @@ func (t *teller) relays() []Row {
 	for _, r := range t.e.Relays {
 		l.row("relay", "%s", r)
 		if r.Author != "" {
-			l.more("for mail of " + r.Author)
+			l.more("Author Domain " + r.Author)
 		}
 	}
 	return l

@@ -106,7 +106,11 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 		last := all[len(all)-1]
 		all[len(all)-1] = "Or " + strings.ToLower(last[:1]) + last[1:]
 	}
+	relay, ok := t.relay(d)
 	switch {
+	case ok:
+		all = append(all, fmt.Sprintf("The postmaster here: to deliver what %s relays, see dmarc.trusted_forwarders and \"signpost forwarders\"; "+
+			"to reject it, write a [[deny]] with relay = \"%s\".", relay.Domain, relay.Domain))
 	case len(t.e.Relayed) > 0 || t.Verdict.Override == policy.TrustedForwarder || broken && t.e.SPF != nil && t.stranger(d, dmarc.SPF, t.e.SPF.Domain, t.e.SPF.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: let it pass messages on unchanged, or write its own domain into From. "+
 			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", t.e.Connection.Client, t.e.Connection.Client))
@@ -114,6 +118,16 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 		all = append(all, fmt.Sprintf("If it is not from %s at all, somebody used its name, and there is nothing to mend.", d.Domain))
 	}
 	return all
+}
+
+// relay returns the first verified relay of a message of an Author Domain.
+func (t *teller) relay(d dmarc.Result) (policy.Relay, bool) {
+	for _, r := range t.e.Relays {
+		if r.Failed == "" && (r.Author == "" || r.Author == d.Domain) {
+			return r, true
+		}
+	}
+	return policy.Relay{}, false
 }
 
 // dmarcTag says whether a tag of the policy's record has the value s.

@@ -188,7 +188,7 @@ func overrides(o policy.Override) string {
 	case policy.LocalPolicy:
 		return "the receiver's own rule, not the policy of the author's domain"
 	case policy.MailingList:
-		return "it looks like a mailing list's, which break what they pass on"
+		return "relayed by a verified mailing list, which breaks the authentication of what it relays"
 	case policy.PolicyTestMode:
 		return "the author's domain says that it is testing its policy (t=y)"
 	}
