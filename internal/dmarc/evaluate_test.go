@@ -147,10 +147,10 @@ func TestRecordFaults(t *testing.T) {
 		{"v=DMARC1; p=reject; np=foo", "a record without effect: np has no valid policy (foo), and the record has no valid rua", "np has no valid policy (foo), and the record has no valid rua", ""},
 		{"v=DMARC1; p=\"reject\"" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
 		{"v=DMARC1; p=reject please, if you can" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
-		{"v=DMARC1 p=reject", "no DMARC record: after v=DMARC1 comes p=reject where a semicolon belongs", "no DMARC record", ""},
-		{"v = DMARC1\\; p=reject", "no DMARC record: after v=DMARC1 comes \\ where a semicolon belongs", "no DMARC record", ""},
-		{"v=DMARC1, p=reject", "no DMARC record: after v=DMARC1 comes , p=reject where a semicolon belongs", "no DMARC record", ""},
-		{"v=DMARC1: p=reject", "no DMARC record: after v=DMARC1 comes : p=reject where a semicolon belongs", "no DMARC record", ""},
+		{"v=DMARC1 p=reject", "no DMARC record: v=DMARC1 is followed by p=reject instead of a semicolon", "no DMARC record", ""},
+		{"v = DMARC1\\; p=reject", "no DMARC record: v=DMARC1 is followed by \\ instead of a semicolon", "no DMARC record", ""},
+		{"v=DMARC1, p=reject", "no DMARC record: v=DMARC1 is followed by , p=reject instead of a semicolon", "no DMARC record", ""},
+		{"v=DMARC1: p=reject", "no DMARC record: v=DMARC1 is followed by : p=reject instead of a semicolon", "no DMARC record", ""},
 		{"v=dmarc1; p=reject", "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters", "no DMARC record", ""},
 	} {
 		result, steps := dmarc.Explain(t.Context(), texts{"_dmarc.example.org": c.txt}, "example.org")

@@ -10,7 +10,7 @@ import (
 // Step is one question of a walk, for a person who reads along.
 type Step struct {
 	Name    string `json:"name"`
-	Record  string `json:"record,omitempty"` // also a text that is almost a record
+	Record  string `json:"record,omitempty"` // the record, or a TXT record that is almost one
 	Outcome string `json:"outcome"`          // what the record means, or that there is none
 }
 
@@ -53,7 +53,7 @@ func (t *tracer) LookupTXT(ctx context.Context, name string) ([]string, error) {
 		s.Outcome = "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters"
 		for _, txt := range txts {
 			if after := nearMiss(txt); after != "" {
-				s.Record, s.Outcome = txt, "no DMARC record: after v=DMARC1 comes "+after+" where a semicolon belongs"
+				s.Record, s.Outcome = txt, "no DMARC record: v=DMARC1 is followed by "+after+" instead of a semicolon"
 			}
 		}
 	}

@@ -180,7 +180,7 @@ func (t *teller) arc() []Row {
 	return l
 }
 
-// relays are the verified signs of a relay that were found in a message that DMARC does not authenticate.
+// relays returns the signs of a relay, verified or not, of a message that DMARC does not authenticate.
 func (t *teller) relays() []Row {
 	var l list
 	for _, r := range t.e.Relays {

@@ -127,9 +127,9 @@ func (t *teller) whyByResults() string {
 	}
 	for _, d := range t.e.DMARC {
 		if d.Status == dmarc.TempError {
-			text := fmt.Sprintf("Whether it is from %s could not be found out, because a DNS lookup failed: %s%s.", d.Domain, d.Reason, t.behind(d))
+			text := fmt.Sprintf("It is not known whether it is from %s, because a DNS lookup failed: %s%s.", d.Domain, d.Reason, t.behind(d))
 			if v := t.Verdict; d.Assumed == dmarc.Fail && (v.Tag != "" || v.Hold != "" || v.Reply.Code != 0) {
-				text += fmt.Sprintf(" Such a message is treated like one that fails, and %s asks for that to be answered with %s (%s=%s).", d.PolicyDomain, d.Policy, d.Tag, d.Published)
+				text += fmt.Sprintf(" The message is treated as if DMARC failed, and the policy of %s is %s (%s=%s).", d.PolicyDomain, d.Policy, d.Tag, d.Published)
 			}
 			return text
 		}
@@ -147,7 +147,7 @@ func (t *teller) whyFine() string {
 		case d.Status == dmarc.None && d.Record == "":
 			return fmt.Sprintf("%s publishes no DMARC policy, so nothing says how to tell its mail from a forgery.", d.Domain)
 		case d.Status == dmarc.None || d.Status == dmarc.PermError:
-			return fmt.Sprintf("The DMARC record for %s is of no use, so it counts for nothing: %s.", d.Domain, d.Reason)
+			return fmt.Sprintf("The DMARC record for %s has no effect: %s.", d.Domain, d.Reason)
 		}
 	}
 	if len(t.e.DMARC) == 0 {
@@ -190,7 +190,7 @@ func (t *teller) whyFailing(d dmarc.Result) string {
 		if because == "" {
 			because = fmt.Sprintf("%s=%s", d.Tag, d.Published)
 		}
-		text += fmt.Sprintf(" %s asks for nothing to be done about that (%s).", d.PolicyDomain, because)
+		text += fmt.Sprintf(" %s requests no action (%s).", d.PolicyDomain, because)
 		if d.Published != dmarc.PolicyNone {
 			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
 		}
