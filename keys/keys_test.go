@@ -174,7 +174,7 @@ func TestFilesBelongToTheFoldersOwner(t *testing.T) {
 	}
 }
 
-// Any process of the directory's owner can hold the lock forever. Root does not wait for it, and what holds it in good faith
+// Any process of the directory's owner can hold the lock forever. Root takes it over, and a command that held it legitimately
 // writes nothing more.
 func TestTakeOver(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -201,7 +201,7 @@ func TestTakeOver(t *testing.T) {
 		t.Error(err)
 	}
 	if err := s.writeLife(l); err == nil || !strings.Contains(err.Error(), "taken over") {
-		t.Errorf("the other one goes on writing: %v", err)
+		t.Errorf("the other one still writes: %v", err)
 	}
 	if err := s.removePEM(l.Domain, l.Selector); err == nil {
 		t.Error("the other one deletes")

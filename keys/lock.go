@@ -25,8 +25,8 @@ type Lease struct {
 	file *os.File
 }
 
-// check returns an error if root has taken the lock over. Only a file of root counts: the owner of the directory could replace
-// the lock to stop others.
+// check returns an error if root has taken over the lock. Only a file of root counts, because the owner of the directory could
+// replace the lock to stop others.
 func (l *Lease) check() error {
 	if l == nil || l.file == nil {
 		return nil
@@ -51,7 +51,7 @@ func (s Store) lockPath() string { return filepath.Join(s.Dir, ".lock") }
 func (s Store) Lock() (unlock func(), err error) {
 	f, err := os.OpenFile(s.lockPath(), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
-		// It belongs to root since a takeover. To lock it, reading is enough, except on NFS.
+		// After a takeover it belongs to root. Read access is enough to lock it, except on NFS.
 		f, err = os.OpenFile(s.lockPath(), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	}
 	if err != nil {
@@ -73,9 +73,9 @@ type busyError string
 
 func (e busyError) Error() string { return string(e) }
 
-// TakeOver is Lock for what cannot wait. If the caller is root and the lock stays busy, it replaces the lock: any process of
-// the directory's owner can hold the old one forever. A command that holds it in good faith stops at its next write, as if it
-// had been interrupted there; each step can be repeated.
+// TakeOver is Lock for commands that cannot wait. If the caller is root and the lock stays busy, it replaces the lock, because
+// any process of the directory's owner can hold the old one forever. A command that holds it legitimately stops at its next
+// write, as if interrupted there; each step can be repeated.
 func (s Store) TakeOver() (unlock func(), err error) {
 	for deadline := time.Now().Add(takeOverAfter); ; time.Sleep(takeOverRetry) {
 		unlock, err := s.Lock()

@@ -25,9 +25,9 @@ const (
 // because a DNS lookup failed.
 type Relay struct {
 	Kind   RelayKind `json:"kind"`
-	Domain string    `json:"domain"`           // who is responsible, to be denied if need be: d= or the domain of MAIL FROM
+	Domain string    `json:"domain"`           // the responsible domain, which can be denied: d= or the domain of MAIL FROM
 	Method string    `json:"method"`           // what verified Domain: dkim, spf or arc
-	Author string    `json:"author,omitempty"` // the Author Domain that it is about; empty: any
+	Author string    `json:"author,omitempty"` // the Author Domain that it applies to; empty: any
 	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
 }
 
@@ -45,7 +45,7 @@ func (r Relay) String() string {
 	return fmt.Sprintf("%s %s (verified by %s)", what, r.Domain, strings.ToUpper(r.Method))
 }
 
-// override is the word of RFC 9990 for what this relay changes.
+// override returns the RFC 9990 override type for this relay.
 func (r Relay) override() Override {
 	if r.Kind == RelayList {
 		return MailingList
@@ -59,8 +59,8 @@ type exemption struct {
 	why  string
 }
 
-// exempt returns the first exemption of a message, and failed where a lookup that failed decides whether there is one. denied
-// lists the relays that do not count because of a [[deny]].
+// exempt returns the first exemption of a message. If there is none, failed is the DNS name of a failed lookup that could have
+// shown one, and denied lists the relays that do not count because of a [[deny]].
 func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string, denied []string) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
 		said := "whose results do not say that it passed"
@@ -87,7 +87,7 @@ func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string
 	return exemption{}, failed, denied
 }
 
-// unrelayed lists what a rejection rests on: what was looked for and not found.
+// unrelayed returns the evidence for a rejection: the signs of a relay that were looked for and not found.
 func unrelayed(e Evidence, d dmarc.Result) []string {
 	var all []string
 	const most = 3

@@ -20,7 +20,8 @@ func (e *env) revokeCommand() *cobra.Command {
 by signs from now on. Where none does, one is made, and the domain's mail waits (451) until the world sees it, an hour or
 more; with --sign-nothing it leaves unsigned until then.
 
-Run by root, it does not wait for another dkimkey that holds the lock of the keys directory: that one stops at its next step.
+Run by root, it waits at most two seconds for another dkimkey that holds the lock of the keys directory. Then it takes over the
+lock, and the other one stops at its next write.
 
 With publish.method = "manual" it prints what is to be done, and in which order. A key that is merely old is rotated
 instead: dkimkey rotate.`,

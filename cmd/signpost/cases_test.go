@@ -132,7 +132,7 @@ func signMessage(t *testing.T, fields []dkim.Field, body []byte, key ed25519.Pri
 	return append(signatures, fields...), body
 }
 
-// rewritten applies a function on whole messages.
+// rewritten returns the message rewritten by a function.
 func rewritten(t *testing.T, fields []dkim.Field, body []byte, change func([]byte) ([]byte, error)) ([]dkim.Field, []byte) {
 	t.Helper()
 	var msg bytes.Buffer

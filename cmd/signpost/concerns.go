@@ -15,7 +15,7 @@ import (
 // concerns are what check-config and doctor say of a configuration that is valid.
 func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	if conf.TagUnhandled() {
-		all = append(all, doctor.Finding{Level: doctor.Red, What: "dmarc.quarantine_handled is false: nothing is known to act on the tag of quarantined mail",
+		all = append(all, doctor.Finding{Level: doctor.Red, What: "dmarc.quarantine_handled is false: no filter is known to act on the tag of quarantined mail",
 			Why: "without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
 			Fix: "quarantine_handled = true # in [dmarc], after you installed dist/junk.sieve or dist/milter_header_checks: docs/operations.md, \"Quarantined mail\""})
 	}

@@ -12,16 +12,16 @@ const (
 	heapRoom    = 8 << 20 // bytes
 	mostPercent = 200     // of a heap that is next to nothing
 	leastRoom   = 25      // percent, of one that is large
-	minChange   = 10      // percent; a smaller change is not worth stopping the program for
+	minChange   = 10      // percent; setting GOGC stops the program, which a smaller change is not worth
 )
 
-// gcPercent is Go's GOGC for a heap of which so many bytes are in use.
+// gcPercent returns GOGC for a heap with live bytes in use.
 func gcPercent(live uint64) int {
 	return int(min(max(100*heapRoom/max(live, 1), leastRoom), mostPercent))
 }
 
-// tuneCollection keeps the room for garbage the same, whatever is in use, until ctx ends. It does so after each collection: a
-// flood fills the DNS cache within a second, and a share that was right before it would be several times the room.
+// tuneCollection keeps the room for garbage constant, however many bytes are in use, until ctx ends. It adjusts GOGC after each
+// collection: a flood fills the DNS cache within a second, and the GOGC of a small heap would allow several times the room.
 func tuneCollection(ctx context.Context) {
 	collected := make(chan struct{}, 1)
 	notifyCollected(ctx, collected)
@@ -43,7 +43,8 @@ func tuneCollection(ctx context.Context) {
 	}
 }
 
-// notifyCollected sends after each collection until ctx ends: the collector finds an object that is not referred to.
+// notifyCollected sends to collected after each garbage collection until ctx ends. Each collection runs the cleanup of an
+// unreferenced object.
 func notifyCollected(ctx context.Context, collected chan<- struct{}) {
 	type unreferenced struct{ _ *int } // with a pointer, so that it has a block of memory of its own
 	runtime.AddCleanup(new(unreferenced), func(ctx context.Context) {

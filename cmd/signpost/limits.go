@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// ownFiles is how many open files the daemon itself needs: sockets, the journal, the keys folder, log and metrics, and the
-	// queries that take no DNS slot (key checks, `. NS`).
+	// ownFiles is how many open files the daemon itself needs: sockets, the journal, the keys directory, log and metrics, and
+	// the queries that take no DNS slot (key checks, `. NS`).
 	ownFiles = 64
 	// slotShare is the share of the other files that DNS lookups get, one in slotShare; milter connections get the rest.
 	// Postfix keeps a connection for each smtpd(8) process, and without one its client waits. A lookup that waits for a slot
@@ -18,8 +18,8 @@ const (
 	slotShare = 3
 	// minConnections is the smallest number of milter connections that makes sense to serve.
 	minConnections = 8
-	// fewFiles is the limit below which the daemon warns: what most systems give to any process. With it, 640 connections and
-	// 320 lookups are left, enough for Postfix's default of 100 smtpd processes.
+	// fewFiles is the limit below which the daemon warns, the default of most systems. It allows 640 connections and 320
+	// lookups, enough for Postfix's default of 100 smtpd processes.
 	fewFiles = 1024
 )
 
@@ -40,7 +40,7 @@ func limitsFor(files int) limits {
 	}
 }
 
-// readLimits returns the bounds of this process. The Go runtime has raised the soft limit to the hard limit already.
+// readLimits returns the bounds of this process. The Go runtime has already raised the soft limit to the hard limit.
 func readLimits(log *slog.Logger) limits {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {

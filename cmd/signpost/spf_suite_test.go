@@ -50,7 +50,7 @@ func spfDeviations() map[string]string {
 		"pyspf-tests.yml default-modifier":            "a modifier of pyspf's own: RFC 7208 section 6 has it passed over",
 		"pyspf-tests.yml default-modifier-harsh":      "the same, and \"ambiguous\" is no result",
 		"pyspf-tests.yml localhost":                   "a client in trusted_networks is never checked",
-		"blitirispf-tests.yml mx-resolution-10-terms": "no exchange has addresses: RFC 7208 section 4.6.4 counts each such mx as a void look-up",
+		"blitirispf-tests.yml mx-resolution-10-terms": "no exchange has addresses: RFC 7208 section 4.6.4 counts each such mx as a void lookup",
 	}
 }
 

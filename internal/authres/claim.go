@@ -13,7 +13,7 @@ import (
 // FieldName is the field's name.
 const FieldName = "Authentication-Results"
 
-// Claim is whose results a field claims to contain.
+// Claim states whose results a field claims to contain.
 type Claim int
 
 // The claims. Only a field of another host that can be parsed is Foreign.
@@ -24,8 +24,8 @@ const (
 	Unnamed          // it has no authserv-id and does not mention our name
 )
 
-// maxID is the length in bytes of the longest authserv-id: that of a domain name in UTF-8. What converts U-labels takes time
-// that grows with the square of the length.
+// maxID is the length in bytes of the longest authserv-id: that of a domain name in UTF-8. The time to convert U-labels grows
+// with the square of the length.
 const maxID = 4 * 253
 
 // ReadClaim compares the authserv-id of a field's value with ours and its aliases, in every spelling that RFC 8601 section
@@ -74,8 +74,8 @@ func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
 	return claim
 }
 
-// unnamed is ReadClaim for a value whose results begin at start, without an id before them. Exchange Online writes such
-// fields, and puts domains without a result between the semicolons, so that they need not be parsed.
+// unnamed returns the claim of a value whose results begin at start, without an id before them. Exchange Online writes such
+// fields, with domains instead of results between some semicolons, so the results do not have to be parsable.
 func unnamed(value, start string, ids []string) Claim {
 	if _, _, ok := readResults(";" + start); !ok && mentions(value, ids) || mentions(value[:len(value)-len(start)], ids) {
 		return Unreadable
@@ -84,8 +84,8 @@ func unnamed(value, start string, ids []string) Claim {
 }
 
 // mentions reports whether a reader that removes quotes, escapes, folds or invalid bytes, or ignores case, finds one of ids
-// in text, as A-labels or U-labels. A single label counts only as a whole name: it is part of many. An encoded word (RFC
-// 2047) may say anything to a reader that decodes it first.
+// in text, as A-labels or U-labels. A single label counts only as a whole name, because many names contain it. An encoded
+// word (RFC 2047) counts too: it can decode to any text.
 func mentions(text string, ids []string) bool {
 	if strings.Contains(text, "=?") {
 		return true

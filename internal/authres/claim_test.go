@@ -43,7 +43,7 @@ func TestReadClaim(t *testing.T) {
 		" =?utf-8?q?mx.example.org?=; none":              Unreadable,
 		" \"=?utf-8?q?mx.example.org?=\"; none":          Unreadable,
 		" (=?utf-8?q?=29mx.example.org=3B?=) a.b; none":  Unreadable,
-		" mx.example.net (=?utf-8?q?x?=); none":          Unreadable, // says anything to who decodes it first
+		" mx.example.net (=?utf-8?q?x?=); none":          Unreadable, // decodes to any text
 		" (a (b) mx.example.org; x=y) a.b; none":         Unreadable,
 		" (a comment) mx.example.net; none":              Foreign,
 		" mx.example.net; none\rmx.example.org; none":    Unreadable,
@@ -72,12 +72,12 @@ func TestReadClaim(t *testing.T) {
 		" x dmarc=pass":                                            Unreadable,
 		" x; dmarc":                                                Unreadable,
 		" x; dmarc=pass" + strings.Repeat(" ", maxRead):            Unreadable,
-		" x; spf=pass smtp.mailfrom=a@mx.example.org; dkim=none":   Foreign, // behind the first result it is no id
+		" x; spf=pass smtp.mailfrom=a@mx.example.org; dkim=none":   Foreign, // after the first result it is not an id
 		" x; spf=pass (mx.example.org: domain of a@b) smtp.helo=c": Foreign,
 		" x; spf=pass smtp.mailfrom=a;":                            Foreign,
 		" mx.example.net":                                          Foreign,
 
-		// Without an id they are nobody's, unless our name is where an id would be.
+		// Without an id they claim nothing, unless our name is where an id would be.
 		"":            Unnamed,
 		" ; spf=pass": Unnamed,
 		" dkim=none (message not signed) header.d=none;dmarc=none action=none header.from=example.com;":                               Unnamed,

@@ -2,9 +2,9 @@ package authres
 
 import "strings"
 
-// ReadTrusted parses the results of a sealer that the operator trusts. What departs from the grammar hides only itself: a
-// stray word, or a result that cannot be parsed. Quotes and comments must end, because otherwise text that the sealer copied
-// from its client could pass for results. ok is false where they do not.
+// ReadTrusted parses the results of a sealer that the operator trusts. It ignores stray words and results that cannot be
+// parsed. Quoted strings and comments must end, because otherwise text that the sealer copied from its client could pass for
+// results. ok is false if they do not.
 //
 // A result of DMARC whose value cannot be parsed has an empty Value, so that the caller can see that DMARC was mentioned
 // more than once. A property value that is not a single quoted string keeps its quotes.
@@ -36,8 +36,8 @@ func isDMARC(part string) bool {
 	return strings.EqualFold(word, "dmarc")
 }
 
-// readLoosely parses one result, and ignores words in it that are no property. Where a second method follows without a
-// semicolon, it returns an empty result of that method too.
+// readLoosely parses one result and ignores words in it that are not properties. If dmarc= follows without a semicolon, it
+// also returns an empty result of DMARC.
 func readLoosely(part string) (results []Result, ok bool) {
 	s, ok := skipCFWS(part)
 	if !ok || s == "" {
@@ -85,8 +85,8 @@ func readLoosely(part string) (results []Result, ok bool) {
 	return results, true
 }
 
-// endOf returns the index of the first of stops outside quotes and comments, or the length. ok is false where a quoted string
-// or a comment does not end.
+// endOf returns the index of the first byte of stops outside quotes and comments, or len(s). ok is false if a quoted string or
+// a comment does not end.
 func endOf(s, stops string) (end int, ok bool) {
 	depth, quoted := 0, false
 	for i := 0; i < len(s); i++ {

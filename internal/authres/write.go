@@ -87,9 +87,9 @@ func quoteUnlessToken(s string) string {
 // quote writes a quoted-string: RFC 5322 section 3.2.4.
 func quote(s string) string { return `"` + clean(s) + `"` }
 
-// clean replaces what not every reader accepts in a quoted-string, and removes control characters. Mail::AuthenticationResults
-// cannot read a field with a quoted pair: double quotes become single ones. RFC 6532 allows UTF-8, but only in a message that
-// is declared so. It and backslashes become question marks.
+// clean replaces what some readers do not accept in a quoted-string, and removes control characters.
+// Mail::AuthenticationResults cannot parse quoted pairs, so double quotes become single quotes. RFC 6532 allows UTF-8 only in
+// messages that are declared so. Non-ASCII characters and backslashes become question marks.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -53,8 +53,8 @@ func TestPaint(t *testing.T) {
 	}
 }
 
-// Text of others does nothing to a terminal, neither by ESC nor by the one-byte controls of C1 nor by turning the direction of
-// writing round; in JSON it keeps its value.
+// Untrusted text does not control a terminal, whether by ESC, by the one-byte controls of C1 or by changing the direction of
+// writing. In JSON it keeps its value.
 func TestPrintable(t *testing.T) {
 	const hostile = "a\x1b[31m\u009b31m\x7f\x00\r\u202e\xff\U000e0001ü\tb\n"
 	const lines = "a?[31m?31m??????ü\tb\n"

@@ -30,7 +30,7 @@ func PrintableLines(s string) string {
 	}, s)
 }
 
-// PrintableJSON escapes what encoding/json leaves as it is and a terminal may obey, such as U+009B, which many take for ESC [.
+// PrintableJSON escapes characters that encoding/json does not escape and a terminal may interpret, such as U+009B (CSI).
 func PrintableJSON(text []byte) []byte {
 	printable := func(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
 	if bytes.IndexFunc(text, func(r rune) bool { return !printable(r) }) < 0 {
@@ -49,7 +49,7 @@ func PrintableJSON(text []byte) []byte {
 	return b.Bytes()
 }
 
-// Clean returns a writer that writes PrintableLines of each text to w. Key metadata, DNS and the journal hold text of others,
+// Clean returns a writer that writes PrintableLines of each text to w. Key metadata, DNS and the journal contain untrusted text,
 // which must not control a terminal.
 func Clean(w io.Writer) io.Writer { return clean{w} }
 

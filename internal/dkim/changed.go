@@ -9,7 +9,7 @@ import (
 )
 
 // CheckHeaders looks at the signatures that within accepts by their domain, and sets HeaderHolds, HoldsUntagged and HeaderOpen in
-// results, which Results returned: whether the signed header is still the signer's, although the signature does not pass. Nobody
+// results, which Results returned: whether the signed header is still the signer's, although the signature does not pass. No one
 // else can make such a header. key is as for Results.
 func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
@@ -66,7 +66,7 @@ func (v *Verifier) untagged() ([]Field, bool) {
 	return fields, true
 }
 
-// identifying returns the fields that tell a reader whose message it is and what it is about.
+// identifying returns the fields that show a reader the author, the recipient, the subject and the time of a message.
 func identifying() []string { return []string{"from", "subject", "to", "date"} }
 
 // SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message, and each of these
@@ -86,8 +86,8 @@ func (v *Verifier) SignsIdentity(i int) bool {
 	return true
 }
 
-// SignedAt returns the time of signature i: t= or, where it has none, the Date field. ok is false where there is no single
-// Date field that can be read.
+// SignedAt returns the time of signature i: t= or, without t=, the Date field. ok is false if it has neither t= nor exactly one
+// Date field that can be parsed.
 func (v *Verifier) SignedAt(i int) (at time.Time, ok bool) {
 	if t := v.sigs[i].time; t >= 0 {
 		return time.Unix(t, 0), true

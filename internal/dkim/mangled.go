@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: that of a domain name. What
-	// converts U-labels takes time that grows with the square of the length.
+	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: that of a domain name. The
+	// time to convert U-labels grows with the square of the length.
 	maxMangledName = 253
 	// maxMangledTags is how often d= or s= is tried in a mangled field, for the same reason.
 	maxMangledTags = 4
 )
 
-// readMangled searches a field that does not follow the rules for d= and s=, so that its result still names the signer.
-// The status is set already: nothing is verified under such a name.
+// readMangled searches a field that cannot be parsed for d= and s=, so that its result still names the signer. The status is
+// already set: nothing is verified under such a name.
 func (s *signature) readMangled() {
 	value := s.field.Value[:min(len(s.field.Value), MaxSignatureField)]
 	if strings.Contains(value, "=?") {
@@ -29,7 +29,7 @@ func (s *signature) readMangled() {
 	}
 }
 
-// decodeWords decodes the encoded words of RFC 2047, which some programs make of a field that they take for text.
+// decodeWords decodes encoded words (RFC 2047). Some programs encode the field as if it were text.
 func decodeWords(value string) string {
 	// The names that are searched for are ASCII, or UTF-8, whatever the charset of the rest.
 	d := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
@@ -44,8 +44,8 @@ func decodeWords(value string) string {
 	return b.String()
 }
 
-// mangledName returns the first readable name of at least so many labels that stands behind a tag, in the form of Domain, or
-// "".
+// mangledName returns the first readable name after tag that has at least the given number of labels, in the form of Domain,
+// or "".
 func mangledName(value string, tag byte, labels int) string {
 	tried := 0
 	for i := range len(value) {
@@ -71,8 +71,8 @@ func mangledName(value string, tag byte, labels int) string {
 	return ""
 }
 
-// unmangle reads a name with a final dot, in quotes or brackets, behind an "@", folded, with control characters in it, or
-// followed by what is not part of a name. It returns "" where there is none of at least so many labels.
+// unmangle reads a name with a final dot, in quotes or brackets, after an "@", folded, with control characters in it, or
+// followed by other text. It returns "" if there is none with at least the given number of labels.
 func unmangle(text string, labels int) string {
 	text = text[startOfName(text):]
 	whole := strings.Map(func(r rune) rune {

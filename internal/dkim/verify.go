@@ -248,7 +248,7 @@ func (s *signature) tryKeys(key func(string) ([]string, error), header func() [s
 	return status, reason
 }
 
-// tryKey verifies with one record. It returns an empty KeyRecord for a record that cannot be used.
+// tryKey verifies with one record. It returns an empty KeyRecord if the record cannot be used.
 func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Status, string) {
 	k, err := ParseKeyRecord(txt)
 	switch {

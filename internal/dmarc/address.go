@@ -141,7 +141,7 @@ func (p *parser) angle(alike string) error {
 	return p.space()
 }
 
-// addrSpec reads on from the "@" behind a local part and returns the domain.
+// addrSpec reads from the "@" after a local part and returns the domain.
 func (p *parser) addrSpec(local string) (string, error) {
 	if err := onlyWords(p.s[p.word:p.i]); err != nil {
 		return "", err

@@ -18,7 +18,7 @@ const (
 	Fail      Status = "fail"
 	None      Status = "none"      // no policy is published, or its record has no effect
 	TempError Status = "temperror" // what could have passed could not be looked up
-	PermError Status = "permerror" // an answer of DNS that no retry improves
+	PermError Status = "permerror" // a DNS answer that is unusable and that a retry does not change
 )
 
 // Method is how an identifier was authenticated.
@@ -70,8 +70,7 @@ type Result struct {
 	Fault string `json:"record_fault,omitempty"`
 }
 
-// Unauthenticated reports whether nothing shows that the message is the Author Domain's: it fails, or it fails if the lookups
-// that failed are taken to have found nothing.
+// Unauthenticated reports whether the message fails DMARC, or would fail if the lookups that failed had found nothing.
 func (r Result) Unauthenticated() bool {
 	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
 }
@@ -123,8 +122,8 @@ func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 	return d
 }
 
-// below returns the policy of a record above the Author Domain. Where the lookup that decides between np and sp fails, the
-// stricter one applies.
+// below returns the policy of a record above the Author Domain. If the lookup that decides between np and sp fails, the stricter
+// one applies.
 func (d *Discovery) below(ctx context.Context, record *Record) (Policy, string) {
 	p, tag := record.below(true)
 	if record.NP == "" || record.NP == p {
@@ -179,7 +178,7 @@ func (d *Discovery) policyFailure() string {
 	return fmt.Sprintf("the DMARC policy of %s could not be looked up: %v", d.result.Domain, d.failed.err)
 }
 
-// temporary makes the result a temperror. assumed is the status as if what failed had found nothing.
+// temporary makes the result a temperror. assumed is the status if the lookup that failed had found nothing.
 func (d *Discovery) temporary(cause Method, reason, name string, assumed Status) {
 	r := &d.result
 	r.Status, r.Cause, r.Reason, r.Failed, r.Assumed = TempError, cause, reason, strings.TrimSuffix(name, "."), assumed

@@ -26,8 +26,8 @@ func Organization(ctx context.Context, r Resolver, from string) (domain string, 
 func (d *Discovery) Found() Result { return d.result }
 
 // SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational
-// Domain. Many domains of mailing lists publish no record; then it suffices that one of the two is below the other. failed is
-// the DNS name of a lookup that failed; same is false then.
+// Domain. Many domains of mailing lists publish no record; then it suffices that one domain is below the other. If a lookup
+// fails, same is false and failed is its DNS name.
 func SameOrganization(ctx context.Context, r Resolver, a, b string) (same bool, failed string) {
 	if a == b {
 		return true, ""

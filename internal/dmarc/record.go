@@ -25,7 +25,7 @@ type Record struct {
 	PSD        byte   // 'y', 'n' or 'u'
 	Testing    bool   // t=y
 	RUA, RUF   []string
-	Fault      string // what is wrong with p, sp or np although rua makes the record count (section 4.10.1), or empty
+	Fault      string // what is wrong with p, sp or np if the record counts because of its rua (section 4.10.1), or empty
 	Broken     string // why the record has no effect (section 4.10.1), or empty
 }
 
@@ -93,7 +93,7 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 	return r, true
 }
 
-// maxShown is how many bytes of a wrong value a reason shows: enough for a misspelt policy.
+// maxShown is the length in bytes of the longest wrong value that a reason shows: enough for a misspelt policy.
 const maxShown = 20
 
 // shown returns a wrong value in parentheses if it is short and needs no quoting in a results field.

@@ -62,7 +62,7 @@ func TestSameOrganization(t *testing.T) {
 		{"a.one.co.example", "b.one.co.example", stub{records: map[string]string{"_dmarc.co.example": suffix}}, true, ""},
 		{"lists.example.net", "example.net", stub{broken: []string{"_dmarc.lists.example.net"}}, false, "_dmarc.lists.example.net"},
 		{"lists.example.net", "example.net", stub{broken: []string{"_dmarc.net"}}, false, "_dmarc.net"},
-		// Eight labels and more: the walk goes on from seven, and what is between is not looked up.
+		// Eight labels and more: the walk continues from seven, and names in between are not looked up.
 		{"a.b.c.d.e.f.g.example.net", "x.example.net", stub{records: map[string]string{"_dmarc.example.net": none}, broken: []string{"_dmarc.b.c.d.e.f.g.example.net"}}, true, ""},
 		{"a.b.c.d.e.f.example.net", "example.net", stub{broken: []string{"_dmarc.b.c.d.e.f.example.net"}}, false, "_dmarc.b.c.d.e.f.example.net"},
 	} {

@@ -175,7 +175,7 @@ func joinText(parts []string) string {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// octets is about how much memory an answer takes, its short form included.
+// octets returns about how many bytes of memory an answer takes, its short form included.
 func (a *answer) octets() int {
 	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
 	size := a.textBytes()

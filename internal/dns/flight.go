@@ -9,10 +9,10 @@ import (
 )
 
 // noTime is the error of a lookup whose caller stopped waiting.
-const noTime = "the time for it was up"
+const noTime = "timeout"
 
-// flight is one question on its way to an answer, for all who ask it meanwhile. It has a timeout of its own, because its
-// callers come and go: each leaves when its own context ends, and the last one ends the flight.
+// flight is a question under way, shared by all callers who ask it meanwhile. It has a timeout of its own: each caller leaves
+// when its own context ends, and the last one ends the flight.
 type flight struct {
 	question question
 	began    time.Time
@@ -121,7 +121,7 @@ func (r *Resolver) yield(f *flight) {
 	}
 }
 
-// join makes the caller one of those who wait for f. Call it with mu held.
+// join adds a caller to those that wait for f. Call it with mu held.
 func (r *Resolver) join(f *flight, by asker) {
 	f.callers++
 	by.client = clientOf(by.client)
@@ -129,7 +129,7 @@ func (r *Resolver) join(f *flight, by asker) {
 	r.requeue(f)
 }
 
-// requeue gives a waiting flight the place in the queue that its callers deserve. Call it with mu held.
+// requeue moves a waiting flight to the queue of the asker that join found. Call it with mu held.
 func (r *Resolver) requeue(f *flight) {
 	if f.state == waiting && f.asker != f.joined {
 		r.slots.leave(f)
@@ -186,7 +186,7 @@ func (r *Resolver) promote(f *flight) {
 	r.requeue(f)
 }
 
-// gaveUp returns the answer for a caller who does not wait any longer.
+// gaveUp returns the answer for a caller that stops waiting.
 func (r *Resolver) gaveUp(f *flight) *answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,7 +196,7 @@ func (r *Resolver) gaveUp(f *flight) *answer {
 	return failed(f.question, noTime, true)
 }
 
-// leave ends the flight if nobody else waits for it.
+// leave removes a caller, and ends the flight if it was the last one.
 func (r *Resolver) leave(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -212,7 +212,7 @@ func (r *Resolver) leave(f *flight) {
 	f.cancel()
 }
 
-// fly asks the servers. It returns the slot and publishes the answer, whatever happens, unless the flight lost its slot
+// fly queries the servers. Whatever happens, it frees the slot and publishes the answer, unless the flight lost its slot
 // meanwhile.
 func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 	start := time.Now()
@@ -248,7 +248,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 	a = r.resolve(ctx, q)
 }
 
-// isLack reports whether err says that this host is short of file descriptors, ports or memory, so that no query was sent.
+// isLack reports whether err means that this host is short of file descriptors, ports or memory, so that no query was sent.
 // EAGAIN is what connect(2) returns for UDP when all local ports are in use.
 func isLack(err error) bool {
 	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN} {

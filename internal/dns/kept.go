@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// MaxKept is how many bytes of an answer a record of the message keeps. Two rows of this size fit a page of 4 KiB of the
+// MaxKept is how many bytes of an answer the journal keeps. Two rows of this size fit a page of 4 KiB of the
 // journal's database; a row of 2 KiB needs a page of its own. Policies and keys in use are shorter.
 const MaxKept = 2000
 
 // noteRoom is the room for a note on what is missing.
 const noteRoom = 64
 
-// Shorten cuts the words of an answer, or a record, to MaxKept bytes and marks the result: Lookup.Cut.
+// Shorten cuts the text of an answer, or a record, to MaxKept bytes and marks the result: Lookup.Cut.
 func Shorten(text string) string {
 	if len(text) <= MaxKept {
 		return text
@@ -21,15 +21,14 @@ func Shorten(text string) string {
 	return cutNote(len(text)) + strings.ToValidUTF8(text[:MaxKept-noteRoom], "")
 }
 
-// cutNote precedes what is not whole. No record begins with a parenthesis in the words of an answer.
+// cutNote returns the note that precedes an incomplete text. The text of a complete answer never begins with a parenthesis.
 func cutNote(size int) string { return fmt.Sprintf("(cut, %d bytes) ", size) }
 
-// Cut reports whether the answer is not whole, or not known any more, so that nothing can be concluded from it. An answer
-// that lacks only TXT records without a version tag is not cut.
+// Cut reports whether the answer is incomplete or no longer known, so that nothing can be concluded from it. An answer that
+// lacks only TXT records without a version tag is not cut.
 func (l Lookup) Cut() bool { return strings.HasPrefix(l.Answer, "(") }
 
-// shortened returns String in at most MaxKept bytes. Of TXT records those with a version tag come first, since a policy is
-// one of them; the rest is what else the domain publishes under its name.
+// shortened returns String in at most MaxKept bytes. TXT records with a version tag come first, because policies have one.
 func (a *answer) shortened() string {
 	if s := a.kept.Load(); s != nil {
 		return *s

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What is kept of an answer has a bound, says that it is not whole, and never makes a policy of a part of one: from it the same
-// policies are found again, or none because it is cut.
+// The kept text of an answer has a bound, shows whether it is complete, and never turns part of a record into a policy: it yields
+// the same policies as the answer, or none because it is cut.
 func TestKeptAnswers(t *testing.T) {
 	spf, dmarc := "v=spf1 include:example.net -all", "v=DMARC1; p=reject"
 	var tokens []string

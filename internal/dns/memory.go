@@ -15,13 +15,12 @@ const (
 	policyMemory = 7 * 24 * time.Hour
 	// maxPolicy bounds the bytes that are remembered of one name. Published records have a hundred or two.
 	maxPolicy = 2 << 10
-	// maxPolicies bounds the bytes that are remembered in all, some ten thousand names. The names that have not been used
-	// the longest are forgotten first. To make us forget a name in use, mail has to bring that many other names with DMARC
-	// records of their own between two uses of the name: some hundred messages that name nothing but such domains. The
-	// names of mail that arrives rarely are forgotten in such a flood. A lookup of theirs that fails is then decided as if
-	// no policy had ever been seen.
+	// maxPolicies bounds the bytes that are remembered in all, some ten thousand names. The least recently used names are
+	// forgotten first. A name in use is forgotten only if that many other names with DMARC records arrive between two of its
+	// uses: some hundred messages that name nothing but such domains. Such a flood displaces the names of rare mail. If their
+	// lookup then fails, it counts as if no policy had ever been seen.
 	maxPolicies = 4 << 20
-	// useInterval is how often a use of a cached answer is noted: each message that has one is not worth the time.
+	// useInterval is how often a use of a cached answer is noted: noting every use would cost each message time.
 	useInterval = time.Minute
 	// policyOverhead is about what a remembered name takes beside its text.
 	policyOverhead = 256
@@ -48,8 +47,8 @@ func newPolicies() policies {
 	return policies{entries: map[string]*list.Element{}, order: list.New(), max: maxPolicies}
 }
 
-// learn takes note of an answer from the network: records are remembered, and forgotten if the name has none any more. What
-// failed says nothing.
+// learn notes an answer from the network: it remembers records, and forgets them if the name no longer has any. A failed lookup
+// changes nothing.
 func (p *policies) learn(q question, a *answer, now time.Time) {
 	if q.qtype != dns.TypeTXT || !strings.HasPrefix(q.name, policyLabel) || a.err != nil && !a.err.IsNotFound {
 		return
@@ -113,8 +112,8 @@ func isPolicy(text string) bool {
 }
 
 // Remembered returns the DMARC records of the last answer for name that had any. They are kept for 7 days beyond their TTL.
-// It returns nil if none are kept: name does not begin with _dmarc., has not been looked up, or an answer said meanwhile
-// that it has no such record. A lookup that fails changes nothing.
+// It returns nil if none are kept: name does not begin with _dmarc., has not been looked up, or a later answer had no such
+// record. A lookup that fails changes nothing.
 func (v *View) Remembered(name string) []string {
 	full, err := canonical(name)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 // returnInterval is the time between checks whether an earlier server answers again, while a later one is preferred.
 const returnInterval = 30 * time.Second
 
-// preference is the server that is asked first. A lookup that fails there is tried at the next server and moves nothing: a
-// sender could make us leave a good server by breaking its own DNS. Only a server that does not answer `. NS` either is
-// left, for one that answers. The first server of the configuration is preferred again as soon as it answers.
+// preference is the server that is asked first. A lookup that fails there is tried at the next server and does not change the
+// preference: otherwise a sender could change it by breaking its own DNS. Only if the preferred server does not answer `. NS`
+// either, one that does is preferred. The first server of the configuration is preferred again as soon as it answers.
 type preference struct {
 	n *network
 
@@ -65,7 +65,7 @@ func (p *preference) check(first int) {
 	}
 }
 
-// move makes server to the preferred one. Call it with mu held.
+// move makes server to the preferred one, if it is another than first, and logs the change. Call it with mu held.
 func (p *preference) move(first, to int, best rootAnswer) {
 	log, server := p.n.log, p.n.servers[first]
 	switch {

@@ -114,7 +114,7 @@ func TestRootAnswers(t *testing.T) {
 		for range 20 {
 			all.Go(func() {
 				if !r.View(clientAddr(1)).RootAnswers(t.Context()) {
-					t.Error("it answers")
+					t.Error("RootAnswers returns false although a server answers")
 				}
 			})
 		}
@@ -131,7 +131,7 @@ func TestRootAnswers(t *testing.T) {
 		}
 		known := r.View(clientAddr(1)).Known()
 		if !known.RootAnswers(t.Context()) || !known.Missed() {
-			t.Error("a view that asks nobody knows")
+			t.Error("a view that sends no queries reports an answer")
 		}
 	})
 }

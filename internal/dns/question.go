@@ -14,21 +14,21 @@ type shared struct {
 	client   netip.Addr
 
 	mu        sync.Mutex
-	asked     []asked   // looked through from the top: an ordinary message asks three to ten questions, the worst one 205
+	asked     []asked   // searched from the start: an ordinary message asks three to ten questions, the worst one 205
 	open      openCount // questions that a server was asked and that are under way
 	since     time.Time // when both left 0
 	spent     time.Duration
 	exhausted bool // see Exhausted
 }
 
-// openCount counts the reserved lookups that are under way, and the other ones.
+// openCount counts the reserved lookups that are under way, and the others.
 type openCount struct{ reserved, others int }
 
 // usualQuestions is how many have room from the start.
 const usualQuestions = 4
 
-// asked is one question of a message. It becomes a Lookup only where somebody wants to read it: the daemon asks far more
-// than it shows, and answers are long.
+// asked is one question of a message. It becomes a Lookup only if it is shown: the daemon asks far more than it shows, and
+// answers are long.
 type asked struct {
 	question
 	name     string  // as it was asked for
@@ -36,7 +36,7 @@ type asked struct {
 	flight   *flight // under way
 	waiters  int32   // under way: parts of the message that wait for it
 	reserved bool
-	vain     bool // all who waited gave up, or there was no slot: whoever needs it asks again
+	vain     bool // all callers gave up, or there was no slot: the next caller asks again
 	cached   bool
 	took     time.Duration
 }
@@ -61,7 +61,7 @@ func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
 }
 
 // take returns the answer to a question if there is one already. Otherwise it returns the flight that will have it, and
-// whether that began here. wait says that the caller calls await if there is a flight.
+// whether that flight began here. If wait is true, the caller must call await for a flight.
 func (v *View) take(ctx context.Context, name string, q question, wait bool) (a *answer, at int, f *flight, began bool) {
 	s := v.shared
 	s.mu.Lock()
@@ -145,7 +145,7 @@ func (v *View) over(ctx context.Context) bool {
 
 func (v *View) miss(q question) *answer {
 	v.missed = true
-	return failed(q, "nobody has asked yet", true)
+	return failed(q, "not looked up yet", true)
 }
 
 // await waits for the answer to the question at a place that take returned, until ctx ends.

@@ -12,8 +12,8 @@ const (
 	// rootTimeout bounds a query for `. NS`. Every recursive resolver has it in its cache, or needs one round trip to a root
 	// server.
 	rootTimeout = 2 * time.Second
-	// rootMemory is how long its outcome is used again. It bounds the queries to one in that time, whatever strangers make
-	// us look up; an outage is noticed, and its end, a few seconds late.
+	// rootMemory is how long its outcome is reused. It limits the queries to one in that time, whatever a sender makes us look
+	// up. The start and the end of an outage are noticed a few seconds late.
 	rootMemory = 3 * time.Second
 )
 
@@ -27,7 +27,7 @@ const (
 	rootAnswers                   // NOERROR or NXDOMAIN
 )
 
-// rootProbe asks one server `. NS`: once for all who want to know it at the same time and shortly afterwards.
+// rootProbe queries one server for `. NS`. Callers at the same time and shortly afterwards share one query.
 type rootProbe struct {
 	ask func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 
@@ -99,7 +99,7 @@ func (r *Resolver) RootAnswers(ctx context.Context) bool {
 	return false
 }
 
-// RootAnswers is that of the Resolver. A view that asks nobody (Known, Recall) returns true, and Missed reports it.
+// RootAnswers calls RootAnswers of the Resolver. A view that sends no queries (Known, Recall) returns true, and Missed reports it.
 func (v *View) RootAnswers(ctx context.Context) bool {
 	if v.known {
 		v.missed = true

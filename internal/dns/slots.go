@@ -25,7 +25,7 @@ const (
 	clientBits4, clientBits6 = 32, 64
 )
 
-// asker is on whose behalf a lookup is made.
+// asker identifies the client for which a lookup is made, and the kind of slot.
 type asker struct {
 	client   netip.Addr // see clientOf; invalid: not limited to a share
 	reserved bool
@@ -45,13 +45,13 @@ func clientOf(addr netip.Addr) netip.Addr {
 	return prefix.Addr()
 }
 
-// slots decides which flights may be under way, so that other clients get their answers however many dead names some make
-// us look up. A client never has more lookups under way than slots are left. A slot that becomes free goes to the waiting
-// client that has the fewest lookups under way. And a client that has none does not wait for the timeouts of others: see
-// yields. Resolver.mu guards it.
+// slots decides which flights may be under way, so that dead names in the mail of some clients do not delay other clients. A
+// client never has more lookups under way than there are free slots. A slot that becomes free goes to the waiting client with
+// the fewest lookups under way. A client without any does not wait for the timeouts of others: see yields. Resolver.mu guards
+// it.
 type slots struct {
 	all        int // slots
-	others     int // slots that lookups may use that are not reserved
+	others     int // slots for lookups that are not reserved
 	busy       int // lookups under way
 	busyOthers int // of them, those that are not reserved
 	waiting    int
@@ -94,8 +94,7 @@ func (s *slots) left(reserved bool) int {
 // admits reports whether a lookup of c may start now.
 func (s *slots) admits(c *client, reserved bool) bool { return s.left(reserved) > c.load() }
 
-// load is the number of lookups of c under way, as far as it matters for its turn: what is asked on behalf of no client,
-// by the key checks for example, has no share.
+// load returns the number of lookups of c under way. Lookups for no client, such as key checks, have no share: it is 0.
 func (c *client) load() int {
 	if !c.addr.IsValid() {
 		return 0
@@ -170,7 +169,7 @@ func (s *slots) leave(f *flight) {
 	s.forget(c)
 }
 
-// better returns the asker of a flight that two ask for: reserved if one is, and on behalf of the client with fewer lookups
+// better returns the asker for a flight with two askers: reserved if one of them is, with the client that has fewer lookups
 // under way.
 func (s *slots) better(a, b asker) asker {
 	if s.load(b.client) < s.load(a.client) {
@@ -206,8 +205,8 @@ func (s *slots) next() *flight {
 	return first
 }
 
-// yields returns the lookup that has to wait again so that f, which waits, can start: the oldest one of the client that has
-// the most, if that is old enough and its client still has no fewer than that of f then. It returns nil if there is none.
+// yields returns the lookup that has to wait again so that the waiting lookup f can start, or nil. It is the oldest one of the
+// client with the most lookups, if it is older than yieldAfter and that client then still has no fewer than the client of f.
 func (s *slots) yields(f *flight) *flight {
 	own := s.clients[f.asker.client].load()
 	if own > s.left(f.asker.reserved) {

@@ -11,15 +11,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// View is how one message asks. An answer that the message has had once is the same for the whole message, TTL 0 or not, so
-// that all its parts are judged by the same records. It counts what the message may ask. It is safe for concurrent use.
+// View makes the lookups of one message. A question has the same answer for the whole message, even with TTL 0, so that all parts
+// are judged by the same records. A View counts and limits the questions. It is safe for concurrent use.
 type View struct {
 	shared   *shared
 	budget   *int      // guarded by shared.mu; nil: no bound of its own
 	end      time.Time // no lookup waits longer; zero: as long as its context lets it
 	reserved bool      // see Reserved
-	known    bool      // nobody is asked
-	missed   bool      // known: somebody would have to be
+	known    bool      // no queries are sent
+	missed   bool      // known: a lookup would have needed a query
 }
 
 // Lookup is one question of a message and its answer, for a person who reads along.
@@ -38,9 +38,9 @@ func (r *Resolver) View(client netip.Addr) *View {
 	return &View{shared: &shared{resolver: r, client: client, asked: make([]asked, 0, usualQuestions)}}
 }
 
-// Reserved returns the same view for lookups that could affect alignment. A quarter of the slots is reserved for them. Their
-// prefetch limit is their own: those that are not reserved do not use it up. A lookup that waits for a slot without being
-// reserved becomes reserved as soon as the same question is asked here.
+// Reserved returns the same view for lookups that could affect alignment. A quarter of the slots is reserved for them, and they
+// have a prefetch limit of their own. A lookup that waits for a slot without being reserved becomes reserved as soon as the same
+// question is asked here.
 func (v *View) Reserved() *View {
 	reserved := *v
 	reserved.reserved = true
@@ -99,10 +99,10 @@ func (v *View) Answered() Answered {
 	return Answered{slices.DeleteFunc(slices.Clone(v.shared.asked), func(a asked) bool { return a.answer == nil })}
 }
 
-// Lookups returns them with whole answers.
+// Lookups returns them with complete answers.
 func (a Answered) Lookups() []Lookup { return a.lookups((*answer).String) }
 
-// Kept returns them with answers of at most MaxKept bytes; Lookup.Cut reports which of them are not whole.
+// Kept returns them with answers of at most MaxKept bytes; Lookup.Cut reports which of them are incomplete.
 func (a Answered) Kept() []Lookup { return a.lookups((*answer).shortened) }
 
 func (a Answered) lookups(words func(*answer) string) (all []Lookup) {
@@ -124,7 +124,7 @@ func (v *View) Spent() (queries int, open time.Duration) {
 	return len(s.asked), open
 }
 
-// overLimit is what the error of a lookup wraps that a view's Limit kept from being made.
+// overLimit is wrapped by the error of a lookup that a view's Limit prevented.
 type overLimit struct{}
 
 func (overLimit) Error() string { return "the message has reached its limit of DNS queries" }

@@ -85,7 +85,7 @@ func TestOneQuestion(t *testing.T) {
 	})
 }
 
-// A lookup goes on for the part of the message that still has time, whoever began it.
+// A lookup continues for the part of the message that still has time, even if another part started it.
 func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(t, "a. 0 TXT x")

@@ -120,7 +120,7 @@ func smaller(text string, tree *term, limit int) *flat {
 	return f
 }
 
-// fewerVoids replaces terms that find nothing: those without any address first, then those without one of a family.
+// fewerVoids replaces terms that find nothing: first those without any address, then those without an address of one family.
 func fewerVoids(text string, tree *term) string {
 	f := newFlat(text, tree)
 	for {

@@ -133,7 +133,7 @@ func (w *spfWalk) follow(ctx context.Context, t *term, name string, path []strin
 	w.walk(ctx, t, rec, name, append(slices.Clone(path), name))
 }
 
-// host adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so that a term is one void look-up at most.
+// host adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is one void lookup at most.
 func (w *spfWalk) host(ctx context.Context, t *term, d spf.Directive, name string) {
 	four, err := w.view.LookupA(ctx, name)
 	six, err6 := w.view.LookupAAAA(ctx, name)

@@ -21,14 +21,14 @@ type Inbound struct {
 type ClientMail struct{ Messages, SPFFailed int } // SPFFailed: fail or softfail
 
 const (
-	// fewInbound is the number of messages below which shares say nothing: on a small host, one newsletter is a third of a day.
+	// fewInbound is the number of messages below which shares mean nothing: on a small host, one newsletter is a third of a day.
 	fewInbound = 100
 	// A client with a greater share of inbound mail, of which SPF fails for a greater share, is taken for a gateway. A large
 	// provider may have the first share, but its SPF passes.
 	gatewayShare, gatewayFailed = 0.30, 0.50
 )
 
-// gateway finds own gateways, relays and backup MX that are not in verify.skip_networks. It is Yellow, not Red: a spammer who
+// gateway finds gateways, relays and backup MX of this site that are not in verify.skip_networks. It is Yellow, not Red: a spammer who
 // sends enough looks the same.
 func (m Machine) gateway() (found []Finding) {
 	in := m.Inbound
@@ -36,7 +36,7 @@ func (m Machine) gateway() (found []Finding) {
 		if f, ok := hidden(in.Err); ok {
 			return []Finding{f}
 		}
-		return []Finding{{Level: Yellow, What: "the journal cannot be read", Where: printable(in.Err.Error()), Why: "whether a client is a gateway of yours is not known",
+		return []Finding{{Level: Yellow, What: "the journal cannot be read", Where: printable(in.Err.Error()), Why: "doctor cannot tell whether a client is your own gateway",
 			Fix: "signpost log"}}
 	}
 	if in.Messages < fewInbound {

@@ -76,7 +76,7 @@ func TestGateway(t *testing.T) {
 					}
 				}
 				if f.Level != Yellow || f.Why == "" {
-					t.Errorf("a client that nobody has looked at yet is not red, and has a reason: %+v", f)
+					t.Errorf("the finding is red, or has no reason: %+v", f)
 				}
 			}
 		})

@@ -62,8 +62,8 @@ type Report struct {
 	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
 }
 
-// Kept is a Report without Lookups, which are still to be written out. It shares memory with the message, its header and the
-// DNS cache: whoever keeps it keeps all of that.
+// Kept is a Report whose Lookups are not written out yet. It shares memory with the message, its header and the DNS cache, and
+// keeps all of that in memory.
 type Kept struct {
 	Report
 	Answered dns.Answered

@@ -46,7 +46,7 @@ type message struct {
 	others   []string          // what other filters of this host found; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
 	forged   []milter.Deletion // what is to be removed
-	unnamed  int               // how many of them have no authserv-id, and so claim nothing
+	unnamed  int               // how many of forged have no authserv-id, and so claim nothing
 
 	assignment policy.Assignment
 	signer     *dkim.Signer

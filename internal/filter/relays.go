@@ -20,14 +20,14 @@ const (
 	maxHeaderAge = 7 * 24 * time.Hour
 	// maxHeaderSkew is how far in the future that time may be.
 	maxHeaderSkew = time.Hour
-	// maxRelayQueries bounds the lookups that claims about relays cost: honest ones need a walk or two.
+	// maxRelayQueries bounds the lookups that verify claims about relays: honest mail needs a walk or two.
 	maxRelayQueries = 30
-	// relayTimeout bounds the time for them where the message is not rejected in any case.
+	// relayTimeout bounds the time for these lookups if the message cannot be rejected anyway.
 	relayTimeout = 2 * time.Second
 )
 
-// traces are the header fields of lists and forwarders, the uppermost of each name. Anyone can add them; what they claim is
-// verified for a message that DMARC does not authenticate.
+// traces are the header fields of lists and forwarders, the uppermost of each name. Anyone can add them. Their claims are
+// verified if DMARC does not authenticate the message.
 type traces struct {
 	listID, listPost, resentFrom string
 }
@@ -58,7 +58,7 @@ func (t *traces) note(name, value string) string {
 	return ""
 }
 
-// relays looks for the verified signs that a message was relayed: design of docs/decisions/evidence.md.
+// relays verifies the signs that a message was relayed: docs/decisions/evidence.md.
 type relays struct {
 	ctx  context.Context
 	view *dns.View
@@ -66,7 +66,8 @@ type relays struct {
 	now  time.Time
 }
 
-// findRelays fills in the evidence about relays. Claims of the message cost lookups of other people's names: until bounds them.
+// findRelays fills in the evidence about relays. The claims of a message cause lookups of names that its sender chooses; until
+// ends them.
 func (m *message) findRelays(ctx context.Context, until time.Time) {
 	e, verifier := &m.evidence, m.verification.verifier
 	r := &relays{ctx: ctx, view: m.verification.view.Until(until).Limit(maxRelayQueries), e: e, now: m.filter.Now()}
@@ -91,22 +92,23 @@ func (m *message) findRelays(ctx context.Context, until time.Time) {
 	r.arc()
 }
 
-// verified adds a relay. author is empty where it is not about one author.
+// verified adds a relay. author is empty if the relay is not about one author.
 func (r *relays) verified(kind policy.RelayKind, domain, method, author string) {
 	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author})
 }
 
-// open adds a relay that could not be verified because the lookup of failed did. Failed is never empty: that would mean verified.
+// open adds a relay that could not be verified because the lookup of the DNS name failed did not succeed. Relay.Failed is never
+// empty: that would mean verified.
 func (r *relays) open(kind policy.RelayKind, domain, method, author, failed string) {
 	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author, Failed: cmp.Or(failed, domain)})
 }
 
-// same reports whether two domains belong to one organization. Where a lookup fails it returns its name.
+// same reports whether two domains belong to one organization. If a lookup fails, it returns the DNS name.
 func (r *relays) same(a, b string) (bool, string) {
 	return dmarc.SameOrganization(r.ctx, alignment{r.view}, a, b)
 }
 
-// author: a recent signature of the author's organization verifies over From, Subject, To and Date.
+// author adds a relay if a recent signature of the author's organization verifies over From, Subject, To and Date.
 func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 	for i, s := range r.e.DKIM {
 		if !s.HeaderHolds && !s.HoldsUntagged && !s.HeaderOpen || !dkim.Within(s.Domain, d.OrgDomain) || !verifier.SignsIdentity(i) {
@@ -127,7 +129,7 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 	}
 }
 
-// srs: a forwarder rewrote MAIL FROM, which held a domain of the author's organization, and SPF passes for it.
+// srs adds the forwarder that rewrote MAIL FROM if the embedded domain belongs to the author's organization and SPF passes.
 func (r *relays) srs(d dmarc.Result) {
 	s := r.e.SPF
 	embedded := SRSDomain(r.e.Envelope.Sender)
@@ -144,7 +146,7 @@ func (r *relays) srs(d dmarc.Result) {
 	}
 }
 
-// list: List-Id and the mailto of List-Post are of one organization, which passes DKIM or SPF.
+// list adds the mailing list if List-Id and the mailto of List-Post belong to one organization, which passes DKIM or SPF.
 func (r *relays) list(t traces) {
 	id, post := listDomain(t.listID), postDomain(t.listPost)
 	if id == "" || post == "" {
@@ -158,7 +160,7 @@ func (r *relays) list(t traces) {
 	}
 }
 
-// resent: the domain of Resent-From passes DKIM or SPF.
+// resent adds the domains of Resent-From that pass DKIM or SPF.
 func (r *relays) resent(t traces) {
 	if t.resentFrom == "" {
 		return
@@ -168,8 +170,8 @@ func (r *relays) resent(t traces) {
 	}
 }
 
-// passing adds the relay of a domain whose organization passes DKIM, or SPF for MAIL FROM. Where none does and a lookup failed
-// that could have shown one, it adds that.
+// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If it does not, but a lookup failed that
+// could have shown that it does, passing adds that failure.
 func (r *relays) passing(kind policy.RelayKind, domain string) {
 	open := ""
 	try := func(of string, passed bool, method, failed string) bool {
@@ -199,7 +201,7 @@ func (r *relays) passing(kind policy.RelayKind, domain string) {
 	}
 }
 
-// arc: a chain that validates.
+// arc adds the newest sealer of a chain that validates.
 func (r *relays) arc() {
 	c := r.e.ARC
 	if c == nil || len(c.Sets) == 0 {
@@ -254,7 +256,7 @@ func SRSDomain(sender string) string {
 	case strings.HasPrefix(upper, "SRS0") && len(local) > len(tag) && separates(local[4]):
 		rest = local[len(tag):]
 	case strings.HasPrefix(upper, "SRS1") && len(local) > len(tag) && separates(local[4]):
-		_, rest, _ = strings.Cut(local[len(tag):], "=") // behind its hash
+		_, rest, _ = strings.Cut(local[len(tag):], "=") // after its hash
 		if _, rest, _ = strings.Cut(rest, "="); rest == "" || !separates(rest[0]) {
 			return ""
 		}

@@ -143,7 +143,7 @@ func TestSRSDomain(t *testing.T) {
 	}
 }
 
-// Whatever a sender writes, each parser returns nothing or a domain that is safe to look up and that stands in the value.
+// Whatever a sender writes, each parser returns nothing or a domain that is safe to look up and that the value contains.
 func FuzzRelays(f *testing.F) {
 	f.Add("Talk <talk.lists.example.net>")
 	f.Add("<https://example.net/>, <mailto:talk@Lists.example.net?subject=x>")

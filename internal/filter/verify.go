@@ -46,8 +46,8 @@ func (m *message) startSPF() {
 	m.verification = v
 }
 
-// startVerifying begins with all that the header names: keys and policies are looked up side by side while the body comes. What
-// could be aligned has its own slots and prefetch limit, so that a sender's other names cannot use them up.
+// startVerifying starts the lookups of all keys and policies that the header names, while the body arrives. Names that could be
+// aligned have slots and a prefetch limit of their own, so that a sender's other names cannot use them up.
 func (m *message) startVerifying() {
 	if m.verification == nil {
 		m.startSPF()
@@ -91,19 +91,19 @@ func keyDomain(name string) string {
 	return d
 }
 
-// decidingShare is the part of dns.message_timeout, one in so many, that is left for the walks and relays that decide about a
-// message, and to tell whether our own DNS is at fault. Waiting for keys, SPF and policies ends before it, so that slow name
-// servers of a sender cannot use up that time.
+// decidingShare is the share of dns.message_timeout, one in decidingShare, that is reserved for the walks and relays that decide
+// about a message, and for checking our own DNS. Waiting for keys, SPF and policies ends before it, so that slow name servers of
+// a sender cannot use up that time.
 const decidingShare = 4
 
-// untilDeciding returns the end of the time for keys, SPF and policies that begins at a time.
+// untilDeciding returns the end of the time for keys, SPF and policies if it begins at begin.
 func (m *message) untilDeciding(begin time.Time) time.Time {
 	t := m.filter.MessageTimeout
 	return begin.Add(t - t/decidingShare)
 }
 
-// finishVerifying waits for what is still under way, at most dns.message_timeout, and fills in the evidence. What is looked up
-// only now has its own time, since a long body may have used up that of the header.
+// finishVerifying waits for lookups that are still under way, at most dns.message_timeout, and fills in the evidence. Lookups
+// that start here have a time of their own, because a long body may have used up that of the header.
 func (m *message) finishVerifying(ctx context.Context) {
 	v, e := m.verification, &m.evidence
 	begin := time.Now()
@@ -145,8 +145,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// finishSPF returns the SPF result. Where the check is still under way it is made once more, with the answers that are there and
-// as long as view waits: a name that could be aligned then has the reserved slots.
+// finishSPF returns the SPF result. If the check is still under way, it starts again with the answers received so far and the
+// time limit of view. A name that could be aligned then has the reserved slots.
 func (m *message) finishSPF(ctx context.Context, view *dns.View) spf.Result {
 	task := m.verification.spf
 	if task.ended() {
@@ -159,7 +159,7 @@ func (m *message) finishSPF(ctx context.Context, view *dns.View) spf.Result {
 	return spf.Check(ctx, view, c.Client, c.HELO, m.evidence.Envelope.Sender)
 }
 
-// findFault looks for a fault of our own where a DMARC lookup failed and the message would not be accepted without it.
+// findFault looks for a fault of our own if a DMARC lookup failed and the message is not accepted anyway.
 func (m *message) findFault(ctx context.Context, end time.Time) {
 	v, e := m.verification, &m.evidence
 	undecided := func(d dmarc.Result) bool {

@@ -18,9 +18,9 @@ const (
 	mark = "\x01"
 	// refresh is how often the database notes that an answer is still in use.
 	refresh = time.Hour
-	// maxStored is how many bytes of texts are known to be in the database.
+	// maxStored is how many bytes of texts storedTexts holds.
 	maxStored = 2 << 20
-	// forgotten replaces a text that is not in the database: it was deleted, or the message had more than its share of them.
+	// forgotten replaces a text that is not in the database: it was deleted, or the texts of the message took more than their share.
 	forgotten = "(no longer known)"
 )
 

@@ -23,15 +23,15 @@ const (
 	vacuumSteps = 16
 	// spareShare is the part of the bound that is left free, so that what is written between two checks fits.
 	spareShare = 16
-	// answerShare is the part of the bound below which answers are not deleted before messages: it holds the recent ones of
-	// ordinary mail. Beyond it they are what a sender filled the journal with.
+	// answerShare is the part of the bound, one in answerShare, below which answers are not deleted before messages: it holds the
+	// recent answers of ordinary mail. Answers beyond it are likely to be from a sender who fills the journal.
 	answerShare = 8
 	// walRoom is the size that the log, with the shared memory, may have before it is written into the database: what is in it by
 	// then, and a transaction.
 	walRoom = walPages*(pageSize+24) + batchBytes + maxRowLog + 64<<10
 	// largeRoom is the same for a large batch.
 	largeRoom = walRoom + batchBytes
-	// maxRowLog is what one message adds to the log at most: it ends a batch after it is in it.
+	// maxRowLog is how many bytes one message adds to the log at most: a batch ends only after the message that exceeds its bound.
 	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
@@ -180,7 +180,7 @@ func (d *database) deleteAnswers() (int64, error) {
 	return n, d.commit(tx, d.answerCost-cost)
 }
 
-// dropAnswers deletes answers and returns how many they were and what they cost. They are no longer known as stored.
+// dropAnswers deletes answers and returns their number and their cost in bytes. They are removed from d.stored.
 func (d *database) dropAnswers(tx *sql.Tx, where string, args ...any) (n, cost int64, err error) {
 	rows, err := tx.Query("DELETE FROM answer WHERE "+where+" RETURNING hash, octet_length(text)", args...)
 	if err != nil {
@@ -200,7 +200,7 @@ func (d *database) dropAnswers(tx *sql.Tx, where string, args ...any) (n, cost i
 	return n, cost, rows.Err()
 }
 
-// commit ends a transaction after which the answers cost so much in all.
+// commit commits tx and notes answerCost, the bytes that all answers take after it.
 func (d *database) commit(tx *sql.Tx, answerCost int64) error {
 	answerCost = max(answerCost, 0)
 	if answerCost != d.answerCost {
@@ -215,7 +215,7 @@ func (d *database) commit(tx *sql.Tx, answerCost int64) error {
 	return nil
 }
 
-// readAnswerCost reads what the answers cost, and computes it for a journal that an earlier version wrote.
+// readAnswerCost reads the bytes that all answers take, and computes them for a journal of an earlier version.
 func (d *database) readAnswerCost() error {
 	err := d.QueryRow("SELECT value FROM note WHERE name = 'answer_cost'").Scan(&d.answerCost)
 	if errors.Is(err, sql.ErrNoRows) {

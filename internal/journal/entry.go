@@ -19,7 +19,7 @@ import (
 type Entry struct {
 	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
 	Time time.Time `json:"time"`
-	Cut  bool      `json:"cut,omitempty"` // the evidence was too large and was cut: what it says is not all that was known
+	Cut  bool      `json:"cut,omitempty"` // the evidence was too large and was cut
 	filter.Report
 }
 
@@ -93,7 +93,7 @@ type codec struct {
 	packed     []byte
 }
 
-// maxDecoded bounds what an entry may claim to be. Those of earlier versions had no bound on their parts.
+// maxDecoded bounds the size in bytes that an entry may claim. Entries of earlier versions had no bound on their parts.
 const maxDecoded = 16 << 20
 
 func newCodec() *codec {
@@ -133,4 +133,4 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 	return e, err
 }
 
-var errTooLarge = fmt.Errorf("it is larger than %d octets", maxDecoded)
+var errTooLarge = fmt.Errorf("it is larger than %d bytes", maxDecoded)

@@ -26,7 +26,7 @@ func noise(random *rand.ChaCha8, n int) string {
 	return text[:min(n, most)] + strings.Repeat("x", max(0, n-most))
 }
 
-// hostile returns a message of which every part that a sender controls is as large as Signpost accepts it, and like no other.
+// hostile returns a unique message in which every part that a sender controls is as large as Signpost accepts.
 func hostile(n int) filter.Report {
 	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "hostile", n)))
 	text := func(size int) string { return noise(random, size) }
@@ -213,7 +213,7 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// What is cut shows that it is: the entry says so, and so does each text. What messages are filtered by stays whole.
+// A cut entry is marked, and so is each cut text. The values that messages are filtered by are not cut.
 func TestCutIsMarked(t *testing.T) {
 	d := newDesk(t)
 	d.Addresses = Full

@@ -29,9 +29,9 @@ type Limits struct {
 
 // Bounds of the writer.
 const (
-	// queueMessages is how many packed messages wait at most for the writer, and queueBytes how many bytes they hold: an ordinary
-	// one holds some 700, a hostile one at most maxMessage, so that the queue absorbs a second of a very busy server. The bytes
-	// count until the message is written or lost.
+	// queueMessages is how many packed messages wait at most for the writer, and queueBytes how many bytes they hold at most. An
+	// ordinary one holds some 700 bytes, a hostile one at most maxMessage. The queue absorbs a second of a very busy server. The
+	// bytes count until the message is written or lost.
 	queueMessages = 8192
 	queueBytes    = 8 << 20
 	// batchMessages is how many messages go into one transaction, batchBytes how many bytes they may add to the database's log,
@@ -99,7 +99,7 @@ func newJournal(o Options) *Journal {
 // Limit replaces the limits.
 func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
 
-// Add queues a message whose lookups are written out already; see Keep.
+// Add queues a message whose lookups are already written out; see Keep.
 func (j *Journal) Add(r filter.Report) { j.Keep(filter.Kept{Report: r}) }
 
 // Keep queues a message and never waits: if the queue is full, the message is lost to the journal and counted. It packs the
@@ -132,7 +132,8 @@ func (j *Journal) Keep(k filter.Kept) {
 	j.lose(cause, 1)
 }
 
-// full returns the cause of a loss if the queue cannot take a message with which it holds so many bytes, and "" if it can.
+// full returns the cause of a loss if the queue cannot take another message, and "" if it can. bytes is what the queue holds with
+// that message.
 func (j *Journal) full(bytes int64) Cause {
 	switch {
 	case len(j.queue) == cap(j.queue):
@@ -143,7 +144,7 @@ func (j *Journal) full(bytes int64) Cause {
 	return ""
 }
 
-// pack makes a message small: what is not to be kept is removed, what is too long is cut.
+// pack hides the addresses of a message, cuts it to the bounds and packs it.
 func (j *Journal) pack(e *Entry) (*row, error) {
 	keep, secret := j.limits.Load().Addresses, []byte(nil)
 	if s := j.secret.Load(); s != nil {

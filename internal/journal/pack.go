@@ -40,8 +40,8 @@ type row struct {
 // bytes is how much memory a row holds.
 func (r *row) bytes() int64 { return int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes) }
 
-// textCost is how many bytes of the files a text takes: pages that are filled in random order have free space, and there is a
-// row in the index.
+// textCost returns how many bytes of the files a text of size bytes takes: pages that are filled in random order have free
+// space, and the index has a row.
 func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72
@@ -77,8 +77,8 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 	}
 }
 
-// keepTexts takes as many of the texts as a message may store beside its entry, the first ones first. A row may leave up to a
-// page unused.
+// keepTexts keeps as many of the texts as a message may store with its entry, in their order. A row may leave up to a page
+// unused.
 func (r *row) keepTexts(texts []text) {
 	room := maxMessage - indexRoom - pageSize - len(r.entry)
 	seen := map[int64]bool{}

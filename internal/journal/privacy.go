@@ -45,7 +45,7 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	}
 	var names []string
 	r.Lookups, names = hideNames(r.Lookups, local)
-	failed := "" // the name of the failed lookup, if the local part may have gone into it; the decision names it as well
+	failed := "" // the name of the failed lookup, if it may contain the local part; the decision names it as well
 	if e.SPF != nil && e.SPF.Failed != e.SPF.Domain && slices.Contains(names, e.SPF.Failed) {
 		failed = e.SPF.Failed
 	}

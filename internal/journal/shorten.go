@@ -20,13 +20,13 @@ const (
 	minWord     = 16
 	// maxLevel is the level at which every entry fits.
 	maxLevel = 8
-	// bits is how much of a signature is kept: header.b of RFC 6008 needs eight characters.
-	bits = 24
-	// cutMark ends a text that is not whole.
+	// maxSignature is how many bytes of a signature are kept: header.b of RFC 6008 needs eight characters.
+	maxSignature = 24
+	// cutMark ends a text that was cut.
 	cutMark = "...(cut)"
 )
 
-// CutNote explains an entry with Cut to a person.
+// CutNote is shown to the user with an entry that has Cut.
 const CutNote = `the message had more evidence than the journal keeps of one; what is missing is marked "(cut)"`
 
 // cut returns the beginning of a text and a mark if it is longer than most bytes.
@@ -37,7 +37,7 @@ func cut(s string, most int) string {
 	return strings.ToValidUTF8(s[:max(0, most-len(cutMark))], "") + cutMark
 }
 
-// isID reports whether an ID of an entry, which may be cut, is the one that is wanted.
+// isID reports whether kept, an ID of an entry that may be cut, matches wanted.
 func isID(kept, wanted string) bool {
 	begin, wasCut := strings.CutSuffix(kept, cutMark)
 	return kept == wanted || wasCut && strings.HasPrefix(wanted, begin)
@@ -67,7 +67,7 @@ func (s *shortener) sentences(all ...*string) {
 	}
 }
 
-// names cuts a list of names and what is too many of them. The last one then says so.
+// names cuts the names of a list, and the list. If names are missing, the last one is cutMark.
 func (s *shortener) names(all []string, most, each int) []string {
 	most, each = max(most>>s.level, 1), max(each>>s.level, minWord)
 	if len(all) <= most && !slices.ContainsFunc(all, func(n string) bool { return len(n) > each }) {
@@ -84,7 +84,7 @@ func (s *shortener) names(all []string, most, each int) []string {
 	return short
 }
 
-// firstOf returns a copy of the first items, and prefers those that matter.
+// firstOf returns a copy of at most so many items: first those that matter, then the others.
 func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T {
 	if most = max(most>>s.level, 1); len(all) <= most {
 		return slices.Clone(all)
@@ -104,7 +104,7 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	return kept
 }
 
-// shorten returns an entry with slices of its own, in which what is longer than the bounds of a level is cut.
+// shorten returns a copy of an entry, with slices of its own, cut to the bounds of a level.
 func shorten(e *Entry, level int) Entry {
 	s := &shortener{level: level}
 	short := *e
@@ -131,7 +131,7 @@ func shorten(e *Entry, level int) Entry {
 		s.words(&ev.SealedDMARC[i].Domain, &ev.SealedDMARC[i].Result)
 	}
 	short.Cut = s.cut
-	// Lookups that are missing leave gaps in what is shown of the evidence; they change none of it.
+	// Missing lookups leave gaps in what is shown, but the evidence does not depend on them: Cut stays as it is.
 	short.Lookups = slices.Clone(e.Lookups[:min(len(e.Lookups), max(maxNames>>level, 1))])
 	for i := range short.Lookups {
 		s.words(&short.Lookups[i].Name)
@@ -149,7 +149,7 @@ func (s *shortener) results(ev *policy.Evidence) {
 	ev.DKIM = firstOf(s, ev.DKIM, maxResults, func(d *dkim.Result) bool { return d.Status == dkim.Pass })
 	for i := range ev.DKIM {
 		d := &ev.DKIM[i]
-		d.Signature = d.Signature[:min(bits, len(d.Signature))]
+		d.Signature = d.Signature[:min(maxSignature, len(d.Signature))]
 		d.Headers = s.names(d.Headers, maxNames, maxWord)
 		s.words(&d.Domain, &d.Selector, &d.Identity, &d.Algorithm, &d.KeyName)
 		s.sentences(&d.Reason)

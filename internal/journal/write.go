@@ -129,7 +129,7 @@ func (j *Journal) write(rows []*row) {
 	}
 }
 
-// tidy deletes what is too old or too much. A large amount is deleted in parts, with new messages written in between.
+// tidy deletes messages that are too old, and answers and messages beyond max_size. A large amount is deleted in parts, with new messages written in between.
 func (j *Journal) tidy() {
 	j.moreToDelete = nil
 	now := j.options.Now()
@@ -161,7 +161,8 @@ func (j *Journal) tidy() {
 	}
 }
 
-// The pages that a row writes to: one of each index and its own; and one of the table answer and one beside it for each text.
+// The pages that a row changes: one of each index and one of the table message; for each text, one of the table answer and one
+// of its index.
 const (
 	pagesOfRow  = 6
 	pagesOfText = 2
@@ -214,7 +215,7 @@ func (d *database) insert(rows []*row) error {
 			if err != nil {
 				return err
 			}
-			if isNew { // known as stored when it recurs, so that a flood of texts does not displace those in use
+			if isNew { // cached when it recurs, so that a flood of new texts does not displace those in use
 				cost += int64(textCost(len(t.text)))
 			} else {
 				texts = append(texts, t)
@@ -255,7 +256,7 @@ func (d *database) store(tx *sql.Tx, t text, seen int64) (isNew bool, err error)
 	return true, err
 }
 
-// refresh has every text stored again from time to time, so that the database notes which of them are in use.
+// refresh clears d.stored from time to time, so that the database notes which texts are in use.
 func (d *database) refresh(now time.Time) {
 	if age := now.Unix() - d.freshAt; max(age, -age) > int64(d.grace/2/time.Second) || d.stored.full() { // clocks go back, too
 		d.stored.clear()

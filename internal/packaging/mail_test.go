@@ -25,7 +25,7 @@ mail.stranger.example. 60 IN A 203.0.113.9
 `
 
 // What README.md says from first key to first signed mail, typed as it stands, next to Postfix as Debian sets it up for an
-// Internet site, chroot and all: Ann's mail is signed, a stranger's is verified, a forgery is rejected, and quarantined mail goes
+// Internet site, chroot and all: Ann's mail is signed, inbound mail is verified, a forgery is rejected, and quarantined mail goes
 // to the address of milter_header_checks.
 func TestREADME(t *testing.T) {
 	if !inside(t) {

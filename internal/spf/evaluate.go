@@ -12,7 +12,7 @@ import (
 // The limits of RFC 7208 section 4.6.4.
 const (
 	MaxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
-	MaxVoids = 2  // terms with a look-up that finds nothing
+	MaxVoids = 2  // terms with a lookup that finds nothing
 	MaxHosts = 10 // mail exchanges of one mx
 	maxNames = 10 // names of the client that ptr and %{p} look at
 )
@@ -28,7 +28,7 @@ type evaluation struct {
 	record       string   // the domain's own
 	names        []string // of the client, verified; see validated
 	named        bool
-	nameless     error // a look-up of the client's names or of their addresses found nothing
+	nameless     error // a lookup of the client's names or of their addresses found nothing
 	walk         *Walk // nil: nobody reads along
 }
 
@@ -161,8 +161,8 @@ func (e *evaluation) count() error {
 	return nil
 }
 
-// answered returns the error that ends the evaluation, if any: err is what a look-up of a term that does not match found.
-// Each term is counted as one void at most, and calls answered once: section 4.6.4 counts "terms".
+// answered returns the error that ends the evaluation, if any. err is the error of a lookup for a term that does not match.
+// Each term calls answered once and counts as one void lookup at most: section 4.6.4 counts "terms".
 func (e *evaluation) answered(err error) error {
 	if err == nil {
 		return nil
@@ -278,7 +278,7 @@ func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
 	return false
 }
 
-// matchMX: section 5.4. The term is one void look-up if any of its exchanges has no addresses.
+// matchMX: section 5.4. The term is one void lookup if any of its exchanges has no addresses.
 func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (bool, error) {
 	hosts, err := e.resolver.LookupMX(ctx, name)
 	if err != nil {
@@ -305,7 +305,7 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 	return false, e.answered(absent)
 }
 
-// matchPTR: section 5.5. The client's names are looked up once, and what they do not find counts for each ptr.
+// matchPTR: section 5.5. The client's names are looked up once per check; a lookup that finds nothing counts for each ptr.
 func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
 	target = strings.ToLower(strings.TrimSuffix(target, "."))
 	for _, name := range e.validated(ctx) {

@@ -77,7 +77,7 @@ func TestCheck(t *testing.T) {
 		{"two records", "192.0.2.9", "x", "ann@two.example.com", spf.PermError, spf.MailFrom, "two.example.com"},
 		{"broken record", "192.0.2.9", "x", "ann@broken.example.com", spf.PermError, spf.MailFrom, "broken.example.com"},
 		{"voids", "192.0.2.9", "x", "ann@many.example.com", spf.PermError, spf.MailFrom, "many.example.com"},
-		// RFC 7208 section 4.6.4 counts terms: each one with a look-up that finds nothing, once, unless it matches.
+		// RFC 7208 section 4.6.4 counts terms: each one with a lookup that finds nothing, once, unless it matches.
 		{"voids of ptr", "203.0.113.9", "x", "ann@ptr2.example.com", spf.Pass, spf.MailFrom, "ptr2.example.com"},
 		{"voids of ptr, a third", "203.0.113.9", "x", "ann@ptr3.example.com", spf.PermError, spf.MailFrom, "ptr3.example.com"},
 		{"voids of ptr, a name without addresses", "198.51.100.9", "x", "ann@ptra.example.com", spf.PermError, spf.MailFrom, "ptra.example.com"},

@@ -49,7 +49,7 @@ func kinds() []string {
 }
 
 // Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full. The lines ";fault NAME KIND" are
-// faults; SLOW may have a delay behind it, as in "SLOW 2s". A NAME that begins with "*." stands for every name below it,
+// faults; SLOW may be followed by a delay, as in "SLOW 2s". A NAME that begins with "*." stands for every name below it,
 // and a fault of the name itself takes precedence. The root has name servers, so that `. NS` is answered.
 func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
 

@@ -11,8 +11,8 @@ import (
 	"signpost/policy"
 )
 
-// possibilities returns what a message may have been as far as its entry shows. Entries of older versions lack the verified
-// relays and the status that a temperror stands for; newer ones have one possibility.
+// possibilities returns all evidence that is consistent with an entry. Entries of older versions lack the verified relays and the
+// assumed status of a temperror; newer ones have one possibility.
 func possibilities(e policy.Evidence) []policy.Evidence {
 	all := []policy.Evidence{e}
 	for i, d := range e.DMARC {
@@ -49,7 +49,7 @@ func assuming(all []policy.Evidence, i int, s dmarc.Status) []policy.Evidence {
 	return all
 }
 
-// relaying returns the messages with a verified relay. Its kind makes no difference to what becomes of them.
+// relaying returns the messages with a verified relay. Its kind does not affect the action.
 func relaying(all []policy.Evidence) []policy.Evidence {
 	all = slices.Clone(all)
 	for n := range all {
@@ -58,8 +58,7 @@ func relaying(all []policy.Evidence) []policy.Evidence {
 	return all
 }
 
-// relayed reports whether a relay of a message can be verified by what an older entry holds, and whether one may have been
-// there.
+// relayed reports whether an older entry proves a relay of its message (sure), and whether there may have been one (possible).
 func relayed(e policy.Evidence) (sure, possible bool) {
 	if e.ARC != nil && e.ARC.Status == dkim.Pass {
 		return true, true

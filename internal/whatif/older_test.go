@@ -11,7 +11,7 @@ import (
 	"signpost/policy"
 )
 
-// An entry of a version that verified no relays is judged where what it holds decides, and counted as undecidable otherwise.
+// An entry of a version that did not verify relays is judged if its evidence decides, and counted as "cannot be judged" otherwise.
 func TestOlderEntries(t *testing.T) {
 	fails := func(status dmarc.Status, p dmarc.Policy) func(*policy.Evidence) {
 		return func(e *policy.Evidence) {

@@ -77,7 +77,7 @@ func done(role policy.Role, v policy.Verdict, so string) Judged {
 	return Judged{Fate: Fate{role, filter.Done(v, so)}}
 }
 
-// verified decides about a message whose entry may leave open what it was: it is judged only if that makes no difference.
+// verified decides about a message whose entry may be ambiguous. It judges the message only if all possibilities agree.
 func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
 	var first Judged
 	for i, possible := range possibilities(e) {
