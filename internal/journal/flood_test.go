@@ -213,7 +213,8 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// A cut entry is marked, and so is each cut text. The values that messages are filtered by are not cut.
+// A cut entry is marked, and so is each cut text. The values that messages are filtered by are not cut. Of ARC sets, the newest
+// stays: its sealer is responsible for the message.
 func TestCutIsMarked(t *testing.T) {
 	d := newDesk(t)
 	d.Addresses = Full
@@ -239,6 +240,10 @@ func TestCutIsMarked(t *testing.T) {
 	}
 	if a := e.Lookups[len(e.Lookups)-1]; !a.Cut() && a.Answer != forgotten {
 		t.Errorf("an answer: %q", a.Answer)
+	}
+	sets, results := e.Evidence.ARC.Sets, e.Evidence.SealedDMARC
+	if newest := len(want.Evidence.ARC.Sets); sets[len(sets)-1].Instance != newest || results[len(results)-1].Instance != newest {
+		t.Errorf("the newest ARC set is %d, and the newest DMARC result is of %d; want %d", sets[len(sets)-1].Instance, results[len(results)-1].Instance, newest)
 	}
 	if whole, err := r.Find(t.Context(), sample(2).Evidence.MessageID); err != nil || len(whole) != 1 || whole[0].Cut {
 		t.Errorf("an ordinary message: %v %v", whole, err)

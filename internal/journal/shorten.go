@@ -104,6 +104,15 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	return kept
 }
 
+// lastOf returns a copy of the last items. Of ARC sets, those are the newest: the newest sealer is responsible for the message,
+// and a sender chooses what is below.
+func lastOf[T any](s *shortener, all []T, most int) []T {
+	if most = max(most>>s.level, 1); len(all) > most {
+		all, s.cut = all[len(all)-most:], true
+	}
+	return slices.Clone(all)
+}
+
 // shorten returns a copy of an entry, with slices of its own, cut to the bounds of a level.
 func shorten(e *Entry, level int) Entry {
 	s := &shortener{level: level}
@@ -126,7 +135,7 @@ func shorten(e *Entry, level int) Entry {
 		s.words(&o.Method, &o.Result, &o.Domain, &o.Selector, &o.Signature)
 		s.sentences(&o.Reason)
 	}
-	ev.SealedDMARC = firstOf(s, ev.SealedDMARC, maxResults, func(*policy.SealedDMARC) bool { return false })
+	ev.SealedDMARC = lastOf(s, ev.SealedDMARC, maxResults)
 	for i := range ev.SealedDMARC {
 		s.words(&ev.SealedDMARC[i].Domain, &ev.SealedDMARC[i].Result)
 	}
@@ -174,7 +183,7 @@ func (s *shortener) chain(c *dkim.Chain) *dkim.Chain {
 	short := *c
 	s.sentences(&short.Reason)
 	s.words(&short.Failed)
-	short.Sets = firstOf(s, c.Sets, maxResults, func(*dkim.Sealer) bool { return false })
+	short.Sets = lastOf(s, c.Sets, maxResults)
 	for i := range short.Sets {
 		set := &short.Sets[i]
 		s.words(&set.Domain, &set.Selector, &set.CV)
