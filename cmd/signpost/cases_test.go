@@ -109,7 +109,11 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 	t.Helper()
 	domain, rest, _ := strings.Cut(words, " ")
 	selector, results, _ := strings.Cut(rest, " ")
-	return rewritten(t, fields, body, testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results}.Seal)
+	headers := ""
+	if h, rest, ok := strings.Cut(results, " "); ok && strings.HasPrefix(h, "h=") {
+		headers, results = strings.TrimPrefix(h, "h="), rest
+	}
+	return rewritten(t, fields, body, testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results, Headers: headers}.Seal)
 }
 
 // signMessage puts a signature on top: DOMAIN SELECTOR, and TAG=VALUE for those that Signpost's own signer does not make.

@@ -201,17 +201,19 @@ func (r *relays) passing(kind policy.RelayKind, domain string) {
 	}
 }
 
-// arc adds the newest sealer of a chain that validates.
+// arc adds the newest sealer of a chain that validates. Its message signature has to cover From: without that, whoever has a sealed
+// message can put any author on it, and the sealer is not responsible.
 func (r *relays) arc() {
 	c := r.e.ARC
 	if c == nil || len(c.Sets) == 0 {
 		return
 	}
-	switch newest := c.Sets[len(c.Sets)-1].Domain; {
+	switch newest := c.Sets[len(c.Sets)-1]; {
+	case !newest.CoversFrom:
 	case c.Status == dkim.Pass:
-		r.verified(policy.RelayARC, newest, "arc", "")
+		r.verified(policy.RelayARC, newest.Domain, "arc", "")
 	case c.Temporary:
-		r.open(policy.RelayARC, newest, "arc", "", c.Failed)
+		r.open(policy.RelayARC, newest.Domain, "arc", "", c.Failed)
 	}
 }
 
