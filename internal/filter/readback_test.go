@@ -23,6 +23,27 @@ import (
 // readBack is how many fields a strict reader reads back.
 const readBack = 2000
 
+// A filter that does not parse our field, but splits it at semicolons or searches it for a result, finds none that a sender wrote
+// into HELO, MAIL FROM, its PTR record, its SPF record or b=.
+func TestNoResultsOfSenders(t *testing.T) {
+	const evil = "x;dmarc=pass;y"
+	for name, e := range map[string]policy.Evidence{
+		"HELO":      {Connection: policy.Connection{HELO: evil}, SPF: &spf.Result{Status: spf.None, Identity: spf.HELO}},
+		"MAIL FROM": {Envelope: policy.Envelope{Sender: "a@" + evil}, SPF: &spf.Result{Status: spf.None, Identity: spf.MailFrom}},
+		"PTR":       {Connection: policy.Connection{Client: netip.MustParseAddr("192.0.2.1"), Name: "unknown", PTR: evil}, SPF: &spf.Result{Status: spf.None}},
+		"SPF term":  {SPF: &spf.Result{Status: spf.PermError, Domain: "a.example", Reason: "the term 'exists:" + evil + "' is not valid"}},
+		"b=": {SPF: &spf.Result{Status: spf.None}, DKIM: []dkim.Result{
+			{Status: dkim.PermError, Domain: "a.example", Signature: "dmarc=pass1"}, {Status: dkim.PermError, Domain: "a.example", Signature: "dmarc=pass2"}}},
+	} {
+		e.DMARC = []dmarc.Result{{Status: dmarc.Fail, Domain: "victim.example"}}
+		all := results(&e, policy.Verdict{})
+		field := authres.Format("mx.example.org", all)
+		if got := strings.Count(field, ";"); strings.Contains(field, "dmarc=pass") || got != len(all) {
+			t.Errorf("%s: %d semicolons for %d results:%s", name, got, len(all), field)
+		}
+	}
+}
+
 // Whatever a stranger has in HELO, MAIL FROM, his PTR record, b= and in what the reasons quote: another program's strict
 // parser reads in our field exactly the results that were meant, with their values, and no other.
 func TestResultsReadBack(t *testing.T) {

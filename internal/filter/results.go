@@ -66,7 +66,7 @@ func iprev(c policy.Connection) (authres.Result, bool) {
 	r := authres.Result{Method: "iprev", Value: word, Props: []authres.Prop{{Type: "policy", Name: "iprev", Value: c.Client.String()}}}
 	switch word {
 	case "fail":
-		r.Reason = "the client's name " + c.PTR + " does not lead back to its address"
+		r.Reason = "the client's name " + foreign(c.PTR) + " does not lead back to its address"
 	case "permerror":
 		r.Reason = "the client's address has no name"
 	}
@@ -90,7 +90,7 @@ func spfResult(e *policy.Evidence) authres.Result {
 	s := e.SPF
 	r := authres.Result{Method: "spf", Value: string(s.Status)}
 	if s.Status != spf.None {
-		r.Reason = s.Reason
+		r.Reason = strings.ReplaceAll(foreign(s.Reason), "redirect?", "redirect=") // it quotes terms of the record
 	}
 	name, value := "mailfrom", s.Domain
 	if s.Identity == spf.HELO {
@@ -103,10 +103,14 @@ func spfResult(e *policy.Evidence) authres.Result {
 		}
 	}
 	if value != "" {
-		r.Props = []authres.Prop{{Type: "smtp", Name: name, Value: value}}
+		r.Props = []authres.Prop{{Type: "smtp", Name: name, Value: foreign(value)}}
 	}
 	return r
 }
+
+// foreign returns text that a sender chose without semicolons and equals signs. Filters that do not parse the field split it at
+// semicolons or search it for "dmarc=pass", even in quotes.
+func foreign(text string) string { return strings.NewReplacer(";", "?", "=", "?").Replace(text) }
 
 func dkimResults(signatures []dkim.Result) []authres.Result {
 	if len(signatures) == 0 {
@@ -145,5 +149,7 @@ func shorten(signatures []dkim.Result, i int) string {
 			n++
 		}
 	}
-	return b[:n]
+	b = b[:n]
+	value := strings.TrimRight(b, "=") // the rest is padding
+	return foreign(value) + b[len(value):]
 }
