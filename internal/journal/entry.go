@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/klauspost/compress/s2"
 
+	"signpost/internal/dmarc"
 	"signpost/internal/filter"
 	"signpost/policy"
 )
@@ -68,9 +70,10 @@ func (e *Entry) Outcome() Outcome {
 	if e.Assignment.Role == policy.Verify && len(ev.DKIM) == 0 {
 		o.DKIM = "none"
 	}
-	for i, d := range ev.DMARC { // the worst: that is the one that decides
-		if word := string(d.Status); i == 0 || word == "fail" {
-			o.DMARC = word
+	for _, worst := range []dmarc.Status{dmarc.Fail, dmarc.TempError, dmarc.PermError, dmarc.None, dmarc.Pass} { // the worst decides
+		if slices.ContainsFunc(ev.DMARC, func(d dmarc.Result) bool { return d.Status == worst }) {
+			o.DMARC = string(worst)
+			break
 		}
 	}
 	if ev.ARC != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
 	"signpost/policy"
@@ -247,5 +248,28 @@ func TestCutIsMarked(t *testing.T) {
 	}
 	if whole, err := r.Find(t.Context(), sample(2).Evidence.MessageID); err != nil || len(whole) != 1 || whole[0].Cut {
 		t.Errorf("an ordinary message: %v %v", whole, err)
+	}
+}
+
+// The DMARC word of a message is the worst of its Author Domains, so that one that passes does not hide another from --failed.
+func TestWorstAuthorDomain(t *testing.T) {
+	for _, c := range []struct {
+		all  []dmarc.Status
+		want string
+	}{
+		{nil, ""},
+		{[]dmarc.Status{dmarc.Pass}, "pass"},
+		{[]dmarc.Status{dmarc.Pass, dmarc.TempError}, "temperror"},
+		{[]dmarc.Status{dmarc.Pass, dmarc.None, dmarc.PermError}, "permerror"},
+		{[]dmarc.Status{dmarc.TempError, dmarc.Fail, dmarc.Pass}, "fail"},
+		{[]dmarc.Status{dmarc.Pass, dmarc.None}, "none"},
+	} {
+		e := &Entry{}
+		for _, s := range c.all {
+			e.Evidence.DMARC = append(e.Evidence.DMARC, dmarc.Result{Status: s})
+		}
+		if got := e.Outcome().DMARC; got != c.want {
+			t.Errorf("%v: %q, want %q", c.all, got, c.want)
+		}
 	}
 }
