@@ -10,11 +10,10 @@ import (
 	"signpost/internal/dkim"
 )
 
-// LocalRule is the operator's exception: one [[allow]] or [[deny]]. What is given of Domain, Network and Relay has to fit.
+// LocalRule is the operator's exception: one [[allow]] or [[deny]]. What is given of Domain and Network has to fit.
 type LocalRule struct {
 	Domain  string       // the Author Domain, or one above it; empty: any
 	Network netip.Prefix // not valid: any
-	Relay   string       // deny: the domain of a verified relay, or one above it, which does not spare a message; empty: see denied
 	Comment string
 	Expires time.Time // from then on it does not count
 }
@@ -27,9 +26,6 @@ func (l LocalRule) String() string {
 	}
 	if l.Network.IsValid() {
 		parts = append(parts, "network "+l.Network.String())
-	}
-	if l.Relay != "" {
-		parts = append(parts, "relay "+l.Relay)
 	}
 	return fmt.Sprintf("%s, %q, until %s", strings.Join(parts, " and "), l.Comment, l.Expires.AddDate(0, 0, -1).Format(time.DateOnly))
 }
@@ -47,21 +43,21 @@ func (r Rules) At(now time.Time) Rules {
 	return r
 }
 
-// deniedRelay returns the first [[deny]] that keeps a relay from sparing a message of an Author Domain.
-func deniedRelay(e Evidence, r Rules, relay Relay, author string) (LocalRule, bool) {
+// deniedRelay returns the first [[deny]] whose domain is that of a relay, or one above it: it does not spare a message.
+func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 	for _, l := range r.Deny {
-		if l.Relay != "" && dkim.Within(relay.Domain, l.Relay) && l.from(e) && (l.Domain == "" || dkim.Within(author, l.Domain)) {
+		if l.Domain != "" && dkim.Within(relay.Domain, l.Domain) && l.from(e) {
 			return l, true
 		}
 	}
 	return LocalRule{}, false
 }
 
-// denied is the first [[deny]] without a relay that fits: one author of its domain is enough.
+// denied is the first [[deny]] that fits: one author of its domain is enough.
 func denied(e Evidence, r Rules) (Verdict, bool) {
 	for _, l := range r.Deny {
 		within := func(d string) bool { return dkim.Within(d, l.Domain) }
-		if l.Relay != "" || !l.from(e) || l.Domain != "" && !slices.ContainsFunc(e.Author.Domains, within) {
+		if !l.from(e) || l.Domain != "" && !slices.ContainsFunc(e.Author.Domains, within) {
 			continue
 		}
 		what := "mail from " + e.Connection.Client.String()

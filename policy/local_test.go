@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,5 +50,36 @@ func TestExpired(t *testing.T) {
 	}
 	if len(r.Allow) != 2 || r.Allow[0].Comment != "old" || len(r.Deny) != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A relay whose domain the operator denied, or one above it, is no evidence: the message is rejected, and not deferred where the
+// relay could not be verified either.
+func TestDeniedRelay(t *testing.T) {
+	elsewhere := netip.MustParsePrefix("2001:db8:ffff::/48")
+	for _, c := range []struct {
+		name   string
+		deny   []LocalRule
+		failed string
+		want   int // the reply; 0: tagged
+	}{
+		{"not denied", nil, "", 0},
+		{"not denied, not verified", nil, "k.relay.example", 451},
+		{"another domain", []LocalRule{{Domain: "other.example"}}, "", 0},
+		{"a domain below", []LocalRule{{Domain: "x.relay.example"}}, "", 0},
+		{"a client only", []LocalRule{{Network: elsewhere}}, "", 0},
+		{"the domain from another client", []LocalRule{{Domain: "relay.example", Network: elsewhere}}, "", 0},
+		{"denied", []LocalRule{{Domain: "relay.example"}}, "", 550},
+		{"denied, not verified", []LocalRule{{Domain: "relay.example"}}, "k.relay.example", 550},
+		{"above it", []LocalRule{{Domain: "example"}}, "", 550},
+	} {
+		e, r := forged(), verifying()
+		e.Relays = []Relay{{Kind: RelayARC, Domain: "relay.example", Method: "arc", Failed: c.failed}}
+		r.Deny = c.deny
+		if got := Decide(e, r); got.Reply.Code != c.want || (got.Tag != "") != (c.want == 0) {
+			t.Errorf("%s: %+v, want %d", c.name, got, c.want)
+		} else if c.want == 550 && !strings.Contains(strings.Join(got.Evidence, "; "), "relay.example") {
+			t.Errorf("%s: the denied relay is not named: %q", c.name, got.Evidence)
+		}
 	}
 }

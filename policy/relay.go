@@ -73,7 +73,7 @@ func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string
 		return exemption{TrustedForwarder, "the client is in dmarc.trusted_forwarders"}, "", nil
 	}
 	for _, relay := range e.Relays {
-		rule, deny := deniedRelay(e, r, relay, d.Domain)
+		rule, deny := deniedRelay(e, r, relay)
 		switch {
 		case relay.Author != "" && relay.Author != d.Domain:
 		case deny:

@@ -13,11 +13,10 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// LocalRule is one [[allow]] or [[deny]]. All of Domain, Network and Relay that are given have to fit.
+// LocalRule is one [[allow]] or [[deny]]. Both of Domain and Network have to fit where both are given.
 type LocalRule struct {
 	Domain  string       // the Author Domain, or one above it; empty: any
 	Network netip.Prefix // not valid: any
-	Relay   string       // deny only: the domain of a verified relay, or one above it; empty: the rule is not about relays
 	Comment string
 	Expires time.Time // the end of the day that it names, UTC
 }
@@ -51,10 +50,7 @@ func (p *reader) localRules(key string, v any) (rules []LocalRule) {
 		if table["expires"] == nil {
 			p.fault(at, "needs expires, a date like 2027-03-31: an exception that nobody looks at again stays for ever")
 		}
-		if key == "allow" && r.Relay != "" {
-			p.fault(at+".relay", "is for [[deny]]; \"signpost forwarders\" proposes relays to accept")
-		}
-		if table["domain"] == nil && table["network"] == nil && table["relay"] == nil {
+		if table["domain"] == nil && table["network"] == nil {
 			p.fault(at, "needs a domain, a network, or both")
 		}
 		rules = append(rules, r)
@@ -74,11 +70,6 @@ func (r *LocalRule) set(key string, v any) (err error) {
 		if err = networks(&all, []any{v}); err == nil {
 			r.Network = all[0]
 		}
-	case "relay":
-		var s string
-		if err = text(&s, v); err == nil {
-			r.Relay, err = domainName(s)
-		}
 	case "comment":
 		if err = text(&r.Comment, v); err == nil && (strings.TrimSpace(r.Comment) == "" || len(r.Comment) > maxComment || strings.ContainsFunc(r.Comment, unicode.IsControl)) {
 			err = fmt.Errorf("must be a line of 1 to %d octets", maxComment)
@@ -86,7 +77,7 @@ func (r *LocalRule) set(key string, v any) (err error) {
 	case "expires":
 		r.Expires, err = endOfDay(v)
 	default:
-		err = errors.New("unknown key; domain, network, relay, comment and expires are allowed")
+		err = errors.New("unknown key; domain, network, comment and expires are allowed")
 	}
 	return err
 }

@@ -110,7 +110,7 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 	switch {
 	case ok:
 		all = append(all, fmt.Sprintf("The postmaster here: to deliver what %s relays, see dmarc.trusted_forwarders and \"signpost forwarders\"; "+
-			"to reject it, write a [[deny]] with relay = \"%s\".", relay.Domain, relay.Domain))
+			"to reject it, write a [[deny]] with domain = \"%s\".", relay.Domain, relay.Domain))
 	case len(t.e.Relayed) > 0 || t.Verdict.Override == policy.TrustedForwarder || broken && t.e.SPF != nil && t.stranger(d, dmarc.SPF, t.e.SPF.Domain, t.e.SPF.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: let it pass messages on unchanged, or write its own domain into From. "+
 			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", t.e.Connection.Client, t.e.Connection.Client))
