@@ -159,6 +159,21 @@ func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error
 	return results
 }
 
+// Passing ends the message and verifies the signatures whose domain is one of those that among accepts. It returns the domains
+// whose signature passes. Results verifies the others. key is as for Results.
+func (v *Verifier) Passing(now time.Time, among func(domain string) bool, key func(name string) ([]string, error)) (domains []string) {
+	v.end()
+	for _, s := range v.sigs {
+		if s.result.Status == "" && among(s.result.Domain) {
+			s.result.Status, s.result.Reason = v.judge(s, now, key)
+		}
+		if s.result.Status == Pass {
+			domains = append(domains, s.result.Domain)
+		}
+	}
+	return domains
+}
+
 // end closes the bodies, once.
 func (v *Verifier) end() {
 	if v.ended {

@@ -116,6 +116,9 @@ func (m *message) finishVerifying(ctx context.Context) {
 		}
 		return others.LookupTXT(ctx, name)
 	}
+	if m.settled(v.verifier.Passing(m.filter.Now(), m.couldAlign, key)) {
+		others = others.Until(earlier(m.untilDeciding(begin), time.Now().Add(settledTimeout)))
+	}
 	e.DKIM = v.verifier.Results(m.filter.Now(), key)
 	m.judgeChain(key)
 	e.Others = readOthers(m.others)
@@ -136,6 +139,20 @@ func (m *message) finishVerifying(ctx context.Context) {
 		}
 		m.findRelays(ctx, until)
 	}
+}
+
+// settledTimeout is how long a message that passes waits for names that no longer matter, such as a foreign signature's: their
+// results are for the log and the results field.
+const settledTimeout = 2 * time.Second
+
+// settled reports whether each Author Domain has a signature that passes, of its own domain or of one above or below it. domains are
+// those whose signatures pass.
+func (m *message) settled(domains []string) bool {
+	authors := m.evidence.Author.Domains
+	unsigned := func(author string) bool {
+		return !slices.ContainsFunc(domains, func(d string) bool { return dkim.Within(d, author) || dkim.Within(author, d) })
+	}
+	return len(authors) > 0 && !slices.ContainsFunc(authors, unsigned)
 }
 
 func earlier(a, b time.Time) time.Time {
