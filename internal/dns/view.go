@@ -112,6 +112,13 @@ func (a Answered) lookups(words func(*answer) string) (all []Lookup) {
 	return all
 }
 
+// Open reports whether a lookup of the message is under way.
+func (v *View) Open() bool {
+	v.shared.mu.Lock()
+	defer v.shared.mu.Unlock()
+	return v.shared.open != (openCount{})
+}
+
 // Spent is how many questions there were, and how long at least one was open that a server was asked.
 func (v *View) Spent() (queries int, open time.Duration) {
 	s := v.shared

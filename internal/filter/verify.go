@@ -108,16 +108,17 @@ func (m *message) finishVerifying(ctx context.Context) {
 	v, e := m.verification, &m.evidence
 	begin := time.Now()
 	end := begin.Add(m.filter.MessageTimeout)
-	others := v.view.Until(m.untilDeciding(begin))
+	until := m.untilDeciding(begin)
+	if v.view.Open() && m.settled(ctx, until) {
+		until = earlier(until, time.Now().Add(settledTimeout))
+	}
+	others := v.view.Until(until)
 	reserved := others.Reserved()
 	key := func(name string) ([]string, error) {
 		if m.couldAlign(keyDomain(name)) {
 			return reserved.LookupTXT(ctx, name)
 		}
 		return others.LookupTXT(ctx, name)
-	}
-	if m.settled(v.verifier.Passing(m.filter.Now(), m.couldAlign, key)) {
-		others = others.Until(earlier(m.untilDeciding(begin), time.Now().Add(settledTimeout)))
 	}
 	e.DKIM = v.verifier.Results(m.filter.Now(), key)
 	m.judgeChain(key)
@@ -145,9 +146,11 @@ func (m *message) finishVerifying(ctx context.Context) {
 // results are for the log and the results field.
 const settledTimeout = 2 * time.Second
 
-// settled reports whether each Author Domain has a signature that passes, of its own domain or of one above or below it. domains are
-// those whose signatures pass.
-func (m *message) settled(domains []string) bool {
+// settled reports whether each Author Domain has a signature that passes, of its own domain or of one above or below it. It waits
+// until a time for the keys of signatures that could be aligned.
+func (m *message) settled(ctx context.Context, until time.Time) bool {
+	own := m.verification.view.Until(until).Reserved()
+	domains := m.verification.verifier.Passing(m.filter.Now(), m.couldAlign, func(name string) ([]string, error) { return own.LookupTXT(ctx, name) })
 	authors := m.evidence.Author.Domains
 	unsigned := func(author string) bool {
 		return !slices.ContainsFunc(domains, func(d string) bool { return dkim.Within(d, author) || dkim.Within(author, d) })
