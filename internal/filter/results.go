@@ -110,7 +110,14 @@ func spfResult(e *policy.Evidence) authres.Result {
 
 // foreign returns text that a sender chose without semicolons and equals signs. Filters that do not parse the field split it at
 // semicolons or search it for "dmarc=pass", even in quotes.
-func foreign(text string) string { return strings.NewReplacer(";", "?", "=", "?").Replace(text) }
+func foreign(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ';' || r == '=' {
+			return '?'
+		}
+		return r
+	}, text)
+}
 
 func dkimResults(signatures []dkim.Result) []authres.Result {
 	if len(signatures) == 0 {
@@ -151,5 +158,8 @@ func shorten(signatures []dkim.Result, i int) string {
 	}
 	b = b[:n]
 	value := strings.TrimRight(b, "=") // the rest is padding
+	if len(value) == len(b) {
+		return foreign(b)
+	}
 	return foreign(value) + b[len(value):]
 }
