@@ -111,6 +111,9 @@ func spfResult(e *policy.Evidence) authres.Result {
 // foreign returns text that a sender chose without semicolons and equals signs. Filters that do not parse the field split it at
 // semicolons or search it for "dmarc=pass", even in quotes.
 func foreign(text string) string {
+	if !strings.ContainsAny(text, ";=") {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		if r == ';' || r == '=' {
 			return '?'
