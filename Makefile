@@ -10,6 +10,7 @@
 # make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
 # make bare  README's commands on a new Debian 12 with only git and make, or SUITE=trixie; up to an hour, as root
+# make matrix  the long checks: make bare on each supported Debian; an hour or two, as root
 # make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 
@@ -19,7 +20,7 @@ PREFIX = /usr/local
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine bare
+.PHONY: build man test fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine bare matrix
 
 build: go
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -48,6 +49,10 @@ machine:
 
 bare:
 	scripts/bare $(SUITE)
+
+matrix:
+	scripts/bare bookworm
+	scripts/bare trixie
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
