@@ -64,7 +64,7 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 		return err
 	}
 	conf, store, hosted := d.conf, d.store, d.hosted
-	domain, err := domainArg(arg)
+	domain, err := hostableArg(arg)
 	if err != nil {
 		return err
 	}
@@ -116,6 +116,9 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 		if !f.json {
 			printRecord(c, a, isNew)
 		}
+	}
+	if err := d.warnEd25519Alone(c.ErrOrStderr(), domain); err != nil {
+		return err
 	}
 	if f.json {
 		if err := printJSON(c.OutOrStdout(), all); err != nil {

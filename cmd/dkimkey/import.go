@@ -23,7 +23,7 @@ selector, and rotates from here on. Its file is copied and left where it is.
 "dkimkey import opendkim KEYTABLE SIGNINGTABLE" takes over all keys of an OpenDKIM installation.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := domainArg(domain)
+			d, err := hostableArg(domain)
 			if err != nil {
 				return err
 			}
