@@ -2,12 +2,9 @@ package keys
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -24,30 +21,11 @@ type Update struct {
 	Algorithm string // "hmac-sha256" and up
 	Secret    string // base64
 	Timeout   time.Duration
+	Now       func() time.Time // nil: time.Now
 }
 
-// ReadTSIGSecret reads a secret from a file: base64 alone, or a key clause as tsig-keygen writes it.
-func ReadTSIGSecret(path string) (string, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("publish.tsig_secret_file: %w", err)
-	}
-	if fi.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("publish.tsig_secret_file: %s is open to everybody (mode %04o); chmod 0600 it", path, fi.Mode().Perm())
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("publish.tsig_secret_file: %w", err)
-	}
-	secret := strings.TrimSpace(string(data))
-	if m := regexp.MustCompile(`secret\s+"([^"]+)"`).FindStringSubmatch(secret); m != nil {
-		secret = m[1]
-	}
-	if _, err := base64.StdEncoding.DecodeString(secret); err != nil || secret == "" {
-		return "", fmt.Errorf("publish.tsig_secret_file: %s holds neither a base64 secret nor a key clause of tsig-keygen", path)
-	}
-	return secret, nil
-}
+// fudge is how far the clocks of this host and the server may differ, in seconds: RFC 8945 section 10.
+const fudge = 300
 
 // Publish makes one change in one message: what was there goes and what is new comes in one step.
 func (p Update) Publish(ctx context.Context, c Change) error {
@@ -68,42 +46,38 @@ func (p Update) Publish(ctx context.Context, c Change) error {
 	case Remove:
 		m.RemoveRRset([]dns.RR{rr})
 	}
-	err = p.send(ctx, m)
-	var refused *refusedError
-	if c.Action == Add && errors.As(err, &refused) && refused.rcode == dns.RcodeYXRrset {
-		if p.has(ctx, rr) {
-			return nil // done before, by a run that did not live to say so
-		}
-		return fmt.Errorf("%s has another TXT record already at %s; remove it, or name another selector", c.Name, p.Server)
+	err = p.send(ctx, m, place.Zone, place.Name)
+	var refused *updateError
+	if c.Action == Add && errors.As(err, &refused) && refused.rcode == dns.RcodeYXRrset && refused.signed && p.has(ctx, rr) {
+		return nil // a run that was interrupted has added it
 	}
 	if err != nil {
-		return fmt.Errorf("updating %s at %s: %w", c.Name, p.Server, err)
+		return fmt.Errorf("updating %s: %w", c.Name, err)
 	}
 	return nil
 }
 
-type refusedError struct{ rcode int }
-
-func (e *refusedError) Error() string {
-	switch e.rcode {
-	case dns.RcodeNotAuth:
-		return "the server answers NOTAUTH: it does not know the TSIG key, or not the zone, or the clocks differ"
-	case dns.RcodeRefused:
-		return "the server answers REFUSED: its configuration does not allow this key to update this name"
-	case dns.RcodeNotZone:
-		return "the server answers NOTZONE: the name is in another zone there"
+// send returns nil only for a success that the server has signed: RFC 8945 section 5.4.
+func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
+	now := time.Now()
+	if p.Now != nil {
+		now = p.Now()
 	}
-	return "the server answers " + dns.RcodeToString[e.rcode]
-}
-
-func (p Update) send(ctx context.Context, m *dns.Msg) error {
-	name := dns.Fqdn(p.TSIGName)
-	m.SetTsig(name, dns.Fqdn(p.Algorithm), 300, time.Now().Unix())
-	reply, err := p.exchange(ctx, m, map[string]string{name: p.Secret})
-	if reply != nil && reply.Rcode != dns.RcodeSuccess {
-		return &refusedError{reply.Rcode}
+	// In lower case: answers have the name so, and its secret is looked up by it.
+	key := dns.CanonicalName(p.TSIGName)
+	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, now.Unix())
+	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
+	if reply == nil {
+		return p.networkError(zone, err)
 	}
-	return err
+	signed := err == nil && reply.IsTsig() != nil
+	if reply.Rcode != dns.RcodeSuccess {
+		return newUpdateError(p, zone, name, now, reply, signed)
+	}
+	if !signed {
+		return fmt.Errorf("server %s, zone %s: the answer is not signed with TSIG key %q, so it may come from somebody else", p.Server, strings.TrimSuffix(zone, "."), p.TSIGName)
+	}
+	return nil
 }
 
 func (p Update) exchange(ctx context.Context, m *dns.Msg, secrets map[string]string) (*dns.Msg, error) {

@@ -313,14 +313,14 @@ func TestTSIGSecretFile(t *testing.T) {
 	if err := os.WriteFile(file, out, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secret, err := keys.ReadTSIGSecret(file)
+	secret, err := keys.ReadTSIGSecret(file, "signpost", "hmac-sha256")
 	if err != nil || !strings.Contains(string(out), "\""+secret+"\"") {
 		t.Errorf("%q %v of\n%s", secret, err, out)
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.ReadTSIGSecret(file); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
+	if _, err := keys.ReadTSIGSecret(file, "signpost", "hmac-sha256"); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
 		t.Error(err)
 	}
 }

@@ -124,9 +124,9 @@ func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publishe
 	p := d.conf.PublishFor(domain)
 	switch p.Method {
 	case "rfc2136":
-		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile)
+		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s.tsig_secret_file: %w", d.conf.PublishTable(domain), err)
 		}
 		server, err := config.AddrPort(p.Server)
 		if err != nil {

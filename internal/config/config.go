@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -164,6 +165,19 @@ func (c *Config) PublishFor(domain string) Publish {
 		return p
 	}
 	return c.Publish
+}
+
+// PublishTable returns the name of the table that sets how a domain's records get into DNS by UPDATE: "publish", or that of the
+// domain where it differs.
+func (c *Config) PublishTable(domain string) string {
+	p, ok := c.PublishDomain[domain]
+	update := func(p Publish) [5]string {
+		return [5]string{p.Method, p.Server, p.TSIGName, p.TSIGAlgorithm, p.TSIGSecretFile}
+	}
+	if !ok || update(p) == update(c.Publish) {
+		return "publish"
+	}
+	return "publish.domain." + strconv.Quote(domain)
 }
 
 // NameServers are all servers that the configuration names with their ports.
