@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -17,7 +19,8 @@ func (e *env) checkCommand() *cobra.Command {
 		Use:   "check [DOMAIN...]",
 		Short: "Show what each name server says of each key's record",
 		Long: "Show what every authoritative name server, and the resolver, says of the record of each key that is published, side\n" +
-			"by side with the key. Exit code 1 if any of them differs.",
+			"by side with the key. A record that differs is shown itself, the beginning of a long one.\n\n" +
+			"Exit code 0: they all show the keys that sign or have signed. 1: one of them differs. 2: wrong usage or configuration.",
 		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args, asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
@@ -90,10 +93,36 @@ func printChecks(c *cobra.Command, all []checked) error {
 				shows = paint.Good("the alias")
 			}
 			if v.View != keys.Same {
-				shows = paint.Bad(fmt.Sprintf("%s: %s", v.View, v.Why))
+				shows = paint.Bad(fmt.Sprintf("%s: %s%s", v.View, quoteTexts(v.Text), v.Why))
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, cli.Printable(v.Server), shows)
 		}
 	}
 	return w.Flush()
+}
+
+const (
+	// maxTexts is how many TXT records of a name are shown. More than one is wrong already.
+	maxTexts = 4
+	// maxText is how many bytes of each are shown: the tags before p=, and enough of p= to tell two RSA keys apart.
+	maxText = 160
+)
+
+// quoteTexts returns TXT records for a line of output, followed by a colon.
+func quoteTexts(texts []string) string {
+	var all []string
+	for i, text := range texts {
+		if i == maxTexts {
+			all = append(all, "...")
+			break
+		}
+		if len(text) > maxText {
+			text = text[:maxText] + "..."
+		}
+		all = append(all, strconv.Quote(text))
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return strings.Join(all, ", ") + ": "
 }

@@ -24,6 +24,17 @@ func update(addr, zone, name string, texts ...string) error {
 	if len(texts) > 0 {
 		m.Insert([]dns.RR{rr})
 	}
+	return sendUpdate(addr, m)
+}
+
+// addTXT adds a TXT record to those that are there.
+func addTXT(addr, zone, name, text string) error {
+	m := new(dns.Msg).SetUpdate(zone)
+	m.Insert([]dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: []string{text}}})
+	return sendUpdate(addr, m)
+}
+
+func sendUpdate(addr string, m *dns.Msg) error {
 	m.SetTsig("signpost.", dns.HmacSHA256, 300, time.Now().Unix())
 	reply, _, err := (&dns.Client{Net: "tcp", TsigSecret: map[string]string{"signpost.": testbind.Secret}}).Exchange(m, addr)
 	if err == nil && reply.Rcode != dns.RcodeSuccess {
