@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -49,7 +51,7 @@ func markUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+				return Usage(argumentError(c, args, err))
 			}
 			return nil
 		}
@@ -57,6 +59,42 @@ func markUsage(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		markUsage(below)
 	}
+}
+
+// argumentError states which arguments a command lacks, or which is too many, in the names of its usage line.
+func argumentError(c *cobra.Command, args []string, err error) error {
+	required, most := arguments(c.Use)
+	what := err.Error()
+	switch {
+	case len(args) < len(required):
+		what = strings.Join(required, " ") + " required"
+	case most == 0 && c.HasSubCommands():
+		what = fmt.Sprintf("unknown command %q", args[0])
+	case len(args) > most:
+		what = fmt.Sprintf("unexpected argument %q", args[most])
+	}
+	if _, below, isBelow := strings.Cut(c.CommandPath(), " "); isBelow {
+		what = below + ": " + what
+	}
+	return fmt.Errorf("%s\nhint: see %s --help", what, c.CommandPath())
+}
+
+// arguments returns the required arguments of a usage line, such as "show DOMAIN SELECTOR [--json]", and how many there may be.
+func arguments(use string) (required []string, most int) {
+	for _, word := range strings.Fields(use)[1:] {
+		switch {
+		case strings.HasPrefix(strings.TrimPrefix(word, "["), "-"):
+			return required, most
+		case strings.HasSuffix(strings.TrimSuffix(word, "]"), "..."):
+			most = math.MaxInt
+		default:
+			most++
+		}
+		if !strings.HasPrefix(word, "[") {
+			required = append(required, word)
+		}
+	}
+	return required, most
 }
 
 // Completion is the part of a program's help that says how to have its words completed.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/spf13/cobra"
 )
 
 func TestVersion(t *testing.T) {
@@ -90,5 +92,38 @@ func TestProgress(t *testing.T) {
 	Progress(&file, "waiting for %s", "x")
 	if file.Len() > 0 {
 		t.Errorf("a file is told: %q", &file)
+	}
+}
+
+// Wrong arguments are named as the usage line names them, with exit code 2.
+func TestArgumentErrors(t *testing.T) {
+	for _, c := range []struct {
+		args, want string
+		code       int
+	}{
+		{"show", "prog: show: DOMAIN SELECTOR required\nhint: see prog show --help\n", 2},
+		{"show a", "prog: show: DOMAIN SELECTOR required\nhint: see prog show --help\n", 2},
+		{"show a b c", "prog: show: unexpected argument \"c\"\nhint: see prog show --help\n", 2},
+		{"show a b", "", 0},
+		{"list x", "prog: list: unexpected argument \"x\"\nhint: see prog list --help\n", 2},
+		{"doctor a b", "prog: doctor: unexpected argument \"b\"\nhint: see prog doctor --help\n", 2},
+		{"add", "prog: add: DOMAIN... required\nhint: see prog add --help\n", 2},
+		{"import", "prog: import: FILE required\nhint: see prog import --help\n", 2},
+		{"import table a", "prog: import table: A B required\nhint: see prog import table --help\n", 2},
+		{"nothing", "prog: unknown command \"nothing\"\nhint: see prog --help\n", 2},
+	} {
+		run := func(*cobra.Command, []string) error { return nil }
+		root := &cobra.Command{Use: "prog", Args: cobra.NoArgs, RunE: run}
+		imports := &cobra.Command{Use: "import FILE --domain DOMAIN", Args: cobra.ExactArgs(1), RunE: run}
+		imports.AddCommand(&cobra.Command{Use: "table A B", Args: cobra.ExactArgs(2), RunE: run})
+		root.AddCommand(imports,
+			&cobra.Command{Use: "show DOMAIN SELECTOR --yes", Args: cobra.ExactArgs(2), RunE: run},
+			&cobra.Command{Use: "list [-f] [-n N] ...", Args: cobra.NoArgs, RunE: run},
+			&cobra.Command{Use: "doctor [DOMAIN]", Args: cobra.MaximumNArgs(1), RunE: run},
+			&cobra.Command{Use: "add DOMAIN...", Args: cobra.MinimumNArgs(1), RunE: run})
+		var out bytes.Buffer
+		if code := Execute(t.Context(), root, strings.Fields(c.args), &out, &out); code != c.code || out.String() != c.want {
+			t.Errorf("%s: %d %q", c.args, code, &out)
+		}
 	}
 }
