@@ -280,10 +280,66 @@ func TestHandPlacedKeys(t *testing.T) {
 			if k.Err == nil || !strings.Contains(k.Err.Error(), c.want) || !strings.Contains(k.Err.Error(), "hand.pem") {
 				t.Errorf("%v", k.Err)
 			}
-			if len(set.Domains()) != 1 {
-				t.Error("a domain with a broken key must count as hosted: its mail must not leave unsigned")
+			if k.State != Unusable || len(set.Domains()) != 0 {
+				t.Errorf("a key that never signed must not make its domain hosted: its mail would wait. State %s, %v", k.State, set.Domains())
 			}
 		})
+	}
+}
+
+// A key that signed and whose file was damaged since is still active: its domain stays hosted.
+func TestHandPlacedKeyDamaged(t *testing.T) {
+	s := newStore(t)
+	s.Observed = filepath.Join(s.Dir, "observed")
+	for path, text := range map[string]string{
+		s.pemPath("example.org", "hand"):      "damaged",
+		s.observedPath("example.org", "hand"): `{"domain": "example.org", "selector": "hand", "activated": "2026-11-01T00:00:00Z"}`,
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := load(t, s, nil)
+	if k := set.Of("example.org")[0]; k.Err == nil || k.State != Active || len(set.Domains()) != 1 {
+		t.Errorf("%+v", k)
+	}
+}
+
+// OpenDKIM's file name is an error that states what to do, until SELECTOR.pem is there. No key is made beside such a file alone.
+func TestForeignKeyFiles(t *testing.T) {
+	s := newStore(t)
+	write := func(path string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	private := filepath.Join(s.Dir, "example.org", "Mail.private")
+	write(private)
+	for _, stray := range []string{"mail.pem", "mail.private", "README"} {
+		write(filepath.Join(s.Dir, stray))
+	}
+	set := load(t, s, nil)
+	if got := strings.Join(set.Misplaced(), " "); got != filepath.Join(s.Dir, "mail.pem")+" "+filepath.Join(s.Dir, "mail.private") {
+		t.Error(got)
+	}
+	of := set.Of("example.org")
+	want := private + ": this is OpenDKIM's file name; rename it to Mail.pem with mode 0600, or run dkimkey import " + private + " --domain example.org --selector Mail"
+	if len(of) != 1 || of[0].Selector != "mail" || of[0].State != Unusable || of[0].Err == nil || of[0].Err.Error() != want || len(set.Domains()) != 0 {
+		t.Fatalf("%+v", of)
+	}
+	if plan := Plan(of, Rules{Algorithms: []string{"rsa"}}, s.Now()); len(plan) != 0 {
+		t.Errorf("%+v", plan)
+	}
+	write(filepath.Join(s.Dir, "example.org", "Mail.pem"))
+	if of := load(t, s, nil).Of("example.org"); len(of) != 1 || of[0].Err != nil {
+		t.Errorf("%+v", of)
 	}
 }
 
@@ -302,7 +358,7 @@ func TestLifeOfAnotherKey(t *testing.T) {
 	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not of the key beside it") {
 		t.Error(err)
 	}
-	if k := load(t, s, nil).All()[0]; k.Err == nil || k.State != Generated {
+	if k := load(t, s, nil).All()[0]; k.Err == nil || k.State != Unusable {
 		t.Errorf("%+v", k)
 	}
 }

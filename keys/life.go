@@ -18,6 +18,7 @@ const (
 	Retiring  State = "retiring"  // signs no more; stays published for the mail that it signed
 	Revoked   State = "revoked"   // the record's p= is empty; the private key is gone
 	Removed   State = "removed"   // nothing is left but the memory that the selector was used
+	Unusable  State = "unusable"  // the file cannot be used, and nothing shows that the key has ever signed
 )
 
 // Life is SELECTOR.json. The state of a key follows from what is recorded here: times of what was done, and what was seen.

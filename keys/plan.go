@@ -104,7 +104,7 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	for _, l := range all {
 		if l.next != nil {
 			steps = append(steps, l.advance(r, now)...)
-		} else if due, ok := l.createAt(r, now, signs || len(keys) > 0); ok {
+		} else if due, ok := l.createAt(r, now, signs || slices.ContainsFunc(keys, func(k *Key) bool { return !k.Foreign })); ok {
 			steps = append(steps, Step{DoCreate, l.algorithm, nil, due})
 		}
 		for _, k := range l.older {

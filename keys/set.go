@@ -30,6 +30,7 @@ type Key struct {
 	Signer    crypto.Signer // nil where Err says why, and where it is unread
 	Err       error         // the file is there and cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
+	Foreign   bool          // the file has OpenDKIM's name; Err states what to do about it
 	unread    bool          // the file is there and could be used, as far as one sees from outside: Lives
 }
 
@@ -40,6 +41,8 @@ func (k *Key) usable() bool { return k.Signer != nil || k.unread }
 type Set struct {
 	keys    map[string][]*Key // by domain, then by selector
 	instead map[string]string // domain and algorithm -> selector that signs whatever its state: see Guard
+	// misplaced are the paths of key files directly in the keys directory.
+	misplaced []string
 }
 
 // Lives reads the keys folder for whoever only shows it: no private key is read. So a damaged file is not noticed, and of a key put
@@ -67,6 +70,9 @@ func (s Store) Load(before *Set) (*Set, error) {
 		}
 		path := filepath.Join(dir, e.Name())
 		if fi, err := os.Stat(path); err != nil || !fi.IsDir() {
+			if ext := filepath.Ext(path); ext == ".pem" || ext == ".private" {
+				set.misplaced = append(set.misplaced, path)
+			}
 			continue
 		}
 		domain, err := dkim.Domain(e.Name())
@@ -92,6 +98,13 @@ func (s Store) loadDomain(folder, domain string, before *Set) ([]*Key, error) {
 	var keys []*Key
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if name, isForeign := strings.CutSuffix(e.Name(), ".private"); isForeign {
+			managed := func(e fs.DirEntry) bool { return e.Name() == name+".pem" || e.Name() == name+".json" }
+			if !slices.ContainsFunc(entries, managed) {
+				keys = append(keys, foreignKey(filepath.Join(s.Dir, folder, e.Name()), domain, name))
+			}
 			continue
 		}
 		name, isPEM := strings.CutSuffix(e.Name(), ".pem")
@@ -121,8 +134,15 @@ func (s Store) loadDomain(folder, domain string, before *Set) ([]*Key, error) {
 	return keys, nil
 }
 
+// foreignKey is a key file with the name that opendkim-genkey(8) uses. It is never read: it may be a copy of a key that signs
+// elsewhere, and its mode is that of another program.
+func foreignKey(path, domain, name string) *Key {
+	return &Key{Domain: domain, Selector: strings.ToLower(name), State: Unusable, Foreign: true,
+		Err: fmt.Errorf("%s: this is OpenDKIM's file name; rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", path, name, path, domain, name)}
+}
+
 func (s Store) loadKey(folder, domain, name string) *Key {
-	k := &Key{Domain: domain, Selector: strings.ToLower(name), State: Active}
+	k := &Key{Domain: domain, Selector: strings.ToLower(name), State: Unusable}
 	path := s.pemPath(folder, name)
 	if selector, err := dkim.Domain(name); err != nil {
 		k.Err = fmt.Errorf("%s: %q is no selector; rename the file to SELECTOR.pem", path, name)
@@ -143,8 +163,8 @@ func (s Store) loadKey(folder, domain, name string) *Key {
 			k.Since = fi.ModTime()
 		}
 	default:
-		// The life says whether the key may sign; without it nobody knows.
-		k.State, k.Err = Generated, err
+		// The metadata states whether the key may sign; without it that is unknown.
+		k.Err = err
 		return k
 	}
 	if s.lives {
@@ -155,7 +175,13 @@ func (s Store) loadKey(folder, domain, name string) *Key {
 	if err != nil {
 		k.Err, k.unread = err, false
 		if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(target, "/run/credentials/") {
-			k.Elsewhere = true
+			k.Elsewhere, k.State = true, Published
+		}
+		// Without the key it is unknown whether the observation is of this one: enough for who only shows it.
+		if k.Life == nil && s.Observed != "" {
+			if was, err := readLifeFile(s.observedPath(domain, k.Selector), domain, k.Selector); err == nil && was.Activated != nil {
+				k.State, k.Since = Active, *was.Activated
+			}
 		}
 		return k
 	}
@@ -259,6 +285,9 @@ func (s *Set) Waiting(domain, algorithm, selector string) *Key {
 	}
 	return newest
 }
+
+// Misplaced returns the paths of key files directly in the keys directory, where they belong to no domain.
+func (s *Set) Misplaced() []string { return s.misplaced }
 
 // Known are all domains that have keys, or had.
 func (s *Set) Known() []string { return slices.Sorted(maps.Keys(s.keys)) }

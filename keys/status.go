@@ -6,18 +6,32 @@ import (
 	"time"
 )
 
-// Status is a key as a person asks after it.
+// Status is a key as it is shown to people.
 type Status struct {
 	*Key
-	Signs bool
-	Next  string // what comes next, in words
-	Steps []Step // its own, those to come too
+	Signs  bool
+	Next   string // what happens next
+	Action string // what a person has to do; empty: nothing
+	Steps  []Step // its own, due and to come
 }
 
-// oldKey is when one is reminded of a key that nobody rotates: M3AAWG asks for a new one every six months.
-const oldKey = 180 * 24 * time.Hour
+const (
+	// oldKey is the age from which a key that is not rotated is mentioned: M3AAWG asks for a new one every six months.
+	oldKey = 180 * 24 * time.Hour
+	// publishGrace is how long a record that a program publishes may take to be seen.
+	publishGrace = 24 * time.Hour
+	// manualGrace is the same for a record that a person publishes or empties; rotate reminds that person as often.
+	manualGrace = 7 * 24 * time.Hour
+	// activateGrace is more than the time between two daily runs of rotate.
+	activateGrace = 48 * time.Hour
+)
 
-// Status gives every key, by domain and selector.
+const (
+	dateFormat = "2006-01-02"
+	timeFormat = "2006-01-02 15:04"
+)
+
+// Status returns every key, by domain and selector.
 func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 	var all []Status
 	for _, domain := range s.Known() {
@@ -30,10 +44,16 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 				}
 			}
 			st.Next = st.next(plan, rules(domain), now)
+			st.Action = st.action(rules(domain), now)
 			all = append(all, st)
 		}
 	}
 	return all
+}
+
+// Unseen reports whether a key was activated without the interlock and its record has not been seen since.
+func (k *Key) Unseen() bool {
+	return k.Life != nil && k.State == Active && k.Life.Unsafe && k.Life.Seen == nil
 }
 
 func (s Status) next(plan []Step, rules Rules, now time.Time) string {
@@ -41,17 +61,14 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 		return "a systemd credential, which only the daemon reads"
 	}
 	if s.Err != nil {
-		return "mend it: " + s.Err.Error()
+		return "cannot be used: " + s.Err.Error()
 	}
-	due, heir := map[Action]time.Time{}, time.Time{}
+	var successor time.Time
 	for _, step := range plan {
-		if step.Key == s.Key {
-			due[step.Do] = step.Due
-		} else if step.Do == DoActivate && step.Algorithm == s.Algorithm {
-			heir = step.Due
+		if step.Key != s.Key && step.Do == DoActivate && step.Algorithm == s.Algorithm {
+			successor = step.Due
 		}
 	}
-	when := func(a Action) string { return due[a].UTC().Format("2006-01-02 15:04") }
 	byHand := s.Life == nil
 	next := ""
 	switch s.State {
@@ -67,33 +84,101 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 		}
 	case Verified:
 		next = "stands by"
-		if _, ok := due[DoActivate]; ok {
-			next = "signs from " + when(DoActivate) + " on"
+		if due, ok := s.due(DoActivate); ok {
+			next = "signs from " + due.UTC().Format(timeFormat) + " on"
 		}
 	case Active:
 		switch {
 		case !s.Signs:
 			next = "a newer key signs; rotate retires it"
-		case !heir.IsZero():
-			next = "signs; hands over on " + heir.UTC().Format("2006-01-02")
+		case s.Unseen():
+			next = "signs; its record has not been seen in DNS"
+		case !successor.IsZero():
+			next = "signs; hands over on " + successor.UTC().Format(dateFormat)
 		case rules.RotateEvery == 0 && now.Sub(s.Since) > oldKey:
 			next = fmt.Sprintf("signs, for %d days: dkimkey add %s makes a successor", int(now.Sub(s.Since).Hours()/24), s.Domain)
 		default:
 			next = "signs"
 		}
 	case Retiring:
-		next = "its record is revoked on " + when(DoRevoke)
+		next = s.retiring()
 	case Revoked:
-		next = "its record is removed on " + when(DoRemove)
+		next = "its record is removed"
+		if due, ok := s.due(DoRemove); ok {
+			next += " on " + due.UTC().Format(timeFormat)
+		}
 	case Removed:
 		next = "nothing is left of it"
 	}
-	life := cmp.Or(s.Life, s.Observed)
-	if life != nil && (s.State == Generated || s.State == Published) && life.Finding != "" {
-		next += "; last seen: " + life.Finding
+	if m := cmp.Or(s.Life, s.Observed); m != nil && (s.State == Generated || s.State == Published) && m.Finding != "" {
+		next += "; last seen: " + m.Finding
 	}
 	if byHand {
 		next += "; put there by hand"
 	}
 	return next
+}
+
+// retiring is what happens next to a key that signs no more. Plan has no step for the record of one that is well while no key
+// signs: the record may be all that is left.
+func (s Status) retiring() string {
+	due, planned := s.due(DoRevoke)
+	switch {
+	case s.Life.Compromised:
+		return "compromised; rotate revokes its record at once"
+	case planned:
+		return "its record is revoked on " + due.UTC().Format(timeFormat)
+	}
+	return "its record stays until another key signs"
+}
+
+func (s Status) due(a Action) (time.Time, bool) {
+	for _, step := range s.Steps {
+		if step.Do == a {
+			return step.Due, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// action returns what a person has to do about a key, and how.
+func (s Status) action(rules Rules, now time.Time) string {
+	name := s.Domain + " " + s.Selector
+	waited := now.Sub(s.Since)
+	byHand := s.Life == nil
+	grace := publishGrace
+	if byHand || rules.Manual() {
+		grace = manualGrace
+	}
+	show := "dkimkey show " + name + " prints the record to publish"
+	switch {
+	case s.Elsewhere:
+		return ""
+	case s.Foreign:
+		return s.Err.Error()
+	case s.Err != nil:
+		return fmt.Sprintf("cannot be used: %v; correct the file, or move it out of the keys directory", s.Err)
+	case s.Unseen():
+		return "signs, and its record has never been seen in DNS: publish it (dkimkey show " + name + "), then dkimkey check " + s.Domain
+	case s.State == Generated && !rules.Manual() && waited > grace:
+		return "its record has not been published since " + s.Since.UTC().Format(dateFormat) + ": dkimkey rotate " + s.Domain + " prints why"
+	case (s.State == Generated || s.State == Published) && waited > grace:
+		return fmt.Sprintf("waits for its record since %s%s: %s; dkimkey check %s", s.Since.UTC().Format(dateFormat), s.lastSeen(), show, s.Domain)
+	case s.State == Verified:
+		if due, ok := s.due(DoActivate); ok && now.Sub(due) > activateGrace {
+			return "could sign since " + due.UTC().Format(timeFormat) + ": dkimkey rotate has to run daily (dkimkey-rotate.timer)"
+		}
+	case s.State == Retiring && s.Life.Compromised:
+		return "compromised, and its record is still in DNS: dkimkey rotate " + s.Domain
+	case s.State == Revoked && rules.Manual() && s.Life.Confirmed == nil && (s.Life.Compromised || waited > grace):
+		return fmt.Sprintf("revoked, and its record has not been seen to be empty: replace it by %q, then dkimkey rotate %s", s.Life.revokedRecord(), s.Domain)
+	}
+	return ""
+}
+
+func (s Status) lastSeen() string {
+	if m := cmp.Or(s.Life, s.Observed); m != nil && m.Finding != "" {
+		return " (last seen: " + m.Finding + ")"
+	}
+	return ""
 }

@@ -84,7 +84,7 @@ func (e *updateError) explain() (what, hint string) {
 	case dns.RcodeNotImplemented, dns.RcodeFormatError:
 		return "the server does not support DNS UPDATE", primary
 	case dns.RcodeYXRrset:
-		return fmt.Sprintf("there is a TXT record at %s already", e.name), "look at it with dig; remove it, or choose another selector"
+		return fmt.Sprintf("%s has another TXT record already", e.name), "look at it with dig; remove it, or choose another selector"
 	}
 	return "the server did not make the change", "read the server's log"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -20,8 +21,13 @@ func (e *env) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show all keys: what signs, what waits, what is wrong",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return e.status(c, asJSON) },
+		Long: `Show all keys: which signs, which waits, and what happens next. "active (unsafe)" is a key that --unsafe-activate made sign
+and whose record has not been seen since.
+
+Exit code 0: nothing to do. 1: action needed; standard error has a line for each key or domain, with what to do. 2: wrong usage
+or configuration.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return e.status(c, asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
 	return c
@@ -35,12 +41,15 @@ type keyStatus struct {
 	Bits       int        `json:"bits,omitempty"`
 	State      keys.State `json:"state"`
 	Signs      bool       `json:"signs"`
-	Since      time.Time  `json:"since"`
+	Since      time.Time  `json:"since,omitzero"`
 	Unsafe     bool       `json:"unsafe_activated"`
 	ByHand     bool       `json:"by_hand"`
 	RecordName string     `json:"record_name"`
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
+	// ActionNeeded is what a person has to do; empty: nothing.
+	ActionNeeded string `json:"action_needed,omitempty"`
+	unseen       bool
 }
 
 func (e *env) status(c *cobra.Command, asJSON bool) error {
@@ -59,22 +68,58 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 	}
 	all := []keyStatus{}
 	signing := map[string]bool{}
+	var actions []string
 	for _, k := range set.Status(d.rules, e.now()) {
-		signing[k.Domain] = signing[k.Domain] || k.Signs
+		signing[k.Domain] = signing[k.Domain] || k.Signs || k.Elsewhere
 		all = append(all, describe(k))
-	}
-	if asJSON {
-		return printJSON(c.OutOrStdout(), all)
-	}
-	if err := printStatus(c.OutOrStdout(), all); err != nil {
-		return err
-	}
-	for _, domain := range slices.Sorted(maps.Keys(known)) {
-		if !signing[domain] {
-			fmt.Fprintf(c.ErrOrStderr(), "%s: hosted here and no key can sign: its mail is answered as sign.on_missing_key says\n", domain)
+		if k.Action != "" {
+			actions = append(actions, fmt.Sprintf("%s: key %s: %s", k.Domain, k.Selector, k.Action))
 		}
 	}
+	for _, domain := range slices.Sorted(maps.Keys(known)) {
+		if signing[domain] {
+			continue
+		}
+		action := "hosted, and no key signs: its mail is answered as sign.on_missing_key says; " + remedy(domain, set.Of(domain))
+		actions = append(actions, domain+": "+action)
+		if asJSON { // in the table, the domain has no row of its own
+			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
+		}
+	}
+	for _, path := range set.Misplaced() {
+		actions = append(actions, path+": a key file outside of a domain's directory is not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
+	}
+	if asJSON {
+		err = printJSON(c.OutOrStdout(), all)
+	} else {
+		err = printStatus(c.OutOrStdout(), all)
+	}
+	if err != nil {
+		return err
+	}
+	for _, action := range actions {
+		fmt.Fprintln(c.ErrOrStderr(), cli.Printable(action))
+	}
+	if len(actions) > 0 {
+		return errAttention
+	}
 	return nil
+}
+
+// remedy is what gets a key of a hosted domain to sign again.
+func remedy(domain string, of []*keys.Key) string {
+	is := func(f func(k *keys.Key) bool) bool { return slices.ContainsFunc(of, f) }
+	switch {
+	case is(func(k *keys.Key) bool {
+		return k.Life != nil && k.Err == nil && slices.Contains([]keys.State{keys.Generated, keys.Published, keys.Verified}, k.State)
+	}):
+		return "dkimkey rotate " + domain + " --wait"
+	case is(func(k *keys.Key) bool { return k.Err != nil }):
+		return "correct the key above"
+	case is(func(k *keys.Key) bool { return k.State == keys.Published }):
+		return "publish the record of the key that waits"
+	}
+	return "dkimkey add " + domain
 }
 
 func printStatus(out io.Writer, all []keyStatus) error {
@@ -82,7 +127,17 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tALGORITHM\tSTATE\tSINCE\tNEXT")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s %d\t%s\t%s\t%s\n", s.Domain, s.Selector, cli.Printable(s.Algorithm), s.Bits, s.State, s.Since.UTC().Format("2006-01-02 15:04"), cli.Printable(s.Next))
+		algorithm, state, since := "-", string(s.State), "-"
+		if s.Algorithm != "" {
+			algorithm = fmt.Sprintf("%s %d", cli.Printable(s.Algorithm), s.Bits)
+		}
+		if s.unseen {
+			state += " (unsafe)"
+		}
+		if !s.Since.IsZero() {
+			since = s.Since.UTC().Format("2006-01-02 15:04")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cli.Printable(s.Selector), algorithm, state, since, cli.Printable(s.Next))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -102,7 +157,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 
 func colour(p cli.Painter, s keyStatus, line string) string {
 	switch {
-	case s.Error != "":
+	case s.Error != "", s.unseen:
 		return p.Bad(line)
 	case s.Signs:
 		return p.Good(line)
@@ -114,7 +169,8 @@ func colour(p cli.Painter, s keyStatus, line string) string {
 
 func describe(k keys.Status) keyStatus {
 	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: k.Signs, Since: k.Since,
-		ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next}
+		ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next,
+		ActionNeeded: k.Action, unseen: k.Unseen()}
 	if k.Err != nil && !k.Elsewhere {
 		s.Error = k.Err.Error()
 	}

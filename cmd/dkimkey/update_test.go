@@ -66,7 +66,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"NOTIMP", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
 		{"unknown", func(u *keys.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
 		{"unsigned success", func(u *keys.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
-		{"unsigned YXRRSET", func(u *keys.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: there is a TXT record at s._domainkey.example.org already`},
+		{"unsigned YXRRSET", func(u *keys.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
 		{"connection refused", func(u *keys.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
 		{"closed connection", func(u *keys.Update) { u.Server = closed }, `the server closed the connection\n`},
 		{"timeout", func(u *keys.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/keys"
+)
+
+// status runs status as text and as JSON, which agree in their exit code and in what they print on standard error.
+func (h *house) status() (table, actions string, all []keyStatus, code int) {
+	h.Helper()
+	var out, errs, jsonOut, jsonErrs bytes.Buffer
+	code = h.env.execute(h.Context(), []string{"-c", h.config, "status"}, &out, &errs)
+	if again := h.env.execute(h.Context(), []string{"-c", h.config, "status", "--json"}, &jsonOut, &jsonErrs); again != code || jsonErrs.String() != errs.String() {
+		h.Errorf("--json: exit code %d, not %d\n%s\nnot\n%s", again, code, &jsonErrs, &errs)
+	}
+	if err := json.Unmarshal(jsonOut.Bytes(), &all); err != nil {
+		h.Fatal(err)
+	}
+	if both := out.String() + jsonOut.String(); strings.Contains(both, "0001-01-01") || strings.Contains(out.String(), "  0") || strings.Contains(both, `"bits": 0`) {
+		h.Errorf("a zero time or an algorithm without a name:\n%s", both)
+	}
+	if (code == 1) != (errs.Len() > 0) || code > 1 {
+		h.Errorf("exit code %d with %q", code, &errs)
+	}
+	return out.String(), errs.String(), all, code
+}
+
+// placed writes files below the keys directory.
+func (h *house) placed(files map[string]string) {
+	h.Helper()
+	for name, text := range files {
+		path := filepath.Join(h.dir, "state/keys", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			h.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			h.Fatal(err)
+		}
+	}
+}
+
+// Exit code 0 and silence while nothing is to be done, in every state of a rotation.
+func TestStatusQuiet(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	seen := map[keys.State]bool{}
+	for range 160 {
+		h.days(1)
+		table, actions, all, code := h.status()
+		if code != 0 {
+			t.Fatalf("%s%s", table, actions)
+		}
+		for _, k := range all {
+			seen[k.State] = true
+		}
+	}
+	if !seen[keys.Retiring] || !seen[keys.Revoked] || !seen[keys.Removed] {
+		t.Errorf("the test does not see a whole rotation: %v", seen)
+	}
+}
+
+// A key that retires while no key signs keeps its record, and status says so.
+func TestStatusRetiringAlone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	for !strings.Contains(h.must("status"), " retiring ") {
+		h.days(1)
+	}
+	for range 2 { // the second time, the next key has not waited yet
+		h.must("revoke", "example.org", h.signing("example.org"), "--compromised")
+	}
+	table, actions, all, code := h.status()
+	if code != 1 || !regexp.MustCompile(`retiring .* its record stays until another key signs\n`).MatchString(table) ||
+		!strings.Contains(actions, "example.org: hosted, and no key signs: its mail is answered as sign.on_missing_key says; dkimkey rotate example.org --wait\n") {
+		t.Errorf("%d %s%s", code, table, actions)
+	}
+	if last := all[len(all)-1]; last.Domain != "example.org" || last.Selector != "" || !strings.HasPrefix(last.ActionNeeded, "hosted, and no key signs") {
+		t.Errorf("%+v", last)
+	}
+}
+
+// A compromised key whose record cannot be emptied needs a person.
+func TestStatusCompromised(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	leaked := h.signing("example.org")
+	h.write("tsig", "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=\n", 0o600)
+	h.run("revoke", "example.org", leaked, "--compromised")
+	table, actions, _, code := h.status()
+	if code != 1 || !strings.Contains(table, "compromised; rotate revokes its record at once") ||
+		!strings.Contains(actions, "example.org: key "+leaked+": compromised, and its record is still in DNS: dkimkey rotate example.org\n") {
+		t.Errorf("%d %s%s", code, table, actions)
+	}
+}
+
+// Files that cannot be used are named with what to do; a key that never signed is not active.
+func TestStatusUnusable(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--selector", "lost")
+	h.must("add", "example.org", "--selector", "torn")
+	if err := os.Remove(filepath.Join(h.dir, "state/keys/example.org/lost.pem")); err != nil {
+		t.Fatal(err)
+	}
+	h.placed(map[string]string{"example.org/torn.json": "{", "a.example/hand.pem": "no key", "a.example/two words.pem": "no key",
+		"b.example/mail.private": "any", "b.example/mail.txt": "any", "mail.private": "any"})
+	table, actions, all, code := h.status()
+	dir := filepath.Join(h.dir, "state/keys")
+	for _, want := range []string{
+		"a.example: key hand: cannot be used: " + dir + "/a.example/hand.pem: ",
+		"a.example: key two words: cannot be used: ",
+		"b.example: key mail: " + dir + "/b.example/mail.private: this is OpenDKIM's file name; rename it to mail.pem with mode 0600, or run dkimkey import " + dir + "/b.example/mail.private --domain b.example --selector mail\n",
+		"example.org: key torn: cannot be used: ",
+		dir + "/mail.private: a key file outside of a domain's directory is not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
+	} {
+		if strings.Count(actions, want) != 1 {
+			t.Errorf("no %q in\n%s", want, actions)
+		}
+	}
+	if code != 1 || strings.Contains(table, " active ") {
+		t.Errorf("%d\n%s", code, table)
+	}
+	for _, k := range all {
+		if (k.Error == "") != (k.ActionNeeded == "") || k.Error != "" && k.State != keys.Unusable {
+			t.Errorf("%+v", k)
+		}
+	}
+	// rotate makes no key beside one that waits to be renamed.
+	h.run("rotate")
+	if files, err := filepath.Glob(filepath.Join(dir, "b.example/*.pem")); err != nil || len(files) > 0 {
+		t.Errorf("%v %v", files, err)
+	}
+}
+
+// A key that signs without the interlock is marked until its record is seen.
+func TestStatusUnsafe(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--selector", "s", "--unsafe-activate")
+	table, actions, all, code := h.status()
+	if code != 1 || !strings.Contains(table, " active (unsafe) ") || !all[0].Unsafe ||
+		!strings.Contains(actions, "example.org: key s: signs, and its record has never been seen in DNS: publish it (dkimkey show example.org s), then dkimkey check example.org\n") {
+		t.Errorf("%d %s%s", code, table, actions)
+	}
+	path := filepath.Join(h.dir, "state/keys/example.org/s.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(text, []byte(`{`), []byte(`{"seen": "2026-11-24T05:00:00Z",`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if table, actions, all, code := h.status(); code != 0 || strings.Contains(table, "unsafe") || !all[0].Unsafe {
+		t.Errorf("%d %s%s", code, table, actions)
+	}
+}
+
+// A record that is not published, or not emptied, in time needs a person; so does rotate if it does not run.
+func TestStatusOverdue(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--selector", "s")
+	expect := func(want string) {
+		t.Helper()
+		if table, actions, _, _ := h.status(); want == "" && actions != "" || !strings.Contains(actions, want) {
+			t.Errorf("want %q: %s%s", want, table, actions)
+		}
+	}
+	h.now = h.now.Add(7 * day)
+	expect("")
+	h.now = h.now.Add(time.Minute)
+	expect("example.org: key s: waits for its record since 2026-11-24: dkimkey show example.org s prints the record to publish; dkimkey check example.org\n")
+	h.run("rotate")
+	expect("(last seen: ")
+	set, err := h.store().Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := set.Of("example.org")[0].Life.Record
+	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), record[:200], record[200:]); err != nil {
+		t.Fatal(err)
+	}
+	h.must("rotate")
+	h.now = h.now.Add(2 * day)
+	expect("")
+	h.now = h.now.Add(day)
+	expect("example.org: key s: could sign since 2026-12-01 05:16: dkimkey rotate has to run daily")
+	h.must("rotate")
+	expect("")
+	h.run("revoke", "example.org", "s", "--compromised")
+	expect("example.org: key s: revoked, and its record has not been seen to be empty: replace it by \"v=DKIM1; k=rsa; p=\", then dkimkey rotate example.org\n")
+	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), "v=DKIM1; k=rsa; p="); err != nil {
+		t.Fatal(err)
+	}
+	h.run("rotate")
+	if _, actions, _, _ := h.status(); strings.Contains(actions, "key s:") {
+		t.Error(actions)
+	}
+}
