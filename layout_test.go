@@ -38,7 +38,7 @@ func TestImports(t *testing.T) {
 		"internal/doctor":  slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
 		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders", "internal/hostheader"}),
 		"cmd/greyskip":     {"internal/senders", "internal/spf", "internal/ranges", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
-		"cmd/dkimkey":      {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
+		"cmd/dkimkey":      slices.Concat(policy, keys, []string{"policy", "keys", "internal/config", "internal/cli", "internal/man"}), // policy: who signs for a removed domain
 		"internal/journal": slices.Concat(filter, []string{"internal/filter"}),
 		// Makes the journal's decisions again: policy and what filter reports.
 		"internal/whatif": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"signpost/internal/dkim"
 )
@@ -137,7 +138,8 @@ func (s Store) Activate(domain, selector string) (*Life, error) {
 	return life, s.writeLife(life)
 }
 
-// Remove deletes all keys of a domain, each PEM before its JSON. The caller holds the lock.
+// Remove deletes all keys of a domain, each PEM before its JSON. It keeps a directory with files that are not the Store's. The
+// caller holds the lock.
 func (s Store) Remove(domain string) error {
 	dir := filepath.Join(s.Dir, domain)
 	entries, err := os.ReadDir(dir)
@@ -159,7 +161,7 @@ func (s Store) Remove(domain string) error {
 			return err
 		}
 	}
-	if err := os.Remove(dir); err != nil {
+	if err := os.Remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
 		return fmt.Errorf("removing the folder of %s: %w", domain, err)
 	}
 	if err := s.forget(domain); err != nil {

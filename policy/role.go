@@ -117,7 +117,7 @@ func assignSubmitted(e Evidence, r Rules, why string) Assignment {
 		return refuse(550, "5.6.0", "Message not accepted: the From field names several domains", "the From field names several domains")
 	}
 	author := e.Author.Domains[0]
-	domain, not := signingDomain(author, r)
+	domain, not := SigningDomain(author, r)
 	if domain == "" {
 		return Assignment{Role: Leave, Reason: fmt.Sprintf("%s; Author Domain %s %s", why, author, not)}
 	}
@@ -131,8 +131,8 @@ func assignSubmitted(e Evidence, r Rules, why string) Assignment {
 	return Assignment{Role: Sign, Domain: domain, Reason: why + "; Author Domain hosted here"}
 }
 
-// signingDomain is the nearest hosted domain at or above author, or "" and why there is none.
-func signingDomain(author string, r Rules) (domain, not string) {
+// SigningDomain returns the nearest hosted domain at or above author, whose key signs, or "" and why none does.
+func SigningDomain(author string, r Rules) (domain, not string) {
 	for name := author; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if !r.Hosted[name] {
 			continue

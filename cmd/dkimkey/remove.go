@@ -1,48 +1,83 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/config"
 	"signpost/keys"
+	"signpost/policy"
 )
 
 func (e *env) removeCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
-		Use:   "remove DOMAIN",
-		Short: "Stop hosting a domain: delete all its keys and forget it",
-		Long: "Stop hosting a domain: delete all its private keys and forget that its mail has to be signed. From then on mail of\n" +
-			"this domain leaves unsigned. Needs --yes.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return e.remove(c, args[0], yes) },
+		Use:   "remove DOMAIN... --yes",
+		Short: "Stop hosting domains: delete all their keys",
+		Long: `Stop hosting domains: delete all their private keys, and the record that their mail has to be signed. From then on mail of a
+domain leaves unsigned, or the key of a hosted domain above it signs, and the output says which. Needs --yes.`,
+		Example: "  dkimkey remove example.org --yes",
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return e.remove(c, args, yes) },
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "really delete the keys")
 	return c
 }
 
-func (e *env) remove(c *cobra.Command, arg string, yes bool) error {
-	_, store, hosted, err := e.open()
+func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
+	conf, store, hosted, err := e.open()
 	if err != nil {
 		return err
 	}
-	domain, err := domainArg(arg)
-	if err != nil {
-		return err
+	var domains []string
+	for _, arg := range args {
+		domain, err := domainArg(arg)
+		if err != nil {
+			return err
+		}
+		domains = append(domains, domain)
+	}
+	if !yes {
+		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and the mail may leave unsigned; say --yes", strings.Join(domains, ", ")))
 	}
 	unlock, err := store.Lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	failed := false
+	for _, domain := range domains {
+		if err := removeDomain(c.ErrOrStderr(), conf, store, hosted, domain); err != nil {
+			// The others are removed all the same.
+			failed = true
+			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: remove: %v\n", err)
+		}
+	}
+	if failed {
+		return errAttention
+	}
+	return nil
+}
+
+func removeDomain(stderr io.Writer, conf *config.Config, store keys.Store, hosted keys.Hosted, domain string) error {
 	set, err := store.Load(nil)
 	if err != nil {
 		return err
 	}
-	if !yes {
-		return cli.Usage(fmt.Errorf("removing %s deletes its private keys and lets its mail leave unsigned; say --yes", domain))
+	known, err := hosted.Read()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(store.Dir, domain)
+	if _, err := os.Lstat(dir); err != nil && !known[domain] && len(set.Of(domain)) == 0 {
+		return fmt.Errorf("%s: no such domain; dkimkey status shows those with keys", domain)
 	}
 	// First the keys, then the memory: in between the domain's mail waits, and is not signed by half a set.
 	if err := store.Remove(domain); err != nil {
@@ -51,11 +86,28 @@ func (e *env) remove(c *cobra.Command, arg string, yes bool) error {
 	if err := hosted.Remove(domain); err != nil {
 		return err
 	}
-	for _, k := range set.All() {
-		if k.Domain == domain {
-			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, k.Selector, keys.RecordName(domain, k.Selector))
+	for _, k := range set.Of(domain) {
+		switch {
+		case k.Foreign:
+			continue
+		case k.State == keys.Removed:
+			fmt.Fprintf(stderr, "%s: removed the metadata of key %s\n", domain, k.Selector)
+		default:
+			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, k.Selector, keys.RecordName(domain, k.Selector))
 		}
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "%s: no longer hosted, its mail leaves unsigned\n", domain)
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(stderr, "%s: %s has other files and stays\n", domain, dir)
+	}
+	delete(known, domain)
+	signer, not := policy.SigningDomain(domain, policy.Rules{Hosted: known, SignDomains: conf.Sign.Domains, Subdomains: conf.Sign.Subdomains})
+	switch {
+	case signer == "":
+		fmt.Fprintf(stderr, "%s: no longer hosted, its mail leaves unsigned: %s %s\n", domain, domain, not)
+	case len(set.Signing(signer)) == 0:
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, of which no key signs: it is answered as sign.on_missing_key says\n", domain, signer)
+	default:
+		fmt.Fprintf(stderr, "%s: no longer hosted; the key of %s signs its mail from now on (d=%s)\n", domain, signer, signer)
+	}
 	return nil
 }

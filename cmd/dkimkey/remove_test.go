@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// remove reports who signs the mail of a domain from then on, by the rules of the daemon.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ sign, want string }{
+		{"", "b.example.org: no longer hosted; the key of example.org signs its mail from now on (d=example.org)\n"},
+		{"domains = [\"example.org\"]\n", "the key of example.org signs its mail from now on"},
+		{"subdomains = false\n", "b.example.org: no longer hosted, its mail leaves unsigned: b.example.org is below a hosted domain (sign.subdomains = false)\n"},
+		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted, its mail leaves unsigned: b.example.org is not in sign.domains\n"},
+	} {
+		h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[sign]\n"+c.sign)
+		h.must("add", "example.org", "--unsafe-activate")
+		h.must("add", "b.example.org", "--unsafe-activate", "--selector", "s")
+		out := h.must("remove", "b.example.org", "--yes")
+		if !strings.Contains(out, c.want) || !strings.Contains(out, "b.example.org: key s deleted; leave its record s._domainkey.b.example.org in DNS") {
+			t.Errorf("[sign] %s: %s", c.sign, out)
+		}
+		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted, its mail leaves unsigned: ") {
+			t.Errorf("[sign] %s: %s", c.sign, out)
+		}
+	}
+}
+
+// The domain above cannot sign at the moment: the mail of the one that is removed waits with it.
+func TestRemoveBelowMissingKey(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--unsafe-activate")
+	h.must("add", "b.example.org", "--unsafe-activate")
+	h.run("revoke", "example.org", h.signing("example.org"), "--compromised")
+	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, of which no key signs: it is answered as sign.on_missing_key says") {
+		t.Error(out)
+	}
+}
+
+// An unknown domain is an error, and the other ones are removed all the same.
+func TestRemoveUnknown(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--unsafe-activate")
+	h.must("add", "example.net", "--unsafe-activate")
+	if out, code := h.run("remove", "example.com", "--yes"); code != 1 || !strings.Contains(out, "dkimkey: remove: example.com: no such domain; dkimkey status shows those with keys\n") || strings.Contains(out, "hosted") {
+		t.Errorf("%d %s", code, out)
+	}
+	out, code := h.run("remove", "example.org", "example.com", "example.net", "--yes")
+	if code != 1 || !strings.Contains(out, "example.com: no such domain") || strings.Count(out, "no longer hosted") != 2 {
+		t.Errorf("%d %s", code, out)
+	}
+	if left, err := os.ReadDir(filepath.Join(h.dir, "state/hosted")); err != nil || len(left) > 0 {
+		t.Errorf("%v %v", left, err)
+	}
+	if out, code := h.run("remove", "--yes"); code != 2 || !strings.Contains(out, "dkimkey: remove: DOMAIN... required\n") {
+		t.Errorf("%d %s", code, out)
+	}
+}
+
+// A file that is not dkimkey's stays, and does not keep the domain hosted.
+func TestRemoveKeepsOtherFiles(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--unsafe-activate")
+	h.placed(map[string]string{"example.org/mail.private": "any"})
+	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") {
+		t.Error(out)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "state/hosted/example.org")); err == nil {
+		t.Error("the domain is still hosted")
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "state/keys/example.org/mail.private")); err != nil {
+		t.Error(err)
+	}
+	// A domain that has only a file of OpenDKIM can be removed, too.
+	h.must("remove", "example.org", "--yes")
+}
