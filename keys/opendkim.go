@@ -1,9 +1,13 @@
 package keys
 
 import (
-	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -14,55 +18,134 @@ type OpenDKIMKey struct {
 	Domain, Selector, File string
 }
 
+// keyTableEntry is a line of a KeyTable.
+type keyTableEntry struct{ name, domain, selector, file string }
+
+// openDKIM reads the tables of an OpenDKIM installation.
+type openDKIM struct {
+	signingTable string
+	entries      []keyTableEntry
+	byName       map[string]keyTableEntry
+	found        []OpenDKIMKey
+	seen         map[OpenDKIMKey]bool
+	skipped      []string
+}
+
 // ReadOpenDKIM reads a KeyTable and a SigningTable of OpenDKIM (opendkim.conf(5)), as files with or without "refile:". The
-// keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. What has no
-// equal here is said in skipped, a line each.
+// keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. Each line that
+// has no equal here is explained in skipped.
 func ReadOpenDKIM(keyTable, signingTable string) (found []OpenDKIMKey, skipped []string, err error) {
-	type entry struct{ domain, selector, file string }
-	table := map[string]entry{}
-	err = readTable(keyTable, func(n int, name, value string) {
-		parts := strings.SplitN(value, ":", 3)
-		if len(parts) != 3 || !strings.HasPrefix(parts[2], "/") {
-			skipped = append(skipped, fmt.Sprintf("%s:%d: %s: DOMAIN:SELECTOR:/PATH is needed", keyTable, n, name))
-			return
-		}
-		table[name] = entry{parts[0], parts[1], parts[2]}
-	})
+	keyText, err := readTable("KeyTable", keyTable)
 	if err != nil {
 		return nil, nil, err
 	}
-	seen := map[OpenDKIMKey]bool{}
-	err = readTable(signingTable, func(n int, pattern, names string) {
-		for name := range strings.SplitSeq(names, ",") {
-			e, ok := table[strings.TrimSpace(name)]
-			if !ok {
-				skipped = append(skipped, fmt.Sprintf("%s:%d: the KeyTable has no %s", signingTable, n, name))
-				continue
-			}
-			author := patternDomain(pattern)
-			if e.domain == "%" {
-				e.domain = author
-			}
-			domain, err := dkim.Domain(e.domain)
-			selector, selectorErr := dkim.Domain(e.selector)
-			switch {
-			case err != nil || selectorErr != nil:
-				skipped = append(skipped, fmt.Sprintf("%s:%d: %s: %q of %q is no name of a key", signingTable, n, pattern, e.selector, e.domain))
-				continue
-			case author != "" && author != domain && !dkim.Within(author, domain):
-				skipped = append(skipped, fmt.Sprintf("%s:%d: %s: mail of %s is signed for %s, which Signpost does not do", signingTable, n, pattern, author, domain))
-				continue
-			case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
-				skipped = append(skipped, fmt.Sprintf("%s:%d: %s: taken for the whole of %s; sign.login_domains says who may use it", signingTable, n, pattern, domain))
-			}
-			k := OpenDKIMKey{domain, selector, e.file}
-			if !seen[k] {
-				seen[k] = true
-				found = append(found, k)
-			}
+	signingText, err := readTable("SigningTable", signingTable)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, skipped = parseOpenDKIM(keyTable, keyText, signingTable, signingText)
+	return found, skipped, nil
+}
+
+// parseOpenDKIM is ReadOpenDKIM for the text of the tables; their names are for the explanations.
+func parseOpenDKIM(keyTable, keyText, signingTable, signingText string) ([]OpenDKIMKey, []string) {
+	o := &openDKIM{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[OpenDKIMKey]bool{}}
+	tableLines(keyText, func(n int, name, value string) {
+		e, err := parseKeyTableEntry(name, value)
+		if err != nil {
+			o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: %v", keyTable, n, name, err))
+			return
 		}
+		o.entries = append(o.entries, e)
+		o.byName[name] = e
 	})
-	return found, skipped, err
+	tableLines(signingText, o.sign)
+	return o.found, o.skipped
+}
+
+func parseKeyTableEntry(name, value string) (keyTableEntry, error) {
+	parts := strings.SplitN(value, ":", 3)
+	if len(parts) != 3 {
+		return keyTableEntry{}, errors.New("DOMAIN:SELECTOR:/PATH is needed")
+	}
+	e := keyTableEntry{name, parts[0], parts[1], parts[2]}
+	switch {
+	case filepath.IsAbs(e.file):
+		return e, nil
+	case strings.HasPrefix(e.file, "./"), strings.HasPrefix(e.file, "../"):
+		return keyTableEntry{}, errors.New("the path is relative to OpenDKIM's directory; write it as DOMAIN:SELECTOR:/PATH")
+	}
+	return keyTableEntry{}, errors.New("OpenDKIM takes what is not a path for the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
+}
+
+func (o *openDKIM) skip(n int, pattern, format string, args ...any) {
+	o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: ", o.signingTable, n, pattern)+fmt.Sprintf(format, args...))
+}
+
+// sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. A name may have a second field
+// for i= behind a colon, which Signpost does not write.
+func (o *openDKIM) sign(n int, pattern, names string) {
+	if names == "" {
+		o.skip(n, pattern, "the line names no key")
+		return
+	}
+	author := patternDomain(pattern)
+	for name := range strings.SplitSeq(names, ",") {
+		name, _, _ = strings.Cut(name, ":")
+		if name == "%" && author == "" {
+			// Each domain signs with the key of its name, so that the KeyTable lists the domains.
+			for _, e := range o.entries {
+				o.add(n, pattern, strings.ToLower(e.name), e)
+			}
+			continue
+		}
+		if name == "%" {
+			name = author
+		}
+		e, ok := o.byName[name]
+		if !ok {
+			o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: the KeyTable has no %s", o.signingTable, n, name))
+			continue
+		}
+		o.add(n, pattern, author, e)
+	}
+}
+
+// add takes over a key for the mail of an author domain; "" stands for all domains.
+func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
+	if strings.Contains(e.domain+e.file, "%") && (author == "" || strings.Contains(author, "*")) {
+		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, and the pattern names no domain; replace it by a line for each domain, "+
+			"such as \"*@example.org %s\", or run dkimkey import KEYFILE --domain DOMAIN --selector %s for each", e.name, e.name, e.selector)
+		return
+	}
+	if e.domain == "%" {
+		e.domain = author
+	}
+	e.file = strings.ReplaceAll(e.file, "%", author)
+	domain, err := HostableDomain(e.domain)
+	if err != nil {
+		o.skip(n, pattern, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	selector, err := dkim.Domain(e.selector)
+	if err != nil {
+		o.skip(n, pattern, "%q is not a selector", e.selector)
+		return
+	}
+	switch {
+	case author == "":
+		o.skip(n, pattern, "OpenDKIM signs the mail of all domains as %s; Signpost signs only mail of %s and the domains below it. For each other domain: dkimkey add DOMAIN",
+			domain, domain)
+	case author != domain && !dkim.Within(author, domain):
+		o.skip(n, pattern, "mail of %s is signed for %s, which Signpost does not do", author, domain)
+		return
+	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
+		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains says who may use it", domain)
+	}
+	if k := (OpenDKIMKey{domain, selector, e.file}); !o.seen[k] {
+		o.seen[k] = true
+		o.found = append(o.found, k)
+	}
 }
 
 // patternDomain is the domain that a line of a SigningTable is about, "" where it is about all.
@@ -71,19 +154,72 @@ func patternDomain(pattern string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(d, "*"), ".")
 }
 
-// readTable reads lines of a key and a value; # begins a comment.
-func readTable(path string, line func(n int, key, value string)) error {
-	f, err := os.Open(strings.TrimPrefix(strings.TrimPrefix(path, "refile:"), "file:"))
+// maxTable bounds a table: 100,000 lines of 160 bytes.
+const maxTable = 16 << 20
+
+// readTable returns the text of a table.
+func readTable(name, spec string) (string, error) {
+	path, err := tablePath(name, spec)
 	if err != nil {
-		return err
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
 	}
 	defer f.Close()
-	scanner := bufio.NewScanner(f)
-	for n := 1; scanner.Scan(); n++ {
-		text, _, _ := strings.Cut(scanner.Text(), "#")
-		if fields := strings.Fields(text); len(fields) >= 2 {
+	data, err := io.ReadAll(io.LimitReader(f, maxTable+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(data) > maxTable:
+		return "", fmt.Errorf("%s %s: larger than 16 MiB", name, path)
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
+		return "", fmt.Errorf("%s %s: the file is in UTF-16; save it as UTF-8", name, path)
+	case bytes.IndexByte(data, 0) >= 0:
+		return "", fmt.Errorf("%s %s: not a text file, perhaps a database; export it to a text file", name, path)
+	}
+	return string(data), nil
+}
+
+// tableLines calls line for each key and its value, which is empty where a line has none; # begins a comment.
+func tableLines(text string, line func(n int, key, value string)) {
+	// Editors on Windows write a byte order mark and CR LF.
+	text = strings.TrimPrefix(text, "\ufeff")
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	n := 0
+	for text := range strings.Lines(text) {
+		n++
+		text, _, _ = strings.Cut(text, "#")
+		if fields := strings.Fields(text); len(fields) > 0 {
 			line(n, fields[0], strings.Join(fields[1:], ""))
 		}
 	}
-	return scanner.Err()
+}
+
+// tablePath returns the file of a data set (opendkim(8), "Data sets"). The other types have no file of lines; an error names
+// the type alone, because a dsn holds a password.
+func tablePath(name, spec string) (string, error) {
+	kind, path, isTyped := strings.Cut(spec, ":")
+	export := fmt.Sprintf("; export it to a file of lines \"%s\", and import that", cmp.Or(map[string]string{"KeyTable": "NAME DOMAIN:SELECTOR:/PATH"}[name], "*@DOMAIN NAME"))
+	_, statErr := os.Stat(spec)
+	switch {
+	case isTyped && (kind == "file" || kind == "refile"):
+		return path, nil
+	case statErr == nil:
+		return spec, nil
+	case isTyped && kind == "csl", !isTyped && strings.Contains(spec, "="):
+		return "", fmt.Errorf("%s: a list (csl) stands in opendkim.conf itself%s", name, strings.Replace(export, "export", "write", 1))
+	case isTyped && (kind == "dsn" || kind == "odbx"):
+		return "", fmt.Errorf("%s: %s: an SQL database%s", name, kind, export)
+	case isTyped && (kind == "ldap" || kind == "ldaps" || kind == "ldapi"):
+		return "", fmt.Errorf("%s: %s: an LDAP directory%s", name, kind, export)
+	case isTyped && (kind == "db" || kind == "mdb"):
+		return "", fmt.Errorf("%s: %s: a database file%s", name, kind, export)
+	case isTyped && (kind == "lua" || kind == "memcache" || kind == "erlang" || kind == "socket"):
+		return "", fmt.Errorf("%s: %s: a program answers%s", name, kind, strings.Replace(export, "export it to", "write its answers into", 1))
+	case isTyped && !strings.Contains(kind, "/"):
+		return "", fmt.Errorf("%s: unknown type %q%s", name, kind, export)
+	}
+	return spec, nil
 }
