@@ -14,10 +14,8 @@ func (e *env) complete(root *cobra.Command) {
 			c.ValidArgsFunction = e.words(1)
 		case "show", "revoke":
 			c.ValidArgsFunction = e.words(2)
-		case "rotate", "check", "remove":
+		case "rotate", "check", "remove", "status":
 			c.ValidArgsFunction = e.words(0)
-		case "status":
-			c.ValidArgsFunction = cobra.NoFileCompletions
 		}
 	}
 }

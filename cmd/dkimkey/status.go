@@ -19,15 +19,14 @@ import (
 func (e *env) statusCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "status",
+		Use:   "status [DOMAIN...]",
 		Short: "Show all keys: what signs, what waits, what is wrong",
-		Long: `Show all keys: which signs, which waits, and what happens next. "active (unsafe)" is a key that --unsafe-activate made sign
+		Long: `Show all keys, or those of some domains: which signs, which waits, and what happens next. "active (unsafe)" is a key that --unsafe-activate made sign
 and whose record has not been seen since.
 
 Exit code 0: nothing to do. 1: action needed; standard error has a line for each key or domain, with what to do. 2: wrong usage
 or configuration.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return e.status(c, asJSON) },
+		RunE: func(c *cobra.Command, args []string) error { return e.status(c, args, asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
 	return c
@@ -52,7 +51,7 @@ type keyStatus struct {
 	unseen       bool
 }
 
-func (e *env) status(c *cobra.Command, asJSON bool) error {
+func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	conf, store, hosted, err := e.open()
 	if err != nil {
 		return err
@@ -66,10 +65,22 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	for i, arg := range args {
+		if args[i], err = domainArg(arg); err != nil {
+			return err
+		}
+		if !known[args[i]] && !slices.Contains(set.Known(), args[i]) {
+			return fmt.Errorf("status: %s: no such domain; dkimkey status shows those with keys", args[i])
+		}
+	}
+	wanted := func(domain string) bool { return len(args) == 0 || slices.Contains(args, domain) }
 	all := []keyStatus{}
 	signing := map[string]bool{}
 	var actions []string
 	for _, k := range set.Status(d.rules, e.now()) {
+		if !wanted(k.Domain) {
+			continue
+		}
 		signing[k.Domain] = signing[k.Domain] || k.Signs || k.Elsewhere
 		all = append(all, describe(k))
 		if k.Action != "" {
@@ -77,7 +88,7 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 		}
 	}
 	for _, domain := range slices.Sorted(maps.Keys(known)) {
-		if signing[domain] {
+		if signing[domain] || !wanted(domain) {
 			continue
 		}
 		action := "hosted, and no key signs: its mail is answered as sign.on_missing_key says; " + remedy(domain, set.Of(domain))
@@ -87,6 +98,9 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 		}
 	}
 	for _, path := range set.Misplaced() {
+		if len(args) > 0 {
+			break
+		}
 		actions = append(actions, path+": a key file outside of a domain's directory is not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
 	}
 	if asJSON {

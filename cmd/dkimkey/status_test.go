@@ -210,3 +210,21 @@ func TestStatusOverdue(t *testing.T) {
 		t.Error(actions)
 	}
 }
+
+// Domains can be named; an unknown one is an error.
+func TestStatusOfDomain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org")
+	h.must("add", "example.net", "--unsafe-activate")
+	h.placed(map[string]string{"mail.private": "any"})
+	if out := h.must("status", "Example.org"); !strings.Contains(out, "\nexample.org ") || strings.Contains(out, "example.net") {
+		t.Error(out)
+	}
+	if out, code := h.run("status", "example.org", "example.net"); code != 1 || !strings.Contains(out, "\nexample.org ") || !strings.Contains(out, "\nexample.net: key ") {
+		t.Errorf("%d %s", code, out)
+	}
+	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain; dkimkey status shows those with keys\n" {
+		t.Errorf("%d %s", code, out)
+	}
+}

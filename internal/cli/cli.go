@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // UsageError is about what stands on the command line or in the configuration: exit code 2.
@@ -28,9 +29,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return Usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
-	})
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return Usage(commandError(c, flagError(err))) })
 	markUsage(root)
 	root.Version = Version()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
@@ -73,6 +72,24 @@ func argumentError(c *cobra.Command, args []string, err error) error {
 	case len(args) > most:
 		what = fmt.Sprintf("unexpected argument %q", args[most])
 	}
+	return commandError(c, what)
+}
+
+// flagError states what is wrong with a flag, without the words of Go's parsers.
+func flagError(err error) string {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err.Error()
+	}
+	f := invalid.GetFlag()
+	kinds := map[string]string{"int": "a number", "bool": "true or false", "duration": "a duration, such as 30m or 12h"}
+	if kind, ok := kinds[f.Value.Type()]; ok {
+		return fmt.Sprintf("--%s: %q is not %s", f.Name, invalid.GetValue(), kind)
+	}
+	return fmt.Sprintf("--%s: %q: %v", f.Name, invalid.GetValue(), invalid.Unwrap())
+}
+
+func commandError(c *cobra.Command, what string) error {
 	if _, below, isBelow := strings.Cut(c.CommandPath(), " "); isBelow {
 		what = below + ": " + what
 	}

@@ -110,14 +110,21 @@ func TestArgumentErrors(t *testing.T) {
 		{"add", "prog: add: DOMAIN... required\nhint: see prog add --help\n", 2},
 		{"import", "prog: import: FILE required\nhint: see prog import --help\n", 2},
 		{"import table a", "prog: import table: A B required\nhint: see prog import table --help\n", 2},
+		{"show a b --bits x", "prog: show: --bits: \"x\" is not a number\nhint: see prog show --help\n", 2},
+		{"show a b --yes=x", "prog: show: --yes: \"x\" is not true or false\nhint: see prog show --help\n", 2},
+		{"show a b --since x", "prog: show: --since: \"x\" is not a duration, such as 30m or 12h\nhint: see prog show --help\n", 2},
+		{"show a b --other", "prog: show: unknown flag: --other\nhint: see prog show --help\n", 2},
 		{"nothing", "prog: unknown command \"nothing\"\nhint: see prog --help\n", 2},
 	} {
 		run := func(*cobra.Command, []string) error { return nil }
 		root := &cobra.Command{Use: "prog", Args: cobra.NoArgs, RunE: run}
 		imports := &cobra.Command{Use: "import FILE --domain DOMAIN", Args: cobra.ExactArgs(1), RunE: run}
 		imports.AddCommand(&cobra.Command{Use: "table A B", Args: cobra.ExactArgs(2), RunE: run})
-		root.AddCommand(imports,
-			&cobra.Command{Use: "show DOMAIN SELECTOR --yes", Args: cobra.ExactArgs(2), RunE: run},
+		show := &cobra.Command{Use: "show DOMAIN SELECTOR --yes", Args: cobra.ExactArgs(2), RunE: run}
+		show.Flags().Bool("yes", false, "")
+		show.Flags().Int("bits", 0, "")
+		show.Flags().Duration("since", 0, "")
+		root.AddCommand(imports, show,
 			&cobra.Command{Use: "list [-f] [-n N] ...", Args: cobra.NoArgs, RunE: run},
 			&cobra.Command{Use: "doctor [DOMAIN]", Args: cobra.MaximumNArgs(1), RunE: run},
 			&cobra.Command{Use: "add DOMAIN...", Args: cobra.MinimumNArgs(1), RunE: run})
