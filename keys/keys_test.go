@@ -337,6 +337,22 @@ func TestForeignKeyFiles(t *testing.T) {
 	if plan := Plan(of, Rules{Algorithms: []string{"rsa"}}, s.Now()); len(plan) != 0 {
 		t.Errorf("%+v", plan)
 	}
+	// The daemon logs it, and does not make the domain hosted.
+	var log bytes.Buffer
+	w, err := Open(s, Hosted{Dir: filepath.Join(t.TempDir(), "hosted"), Now: s.Now}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), `level=ERROR msg="key not usable" domain=example.org selector=mail error="`+want) || w.Current().Hosted["example.org"] {
+		t.Errorf("hosted %v, log:\n%s", w.Current().Hosted, &log)
+	}
+	write(filepath.Join(s.Dir, "example.org", "x; reboot.private"))
+	if of := load(t, s, nil).Of("example.org"); len(of) != 2 || strings.Contains(of[1].Err.Error(), "dkimkey import") {
+		t.Errorf("a command that people copy holds the name of a file: %v", of[1].Err)
+	}
+	if err := os.Remove(filepath.Join(s.Dir, "example.org", "x; reboot.private")); err != nil {
+		t.Fatal(err)
+	}
 	write(filepath.Join(s.Dir, "example.org", "Mail.pem"))
 	if of := load(t, s, nil).Of("example.org"); len(of) != 1 || of[0].Err != nil {
 		t.Errorf("%+v", of)

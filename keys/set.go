@@ -137,8 +137,14 @@ func (s Store) loadDomain(folder, domain string, before *Set) ([]*Key, error) {
 // foreignKey is a key file with the name that opendkim-genkey(8) uses. It is never read: it may be a copy of a key that signs
 // elsewhere, and its mode is that of another program.
 func foreignKey(path, domain, name string) *Key {
-	return &Key{Domain: domain, Selector: strings.ToLower(name), State: Unusable, Foreign: true,
-		Err: fmt.Errorf("%s: this is OpenDKIM's file name; rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", path, name, path, domain, name)}
+	k := &Key{Domain: domain, Selector: strings.ToLower(name), State: Unusable, Foreign: true}
+	what := "rename it to SELECTOR.pem with mode 0600"
+	// Only a selector is put into a command that people copy.
+	if _, err := dkim.Domain(name); err == nil {
+		what = fmt.Sprintf("rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", name, path, domain, name)
+	}
+	k.Err = fmt.Errorf("%s: this is OpenDKIM's file name; %s", path, what)
+	return k
 }
 
 func (s Store) loadKey(folder, domain, name string) *Key {
@@ -177,7 +183,7 @@ func (s Store) loadKey(folder, domain, name string) *Key {
 		if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(target, "/run/credentials/") {
 			k.Elsewhere, k.State = true, Published
 		}
-		// Without the key it is unknown whether the observation is of this one: enough for who only shows it.
+		// Without the key it is unknown whether the observation is of this one. Nothing signs with it, but its domain stays hosted.
 		if k.Life == nil && s.Observed != "" {
 			if was, err := readLifeFile(s.observedPath(domain, k.Selector), domain, k.Selector); err == nil && was.Activated != nil {
 				k.State, k.Since = Active, *was.Activated
