@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -27,10 +26,13 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := makeDir(filepath.Join(s.Dir, domain)); err != nil {
+	if err := s.tree().makeDir(s.domainDir(domain)); err != nil {
 		return nil, err
 	}
 	if _, err := s.vacate(domain, selector, false); err != nil {
+		return nil, err
+	}
+	if err := s.Host(domain); err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()
