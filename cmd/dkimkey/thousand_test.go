@@ -2,7 +2,10 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,19 +20,29 @@ func TestThousandDomains(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"manual\"\n[keys]\nalgorithms = [\"ed25519\"]\n")
 	store := h.store()
 	store.Now = func() time.Time { return h.now }
-	if err := store.Make(); err != nil {
+	life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Activate("example.org", life.Selector); err != nil {
 		t.Fatal(err)
 	}
 	const domains = 1000
-	for i := range domains {
+	first := filepath.Join("state", "keys", "example.org", life.Selector)
+	pem, pemErr := os.ReadFile(filepath.Join(h.dir, first+".pem"))
+	text, textErr := os.ReadFile(filepath.Join(h.dir, first+".json"))
+	if err := errors.Join(pemErr, textErr); err != nil {
+		t.Fatal(err)
+	}
+	for i := range domains - 1 { // copied: Create waits for the disk
 		domain := fmt.Sprintf("d%d.example.org", i)
-		life, err := store.Create(keys.Options{Domain: domain, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
-		if err != nil {
+		if err := os.Mkdir(filepath.Join(store.Dir, domain), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Activate(domain, life.Selector); err != nil {
-			t.Fatal(err)
-		}
+		copied := filepath.Join("state", "keys", domain, life.Selector)
+		h.write(copied+".pem", string(pem), 0o600)
+		h.write(copied+".json", strings.Replace(string(text), "example.org", domain, 1), 0o600)
+		h.write(filepath.Join("state", "hosted", domain), "", 0o600)
 	}
 	const most = 10 * time.Second
 	for _, command := range [][]string{{"rotate"}, {"status"}} {
