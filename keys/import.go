@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 )
 
 // Import takes a key over that signs already, with another program. It goes on signing here, and rotates from here on.
@@ -23,10 +22,13 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := makeDir(filepath.Join(s.Dir, domain)); err != nil {
+	if err := s.tree().makeDir(s.domainDir(domain)); err != nil {
 		return nil, err
 	}
 	if _, err := s.vacate(domain, selector, false); err != nil {
+		return nil, err
+	}
+	if err := s.Host(domain); err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()

@@ -31,8 +31,12 @@ func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
 
 // confirm looks whether a person has emptied the record of a key that is revoked: at each run where the key has leaked,
 // since whoever has it signs in the domain's name until then.
-func (r *Rotator) confirm(ctx context.Context, l *Life) error {
-	s := r.Checker.Look(ctx, l, nil)
+func (r *Rotator) confirm(ctx context.Context, k *Key) error {
+	s, usable, err := r.look(ctx, k, nil)
+	if err != nil || !usable {
+		return err
+	}
+	l := k.Life
 	shown, silent := "", s.Err != nil
 	for _, v := range s.Servers {
 		if v.View == Same {

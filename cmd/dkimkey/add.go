@@ -63,7 +63,7 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 	if err != nil {
 		return err
 	}
-	conf, store, hosted := d.conf, d.store, d.hosted
+	conf, store := d.conf, d.store
 	domain, err := hostableArg(arg)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 	if err := store.Make(); err != nil {
 		return err
 	}
-	unlock, err := store.Lock()
+	unlock, err := store.Lock(c.Context(), domain)
 	if err != nil {
 		return err
 	}
@@ -105,10 +105,6 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 			if life, err = store.Activate(domain, life.Selector); err != nil {
 				return err
 			}
-			// The daemon records it too, before its first signature; a domain recorded without a key would only wait.
-			if err := hosted.Add(domain); err != nil {
-				return err
-			}
 			warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", domain, "selector", life.Selector)
 		}
 		a := newAdded(life, conf.PublishFor(domain).TTL)
@@ -130,6 +126,7 @@ func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
 	if d.rules(domain).Manual() {
 		return nil
 	}
+	unlock()
 	// What publishes itself is published now; the rest is for rotate.
 	failed, err := d.run(c.Context(), c.ErrOrStderr(), []string{domain})
 	if err == nil && failed {
@@ -160,7 +157,7 @@ func (f *addFlags) check() error {
 
 // addOne makes a key, or with activate takes the newest that waits.
 func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
-	set, err := store.Load(nil)
+	set, err := store.LoadDomain(o.Domain, nil)
 	if err != nil {
 		return nil, false, err
 	}

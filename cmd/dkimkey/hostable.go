@@ -20,7 +20,7 @@ func hostableArg(s string) (string, error) {
 
 // warnEd25519Alone warns if all keys of a domain that sign or are to sign are Ed25519 keys.
 func (d *desk) warnEd25519Alone(stderr io.Writer, domain string) error {
-	set, err := d.store.Load(nil)
+	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -66,19 +67,11 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, asJSON bool
 	if err := d.store.Make(); err != nil {
 		return err
 	}
-	unlock, err := d.store.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	wrong := false
 	// The last one begun signs: OpenDKIM's first.
 	for i := len(found) - 1; i >= 0; i-- {
 		k := found[i]
-		life, err := d.store.Import(k.Domain, k.Selector, k.File, d.conf.PublishFor(k.Domain).Method)
-		if err == nil {
-			err = d.hosted.Add(k.Domain)
-		}
+		life, err := d.importKey(c.Context(), k)
 		if err != nil {
 			// The others come all the same, so that what was interrupted, or is partly wrong, can be done again.
 			wrong = true
@@ -98,4 +91,13 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, asJSON bool
 		err = errAttention
 	}
 	return errors.Join(err, d.report(c.OutOrStdout()))
+}
+
+func (d *desk) importKey(ctx context.Context, k keys.OpenDKIMKey) (*keys.Life, error) {
+	unlock, err := d.store.Lock(ctx, k.Domain)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return d.store.Import(k.Domain, k.Selector, k.File, d.conf.PublishFor(k.Domain).Method)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +31,7 @@ domain leaves unsigned, or the key of a hosted domain above it signs, and the ou
 }
 
 func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
-	conf, store, hosted, err := e.open()
+	conf, store, err := e.open()
 	if err != nil {
 		return err
 	}
@@ -47,14 +46,9 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 	if !yes {
 		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and the mail may leave unsigned; say --yes", strings.Join(domains, ", ")))
 	}
-	unlock, err := store.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	failed := false
 	for _, domain := range domains {
-		if err := removeDomain(c.ErrOrStderr(), conf, store, hosted, domain); err != nil {
+		if err := removeDomain(c, conf, store, domain); err != nil {
 			// The others are removed all the same.
 			failed = true
 			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: remove: %v\n", err)
@@ -66,24 +60,29 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 	return nil
 }
 
-func removeDomain(stderr io.Writer, conf *config.Config, store keys.Store, hosted keys.Hosted, domain string) error {
-	set, err := store.Load(nil)
+func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domain string) error {
+	stderr, dir := c.ErrOrStderr(), filepath.Join(store.Dir, domain)
+	known, err := store.Hosted()
 	if err != nil {
 		return err
 	}
-	known, err := hosted.Read()
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(store.Dir, domain)
-	if _, err := os.Lstat(dir); err != nil && !known[domain] && len(set.Of(domain)) == 0 {
+	if _, err := os.Lstat(dir); err != nil && !known[domain] {
 		return fmt.Errorf("%s: no such domain; dkimkey status shows those with keys", domain)
+	}
+	unlock, err := store.Lock(c.Context(), domain)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	set, err := store.LoadDomain(domain, nil)
+	if err != nil {
+		return err
 	}
 	// First the keys, then the memory: in between the domain's mail waits, and is not signed by half a set.
 	if err := store.Remove(domain); err != nil {
 		return err
 	}
-	if err := hosted.Remove(domain); err != nil {
+	if err := store.Unhost(domain); err != nil {
 		return err
 	}
 	for _, k := range set.Of(domain) {
@@ -101,6 +100,11 @@ func removeDomain(stderr io.Writer, conf *config.Config, store keys.Store, hoste
 	}
 	delete(known, domain)
 	signer, not := policy.SigningDomain(domain, policy.Rules{Hosted: known, SignDomains: conf.Sign.Domains, Subdomains: conf.Sign.Subdomains})
+	if signer != "" {
+		if set, err = store.LoadDomain(signer, nil); err != nil {
+			return err
+		}
+	}
 	switch {
 	case signer == "":
 		fmt.Fprintf(stderr, "%s: no longer hosted, its mail leaves unsigned: %s %s\n", domain, domain, not)

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,14 +53,10 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	return c
 }
 
-// domains are those named, or all that have keys.
+// domains returns those named, or all that have keys.
 func (d *desk) domains(args []string) ([]string, error) {
-	set, err := d.store.Load(nil)
-	if err != nil {
-		return nil, err
-	}
 	if len(args) == 0 {
-		return set.Known(), nil
+		return d.store.Known()
 	}
 	var domains []string
 	for _, a := range args {
@@ -69,7 +64,11 @@ func (d *desk) domains(args []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(set.Known(), domain) {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(set.Known()) == 0 {
 			return nil, fmt.Errorf("%s has no keys; `dkimkey add %s` makes one", domain, domain)
 		}
 		domains = append(domains, domain)
@@ -87,13 +86,13 @@ type planned struct {
 }
 
 func (d *desk) dryRun(c *cobra.Command, domains []string) error {
-	set, err := d.store.Load(nil)
-	if err != nil {
-		return err
-	}
 	now := d.store.Now()
 	all := []planned{}
 	for _, domain := range domains {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return err
+		}
 		for _, s := range keys.Plan(set.Of(domain), d.rules(domain), now) {
 			when := "now"
 			if s.Due.After(now) {
@@ -117,11 +116,6 @@ func (d *desk) dryRun(c *cobra.Command, domains []string) error {
 }
 
 func (d *desk) rotate(c *cobra.Command, domains []string, wait bool, after func(time.Duration) <-chan time.Time) error {
-	unlock, err := d.store.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	for said := ""; ; {
 		failed, err := d.run(c.Context(), c.ErrOrStderr(), domains)
 		if err != nil {
@@ -151,11 +145,11 @@ func (d *desk) rotate(c *cobra.Command, domains []string, wait bool, after func(
 
 // waiting says what is waited for: keys that would sign, were they seen for long enough.
 func (d *desk) waiting(domains []string) (string, error) {
-	set, err := d.store.Load(nil)
-	if err != nil {
-		return "", err
-	}
 	for _, domain := range domains {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return "", err
+		}
 		signs := map[string]bool{}
 		for _, k := range set.Of(domain) {
 			signs[k.Algorithm] = signs[k.Algorithm] || k.State == keys.Active

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -52,7 +53,7 @@ type keyStatus struct {
 }
 
 func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
-	conf, store, hosted, err := e.open()
+	conf, store, err := e.open()
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	known, err := hosted.Read()
+	known, err := store.Hosted()
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,11 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		signing[k.Domain] = signing[k.Domain] || k.Signs || k.Elsewhere
 		all = append(all, describe(k))
 		if k.Action != "" {
-			actions = append(actions, fmt.Sprintf("%s: key %s: %s", k.Domain, k.Selector, k.Action))
+			of := k.Domain
+			if k.Selector != "" { // empty: the directory of the domain cannot be used
+				of += ": key " + k.Selector
+			}
+			actions = append(actions, of+": "+k.Action)
 		}
 	}
 	for _, domain := range slices.Sorted(maps.Keys(known)) {
@@ -151,7 +156,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 		if !s.Since.IsZero() {
 			since = s.Since.UTC().Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cli.Printable(s.Selector), algorithm, state, since, cli.Printable(s.Next))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cmp.Or(cli.Printable(s.Selector), "-"), algorithm, state, since, cli.Printable(s.Next))
 	}
 	if err := w.Flush(); err != nil {
 		return err

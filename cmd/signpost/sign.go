@@ -134,12 +134,12 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 
 // readKeys gives what the daemon would sign with, were it started now, and changes nothing.
 func readKeys(conf *config.Config) (*keys.Snapshot, error) {
-	store := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: time.Now}
+	store := keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}
 	set, err := store.Load(nil)
 	if err != nil {
 		return nil, err
 	}
-	hosted, err := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}.Read()
+	hosted, err := store.Hosted()
 	if err != nil {
 		return nil, err
 	}

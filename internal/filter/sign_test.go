@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"io"
 	"net/netip"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -26,7 +27,8 @@ func (c *counted) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) 
 // A signature is by far the dearest thing in a message that is signed: each key makes one, at the message's end, and none
 // for a message that is refused or does not come to its end.
 func TestEachKeySignsOnce(t *testing.T) {
-	store := keys.Store{Dir: t.TempDir(), Now: time.Now}
+	store := keys.Store{State: t.TempDir(), Now: time.Now}
+	store.Dir = filepath.Join(store.State, "keys")
 	for _, algorithm := range []string{"rsa", "ed25519"} {
 		life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
 		if err != nil {
