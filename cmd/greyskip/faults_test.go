@@ -97,7 +97,7 @@ func TestStateLost(t *testing.T) {
 		"no network": {`{"version": 1, "domains": {` + one + `["37.0.0.0"]}}}`, "is broken ("},
 		"no prefix":  {`{"version": 1, "domains": {` + one + `[""]}}}`, `is broken (a network of "one.example" is none)`},
 		"binary":     {"\x00\x1b[31m\xff", "is broken (invalid character"},
-		"not a file": {"-", "is a directory"},
+		"not a file": {"-", "is not a regular file"},
 		"not there":  {"--", "is not there, although"},
 	} {
 		t.Run(name, func(t *testing.T) {
