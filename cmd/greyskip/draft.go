@@ -128,8 +128,8 @@ func (p *place) like(f *os.File) error {
 	mode := fs.FileMode(0o644)
 	if old, err := p.root.Lstat(p.name); err == nil && old.Mode().IsRegular() {
 		mode = old.Mode().Perm()
-		if owner, ok := old.Sys().(*syscall.Stat_t); ok && (int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
-			if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		if s, ok := old.Sys().(*syscall.Stat_t); ok && (int(s.Uid) != os.Geteuid() || int(s.Gid) != os.Getegid()) {
+			if err := f.Chown(int(s.Uid), int(s.Gid)); err != nil {
 				return err
 			}
 		}
