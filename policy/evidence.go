@@ -40,6 +40,9 @@ type Evidence struct {
 	Relays        []Relay `json:"relays,omitempty"`
 	RelaysChecked bool    `json:"relays_checked,omitempty"`
 
+	// LongLines are the lines of a message signed here that Postfix breaks when it sends the message, nil if it has none.
+	LongLines *dkim.LongLines `json:"long_lines,omitempty"`
+
 	Fault Fault `json:"fault,omitempty"` // with a DMARC temperror: what of ours is to blame
 }
 
