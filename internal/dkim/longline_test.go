@@ -83,3 +83,26 @@ func TestLongLinesAllocations(t *testing.T) {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
+
+// A body that arrives in two pieces has the longest line that it has as a whole.
+func FuzzLineMeter(f *testing.F) {
+	f.Add("a\r\nbcd\r\nef", 3)
+	f.Add("a\rb\nc\r\r\n\r", 5)
+	f.Fuzz(func(t *testing.T, body string, cut int) {
+		cut = min(max(cut, 0), len(body))
+		var m lineMeter
+		m.write([]byte(body[:cut]))
+		m.write([]byte(body[cut:]))
+		want := 0
+		lines := strings.Split(body, "\n")
+		for i, line := range lines {
+			if i < len(lines)-1 {
+				line = strings.TrimSuffix(line, "\r")
+			}
+			want = max(want, len(line))
+		}
+		if got := m.longest(); got != want {
+			t.Errorf("%q cut at %d: %d bytes, want %d", body, cut, got, want)
+		}
+	})
+}

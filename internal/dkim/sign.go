@@ -78,6 +78,7 @@ type Signer struct {
 	body   body
 	lines  lineMeter // of the body
 	long   LongLines // of the header
+	absent []string
 	time   time.Time
 	expire time.Duration
 }
@@ -112,6 +113,9 @@ func (s *Signer) cover(n signedName, fields []Field, x *index) {
 	var lower [32]byte
 	lowest := x.lowest(string(appendLower(lower[:0], n.name)))
 	if lowest < 0 && n.oversign != always {
+		if n.name == "Date" || n.name == "Message-ID" { // RFC 5322 section 3.6
+			s.absent = append(s.absent, n.name)
+		}
 		return
 	}
 	longest := 0
@@ -140,6 +144,10 @@ func (s *Signer) Write(p []byte) (int, error) {
 	s.lines.write(p)
 	return s.body.Write(p)
 }
+
+// Absent returns those of the fields that every message should have (RFC 5322 section 3.6) that are missing. They are not signed
+// as absent, because relays add them.
+func (s *Signer) Absent() []string { return s.absent }
 
 // LongLines returns the lines longer than MaxLine of the header and of the body so far.
 func (s *Signer) LongLines() LongLines {

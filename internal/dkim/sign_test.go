@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,10 @@ func TestFieldsThatRelaysAdd(t *testing.T) {
 		return string(sign(t, []byte(header+"\r\ntext\r\n"), Key{"example.org", "r1", k.rsa}))
 	}
 	msg := signed(bare)
+	fields, _ := splitMessage(t, []byte(bare+"\r\n"))
+	if s, err := NewSigner(fields, nil, testTime(), 0); err != nil || !slices.Equal(s.Absent(), []string{"Date", "Message-ID"}) {
+		t.Errorf("absent: %q, %v", s.Absent(), err)
+	}
 	added := ""
 	for _, f := range []string{"Date: Tue, 24 Nov 2026 08:00:00 +0000", "Message-ID: <1@relay.example>", "To: undisclosed-recipients:;",
 		"MIME-Version: 1.0", "Content-Type: text/plain", "Content-Transfer-Encoding: 7bit"} {

@@ -76,6 +76,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 			m.verdict = policy.MissingKey(m.evidence, m.rules, err.Error())
 		} else {
 			m.did = "signed"
+			m.evidence.Absent = m.signer.Absent()
 			if long := m.signer.LongLines(); long.Found() {
 				m.evidence.LongLines = &long
 			}

@@ -42,8 +42,10 @@ func (m *message) log(forged, unnamed int) {
 	if m.verdict.Reason != "" && m.verdict.Reason != reason {
 		reason += "; " + m.verdict.Reason
 	}
-	if long := policy.LongLines(e.LongLines); long != "" {
-		reason += "; " + long
+	for _, note := range []string{policy.Absent(e.Absent), policy.LongLines(e.LongLines)} {
+		if note != "" {
+			reason += "; " + note
+		}
 	}
 	words("reason", reason)
 	add("override", string(m.verdict.Override))

@@ -108,12 +108,16 @@ func TestLongLineIsLogged(t *testing.T) {
 		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "ann@example.com", Login: c.login})
 		m.Header("From", " ann@example.com")
 		m.Header("References", " "+c.field)
+		m.Header("Date", " Mon, 30 Nov 2026 01:00:00 +0000")
 		m.EndHeaders("Q")
 		m.Body([]byte(c.body + "\r"))
 		m.Body([]byte("\n"))
 		m.Finish(t.Context())
 		line := log.String()
-		if !strings.Contains(line, c.level) || !strings.Contains(line, c.reason) || c.reason == "" && strings.Contains(line, "998") {
+		if missing := "; no Message-ID: adding one does not break the signature"; strings.Contains(line, missing) != (c.login != "") {
+			t.Errorf("%s: %s", c.name, line)
+		}
+		if !strings.Contains(line, c.level) || !strings.Contains(line, c.reason) || c.reason == "" && strings.Contains(line, "998 bytes") {
 			t.Errorf("%s: %s", c.name, line)
 		}
 		if l := judged.LongLines; (l != nil) != (c.reason != "") || l != nil && l.LongestLineBytes != c.bytes {

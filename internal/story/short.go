@@ -48,6 +48,9 @@ func (t *teller) why() string {
 		return fmt.Sprintf("It is from one of our own users and should have been signed for %s, but that could not be done: %s.", a.Domain, t.Verdict.Reason)
 	case a.Role == policy.Sign:
 		text := fmt.Sprintf("It is from one of our own users, %s, and was signed for %s by %s.", t.whose(), a.Domain, keysOf(t.Selectors))
+		if absent := policy.Absent(t.e.Absent); absent != "" {
+			text += " It has " + absent + "."
+		}
 		if long := policy.LongLines(t.e.LongLines); long != "" {
 			text += " Warning: " + long + "."
 		}

@@ -27,3 +27,11 @@ func LongLines(l *dkim.LongLines) string {
 	}
 	return strings.Join(all, "; ")
 }
+
+// Absent returns a note about missing fields of a signed message in words, or "" if none is missing.
+func Absent(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "no " + strings.Join(names, " and no ") + ": adding one does not break the signature"
+}
