@@ -23,6 +23,7 @@ import (
 	"signpost/internal/filter"
 	"signpost/keys"
 	"signpost/milter"
+	"signpost/policy"
 )
 
 // signOptions are the flags of signpost sign.
@@ -125,6 +126,9 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	}
 	if conf.Observe {
 		fmt.Fprintln(stderr, `signpost: with mode = "observe" the daemon leaves it unsigned`)
+	}
+	if long := policy.LongLines(report.Evidence.LongLines); long != "" {
+		fmt.Fprintf(stderr, "signpost: warning: %s\nhint: encode the text as quoted-printable or base64, and fold header fields\n", long)
 	}
 	if o.json {
 		return nil
