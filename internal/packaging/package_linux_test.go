@@ -38,6 +38,7 @@ func TestInstalled(t *testing.T) {
 		"/var/lib/signpost":                                  "700 signpost:signpost",
 		"/var/lib/signpost/keys":                             "700 signpost:signpost",
 		"/var/lib/signpost/journal":                          "700 signpost:signpost",
+		"/var/lib/signpost/locks":                            "700 signpost:signpost",
 		"/var/spool/postfix/signpost":                        "2710 signpost:postfix",
 		"/usr/lib/sysusers.d":                                "755 root:root",
 		"/usr/lib/sysusers.d/signpost.conf":                  "644 root:root",
