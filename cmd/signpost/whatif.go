@@ -22,7 +22,7 @@ import (
 // whatIfOptions are the flags of signpost what-if.
 type whatIfOptions struct {
 	since, asIf, domain string
-	json                bool
+	upgrade, json       bool
 }
 
 func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Command {
@@ -39,7 +39,7 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			"and evidence that was cut because there was too much of it. Taken for granted are the domains that are hosted now, that\n" +
 			"there was a key for mail that would be signed now, and that authserv_id and its aliases were the same.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
-			"  signpost what-if --as-if-policy reject --domain example.org",
+			"  signpost what-if --as-if-policy reject --domain example.org\n  signpost what-if --upgrade",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := load()
@@ -53,6 +53,8 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	f.StringVar(&o.since, "since", "14d", "messages from this `TIME` on: "+timeFormats)
 	f.StringVar(&o.asIf, "as-if-policy", "", "take a published p=none as this `POLICY`: quarantine or reject")
 	f.StringVar(&o.domain, "domain", "", "only messages of this Author `DOMAIN`")
+	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the decisions of the earlier version, those in observe mode too; print nothing if all are\n"+
+		"the same or there is no journal")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
 	return c
 }
@@ -77,6 +79,9 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 		return err
 	}
 	past, err := readJournal(conf)
+	if o.upgrade && errors.Is(err, journal.ErrNone) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,11 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	var tally whatif.Tally
 	watch := newCounter(stderr)
 	err = past.Each(ctx, which, func(e *journal.Entry) bool {
-		tally.Add(e, whatif.Judge(asked(e, asIf), r))
+		judged := whatif.Judge(asked(e, asIf), r)
+		if o.upgrade {
+			e.Observe = false // compare decisions, carried out or not
+		}
+		tally.Add(e, judged)
 		watch.count()
 		return ctx.Err() == nil
 	})
@@ -93,6 +102,9 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 		return reading(conf, err)
 	}
 	const most, mostJSON = 5, 100
+	if o.upgrade && tally.Result(0).Changed == 0 {
+		return reading(conf, past.Unread())
+	}
 	if o.json {
 		return errors.Join(printJSON(stdout, tally.Result(mostJSON)), reading(conf, past.Unread()))
 	}

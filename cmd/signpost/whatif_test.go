@@ -264,6 +264,7 @@ func TestWhatIfSays(t *testing.T) {
 		{"what observe mode would have refused", say(same, whatIfOptions{}), []string{"1   25.0%  accepted -> refused 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  as it was"}},
 		{"p=none as p=reject", say(same, whatIfOptions{asIf: "reject"}), []string{"p=none taken as p=reject", "2   50.0%  accepted -> refused 550 5.7.1\n", "b.example 1"}},
 		{"of one domain", say(never, whatIfOptions{domain: "B.example", asIf: "quarantine"}), []string{"1 messages", "1  100.0%  accepted -> tagged\n"}},
+		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  as it was", "3   75.0%  refused 550 5.7.1 -> tagged\n"}},
 		{"of nobody", say(never, whatIfOptions{domain: "c.example"}), []string{"no messages"}},
 	} {
 		for _, want := range c.want {
@@ -275,6 +276,9 @@ func TestWhatIfSays(t *testing.T) {
 			t.Errorf("%s: %q", c.name, c.got)
 		}
 	}
+	if got := say(same, whatIfOptions{upgrade: true}) + say(same, whatIfOptions{upgrade: true, json: true}); got != "" {
+		t.Errorf("an upgrade that changes nothing: %s", got)
+	}
 	var r whatif.Result
 	if err := json.Unmarshal([]byte(say(never, whatIfOptions{json: true})), &r); err != nil || r.Changed != 3 || len(r.Changes) != 2 || len(r.Changes[0].Examples) != 2 {
 		t.Errorf("%v %+v", err, r)
@@ -284,6 +288,9 @@ func TestWhatIfSays(t *testing.T) {
 // A journal that is not there, and flags that say nothing sensible, have errors that say what to do.
 func TestWhatIfErrors(t *testing.T) {
 	conf := stateIn(t)
+	if err := whatIf(t.Context(), conf, "NEW.toml", whatIfOptions{since: "14d", upgrade: true}, nil, &bytes.Buffer{}); err != nil {
+		t.Errorf("an upgrade without a journal: %v", err)
+	}
 	for want, o := range map[string]whatIfOptions{
 		conf.JournalFile() + ": there is no journal here yet": {},
 		`--since "yesterday" is no time; it may be 14d`:       {since: "yesterday"},
