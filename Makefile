@@ -14,7 +14,7 @@
 # make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 
-VERSION = 0.3
+VERSION = $(shell scripts/version)
 PREFIX = /usr/local
 # scripts/setup installs Go there where the machine has none or an old one. Servers are in sbin, which users do not have in PATH.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin

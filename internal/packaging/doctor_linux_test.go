@@ -3,7 +3,9 @@ package packaging
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -63,7 +65,7 @@ func TestDoctor(t *testing.T) {
 	defer dns.Stop()
 	listenSyslog(t)
 	stockPostfix(t)
-	record := typed(t, readmeSteps(t))
+	record := typed(t, readmeSteps(t, filepath.Join(os.Getenv(packagesVar), "README.md")), deb(t, 1))
 	selector := strings.TrimSpace(run(t, "dkimkey status --json | grep -o '\"selector\": *\"[^\"]*\"' | head -1 | cut -d'\"' -f4"))
 	key := fmt.Sprintf("%s._domainkey.example.org. IN TXT %s", selector, inStrings(record))
 	healthy := healthyZone + key + "\n"

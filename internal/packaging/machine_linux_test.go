@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -101,7 +102,7 @@ func inside(t *testing.T) bool {
 	// Pdeathsig is tied to the thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), machineVar+"="+t.TempDir(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
 	// With the first process of its process namespace everything on the machine ends.
@@ -270,9 +271,12 @@ func start(t *testing.T) (log string) {
 	log = "/run/signpost.log"
 	run(t, fmt.Sprintf("setsid setpriv --reuid %s --regid %s --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all %s >%s 2>&1 & echo $! >/run/signpost.pid",
 		user, user, unitSetting(t, "signpost.service", "ExecStart"), log))
-	until(t, "the daemon serves", func() bool {
-		text, _ := os.ReadFile(log)
-		return strings.Contains(string(text), "signpost serves")
+	until(t, "the daemon accepts connections", func() bool {
+		c, err := net.Dial("unix", "/var/spool/postfix/signpost/milter.sock")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
 	})
 	t.Cleanup(func() {
 		if text, _ := os.ReadFile(log); t.Failed() {
@@ -280,4 +284,14 @@ func start(t *testing.T) (log string) {
 		}
 	})
 	return log
+}
+
+// stop stops the daemon of start, and waits for its end.
+func stop(t *testing.T) {
+	t.Helper()
+	pid := strings.TrimSpace(run(t, "cat /run/signpost.pid; kill $(cat /run/signpost.pid)"))
+	until(t, "the daemon ends", func() bool {
+		_, err := os.Readlink("/proc/" + pid + "/exe") // a zombie has none
+		return err != nil
+	})
 }

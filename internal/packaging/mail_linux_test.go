@@ -31,7 +31,7 @@ func TestREADME(t *testing.T) {
 	if !inside(t) {
 		return
 	}
-	steps := readmeSteps(t)
+	steps := readmeSteps(t, filepath.Join(os.Getenv(packagesVar), "README.md"))
 	dns, err := testdns.StartAt("127.0.0.1:53", zone)
 	if err != nil {
 		t.Fatal(err)
@@ -41,22 +41,14 @@ func TestREADME(t *testing.T) {
 	stockPostfix(t)
 	run(t, "useradd --create-home bob; echo 'postmaster: bob' >/etc/aliases; newaliases")
 
-	record := typed(t, steps)
+	record := typed(t, steps, deb(t, 1))
 
-	signed := func(mail string) {
-		t.Helper()
-		wire := strings.ReplaceAll(mail, "\n", "\r\n")
-		results, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{record}, nil }})
-		if err != nil || len(results) != 1 || results[0].Err != nil || results[0].Domain != "example.org" {
-			t.Errorf("want one signature of example.org: %v %v\n%s\nsyslog:\n%s", results, err, mail, syslog())
-		}
-	}
-	signed(mailbox(t, 1, syslog)[0])
+	verifies(t, mailbox(t, 1, syslog)[0], record)
 
 	if err := send("127.0.0.1", "ann@example.org", "From: ann@example.org\r\nSubject: by SMTP\r\n\r\nHello.\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	signed(mailbox(t, 2, syslog)[1])
+	verifies(t, mailbox(t, 2, syslog)[1], record)
 
 	forgedResult := "Authentication-Results: " + hostname + "; dkim=pass header.d=bank.example\r\n"
 	if err := send(stranger, "eve@stranger.example", forgedResult+"From: eve@stranger.example\r\nSubject: from outside\r\n\r\nHello.\r\n"); err != nil {
@@ -82,14 +74,24 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// typed types README.md's steps, and gives the DNS record that dkimkey printed.
-func typed(t *testing.T, steps []string) (record string) {
+// verifies checks that a message has one signature, of example.org, that verifies with the record.
+func verifies(t *testing.T, mail, record string) {
+	t.Helper()
+	wire := strings.ReplaceAll(mail, "\n", "\r\n")
+	results, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{record}, nil }})
+	if err != nil || len(results) != 1 || results[0].Err != nil || results[0].Domain != "example.org" {
+		t.Errorf("want one signature of example.org: %v %v\n%s", results, err, mail)
+	}
+}
+
+// typed types README.md's steps with this package, and returns the DNS record that dkimkey printed.
+func typed(t *testing.T, steps []string, file string) (record string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	for _, line := range steps {
 		switch {
 		case line == "make deb": // built outside, by the same script
-			run(t, "mkdir bin; cp "+deb(t, 1)+" bin/")
+			run(t, "mkdir bin; cp "+file+" bin/")
 		case strings.HasPrefix(line, "systemctl enable --now signpost "): // as systemd would
 			run(t, strings.Replace(line, " --now", "", 1))
 			start(t)
@@ -103,9 +105,9 @@ func typed(t *testing.T, steps []string) (record string) {
 }
 
 // readmeSteps are the lines of the first block of commands under the heading.
-func readmeSteps(t *testing.T) []string {
+func readmeSteps(t *testing.T, readme string) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(os.Getenv(packagesVar), "README.md"))
+	text, err := os.ReadFile(readme)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,178 @@
+package packaging
+
+import (
+	"errors"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signpost/internal/testdns"
+)
+
+// The last version whose package had /etc/signpost/signpost.toml as a conffile with every key.
+const (
+	olderCommit  = "3b7c27f55be008c786790bf674093a687d494818"
+	olderVersion = "0.0~git20261130062142"
+)
+
+// older returns the directory of the older package and of its README.md. Outside of the machine, it builds them from git.
+func older(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(os.Getenv(packagesVar), "older")
+	if os.Getenv(machineVar) != "" {
+		return dir
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("installing a package needs root")
+	}
+	git := func(args ...string) ([]byte, error) {
+		return exec.Command("git", append([]string{"-C", "../..", "-c", "safe.directory=*"}, args...)...).Output()
+	}
+	if _, err := git("cat-file", "-e", olderCommit+"^{commit}"); err != nil {
+		if shallow, err := git("rev-parse", "--is-shallow-repository"); err != nil || strings.TrimSpace(string(shallow)) == "true" {
+			t.Skip("the older package is built from commit " + olderCommit + ", which is not here: not a clone, or a shallow one")
+		}
+		t.Fatal("no commit ", olderCommit)
+	}
+	source := t.TempDir()
+	archive, err := git("archive", olderCommit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar := exec.Command("tar", "-x", "-C", source)
+	tar.Stdin = strings.NewReader(string(archive))
+	if out, err := tar.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.Command(filepath.Join(source, "scripts/deb"), dir)
+	cmd.Env = append(os.Environ(), "VERSION="+olderVersion, "SOURCE_DATE_EPOCH=1796019702")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	readme, err := os.ReadFile(filepath.Join(source, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "README.md"), readme, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+const configFile = "/etc/signpost/signpost.toml"
+
+// fakeSystemd has the package's scripts believe that systemd runs and that the daemon is active. It prints what they ask for.
+func fakeSystemd(t *testing.T) {
+	t.Helper()
+	run(t, `mkdir -p /run/systemd/system; printf '#!/bin/sh\necho systemctl "$@"\n' >/usr/local/sbin/systemctl; chmod 755 /usr/local/sbin/systemctl`)
+}
+
+// After the steps of the older README.md and a few settings more, an upgrade without a terminal asks nothing and leaves the
+// configuration and what happens to mail as they are. Before the restart it prints which decisions in the journal change.
+func TestUpgradeFromOlder(t *testing.T) {
+	dir := older(t)
+	if !inside(t) {
+		return
+	}
+	packages, _ := filepath.Glob(dir + "/*.deb")
+	if len(packages) != 1 {
+		t.Fatal(packages)
+	}
+	oldPackage := packages[0]
+	dns, err := testdns.StartAt("127.0.0.1:53", zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dns.Stop()
+	syslog := listenSyslog(t)
+	stockPostfix(t)
+	run(t, "useradd --create-home bob; echo 'postmaster: bob' >/etc/aliases; newaliases")
+	record := typed(t, readmeSteps(t, dir+"/README.md"), oldPackage)
+	verifies(t, mailbox(t, 1, syslog)[0], record)
+	run(t, `sed -i 's/^authserv_id = ""/authserv_id = "results.example.net"/; s/^trusted_networks = .*/trusted_networks = ["127.0.0.0\/8", "::1\/128", "192.0.2.0\/24"]/' `+configFile)
+	stop(t)
+	start(t)
+	message := "From: eve@stranger.example\r\nSubject: from outside\r\n\r\nHello.\r\n"
+	if err := send(stranger, "eve@stranger.example", message); err != nil {
+		t.Fatal(err)
+	}
+	if got := mailbox(t, 2, syslog)[1]; !strings.Contains(got, "Authentication-Results: results.example.net;") {
+		t.Fatalf("results under another name:\n%s", got)
+	}
+
+	// upgrade runs dpkg as an unattended upgrade does. It returns what dpkg and the package printed.
+	upgrade := func(file string) string {
+		t.Helper()
+		before := run(t, "sha256sum "+configFile)
+		out := run(t, "dpkg -i "+file+" </dev/null")
+		if after := run(t, "sha256sum "+configFile); after != before {
+			t.Errorf("dpkg -i %s changed the configuration\n%s", file, out)
+		}
+		return out
+	}
+	fakeSystemd(t)
+	if out := upgrade(deb(t, 1)); strings.Contains(out, "what-if") || !strings.Contains(out, "systemctl restart signpost.service") {
+		t.Errorf("an upgrade that changes no decision is not silent, or does not restart the daemon:\n%s", out)
+	}
+	run(t, `printf '[[deny]]\nnetwork = "`+stranger+`"\ncomment = "test"\nexpires = 2099-01-01\n' >>`+configFile)
+	out := upgrade(deb(t, 2))
+	told, restart := strings.Index(out, " 1   50.0%  accepted -> "), strings.Index(out, "systemctl restart signpost.service")
+	if told < 0 || restart < told || !strings.Contains(out, "clients: "+stranger+" 1") {
+		t.Errorf("before the restart, the package does not print which decision changes:\n%s", out)
+	}
+	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl")
+
+	stop(t)
+	start(t)
+	if err := send("127.0.0.1", "ann@example.org", "From: ann@example.org\r\nSubject: after the upgrade\r\n\r\nHello.\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	verifies(t, mailbox(t, 3, syslog)[2], record)
+	err = send(stranger, "eve@stranger.example", message)
+	var refused *textproto.Error
+	if !errors.As(err, &refused) || refused.Code != 550 {
+		t.Errorf("the mode, or an exception, has no effect: %v", err)
+	}
+	stop(t)
+
+	// Removal, reinstallation and purge.
+	changed := run(t, "cat "+configFile)
+	run(t, "dpkg -r signpost; dpkg -i "+deb(t, 2)+" </dev/null")
+	if got := run(t, "cat "+configFile); got != changed {
+		t.Errorf("the configuration after a removal and reinstallation:\n%s", got)
+	}
+	run(t, "mkdir -p /etc/signpost/conf.d; touch /etc/signpost/conf.d/local.toml /etc/signpost/forwarders.toml; dpkg -P signpost; ! test -e /etc/signpost")
+
+	// A file that nobody changed stays too, and going back asks nothing either.
+	run(t, "dpkg -i "+oldPackage)
+	upgrade(deb(t, 2))
+	run(t, "signpost check-config; grep -qx 'mode = \"observe\"' "+configFile)
+	upgrade(oldPackage)
+	upgrade(deb(t, 2))
+	run(t, "dpkg -P signpost; ! test -e /etc/signpost")
+}
+
+// An invalid or deleted configuration, and a journal that blocks its reader, do not fail or stall an upgrade. With the first
+// two, the old daemon keeps running.
+func TestUpgradeOfBrokenInstallation(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	run(t, "dpkg -i "+deb(t, 1))
+	fakeSystemd(t)
+	run(t, asSignpost+"mkfifo -m 600 /var/lib/signpost/journal/journal.db")
+	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null"); !strings.Contains(out, "signpost what-if --since 14d --upgrade\n") || !strings.Contains(out, "systemctl restart signpost.service") {
+		t.Errorf("with a journal that blocks:\n%s", out)
+	}
+	run(t, "echo nonsense >>"+configFile)
+	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null"); !strings.Contains(out, configFile+":") || !strings.Contains(out, "the old daemon keeps running") || strings.Contains(out, "systemctl restart signpost.service") {
+		t.Errorf("with an invalid configuration:\n%s", out)
+	}
+	run(t, "rm "+configFile)
+	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null; ! test -e "+configFile); !strings.Contains(out, "cp /usr/share/signpost/signpost.toml "+configFile) || strings.Contains(out, "systemctl restart signpost.service") {
+		t.Errorf("with a deleted configuration:\n%s", out)
+	}
+}
