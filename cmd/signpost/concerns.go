@@ -22,7 +22,7 @@ func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	if conf.TagUnhandled() {
 		all = append(all, doctor.Finding{Level: doctor.Red, What: "dmarc.quarantine_handled is false: no filter is known to act on the tag of quarantined mail",
 			Why: "without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			Fix: "quarantine_handled = true # in [dmarc], after you installed dist/junk.sieve or dist/milter_header_checks: docs/operations.md, \"Quarantined mail\""})
+			Fix: "quarantine_handled = true # in [dmarc], after you installed junk.sieve or milter_header_checks: docs/operations.md, \"Quarantined mail\""})
 	}
 	for _, key := range conf.NotYet() {
 		all = append(all, doctor.Finding{What: key + ": has no effect yet in this version", Why: "what it asks for is not done", Fix: "# " + key})

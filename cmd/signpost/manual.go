@@ -40,6 +40,7 @@ func page() man.Page {
 			{"/var/spool/postfix/signpost/milter.sock", "Where Postfix connects, unless listen says otherwise."},
 			{"/var/lib/signpost", "The state folder: hosted domains, what was seen of keys, and the keys themselves."},
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key; its life is in SELECTOR.json beside it."},
+			{"/usr/share/doc/signpost", "README.md, docs and examples; after make install below PREFIX."},
 		},
 		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/journal"
 	"signpost/internal/metrics"
@@ -64,7 +65,7 @@ func (d *service) run(ctx context.Context) error {
 	}
 	d.log, d.last = log, d.text
 	d.limits = readLimits(log)
-	d.measures = metrics.New(conf.Observe)
+	d.measures = metrics.New(conf.Observe, cli.Number())
 	health, err := startMetrics(conf, d.measures, log)
 	if err != nil {
 		return err
@@ -144,7 +145,7 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 func (d *service) warn(conf *config.Config) {
 	if conf.TagUnhandled() {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			"hint", "install dist/junk.sieve or dist/milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
+			"hint", "install junk.sieve or milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
 	}
 	for _, key := range conf.NotYet() {
 		d.log.Warn("a configuration key has no effect yet in this version", "key", key)

@@ -8,13 +8,16 @@ import (
 // version is set by the linker, which can set nothing but a package's variable: see Makefile.
 var version string
 
+// Number returns the version, which is also that of the package, or "devel".
+func Number() string { return cmp.Or(version, "devel") }
+
 // Version is what --version prints: the number, the commit, and the Go that built it.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return cmp.Or(version, "devel")
+		return Number()
 	}
-	return describe(cmp.Or(version, "devel"), info)
+	return describe(Number(), info)
 }
 
 func describe(number string, info *debug.BuildInfo) string {

@@ -234,7 +234,7 @@ func Load(path string) (*Config, error) {
 func LoadText(path string) (*Config, []byte, error) {
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%s: there is no such file; dist/signpost.toml is a sample, and an empty file will do", path)
+		return nil, nil, fmt.Errorf("%s: there is no such file; an empty file is valid, and signpost.toml(5) lists the keys", path)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -46,8 +46,8 @@ type Source struct {
 	Keys        func() Keys
 }
 
-// New makes the metrics. observe is mode = "observe".
-func New(observe bool) *Metrics {
+// New makes the metrics. observe is mode = "observe"; version is the one that --version prints.
+func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	roles := []string{string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)}
@@ -74,7 +74,7 @@ func New(observe bool) *Metrics {
 	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers)
 	m.observing = m.gauge("signpost_observe_mode", "1 where mode = \"observe\": nothing is signed, removed or refused.")
 	m.Observing(observe)
-	m.buildInfo()
+	m.buildInfo(version)
 	m.Reloaded(true)
 	return m
 }
@@ -111,10 +111,10 @@ func (m *Metrics) gauge(name, help string) prometheus.Gauge {
 }
 
 // buildInfo says what runs. A build without version control has "unknown" for the commit.
-func (m *Metrics) buildInfo() {
-	version, commit, compiler := "unknown", "unknown", "unknown"
+func (m *Metrics) buildInfo(version string) {
+	commit, compiler := "unknown", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version, compiler = info.Main.Version, info.GoVersion
+		compiler = info.GoVersion
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				commit = s.Value

@@ -47,7 +47,7 @@ func message() filter.Measure {
 
 // What a message and a question cost is no allocation: counting must not be felt.
 func TestAllocations(t *testing.T) {
-	m := New(false)
+	m := New(false, "1.2")
 	f, asked := message(), dns.Asked{Type: "TXT", Outcome: dns.Found, Took: time.Second}
 	if n := testing.AllocsPerRun(100, func() { m.Message(f); m.Asked(asked) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -56,7 +56,7 @@ func TestAllocations(t *testing.T) {
 
 // Every word that a message and a question can have is counted.
 func TestEveryWordCounts(t *testing.T) {
-	m, n := New(false), 0.0
+	m, n := New(false, "1.2"), 0.0
 	for _, role := range []policy.Role{policy.Sign, policy.Verify, policy.Leave, policy.Refuse} {
 		for _, word := range filter.Dispositions() {
 			n++
@@ -83,7 +83,7 @@ func TestEveryWordCounts(t *testing.T) {
 
 // A failed reload shows, and leaves the time of the last good one.
 func TestReloaded(t *testing.T) {
-	m := New(true)
+	m := New(true, "1.2")
 	at := sum(t, m, "signpost_reload_success_timestamp_seconds")
 	m.Reloaded(false)
 	if got := sum(t, m, "signpost_reload_success"); got != 0 {
@@ -100,7 +100,7 @@ func TestReloaded(t *testing.T) {
 
 // A defect in the working out of keys leaves the daemon up, and the rest of the scrape there.
 func TestKeysPanic(t *testing.T) {
-	m := New(false)
+	m := New(false, "1.2")
 	m.Watch(Source{Connections: func() int { return 3 }, Keys: func() Keys { return Keys{} }}) // no snapshot
 	if got := sum(t, m, "signpost_connections"); got != 3 {
 		t.Errorf("%v connections", got)
@@ -141,7 +141,7 @@ func TestNoKey(t *testing.T) {
 
 // A page of another site whose name was pointed here (DNS rebinding) reads no metrics.
 func TestHost(t *testing.T) {
-	s, err := Listen("localhost:0", New(false), slog.New(slog.DiscardHandler))
+	s, err := Listen("localhost:0", New(false, "1.2"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestHost(t *testing.T) {
 
 // Not ready before the sockets are there and when a stop was asked for; alive all the while.
 func TestStates(t *testing.T) {
-	s, err := Listen("127.0.0.1:0", New(false), slog.New(slog.DiscardHandler))
+	s, err := Listen("127.0.0.1:0", New(false, "1.2"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestStates(t *testing.T) {
 
 // A name server that another one takes over from is counted.
 func TestFailover(t *testing.T) {
-	m := New(false)
+	m := New(false, "1.2")
 	m.NameServerFailedOver()
 	if got := sum(t, m, "signpost_dns_failovers_total"); got != 1 {
 		t.Errorf("%v failovers", got)

@@ -1,0 +1,221 @@
+package packaging
+
+import (
+	"compress/gzip"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const docDir = "/usr/share/doc/signpost"
+
+// packageFiles returns the paths in the package, and those that its postinst creates.
+func packageFiles(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "dpkg-deb --fsys-tarfile "+deb(t, 1)+" | tar -t").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{configFile, "/var/lib/signpost/keys", "/var/lib/signpost/journal", "/var/lib/signpost/locks", "/var/spool/postfix/signpost"}
+	for line := range strings.Lines(string(out)) {
+		files = append(files, strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "."), "/"))
+	}
+	return files
+}
+
+// elsewhere matches paths that a text names and no Debian package has: those of make install and FreeBSD, those of our
+// own tests, and files that the administrator or a command creates.
+var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
+
+// What our texts name: absolute paths, paths of the repository, pages of documentation, manual pages and units.
+var (
+	absolute = regexp.MustCompile(`(?:^|[^\w./-])((?:/etc/signpost|/lib/systemd|/usr/[\w./@-]*(?:signpost|dkimkey|greyskip))[\w./@-]*)`)
+	relative = regexp.MustCompile(`(?:^|[^\w./-])((?:docs|dist)/[\w./-]+)`)
+	page     = regexp.MustCompile(`(?:^|[^\w./-])([\w-]+\.md)\b`)
+	manual   = regexp.MustCompile(`\b((?:signpost|dkimkey|greyskip)[\w.-]*)\((\d)\)`)
+	unit     = regexp.MustCompile(`(?:^|[^\w./-])((?:signpost|dkimkey|greyskip)[\w-]*\.(?:service|socket|timer))\b`)
+)
+
+// missing returns what text names and the package lacks.
+func missing(files []string, text string) (lacks []string) {
+	need := func(name string, candidates ...string) {
+		if !elsewhere.MatchString(name) && !slices.ContainsFunc(candidates, func(c string) bool { return slices.Contains(files, c) }) {
+			lacks = append(lacks, name)
+		}
+	}
+	clean := func(s string) string { return strings.TrimRight(s, "./-") }
+	for _, m := range absolute.FindAllStringSubmatch(text, -1) {
+		need(clean(m[1]), clean(m[1]))
+	}
+	for _, m := range relative.FindAllStringSubmatch(text, -1) {
+		name := clean(m[1])
+		need(name, path.Join(docDir, name), path.Join(docDir, "examples", path.Base(name)), path.Join("/usr/lib/systemd/system", path.Base(name)))
+	}
+	for _, m := range page.FindAllStringSubmatch(text, -1) {
+		need(m[1], path.Join(docDir, m[1]), path.Join(docDir, "docs", m[1]), path.Join(docDir, "docs/decisions", m[1]))
+	}
+	for _, m := range manual.FindAllStringSubmatch(text, -1) {
+		need(m[0], "/usr/share/man/man"+m[2]+"/"+m[1]+"."+m[2]+".gz")
+	}
+	for _, m := range unit.FindAllStringSubmatch(text, -1) {
+		need(m[1], path.Join("/usr/lib/systemd/system", m[1]))
+	}
+	return lacks
+}
+
+// The package has every file that the documentation, the files of dist, and the messages and help texts of the programs name.
+func TestNamedFilesArePackaged(t *testing.T) {
+	files := packageFiles(t)
+	var texts []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "dist/*", "dist/debian/*"} {
+		found, _ := filepath.Glob(filepath.Join("../..", pattern))
+		texts = append(texts, found...)
+	}
+	if len(texts) < 30 {
+		t.Fatalf("only %q", texts)
+	}
+	for _, name := range texts {
+		if info, err := os.Stat(name); err != nil || info.IsDir() {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lacks := missing(files, string(text)); len(lacks) > 0 {
+			t.Errorf("%s names files that the package lacks: %q", name, lacks)
+		}
+	}
+	n := 0
+	for _, dir := range []string{"cmd", "internal", "keys", "milter", "policy"} {
+		err := filepath.WalkDir(filepath.Join("../..", dir), func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.Contains(name, "/internal/bench/") {
+				return err
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(parsed, func(node ast.Node) bool {
+				if s, ok := node.(*ast.BasicLit); ok && s.Kind == token.STRING {
+					text, _ := strconv.Unquote(s.Value)
+					n++
+					// dist is no directory of an installation.
+					if lacks := missing(files, text); len(lacks) > 0 || strings.Contains(text, "dist/") {
+						t.Errorf("%s: a message names files that the package lacks: %q %q", name, lacks, text)
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n < 3000 {
+		t.Errorf("only %d strings", n)
+	}
+	for text, want := range map[string]int{
+		"see docs/operations.md, \"Upgrade\", and signpost(8)": 0,
+		"see docs/absent.md.":           1,
+		"(absent.md)":                   1,
+		"dist/absent.sieve":             1,
+		"signpost-absent(8)":            1,
+		"signpost-absent.timer":         1,
+		"/usr/share/signpost/absent":    1,
+		"/etc/signpost/signpost.toml:3": 0,
+	} {
+		if lacks := missing(files, text); len(lacks) != want {
+			t.Errorf("%q: %q", text, lacks)
+		}
+	}
+}
+
+func gunzip(t *testing.T, name string) string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The package, its programs, the metric and the changelog have the same version. NEWS has no entry for a later one, and the
+// contact is the same everywhere.
+func TestVersion(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	run(t, "dpkg -i "+deb(t, 1))
+	version := run(t, "dpkg-query -W -f '${Version}' signpost")
+	for _, program := range []string{"signpost", "dkimkey", "greyskip"} {
+		if out := run(t, program+" --version"); !slices.Contains(strings.Fields(out), version) {
+			t.Errorf("%s --version: %s, the package is %s", program, out, version)
+		}
+	}
+	run(t, `printf '[metrics]\nlisten = "127.0.0.1:9890"\n' >/run/metrics.toml; sed -n '/^\[metrics\]/q;p' `+configFile+` >/run/signpost.toml; cat /run/metrics.toml >>/run/signpost.toml; cp /run/signpost.toml `+configFile)
+	start(t)
+	metric := ""
+	until(t, "the metrics answer", func() bool {
+		out, _ := exec.Command("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/9890 && printf 'GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 && grep ^signpost_build_info <&3`).Output()
+		metric = string(out)
+		return metric != ""
+	})
+	if !strings.Contains(metric, `version="`+version+`"`) && !strings.Contains(metric, `version="`+version+` `) {
+		t.Errorf("the metric has another version than %s: %s", version, metric)
+	}
+	stop(t)
+	contact := run(t, "dpkg-query -W -f '${Maintainer}' signpost")
+	for file, want := range map[string]string{
+		"changelog.gz":   "signpost (" + version + ") ",
+		"NEWS.Debian.gz": "signpost (",
+	} {
+		text := gunzip(t, filepath.Join(docDir, file))
+		if !strings.HasPrefix(text, want) || !strings.Contains(text, "\n -- "+contact+"  ") {
+			t.Errorf("%s has no entry of %s by %s:\n%s", file, version, contact, text)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^signpost \((.*)\) `).FindAllStringSubmatch(text, -1) {
+			run(t, "dpkg --compare-versions '"+m[1]+"' le '"+version+"'")
+		}
+	}
+	run(t, "dpkg -V signpost")
+}
+
+// make build and make deb give programs the same version.
+func TestBuildVersion(t *testing.T) {
+	if os.Getenv("VERSION") != "" {
+		t.Skip("VERSION is set")
+	}
+	version, err := exec.Command("../../scripts/version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("make", "-C", "../..", "-n", "-o", "go", "build").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "cli.version="+strings.TrimSpace(string(version))+`"`) {
+		t.Errorf("scripts/version is %s, and make build runs\n%s", version, out)
+	}
+}
