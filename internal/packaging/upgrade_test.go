@@ -64,7 +64,7 @@ func older(t *testing.T) string {
 
 const configFile = "/etc/signpost/signpost.toml"
 
-// fakeSystemd has the package's scripts believe that systemd runs and that the daemon is active. It prints what they ask for.
+// fakeSystemd makes the package's scripts see a running systemd with an active daemon. systemctl prints its arguments.
 func fakeSystemd(t *testing.T) {
 	t.Helper()
 	run(t, `mkdir -p /run/systemd/system; printf '#!/bin/sh\necho systemctl "$@"\n' >/usr/local/sbin/systemctl; chmod 755 /usr/local/sbin/systemctl`)
