@@ -36,7 +36,7 @@ func packageFiles(t *testing.T) []string {
 
 // elsewhere matches paths that a text names and no Debian package has: those of make install and FreeBSD, those of our
 // own tests, and files that the administrator or a command creates.
-var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
+var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
 
 // What our texts name: absolute paths, paths of the repository, pages of documentation, manual pages and units.
 var (

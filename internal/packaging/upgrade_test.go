@@ -92,7 +92,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	run(t, "useradd --create-home bob; echo 'postmaster: bob' >/etc/aliases; newaliases")
 	record := typed(t, readmeSteps(t, dir+"/README.md"), oldPackage)
 	verifies(t, mailbox(t, 1, syslog)[0], record)
-	run(t, `sed -i 's/^authserv_id = ""/authserv_id = "results.example.net"/; s/^trusted_networks = .*/trusted_networks = ["127.0.0.0\/8", "::1\/128", "192.0.2.0\/24"]/' `+configFile)
+	run(t, `sed -i 's/^authserv_id = ""/authserv_id = "results.example.net"/; s/^trusted_networks = .*/trusted_networks = ["127.0.0.0\/8", "::1\/128", "192.0.2.0\/24"]/' `+configFile+"; echo example.com >>/etc/signpost/greyskip.domains")
 	stop(t)
 	start(t)
 	message := "From: eve@stranger.example\r\nSubject: from outside\r\n\r\nHello.\r\n"
@@ -123,7 +123,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	if told < 0 || restart < told || !strings.Contains(out, "clients: "+stranger+" 1") {
 		t.Errorf("before the restart, the package does not print which decision changes:\n%s", out)
 	}
-	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl")
+	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl; grep -qx example.com /etc/signpost/greyskip.domains")
 
 	stop(t)
 	start(t)
