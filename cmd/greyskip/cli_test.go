@@ -103,3 +103,18 @@ func TestNoConfiguration(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Name servers that conf.d sets are asked, and an error there is not passed over.
+func TestDropIn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "signpost.toml")
+	dropIn := filepath.Join(filepath.Dir(file), "conf.d", "a.toml")
+	for _, err := range []error{os.Mkdir(filepath.Dir(dropIn), 0o700), os.WriteFile(file, nil, 0o600), os.WriteFile(dropIn, []byte("[dns]\nservers = [\"x\"]\n"), 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := env{options: options{config: file}, now: time.Now}
+	if _, err := e.resolver(false); err == nil || !strings.Contains(err.Error(), dropIn+":2: dns.servers") {
+		t.Error(err)
+	}
+}

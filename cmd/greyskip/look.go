@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +43,7 @@ func (f finding) why() string {
 func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 	conf := config.Default()
 	var err error
-	if _, missing := os.Stat(e.config); configGiven || !absent(missing) {
+	if configGiven || config.Exists(e.config) {
 		if conf, err = config.Load(e.config); err != nil {
 			return nil, err
 		}

@@ -92,8 +92,14 @@ func (d *service) confine() {
 func (d *service) grants() grants {
 	g := grants{}
 	if file, err := filepath.Abs(d.file); err == nil && d.file != "" {
-		g.add(filepath.Dir(file), ll.AccessFSReadFile)
-		g.addTarget(file, ll.AccessFSReadFile)
+		// Listed too: conf.d may come after the start.
+		g.add(filepath.Dir(file), mayRead)
+		g.add(config.DropIns(file), mayRead)
+	}
+	for _, name := range d.conf.Files {
+		if file, err := filepath.Abs(name); err == nil {
+			g.addTarget(file, ll.AccessFSReadFile)
+		}
 	}
 	if accepted := d.conf.DMARC.ForwardersFile; accepted != "" {
 		g.add(filepath.Dir(accepted), ll.AccessFSReadFile)

@@ -57,6 +57,7 @@ func TestConfinedDaemon(t *testing.T) {
 	t.Run("works", func(t *testing.T) { confinedWorks(t, file) })
 	t.Run("refuses", func(t *testing.T) { confinedRefuses(t, file) })
 	t.Run("forwarders elsewhere", func(t *testing.T) { confinedForwarders(t, file) })
+	t.Run("conf.d", func(t *testing.T) { confinedDropIns(t, file) })
 	t.Run("forbidden", func(t *testing.T) { landlockForbidden(t, file) })
 }
 
@@ -223,6 +224,54 @@ func confinedForwarders(t *testing.T, file string) {
 	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; a path outside the folders")
 }
 
+// conf.d may come after the start, or be there as a link with links in it: each reload reads it. A link that comes after the
+// start and leads out of the known directories needs a restart.
+func confinedDropIns(t *testing.T, file string) {
+	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
+	dir := t.TempDir()
+	in := func(path string) string { return filepath.Join(dir, path) }
+	link := func(target, name string) {
+		t.Helper()
+		if err := os.Symlink(in(target), in(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := startProgram(t, dir, servers, exec.Command(file))
+	reload := func(want string) {
+		t.Helper()
+		p.hangup(servers)
+		if log := p.log.String(); !strings.Contains(log, want) {
+			t.Errorf("%s, want %s", log, want)
+		}
+	}
+	put(t, in("etc/conf.d/a.toml"), "mode = \"observe\"\n")
+	reload("changed=mode mode=observe")
+	put(t, in("etc/conf.d/b.toml"), "modus = 1\n")
+	reload(in("etc/conf.d/b.toml") + ":1: modus: unknown key")
+	if err := os.Remove(in("etc/conf.d/b.toml")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, in("elsewhere/c"), "authserv_id = \"mx.example\"\n")
+	link("elsewhere/c", "etc/conf.d/c.toml")
+	reload("permission denied; a path outside the folders")
+	p.stop()
+
+	// The next start knows the link. The directory is a link as well.
+	if err := os.Rename(in("etc/conf.d"), in("drop-ins")); err != nil {
+		t.Fatal(err)
+	}
+	link("drop-ins", "etc/conf.d")
+	p = startProgram(t, dir, servers, exec.Command(file))
+	reload("changed=\"\" mode=observe")
+	put(t, in("elsewhere/c"), "authserv_id = \"mx2.example\"\n")
+	put(t, in("drop-ins/a.toml"), "mode = \"enforce\"\n")
+	reload("changed=\"authserv_id mode\" mode=enforce")
+	if err := os.Remove(in("etc/conf.d")); err != nil {
+		t.Fatal(err)
+	}
+	reload("changed=authserv_id mode=enforce")
+}
+
 // confinedAttempts are what a confined daemon must not be able to do, and what it must, with DIR for the folder of the test.
 func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
 	read := func(path string) func() error {
@@ -259,11 +308,11 @@ func TestConfineHelper(t *testing.T) {
 	if !ok {
 		return
 	}
-	conf, text, err := config.LoadText(filepath.Join(dir, "etc", "signpost.toml"))
+	conf, err := config.Load(filepath.Join(dir, "etc", "signpost.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &service{conf: conf, file: filepath.Join(dir, "etc", "signpost.toml"), text: text, log: slog.New(slog.NewTextHandler(os.Stdout, nil))}
+	d := &service{conf: conf, file: filepath.Join(dir, "etc", "signpost.toml"), log: slog.New(slog.NewTextHandler(os.Stdout, nil))}
 	refused, allowed := confinedAttempts(dir)
 	const threads = 8
 	begin, done := make(chan struct{}), make(chan struct{})

@@ -126,10 +126,10 @@ func TestWhatIfExample(t *testing.T) {
 	}
 	keepReports(t, conf, at, all...)
 	var out bytes.Buffer
-	if err := whatIf(t.Context(), conf, "/etc/signpost/new.toml", whatIfOptions{}, &out, &out); err != nil {
+	if err := whatIf(t.Context(), conf, "/root/new/signpost.toml", whatIfOptions{}, &out, &out); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := strings.TrimSpace(out.String()), shownAfter(t, "signpost what-if --config /etc/signpost/new.toml --since 14d"); got != want {
+	if got, want := strings.TrimSpace(out.String()), shownAfter(t, "signpost what-if --config /root/new/signpost.toml --since 14d"); got != want {
 		t.Errorf("it prints\n%s\nand docs/operations.md shows\n%s", got, want)
 	}
 }
@@ -147,5 +147,23 @@ func TestForwardersExample(t *testing.T) {
 	want := day.ReplaceAllString(shownAfter(t, "signpost forwarders"), "DAY")
 	if got := day.ReplaceAllString(out, "DAY"); !strings.Contains(got, want+"\n") || !strings.Contains(want, "expires = DAY") {
 		t.Errorf("it prints\n%s\nand docs/operations.md shows\n%s", got, want)
+	}
+}
+
+// What docs/operations.md shows of check-config, with the files that it shows and that a new installation has.
+func TestShownCheckConfig(t *testing.T) {
+	dir := t.TempDir()
+	minimal, err := os.ReadFile("../../dist/minimal.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "signpost.toml"), string(minimal))
+	put(t, filepath.Join(dir, "conf.d", "local.toml"), shownAfter(t, "cat /etc/signpost/conf.d/local.toml"))
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"check-config", "-c", filepath.Join(dir, "signpost.toml")}, &out, &out); code != 0 {
+		t.Fatal(code, out.String())
+	}
+	if got, want := strings.TrimSpace(strings.ReplaceAll(out.String(), dir, "/etc/signpost")), shownAfter(t, "signpost check-config"); got != want {
+		t.Errorf("check-config prints\n%s\ndocs/operations.md shows\n%s", got, want)
 	}
 }

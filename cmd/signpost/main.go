@@ -3,10 +3,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -59,18 +57,20 @@ dkimkey(1).
 			"names with the same address.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			conf, text, err := config.LoadText(file)
+			conf, err := load()
 			if err != nil {
-				return cli.Usage(err)
+				return err
 			}
-			d := &service{conf: conf, file: file, text: text, stderr: c.ErrOrStderr(), confines: true}
+			d := &service{conf: conf, file: file, stderr: c.ErrOrStderr(), confines: true}
 			return d.run(c.Context())
 		},
 	}
 	checkCmd := &cobra.Command{
 		Use:   "check-config",
-		Short: "Check the configuration and end",
-		Args:  cobra.NoArgs,
+		Short: "Check the configuration",
+		Long: "Check the configuration. The output lists the files that were read: FILE, then the *.toml files of the directory conf.d\n" +
+			"beside it. A key that two files set is listed with the lines of both; the later one decides. Exit code 0: valid, 2: not.",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := load()
 			if err != nil {
@@ -79,13 +79,18 @@ dkimkey(1).
 			for _, f := range concerns(conf, time.Now()) {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, printableLines(f.What))
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", file)
+			for _, name := range conf.Files {
+				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", cli.Printable(name))
+			}
+			for _, o := range conf.Overrides {
+				fmt.Fprintf(c.OutOrStdout(), "%s\n", cli.Printable(o.By+": "+o.Key+" overrides "+o.Of))
+			}
 			return nil
 		},
 	}
 	// Without a configuration verify takes the defaults: it is of use before anything is installed.
 	loadOrDefault := func() (*config.Config, error) {
-		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && !root.PersistentFlags().Changed("config") {
+		if !config.Exists(file) && !root.PersistentFlags().Changed("config") {
 			return config.Default(), nil
 		}
 		return load()

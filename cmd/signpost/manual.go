@@ -37,6 +37,7 @@ func page() man.Page {
 		Section: "8",
 		Files: [][2]string{
 			{"/etc/signpost/signpost.toml", "The configuration; an empty file will do."},
+			{"/etc/signpost/conf.d/*.toml", "Files that are read after it: signpost.toml(5)."},
 			{"/var/spool/postfix/signpost/milter.sock", "Where Postfix connects, unless listen says otherwise."},
 			{"/var/lib/signpost", "The state folder: hosted domains, what was seen of keys, and the keys themselves."},
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key; its life is in SELECTOR.json beside it."},

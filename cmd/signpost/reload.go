@@ -105,7 +105,7 @@ func (d *service) onHangup(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// again is one reload: the file and the keys are read and validated, then take effect in one step. Where there is something
+// again is one reload: the configuration and the keys are read and validated, then take effect in one step. Where there is something
 // wrong with them the old ones go on.
 func (d *service) again() {
 	d.notify(reloading())
@@ -127,7 +127,7 @@ func (d *service) readAgain() error {
 		d.log.Info("keys read again (SIGHUP)")
 		return nil
 	}
-	conf, text, err := config.LoadText(d.file)
+	conf, err := config.Load(d.file)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (d *service) readAgain() error {
 	}
 	g.watcher.Reload()
 	var changed []string
-	for _, key := range config.Changed(d.last, text) {
+	for _, key := range config.Changed(old.conf, conf) {
 		if !slices.Contains(restartKeys(), key) {
 			changed = append(changed, key)
 		}
@@ -146,7 +146,7 @@ func (d *service) readAgain() error {
 	if key := "dmarc.forwarders_file"; !slices.Equal(old.conf.DMARC.Forwarders, conf.DMARC.Forwarders) && !slices.Contains(changed, key) {
 		changed = append(changed, key)
 	}
-	for _, key := range config.Changed(d.text, text) {
+	for _, key := range config.Changed(d.conf, conf) {
 		if slices.Contains(restartKeys(), key) {
 			d.log.Warn(key + ": needs a restart")
 		}
@@ -158,7 +158,6 @@ func (d *service) readAgain() error {
 	if d.journal != nil {
 		d.journal.Limit(journalLimits(conf))
 	}
-	d.last = text
 	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
 	return nil
 }

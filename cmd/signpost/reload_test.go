@@ -68,11 +68,11 @@ func start(t *testing.T, text string) *running {
 	r := &running{t: t, dir: dir, log: newLines(), result: make(chan bool, 1)}
 	r.write(text)
 	file := filepath.Join(dir, "signpost.toml")
-	conf, data, err := config.LoadText(file)
+	conf, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.service = &service{conf: conf, file: file, text: data, stderr: r.log, reloaded: func(ok bool) { r.result <- ok }}
+	r.service = &service{conf: conf, file: file, stderr: r.log, reloaded: func(ok bool) { r.result <- ok }}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.run(ctx) }()
@@ -165,6 +165,38 @@ func TestReloadBroken(t *testing.T) {
 	if log, ok := r.hangup(""); !ok || !strings.Contains(log, "changed=\"\"") {
 		t.Error(log)
 	}
+}
+
+// A reload reads conf.d again: new, changed and deleted files. One that is broken changes nothing.
+func TestReloadDropIns(t *testing.T) {
+	r := start(t, "[spf]\nfail = \"reject\"\n")
+	file := filepath.Join(r.dir, "conf.d", "a.toml")
+	reload := func(text, want string, good bool) {
+		t.Helper()
+		if text == "" {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			put(t, file, text)
+		}
+		if log, ok := r.hangup("[spf]\nfail = \"reject\"\n"); ok != good || !strings.Contains(log, want) {
+			t.Errorf("%q: %s, want %s", text, log, want)
+		}
+	}
+	reload("mode = \"observe\"\n", "changed=mode mode=observe", true)
+	reload("mode = \"observe\"\nauthserv_id = \"mx.example\"\n", "changed=authserv_id mode=observe", true)
+	before := r.now.Load()
+	reload("mode = \"observe\"\n[spf]\nfail = \"x\"\n", file+":3: spf.fail: ", false)
+	reload("mode = \n", file+":1: syntax error: ", false)
+	if r.now.Load() != before {
+		t.Error("a broken drop-in is in effect")
+	}
+	reload("authserv_id = \"mx.example\"\nlisten = [\"unix:/nowhere/s\"]\n[spf]\nfail = \"dmarc\"\n", "listen: needs a restart", true)
+	if now := r.now.Load(); now.conf.SPF.Fail != "dmarc" || now.conf.Observe {
+		t.Errorf("the changed drop-in is not in effect: %+v", now.conf)
+	}
+	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
 }
 
 // Every key of the configuration is in effect after a reload, or is said to need a restart, or is dkimkey's, which reads the

@@ -24,7 +24,6 @@ import (
 type service struct {
 	conf   *config.Config
 	file   string // empty: SIGHUP reads only the keys again
-	text   []byte // what stood in file
 	stderr io.Writer
 	// reloaded, if there is one, is told how each reload went.
 	reloaded func(ok bool)
@@ -40,7 +39,6 @@ type service struct {
 	server    *milter.Server
 	confined  bool
 	journal   *journal.Journal // nil: none is kept
-	last      []byte           // the text that is in effect
 	begun     atomic.Int64     // messages
 	now       atomic.Pointer[generation]
 }
@@ -63,7 +61,7 @@ func (d *service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.log, d.last = log, d.text
+	d.log = log
 	d.limits = readLimits(log)
 	d.measures = metrics.New(conf.Observe, cli.Number())
 	health, err := startMetrics(conf, d.measures, log)

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-
-	"github.com/pelletier/go-toml/v2"
 )
 
 // KeyNames are all keys that a file may have, and the tables of many names as one key each.
@@ -16,10 +14,10 @@ func KeyNames() []string {
 // manyNames are the tables whose names or number the operator chooses.
 func manyNames() []string { return []string{"allow", "deny", "dmarc.domain", "publish.domain"} }
 
-// Changed names the keys by which two files that Parse takes differ in what they say. A default that is written down is
+// Changed returns the keys in which two configurations differ, as their files have them. A default that is written down is
 // no change.
-func Changed(before, after []byte) []string {
-	old, new := given(before), given(after)
+func Changed(before, after *Config) []string {
+	old, new := before.given(), after.given()
 	known := schema()
 	var changed []string
 	for _, key := range KeyNames() {
@@ -40,12 +38,8 @@ func alone(key setter, v any) *Config {
 	return c
 }
 
-// given is what stands in a file, by key.
-func given(data []byte) map[string]any {
-	tree := map[string]any{}
-	if toml.Unmarshal(data, &tree) != nil {
-		return nil // Parse has said it
-	}
+// given returns the values that the files set, by key.
+func (c *Config) given() map[string]any {
 	keys, all := KeyNames(), map[string]any{}
 	var table func(prefix string, tree map[string]any)
 	table = func(prefix string, tree map[string]any) {
@@ -57,6 +51,6 @@ func given(data []byte) map[string]any {
 			}
 		}
 	}
-	table("", tree)
+	table("", c.tree)
 	return all
 }

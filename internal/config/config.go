@@ -1,13 +1,10 @@
-// Package config reads the one TOML file of the daemon and of dkimkey: parse, defaults, validation.
+// Package config reads the TOML files that configure the daemon, dkimkey and greyskip: parse, merge, defaults, validation.
 package config
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,8 +37,12 @@ type Config struct {
 	MetricsListen string
 	Log           Log
 
+	Files     []string   // the files that Load read, in this order
+	Overrides []Override // keys that more than one of them sets
+
 	rights map[Listener]rights // of sockets with some of their own
 	notYet []string
+	tree   map[string]any // the files merged
 }
 
 // Listener is where Postfix connects.
@@ -219,53 +220,3 @@ func (c *Config) MetricsOpen() bool {
 
 // NotYet returns the valid keys of the file that have no effect in this version.
 func (c *Config) NotYet() []string { return c.notYet }
-
-// maxFile is more than any configuration: a device or a mailbox given by mistake is not read whole.
-const maxFile = 1 << 20
-
-// Load reads and parses a file. Errors name the file, the line, the key, and what is allowed.
-func Load(path string) (*Config, error) {
-	c, _, err := LoadText(path)
-	return c, err
-}
-
-// LoadText is Load, and gives the file's text with it: see Changed. It reads the file of accepted forwarders too, where there
-// is one.
-func LoadText(path string) (*Config, []byte, error) {
-	data, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%s: there is no such file; an empty file is valid, and signpost.toml(5) lists the keys", path)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := Parse(path, data)
-	if err != nil {
-		return nil, data, err
-	}
-	if c.DMARC.ForwardersGiven = c.DMARC.ForwardersFile != ""; !c.DMARC.ForwardersGiven {
-		c.DMARC.ForwardersFile = filepath.Join(filepath.Dir(path), forwardersName)
-	}
-	c.DMARC.Forwarders, err = LoadForwarders(c.DMARC.ForwardersFile)
-	if err != nil {
-		return nil, data, err
-	}
-	return c, data, nil
-}
-
-func readFile(path string) ([]byte, error) {
-	fi, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	case !fi.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: is not a file", path)
-	case fi.Size() > maxFile:
-		return nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	return data, nil
-}

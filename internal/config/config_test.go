@@ -2,6 +2,7 @@ package config
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -117,7 +118,7 @@ func TestSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	c.notYet, c.PublishDomain, want.PublishDomain = nil, nil, nil
+	c.notYet, c.Files, c.tree, c.PublishDomain, want.PublishDomain = nil, nil, nil, nil, nil
 	// Lists and maps that are empty are written as such.
 	if got, want := normal(c), normal(want); !reflect.DeepEqual(got, want) {
 		t.Errorf("the sample is not the defaults:\n%+v\n%+v", got, want)
@@ -131,6 +132,14 @@ func TestSample(t *testing.T) {
 		if !slices.Contains(keys, key) {
 			t.Errorf("%s does not stand in the sample", key)
 		}
+	}
+}
+
+// A new installation starts with the defaults, in observe mode.
+func TestMinimal(t *testing.T) {
+	c := parse(t, "../../dist/minimal.toml")
+	if got := slices.Collect(maps.Keys(c.given())); !reflect.DeepEqual(got, []string{"mode"}) || !c.Observe {
+		t.Errorf("it sets %q, observe %v", got, c.Observe)
 	}
 }
 

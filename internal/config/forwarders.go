@@ -41,7 +41,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 		return nil, err
 	}
 	const key = "forwarder"
-	p := &reader{name: name, config: Default(), lines: keyLines(data)}
+	p := &reader{names: []string{name}, config: Default(), places: keyPlaces(0, data)}
 	for _, k := range slices.Sorted(maps.Keys(tree)) {
 		if k != key {
 			p.fault(k, "unknown key; this file has [[forwarder]] alone, and all else stands in signpost.toml")
@@ -60,7 +60,10 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 		}
 		all = append(all, p.forwarder(at, table))
 	}
-	return all, p.errors()
+	if faults := p.faults(); len(faults) > 0 {
+		return all, faults
+	}
+	return all, nil
 }
 
 func (p *reader) forwarder(at string, table map[string]any) Forwarder {

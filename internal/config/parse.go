@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,7 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Errors are all that is wrong with a file, in the order of its lines.
+// Errors are all faults of a configuration, in the order of its files and their lines.
 type Errors []error
 
 func (e Errors) Error() string {
@@ -24,24 +25,66 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Parse reads a configuration. name stands in the errors.
-func Parse(name string, data []byte) (*Config, error) {
-	tree, err := readTree(name, data)
-	if err != nil {
-		return nil, err
-	}
-	p := &reader{name: name, config: Default(), lines: keyLines(data), schema: schema()}
-	p.table("", tree)
-	p.publishDomains(p.overrides)
-	p.together()
-	if err := p.errors(); err != nil {
-		return nil, err
-	}
-	slices.Sort(p.config.notYet)
-	return p.config, nil
+// Error is a fault in a file.
+type Error struct {
+	File      string
+	Line      int
+	Key, What string
 }
 
-// readTree reads what every file of ours has to be.
+func (e Error) Error() string { return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.What) }
+
+// Parse reads a configuration that is one file. name is its name in errors.
+func Parse(name string, data []byte) (*Config, error) { return parseAll([]source{{name, data}}) }
+
+// parseAll reads a configuration. Each file is checked by itself first, so that a fault is reported even where a later file
+// overrides it. What concerns several keys is checked when all files are merged.
+func parseAll(sources []source) (*Config, error) {
+	p := &reader{schema: schema()}
+	all := newMerged()
+	var allow, deny []LocalRule
+	var broken Errors
+	for i, s := range sources {
+		p.names = append(p.names, s.name)
+		tree, err := readTree(s.name, s.data)
+		if err != nil {
+			broken = append(broken, err)
+			continue
+		}
+		one := newMerged()
+		p.file, p.places = i, keyPlaces(i, s.data)
+		one.add(tree, p.places)
+		maps.Copy(p.places, one.places)
+		p.start()
+		p.table("", one.tree)
+		p.publishDomains(p.overrides)
+		for _, o := range one.overrides {
+			p.fault(o.key, "is set twice")
+		}
+		allow, deny = append(allow, p.config.Allow...), append(deny, p.config.Deny...)
+		all.add(one.tree, one.places)
+	}
+	if len(broken) > 0 {
+		return nil, append(broken, p.faults()...)
+	}
+	p.places = all.places
+	p.start()
+	p.config.Allow, p.config.Deny = allow, deny
+	rest := maps.Clone(all.tree)
+	maps.DeleteFunc(rest, func(key string, _ any) bool { return isList(key) })
+	p.table("", rest)
+	p.publishDomains(p.overrides)
+	p.together()
+	if faults := p.faults(); len(faults) > 0 {
+		return nil, faults
+	}
+	c := p.config
+	slices.Sort(c.notYet)
+	c.Files, c.Overrides, c.tree = p.names, all.overridden(sources), all.tree
+	return c, nil
+}
+
+// readTree checks what all of our files must be, and parses one.
 func readTree(name string, data []byte) (map[string]any, error) {
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		return nil, fmt.Errorf("%s: is not a text file in UTF-8", name)
@@ -53,47 +96,59 @@ func readTree(name string, data []byte) (map[string]any, error) {
 			return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "toml: "))
 		}
 		row, _ := d.Position()
-		return nil, fmt.Errorf("%s:%d: syntax error: %s", name, row, strings.TrimPrefix(d.Error(), "toml: "))
+		return nil, Error{name, row, "syntax error", strings.TrimPrefix(d.Error(), "toml: ")}
 	}
 	return tree, nil
 }
 
-// errors are the faults in the order of their lines, or nil.
-func (p *reader) errors() error {
-	if len(p.faults) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(p.faults, func(a, b fault) int { return a.line - b.line })
-	all := make(Errors, len(p.faults))
-	for i, f := range p.faults {
-		all[i] = fmt.Errorf("%s:%d: %s: %s", p.name, f.line, f.key, f.what)
+// faults returns the faults in the order of the files and their lines.
+func (p *reader) faults() Errors {
+	slices.SortStableFunc(p.found, func(a, b fault) int {
+		return cmp.Or(cmp.Compare(a.at.file, b.at.file), cmp.Compare(a.at.line, b.at.line))
+	})
+	var all Errors
+	for _, f := range p.found {
+		all = append(all, Error{p.names[f.at.file], f.at.line, f.key, f.what})
 	}
 	return all
 }
 
 type fault struct {
-	line      int
+	at        place
 	key, what string
 }
 
-// reader fills a Config from the parsed tree.
+// reader fills a Config from a parsed tree.
 type reader struct {
-	name   string
+	names  []string // of the files
+	file   int      // the one that is read
 	config *Config
-	lines  map[string]int // dotted key -> line
+	places map[string]place // dotted key -> where it is set
 	schema map[string]setter
-	faults []fault
+	found  []fault
 	given  map[string]bool
-	// overrides is [publish.domain], read last: what it does not say is as in [publish].
+	// overrides is [publish.domain], read last: it inherits from [publish].
 	overrides map[string]any
 }
 
+// start prepares for another tree. Faults are kept.
+func (p *reader) start() {
+	p.config, p.given, p.overrides = Default(), map[string]bool{}, nil
+}
+
+// fault adds a fault at the place of its key, or of the table that the key would be in. One that was found in the file is
+// not added again when the files are merged.
 func (p *reader) fault(key, what string) {
-	line := p.lines[key]
-	for k := key; line == 0 && k != ""; line = p.lines[k] {
-		k = k[:max(0, strings.LastIndexByte(k, '.'))]
+	at := p.places[key]
+	for k := key; at.line == 0 && k != ""; at = p.places[k] {
+		k = k[:max(0, strings.LastIndexAny(k, ".["))]
 	}
-	p.faults = append(p.faults, fault{max(line, 1), key, what})
+	if at.line == 0 {
+		at = place{p.file, 1}
+	}
+	if f := (fault{at, key, what}); !slices.Contains(p.found, f) {
+		p.found = append(p.found, f)
+	}
 }
 
 func (p *reader) table(prefix string, tree map[string]any) {
@@ -126,9 +181,6 @@ func (p *reader) set(key string, set setter, v any) {
 	if err := set.set(p.config, v); err != nil {
 		p.fault(key, err.Error())
 		return
-	}
-	if p.given == nil {
-		p.given = map[string]bool{}
 	}
 	p.given[key] = true
 	if set.notYet {
@@ -196,7 +248,15 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// keyLines finds the line of each key. The data is known to parse.
+// keyPlaces returns the place of each key of a file that is known to parse.
+func keyPlaces(file int, data []byte) map[string]place {
+	places := map[string]place{}
+	for key, line := range keyLines(data) {
+		places[key] = place{file, line}
+	}
+	return places
+}
+
 func keyLines(data []byte) map[string]int {
 	lines := map[string]int{}
 	p := &unstable.Parser{}

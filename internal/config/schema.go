@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,7 +14,7 @@ type setter struct {
 	notYet bool // valid, and without effect in this version
 }
 
-// schema is every key there is. dist/signpost.toml shows each with its default and why one would change it.
+// schema returns all keys. dist/signpost.toml shows each with its default and why one would change it.
 func schema() map[string]setter {
 	now := func(f func(c *Config, v any) error) setter { return setter{set: f} }
 	s := map[string]setter{
@@ -126,11 +127,11 @@ func emptyRing(c *Config, v any) error {
 	return fmt.Errorf("must be a ring for each algorithm, like { rsa = [\"sp1\", \"sp2\", \"sp3\"] }")
 }
 
-// publishDomains reads [publish.domain.NAME]; what it does not say is as in [publish].
+// publishDomains reads [publish.domain.NAME], which inherits from [publish].
 func (p *reader) publishDomains(tree map[string]any) {
 	p.config.PublishDomain = map[string]Publish{}
-	for name, v := range tree {
-		key := "publish.domain." + name
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		key, v := "publish.domain."+name, tree[name]
 		domain, err := domainName(name)
 		if err != nil {
 			p.fault(key, err.Error())
@@ -142,18 +143,14 @@ func (p *reader) publishDomains(tree map[string]any) {
 			continue
 		}
 		override := p.config.Publish
-		for k, v := range table {
+		for _, k := range slices.Sorted(maps.Keys(table)) {
 			set, known := publishSchema()[k]
 			if !known {
 				p.fault(key+"."+k, "unknown key")
-			} else if err := set(&override, v); err != nil {
+			} else if err := set(&override, table[k]); err != nil {
 				p.fault(key+"."+k, err.Error())
 			}
-		}
-		for _, k := range needs()[override.Method] {
-			if _, here := table[k]; !here && !p.given["publish."+k] {
-				p.fault(key+".method", fmt.Sprintf("%q needs publish.%s", override.Method, k))
-			}
+			p.given[key+"."+k] = true
 		}
 		p.config.PublishDomain[domain] = override
 	}
@@ -162,6 +159,7 @@ func (p *reader) publishDomains(tree map[string]any) {
 // together checks what concerns more than one key.
 func (p *reader) together() {
 	c := p.config
+	p.placeAs("dns.timeout", "dns.message_timeout")
 	if c.DNS.Timeout > c.DNS.MessageTimeout {
 		p.fault("dns.timeout", "must not be longer than dns.message_timeout")
 	}
@@ -173,10 +171,26 @@ func (p *reader) together() {
 			p.fault("publish.method", fmt.Sprintf("%q needs publish.%s", c.Publish.Method, k))
 		}
 	}
+	for _, domain := range slices.Sorted(maps.Keys(c.PublishDomain)) {
+		key, method := "publish.domain."+domain, c.PublishDomain[domain].Method
+		for _, k := range needs()[method] {
+			if !p.given[key+"."+k] && !p.given["publish."+k] {
+				p.fault(key+".method", fmt.Sprintf("%q needs publish.%s", method, k))
+			}
+		}
+	}
+	p.placeAs("keys.retire_after", "sign.expire")
 	// Mail stays in Postfix's queue for so long, signed on its first day; it is verified at the end of it.
 	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {
 		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: a record has to stay for Postfix's queue lifetime (%s) and sign.expire (%s) and 2d, so %s at least",
 			formatDuration(c.Keys.RetireAfter), formatDuration(queueLifetime), formatDuration(c.Sign.Expire), formatDuration(least)))
+	}
+}
+
+// placeAs reports faults of key, where it has its default, at the key whose value does not go with it.
+func (p *reader) placeAs(key, other string) {
+	if at, set := p.places[other]; set && !p.given[key] {
+		p.places[key] = at
 	}
 }
 

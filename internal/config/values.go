@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -272,9 +273,9 @@ func logins(to *map[string][]string, v any) error {
 		return errors.New("must be a table, like { \"ann@example.org\" = [\"example.org\"] }")
 	}
 	all := map[string][]string{}
-	for login, v := range table {
+	for _, login := range slices.Sorted(maps.Keys(table)) {
 		var d []string
-		if err := domains(&d, v); err != nil {
+		if err := domains(&d, table[login]); err != nil {
 			return fmt.Errorf("%q: %w", login, err)
 		}
 		all[strings.ToLower(login)] = d

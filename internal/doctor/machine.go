@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func (m Machine) Check() []Finding {
 }
 
 func (m Machine) configuration(service *person) (found []Finding) {
-	if _, err := os.Stat(m.File); errors.Is(err, fs.ErrNotExist) {
+	if !config.Exists(m.File) {
 		return []Finding{{Level: Red, What: "there is no configuration; the defaults are looked at", Where: printable(m.File), Why: "the daemon does not start without one",
 			Fix: "install -D -m 0644 /dev/null " + quoted(m.File) + " # an empty file means the defaults"}}
 	}
@@ -58,8 +57,10 @@ func (m Machine) configuration(service *person) (found []Finding) {
 		if f, ok := hidden(m.Faulty); ok {
 			return []Finding{f}
 		}
-		for line := range strings.Lines(m.Faulty.Error()) {
-			found = append(found, m.faultyLine(strings.TrimSpace(line)))
+		all := config.Errors{m.Faulty}
+		errors.As(m.Faulty, &all)
+		for _, err := range all {
+			found = append(found, m.faulty(err))
 		}
 		return found
 	}
@@ -71,32 +72,53 @@ func (m Machine) configuration(service *person) (found []Finding) {
 	if service == nil {
 		return found
 	}
-	fi, err := os.Stat(m.File)
-	b := service.way("/", filepath.Dir(m.File))
-	switch {
-	case b != nil && b.err == nil:
-		letter, _ := service.class(b.rights)
-		found = append(found, m.closed(b.path, b.rights, "search", "chmod "+letter+"+x "+quoted(b.path)))
-	case err == nil && !service.may(rightsIn(fi), toRead):
-		found = append(found, m.closed(m.File, rightsIn(fi), "", "chgrp "+groupName(service.gids[0])+" "+quoted(m.File)+" && chmod 0640 "+quoted(m.File)))
+	for _, path := range slices.Compact(append([]string{m.File, config.DropIns(m.File)}, m.Config.Files...)) {
+		f := m.readable(service, path)
+		if f != nil && !slices.Contains(found, *f) {
+			found = append(found, *f)
+		}
 	}
 	return found
 }
 
-// faultyLine is one error of the configuration, with the line that it is about. Where the daemon runs it goes on with what it
-// read before.
-func (m Machine) faultyLine(text string) Finding {
-	f := Finding{Level: Red, What: printable(text), Where: printable(m.File),
+// readable returns what keeps the daemon from reading a file, or from listing a directory; nil: nothing.
+func (m Machine) readable(service *person, path string) *Finding {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	want, mode := toRead, "0640"
+	if fi.IsDir() {
+		want, mode = toRead|toSearch, "0750"
+	}
+	var f Finding
+	b := service.way("/", filepath.Dir(path))
+	switch {
+	case b != nil && b.err == nil:
+		letter, _ := service.class(b.rights)
+		f = m.closed(b.path, b.rights, "search", "chmod "+letter+"+x "+quoted(b.path))
+	case !service.may(rightsIn(fi), want):
+		f = m.closed(path, rightsIn(fi), "", "chgrp "+groupName(service.gids[0])+" "+quoted(path)+" && chmod "+mode+" "+quoted(path))
+	default:
+		return nil
+	}
+	return &f
+}
+
+// faulty is one error of the configuration, with the line that it is about. A running daemon keeps the configuration that it
+// has.
+func (m Machine) faulty(err error) Finding {
+	f := Finding{Level: Red, What: printable(err.Error()), Where: printable(m.File),
 		Why: "the daemon does not start with it, nor take it up by a reload; what follows looks at the defaults", Fix: "${EDITOR:-vi} " + quoted(m.File)}
-	number := regexp.MustCompile("^" + regexp.QuoteMeta(m.File) + ":([0-9]+): ").FindStringSubmatch(text)
-	if number == nil {
+	var at config.Error
+	if !errors.As(err, &at) {
 		return f
 	}
-	f.Fix = "${EDITOR:-vi} +" + number[1] + " " + quoted(m.File)
-	n, err := strconv.Atoi(number[1])
-	data, err2 := os.ReadFile(m.File)
-	if lines := strings.Split(string(data), "\n"); err == nil && err2 == nil && n <= len(lines) {
-		f.Where = printable(m.File+":"+number[1]+": ") + printable(strings.TrimSpace(lines[n-1]))
+	line := strconv.Itoa(at.Line)
+	f.Where, f.Fix = printable(at.File), "${EDITOR:-vi} +"+line+" "+quoted(at.File)
+	data, err := os.ReadFile(at.File)
+	if lines := strings.Split(string(data), "\n"); err == nil && at.Line <= len(lines) {
+		f.Where = printable(at.File+":"+line+": ") + printable(strings.TrimSpace(lines[at.Line-1]))
 	}
 	return f
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -80,11 +81,14 @@ func TestMachine(t *testing.T) {
 		{"no configuration", "rm etc/signpost.toml", "config", "there is no configuration", Red},
 		{"a configuration for root alone", "chmod 600 etc/signpost.toml", "config", "may not read", Red},
 		{"a closed folder of the configuration", "chmod 700 etc", "config", "may not search", Red},
+		{"drop-ins for root alone", "mkdir -m 700 etc/conf.d", "config", "may not read", Red},
+		{"a drop-in for root alone", "mkdir -m 755 etc/conf.d; touch etc/conf.d/a.toml; chmod 600 etc/conf.d/a.toml", "config", "conf.d/a.toml", Red},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t)
 			h.sh(t, cmp.Or(c.sh, ":"))
+			h.Config.Files, _ = filepath.Glob(h.root + "/etc/conf.d/*.toml")
 			found := h.find()
 			if c.check == "" {
 				if len(found) > 0 {
@@ -101,6 +105,17 @@ func TestMachine(t *testing.T) {
 				t.Errorf("after %s: %+v", found[0].Fix, found)
 			}
 		})
+	}
+}
+
+// An error in a drop-in file is a finding with that file's line.
+func TestFaultyDropIn(t *testing.T) {
+	h := newHost(t)
+	h.sh(t, `mkdir etc/conf.d; printf 'mode = "observe"\n' >etc/conf.d/a.toml; printf '\nmode = "on"\n' >etc/conf.d/b.toml`)
+	_, h.Faulty = config.Load(h.File)
+	b := h.root + "/etc/conf.d/b.toml"
+	if found := h.find(); len(found) != 1 || found[0].Level != Red || found[0].Where != b+`:2: mode = "on"` || found[0].Fix != "${EDITOR:-vi} +2 '"+b+"'" {
+		t.Errorf("%+v", found)
 	}
 }
 

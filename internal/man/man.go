@@ -124,7 +124,7 @@ func (r *roff) flags(set *pflag.FlagSet) {
 func Config(w io.Writer, s *Sample) error {
 	var r roff
 	r.head("signpost.toml", "5", "configuration of signpost(8) and dkimkey(1)")
-	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml")
+	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml\n.br\n.I /etc/signpost/conf.d/*.toml")
 	r.line(".SH DESCRIPTION")
 	r.prose(s.Intro)
 	r.prose("The file is TOML (https://toml.io). A key that is unknown or that stands twice is an error, with the line where it stands; " +
@@ -158,7 +158,8 @@ func Config(w io.Writer, s *Sample) error {
 			r.example("  " + strings.Join(e.Lines, "\n  "))
 		}
 	}
-	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe file that both programs read where \\-c names no other.")
+	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe file that the programs read where \\-c names no other.")
+	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after it.")
 	r.seeAlso([]string{"signpost(8)", "dkimkey(1)", "postconf(5)"})
 	_, err := io.WriteString(w, r.String())
 	return err

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// dropInsName is the directory beside the configuration file whose *.toml files are read after it.
+const dropInsName = "conf.d"
+
+// Larger limits would let a wrong path make a reload of the daemon read a device, a mailbox or a Maildir.
+const (
+	maxFile    = 1 << 20 // bytes of one file
+	maxDropIns = 1000    // files: one for each customer of a large site
+	maxDropped = 8 << 20 // bytes of all drop-in files
+)
+
+// source is a file that has been read.
+type source struct {
+	name string
+	data []byte
+}
+
+// Load reads a configuration: the file at path, the *.toml files of the directory conf.d beside it, and the file of accepted
+// forwarders. Errors name the file, the line, the key, and what is allowed. The names in conf.d are read in byte order. Files
+// that begin with a dot are not read. A missing conf.d is empty. Any other file or directory that cannot be read is an error:
+// half a configuration could accept or sign what the whole one rejects.
+func Load(path string) (*Config, error) {
+	sources, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseAll(sources)
+	if err != nil {
+		return nil, err
+	}
+	if c.DMARC.ForwardersGiven = c.DMARC.ForwardersFile != ""; !c.DMARC.ForwardersGiven {
+		c.DMARC.ForwardersFile = filepath.Join(filepath.Dir(path), forwardersName)
+	}
+	if c.DMARC.Forwarders, err = LoadForwarders(c.DMARC.ForwardersFile); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// DropIns returns the directory whose files are read after the configuration file at path.
+func DropIns(path string) string { return filepath.Join(filepath.Dir(path), dropInsName) }
+
+// Exists reports whether there is a configuration at path or in its drop-in directory. It is true where that cannot be
+// known: Load then returns the error.
+func Exists(path string) bool {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	names, err := dropIns(DropIns(path))
+	return err != nil || len(names) > 0
+}
+
+func read(path string) ([]source, error) {
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: there is no such file; an empty file is valid, and signpost.toml(5) lists the keys", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sources := []source{{path, data}}
+	names, err := dropIns(DropIns(path))
+	total := 0
+	for _, name := range names {
+		if data, err = readFile(name); err != nil {
+			return nil, err
+		}
+		if total += len(data); total > maxDropped {
+			return nil, fmt.Errorf("%s: the files are larger than %d MiB in total", DropIns(path), maxDropped>>20)
+		}
+		sources = append(sources, source{name, data})
+	}
+	return sources, err
+}
+
+// dropIns returns the paths of the files to read in dir, in order: os.ReadDir sorts them.
+func dropIns(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(dir); err == nil {
+			return nil, fmt.Errorf("%s: is a symbolic link to a directory that does not exist", dir)
+		}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name := e.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
+			names = append(names, filepath.Join(dir, name))
+		}
+	}
+	if len(names) > maxDropIns {
+		return nil, fmt.Errorf("%s: has %d files; the limit is %d", dir, len(names), maxDropIns)
+	}
+	return names, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	case !fi.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: is not a file", path)
+	case fi.Size() > maxFile:
+		return nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return data, nil
+}
