@@ -34,7 +34,9 @@ func TestInstalled(t *testing.T) {
 		"/usr/sbin/dkimkey":                                  "755 root:root",
 		"/usr/sbin/greyskip":                                 "755 root:root",
 		"/etc/signpost/signpost.toml":                        "644 root:root",
-		"/etc/signpost/greyskip.domains":                     "644 root:root",
+		"/etc/signpost/conf.d":                               "755 root:root",
+		"/usr/share/signpost/signpost.toml":                  "644 root:root",
+		"/usr/share/doc/signpost/examples/signpost.toml":     "644 root:root",
 		"/var/lib/signpost":                                  "700 signpost:signpost",
 		"/var/lib/signpost/keys":                             "700 signpost:signpost",
 		"/var/lib/signpost/journal":                          "700 signpost:signpost",
@@ -82,6 +84,7 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("enabled without being asked: %q", enabled)
 	}
 	run(t, "grep -qx 'mode = \"observe\"' /etc/signpost/signpost.toml && signpost check-config")
+	run(t, "grep -o '/usr/share/[^ ]*' /etc/signpost/signpost.toml | xargs ls") // the file names nothing that is not there
 	if said := run(t, "systemd-analyze verify signpost.service signpost.socket signpost-web.service dkimkey-rotate.service dkimkey-rotate.timer greyskip.service greyskip.timer 2>&1 | grep -E 'signpost|dkimkey|greyskip' | grep -v 'man ' || true"); said != "" {
 		t.Errorf("systemd-analyze verify:\n%s", said)
 	}
