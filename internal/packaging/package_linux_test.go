@@ -61,7 +61,6 @@ func TestInstalled(t *testing.T) {
 		"/usr/share/doc/signpost/CHANGELOG.md":               "644 root:root",
 		"/usr/share/doc/signpost/NEWS.Debian.gz":             "644 root:root",
 		"/usr/share/doc/signpost/changelog.gz":               "644 root:root",
-		"/usr/share/signpost/signpost.toml":                  "644 root:root",
 		"/usr/share/doc/signpost/examples/junk.sieve":        "644 root:root",
 		"/usr/share/doc/signpost/examples/cron.d-signpost":   "644 root:root",
 	} {
