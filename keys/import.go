@@ -2,8 +2,11 @@ package keys
 
 import (
 	"bufio"
+	"crypto"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +14,26 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Import takes a key over that signs already, with another program. It goes on signing here, and rotates from here on.
-// The caller holds the lock.
+// Import copies a private key that another program signs with. Like every key it waits until its record has been seen; the
+// record is taken to be published already, so that rotate never publishes it. The caller holds the lock.
 func (s Store) Import(domain, selector, file, method string) (*Life, error) {
+	signer, err := ReadKeyFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeDir(filepath.Join(s.Dir, domain)); err != nil {
+		return nil, err
+	}
+	if _, err := s.vacate(domain, selector, false); err != nil {
+		return nil, err
+	}
+	now := s.Now().UTC()
+	life := &Life{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Imported: file}
+	return life, s.place(life, signer)
+}
+
+// ReadKeyFile reads a private key that another program uses, whatever the mode of its file.
+func ReadKeyFile(file string) (crypto.Signer, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -27,15 +47,16 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := makeDir(filepath.Join(s.Dir, domain)); err != nil {
-		return nil, err
+	return signer, nil
+}
+
+// LoadDomain reads the keys of one domain, in the form of dkim.Domain, by selector.
+func (s Store) LoadDomain(domain string) ([]*Key, error) {
+	keys, err := s.loadDomain(domain, domain, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	if _, err := s.vacate(domain, selector, false); err != nil {
-		return nil, err
-	}
-	now := s.Now().UTC()
-	life := &Life{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Activated: &now, Imported: file}
-	return life, s.place(life, signer)
+	return keys, err
 }
 
 // OpenDKIMKey is a line of an OpenDKIM installation: which key signs for a domain.

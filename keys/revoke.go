@@ -3,12 +3,34 @@ package keys
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // The end of a key's life: steps of Rotator.Run.
 
+// lookAgain looks once more for the record of an imported key that was never seen. What is at its selector may be the record of
+// another key, which is not Signpost's to change.
+func (r *Rotator) lookAgain(ctx context.Context, l *Life) error {
+	if !l.foreign() {
+		return nil
+	}
+	s := r.Checker.Look(ctx, l, nil)
+	if slices.ContainsFunc(s.Servers, func(v ServerView) bool { return v.View == Same }) {
+		now := r.Store.Now().UTC()
+		l.Seen = &now
+	} else if o := s.Outcome(); o.Silent {
+		return fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
+	}
+	return nil
+}
+
 func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
-	if rules.Manual() {
+	if err := r.lookAgain(ctx, l); err != nil {
+		return err
+	}
+	if l.foreign() {
+		r.Done(l.Domain, "left the record at "+l.Selector+" as it is: it is not of this key")
+	} else if rules.Manual() {
 		r.remind(l, fmt.Sprintf("replace its record by %q", l.revokedRecord()))
 	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, l.revokedRecord())); err != nil {
 		return err
@@ -57,7 +79,9 @@ func (r *Rotator) confirm(ctx context.Context, l *Life) error {
 }
 
 func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
-	if rules.Manual() {
+	if l.foreign() {
+		// The record is of another key.
+	} else if rules.Manual() {
 		r.remind(l, "remove its record from DNS")
 	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
 		return err

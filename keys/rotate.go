@@ -203,7 +203,14 @@ func (r *Rotator) Publish(ctx context.Context, l *Life) error {
 	return r.Store.writeLife(l)
 }
 
-// check looks at a key that is on its way, and records what was seen.
+// Look looks for the record of a key outside of Run and records in k.Life what was seen. No key signs on that.
+func (r *Rotator) Look(ctx context.Context, k *Key) error {
+	quiet := *r
+	quiet.fresh, quiet.Done = map[string]bool{}, func(_, _ string) {}
+	return quiet.check(ctx, k, r.Rules(k.Domain))
+}
+
+// check looks for the record of a key that is pending, or active and never seen, and records what was seen.
 func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	sight := r.Checker.Look(ctx, k.Life, k.Signer)
 	o := sight.Outcome()
@@ -214,7 +221,10 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	}
 	switch {
 	case o.Differs:
-		l.Seen, l.Silent = nil, nil
+		l.Silent = nil
+		if l.Activated == nil { // an active key that was seen once keeps that: its predecessors are retired already
+			l.Seen = nil
+		}
 		r.remindLate(l, now, rules)
 	case o.Silent:
 		// A server that cannot be asked holds a key up, for a day.
@@ -243,7 +253,11 @@ func (r *Rotator) seen(l *Life, s Sight, now time.Time) {
 	}
 	if l.Seen == nil {
 		l.Seen = &now
-		r.Done(l.Domain, fmt.Sprintf("%s is seen by the world; it may sign from %s on", l.Selector, now.Add(s.Wait).Format("2006-01-02 15:04")))
+		what := l.Selector + " is seen by the world"
+		if l.Activated == nil {
+			what += "; it may sign from " + now.Add(s.Wait).Format("2006-01-02 15:04") + " on"
+		}
+		r.Done(l.Domain, what)
 	}
 	l.Wait = Span(max(time.Duration(l.Wait), s.Wait))
 	r.fresh[l.Domain+" "+l.Selector] = true
@@ -265,7 +279,11 @@ func (r *Rotator) remindLate(l *Life, now time.Time, rules Rules) {
 		return
 	}
 	l.Reminded = &now
-	r.remind(l, "its record is still not in DNS: "+l.Finding)
+	what := "its record is still not in DNS: " + l.Finding
+	if l.Imported != "" && l.Activated == nil {
+		what += "; rotate does not publish the record of an imported key: publish it, or revoke the key"
+	}
+	r.remind(l, what)
 }
 
 func (r *Rotator) activate(k *Key) error {
@@ -315,8 +333,8 @@ func lifeOf(k *Key, method string) (*Life, error) {
 	since := k.Since.UTC()
 	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
 		Created: since, Published: &since}
-	if k.State == Active {
-		l.Activated = &since
+	if k.State == Active { // since its record was seen
+		l.Seen, l.Activated = &since, &since
 	}
 	return l, nil
 }

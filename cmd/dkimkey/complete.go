@@ -10,11 +10,11 @@ import (
 func (e *env) complete(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		switch c.Name() {
-		case "add", "remove":
+		case "remove":
 			c.ValidArgsFunction = e.words(1)
 		case "show", "revoke":
 			c.ValidArgsFunction = e.words(2)
-		case "rotate", "check":
+		case "add", "rotate", "check":
 			c.ValidArgsFunction = e.words(0)
 		case "status":
 			c.ValidArgsFunction = cobra.NoFileCompletions
