@@ -26,7 +26,7 @@ func (k *Key) ready() (time.Time, bool) {
 
 // first returns the key that begins to sign where none of its algorithm does, and when: the one that may first, the newest of
 // those that may now. A key with a name server that does not answer may only after patience.
-func (l line) first(now time.Time) (best *Key, due time.Time) {
+func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 	for _, k := range l.pending {
 		at, ok := k.ready()
 		if !ok {
@@ -49,80 +49,79 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// turn is the hand-over from an active key to the next one.
-type turn struct {
+// handover is the change from an active key to the next one.
+type handover struct {
 	algorithm string
 	next      *Key      // nil: there is none, or none that is to take over
 	due       time.Time // not before; zero: as soon as next may sign
 	awaited   bool      // next is still to be made
 }
 
-// turn is the hand-over that a line comes to. Where keys do not stand by, a key that is newer than the active one was made to
-// replace it at once; an older one waits until rotate_every has passed or the operator wants a rotation.
-func (l line) turn(r Rules) turn {
-	t := turn{algorithm: l.algorithm}
+// handover returns the next hand-over of a keyring with an active key. Where keys do not stand by, a key that is newer than the
+// active one was made to replace it at once; an older one waits until rotate_every has passed or the operator wants a rotation.
+func (l keyring) handover(r Rules) handover {
+	h := handover{algorithm: l.algorithm}
 	if len(l.pending) > 0 {
-		t.next = l.pending[0]
+		h.next = l.pending[0]
 	}
 	switch {
 	case l.active.requested():
-		t.awaited = t.next == nil
+		h.awaited = h.next == nil
 	case r.standby():
-		t.due, t.awaited = l.active.Since.Add(r.RotateEvery), t.next == nil
-	case t.next == nil || t.next.Life.Created.After(l.active.created()):
+		h.due, h.awaited = l.active.Since.Add(r.RotateEvery), h.next == nil
+	case h.next == nil || h.next.Life.Created.After(l.active.created()):
 	case r.RotateEvery > 0:
-		t.due = l.active.Since.Add(r.RotateEvery)
+		h.due = l.active.Since.Add(r.RotateEvery)
 	default:
-		t.next = nil
+		h.next = nil
 	}
-	return t
+	return h
 }
 
-// sameTurn is how far apart the keys of a pair may have begun to sign and still take turns together.
-const sameTurn = 24 * time.Hour
+// pairWindow is how far apart the hand-overs of a pair may be due and still happen together.
+const pairWindow = 24 * time.Hour
 
-// activations: a first key signs as soon as it may. The successors of keys whose turn is over at the same time take over
-// together, when the last of them may. Each is a step of its own: a run that is interrupted between two of a pair goes on
-// with the other one.
-func activations(all []line, r Rules, now time.Time) []Step {
+// activations: a first key signs as soon as it may. Hand-overs that are due at the same time happen together, when the last of
+// the next keys may sign. Each is a step of its own: a run that is interrupted between two of a pair goes on with the other one.
+func activations(all []keyring, r Rules, now time.Time) []Step {
 	var steps []Step
-	var turns []turn
+	var changes []handover
 	for _, l := range all {
 		if l.active != nil {
-			turns = append(turns, l.turn(r))
+			changes = append(changes, l.handover(r))
 		} else if k, due := l.first(now); k != nil {
 			steps = append(steps, Step{DoActivate, l.algorithm, k, due})
 		}
 	}
-	slices.SortStableFunc(turns, func(a, b turn) int { return a.due.Compare(b.due) })
-	for len(turns) > 0 {
+	slices.SortStableFunc(changes, func(a, b handover) int { return a.due.Compare(b.due) })
+	for len(changes) > 0 {
 		end := 1
-		for end < len(turns) && !turns[end].due.After(turns[0].due.Add(sameTurn)) {
+		for end < len(changes) && !changes[end].due.After(changes[0].due.Add(pairWindow)) {
 			end++
 		}
-		steps = append(steps, handOver(turns[:end])...)
-		turns = turns[end:]
+		steps = append(steps, together(changes[:end])...)
+		changes = changes[end:]
 	}
 	return steps
 }
 
-// handOver lets the next keys take over when all of them may, and not before the last is due.
-func handOver(turns []turn) []Step {
+// together returns the steps of hand-overs that happen when all next keys may sign, and not before the last one is due.
+func together(changes []handover) []Step {
 	var steps []Step
-	due := turns[len(turns)-1].due
-	for _, t := range turns {
-		if t.awaited {
+	due := changes[len(changes)-1].due
+	for _, h := range changes {
+		if h.awaited {
 			return nil
 		}
-		if t.next == nil {
+		if h.next == nil {
 			continue
 		}
-		ready, ok := t.next.ready()
+		ready, ok := h.next.ready()
 		if !ok {
 			return nil
 		}
 		due = latest(due, ready)
-		steps = append(steps, Step{Do: DoActivate, Algorithm: t.algorithm, Key: t.next})
+		steps = append(steps, Step{Do: DoActivate, Algorithm: h.algorithm, Key: h.next})
 	}
 	for i := range steps {
 		steps[i].Due = due
@@ -134,9 +133,9 @@ func handOver(turns []turn) []Step {
 // the successors sign as soon as they may. It reports whether that changed anything: nothing changes while such a rotation is
 // under way, or where no key signs. With dry it changes only the keys in memory, for a Plan of what would happen.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
-	all := lines(keys, nil)
+	all := keyrings(keys, nil)
 	at, begun := r.Store.Now().UTC(), false
-	underWay := slices.ContainsFunc(all, func(l line) bool {
+	underWay := slices.ContainsFunc(all, func(l keyring) bool {
 		if l.active == nil || !l.active.requested() {
 			return false
 		}
@@ -169,14 +168,14 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 // by is not among them: it waits for its turn.
 func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 	var all []*Key
-	for _, l := range lines(keys, r.Algorithms) {
+	for _, l := range keyrings(keys, r.Algorithms) {
 		var next *Key
 		if l.active == nil {
 			if next, _ = l.first(now); next == nil && len(l.pending) > 0 {
 				next = l.pending[0]
 			}
-		} else if t := l.turn(r); t.due.IsZero() {
-			next = t.next
+		} else if h := l.handover(r); h.due.IsZero() {
+			next = h.next
 		}
 		if next != nil {
 			all = append(all, next)
@@ -187,7 +186,7 @@ func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 
 // NewestPending returns the newest key of an algorithm that does not sign yet, or nil; selector "" means any.
 func NewestPending(keys []*Key, algorithm, selector string) *Key {
-	for _, l := range lines(keys, nil) {
+	for _, l := range keyrings(keys, nil) {
 		for _, k := range l.pending {
 			if k.Algorithm == algorithm && (selector == "" || k.Selector == selector) {
 				return k
@@ -199,7 +198,7 @@ func NewestPending(keys []*Key, algorithm, selector string) *Key {
 
 // NewestActive returns the key of an algorithm that signs, or nil.
 func NewestActive(keys []*Key, algorithm string) *Key {
-	for _, l := range lines(keys, nil) {
+	for _, l := range keyrings(keys, nil) {
 		if l.algorithm == algorithm {
 			return l.active
 		}

@@ -57,27 +57,27 @@ func (s Step) Since(now time.Time) time.Time {
 	return s.Due
 }
 
-// line holds the keys of one algorithm.
-type line struct {
+// keyring holds the keys of one algorithm.
+type keyring struct {
 	algorithm string
 	active    *Key   // the newest active key: it signs
 	older     []*Key // the other active keys
 	pending   []*Key // keys that do not sign yet, the newest first; that one is the next to sign
-	byHand    bool   // there is one that is the daemon's business: put there by hand and not seen yet, or a credential
+	unmanaged bool   // there is one that is the daemon's business: put there by hand and not seen yet, or a credential
 }
 
-func lines(keys []*Key, algorithms []string) []line {
-	var all []line
+func keyrings(keys []*Key, algorithms []string) []keyring {
+	var all []keyring
 	for _, a := range []string{"rsa", "ed25519"} {
-		l := line{algorithm: a}
+		l := keyring{algorithm: a}
 		for _, k := range keys {
-			l.byHand = l.byHand || k.Elsewhere
+			l.unmanaged = l.unmanaged || k.Elsewhere
 			if k.Algorithm != a || k.Err != nil {
 				continue
 			}
 			switch {
 			case k.byHandWaits():
-				l.byHand = true
+				l.unmanaged = true
 			case k.State == Active:
 				if l.active == nil || k.Since.After(l.active.Since) {
 					if l.active != nil {
@@ -105,8 +105,8 @@ func lines(keys []*Key, algorithms []string) []line {
 // time say everything, so that an interrupted run is simply run again.
 func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	var steps []Step
-	all := lines(keys, r.Algorithms)
-	seen := slices.ContainsFunc(all, func(l line) bool { return l.active != nil && l.active.seen() })
+	all := keyrings(keys, r.Algorithms)
+	seen := slices.ContainsFunc(all, func(l keyring) bool { return l.active != nil && l.active.seen() })
 	for _, l := range all {
 		for _, k := range l.pending {
 			steps = append(steps, advance(k, r, now))
@@ -135,9 +135,9 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 }
 
 // createAt says when the next key of an algorithm is to be made. A domain that was never added gets none.
-func (l line) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
+func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
-	case !known, len(l.pending) > 0, l.active == nil && l.byHand:
+	case !known, len(l.pending) > 0, l.active == nil && l.unmanaged:
 		return time.Time{}, false
 	case l.active == nil: // a new algorithm in the configuration, or every key lost
 		return now, slices.Contains(r.Algorithms, l.algorithm)
@@ -159,7 +159,7 @@ func advance(k *Key, r Rules, now time.Time) Step {
 
 // settle are the steps of the active keys. The older ones are retired only when the record of the newest has been seen: until
 // then theirs may be the only one that others can verify. An active key that was never seen is checked until it is.
-func (l line) settle(now time.Time) []Step {
+func (l keyring) settle(now time.Time) []Step {
 	if l.active == nil {
 		return nil
 	}
