@@ -24,6 +24,8 @@ func TestImports(t *testing.T) {
 		"policy":          policy,
 		"keys":            keys,
 		"internal/ranges": nil,
+		// In whose directories a path lies.
+		"internal/owner": nil,
 		// Of the page and the metrics.
 		"internal/hostheader": nil,
 		// SPF with sets of addresses in the place of the client.
@@ -36,8 +38,8 @@ func TestImports(t *testing.T) {
 		"internal/cli":     nil,
 		"internal/man":     nil,
 		"internal/doctor":  slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
-		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders", "internal/hostheader"}),
-		"cmd/greyskip":     {"internal/senders", "internal/spf", "internal/ranges", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
+		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders", "internal/hostheader", "internal/owner"}),
+		"cmd/greyskip":     {"internal/owner", "internal/senders", "internal/spf", "internal/ranges", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"cmd/dkimkey":      {"keys", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
 		"internal/journal": slices.Concat(filter, []string{"internal/filter"}),
 		// Makes the journal's decisions again: policy and what filter reports.

@@ -6,12 +6,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,7 +27,7 @@ type Options struct {
 
 // Create makes a key, writes it and gives its life; the key does not sign yet. The caller holds the lock.
 func (s Store) Create(o Options) (*Life, error) {
-	if err := makeDir(filepath.Join(s.Dir, o.Domain)); err != nil {
+	if err := s.tree().makeDir(s.domainDir(o.Domain)); err != nil {
 		return nil, err
 	}
 	selector := o.Selector
@@ -64,14 +60,14 @@ func (s Store) place(l *Life, signer crypto.Signer) error {
 		return err
 	}
 	s.step("write " + l.Selector + ".pem")
-	return writeDurable(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir)
+	return s.tree().write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }
 
 // vacate refuses a selector that is taken. RFC 6376 section 3.1: a selector is not used again, so one that has had a key is
 // taken, unless it belongs to a ring and nothing is left of its last key; then oldTTL is how long caches may remember that.
 func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err error) {
 	for _, path := range []string{s.pemPath(domain, selector), s.lifePath(domain, selector)} {
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if !s.tree().exists(path) {
 			continue
 		}
 		if life, err := s.readLife(domain, selector); ring && err == nil && life.State() == Removed {
@@ -109,10 +105,8 @@ func (s Store) datedSelector(domain, algorithm string) string {
 		if n > 0 {
 			selector += letters(n)
 		}
-		if _, err := os.Lstat(s.lifePath(domain, selector)); errors.Is(err, fs.ErrNotExist) {
-			if _, err := os.Lstat(s.pemPath(domain, selector)); errors.Is(err, fs.ErrNotExist) {
-				return selector
-			}
+		if !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector)) {
+			return selector
 		}
 	}
 }
@@ -129,41 +123,13 @@ func (s Store) Activate(domain, selector string) (*Life, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := readPEM(s.pemPath(domain, selector)); err != nil {
+	if _, err := s.private(domain, selector); err != nil {
+		return nil, err
+	}
+	if err := s.Host(domain); err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()
 	life.Activated, life.Unsafe = &now, true
 	return life, s.writeLife(life)
-}
-
-// Remove deletes all keys of a domain, each PEM before its JSON. The caller holds the lock.
-func (s Store) Remove(domain string) error {
-	dir := filepath.Join(s.Dir, domain)
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, suffix := range []string{".pem", ".json", "~"} {
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), suffix) {
-				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-					return err
-				}
-			}
-		}
-		if err := syncDir(dir); err != nil {
-			return err
-		}
-	}
-	if err := os.Remove(dir); err != nil {
-		return fmt.Errorf("removing the folder of %s: %w", domain, err)
-	}
-	if err := s.forget(domain); err != nil {
-		return err
-	}
-	return syncDir(s.Dir)
 }

@@ -21,7 +21,6 @@ type guarded struct {
 	*testing.T
 	server *testdns.Server
 	store  Store
-	hosted Hosted
 	log    bytes.Buffer
 	clock  time.Time
 	guard  *Guard
@@ -29,8 +28,7 @@ type guarded struct {
 
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
-	g := &guarded{T: t, store: newStore(t), hosted: Hosted{Dir: filepath.Join(t.TempDir(), "hosted"), Now: time.Now}, clock: time.Now()}
-	g.store.Observed = filepath.Join(t.TempDir(), "observed")
+	g := &guarded{T: t, store: newStore(t), clock: time.Now()}
 	var err error
 	if g.server, err = testdns.Start(guardedZone); err != nil {
 		t.Fatal(err)
@@ -43,7 +41,7 @@ func newGuarded(t *testing.T) *guarded {
 func (g *guarded) start() {
 	g.Helper()
 	log := slog.New(slog.NewTextHandler(&g.log, nil))
-	w, err := Open(g.store, g.hosted, log)
+	w, err := Open(g.store, log)
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -167,7 +165,7 @@ func TestGuardAwaits(t *testing.T) {
 	if err := g.store.Remove("example.org"); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := filepath.Glob(filepath.Join(g.store.Observed, "*")); err != nil || len(all) != 0 {
+	if all, err := filepath.Glob(filepath.Join(g.store.State, "observed", "*")); err != nil || len(all) != 0 {
 		t.Errorf("what was seen of a removed domain is kept: %q %v", all, err)
 	}
 }

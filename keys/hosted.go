@@ -4,56 +4,57 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"signpost/internal/dkim"
 )
 
-// Hosted remembers which domains are ours: STATE_DIR/hosted/DOMAIN, one small file each, from a domain's first active key
-// until `dkimkey remove DOMAIN`. Without this memory a lost key would look like a domain that was never signed, and its
-// mail would leave unsigned.
-type Hosted struct {
-	Dir string // STATE_DIR/hosted
-	Now func() time.Time
-}
+// STATE_DIR/hosted/DOMAIN records that a domain is hosted, from just before its first key is activated until `dkimkey remove DOMAIN`.
+// Without this record, a lost key would look like a domain that was never signed, and its mail would leave unsigned.
 
-// Add records a domain. It does nothing where it is recorded already.
-func (h Hosted) Add(domain string) error {
-	if err := makeDir(h.Dir); err != nil {
-		return fmt.Errorf("recording the hosted domain %s: %w", domain, err)
+func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, "hosted", domain) }
+
+// Host records that a domain is hosted. The caller holds the domain's lock.
+func (s Store) Host(domain string) error {
+	path := s.hostedPath(domain)
+	err := s.tree().makeDir(filepath.Dir(path))
+	if err == nil && !s.tree().exists(path) {
+		err = s.tree().write(path, []byte(s.Now().UTC().Format(time.RFC3339)+"\n"), filepath.Dir(path), 0o600)
 	}
-	path := filepath.Join(h.Dir, domain)
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	if err := writeDurable(path, []byte(h.Now().UTC().Format(time.RFC3339)+"\n"), h.Dir); err != nil {
+	if err != nil {
 		return fmt.Errorf("recording the hosted domain %s: %w", domain, err)
 	}
 	return nil
 }
 
-// Remove forgets a domain.
-func (h Hosted) Remove(domain string) error {
-	err := os.Remove(filepath.Join(h.Dir, domain))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// Unhost deletes the record that a domain is hosted. The caller holds the domain's lock.
+func (s Store) Unhost(domain string) error {
+	if err := s.tree().remove(s.hostedPath(domain)); err != nil {
 		return fmt.Errorf("forgetting the hosted domain %s: %w", domain, err)
 	}
 	return nil
 }
 
-// Read gives all recorded domains. No folder means that there is none yet.
-func (h Hosted) Read() (map[string]bool, error) {
-	entries, err := os.ReadDir(h.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the hosted domains: %w", err)
-	}
+// Hosted returns all domains that are recorded as hosted. There are none where there is no such directory.
+func (s Store) Hosted() (map[string]bool, error) {
 	hosted := map[string]bool{}
-	for _, e := range entries {
-		if d, err := dkim.Domain(e.Name()); err == nil {
-			hosted[d] = true
+	dir, err := s.tree().open(filepath.Join(s.State, "hosted"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return hosted, nil
+	}
+	if err == nil {
+		defer dir.Close()
+		var entries []fs.DirEntry
+		entries, err = fs.ReadDir(dir.FS(), ".")
+		for _, e := range entries {
+			if d, err := dkim.Domain(e.Name()); err == nil {
+				hosted[d] = true
+			}
 		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the hosted domains: %w", err)
 	}
 	return hosted, nil
 }

@@ -3,12 +3,9 @@ package keys
 import (
 	"bufio"
 	"crypto"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -21,7 +18,7 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(filepath.Join(s.Dir, domain)); err != nil {
+	if err := s.tree().makeDir(s.domainDir(domain)); err != nil {
 		return nil, err
 	}
 	if _, err := s.vacate(domain, selector, false); err != nil {
@@ -48,15 +45,6 @@ func ReadKeyFile(file string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return signer, nil
-}
-
-// LoadDomain reads the keys of one domain, in the form of dkim.Domain, by selector.
-func (s Store) LoadDomain(domain string) ([]*Key, error) {
-	keys, err := s.loadDomain(domain, domain, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return keys, err
 }
 
 // OpenDKIMKey is a line of an OpenDKIM installation: which key signs for a domain.

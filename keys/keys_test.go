@@ -16,11 +16,12 @@ import (
 func newStore(t *testing.T) Store {
 	t.Helper()
 	clock := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
-	s := Store{Dir: filepath.Join(t.TempDir(), "keys"), Now: func() time.Time {
+	state := t.TempDir()
+	s := Store{State: state, Dir: filepath.Join(state, "keys"), Now: func() time.Time {
 		clock = clock.Add(time.Minute)
 		return clock
 	}}
-	if err := makeDir(s.Dir); err != nil {
+	if err := s.Make(); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -152,104 +153,6 @@ func TestGroupOfKeys(t *testing.T) {
 	}
 }
 
-// Root's cron leaves keys that the daemon can read.
-func TestFilesBelongToTheFoldersOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("files of another owner need root")
-	}
-	s := newStore(t)
-	if err := os.Chown(s.Dir, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
-	l := create(t, s, "example.org", "rsa")
-	unlock, err := s.Lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-	for _, path := range []string{s.pemPath(l.Domain, l.Selector), s.lifePath(l.Domain, l.Selector), filepath.Join(s.Dir, l.Domain), filepath.Join(s.Dir, ".lock")} {
-		if uid, gid := owner(t, path); uid != 65534 || gid != 65534 {
-			t.Errorf("%s belongs to %d:%d", path, uid, gid)
-		}
-	}
-}
-
-// Any process of the directory's owner can hold the lock forever. Root takes it over, and a command that held it legitimately
-// writes nothing more.
-func TestTakeOver(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root takes a lock over")
-	}
-	s := newStore(t)
-	if err := os.Chown(s.Dir, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
-	s.Lease = new(Lease)
-	l := create(t, s, "example.org", "rsa")
-	unlock, err := s.Lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unlock()
-	root := s
-	root.Lease = new(Lease)
-	release, err := root.TakeOver()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := root.writeLife(l); err != nil {
-		t.Error(err)
-	}
-	if err := s.writeLife(l); err == nil || !strings.Contains(err.Error(), "taken over") {
-		t.Errorf("the other one still writes: %v", err)
-	}
-	if err := s.removePEM(l.Domain, l.Selector); err == nil {
-		t.Error("the other one deletes")
-	}
-	if _, err := s.Lock(); err == nil {
-		t.Error("two commands at once")
-	}
-	// The owner of the directory replaces the lock: that does not stop root.
-	if err := os.Rename(root.lockPath(), root.lockPath()+".gone"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(root.lockPath(), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(root.lockPath(), 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
-	if err := root.writeLife(l); err != nil {
-		t.Error(err)
-	}
-	release()
-	again, err := s.Lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again()
-	if left, _ := filepath.Glob(filepath.Join(s.Dir, ".lock-*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-}
-
-func TestLockIsExclusive(t *testing.T) {
-	s := newStore(t)
-	unlock, err := s.Lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Lock(); err == nil {
-		t.Error("two commands at once")
-	}
-	unlock()
-	unlock, err = s.Lock()
-	if err != nil {
-		t.Error(err)
-	}
-	unlock()
-}
-
 func TestHandPlacedKeys(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
 		{"PKCS#8", pemOf(t, "PRIVATE KEY"), ""},
@@ -280,8 +183,8 @@ func TestHandPlacedKeys(t *testing.T) {
 			if k.Err == nil || !strings.Contains(k.Err.Error(), c.want) || !strings.Contains(k.Err.Error(), "hand.pem") {
 				t.Errorf("%v", k.Err)
 			}
-			if len(set.Domains()) != 1 {
-				t.Error("a domain with a broken key must count as hosted: its mail must not leave unsigned")
+			if len(set.Domains()) != 0 || k.State == Active {
+				t.Errorf("a domain is hosted because of a key that never signed: state %s", k.State)
 			}
 		})
 	}
@@ -299,7 +202,7 @@ func TestLifeOfAnotherKey(t *testing.T) {
 	if err := os.WriteFile(s.lifePath(l.Domain, l.Selector), moved, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not of the key beside it") {
+	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not about the key beside it") {
 		t.Error(err)
 	}
 	if k := load(t, s, nil).All()[0]; k.Err == nil || k.State != Generated {
@@ -310,9 +213,8 @@ func TestLifeOfAnotherKey(t *testing.T) {
 // The daemon's view: new keys appear, broken ones leave the old, a lost folder changes nothing, a lost key fails closed.
 func TestWatcher(t *testing.T) {
 	s := newStore(t)
-	hosted := Hosted{Dir: filepath.Join(t.TempDir(), "hosted"), Now: s.Now}
 	var log bytes.Buffer
-	w, err := Open(s, hosted, slog.New(slog.NewTextHandler(&log, nil)))
+	w, err := Open(s, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +250,7 @@ func TestWatcher(t *testing.T) {
 	if got := signing(); got != l.Selector || !strings.Contains(log.String(), "does not exist") {
 		t.Errorf("the folder gone: %q\n%s", got, log.String())
 	}
-	if _, err := Open(s, hosted, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := Open(s, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a start without a keys folder must be refused")
 	}
 	if err := os.Rename(s.Dir+".away", s.Dir); err != nil {
@@ -360,14 +262,14 @@ func TestWatcher(t *testing.T) {
 	if got := signing(); got != "" || !w.Current().Hosted["example.org"] || !strings.Contains(log.String(), "no usable key") {
 		t.Errorf("the key gone: %q, hosted %v\n%s", got, w.Current().Hosted, log.String())
 	}
-	again, err := Open(s, hosted, slog.New(slog.DiscardHandler))
+	again, err := Open(s, slog.New(slog.DiscardHandler))
 	if err != nil || !again.Current().Hosted["example.org"] {
 		t.Errorf("after a restart the domain is forgotten: %v", err)
 	}
 	if err := s.Remove("example.org"); err != nil {
 		t.Fatal(err)
 	}
-	if err := hosted.Remove("example.org"); err != nil {
+	if err := s.Unhost("example.org"); err != nil {
 		t.Fatal(err)
 	}
 	if signing(); w.Current().Hosted["example.org"] {

@@ -13,12 +13,11 @@ import (
 // put there by hand what was seen counts until another file takes its place.
 func TestLives(t *testing.T) {
 	s := newStore(t)
-	s.Observed = filepath.Join(t.TempDir(), "observed")
 	life := create(t, s, "example.org", "rsa")
 	activate(t, s, life)
 	create(t, s, "example.org", "ed25519")
 	path := s.pemPath("example.net", "hand")
-	for _, err := range []error{makeDir(filepath.Dir(path)), os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600), makeDir(filepath.Join(s.Observed, "example.net"))} {
+	for _, err := range []error{s.tree().makeDir(filepath.Dir(path)), os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600), s.tree().makeDir(s.observedDir("example.net"))} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +29,7 @@ func TestLives(t *testing.T) {
 	}
 	now := s.Now()
 	seen.Activated = &now
-	if err := writeLifeFile(s.observedPath("example.net", "hand"), seen, s.Dir); err != nil {
+	if err := s.writeJSON(s.observedPath("example.net", "hand"), seen, s.Dir); err != nil {
 		t.Fatal(err)
 	}
 	rules := func(string) Rules { return Rules{} }

@@ -1,30 +1,37 @@
 package keys
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// What the daemon has seen of a key that was put there by hand is STATE_DIR/observed/DOMAIN/SELECTOR.json, in the words of
-// a Life: the keys folder it only reads. It is about one key, not about a name: another key under the same selector has
-// not been seen.
+// STATE_DIR/observed/DOMAIN/SELECTOR.json is what the daemon has seen of an unmanaged key, in the form of a key's metadata: the daemon
+// does not write to the keys directory. It is about one key, not about a name: another key under the same selector has not been
+// seen.
+
+func (s Store) observedDir(domain string) string { return filepath.Join(s.State, "observed", domain) }
 
 func (s Store) observedPath(domain, selector string) string {
-	return filepath.Join(s.Observed, domain, selector+".json")
+	return filepath.Join(s.observedDir(domain), selector+".json")
 }
 
-// observed gives what has been seen of a key, nil where that is nothing yet.
+// observed returns what has been seen of a key, nil if nothing has been.
 func (s Store) observed(k *Key) *Life {
-	if s.Observed == "" {
+	path := s.observedPath(k.Domain, k.Selector)
+	data, err := s.tree().read(path)
+	if err != nil {
+		return nil // it is checked again
+	}
+	l, err := parseLife(path, data, k.Domain, k.Selector)
+	if err != nil {
 		return nil
 	}
-	l, err := readLifeFile(s.observedPath(k.Domain, k.Selector), k.Domain, k.Selector)
-	if err != nil {
-		return nil // it is looked at again
-	}
-	if k.unread {
+	if k.Signer == nil {
 		if !l.Created.Equal(k.Since) { // the time of the file: lifeOf
 			return nil
 		}
@@ -39,12 +46,25 @@ func (s Store) observed(k *Key) *Life {
 // byHandWaits says that a key was put there by hand and that its record has not been seen: it does not sign.
 func (k *Key) byHandWaits() bool { return k.Life == nil && k.usable() && k.State == Published }
 
-// observe records what has been seen of a key, and has it sign if that is enough.
+// observe records what has been seen of a key. The key signs if that is enough, and its domain is recorded as hosted just before.
 func (w *Watcher) observe(l *Life) error {
-	if err := makeDir(filepath.Join(w.store.Observed, l.Domain)); err != nil {
+	unlock, err := w.store.Lock(context.Background(), l.Domain)
+	if err != nil {
 		return err
 	}
-	if err := writeLifeFile(w.store.observedPath(l.Domain, l.Selector), l, w.store.Observed); err != nil {
+	defer unlock()
+	if !w.store.tree().exists(w.store.pemPath(l.Domain, l.Selector)) {
+		return nil // removed meanwhile
+	}
+	if l.Activated != nil {
+		if err := w.store.Host(l.Domain); err != nil {
+			return err
+		}
+	}
+	if err := w.store.tree().makeDir(w.store.observedDir(l.Domain)); err != nil {
+		return err
+	}
+	if err := w.store.writeJSON(w.store.observedPath(l.Domain, l.Selector), l, w.store.State); err != nil {
 		return err
 	}
 	w.Reload()
@@ -90,13 +110,11 @@ func (g *Guard) await(k *Key, s Sight) {
 	}
 }
 
-// forget removes what was seen of a domain's keys.
+// forget deletes what was seen of a domain's keys.
 func (s Store) forget(domain string) error {
-	if s.Observed == "" {
-		return nil
-	}
-	if err := os.RemoveAll(filepath.Join(s.Observed, domain)); err != nil {
-		return fmt.Errorf("forgetting what was seen of the keys of %s: %w", domain, err)
+	err := s.tree().in(s.observedDir(domain), func(dir *os.Root, name string) error { return dir.RemoveAll(name) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("deleting what was seen of the keys of %s: %w", domain, err)
 	}
 	return nil
 }

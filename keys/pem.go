@@ -19,14 +19,15 @@ import (
 // maxPEM bounds what is read as a key: an RSA key of 8192 bits has 6.5 KiB.
 const maxPEM = 64 << 10
 
-// readPEM reads a private key file, PKCS#8 or PKCS#1. It is refused when anybody but its owner and a group of ours can read
-// it. The key's octets never stand in an error.
-func readPEM(path string) (crypto.Signer, error) {
-	f, err := openPEM(path)
+// readPEM reads a private key file, PKCS#8 or PKCS#1. It refuses a file that users other than its owner and a group of ours can
+// read. No byte of the key is ever in an error.
+func (d domainDir) readPEM(name string) (crypto.Signer, error) {
+	f, err := d.openPEM(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	path := filepath.Join(d.path, name)
 	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
@@ -38,32 +39,86 @@ func readPEM(path string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// seePEM is what readPEM has against the file itself; it does not read it.
-func seePEM(path string) error {
-	f, err := openPEM(path)
+// private reads the private key of a selector.
+func (s Store) private(domain, selector string) (crypto.Signer, error) {
+	dir, err := s.tree().open(s.domainDir(domain))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return domainDir{dir: dir, path: s.domainDir(domain)}.readPEM(selector + ".pem")
+}
+
+// seePEM makes the checks of readPEM that need no read.
+func (d domainDir) seePEM(name string) error {
+	f, err := d.openPEM(name)
 	if err != nil {
 		return err
 	}
 	return f.Close()
 }
 
-func openPEM(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%w; it is a link to %q: a daemon that runs opens links into other folders only after a restart", err, target)
+// credentialError is the error of a key that is a systemd credential, where this process cannot read it.
+type credentialError struct{ path string }
+
+func (e *credentialError) Error() string {
+	return e.path + " is a systemd credential, which only the daemon can read"
+}
+
+func (d domainDir) openPEM(name string) (*os.File, error) {
+	path := filepath.Join(d.path, name)
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK // a FIFO must not block
+	f, err := d.dir.OpenFile(name, flags, 0)
+	if fi, linkErr := d.dir.Lstat(name); err != nil && linkErr == nil && fi.Mode()&fs.ModeSymlink != 0 {
+		f, err = d.openLink(name, flags)
 	}
 	if err != nil {
-		return nil, err
+		return nil, at(path, err)
 	}
 	fi, err := f.Stat()
 	if err == nil {
-		err = checkPrivate(path, fi)
+		err = d.checkPrivate(path, fi)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// statPEM returns what is known of the file itself, or of the link where that leads out of the tree and is not followed.
+func (d domainDir) statPEM(name string) (fs.FileInfo, error) {
+	if fi, err := d.dir.Stat(name); err == nil {
+		return fi, nil
+	}
+	if os.Geteuid() != 0 {
+		return os.Stat(filepath.Join(d.path, name))
+	}
+	return d.dir.Lstat(name)
+}
+
+// openLink opens a key that is a link out of the tree. Root follows only links of root. The key is read and not written, so the
+// owner of the directory gains nothing by putting another link in its place meanwhile.
+func (d domainDir) openLink(name string, flags int) (*os.File, error) {
+	path := filepath.Join(d.path, name)
+	target, err := d.dir.Readlink(name)
+	if err != nil {
+		return nil, err
+	}
+	credential := strings.HasPrefix(target, "/run/credentials/")
+	if fi, err := d.dir.Lstat(name); err != nil {
+		return nil, err
+	} else if os.Geteuid() == 0 && fi.Sys().(*syscall.Stat_t).Uid != 0 && !credential {
+		return nil, &rootLinkError{path}
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && credential:
+		return nil, &credentialError{path}
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w; it is a link to %q: a running daemon opens links into other directories only after a restart", err, target)
+	}
+	return f, err
 }
 
 func parsePEM(data []byte) (crypto.Signer, error) {
@@ -102,9 +157,9 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	return nil, errors.New("the key is neither RSA nor Ed25519")
 }
 
-// checkPrivate refuses a key that the world can read or change, or that a group can which is neither this process's nor
-// the folder's. systemd shows credentials to a service with modes of its own.
-func checkPrivate(path string, fi fs.FileInfo) error {
+// checkPrivate refuses a key that others can read or change, or a group that is neither this process's nor the directory's. systemd
+// gives credentials modes of their own.
+func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)
 	}
@@ -123,8 +178,8 @@ func checkPrivate(path string, fi fs.FileInfo) error {
 	if gid == os.Getegid() {
 		return nil
 	}
-	if dir, err := os.Stat(filepath.Dir(path)); err == nil && int(dir.Sys().(*syscall.Stat_t).Gid) == gid {
+	if dir, err := d.dir.Stat("."); err == nil && int(dir.Sys().(*syscall.Stat_t).Gid) == gid {
 		return nil
 	}
-	return fmt.Errorf("%s is open to group %d, which is not the keys folder's (mode %04o); chmod 0600 it", path, gid, fi.Mode().Perm())
+	return fmt.Errorf("%s is open to group %d, which is not the keys directory's (mode %04o); chmod 0600 it", path, gid, fi.Mode().Perm())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -87,6 +88,32 @@ func runProgram(ctx context.Context, key string, argv []string, timeout time.Dur
 		err = fmt.Errorf("%w: it said: %s", err, strings.ReplaceAll(said, "\n", " | "))
 	}
 	return fmt.Errorf("running %s (%s): %w", argv[0], key, err)
+}
+
+// OneAtATime keeps two publications from running at the same time, in any process: programs of the operator's and zone files are
+// about several domains, and a domain's lock does not protect them.
+type OneAtATime struct {
+	Publisher
+	Store   Store
+	Timeout time.Duration // of the wait; the publication has its own
+}
+
+// publishLock is the name of the lock. No domain has it.
+const publishLock = "publish~"
+
+// Publish waits for other publications, and publishes.
+func (p OneAtATime) Publish(ctx context.Context, c Change) error {
+	store := p.Store
+	store.Lease = nil // that of the domain stays
+	unlock, err := store.lockWithin(ctx, publishLock, p.Timeout)
+	if busy := (*Busy)(nil); errors.As(err, &busy) {
+		return fmt.Errorf("process %d is still publishing after %v (publish.timeout)", busy.PID, p.Timeout)
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return p.Publisher.Publish(ctx, c)
 }
 
 // maxSaid is how much of what a program prints stands in an error.

@@ -8,26 +8,30 @@ import (
 
 // The end of a key's life: steps of Rotator.Run.
 
-// lookAgain looks once more for the record of an imported key that was never seen. What is at its selector may be the record of
-// another key, which is not Signpost's to change.
-func (r *Rotator) lookAgain(ctx context.Context, l *Life) error {
-	if !l.foreign() {
-		return nil
+// lookAgain looks once more for the record of an imported key that was never seen, and reports whether the key can be revoked
+// now. What is at its selector may be the record of another key, which is not Signpost's to change.
+func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
+	if !k.Life.foreign() {
+		return true, nil
 	}
-	s := r.Checker.Look(ctx, l, nil)
+	s, usable, err := r.look(ctx, k, nil)
+	if err != nil || !usable {
+		return false, err
+	}
 	if slices.ContainsFunc(s.Servers, func(v ServerView) bool { return v.View == Same }) {
 		now := r.Store.Now().UTC()
-		l.Seen = &now
+		k.Life.Seen = &now
 	} else if o := s.Outcome(); o.Silent {
-		return fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
+		return false, fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
 	}
-	return nil
+	return true, nil
 }
 
-func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
-	if err := r.lookAgain(ctx, l); err != nil {
+func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
+	if ok, err := r.lookAgain(ctx, k); err != nil || !ok {
 		return err
 	}
+	l := k.Life
 	if l.foreign() {
 		r.Done(l.Domain, "left the record at "+l.Selector+" as it is: it is not of this key")
 	} else if rules.Manual() {
@@ -53,8 +57,12 @@ func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
 
 // confirm looks whether a person has emptied the record of a key that is revoked: at each run where the key has leaked,
 // since whoever has it signs in the domain's name until then.
-func (r *Rotator) confirm(ctx context.Context, l *Life) error {
-	s := r.Checker.Look(ctx, l, nil)
+func (r *Rotator) confirm(ctx context.Context, k *Key) error {
+	s, usable, err := r.look(ctx, k, nil)
+	if err != nil || !usable {
+		return err
+	}
+	l := k.Life
 	shown, silent := "", s.Err != nil
 	for _, v := range s.Servers {
 		if v.View == Same {

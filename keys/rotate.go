@@ -2,22 +2,19 @@ package keys
 
 import (
 	"context"
-	"errors"
+	"crypto"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
 	"signpost/internal/dkim"
 )
 
-// Rotator does what is due in the lives of keys. The caller holds the store's lock.
+// Rotator does what is due for keys. It locks one domain at a time, and releases the lock while it waits for DNS.
 type Rotator struct {
 	Store     Store
-	Hosted    Hosted
 	Rules     func(domain string) Rules
 	Publisher func(domain string) (Publisher, error) // not called where publishing is manual
 	Checker   *Checker
@@ -25,9 +22,14 @@ type Rotator struct {
 	// Done is told of each thing that was done, Needs of what a person has to do, with the record where there is one.
 	Done  func(domain, what string)
 	Needs func(domain, what string, l *Life)
-	fresh map[string]bool // keys that this run has seen
 	// Frozen: the clock cannot be trusted, so nothing is revoked or removed.
 	Frozen bool
+	// Urgent: locks are taken over, as in Store.TakeOver.
+	Urgent bool
+
+	unlock func()          // releases the lock that is held
+	keys   *Set            // of the domain, as they were last read
+	fresh  map[string]bool // keys that this run has seen
 }
 
 const (
@@ -38,16 +40,24 @@ const (
 )
 
 // Run does all that is due for one domain, each thing once. An error ends this domain's run; the next one begins where
-// this one ended.
+// this one ended. The error is a *Busy if another process works on the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
-	if err := r.complain(domain); err != nil {
+	r.keys, r.fresh = nil, map[string]bool{}
+	if err := r.lock(ctx, domain); err != nil {
+		return err
+	}
+	defer func() { r.unlock() }()
+	set, err := r.load(domain)
+	if err != nil {
+		return err
+	}
+	r.complain(domain, set)
+	if err := r.host(domain, set); err != nil {
 		return err
 	}
 	tried := map[string]bool{}
-	r.fresh = map[string]bool{}
 	for ctx.Err() == nil {
-		set, err := r.Store.Load(nil)
-		if err != nil {
+		if set, err = r.load(domain); err != nil {
 			return err
 		}
 		if err := r.clean(domain, set.Of(domain)); err != nil {
@@ -64,18 +74,55 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 	return ctx.Err()
 }
 
-// complain says which keys cannot be used, and why: nothing is planned for them.
-func (r *Rotator) complain(domain string) error {
-	set, err := r.Store.Load(nil)
-	if err != nil {
-		return err
+func (r *Rotator) lock(ctx context.Context, domain string) (err error) {
+	take := r.Store.Lock
+	if r.Urgent {
+		take = r.Store.TakeOver
 	}
+	if r.unlock, err = take(ctx, domain); err != nil {
+		r.unlock = func() {}
+	}
+	return err
+}
+
+// load reads the keys of the domain, each private key once in a run.
+func (r *Rotator) load(domain string) (*Set, error) {
+	set, err := r.Store.LoadDomain(domain, r.keys)
+	r.keys = set
+	return set, err
+}
+
+// look asks DNS for the record of a key, without the lock. The result is of no use if the key changed meanwhile, as when another
+// command retired it.
+func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Sight, usable bool, err error) {
+	r.unlock()
+	s = r.Checker.Look(ctx, k.Life, signer)
+	if err := r.lock(ctx, k.Domain); err != nil {
+		return s, false, err
+	}
+	set, err := r.load(k.Domain)
+	if err != nil {
+		return s, false, err
+	}
+	now := set.find(k.Domain, k.Selector)
+	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Life, k.Life), nil
+}
+
+// host records a domain as hosted that has an active key and no such record, as after a backup was restored in part.
+func (r *Rotator) host(domain string, set *Set) error {
+	if len(set.Domains()) == 0 || r.Store.tree().exists(r.Store.hostedPath(domain)) {
+		return nil
+	}
+	return r.Store.Host(domain)
+}
+
+// complain reports which keys cannot be used, and why: nothing is planned for them.
+func (r *Rotator) complain(domain string, set *Set) {
 	for _, k := range set.Of(domain) {
 		if k.Err != nil && !k.Elsewhere {
 			r.Needs(domain, fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err), nil)
 		}
 	}
-	return nil
 }
 
 func (s Step) describe() string {
@@ -103,25 +150,26 @@ func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step,
 	return Step{}, false
 }
 
-// clean takes away what a run left that was interrupted: lives whose key was never written, and private keys whose life
-// says that they are gone.
+// clean deletes what an interrupted run left: temporary files, metadata whose key was never written, and private keys whose
+// metadata records that they are gone.
 func (r *Rotator) clean(domain string, keys []*Key) error {
-	lives, err := filepath.Glob(r.Store.lifePath(domain, "*"))
-	if err != nil {
+	if err := r.Store.removeWhere(domain, isTemp); err != nil {
 		return err
 	}
-	for _, path := range lives {
-		selector := strings.TrimSuffix(filepath.Base(path), ".json")
+	unfinished := func(name string) bool {
+		selector, isLife := strings.CutSuffix(name, ".json")
+		if !isLife || r.Store.tree().exists(r.Store.pemPath(domain, selector)) {
+			return false
+		}
 		l, err := r.Store.readLife(domain, selector)
 		if err != nil || l.State() != Generated {
-			continue
+			return false
 		}
-		if _, err := os.Lstat(r.Store.pemPath(domain, selector)); errors.Is(err, fs.ErrNotExist) {
-			r.Store.step("delete " + selector + ".json")
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
+		r.Store.step("delete " + name)
+		return true
+	}
+	if err := r.Store.removeWhere(domain, unfinished); err != nil {
+		return err
 	}
 	for _, k := range keys {
 		if k.State != Revoked && k.State != Removed {
@@ -148,9 +196,9 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoRetire:
 		return r.retire(s.Key)
 	case DoRevoke:
-		return r.revoke(ctx, s.Key.Life, rules)
+		return r.revoke(ctx, s.Key, rules)
 	case DoConfirm:
-		return r.confirm(ctx, s.Key.Life)
+		return r.confirm(ctx, s.Key)
 	case DoRemove:
 		return r.remove(ctx, s.Key.Life, rules)
 	}
@@ -203,16 +251,31 @@ func (r *Rotator) Publish(ctx context.Context, l *Life) error {
 	return r.Store.writeLife(l)
 }
 
-// Look looks for the record of a key outside of Run and records in k.Life what was seen. No key signs on that.
-func (r *Rotator) Look(ctx context.Context, k *Key) error {
+// Look looks for the record of a key outside of Run and records what was seen. No key signs on that.
+func (r *Rotator) Look(ctx context.Context, domain, selector string) error {
 	quiet := *r
-	quiet.fresh, quiet.Done = map[string]bool{}, func(_, _ string) {}
-	return quiet.check(ctx, k, r.Rules(k.Domain))
+	quiet.keys, quiet.fresh, quiet.Done = nil, map[string]bool{}, func(_, _ string) {}
+	if err := quiet.lock(ctx, domain); err != nil {
+		return err
+	}
+	defer func() { quiet.unlock() }()
+	set, err := quiet.load(domain)
+	if err != nil {
+		return err
+	}
+	k := set.find(domain, selector)
+	if k == nil || k.Err != nil {
+		return fmt.Errorf("key %s cannot be read any more", selector)
+	}
+	return quiet.check(ctx, k, r.Rules(domain))
 }
 
 // check looks for the record of a key that is pending, or active and never seen, and records what was seen.
 func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
-	sight := r.Checker.Look(ctx, k.Life, k.Signer)
+	sight, usable, err := r.look(ctx, k, k.Signer)
+	if err != nil || !usable {
+		return err
+	}
 	o := sight.Outcome()
 	l, now := k.Life, r.Store.Now().UTC()
 	l.Finding = o.Words
@@ -290,7 +353,7 @@ func (r *Rotator) activate(k *Key) error {
 	l := k.Life
 	// Recorded before the first signature: from here on a missing key fails closed.
 	r.Store.step("host " + l.Domain)
-	if err := r.Hosted.Add(l.Domain); err != nil {
+	if err := r.Store.Host(l.Domain); err != nil {
 		return err
 	}
 	now := r.Store.Now().UTC()

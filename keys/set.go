@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"signpost/internal/dkim"
@@ -39,140 +39,134 @@ func (k *Key) usable() bool { return k.Signer != nil || k.unread }
 // Set is all keys at one moment. It does not change.
 type Set struct {
 	keys    map[string][]*Key // by domain, then by selector
+	stamps  map[string]string // by domain: changes when a file of the domain does
 	instead map[string]string // domain and algorithm -> selector that signs whatever its state: see Guard
 }
 
-// Lives reads the keys folder for whoever only shows it: no private key is read. So a damaged file is not noticed, and of a key put
-// there by hand the algorithm is known only where its record has been seen.
+// Lives is Load for callers that only show keys: no private key is read. So a damaged file is not noticed, and the algorithm of an
+// unmanaged key is known only if its record has been seen.
 func (s Store) Lives() (*Set, error) {
 	s.lives = true
 	return s.Load(nil)
 }
 
-// Load reads the keys folder. A key that cannot be read is taken from before, where that has it, and stands in the Set with
-// its error otherwise. An error is about the folder as a whole.
+// Load reads the keys directory. What did not change since before is taken from there. A key that cannot be read is taken from
+// before, if it could be read then, and is in the Set with its error otherwise. An error is about the directory as a whole.
 func (s Store) Load(before *Set) (*Set, error) {
-	dir := s.Dir
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the keys folder %s does not exist; `dkimkey add DOMAIN` makes it", dir)
-	}
+	dir, err := s.openKeys()
 	if err != nil {
-		return nil, fmt.Errorf("the keys folder cannot be read: %w", err)
+		return nil, err
 	}
-	set := &Set{keys: map[string][]*Key{}}
+	defer dir.Close()
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+	}
+	set := &Set{}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		if fi, err := os.Stat(path); err != nil || !fi.IsDir() {
-			continue
-		}
-		domain, err := dkim.Domain(e.Name())
-		if err != nil {
-			continue
-		}
-		keys, err := s.loadDomain(e.Name(), domain, before)
-		if err != nil {
+		if err := s.addDomain(set, dir, e.Name(), before); err != nil {
 			return nil, err
-		}
-		if len(keys) > 0 {
-			set.keys[domain] = keys
 		}
 	}
 	return set, nil
 }
 
-func (s Store) loadDomain(folder, domain string, before *Set) ([]*Key, error) {
-	entries, err := os.ReadDir(filepath.Join(s.Dir, folder))
+// LoadDomain is Load for one domain.
+func (s Store) LoadDomain(domain string, before *Set) (*Set, error) {
+	dir, err := s.openKeys()
 	if err != nil {
-		return nil, fmt.Errorf("the keys folder cannot be read: %w", err)
+		return nil, err
 	}
-	var keys []*Key
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		name, isPEM := strings.CutSuffix(e.Name(), ".pem")
-		if !isPEM {
-			// A life without a key: one that is over, or one whose key is missing.
-			var isLife bool
-			if name, isLife = strings.CutSuffix(e.Name(), ".json"); !isLife {
-				continue
-			}
-			if _, err := os.Lstat(s.pemPath(folder, name)); err == nil {
-				continue
-			}
-		}
-		k := s.loadKey(folder, domain, name)
-		if !isPEM && k.Life != nil && k.State == Generated {
-			continue // between the life and the key of one that is being made, or was
-		}
-		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {
-			if old := before.find(domain, k.Selector); old != nil && old.Signer != nil {
-				kept := *old
-				kept.Err = k.Err
-				k = &kept
-			}
-		}
-		keys = append(keys, k)
-	}
-	return keys, nil
+	defer dir.Close()
+	set := &Set{}
+	return set, s.addDomain(set, dir, domain, before)
 }
 
-func (s Store) loadKey(folder, domain, name string) *Key {
-	k := &Key{Domain: domain, Selector: strings.ToLower(name), State: Active}
-	path := s.pemPath(folder, name)
-	if selector, err := dkim.Domain(name); err != nil {
-		k.Err = fmt.Errorf("%s: %q is no selector; rename the file to SELECTOR.pem", path, name)
-		return k
-	} else {
-		k.Selector = selector
+// Known returns the names of all domains that have a directory, sorted. It reads no keys.
+func (s Store) Known() ([]string, error) {
+	dir, err := s.openKeys()
+	if err != nil {
+		return nil, err
 	}
-	life, err := s.readLife(folder, name)
-	switch {
-	case err == nil:
-		k.Life, k.State, k.Since = life, life.State(), life.since()
-		k.Algorithm, k.Bits = life.Algorithm, life.Bits
-		if k.State == Revoked || k.State == Removed {
-			return k // its private key is gone
-		}
-	case errors.Is(err, fs.ErrNotExist):
-		if fi, err := os.Stat(path); err == nil {
-			k.Since = fi.ModTime()
-		}
-	default:
-		// The life says whether the key may sign; without it nobody knows.
-		k.State, k.Err = Generated, err
-		return k
+	defer dir.Close()
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
 	}
-	if s.lives {
-		k.unread, err = true, seePEM(path)
-	} else {
-		k.Signer, err = readPEM(path)
+	var known []string
+	for _, e := range entries {
+		if domain, err := dkim.Domain(e.Name()); err == nil && (e.IsDir() || e.Type()&fs.ModeSymlink != 0) {
+			known = append(known, domain)
+		}
+	}
+	slices.Sort(known)
+	return known, nil
+}
+
+func (s Store) openKeys() (*os.Root, error) {
+	dir, err := s.tree().open(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the keys directory %s does not exist; `dkimkey add DOMAIN` creates it", s.Dir)
 	}
 	if err != nil {
-		k.Err, k.unread = err, false
-		if target, linkErr := os.Readlink(path); linkErr == nil && errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(target, "/run/credentials/") {
-			k.Elsewhere = true
-		}
-		return k
+		return nil, fmt.Errorf("reading the keys directory: %w", err)
 	}
-	if k.Signer != nil {
-		k.Algorithm, k.Bits = describe(k.Signer.Public())
+	return dir, nil
+}
+
+// addDomain adds the keys in the directory name of the keys directory to a Set, if it is one of a domain.
+func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) error {
+	domain, err := dkim.Domain(name)
+	if err != nil || strings.HasPrefix(name, ".") {
+		return nil
 	}
-	if k.Life == nil {
-		// Put there by hand: it signs once its record has been seen.
-		k.State = Published
-		if k.Observed = s.observed(k); k.Observed != nil {
-			k.Algorithm, k.Bits = k.Observed.Algorithm, k.Observed.Bits
-		}
-		if k.Observed != nil && k.Observed.Activated != nil {
-			k.State, k.Since = Active, *k.Observed.Activated
-		}
+	if fi, err := keysDir.Lstat(name); err != nil || !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0 {
+		return nil
 	}
-	return k
+	dir, err := openIn(keysDir, name, s.domainDir(name))
+	var link *rootLinkError
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		return nil
+	case errors.As(err, &link):
+		set.add(domain, []*Key{{Domain: domain, State: Published, Err: err}}, "")
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the keys directory: %w", err)
+	}
+	defer dir.Close()
+	files, err := list(dir)
+	if err != nil {
+		return fmt.Errorf("reading the keys directory: %w", at(s.domainDir(name), err))
+	}
+	d := domainDir{store: s, dir: dir, path: s.domainDir(name), domain: domain, files: files}
+	stamp := d.stamp()
+	keys := before.unchanged(domain, stamp)
+	if keys == nil {
+		keys = d.keys(before)
+	}
+	if len(keys) > 0 {
+		set.add(domain, keys, stamp)
+	}
+	return nil
+}
+
+func (s *Set) add(domain string, keys []*Key, stamp string) {
+	if s.keys == nil {
+		s.keys, s.stamps = map[string][]*Key{}, map[string]string{}
+	}
+	s.keys[domain], s.stamps[domain] = keys, stamp
+}
+
+// unchanged returns the keys of a domain if its stamp is the same as then and all of them could be read.
+func (s *Set) unchanged(domain, stamp string) []*Key {
+	if s == nil || s.stamps[domain] != stamp {
+		return nil
+	}
+	if slices.ContainsFunc(s.keys[domain], func(k *Key) bool { return k.Err != nil }) {
+		return nil
+	}
+	return s.keys[domain]
 }
 
 func describe(public crypto.PublicKey) (algorithm string, bits int) {
@@ -203,7 +197,7 @@ func (s *Set) All() []*Key {
 	return all
 }
 
-// Domains are those with a key that counts as active, usable or not.
+// Domains returns the domains with an active key. A key that became unusable stays active; an unmanaged one that never signed is not.
 func (s *Set) Domains() []string {
 	var domains []string
 	for _, d := range slices.Sorted(maps.Keys(s.keys)) {

@@ -2,15 +2,12 @@ package keys
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
+	"errors"
 	"log/slog"
 	"maps"
-	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -20,31 +17,27 @@ type Snapshot struct {
 	Hosted map[string]bool
 }
 
-// Watcher holds the current Snapshot and renews it when the keys folder changes, so that the daemon sees a new key without
-// a restart. A keys folder that goes away or cannot be read leaves the old Snapshot standing.
+// Watcher holds the current Snapshot and renews it when the keys change, so that the daemon sees a new key without a restart. If the
+// keys directory disappears or cannot be read, the Snapshot stays as it is.
 type Watcher struct {
-	store  Store
-	hosted Hosted
-	log    *slog.Logger
-	now    atomic.Pointer[Snapshot]
+	store Store
+	log   *slog.Logger
+	now   atomic.Pointer[Snapshot]
 
 	mu    sync.Mutex // one reload at a time
-	seen  string     // fingerprint of the folders at the last reload
-	fault string     // what was last said to be wrong, so that it is said once
+	fault string     // what was last logged as wrong, so that it is logged once
 	// instead is what Set.instead is made of; it is replaced, never changed.
 	instead map[string]string
 }
 
-// Open reads the keys for the first time. A keys folder that is missing or unreadable is an error: a daemon that starts
+// Open reads the keys for the first time. A keys directory that is missing or unreadable is an error: a daemon that starts
 // without its keys would let mail leave unsigned.
-func Open(store Store, hosted Hosted, log *slog.Logger) (*Watcher, error) {
-	w := &Watcher{store: store, hosted: hosted, log: log}
-	fingerprint := w.fingerprint()
+func Open(store Store, log *slog.Logger) (*Watcher, error) {
+	w := &Watcher{store: store, log: log}
 	snap, err := w.load(nil)
 	if err != nil {
 		return nil, err
 	}
-	w.seen = fingerprint
 	w.now.Store(snap)
 	w.announce(&Snapshot{Set: &Set{}}, snap)
 	return w, nil
@@ -85,23 +78,19 @@ func (w *Watcher) Instead(domain, algorithm, selector string) {
 	instead[domain+" "+algorithm] = selector
 	w.instead = instead
 	old := w.now.Load()
-	w.now.Store(&Snapshot{Set: &Set{keys: old.Set.keys, instead: instead}, Hosted: old.Hosted})
+	w.now.Store(&Snapshot{Set: &Set{keys: old.Set.keys, stamps: old.Set.stamps, instead: instead}, Hosted: old.Hosted})
 }
 
 // Reload renews the Snapshot if anything changed since the last time.
 func (w *Watcher) Reload() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	fingerprint := w.fingerprint()
-	if fingerprint == w.seen {
-		return
-	}
 	old := w.now.Load()
 	snap, err := w.load(old)
 	if err != nil {
 		if w.fault != err.Error() {
 			w.fault = err.Error()
-			w.log.Error("keys not read again, the old ones go on signing", "error", err)
+			w.log.Error("keys not reloaded, the old ones stay in use", "error", err)
 		}
 		return
 	}
@@ -109,9 +98,24 @@ func (w *Watcher) Reload() {
 		w.fault = ""
 		w.log.Info("keys can be read again")
 	}
-	w.seen = fingerprint
+	if snap.same(old) {
+		return
+	}
 	w.now.Store(snap)
 	w.announce(old, snap)
+}
+
+// same reports whether two Snapshots were read from the same files, all of which could be read.
+func (s *Snapshot) same(old *Snapshot) bool {
+	if !maps.Equal(s.Hosted, old.Hosted) || !maps.Equal(s.Set.stamps, old.Set.stamps) {
+		return false
+	}
+	for domain, keys := range s.Set.keys {
+		if !slices.Equal(keys, old.Set.keys[domain]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
@@ -119,11 +123,12 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	if old != nil {
 		before = old.Set
 	}
-	set, err := w.store.Load(before)
+	// Hosted first: a domain that is removed meanwhile is then hosted without a key, and its mail waits until the next reload.
+	hosted, err := w.store.Hosted()
 	if err != nil {
 		return nil, err
 	}
-	hosted, err := w.hosted.Read()
+	set, err := w.store.Load(before)
 	if err != nil {
 		return nil, err
 	}
@@ -131,14 +136,31 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 		if hosted[d] {
 			continue
 		}
-		// Recorded before the first signature: from here on a missing key fails closed, over restarts too.
-		if err := w.hosted.Add(d); err != nil {
+		hosted[d] = true
+		if err := w.adopt(d); err != nil {
 			return nil, err
 		}
-		hosted[d] = true
 	}
 	set.instead = w.instead
 	return &Snapshot{Set: set, Hosted: hosted}, nil
+}
+
+// adopt records a domain as hosted that has an active key and no such record, as after a backup was restored in part. Under the
+// lock, dkimkey is not about to remove the domain. While another process holds it, the next reload tries again.
+func (w *Watcher) adopt(domain string) error {
+	unlock, err := w.store.TryLock(domain)
+	if busy := (*Busy)(nil); errors.As(err, &busy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	set, err := w.store.LoadDomain(domain, nil)
+	if err != nil || len(set.Domains()) == 0 {
+		return err
+	}
+	return w.store.Host(domain)
 }
 
 // announce says in the log what is different.
@@ -176,29 +198,4 @@ func (w *Watcher) announce(old, new *Snapshot) {
 			w.log.Error("no usable key for a hosted domain: its mail is not signed (sign.on_missing_key)", "domain", d)
 		}
 	}
-}
-
-// fingerprint changes when any file of interest does: name, inode, size, mode, owner or time.
-func (w *Watcher) fingerprint() string {
-	var b strings.Builder
-	for _, root := range []string{w.store.Dir, w.hosted.Dir, w.store.Observed} {
-		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-			if err != nil {
-				fmt.Fprintln(&b, path, err)
-				return nil
-			}
-			fi, err := e.Info()
-			if err != nil {
-				fmt.Fprintln(&b, path, err)
-				return nil
-			}
-			st := fi.Sys().(*syscall.Stat_t)
-			fmt.Fprintln(&b, path, st.Ino, fi.Size(), fi.Mode(), st.Uid, st.Gid, fi.ModTime().UnixNano())
-			return nil
-		})
-		if err != nil {
-			fmt.Fprintln(&b, root, err)
-		}
-	}
-	return b.String()
 }

@@ -42,7 +42,7 @@ func (p ZoneFile) Publish(ctx context.Context, c Change) error {
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		b.WriteString(records[name])
 	}
-	if err := writeMode(p.Path, []byte(b.String()), filepath.Dir(p.Path), 0o644); err != nil {
+	if err := (tree{filepath.Dir(p.Path)}).write(p.Path, []byte(b.String()), filepath.Dir(p.Path), 0o644); err != nil {
 		return err
 	}
 	if len(p.Reload) == 0 {

@@ -22,6 +22,9 @@ type Evidence struct {
 	Size       int64        `json:"size"`                  // octets of the body
 	Relayed    []string     `json:"relayed,omitempty"`     // which fields it has of those that lists and forwarders add; unverified
 
+	// ResultsAbout states which Author Domain the OwnResults name. It is empty in journal entries of older versions.
+	ResultsAbout ResultsAbout `json:"results_about,omitempty"`
+
 	// Others are the results that another filter of this host wrote, in observe mode.
 	Others []Other `json:"others,omitempty"`
 
@@ -37,8 +40,24 @@ type Evidence struct {
 	Relays        []Relay `json:"relays,omitempty"`
 	RelaysChecked bool    `json:"relays_checked,omitempty"`
 
+	// LongLines are the lines of a message signed here that Postfix breaks when it sends the message, nil if it has none.
+	LongLines *dkim.LongLines `json:"long_lines,omitempty"`
+	// Absent are the fields that a message signed here should have and has not, so that anyone can add them: Date, Message-ID.
+	Absent []string `json:"absent,omitempty"`
+
 	Fault Fault `json:"fault,omitempty"` // with a DMARC temperror: what of ours is to blame
 }
+
+// ResultsAbout states which Author Domain the results of ours in a message name.
+type ResultsAbout string
+
+// The values of ResultsAbout, the first that applies. Mail is signed in spite of them only with AboutOthers: with AboutUnknown,
+// what was judged may be a forgery of the present Author Domain.
+const (
+	AboutAuthor  ResultsAbout = "author"  // one of them names the present Author Domain
+	AboutUnknown ResultsAbout = "unknown" // one cannot be read, or none names any
+	AboutOthers  ResultsAbout = "others"  // those that name one name others
+)
 
 // Fault is a failure of our own.
 type Fault string

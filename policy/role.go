@@ -70,15 +70,27 @@ func AssignRole(e Evidence, r Rules) Assignment {
 		}
 		return Assignment{Role: Verify, Reason: "neither authenticated nor in trusted_networks"}
 	}
-	if e.Envelope.Login == "" && e.OwnResults && (c.local() || contains(r.TrustedNetworks, c.Client)) {
-		return Assignment{Role: Leave, Reason: "already judged: it bears a result of ours"}
-	}
 	a := assignSubmitted(e, r, why)
+	// A list manager passes mail on under a From of its own: what we found out about the original author is no longer about this one.
+	passedOn := e.ResultsAbout == AboutOthers && a.Role != Refuse
+	if e.OwnResults && !passedOn && e.Envelope.Login == "" && (c.local() || contains(r.TrustedNetworks, c.Client)) {
+		return Assignment{Role: Leave, Reason: alreadyJudged(e)}
+	}
 	if a.Role == Refuse && !c.SMTP {
 		// What this machine itself wrote has nobody to refuse it to.
 		return Assignment{Role: Leave, Reason: a.Reason}
 	}
 	return a
+}
+
+func alreadyJudged(e Evidence) string {
+	switch e.ResultsAbout {
+	case AboutAuthor:
+		return "already judged: it has a result of ours about " + strings.Join(e.Author.Domains, ", ")
+	case AboutUnknown:
+		return "already judged: it has results of ours, and their Author Domain is not known"
+	}
+	return "already judged: it has a result of ours"
 }
 
 // Stranger says whether SPF is to be checked for what a client sends: it is neither one of ours nor one that is left alone.

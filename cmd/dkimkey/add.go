@@ -88,12 +88,6 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	if err := d.store.Make(); err != nil {
 		return err
 	}
-	unlock, err := d.store.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-
 	all := []*added{}
 	var automatic []string
 	wrong := false
@@ -143,6 +137,11 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 
 // addKeys makes the keys of one domain, one of each algorithm.
 func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all []*added, err error) {
+	unlock, err := d.store.Lock(c.Context(), domain)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	rules := d.rules(domain)
 	for _, algorithm := range f.algorithms {
 		if algorithm == "rsa" && f.bits > 2048 {
@@ -170,12 +169,8 @@ func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all
 	return all, nil
 }
 
-// unsafeActivate makes a key sign whose record was not looked for. The domain is recorded as hosted first: from its first
-// signature on a missing key fails closed.
+// unsafeActivate makes a key sign whose record was not looked for.
 func (d *desk) unsafeActivate(c *cobra.Command, l *keys.Life) (*keys.Life, error) {
-	if err := d.hosted.Add(l.Domain); err != nil {
-		return nil, err
-	}
 	l, err := d.store.Activate(l.Domain, l.Selector)
 	if err == nil {
 		warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", l.Domain, "selector", l.Selector)
@@ -207,18 +202,18 @@ func (f *addFlags) check() error {
 
 // addOne makes a key, or with activate takes the newest that waits.
 func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
-	of, err := store.LoadDomain(o.Domain)
+	set, err := store.LoadDomain(o.Domain, nil)
 	if err != nil {
 		return nil, false, err
 	}
 	if activate {
-		if k := keys.NewestPending(of, o.Algorithm, o.Selector); k != nil {
+		if k := keys.NewestPending(set.Of(o.Domain), o.Algorithm, o.Selector); k != nil {
 			return k.Life, false, nil
 		}
 	}
 	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" {
 		o.Ring = true
-		if o.Selector = rules.FreeSelector(of, o.Algorithm, e.now()); o.Selector == "" {
+		if o.Selector = rules.FreeSelector(set.Of(o.Domain), o.Algorithm, e.now()); o.Selector == "" {
 			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status says until when", ring)
 		}
 	}
@@ -295,10 +290,11 @@ func (d *desk) printNext(out io.Writer, domains []string, all []*added, active b
 
 // signsUntilRotation returns the active key of the algorithm of l, if l does not replace it as soon as it may sign.
 func (d *desk) signsUntilRotation(l *keys.Life) (*keys.Key, error) {
-	of, err := d.store.LoadDomain(l.Domain)
+	set, err := d.store.LoadDomain(l.Domain, nil)
 	if err != nil {
 		return nil, err
 	}
+	of := set.Of(l.Domain)
 	rules := d.rules(l.Domain)
 	if slices.ContainsFunc(keys.Awaited(of, rules, d.store.Now()), func(k *keys.Key) bool { return k.Algorithm == l.Algorithm }) {
 		return nil, nil

@@ -43,13 +43,13 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	set, err := d.store.Load(nil)
-	if err != nil {
-		return err
-	}
 	all := []checked{}
 	wrong := false
 	for _, domain := range domains {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return err
+		}
 		for _, k := range set.Of(domain) {
 			life, err := d.rotator.LifeOf(k)
 			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {

@@ -26,21 +26,25 @@ func (e *env) complete(root *cobra.Command) {
 func (e *env) words(most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const no = cobra.ShellCompDirectiveNoFileComp
-		_, store, _, err := e.open()
+		_, store, err := e.open()
 		if err != nil || most > 0 && len(args) >= most {
 			return nil, no
 		}
-		set, err := store.Load(nil)
-		if err != nil {
-			return nil, no
-		}
 		if most == 2 && len(args) == 1 {
+			set, err := store.Lives()
+			if err != nil {
+				return nil, no
+			}
 			var selectors []string
 			for _, k := range set.Of(args[0]) {
 				selectors = append(selectors, k.Selector)
 			}
 			return selectors, no
 		}
-		return slices.DeleteFunc(set.Known(), func(d string) bool { return slices.Contains(args, d) }), no
+		known, err := store.Known()
+		if err != nil {
+			return nil, no
+		}
+		return slices.DeleteFunc(known, func(d string) bool { return slices.Contains(args, d) }), no
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -96,11 +95,6 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFla
 	if err := d.store.Make(); err != nil {
 		return err
 	}
-	unlock, err := d.store.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	var domains []string
 	of := map[string][]keys.OpenDKIMKey{}
 	for _, k := range found {
@@ -132,10 +126,7 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 	var lives []*keys.Life
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
 	for _, k := range slices.Backward(found) {
-		life, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
-		if err == nil && unsafe {
-			life, err = d.unsafeActivate(c, life)
-		}
+		life, err := d.importKey(c, k, unsafe)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", k.Domain, err))
 			continue
@@ -147,7 +138,7 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 		if l.Algorithm == "rsa" && l.Bits < 2048 {
 			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", l.Domain, l.Selector, l.Bits, l.Domain, d.conf.Keys.RSABits)
 		}
-		if err := d.lookAt(c.Context(), l.Domain, l.Selector); err != nil {
+		if err := d.rotator.Look(c.Context(), l.Domain, l.Selector); err != nil {
 			fail(fmt.Errorf("%s: %w", l.Domain, err))
 		}
 	}
@@ -159,12 +150,17 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 	return failed
 }
 
-func (d *desk) lookAt(ctx context.Context, domain, selector string) error {
-	k, _, err := d.find(domain, selector)
+func (d *desk) importKey(c *cobra.Command, k keys.OpenDKIMKey, unsafe bool) (*keys.Life, error) {
+	unlock, err := d.store.Lock(c.Context(), k.Domain)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return d.rotator.Look(ctx, k)
+	defer unlock()
+	life, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
+	if err == nil && unsafe {
+		life, err = d.unsafeActivate(c, life)
+	}
+	return life, err
 }
 
 // sayWhen prints when an imported key signs, or what keeps it from signing.
@@ -202,10 +198,11 @@ func (d *desk) sayWhen(domain, selector string) error {
 
 // find returns a key and all keys of its domain.
 func (d *desk) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
-	of, err := d.store.LoadDomain(domain)
+	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {
 		return nil, nil, err
 	}
+	of := set.Of(domain)
 	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == selector })
 	if i < 0 {
 		return nil, nil, fmt.Errorf("key %s is gone", selector)

@@ -35,6 +35,7 @@ type env struct {
 	// authorityPort is where name servers listen; tests have theirs elsewhere.
 	authorityPort uint16
 	hook          func(step string) // keys.Store.Hook
+	lockTimeout   time.Duration     // keys.Store.LockTimeout
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -63,13 +64,13 @@ Run it as the daemon's user, or as root: files get the owner of the keys folder.
 	return cli.Execute(ctx, root, args, cli.Clean(stdout), cli.Clean(stderr))
 }
 
-// open reads the configuration and gives the store of keys and the memory of hosted domains.
-func (e *env) open() (*config.Config, keys.Store, keys.Hosted, error) {
+// open reads the configuration and returns the store of keys.
+func (e *env) open() (*config.Config, keys.Store, error) {
 	conf, err := config.Load(e.file)
 	if err != nil {
-		return nil, keys.Store{}, keys.Hosted{}, cli.Usage(err)
+		return nil, keys.Store{}, cli.Usage(err)
 	}
-	return conf, keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: e.now, Hook: e.hook, Lease: new(keys.Lease)}, keys.Hosted{Dir: conf.HostedDir(), Now: e.now}, nil
+	return conf, keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: e.now, Hook: e.hook, LockTimeout: e.lockTimeout, Lease: new(keys.Lease)}, nil
 }
 
 func domainArg(s string) (string, error) {

@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +10,6 @@ import (
 	"testing"
 	"time"
 	"unicode"
-
-	"golang.org/x/sys/unix"
 
 	"signpost/keys"
 )
@@ -80,55 +76,6 @@ func TestNoControls(t *testing.T) {
 	if shown == 0 {
 		t.Error("no command shows the text: this tests nothing")
 	}
-}
-
-// status has colours on a terminal, and none where they are not wanted or would be octets in a file.
-func TestStatusColours(t *testing.T) {
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(3)
-	terminal := func() string {
-		t.Helper()
-		master, slave := pty(t)
-		if code := h.env.execute(t.Context(), []string{"-c", h.config, "status"}, slave, slave); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
-		slave.Close()
-		out, _ := io.ReadAll(master) // EIO is its end
-		return string(out)
-	}
-	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {
-		t.Errorf("no green for the key that signs, or no yellow for the one that stands by: %q", out)
-	}
-	t.Setenv("NO_COLOR", "1")
-	if out := terminal(); strings.Contains(out, "\x1b") {
-		t.Errorf("colours although NO_COLOR is set: %q", out)
-	}
-	t.Setenv("NO_COLOR", "")
-	if out := h.must("status"); strings.Contains(out, "\x1b") {
-		t.Errorf("colours in a file: %q", out)
-	}
-}
-
-// pty opens a terminal.
-func pty(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slave, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR, 0); err != nil {
-		t.Fatal(err)
-	}
-	return master, slave
 }
 
 // Each command that prints gives JSON, and nothing else on its standard output, where that is asked for.

@@ -24,7 +24,7 @@ func (e *env) removeCommand() *cobra.Command {
 }
 
 func (e *env) remove(c *cobra.Command, arg string, yes bool) error {
-	_, store, hosted, err := e.open()
+	_, store, err := e.open()
 	if err != nil {
 		return err
 	}
@@ -32,12 +32,12 @@ func (e *env) remove(c *cobra.Command, arg string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := store.Lock()
+	unlock, err := store.Lock(c.Context(), domain)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	set, err := store.Load(nil)
+	set, err := store.LoadDomain(domain, nil)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (e *env) remove(c *cobra.Command, arg string, yes bool) error {
 	if err := store.Remove(domain); err != nil {
 		return err
 	}
-	if err := hosted.Remove(domain); err != nil {
+	if err := store.Unhost(domain); err != nil {
 		return err
 	}
 	for _, k := range set.All() {

@@ -20,8 +20,8 @@ func (e *env) revokeCommand() *cobra.Command {
 by signs from now on. Where none does, one is made, and the domain's mail waits (451) until the world sees it, an hour or
 more; with --sign-nothing it leaves unsigned until then.
 
-Run by root, it waits at most two seconds for another dkimkey that holds the lock of the keys directory. Then it takes over the
-lock, and the other one stops at its next write.
+Run by root, it waits at most two seconds for another dkimkey that holds the lock of the domain. Then it takes over the lock, and
+the other one stops at its next write.
 
 With publish.method = "manual" it prints what is to be done, and in which order. A key that is merely old is rotated
 instead: dkimkey rotate.`,
@@ -45,25 +45,30 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 		return err
 	}
 	d.json = asJSON
-	unlock, err := d.store.TakeOver()
+	k, err := d.oneKey(args)
+	if err != nil {
+		return err
+	}
+	unlock, err := d.store.TakeOver(c.Context(), k.Domain)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	k, err := d.oneKey(args)
-	if err != nil {
+	if k, err = d.oneKey(args); err != nil { // as it is under the lock
 		return err
 	}
 	signed := k.State == keys.Active
 	if err := d.rotator.Compromised(k); err != nil {
 		return err
 	}
+	unlock()
+	d.rotator.Urgent = true
 	// Revoking is a step like others and comes after the successor's: a publisher that fails does not keep that from signing.
 	failed, err := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
 	if err != nil {
 		return err
 	}
-	set, err := d.store.Load(nil)
+	set, err := d.store.LoadDomain(k.Domain, nil)
 	if err != nil {
 		return err
 	}
@@ -74,7 +79,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	case !signed || signs:
 	case signNothing:
 		// The memory that the domain is hosted comes back with its next key.
-		if err := d.hosted.Remove(k.Domain); err != nil {
+		if err := d.store.Unhost(k.Domain); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "%s: mail leaves unsigned until a key can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)

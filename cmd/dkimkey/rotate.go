@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,14 +65,10 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	return c
 }
 
-// domains are those named, or all that have keys.
+// domains returns those named, or all that have keys.
 func (d *desk) domains(args []string) ([]string, error) {
-	set, err := d.store.Load(nil)
-	if err != nil {
-		return nil, err
-	}
 	if len(args) == 0 {
-		return set.Known(), nil
+		return d.store.Known()
 	}
 	var domains []string
 	for _, a := range args {
@@ -81,7 +76,11 @@ func (d *desk) domains(args []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(set.Known(), domain) {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(set.Known()) == 0 {
 			return nil, fmt.Errorf("%s has no keys; `dkimkey add %s` makes one", domain, domain)
 		}
 		domains = append(domains, domain)
@@ -99,13 +98,13 @@ type planned struct {
 }
 
 func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
-	set, err := d.store.Load(nil)
-	if err != nil {
-		return err
-	}
 	now := d.store.Now()
 	all := []planned{}
 	for _, domain := range domains {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return err
+		}
 		if rotateNow {
 			if _, err := d.rotator.RotateNow(domain, set.Of(domain), true); err != nil {
 				return fmt.Errorf("%s: %w", domain, err)
@@ -134,11 +133,6 @@ func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error 
 }
 
 func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after func(time.Duration) <-chan time.Time) error {
-	unlock, err := d.store.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	if f.now {
 		if err := d.rotateNow(c, domains); err != nil {
 			return err
@@ -178,20 +172,30 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 
 // rotateNow records that the keys of domains are to be replaced.
 func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
-	for _, domain := range domains {
-		of, err := d.store.LoadDomain(domain)
+	request := func(domain string) error {
+		unlock, err := d.store.Lock(c.Context(), domain)
 		if err != nil {
 			return err
 		}
-		begun, err := d.rotator.RotateNow(domain, of, false)
+		defer unlock()
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return err
+		}
+		begun, err := d.rotator.RotateNow(domain, set.Of(domain), false)
 		switch {
-		case err != nil:
-			return fmt.Errorf("%s: %w", domain, err)
-		case begun:
-		case slices.ContainsFunc(of, func(k *keys.Key) bool { return k.State == keys.Active && k.Err == nil }):
+		case err != nil || begun:
+			return err
+		case len(set.Signing(domain)) > 0:
 			fmt.Fprintf(c.ErrOrStderr(), "%s: a rotation is under way already\n", domain)
 		default:
 			fmt.Fprintf(c.ErrOrStderr(), "%s: no key signs yet that could be replaced\n", domain)
+		}
+		return nil
+	}
+	for _, domain := range domains {
+		if err := request(domain); err != nil {
+			return fmt.Errorf("%s: %w", domain, err)
 		}
 	}
 	return nil
@@ -200,10 +204,11 @@ func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
 // needSelectors reports rotations that cannot go on because a ring has no free selector.
 func (d *desk) needSelectors(domains []string) error {
 	for _, domain := range domains {
-		of, err := d.store.LoadDomain(domain)
+		set, err := d.store.LoadDomain(domain, nil)
 		if err != nil {
 			return err
 		}
+		of := set.Of(domain)
 		rules, now := d.rules(domain), d.store.Now()
 		for algorithm, ring := range rules.Ring {
 			k := keys.NewestActive(of, algorithm)
@@ -219,13 +224,13 @@ func (d *desk) needSelectors(domains []string) error {
 // waiting says what is waited for: keys that would sign, were they seen for long enough.
 func (d *desk) waiting(domains []string) (string, error) {
 	for _, domain := range domains {
-		of, err := d.store.LoadDomain(domain)
+		set, err := d.store.LoadDomain(domain, nil)
 		if err != nil {
 			return "", err
 		}
 		var last *keys.Key
 		var until time.Time
-		for _, k := range keys.Awaited(of, d.rules(domain), d.store.Now()) {
+		for _, k := range keys.Awaited(set.Of(domain), d.rules(domain), d.store.Now()) {
 			if k.State != keys.Verified || k.Life.Silent != nil {
 				return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Life.Finding), nil
 			}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 type desk struct {
 	conf    *config.Config
 	store   keys.Store
-	hosted  keys.Hosted
 	rotator *keys.Rotator
 	needed  bool // something needs a person
 	looked  bool // run has been through once
@@ -57,18 +55,18 @@ func printJSON(stdout io.Writer, v any) error {
 }
 
 func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
-	conf, store, hosted, err := e.open()
+	conf, store, err := e.open()
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{conf: conf, store: store, hosted: hosted}
+	d := &desk{conf: conf, store: store}
 	resolver, err := newResolver(conf, e.now)
 	if err != nil {
 		return nil, err
 	}
 	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
 	d.rotator = &keys.Rotator{
-		Store: store, Hosted: hosted, Rules: d.rules, Random: e.random,
+		Store: store, Rules: d.rules, Random: e.random,
 		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
 		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
 		Done: func(domain, what string) {
@@ -134,9 +132,9 @@ func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publishe
 		}
 		return keys.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
 	case "zonefile":
-		return keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, nil
+		return keys.OneAtATime{Publisher: keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
 	case "command":
-		return keys.Command{Argv: p.Argv, Timeout: p.Timeout}, nil
+		return keys.OneAtATime{Publisher: keys.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
 	}
 	return nil, errors.New("publish.method is manual")
 }
@@ -146,6 +144,8 @@ type lastRun struct {
 	At time.Time `json:"last_run"`
 }
 
+const lastRunFile = "rotate.json"
+
 const (
 	maxBack    = 24 * time.Hour
 	maxForward = 7 * 24 * time.Hour
@@ -153,8 +153,7 @@ const (
 
 // clock compares the clock with that of the last run. One that jumped must not end the life of any record.
 func (d *desk) clock(stderr io.Writer, now time.Time) error {
-	path := filepath.Join(d.conf.StateDir, "rotate.json")
-	data, err := os.ReadFile(path)
+	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -163,7 +162,7 @@ func (d *desk) clock(stderr io.Writer, now time.Time) error {
 	}
 	var last lastRun
 	if err := json.Unmarshal(data, &last); err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
+		return fmt.Errorf("reading %s: %w", filepath.Join(d.conf.StateDir, lastRunFile), err)
 	}
 	switch gap := now.Sub(last.At); {
 	case gap < -maxBack:
@@ -181,7 +180,7 @@ func (d *desk) remember(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return keys.WriteDurable(filepath.Join(d.conf.StateDir, "rotate.json"), append(data, '\n'))
+	return d.store.WriteState(lastRunFile, append(data, '\n'))
 }
 
 // run does what is due for domains, whichever command asks for it, and gives whether anything failed; that has been said.

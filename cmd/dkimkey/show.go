@@ -45,7 +45,7 @@ func (d *desk) oneKey(args []string) (*keys.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := d.store.Load(nil)
+	set, err := d.store.LoadDomain(domains[0], nil)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type keyStatus struct {
 }
 
 func (e *env) status(c *cobra.Command, asJSON bool) error {
-	conf, store, hosted, err := e.open()
+	conf, store, err := e.open()
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (e *env) status(c *cobra.Command, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	known, err := hosted.Read()
+	known, err := store.Hosted()
 	if err != nil {
 		return err
 	}

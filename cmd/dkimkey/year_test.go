@@ -52,7 +52,7 @@ func houseAt(t *testing.T, bind *testbind.Server, more string) *house {
 		}
 	})
 	h := &house{T: t, now: time.Date(2026, 11, 24, 4, 15, 0, 0, time.UTC), dir: t.TempDir(), bind: bind}
-	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: bind.Port, after: func(d time.Duration) <-chan time.Time {
+	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: bind.Port, lockTimeout: 100 * time.Millisecond, after: func(d time.Duration) <-chan time.Time {
 		h.now = h.now.Add(d)
 		passed := make(chan time.Time)
 		close(passed)
@@ -90,7 +90,9 @@ func (h *house) must(args ...string) string {
 	return out
 }
 
-func (h *house) store() keys.Store { return keys.Store{Dir: filepath.Join(h.dir, "state", "keys")} }
+func (h *house) store() keys.Store {
+	return keys.Store{State: filepath.Join(h.dir, "state"), Dir: filepath.Join(h.dir, "state", "keys")}
+}
 
 // signing gives the selectors that sign for a domain.
 func (h *house) signing(domain string) string {

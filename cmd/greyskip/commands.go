@@ -20,8 +20,9 @@ import (
 const maxCommand = time.Minute
 
 // ask has Postfix read a list for postscreen before it takes its place: of each network the first address has to be permitted,
-// and an address that is not listed must not. Where there is no Postfix nobody is asked.
-func (e *env) ask(ctx context.Context, path string, set ranges.Set) error {
+// and an address that is not listed must not. Where there is no Postfix nobody is asked. Postfix reads a copy of its own, since it
+// opens a file by its path: another user may own the directory of the list.
+func (e *env) ask(ctx context.Context, text string, set ranges.Set) error {
 	postmap := findPostmap()
 	if e.format != formatNames()[0] || postmap == "" {
 		return nil
@@ -37,6 +38,10 @@ func (e *env) ask(ctx context.Context, path string, set ranges.Set) error {
 		return err
 	}
 	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil { // Postfix waits for a file to settle
+		return err
+	}
+	path := filepath.Join(conf, "list.cidr")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return err
 	}
 	var asked, want strings.Builder
@@ -81,7 +86,7 @@ func findPostmap() string {
 }
 
 // reloaded runs the command of --reload where that is due, now or from a run in which it failed.
-func (e *env) reloaded(ctx context.Context, s *state, statePath string) error {
+func (e *env) reloaded(ctx context.Context, s *state, stateAt *place) error {
 	if !s.ReloadDue || e.reload == "" {
 		return nil
 	}
@@ -94,7 +99,7 @@ func (e *env) reloaded(ctx context.Context, s *state, statePath string) error {
 		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, cli.Printable(lastLine(string(out))))
 	}
 	s.ReloadDue = false
-	return s.write(statePath)
+	return s.write(stateAt)
 }
 
 func firstLine(s string) string {

@@ -49,7 +49,7 @@ func TestNftables(t *testing.T) {
 	for _, domain := range []string{"", "none.example\n"} {
 		if domain != "" {
 			w.put(w.file, domain)
-			w.quiet(w.cron(0, "--format", "nftables", "--force"))
+			w.said(w.cron(0, "--format", "nftables", "--force"), "none.example: no address is listed")
 		}
 		if out, err := exec.Command(nft, "-c", "-f", w.list).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s\n%s", err, out, w.text())

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -45,8 +44,8 @@ func newState() *state {
 }
 
 // readState gives what the last run left. lost says that there was nothing to be read, or nothing that can be used, and why.
-func readState(path string) (s *state, lost error) {
-	data, err := os.ReadFile(path)
+func readState(at *place) (s *state, lost error) {
+	data, err := at.read()
 	if err != nil {
 		return newState(), err
 	}
@@ -65,7 +64,7 @@ func readState(path string) (s *state, lost error) {
 		}
 	}
 	if err != nil {
-		return newState(), fmt.Errorf("%s is broken (%w); a new one is made", path, err)
+		return newState(), fmt.Errorf("%s is broken (%w); a new one is made", at.path(), err)
 	}
 	return s, nil
 }
@@ -78,12 +77,12 @@ func (s *state) parts() (all []listed) {
 	return all
 }
 
-func (s *state) write(path string) error {
+func (s *state) write(at *place) error {
 	data, err := json.MarshalIndent(s, "", "\t")
 	if err != nil {
 		return err
 	}
-	d, err := newDraft(path, append(data, '\n'))
+	d, err := at.newDraft(append(data, '\n'))
 	if err != nil {
 		return err
 	}

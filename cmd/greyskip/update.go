@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -42,41 +41,26 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 
 // file is the list that is there.
 type file struct {
-	path   string // behind symbolic links
 	exists bool
 	text   string
 	set    ranges.Set
 }
 
-// maxList is more than any list has: what is larger is another file.
+// maxList is more bytes than a list or its state has: what is larger is another file.
 const maxList = 64 << 20
 
 // open reads the file that is to be replaced. What is not ours is not touched.
-func open(path string) (file, error) {
-	f := file{path: path}
-	fi, err := os.Stat(path)
+func open(at *place) (f file, err error) {
+	data, err := at.read()
 	if absent(err) {
-		if _, err := os.Lstat(path); err == nil {
-			return f, fmt.Errorf("%s: is a symbolic link to nothing", path)
-		}
 		return f, nil
 	}
 	if err != nil {
 		return f, err
 	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxList {
-		return f, fmt.Errorf("%s: is no file that greyskip made", path)
-	}
-	if f.path, err = filepath.EvalSymlinks(path); err != nil {
-		return f, err
-	}
-	data, err := os.ReadFile(f.path)
-	if err != nil {
-		return f, err
-	}
 	f.text = string(data)
 	if f.exists = f.text != ""; f.exists && !strings.HasPrefix(f.text, mark) {
-		return f, fmt.Errorf("%s: greyskip did not make it, by its first line; move it away, or name another file", path)
+		return f, fmt.Errorf("%s: greyskip did not make it, by its first line; move it away, or name another file", at.path())
 	}
 	f.set = networksIn(f.text)
 	return f, nil
@@ -84,27 +68,36 @@ func open(path string) (file, error) {
 
 // update brings the file up to date.
 func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) error {
-	old, err := open(e.output)
+	at, err := locate(e.output)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	old, err := open(at)
 	if err != nil {
 		return err
 	}
 	if !e.dry {
-		unlock, err := lock(old.path)
+		unlock, err := at.lock()
 		if err != nil {
 			return err
 		}
 		defer unlock()
-		if old, err = open(e.output); err != nil { // another run may have ended in between
+		if old, err = open(at); err != nil { // another run may have ended in between
 			return err
 		}
 	}
-	statePath := old.path + ".state"
-	s, lost := readState(statePath)
+	stateAt, err := locate(at.path() + ".state")
+	if err != nil {
+		return err
+	}
+	defer stateAt.close()
+	s, lost := readState(stateAt)
 	switch {
 	case lost != nil && !absent(lost):
 		e.need("%v", lost)
 	case lost != nil && old.exists:
-		e.need("%s is not there, although %s is; a new one is made", statePath, e.output)
+		e.need("%s is not there, although %s is; a new one is made", stateAt.path(), e.output)
 	}
 	found, err := e.look(ctx, r, domains)
 	if err != nil {
@@ -118,7 +111,7 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 	}
 	before := list{s.parts(), old.set}
 	l := newList(e.fold(s, found))
-	return e.bring(ctx, old, before, l, s, statePath)
+	return e.bring(ctx, at, old, before, l, s, stateAt)
 }
 
 // stays is for what leaves the old file in its place.
@@ -130,10 +123,10 @@ func (e *env) stays(err error) error {
 }
 
 // bring replaces the file where it has to be, and remembers.
-func (e *env) bring(ctx context.Context, old file, before, l list, s *state, statePath string) error {
+func (e *env) bring(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
 	four, six, days := l.blocks(s.Since, e.now())
 	if old.exists && e.render(l, four, six, s.Made) == old.text {
-		return e.leave(ctx, s, statePath)
+		return e.leave(ctx, s, stateAt)
 	}
 	text := e.render(l, four, six, e.now())
 	lines, more, fewer := changes(before, l)
@@ -144,7 +137,7 @@ func (e *env) bring(ctx context.Context, old file, before, l list, s *state, sta
 	}
 	if why := e.jump(old, l); why != nil {
 		if !e.dry {
-			why = errors.Join(why, s.write(statePath))
+			why = errors.Join(why, s.write(stateAt))
 		}
 		return why
 	}
@@ -152,35 +145,34 @@ func (e *env) bring(ctx context.Context, old file, before, l list, s *state, sta
 		fmt.Fprintf(e.stdout, "%s would be replaced; networks: %d more, %d fewer\n", e.output, more, fewer)
 		return nil
 	}
-	d, err := newDraft(old.path, []byte(text))
+	if err := e.ask(ctx, text, l.set); err != nil {
+		return e.stays(err)
+	}
+	d, err := at.newDraft([]byte(text))
 	if err != nil {
 		return e.stays(err)
 	}
-	if err := e.ask(ctx, d.tmp, l.set); err != nil {
-		d.drop()
-		return e.stays(err)
-	}
 	s.Made, s.Since, s.ReloadDue = e.now().UTC(), days, e.reload != ""
-	if err := s.write(statePath); err != nil {
+	if err := s.write(stateAt); err != nil {
 		d.drop()
 		return e.stays(err)
 	}
 	if err := d.use(); err != nil {
 		return err
 	}
-	return e.reloaded(ctx, s, statePath)
+	return e.reloaded(ctx, s, stateAt)
 }
 
 // leave is for a file that is as it should be.
-func (e *env) leave(ctx context.Context, s *state, statePath string) error {
+func (e *env) leave(ctx context.Context, s *state, stateAt *place) error {
 	if e.dry {
 		fmt.Fprintf(e.stdout, "%s would stay as it is\n", e.output)
 		return nil
 	}
-	if err := s.write(statePath); err != nil {
+	if err := s.write(stateAt); err != nil {
 		return err
 	}
-	return e.reloaded(ctx, s, statePath)
+	return e.reloaded(ctx, s, stateAt)
 }
 
 // jump says that a list differs by more than half from the one that is there; nil where that is allowed.

@@ -64,6 +64,38 @@ func TestNotesOnce(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 }
 
+// A domain whose record authorizes no address gets one line that says so and why, once and not daily. It is no failure: the
+// record is valid, and the domain may mean it.
+func TestAuthorizesNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, `a.test. TXT "v=spf1 ip4=192.0.2.1 -all"`, "a.test\n")
+	const want = `a.test: no address is listed, because the record "v=spf1 ip4=192.0.2.1 -all" authorizes none; ip4=192.0.2.1 of a.test is ignored, because ip4= is an unknown modifier: ip4:192.0.2.1 may be meant` + "\n"
+	if out, errs, code := w.run("a.test"); code != 0 || errs != "greyskip: "+want || strings.Contains(out, "permit\n") {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+	if got := w.cron(0); got != "greyskip: "+want {
+		t.Error(got)
+	}
+	w.said(w.text(), "# Note on "+want)
+	w.same(func() { w.quiet(w.cron(0)) })
+	w.zone(`a.test. TXT "v=spf1 -all redirect=b.test"`)
+	if got := w.cron(0); strings.Count(got, "\n") != 1 || !strings.Contains(got, "redirect=b.test of a.test is ignored, because the record has -all (RFC 7208 section 6.1)\n") {
+		t.Error(got)
+	}
+	w.quiet(w.cron(0))
+}
+
+// The one line on a domain stays readable with a record of any length.
+func TestAuthorizesNoneLong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, `a.test. TXT "v=spf1`+strings.Repeat(` ?ip4:37.0.0.0/24`, 12)+` ip4=192.0.2.1"`, "")
+	_, errs, code := w.run("a.test")
+	w.said(errs, `no address is listed, because the record "v=spf1 ?ip4:37.0.0.0/24 `, ` ..." authorizes none; ip4=192.0.2.1 of a.test is ignored`)
+	if code != 0 || strings.Count(errs, "\n") != 1 || len(errs) > 500 {
+		t.Errorf("exit code %d, %d bytes", code, len(errs))
+	}
+}
+
 // A domain that cannot be looked up keeps its last good answer: quietly for a week, said for three more, and then not at all.
 func TestLastGoodAnswer(t *testing.T) {
 	t.Parallel()

@@ -93,7 +93,8 @@ func hosting(t *testing.T, domain string, key ed25519.PrivateKey) func() *keys.S
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	store := keys.Store{Dir: t.TempDir(), Now: time.Now}
+	store := keys.Store{State: t.TempDir(), Now: time.Now}
+	store.Dir = filepath.Join(store.State, "keys")
 	if _, err := store.Import(domain, "key", file, "manual"); err != nil {
 		t.Fatal(err)
 	}

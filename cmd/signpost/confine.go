@@ -125,6 +125,7 @@ func (d *service) grants() grants {
 
 // addKeys grants to read the keys, and to record what the daemon records. In the keys folder it writes nothing.
 func (g grants) addKeys(conf *config.Config) {
+	g.add(conf.StateDir, ll.AccessFSReadDir) // what is in it is opened through it
 	g.add(conf.KeysDir(), mayRead)
 	if folder := os.Getenv("CREDENTIALS_DIRECTORY"); folder != "" {
 		g.add(folder, ll.AccessFSReadFile)
@@ -142,10 +143,11 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	for _, folder := range []string{conf.HostedDir(), conf.ObservedDir(), filepath.Dir(conf.JournalFile())} {
-		// A folder that cannot be made cannot be written to either, and that is said when it is tried.
-		_ = keys.Store{Dir: folder}.Make()
-		g.add(folder, mayRecord)
+	names := []string{"hosted", "observed", "locks", "journal"}
+	// A directory that cannot be created cannot be written to either, and that is logged when it is tried.
+	_ = keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.MakeState(names...)
+	for _, name := range names {
+		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}
 }
 

@@ -71,7 +71,7 @@ func confinedWorks(t *testing.T, file string) {
 	dir := t.TempDir()
 	text := fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n", server.Addr())
 	// One key of dkimkey's, one that is a link into another folder, which waits for its record.
-	store := keys.Store{Dir: filepath.Join(dir, "state", "keys"), Now: time.Now}
+	store := keys.Store{State: filepath.Join(dir, "state"), Dir: filepath.Join(dir, "state", "keys"), Now: time.Now}
 	pemFile(t, filepath.Join(dir, "key.pem"))
 	imported := func(domain string) {
 		t.Helper()

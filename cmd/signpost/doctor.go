@@ -64,7 +64,7 @@ func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *con
 	if noResolver != nil && len(asked) > 0 {
 		return nil, noResolver
 	}
-	set, unread := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Load(nil)
+	set, unread := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Load(nil)
 	domains := asked
 	if len(asked) == 0 {
 		cli.Progress(progress, "looking at this machine and at Postfix")

@@ -28,7 +28,7 @@ func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding
 		t.Fatal(err)
 	}
 	defer server.Stop()
-	store := keys.Store{Dir: filepath.Join(dir, "keys"), Now: time.Now}
+	store := keys.Store{State: dir, Dir: filepath.Join(dir, "keys"), Now: time.Now}
 	if err := store.Make(); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/doctor"
 	"signpost/internal/journal"
+	"signpost/internal/owner"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -26,8 +27,14 @@ const (
 
 // readInbound counts the inbound messages of the last days by client: of each day the newest. After inboundTime it returns
 // what it has counted so far.
-func readInbound(ctx context.Context, conf *config.Config, now time.Time) doctor.Inbound {
-	in := doctor.Inbound{Clients: map[netip.Addr]doctor.ClientMail{}}
+func readInbound(ctx context.Context, conf *config.Config, now time.Time) (in doctor.Inbound) {
+	in.Clients = map[netip.Addr]doctor.ClientMail{}
+	back, err := owner.Act(conf.JournalFile())
+	if err != nil {
+		in.Err = err
+		return in
+	}
+	defer func() { in.Err = errors.Join(in.Err, back()) }()
 	r, err := readJournal(conf)
 	if errors.Is(err, journal.ErrNone) {
 		return in

@@ -15,6 +15,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/forwarders"
 	"signpost/internal/journal"
+	"signpost/internal/owner"
 )
 
 // acceptedFor is for how long an accepted list or forwarder is believed, in months: then somebody is to look at it again.
@@ -69,29 +70,10 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	if o.until != "" && o.accept == "" {
 		return cli.Usage(errors.New("--until is for --accept NAME: whom?"))
 	}
-	past, err := readJournal(conf)
+	all, err := learnForwarders(ctx, conf, since, now, stderr)
 	if err != nil {
 		return err
 	}
-	defer past.Close()
-	learner := forwarders.Learner{Rules: rules(conf).At(now)}
-	watch := newCounter(stderr)
-	err = past.Each(ctx, journal.Filter{Since: since, Outcome: relayed}, func(e *journal.Entry) bool {
-		learner.Add(e)
-		watch.count()
-		return ctx.Err() == nil && !learner.Full
-	})
-	watch.end()
-	if err = errors.Join(err, ctx.Err()); err != nil {
-		return reading(conf, err)
-	}
-	if err := past.Unread(); err != nil {
-		fmt.Fprintf(stderr, "signpost: %s\n", printableLines(reading(conf, err).Error()))
-	}
-	if learner.Full {
-		fmt.Fprintln(stderr, "signpost: there are more messages than are remembered; the newest were not looked at: --since may help")
-	}
-	all := learner.Proposals()
 	switch {
 	case o.accept != "":
 		return acceptForwarder(conf, all, o.accept, expires, stdout)
@@ -110,6 +92,38 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 		fmt.Fprint(stdout, comments(p), entryFor(p, expires))
 	}
 	return nil
+}
+
+// learnForwarders reads the journal. Root is root again when it returns: the file of accepted forwarders has another owner.
+func learnForwarders(ctx context.Context, conf *config.Config, since, now time.Time, stderr io.Writer) (all []forwarders.Proposal, err error) {
+	back, err := owner.Act(conf.JournalFile())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, back()) }()
+	past, err := readJournal(conf)
+	if err != nil {
+		return nil, err
+	}
+	defer past.Close()
+	learner := forwarders.Learner{Rules: rules(conf).At(now)}
+	watch := newCounter(stderr)
+	err = past.Each(ctx, journal.Filter{Since: since, Outcome: relayed}, func(e *journal.Entry) bool {
+		learner.Add(e)
+		watch.count()
+		return ctx.Err() == nil && !learner.Full
+	})
+	watch.end()
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		return nil, reading(conf, err)
+	}
+	if err := past.Unread(); err != nil {
+		fmt.Fprintf(stderr, "signpost: %s\n", printableLines(reading(conf, err).Error()))
+	}
+	if learner.Full {
+		fmt.Fprintln(stderr, "signpost: there are more messages than are remembered; the newest were not looked at: --since may help")
+	}
+	return learner.Proposals(), nil
 }
 
 // relayed chooses what a list or a forwarder can have brought: what DMARC fails, and what it passes by a signature although
@@ -172,8 +186,13 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 		if conf.DMARC.ForwardersFile == "" {
 			return errors.New("there is no configuration file whose folder could take forwarders.toml: give one by --config")
 		}
+		back, err := owner.Act(conf.DMARC.ForwardersFile) // it may be in state_dir
+		if err != nil {
+			return err
+		}
 		entry := entryFor(p, expires)
-		if err := config.AddForwarder(conf.DMARC.ForwardersFile, entry, evidence(p)); err != nil {
+		err = config.AddForwarder(conf.DMARC.ForwardersFile, entry, evidence(p))
+		if err = errors.Join(err, back()); err != nil {
 			return fmt.Errorf("accepting %s: %w", name, err)
 		}
 		fmt.Fprintf(stdout, "%s has now\n%sIt counts after systemctl reload signpost.\n", conf.DMARC.ForwardersFile, entry)

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"signpost/internal/config"
 	"signpost/internal/journal"
 	"signpost/internal/metrics"
+	"signpost/internal/owner"
 )
 
 // openJournal starts the journal.
@@ -27,14 +29,27 @@ func journalLimits(conf *config.Config) journal.Limits {
 	return journal.Limits{Keep: c.Keep, MaxSize: c.MaxSize, Addresses: journal.Addresses(c.Addresses)}
 }
 
-// readJournal opens what the daemon keeps, for a command.
+// readJournal opens what the daemon keeps, for a command. SQLite opens and creates files by their paths, in a directory whose owner
+// can put links there. So if root runs the command, the process acts as that owner from here on. A command that has to be root again
+// calls owner.Act itself, before, and back after it has closed the journal.
 func readJournal(conf *config.Config) (*journal.Reader, error) {
-	f, err := os.Open(conf.JournalFile())
+	root := os.Getuid() == 0
+	if _, err := owner.Act(conf.JournalFile()); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(conf.JournalFile(), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) && root {
+		return nil, fmt.Errorf("%w: root reads the journal as the owner of its directory", err)
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%w: the journal is for root and user signpost alone", err)
 	}
 	if err == nil {
+		fi, err := f.Stat()
 		f.Close()
+		if err != nil || !fi.Mode().IsRegular() {
+			return nil, errors.Join(err, fmt.Errorf("%s: is not a regular file", conf.JournalFile()))
+		}
 	}
 	r, err := journal.OpenReader(conf.JournalFile())
 	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {

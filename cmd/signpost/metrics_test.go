@@ -53,7 +53,7 @@ func measured(t *testing.T) (d *daemon, url string) {
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	store := keys.Store{Dir: filepath.Dir(d.socket), Now: time.Now}
+	store := keys.Store{State: filepath.Dir(d.socket), Dir: filepath.Dir(d.socket), Now: time.Now}
 	if _, err := store.Import("example.org", "key", file, "manual"); err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	if old != nil && old.conf.KeysDir() == conf.KeysDir() {
 		g.watcher = old.watcher
 	} else {
-		hosted := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}
-		watcher, err := keys.Open(keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}, hosted, d.log)
+		watcher, err := keys.Open(keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}, d.log)
 		if err != nil {
 			return nil, err
 		}

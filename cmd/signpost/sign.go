@@ -23,6 +23,7 @@ import (
 	"signpost/internal/filter"
 	"signpost/keys"
 	"signpost/milter"
+	"signpost/policy"
 )
 
 // signOptions are the flags of signpost sign.
@@ -126,6 +127,9 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	if conf.Observe {
 		fmt.Fprintln(stderr, `signpost: with mode = "observe" the daemon leaves it unsigned`)
 	}
+	if long := policy.LongLines(report.Evidence.LongLines); long != "" {
+		fmt.Fprintf(stderr, "signpost: warning: %s\nhint: encode the text as quoted-printable or base64, and fold header fields\n", long)
+	}
 	if o.json {
 		return nil
 	}
@@ -134,12 +138,12 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 
 // readKeys gives what the daemon would sign with, were it started now, and changes nothing.
 func readKeys(conf *config.Config) (*keys.Snapshot, error) {
-	store := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir(), Now: time.Now}
+	store := keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}
 	set, err := store.Load(nil)
 	if err != nil {
 		return nil, err
 	}
-	hosted, err := keys.Hosted{Dir: conf.HostedDir(), Now: time.Now}.Read()
+	hosted, err := store.Hosted()
 	if err != nil {
 		return nil, err
 	}

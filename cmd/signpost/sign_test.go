@@ -29,7 +29,7 @@ func TestSignScripts(t *testing.T) {
 			return err
 		}
 		state := filepath.Join(e.WorkDir, "state")
-		store := keys.Store{Dir: filepath.Join(state, "keys"), Now: time.Now}
+		store := keys.Store{State: state, Dir: filepath.Join(state, "keys"), Now: time.Now}
 		if err := store.Make(); err != nil {
 			return err
 		}

@@ -186,7 +186,7 @@ func hostedDomains(load func() (*config.Config, error)) cobra.CompletionFunc {
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		hosted, err := keys.Hosted{Dir: conf.HostedDir()}.Read()
+		hosted, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Hosted()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

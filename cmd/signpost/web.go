@@ -82,7 +82,7 @@ func examineApart(ctx context.Context, program, file string) (found []doctor.Fin
 
 // keyStatus gives every key, for whoever shows them: the secrets stay where they are.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
-	set, err := keys.Store{Dir: conf.KeysDir(), Observed: conf.ObservedDir()}.Lives()
+	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Lives()
 	if err != nil {
 		return nil, err
 	}

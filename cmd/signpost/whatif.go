@@ -73,7 +73,7 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 		}
 	}
 	r := rules(conf)
-	if r.Hosted, err = (keys.Hosted{Dir: conf.HostedDir()}).Read(); err != nil {
+	if r.Hosted, err = (keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}).Hosted(); err != nil {
 		return err
 	}
 	past, err := readJournal(conf)

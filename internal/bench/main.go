@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// insideName is argv[0] of the copy of this program that runs in the namespaces.
+const insideName = "signpost-bench-inside"
+
 func main() {
 	// What is started dies with the thread that started it, which therefore has to live.
 	runtime.LockOSThread()

@@ -35,17 +35,38 @@ func (k Key) Algorithm() string {
 // ErrTooManyFields says that a message has more fields to sign than a verifier with our bounds would look at.
 var ErrTooManyFields = errors.New("the message has more header fields to sign than fit into a signature")
 
-// oversigned are the fields whose absence is signed as well: listed once more than they stand, so that nobody can add
-// another (RFC 6376 sections 5.4 and 8.15; RFC 8058 section 4 for the two List-Unsubscribe).
-func oversigned() []string {
-	return []string{"From", "Reply-To", "Subject", "Date", "To", "Cc", "Message-ID", "In-Reply-To", "References",
-		"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Unsubscribe", "List-Unsubscribe-Post"}
+// oversigning states when a name is listed in h= once more than the message has fields of it, so that an added field breaks the
+// signature (RFC 6376 sections 5.4.2 and 8.15).
+type oversigning uint8
+
+const (
+	always    oversigning = iota // also if the message has none
+	ifPresent                    // relays add the field if it is missing: no field is not signed
+	never                        // lists and resenders rightly add such fields later
+)
+
+// signedName states how the fields of a name are signed.
+type signedName struct {
+	name     string
+	oversign oversigning
+	core     bool // signed even if a line is longer than MaxLine: it decides what a reader sees
 }
 
-// signedIfPresent are fields that lists and resenders rightly add later.
-func signedIfPresent() []string {
-	return []string{"Sender", "Resent-From", "Resent-Sender", "Resent-Reply-To", "Resent-Date", "Resent-To", "Resent-Cc",
-		"Resent-Message-ID", "List-Id", "List-Help", "List-Post", "List-Owner", "List-Archive"}
+// signedNames are the names to sign in their order in h= (RFC 6376 section 5.4.1; RFC 8058 section 4 for the List-Unsubscribe
+// fields). RFC 6409 section 8 lets a submission server add Date and Message-ID. Servers that add MIME-Version add Content-Type
+// and Content-Transfer-Encoding with it.
+func signedNames() [27]signedName {
+	return [...]signedName{
+		{"From", always, true}, {"Reply-To", always, true}, {"Subject", always, true}, {"Date", ifPresent, true},
+		{"To", ifPresent, true}, {"Cc", always, true}, {"Message-ID", ifPresent, false}, {"In-Reply-To", always, false},
+		{"References", always, false}, {"MIME-Version", ifPresent, true}, {"Content-Type", ifPresent, true},
+		{"Content-Transfer-Encoding", ifPresent, true}, {"List-Unsubscribe", always, false},
+		{"List-Unsubscribe-Post", always, false},
+		{"Sender", never, false}, {"Resent-From", never, false}, {"Resent-Sender", never, false},
+		{"Resent-Reply-To", never, false}, {"Resent-Date", never, false}, {"Resent-To", never, false}, {"Resent-Cc", never, false},
+		{"Resent-Message-ID", never, false}, {"List-Id", never, false}, {"List-Help", never, false}, {"List-Post", never, false},
+		{"List-Owner", never, false}, {"List-Archive", never, false},
+	}
 }
 
 // Signer signs one message with any number of keys in one pass: NewSigner with the header, Write for the body, Sign at
@@ -55,6 +76,9 @@ type Signer struct {
 	header []byte // the signed fields in canonical form, in the order of names
 	names  []string
 	body   body
+	lines  lineMeter // of the body
+	long   LongLines // of the header
+	absent []string
 	time   time.Time
 	expire time.Duration
 }
@@ -69,14 +93,10 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 	}
 	s := &Signer{keys: keys, time: now, expire: expire, body: body{canon: relaxed, sink: newSink(nil)}}
 	x := newIndex(fields)
-	s.names = make([]string, 0, 2*len(oversigned()))
+	s.names = make([]string, 0, usualNames)
 	s.header = make([]byte, 0, headerBuffer)
-	for _, name := range oversigned() {
-		s.cover(name, fields, &x)
-		s.names = append(s.names, name)
-	}
-	for _, name := range signedIfPresent() {
-		s.cover(name, fields, &x)
+	for _, n := range signedNames() {
+		s.cover(n, fields, &x)
 	}
 	if len(s.names) > MaxSignedNames {
 		return nil, ErrTooManyFields
@@ -84,17 +104,59 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 	return s, nil
 }
 
-// cover adds all fields of a name, the lowest first: section 5.4.2.
-func (s *Signer) cover(name string, fields []Field, x *index) {
+// usualNames is how many names h= has room for without another allocation.
+const usualNames = 32
+
+// cover adds all fields of a name, the lowest first (RFC 6376 section 5.4.2), and the name once more if it is oversigned.
+// A name that is not core is left out as a whole if one of its fields has a line that a server would break.
+func (s *Signer) cover(n signedName, fields []Field, x *index) {
 	var lower [32]byte
-	for i := x.lowest(string(appendLower(lower[:0], name))); i >= 0; i = x.above[i] {
-		s.names = append(s.names, name)
+	lowest := x.lowest(string(appendLower(lower[:0], n.name)))
+	if lowest < 0 && n.oversign != always {
+		if n.name == "Date" || n.name == "Message-ID" { // RFC 5322 section 3.6
+			s.absent = append(s.absent, n.name)
+		}
+		return
+	}
+	longest := 0
+	for i := lowest; i >= 0; i = x.above[i] {
+		longest = max(longest, longestLine(fields[i]))
+	}
+	switch {
+	case longest <= MaxLine:
+	case n.core:
+		s.long.add(longest, n.name)
+	default:
+		s.long.Unsigned = append(s.long.Unsigned, n.name)
+		return
+	}
+	for i := lowest; i >= 0; i = x.above[i] {
+		s.names = append(s.names, n.name)
 		s.header = relaxed.appendField(s.header, fields[i])
+	}
+	if n.oversign != never {
+		s.names = append(s.names, n.name)
 	}
 }
 
 // Write takes the next piece of the body. It never fails.
-func (s *Signer) Write(p []byte) (int, error) { return s.body.Write(p) }
+func (s *Signer) Write(p []byte) (int, error) {
+	s.lines.write(p)
+	return s.body.Write(p)
+}
+
+// Absent returns those of the fields that every message should have (RFC 5322 section 3.6) that are missing. They are not signed
+// as absent, because relays add them.
+func (s *Signer) Absent() []string { return s.absent }
+
+// LongLines returns the lines longer than MaxLine of the header and of the body so far.
+func (s *Signer) LongLines() LongLines {
+	long := s.long
+	if n := s.lines.longest(); n > MaxLine {
+		long.add(n, "")
+	}
+	return long
+}
 
 // Sign ends the message and gives one field for each key, in the order of the keys.
 func (s *Signer) Sign() ([]Field, error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,9 +67,14 @@ func TestSignBothAlgorithms(t *testing.T) {
 func TestSignedHeaderIsClosed(t *testing.T) {
 	k := newKeys(t)
 	rec := zone(map[string]string{"r1._domainkey.example.org": record(t, k.rsa)})
-	full := strings.Replace(letter, "To: bob@example.net\n", "To: bob@example.net\nSender: ann@example.org\nList-Id: <l.example.org>\n", 1)
+	full := strings.Replace(letter, "To: bob@example.net\n", "To: bob@example.net\nSender: ann@example.org\nList-Id: <l.example.org>\n"+
+		"MIME-Version: 1.0\nContent-Type: text/plain\nContent-Transfer-Encoding: 7bit\n", 1)
 	msg := string(sign(t, crlf(full), Key{"example.org", "r1", k.rsa}))
-	for _, name := range oversigned() {
+	for _, n := range signedNames() {
+		name := n.name
+		if n.oversign == never {
+			continue
+		}
 		changed := strings.Replace(msg, "\r\n\r\n", "\r\n"+name+": x\r\n\r\n", 1)
 		if got := verifyIn(t, []byte(changed), 100, testTime(), rec); got[0].Status != Fail {
 			t.Errorf("%s added below: %+v", name, got[0])
@@ -86,6 +92,53 @@ func TestSignedHeaderIsClosed(t *testing.T) {
 	for _, name := range []string{"List-Help", "Resent-From", "Received", "Authentication-Results", "List-Post"} {
 		if got := verifyIn(t, []byte(name+": x\r\n"+msg), 100, testTime(), rec); got[0].Status != Pass {
 			t.Errorf("%s added by a list: %+v", name, got[0])
+		}
+	}
+}
+
+// A field that a relay adds because it is missing (RFC 6409 section 8) does not break the signature; a second one does, and so
+// does a first one that no relay adds. go-msgauth agrees.
+func TestFieldsThatRelaysAdd(t *testing.T) {
+	k := newKeys(t)
+	records := map[string]string{"r1._domainkey.example.org": record(t, k.rsa)}
+	passes := func(msg string) bool {
+		t.Helper()
+		ours := verifyIn(t, []byte(msg), 100, testTime(), zone(records))[0].Status == Pass
+		theirs, err := msgauth.VerifyWithOptions(strings.NewReader(msg), &msgauth.VerifyOptions{LookupTXT: func(name string) ([]string, error) { return []string{records[name]}, nil }})
+		if err != nil || len(theirs) != 1 {
+			t.Fatal(theirs, err)
+		}
+		if other := theirs[0].Err == nil || strings.Contains(theirs[0].Err.Error(), "expired"); other != ours {
+			t.Errorf("we say %v, go-msgauth says %v: %v", ours, other, theirs[0].Err)
+		}
+		return ours
+	}
+	const bare = "From: ann@example.org\r\nSubject: x\r\n"
+	signed := func(header string) string {
+		return string(sign(t, []byte(header+"\r\ntext\r\n"), Key{"example.org", "r1", k.rsa}))
+	}
+	msg := signed(bare)
+	fields, _ := splitMessage(t, []byte(bare+"\r\n"))
+	if s, err := NewSigner(fields, nil, testTime(), 0); err != nil || !slices.Equal(s.Absent(), []string{"Date", "Message-ID"}) {
+		t.Errorf("absent: %q, %v", s.Absent(), err)
+	}
+	added := ""
+	for _, f := range []string{"Date: Tue, 24 Nov 2026 08:00:00 +0000", "Message-ID: <1@relay.example>", "To: undisclosed-recipients:;",
+		"MIME-Version: 1.0", "Content-Type: text/plain", "Content-Transfer-Encoding: 7bit"} {
+		added += f + "\r\n"
+		if !passes(f + "\r\n" + msg) {
+			t.Errorf("%q was added to a message without it: fail, want pass", f)
+		}
+		if passes(f + "\r\n" + signed(bare+f+"\r\n")) {
+			t.Errorf("a second %q was added: pass, want fail", f)
+		}
+	}
+	if !passes(strings.Replace(msg, "\r\n\r\n", "\r\n"+added+"\r\n", 1)) {
+		t.Error("all of them were added at the end: fail, want pass")
+	}
+	for _, name := range []string{"From", "Subject", "Reply-To", "Cc", "In-Reply-To", "References", "List-Unsubscribe"} {
+		if passes(name + ": eve@example.net\r\n" + msg) {
+			t.Errorf("%s was added: pass, want fail", name)
 		}
 	}
 }

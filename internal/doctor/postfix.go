@@ -76,6 +76,7 @@ func (l *site) postfixChecks() []siteCheck {
 		{"milter-order", "no milter stands after Signpost", l.milterOrder},
 		{"other-signer", "no other milter signs", l.otherSigners},
 		{"reinjection", "no mail comes to Signpost twice", l.reinjection},
+		{"list-managers", "no table that can be read names a list manager", l.listManagers},
 		{"milter-maps", "no table takes clients away from the milters", l.milterMaps},
 		{"default-action", "without the daemon, mail waits", l.defaultAction},
 		{"milter-protocol", "Postfix speaks protocol 6", l.milterProtocol},

@@ -19,6 +19,7 @@ type service struct {
 	id      string // NAME/TYPE, as postconf -P has it
 	chroot  bool
 	command string
+	args    string
 	over    map[string]string // its -o NAME=VALUE
 }
 
@@ -52,7 +53,7 @@ func readFacts(ctx context.Context, dir string) (*facts, error) {
 		if len(w) < 8 {
 			continue
 		}
-		s := service{id: w[0] + "/" + w[1], chroot: f.chrooted(w[4]), command: w[7], over: map[string]string{}}
+		s := service{id: w[0] + "/" + w[1], chroot: f.chrooted(w[4]), command: w[7], args: strings.Join(w[8:], " "), over: map[string]string{}}
 		for i := 8; i+1 < len(w); i++ {
 			if w[i] == "-o" {
 				setting := w[i+1]

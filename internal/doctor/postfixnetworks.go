@@ -126,11 +126,8 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		text, err = os.ReadFile(name)
 	case table && kind == "cidr":
 		text, err = os.ReadFile(path)
-	case table && slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "texthash"}, kind):
-		var path string
-		if path, err = admin("postmap"); err == nil {
-			text, err = exec.CommandContext(ctx, path, "-s", name).Output()
-		}
+	case table && enumerable(kind):
+		text, err = postmapEntries(ctx, name)
 	default:
 		err = errNoTable
 	}
@@ -147,6 +144,20 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		}
 	}
 	return all, nil
+}
+
+// enumerable reports whether postmap -s lists the entries of a type of table.
+func enumerable(kind string) bool {
+	return slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "texthash"}, kind)
+}
+
+// postmapEntries returns the entries of a table as postmap -s writes them.
+func postmapEntries(ctx context.Context, table string) ([]byte, error) {
+	path, err := admin("postmap")
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, path, "-s", table).Output()
 }
 
 // network reads one address or network; IPv6 stands in brackets in lists, and without them in tables.

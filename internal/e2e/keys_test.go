@@ -100,7 +100,7 @@ func TestKeysFolderGone(t *testing.T) {
 	if err := os.Rename(w.keysDir(), w.keysDir()+".away"); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("keys not read again", "does not exist")
+	w.logged("keys not reloaded", "does not exist")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	if err := os.Rename(w.keysDir()+".away", w.keysDir()); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ func letter(author string) []string {
 func TestRoles(t *testing.T) {
 	w := newWorld(t, setup{config: "trusted_networks = [\"127.0.0.0/8\", \"192.0.2.0/28\"]\n[verify]\nskip_networks = [\"198.51.100.0/24\"]\n" +
 		"[sign.login_domains]\n\"ann\" = [\"example.org\"]\n\"eve\" = [\"example.net\"]\n"})
-	const ours = "mx.example.org; spf=pass smtp.mailfrom=example.com"
+	const ours = "mx.example.org; spf=pass smtp.mailfrom=example.com; dmarc=fail header.from=example.org"
 	for i, c := range []struct {
 		name   string
 		server string

@@ -287,7 +287,7 @@ func (w *world) mail(n int) string {
 // records are the key records that dkimkey printed, by their names.
 func (w *world) records() map[string]string {
 	w.t.Helper()
-	set, err := keys.Store{Dir: filepath.Join(w.dir, "state", "keys")}.Load(nil)
+	set, err := keys.Store{State: filepath.Join(w.dir, "state"), Dir: filepath.Join(w.dir, "state", "keys")}.Load(nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 			tb.Fatal(err)
 		}
 	}
-	set, err := keys.Store{Dir: dir, Now: time.Now}.Load(nil)
+	set, err := keys.Store{State: dir, Dir: dir, Now: time.Now}.Load(nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

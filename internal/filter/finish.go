@@ -76,6 +76,10 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 			m.verdict = policy.MissingKey(m.evidence, m.rules, err.Error())
 		} else {
 			m.did = "signed"
+			m.evidence.Absent = m.signer.Absent()
+			if long := m.signer.LongLines(); long.Found() {
+				m.evidence.LongLines = &long
+			}
 			// Inserted last, the RSA signature stands on top: some receivers look at the first one only.
 			for i := len(signatures) - 1; i >= 0; i-- {
 				edits.Insert = append(edits.Insert, milter.Insertion{Name: signatures[i].Name, Value: signatures[i].Value})

@@ -8,6 +8,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/spf"
+	"signpost/policy"
 )
 
 const (
@@ -40,6 +41,11 @@ func (m *message) log(forged, unnamed int) {
 	reason := m.assignment.Reason
 	if m.verdict.Reason != "" && m.verdict.Reason != reason {
 		reason += "; " + m.verdict.Reason
+	}
+	for _, note := range []string{policy.Absent(e.Absent), policy.LongLines(e.LongLines)} {
+		if note != "" {
+			reason += "; " + note
+		}
 	}
 	words("reason", reason)
 	add("override", string(m.verdict.Override))
@@ -77,7 +83,7 @@ func (m *message) log(forged, unnamed int) {
 	}
 	attrs = append(attrs, slog.Duration("handler_time", m.spent))
 	level := slog.LevelInfo
-	if strings.HasPrefix(m.did, "deferred") || m.did == "held" {
+	if strings.HasPrefix(m.did, "deferred") || m.did == "held" || e.LongLines != nil && e.LongLines.LongestLineBytes > 0 {
 		level = slog.LevelWarn
 	}
 	// Not by LogAttrs, which looks for its caller's place in the source, that no line shows.

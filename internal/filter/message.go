@@ -43,6 +43,7 @@ type message struct {
 	hidden   bool              // a field has another one in it: hidesField
 	traces   traces            // fields of lists and forwarders
 	results  int               // Authentication-Results fields so far
+	own      []string          // those of them that are ours
 	others   []string          // what other filters of this host found; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
 	forged   []milter.Deletion // what is to be removed
@@ -78,7 +79,7 @@ func (m *message) Header(name, value string) {
 	m.header += len(name) + len(value) + len(": \r\n")
 	if m.header > maxHeader || len(m.fields) == maxFields {
 		m.evidence.Oversize = true
-		m.fields, m.froms, m.forged, m.unnamed = nil, nil, nil, 0
+		m.fields, m.froms, m.forged, m.own, m.unnamed = nil, nil, nil, nil, 0
 		return
 	}
 	m.hidden = m.hidden || hidesField(value)
@@ -90,7 +91,10 @@ func (m *message) Header(name, value string) {
 	case named(bare, authres.FieldName):
 		m.results++
 		claim := authres.ReadClaim(value, m.filter.ids(m.mta))
-		m.evidence.OwnResults = m.evidence.OwnResults || claim == authres.Ours
+		if claim == authres.Ours {
+			m.evidence.OwnResults = true
+			m.own = append(m.own, value)
+		}
 		if claim != authres.Foreign {
 			m.forged = append(m.forged, milter.Deletion{Name: authres.FieldName, Index: m.results})
 			m.noteOther(value)
@@ -173,6 +177,7 @@ func (m *message) EndHeaders(queueID string) {
 			m.evidence.Author = dmarc.Author{Doubt: "a field hides another one behind a stray line end"}
 		}
 	}
+	m.evidence.ResultsAbout = resultsAbout(m.own, m.evidence.Author.Domains)
 	snapshot := m.filter.Keys()
 	m.rules = m.filter.Rules.At(m.filter.Now())
 	m.rules.Hosted = snapshot.Hosted
@@ -186,7 +191,7 @@ func (m *message) EndHeaders(queueID string) {
 	case policy.Verify:
 		m.startVerifying()
 	}
-	m.fields = nil
+	m.fields, m.own = nil, nil
 }
 
 func (m *message) startSigning(keys []dkim.Key) {

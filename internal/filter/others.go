@@ -50,13 +50,6 @@ func readOthers(fields []string) []policy.Other {
 
 func other(r authres.Result) policy.Other {
 	o := policy.Other{Method: r.Method, Result: r.Value, Reason: r.Reason}
-	domain := func(s string) string {
-		s = s[strings.LastIndexByte(s, '@')+1:]
-		if d, err := dkim.Domain(s); err == nil {
-			return d
-		}
-		return strings.ToLower(s)
-	}
 	for _, p := range r.Props {
 		switch p.Type + "." + p.Name {
 		case "smtp.mailfrom", "header.d", "header.from":
@@ -74,6 +67,15 @@ func other(r authres.Result) policy.Other {
 		}
 	}
 	return o
+}
+
+// domain returns the domain of an address or a name in a result, in the form of dkim.Domain where that is possible.
+func domain(s string) string {
+	s = s[strings.LastIndexByte(s, '@')+1:]
+	if d, err := dkim.Domain(s); err == nil {
+		return d
+	}
+	return strings.ToLower(s)
 }
 
 // compared has what differs, in words; "same" where nothing does, and "" where there is nothing to compare.

@@ -4,12 +4,16 @@ import (
 	"crypto"
 	"crypto/rand"
 	"io"
+	"log/slog"
 	"net/netip"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"signpost/keys"
 	"signpost/milter"
+	"signpost/policy"
 )
 
 // counted counts the signatures that a key makes.
@@ -26,7 +30,8 @@ func (c *counted) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) 
 // A signature is by far the dearest thing in a message that is signed: each key makes one, at the message's end, and none
 // for a message that is refused or does not come to its end.
 func TestEachKeySignsOnce(t *testing.T) {
-	store := keys.Store{Dir: t.TempDir(), Now: time.Now}
+	store := keys.Store{State: t.TempDir(), Now: time.Now}
+	store.Dir = filepath.Join(store.State, "keys")
 	for _, algorithm := range []string{"rsa", "ed25519"} {
 		life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
 		if err != nil {
@@ -73,5 +78,50 @@ func TestEachKeySignsOnce(t *testing.T) {
 				c.name, inserted, signers["rsa"].made, signers["ed25519"].made, c.want)
 		}
 		signers["rsa"].made, signers["ed25519"].made = 0, 0
+	}
+}
+
+// Postfix breaks lines over 998 bytes when it sends a message, and so its signature. The log warns of it, for signed mail only, in
+// observe mode as well.
+func TestLongLineIsLogged(t *testing.T) {
+	f := newFilter(t, "")
+	hosting(t, f, rsaKey(t))
+	var log strings.Builder
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
+	var judged policy.Evidence
+	f.Judged = func(r Report) { judged = r.Evidence }
+	const breaks = "Postfix breaks lines over 998 bytes when it sends the message, which breaks the signature"
+	for _, c := range []struct {
+		name, login, field, body string
+		observe                  bool
+		level, reason            string // empty: no warning
+		bytes                    int
+	}{
+		{"body", "ann", "", strings.Repeat("x", 2000), false, "level=WARN", "; a line of 2000 bytes in the body: " + breaks + `"`, 2000},
+		{"observe mode", "ann", "", strings.Repeat("x", 2000), true, "level=WARN", "; a line of 2000 bytes in the body: " + breaks + `"`, 2000},
+		{"unsigned field", "ann", strings.Repeat("r", 1000), "x", false, "level=INFO", "; a line over 998 bytes in References: not signed, so that breaking the line does not break the signature\"", 0},
+		{"short lines", "ann", strings.Repeat("r", 900), strings.Repeat("x", 998), false, "level=INFO", "", 0},
+		{"inbound", "", "", strings.Repeat("x", 2000), false, "level=INFO", "", 0},
+	} {
+		log.Reset()
+		f.Observe = c.observe
+		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "ann@example.com", Login: c.login})
+		m.Header("From", " ann@example.com")
+		m.Header("References", " "+c.field)
+		m.Header("Date", " Mon, 30 Nov 2026 01:00:00 +0000")
+		m.EndHeaders("Q")
+		m.Body([]byte(c.body + "\r"))
+		m.Body([]byte("\n"))
+		m.Finish(t.Context())
+		line := log.String()
+		if missing := "; no Message-ID: adding one does not break the signature"; strings.Contains(line, missing) != (c.login != "") {
+			t.Errorf("%s: %s", c.name, line)
+		}
+		if !strings.Contains(line, c.level) || !strings.Contains(line, c.reason) || c.reason == "" && strings.Contains(line, "998 bytes") {
+			t.Errorf("%s: %s", c.name, line)
+		}
+		if l := judged.LongLines; (l != nil) != (c.reason != "") || l != nil && l.LongestLineBytes != c.bytes {
+			t.Errorf("%s: %+v", c.name, l)
+		}
 	}
 }

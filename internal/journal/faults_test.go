@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func until(t *testing.T, what string, ok func() bool) {
@@ -152,34 +150,6 @@ func TestNoFolder(t *testing.T) {
 		if !strings.Contains(d.log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, d.log)
 		}
-	}
-}
-
-// On a full disk what cannot be kept is counted; what was kept stays, and with room the journal goes on.
-func TestDiskFull(t *testing.T) {
-	d := newDesk(t)
-	folder := filepath.Dir(d.Path)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "size=640k"); err != nil {
-		t.Fatal(err, "(mounting a full disk needs root: run the tests as root, as CI does)")
-	}
-	defer unix.Unmount(folder, unix.MNT_DETACH)
-	d.keep(t, 0, 2000)
-	lost := d.lost.Load()
-	if n := d.count(t); lost == 0 || n+int(lost) != 2000 {
-		t.Errorf("%d kept, %d lost of 2000", n, lost)
-	}
-	if log := d.log.String(); !strings.Contains(log, "disk is full") {
-		t.Errorf("the log: %s", log)
-	}
-	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_REMOUNT, "size=16m"); err != nil {
-		t.Fatal(err)
-	}
-	d.keep(t, 2000, 2100)
-	if n := d.count(t); d.lost.Load() != lost || n+int(lost) != 2100 {
-		t.Errorf("with room again: %d kept, %d lost of 2100", n, d.lost.Load())
 	}
 }
 

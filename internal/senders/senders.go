@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"signpost/internal/ranges"
 	"signpost/internal/spf"
@@ -49,9 +50,78 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 	}
 	all = w.narrow(domain, all)
 	if w.failed != nil {
-		return Answer{all, w.notes}, &Error{w.failed.Error(), true}
+		return Answer{all, slices.Concat(w.ignored, w.notes)}, &Error{w.failed.Error(), true}
 	}
-	return Answer{all, w.notes}, nil
+	if all.Empty() {
+		return Answer{all, w.none()}, nil
+	}
+	return Answer{all, slices.Concat(w.ignored, w.notes)}, nil
+}
+
+// none returns the notes on a domain of which no address is listed. The first note states that, and the reason where no other
+// note does.
+func (w *walk) none() []string {
+	const most = 150 // bytes of the record: the reason has to fit into the same line
+	record := w.text
+	if len(record) > most {
+		record = record[:most] + " ..."
+	}
+	if len(w.notes) > 0 {
+		return slices.Concat([]string{fmt.Sprintf("no address of the record %q is listed", record)}, w.ignored, w.notes)
+	}
+	reasons := append([]string{fmt.Sprintf("no address is listed, because the record %q authorizes none", record)}, w.ignored...)
+	var terms []string
+	for _, d := range w.record.Directives {
+		if d.Mechanism == spf.All {
+			break
+		}
+		if d.Qualifier == spf.Pass {
+			terms = append(terms, d.Text)
+		}
+	}
+	if w.record.Redirect != "" && !hasAll(w.record) {
+		terms = append(terms, "redirect="+string(w.record.Redirect))
+	}
+	if len(terms) > 0 {
+		reasons = append(reasons, "no address passes by "+strings.Join(terms, ", "))
+	}
+	return []string{strings.Join(reasons, "; ")}
+}
+
+func hasAll(r *spf.Record) bool {
+	return slices.ContainsFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
+}
+
+// passOver notes the terms of a record that would let addresses send if the record were written otherwise.
+func (w *walk) passOver(r *spf.Record, domain string) {
+	const most = 20 // a record can have thousands of such terms; the first ones show the mistake
+	ignore := func(term, why string) {
+		if len(w.ignored) == most {
+			return
+		}
+		if s := fmt.Sprintf("%s of %s is ignored, %s", term, domain, why); !slices.Contains(w.ignored, s) {
+			w.ignored = append(w.ignored, s)
+		}
+	}
+	for _, term := range r.Unknown {
+		name, value, _ := strings.Cut(term, "=")
+		switch spf.Mechanism(strings.ToLower(name)) {
+		case spf.Include, spf.A, spf.MX, spf.PTR, spf.IP4, spf.IP6, spf.Exists:
+			ignore(term, fmt.Sprintf("because %s= is an unknown modifier: %s:%s may be meant", name, name, value))
+		}
+	}
+	all := slices.IndexFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
+	if all < 0 {
+		return
+	}
+	for _, d := range r.Directives[all+1:] {
+		if d.Qualifier == spf.Pass && d.Mechanism != spf.All {
+			ignore(d.Text, fmt.Sprintf("because it is behind %s (RFC 7208 section 5.1)", r.Directives[all].Text))
+		}
+	}
+	if r.Redirect != "" {
+		ignore("redirect="+string(r.Redirect), fmt.Sprintf("because the record has %s (RFC 7208 section 6.1)", r.Directives[all].Text))
+	}
 }
 
 // family gives the addresses of one family.

@@ -46,7 +46,7 @@ func TestNotes(t *testing.T) {
 			"networks of wide.example that are neighbours make 39.32.0.0/11, which is wider than /12: refused",
 		},
 		"everybody.example": {"+all of all.everybody.example lets everybody send: refused"},
-		"nobody.example":    nil,
+		"nobody.example":    {`no address is listed, because the record "v=spf1 -all" authorizes none`},
 	} {
 		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
 		if err != nil {
@@ -54,6 +54,52 @@ func TestNotes(t *testing.T) {
 		}
 		if !slices.Equal(answer.Notes, want) {
 			t.Errorf("%s:\n%s\nwant\n%s", domain, strings.Join(answer.Notes, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// A domain of which no address is listed has a note that says so and why. A term that every check ignores is in a note of any domain.
+func TestNoAddress(t *testing.T) {
+	t.Parallel()
+	const none = `no address is listed, because the record "%s" authorizes none`
+	for record, want := range map[string][]string{
+		"v=spf1":                                 {none},
+		"v=spf1 ":                                {none},
+		"v=spf1 -all":                            {none},
+		"v=spf1 ?all":                            {none},
+		"v=spf1 ~all exp=why.b.example":          {none},
+		"v=spf1 x-note=1 -all":                   {none},
+		"v=spf1 -ip4:37.0.0.0/24 ?mx -all":       {none},
+		"v=spf1 ip4=192.0.2.1 -all":              {none + "; ip4=192.0.2.1 of a.example is ignored, because ip4= is an unknown modifier: ip4:192.0.2.1 may be meant"},
+		"v=spf1 IP6=2a00::/32 a=b.example":       {none + "; IP6=2a00::/32 of a.example is ignored, because IP6= is an unknown modifier: IP6:2a00::/32 may be meant; a=b.example of a.example is ignored, because a= is an unknown modifier: a:b.example may be meant"},
+		"v=spf1 -all redirect=b.example":         {none + "; redirect=b.example of a.example is ignored, because the record has -all (RFC 7208 section 6.1)"},
+		"v=spf1 redirect=b.example ~all":         {none + "; redirect=b.example of a.example is ignored, because the record has ~all (RFC 7208 section 6.1)"},
+		"v=spf1 -all ip4:37.0.0.0/24 -all":       {none + "; ip4:37.0.0.0/24 of a.example is ignored, because it is behind -all (RFC 7208 section 5.1)"},
+		"v=spf1 a:gone.example mx -all":          {none + "; no address passes by a:gone.example, mx"},
+		"v=spf1 redirect=none.example":           {none + "; no address passes by redirect=none.example"},
+		"v=spf1 include:none.example ?all":       {none + "; no address passes by include:none.example"},
+		"v=spf1 -ip4:37.0.0.0/8 ip4:37.0.0.0/24": {none + "; no address passes by ip4:37.0.0.0/24"},
+		"v=spf1 include:typo.example -all":       {none + "; ip4=37.0.0.1 of typo.example is ignored, because ip4= is an unknown modifier: ip4:37.0.0.1 may be meant; no address passes by include:typo.example"},
+		"v=spf1 +all":                            {`no address of the record "%s" is listed`, "+all of a.example lets everybody send: refused"},
+		"v=spf1 ip4:10.0.0.0/24 ip6=2a00::/32":   {`no address of the record "%s" is listed`, "ip6=2a00::/32 of a.example is ignored, because ip6= is an unknown modifier: ip6:2a00::/32 may be meant", "ip4:10.0.0.0/24 of a.example: 10.0.0.0/24 is in or around 10.0.0.0/8 (private, RFC 1918): refused"},
+		"v=spf1 ip4:37.0.0.0/24 ip4=37.0.1.0/24": {"ip4=37.0.1.0/24 of a.example is ignored, because ip4= is an unknown modifier: ip4:37.0.1.0/24 may be meant"},
+		"v=spf1 ip4:37.0.0.0/24 -all ~all":       nil,
+		"v=spf1 b.example=1 ip4:37.0.0.0/24":     nil,
+	} {
+		zone := txt("a.example.", record) + `
+b.example. TXT "v=spf1 ip4:37.0.0.0/24 -all"
+none.example. TXT "v=spf1 -all"
+typo.example. TXT "v=spf1 ip4=37.0.0.1 -all"
+`
+		answer, err := senders.Find(t.Context(), resolver(t, zone).View(netip.Addr{}), "a.example", limits())
+		if err != nil {
+			t.Error(record, err)
+		}
+		if len(want) > 0 {
+			want[0] = strings.Replace(want[0], "%s", record, 1)
+		}
+		if !slices.Equal(answer.Notes, want) {
+			t.Errorf("%s:\n%s\nwant\n%s", record, strings.Join(answer.Notes, "\n"), strings.Join(want, "\n"))
 		}
 	}
 }

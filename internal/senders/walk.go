@@ -21,9 +21,12 @@ type walk struct {
 	failed   error      // the first failure of DNS behind the domain's own record
 	refusals []string
 	notes    []string
-	exceeded []string // the limits of which it has been said
-	work     int      // directives so far, of both families
-	path     []string // the records that lead here, for OverLimit
+	ignored  []string    // notes on terms that every check passes over
+	record   *spf.Record // the domain's own
+	text     string      // of this record
+	exceeded []string    // the limits of which it has been said
+	work     int         // directives so far, of both families
+	path     []string    // the records that lead here, for OverLimit
 }
 
 // maxWork bounds what one domain's records can have us do, whoever wrote them: a check of one address tries far fewer, and
@@ -50,7 +53,7 @@ var (
 // but errTooLong ends the whole walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
-	record, _, err := spf.Find(ctx, w.resolver, domain)
+	record, text, err := spf.Find(ctx, w.resolver, domain)
 	if err == nil && record == nil {
 		err = errNoRecord
 	}
@@ -60,6 +63,10 @@ func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, erro
 	if w.work++; w.work > maxWork {
 		return out, errTooLong
 	}
+	if len(w.path) == 0 {
+		w.record, w.text = record, text
+	}
+	w.passOver(record, domain)
 	w.path = append(w.path, domain)
 	defer func() { w.path = w.path[:len(w.path)-1] }()
 	for _, d := range record.Directives {

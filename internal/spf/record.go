@@ -28,6 +28,7 @@ type Record struct {
 	Directives []Directive // in their order
 	Redirect   DomainSpec  // empty: none
 	Exp        DomainSpec  // empty: none
+	Unknown    []string    // modifiers that section 6 says to ignore, as they are written
 }
 
 // Directive is a mechanism with its qualifier.
@@ -73,7 +74,7 @@ func ParseRecord(txt string) (*Record, error) {
 				}
 				seen[name] = true
 			}
-			err = r.modifier(name, value)
+			err = r.modifier(name, value, term)
 		} else {
 			var d Directive
 			d, err = parseDirective(term)
@@ -100,13 +101,14 @@ func cutModifier(term string) (name, value string, ok bool) {
 	return strings.ToLower(name), value, true
 }
 
-func (r *Record) modifier(name, value string) (err error) {
+func (r *Record) modifier(name, value, term string) (err error) {
 	switch name {
 	case "redirect":
 		r.Redirect, err = parseDomainSpec(value)
 	case "exp":
 		r.Exp, err = parseDomainSpec(value)
 	default: // section 6: one that is not known is passed over
+		r.Unknown = append(r.Unknown, term)
 		_, err = checkMacros(value, "slodiphcrtv")
 	}
 	return err

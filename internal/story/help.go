@@ -26,6 +26,8 @@ func (t *teller) help() []string {
 		return []string{"Write from an address of a domain that this login may use; which these are, the postmaster sets in sign.login_domains."}
 	case t.e.Oversize:
 		return []string{"Send the message with a smaller header: 1 MiB and 1000 fields are the bounds, and honest mail has a few dozen fields."}
+	case a.Role == policy.Sign && t.e.LongLines != nil:
+		return []string{fmt.Sprintf("Send lines of at most %d bytes: encode the text as quoted-printable or base64, and fold header fields.", dkim.MaxLine)}
 	case a.Role == policy.Sign:
 		return nil
 	case t.e.Author.Doubt != "":

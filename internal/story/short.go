@@ -47,7 +47,14 @@ func (t *teller) why() string {
 	case a.Role == policy.Sign && t.Verdict.Reason != "":
 		return fmt.Sprintf("It is from one of our own users and should have been signed for %s, but that could not be done: %s.", a.Domain, t.Verdict.Reason)
 	case a.Role == policy.Sign:
-		return fmt.Sprintf("It is from one of our own users, %s, and was signed for %s by %s.", t.whose(), a.Domain, keysOf(t.Selectors))
+		text := fmt.Sprintf("It is from one of our own users, %s, and was signed for %s by %s.", t.whose(), a.Domain, keysOf(t.Selectors))
+		if absent := policy.Absent(t.e.Absent); absent != "" {
+			text += " It has " + absent + "."
+		}
+		if long := policy.LongLines(t.e.LongLines); long != "" {
+			text += " Warning: " + long + "."
+		}
+		return text
 	case a.Role == "":
 		return "It could not be worked on to its end, by a fault here that is not the sender's: " + t.Verdict.Reason + "."
 	case a.Role == policy.Leave:

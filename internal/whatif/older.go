@@ -35,6 +35,16 @@ func possibilities(e policy.Evidence) []policy.Evidence {
 	return all
 }
 
+// aboutDecides reports whether a message has results of ours and its role depends on the Author Domain that they name, which older
+// versions did not record.
+func aboutDecides(e policy.Evidence, r policy.Rules, a policy.Assignment) bool {
+	if !e.OwnResults || e.ResultsAbout != "" {
+		return false
+	}
+	e.ResultsAbout = policy.AboutOthers
+	return policy.AssignRole(e, r).Role != a.Role
+}
+
 func unauthenticated(e policy.Evidence) bool {
 	return slices.ContainsFunc(e.DMARC, dmarc.Result.Unauthenticated)
 }

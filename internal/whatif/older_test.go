@@ -66,3 +66,25 @@ func TestOlderEntries(t *testing.T) {
 		}
 	}
 }
+
+// Older entries do not state which Author Domain our results name. That matters only for mail that would be signed otherwise.
+func TestOlderEntriesWithResults(t *testing.T) {
+	rules := policy.Rules{TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Hosted: map[string]bool{"example.org": true}}
+	for _, c := range []struct {
+		author string
+		about  policy.ResultsAbout
+		want   Judged
+	}{
+		{"example.org", "", Judged{Unknown: OlderVersion}},
+		{"example.com", "", Judged{Fate: Fate{policy.Leave, "accepted"}}},
+		{"example.org", policy.AboutAuthor, Judged{Fate: Fate{policy.Leave, "accepted"}}},
+		{"example.org", policy.AboutOthers, Judged{Fate: Fate{policy.Sign, "signed"}, Granted: true}},
+	} {
+		var e journal.Entry
+		e.Evidence = policy.Evidence{Connection: policy.Connection{Client: netip.MustParseAddr("127.0.0.1"), SMTP: true},
+			Author: dmarc.Author{Domains: []string{c.author}}, OwnResults: true, ResultsAbout: c.about}
+		if got := Judge(&e, rules); got != c.want {
+			t.Errorf("From %s, results about %q: %+v, want %+v", c.author, c.about, got, c.want)
+		}
+	}
+}

@@ -22,7 +22,7 @@ const (
 	NeverVerified = "it was signed, left alone or refused, so that SPF, DKIM and DMARC were never looked at; now they would be"
 	EvidenceCut   = "it had more evidence than the journal keeps of one message"
 	LoginLeftOut  = "sign.login_domains names logins, and the journal did not keep this one (journal.addresses)"
-	OlderVersion  = "an older version wrote it, which did not verify relays or note what a failed DNS lookup decides"
+	OlderVersion  = "an older version wrote it, which did not verify relays, or note what a failed DNS lookup decides or which Author Domain our results name"
 )
 
 // Judged is a decision made again.
@@ -53,6 +53,9 @@ func Judge(e *journal.Entry, r policy.Rules) Judged {
 		return done(e.Assignment.Role, e.Verdict, "accepted")
 	}
 	a := policy.AssignRole(ev, r)
+	if aboutDecides(ev, r, a) {
+		return Judged{Unknown: OlderVersion}
+	}
 	if len(r.LoginDomains) > 0 && journal.Hidden(ev.Envelope.Login) {
 		any := r
 		any.LoginDomains = nil

@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideName is argv[0] of the copy of this program that runs in the namespaces.
-const insideName = "signpost-bench-inside"
-
 // reenter runs this program again with the same arguments in a network and a mount namespace of its own, so that a name
 // server can stand at 127.0.0.1:53 and every peer asks it. It gives the copy's exit code.
 func reenter() (int, error) {

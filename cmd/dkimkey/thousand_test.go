@@ -1,0 +1,58 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/keys"
+)
+
+// 1000 domains with nothing due: rotate and status read each domain once, and take seconds. The time was a square of the number of
+// domains: 11 minutes.
+func TestThousandDomains(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"manual\"\n[keys]\nalgorithms = [\"ed25519\"]\n")
+	store := h.store()
+	store.Now = func() time.Time { return h.now }
+	life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Activate("example.org", life.Selector); err != nil {
+		t.Fatal(err)
+	}
+	const domains = 1000
+	first := filepath.Join("state", "keys", "example.org", life.Selector)
+	pem, pemErr := os.ReadFile(filepath.Join(h.dir, first+".pem"))
+	text, textErr := os.ReadFile(filepath.Join(h.dir, first+".json"))
+	if err := errors.Join(pemErr, textErr); err != nil {
+		t.Fatal(err)
+	}
+	for i := range domains - 1 { // copied: Create waits for the disk
+		domain := fmt.Sprintf("d%d.example.org", i)
+		if err := os.Mkdir(filepath.Join(store.Dir, domain), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join("state", "keys", domain, life.Selector)
+		h.write(copied+".pem", string(pem), 0o600)
+		h.write(copied+".json", strings.Replace(string(text), "example.org", domain, 1), 0o600)
+		h.write(filepath.Join("state", "hosted", domain), "", 0o600)
+	}
+	const most = 10 * time.Second
+	for _, command := range [][]string{{"rotate"}, {"status"}} {
+		begin := time.Now()
+		out, _ := h.run(command...)
+		if took := time.Since(begin); took > most {
+			t.Errorf("%s of %d domains took %v, want at most %v", command, domains, took, most)
+		}
+		if command[0] == "status" && strings.Count(out, "example.org") < domains {
+			t.Errorf("status shows %d domains", strings.Count(out, "example.org"))
+		}
+	}
+}

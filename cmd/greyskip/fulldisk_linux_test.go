@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// On a full disk the old file stays, whole, and the message says why; when there is room again it is replaced.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	zone, domains := many()
+	w := newWorld(t, zone, domains)
+	disk := filepath.Join(w.dir, "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal("a full disk is a tmpfs, which needs root, as CI has it: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
+	w.list = filepath.Join(disk, "list")
+	w.quiet(w.cron(0))
+	filler := filepath.Join(disk, "filler")
+	fill := func(leave int) {
+		t.Helper()
+		var fs unix.Statfs_t
+		if err := unix.Statfs(disk, &fs); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filler, make([]byte, (int(fs.Bavail)-leave)*int(fs.Bsize)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.zone(strings.Replace(zone, "37.18.0.0/16", "37.18.0.0/16 ip4:38.0.0.0/16", 1))
+	for free := range 2 { // no block, and one, in which the new list has room, and the state has none
+		fill(free)
+		w.same(func() {
+			w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), "writing ", "no space left on device", w.list+" stays as it is")
+		})
+		if left, _ := filepath.Glob(disk + "/.*new"); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(w.dir + "/reloaded"); err == nil {
+		t.Error("reloaded although nothing changed")
+	}
+	w.quiet(w.cron(0))
+	w.said(w.entries(), "38.0.0.0/16")
+}

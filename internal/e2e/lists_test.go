@@ -1,0 +1,87 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"signpost/internal/testmta"
+	"signpost/internal/testport"
+)
+
+// A list manager on this host gets inbound mail with our results and sends it on, by SMTP and by sendmail(1). Under its own From it
+// is signed. Under the author's From it is not, in particular not a forgery of a hosted domain.
+func TestListManager(t *testing.T) {
+	// The service that docs/operations.md, "Mailing lists on this server", has for a list manager that removes our results.
+	port, release, err := testport.Take("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	unsigned := fmt.Sprintf("127.0.0.1:%d", port)
+	w := newWorld(t, setup{
+		zone: "_dmarc.stranger.example. TXT \"v=DMARC1; p=none\"\n_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n",
+		mta:  testmta.Options{MasterCF: unsigned + " inet n - n - - smtpd\n  -o content_filter=\n  -o receive_override_options=no_milters\n"},
+	})
+	smtp := func(server, mail string) {
+		s := w.dial(server, "")
+		w.cmd(s, 250, "MAIL FROM:<list-bounces@example.org>")
+		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
+		if _, err := s.Data(250, []byte(strings.ReplaceAll(mail, "\n", "\r\n"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sendmail := func(mail string) {
+		if err := w.Sendmail(w.context(), "list-bounces@example.org", []string{"bob@example.net"}, []byte(mail)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := 0
+	inbound := func(author string) string {
+		t.Helper()
+		w.swaks(w.SMTP, append(client(""), letter(author)...)...)
+		count++
+		mail := w.mail(count)
+		if !strings.Contains(head(mail), "header.from="+author[strings.Index(author, "@")+1:]) {
+			t.Fatalf("no result about %s:\n%s", author, head(mail))
+		}
+		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // what virtual(8) adds; a second one would look like a loop
+		_, mail, _ = strings.Cut(mail, "\n")
+		return mail
+	}
+	passedOn := func() string {
+		t.Helper()
+		count++
+		return w.mail(count)
+	}
+
+	stranger, forged := inbound("bob@stranger.example"), inbound("boss@example.org")
+	munged := strings.Replace(stranger, "From: bob@stranger.example", "From: Bob via List <list@example.org>", 1)
+	for _, send := range []func(string){func(m string) { smtp(w.SMTP, m) }, sendmail} {
+		send(munged)
+		mail := passedOn()
+		w.signed(mail, "example.org")
+		if got := field(mail, "Authentication-Results"); len(got) != 0 {
+			t.Errorf("a signed message keeps our results: %q", got)
+		}
+		for _, m := range []string{stranger, forged} {
+			send(m)
+			mail := passedOn()
+			w.unsigned(mail)
+			if got := field(mail, "Authentication-Results"); len(got) != 1 {
+				t.Errorf("want the result that it had: %q", got)
+			}
+		}
+	}
+	w.logged("role=leave", "a result of ours about stranger.example", "smtp=true")
+	w.logged("role=leave", "a result of ours about example.org", "smtp=false")
+
+	results := strings.Index(forged, "Authentication-Results: ")
+	stripped := forged[:results] + forged[results+strings.Index(forged[results:], "\nReceived:")+1:]
+	smtp(unsigned, stripped)
+	mail := passedOn()
+	w.unsigned(mail)
+	if got := field(mail, "Authentication-Results"); len(got) != 0 {
+		t.Errorf("not stripped: %q", got)
+	}
+}

@@ -1,0 +1,44 @@
+package filter
+
+import (
+	"slices"
+	"strings"
+
+	"signpost/internal/authres"
+	"signpost/policy"
+)
+
+// resultsAbout returns what the values of our own Authentication-Results fields state about the present Author Domains: the
+// header.from of a DMARC result is the Author Domain that was checked. It is empty if there are no such fields.
+//
+// No client from outside wrote them, because they are removed from its mail. A list manager or a filter on this host may have
+// folded them anew, so they are read leniently.
+func resultsAbout(own, authors []string) policy.ResultsAbout {
+	if len(own) == 0 {
+		return ""
+	}
+	named, unreadable := false, false
+	for _, value := range own {
+		results, ok := authres.ReadTrusted(value)
+		unreadable = unreadable || !ok
+		for _, r := range results {
+			if r.Method != "dmarc" {
+				continue
+			}
+			unreadable = unreadable || r.Value == ""
+			for _, p := range r.Props {
+				if p.Type != "header" || p.Name != "from" {
+					continue
+				}
+				if slices.Contains(authors, domain(strings.Trim(p.Value, "<>. "))) {
+					return policy.AboutAuthor
+				}
+				named = true
+			}
+		}
+	}
+	if unreadable || !named {
+		return policy.AboutUnknown
+	}
+	return policy.AboutOthers
+}

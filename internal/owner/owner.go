@@ -1,0 +1,117 @@
+// Package owner finds out in whose directories a path lies. Root must not follow the links that another user can plant there.
+package owner
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Place is a path whose symbolic links are resolved as far as only root can change them.
+type Place struct {
+	Dir      string // has no symbolic link: the first directory on the way that another user owns, or else the parent of the path
+	Rest     string // the path below Dir
+	Foreign  bool   // for root: another user owns Dir, and decides what is below it
+	UID, GID int    // of Dir
+	info     fs.FileInfo
+}
+
+// maxLinks is the kernel's limit of symbolic links on the way to a file.
+const maxLinks = 40
+
+// Find resolves an absolute path. Its last element need not exist. Only root distinguishes owners: for other callers, no
+// directory is foreign.
+func Find(path string) (Place, error) {
+	at, rest, links := "/", elements(path), 0
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		if name == ".." {
+			at = filepath.Dir(at)
+			continue
+		}
+		next := filepath.Join(at, name)
+		fi, err := os.Lstat(next)
+		if errors.Is(err, fs.ErrNotExist) && len(rest) == 0 {
+			at = next
+			break
+		}
+		if err != nil {
+			return Place{}, err
+		}
+		switch {
+		case fi.Mode()&fs.ModeSymlink != 0:
+			if foreign(fi) {
+				return Place{}, fmt.Errorf("%s: is a symbolic link that another user owns: not followed", next)
+			}
+			target, err := os.Readlink(next)
+			if links++; err == nil && links > maxLinks {
+				err = &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+			}
+			if err != nil {
+				return Place{}, err
+			}
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			rest = append(elements(target), rest...)
+		case fi.IsDir() && foreign(fi):
+			return place(next, cmp.Or(filepath.Join(rest...), "."), fi), nil
+		default:
+			at = next
+		}
+	}
+	dir := filepath.Dir(at)
+	fi, err := os.Lstat(dir)
+	if err != nil {
+		return Place{}, err
+	}
+	return place(dir, filepath.Base(at), fi), nil
+}
+
+// elements splits a path. It keeps "..", which depends on the links before it.
+func elements(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}
+
+func place(dir, rest string, fi fs.FileInfo) Place {
+	p := Place{Dir: dir, Rest: rest, Foreign: foreign(fi), info: fi}
+	if s, ok := fi.Sys().(*syscall.Stat_t); ok {
+		p.UID, p.GID = int(s.Uid), int(s.Gid)
+	}
+	return p
+}
+
+func foreign(fi fs.FileInfo) bool {
+	s, ok := fi.Sys().(*syscall.Stat_t)
+	return os.Geteuid() == 0 && (!ok || s.Uid != 0)
+}
+
+// Open opens the directory of the path, and returns the name in it. Nothing below Dir leads out of it.
+func (p Place) Open() (*os.Root, string, error) {
+	root, err := os.OpenRoot(p.Dir)
+	if err != nil {
+		return nil, "", err
+	}
+	fi, err := root.Stat(".")
+	if err == nil && !os.SameFile(fi, p.info) {
+		err = fmt.Errorf("%s: was replaced in the meantime", p.Dir)
+	}
+	if dir := filepath.Dir(p.Rest); err == nil && dir != "." {
+		var below *os.Root
+		if below, err = root.OpenRoot(dir); err == nil {
+			root.Close()
+			return below, filepath.Base(p.Rest), nil
+		}
+	}
+	if err != nil {
+		root.Close()
+		return nil, "", err
+	}
+	return root, p.Rest, nil
+}

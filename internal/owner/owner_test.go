@@ -1,0 +1,122 @@
+package owner_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signpost/internal/owner"
+)
+
+const nobody = 65534
+
+// tree makes directories (a slash at the end), files and symbolic links (NAME -> TARGET) below a temporary directory. A name with
+// a leading ! is given to user nobody.
+func tree(t *testing.T, names ...string) string {
+	t.Helper()
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		name, theirs := strings.CutPrefix(name, "!")
+		name, target, link := strings.Cut(name, " -> ")
+		path := filepath.Join(top, name)
+		switch {
+		case link:
+			err = os.Symlink(strings.ReplaceAll(target, "TOP", top), path)
+		case strings.HasSuffix(name, "/"):
+			err = os.Mkdir(path, 0o755)
+		default:
+			err = os.WriteFile(path, nil, 0o644)
+		}
+		if err == nil && theirs {
+			err = os.Lchown(path, nobody, nobody)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return top
+}
+
+// Root follows root's links up to the first directory of another user, and no link of another user.
+func TestFind(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a directory to another user needs root")
+	}
+	top := tree(t, "a/", "a/file", "!theirs/", "!theirs/sub/", "!theirs/out -> /etc", "theirs/root -> /etc", "link -> a", "to -> TOP/theirs/sub", "up -> link/../a/file",
+		"loop -> loop", "!planted -> a", "!a/owned", "dangling -> a/new", "lost -> none/new")
+	for path, want := range map[string]string{
+		"a/file":        "a file",
+		"a/none":        "a none",
+		"a/owned":       "a owned",
+		"link/file":     "a file",
+		"up":            "a file",
+		"dangling":      "a new",
+		"a/../a/file":   "a file",
+		"theirs":        "theirs . foreign",
+		"theirs/x":      "theirs x foreign",
+		"theirs/sub/x":  "theirs sub/x foreign",
+		"theirs/out/x":  "theirs out/x foreign",
+		"theirs/root/x": "theirs root/x foreign",
+		"to/x":          "theirs sub/x foreign",
+		"planted/file":  "planted: is a symbolic link that another user owns: not followed",
+		"loop":          "too many levels of symbolic links",
+		"lost":          "no such file or directory",
+		"a/none/x":      "no such file or directory",
+	} {
+		p, err := owner.Find(top + "/" + path)
+		got := strings.TrimPrefix(p.Dir, top+"/") + " " + p.Rest
+		if p.Foreign {
+			got += " foreign"
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+		if p.Foreign && (p.UID != nobody || p.GID != nobody) {
+			t.Errorf("%s: owner %d:%d", path, p.UID, p.GID)
+		}
+	}
+}
+
+// What is opened below a foreign directory lies below it, and the directory is the one that was found.
+func TestOpen(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a directory to another user needs root")
+	}
+	top := tree(t, "etc/", "etc/file", "!theirs/", "!theirs/sub/", "!theirs/in -> sub", "!theirs/out -> TOP/etc", "!theirs/up -> ../etc")
+	for path, ok := range map[string]bool{"theirs/x": true, "theirs/sub/x": true, "theirs/in/x": true, "theirs/out/file": false, "theirs/up/file": false, "etc/file": true} {
+		p, err := owner.Find(filepath.Join(top, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, name, err := p.Open()
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err == nil {
+			if name != filepath.Base(path) {
+				t.Errorf("%s: %s", path, name)
+			}
+			root.Close()
+		}
+	}
+	p, err := owner.Find(filepath.Join(top, "theirs", "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(top, "theirs"), filepath.Join(top, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("etc", filepath.Join(top, "theirs")); err != nil {
+		t.Fatal(err)
+	}
+	if root, _, err := p.Open(); err == nil || !strings.Contains(err.Error(), "was replaced in the meantime") {
+		t.Errorf("%v %v", root, err)
+	}
+}

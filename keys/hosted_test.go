@@ -1,0 +1,88 @@
+package keys
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// An unmanaged key that cannot be used, and never signed, makes no domain hosted: its mail goes on as before.
+func TestUnusableKeyHostsNothing(t *testing.T) {
+	s := newStore(t)
+	path := s.pemPath("example.org", "mail")
+	if err := s.tree().makeDir(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosted, err := s.Hosted()
+	if err != nil || hosted["example.org"] || w.Current().Hosted["example.org"] {
+		t.Errorf("hosted: %v %v", hosted, err)
+	}
+}
+
+// A domain is recorded as hosted before its first key is activated: a crash between the two makes mail wait, not leave unsigned.
+func TestHostedBeforeActivation(t *testing.T) {
+	s := newStore(t)
+	l := create(t, s, "example.org", "ed25519")
+	var order []string
+	s.Hook = func(step string) {
+		if hosted, err := s.Hosted(); err == nil && hosted["example.org"] {
+			step += ", hosted"
+		}
+		order = append(order, step)
+	}
+	activate(t, s, l)
+	if len(order) != 1 || order[0] != "write "+l.Selector+".json, hosted" {
+		t.Errorf("%q", order)
+	}
+}
+
+// A reload that runs while a domain is removed does not record it as hosted again, though it has just read its key.
+func TestReloadWhileRemoved(t *testing.T) {
+	s := newStore(t)
+	l := create(t, s, "example.org", "ed25519")
+	activate(t, s, l)
+	w, err := Open(s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock := lock(t, s)
+	// The order of dkimkey remove, with a reload after each step.
+	if err := s.Unhost("example.org"); err != nil {
+		t.Fatal(err)
+	}
+	w.Reload()
+	if hosted, err := s.Hosted(); err != nil || hosted["example.org"] {
+		t.Errorf("recorded again under the lock of the removal: %v %v", hosted, err)
+	}
+	if err := s.Remove("example.org"); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	w.Reload()
+	if hosted, err := s.Hosted(); err != nil || hosted["example.org"] || w.Current().Hosted["example.org"] {
+		t.Errorf("hosted after the removal: %v %v", hosted, err)
+	}
+}
+
+// Keys that came back from a backup without the record of their domain: the daemon records it, so that a key lost later is noticed.
+func TestRestoredDomainIsHosted(t *testing.T) {
+	s := newStore(t)
+	activate(t, s, create(t, s, "example.org", "ed25519"))
+	if err := s.Unhost("example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(s, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if hosted, err := s.Hosted(); err != nil || !hosted["example.org"] {
+		t.Errorf("%v %v", hosted, err)
+	}
+}

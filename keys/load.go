@@ -1,0 +1,151 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"signpost/internal/dkim"
+)
+
+// domainDir is the open directory of a domain.
+type domainDir struct {
+	store  Store
+	dir    *os.Root
+	path   string
+	domain string
+	files  []fs.FileInfo
+}
+
+// stamp changes when a file of interest does: name, inode, size, mode, owner or time.
+func (d domainDir) stamp() string {
+	var b strings.Builder
+	add := func(fi fs.FileInfo) {
+		st := fi.Sys().(*syscall.Stat_t)
+		fmt.Fprintln(&b, fi.Name(), st.Ino, fi.Size(), fi.Mode(), st.Uid, st.Gid, fi.ModTime().UnixNano())
+	}
+	if fi, err := d.dir.Stat("."); err == nil {
+		add(fi)
+	}
+	for _, fi := range d.files {
+		add(fi)
+	}
+	observed, err := d.store.tree().open(d.store.observedDir(d.domain))
+	if err != nil {
+		return b.String()
+	}
+	defer observed.Close()
+	files, _ := list(observed)
+	for _, fi := range files {
+		add(fi)
+	}
+	return b.String()
+}
+
+func (d domainDir) has(name string) bool {
+	for _, fi := range d.files {
+		if fi.Name() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// keys reads all keys of the domain.
+func (d domainDir) keys(before *Set) []*Key {
+	var keys []*Key
+	for _, fi := range d.files {
+		if strings.HasPrefix(fi.Name(), ".") {
+			continue
+		}
+		name, isPEM := strings.CutSuffix(fi.Name(), ".pem")
+		if !isPEM {
+			// Metadata without a key: of one that is over, or whose key is missing.
+			var isLife bool
+			if name, isLife = strings.CutSuffix(fi.Name(), ".json"); !isLife || d.has(name+".pem") {
+				continue
+			}
+		}
+		k := d.key(name)
+		if !isPEM && k.Life != nil && k.State == Generated {
+			continue // between the metadata and the key of one that is being made, or was
+		}
+		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {
+			if old := before.find(d.domain, k.Selector); old != nil && old.Signer != nil {
+				kept := *old
+				kept.Err = k.Err
+				k = &kept
+			}
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func (d domainDir) key(name string) *Key {
+	k := &Key{Domain: d.domain, Selector: strings.ToLower(name), State: Published}
+	path := filepath.Join(d.path, name+".pem")
+	if selector, err := dkim.Domain(name); err != nil {
+		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", path, name)
+		return k
+	} else {
+		k.Selector = selector
+	}
+	life, err := d.life(name)
+	switch {
+	case err == nil:
+		k.Life, k.State, k.Since = life, life.State(), life.since()
+		k.Algorithm, k.Bits = life.Algorithm, life.Bits
+		if k.State == Revoked || k.State == Removed {
+			return k // its private key is gone
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		if fi, err := d.statPEM(name + ".pem"); err == nil {
+			k.Since = fi.ModTime()
+		}
+	default:
+		// The metadata says whether the key may sign.
+		k.State, k.Err = Generated, err
+		return k
+	}
+	if d.store.lives {
+		k.unread, err = true, d.seePEM(name+".pem")
+	} else {
+		k.Signer, err = d.readPEM(name + ".pem")
+	}
+	var credential *credentialError
+	if k.Err = err; err != nil {
+		k.unread, k.Elsewhere = false, errors.As(err, &credential)
+	}
+	if k.Signer != nil {
+		k.Algorithm, k.Bits = describe(k.Signer.Public())
+	}
+	if k.Life == nil {
+		d.observe(k)
+	}
+	return k
+}
+
+// observe puts into an unmanaged key what the daemon has seen of it: it signs once its record has been seen.
+func (d domainDir) observe(k *Key) {
+	if k.Observed = d.store.observed(k); k.Observed == nil {
+		return
+	}
+	k.Algorithm, k.Bits = k.Observed.Algorithm, k.Observed.Bits
+	if k.Observed.Activated != nil {
+		k.State, k.Since = Active, *k.Observed.Activated
+	}
+}
+
+func (d domainDir) life(name string) (*Life, error) {
+	path := filepath.Join(d.path, name+".json")
+	data, err := readIn(d.dir, name+".json")
+	if err != nil {
+		return nil, at(path, err)
+	}
+	return parseLife(path, data, filepath.Base(d.path), name)
+}
