@@ -1,14 +1,32 @@
 package keys
 
 import (
+	"crypto"
 	"fmt"
 	"io"
 	"os"
 )
 
-// Import takes a key over that signs already, with another program. It goes on signing here, and rotates from here on.
-// The caller holds the lock.
+// Import copies a private key that another program signs with. Like every key it waits until its record has been seen; the
+// record is taken to be published already, so that rotate never publishes it. The caller holds the lock.
 func (s Store) Import(domain, selector, file, method string) (*Life, error) {
+	signer, err := ReadKeyFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tree().makeDir(s.domainDir(domain)); err != nil {
+		return nil, err
+	}
+	if _, err := s.vacate(domain, selector, false); err != nil {
+		return nil, err
+	}
+	now := s.Now().UTC()
+	life := &Life{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Imported: file}
+	return life, s.place(life, signer)
+}
+
+// ReadKeyFile reads a private key that another program uses, whatever the mode of its file.
+func ReadKeyFile(file string) (crypto.Signer, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -22,16 +40,5 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := s.tree().makeDir(s.domainDir(domain)); err != nil {
-		return nil, err
-	}
-	if _, err := s.vacate(domain, selector, false); err != nil {
-		return nil, err
-	}
-	if err := s.Host(domain); err != nil {
-		return nil, err
-	}
-	now := s.Now().UTC()
-	life := &Life{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Activated: &now, Imported: file}
-	return life, s.place(life, signer)
+	return signer, nil
 }

@@ -43,7 +43,9 @@ type Life struct {
 
 	Activated *time.Time `json:"activated,omitempty"`
 	// Unsafe remembers that the key was made to sign without its record having been seen in DNS.
-	Unsafe      bool       `json:"unsafe_activated,omitempty"`
+	Unsafe bool `json:"unsafe_activated,omitempty"`
+	// Requested is when the operator asked for a successor that takes over as soon as it may.
+	Requested   *time.Time `json:"rotate_requested,omitempty"`
 	Imported    string     `json:"imported,omitempty"` // the file that the key came from, where another program made it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
@@ -86,6 +88,9 @@ func (l *Life) pending() bool {
 	s := l.State()
 	return s == Generated || s == Published || s == Verified
 }
+
+// RecordUnseen reports whether the record at the selector may be of another key: this one was imported, and its own was never seen.
+func (l *Life) RecordUnseen() bool { return l.Imported != "" && l.Seen == nil }
 
 // revokedRecord is the record of a key that must not be believed any more: RFC 6376 section 3.6.1.
 func (l *Life) revokedRecord() string { return "v=DKIM1; k=" + l.Algorithm + "; p=" }

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -46,35 +47,37 @@ type Step struct {
 	Due       time.Time
 }
 
-// Since is when a step became due, or will: what Plan wants done at once has been due since the key came into its state.
+// Since is when a step became due, or will: what Plan wants done at once has been due since the key came into its state. A key
+// whose record is already known to be in DNS is checked again at each run, so that check is never overdue.
 func (s Step) Since(now time.Time) time.Time {
-	if s.Key != nil && s.Due.Equal(now) && s.Key.Since.Before(now) {
+	again := s.Do == DoCheck && s.Key.State == Verified
+	if s.Key != nil && s.Due.Equal(now) && s.Key.Since.Before(now) && !again {
 		return s.Key.Since
 	}
 	return s.Due
 }
 
-// line is an algorithm's keys in their parts.
-type line struct {
+// keyring holds the keys of one algorithm.
+type keyring struct {
 	algorithm string
-	active    *Key // the newest
-	older     []*Key
-	next      *Key // the oldest that is on its way
-	byHand    bool // there is one that is the daemon's business: put there by hand and not seen yet, or a credential
+	active    *Key   // the newest active key: it signs
+	older     []*Key // the other active keys
+	pending   []*Key // keys that do not sign yet, the newest first; that one is the next to sign
+	unmanaged bool   // there is one that is the daemon's business: put there by hand and not seen yet, or a credential
 }
 
-func lines(keys []*Key, algorithms []string) []line {
-	var all []line
+func keyrings(keys []*Key, algorithms []string) []keyring {
+	var all []keyring
 	for _, a := range []string{"rsa", "ed25519"} {
-		l := line{algorithm: a}
+		l := keyring{algorithm: a}
 		for _, k := range keys {
-			l.byHand = l.byHand || k.Elsewhere
+			l.unmanaged = l.unmanaged || k.Elsewhere
 			if k.Algorithm != a || k.Err != nil {
 				continue
 			}
 			switch {
 			case k.byHandWaits():
-				l.byHand = true
+				l.unmanaged = true
 			case k.State == Active:
 				if l.active == nil || k.Since.After(l.active.Since) {
 					if l.active != nil {
@@ -84,11 +87,14 @@ func lines(keys []*Key, algorithms []string) []line {
 				} else {
 					l.older = append(l.older, k)
 				}
-			case k.Life != nil && k.Life.pending() && (l.next == nil || k.Life.Created.Before(l.next.Life.Created)):
-				l.next = k
+			case k.Life != nil && k.Life.pending():
+				l.pending = append(l.pending, k)
 			}
 		}
-		if slices.Contains(algorithms, a) || l.active != nil || l.next != nil {
+		slices.SortFunc(l.pending, func(a, b *Key) int {
+			return cmp.Or(b.Life.Created.Compare(a.Life.Created), cmp.Compare(b.Selector, a.Selector))
+		})
+		if slices.Contains(algorithms, a) || l.active != nil || len(l.pending) > 0 {
 			all = append(all, l)
 		}
 	}
@@ -99,25 +105,24 @@ func lines(keys []*Key, algorithms []string) []line {
 // time say everything, so that an interrupted run is simply run again.
 func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	var steps []Step
-	all := lines(keys, r.Algorithms)
-	signs := slices.ContainsFunc(all, func(l line) bool { return l.active != nil })
+	all := keyrings(keys, r.Algorithms)
+	seen := slices.ContainsFunc(all, func(l keyring) bool { return l.active != nil && l.active.seen() })
 	for _, l := range all {
-		if l.next != nil {
-			steps = append(steps, l.advance(r, now)...)
-		} else if due, ok := l.createAt(r, now, signs || slices.ContainsFunc(keys, func(k *Key) bool { return !k.Foreign })); ok {
+		for _, k := range l.pending {
+			steps = append(steps, advance(k, r, now))
+		}
+		if due, ok := l.createAt(r, now, slices.ContainsFunc(keys, func(k *Key) bool { return !k.Foreign })); ok {
 			steps = append(steps, Step{DoCreate, l.algorithm, nil, due})
 		}
-		for _, k := range l.older {
-			steps = append(steps, Step{DoRetire, l.algorithm, k, now})
-		}
+		steps = append(steps, l.settle(now)...)
 	}
-	steps = append(steps, activations(all, r)...)
+	steps = append(steps, activations(all, r, now)...)
 	for _, k := range keys {
 		switch {
 		case k.State == Retiring && k.Life.Compromised:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // at once, whatever else
-		// While nothing signs, no record goes away: one of them may be what is left.
-		case k.State == Retiring && signs:
+		// While no key signs whose record has been seen, no record is removed: one of them may be the only good one.
+		case k.State == Retiring && seen:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
 		case k.State == Revoked:
 			if r.Manual() && k.Life.Confirmed == nil {
@@ -130,15 +135,13 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 }
 
 // createAt says when the next key of an algorithm is to be made. A domain that was never added gets none.
-func (l line) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
+func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
-	case !known:
-		return time.Time{}, false
-	case l.active == nil && l.byHand:
+	case !known, len(l.pending) > 0, l.active == nil && l.unmanaged:
 		return time.Time{}, false
 	case l.active == nil: // a new algorithm in the configuration, or every key lost
 		return now, slices.Contains(r.Algorithms, l.algorithm)
-	case r.standby():
+	case r.standby(), l.active.requested():
 		return now, true
 	case r.RotateEvery > 0:
 		return l.active.Since.Add(r.RotateEvery), true
@@ -146,83 +149,37 @@ func (l line) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// advance are the steps of a key that does not sign yet, up to being ready.
-func (l line) advance(r Rules, now time.Time) []Step {
-	k := l.next
+// advance is the step of a key that does not sign yet, up to being ready.
+func advance(k *Key, r Rules, now time.Time) Step {
 	if k.State == Generated && !r.Manual() {
-		return []Step{{DoPublish, l.algorithm, k, now}}
+		return Step{DoPublish, k.Algorithm, k, now}
 	}
-	return []Step{{DoCheck, l.algorithm, k, now}}
+	return Step{DoCheck, k.Algorithm, k, now}
 }
 
-// ready is when a key may sign at the earliest.
-func (k *Key) ready() (time.Time, bool) {
-	if k == nil || k.State != Verified {
-		return time.Time{}, false
+// settle are the steps of the active keys. The older ones are retired only when the record of the newest has been seen: until
+// then theirs may be the only one that others can verify. An active key that was never seen is checked until it is.
+func (l keyring) settle(now time.Time) []Step {
+	if l.active == nil {
+		return nil
 	}
-	return k.Life.Seen.Add(time.Duration(k.Life.Wait)), true
-}
-
-// sameTurn is how far apart the keys of a pair may have begun to sign and still take turns together.
-const sameTurn = 24 * time.Hour
-
-// activations: a first key signs as soon as it may. Where keys stand by, the successors of those whose turn is over take
-// over together, when the last of them may. Each is a step of its own: a run that is interrupted between two of a pair goes
-// on with the other one.
-func activations(all []line, r Rules) []Step {
 	var steps []Step
-	var heirs []line
-	for _, l := range all {
-		ready, ok := l.next.ready()
-		switch {
-		case l.active != nil:
-			heirs = append(heirs, l)
-		case ok:
-			steps = append(steps, Step{DoActivate, l.algorithm, l.next, ready})
-		}
+	seen := l.active.seen()
+	if !seen {
+		steps = append(steps, Step{DoCheck, l.algorithm, l.active, now})
 	}
-	turn := func(l line) time.Time {
-		if r.standby() {
-			return l.active.Since.Add(r.RotateEvery)
+	for _, k := range l.older {
+		if seen {
+			steps = append(steps, Step{DoRetire, l.algorithm, k, now})
+		} else if !k.seen() {
+			steps = append(steps, Step{DoCheck, l.algorithm, k, now})
 		}
-		return time.Time{}
-	}
-	slices.SortFunc(heirs, func(a, b line) int { return turn(a).Compare(turn(b)) })
-	for len(heirs) > 0 {
-		end := 1
-		for end < len(heirs) && !turn(heirs[end]).After(turn(heirs[0]).Add(sameTurn)) {
-			end++
-		}
-		steps = append(steps, handOver(heirs[:end], turn(heirs[end-1]), r.standby())...)
-		heirs = heirs[end:]
 	}
 	return steps
 }
 
-// handOver lets the successors of lines take over when all of them may, and not before due.
-func handOver(lines []line, due time.Time, standby bool) []Step {
-	var steps []Step
-	for _, l := range lines {
-		if l.next == nil {
-			if standby {
-				return nil // it is being made
-			}
-			continue // nobody asked for one
-		}
-		ready, ok := l.next.ready()
-		if !ok {
-			return nil
-		}
-		if ready.After(due) {
-			due = ready
-		}
-		steps = append(steps, Step{Do: DoActivate, Algorithm: l.algorithm, Key: l.next})
-	}
-	for i := range steps {
-		steps[i].Due = due
-	}
-	return steps
-}
+// seen reports whether the record of an active key has been seen in DNS. One put there by hand is active only because it was.
+func (k *Key) seen() bool { return k.Life == nil || k.Life.Seen != nil }
 
 // FreeSelector is the ring's next: one that was never used, then the one longest out of use. A selector whose old record
 // may be in a cache, or whose signatures may be under way, still has a life that is not over. "" says that none is free.

@@ -3,12 +3,38 @@ package keys
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // The end of a key's life: steps of Rotator.Run.
 
-func (r *Rotator) revoke(ctx context.Context, l *Life, rules Rules) error {
-	if rules.Manual() {
+// lookAgain looks once more for the record of an imported key that was never seen, and reports whether the key can be revoked
+// now. What is at its selector may be the record of another key, which is not Signpost's to change.
+func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
+	if !k.Life.RecordUnseen() {
+		return true, nil
+	}
+	s, usable, err := r.look(ctx, k, nil)
+	if err != nil || !usable {
+		return false, err
+	}
+	if slices.ContainsFunc(s.Servers, func(v ServerView) bool { return v.View == Same }) {
+		now := r.Store.Now().UTC()
+		k.Life.Seen = &now
+	} else if o := s.Outcome(); o.Silent {
+		return false, fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
+	}
+	return true, nil
+}
+
+func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
+	if ok, err := r.lookAgain(ctx, k); err != nil || !ok {
+		return err
+	}
+	l := k.Life
+	if l.RecordUnseen() {
+		r.Done(l.Domain, "left the record at "+l.Selector+" as it is: it is not of this key")
+	} else if rules.Manual() {
 		r.remind(l, fmt.Sprintf("replace its record by %q", l.revokedRecord()))
 	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, l.revokedRecord())); err != nil {
 		return err
@@ -61,7 +87,9 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 }
 
 func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
-	if rules.Manual() {
+	if l.RecordUnseen() {
+		// The record is of another key.
+	} else if rules.Manual() {
 		r.remind(l, "remove its record from DNS")
 	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
 		return err

@@ -120,7 +120,11 @@ func (r *Rotator) host(domain string, set *Set) error {
 func (r *Rotator) complain(domain string, set *Set) {
 	for _, k := range set.Of(domain) {
 		if k.Err != nil && !k.Elsewhere {
-			r.Needs(domain, fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err), nil)
+			what := fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err)
+			if k.Selector == "" { // the directory itself
+				what = k.Err.Error()
+			}
+			r.Needs(domain, what, nil)
 		}
 	}
 }
@@ -196,7 +200,7 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoRetire:
 		return r.retire(s.Key)
 	case DoRevoke:
-		return r.revoke(ctx, s.Key.Life, rules)
+		return r.revoke(ctx, s.Key, rules)
 	case DoConfirm:
 		return r.confirm(ctx, s.Key)
 	case DoRemove:
@@ -251,7 +255,26 @@ func (r *Rotator) Publish(ctx context.Context, l *Life) error {
 	return r.Store.writeLife(l)
 }
 
-// check looks at a key that is on its way, and records what was seen.
+// Look looks for the record of a key outside of Run and records what was seen. No key signs on that.
+func (r *Rotator) Look(ctx context.Context, domain, selector string) error {
+	quiet := *r
+	quiet.keys, quiet.fresh, quiet.Done = nil, map[string]bool{}, func(_, _ string) {}
+	if err := quiet.lock(ctx, domain); err != nil {
+		return err
+	}
+	defer func() { quiet.unlock() }()
+	set, err := quiet.load(domain)
+	if err != nil {
+		return err
+	}
+	k := set.find(domain, selector)
+	if k == nil || k.Err != nil {
+		return fmt.Errorf("key %s cannot be read any more", selector)
+	}
+	return quiet.check(ctx, k, r.Rules(domain))
+}
+
+// check looks for the record of a key that is pending, or active and never seen, and records what was seen.
 func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	sight, usable, err := r.look(ctx, k, k.Signer)
 	if err != nil || !usable {
@@ -265,7 +288,10 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	}
 	switch {
 	case o.Differs:
-		l.Seen, l.Silent = nil, nil
+		l.Silent = nil
+		if l.Activated == nil { // an active key that was seen once keeps that: its predecessors are retired already
+			l.Seen = nil
+		}
 		r.remindLate(l, now, rules)
 	case o.Silent:
 		// A server that cannot be asked holds a key up, for a day.
@@ -294,7 +320,11 @@ func (r *Rotator) seen(l *Life, s Sight, now time.Time) {
 	}
 	if l.Seen == nil {
 		l.Seen = &now
-		r.Done(l.Domain, fmt.Sprintf("%s is seen by the world; it may sign from %s on", l.Selector, now.Add(s.Wait).Format("2006-01-02 15:04")))
+		what := l.Selector + " is seen by the world"
+		if l.Activated == nil {
+			what += "; it may sign from " + now.Add(s.Wait).Format("2006-01-02 15:04") + " on"
+		}
+		r.Done(l.Domain, what)
 	}
 	l.Wait = Span(max(time.Duration(l.Wait), s.Wait))
 	r.fresh[l.Domain+" "+l.Selector] = true
@@ -316,7 +346,11 @@ func (r *Rotator) remindLate(l *Life, now time.Time, rules Rules) {
 		return
 	}
 	l.Reminded = &now
-	r.remind(l, "its record is still not in DNS: "+l.Finding)
+	what := "its record is still not in DNS: " + l.Finding
+	if l.Imported != "" && l.Activated == nil {
+		what += "; rotate does not publish the record of an imported key: publish it, or revoke the key"
+	}
+	r.remind(l, what)
 }
 
 func (r *Rotator) activate(k *Key) error {
@@ -366,8 +400,8 @@ func lifeOf(k *Key, method string) (*Life, error) {
 	since := k.Since.UTC()
 	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
 		Created: since, Published: &since}
-	if k.State == Active {
-		l.Activated = &since
+	if k.State == Active { // since its record was seen
+		l.Seen, l.Activated = &since, &since
 	}
 	return l, nil
 }

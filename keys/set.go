@@ -249,16 +249,9 @@ func (s *Set) newestActive(domain, algorithm string) *Key {
 	return newest
 }
 
-// Waiting is the newest key of an algorithm that was made and does not sign yet; selector "" means any. nil: there is none.
+// Waiting is NewestPending of a domain.
 func (s *Set) Waiting(domain, algorithm, selector string) *Key {
-	var newest *Key
-	for _, k := range s.keys[domain] {
-		if k.Life != nil && k.Life.pending() && k.Err == nil && k.Algorithm == algorithm && (selector == "" || k.Selector == selector) &&
-			(newest == nil || k.Since.After(newest.Since)) {
-			newest = k
-		}
-	}
-	return newest
+	return NewestPending(s.keys[domain], algorithm, selector)
 }
 
 // Misplaced returns the paths of key files directly in the keys directory, where they belong to no domain.

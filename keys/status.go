@@ -79,8 +79,11 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 		}
 	case Published:
 		next = "rotate looks for its record"
-		if byHand {
+		switch {
+		case byHand:
 			next = "signs when the daemon has seen its record"
+		case s.Life.Imported != "":
+			next = "imported; rotate looks for its record, which has to be in DNS already"
 		}
 	case Verified:
 		next = "stands by"
@@ -90,13 +93,13 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	case Active:
 		switch {
 		case !s.Signs:
-			next = "a newer key signs; rotate retires it"
+			next = "a newer key signs; rotate retires this one when the record of the newer one has been seen"
 		case s.Unseen():
 			next = "signs; its record has not been seen in DNS"
 		case !successor.IsZero():
 			next = "signs; hands over on " + successor.UTC().Format(dateFormat)
 		case rules.RotateEvery == 0 && now.Sub(s.Since) > oldKey:
-			next = fmt.Sprintf("signs, for %d days: dkimkey add %s makes a successor", int(now.Sub(s.Since).Hours()/24), s.Domain)
+			next = fmt.Sprintf("signs, for %d days: dkimkey rotate %s --now replaces it", int(now.Sub(s.Since).Hours()/24), s.Domain)
 		default:
 			next = "signs"
 		}

@@ -78,7 +78,9 @@ func (w *Watcher) Instead(domain, algorithm, selector string) {
 	instead[domain+" "+algorithm] = selector
 	w.instead = instead
 	old := w.now.Load()
-	w.now.Store(&Snapshot{Set: &Set{keys: old.Set.keys, stamps: old.Set.stamps, instead: instead}, Hosted: old.Hosted})
+	set := *old.Set
+	set.instead = instead
+	w.now.Store(&Snapshot{Set: &set, Hosted: old.Hosted})
 }
 
 // Reload renews the Snapshot if anything changed since the last time.
@@ -107,7 +109,7 @@ func (w *Watcher) Reload() {
 
 // same reports whether two Snapshots were read from the same files, all of which could be read.
 func (s *Snapshot) same(old *Snapshot) bool {
-	if !maps.Equal(s.Hosted, old.Hosted) || !maps.Equal(s.Set.stamps, old.Set.stamps) {
+	if !maps.Equal(s.Hosted, old.Hosted) || !maps.Equal(s.Set.stamps, old.Set.stamps) || !slices.Equal(s.Set.misplaced, old.Set.misplaced) {
 		return false
 	}
 	for domain, keys := range s.Set.keys {
@@ -186,6 +188,11 @@ func (w *Watcher) announce(old, new *Snapshot) {
 			w.log.Warn("key signs without its record having been seen in DNS (--unsafe-activate)", attrs...)
 		default:
 			w.log.Info("key read", attrs...)
+		}
+	}
+	for _, path := range new.Set.Misplaced() {
+		if !slices.Contains(old.Set.Misplaced(), path) {
+			w.log.Warn("key file not used: keys belong in a directory with the name of their domain", "file", path)
 		}
 	}
 	for _, k := range old.Set.All() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ type addFlags struct {
 	algorithms []string
 	bits       int
 	selector   string
+	file       string
 	unsafe     bool
 	json       bool
 }
@@ -23,23 +25,29 @@ type addFlags struct {
 func (e *env) addCommand() *cobra.Command {
 	var f addFlags
 	c := &cobra.Command{
-		Use:   "add DOMAIN",
+		Use:   "add DOMAIN...",
 		Short: "Make a key for a domain and print its DNS record",
-		Long: `Make a key for a domain and print its DNS record, as text for a zone file and as one line for web forms.
+		Long: `Make a key for each domain and print its DNS record, as text for a zone file and as one line for web forms. For several
+domains, print one zone text with the records that you have to publish.
 
 The key does not sign yet. Where publish.method is not "manual" its record is published at once; otherwise you put it into
-DNS. "dkimkey rotate" looks, and makes it sign when the world has seen it.
+DNS. "dkimkey rotate" checks the record and activates the key. A domain that has no key signs with the new key as soon as it
+may. If another key signs already, the new key is the next one: where records publish themselves it takes over at the next
+rotation ("dkimkey rotate DOMAIN --now": as soon as it may), otherwise as soon as it may.
+
+--from-file reads domains from a file, or from standard input if it is "-": one on each line, # starts a comment. If a line
+is wrong, nothing is done.
 
 --unsafe-activate makes the keys that are waiting sign at once; without waiting ones it makes a new key that does. Unsafe,
 because nothing looks whether the world can see the record: mail signed before that fails everywhere. It is logged, and
 the key remembers it.`,
-		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add example.org --unsafe-activate",
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args[0], f) },
+		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add --from-file domains.txt\n  dkimkey add example.org --unsafe-activate",
+		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args, f) },
 	}
 	c.Flags().StringSliceVar(&f.algorithms, "algorithm", nil, "`ALGORITHMS`: rsa, ed25519 or both (default: keys.algorithms)")
 	c.Flags().IntVar(&f.bits, "bits", 0, "`BITS` of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: a dated one)")
+	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without looking whether its record is in DNS")
 	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
 	return c
@@ -52,87 +60,127 @@ type added struct {
 	RecordName string     `json:"record_name"`
 	Zone       string     `json:"zone_text"`
 	ttl        time.Duration
+	isNew      bool
 }
 
 func newAdded(l *keys.Life, ttl time.Duration) *added {
-	return &added{l, l.State(), keys.RecordName(l.Domain, l.Selector), keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), ttl}
+	return &added{Life: l, State: l.State(), RecordName: keys.RecordName(l.Domain, l.Selector), Zone: keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), ttl: ttl}
 }
 
-func (e *env) add(c *cobra.Command, arg string, f addFlags) error {
+func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	d, err := e.desk(c.ErrOrStderr(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	conf, store := d.conf, d.store
-	domain, err := hostableArg(arg)
+	domains, err := domainList(c, args, f.file)
 	if err != nil {
 		return err
 	}
 	if len(f.algorithms) == 0 {
-		f.algorithms = conf.Keys.Algorithms
+		f.algorithms = d.conf.Keys.Algorithms
 	}
 	if f.bits == 0 {
-		f.bits = conf.Keys.RSABits
+		f.bits = d.conf.Keys.RSABits
 	}
 	if err := f.check(); err != nil {
 		return cli.Usage(err)
 	}
-	if err := store.Make(); err != nil {
+	if err := d.store.Make(); err != nil {
 		return err
 	}
-	unlock, err := store.Lock(c.Context(), domain)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-
-	var all []*added
-	for _, algorithm := range f.algorithms {
-		if algorithm == "rsa" && f.bits > 2048 {
-			cli.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
+	all := []*added{}
+	var automatic []string
+	wrong := false
+	for i, domain := range domains {
+		if len(domains) > 1 {
+			cli.Progress(c.ErrOrStderr(), "%s: making its keys (%d of %d)", domain, i+1, len(domains))
 		}
-		life, isNew, err := e.addOne(store, d.rules(domain), keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
-			Publish: conf.Publish.Method, Random: e.random}, f.unsafe)
+		made, err := e.addKeys(c, d, domain, f)
+		all = append(all, made...)
+		for _, a := range made {
+			if !f.json {
+				printAdded(c, a, len(domains) == 1)
+			}
+		}
 		if err != nil {
+			wrong = true
+			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %s: %v\n", domain, err)
+		} else if !d.rules(domain).Manual() {
+			automatic = append(automatic, domain)
+		}
+	}
+	for _, domain := range domains {
+		if err := d.warnEd25519Alone(c.ErrOrStderr(), domain); err != nil {
 			return err
 		}
-		if f.unsafe {
-			if life.Published == nil && !d.rules(domain).Manual() {
-				if err := d.rotator.Publish(c.Context(), life); err != nil {
-					return err
-				}
-			}
-			if life, err = store.Activate(domain, life.Selector); err != nil {
-				return err
-			}
-			warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", domain, "selector", life.Selector)
-		}
-		a := newAdded(life, conf.PublishFor(domain).TTL)
-		all = append(all, a)
-		if !f.json {
-			printRecord(c, a, isNew)
-		}
-	}
-	if err := d.warnEd25519Alone(c.ErrOrStderr(), domain); err != nil {
-		return err
 	}
 	if f.json {
 		if err := printJSON(c.OutOrStdout(), all); err != nil {
 			return err
 		}
 	} else {
-		printNext(c, domain, f.unsafe, d.rules(domain).Manual())
+		if len(domains) > 1 {
+			d.printZone(c.OutOrStdout(), all)
+		}
+		if err := d.printNext(c.ErrOrStderr(), domains, all, f.unsafe); err != nil {
+			return err
+		}
 	}
-	if d.rules(domain).Manual() {
-		return nil
-	}
-	unlock()
 	// What publishes itself is published now; the rest is for rotate.
-	failed, err := d.run(c.Context(), c.ErrOrStderr(), []string{domain})
-	if err == nil && failed {
-		err = errAttention
+	if len(automatic) > 0 {
+		failed, err := d.run(c.Context(), c.ErrOrStderr(), automatic)
+		if err != nil {
+			return err
+		}
+		wrong = wrong || failed
 	}
-	return err
+	if wrong {
+		return errAttention
+	}
+	return nil
+}
+
+// addKeys makes the keys of one domain, one of each algorithm.
+func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all []*added, err error) {
+	unlock, err := d.store.Lock(c.Context(), domain)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	rules := d.rules(domain)
+	for _, algorithm := range f.algorithms {
+		if algorithm == "rsa" && f.bits > 2048 {
+			cli.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
+		}
+		life, isNew, err := e.addOne(d.store, rules, keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
+			Publish: rules.Method, Random: e.random}, f.unsafe)
+		if err != nil {
+			return all, err
+		}
+		if f.unsafe {
+			if life.Published == nil && !rules.Manual() {
+				if err := d.rotator.Publish(c.Context(), life); err != nil {
+					return all, err
+				}
+			}
+			if life, err = d.unsafeActivate(c, life); err != nil {
+				return all, err
+			}
+		}
+		a := newAdded(life, rules.TTL)
+		a.isNew = isNew
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// unsafeActivate makes a key sign whose record was not looked for.
+func (d *desk) unsafeActivate(c *cobra.Command, l *keys.Life) (*keys.Life, error) {
+	l, err := d.store.Activate(l.Domain, l.Selector)
+	if err == nil {
+		warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", l.Domain, "selector", l.Selector)
+	}
+	return l, err
 }
 
 func (f *addFlags) check() error {
@@ -145,9 +193,11 @@ func (f *addFlags) check() error {
 		return fmt.Errorf("--bits %d: 2048, 3072 and 4096 are allowed", f.bits)
 	}
 	if f.selector != "" {
-		if _, err := dkim.Domain(f.selector); err != nil {
+		selector, err := dkim.Domain(f.selector)
+		if err != nil {
 			return fmt.Errorf("--selector %q is not a selector: letters, digits and hyphens are allowed", f.selector)
 		}
+		f.selector = selector // in lower case, as DNS compares it
 		if len(f.algorithms) > 1 {
 			return fmt.Errorf("--selector names one key, and keys of %d algorithms would be made; use --algorithm too", len(f.algorithms))
 		}
@@ -162,7 +212,7 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 		return nil, false, err
 	}
 	if activate {
-		if k := set.Waiting(o.Domain, o.Algorithm, o.Selector); k != nil {
+		if k := keys.NewestPending(set.Of(o.Domain), o.Algorithm, o.Selector); k != nil {
 			return k.Life, false, nil
 		}
 	}
@@ -176,17 +226,30 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 	return life, true, err
 }
 
-func printRecord(c *cobra.Command, a *added, isNew bool) {
-	out := c.OutOrStdout()
+func printAdded(c *cobra.Command, a *added, record bool) {
 	what := "made"
-	if !isNew {
+	if !a.isNew {
 		what = "was waiting"
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
-	if !isNew {
-		return // its record was printed when it was made
+	if record && a.isNew { // that of a key that was waiting was printed when it was made
+		fmt.Fprint(c.OutOrStdout(), recordText(a.Life, a.ttl))
 	}
-	fmt.Fprint(out, recordText(a.Life, a.ttl))
+}
+
+// printZone prints the records of several domains that a person has to publish, as one text for zone files.
+func (d *desk) printZone(out io.Writer, all []*added) {
+	head := false
+	for _, a := range all {
+		if !a.isNew || !d.rules(a.Domain).Manual() {
+			continue
+		}
+		if !head {
+			head = true
+			fmt.Fprintln(out, "; DNS records, for zone files:")
+		}
+		fmt.Fprint(out, a.Zone)
+	}
 }
 
 // recordText is a record for a zone file and for a web form.
@@ -196,16 +259,50 @@ func recordText(l *keys.Life, ttl time.Duration) string {
 		l.Domain, l.Selector, keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), l.Domain, keys.RecordName(l.Domain, l.Selector), l.Record)
 }
 
-func printNext(c *cobra.Command, domain string, active, manual bool) {
-	out := c.ErrOrStderr()
-	switch {
-	case active:
-		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is signed from now on.\n", domain)
-	case manual:
-		fmt.Fprintf(out, "Next: put the record into DNS. dkimkey rotate, daily from cron, looks for it; \"dkimkey rotate %s --wait\" waits.\n"+
-			"When every name server of %s has shown it for long enough for caches, the key signs. Until then it does not.\n", domain, domain)
-	default:
-		fmt.Fprintf(out, "Next: dkimkey rotate, daily from cron. When every name server of %s has shown the record for long enough for caches,\n"+
-			"the key signs. Until then it does not. \"dkimkey rotate %s --wait\" waits for it.\n", domain, domain)
+// printNext says what happens next.
+func (d *desk) printNext(out io.Writer, domains []string, all []*added, active bool) error {
+	if len(all) == 0 {
+		return nil
 	}
+	names, of, do := domains[0], domains[0], ""
+	if len(domains) > 1 {
+		names, of = "DOMAIN...", "a domain"
+	}
+	if slices.ContainsFunc(all, func(a *added) bool { return d.rules(a.Domain).Manual() }) {
+		do = "put the record into DNS. "
+	}
+	if active {
+		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is signed from now on.\n", of)
+		return nil
+	}
+	fmt.Fprintf(out, "Next: %sdkimkey rotate, daily from cron, looks for the record; \"dkimkey rotate %s --wait\" waits.\n"+
+		"When every name server of %s has shown it for long enough for caches, the key signs. Until then it does not.\n", do, names, of)
+	if len(domains) > 1 {
+		return nil
+	}
+	for _, a := range all {
+		k, err := d.signsUntilRotation(a.Life)
+		if err != nil {
+			return err
+		}
+		if k != nil {
+			fmt.Fprintf(out, "%s: key %s signs until its rotation is due. With \"dkimkey rotate %s --now\", %s replaces it as soon as it may sign.\n",
+				a.Domain, k.Selector, a.Domain, a.Selector)
+		}
+	}
+	return nil
+}
+
+// signsUntilRotation returns the active key of the algorithm of l, if l does not replace it as soon as it may sign.
+func (d *desk) signsUntilRotation(l *keys.Life) (*keys.Key, error) {
+	set, err := d.store.LoadDomain(l.Domain, nil)
+	if err != nil {
+		return nil, err
+	}
+	of := set.Of(l.Domain)
+	rules := d.rules(l.Domain)
+	if slices.ContainsFunc(keys.Awaited(of, rules, d.store.Now()), func(k *keys.Key) bool { return k.Algorithm == l.Algorithm }) {
+		return nil, nil
+	}
+	return keys.NewestActive(of, l.Algorithm), nil
 }

@@ -10,11 +10,9 @@ import (
 func (e *env) complete(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		switch c.Name() {
-		case "add":
-			c.ValidArgsFunction = e.words(1)
 		case "show", "revoke":
 			c.ValidArgsFunction = e.words(2)
-		case "rotate", "check", "remove", "status":
+		case "add", "rotate", "check", "remove", "status":
 			c.ValidArgsFunction = e.words(0)
 		}
 	}

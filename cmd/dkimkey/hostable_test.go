@@ -29,6 +29,9 @@ func TestDomainsThatCannotBeHosted(t *testing.T) {
 		{"-.example", "is not a domain name"},
 	} {
 		for _, args := range [][]string{{"add", "--", c.domain}, {"import", h.dir + "/key.pem", "--domain", c.domain, "--selector", "s"}} {
+			if c.domain == "" && args[0] == "import" {
+				continue // an empty --domain is none
+			}
 			if out, code := h.run(args...); code != 2 || !strings.HasPrefix(out, "dkimkey: ") || !strings.Contains(out, c.want) {
 				t.Errorf("%q: %d %s", args, code, out)
 			}

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -12,34 +12,62 @@ import (
 	"signpost/keys"
 )
 
-func (e *env) importCommand() *cobra.Command {
-	var domain, selector string
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "import KEYFILE --domain DOMAIN --selector SELECTOR",
-		Short: "Take over a key that signs already",
-		Long: `Take over a private key (PEM) that signs already, with another program. It signs here from now on, under the same
-selector, and rotates from here on. Its file is copied and left where it is.
+type importFlags struct {
+	domains  []string
+	selector string
+	file     string
+	unsafe   bool
+	json     bool
+}
 
-"dkimkey import opendkim KEYTABLE SIGNINGTABLE" takes over all keys of an OpenDKIM installation.`,
-		Args: cobra.ExactArgs(1),
+func (e *env) importCommand() *cobra.Command {
+	var f importFlags
+	c := &cobra.Command{
+		Use:   "import KEYFILE --selector SELECTOR --domain DOMAIN",
+		Short: "Import a key that another program signs with",
+		Long: `Import a private key (PEM) that another program signs with. Its file is copied and left where it is. The selector stays, and
+dkimkey rotates the key from here on.
+
+The imported key does not sign yet. As with every key, all name servers have to show its record for long enough for caches;
+then "dkimkey rotate" activates it. import looks for the record once and prints when the key may sign. rotate does not
+publish the record of an imported key. If another key signs already, the imported key is the next one.
+
+--domain may be repeated, and --from-file reads domains from a file, or from standard input if it is "-": one on each line,
+# starts a comment. They share the key file.
+
+--unsafe-activate makes the key sign at once. Unsafe, because mail fails everywhere if the record is not the key's. It is
+logged, and the key remembers it.
+
+"dkimkey import opendkim KEYTABLE SIGNINGTABLE" imports all keys of an OpenDKIM installation.`,
+		Example: "  dkimkey import /etc/dkimkeys/mail.private --selector mail --domain example.org\n  dkimkey import opendkim /etc/opendkim/KeyTable /etc/opendkim/SigningTable",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := hostableArg(domain)
+			domains, err := domainList(c, f.domains, f.file)
 			if err != nil {
 				return err
 			}
-			if _, err := dkim.Domain(selector); err != nil {
-				return cli.Usage(fmt.Errorf("--selector %q is not a selector", selector))
+			selector, err := dkim.Domain(f.selector)
+			if err != nil {
+				return cli.Usage(fmt.Errorf("--selector %q is not a selector", f.selector))
 			}
-			return e.importKeys(c, []keys.OpenDKIMKey{{Domain: d, Selector: selector, File: args[0]}}, asJSON)
+			if _, err := keys.ReadKeyFile(args[0]); err != nil {
+				return err // once, not for each domain
+			}
+			var found []keys.OpenDKIMKey
+			for _, d := range domains {
+				found = append(found, keys.OpenDKIMKey{Domain: d, Selector: selector, File: args[0]})
+			}
+			return e.importKeys(c, found, f)
 		},
 	}
-	c.PersistentFlags().BoolVar(&asJSON, "json", false, "print for machines")
-	c.Flags().StringVar(&domain, "domain", "", "`DOMAIN` that the key signs for")
-	c.Flags().StringVar(&selector, "selector", "", "`SELECTOR` under which its record is published")
+	c.PersistentFlags().BoolVar(&f.json, "json", false, "print for machines")
+	c.PersistentFlags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, whether or not its record is in DNS")
+	c.Flags().StringSliceVar(&f.domains, "domain", nil, "`DOMAIN` that the key signs for; may be repeated")
+	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` under which its record is published")
+	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
 	c.AddCommand(&cobra.Command{
 		Use:   "opendkim KEYTABLE SIGNINGTABLE",
-		Short: "Take over all keys of an OpenDKIM installation",
+		Short: "Import all keys of an OpenDKIM installation",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			found, skipped, err := keys.ReadOpenDKIM(args[0], args[1])
@@ -50,54 +78,139 @@ selector, and rotates from here on. Its file is copied and left where it is.
 				fmt.Fprintln(c.ErrOrStderr(), s)
 			}
 			if len(found) == 0 {
-				return errors.New("there is no key to take over")
+				return errors.New("there is no key to import")
 			}
-			return e.importKeys(c, found, asJSON)
+			return e.importKeys(c, found, f)
 		},
 	})
 	return c
 }
 
-func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, asJSON bool) error {
+func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFlags) error {
 	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	d.json = asJSON
+	d.json = f.json
 	if err := d.store.Make(); err != nil {
 		return err
 	}
-	wrong := false
-	// The last one begun signs: OpenDKIM's first.
-	for i := len(found) - 1; i >= 0; i-- {
-		k := found[i]
-		life, err := d.importKey(c.Context(), k)
-		if err != nil {
-			// The others come all the same, so that what was interrupted, or is partly wrong, can be done again.
-			wrong = true
-			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
-			continue
+	var domains []string
+	of := map[string][]keys.OpenDKIMKey{}
+	for _, k := range found {
+		if len(of[k.Domain]) == 0 {
+			domains = append(domains, k.Domain)
 		}
-		d.rotator.Done(k.Domain, fmt.Sprintf("key %s (%s, %d bits) signs here from now on", k.Selector, life.Algorithm, life.Bits))
-		if life.Algorithm == "rsa" && life.Bits < 2048 {
-			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", k.Domain, k.Selector, life.Bits, k.Domain, d.conf.Keys.RSABits)
-		}
-		if o := d.rotator.Checker.Look(c.Context(), life, nil).Outcome(); !o.Ready {
-			wrong = true
-			d.rotator.Needs(k.Domain, fmt.Sprintf("key %s: its record is not seen as it should be: %s", k.Selector, o.Words), nil)
-		}
+		of[k.Domain] = append(of[k.Domain], k)
 	}
-	if wrong {
+	failed := false
+	for i, domain := range domains {
+		if len(domains) > 1 {
+			cli.Progress(c.ErrOrStderr(), "%s: importing its keys (%d of %d)", domain, i+1, len(domains))
+		}
+		failed = d.importDomain(c, of[domain], f.unsafe) || failed
+	}
+	if failed || d.needed {
 		err = errAttention
 	}
 	return errors.Join(err, d.report(c.OutOrStdout()))
 }
 
-func (d *desk) importKey(ctx context.Context, k keys.OpenDKIMKey) (*keys.Life, error) {
-	unlock, err := d.store.Lock(ctx, k.Domain)
+// importDomain imports the keys of one domain. It reports whether any failed, which it prints. The others are imported all the
+// same; when the cause is gone, the command can be repeated.
+func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe bool) (failed bool) {
+	fail := func(err error) {
+		failed = true
+		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
+	}
+	var lives []*keys.Life
+	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
+	for _, k := range slices.Backward(found) {
+		life, err := d.importKey(c, k, unsafe)
+		if err != nil {
+			fail(fmt.Errorf("%s: %w", k.Domain, err))
+			continue
+		}
+		lives = append(lives, life)
+	}
+	for _, l := range slices.Backward(lives) {
+		d.rotator.Done(l.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", l.Selector, l.Algorithm, l.Bits))
+		if l.Algorithm == "rsa" && l.Bits < 2048 {
+			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", l.Domain, l.Selector, l.Bits, l.Domain, d.conf.Keys.RSABits)
+		}
+		if err := d.rotator.Look(c.Context(), l.Domain, l.Selector); err != nil {
+			fail(fmt.Errorf("%s: %w", l.Domain, err))
+		}
+	}
+	if len(lives) > 0 {
+		if err := d.warnEd25519Alone(c.ErrOrStderr(), lives[0].Domain); err != nil {
+			fail(err)
+		}
+	}
+	for _, l := range slices.Backward(lives) {
+		if err := d.sayWhen(l.Domain, l.Selector); err != nil {
+			fail(fmt.Errorf("%s: %w", l.Domain, err))
+		}
+	}
+	return failed
+}
+
+func (d *desk) importKey(c *cobra.Command, k keys.OpenDKIMKey, unsafe bool) (*keys.Life, error) {
+	unlock, err := d.store.Lock(c.Context(), k.Domain)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	return d.store.Import(k.Domain, k.Selector, k.File, d.conf.PublishFor(k.Domain).Method)
+	life, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
+	if err == nil && unsafe {
+		life, err = d.unsafeActivate(c, life)
+	}
+	return life, err
+}
+
+// sayWhen prints when an imported key signs, or what keeps it from signing.
+func (d *desk) sayWhen(domain, selector string) error {
+	k, of, err := d.find(domain, selector)
+	if err != nil {
+		return err
+	}
+	if k.Life.Seen == nil {
+		does := "it does not sign until it is"
+		if k.State == keys.Active {
+			does = "it signs all the same (--unsafe-activate)"
+		}
+		d.rotator.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Life.Finding, does, domain), nil)
+		return nil
+	}
+	rules, now, what := d.rules(domain), d.store.Now(), "it stands by"
+	for _, s := range keys.Plan(of, rules, now) {
+		if s.Do != keys.DoActivate || s.Key != k {
+			continue
+		}
+		what = "it signs from " + s.Due.UTC().Format("2006-01-02 15:04") + " on: "
+		if slices.Contains(keys.Awaited(of, rules, now), k) {
+			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
+		} else {
+			what += fmt.Sprintf("\"dkimkey rotate %s --now\" makes it sign as soon as it may", domain)
+		}
+	}
+	if k.State == keys.Active {
+		what = "it signs"
+	}
+	d.rotator.Done(domain, fmt.Sprintf("key %s: its record is seen by all name servers; %s", selector, what))
+	return nil
+}
+
+// find returns a key and all keys of its domain.
+func (d *desk) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
+	set, err := d.store.LoadDomain(domain, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	of := set.Of(domain)
+	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == selector })
+	if i < 0 {
+		return nil, nil, fmt.Errorf("key %s is gone", selector)
+	}
+	return of[i], of, of[i].Err
 }

@@ -103,7 +103,7 @@ func TestJSON(t *testing.T) {
 	play(`"signs": true`, "status")
 	play(`"finding": "seen at all 1 name servers"`, "check")
 	play(`"zone_text": "sp20261124._domainkey.example.org. 3600 IN TXT`, "show", "example.org", "sp20261124")
-	play(`"what": "key s1 (ed25519, 256 bits) signs here from now on"`, "import", key, "--domain", "example.org", "--selector", "s1")
+	play(`"what": "imported key s1 (ed25519, 256 bits)"`, "import", key, "--domain", "example.org", "--selector", "s1")
 	play(`"needs_person": true`, "import", key, "--domain", "example.org", "--selector", "s2")
 	play(`"what": "revoked sp20261124"`, "revoke", "example.org", "sp20261124", "--compromised")
 }

@@ -231,7 +231,7 @@ func TestPublishManual(t *testing.T) {
 	if got := h.signing("example.org"); got != k.Selector {
 		t.Errorf("%q signs", got)
 	}
-	if out := h.must("status"); !strings.Contains(out, "dkimkey add example.org makes a successor") {
+	if out := h.must("status"); !strings.Contains(out, "dkimkey rotate example.org --now replaces it") {
 		t.Error(out)
 	}
 }

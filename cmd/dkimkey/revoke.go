@@ -95,10 +95,16 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 // printOrder says what a person has to do where nothing publishes by itself. The leaked key comes first: whoever has it signs
 // in the domain's name until its record is empty.
 func printOrder(out io.Writer, set *keys.Set, k *keys.Key) {
-	steps := []string{fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p=")}
+	var steps []string
+	if k.Life == nil || !k.Life.RecordUnseen() { // else the record is of another key
+		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
+	}
 	if heir := set.Waiting(k.Domain, k.Algorithm, ""); heir != nil {
 		steps = append(steps, "put the record of key "+heir.Selector+" into DNS (dkimkey show "+k.Domain+" "+heir.Selector+")",
 			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
+	}
+	if len(steps) == 0 {
+		return
 	}
 	fmt.Fprintln(out, "What to do now, in this order:")
 	for i, s := range steps {

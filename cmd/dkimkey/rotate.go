@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signpost/internal/cli"
 	"signpost/keys"
 )
 
@@ -14,10 +15,14 @@ import (
 const waitEvery = 30 * time.Second
 
 // errAttention is exit code 1 without more words: what needs a person has been said, a line each.
-var errAttention = errors.New("something above needs a person")
+var errAttention = errors.New("action needed, see above")
+
+type rotateFlags struct {
+	dry, wait, now, json bool
+}
 
 func (e *env) rotateCommand() *cobra.Command {
-	var dry, wait, asJSON bool
+	var f rotateFlags
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
 		Short: "Do what is due in the lives of keys; for cron, daily",
@@ -28,9 +33,15 @@ where nothing is done.
 A key signs only when every authoritative name server and the resolver show its record, a probe signed with it verifies
 by an independent implementation against what they show, and that has been so for longer than caches remember.
 
+--now starts a rotation of the domains named today: each key that signs gets a successor, unless one is pending, and the
+successor signs as soon as it may. It is recorded; later runs complete it. While one is under way no second one starts.
+
 Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.`,
-		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost",
+		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
 		RunE: func(c *cobra.Command, args []string) error {
+			if f.now && len(args) == 0 {
+				return cli.Usage(errors.New("--now rotates the domains that are named, and none is; see dkimkey rotate --help"))
+			}
 			d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
 				return err
@@ -39,17 +50,18 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 			if err != nil {
 				return err
 			}
-			d.json = asJSON
-			if dry {
-				return d.dryRun(c, domains)
+			d.json = f.json
+			if f.dry {
+				return d.dryRun(c, domains, f.now)
 			}
-			err = d.rotate(c, domains, wait, e.after)
+			err = d.rotate(c, domains, f, e.after)
 			return errors.Join(err, d.report(c.OutOrStdout()))
 		},
 	}
-	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be done and when, and do nothing")
-	c.Flags().BoolVar(&wait, "wait", false, "wait until the keys that are on their way sign, and say what is waited for")
-	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
+	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of these domains today")
+	c.Flags().BoolVar(&f.dry, "dry-run", false, "print what would be done and when, and do nothing")
+	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the keys that are on their way sign, and say what is waited for")
+	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
 	return c
 }
 
@@ -85,13 +97,18 @@ type planned struct {
 	Due       time.Time   `json:"due"`
 }
 
-func (d *desk) dryRun(c *cobra.Command, domains []string) error {
+func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
 	now := d.store.Now()
 	all := []planned{}
 	for _, domain := range domains {
 		set, err := d.store.LoadDomain(domain, nil)
 		if err != nil {
 			return err
+		}
+		if rotateNow {
+			if _, err := d.rotator.RotateNow(domain, set.Of(domain), true); err != nil {
+				return fmt.Errorf("%s: %w", domain, err)
+			}
 		}
 		for _, s := range keys.Plan(set.Of(domain), d.rules(domain), now) {
 			when := "now"
@@ -115,7 +132,12 @@ func (d *desk) dryRun(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-func (d *desk) rotate(c *cobra.Command, domains []string, wait bool, after func(time.Duration) <-chan time.Time) error {
+func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after func(time.Duration) <-chan time.Time) error {
+	if f.now {
+		if err := d.rotateNow(c, domains); err != nil {
+			return err
+		}
+	}
 	for said := ""; ; {
 		failed, err := d.run(c.Context(), c.ErrOrStderr(), domains)
 		if err != nil {
@@ -125,7 +147,12 @@ func (d *desk) rotate(c *cobra.Command, domains []string, wait bool, after func(
 		if err != nil {
 			return err
 		}
-		if !wait || failed || waiting == "" {
+		if !f.wait || failed || waiting == "" {
+			if f.now {
+				if err := d.needSelectors(domains); err != nil {
+					return err
+				}
+			}
 			if failed || d.needed {
 				return errAttention
 			}
@@ -143,6 +170,57 @@ func (d *desk) rotate(c *cobra.Command, domains []string, wait bool, after func(
 	}
 }
 
+// rotateNow records that the keys of domains are to be replaced.
+func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
+	request := func(domain string) error {
+		unlock, err := d.store.Lock(c.Context(), domain)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return err
+		}
+		begun, err := d.rotator.RotateNow(domain, set.Of(domain), false)
+		switch {
+		case err != nil || begun:
+			return err
+		case len(set.Signing(domain)) > 0:
+			fmt.Fprintf(c.ErrOrStderr(), "%s: a rotation is under way already\n", domain)
+		default:
+			fmt.Fprintf(c.ErrOrStderr(), "%s: no key signs yet that could be replaced\n", domain)
+		}
+		return nil
+	}
+	for _, domain := range domains {
+		if err := request(domain); err != nil {
+			return fmt.Errorf("%s: %w", domain, err)
+		}
+	}
+	return nil
+}
+
+// needSelectors reports rotations that cannot go on because a ring has no free selector.
+func (d *desk) needSelectors(domains []string) error {
+	for _, domain := range domains {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return err
+		}
+		of := set.Of(domain)
+		rules, now := d.rules(domain), d.store.Now()
+		for algorithm, ring := range rules.Ring {
+			k := keys.NewestActive(of, algorithm)
+			requested := k != nil && k.Life != nil && k.Life.Requested != nil && keys.NewestPending(of, algorithm, "") == nil
+			if requested && len(ring) > 0 && rules.FreeSelector(of, algorithm, now) == "" {
+				d.rotator.Needs(domain, fmt.Sprintf("no successor can be made yet: each selector of the ring %v is in use; dkimkey status shows until when", ring), nil)
+			}
+		}
+	}
+	return nil
+}
+
 // waiting says what is waited for: keys that would sign, were they seen for long enough.
 func (d *desk) waiting(domains []string) (string, error) {
 	for _, domain := range domains {
@@ -150,21 +228,18 @@ func (d *desk) waiting(domains []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		signs := map[string]bool{}
-		for _, k := range set.Of(domain) {
-			signs[k.Algorithm] = signs[k.Algorithm] || k.State == keys.Active
-		}
-		for _, k := range set.Of(domain) {
-			if k.Life == nil || k.Err != nil || signs[k.Algorithm] {
-				continue // a key that stands by waits for its day, not for DNS
-			}
-			switch k.State {
-			case keys.Generated, keys.Published:
+		var last *keys.Key
+		var until time.Time
+		for _, k := range keys.Awaited(set.Of(domain), d.rules(domain), d.store.Now()) {
+			if k.State != keys.Verified || k.Life.Silent != nil {
 				return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Life.Finding), nil
-			case keys.Verified:
-				return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, k.Selector,
-					k.Life.Seen.Add(time.Duration(k.Life.Wait)).UTC().Format("2006-01-02 15:04")), nil
 			}
+			if may := k.Life.Seen.Add(time.Duration(k.Life.Wait)); last == nil || may.After(until) {
+				last, until = k, may
+			}
+		}
+		if last != nil {
+			return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format("2006-01-02 15:04")), nil
 		}
 	}
 	return "", nil

@@ -78,7 +78,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 			d.needed = true
 			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
 			e := event{Domain: domain, What: what, NeedsPerson: true}
-			if l != nil && l.Activated == nil {
+			if l != nil && l.Retired == nil && (l.Activated == nil || l.Seen == nil) {
 				e.Record = newAdded(l, conf.PublishFor(domain).TTL)
 				if !d.json {
 					fmt.Fprint(stdout, recordText(l, e.Record.ttl))

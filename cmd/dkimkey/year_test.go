@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	rand2 "math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -239,4 +240,73 @@ func TestYear(t *testing.T) {
 	}
 	l.clean()
 	fmt.Println("a year:", l.changes, "sets of keys,", len(l.seen), "selectors")
+}
+
+// A year in which the operator takes part: keys are imported, with their records and without, added beside those that stand by,
+// from files and larger ones, rotations are asked for, and runs are interrupted. At no time does mail leave unsigned, or with a
+// signature that others cannot verify.
+func TestYearWithOperator(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+both+"rotate_every = \"40d\"\n")
+	h.ticking()
+	l := &ledger{house: h, seen: map[string]bool{}}
+	l.must("add", "example.org")
+	// what runs a command that may want something from a person.
+	what := func(args ...string) {
+		t.Helper()
+		if out, code := h.run(args...); code > 1 {
+			t.Fatalf("%q: %d %s", args, code, out)
+		}
+	}
+	const seed = 20261124
+	r := rand2.New(rand2.NewPCG(seed, seed))
+	imported := 0
+	h.write("domains", "example.org\n", 0o600)
+	acts := []func(){
+		func() { what("rotate", "example.org", "--now") },
+		func() { what("rotate", "example.org", "--now", "--dry-run") },
+		func() { what("add", "example.org", "--bits", "3072") },
+		func() { what("add", "--from-file", filepath.Join(h.dir, "domains")) },
+		func() { h.interrupted(1+r.IntN(12), "rotate", "example.org", "--now") },
+		func() { h.interrupted(1+r.IntN(6), "add", "example.org") },
+		func() { // a record that is there
+			imported++
+			name := fmt.Sprint("mail", imported)
+			file, record := h.foreign(name)
+			h.show("example.org", name, record)
+			what("import", file, "--domain", "example.org", "--selector", name)
+		},
+		func() { // one that is not, and that is given up
+			imported++
+			name := fmt.Sprint("typo", imported)
+			file, _ := h.foreign(name)
+			what("import", file, "--domain", "example.org", "--selector", name)
+			what("rotate", "example.org", "--now")
+			what("revoke", "example.org", name, "--compromised")
+		},
+		func() { what("revoke", "example.org", strings.Fields(l.selector)[0], "--compromised") },
+	}
+	for day := range 366 {
+		what("rotate")
+		if day > 2 && day%9 == 0 {
+			acts[r.IntN(len(acts))]()
+		}
+		// What leaked has no record: its mail does not count.
+		set, err := l.store().Load(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.alive = slices.DeleteFunc(l.alive, func(s signature) bool {
+			return slices.ContainsFunc(set.Of("example.org"), func(k *keys.Key) bool { return k.Selector == s.selector && k.Life.Compromised })
+		})
+		l.sign(day, l.bind.TXT)
+		if n := len(strings.Fields(l.selector)); day >= 1 && n == 0 {
+			t.Fatalf("day %d: nothing signs: %s", day, h.must("status"))
+		}
+		l.now = l.now.Add(24 * time.Hour)
+	}
+	if l.changes < 10 || imported < 4 {
+		t.Errorf("%d sets of keys signed, %d keys were imported: this tests little", l.changes, imported)
+	}
+	fmt.Println("a year with an operator:", l.changes, "sets of keys,", len(l.seen), "selectors,", imported, "imported")
 }

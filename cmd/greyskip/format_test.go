@@ -75,7 +75,7 @@ func TestPrint(t *testing.T) {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	out, errs, code = w.run("gone.example")
-	if code != 1 || out != "" || errs != "greyskip: gone.example has no SPF record; it is not listed\ngreyskip: something above needs a person\n" {
+	if code != 1 || out != "" || errs != "greyskip: gone.example has no SPF record; it is not listed\ngreyskip: action needed, see above\n" {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	if out, errs, code = w.run("-f", w.file); code != 0 || errs != "" || !strings.Contains(out, "37.0.0.0/23\tpermit\n") {

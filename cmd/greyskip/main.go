@@ -50,7 +50,7 @@ const (
 )
 
 // errAttention is exit code 1 without more words: what needs a person has been said, a line each.
-var errAttention = errors.New("something above needs a person")
+var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = cli.Clean(stdout), cli.Clean(stderr)

@@ -139,7 +139,7 @@ func TestRecordGone(t *testing.T) {
 func TestNewDomainFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nfour.example\n")
-	w.said(w.cron(1), "greyskip: four.example has no SPF record; there is no earlier answer, so that it is not listed", "something above needs a person")
+	w.said(w.cron(1), "greyskip: four.example has no SPF record; there is no earlier answer, so that it is not listed", "action needed, see above")
 	w.said(w.entries(), "37.0.9.0/24")
 }
 

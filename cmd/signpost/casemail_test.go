@@ -98,6 +98,9 @@ func hosting(t *testing.T, domain string, key ed25519.PrivateKey) func() *keys.S
 	if _, err := store.Import(domain, "key", file, "manual"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := store.Activate(domain, "key"); err != nil {
+		t.Fatal(err)
+	}
 	set, err := store.Load(nil)
 	if err != nil {
 		t.Fatal(err)

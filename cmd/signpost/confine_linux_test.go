@@ -82,6 +82,9 @@ func confinedWorks(t *testing.T, file string) {
 		if _, err := store.Import(domain, "key", filepath.Join(dir, "key.pem"), "manual"); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := store.Activate(domain, "key"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	imported("example.org")
 	elsewhere := filepath.Join(dir, "elsewhere", "hand.pem")

@@ -57,6 +57,9 @@ func measured(t *testing.T) (d *daemon, url string) {
 	if _, err := store.Import("example.org", "key", file, "manual"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := store.Activate("example.org", "key"); err != nil {
+		t.Fatal(err)
+	}
 	d.until("the key is read", func() bool { return strings.Contains(d.log.String(), "selector=key") })
 	return d, "http://" + at[1]
 }

@@ -36,6 +36,9 @@ func TestSignScripts(t *testing.T) {
 		if _, err := store.Import("example.org", "sp", file, "manual"); err != nil {
 			return err
 		}
+		if _, err := store.Activate("example.org", "sp"); err != nil {
+			return err
+		}
 		record, err := dkim.FormatKeyRecord(key.Public())
 		if err != nil {
 			return err

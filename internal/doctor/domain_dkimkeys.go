@@ -106,7 +106,7 @@ func (l *look) checkKey(ctx context.Context, k *keys.Key) {
 	case served.Type == "rsa" && served.Bits < goodBits:
 		f.Level, f.What = Yellow, fmt.Sprintf("the DKIM key %s of %s has %d bits", k.Selector, l.domain, served.Bits)
 		f.Why = "RFC 8301 section 3.2: signers should use 2048 bits at least; some receivers pass over less"
-		f.Fix = "dkimkey rotate " + l.domain
+		f.Fix = "dkimkey rotate " + l.domain + " --now"
 	case l.Checker != nil:
 		l.askServers(ctx, f, k, life)
 		return

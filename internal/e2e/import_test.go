@@ -52,7 +52,7 @@ func TestImportedOpenDKIM(t *testing.T) {
 		}
 	}
 	table := func(name string) string { return filepath.Join(dir, name) }
-	w.dkimkey("import", "opendkim", table("KeyTable"), "refile:"+table("SigningTable"))
+	w.dkimkey("import", "opendkim", table("KeyTable"), "refile:"+table("SigningTable"), "--unsafe-activate") // no test waits for caches
 	w.until("the daemon has all keys", func() bool { return strings.Count(w.daemon.log.String(), "state=active") == 4 })
 
 	theirs, err := testmta.Start(t.Context(), testmta.Options{Domains: []string{"example.net"},

@@ -41,14 +41,17 @@ type age struct {
 	from time.Time
 }
 
-// ages are the parts of a life that have begun.
+// ages are the parts of a life that have begun. A key that was made to sign unseen may be seen later: that begins no part.
 func ages(l *keys.Life) []age {
 	all := []age{{"created", l.Created}}
 	for _, a := range []struct {
 		name string
 		at   *time.Time
 	}{{"published", l.Published}, {"verified", l.Seen}, {"signs", l.Activated}, {"retired", l.Retired}, {"revoked", l.Revoked}, {"removed", l.Removed}} {
-		if a.at != nil {
+		if a.at == nil {
+			continue
+		}
+		if late := l.Activated != nil && a.at.After(*l.Activated); !late || a.name != "published" && a.name != "verified" {
 			all = append(all, age{a.name, *a.at})
 		}
 	}

@@ -88,6 +88,19 @@ func someKeys(now time.Time) (all []keys.Status) {
 	return all
 }
 
+// A key that was made to sign unseen, and was seen later, signs all the time.
+func TestAgesOfUnseenKey(t *testing.T) {
+	at := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	later := at.Add(24 * time.Hour)
+	var names []string
+	for _, a := range ages(&keys.Life{Created: at, Published: &later, Seen: &later, Activated: &at}) {
+		names = append(names, a.name)
+	}
+	if got := strings.Join(names, " "); got != "created signs" {
+		t.Error(got)
+	}
+}
+
 // get asks for a page as a browser would.
 func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	t.Helper()

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+)
+
+const (
+	// maxDomainFile bounds --from-file in bytes: more than 100,000 domains. A larger file is no list of domains.
+	maxDomainFile = 4 << 20
+	// maxBadLines is how many wrong lines of it are reported, so that a file of another kind does not fill the screen.
+	maxBadLines = 10
+)
+
+// domainList returns the domains that are to get a key: those named on the command line and those in file, "-" for standard input, each once. All are
+// checked, so that nothing is done if one of them is wrong.
+func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
+	var domains []string
+	known := map[string]bool{}
+	add := func(name string) error {
+		domain, err := hostableArg(name)
+		if err == nil && !known[domain] {
+			known[domain] = true
+			domains = append(domains, domain)
+		}
+		return err
+	}
+	for _, name := range named {
+		if err := add(name); err != nil {
+			return nil, err
+		}
+	}
+	if file == "" {
+		if len(domains) == 0 {
+			return nil, cli.Usage(fmt.Errorf("no domain is named; name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+		}
+		return domains, nil
+	}
+	text, err := readDomains(c, file)
+	if err != nil {
+		return nil, cli.Usage(err)
+	}
+	var wrong []error
+	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		if err := add(line); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s:%d: %w", file, i+1, err))
+		}
+	}
+	if more := len(wrong) - maxBadLines; more > 0 {
+		wrong = append(wrong[:maxBadLines], fmt.Errorf("%s: %d more lines are wrong", file, more))
+	}
+	if len(wrong) == 0 && len(domains) == 0 {
+		wrong = []error{fmt.Errorf("%s names no domain", file)}
+	}
+	if len(wrong) > 0 {
+		return nil, cli.Usage(errors.Join(wrong...))
+	}
+	return domains, nil
+}
+
+func readDomains(c *cobra.Command, file string) (string, error) {
+	in := c.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", fmt.Errorf("--from-file: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxDomainFile+1))
+	if err != nil {
+		return "", fmt.Errorf("--from-file %s: %w", file, err)
+	}
+	if len(data) > maxDomainFile {
+		return "", fmt.Errorf("--from-file %s: more than %d MiB is no list of domains", file, maxDomainFile>>20)
+	}
+	return string(data), nil
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dkim"
+	"signpost/keys"
+)
+
+// ticking makes the clock go on by a moment each time that it is read, as a real one does.
+func (h *house) ticking() {
+	h.env.now = func() time.Time {
+		h.now = h.now.Add(time.Microsecond)
+		return h.now
+	}
+}
+
+// foreign writes an RSA key as another program has it, and returns its file and record.
+func (h *house) foreign(name string) (file, record string) {
+	h.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.write(name, string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})), 0o600)
+	if record, err = dkim.FormatKeyRecord(key.Public()); err != nil {
+		h.Fatal(err)
+	}
+	return filepath.Join(h.dir, name), record
+}
+
+// show puts a TXT record for a key into the zone, "" removes it.
+func (h *house) show(domain, selector, record string) {
+	h.Helper()
+	var texts []string
+	for rest := record; rest != ""; {
+		n := min(len(rest), 200)
+		texts, rest = append(texts, rest[:n]), rest[n:]
+	}
+	if err := update(h.bind.Addr(), domain+".", keys.RecordName(domain, selector), texts...); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *house) hosts(domain string) bool {
+	_, err := os.Stat(filepath.Join(h.dir, "state", "hosted", domain))
+	return err == nil
+}
+
+// rotates runs rotate, which may want something from a person, n times in steps.
+func (h *house) rotates(n int, step time.Duration) (out string) {
+	h.Helper()
+	for range n {
+		said, code := h.run("rotate")
+		if code > 1 {
+			h.Fatal(code, said)
+		}
+		out += said
+		h.now = h.now.Add(step)
+	}
+	return out
+}
+
+// The interlock holds for an imported key: its record has to be seen for as long as caches may not know it, and only then it
+// signs and the domain is hosted.
+func TestImportWaits(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	file, record := h.foreign("mail.private")
+	h.show("example.org", "mail", record)
+	out := h.must("import", file, "--domain", "example.org", "--selector", "mail")
+	if !strings.Contains(out, `key mail: its record is seen by all name servers; it signs from 2026-11-24 05:15 on: run "dkimkey rotate example.org --wait"`) {
+		t.Error(out)
+	}
+	h.now = h.now.Add(59 * time.Minute)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != "" || h.hosts("example.org") {
+		t.Errorf("%q signs before the hour is over, hosted %v", got, h.hosts("example.org"))
+	}
+	h.now = h.now.Add(2 * time.Minute)
+	h.must("rotate")
+	if got := h.signing("example.org"); got != "mail" || !h.hosts("example.org") {
+		t.Errorf("%q signs, hosted %v", got, h.hosts("example.org"))
+	}
+	// From here on it rotates like any other.
+	h.days(95)
+	if got := h.signing("example.org"); got == "mail" || got == "" || h.state("example.org")["mail"] != keys.Retiring {
+		t.Errorf("%q signs: %v", got, h.state("example.org"))
+	}
+}
+
+// A record that is not there, or of another key, keeps an imported key from signing, is never published by rotate, and is asked
+// for; a key that others can verify goes on signing.
+func TestImportUnseen(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, wrong, says string }{
+		{"missing", "", "no TXT record"},
+		{"of another key", "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB", "the record is of another key"},
+	} {
+		for _, beside := range []bool{false, true} {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+				if beside {
+					h.must("add", "example.org")
+					h.days(3)
+				}
+				before := ""
+				if beside {
+					before = h.signing("example.org")
+				}
+				file, record := h.foreign("mail.private")
+				h.show("example.org", "mail", c.wrong)
+				out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail")
+				if code != 1 || !strings.Contains(out, "key mail: its record is not seen: ") || !strings.Contains(out, c.says) || !strings.Contains(out, "it does not sign until it is") {
+					t.Errorf("%d %s", code, out)
+				}
+				said := h.rotates(5, 24*time.Hour)
+				if got := h.signing("example.org"); got != before || h.state("example.org")["mail"] != keys.Published {
+					t.Errorf("%q signs, before %q: %v", got, before, h.state("example.org"))
+				}
+				if strings.Count(said, "key mail: its record is still not in DNS") < 3 || !strings.Contains(said, "rotate does not publish the record of an imported key") || !strings.Contains(said, "mail._domainkey.example.org. 3600 IN TXT (") {
+					t.Errorf("the owner of the record is not told: %s", said)
+				}
+				if txt, err := h.bind.TXT("mail._domainkey.example.org"); err != nil || strings.Join(txt, "") != c.wrong {
+					t.Errorf("rotate changed the record: %q %v", txt, err)
+				}
+				h.show("example.org", "mail", record)
+				h.rotates(2, 3*time.Hour)
+				if want := map[bool]string{false: "mail", true: before}[beside]; h.signing("example.org") != want {
+					t.Errorf("with its record in DNS %q signs, want %q", h.signing("example.org"), want)
+				}
+				if !beside {
+					return
+				}
+				if out := h.must("status"); !strings.Contains(out, "hands over on") {
+					t.Error(out)
+				}
+				h.must("rotate", "example.org", "--now")
+				if h.signing("example.org") != "mail" {
+					t.Errorf("%q signs after rotate --now: %s", h.signing("example.org"), h.must("status"))
+				}
+			})
+		}
+	}
+}
+
+// A key that was imported under the selector of another one is revoked and removed, and the record of the other one stays. Its own
+// record, should it be there after all, is emptied.
+func TestImportRevoked(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	file, record := h.foreign("mail.private")
+	_, other := h.foreign("other.private")
+	h.show("example.org", "other", other)
+	for _, selector := range []string{"other", "mail"} {
+		if out, code := h.run("import", file, "--domain", "example.org", "--selector", selector); code != 1 {
+			t.Error(out)
+		}
+	}
+	h.show("example.org", "mail", record)
+	for _, selector := range []string{"other", "mail"} {
+		h.must("revoke", "example.org", selector, "--compromised")
+	}
+	if txt, err := h.bind.TXT("mail._domainkey.example.org"); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+		t.Errorf("the record of the leaked key: %q %v", txt, err)
+	}
+	h.days(40)
+	if got := h.state("example.org"); got["other"] != keys.Removed || got["mail"] != keys.Removed {
+		t.Error(got)
+	}
+	if txt, err := h.bind.TXT("other._domainkey.example.org"); err != nil || strings.Join(txt, "") != other {
+		t.Errorf("the record of another key is now %q %v", txt, err)
+	}
+	if txt, err := h.bind.TXT("mail._domainkey.example.org"); err != nil || len(txt) != 0 {
+		t.Errorf("its own record is left: %q %v", txt, err)
+	}
+}
+
+// With --unsafe-activate an imported key signs at once. The key that others can verify is not retired before that one was seen,
+// and signs again if it is not to be.
+func TestImportUnsafe(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	good := h.signing("example.org")
+	file, record := h.foreign("mail.private")
+	out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail", "--unsafe-activate")
+	if code != 1 || !strings.Contains(out, "nobody looked whether its record is in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
+		t.Errorf("%d %s", code, out)
+	}
+	said := h.rotates(20, 24*time.Hour)
+	if got := h.state("example.org"); h.signing("example.org") != "mail" || got[good] != keys.Active || strings.Count(said, "key mail: its record is still not in DNS") < 10 {
+		t.Errorf("%q signs: %v\n%s", h.signing("example.org"), got, said)
+	}
+	h.show("example.org", "mail", record)
+	if out := h.must("rotate"); !strings.Contains(out, "mail is seen by the world\n") || !strings.Contains(out, "key "+good+" signs no more") {
+		t.Error(out)
+	}
+	// It has been seen: that its record goes away again changes nothing in rotate. The daemon looks after it.
+	h.show("example.org", "mail", "")
+	h.now = h.now.Add(24 * time.Hour)
+	h.rotates(1, time.Hour)
+	if got := h.state("example.org"); got["mail"] != keys.Active || got[good] != keys.Retiring {
+		t.Error(got)
+	}
+}
+
+// A key that an older version imported without looking signs on, and nothing of the domain is retired or revoked for it.
+func TestImportedByOlderVersion(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	good := h.signing("example.org")
+	file, _ := h.foreign("mail.private")
+	h.run("import", file, "--domain", "example.org", "--selector", "typo", "--unsafe-activate")
+	life := filepath.Join(h.dir, "state/keys/example.org", good+".json")
+	text, err := os.ReadFile(life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retired := strings.Replace(string(text), "\n}", ",\n  \"retired\": \""+h.now.Format(time.RFC3339)+"\"\n}", 1)
+	if err := os.WriteFile(life, []byte(retired), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.rotates(30, 24*time.Hour)
+	if got := h.state("example.org"); got[good] != keys.Retiring {
+		t.Errorf("the last record that others can verify is not kept: %v", got)
+	}
+}
+
+// Two keys of a domain in OpenDKIM's tables: the first one signs here too, however they are published, and whichever is imported
+// first. Where a person publishes, the other never takes over by itself.
+func TestImportTwoOfOpenDKIM(t *testing.T) {
+	t.Parallel()
+	for name, publish := range map[string]string{"rfc2136": rfc2136, "manual": ""} {
+		for _, first := range []string{"a", "z"} {
+			t.Run(name+" "+first, func(t *testing.T) {
+				t.Parallel()
+				h := newHouse(t, map[string]string{"example.org.": exampleZone}, publish)
+				h.ticking()
+				one, record := h.foreign("one.private")
+				h.show("example.org", first, record)
+				two, record := h.foreign("two.private")
+				h.show("example.org", "m", record)
+				h.write("KeyTable", "one example.org:"+first+":"+one+"\ntwo example.org:m:"+two+"\n", 0o600)
+				h.write("SigningTable", "*@example.org one\n*@example.org two\n", 0o600)
+				out := h.must("import", "opendkim", filepath.Join(h.dir, "KeyTable"), filepath.Join(h.dir, "SigningTable"))
+				if !strings.Contains(out, "key "+first+": its record is seen by all name servers; it signs from 2026-11-24 05:15 on") || !strings.Contains(out, "key m: its record is seen by all name servers; it stands by") {
+					t.Error(out)
+				}
+				h.days(80)
+				if got := h.signing("example.org"); got != first || h.state("example.org")["m"] != keys.Verified {
+					t.Errorf("%q signs: %v", got, h.state("example.org"))
+				}
+				h.must("rotate", "example.org", "--now")
+				if got := h.signing("example.org"); got != "m" {
+					t.Errorf("%q signs after rotate --now", got)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package keys
+
+import (
+	"slices"
+	"time"
+)
+
+// requested reports whether the operator wants an active key replaced as soon as its successor may sign.
+func (k *Key) requested() bool { return k.Life != nil && k.Life.Requested != nil }
+
+// created is when a key was made, the zero time if it was put there by hand: every key of dkimkey counts as newer.
+func (k *Key) created() time.Time {
+	if k.Life == nil {
+		return time.Time{}
+	}
+	return k.Life.Created
+}
+
+// ready is when a key may sign at the earliest.
+func (k *Key) ready() (time.Time, bool) {
+	if k == nil || k.State != Verified {
+		return time.Time{}, false
+	}
+	return k.Life.Seen.Add(time.Duration(k.Life.Wait)), true
+}
+
+// first returns the key that begins to sign where none of its algorithm does, and when: the one that may first, the newest of
+// those that may now. A key with a name server that does not answer may only after patience.
+func (l keyring) first(now time.Time) (best *Key, due time.Time) {
+	for _, k := range l.pending {
+		at, ok := k.ready()
+		if !ok {
+			continue
+		}
+		if k.Life.Silent != nil {
+			at = latest(at, k.Life.Silent.Add(patience))
+		}
+		if best == nil || latest(at, now).Before(latest(due, now)) {
+			best, due = k, at
+		}
+	}
+	return best, due
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// handover is the change from an active key to the next one.
+type handover struct {
+	algorithm string
+	next      *Key      // nil: there is none, or none that is to take over
+	due       time.Time // not before; zero: as soon as next may sign
+	awaited   bool      // next is still to be made
+}
+
+// handover returns the next hand-over of a keyring with an active key. Where keys do not stand by, a key that is newer than the
+// active one was made to replace it at once; an older one waits until rotate_every has passed or the operator wants a rotation.
+func (l keyring) handover(r Rules) handover {
+	h := handover{algorithm: l.algorithm}
+	if len(l.pending) > 0 {
+		h.next = l.pending[0]
+	}
+	switch {
+	case l.active.requested():
+		h.awaited = h.next == nil
+	case r.standby():
+		h.due, h.awaited = l.active.Since.Add(r.RotateEvery), h.next == nil
+	case h.next == nil || h.next.Life.Created.After(l.active.created()):
+	case r.RotateEvery > 0:
+		h.due = l.active.Since.Add(r.RotateEvery)
+	default:
+		h.next = nil
+	}
+	return h
+}
+
+// pairWindow is how far apart the hand-overs of a pair may be due and still happen together.
+const pairWindow = 24 * time.Hour
+
+// activations: a first key signs as soon as it may. Hand-overs that are due at the same time happen together, when the last of
+// the next keys may sign. Each is a step of its own: a run that is interrupted between two of a pair goes on with the other one.
+func activations(all []keyring, r Rules, now time.Time) []Step {
+	var steps []Step
+	var changes []handover
+	for _, l := range all {
+		if l.active != nil {
+			changes = append(changes, l.handover(r))
+		} else if k, due := l.first(now); k != nil {
+			steps = append(steps, Step{DoActivate, l.algorithm, k, due})
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b handover) int { return a.due.Compare(b.due) })
+	for len(changes) > 0 {
+		end := 1
+		for end < len(changes) && !changes[end].due.After(changes[0].due.Add(pairWindow)) {
+			end++
+		}
+		steps = append(steps, together(changes[:end])...)
+		changes = changes[end:]
+	}
+	return steps
+}
+
+// together returns the steps of hand-overs that happen when all next keys may sign, and not before the last one is due.
+func together(changes []handover) []Step {
+	var steps []Step
+	due := changes[len(changes)-1].due
+	for _, h := range changes {
+		if h.awaited {
+			return nil
+		}
+		if h.next == nil {
+			continue
+		}
+		ready, ok := h.next.ready()
+		if !ok {
+			return nil
+		}
+		due = latest(due, ready)
+		steps = append(steps, Step{Do: DoActivate, Algorithm: h.algorithm, Key: h.next})
+	}
+	for i := range steps {
+		steps[i].Due = due
+	}
+	return steps
+}
+
+// RotateNow asks for a rotation of a domain's keys today: Plan makes a successor for each that signs, unless one is pending, and
+// the successors sign as soon as they may. It reports whether that changed anything: nothing changes while such a rotation is
+// under way, or where no key signs. With dry it changes only the keys in memory, for a Plan of what would happen.
+func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
+	all := keyrings(keys, nil)
+	at, begun := r.Store.Now().UTC(), false
+	underWay := slices.ContainsFunc(all, func(l keyring) bool {
+		if l.active == nil || !l.active.requested() {
+			return false
+		}
+		at = *l.active.Life.Requested
+		return true
+	})
+	for _, l := range all {
+		// Of a pair only one may have the request, because the run that recorded it was interrupted, or because the other one
+		// has its successor already: a key that began to sign after the request.
+		if l.active == nil || l.active.requested() || underWay && l.active.Since.After(at) {
+			continue
+		}
+		life, err := r.LifeOf(l.active)
+		if err != nil {
+			return false, err
+		}
+		life.Requested, l.active.Life, begun = &at, life, true
+		if dry {
+			continue
+		}
+		if err := r.Store.writeLife(life); err != nil {
+			return false, err
+		}
+		r.Done(domain, "key "+life.Selector+" is to be replaced now")
+	}
+	return begun, nil
+}
+
+// Awaited returns the pending keys of a domain that sign as soon as they may, at most one of each algorithm. A key that stands
+// by is not among them: it waits for its turn.
+func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
+	var all []*Key
+	for _, l := range keyrings(keys, r.Algorithms) {
+		var next *Key
+		if l.active == nil {
+			if next, _ = l.first(now); next == nil && len(l.pending) > 0 {
+				next = l.pending[0]
+			}
+		} else if h := l.handover(r); h.due.IsZero() {
+			next = h.next
+		}
+		if next != nil {
+			all = append(all, next)
+		}
+	}
+	return all
+}
+
+// NewestPending returns the newest key of an algorithm that does not sign yet, or nil; selector "" means any.
+func NewestPending(keys []*Key, algorithm, selector string) *Key {
+	for _, l := range keyrings(keys, nil) {
+		for _, k := range l.pending {
+			if k.Algorithm == algorithm && (selector == "" || k.Selector == selector) {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
+// NewestActive returns the key of an algorithm that signs, or nil.
+func NewestActive(keys []*Key, algorithm string) *Key {
+	for _, l := range keyrings(keys, nil) {
+		if l.algorithm == algorithm {
+			return l.active
+		}
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package keys
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// planNow is the time of the plans in this file.
+var planNow = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+
+func ago(hours int) *time.Time {
+	t := planNow.Add(-time.Duration(hours) * time.Hour)
+	return &t
+}
+
+// planKey makes a key of "SELECTOR STEP=HOURS...": how many hours ago each step was. A selector that begins with e is Ed25519's.
+func planKey(t *testing.T, text string) *Key {
+	t.Helper()
+	fields := strings.Fields(text)
+	l := &Life{Domain: "example.org", Selector: fields[0], Algorithm: "rsa", Wait: Span(2 * time.Hour)}
+	if strings.HasPrefix(fields[0], "e") {
+		l.Algorithm = "ed25519"
+	}
+	for _, f := range fields[1:] {
+		name, n, _ := strings.Cut(f, "=")
+		var hours int
+		if _, err := fmt.Sscan(n, &hours); err != nil {
+			t.Fatal(text, err)
+		}
+		switch at := ago(hours); name {
+		case "made":
+			l.Created = *at
+		case "published":
+			l.Published = at
+		case "seen":
+			l.Published, l.Seen = at, at
+		case "silent":
+			l.Silent = at
+		case "signs":
+			l.Activated = at
+		case "requested":
+			l.Requested = at
+		case "retired":
+			l.Retired = at
+		default:
+			t.Fatal(text)
+		}
+	}
+	return &Key{Domain: l.Domain, Selector: l.Selector, Algorithm: l.Algorithm, State: l.State(), Life: l, Since: l.since()}
+}
+
+// Which key is the next to sign, when it takes over, and what happens to the others. a is active, b stands by, c is newer.
+func TestPlan(t *testing.T) {
+	const day = 24
+	automatic := Rules{Algorithms: []string{"rsa"}, RotateEvery: 90 * day * time.Hour, RetireAfter: 14 * day * time.Hour, KeepRevoked: 30 * day * time.Hour, Method: "rfc2136"}
+	pair, never, manual, manualEvery := automatic, automatic, automatic, automatic
+	pair.Algorithms = []string{"rsa", "ed25519"}
+	never.RotateEvery = 0
+	manual.Method, manual.RotateEvery = "manual", 0
+	manualEvery.Method = "manual"
+	for _, c := range []struct {
+		name  string
+		rules Rules
+		keys  []string
+		want  string
+	}{
+		{"a standby waits for its turn", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239"}, "check b, activate b in 80d"},
+		{"a key beside a standby is published at once", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=1"},
+			"publish c, check b"},
+		{"and is the next to sign, alone", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=5 seen=4"},
+			"check c, check b, activate c in 80d"},
+		{"the hand-over waits for the newest", automatic, []string{"a made=2450 seen=2450 signs=2400", "b made=2400 seen=2400", "c made=5 published=4"}, "check c, check b"},
+		{"the old standby is next again", automatic, []string{"a made=250 seen=245 signs=240 retired=24", "b made=240 seen=239", "c made=50 seen=40 signs=24"},
+			"check b, activate b in 89d, revoke a in 13d"},
+		{"where nothing signs, the newest that is ready does", automatic, []string{"b made=240 seen=239", "c made=5 seen=4"}, "check c, check b, activate c"},
+		{"or an older one", automatic, []string{"b made=240 seen=239", "c made=5 published=4"}, "check c, check b, activate b"},
+		{"or the one that is ready first", automatic, []string{"b made=9 seen=1", "c made=5 seen=0"}, "check c, check b, activate b in 1h"},
+		{"or one whose servers all answer", automatic, []string{"b made=240 seen=239", "c made=5 seen=4 silent=1"}, "check c, check b, activate b"},
+		{"after a day of silence, the newest", automatic, []string{"b made=240 seen=239", "c made=50 seen=40 silent=25"}, "check c, check b, activate c"},
+
+		{"an active key that was not seen is checked, and nothing is retired for it", automatic,
+			[]string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=5 published=5 signs=5", "r made=900 seen=899 signs=890 retired=500"},
+			"check b, check c, activate b in 89d"},
+		{"once it was seen, the others go", automatic,
+			[]string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=5 seen=1 signs=5", "r made=900 seen=899 signs=890 retired=500"},
+			"check b, retire a, activate b in 89d, revoke r"},
+		{"two that were not seen are both checked", automatic, []string{"a made=9 signs=8", "b made=7 published=6", "c made=5 signs=4"},
+			"check b, check c, check a"},
+		{"a seen key of the other algorithm is enough for what is retired already", pair,
+			[]string{"a made=5 signs=5", "b made=4 seen=3", "e1 made=250 seen=245 signs=240", "e2 made=240 seen=239", "r made=900 seen=899 signs=890 retired=500"},
+			"check b, check a, check e2, activate e2 in 80d, activate b in 89d, revoke r"},
+
+		{"by hand, a newer key takes over as soon as it may", manual, []string{"a made=250 seen=245 signs=240", "c made=5 seen=1"}, "check c, activate c in 1h"},
+		{"by hand, an older key stands by", manual, []string{"a made=250 seen=245 signs=240", "b made=251 seen=239"}, "check b"},
+		{"unless it is asked for", manual, []string{"a made=250 seen=245 signs=240 requested=0", "b made=251 seen=239"}, "check b, activate b"},
+		{"or its time comes", manualEvery, []string{"a made=250 seen=245 signs=240", "b made=251 seen=239"}, "check b, activate b in 80d"},
+		{"nothing is made that nobody asked for", manual, []string{"a made=250 seen=245 signs=240"}, ""},
+
+		{"a request makes a successor, by hand", manual, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
+		{"and where keys never rotate", never, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
+		{"but one alone", never, []string{"a made=250 seen=245 signs=240 requested=3", "c made=3 published=3"}, "check c"},
+		{"that takes over as soon as it may", never, []string{"a made=250 seen=245 signs=240 requested=3", "c made=3 seen=1"}, "check c, activate c in 1h"},
+		{"a request takes the standby", automatic, []string{"a made=250 seen=245 signs=240 requested=0", "b made=240 seen=239"}, "check b, activate b"},
+		{"a pair waits for both", pair, []string{"a made=250 seen=245 signs=240 requested=3", "b made=240 seen=239", "e1 made=250 seen=245 signs=240 requested=3", "e2 made=1 published=1"},
+			"check b, check e2"},
+		{"and rotates together", pair, []string{"a made=250 seen=245 signs=240 requested=3", "b made=240 seen=239", "e1 made=250 seen=245 signs=240 requested=3", "e2 made=3 seen=1"},
+			"check b, check e2, activate b in 1h, activate e2 in 1h"},
+		{"or goes on with the second", pair,
+			[]string{"a made=250 seen=245 signs=240 requested=3", "b made=240 seen=239 signs=0", "e1 made=250 seen=245 signs=240 requested=3", "e2 made=9 seen=8"},
+			"create rsa key, retire a, check e2, activate e2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var all []*Key
+			for _, text := range c.keys {
+				all = append(all, planKey(t, text))
+			}
+			tell := func() string {
+				var got []string
+				for _, s := range Plan(all, c.rules, planNow) {
+					what := s.describe()
+					if in := s.Due.Sub(planNow); in >= day*time.Hour {
+						what += fmt.Sprintf(" in %dd", in/(day*time.Hour))
+					} else if in > 0 {
+						what += fmt.Sprintf(" in %dh", in/time.Hour)
+					}
+					got = append(got, what)
+				}
+				return strings.Join(got, ", ")
+			}
+			if got := tell(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			// The order of the files says nothing.
+			slices.Reverse(all)
+			want := strings.Split(c.want, ", ")
+			got := strings.Split(tell(), ", ")
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("in another order: %s", tell())
+			}
+		})
+	}
+}
+
+// A request is recorded once, for each key that signs; one that began to sign after it is the successor.
+func TestRotateNow(t *testing.T) {
+	s := newStore(t)
+	s.Now = func() time.Time { return planNow }
+	r := &Rotator{Store: s, Rules: func(string) Rules { return Rules{} }, Done: func(_, _ string) {}}
+	requested := func(want string, texts ...string) {
+		t.Helper()
+		var all []*Key
+		for _, text := range texts {
+			all = append(all, planKey(t, text))
+		}
+		before := map[string]bool{}
+		for _, k := range all {
+			before[k.Selector] = k.requested()
+		}
+		begun, err := r.RotateNow("example.org", all, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, k := range all {
+			if k.requested() && !before[k.Selector] {
+				got = append(got, k.Selector)
+			}
+		}
+		if strings.Join(got, " ") != want || begun != (want != "") {
+			t.Errorf("%q: %q are requested, want %q", texts, got, want)
+		}
+	}
+	requested("", "b made=3 seen=2")
+	requested("a", "a made=5 seen=4 signs=3", "b made=3 seen=2", "o made=9 seen=9 signs=8")
+	requested("a e1", "a made=5 seen=4 signs=3", "e1 made=5 seen=4 signs=3")
+	requested("", "a made=5 seen=4 signs=3 requested=1", "e1 made=5 seen=4 signs=3 requested=1")
+	requested("e1", "a made=5 seen=4 signs=3 requested=1", "e1 made=5 seen=4 signs=3") // killed between the two
+	requested("", "a made=5 seen=4 signs=3 requested=2", "b made=5 seen=4 signs=1", "e1 made=5 seen=4 signs=3 requested=2")
+}
+
+// Keys by hand have no file of their own until they are replaced: a request makes one, in which they were seen.
+func TestRotateNowByHand(t *testing.T) {
+	g := newGuarded(t)
+	l := g.place()
+	g.start()
+	g.step(guardedText(l), "hand", "its record has been seen")
+	r := &Rotator{Store: g.store, Rules: func(string) Rules { return Rules{} }, Done: func(_, _ string) {}}
+	if begun, err := r.RotateNow("example.org", load(t, g.store, nil).Of("example.org"), false); err != nil || !begun {
+		t.Fatal(begun, err)
+	}
+	k := load(t, g.store, nil).Of("example.org")[0]
+	if k.State != Active || !k.requested() || !k.seen() {
+		t.Errorf("%s %+v", k.State, k.Life)
+	}
+}
+
+// A standby is checked at each run: that is never overdue. A record that was never seen is.
+func TestCheckOverdue(t *testing.T) {
+	for text, want := range map[string]time.Time{"a made=500 seen=499": planNow, "a made=500 published=499": *ago(499), "a made=500 published=499 signs=400": *ago(400)} {
+		s := Step{Do: DoCheck, Key: planKey(t, text), Due: planNow}
+		if got := s.Since(planNow); !got.Equal(want) {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
