@@ -282,6 +282,7 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	}
 	o := sight.Outcome()
 	l, now := k.Life, r.Store.Now().UTC()
+	before := *l
 	l.Finding = o.Words
 	if sight.TTL > 0 {
 		l.TTL = Span(sight.TTL)
@@ -310,6 +311,9 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	default:
 		l.Silent = nil
 		r.seen(l, sight, now)
+	}
+	if reflect.DeepEqual(before, *l) {
+		return nil // a write waits for the disk
 	}
 	return r.Store.writeLife(l)
 }

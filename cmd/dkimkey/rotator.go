@@ -10,7 +10,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
@@ -23,8 +28,9 @@ type desk struct {
 	conf    *config.Config
 	store   keys.Store
 	rotator *keys.Rotator
-	needed  bool // something needs a person
-	looked  bool // run has been through once
+	mu      sync.Mutex // of what follows, and of the output
+	needed  bool       // something needs a person
+	looked  bool       // run has been through once
 	json    bool
 	events  []event // what happened, for --json
 }
@@ -42,6 +48,7 @@ func (d *desk) report(stdout io.Writer) error {
 	if !d.json {
 		return nil
 	}
+	slices.SortStableFunc(d.events, func(a, b event) int { return strings.Compare(a.Domain, b.Domain) })
 	return printJSON(stdout, append([]event{}, d.events...))
 }
 
@@ -70,11 +77,15 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
 		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
 		Done: func(domain, what string) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
 			if d.events = append(d.events, event{Domain: domain, What: what}); !d.json {
 				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
 			}
 		},
 		Needs: func(domain, what string, l *keys.Life) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
 			d.needed = true
 			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
 			e := event{Domain: domain, What: what, NeedsPerson: true}
@@ -189,15 +200,43 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 	if err := d.clock(stderr, now); err != nil {
 		return false, err
 	}
-	for i, domain := range domains {
-		if !d.looked && len(domains) > 1 { // --wait looks every half minute
-			cli.Progress(stderr, "%s: looking what is due (%d of %d)", domain, i+1, len(domains))
+	work := func(domain string) {
+		r := *d.rotator // it holds the lock of its domain
+		r.Store.Lease = new(keys.Lease)
+		if err := r.Run(ctx, domain); err != nil {
+			d.print(func() {
+				failed = true
+				fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+			})
 		}
-		if err := d.rotator.Run(ctx, domain); err != nil {
-			failed = true
-			fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+	}
+	if len(domains) == 1 {
+		work(domains[0])
+	} else {
+		var workers errgroup.Group
+		workers.SetLimit(maxWorkers)
+		for i, domain := range domains {
+			workers.Go(func() error {
+				if !d.looked { // --wait looks every half minute
+					d.print(func() { cli.Progress(stderr, "%s: looking what is due (%d of %d)", domain, i+1, len(domains)) })
+				}
+				work(domain)
+				return nil
+			})
 		}
+		_ = workers.Wait() // each error has been printed
 	}
 	d.looked = true
 	return failed, d.remember(now)
+}
+
+// maxWorkers is how many domains are worked on side by side, so that slow name servers of some do not hold up the others. The
+// resolver limits its queries further.
+const maxWorkers = 8
+
+// print keeps the output of workers apart.
+func (d *desk) print(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
 }

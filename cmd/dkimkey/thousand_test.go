@@ -16,7 +16,6 @@ import (
 // 1000 domains with nothing due: rotate and status read each domain once, and take seconds. The time was a square of the number of
 // domains: 11 minutes.
 func TestThousandDomains(t *testing.T) {
-	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"manual\"\n[keys]\nalgorithms = [\"ed25519\"]\n")
 	store := h.store()
 	store.Now = func() time.Time { return h.now }
@@ -30,6 +29,8 @@ func TestThousandDomains(t *testing.T) {
 	const domains = 1000
 	first := filepath.Join("state", "keys", "example.org", life.Selector)
 	pem, pemErr := os.ReadFile(filepath.Join(h.dir, first+".pem"))
+	// Its record has been seen, so there is nothing to ask DNS.
+	seen := fmt.Sprintf("\"seen\": %q,\n  \"activated\"", h.now.Format(time.RFC3339))
 	text, textErr := os.ReadFile(filepath.Join(h.dir, first+".json"))
 	if err := errors.Join(pemErr, textErr); err != nil {
 		t.Fatal(err)
@@ -41,10 +42,10 @@ func TestThousandDomains(t *testing.T) {
 		}
 		copied := filepath.Join("state", "keys", domain, life.Selector)
 		h.write(copied+".pem", string(pem), 0o600)
-		h.write(copied+".json", strings.Replace(string(text), "example.org", domain, 1), 0o600)
+		h.write(copied+".json", strings.NewReplacer("example.org", domain, `"activated"`, seen).Replace(string(text)), 0o600)
 		h.write(filepath.Join("state", "hosted", domain), "", 0o600)
 	}
-	const most = 10 * time.Second
+	const most = time.Minute // a few seconds on a machine of two cores that has nothing else to do; loaded ones get time
 	for _, command := range [][]string{{"rotate"}, {"status"}} {
 		begin := time.Now()
 		out, _ := h.run(command...)
