@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"signpost/internal/dkim"
 )
@@ -30,9 +31,15 @@ func (s Store) Create(o Options) (*Life, error) {
 	if err := s.tree().makeDir(s.domainDir(o.Domain)); err != nil {
 		return nil, err
 	}
+	past, err := s.past(o.Domain)
+	if err != nil {
+		return nil, err
+	}
 	selector := o.Selector
 	if selector == "" {
-		selector = s.datedSelector(o.Domain, o.Algorithm)
+		selector = s.datedSelector(o.Domain, o.Algorithm, past)
+	} else if at, used := past[selector]; used && !o.Ring {
+		return nil, fmt.Errorf("selector %s of %s had a key that was removed on %s, and its record may still be needed; choose another one", selector, o.Domain, at.Format(dateFormat))
 	}
 	oldTTL, err := s.vacate(o.Domain, selector, o.Ring)
 	if err != nil {
@@ -94,7 +101,7 @@ func generate(o Options) (crypto.Signer, error) {
 }
 
 // datedSelector is "sp" (RSA) or "se" (Ed25519) and the day, with a letter from the second of a day on.
-func (s Store) datedSelector(domain, algorithm string) string {
+func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time) string {
 	base := "sp"
 	if algorithm == "ed25519" {
 		base = "se"
@@ -105,7 +112,8 @@ func (s Store) datedSelector(domain, algorithm string) string {
 		if n > 0 {
 			selector += letters(n)
 		}
-		if !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector)) {
+		_, used := past[selector]
+		if !used && !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector)) {
 			return selector
 		}
 	}

@@ -1,10 +1,13 @@
 package keys
 
 import (
+	"crypto/rand"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // An unmanaged key that cannot be used, and never signed, makes no domain hosted: its mail goes on as before.
@@ -84,5 +87,44 @@ func TestRestoredDomainIsHosted(t *testing.T) {
 	}
 	if hosted, err := s.Hosted(); err != nil || !hosted["example.org"] {
 		t.Errorf("%v %v", hosted, err)
+	}
+}
+
+// RFC 6376 section 3.1: a key made after its domain was removed takes another selector. The record of the old one stays in DNS for
+// the mail that it signed.
+func TestSelectorsOfRemovedDomain(t *testing.T) {
+	s := newStore(t)
+	first := create(t, s, "example.org", "ed25519")
+	if err := s.Remove("example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if second := create(t, s, "example.org", "ed25519"); second.Selector == first.Selector {
+		t.Errorf("%s is used again", first.Selector)
+	}
+	o := Options{Domain: "example.org", Selector: first.Selector, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader}
+	if _, err := s.Create(o); err == nil || !strings.Contains(err.Error(), "was removed on 2026-11-24") {
+		t.Errorf("the selector was given a key again: %v", err)
+	}
+	ring := Rules{Ring: map[string][]string{"ed25519": {first.Selector, "other"}}}
+	all, err := s.WithPast("example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ring.FreeSelector(all, "ed25519", s.Now()); got != "other" {
+		t.Errorf("the ring gives %q at once", got)
+	}
+	all = append(all, &Key{Selector: "other", State: Active})
+	if got := ring.FreeSelector(all, "ed25519", s.Now().Add(15*24*time.Hour)); got != first.Selector {
+		t.Errorf("the ring gives %q after two weeks, want %s", got, first.Selector)
+	}
+	// Nobody has seen the record of a key that was to be published by program and never was.
+	o = Options{Domain: "example.net", Selector: "new", Algorithm: "ed25519", Publish: "rfc2136", Random: rand.Reader}
+	for range 2 {
+		if _, err := s.Create(o); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Remove("example.net"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -114,7 +114,7 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 		if due, ok := l.createAt(r, now, slices.ContainsFunc(keys, func(k *Key) bool { return !k.Foreign })); ok {
 			steps = append(steps, Step{DoCreate, l.algorithm, nil, due})
 		}
-		steps = append(steps, l.settle(now)...)
+		steps = append(steps, l.settle(r, now)...)
 	}
 	steps = append(steps, activations(all, r, now)...)
 	for _, k := range keys {
@@ -159,14 +159,18 @@ func advance(k *Key, r Rules, now time.Time) Step {
 
 // settle are the steps of the active keys. The older ones are retired only when the record of the newest has been seen: until
 // then theirs may be the only one that others can verify. An active key that was never seen is checked until it is.
-func (l keyring) settle(now time.Time) []Step {
+func (l keyring) settle(r Rules, now time.Time) []Step {
 	if l.active == nil {
 		return nil
 	}
 	var steps []Step
 	seen := l.active.seen()
 	if !seen {
-		steps = append(steps, Step{DoCheck, l.algorithm, l.active, now})
+		do := DoCheck
+		if l.active.Life.Published == nil && !r.Manual() { // it was made while a person published
+			do = DoPublish
+		}
+		steps = append(steps, Step{do, l.algorithm, l.active, now})
 	}
 	for _, k := range l.older {
 		if seen {

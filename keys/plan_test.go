@@ -87,10 +87,10 @@ func TestPlan(t *testing.T) {
 		{"once it was seen, the others go", automatic,
 			[]string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=5 seen=1 signs=5", "r made=900 seen=899 signs=890 retired=500"},
 			"check b, retire a, activate b in 89d, revoke r"},
-		{"two that were not seen are both checked", automatic, []string{"a made=9 signs=8", "b made=7 published=6", "c made=5 signs=4"},
+		{"two that were not seen are both checked", automatic, []string{"a made=9 published=9 signs=8", "b made=7 published=6", "c made=5 published=5 signs=4"},
 			"check b, check c, check a"},
 		{"a seen key of the other algorithm is enough for what is retired already", pair,
-			[]string{"a made=5 signs=5", "b made=4 seen=3", "e1 made=250 seen=245 signs=240", "e2 made=240 seen=239", "r made=900 seen=899 signs=890 retired=500"},
+			[]string{"a made=5 published=5 signs=5", "b made=4 seen=3", "e1 made=250 seen=245 signs=240", "e2 made=240 seen=239", "r made=900 seen=899 signs=890 retired=500"},
 			"check b, check a, check e2, activate e2 in 80d, activate b in 89d, revoke r"},
 
 		{"by hand, a newer key takes over as soon as it may", manual, []string{"a made=250 seen=245 signs=240", "c made=5 seen=1"}, "check c, activate c in 1h"},
@@ -99,6 +99,7 @@ func TestPlan(t *testing.T) {
 		{"or its time comes", manualEvery, []string{"a made=250 seen=245 signs=240", "b made=251 seen=239"}, "check b, activate b in 80d"},
 		{"nothing is made that nobody asked for", manual, []string{"a made=250 seen=245 signs=240"}, ""},
 
+		{"an active key that a person was to publish, after a change to rfc2136", automatic, []string{"a made=2 signs=1"}, "create rsa key, publish a"},
 		{"a request makes a successor, by hand", manual, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
 		{"and where keys never rotate", never, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
 		{"but one alone", never, []string{"a made=250 seen=245 signs=240 requested=3", "c made=3 published=3"}, "check c"},

@@ -213,6 +213,10 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 	o := Options{Domain: domain, Algorithm: algorithm, Bits: rules.Bits, Publish: rules.Method, Random: r.Random}
 	if len(rules.Ring[algorithm]) > 0 {
 		o.Ring = true
+		keys, err := r.Store.WithPast(domain, keys)
+		if err != nil {
+			return err
+		}
 		if o.Selector = rules.FreeSelector(keys, algorithm, r.Store.Now()); o.Selector == "" {
 			return nil // each selector is still in use; a later run finds one free
 		}

@@ -153,6 +153,9 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 
 // Remove deletes all keys of a domain, each PEM before its JSON, and what was recorded about them. The caller holds the lock.
 func (s Store) Remove(domain string) error {
+	if err := s.rememberSelectors(domain); err != nil {
+		return err
+	}
 	for _, ends := range []func(name string) bool{
 		func(name string) bool { return filepath.Ext(name) == ".pem" },
 		func(name string) bool { return filepath.Ext(name) == ".json" },

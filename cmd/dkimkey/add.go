@@ -218,7 +218,11 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 	}
 	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" {
 		o.Ring = true
-		if o.Selector = rules.FreeSelector(set.Of(o.Domain), o.Algorithm, e.now()); o.Selector == "" {
+		all, err := store.WithPast(o.Domain, set.Of(o.Domain))
+		if err != nil {
+			return nil, false, err
+		}
+		if o.Selector = rules.FreeSelector(all, o.Algorithm, e.now()); o.Selector == "" {
 			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status says until when", ring)
 		}
 	}

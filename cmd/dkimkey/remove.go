@@ -89,8 +89,8 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		switch {
 		case k.Foreign:
 			continue
-		case k.State == keys.Removed:
-			fmt.Fprintf(stderr, "%s: removed the metadata of key %s\n", domain, k.Selector)
+		case k.State == keys.Removed || !k.MayBePublished():
+			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, k.Selector)
 		default:
 			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, k.Selector, keys.RecordName(domain, k.Selector))
 		}

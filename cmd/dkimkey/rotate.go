@@ -209,11 +209,15 @@ func (d *desk) needSelectors(domains []string) error {
 			return err
 		}
 		of := set.Of(domain)
+		withPast, err := d.store.WithPast(domain, of)
+		if err != nil {
+			return err
+		}
 		rules, now := d.rules(domain), d.store.Now()
 		for algorithm, ring := range rules.Ring {
 			k := keys.NewestActive(of, algorithm)
 			requested := k != nil && k.Life != nil && k.Life.Requested != nil && keys.NewestPending(of, algorithm, "") == nil
-			if requested && len(ring) > 0 && rules.FreeSelector(of, algorithm, now) == "" {
+			if requested && len(ring) > 0 && rules.FreeSelector(withPast, algorithm, now) == "" {
 				d.rotator.Needs(domain, fmt.Sprintf("no successor can be made yet: each selector of the ring %v is in use; dkimkey status shows until when", ring), nil)
 			}
 		}

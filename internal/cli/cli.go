@@ -37,6 +37,9 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	if err == nil {
 		return 0
 	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), PrintableLines(err.Error()))
 	var usage UsageError
 	if errors.As(err, &usage) {
