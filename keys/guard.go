@@ -168,13 +168,17 @@ func lost(s Sight) (gone, shown bool) {
 	return gone, shown
 }
 
+// canReplace reports whether a key may sign in the place of one whose record is gone.
+func (k *Key) canReplace() bool {
+	return (k.State == Active || k.State == Retiring || k.State == Verified) && (k.Life == nil || !k.Life.Compromised)
+}
+
 // heir is the newest other key of the same algorithm whose record every name server shows.
 func (g *Guard) heir(ctx context.Context, set *Set, k *Key) string {
 	others := slices.Clone(set.Of(k.Domain))
 	slices.SortFunc(others, func(a, b *Key) int { return b.Since.Compare(a.Since) })
 	for _, o := range others {
-		able := o.State == Active || o.State == Retiring || o.State == Verified
-		if o == k || o.Signer == nil || o.Algorithm != k.Algorithm || !able {
+		if o == k || o.Signer == nil || o.Algorithm != k.Algorithm || !o.canReplace() {
 			continue
 		}
 		if s, err := g.sight(ctx, o); err == nil && s.Outcome().Ready {

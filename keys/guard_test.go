@@ -182,3 +182,23 @@ func TestGuardAwaitsSilentServer(t *testing.T) {
 	g.clock = g.clock.Add(time.Hour)
 	g.step(zone, "hand", "although not every name server has answered for a day")
 }
+
+// A key that replaces one whose record is gone does so only as long as it may: a compromised key never signs.
+func TestReplacementIsNotCompromised(t *testing.T) {
+	s := newStore(t)
+	first, second := create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")
+	activate(t, s, first)
+	activate(t, s, second)
+	set := load(t, s, nil)
+	set.instead = map[string]string{"example.org ed25519": first.Selector}
+	if got := selectors(set.Signing("example.org")); got != first.Selector {
+		t.Fatalf("%q signs, want the replacement", got)
+	}
+	now := s.Now()
+	k := set.find("example.org", first.Selector)
+	k.Life.Compromised, k.Life.Retired = true, &now
+	k.State = Retiring
+	if got := selectors(set.Signing("example.org")); got != second.Selector {
+		t.Errorf("%q signs", got)
+	}
+}

@@ -59,16 +59,14 @@ type handover struct {
 
 // handover returns the next hand-over of a keyring with an active key. Where keys do not stand by, a key that is newer than the
 // active one was made to replace it at once; an older one waits until rotate_every has passed or the operator wants a rotation.
-func (l keyring) handover(r Rules) handover {
-	h := handover{algorithm: l.algorithm}
-	if len(l.pending) > 0 {
-		h.next = l.pending[0]
-	}
+func (l keyring) handover(r Rules, now time.Time) handover {
+	h := handover{algorithm: l.algorithm, next: l.next(r, now)}
+	none := len(l.pending) == 0
 	switch {
 	case l.active.requested():
-		h.awaited = h.next == nil
+		h.awaited = none
 	case r.standby():
-		h.due, h.awaited = l.active.Since.Add(r.RotateEvery), h.next == nil
+		h.due, h.awaited = l.active.Since.Add(r.RotateEvery), none
 	case h.next == nil || h.next.Life.Created.After(l.active.created()):
 	case r.RotateEvery > 0:
 		h.due = l.active.Since.Add(r.RotateEvery)
@@ -76,6 +74,21 @@ func (l keyring) handover(r Rules) handover {
 		h.next = nil
 	}
 	return h
+}
+
+// next returns the newest pending key. One whose record does not come up in time is passed over, so that an import with a wrong
+// selector, or a key that cannot be published, does not end the rotation.
+func (l keyring) next(r Rules, now time.Time) *Key {
+	grace := publishGrace
+	if r.Manual() {
+		grace = manualGrace
+	}
+	for _, k := range l.pending {
+		if k.State == Verified || now.Sub(k.Life.Created) <= grace {
+			return k
+		}
+	}
+	return nil
 }
 
 // pairWindow is how far apart the hand-overs of a pair may be due and still happen together.
@@ -88,7 +101,7 @@ func activations(all []keyring, r Rules, now time.Time) []Step {
 	var changes []handover
 	for _, l := range all {
 		if l.active != nil {
-			changes = append(changes, l.handover(r))
+			changes = append(changes, l.handover(r, now))
 		} else if k, due := l.first(now); k != nil {
 			steps = append(steps, Step{DoActivate, l.algorithm, k, due})
 		}
@@ -174,7 +187,7 @@ func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 			if next, _ = l.first(now); next == nil && len(l.pending) > 0 {
 				next = l.pending[0]
 			}
-		} else if h := l.handover(r); h.due.IsZero() {
+		} else if h := l.handover(r, now); h.due.IsZero() {
 			next = h.next
 		}
 		if next != nil {

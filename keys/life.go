@@ -89,8 +89,11 @@ func (l *Life) pending() bool {
 	return s == Generated || s == Published || s == Verified
 }
 
-// RecordUnseen reports whether the record at the selector may be of another key: this one was imported, and its own was never seen.
-func (l *Life) RecordUnseen() bool { return l.Imported != "" && l.Seen == nil }
+// RecordUnseen reports whether the record at the selector may be of another key: that of this one was never seen, and Signpost has
+// not published it. Where a person publishes, only another program's key counts: its owner has been asked to publish the others.
+func (l *Life) RecordUnseen() bool {
+	return l.Seen == nil && (l.Imported != "" || l.Published == nil && l.Publish != "manual")
+}
 
 // revokedRecord is the record of a key that must not be believed any more: RFC 6376 section 3.6.1.
 func (l *Life) revokedRecord() string { return "v=DKIM1; k=" + l.Algorithm + "; p=" }

@@ -49,8 +49,14 @@ func (l *Lease) check() error {
 	if st, ok := now.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 {
 		return nil
 	}
-	return fmt.Errorf("a dkimkey of root has taken over %s: nothing more is written here; try again when it has ended", l.name)
+	return &lostLockError{fmt.Errorf("a dkimkey of root has taken over %s: nothing more is written here; try again when it has ended", l.name)}
 }
+
+// lostLockError is the error of a command that no longer has the lock: it must not go on.
+type lostLockError struct{ err error }
+
+func (e *lostLockError) Error() string { return e.err.Error() }
+func (e *lostLockError) Unwrap() error { return e.err }
 
 func (s Store) lockDir() string { return filepath.Join(s.State, "locks") }
 

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -39,8 +40,9 @@ const (
 	remindEvery = 7 * 24 * time.Hour
 )
 
-// Run does all that is due for one domain, each thing once. An error ends this domain's run; the next one begins where
-// this one ended. The error is a *Busy if another process works on the domain.
+// Run does all that is due for one domain, each thing once. A step that fails holds up no other: a key that cannot be published
+// does not keep a leaked one from being revoked. The next run tries it again. The error joins those of all steps; it is a *Busy if
+// another process works on the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
 	r.keys, r.fresh = nil, map[string]bool{}
 	if err := r.lock(ctx, domain); err != nil {
@@ -56,22 +58,26 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 		return err
 	}
 	tried := map[string]bool{}
+	var failed []error
 	for ctx.Err() == nil {
 		if set, err = r.load(domain); err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		if err := r.clean(domain, set.Of(domain)); err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		step, ok := r.next(set.Of(domain), domain, tried)
 		if !ok {
-			return nil
+			return errors.Join(failed...)
 		}
 		if err := r.do(ctx, domain, step, set); err != nil {
-			return fmt.Errorf("%s: %s: %w", domain, step.describe(), err)
+			failed = append(failed, fmt.Errorf("%s: %s: %w", domain, step.describe(), err))
+			if lost := (*lostLockError)(nil); errors.As(err, &lost) {
+				break
+			}
 		}
 	}
-	return ctx.Err()
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 func (r *Rotator) lock(ctx context.Context, domain string) (err error) {
@@ -98,7 +104,7 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Sig
 	r.unlock()
 	s = r.Checker.Look(ctx, k.Life, signer)
 	if err := r.lock(ctx, k.Domain); err != nil {
-		return s, false, err
+		return s, false, &lostLockError{err}
 	}
 	set, err := r.load(k.Domain)
 	if err != nil {
@@ -407,7 +413,7 @@ func lifeOf(k *Key, method string) (*Life, error) {
 	}
 	since := k.Since.UTC()
 	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
-		Created: since, Published: &since}
+		Created: since, Published: &since, Imported: k.Selector + ".pem"}
 	if k.State == Active { // since its record was seen
 		l.Seen, l.Activated = &since, &since
 	}

@@ -232,7 +232,7 @@ func (s *Set) Signs(k *Key) bool { return k.usable() && s.newest(k.Domain, k.Alg
 
 func (s *Set) newest(domain, algorithm string) *Key {
 	if selector := s.instead[domain+" "+algorithm]; selector != "" {
-		if k := s.find(domain, selector); k != nil && k.usable() {
+		if k := s.find(domain, selector); k != nil && k.usable() && k.canReplace() {
 			return k
 		}
 	}

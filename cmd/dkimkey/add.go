@@ -128,11 +128,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	}
 	// What publishes itself is published now; the rest is for rotate.
 	if len(automatic) > 0 {
-		failed, err := d.run(c.Context(), c.ErrOrStderr(), automatic)
-		if err != nil {
-			return err
-		}
-		wrong = wrong || failed
+		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}
 	if wrong {
 		return errAttention

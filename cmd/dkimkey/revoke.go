@@ -64,10 +64,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	unlock()
 	d.rotator.Urgent = true
 	// Revoking is a step like others and comes after the successor's: a publisher that fails does not keep that from signing.
-	failed, err := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
-	if err != nil {
-		return err
-	}
+	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
 	set, err := d.store.LoadDomain(k.Domain, nil)
 	if err != nil {
 		return err

@@ -139,16 +139,16 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 		}
 	}
 	for said := ""; ; {
-		failed, err := d.run(c.Context(), c.ErrOrStderr(), domains)
-		if err != nil {
-			return err
-		}
+		failed := d.run(c.Context(), c.ErrOrStderr(), domains)
 		waiting, err := d.waiting(domains)
 		if err != nil {
 			return err
 		}
 		if !f.wait || failed || waiting == "" {
 			if f.now {
+				if waiting != "" {
+					fmt.Fprintln(c.ErrOrStderr(), waiting)
+				}
 				if err := d.needSelectors(domains); err != nil {
 					return err
 				}

@@ -163,17 +163,17 @@ const (
 )
 
 // clock compares the clock with that of the last run. One that jumped must not end the life of any record.
-func (d *desk) clock(stderr io.Writer, now time.Time) error {
+func (d *desk) clock(stderr io.Writer, now time.Time) {
 	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
+		return
 	}
 	var last lastRun
-	if err := json.Unmarshal(data, &last); err != nil {
-		return fmt.Errorf("reading %s: %w", filepath.Join(d.conf.StateDir, lastRunFile), err)
+	if err != nil || json.Unmarshal(data, &last) != nil || last.At.IsZero() {
+		// User signpost can write the file, and must not be able to stop root.
+		d.rotator.Frozen = true
+		fmt.Fprintf(stderr, "dkimkey: %s cannot be read, so the time of the last run is unknown: only compromised keys are revoked in this run, and no record is removed\n", filepath.Join(d.conf.StateDir, lastRunFile))
+		return
 	}
 	switch gap := now.Sub(last.At); {
 	case gap < -maxBack:
@@ -183,7 +183,6 @@ func (d *desk) clock(stderr io.Writer, now time.Time) error {
 		d.rotator.Frozen = true
 		fmt.Fprintf(stderr, "dkimkey: the last run was %d days ago, at %s: should the clock have jumped, nothing is revoked or removed in this run\n", int(gap.Hours()/24), last.At.Format(time.RFC3339))
 	}
-	return nil
 }
 
 func (d *desk) remember(now time.Time) error {
@@ -195,18 +194,18 @@ func (d *desk) remember(now time.Time) error {
 }
 
 // run does what is due for domains, whichever command asks for it, and gives whether anything failed; that has been said.
-func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool, err error) {
+func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	now := d.store.Now()
-	if err := d.clock(stderr, now); err != nil {
-		return false, err
-	}
+	d.clock(stderr, now)
 	work := func(domain string) {
 		r := *d.rotator // it holds the lock of its domain
 		r.Store.Lease = new(keys.Lease)
 		if err := r.Run(ctx, domain); err != nil {
 			d.print(func() {
 				failed = true
-				fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+				for line := range strings.SplitSeq(err.Error(), "\n") { // one for each step
+					fmt.Fprintf(stderr, "dkimkey: %s\n", line)
+				}
 			})
 		}
 	}
@@ -227,7 +226,11 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 		_ = workers.Wait() // each error has been printed
 	}
 	d.looked = true
-	return failed, d.remember(now)
+	if err := d.remember(now); err != nil {
+		failed = true
+		fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+	}
+	return failed
 }
 
 // maxWorkers is how many domains are worked on side by side, so that slow name servers of some do not hold up the others. The
