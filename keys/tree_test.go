@@ -142,3 +142,24 @@ func TestFIFO(t *testing.T) {
 		}
 	}
 }
+
+// An interrupted write leaves a temporary file, which the next run deletes. It keeps the backup of a key that an editor made.
+func TestTemporaryFiles(t *testing.T) {
+	s := newStore(t)
+	dir := s.domainDir("example.org")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mail.pem", "mail.pem~", "mail.pem~" + rand.Text()} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.removeWhere("example.org", isTemp); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 2 || filepath.Base(left[1]) != "mail.pem~" {
+		t.Errorf("%q %v", left, err)
+	}
+}
