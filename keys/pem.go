@@ -148,7 +148,7 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	case *rsa.PrivateKey:
 		// RFC 8301 section 3.2.
 		if bits := key.N.BitLen(); bits < 1024 {
-			return nil, fmt.Errorf("the RSA key has %d bits; nobody may accept less than 1024 (RFC 8301)", bits)
+			return nil, fmt.Errorf("the RSA key has %d bits; verifiers must not accept less than 1024 (RFC 8301)", bits)
 		}
 		return key, nil
 	case ed25519.PrivateKey:

@@ -90,8 +90,8 @@ func runProgram(ctx context.Context, key string, argv []string, timeout time.Dur
 	return fmt.Errorf("running %s (%s): %w", argv[0], key, err)
 }
 
-// OneAtATime keeps two publications from running at the same time, in any process: programs of the operator's and zone files are
-// about several domains, and a domain's lock does not protect them.
+// OneAtATime keeps two publications from running at the same time, in any process: the operator's programs and zone files
+// serve several domains, and a domain's lock does not protect them.
 type OneAtATime struct {
 	Publisher
 	Store   Store

@@ -175,7 +175,10 @@ func TestImportRevoked(t *testing.T) {
 	if txt, err := h.bind.TXT("mail._domainkey.example.org"); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		t.Errorf("the record of the leaked key: %q %v", txt, err)
 	}
-	h.days(40)
+	out := h.rotates(40, 24*time.Hour)
+	if !strings.Contains(out, "left the record at other as it is") || strings.Contains(out, "removed the record of other\n") || !strings.Contains(out, "removed the record of mail\n") {
+		t.Error(out)
+	}
 	if got := h.state("example.org"); got["other"] != keys.Removed || got["mail"] != keys.Removed {
 		t.Error(got)
 	}

@@ -99,8 +99,8 @@ func printOrder(out io.Writer, set *keys.Set, k *keys.Key) {
 	if k.Life == nil || !k.Life.RecordUnseen() { // else the record is of another key
 		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
 	}
-	if heir := set.Waiting(k.Domain, k.Algorithm, ""); heir != nil {
-		steps = append(steps, "put the record of key "+heir.Selector+" into DNS (dkimkey show "+k.Domain+" "+heir.Selector+")",
+	if next := keys.NewestPending(set.Of(k.Domain), k.Algorithm, ""); next != nil {
+		steps = append(steps, "put the record of key "+next.Selector+" into DNS (dkimkey show "+k.Domain+" "+next.Selector+")",
 			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
 	}
 	if len(steps) == 0 {
