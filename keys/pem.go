@@ -105,7 +105,7 @@ func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	credential := strings.HasPrefix(target, "/run/credentials/")
+	credential := strings.HasPrefix(filepath.Clean(target), "/run/credentials/")
 	if fi, err := d.dir.Lstat(name); err != nil {
 		return nil, err
 	} else if os.Geteuid() == 0 && fi.Sys().(*syscall.Stat_t).Uid != 0 && !credential {

@@ -119,6 +119,15 @@ func TestLinkedDomain(t *testing.T) {
 	}
 }
 
+// A link is one to a systemd credential only if it stays in /run/credentials.
+func TestCredentialLink(t *testing.T) {
+	s, outside := world(t)
+	plant(t, "/run/credentials/../.."+outside+"/file", s.pemPath("example.org", "mail"))
+	if k := load(t, s, nil).find("example.org", "mail"); k == nil || k.Elsewhere || k.Err == nil || !strings.Contains(k.Err.Error(), "root does not follow") {
+		t.Errorf("%+v", k)
+	}
+}
+
 // A FIFO in the place of a file does not stop root's command.
 func TestFIFO(t *testing.T) {
 	s, _ := world(t)
