@@ -19,8 +19,8 @@ const (
 	maxBadLines = 10
 )
 
-// domainList returns the domains that are to get a key: those named on the command line and those in file, "-" for standard input, each once. All are
-// checked, so that nothing is done if one of them is wrong.
+// domainList returns the domains that are to get a key, each once: those named on the command line and those in file, "-" for
+// standard input. All are checked, so that nothing is done if one of them is wrong.
 func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
 	var domains []string
 	known := map[string]bool{}
@@ -39,7 +39,7 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 	}
 	if file == "" {
 		if len(domains) == 0 {
-			return nil, cli.Usage(fmt.Errorf("no domain is named; name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+			return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
 		}
 		return domains, nil
 	}

@@ -200,7 +200,7 @@ func TestImportUnsafe(t *testing.T) {
 	good := h.signing("example.org")
 	file, record := h.foreign("mail.private")
 	out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail", "--unsafe-activate")
-	if code != 1 || !strings.Contains(out, "nobody looked whether its record is in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
+	if code != 1 || !strings.Contains(out, "its record has not been checked in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
 		t.Errorf("%d %s", code, out)
 	}
 	said := h.rotates(20, 24*time.Hour)

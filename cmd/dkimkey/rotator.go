@@ -90,7 +90,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	return d, nil
 }
 
-// newResolver asks keys.resolver, or what the daemon asks. Nothing is remembered from run to run.
+// newResolver returns a resolver that uses keys.resolver, or the servers of the daemon. It has no cache from earlier runs.
 func newResolver(conf *config.Config, now func() time.Time) (*dns.Resolver, error) {
 	servers := conf.DNS.Servers
 	if r := conf.Keys.Resolver; r != "" {
@@ -139,7 +139,7 @@ func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publishe
 	return nil, errors.New("publish.method is manual")
 }
 
-// lastRun is STATE_DIR/rotate.json: when the lives of keys were worked on last.
+// lastRun is STATE_DIR/rotate.json: the time of the last run.
 type lastRun struct {
 	At time.Time `json:"last_run"`
 }
@@ -151,7 +151,7 @@ const (
 	maxForward = 7 * 24 * time.Hour
 )
 
-// clock compares the clock with that of the last run. One that jumped must not end the life of any record.
+// clock compares the clock with that of the last run. After a jump, no record is revoked or removed.
 func (d *desk) clock(stderr io.Writer, now time.Time) error {
 	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -183,7 +183,7 @@ func (d *desk) remember(now time.Time) error {
 	return d.store.WriteState(lastRunFile, append(data, '\n'))
 }
 
-// run does what is due for domains, whichever command asks for it, and gives whether anything failed; that has been said.
+// run does what is due for domains. It reports whether anything failed, which it has printed.
 func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool, err error) {
 	now := d.store.Now()
 	if err := d.clock(stderr, now); err != nil {

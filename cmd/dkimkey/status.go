@@ -22,8 +22,8 @@ func (e *env) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [DOMAIN...]",
 		Short: "Show all keys: what signs, what waits, what is wrong",
-		Long: `Show all keys, or those of some domains: which signs, which waits, and what happens next. "active (unsafe)" is a key that --unsafe-activate made sign
-and whose record has not been seen since.
+		Long: `Show all keys, or those of some domains: which signs, which waits, and what happens next. "active (unsafe)" is a key that
+--unsafe-activate made sign and whose record has not been seen since.
 
 Exit code 0: nothing to do. 1: action needed; standard error has a line for each key or domain, with what to do. 2: wrong usage
 or configuration.`,
@@ -96,7 +96,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		if signing[domain] || !wanted(domain) {
 			continue
 		}
-		action := "hosted, and no key signs: its mail is answered as sign.on_missing_key says; " + remedy(domain, set.Of(domain))
+		action := "hosted, and no key signs: sign.on_missing_key applies to its mail; " + remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
 		if asJSON { // in the table, the domain has no row of its own
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
