@@ -80,7 +80,7 @@ func examineApart(ctx context.Context, program, file string) (found []doctor.Fin
 	return found, nil
 }
 
-// keyStatus gives every key, for whoever shows them: the secrets stay where they are.
+// keyStatus returns the status of all keys. It reads no private key.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Lives()
 	if err != nil {
