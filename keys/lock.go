@@ -61,10 +61,14 @@ type Busy struct {
 }
 
 func (e *Busy) Error() string {
+	return e.Name + " is locked by " + e.holder() + ": try again when it has ended"
+}
+
+func (e *Busy) holder() string {
 	if e.PID == 0 {
-		return e.Name + " is locked by another process: try again when it has ended"
+		return "another process"
 	}
-	return fmt.Sprintf("%s is locked by process %d: try again when it has ended", e.Name, e.PID)
+	return "process " + strconv.Itoa(e.PID)
 }
 
 // Lock keeps other commands from working on a domain, and waits a few seconds where one does. A caller that waits for DNS, or for

@@ -107,7 +107,7 @@ func (p OneAtATime) Publish(ctx context.Context, c Change) error {
 	store.Lease = nil // that of the domain stays
 	unlock, err := store.lockWithin(ctx, publishLock, p.Timeout)
 	if busy := (*Busy)(nil); errors.As(err, &busy) {
-		return fmt.Errorf("process %d is still publishing after %v (publish.timeout)", busy.PID, p.Timeout)
+		return fmt.Errorf("%s is still publishing after %v (publish.timeout)", busy.holder(), p.Timeout)
 	}
 	if err != nil {
 		return err
