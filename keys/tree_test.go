@@ -119,6 +119,16 @@ func TestLinkedDomain(t *testing.T) {
 	}
 }
 
+// The choice of a selector ends where the directory of the domain was replaced by a link.
+func TestSelectorInLink(t *testing.T) {
+	s, outside := world(t)
+	plant(t, outside, s.domainDir("example.org"))
+	selector := s.datedSelector("example.org", "rsa")
+	if _, err := s.vacate("example.org", selector, false); err == nil || len(selector) > 63 {
+		t.Errorf("%q %v", selector, err)
+	}
+}
+
 // A link is one to a systemd credential only if it stays in /run/credentials.
 func TestCredentialLink(t *testing.T) {
 	s, outside := world(t)
