@@ -85,11 +85,8 @@ func (l *Life) since() time.Time {
 	return l.Created
 }
 
-// pending reports whether the key has yet to sign for the first time.
-func (l *Life) pending() bool {
-	s := l.State()
-	return s == Generated || s == Published || s == Verified
-}
+// Pending reports whether a key has yet to sign for the first time.
+func (s State) Pending() bool { return s == Generated || s == Published || s == Verified }
 
 // RecordUnseen reports whether the record at the selector may be of another key: this one was imported, and its own was never seen.
 func (l *Life) RecordUnseen() bool { return l.Imported != "" && l.Seen == nil }

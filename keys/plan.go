@@ -87,7 +87,7 @@ func keyrings(keys []*Key, algorithms []string) []keyring {
 				} else {
 					l.older = append(l.older, k)
 				}
-			case k.Life != nil && k.Life.pending():
+			case k.Life != nil && k.State.Pending():
 				l.pending = append(l.pending, k)
 			}
 		}

@@ -187,7 +187,7 @@ func (d *desk) reportWhen(domain, selector string) error {
 		if s.Do != keys.DoActivate || s.Key != k {
 			continue
 		}
-		what = "it signs from " + s.Due.UTC().Format("2006-01-02 15:04") + " on: "
+		what = "it signs from " + s.Due.UTC().Format(timeFormat) + " on: "
 		if slices.Contains(keys.Awaited(of, rules, now), k) {
 			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
 		} else {

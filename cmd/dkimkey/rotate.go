@@ -112,7 +112,7 @@ func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error 
 		for _, s := range keys.Plan(set.Of(domain), d.rules(domain), now) {
 			when := "now"
 			if s.Due.After(now) {
-				when = s.Due.UTC().Format("2006-01-02 15:04")
+				when = s.Due.UTC().Format(timeFormat)
 			}
 			what := s.Algorithm + " key"
 			p := planned{Domain: domain, Do: s.Do, Algorithm: s.Algorithm, Due: s.Due.UTC()}
@@ -238,7 +238,7 @@ func (d *desk) waiting(domains []string) (string, error) {
 			}
 		}
 		if last != nil {
-			return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format("2006-01-02 15:04")), nil
+			return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format(timeFormat)), nil
 		}
 	}
 	return "", nil

@@ -17,6 +17,9 @@ import (
 	"signpost/keys"
 )
 
+// timeFormat is the format of times for people, in UTC.
+const timeFormat = "2006-01-02 15:04"
+
 func (e *env) statusCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -130,7 +133,7 @@ func remedy(domain string, of []*keys.Key) string {
 	is := func(f func(k *keys.Key) bool) bool { return slices.ContainsFunc(of, f) }
 	switch {
 	case is(func(k *keys.Key) bool {
-		return k.Life != nil && k.Err == nil && slices.Contains([]keys.State{keys.Generated, keys.Published, keys.Verified}, k.State)
+		return k.Life != nil && k.Err == nil && k.State.Pending()
 	}):
 		return "dkimkey rotate " + domain + " --wait"
 	case is(func(k *keys.Key) bool { return k.Err != nil }):
@@ -154,7 +157,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 			state += " (unsafe)"
 		}
 		if !s.Since.IsZero() {
-			since = s.Since.UTC().Format("2006-01-02 15:04")
+			since = s.Since.UTC().Format(timeFormat)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cmp.Or(cli.Printable(s.Selector), "-"), algorithm, state, since, cli.Printable(s.Next))
 	}
@@ -180,7 +183,7 @@ func colour(p cli.Painter, s keyStatus, line string) string {
 		return p.Bad(line)
 	case s.Signs:
 		return p.Good(line)
-	case s.State == keys.Generated || s.State == keys.Published || s.State == keys.Verified:
+	case s.State.Pending():
 		return p.Middling(line)
 	}
 	return p.Past(line)
