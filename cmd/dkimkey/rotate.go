@@ -137,6 +137,7 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 			return err
 		}
 	}
+	d.waits = f.wait
 	for printed := ""; ; {
 		failed, err := d.run(c.Context(), c.ErrOrStderr(), domains)
 		if err != nil {
@@ -146,7 +147,7 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 		if err != nil {
 			return err
 		}
-		if !f.wait || failed || waiting == "" {
+		if !f.wait || failed || waiting == "" && !d.busy {
 			if f.now {
 				if err := d.needSelectors(domains); err != nil {
 					return err

@@ -25,6 +25,8 @@ type desk struct {
 	rotator *keys.Rotator
 	needed  bool // something needs a person
 	looked  bool // run has been through once
+	waits   bool // --wait: the next look tries again what a lock kept this one from
+	busy    bool // a lock kept the last run from a domain
 	json    bool
 	events  []event // what happened, for --json
 }
@@ -189,12 +191,17 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 	if err := d.clock(stderr, now); err != nil {
 		return false, err
 	}
+	d.busy = false
 	for i, domain := range domains {
 		if !d.looked && len(domains) > 1 { // --wait looks every half minute
 			cli.Progress(stderr, "%s: looking what is due (%d of %d)", domain, i+1, len(domains))
 		}
 		if err := d.rotator.Run(ctx, domain); err != nil {
-			failed = true
+			if busy := (*keys.Busy)(nil); d.waits && errors.As(err, &busy) {
+				d.busy = true
+			} else {
+				failed = true
+			}
 			fmt.Fprintf(stderr, "dkimkey: %v\n", err)
 		}
 	}
