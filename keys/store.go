@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -141,10 +142,11 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 	if err != nil {
 		return at(s.domainDir(domain), err)
 	}
+	files = slices.DeleteFunc(files, func(fi fs.FileInfo) bool { return !unwanted(fi.Name()) })
+	if len(files) == 0 {
+		return nil // without a sync: rotate comes here twice for each domain
+	}
 	for _, fi := range files {
-		if !unwanted(fi.Name()) {
-			continue
-		}
 		if err := dir.Remove(fi.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return at(filepath.Join(s.domainDir(domain), fi.Name()), err)
 		}
