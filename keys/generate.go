@@ -26,7 +26,7 @@ type Options struct {
 	Ring      bool // the selector may be one whose last key is removed
 }
 
-// Create makes a key, writes it and gives its life; the key does not sign yet. The caller holds the lock.
+// Create makes a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
 func (s Store) Create(o Options) (*Life, error) {
 	if err := s.tree().makeDir(s.domainDir(o.Domain)); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s Store) Create(o Options) (*Life, error) {
 	return life, s.place(life, signer)
 }
 
-// place writes a key and its life, the life first, and fills in what follows from the key.
+// place writes a key and its metadata, the metadata first, and fills in what follows from the key.
 func (s Store) place(l *Life, signer crypto.Signer) error {
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
@@ -100,7 +100,11 @@ func generate(o Options) (crypto.Signer, error) {
 	return nil, fmt.Errorf("algorithm %q is not known: rsa and ed25519 are", o.Algorithm)
 }
 
-// datedSelector is "sp" (RSA) or "se" (Ed25519) and the day, with a letter from the second of a day on.
+// maxDated is how many keys of a day datedSelector numbers. A selector is a DNS label, which has 63 bytes at most.
+const maxDated = 1000
+
+// datedSelector returns "sp" (RSA) or "se" (Ed25519) and the day, with letters from the second key of a day on. vacate refuses the
+// last one if none is free, or if the directory cannot be read: user signpost can replace it by a link at any time.
 func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time) string {
 	base := "sp"
 	if algorithm == "ed25519" {
@@ -113,7 +117,8 @@ func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time
 			selector += letters(n)
 		}
 		_, used := past[selector]
-		if !used && !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector)) {
+		free := !used && !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector))
+		if free || n == maxDated {
 			return selector
 		}
 	}

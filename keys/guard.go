@@ -70,7 +70,7 @@ func (g *Guard) Check(ctx context.Context) {
 	set := g.Watcher.Current().Set
 	known := map[string]bool{}
 	for _, k := range set.All() {
-		if k.Signer == nil || !k.byHandWaits() && set.newestActive(k.Domain, k.Algorithm) != k {
+		if k.Signer == nil || !k.awaited() && set.newestActive(k.Domain, k.Algorithm) != k {
 			continue
 		}
 		id := k.Domain + " " + k.Selector
@@ -84,7 +84,7 @@ func (g *Guard) Check(ctx context.Context) {
 		if g.Now().Before(w.next) || ctx.Err() != nil {
 			continue
 		}
-		if k.byHandWaits() {
+		if k.awaited() {
 			w.next = g.Now().Add(awaitEvery)
 			if sight, _ := g.sight(ctx, k); ctx.Err() == nil { // what went wrong stands in it
 				g.await(k, sight)

@@ -8,7 +8,7 @@ import (
 // requested reports whether the operator wants an active key replaced as soon as its successor may sign.
 func (k *Key) requested() bool { return k.Life != nil && k.Life.Requested != nil }
 
-// created is when a key was made, the zero time if it was put there by hand: every key of dkimkey counts as newer.
+// created returns when a key was made, or the zero time for an unmanaged key: every key of dkimkey counts as newer.
 func (k *Key) created() time.Time {
 	if k.Life == nil {
 		return time.Time{}
@@ -16,16 +16,16 @@ func (k *Key) created() time.Time {
 	return k.Life.Created
 }
 
-// ready is when a key may sign at the earliest.
-func (k *Key) ready() (time.Time, bool) {
-	if k == nil || k.State != Verified {
+// ready returns when a key may sign at the earliest. ok is false if its record has not been seen.
+func (k *Key) ready() (at time.Time, ok bool) {
+	if k.State != Verified {
 		return time.Time{}, false
 	}
 	return k.Life.Seen.Add(time.Duration(k.Life.Wait)), true
 }
 
-// first returns the key that begins to sign where none of its algorithm does, and when: the one that may first, the newest of
-// those that may now. A key with a name server that does not answer may only after patience.
+// first returns the next key to sign if no key of the algorithm signs, and when it may sign: the earliest key, or the newest of
+// those that may sign now. A name server that does not answer delays a key by unreachableGrace.
 func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 	for _, k := range l.pending {
 		at, ok := k.ready()
@@ -33,7 +33,7 @@ func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 			continue
 		}
 		if k.Life.Silent != nil {
-			at = latest(at, k.Life.Silent.Add(patience))
+			at = latest(at, k.Life.Silent.Add(unreachableGrace))
 		}
 		if best == nil || latest(at, now).Before(latest(due, now)) {
 			best, due = k, at
@@ -94,8 +94,8 @@ func (l keyring) next(r Rules, now time.Time) *Key {
 // pairWindow is how far apart the hand-overs of a pair may be due and still happen together.
 const pairWindow = 24 * time.Hour
 
-// activations: a first key signs as soon as it may. Hand-overs that are due at the same time happen together, when the last of
-// the next keys may sign. Each is a step of its own: a run that is interrupted between two of a pair goes on with the other one.
+// activations returns the steps that activate keys. A first key signs as soon as it may. Hand-overs that are due at the same time happen together, when the last of
+// the next keys may sign. Each is a step of its own: if a run is interrupted between the two of a pair, the next run does the other.
 func activations(all []keyring, r Rules, now time.Time) []Step {
 	var steps []Step
 	var changes []handover
@@ -142,12 +142,12 @@ func together(changes []handover) []Step {
 	return steps
 }
 
-// RotateNow asks for a rotation of a domain's keys today: Plan makes a successor for each that signs, unless one is pending, and
-// the successors sign as soon as they may. It reports whether that changed anything: nothing changes while such a rotation is
-// under way, or where no key signs. With dry it changes only the keys in memory, for a Plan of what would happen.
+// RotateNow requests a rotation of a domain's keys today: Plan makes a successor for each that signs, unless one is pending, and
+// the successors sign as soon as they may. It reports whether a rotation was started: none is while one is under way,
+// or if no key signs. With dry, only the keys in memory change, so that Plan returns what would happen.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
 	all := keyrings(keys, nil)
-	at, begun := r.Store.Now().UTC(), false
+	at, started := r.Store.Now().UTC(), false
 	underWay := slices.ContainsFunc(all, func(l keyring) bool {
 		if l.active == nil || !l.active.requested() {
 			return false
@@ -165,7 +165,7 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		if err != nil {
 			return false, err
 		}
-		life.Requested, l.active.Life, begun = &at, life, true
+		life.Requested, l.active.Life, started = &at, life, true
 		if dry {
 			continue
 		}
@@ -174,11 +174,11 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		}
 		r.Done(domain, "key "+life.Selector+" is to be replaced now")
 	}
-	return begun, nil
+	return started, nil
 }
 
-// Awaited returns the pending keys of a domain that sign as soon as they may, at most one of each algorithm. A key that stands
-// by is not among them: it waits for its turn.
+// Awaited returns the pending keys of a domain that sign as soon as they may, at most one of each algorithm. A standby
+// key is not among them.
 func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 	var all []*Key
 	for _, l := range keyrings(keys, r.Algorithms) {

@@ -31,7 +31,7 @@ func (s Store) Host(domain string) error {
 // Unhost deletes the record that a domain is hosted. The caller holds the domain's lock.
 func (s Store) Unhost(domain string) error {
 	if err := s.tree().remove(s.hostedPath(domain)); err != nil {
-		return fmt.Errorf("forgetting the hosted domain %s: %w", domain, err)
+		return fmt.Errorf("deleting the record of the hosted domain %s: %w", domain, err)
 	}
 	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"signpost/internal/dkim"
 )
 
-// State is where a key stands in its life.
+// State is the stage of a key's life cycle.
 type State string
 
 // The states, in their order.
@@ -17,7 +19,7 @@ const (
 	Active    State = "active"    // signs, if it is the newest of its algorithm
 	Retiring  State = "retiring"  // signs no more; stays published for the mail that it signed
 	Revoked   State = "revoked"   // the record's p= is empty; the private key is gone
-	Removed   State = "removed"   // nothing is left but the memory that the selector was used
+	Removed   State = "removed"   // only the metadata is left, which keeps the selector from being used again
 	Unusable  State = "unusable"  // the file cannot be used, and nothing shows that the key has ever signed
 )
 
@@ -83,11 +85,8 @@ func (l *Life) since() time.Time {
 	return l.Created
 }
 
-// pending says that the key is on its way to sign.
-func (l *Life) pending() bool {
-	s := l.State()
-	return s == Generated || s == Published || s == Verified
-}
+// Pending reports whether a key has yet to sign for the first time.
+func (s State) Pending() bool { return s == Generated || s == Published || s == Verified }
 
 // RecordUnseen reports whether the record at the selector may be of another key: that of this one was never seen, and Signpost has
 // not published it. Where a person publishes, only another program's key counts: its owner has been asked to publish the others.
@@ -97,6 +96,29 @@ func (l *Life) RecordUnseen() bool {
 
 // revokedRecord is the record of a key that must not be believed any more: RFC 6376 section 3.6.1.
 func (l *Life) revokedRecord() string { return "v=DKIM1; k=" + l.Algorithm + "; p=" }
+
+// LifeOf returns the metadata of a key. Those of an unmanaged key are derived from it and are not written.
+func (r *Rotator) LifeOf(k *Key) (*Life, error) { return lifeOf(k, r.Rules(k.Domain).Method) }
+
+func lifeOf(k *Key, method string) (*Life, error) {
+	if k.Life != nil {
+		return k.Life, nil
+	}
+	if k.Signer == nil {
+		return nil, k.Err
+	}
+	record, err := dkim.FormatKeyRecord(k.Signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	since := k.Since.UTC()
+	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
+		Created: since, Published: &since, Imported: k.Selector + ".pem"}
+	if k.State == Active { // since its record was seen
+		l.Seen, l.Activated = &since, &since
+	}
+	return l, nil
+}
 
 // Span is a time.Duration that reads as a person writes it.
 type Span time.Duration

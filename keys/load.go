@@ -70,7 +70,7 @@ func (d domainDir) keys(before *Set) []*Key {
 		}
 		name, isPEM := strings.CutSuffix(fi.Name(), ".pem")
 		if !isPEM {
-			// Metadata without a key: of one that is over, or whose key is missing.
+			// Metadata without a private key: the key is revoked or removed, or its file is missing.
 			var isLife bool
 			if name, isLife = strings.CutSuffix(fi.Name(), ".json"); !isLife || d.has(name+".pem") {
 				continue
@@ -78,7 +78,7 @@ func (d domainDir) keys(before *Set) []*Key {
 		}
 		k := d.key(name)
 		if !isPEM && k.Life != nil && k.State == Generated {
-			continue // between the metadata and the key of one that is being made, or was
+			continue // it is being made, or its creation was interrupted
 		}
 		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {
 			if old := before.find(d.domain, k.Selector); old != nil && old.Signer != nil {
@@ -128,7 +128,7 @@ func (d domainDir) key(name string) *Key {
 			k.Since = fi.ModTime()
 		}
 	default:
-		// The metadata says whether the key may sign.
+		// Without the metadata it is unknown whether the key may sign.
 		k.Err = err
 		return k
 	}

@@ -25,7 +25,7 @@ const (
 	lockRetry = 50 * time.Millisecond
 )
 
-// Lease is the lock that a process holds, on one domain.
+// Lease is the lock on one domain that this process holds.
 type Lease struct {
 	dir  *os.Root
 	name string
@@ -67,10 +67,14 @@ type Busy struct {
 }
 
 func (e *Busy) Error() string {
+	return e.Name + " is locked by " + e.holder() + ": try again when it has ended"
+}
+
+func (e *Busy) holder() string {
 	if e.PID == 0 {
-		return e.Name + " is locked by another process: try again when it has ended"
+		return "another process"
 	}
-	return fmt.Sprintf("%s is locked by process %d: try again when it has ended", e.Name, e.PID)
+	return "process " + strconv.Itoa(e.PID)
 }
 
 // Lock keeps other commands from working on a domain, and waits a few seconds where one does. A caller that waits for DNS, or for
@@ -124,7 +128,7 @@ func (s Store) TryLock(domain string) (unlock func(), err error) {
 		now, nowErr := dir.Lstat(domain)
 		if err == nil && nowErr == nil && os.SameFile(held, now) {
 			if own, err := s.tree().ownerOf(s.State); err == nil {
-				_ = own(f) // a lock of root is still one
+				_ = own(f) // if this fails, the lock is held all the same
 			}
 			return s.hold(dir, domain, f), nil
 		}
@@ -210,7 +214,7 @@ func (s Store) replaceLock(domain string) (unlock func(), err error) {
 }
 
 func (s Store) hold(dir *os.Root, name string, f *os.File) (unlock func()) {
-	// Where that fails, a command that is refused does not name the process.
+	// If this fails, a command that meets the lock cannot name the process.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}

@@ -43,8 +43,8 @@ func (s Store) observed(k *Key) *Life {
 	return l
 }
 
-// byHandWaits says that a key was put there by hand and that its record has not been seen: it does not sign.
-func (k *Key) byHandWaits() bool { return k.Life == nil && k.usable() && k.State == Published }
+// awaited reports whether k is an unmanaged key that does not sign because its record has not been seen.
+func (k *Key) awaited() bool { return k.Life == nil && k.usable() && k.State == Published }
 
 // observe records what has been seen of a key. The key signs if that is enough, and its domain is recorded as hosted just before.
 func (w *Watcher) observe(l *Life) error {
@@ -71,9 +71,9 @@ func (w *Watcher) observe(l *Life) error {
 	return nil
 }
 
-// await looks for the record of a key that was put there by hand. It signs as soon as every name server and the resolver
-// show it and a probe verifies; it does not wait for caches, since nothing says since when the record has been there. A
-// server that does not answer holds it up for a day, as in Rotator.check.
+// await checks the record of an unmanaged key. The key signs as soon as every name server and the resolver show the record and a
+// probe verifies. It does not wait for caches, because it is unknown since when the record has been in DNS. A server that does
+// not answer delays the key by a day, as in Rotator.check.
 func (g *Guard) await(k *Key, s Sight) {
 	attrs := []any{"domain", k.Domain, "selector", k.Selector}
 	l := k.Observed
@@ -95,7 +95,7 @@ func (g *Guard) await(k *Key, s Sight) {
 		l.Silent = nil
 	case l.Silent == nil:
 		l.Silent = &now
-	case o.Enough && now.Sub(*l.Silent) >= patience:
+	case o.Enough && now.Sub(*l.Silent) >= unreachableGrace:
 		l.Seen, l.Activated = &now, &now
 		g.Log.Warn("a key put there by hand signs although not every name server has answered for a day", append(attrs, "seen", o.Words)...)
 	}
@@ -119,5 +119,5 @@ func (s Store) forget(domain string) error {
 	return nil
 }
 
-// awaitEvery is how often the record of a key that was put there by hand is looked for: somebody is waiting.
+// awaitEvery is the time between checks of the record of an unmanaged key that does not sign yet.
 const awaitEvery = time.Minute

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +31,8 @@ type openDKIM struct {
 }
 
 // ReadOpenDKIM reads a KeyTable and a SigningTable of OpenDKIM (opendkim.conf(5)), as files with or without "refile:". The
-// keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. Each line that
-// has no equal here is explained in skipped.
+// keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. skipped
+// explains each line that has no equivalent here.
 func ReadOpenDKIM(keyTable, signingTable string) (found []OpenDKIMKey, skipped []string, err error) {
 	keyText, err := readTable("KeyTable", keyTable)
 	if err != nil {
@@ -75,7 +74,7 @@ func parseKeyTableEntry(name, value string) (keyTableEntry, error) {
 	case strings.HasPrefix(e.file, "./"), strings.HasPrefix(e.file, "../"):
 		return keyTableEntry{}, errors.New("the path is relative to OpenDKIM's directory; write it as DOMAIN:SELECTOR:/PATH")
 	}
-	return keyTableEntry{}, errors.New("OpenDKIM takes what is not a path for the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
+	return keyTableEntry{}, errors.New("OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
 }
 
 func (o *openDKIM) skip(n int, pattern, format string, args ...any) {
@@ -140,7 +139,7 @@ func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
 		o.skip(n, pattern, "mail of %s is signed for %s, which Signpost does not do", author, domain)
 		return
 	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
-		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains says who may use it", domain)
+		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains limits who may use it", domain)
 	}
 	if k := (OpenDKIMKey{domain, selector, e.file}); !o.seen[k] {
 		o.seen[k] = true
@@ -201,7 +200,11 @@ func tableLines(text string, line func(n int, key, value string)) {
 // the type alone, because a dsn holds a password.
 func tablePath(name, spec string) (string, error) {
 	kind, path, isTyped := strings.Cut(spec, ":")
-	export := fmt.Sprintf("; export it to a file of lines \"%s\", and import that", cmp.Or(map[string]string{"KeyTable": "NAME DOMAIN:SELECTOR:/PATH"}[name], "*@DOMAIN NAME"))
+	line := "*@DOMAIN NAME"
+	if name == "KeyTable" {
+		line = "NAME DOMAIN:SELECTOR:/PATH"
+	}
+	export := fmt.Sprintf("; export it to a file of lines %q, and import that", line)
 	_, statErr := os.Stat(spec)
 	switch {
 	case isTyped && (kind == "file" || kind == "refile"):
@@ -209,7 +212,7 @@ func tablePath(name, spec string) (string, error) {
 	case statErr == nil:
 		return spec, nil
 	case isTyped && kind == "csl", !isTyped && strings.Contains(spec, "="):
-		return "", fmt.Errorf("%s: a list (csl) stands in opendkim.conf itself%s", name, strings.Replace(export, "export", "write", 1))
+		return "", fmt.Errorf("%s: a list (csl) is in opendkim.conf itself%s", name, strings.Replace(export, "export", "write", 1))
 	case isTyped && (kind == "dsn" || kind == "odbx"):
 		return "", fmt.Errorf("%s: %s: an SQL database%s", name, kind, export)
 	case isTyped && (kind == "ldap" || kind == "ldaps" || kind == "ldapi"):

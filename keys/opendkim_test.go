@@ -46,15 +46,15 @@ func TestReadOpenDKIM(t *testing.T) {
 		{"CR LF and spaces", "k a.test:mail:/k  \r\n\r\nl b.test:mail:/l\t\r\n", "*@a.test k \r\n# x\r\n*@b.test  l\r\n*@c.test m\r\n", "a.test mail /k, b.test mail /l", "ST:4: the KeyTable has no m"},
 		{"CR", "k a.test:mail:/k\rl b.test:mail:/l", "*@a.test k\r*@b.test l\r", "a.test mail /k, b.test mail /l", ""},
 		{"another domain", "k a.test:mail:/k", "*@b.test k", "", "ST:1: *@b.test: mail of b.test is signed for a.test, which Signpost does not do"},
-		{"a user", "k a.test:mail:/k", "ann@a.test k", "a.test mail /k", "ST:1: ann@a.test: taken for the whole of a.test; sign.login_domains says who may use it"},
+		{"a user", "k a.test:mail:/k", "ann@a.test k", "a.test mail /k", "ST:1: ann@a.test: taken for the whole of a.test; sign.login_domains limits who may use it"},
 		{"below", "k a.test:mail:/k", "*@*.a.test k\n.a.test k", "a.test mail /k", ""},
 		{"no key", "k a.test:mail:/k", "*@a.test", "", "ST:1: *@a.test: the line names no key"},
 		{"a name that cannot be hosted", "k com:mail:/k", "*@com k", "", `ST:1: *@com: "com" is a single label: a top-level domain, or a host name without its domain`},
 		{"no selector", "k a.test:b/c:/k", "*@a.test k", "", `ST:1: *@a.test: "b/c" is not a selector`},
 		{"no value", "k", "*@a.test k", "", "KT:1: k: DOMAIN:SELECTOR:/PATH is needed, ST:1: the KeyTable has no k"},
 		{"a relative path", "k a.test:mail:./k", "*@a.test k", "", "KT:1: k: the path is relative to OpenDKIM's directory; write it as DOMAIN:SELECTOR:/PATH, ST:1: the KeyTable has no k"},
-		{"the key itself", "k a.test:mail:-----BEGIN PRIVATE KEY-----", "", "", "KT:1: k: OpenDKIM takes what is not a path for the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table"},
-		{"a key in base64", "k a.test:mail:" + strings.Repeat("MIIE", 100), "", "", "KT:1: k: OpenDKIM takes what is not a path for the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table"},
+		{"the key itself", "k a.test:mail:-----BEGIN PRIVATE KEY-----", "", "", "KT:1: k: OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table"},
+		{"a key in base64", "k a.test:mail:" + strings.Repeat("MIIE", 100), "", "", "KT:1: k: OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kt, st := tables(t, c.keyTable, c.signingTable)
@@ -80,8 +80,8 @@ func TestOpenDKIMTableTypes(t *testing.T) {
 	for spec, want := range map[string]string{
 		"dsn:mysql://user:secret@host/db/table=x?keycol=a?datacol=b": "KeyTable: dsn: an SQL database" + export,
 		"odbx:mysql://user:secret@host":                              "KeyTable: odbx: an SQL database" + export,
-		"csl:k=a.test:mail:/k":                                       `KeyTable: a list (csl) stands in opendkim.conf itself; write it to a file of lines`,
-		"k=/secret":                                                  `KeyTable: a list (csl) stands in opendkim.conf itself; write it to a file of lines`,
+		"csl:k=a.test:mail:/k":                                       `KeyTable: a list (csl) is in opendkim.conf itself; write it to a file of lines`,
+		"k=/secret":                                                  `KeyTable: a list (csl) is in opendkim.conf itself; write it to a file of lines`,
 		"ldap://host/dc=secret":                                      "KeyTable: ldap: an LDAP directory" + export,
 		"ldaps://host/dc=secret":                                     "KeyTable: ldaps: an LDAP directory" + export,
 		"ldapi://%2Fsecret":                                          "KeyTable: ldapi: an LDAP directory" + export,

@@ -105,7 +105,7 @@ func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	credential := strings.HasPrefix(target, "/run/credentials/")
+	credential := strings.HasPrefix(filepath.Clean(target), "/run/credentials/")
 	if fi, err := d.dir.Lstat(name); err != nil {
 		return nil, err
 	} else if os.Geteuid() == 0 && fi.Sys().(*syscall.Stat_t).Uid != 0 && !credential {
@@ -148,7 +148,7 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	case *rsa.PrivateKey:
 		// RFC 8301 section 3.2.
 		if bits := key.N.BitLen(); bits < 1024 {
-			return nil, fmt.Errorf("the RSA key has %d bits; nobody may accept less than 1024 (RFC 8301)", bits)
+			return nil, fmt.Errorf("the RSA key has %d bits; verifiers must not accept less than 1024 (RFC 8301)", bits)
 		}
 		return key, nil
 	case ed25519.PrivateKey:

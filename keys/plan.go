@@ -18,10 +18,10 @@ type Rules struct {
 	TTL         time.Duration
 }
 
-// Manual says that a person publishes.
+// Manual reports whether a person publishes the records.
 func (r Rules) Manual() bool { return r.Method == "manual" }
 
-// standby says that the next key is always made and published ahead, ready for the day when the one that signs leaks.
+// standby reports whether the next key is always made and published in advance, so that it is ready if the active key leaks.
 func (r Rules) standby() bool { return !r.Manual() && r.RotateEvery > 0 }
 
 // Action is one kind of step.
@@ -63,7 +63,7 @@ type keyring struct {
 	active    *Key   // the newest active key: it signs
 	older     []*Key // the other active keys
 	pending   []*Key // keys that do not sign yet, the newest first; that one is the next to sign
-	unmanaged bool   // there is one that is the daemon's business: put there by hand and not seen yet, or a credential
+	unmanaged bool   // the daemon decides about a key: an unmanaged one that was not seen yet, or a credential
 }
 
 func keyrings(keys []*Key, algorithms []string) []keyring {
@@ -76,7 +76,7 @@ func keyrings(keys []*Key, algorithms []string) []keyring {
 				continue
 			}
 			switch {
-			case k.byHandWaits():
+			case k.awaited():
 				l.unmanaged = true
 			case k.State == Active:
 				if l.active == nil || k.Since.After(l.active.Since) {
@@ -87,7 +87,7 @@ func keyrings(keys []*Key, algorithms []string) []keyring {
 				} else {
 					l.older = append(l.older, k)
 				}
-			case k.Life != nil && k.Life.pending():
+			case k.Life != nil && k.State.Pending():
 				l.pending = append(l.pending, k)
 			}
 		}
@@ -101,8 +101,8 @@ func keyrings(keys []*Key, algorithms []string) []keyring {
 	return all
 }
 
-// Plan gives all steps of a domain that has keys, those due and those to come. It is pure: the state of each key and the
-// time say everything, so that an interrupted run is simply run again.
+// Plan returns all steps of a domain that has keys, those due and those to come. They follow from the states of the keys and the
+// time alone, so that an interrupted run is simply repeated.
 func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	var steps []Step
 	all := keyrings(keys, r.Algorithms)
@@ -134,7 +134,7 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	return steps
 }
 
-// createAt says when the next key of an algorithm is to be made. A domain that was never added gets none.
+// createAt returns when the next key of an algorithm is to be made. A domain that was never added gets none.
 func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
 	case !known, len(l.pending) > 0, l.active == nil && l.unmanaged:
@@ -149,7 +149,7 @@ func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) 
 	return time.Time{}, false
 }
 
-// advance is the step of a key that does not sign yet, up to being ready.
+// advance returns the step of a key that does not sign yet, until it is ready.
 func advance(k *Key, r Rules, now time.Time) Step {
 	if k.State == Generated && !r.Manual() {
 		return Step{DoPublish, k.Algorithm, k, now}
@@ -157,7 +157,7 @@ func advance(k *Key, r Rules, now time.Time) Step {
 	return Step{DoCheck, k.Algorithm, k, now}
 }
 
-// settle are the steps of the active keys. The older ones are retired only when the record of the newest has been seen: until
+// settle returns the steps of the active keys. The older ones are retired only when the record of the newest has been seen: until
 // then theirs may be the only one that others can verify. An active key that was never seen is checked until it is.
 func (l keyring) settle(r Rules, now time.Time) []Step {
 	if l.active == nil {
@@ -182,11 +182,11 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 	return steps
 }
 
-// seen reports whether the record of an active key has been seen in DNS. One put there by hand is active only because it was.
+// seen reports whether the record of an active key has been seen in DNS. An unmanaged key is active only because it was.
 func (k *Key) seen() bool { return k.Life == nil || k.Life.Seen != nil }
 
-// FreeSelector is the ring's next: one that was never used, then the one longest out of use. A selector whose old record
-// may be in a cache, or whose signatures may be under way, still has a life that is not over. "" says that none is free.
+// FreeSelector returns the next selector of a ring: one that was never used, or else the one longest out of use. A selector is
+// not free while its old record may be in a cache, or its signatures in transit. FreeSelector returns "" if none is free.
 func (r Rules) FreeSelector(keys []*Key, algorithm string, now time.Time) string {
 	best, bestAt := "", time.Time{}
 	for _, selector := range r.Ring[algorithm] {

@@ -90,8 +90,8 @@ func runProgram(ctx context.Context, key string, argv []string, timeout time.Dur
 	return fmt.Errorf("running %s (%s): %w", argv[0], key, err)
 }
 
-// OneAtATime keeps two publications from running at the same time, in any process: programs of the operator's and zone files are
-// about several domains, and a domain's lock does not protect them.
+// OneAtATime keeps two publications from running at the same time, in any process: the operator's programs and zone files
+// serve several domains, and a domain's lock does not protect them.
 type OneAtATime struct {
 	Publisher
 	Store   Store
@@ -107,7 +107,7 @@ func (p OneAtATime) Publish(ctx context.Context, c Change) error {
 	store.Lease = nil // that of the domain stays
 	unlock, err := store.lockWithin(ctx, publishLock, p.Timeout)
 	if busy := (*Busy)(nil); errors.As(err, &busy) {
-		return fmt.Errorf("process %d is still publishing after %v (publish.timeout)", busy.PID, p.Timeout)
+		return fmt.Errorf("%s is still publishing after %v (publish.timeout)", busy.holder(), p.Timeout)
 	}
 	if err != nil {
 		return err

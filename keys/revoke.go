@@ -6,10 +6,24 @@ import (
 	"slices"
 )
 
-// The end of a key's life: steps of Rotator.Run.
+// The last steps of a key, called by Rotator.Run.
 
-// lookAgain looks once more for the record of an imported key that was never seen, and reports whether the key can be revoked
-// now. What is at its selector may be the record of another key, which is not Signpost's to change.
+func (r *Rotator) retire(k *Key) error {
+	l, err := r.LifeOf(k)
+	if err != nil {
+		return err
+	}
+	now := r.Store.Now().UTC()
+	l.Retired = &now
+	if err := r.Store.writeLife(l); err != nil {
+		return err
+	}
+	r.Done(l.Domain, "key "+l.Selector+" signs no more")
+	return nil
+}
+
+// lookAgain checks once more the record of an imported key that was never seen, and reports whether the key can be revoked
+// now. The record at its selector may be of another key, which Signpost must not change.
 func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
 	if !k.Life.RecordUnseen() {
 		return true, nil
@@ -55,8 +69,8 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	return nil
 }
 
-// confirm looks whether a person has emptied the record of a key that is revoked: at each run where the key has leaked,
-// since whoever has it signs in the domain's name until then.
+// confirm checks whether a person has emptied the record of a revoked key. Until then, whoever has a leaked key can sign for the
+// domain, so each run reminds of it.
 func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 	s, usable, err := r.look(ctx, k, nil)
 	if err != nil || !usable {
@@ -80,16 +94,18 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 		}
 		return nil
 	case silent:
-		return nil // nobody could say
+		return nil // unknown
 	}
 	l.Confirmed = &now
 	return r.Store.writeLife(l)
 }
 
 func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
+	done := "removed the record of " + l.Selector
 	if l.RecordUnseen() {
-		// The record is of another key.
+		done = "left the record at " + l.Selector + " as it is: it is not of this key"
 	} else if rules.Manual() {
+		done = "the record of " + l.Selector + " can be removed"
 		r.remind(l, "remove its record from DNS")
 	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
 		return err
@@ -99,12 +115,12 @@ func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
 	if err := r.Store.writeLife(l); err != nil {
 		return err
 	}
-	r.Done(l.Domain, "removed the record of "+l.Selector)
+	r.Done(l.Domain, done)
 	return nil
 }
 
-// Compromised says that a key has leaked: it signs no more. The next Run revokes it, whatever else, and lets a successor
-// sign that has been seen for long enough.
+// Compromised records that a key has leaked: it stops signing. The next Run revokes it in any case, and activates a successor
+// that has been seen for long enough.
 func (r *Rotator) Compromised(k *Key) error {
 	l, err := r.LifeOf(k)
 	if err != nil {

@@ -27,7 +27,7 @@ type Update struct {
 // fudge is how far the clocks of this host and the server may differ, in seconds: RFC 8945 section 10.
 const fudge = 300
 
-// Publish makes one change in one message: what was there goes and what is new comes in one step.
+// Publish makes a change by one message, so that the server removes the old record and adds the new one in one step.
 func (p Update) Publish(ctx context.Context, c Change) error {
 	// An alias at the name leads into the zone where the record is kept, for rings that are delegated.
 	place, err := p.Authority.Find(ctx, c.Name)
@@ -38,7 +38,7 @@ func (p Update) Publish(ctx context.Context, c Change) error {
 	rr := &dns.TXT{Hdr: dns.RR_Header{Name: place.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: uint32(c.TTL)}, Txt: c.Strings}
 	switch c.Action {
 	case Add:
-		m.RRsetNotUsed([]dns.RR{rr}) // nobody's record is overwritten
+		m.RRsetNotUsed([]dns.RR{rr}) // no existing record is overwritten
 		m.Insert([]dns.RR{rr})
 	case Replace:
 		m.RemoveRRset([]dns.RR{rr})
@@ -63,7 +63,7 @@ func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
 	if p.Now != nil {
 		now = p.Now()
 	}
-	// In lower case: answers have the name so, and its secret is looked up by it.
+	// In lower case, as in answers: the library finds the secret by this name.
 	key := dns.CanonicalName(p.TSIGName)
 	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, now.Unix())
 	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
@@ -75,7 +75,7 @@ func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
 		return newUpdateError(p, zone, name, now, reply, signed)
 	}
 	if !signed {
-		return fmt.Errorf("server %s, zone %s: the answer is not signed with TSIG key %q, so it may come from somebody else", p.Server, strings.TrimSuffix(zone, "."), p.TSIGName)
+		return fmt.Errorf("server %s, zone %s: the answer is not signed with TSIG key %q, so it may be forged", p.Server, strings.TrimSuffix(zone, "."), p.TSIGName)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (p Update) exchange(ctx context.Context, m *dns.Msg, secrets map[string]str
 	return reply, err
 }
 
-// has asks the primary itself.
+// has reports whether the primary itself has exactly this record.
 func (p Update) has(ctx context.Context, want *dns.TXT) bool {
 	reply, err := p.exchange(ctx, new(dns.Msg).SetQuestion(want.Hdr.Name, dns.TypeTXT), nil)
 	if err != nil || len(reply.Answer) != 1 {

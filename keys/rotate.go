@@ -9,8 +9,6 @@ import (
 	"reflect"
 	"strings"
 	"time"
-
-	"signpost/internal/dkim"
 )
 
 // Rotator does what is due for keys. It locks one domain at a time, and releases the lock while it waits for DNS.
@@ -20,7 +18,7 @@ type Rotator struct {
 	Publisher func(domain string) (Publisher, error) // not called where publishing is manual
 	Checker   *Checker
 	Random    io.Reader
-	// Done is told of each thing that was done, Needs of what a person has to do, with the record where there is one.
+	// Done is called for each step that was done, Needs for what a person has to do, with the key's metadata or nil.
 	Done  func(domain, what string)
 	Needs func(domain, what string, l *Life)
 	// Frozen: the clock cannot be trusted, so nothing is revoked or removed.
@@ -34,15 +32,15 @@ type Rotator struct {
 }
 
 const (
-	// patience is how long a server that does not answer holds a new key up.
-	patience = 24 * time.Hour
-	// remindEvery is how often the owner of a record that is not there is told.
+	// unreachableGrace is how long a name server that does not answer delays a new key.
+	unreachableGrace = 24 * time.Hour
+	// remindEvery is the time between reminders of a record that is missing.
 	remindEvery = 7 * 24 * time.Hour
 )
 
-// Run does all that is due for one domain, each thing once. A step that fails holds up no other: a key that cannot be published
-// does not keep a leaked one from being revoked. The next run tries it again. The error joins those of all steps; it is a *Busy if
-// another process works on the domain.
+// Run does each step that is due for one domain, once. A step that fails holds up no other: a key that cannot be published does not
+// keep a leaked one from being revoked. The next run tries it again. The error joins those of all steps; it is a *Busy if another
+// process holds the lock of the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
 	r.keys, r.fresh = nil, map[string]bool{}
 	if err := r.lock(ctx, domain); err != nil {
@@ -98,8 +96,8 @@ func (r *Rotator) load(domain string) (*Set, error) {
 	return set, err
 }
 
-// look asks DNS for the record of a key, without the lock. The result is of no use if the key changed meanwhile, as when another
-// command retired it.
+// look queries DNS for the record of a key, without the lock. usable is false if the key changed meanwhile, for example because
+// another command retired it.
 func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Sight, usable bool, err error) {
 	r.unlock()
 	s = r.Checker.Look(ctx, k.Life, signer)
@@ -254,7 +252,7 @@ func (r *Rotator) change(ctx context.Context, c Change) error {
 	return p.Publish(ctx, c)
 }
 
-// Publish hands the record of a key over to DNS, where that is not for a person to do.
+// Publish publishes the record of a key. publish.method must not be manual.
 func (r *Rotator) Publish(ctx context.Context, l *Life) error {
 	if err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record)); err != nil {
 		return err
@@ -265,7 +263,7 @@ func (r *Rotator) Publish(ctx context.Context, l *Life) error {
 	return r.Store.writeLife(l)
 }
 
-// Look looks for the record of a key outside of Run and records what was seen. No key signs on that.
+// Look checks the record of a key outside of Run and records what was seen. It activates no key.
 func (r *Rotator) Look(ctx context.Context, domain, selector string) error {
 	quiet := *r
 	quiet.keys, quiet.fresh, quiet.Done = nil, map[string]bool{}, func(_, _ string) {}
@@ -305,11 +303,10 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 		}
 		r.remindLate(l, now, rules)
 	case o.Silent:
-		// A server that cannot be asked holds a key up, for a day.
 		if l.Silent == nil {
 			l.Silent = &now
 		}
-		if now.Sub(*l.Silent) < patience {
+		if now.Sub(*l.Silent) < unreachableGrace {
 			break
 		}
 		if !o.Enough {
@@ -336,7 +333,7 @@ func (r *Rotator) seen(l *Life, s Sight, now time.Time) {
 		l.Seen = &now
 		what := l.Selector + " is seen by the world"
 		if l.Activated == nil {
-			what += "; it may sign from " + now.Add(s.Wait).Format("2006-01-02 15:04") + " on"
+			what += "; it may sign from " + now.Add(s.Wait).Format(timeFormat) + " on"
 		}
 		r.Done(l.Domain, what)
 	}
@@ -344,14 +341,14 @@ func (r *Rotator) seen(l *Life, s Sight, now time.Time) {
 	r.fresh[l.Domain+" "+l.Selector] = true
 }
 
-// remindLate tells a person about a record that does not come up.
+// remindLate reminds a person of a record that has not appeared in DNS.
 func (r *Rotator) remindLate(l *Life, now time.Time, rules Rules) {
 	since, after := l.Created, remindEvery
 	if !rules.Manual() {
 		if l.Published == nil {
 			return
 		}
-		since, after = *l.Published, patience
+		since, after = *l.Published, unreachableGrace
 	}
 	if l.Reminded != nil {
 		since = *l.Reminded
@@ -381,41 +378,4 @@ func (r *Rotator) activate(k *Key) error {
 	}
 	r.Done(l.Domain, "key "+l.Selector+" signs from now on")
 	return nil
-}
-
-func (r *Rotator) retire(k *Key) error {
-	l, err := r.LifeOf(k)
-	if err != nil {
-		return err
-	}
-	now := r.Store.Now().UTC()
-	l.Retired = &now
-	if err := r.Store.writeLife(l); err != nil {
-		return err
-	}
-	r.Done(l.Domain, "key "+l.Selector+" signs no more")
-	return nil
-}
-
-// LifeOf gives the life of a key; one that was put there by hand gets one, which is not written.
-func (r *Rotator) LifeOf(k *Key) (*Life, error) { return lifeOf(k, r.Rules(k.Domain).Method) }
-
-func lifeOf(k *Key, method string) (*Life, error) {
-	if k.Life != nil {
-		return k.Life, nil
-	}
-	if k.Signer == nil {
-		return nil, k.Err
-	}
-	record, err := dkim.FormatKeyRecord(k.Signer.Public())
-	if err != nil {
-		return nil, err
-	}
-	since := k.Since.UTC()
-	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
-		Created: since, Published: &since, Imported: k.Selector + ".pem"}
-	if k.State == Active { // since its record was seen
-		l.Seen, l.Activated = &since, &since
-	}
-	return l, nil
 }

@@ -25,17 +25,17 @@ type Key struct {
 	Algorithm string // "rsa" or "ed25519"
 	Bits      int
 	State     State
-	Life      *Life // nil for a key that was put there by hand
-	Observed  *Life // what the daemon has seen of one that was put there by hand; nil: nothing yet
+	Life      *Life // nil for an unmanaged key
+	Observed  *Life // what the daemon has seen of an unmanaged key; nil: nothing yet
 	Since     time.Time
-	Signer    crypto.Signer // nil where Err says why, and where it is unread
+	Signer    crypto.Signer // nil if Err is set or the key is unread
 	Err       error         // the file is there and cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
 	Foreign   bool          // the file has OpenDKIM's name; Err states what to do about it
-	unread    bool          // the file is there and could be used, as far as one sees from outside: Lives
+	unread    bool          // the file passed the checks that need no read: Lives
 }
 
-// usable says that the private key is there.
+// usable reports whether the private key can be used.
 func (k *Key) usable() bool { return k.Signer != nil || k.unread }
 
 // Set is all keys at one moment. It does not change.
@@ -195,7 +195,7 @@ func (s *Set) find(domain, selector string) *Key {
 	return nil
 }
 
-// All gives every key, by domain and selector.
+// All returns all keys, by domain and selector.
 func (s *Set) All() []*Key {
 	var all []*Key
 	for _, d := range slices.Sorted(maps.Keys(s.keys)) {
@@ -215,8 +215,8 @@ func (s *Set) Domains() []string {
 	return domains
 }
 
-// Signing gives the keys that sign for a domain now: the newest active one of each algorithm, RSA first. None means that
-// the domain's mail cannot be signed.
+// Signing returns the keys that sign for a domain now: the newest active one of each algorithm, RSA first. Without any, the
+// domain's mail cannot be signed.
 func (s *Set) Signing(domain string) []dkim.Key {
 	var signing []dkim.Key
 	for _, algorithm := range []string{"rsa", "ed25519"} {
@@ -227,7 +227,7 @@ func (s *Set) Signing(domain string) []dkim.Key {
 	return signing
 }
 
-// Signs says whether a key is among those that Signing gives for its domain.
+// Signs reports whether k is among the keys that Signing returns for its domain.
 func (s *Set) Signs(k *Key) bool { return k.usable() && s.newest(k.Domain, k.Algorithm) == k }
 
 func (s *Set) newest(domain, algorithm string) *Key {
@@ -249,16 +249,11 @@ func (s *Set) newestActive(domain, algorithm string) *Key {
 	return newest
 }
 
-// Waiting is NewestPending of a domain.
-func (s *Set) Waiting(domain, algorithm, selector string) *Key {
-	return NewestPending(s.keys[domain], algorithm, selector)
-}
-
 // Misplaced returns the paths of key files directly in the keys directory, where they belong to no domain.
 func (s *Set) Misplaced() []string { return s.misplaced }
 
-// Known are all domains that have keys, or had.
+// Known returns the domains that have keys, or had, sorted.
 func (s *Set) Known() []string { return slices.Sorted(maps.Keys(s.keys)) }
 
-// Of gives the keys of one domain, by selector.
+// Of returns the keys of one domain, by selector.
 func (s *Set) Of(domain string) []*Key { return s.keys[domain] }

@@ -69,7 +69,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 			successor = step.Due
 		}
 	}
-	byHand := s.Life == nil
+	unmanaged := s.Life == nil
 	next := ""
 	switch s.State {
 	case Generated:
@@ -80,7 +80,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	case Published:
 		next = "rotate looks for its record"
 		switch {
-		case byHand:
+		case unmanaged:
 			next = "signs when the daemon has seen its record"
 		case s.Life.Imported != "":
 			next = "imported; rotate looks for its record, which has to be in DNS already"
@@ -116,14 +116,14 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	if m := cmp.Or(s.Life, s.Observed); m != nil && (s.State == Generated || s.State == Published) && m.Finding != "" {
 		next += "; last seen: " + m.Finding
 	}
-	if byHand {
+	if unmanaged {
 		next += "; put there by hand"
 	}
 	return next
 }
 
-// retiring is what happens next to a key that signs no more. Plan has no step for the record of one that is well while no key
-// signs: the record may be all that is left.
+// retiring returns what happens next to a retired key. While no key signs, Plan keeps its record unless the key leaked: it may be
+// the only good one.
 func (s Status) retiring() string {
 	due, planned := s.due(DoRevoke)
 	switch {
@@ -148,9 +148,9 @@ func (s Status) due(a Action) (time.Time, bool) {
 func (s Status) action(rules Rules, now time.Time) string {
 	name := s.Domain + " " + s.Selector
 	waited := now.Sub(s.Since)
-	byHand := s.Life == nil
+	unmanaged := s.Life == nil
 	grace := publishGrace
-	if byHand || rules.Manual() {
+	if unmanaged || rules.Manual() {
 		grace = manualGrace
 	}
 	show := "dkimkey show " + name + " prints the record to publish"

@@ -1,8 +1,8 @@
 // Package keys keeps the DKIM keys: the files, the metadata of each key, and the set that signs at a moment.
 //
 // KEYS_DIR/DOMAIN/SELECTOR.pem is the private key, KEYS_DIR/DOMAIN/SELECTOR.json its metadata. The JSON is durable before the PEM
-// appears, and the PEM is deleted first, so that there is never a key without its metadata. A PEM without a JSON was put there by
-// hand.
+// appears, and the PEM is deleted first, so that there is never a key without its metadata. A PEM without a JSON is an
+// unmanaged key.
 package keys
 
 import (
@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,7 +24,7 @@ type Store struct {
 	State string // STATE_DIR: hosted, observed and locks are in it
 	Dir   string // the keys directory, in STATE_DIR or elsewhere
 	Now   func() time.Time
-	// Hook, if there is one, is called with each operation that lasts before it is begun, so that a test can stop there.
+	// Hook, if set, is called before each durable operation, so that a test can stop there.
 	Hook func(step string)
 	// Lease, if set, is the lock that this process holds. Copies of the Store share it.
 	Lease *Lease
@@ -140,10 +142,11 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 	if err != nil {
 		return at(s.domainDir(domain), err)
 	}
+	files = slices.DeleteFunc(files, func(fi fs.FileInfo) bool { return !unwanted(fi.Name()) })
+	if len(files) == 0 {
+		return nil // without a sync: rotate comes here twice for each domain
+	}
 	for _, fi := range files {
-		if !unwanted(fi.Name()) {
-			continue
-		}
 		if err := dir.Remove(fi.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return at(filepath.Join(s.domainDir(domain), fi.Name()), err)
 		}
@@ -159,7 +162,7 @@ func (s Store) Remove(domain string) error {
 	for _, ends := range []func(name string) bool{
 		func(name string) bool { return filepath.Ext(name) == ".pem" },
 		func(name string) bool { return filepath.Ext(name) == ".json" },
-		isTemp,
+		func(name string) bool { return strings.Contains(name, tempMark) }, // backups of keys too
 	} {
 		if err := s.removeWhere(domain, ends); err != nil {
 			return err

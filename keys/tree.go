@@ -136,10 +136,15 @@ func list(dir *os.Root) ([]fs.FileInfo, error) {
 	return all, nil
 }
 
-// tempMark is part of the names of temporary files, and of no other file's.
+// tempMark is part of the names of temporary files. No selector contains it.
 const tempMark = "~"
 
-func isTemp(name string) bool { return strings.Contains(name, tempMark) }
+// isTemp reports whether write made a file: NAME, tempMark and rand.Text. An editor's backup NAME~ is not one.
+func isTemp(name string) bool {
+	const textLen, base32 = 26, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	_, random, ok := strings.Cut(name, tempMark)
+	return ok && len(random) == textLen && strings.Trim(random, base32) == ""
+}
 
 // write replaces a file in one step that survives a power failure: temporary file, fsync, rename, fsync of the directory. The file
 // gets the owner of the directory like, so that the daemon can read what root's cron writes.
@@ -170,7 +175,8 @@ func (t tree) write(path string, data []byte, like string, mode fs.FileMode) err
 	return nil
 }
 
-// ownerOf returns a function that gives an open file the owner and group of the directory like. Only root has to, and can.
+// ownerOf returns a function that sets the owner and group of an open file to those of the directory like. It does nothing unless
+// root runs it.
 func (t tree) ownerOf(like string) (func(*os.File) error, error) {
 	if os.Geteuid() != 0 {
 		return func(*os.File) error { return nil }, nil
@@ -205,7 +211,7 @@ func (t tree) sync(path string) error {
 	return syncIn(dir)
 }
 
-// remove deletes a file; one that is not there is no error.
+// remove deletes a file. A missing one is no error.
 func (t tree) remove(path string) error {
 	err := t.in(path, func(dir *os.Root, name string) error { return dir.Remove(name) })
 	if errors.Is(err, fs.ErrNotExist) {
@@ -225,7 +231,7 @@ func (t tree) makeDir(path string) error {
 	}
 	parent := filepath.Dir(path)
 	for _, base := range t {
-		if path == base { // nobody but root and its owner can write above it
+		if path == base { // only root and the owner of the directory above it can write there
 			return makeBase(path)
 		}
 	}

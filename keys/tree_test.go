@@ -119,6 +119,25 @@ func TestLinkedDomain(t *testing.T) {
 	}
 }
 
+// The choice of a selector ends where the directory of the domain was replaced by a link.
+func TestSelectorInLink(t *testing.T) {
+	s, outside := world(t)
+	plant(t, outside, s.domainDir("example.org"))
+	selector := s.datedSelector("example.org", "rsa", nil)
+	if _, err := s.vacate("example.org", selector, false); err == nil || len(selector) > 63 {
+		t.Errorf("%q %v", selector, err)
+	}
+}
+
+// A link is one to a systemd credential only if it stays in /run/credentials.
+func TestCredentialLink(t *testing.T) {
+	s, outside := world(t)
+	plant(t, "/run/credentials/../.."+outside+"/file", s.pemPath("example.org", "mail"))
+	if k := load(t, s, nil).find("example.org", "mail"); k == nil || k.Elsewhere || k.Err == nil || !strings.Contains(k.Err.Error(), "root does not follow") {
+		t.Errorf("%+v", k)
+	}
+}
+
 // A FIFO in the place of a file does not stop root's command.
 func TestFIFO(t *testing.T) {
 	s, _ := world(t)
@@ -140,5 +159,26 @@ func TestFIFO(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Fatal("the read of a FIFO blocks")
 		}
+	}
+}
+
+// An interrupted write leaves a temporary file, which the next run deletes. It keeps the backup of a key that an editor made.
+func TestTemporaryFiles(t *testing.T) {
+	s := newStore(t)
+	dir := s.domainDir("example.org")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mail.pem", "mail.pem~", "mail.pem~" + rand.Text()} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.removeWhere("example.org", isTemp); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 2 || filepath.Base(left[1]) != "mail.pem~" {
+		t.Errorf("%q %v", left, err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Snapshot is what a message is judged and signed by: one consistent moment. It does not change.
+// Snapshot has the keys and the hosted domains of one moment. Each message is signed by one Snapshot. It does not change.
 type Snapshot struct {
 	Set    *Set
 	Hosted map[string]bool
@@ -26,7 +26,7 @@ type Watcher struct {
 
 	mu    sync.Mutex // one reload at a time
 	fault string     // what was last logged as wrong, so that it is logged once
-	// instead is what Set.instead is made of; it is replaced, never changed.
+	// instead is that of each Set; it is replaced, never changed.
 	instead map[string]string
 }
 
@@ -43,17 +43,17 @@ func Open(store Store, log *slog.Logger) (*Watcher, error) {
 	return w, nil
 }
 
-// Current is the newest Snapshot.
+// Current returns the newest Snapshot.
 func (w *Watcher) Current() *Snapshot { return w.now.Load() }
 
-// Fault is why the keys could not be read the last time, "" where they could.
+// Fault returns why the keys could not be read the last time, or "" if they could.
 func (w *Watcher) Fault() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.fault
 }
 
-// Run looks for changes until ctx ends.
+// Run checks for changes until ctx ends.
 func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -67,7 +67,7 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Instead has another key sign in the place of a domain's newest one of an algorithm; "" takes that back.
+// Instead makes another key sign in place of a domain's newest one of an algorithm; "" undoes that.
 func (w *Watcher) Instead(domain, algorithm, selector string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,7 +165,7 @@ func (w *Watcher) adopt(domain string) error {
 	return w.store.Host(domain)
 }
 
-// announce says in the log what is different.
+// announce logs what changed.
 func (w *Watcher) announce(old, new *Snapshot) {
 	for _, k := range new.Set.All() {
 		was := old.Set.find(k.Domain, k.Selector)
@@ -180,7 +180,7 @@ func (w *Watcher) announce(old, new *Snapshot) {
 		}
 		attrs := []any{"domain", k.Domain, "selector", k.Selector, "algorithm", k.Algorithm, "bits", k.Bits, "state", k.State}
 		switch {
-		case k.byHandWaits():
+		case k.awaited():
 			w.log.Warn("key put there by hand signs once its record is seen in DNS", append(attrs, "record", RecordName(k.Domain, k.Selector))...)
 		case k.Life == nil:
 			w.log.Info("key put there by hand signs, its record has been seen", attrs...)
@@ -200,7 +200,7 @@ func (w *Watcher) announce(old, new *Snapshot) {
 			w.log.Info("key gone", "domain", k.Domain, "selector", k.Selector)
 		}
 	}
-	for d := range maps.Keys(new.Hosted) {
+	for d := range new.Hosted {
 		if len(new.Set.Signing(d)) == 0 && (len(old.Set.Signing(d)) > 0 || !old.Hosted[d]) {
 			w.log.Error("no usable key for a hosted domain: its mail is not signed (sign.on_missing_key)", "domain", d)
 		}

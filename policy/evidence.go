@@ -42,7 +42,7 @@ type Evidence struct {
 
 	// LongLines are the lines of a message signed here that Postfix breaks when it sends the message, nil if it has none.
 	LongLines *dkim.LongLines `json:"long_lines,omitempty"`
-	// Absent are the fields that a message signed here should have and has not, so that anyone can add them: Date, Message-ID.
+	// Absent are the fields that a message signed here should have but lacks, so that anyone can add them: Date, Message-ID.
 	Absent []string `json:"absent,omitempty"`
 
 	Fault Fault `json:"fault,omitempty"` // with a DMARC temperror: what of ours is to blame

@@ -71,7 +71,7 @@ func AssignRole(e Evidence, r Rules) Assignment {
 		return Assignment{Role: Verify, Reason: "neither authenticated nor in trusted_networks"}
 	}
 	a := assignSubmitted(e, r, why)
-	// A list manager passes mail on under a From of its own: what we found out about the original author is no longer about this one.
+	// A list manager may write its own address into From: our results are about the original author, not about this one.
 	passedOn := e.ResultsAbout == AboutOthers && a.Role != Refuse
 	if e.OwnResults && !passedOn && e.Envelope.Login == "" && (c.local() || contains(r.TrustedNetworks, c.Client)) {
 		return Assignment{Role: Leave, Reason: alreadyJudged(e)}

@@ -32,15 +32,15 @@ domains, print one zone text with the records that you have to publish.
 
 The key does not sign yet. Where publish.method is not "manual" its record is published at once; otherwise you put it into
 DNS. "dkimkey rotate" checks the record and activates the key. A domain that has no key signs with the new key as soon as it
-may. If another key signs already, the new key is the next one: where records publish themselves it takes over at the next
-rotation ("dkimkey rotate DOMAIN --now": as soon as it may), otherwise as soon as it may.
+may. If another key signs already, the new key is the next one. It takes over at the next rotation ("dkimkey rotate DOMAIN
+--now": as soon as it may); if publish.method is "manual" or keys.rotate_every is "never", as soon as it may.
 
 --from-file reads domains from a file, or from standard input if it is "-": one on each line, # starts a comment. If a line
 is wrong, nothing is done.
 
---unsafe-activate makes the keys that are waiting sign at once; without waiting ones it makes a new key that does. Unsafe,
-because nothing looks whether the world can see the record: mail signed before that fails everywhere. It is logged, and
-the key remembers it.`,
+--unsafe-activate makes the newest pending key sign at once, or a new key if none is pending. It is unsafe because the
+record is not checked: mail that is signed before the record is in DNS fails everywhere. The log and the metadata of the key
+record it.`,
 		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add --from-file domains.txt\n  dkimkey add example.org --unsafe-activate",
 		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args, f) },
 	}
@@ -48,7 +48,7 @@ the key remembers it.`,
 	c.Flags().IntVar(&f.bits, "bits", 0, "`BITS` of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: a dated one)")
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
-	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without looking whether its record is in DNS")
+	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without checking its record in DNS")
 	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
 	return c
 }
@@ -126,7 +126,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 			return err
 		}
 	}
-	// What publishes itself is published now; the rest is for rotate.
+	// Records that no person publishes are published now; rotate does the rest.
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}
@@ -170,11 +170,11 @@ func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all
 	return all, nil
 }
 
-// unsafeActivate makes a key sign whose record was not looked for.
+// unsafeActivate makes a key sign although its record was not checked.
 func (d *desk) unsafeActivate(c *cobra.Command, l *keys.Life) (*keys.Life, error) {
 	l, err := d.store.Activate(l.Domain, l.Selector)
 	if err == nil {
-		warn(c.ErrOrStderr(), "key signs from now on; nobody looked whether its record is in DNS", "domain", l.Domain, "selector", l.Selector)
+		warn(c.ErrOrStderr(), "key signs from now on; its record has not been checked in DNS", "domain", l.Domain, "selector", l.Selector)
 	}
 	return l, err
 }
@@ -201,7 +201,7 @@ func (f *addFlags) check() error {
 	return nil
 }
 
-// addOne makes a key, or with activate takes the newest that waits.
+// addOne makes a key. With activate, it returns the newest pending one if there is one.
 func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
 	set, err := store.LoadDomain(o.Domain, nil)
 	if err != nil {
@@ -219,7 +219,7 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 			return nil, false, err
 		}
 		if o.Selector = rules.FreeSelector(all, o.Algorithm, e.now()); o.Selector == "" {
-			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status says until when", ring)
+			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status shows until when", ring)
 		}
 	}
 	life, err = store.Create(o)
@@ -259,7 +259,7 @@ func recordText(l *keys.Life, ttl time.Duration) string {
 		l.Domain, l.Selector, keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), l.Domain, keys.RecordName(l.Domain, l.Selector), l.Record)
 }
 
-// printNext says what happens next.
+// printNext prints what happens next.
 func (d *desk) printNext(out io.Writer, domains []string, all []*added, active bool) error {
 	if len(all) == 0 {
 		return nil
@@ -268,12 +268,12 @@ func (d *desk) printNext(out io.Writer, domains []string, all []*added, active b
 	if len(domains) > 1 {
 		names, of = "DOMAIN...", "a domain"
 	}
-	if slices.ContainsFunc(all, func(a *added) bool { return d.rules(a.Domain).Manual() }) {
-		do = "put the record into DNS. "
-	}
 	if active {
 		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is signed from now on.\n", of)
 		return nil
+	}
+	if slices.ContainsFunc(all, func(a *added) bool { return d.rules(a.Domain).Manual() }) {
+		do = "put the record into DNS. "
 	}
 	fmt.Fprintf(out, "Next: %sdkimkey rotate, daily from cron, looks for the record; \"dkimkey rotate %s --wait\" waits.\n"+
 		"When every name server of %s has shown it for long enough for caches, the key signs. Until then it does not.\n", do, names, of)
@@ -293,7 +293,7 @@ func (d *desk) printNext(out io.Writer, domains []string, all []*added, active b
 	return nil
 }
 
-// signsUntilRotation returns the active key of the algorithm of l, if l does not replace it as soon as it may sign.
+// signsUntilRotation returns the active key of the algorithm of l, or nil if l replaces it as soon as l may sign.
 func (d *desk) signsUntilRotation(l *keys.Life) (*keys.Key, error) {
 	set, err := d.store.LoadDomain(l.Domain, nil)
 	if err != nil {

@@ -17,9 +17,9 @@ func (e *env) checkCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check [DOMAIN...]",
-		Short: "Show what each name server says of each key's record",
-		Long: "Show what every authoritative name server, and the resolver, says of the record of each key that is published, side\n" +
-			"by side with the key. A record that differs is shown itself, the beginning of a long one.\n\n" +
+		Short: "Show what each name server answers for each key's record",
+		Long: "Compare the record of each published key, as every authoritative name server and the resolver show it, with the key.\n" +
+			"If a record differs, its text is shown; a long one is cut.\n\n" +
 			"Exit code 0: they all show the keys that sign or have signed. 1: one of them differs. 2: wrong usage or configuration.",
 		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args, asJSON) },
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// complete gives the shell the domains that have keys, and their selectors, where the keys folder can be read.
+// complete completes the domains that have keys, and their selectors, if the keys directory can be read.
 func (e *env) complete(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		switch c.Name() {

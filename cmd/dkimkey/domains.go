@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/keys"
 )
 
 const (
@@ -19,18 +21,21 @@ const (
 	maxBadLines = 10
 )
 
-// domainList returns the domains that are to get a key: those named on the command line and those in file, "-" for standard input, each once. All are
-// checked, so that nothing is done if one of them is wrong.
+// domainList returns the domains that are to get a key, each once: those named on the command line and those in file, "-" for
+// standard input. All are checked, so that nothing is done if one of them is wrong.
 func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
 	var domains []string
 	known := map[string]bool{}
 	add := func(name string) error {
-		domain, err := hostableArg(name)
-		if err == nil && !known[domain] {
+		domain, err := keys.HostableDomain(name)
+		if err != nil {
+			return cli.Usage(err)
+		}
+		if !known[domain] {
 			known[domain] = true
 			domains = append(domains, domain)
 		}
-		return err
+		return nil
 	}
 	for _, name := range named {
 		if err := add(name); err != nil {
@@ -39,7 +44,7 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 	}
 	if file == "" {
 		if len(domains) == 0 {
-			return nil, cli.Usage(fmt.Errorf("no domain is named; name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+			return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
 		}
 		return domains, nil
 	}
@@ -87,4 +92,20 @@ func readDomains(c *cobra.Command, file string) (string, error) {
 		return "", fmt.Errorf("--from-file %s: more than %d MiB is no list of domains", file, maxDomainFile>>20)
 	}
 	return string(data), nil
+}
+
+// warnEd25519Alone warns if all keys of a domain that sign or are to sign are Ed25519 keys.
+func (d *desk) warnEd25519Alone(stderr io.Writer, domain string) error {
+	set, err := d.store.LoadDomain(domain, nil)
+	if err != nil {
+		return err
+	}
+	current := func(k *keys.Key, algorithm string) bool {
+		return k.Algorithm == algorithm && (k.State.Pending() || k.State == keys.Active)
+	}
+	of := set.Of(domain)
+	if slices.ContainsFunc(of, func(k *keys.Key) bool { return current(k, "ed25519") }) && !slices.ContainsFunc(of, func(k *keys.Key) bool { return current(k, "rsa") }) {
+		fmt.Fprintf(stderr, "dkimkey: warning: %s: Ed25519 is the only algorithm of the domain: %s\n", domain, keys.Ed25519Alone)
+	}
+	return nil
 }

@@ -35,8 +35,8 @@ publish the record of an imported key. If another key signs already, the importe
 --domain may be repeated, and --from-file reads domains from a file, or from standard input if it is "-": one on each line,
 # starts a comment. They share the key file.
 
---unsafe-activate makes the key sign at once. Unsafe, because mail fails everywhere if the record is not the key's. It is
-logged, and the key remembers it.
+--unsafe-activate makes the key sign at once. It is unsafe because mail fails everywhere if the record is not the key's. The
+log and the metadata of the key record it.
 
 "dkimkey import opendkim KEYTABLE SIGNINGTABLE" imports all keys of an OpenDKIM installation.`,
 		Example: "  dkimkey import /etc/dkimkeys/mail.private --selector mail --domain example.org\n  dkimkey import opendkim /etc/opendkim/KeyTable /etc/opendkim/SigningTable",
@@ -123,7 +123,7 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 		failed = true
 		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
 	}
-	var lives []*keys.Life
+	var imported []*keys.Life
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
 	for _, k := range slices.Backward(found) {
 		life, err := d.importKey(c, k, unsafe)
@@ -131,9 +131,9 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 			fail(fmt.Errorf("%s: %w", k.Domain, err))
 			continue
 		}
-		lives = append(lives, life)
+		imported = append(imported, life)
 	}
-	for _, l := range slices.Backward(lives) {
+	for _, l := range slices.Backward(imported) {
 		d.rotator.Done(l.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", l.Selector, l.Algorithm, l.Bits))
 		if l.Algorithm == "rsa" && l.Bits < 2048 {
 			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", l.Domain, l.Selector, l.Bits, l.Domain, d.conf.Keys.RSABits)
@@ -142,13 +142,13 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 			fail(fmt.Errorf("%s: %w", l.Domain, err))
 		}
 	}
-	if len(lives) > 0 {
-		if err := d.warnEd25519Alone(c.ErrOrStderr(), lives[0].Domain); err != nil {
+	if len(imported) > 0 {
+		if err := d.warnEd25519Alone(c.ErrOrStderr(), imported[0].Domain); err != nil {
 			fail(err)
 		}
 	}
-	for _, l := range slices.Backward(lives) {
-		if err := d.sayWhen(l.Domain, l.Selector); err != nil {
+	for _, l := range slices.Backward(imported) {
+		if err := d.reportWhen(l.Domain, l.Selector); err != nil {
 			fail(fmt.Errorf("%s: %w", l.Domain, err))
 		}
 	}
@@ -168,8 +168,8 @@ func (d *desk) importKey(c *cobra.Command, k keys.OpenDKIMKey, unsafe bool) (*ke
 	return life, err
 }
 
-// sayWhen prints when an imported key signs, or what keeps it from signing.
-func (d *desk) sayWhen(domain, selector string) error {
+// reportWhen prints when an imported key signs, or what keeps it from signing.
+func (d *desk) reportWhen(domain, selector string) error {
 	k, of, err := d.find(domain, selector)
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func (d *desk) sayWhen(domain, selector string) error {
 		if s.Do != keys.DoActivate || s.Key != k {
 			continue
 		}
-		what = "it signs from " + s.Due.UTC().Format("2006-01-02 15:04") + " on: "
+		what = "it signs from " + s.Due.UTC().Format(timeFormat) + " on: "
 		if slices.Contains(keys.Awaited(of, rules, now), k) {
 			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
 		} else {

@@ -175,7 +175,10 @@ func TestImportRevoked(t *testing.T) {
 	if txt, err := h.bind.TXT("mail._domainkey.example.org"); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		t.Errorf("the record of the leaked key: %q %v", txt, err)
 	}
-	h.days(40)
+	out := h.rotates(40, 24*time.Hour)
+	if !strings.Contains(out, "left the record at other as it is") || strings.Contains(out, "removed the record of other\n") || !strings.Contains(out, "removed the record of mail\n") {
+		t.Error(out)
+	}
 	if got := h.state("example.org"); got["other"] != keys.Removed || got["mail"] != keys.Removed {
 		t.Error(got)
 	}
@@ -197,7 +200,7 @@ func TestImportUnsafe(t *testing.T) {
 	good := h.signing("example.org")
 	file, record := h.foreign("mail.private")
 	out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail", "--unsafe-activate")
-	if code != 1 || !strings.Contains(out, "nobody looked whether its record is in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
+	if code != 1 || !strings.Contains(out, "its record has not been checked in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
 		t.Errorf("%d %s", code, out)
 	}
 	said := h.rotates(20, 24*time.Hour)

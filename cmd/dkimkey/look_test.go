@@ -212,6 +212,25 @@ func TestTwoRotates(t *testing.T) {
 	h.must("rotate")
 }
 
+// --wait outlasts another command, such as one that is publishing, which holds the lock for longer than a lock is waited for.
+func TestWaitOutlastsLock(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.must("add", "example.org")
+	unlock, err := h.store().TryLock("example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := h.env.after
+	h.env.after = func(d time.Duration) <-chan time.Time {
+		unlock()
+		return after(d)
+	}
+	if out := h.must("rotate", "example.org", "--wait"); !strings.Contains(out, "is locked by process") || h.signing("example.org") == "" {
+		t.Error(out)
+	}
+}
+
 // A process of user signpost that holds the lock does not keep root from revoking a key that has leaked.
 func TestCompromisedWhileLocked(t *testing.T) {
 	t.Parallel()

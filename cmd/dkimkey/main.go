@@ -51,7 +51,7 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 whole world can verify it, and its record stays until the last mail that it signed is old. A running daemon sees new keys
 within seconds. "dkimkey rotate", daily from cron, does all that is due.
 
-Run it as the daemon's user, or as root: files get the owner of the keys folder.
+Run it as the daemon's user, or as root: files get the owner of the keys directory.
 
 ` + cli.Completion("dkimkey"),
 		Args: cobra.NoArgs,
@@ -81,7 +81,7 @@ func domainArg(s string) (string, error) {
 	return d, nil
 }
 
-// warn says on stderr what weakens security; the daemon says it again in its log when it sees the key.
+// warn logs to stderr what weakens security. The daemon logs it again when it reads the key.
 func warn(stderr io.Writer, msg string, args ...any) {
 	slog.New(slog.NewTextHandler(stderr, nil)).Warn(msg, args...)
 }

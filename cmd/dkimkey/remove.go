@@ -44,7 +44,7 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 		domains = append(domains, domain)
 	}
 	if !yes {
-		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and the mail may leave unsigned; say --yes", strings.Join(domains, ", ")))
+		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and the mail may leave unsigned\nhint: pass --yes to confirm", strings.Join(domains, ", ")))
 	}
 	failed := false
 	for _, domain := range domains {
@@ -78,7 +78,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	if err != nil {
 		return err
 	}
-	// First the keys, then the memory: in between the domain's mail waits, and is not signed by half a set.
+	// Keys first, then the record that the domain is hosted: in between, its mail waits, and none is signed by half a pair.
 	if err := store.Remove(domain); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	case signer == "":
 		fmt.Fprintf(stderr, "%s: no longer hosted, its mail leaves unsigned: %s %s\n", domain, domain, not)
 	case len(set.Signing(signer)) == 0:
-		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, of which no key signs: it is answered as sign.on_missing_key says\n", domain, signer)
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, which has no key that signs: sign.on_missing_key applies\n", domain, signer)
 	default:
 		fmt.Fprintf(stderr, "%s: no longer hosted; the key of %s signs its mail from now on (d=%s)\n", domain, signer, signer)
 	}

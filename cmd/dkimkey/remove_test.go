@@ -36,7 +36,7 @@ func TestRemoveBelowMissingKey(t *testing.T) {
 	h.must("add", "example.org", "--unsafe-activate")
 	h.must("add", "b.example.org", "--unsafe-activate")
 	h.run("revoke", "example.org", h.signing("example.org"), "--compromised")
-	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, of which no key signs: it is answered as sign.on_missing_key says") {
+	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, which has no key that signs: sign.on_missing_key applies") {
 		t.Error(out)
 	}
 }

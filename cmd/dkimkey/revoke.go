@@ -28,7 +28,7 @@ instead: dkimkey rotate.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !compromised {
-				return cli.Usage(fmt.Errorf("revoking breaks the mail that %s has signed and that is on its way; say --compromised if it has leaked, or let dkimkey rotate replace it", args[1]))
+				return cli.Usage(fmt.Errorf("revoking breaks the mail in transit that %s has signed\nhint: pass --compromised if it has leaked; otherwise let dkimkey rotate replace it", args[1]))
 			}
 			return e.revoke(c, args, signNothing, asJSON)
 		},
@@ -75,7 +75,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	switch signs := len(set.Signing(k.Domain)) > 0; {
 	case !signed || signs:
 	case signNothing:
-		// The memory that the domain is hosted comes back with its next key.
+		// The next key that is activated records the domain as hosted again.
 		if err := d.store.Unhost(k.Domain); err != nil {
 			return err
 		}
@@ -89,15 +89,15 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	return errors.Join(err, d.report(c.OutOrStdout()))
 }
 
-// printOrder says what a person has to do where nothing publishes by itself. The leaked key comes first: whoever has it signs
-// in the domain's name until its record is empty.
+// printOrder prints what a person has to do if publish.method is manual. The leaked key comes first: whoever has it can sign for
+// the domain until its record is empty.
 func printOrder(out io.Writer, set *keys.Set, k *keys.Key) {
 	var steps []string
 	if k.Life == nil || !k.Life.RecordUnseen() { // else the record is of another key
 		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
 	}
-	if heir := set.Waiting(k.Domain, k.Algorithm, ""); heir != nil {
-		steps = append(steps, "put the record of key "+heir.Selector+" into DNS (dkimkey show "+k.Domain+" "+heir.Selector+")",
+	if next := keys.NewestPending(set.Of(k.Domain), k.Algorithm, ""); next != nil {
+		steps = append(steps, "put the record of key "+next.Selector+" into DNS (dkimkey show "+k.Domain+" "+next.Selector+")",
 			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
 	}
 	if len(steps) == 0 {

@@ -14,7 +14,7 @@ import (
 // waitEvery is how often --wait looks again.
 const waitEvery = 30 * time.Second
 
-// errAttention is exit code 1 without more words: what needs a person has been said, a line each.
+// errAttention is the error of exit code 1 if each thing that needs a person has been printed already, one line each.
 var errAttention = errors.New("action needed, see above")
 
 type rotateFlags struct {
@@ -25,10 +25,9 @@ func (e *env) rotateCommand() *cobra.Command {
 	var f rotateFlags
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
-		Short: "Do what is due in the lives of keys; for cron, daily",
-		Long: `Do what is due in the lives of all keys, or those of the domains named: make, publish, look, activate, retire, revoke,
-remove. It does what is due now and ends; a key that has to be seen for a while signs in a later run. Nothing is printed
-where nothing is done.
+		Short: "Do what is due for keys; run it daily from cron",
+		Long: `Do what is due for all keys, or those of the domains named: make, publish, check, activate, retire, revoke, remove. It does
+what is due now and ends; a key that has to be seen for a while signs in a later run. Nothing is printed if nothing is done.
 
 A key signs only when every authoritative name server and the resolver show its record, a probe signed with it verifies
 by an independent implementation against what they show, and that has been so for longer than caches remember.
@@ -36,11 +35,11 @@ by an independent implementation against what they show, and that has been so fo
 --now starts a rotation of the domains named today: each key that signs gets a successor, unless one is pending, and the
 successor signs as soon as it may. It is recorded; later runs complete it. While one is under way no second one starts.
 
-Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.`,
+Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong usage or configuration.`,
 		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.now && len(args) == 0 {
-				return cli.Usage(errors.New("--now rotates the domains that are named, and none is; see dkimkey rotate --help"))
+				return cli.Usage(errors.New("--now rotates the domains that are named, and none is\nhint: see dkimkey rotate --help"))
 			}
 			d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
@@ -60,7 +59,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	}
 	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of these domains today")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "print what would be done and when, and do nothing")
-	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the keys that are on their way sign, and say what is waited for")
+	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the pending keys sign, and print what it waits for")
 	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
 	return c
 }
@@ -113,7 +112,7 @@ func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error 
 		for _, s := range keys.Plan(set.Of(domain), d.rules(domain), now) {
 			when := "now"
 			if s.Due.After(now) {
-				when = s.Due.UTC().Format("2006-01-02 15:04")
+				when = s.Due.UTC().Format(timeFormat)
 			}
 			what := s.Algorithm + " key"
 			p := planned{Domain: domain, Do: s.Do, Algorithm: s.Algorithm, Due: s.Due.UTC()}
@@ -138,13 +137,14 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 			return err
 		}
 	}
-	for said := ""; ; {
+	d.waits = f.wait
+	for printed := ""; ; {
 		failed := d.run(c.Context(), c.ErrOrStderr(), domains)
 		waiting, err := d.waiting(domains)
 		if err != nil {
 			return err
 		}
-		if !f.wait || failed || waiting == "" {
+		if !f.wait || failed || waiting == "" && !d.busy {
 			if f.now {
 				if waiting != "" {
 					fmt.Fprintln(c.ErrOrStderr(), waiting)
@@ -158,8 +158,8 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 			}
 			return nil
 		}
-		if waiting != said {
-			said = waiting
+		if waiting != printed {
+			printed = waiting
 			fmt.Fprintln(c.ErrOrStderr(), waiting)
 		}
 		select {
@@ -182,9 +182,9 @@ func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
 		if err != nil {
 			return err
 		}
-		begun, err := d.rotator.RotateNow(domain, set.Of(domain), false)
+		started, err := d.rotator.RotateNow(domain, set.Of(domain), false)
 		switch {
-		case err != nil || begun:
+		case err != nil || started:
 			return err
 		case len(set.Signing(domain)) > 0:
 			fmt.Fprintf(c.ErrOrStderr(), "%s: a rotation is under way already\n", domain)
@@ -201,7 +201,7 @@ func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-// needSelectors reports rotations that cannot go on because a ring has no free selector.
+// needSelectors reports rotations that cannot continue because a ring has no free selector.
 func (d *desk) needSelectors(domains []string) error {
 	for _, domain := range domains {
 		set, err := d.store.LoadDomain(domain, nil)
@@ -225,7 +225,7 @@ func (d *desk) needSelectors(domains []string) error {
 	return nil
 }
 
-// waiting says what is waited for: keys that would sign, were they seen for long enough.
+// waiting returns what --wait waits for, or "" if no key is about to sign.
 func (d *desk) waiting(domains []string) (string, error) {
 	for _, domain := range domains {
 		set, err := d.store.LoadDomain(domain, nil)
@@ -243,7 +243,7 @@ func (d *desk) waiting(domains []string) (string, error) {
 			}
 		}
 		if last != nil {
-			return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format("2006-01-02 15:04")), nil
+			return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format(timeFormat)), nil
 		}
 	}
 	return "", nil

@@ -31,6 +31,8 @@ type desk struct {
 	mu      sync.Mutex // of what follows, and of the output
 	needed  bool       // something needs a person
 	looked  bool       // run has been through once
+	waits   bool       // --wait: the next look tries again what a lock kept this one from
+	busy    bool       // a lock kept the last run from a domain
 	json    bool
 	events  []event // what happened, for --json
 }
@@ -101,7 +103,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	return d, nil
 }
 
-// newResolver asks keys.resolver, or what the daemon asks. Nothing is remembered from run to run.
+// newResolver returns a resolver that uses keys.resolver, or the servers of the daemon. It has no cache from earlier runs.
 func newResolver(conf *config.Config, now func() time.Time) (*dns.Resolver, error) {
 	servers := conf.DNS.Servers
 	if r := conf.Keys.Resolver; r != "" {
@@ -150,7 +152,7 @@ func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publishe
 	return nil, errors.New("publish.method is manual")
 }
 
-// lastRun is STATE_DIR/rotate.json: when the lives of keys were worked on last.
+// lastRun is STATE_DIR/rotate.json: the time of the last run.
 type lastRun struct {
 	At time.Time `json:"last_run"`
 }
@@ -162,7 +164,7 @@ const (
 	maxForward = 7 * 24 * time.Hour
 )
 
-// clock compares the clock with that of the last run. One that jumped must not end the life of any record.
+// clock compares the clock with that of the last run. After a jump, no record is revoked or removed.
 func (d *desk) clock(stderr io.Writer, now time.Time) {
 	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -193,18 +195,26 @@ func (d *desk) remember(now time.Time) error {
 	return d.store.WriteState(lastRunFile, append(data, '\n'))
 }
 
-// run does what is due for domains, whichever command asks for it, and gives whether anything failed; that has been said.
+// run does what is due for domains. It reports whether anything failed, which it has printed.
 func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	now := d.store.Now()
 	d.clock(stderr, now)
+	d.busy = false
 	work := func(domain string) {
 		r := *d.rotator // it holds the lock of its domain
 		r.Store.Lease = new(keys.Lease)
 		if err := r.Run(ctx, domain); err != nil {
 			d.print(func() {
-				failed = true
-				for line := range strings.SplitSeq(err.Error(), "\n") { // one for each step
-					fmt.Fprintf(stderr, "dkimkey: %s\n", line)
+				if busy := (*keys.Busy)(nil); d.waits && errors.As(err, &busy) {
+					d.busy = true
+				} else {
+					failed = true
+				}
+				for line := range strings.SplitSeq(err.Error(), "\n") { // of each step, and its hint
+					if !strings.HasPrefix(line, "hint: ") {
+						line = "dkimkey: " + line
+					}
+					fmt.Fprintln(stderr, line)
 				}
 			})
 		}

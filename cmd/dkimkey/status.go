@@ -17,13 +17,16 @@ import (
 	"signpost/keys"
 )
 
+// timeFormat is the format of times for people, in UTC.
+const timeFormat = "2006-01-02 15:04"
+
 func (e *env) statusCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status [DOMAIN...]",
 		Short: "Show all keys: what signs, what waits, what is wrong",
-		Long: `Show all keys, or those of some domains: which signs, which waits, and what happens next. "active (unsafe)" is a key that --unsafe-activate made sign
-and whose record has not been seen since.
+		Long: `Show all keys, or those of some domains: which signs, which waits, and what happens next. "active (unsafe)" is a key that
+--unsafe-activate made sign and whose record has not been seen since.
 
 Exit code 0: nothing to do. 1: action needed; standard error has a line for each key or domain, with what to do. 2: wrong usage
 or configuration.`,
@@ -96,7 +99,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		if signing[domain] || !wanted(domain) {
 			continue
 		}
-		action := "hosted, and no key signs: its mail is answered as sign.on_missing_key says; " + remedy(domain, set.Of(domain))
+		action := "hosted, and no key signs: sign.on_missing_key applies to its mail; " + remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
 		if asJSON { // in the table, the domain has no row of its own
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
@@ -130,7 +133,7 @@ func remedy(domain string, of []*keys.Key) string {
 	is := func(f func(k *keys.Key) bool) bool { return slices.ContainsFunc(of, f) }
 	switch {
 	case is(func(k *keys.Key) bool {
-		return k.Life != nil && k.Err == nil && slices.Contains([]keys.State{keys.Generated, keys.Published, keys.Verified}, k.State)
+		return k.Life != nil && k.Err == nil && k.State.Pending()
 	}):
 		return "dkimkey rotate " + domain + " --wait"
 	case is(func(k *keys.Key) bool { return k.Err != nil }):
@@ -154,7 +157,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 			state += " (unsafe)"
 		}
 		if !s.Since.IsZero() {
-			since = s.Since.UTC().Format("2006-01-02 15:04")
+			since = s.Since.UTC().Format(timeFormat)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cmp.Or(cli.Printable(s.Selector), "-"), algorithm, state, since, cli.Printable(s.Next))
 	}
@@ -180,7 +183,7 @@ func colour(p cli.Painter, s keyStatus, line string) string {
 		return p.Bad(line)
 	case s.Signs:
 		return p.Good(line)
-	case s.State == keys.Generated || s.State == keys.Published || s.State == keys.Verified:
+	case s.State.Pending():
 		return p.Middling(line)
 	}
 	return p.Past(line)

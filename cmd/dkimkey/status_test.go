@@ -81,7 +81,7 @@ func TestStatusRetiringAlone(t *testing.T) {
 	}
 	table, actions, all, code := h.status()
 	if code != 1 || !regexp.MustCompile(`retiring .* its record stays until another key signs\n`).MatchString(table) ||
-		!strings.Contains(actions, "example.org: hosted, and no key signs: its mail is answered as sign.on_missing_key says; dkimkey rotate example.org --wait\n") {
+		!strings.Contains(actions, "example.org: hosted, and no key signs: sign.on_missing_key applies to its mail; dkimkey rotate example.org --wait\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
 	if last := all[len(all)-1]; last.Domain != "example.org" || last.Selector != "" || !strings.HasPrefix(last.ActionNeeded, "hosted, and no key signs") {

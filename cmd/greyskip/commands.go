@@ -20,8 +20,8 @@ import (
 const maxCommand = time.Minute
 
 // ask has Postfix read a list for postscreen before it takes its place: of each network the first address has to be permitted,
-// and an address that is not listed must not. Where there is no Postfix nobody is asked. Postfix reads a copy of its own, since it
-// opens a file by its path: another user may own the directory of the list.
+// and an address that is not listed must not. Without Postfix, nothing is checked. Postfix reads a copy of its own, because it
+// opens a file by its path, and another user may own the directory of the list.
 func (e *env) ask(ctx context.Context, text string, set ranges.Set) error {
 	postmap := findPostmap()
 	if e.format != formatNames()[0] || postmap == "" {

@@ -19,7 +19,7 @@ import (
 // place is a file and its open directory. Where another user owns the directory, no symbolic link of that user leads out of it.
 type place struct {
 	root *os.Root
-	dir  string // the directory's path, behind the links that root made
+	dir  string // the directory's path, with the links of root resolved
 	name string
 }
 

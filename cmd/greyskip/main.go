@@ -49,7 +49,7 @@ const (
 	defaultWidest = "12,28"
 )
 
-// errAttention is exit code 1 without more words: what needs a person has been said, a line each.
+// errAttention is the error of exit code 1 if each thing that needs a person has been printed already, one line each.
 var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {

@@ -43,7 +43,7 @@ func newState() *state {
 	return &state{Version: stateVersion, Domains: map[string]answered{}, Since: map[netip.Prefix]string{}}
 }
 
-// readState gives what the last run left. lost says that there was nothing to be read, or nothing that can be used, and why.
+// readState returns the state that the last run wrote, or an empty one. lost is why there is none that can be used.
 func readState(at *place) (s *state, lost error) {
 	data, err := at.read()
 	if err != nil {

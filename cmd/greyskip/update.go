@@ -39,7 +39,7 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 	return err
 }
 
-// file is the list that is there.
+// file is the present list.
 type file struct {
 	exists bool
 	text   string
@@ -49,7 +49,7 @@ type file struct {
 // maxList is more bytes than a list or its state has: what is larger is another file.
 const maxList = 64 << 20
 
-// open reads the file that is to be replaced. What is not ours is not touched.
+// open reads the file that is to be replaced. It returns an error if greyskip did not make the file.
 func open(at *place) (f file, err error) {
 	data, err := at.read()
 	if absent(err) {

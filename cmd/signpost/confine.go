@@ -92,7 +92,7 @@ func (d *service) confine() {
 func (d *service) grants() grants {
 	g := grants{}
 	if file, err := filepath.Abs(d.file); err == nil && d.file != "" {
-		// Listed too: conf.d may come after the start.
+		// Listed too: conf.d may be created after the start.
 		g.add(filepath.Dir(file), mayRead)
 		g.add(config.DropIns(file), mayRead)
 	}
@@ -129,9 +129,9 @@ func (d *service) grants() grants {
 	return g
 }
 
-// addKeys grants to read the keys, and to record what the daemon records. In the keys folder it writes nothing.
+// addKeys grants the access to read the keys, and to write the daemon's own records. The keys directory is read-only.
 func (g grants) addKeys(conf *config.Config) {
-	g.add(conf.StateDir, ll.AccessFSReadDir) // what is in it is opened through it
+	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it through it
 	g.add(conf.KeysDir(), mayRead)
 	if folder := os.Getenv("CREDENTIALS_DIRECTORY"); folder != "" {
 		g.add(folder, ll.AccessFSReadFile)

@@ -94,7 +94,8 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	return nil
 }
 
-// learnForwarders reads the journal. Root is root again when it returns: the file of accepted forwarders has another owner.
+// learnForwarders reads the journal, as its owner if root runs the command. When it returns, the process is root again: the file of
+// accepted forwarders may have another owner.
 func learnForwarders(ctx context.Context, conf *config.Config, since, now time.Time, stderr io.Writer) (all []forwarders.Proposal, err error) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -121,7 +122,7 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 		fmt.Fprintf(stderr, "signpost: %s\n", printableLines(reading(conf, err).Error()))
 	}
 	if learner.Full {
-		fmt.Fprintln(stderr, "signpost: there are more messages than are remembered; the newest were not looked at: --since may help")
+		fmt.Fprintln(stderr, "signpost: too many messages: the newest were not read\nhint: pass a later --since")
 	}
 	return learner.Proposals(), nil
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,6 +119,30 @@ func TestRootReadsJournal(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// The page that root serves acts as the owner of the journal from the start, before requests that come at the same time.
+func TestRootServesPage(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the user of a process is read from /proc")
+	}
+	e := newEstate(t)
+	cmd := exec.CommandContext(t.Context(), e.program, "web", "--listen", "127.0.0.1:0", "-c", e.file)
+	messages, err := cmd.StderrPipe()
+	e.try(err, cmd.Start())
+	line, err := bufio.NewReader(messages).ReadString('\n')
+	if err != nil || !strings.Contains(line, "the page is at") {
+		t.Errorf("%q %v", line, err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil || !strings.Contains(string(status), fmt.Sprintf("\nUid:\t0\t%d\t", nobody)) {
+		t.Errorf("%v\n%s", err, status)
+	}
+	e.try(cmd.Process.Signal(os.Interrupt))
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 // Links in a state_dir that another user owns do not lead root out of it, whatever command reads the journal: no file elsewhere is

@@ -88,7 +88,7 @@ dkimkey(1).
 			return nil
 		},
 	}
-	// Without a configuration verify takes the defaults: it is of use before anything is installed.
+	// Without a configuration, verify uses the defaults, so that it works before anything is installed.
 	loadOrDefault := func() (*config.Config, error) {
 		if !config.Exists(file) && !root.PersistentFlags().Changed("config") {
 			return config.Default(), nil

@@ -105,8 +105,8 @@ func (d *service) onHangup(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// again is one reload: the configuration and the keys are read and validated, then take effect in one step. Where there is something
-// wrong with them the old ones go on.
+// again is one reload: the configuration and the keys are read and validated, then take effect in one step. After an error, the old
+// ones stay in effect.
 func (d *service) again() {
 	d.notify(reloading())
 	err := d.outside(d.readAgain())

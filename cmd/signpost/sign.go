@@ -136,7 +136,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	return write(stdout, edited(fields, edits), signed.Bytes(), !bytes.Contains(text, []byte("\r\n")))
 }
 
-// readKeys gives what the daemon would sign with, were it started now, and changes nothing.
+// readKeys returns the keys that a daemon started now would use. It changes nothing.
 func readKeys(conf *config.Config) (*keys.Snapshot, error) {
 	store := keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}
 	set, err := store.Load(nil)

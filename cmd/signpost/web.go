@@ -20,6 +20,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/doctor"
 	"signpost/internal/journal"
+	"signpost/internal/owner"
 	"signpost/internal/web"
 	"signpost/keys"
 )
@@ -80,7 +81,7 @@ func examineApart(ctx context.Context, program, file string) (found []doctor.Fin
 	return found, nil
 }
 
-// keyStatus gives every key, for whoever shows them: the secrets stay where they are.
+// keyStatus returns the status of all keys. It reads no private key.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Lives()
 	if err != nil {
@@ -94,6 +95,10 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 	ln, err := net.Listen("tcp", listen)
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--listen: %w", err))
+	}
+	// Once, before the first request: it concerns the whole process, and requests come at the same time.
+	if _, err := owner.Act(site.File); err != nil {
+		return errors.Join(err, ln.Close())
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		fmt.Fprintf(stderr, "signpost: %s is not a loopback address: whoever reaches it reads who writes to whom, without a password\n", ln.Addr())

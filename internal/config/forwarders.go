@@ -44,7 +44,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 	p := &reader{names: []string{name}, config: Default(), places: keyPlaces(0, data)}
 	for _, k := range slices.Sorted(maps.Keys(tree)) {
 		if k != key {
-			p.fault(k, "unknown key; this file has [[forwarder]] alone, and all else stands in signpost.toml")
+			p.fault(k, "unknown key; this file has [[forwarder]] alone, other keys belong in signpost.toml or conf.d")
 		}
 	}
 	tables, ok := tree[key].([]any)

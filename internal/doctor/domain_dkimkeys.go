@@ -31,7 +31,7 @@ func (l *look) checkKeys(ctx context.Context) {
 	}
 	active, waiting := false, ""
 	for _, k := range l.own.Keys {
-		if k.State == keys.Generated || k.State == keys.Published || k.State == keys.Verified {
+		if k.State.Pending() {
 			waiting = k.Selector
 		}
 		switch {

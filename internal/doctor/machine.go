@@ -50,7 +50,7 @@ func (m Machine) Check() []Finding {
 
 func (m Machine) configuration(service *person) (found []Finding) {
 	if !config.Exists(m.File) {
-		return []Finding{{Level: Red, What: "there is no configuration; the defaults are looked at", Where: printable(m.File), Why: "the daemon does not start without one",
+		return []Finding{{Level: Red, What: "there is no configuration; the other checks use the defaults", Where: printable(m.File), Why: "the daemon does not start without one",
 			Fix: "install -D -m 0644 /dev/null " + quoted(m.File) + " # an empty file means the defaults"}}
 	}
 	if m.Faulty != nil {
@@ -105,11 +105,10 @@ func (m Machine) readable(service *person, path string) *Finding {
 	return &f
 }
 
-// faulty is one error of the configuration, with the line that it is about. A running daemon keeps the configuration that it
-// has.
+// faulty returns the finding for one error of the configuration, with the line of the error.
 func (m Machine) faulty(err error) Finding {
 	f := Finding{Level: Red, What: printable(err.Error()), Where: printable(m.File),
-		Why: "the daemon does not start with it, nor take it up by a reload; what follows looks at the defaults", Fix: "${EDITOR:-vi} " + quoted(m.File)}
+		Why: "the daemon does not start with it, and a reload keeps the old one; the other checks use the defaults", Fix: "${EDITOR:-vi} " + quoted(m.File)}
 	var at config.Error
 	if !errors.As(err, &at) {
 		return f

@@ -126,7 +126,7 @@ func Config(w io.Writer, s *Sample) error {
 	r.head("signpost.toml", "5", "configuration of signpost(8) and dkimkey(1)")
 	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml\n.br\n.I /etc/signpost/conf.d/*.toml")
 	r.line(".SH DESCRIPTION")
-	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). A key that is unknown or that stands twice is an error, with the line where it stands; " +
+	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). A key that is unknown, or that one file sets twice, is an error that names the line; " +
 		"so is a value that is not allowed. Times are numbers with a unit: s, m, h or d.\n\n" +
 		"Each key is shown with its default. One that is not set unless you set it is marked so; its value is an example.")
 	for _, t := range s.Tables {
@@ -157,7 +157,7 @@ func Config(w io.Writer, s *Sample) error {
 			r.example("  " + strings.Join(e.Lines, "\n  "))
 		}
 	}
-	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe file that the programs read where \\-c names no other.")
+	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe file that the programs read unless \\-c names another.")
 	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after it.")
 	r.seeAlso([]string{"signpost(8)", "dkimkey(1)", "postconf(5)"})
 	_, err := io.WriteString(w, r.String())

@@ -18,9 +18,6 @@ type Keys struct {
 	Now      time.Time
 }
 
-// unusable is the state of a key that is there and cannot be used.
-const unusable = "unusable"
-
 // keysCollector works the keys out at each scrape: there are few, and nothing is to be kept in step.
 type keysCollector struct {
 	keys                                     func() Keys
@@ -89,13 +86,13 @@ func (c *keysCollector) Collect(ch chan<- prometheus.Metric) {
 
 // byState has a number for each state, so that an alert sees the 0 of a domain whose last key went away.
 func byState(all []*keys.Key) map[string]int {
-	n := map[string]int{unusable: 0}
-	for _, s := range []keys.State{keys.Generated, keys.Published, keys.Verified, keys.Active, keys.Retiring, keys.Revoked, keys.Removed} {
+	n := map[string]int{}
+	for _, s := range []keys.State{keys.Generated, keys.Published, keys.Verified, keys.Active, keys.Retiring, keys.Revoked, keys.Removed, keys.Unusable} {
 		n[string(s)] = 0
 	}
 	for _, k := range all {
 		if k.Err != nil && k.Signer == nil {
-			n[unusable]++
+			n[string(keys.Unusable)]++
 		} else {
 			n[string(k.State)]++
 		}

@@ -46,7 +46,7 @@ type Source struct {
 	Keys        func() Keys
 }
 
-// New makes the metrics. observe is mode = "observe"; version is the one that --version prints.
+// New registers the metrics. observe is mode = "observe"; version is the one that --version prints.
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -110,7 +110,7 @@ func (m *Metrics) gauge(name, help string) prometheus.Gauge {
 	return g
 }
 
-// buildInfo says what runs. A build without version control has "unknown" for the commit.
+// buildInfo registers the version, commit and compiler. Without version control, the commit is "unknown".
 func (m *Metrics) buildInfo(version string) {
 	commit, compiler := "unknown", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -116,7 +116,7 @@ func (w *walk) passOver(r *spf.Record, domain string) {
 	}
 	for _, d := range r.Directives[all+1:] {
 		if d.Qualifier == spf.Pass && d.Mechanism != spf.All {
-			ignore(d.Text, fmt.Sprintf("because it is behind %s (RFC 7208 section 5.1)", r.Directives[all].Text))
+			ignore(d.Text, fmt.Sprintf("because it follows %s (RFC 7208 section 5.1)", r.Directives[all].Text))
 		}
 	}
 	if r.Redirect != "" {

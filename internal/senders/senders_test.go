@@ -74,7 +74,7 @@ func TestNoAddress(t *testing.T) {
 		"v=spf1 IP6=2a00::/32 a=b.example":       {none + "; IP6=2a00::/32 of a.example is ignored, because IP6= is an unknown modifier: IP6:2a00::/32 may be meant; a=b.example of a.example is ignored, because a= is an unknown modifier: a:b.example may be meant"},
 		"v=spf1 -all redirect=b.example":         {none + "; redirect=b.example of a.example is ignored, because the record has -all (RFC 7208 section 6.1)"},
 		"v=spf1 redirect=b.example ~all":         {none + "; redirect=b.example of a.example is ignored, because the record has ~all (RFC 7208 section 6.1)"},
-		"v=spf1 -all ip4:37.0.0.0/24 -all":       {none + "; ip4:37.0.0.0/24 of a.example is ignored, because it is behind -all (RFC 7208 section 5.1)"},
+		"v=spf1 -all ip4:37.0.0.0/24 -all":       {none + "; ip4:37.0.0.0/24 of a.example is ignored, because it follows -all (RFC 7208 section 5.1)"},
 		"v=spf1 a:gone.example mx -all":          {none + "; no address passes by a:gone.example, mx"},
 		"v=spf1 redirect=none.example":           {none + "; no address passes by redirect=none.example"},
 		"v=spf1 include:none.example ?all":       {none + "; no address passes by include:none.example"},

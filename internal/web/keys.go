@@ -41,7 +41,7 @@ type age struct {
 	from time.Time
 }
 
-// ages are the parts of a life that have begun. A key that was made to sign unseen may be seen later: that begins no part.
+// ages returns the states that a key has entered. A key that was activated unseen may be seen later: that is not a new state.
 func ages(l *keys.Life) []age {
 	all := []age{{"created", l.Created}}
 	for _, a := range []struct {
