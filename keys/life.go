@@ -38,7 +38,7 @@ type Life struct {
 	Finding   string     `json:"finding,omitempty"`   // what the last check found, in words
 	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last told to publish it, or to empty it
 	TTL       Span       `json:"ttl,omitempty"`       // of the record, as it was seen last
-	// OldTTL is that of the record which the selector had before: caches may still have it.
+	// OldTTL is the longest TTL of another record that the selector had before: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
 
 	Activated *time.Time `json:"activated,omitempty"`

@@ -291,6 +291,8 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 		l.Silent = nil
 		if l.Activated == nil { // an active key that was seen once keeps that: its predecessors are retired already
 			l.Seen = nil
+			// Caches may have what was shown. When it is corrected, the new record may have a shorter TTL.
+			l.OldTTL = max(l.OldTTL, Span(sight.TTL))
 		}
 		r.remindLate(l, now, rules)
 	case o.Silent:
