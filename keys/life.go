@@ -89,6 +89,13 @@ func (l *Life) pending() bool {
 	return s == Generated || s == Published || s == Verified
 }
 
+// unfinished reports whether the private key may never have been written, if it is missing: the metadata is written first, and an
+// imported key is published from the start.
+func (l *Life) unfinished() bool {
+	s := l.State()
+	return s == Generated || s == Published && l.Imported != ""
+}
+
 // RecordUnseen reports whether the record at the selector may be of another key: this one was imported, and its own was never seen.
 func (l *Life) RecordUnseen() bool { return l.Imported != "" && l.Seen == nil }
 

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -39,8 +40,14 @@ const (
 	remindEvery = 7 * 24 * time.Hour
 )
 
-// Run does all that is due for one domain, each thing once. An error ends this domain's run; the next one begins where
-// this one ended. The error is a *Busy if another process works on the domain.
+// publishError is the error of a publication. It concerns the record of one key: the other steps of the domain are done all the same,
+// above all the revocation of a key that has leaked.
+type publishError struct{ error }
+
+func (e publishError) Unwrap() error { return e.error }
+
+// Run does all that is due for one domain, each thing once. An error that is not of a publication ends this domain's run; the next
+// one begins where this one ended. Several errors are joined. The error is a *Busy if another process works on the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
 	r.keys, r.fresh = nil, map[string]bool{}
 	if err := r.lock(ctx, domain); err != nil {
@@ -56,22 +63,26 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 		return err
 	}
 	tried := map[string]bool{}
+	var failed []error
 	for ctx.Err() == nil {
 		if set, err = r.load(domain); err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		if err := r.clean(domain, set.Of(domain)); err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		step, ok := r.next(set.Of(domain), domain, tried)
 		if !ok {
-			return nil
+			return errors.Join(failed...)
 		}
 		if err := r.do(ctx, domain, step, set); err != nil {
-			return fmt.Errorf("%s: %s: %w", domain, step.describe(), err)
+			failed = append(failed, fmt.Errorf("%s: %s: %w", domain, step.describe(), err))
+			if !errors.As(err, new(publishError)) {
+				return errors.Join(failed...)
+			}
 		}
 	}
-	return ctx.Err()
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 func (r *Rotator) lock(ctx context.Context, domain string) (err error) {
@@ -166,7 +177,7 @@ func (r *Rotator) clean(domain string, keys []*Key) error {
 			return false
 		}
 		l, err := r.Store.readLife(domain, selector)
-		if err != nil || l.State() != Generated {
+		if err != nil || !l.unfinished() {
 			return false
 		}
 		r.Store.step("delete " + name)
@@ -236,12 +247,18 @@ func (r *Rotator) remind(l *Life, what string) {
 }
 
 func (r *Rotator) change(ctx context.Context, c Change) error {
-	p, err := r.Publisher(c.Domain)
-	if err != nil {
+	if err := r.Store.Lease.check(); err != nil {
 		return err
 	}
+	p, err := r.Publisher(c.Domain)
+	if err != nil {
+		return publishError{err}
+	}
 	r.Store.step("publish " + c.Action)
-	return p.Publish(ctx, c)
+	if err := p.Publish(ctx, c); err != nil {
+		return publishError{err}
+	}
+	return nil
 }
 
 // Publish hands the record of a key over to DNS, where that is not for a person to do.

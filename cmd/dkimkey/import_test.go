@@ -299,3 +299,28 @@ func TestImportCorrected(t *testing.T) {
 		t.Errorf("%q signs after a day: %s", got, h.must("status"))
 	}
 }
+
+// import is interrupted before each of its operations: after the next rotate it can be repeated, or is complete.
+func TestImportInterrupted(t *testing.T) {
+	t.Parallel()
+	for step := 1; ; step++ {
+		h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+		file, record := h.foreign("mail")
+		h.show("example.org", "mail", record)
+		args := []string{"import", file, "--domain", "example.org", "--selector", "mail"}
+		if !h.interrupted(step, args...) {
+			if step < 3 {
+				t.Errorf("import has only %d operations", step-1)
+			}
+			return
+		}
+		h.must("rotate")
+		if h.state("example.org")["mail"] == "" {
+			h.must(args...)
+		}
+		h.rotates(2, 2*time.Hour)
+		if got := h.signing("example.org"); got != "mail" {
+			t.Errorf("step %d: %q signs: %s", step, got, h.must("status"))
+		}
+	}
+}

@@ -195,7 +195,13 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 		}
 		if err := d.rotator.Run(ctx, domain); err != nil {
 			failed = true
-			fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+			all := []error{err}
+			if joined, ok := err.(interface{ Unwrap() []error }); ok {
+				all = joined.Unwrap()
+			}
+			for _, err := range all {
+				fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+			}
 		}
 	}
 	d.looked = true
