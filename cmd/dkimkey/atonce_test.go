@@ -144,6 +144,7 @@ func (c *crowd) inDNS() {
 		want := map[string]string{}
 		for _, k := range set.Of(domain) {
 			switch name := keys.RecordName(domain, k.Selector); {
+			case k.Life == nil: // kept reports it
 			case k.Life.RecordUnseen():
 				delete(have, name)
 			case k.State == keys.Revoked:
