@@ -118,3 +118,24 @@ func (p OneAtATime) Publish(ctx context.Context, c Change) error {
 
 // maxSaid is how much of what a program prints stands in an error.
 const maxSaid = 500
+
+// publishError is the error of a publication. It concerns the record of one key: the other steps of the domain are done all the same,
+// above all the revocation of a key that has leaked.
+type publishError struct{ error }
+
+func (e publishError) Unwrap() error { return e.error }
+
+func (r *Rotator) change(ctx context.Context, c Change) error {
+	if err := r.Store.Lease.check(); err != nil {
+		return err
+	}
+	p, err := r.Publisher(c.Domain)
+	if err != nil {
+		return publishError{err}
+	}
+	r.Store.step("publish " + c.Action)
+	if err := p.Publish(ctx, c); err != nil {
+		return publishError{err}
+	}
+	return nil
+}

@@ -40,12 +40,6 @@ const (
 	remindEvery = 7 * 24 * time.Hour
 )
 
-// publishError is the error of a publication. It concerns the record of one key: the other steps of the domain are done all the same,
-// above all the revocation of a key that has leaked.
-type publishError struct{ error }
-
-func (e publishError) Unwrap() error { return e.error }
-
 // Run does all that is due for one domain, each thing once. An error that is not of a publication ends this domain's run; the next
 // one begins where this one ended. Several errors are joined. The error is a *Busy if another process works on the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
@@ -244,21 +238,6 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 
 func (r *Rotator) remind(l *Life, what string) {
 	r.Needs(l.Domain, fmt.Sprintf("key %s: %s", l.Selector, what), l)
-}
-
-func (r *Rotator) change(ctx context.Context, c Change) error {
-	if err := r.Store.Lease.check(); err != nil {
-		return err
-	}
-	p, err := r.Publisher(c.Domain)
-	if err != nil {
-		return publishError{err}
-	}
-	r.Store.step("publish " + c.Action)
-	if err := p.Publish(ctx, c); err != nil {
-		return publishError{err}
-	}
-	return nil
 }
 
 // Publish hands the record of a key over to DNS, where that is not for a person to do.
