@@ -66,6 +66,9 @@ func (s Store) place(l *Life, signer crypto.Signer) error {
 	if err := s.writeLife(l); err != nil {
 		return err
 	}
+	if err := s.Lease.check(); err != nil { // who took over has deleted the metadata
+		return err
+	}
 	s.step("write " + l.Selector + ".pem")
 	return s.tree().write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }

@@ -40,7 +40,7 @@ type Life struct {
 	Finding   string     `json:"finding,omitempty"`   // what the last check found, in words
 	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last told to publish it, or to empty it
 	TTL       Span       `json:"ttl,omitempty"`       // of the record, as it was seen last
-	// OldTTL is that of the record which the selector had before: caches may still have it.
+	// OldTTL is the longest TTL of another record that the selector had before: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
 
 	Activated *time.Time `json:"activated,omitempty"`
@@ -87,6 +87,13 @@ func (l *Life) since() time.Time {
 
 // Pending reports whether a key has yet to sign for the first time.
 func (s State) Pending() bool { return s == Generated || s == Published || s == Verified }
+
+// unfinished reports whether the private key may never have been written, if it is missing: the metadata is written first, and an
+// imported key is published from the start.
+func (l *Life) unfinished() bool {
+	s := l.State()
+	return s == Generated || s == Published && l.Imported != ""
+}
 
 // RecordUnseen reports whether the record at the selector may be of another key: that of this one was never seen, and Signpost has
 // not published it. Where a person publishes, only another program's key counts: its owner has been asked to publish the others.

@@ -77,7 +77,7 @@ func (d domainDir) keys(before *Set) []*Key {
 			}
 		}
 		k := d.key(name)
-		if !isPEM && k.Life != nil && k.State == Generated {
+		if !isPEM && k.Life != nil && k.Life.unfinished() {
 			continue // it is being made, or its creation was interrupted
 		}
 		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package keys
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -190,7 +191,7 @@ func (s Store) replaceLock(domain string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp := domain + tempMark + strconv.Itoa(os.Getpid())
+	tmp := domain + tempMark + rand.Text() // not the process id, which a killed process may have used
 	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
 	if err != nil {
 		dir.Close()

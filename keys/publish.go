@@ -118,3 +118,15 @@ func (p OneAtATime) Publish(ctx context.Context, c Change) error {
 
 // maxSaid is how much of what a program prints stands in an error.
 const maxSaid = 500
+
+func (r *Rotator) change(ctx context.Context, c Change) error {
+	if err := r.Store.Lease.check(); err != nil {
+		return err
+	}
+	p, err := r.Publisher(c.Domain)
+	if err != nil {
+		return err
+	}
+	r.Store.step("publish " + c.Action)
+	return p.Publish(ctx, c)
+}

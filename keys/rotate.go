@@ -170,7 +170,7 @@ func (r *Rotator) clean(domain string, keys []*Key) error {
 			return false
 		}
 		l, err := r.Store.readLife(domain, selector)
-		if err != nil || l.State() != Generated {
+		if err != nil || !l.unfinished() {
 			return false
 		}
 		r.Store.step("delete " + name)
@@ -243,15 +243,6 @@ func (r *Rotator) remind(l *Life, what string) {
 	r.Needs(l.Domain, fmt.Sprintf("key %s: %s", l.Selector, what), l)
 }
 
-func (r *Rotator) change(ctx context.Context, c Change) error {
-	p, err := r.Publisher(c.Domain)
-	if err != nil {
-		return err
-	}
-	r.Store.step("publish " + c.Action)
-	return p.Publish(ctx, c)
-}
-
 // Publish publishes the record of a key. publish.method must not be manual.
 func (r *Rotator) Publish(ctx context.Context, l *Life) error {
 	if err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record)); err != nil {
@@ -300,6 +291,8 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 		l.Silent = nil
 		if l.Activated == nil { // an active key that was seen once keeps that: its predecessors are retired already
 			l.Seen = nil
+			// Caches may have what was shown. When it is corrected, the new record may have a shorter TTL.
+			l.OldTTL = max(l.OldTTL, Span(sight.TTL))
 		}
 		r.remindLate(l, now, rules)
 	case o.Silent:

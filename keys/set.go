@@ -121,6 +121,10 @@ func (s Store) openKeys() (*os.Root, error) {
 	return dir, nil
 }
 
+// maxReads is how often a domain is read if its files change meanwhile. A hand-over is two writes: a single read could see the old
+// key as retired and the new one as not yet active. If the files keep changing, the next reload reads them again.
+const maxReads = 5
+
 // addDomain adds the keys in the directory name of the keys directory to a Set, if it is one of a domain.
 func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) error {
 	domain, err := dkim.Domain(name)
@@ -142,14 +146,24 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) e
 		return fmt.Errorf("reading the keys directory: %w", err)
 	}
 	defer dir.Close()
-	files, err := list(dir)
-	if err != nil {
-		return fmt.Errorf("reading the keys directory: %w", at(s.domainDir(name), err))
-	}
-	d := domainDir{store: s, dir: dir, path: s.domainDir(name), domain: domain, files: files}
-	stamp := d.stamp()
-	keys := before.unchanged(domain, stamp)
-	if keys == nil {
+	d := domainDir{store: s, dir: dir, path: s.domainDir(name), domain: domain}
+	var keys []*Key
+	var stamp string
+	for range maxReads {
+		// If the directory is removed while it is open, list returns fs.ErrNotExist.
+		if d.files, err = list(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading the keys directory: %w", at(s.domainDir(name), err))
+		}
+		now := d.stamp()
+		if stamp == now {
+			break
+		}
+		stamp = now
+		if keys = before.unchanged(domain, stamp); keys != nil {
+			break
+		}
 		keys = d.keys(before)
 	}
 	if len(keys) > 0 {

@@ -40,12 +40,18 @@ func (h *house) foreign(name string) (file, record string) {
 // show puts a TXT record for a key into the zone, "" removes it.
 func (h *house) show(domain, selector, record string) {
 	h.Helper()
+	h.showFor(domain, selector, record, 5*time.Minute)
+}
+
+// showFor is show with a TTL.
+func (h *house) showFor(domain, selector, record string, ttl time.Duration) {
+	h.Helper()
 	var texts []string
 	for rest := record; rest != ""; {
 		n := min(len(rest), 200)
 		texts, rest = append(texts, rest[:n]), rest[n:]
 	}
-	if err := update(h.bind.Addr(), domain+".", keys.RecordName(domain, selector), texts...); err != nil {
+	if err := updateFor(h.bind.Addr(), domain+".", keys.RecordName(domain, selector), ttl, texts...); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -273,6 +279,51 @@ func TestImportTwoOfOpenDKIM(t *testing.T) {
 					t.Errorf("%q signs after rotate --now", got)
 				}
 			})
+		}
+	}
+}
+
+// The record of an imported key is another one at first, with a long TTL. When it is corrected, caches still have the wrong one for
+// that time, and the key waits for them.
+func TestImportCorrected(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	file, record := h.foreign("mail")
+	_, wrong := h.foreign("other")
+	h.showFor("example.org", "mail", wrong, 24*time.Hour)
+	h.run("import", file, "--domain", "example.org", "--selector", "mail")
+	h.show("example.org", "mail", record)
+	out := h.rotates(12, 2*time.Hour)
+	if got := h.signing("example.org"); got != "" {
+		t.Errorf("%q signs while caches have the wrong record: %s", got, out)
+	}
+	h.rotates(1, time.Hour)
+	if got := h.signing("example.org"); got != "mail" {
+		t.Errorf("%q signs after a day: %s", got, h.must("status"))
+	}
+}
+
+// import is interrupted before each of its operations: after the next rotate it can be repeated, or is complete.
+func TestImportInterrupted(t *testing.T) {
+	t.Parallel()
+	for step := 1; ; step++ {
+		h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+		file, record := h.foreign("mail")
+		h.show("example.org", "mail", record)
+		args := []string{"import", file, "--domain", "example.org", "--selector", "mail"}
+		if !h.interrupted(step, args...) {
+			if step < 3 {
+				t.Errorf("import has only %d operations", step-1)
+			}
+			return
+		}
+		h.must("rotate")
+		if h.state("example.org")["mail"] == "" {
+			h.must(args...)
+		}
+		h.rotates(2, 2*time.Hour)
+		if got := h.signing("example.org"); got != "mail" {
+			t.Errorf("step %d: %q signs: %s", step, got, h.must("status"))
 		}
 	}
 }

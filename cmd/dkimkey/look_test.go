@@ -394,3 +394,26 @@ func TestCredentialIsTheDaemons(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// The record of a pending key cannot be published, because another one is at its selector. That does not keep a leaked key from being
+// revoked, and the standby from signing.
+func TestCompromisedBesideStuckKey(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone + "taken._domainkey IN TXT \"v=DKIM1; p=\"\n"}, rfc2136)
+	h.must("add", "example.org")
+	h.days(3)
+	leaked := h.signing("example.org")
+	if out, code := h.run("add", "example.org", "--selector", "taken"); code != 1 || !strings.Contains(out, "has another TXT record already") {
+		t.Errorf("%d %s", code, out)
+	}
+	out, code := h.run("revoke", "example.org", leaked, "--compromised")
+	if code != 1 || !strings.Contains(out, "taken._domainkey.example.org has another TXT record already") {
+		t.Errorf("%d %s", code, out)
+	}
+	if got := h.signing("example.org"); got == "" || got == leaked {
+		t.Errorf("%q signs: %s", got, out)
+	}
+	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+		t.Errorf("DNS has %q %v for the leaked key", txt, err)
+	}
+}

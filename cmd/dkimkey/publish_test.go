@@ -18,8 +18,13 @@ import (
 
 // update changes a TXT record at a BIND, as a person or a provider does.
 func update(addr, zone, name string, texts ...string) error {
+	return updateFor(addr, zone, name, 5*time.Minute, texts...)
+}
+
+// updateFor is update with a TTL.
+func updateFor(addr, zone, name string, ttl time.Duration, texts ...string) error {
 	m := new(dns.Msg).SetUpdate(zone)
-	rr := &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: texts}
+	rr := &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: uint32(ttl / time.Second)}, Txt: texts}
 	m.RemoveRRset([]dns.RR{rr})
 	if len(texts) > 0 {
 		m.Insert([]dns.RR{rr})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -76,7 +77,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	case !signed || signs:
 	case signNothing:
 		// The next key that is activated records the domain as hosted again.
-		if err := d.store.Unhost(k.Domain); err != nil {
+		if err := d.signNothing(c.Context(), k.Domain); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "%s: mail leaves unsigned until a key can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
@@ -87,6 +88,20 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 		err = errAttention
 	}
 	return errors.Join(err, d.report(c.OutOrStdout()))
+}
+
+// signNothing lets mail of a domain leave unsigned, unless another command has activated a key meanwhile.
+func (d *desk) signNothing(ctx context.Context, domain string) error {
+	unlock, err := d.store.TakeOver(ctx, domain)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	set, err := d.store.LoadDomain(domain, nil)
+	if err != nil || len(set.Domains()) > 0 {
+		return err
+	}
+	return d.store.Unhost(domain)
 }
 
 // printOrder prints what a person has to do if publish.method is manual. The leaked key comes first: whoever has it can sign for

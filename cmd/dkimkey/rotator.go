@@ -210,11 +210,12 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 				} else {
 					failed = true
 				}
-				for line := range strings.SplitSeq(err.Error(), "\n") { // of each step, and its hint
-					if !strings.HasPrefix(line, "hint: ") {
-						line = "dkimkey: " + line
-					}
-					fmt.Fprintln(stderr, line)
+				all := []error{err}
+				if joined, ok := err.(interface{ Unwrap() []error }); ok {
+					all = joined.Unwrap()
+				}
+				for _, err := range all {
+					fmt.Fprintf(stderr, "dkimkey: %v\n", err)
 				}
 			})
 		}

@@ -251,6 +251,7 @@ func TestYearWithOperator(t *testing.T) {
 	h.ticking()
 	l := &ledger{house: h, seen: map[string]bool{}}
 	l.must("add", "example.org")
+	world := h.newReceivers("example.org")
 	// what runs a command that may want something from a person.
 	what := func(args ...string) {
 		t.Helper()
@@ -284,12 +285,30 @@ func TestYearWithOperator(t *testing.T) {
 			what("rotate", "example.org", "--now")
 			what("revoke", "example.org", name, "--compromised")
 		},
+		func() { // a record that is wrong first
+			imported++
+			name := fmt.Sprint("late", imported)
+			file, record := h.foreign(name)
+			_, wrong := h.foreign("other")
+			h.showFor("example.org", name, wrong, 24*time.Hour)
+			what("import", file, "--domain", "example.org", "--selector", name)
+			world.step(l.now)
+			h.show("example.org", name, record)
+			what("rotate", "example.org", "--now")
+		},
 		func() { what("revoke", "example.org", strings.Fields(l.selector)[0], "--compromised") },
 	}
 	for day := range 366 {
 		what("rotate")
 		if day > 2 && day%9 == 0 {
 			acts[r.IntN(len(acts))]()
+		}
+		world.step(l.now)
+		rest := 24 * time.Hour
+		if day%3 == 0 { // the operator does not wait for cron
+			l.now, rest = l.now.Add(2*time.Hour), rest-2*time.Hour
+			what("rotate")
+			world.step(l.now)
 		}
 		// What leaked has no record: its mail does not count.
 		set, err := l.store().Load(nil)
@@ -303,7 +322,7 @@ func TestYearWithOperator(t *testing.T) {
 		if n := len(strings.Fields(l.selector)); day >= 1 && n == 0 {
 			t.Fatalf("day %d: nothing signs: %s", day, h.must("status"))
 		}
-		l.now = l.now.Add(24 * time.Hour)
+		l.now = l.now.Add(rest)
 	}
 	if l.changes < 10 || imported < 4 {
 		t.Errorf("%d sets of keys signed, %d keys were imported: this tests little", l.changes, imported)

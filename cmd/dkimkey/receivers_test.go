@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	msgauth "github.com/emersion/go-msgauth/dkim"
+	"github.com/miekg/dns"
+
+	"signpost/internal/dkim"
+	"signpost/keys"
+)
+
+// receivers verify what the daemon signs. For each name, some of them have looked it up just before its record changed: they see
+// the old answer, which may be that there is none, until its TTL has passed.
+type receivers struct {
+	*testing.T
+	addr    string
+	watcher *keys.Watcher
+	zones   map[string]map[string]answer // by domain: the TXT records of the present, by name
+	cached  map[string][]answer          // by name
+	mail    map[string]message           // the last message by domain and selector
+	results map[string]error             // of verifications, by selector and record
+	exempt  map[string]bool              // domain and selector of keys that have leaked
+}
+
+// answer is a TXT record, or text "" where there is none.
+type answer struct {
+	text  string
+	ttl   time.Duration
+	until time.Time
+}
+
+type message struct {
+	text             []byte
+	domain, selector string
+	until            time.Time
+}
+
+func (h *house) newReceivers(domains ...string) *receivers {
+	h.Helper()
+	store := h.store()
+	store.Now = h.env.now
+	w, err := keys.Open(store, slog.New(slog.DiscardHandler))
+	if err != nil {
+		h.Fatal(err)
+	}
+	r := &receivers{T: h.T, addr: h.bind.Addr(), watcher: w, zones: map[string]map[string]answer{}, cached: map[string][]answer{},
+		mail: map[string]message{}, results: map[string]error{}, exempt: map[string]bool{}}
+	for _, domain := range domains {
+		r.zones[domain], _ = r.transfer(domain)
+	}
+	return r
+}
+
+// transfer returns the TXT records of a zone, and how long a resolver remembers that there is none.
+func (r *receivers) transfer(domain string) (all map[string]answer, negative time.Duration) {
+	r.Helper()
+	envelopes, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr(domain+"."), r.addr)
+	if err != nil {
+		r.Fatal(err)
+	}
+	all = map[string]answer{}
+	for e := range envelopes {
+		if e.Error != nil {
+			r.Fatal(e.Error)
+		}
+		for _, rr := range e.RR {
+			switch rr := rr.(type) {
+			case *dns.SOA:
+				negative = time.Duration(min(rr.Hdr.Ttl, rr.Minttl)) * time.Second
+			case *dns.TXT:
+				name := strings.TrimSuffix(rr.Hdr.Name, ".")
+				if all[name].text != "" {
+					r.Errorf("%s has two TXT records", name)
+				}
+				all[name] = answer{text: strings.Join(rr.Txt, ""), ttl: time.Duration(rr.Hdr.Ttl) * time.Second}
+			}
+		}
+	}
+	return all, negative
+}
+
+// look has receivers cache what has changed since the last look.
+func (r *receivers) look(now time.Time) {
+	r.Helper()
+	for domain, before := range r.zones {
+		after, negative := r.transfer(domain)
+		names := maps.Clone(before)
+		maps.Copy(names, after)
+		for name := range names {
+			old, had := before[name]
+			if old.text == after[name].text {
+				continue
+			}
+			if !had {
+				old.ttl = negative
+			}
+			old.until = now.Add(old.ttl)
+			r.cached[name] = append(r.cached[name], old)
+		}
+		r.zones[domain] = after
+	}
+	for name := range r.cached {
+		r.cached[name] = slices.DeleteFunc(r.cached[name], func(a answer) bool { return a.until.Before(now) })
+	}
+}
+
+// signed is what the daemon signs with by a Snapshot, a message by each key.
+func (r *receivers) signed(snap *keys.Snapshot, domain string, now time.Time) (selectors []string) {
+	r.Helper()
+	for _, k := range snap.Set.Signing(domain) {
+		id := domain + " " + k.Selector
+		selectors = append(selectors, k.Selector)
+		m := r.mail[id]
+		if m.text == nil {
+			m = message{text: r.sign(k), domain: domain, selector: k.Selector}
+		}
+		m.until = now.Add(lives)
+		r.mail[id] = m
+	}
+	return selectors
+}
+
+func (r *receivers) sign(k dkim.Key) []byte {
+	r.Helper()
+	fields := []dkim.Field{{Name: "From", Value: " ann@" + k.Domain}, {Name: "Subject", Value: " a year"}}
+	// Its verifier reads the wall clock.
+	s, err := dkim.NewSigner(fields, []dkim.Key{k}, time.Now(), 24*time.Hour)
+	if err != nil {
+		r.Fatal(err)
+	}
+	const body = "Hello.\r\n"
+	if _, err := s.Write([]byte(body)); err != nil {
+		r.Fatal(err)
+	}
+	signatures, err := s.Sign()
+	if err != nil {
+		r.Fatal(err)
+	}
+	var m bytes.Buffer
+	for _, f := range append(signatures, fields...) {
+		fmt.Fprintf(&m, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+	}
+	m.WriteString("\r\n" + body)
+	return m.Bytes()
+}
+
+// verify has all receivers verify all mail that is on its way. That of keys that have leaked does not count.
+func (r *receivers) verify(now time.Time) {
+	r.Helper()
+	for id, m := range r.mail {
+		if m.until.Before(now) || r.exempt[id] {
+			delete(r.mail, id)
+			continue
+		}
+		name := keys.RecordName(m.domain, m.selector)
+		for _, a := range append([]answer{r.zones[m.domain][name]}, r.cached[name]...) {
+			if err := r.verifies(id, m, a.text); err != nil {
+				r.Errorf("%s: a receiver that sees %q at %s until %v: %v", now.Format(time.DateTime), a.text, name, a.until, err)
+			}
+		}
+	}
+}
+
+func (r *receivers) verifies(id string, m message, record string) error {
+	known := id + " " + record
+	if err, done := r.results[known]; done {
+		return err
+	}
+	results, err := msgauth.VerifyWithOptions(bytes.NewReader(m.text), &msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) {
+		if record == "" {
+			return nil, nil
+		}
+		return []string{record}, nil
+	}})
+	if err == nil && len(results) != 1 {
+		err = fmt.Errorf("%d signatures", len(results))
+	} else if err == nil {
+		err = results[0].Err
+	}
+	r.results[known] = err
+	return err
+}
+
+// leaked exempts the keys that were revoked as compromised.
+func (r *receivers) leaked(set *keys.Set) {
+	for _, k := range set.All() {
+		if k.Life != nil && k.Life.Compromised {
+			r.exempt[k.Domain+" "+k.Selector] = true
+		}
+	}
+}
+
+// step is one moment: the daemon signs, and all receivers verify. It returns the selectors that sign for each domain.
+func (r *receivers) step(now time.Time) map[string][]string {
+	r.Helper()
+	r.watcher.Reload()
+	r.look(now)
+	snap := r.watcher.Current()
+	all := map[string][]string{}
+	for domain := range r.zones {
+		all[domain] = r.signed(snap, domain, now)
+	}
+	r.leaked(snap.Set)
+	r.verify(now)
+	return all
+}
