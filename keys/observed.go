@@ -105,7 +105,8 @@ func (g *Guard) await(k *Key, s Sight) {
 	if l.Activated == nil {
 		g.Log.Warn("a key put there by hand waits for its record", append(attrs, "record", RecordName(k.Domain, k.Selector), "seen", o.Words)...)
 	}
-	if err := g.Watcher.observe(l); err != nil {
+	err := g.Watcher.observe(l)
+	if busy := (*Busy)(nil); err != nil && !errors.As(err, &busy) { // a command that works on the domain ends soon
 		g.Log.Error("what was seen of a key put there by hand cannot be recorded, so it does not sign", append(attrs, "error", err)...)
 	}
 }

@@ -18,6 +18,7 @@ type addFlags struct {
 	bits       int
 	selector   string
 	file       string
+	missing    bool
 	unsafe     bool
 	json       bool
 }
@@ -36,7 +37,7 @@ may. If another key signs already, the new key is the next one. It takes over at
 --now": as soon as it may); if publish.method is "manual" or keys.rotate_every is "never", as soon as it may.
 
 --from-file reads domains from a file, or from standard input if it is "-": one on each line, # starts a comment. If a line
-is wrong, nothing is done.
+is wrong, nothing is done. To repeat the command after an error, add --missing: it passes over domains that have a key.
 
 --unsafe-activate makes the newest pending key sign at once, or a new key if none is pending. It is unsafe because the
 record is not checked: mail that is signed before the record is in DNS fails everywhere. The log and the metadata of the key
@@ -48,6 +49,7 @@ record it.`,
 	c.Flags().IntVar(&f.bits, "bits", 0, "`BITS` of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: a dated one)")
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
+	c.Flags().BoolVar(&f.missing, "missing", false, "make keys only for domains that have none")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without checking its record in DNS")
 	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
 	return c
@@ -91,6 +93,11 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	all := []*added{}
 	var automatic []string
 	wrong := false
+	if f.missing {
+		if domains, err = d.withoutKeys(domains); err != nil {
+			return err
+		}
+	}
 	for i, domain := range domains {
 		if len(domains) > 1 {
 			cli.Progress(c.ErrOrStderr(), "%s: making its keys (%d of %d)", domain, i+1, len(domains))
@@ -134,6 +141,21 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		return errAttention
 	}
 	return nil
+}
+
+// withoutKeys returns the domains that have no key.
+func (d *desk) withoutKeys(domains []string) ([]string, error) {
+	var without []string
+	for _, domain := range domains {
+		set, err := d.store.LoadDomain(domain, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(set.Of(domain)) == 0 {
+			without = append(without, domain)
+		}
+	}
+	return without, nil
 }
 
 // addKeys makes the keys of one domain, one of each algorithm.
