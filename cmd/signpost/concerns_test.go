@@ -74,7 +74,68 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if err := os.Chown(filepath.Join(dir, "keys"), 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if out := check(""); !strings.Contains(out, "user 12345, who owns "+dir+"/keys, cannot read the file") {
+	if out := check(""); !strings.Contains(out, "user 12345, who owns "+dir+"/keys, cannot read the file: permission denied\nhint: chown 12345 "+dir+"/good && chmod 0600 "+dir+"/good\n") {
 		t.Error(out)
+	}
+	// The message has the place of the value that counts.
+	if err := os.Mkdir(filepath.Join(dir, "conf.d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write("conf.d/local.toml", "# ours\n[publish]\ntsig_secret_file = \""+dir+"/nothing\"\n", 0o644)
+	if out := check(""); !strings.HasPrefix(out, "signpost: warning: "+dir+"/conf.d/local.toml:3: publish.tsig_secret_file: "+dir+"/nothing: no such file or directory\nhint: (umask 077; tsig-keygen ") {
+		t.Error(out)
+	}
+	write("conf.d/local.toml", "\n[publish.domain.\"a.example\"]\ntsig_secret_file = \""+dir+"/nothing\"\n", 0o644)
+	if out := check(""); !strings.Contains(out, "signpost: warning: "+dir+"/conf.d/local.toml:3: publish.domain.\"a.example\".tsig_secret_file: ") {
+		t.Error(out)
+	}
+}
+
+// Run by root, check-config fails if the daemon's user, who owns state_dir, cannot read a file of the configuration: the daemon
+// would not start. A draft in a directory of root's does not count.
+func TestCheckConfigAsTheDaemonsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can read what the owner of state_dir cannot")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // or no other user reaches dir
+		t.Fatal(err)
+	}
+	state, file, local := filepath.Join(dir, "state"), filepath.Join(dir, "etc/signpost.toml"), filepath.Join(dir, "etc/conf.d/local.toml")
+	for _, d := range []string{state, filepath.Dir(local)} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{file: "state_dir = \"" + state + "\"\n", local: "mode = \"observe\"\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(state, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		mode os.FileMode
+		code int
+		want string
+	}{
+		{local, 0o644, 0, ""},
+		{local, 0o600, 2, "signpost: user 12345 may not read " + local + " (" + local + ": owner root, group root, mode 0600)\nhint: chgrp 12345 '" + local + "' && chmod 0640 '" + local + "'\n"},
+		{filepath.Dir(local), 0o700, 2, "signpost: user 12345 may not search " + filepath.Dir(local) + " ("},
+		{filepath.Dir(file), 0o700, 0, ""},
+	} {
+		if err := os.Chmod(c.path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"check-config", "-c", file}, &stdout, &stderr)
+		if code != c.code || !strings.HasPrefix(stderr.String(), c.want) || (c.want == "") != (stderr.Len() == 0) {
+			t.Errorf("%s %v: exit code %d: %s", c.path, c.mode, code, &stderr)
+		}
+		if err := os.Chmod(c.path, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -159,10 +159,10 @@ func (g grants) addKeys(conf *config.Config) {
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }
 
-// outside says what a refusal may mean in a process that is confined.
+// outside adds both possible causes to "permission denied" in a confined process.
 func (d *service) outside(err error) error {
 	if d.confined && errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; a path outside the folders that the daemon has confined itself to (the line \"confined\" at its start) needs a restart", err)
+		return fmt.Errorf("%w; check the owner and mode of the path; if they are right, it lies outside the directories that the daemon has confined itself to (the line \"confined\" at its start) and needs a restart", err)
 	}
 	return err
 }

@@ -224,7 +224,7 @@ func confinedForwarders(t *testing.T, file string) {
 	put(t, in("accepted/forwarders.toml"), "[[forwarder]]\n")
 	reload(text, in("accepted/forwarders.toml")+":1: ")
 	put(t, in("other/forwarders.toml"), entry("d.example"))
-	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; a path outside the folders")
+	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; check the owner and mode of the path")
 }
 
 // conf.d may come after the start, or be there as a link with links in it: each reload reads it. A link that comes after the
@@ -256,7 +256,7 @@ func confinedDropIns(t *testing.T, file string) {
 	}
 	put(t, in("elsewhere/c"), "authserv_id = \"mx.example\"\n")
 	link("elsewhere/c", "etc/conf.d/c.toml")
-	reload("permission denied; a path outside the folders")
+	reload("permission denied; check the owner and mode of the path")
 	p.stop()
 
 	// The next start knows the link. The directory is a link as well.

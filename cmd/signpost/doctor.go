@@ -26,8 +26,9 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		Short: "Look at Postfix and at DNS, and say what to mend and how",
 		Long: "Look at Postfix, at this machine and at what the hosted domains publish, or at DOMAIN alone. Nothing is changed. Each\n" +
 			"finding says what, where, why it matters, and the line that mends it: docs/operations.md lists them. As root it sees\n" +
-			"all; what another user has no right to look at is yellow. Exit code 0 where nothing is red, 1 where something is: a\n" +
-			"configuration with an error too, whose place the defaults take, but for DOMAIN, where it is 2.",
+			"all; what another user has no right to look at is yellow. If the configuration has an error, doctor reports it in red and\n" +
+			"checks the rest with the defaults; \"doctor DOMAIN\" then ends with exit code 2.\n\n" +
+			"Exit code 0: nothing is red; 1: something is; 2: wrong usage.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := ofDomains.read(args); err != nil {

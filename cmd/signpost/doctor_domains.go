@@ -57,7 +57,7 @@ func (d *domainFlags) look(ctx context.Context, progress io.Writer, at doctor.Do
 		cli.Progress(progress, "looking at what %q publishes", domain)
 		var own *doctor.Own
 		if ours(domain) {
-			own = &doctor.Own{HELO: self.HELO, Sends: self.Sends, Keys: set.Of(domain)}
+			own = &doctor.Own{HELO: self.HELO, Sends: self.Sends, Partial: self.Partial, Keys: set.Of(domain)}
 		}
 		for _, f := range at.Check(ctx, domain, own) {
 			if !slices.Contains(found, f) { // this host's own name and address are the same for each domain

@@ -2,11 +2,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -69,7 +71,8 @@ dkimkey(1).
 		Use:   "check-config",
 		Short: "Check the configuration",
 		Long: "Check the configuration. The output lists the files that were read: FILE, then the *.toml files of the directory conf.d\n" +
-			"beside it. A key that two files set is listed with the lines of both; the later one decides. Exit code 0: valid, 2: not.",
+			"beside it. A key that two files set is listed with the lines of both; the later one decides. Run by root, it also checks\n" +
+			"that the owner of state_dir, as whom the daemon runs, can read them. Exit code 0: valid, 2: not.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := load()
@@ -77,7 +80,10 @@ dkimkey(1).
 				return err
 			}
 			for _, f := range concerns(conf, time.Now()) {
-				fmt.Fprintf(c.ErrOrStderr(), "signpost: %s: %s\n", file, printableLines(f.What))
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", printable(cmp.Or(f.Where, file)), printableLines(f.What))
+				if !strings.HasPrefix(f.Fix, "#") {
+					fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", printableLines(f.Fix))
+				}
 			}
 			for _, name := range conf.Files {
 				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", cli.Printable(name))
@@ -85,7 +91,7 @@ dkimkey(1).
 			for _, o := range conf.Overrides {
 				fmt.Fprintf(c.OutOrStdout(), "%s\n", cli.Printable(o.By+": "+o.Key+" overrides "+o.Of))
 			}
-			return nil
+			return unreadable(conf, file, c.Flags().Changed("config"))
 		},
 	}
 	// Without a configuration, verify uses the defaults, so that it works before anything is installed.

@@ -53,8 +53,8 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	f.StringVar(&o.since, "since", "14d", "messages from this `TIME` on: "+timeFormats)
 	f.StringVar(&o.asIf, "as-if-policy", "", "take a published p=none as this `POLICY`: quarantine or reject")
 	f.StringVar(&o.domain, "domain", "", "only messages of this Author `DOMAIN`")
-	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the decisions of the earlier version, those in observe mode too; print nothing if all are\n"+
-		"the same or there is no journal")
+	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the decisions that were made, those in observe mode too; print nothing if all can be\n"+
+		"judged and are the same, or there is no journal")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
 	return c
 }
@@ -102,7 +102,11 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 		return reading(conf, err)
 	}
 	const most, mostJSON = 5, 100
-	if o.upgrade && tally.Result(0).Changed == 0 {
+	short := tally.Result(0)
+	if o.upgrade && short.Changed == 0 && (short.Unjudged == 0 || !o.json) {
+		for _, u := range short.Unknown {
+			fmt.Fprintf(stdout, "%d of %d messages cannot be judged from the journal: %s\n", u.Messages, short.Messages, printable(u.Name))
+		}
 		return reading(conf, past.Unread())
 	}
 	if o.json {

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"signpost/internal/config"
+	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
@@ -282,6 +283,16 @@ func TestWhatIfSays(t *testing.T) {
 	var r whatif.Result
 	if err := json.Unmarshal([]byte(say(never, whatIfOptions{json: true})), &r); err != nil || r.Changed != 3 || len(r.Changes) != 2 || len(r.Changes[0].Examples) != 2 {
 		t.Errorf("%v %+v", err, r)
+	}
+	// An entry without its verified relays.
+	older := failing(t, "a.example", "reject")
+	older.Evidence.RelaysChecked, older.Evidence.DKIM = false, []dkim.Result{{Status: dkim.Fail, Domain: "a.example", HeaderHolds: true}}
+	keepReports(t, conf, time.Now(), older)
+	if got := say(same, whatIfOptions{upgrade: true}); got != "1 of 5 messages cannot be judged from the journal: "+whatif.OlderVersion+"\n" {
+		t.Errorf("an upgrade that changes nothing, with a message that cannot be judged: %s", got)
+	}
+	if got := say(same, whatIfOptions{upgrade: true, json: true}); !strings.Contains(got, `"unjudged": 1`) {
+		t.Errorf("the same as JSON: %s", got)
 	}
 }
 

@@ -43,6 +43,7 @@ type Config struct {
 	rights map[Listener]rights // of sockets with some of their own
 	notYet []string
 	tree   map[string]any // the files merged
+	places map[string]place
 }
 
 // Listener is where Postfix connects.
@@ -216,6 +217,15 @@ func (c *Config) MetricsOpen() bool {
 	host, _, err := net.SplitHostPort(c.MetricsListen)
 	a, notIP := netip.ParseAddr(host)
 	return err == nil && host != "localhost" && (notIP != nil || !a.IsLoopback())
+}
+
+// Place returns FILE:LINE of the value of a key that counts, or "" if no file sets it. In the key, names of domains are not quoted.
+func (c *Config) Place(key string) string {
+	at, ok := c.places[key]
+	if !ok || at.line == 0 {
+		return ""
+	}
+	return c.Files[at.file] + ":" + strconv.Itoa(at.line)
 }
 
 // NotYet returns the valid keys of the file that have no effect in this version.

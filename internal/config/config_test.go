@@ -118,7 +118,7 @@ func TestSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	c.notYet, c.Files, c.tree, c.PublishDomain, want.PublishDomain = nil, nil, nil, nil, nil
+	c.notYet, c.Files, c.tree, c.places, c.PublishDomain, want.PublishDomain = nil, nil, nil, nil, nil, nil
 	// Lists and maps that are empty are written as such.
 	if got, want := normal(c), normal(want); !reflect.DeepEqual(got, want) {
 		t.Errorf("the sample is not the defaults:\n%+v\n%+v", got, want)

@@ -80,7 +80,7 @@ func parseAll(sources []source) (*Config, error) {
 	}
 	c := p.config
 	slices.Sort(c.notYet)
-	c.Files, c.Overrides, c.tree = p.names, all.overridden(sources), all.tree
+	c.Files, c.Overrides, c.tree, c.places = p.names, all.overridden(sources), all.tree, all.places
 	return c, nil
 }
 

@@ -34,9 +34,10 @@ type Domains struct {
 
 // Own is what is known of a domain that is ours.
 type Own struct {
-	HELO  string       // the name that this host says
-	Sends []netip.Addr // the addresses that it sends from
-	Keys  []*keys.Key  // the domain's
+	HELO    string       // the name that this host says
+	Sends   []netip.Addr // the addresses that it sends from
+	Partial bool         // Sends may lack some
+	Keys    []*keys.Key  // the domain's
 }
 
 // Bounds on one domain.

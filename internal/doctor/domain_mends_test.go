@@ -248,6 +248,28 @@ func TestNamesWithoutMail(t *testing.T) {
 	}
 }
 
+// Where addresses of this host are not known, no proposed record has receivers reject mail from them.
+func TestUnknownAddresses(t *testing.T) {
+	const mx = "example.org. IN MX 10 mail.example.org.\nmail.example.org. IN A 192.0.2.1\n"
+	for _, c := range []struct{ name, zone, fix string }{
+		{"no record", "example.org. IN A 192.0.2.1\n", "signpost doctor --address ADDR # prints the record for this address"},
+		{"no record, and an MX", mx, "signpost doctor --address ADDR # prints the record for this address"},
+		{"+all", mx + `example.org. IN TXT "v=spf1 mx +all"`, `example.org. IN TXT "v=spf1 mx ~all"`},
+		{"no end", mx + `example.org. IN TXT "v=spf1 mx"`, `example.org. IN TXT "v=spf1 mx ~all"`},
+		{"ptr", mx + `example.org. IN TXT "v=spf1 ptr -all"`, `example.org. IN TXT "v=spf1 mx ~all"`},
+	} {
+		var fixes []string
+		for _, f := range check(t, c.zone+"\n", &Own{HELO: "mail.example.org", Partial: true}) {
+			if f.Check == "spf" {
+				fixes = append(fixes, f.Fix)
+			}
+		}
+		if len(fixes) != 1 || fixes[0] != c.fix {
+			t.Errorf("%s: %q", c.name, fixes)
+		}
+	}
+}
+
 // Whatever stands in a record, the lines that are told for SPF are whole ones, of valid records.
 func FuzzSPFLines(f *testing.F) {
 	for _, s := range []string{"redirect=a.example", "mx mx a/24 a//64 ptr +ptr:x ?all", "ip4:10.0.0.0/8 ip6:fc00::/7 include:b.example -include:b.example", "exists:%{i}.x redirect=b.example exp=x", "a:a.example all redirect=b.example REDIRECT=x",

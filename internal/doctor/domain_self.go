@@ -36,11 +36,11 @@ func (h Host) Find(ctx context.Context) (Own, []Finding) {
 		if errors.Is(err, exec.ErrNotFound) {
 			fix = "apt-get install postfix"
 		}
-		return Own{Sends: h.Given}, []Finding{{Check: "sends", Level: Yellow, What: "postconf does not say which name this host says and which addresses it sends from", Where: printable(err.Error()),
+		return Own{Sends: h.Given, Partial: len(h.Given) == 0}, []Finding{{Check: "sends", Level: Yellow, What: "postconf does not say which name this host says and which addresses it sends from", Where: printable(err.Error()),
 			Why: "the HELO name is not looked at", Fix: fix}}
 	}
 	if relay := s.relay(); relay != "" {
-		return Own{Sends: h.Given}, []Finding{{Check: "sends", Level: Green, What: "mail leaves through " + printable(relay) + ": its own name and address are what others see; --address ADDR looks at them"}}
+		return Own{Sends: h.Given, Partial: len(h.Given) == 0}, []Finding{{Check: "sends", Level: Green, What: "mail leaves through " + printable(relay) + ": its own name and address are what others see; --address ADDR looks at them"}}
 	}
 	own := Own{HELO: s.main["smtp_helo_name"], Sends: h.Given}
 	if len(own.Sends) > 0 {
@@ -54,6 +54,7 @@ func (h Host) Find(ctx context.Context) (Own, []Finding) {
 			hidden = append(hidden, a.String())
 		}
 	}
+	own.Partial = len(hidden) > 0 || len(own.Sends) == 0
 	switch {
 	case len(hidden) > 0:
 		return own, []Finding{{Check: "sends", Level: Yellow, What: "this host sends from " + strings.Join(hidden, " and ") + ", which others do not see", Where: "main.cf: smtp_bind_address = " + printable(s.main["smtp_bind_address"]),

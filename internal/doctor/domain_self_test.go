@@ -63,6 +63,9 @@ func TestHost(t *testing.T) {
 			if own.HELO != c.helo || !slices.Equal(sends, c.sends) {
 				t.Errorf("HELO %s, from %s", own.HELO, sends)
 			}
+			if known := len(c.given) > 0 || strings.Contains(c.what, "says HELO"); own.Partial == known {
+				t.Errorf("partial: %v", own.Partial)
+			}
 			switch {
 			case c.what == "" && len(found) == 0:
 			case len(found) != 1 || found[0].Level != c.level || found[0].What != c.what:

@@ -72,7 +72,15 @@ func (l *look) firstSPF() string {
 			text += " " + ipTerm(netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
 		}
 	}
-	return text + " -all"
+	return text + l.lastSPF()
+}
+
+// lastSPF is the last term of a proposed record. -all would have receivers reject mail from addresses of ours that are not known.
+func (l *look) lastSPF() string {
+	if l.own != nil && l.own.Partial {
+		return " ~all"
+	}
+	return " -all"
 }
 
 func (l *look) noSPF(ctx context.Context, all []string) {
@@ -88,9 +96,14 @@ func (l *look) noSPF(ctx context.Context, all []string) {
 			Why: "RFC 7208 section 10.1: a name that sends nothing says so; otherwise forgeries of it are neutral", Fix: record(l.domain, "v=spf1 -all")})
 		return
 	}
-	l.add(Finding{Check: "spf", Level: Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
+	f := Finding{Check: "spf", Level: Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
 		Why: "RFC 7208 section 4.5: receivers cannot tell your servers from others'; Gmail, Yahoo and Microsoft refuse or junk such mail",
-		Fix: record(l.domain, l.firstSPF())})
+		Fix: record(l.domain, l.firstSPF())}
+	if l.own != nil && l.own.Partial {
+		f.Why += "; the record must name the address that others see, which is not known here"
+		f.Fix = "signpost doctor --address ADDR # prints the record for this address"
+	}
+	l.add(f)
 }
 
 // judgeSPF looks at the record itself.
@@ -105,7 +118,7 @@ func (l *look) judgeSPF(text string, rec *spf.Record) {
 			say(Yellow, "the SPF record of "+l.domain+" uses ptr", "RFC 7208 section 5.5: it should not be used; large receivers pass it over", l.without(text, d.Text))
 		case d.Mechanism != spf.All:
 		case d.Qualifier == spf.Pass:
-			say(Red, "the SPF record of "+l.domain+" lets everybody send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, "-all"))
+			say(Red, "the SPF record of "+l.domain+" lets everybody send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, strings.TrimSpace(l.lastSPF())))
 			ends = true
 		case d.Qualifier == spf.Neutral:
 			say(Yellow, "the SPF record of "+l.domain+" ends in ?all", "RFC 7208 section 8.2: neutral is treated as if there were no record", replaceTerm(text, d.Text, "~all"))
@@ -115,7 +128,7 @@ func (l *look) judgeSPF(text string, rec *spf.Record) {
 		}
 	}
 	if !ends {
-		say(Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect strangers are neutral, as if there were no record", text+" -all")
+		say(Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect strangers are neutral, as if there were no record", text+l.lastSPF())
 	}
 	if l.nullMX && text != "v=spf1 -all" {
 		say(Yellow, l.domain+" takes no mail, and its SPF record lets hosts send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail says so", "v=spf1 -all")

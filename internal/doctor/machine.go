@@ -72,9 +72,29 @@ func (m Machine) configuration(service *person) (found []Finding) {
 	if service == nil {
 		return found
 	}
-	for _, path := range slices.Compact(append([]string{m.File, config.DropIns(m.File)}, m.Config.Files...)) {
-		f := m.readable(service, path)
-		if f != nil && !slices.Contains(found, *f) {
+	return append(found, m.denied(service, append([]string{m.File}, ConfigFiles(m.Config, m.File)...))...)
+}
+
+// ConfigFiles returns what the daemon must be able to read of a configuration: its files, their directory conf.d, and the file of
+// accepted forwarders.
+func ConfigFiles(conf *config.Config, file string) []string {
+	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
+}
+
+// Unreadable returns a finding for each of these files and directories that a user may not read by owner, group and mode. gid is
+// the group of a user whose uid has no name.
+func Unreadable(uid, gid uint32, paths []string) []Finding {
+	m := Machine{User: userName(uid)}
+	p, err := lookupPerson(m.User)
+	if err != nil {
+		p = &person{name: m.User, uid: uid, gids: []uint32{gid}}
+	}
+	return m.denied(p, paths)
+}
+
+func (m Machine) denied(service *person, paths []string) (found []Finding) {
+	for _, path := range paths {
+		if f := m.readable(service, path); f != nil && !slices.Contains(found, *f) {
 			found = append(found, *f)
 		}
 	}

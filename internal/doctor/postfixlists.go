@@ -69,7 +69,7 @@ func (l *site) listManagers() (found []Finding) {
 
 func (m listManager) finding(where, entry string) Finding {
 	return Finding{Level: Yellow, What: fmt.Sprintf("%s sends mail from this host; if it removes Authentication-Results, forged mail that it passes on is signed", m.name),
-		Where: where + printable(": "+entry), Why: `without our results, inbound mail looks like mail of this host; see "Mailing lists on this server" in operations.md`, Fix: m.fix}
+		Where: where + printable(": "+strings.ReplaceAll(entry, "\t", " ")), Why: `without our results, inbound mail looks like mail of this host; see "Mailing lists on this server" in operations.md`, Fix: m.fix}
 }
 
 // tableEntries returns the entries of a table, or nil if its type cannot be listed or it cannot be read.

@@ -58,7 +58,8 @@ func TestPostfixListManagersInDatabases(t *testing.T) {
 	}
 	found := notGreen(t, p)
 	if checks(found) != "list-managers list-managers" || !strings.Contains(found[0].Where, "transport_maps = proxy:hash:") || !strings.Contains(found[0].Where, "lists.example.org") ||
-		!strings.Contains(found[1].Where, "alias_maps = hash:") || !strings.Contains(found[1].Where, "schleuder") {
+		!strings.Contains(found[1].Where, "alias_maps = hash:") || !strings.Contains(found[1].Where, "|/usr/bin/schleuder") ||
+		strings.Contains(found[0].Where+found[1].Where, `\x09`) {
 		t.Errorf("got %+v", found)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-
 	"strconv"
 	"strings"
 	"syscall"
@@ -250,4 +249,46 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	}
 	run(t, "dpkg -i "+deb(t, 2))
 	kept("a new installation")
+}
+
+// The commands of docs/operations.md for a machine without systemd start the daemon as user signpost, have it reload and stop it.
+func TestWithoutSystemd(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	run(t, "dpkg -i "+deb(t, 1)+"; printf 'listen = [\"inet:127.0.0.1:8891\"]\n' >/etc/signpost/conf.d/local.toml")
+	run(t, "dkimkey add example.org >/dev/null")
+	text, err := os.ReadFile("/usr/share/doc/signpost/docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "start-stop-daemon ") {
+			commands = append(commands, line)
+		}
+	}
+	if len(commands) != 3 {
+		t.Fatalf("%q", commands)
+	}
+	run(t, commands[0])
+	answers := func() bool {
+		c, err := net.Dial("tcp", "127.0.0.1:8891")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	until(t, "the daemon accepts connections", answers)
+	if who := run(t, "ps -o user= -p $(cat /run/signpost.pid)"); strings.TrimSpace(who) != "signpost" {
+		t.Errorf("the daemon runs as %s", who)
+	}
+	run(t, commands[1])
+	if !answers() {
+		t.Error("a reload ends the daemon")
+	}
+	run(t, "dpkg -i "+deb(t, 2)) // the program of the running daemon is replaced
+	// No init of this machine reaps the daemon, so that --retry would wait for a zombie.
+	run(t, strings.Replace(commands[2], " --retry 40", "", 1))
+	until(t, "the daemon ends", func() bool { return !answers() })
 }

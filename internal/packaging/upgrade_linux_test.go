@@ -123,7 +123,11 @@ func TestUpgradeFromOlder(t *testing.T) {
 	if told < 0 || restart < told || !strings.Contains(out, "clients: "+stranger+" 1") {
 		t.Errorf("before the restart, the package does not print which decision changes:\n%s", out)
 	}
-	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl; grep -qx example.com /etc/signpost/greyskip.domains")
+	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl")
+	if out := upgrade(deb(t, 2)); !strings.Contains(out, "there is no systemd here: if the daemon runs, restart it") {
+		t.Errorf("without systemd, the package does not ask for a restart:\n%s", out)
+	}
+	run(t, "grep -qx example.com /etc/signpost/greyskip.domains")
 
 	stop(t)
 	start(t)
@@ -155,8 +159,8 @@ func TestUpgradeFromOlder(t *testing.T) {
 	run(t, "dpkg -P signpost; ! test -e /etc/signpost")
 }
 
-// An invalid or deleted configuration, and a journal that cannot be read, do not fail an upgrade. With the first
-// two, the old daemon keeps running.
+// A configuration that is invalid, deleted or unreadable for the daemon, and a journal that cannot be read, do not fail an upgrade.
+// In the first three cases, the old daemon keeps running.
 func TestUpgradeOfBrokenInstallation(t *testing.T) {
 	if !inside(t) {
 		return
@@ -167,7 +171,14 @@ func TestUpgradeOfBrokenInstallation(t *testing.T) {
 	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null"); !strings.Contains(out, "journal.db: is not a regular file\nsignpost: what-if failed") || !strings.Contains(out, "systemctl restart signpost.service") {
 		t.Errorf("with a journal that cannot be read:\n%s", out)
 	}
-	run(t, "echo nonsense >>"+configFile)
+	run(t, "rm /var/lib/signpost/journal/journal.db; install -m 0600 /dev/null /etc/signpost/conf.d/local.toml")
+	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null"); !strings.Contains(out, "/etc/signpost/conf.d/local.toml: permission denied") || !strings.Contains(out, "the old daemon keeps running") || strings.Contains(out, "systemctl restart signpost.service") {
+		t.Errorf("with a configuration that user signpost cannot read:\n%s", out)
+	}
+	if out := run(t, "! signpost check-config 2>&1"); !strings.Contains(out, "user signpost may not read /etc/signpost/conf.d/local.toml") {
+		t.Errorf("check-config as root:\n%s", out)
+	}
+	run(t, "rm /etc/signpost/conf.d/local.toml; echo nonsense >>"+configFile)
 	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null"); !strings.Contains(out, configFile+":") || !strings.Contains(out, "the old daemon keeps running") || strings.Contains(out, "systemctl restart signpost.service") {
 		t.Errorf("with an invalid configuration:\n%s", out)
 	}
