@@ -27,9 +27,9 @@ func (t tree) open(path string) (*os.Root, error) {
 		if err != nil || !filepath.IsLocal(rel) {
 			continue
 		}
-		root, err := os.OpenRoot(base)
+		root, err := os.OpenRoot(base + asDir)
 		if err != nil || rel == "." {
-			return root, err
+			return root, at(base, err)
 		}
 		defer root.Close()
 		return openIn(root, rel, path)
@@ -37,16 +37,20 @@ func (t tree) open(path string) (*os.Root, error) {
 	return nil, fmt.Errorf("%s is outside the directories %q", path, []string(t))
 }
 
+// asDir makes an open fail with ENOTDIR if the path is not a directory. Without it, os.OpenRoot blocks on a FIFO.
+const asDir = "/."
+
 // openIn returns the directory rel of root. Its full path is for errors, and for links that may be followed.
 func openIn(root *os.Root, rel, path string) (*os.Root, error) {
-	dir, err := root.OpenRoot(rel)
+	dir, err := root.OpenRoot(rel + asDir)
 	if err == nil || !isLinkIn(root, rel) {
 		return dir, at(path, err)
 	}
 	if os.Geteuid() == 0 {
 		return nil, &rootLinkError{path}
 	}
-	return os.OpenRoot(path)
+	dir, err = os.OpenRoot(path + asDir)
+	return dir, at(path, err)
 }
 
 // rootLinkError is the error of a link out of the tree, for root.
