@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -46,7 +47,7 @@ func (s Store) rememberSelectors(domain string) error {
 	}
 	for _, k := range set.Of(domain) {
 		if k.Selector != "" && !k.Foreign && k.MayBePublished() {
-			past[k.Selector] = s.Now().UTC()
+			past[strings.ToLower(k.Selector)] = s.Now().UTC()
 		}
 	}
 	if len(past) == 0 {

@@ -43,7 +43,8 @@ const asDir = "/."
 // openIn returns the directory rel of root. Its full path is for errors, and for links that may be followed.
 func openIn(root *os.Root, rel, path string) (*os.Root, error) {
 	dir, err := root.OpenRoot(rel + asDir)
-	if err == nil || !isLinkIn(root, rel) {
+	// An error of the kernel is not about a link out of root.
+	if errno := syscall.Errno(0); err == nil || errors.As(err, &errno) || !isLinkIn(root, rel) {
 		return dir, at(path, err)
 	}
 	if os.Geteuid() == 0 {

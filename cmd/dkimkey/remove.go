@@ -67,6 +67,9 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		return err
 	}
 	if _, err := os.Lstat(dir); err != nil && !known[domain] {
+		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // in a directory of another name
+			return fmt.Errorf("%s: %w", domain, set.Of(domain)[0].Err)
+		}
 		return fmt.Errorf("%s: no such domain; dkimkey status shows those with keys", domain)
 	}
 	unlock, err := store.Lock(c.Context(), domain)
@@ -86,13 +89,14 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		return err
 	}
 	for _, k := range set.Of(domain) {
+		selector := cli.Printable(k.Selector) // the name of any file
 		switch {
-		case k.Foreign:
+		case k.Foreign || selector == "":
 			continue
 		case k.State == keys.Removed || !k.MayBePublished():
-			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, k.Selector)
+			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, selector)
 		default:
-			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, k.Selector, keys.RecordName(domain, k.Selector))
+			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, selector, keys.RecordName(domain, selector))
 		}
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
