@@ -26,11 +26,11 @@ func (s Store) past(domain string) (map[string]time.Time, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return past, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &past)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", s.pastPath(domain), err)
+	}
+	if json.Unmarshal(data, &past) != nil {
+		return nil, fmt.Errorf("%s is damaged; remove it to use any selector of the domain again", s.pastPath(domain))
 	}
 	return past, nil
 }

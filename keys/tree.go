@@ -71,12 +71,30 @@ func isLinkIn(root *os.Root, rel string) bool {
 	return false
 }
 
-// at puts the full path into an error of os.Root, which has the name alone.
+// fault is an error of a file that is not the kernel's.
+type fault string
+
+func (f fault) Error() string { return string(f) }
+
+// at puts the full path into an error of os.Root, which has the name alone, and replaces its words.
 func at(path string, err error) error {
-	if p, ok := err.(*fs.PathError); ok { // no other error has such a path
-		return &fs.PathError{Op: p.Op, Path: path, Err: p.Err}
+	p, ok := err.(*fs.PathError) // no other error has such a path
+	if !ok {
+		return err
 	}
-	return err
+	op := p.Op
+	switch op {
+	case "stat", "lstat":
+	case "removeat", "unlinkat":
+		op = "remove"
+	default:
+		op = strings.TrimSuffix(op, "at")
+	}
+	var own fault
+	if errno := syscall.Errno(0); errors.As(p.Err, &errno) || errors.As(p.Err, &own) || errors.Is(p.Err, fs.ErrClosed) {
+		return &fs.PathError{Op: op, Path: path, Err: p.Err}
+	}
+	return &fs.PathError{Op: op, Path: path, Err: fault("is a link out of its directory")} // the only other error of os.Root
 }
 
 // in calls do with the directory of path and the name in it.
@@ -107,7 +125,7 @@ func readIn(dir *os.Root, name string) ([]byte, error) {
 	if fi, err := f.Stat(); err != nil {
 		return nil, err
 	} else if !fi.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fault("not a regular file")}
 	}
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }

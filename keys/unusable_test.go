@@ -131,3 +131,53 @@ func TestMisnamedKeys(t *testing.T) {
 		t.Errorf("%+v", of)
 	}
 }
+
+// The errors of files are written in plain words.
+func TestFaultWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"{":                                  "no JSON at byte 1",
+		"[]":                                 "a value is not valid",
+		`{"bits": "many"}`:                   `"bits" is not valid`,
+		`{"created": "x"}`:                   "a value is not valid",
+		`{"created": "x", "ttl": "forever"}`: "a value is not valid",
+	} {
+		if _, err := parseLife("/k/s.json", []byte(text), "example.org", "s"); err == nil || !strings.HasPrefix(err.Error(), "/k/s.json is damaged: "+want+"; restore it from a backup, or remove it") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	s := newStore(t)
+	create(t, s, "example.org", "ed25519")
+	dir := s.domainDir("example.org")
+	if err := errors.Join(os.Symlink("/etc/passwd", filepath.Join(dir, "l.json")), os.MkdirAll(filepath.Join(dir, "d", "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.readLife("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
+		t.Error(err)
+	}
+	if err := s.tree().remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
+		t.Error(err)
+	}
+}
+
+// Only files and links are removed: a directory with the name of a key, or of a temporary file, stays, and is no error.
+func TestRemoveKeepsDirectories(t *testing.T) {
+	s := newStore(t)
+	l := create(t, s, "example.org", "ed25519")
+	for _, name := range []string{"z.pem/x", "y.json", "s.pem~ABCDEFGHIJKLMNOPQRSTUVWXYZ/x"} {
+		if err := os.MkdirAll(filepath.Join(s.domainDir("example.org"), name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.removeWhere("example.org", isTemp); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove("example.org"); err != nil {
+		t.Error(err)
+	}
+	if s.tree().exists(s.pemPath("example.org", l.Selector)) || s.tree().exists(s.lifePath("example.org", l.Selector)) {
+		t.Error("the key is still there")
+	}
+	if left, _ := os.ReadDir(s.domainDir("example.org")); len(left) != 3 {
+		t.Errorf("%v", left)
+	}
+}
