@@ -107,3 +107,22 @@ func TestRemoveMisnamed(t *testing.T) {
 		t.Error("its directory is still there")
 	}
 }
+
+// Domain arguments may have a final dot, as in a zone file, and selectors have no case.
+func TestNamesAsInZoneFiles(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--selector", "mail")
+	for _, args := range [][]string{{"show", "Example.org.", "MAIL"}, {"status", "example.org."}, {"check", "example.org."}, {"rotate", "example.org.", "--dry-run"}} {
+		if out, code := h.run(args...); code != 0 {
+			t.Errorf("%q: %d %s", args, code, out)
+		}
+	}
+	if out, code := h.run("revoke", "example.org.", "Mail", "--compromised"); code > 1 || strings.Contains(out, "has no key") {
+		t.Errorf("%d %s", code, out)
+	}
+	if out, code := h.run("show", "example.org..", "mail"); code != 2 || !strings.Contains(out, "not a domain name") {
+		t.Errorf("%d %s", code, out)
+	}
+	h.must("remove", "example.org.", "--yes")
+}
