@@ -78,7 +78,10 @@ func (f fault) Error() string { return string(f) }
 
 // at puts the full path into an error of os.Root, which has the name alone, and replaces its words.
 func at(path string, err error) error {
-	p, ok := err.(*fs.PathError) // no other error has such a path
+	if l, ok := err.(*os.LinkError); ok {
+		return &fs.PathError{Op: "rename", Path: path, Err: l.Err} // without the name of the temporary file
+	}
+	p, ok := err.(*fs.PathError)
 	if !ok {
 		return err
 	}

@@ -154,6 +154,9 @@ func TestFaultWords(t *testing.T) {
 	if _, err := s.readLife("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
 		t.Error(err)
 	}
+	if err := s.WriteState("keys", nil); err == nil || err.Error() != "writing "+s.Dir+": rename "+s.Dir+": file exists" {
+		t.Error(err)
+	}
 	if err := s.tree().remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
 		t.Error(err)
 	}
