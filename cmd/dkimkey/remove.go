@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -88,10 +89,15 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	if err := store.Unhost(domain); err != nil {
 		return err
 	}
+	left, err := store.LoadDomain(domain, nil)
+	if err != nil {
+		return err
+	}
 	for _, k := range set.Of(domain) {
+		stays := slices.ContainsFunc(left.Of(domain), func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
 		selector := cli.Printable(k.Selector) // the name of any file
 		switch {
-		case k.Foreign || selector == "":
+		case k.Foreign || selector == "" || stays:
 			continue
 		case k.State == keys.Removed || !k.MayBePublished():
 			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, selector)

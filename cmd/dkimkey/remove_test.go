@@ -68,7 +68,10 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
 	h.must("add", "example.org", "--unsafe-activate")
 	h.placed(map[string]string{"example.org/mail.private": "any"})
-	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") {
+	if err := os.Mkdir(filepath.Join(h.dir, "state/keys/example.org/z.pem"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
 		t.Error(out)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "state/hosted/example.org")); err == nil {
