@@ -212,7 +212,7 @@ func TestForeignKeyFiles(t *testing.T) {
 		t.Error(got)
 	}
 	of := set.Of("example.org")
-	want := private + ": this is OpenDKIM's file name; rename it to Mail.pem with mode 0600, or run dkimkey import " + private + " --domain example.org --selector Mail"
+	want := private + ": this is OpenDKIM's file name; rename it to mail.pem with mode 0600, or run dkimkey import " + private + " --domain example.org --selector mail"
 	if len(of) != 1 || of[0].Selector != "mail" || of[0].State != Unusable || of[0].Err == nil || of[0].Err.Error() != want || len(set.Domains()) != 0 {
 		t.Fatalf("%+v", of)
 	}
@@ -235,7 +235,7 @@ func TestForeignKeyFiles(t *testing.T) {
 	if err := os.Remove(filepath.Join(s.Dir, "example.org", "x; reboot.private")); err != nil {
 		t.Fatal(err)
 	}
-	write(filepath.Join(s.Dir, "example.org", "Mail.pem"))
+	write(filepath.Join(s.Dir, "example.org", "mail.pem"))
 	if of := load(t, s, nil).Of("example.org"); len(of) != 1 || of[0].Err != nil {
 		t.Errorf("%+v", of)
 	}

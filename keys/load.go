@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,6 +56,14 @@ func (d domainDir) has(name string) bool {
 	return false
 }
 
+// holdsKeys reports whether the directory has key files.
+func (d domainDir) holdsKeys() bool {
+	return slices.ContainsFunc(d.files, func(fi fs.FileInfo) bool {
+		ext := filepath.Ext(fi.Name())
+		return ext == ".pem" || ext == ".private" || ext == ".json"
+	})
+}
+
 // keys reads all keys of the domain.
 func (d domainDir) keys(before *Set) []*Key {
 	var keys []*Key
@@ -63,7 +72,7 @@ func (d domainDir) keys(before *Set) []*Key {
 			continue
 		}
 		if name, isForeign := strings.CutSuffix(fi.Name(), ".private"); isForeign {
-			if !d.has(name+".pem") && !d.has(name+".json") {
+			if selector := strings.ToLower(name); !d.has(selector+".pem") && !d.has(selector+".json") {
 				keys = append(keys, d.foreign(name))
 			}
 			continue
@@ -99,21 +108,31 @@ func (d domainDir) foreign(name string) *Key {
 	path := filepath.Join(d.path, name+".private")
 	what := "rename it to SELECTOR.pem with mode 0600"
 	// Only a selector is put into a command that people copy.
-	if _, err := dkim.Domain(name); err == nil {
-		what = fmt.Sprintf("rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", name, path, d.domain, name)
+	if selector, err := dkim.Domain(name); err == nil {
+		what = fmt.Sprintf("rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", selector, path, d.domain, selector)
 	}
 	k.Err = fmt.Errorf("%s: this is OpenDKIM's file name; %s", path, what)
 	return k
 }
 
 func (d domainDir) key(name string) *Key {
-	k := &Key{Domain: d.domain, Selector: strings.ToLower(name), State: Unusable}
+	k := &Key{Domain: d.domain, Selector: name, State: Unusable}
 	path := filepath.Join(d.path, name+".pem")
-	if selector, err := dkim.Domain(name); err != nil {
+	selector, err := dkim.Domain(name)
+	if err != nil {
 		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", path, name)
 		return k
-	} else {
-		k.Selector = selector
+	}
+	if selector != name {
+		// It keeps its name, to be no other key that has the right one.
+		k.Selector = name
+		if !d.has(name + ".pem") {
+			path, selector = filepath.Join(d.path, name+".json"), selector+".json"
+		} else {
+			selector += ".pem"
+		}
+		k.Err = misnamed(path, selector)
+		return k
 	}
 	life, err := d.life(name)
 	switch {

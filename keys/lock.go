@@ -128,6 +128,11 @@ func (s Store) TryLock(domain string) (unlock func(), err error) {
 		held, err := f.Stat()
 		now, nowErr := dir.Lstat(domain)
 		if err == nil && nowErr == nil && os.SameFile(held, now) {
+			if err := s.checkLock(domain, held); err != nil {
+				f.Close()
+				dir.Close()
+				return nil, err
+			}
 			if own, err := s.tree().ownerOf(s.State); err == nil {
 				_ = own(f) // if this fails, the lock is held all the same
 			}
@@ -157,6 +162,19 @@ func (s Store) openLock(dir *os.Root, name string) (*os.File, error) {
 		return nil, at(filepath.Join(s.lockDir(), name), err)
 	}
 	return f, nil
+}
+
+// checkLock refuses a lock that is no plain file, or that has a second name: the lock is truncated, and root gives it away. The owner
+// of the directory could have linked it to a file of root.
+func (s Store) checkLock(name string, fi fs.FileInfo) error {
+	path := filepath.Join(s.lockDir(), name)
+	if !fi.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file: remove it", path)
+	}
+	if fi.Sys().(*syscall.Stat_t).Nlink != 1 {
+		return fmt.Errorf("%s is a hard link to another file: remove it", path)
+	}
+	return nil
 }
 
 // maxPID is how much is read of a lock: the process ID of its holder.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -106,6 +107,8 @@ func TestTakeOverOfOddLocks(t *testing.T) {
 	for name, plant := range map[string]func(path string) error{
 		"link out":      func(path string) error { return os.Symlink(target, path) },
 		"dangling link": func(path string) error { return os.Symlink(target+".new", path) },
+		"hard link":     func(path string) error { return os.Link(target, path) },
+		"FIFO":          func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"directory":     func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,6 +118,10 @@ func TestTakeOverOfOddLocks(t *testing.T) {
 			}
 			if err := plant(filepath.Join(s.lockDir(), "example.org")); err != nil {
 				t.Fatal(err)
+			}
+			if unlock, err := s.TryLock("example.org"); err == nil {
+				unlock()
+				t.Error("TryLock accepts it")
 			}
 			unlock, err := s.TakeOver(t.Context(), "example.org")
 			if err != nil {

@@ -84,13 +84,17 @@ func (o *openDKIM) skip(n int, pattern, format string, args ...any) {
 // sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. A name may have a second field
 // for i= behind a colon, which Signpost does not write.
 func (o *openDKIM) sign(n int, pattern, names string) {
-	if names == "" {
+	if strings.Trim(names, ",") == "" {
 		o.skip(n, pattern, "the line names no key")
 		return
 	}
 	author := patternDomain(pattern)
 	for name := range strings.SplitSeq(names, ",") {
 		name, _, _ = strings.Cut(name, ":")
+		if name == "" {
+			o.skip(n, pattern, "%q has an empty key name", names)
+			continue
+		}
 		if name == "%" && author == "" {
 			// Each domain signs with the key of its name, so that the KeyTable lists the domains.
 			for _, e := range o.entries {
@@ -207,6 +211,8 @@ func tablePath(name, spec string) (string, error) {
 	export := fmt.Sprintf("; export it to a file of lines %q, and import that", line)
 	_, statErr := os.Stat(spec)
 	switch {
+	case spec == "", isTyped && path == "" && (kind == "file" || kind == "refile"):
+		return "", fmt.Errorf("%s: %q names no file", name, spec)
 	case isTyped && (kind == "file" || kind == "refile"):
 		return path, nil
 	case statErr == nil:

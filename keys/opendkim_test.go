@@ -30,6 +30,8 @@ func TestReadOpenDKIM(t *testing.T) {
 		skipped                      string // lines, with the table and line number
 	}{
 		{"plain", "k a.test:mail:/k", "*@a.test k", "a.test mail /k", ""},
+		{"commas alone", "k a.test:mail:/k", "*@a.test ,,", "", "ST:1: *@a.test: the line names no key"},
+		{"an empty name", "k a.test:mail:/k", "*@a.test k,:x", "a.test mail /k", `ST:1: *@a.test: "k,:x" has an empty key name`},
 		{"all, as a pattern", "k a.test:mail:/k", "*@* k", "a.test mail /k", "ST:1: *@*: " + all},
 		{"all, as a file", "k a.test:mail:/k", "* k", "a.test mail /k", "ST:1: *: " + all},
 		{"a user of all domains", "k a.test:mail:/k", "ann@* k", "a.test mail /k", "ST:1: ann@*: " + all},
@@ -90,6 +92,8 @@ func TestOpenDKIMTableTypes(t *testing.T) {
 		"lua:/etc/secret":                                            "KeyTable: lua: a program answers; write its answers into a file of lines",
 		"memcache:secret/x":                                          "KeyTable: memcache: a program answers;",
 		"erlang:node@host:secret:m:f":                                "KeyTable: erlang: a program answers;",
+		"refile:":                                                    `KeyTable: "refile:" names no file`,
+		"":                                                           `KeyTable: "" names no file`,
 		"regex:/secret":                                              `KeyTable: unknown type "regex"` + export,
 		"/nonexistent/KeyTable":                                      "open /nonexistent/KeyTable: no such file or directory",
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -25,11 +26,11 @@ func (s Store) past(domain string) (map[string]time.Time, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return past, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &past)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", s.pastPath(domain), err)
+	}
+	if json.Unmarshal(data, &past) != nil {
+		return nil, fmt.Errorf("%s is damaged; remove it to use any selector of the domain again", s.pastPath(domain))
 	}
 	return past, nil
 }
@@ -46,7 +47,7 @@ func (s Store) rememberSelectors(domain string) error {
 	}
 	for _, k := range set.Of(domain) {
 		if k.Selector != "" && !k.Foreign && k.MayBePublished() {
-			past[k.Selector] = s.Now().UTC()
+			past[strings.ToLower(k.Selector)] = s.Now().UTC()
 		}
 	}
 	if len(past) == 0 {

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"signpost/internal/dkim"
 )
@@ -71,9 +71,7 @@ func (s Store) Load(before *Set) (*Set, error) {
 		if ext := filepath.Ext(e.Name()); e.Type().IsRegular() && (ext == ".pem" || ext == ".private") {
 			set.misplaced = append(set.misplaced, filepath.Join(s.Dir, e.Name()))
 		}
-		if err := s.addDomain(set, dir, e.Name(), before); err != nil {
-			return nil, err
-		}
+		s.addDomain(set, dir, e.Name(), before)
 	}
 	return set, nil
 }
@@ -86,7 +84,21 @@ func (s Store) LoadDomain(domain string, before *Set) (*Set, error) {
 	}
 	defer dir.Close()
 	set := &Set{}
-	return set, s.addDomain(set, dir, domain, before)
+	s.addDomain(set, dir, domain, before)
+	if len(set.keys) > 0 {
+		return set, nil
+	}
+	// There may be a directory of that name in another form.
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+	}
+	for _, e := range entries {
+		if d, err := dkim.Domain(e.Name()); err == nil && d == domain && e.Name() != domain {
+			s.addDomain(set, dir, e.Name(), before)
+		}
+	}
+	return set, nil
 }
 
 // Known returns the names of all domains that have a directory, sorted. It reads no keys.
@@ -107,7 +119,7 @@ func (s Store) Known() ([]string, error) {
 		}
 	}
 	slices.Sort(known)
-	return known, nil
+	return slices.Compact(known), nil
 }
 
 func (s Store) openKeys() (*os.Root, error) {
@@ -126,57 +138,96 @@ func (s Store) openKeys() (*os.Root, error) {
 const maxReads = 5
 
 // addDomain adds the keys in the directory name of the keys directory to a Set, if it is one of a domain.
-func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) error {
+// A directory that cannot be used is a Key with an error, so that it does not affect other domains.
+func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	domain, err := dkim.Domain(name)
 	if err != nil || strings.HasPrefix(name, ".") {
-		return nil
+		return
 	}
-	if fi, err := keysDir.Lstat(name); err != nil || !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0 {
-		return nil
+	fi, err := keysDir.Lstat(name)
+	if err != nil || !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0 {
+		return
 	}
 	dir, err := openIn(keysDir, name, s.domainDir(name))
-	var link *rootLinkError
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
-		return nil
-	case errors.As(err, &link):
-		set.add(domain, []*Key{{Domain: domain, State: Unusable, Err: err}}, "")
-		return nil
-	case err != nil:
-		return fmt.Errorf("reading the keys directory: %w", err)
-	}
-	defer dir.Close()
 	d := domainDir{store: s, dir: dir, path: s.domainDir(name), domain: domain}
+	if err == nil {
+		defer dir.Close()
+		d.files, err = list(dir)
+	}
 	var keys []*Key
 	var stamp string
-	for range maxReads {
-		// If the directory is removed while it is open, list returns fs.ErrNotExist.
-		if d.files, err = list(dir); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("reading the keys directory: %w", at(s.domainDir(name), err))
+	switch {
+	case err != nil:
+	case name != domain:
+		if stamp = d.stamp(); d.holdsKeys() {
+			keys = []*Key{{Domain: domain, State: Unusable, Err: misnamed(d.path, domain)}}
 		}
+	default:
+		keys, stamp, err = d.settled(before)
+	}
+	switch {
+	case fi.IsDir() && errors.Is(err, fs.ErrNotExist):
+		return // removed since
+	case err != nil && name != domain:
+		keys, stamp = (*Set)(nil).despite(domain, at(d.path, err)), ""
+	case err != nil:
+		keys, stamp = before.despite(domain, at(d.path, err)), ""
+	}
+	if len(keys) > 0 {
+		set.add(domain, keys, stamp)
+	}
+}
+
+// settled reads the keys until their files do not change meanwhile, and returns them with their stamp.
+func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) {
+	for range maxReads {
 		now := d.stamp()
 		if stamp == now {
 			break
 		}
 		stamp = now
-		if keys = before.unchanged(domain, stamp); keys != nil {
+		if keys = before.unchanged(d.domain, stamp); keys != nil {
 			break
 		}
 		keys = d.keys(before)
+		// If the directory is removed while it is open, list returns fs.ErrNotExist.
+		if d.files, err = list(d.dir); err != nil {
+			return nil, "", err
+		}
 	}
-	if len(keys) > 0 {
-		set.add(domain, keys, stamp)
+	return keys, stamp, nil
+}
+
+// despite returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
+func (s *Set) despite(domain string, err error) []*Key {
+	if s == nil || len(s.keys[domain]) == 0 {
+		return []*Key{{Domain: domain, State: Unusable, Err: err}}
 	}
-	return nil
+	var keys []*Key
+	for _, k := range s.keys[domain] {
+		kept := *k
+		kept.Err = err
+		keys = append(keys, &kept)
+	}
+	return keys
+}
+
+// misnamed returns the error of a file or directory whose name is not in the form of a domain name that DNS and the code use.
+func misnamed(path, name string) error {
+	what := "to lower case"
+	if strings.ContainsFunc(filepath.Base(path), func(r rune) bool { return r >= utf8.RuneSelf }) {
+		what = "to its A-label form"
+	}
+	return fmt.Errorf("%s: rename it %s: %s", path, what, name)
 }
 
 func (s *Set) add(domain string, keys []*Key, stamp string) {
 	if s.keys == nil {
 		s.keys, s.stamps = map[string][]*Key{}, map[string]string{}
 	}
-	s.keys[domain], s.stamps[domain] = keys, stamp
+	// A second directory is of the same name in another case.
+	s.keys[domain] = append(slices.Clip(s.keys[domain]), keys...)
+	s.stamps[domain] += stamp
 }
 
 // unchanged returns the keys of a domain if its stamp is the same as then and all of them could be read.

@@ -65,13 +65,27 @@ func (s Store) readLife(domain, selector string) (*Life, error) {
 func parseLife(path string, data []byte, domain, selector string) (*Life, error) {
 	var l Life
 	if err := json.Unmarshal(data, &l); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, damaged(path, err)
 	}
 	// The names become a path when it is written again.
 	if l.Domain != domain || l.Selector != selector {
 		return nil, fmt.Errorf("%s is about selector %q of %q, not about the key beside it; correct it, or remove it if the key was put there by hand", path, l.Selector, l.Domain)
 	}
 	return &l, nil
+}
+
+// damaged returns the error of a JSON file that cannot be decoded.
+func damaged(path string, err error) error {
+	what := "a value is not valid"
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		what = fmt.Sprintf("no JSON at byte %d", syntax.Offset)
+	case errors.As(err, &kind) && kind.Field != "":
+		what = fmt.Sprintf("%q is not valid", kind.Field)
+	}
+	return fmt.Errorf("%s is damaged: %s; restore it from a backup, or remove it (a key without metadata counts as put there by hand)", path, what)
 }
 
 func (s Store) writeLife(l *Life) error {
@@ -128,7 +142,7 @@ func (s Store) removePEM(domain, selector string) error {
 	return s.tree().sync(s.domainDir(domain))
 }
 
-// removeWhere deletes files of a domain. An error is about the first that could not be deleted.
+// removeWhere deletes files of a domain, and links. Directories and the like stay: dkimkey makes none. An error is about the first that could not be deleted.
 func (s Store) removeWhere(domain string, unwanted func(name string) bool) error {
 	dir, err := s.tree().open(s.domainDir(domain))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -142,7 +156,10 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 	if err != nil {
 		return at(s.domainDir(domain), err)
 	}
-	files = slices.DeleteFunc(files, func(fi fs.FileInfo) bool { return !unwanted(fi.Name()) })
+	files = slices.DeleteFunc(files, func(fi fs.FileInfo) bool {
+		isFile := fi.Mode().IsRegular() || fi.Mode()&fs.ModeSymlink != 0
+		return !isFile || !unwanted(fi.Name())
+	})
 	if len(files) == 0 {
 		return nil // without a sync: rotate comes here twice for each domain
 	}

@@ -27,9 +27,9 @@ func (t tree) open(path string) (*os.Root, error) {
 		if err != nil || !filepath.IsLocal(rel) {
 			continue
 		}
-		root, err := os.OpenRoot(base)
+		root, err := os.OpenRoot(base + asDir)
 		if err != nil || rel == "." {
-			return root, err
+			return root, at(base, err)
 		}
 		defer root.Close()
 		return openIn(root, rel, path)
@@ -37,16 +37,21 @@ func (t tree) open(path string) (*os.Root, error) {
 	return nil, fmt.Errorf("%s is outside the directories %q", path, []string(t))
 }
 
+// asDir makes an open fail with ENOTDIR if the path is not a directory. Without it, os.OpenRoot blocks on a FIFO.
+const asDir = "/."
+
 // openIn returns the directory rel of root. Its full path is for errors, and for links that may be followed.
 func openIn(root *os.Root, rel, path string) (*os.Root, error) {
-	dir, err := root.OpenRoot(rel)
-	if err == nil || !isLinkIn(root, rel) {
+	dir, err := root.OpenRoot(rel + asDir)
+	// An error of the kernel is not about a link out of root.
+	if errno := syscall.Errno(0); err == nil || errors.As(err, &errno) || !isLinkIn(root, rel) {
 		return dir, at(path, err)
 	}
 	if os.Geteuid() == 0 {
 		return nil, &rootLinkError{path}
 	}
-	return os.OpenRoot(path)
+	dir, err = os.OpenRoot(path + asDir)
+	return dir, at(path, err)
 }
 
 // rootLinkError is the error of a link out of the tree, for root.
@@ -66,12 +71,33 @@ func isLinkIn(root *os.Root, rel string) bool {
 	return false
 }
 
-// at puts the full path into an error of os.Root, which has the name alone.
+// fault is an error of a file that is not the kernel's.
+type fault string
+
+func (f fault) Error() string { return string(f) }
+
+// at puts the full path into an error of os.Root, which has the name alone, and replaces its words.
 func at(path string, err error) error {
-	if p, ok := err.(*fs.PathError); ok { // no other error has such a path
-		return &fs.PathError{Op: p.Op, Path: path, Err: p.Err}
+	if l, ok := err.(*os.LinkError); ok {
+		return &fs.PathError{Op: "rename", Path: path, Err: l.Err} // without the name of the temporary file
 	}
-	return err
+	p, ok := err.(*fs.PathError)
+	if !ok {
+		return err
+	}
+	op := p.Op
+	switch op {
+	case "stat", "lstat":
+	case "removeat", "unlinkat":
+		op = "remove"
+	default:
+		op = strings.TrimSuffix(op, "at")
+	}
+	var own fault
+	if errno := syscall.Errno(0); errors.As(p.Err, &errno) || errors.As(p.Err, &own) || errors.Is(p.Err, fs.ErrClosed) {
+		return &fs.PathError{Op: op, Path: path, Err: p.Err}
+	}
+	return &fs.PathError{Op: op, Path: path, Err: fault("is a link out of its directory")} // the only other error of os.Root
 }
 
 // in calls do with the directory of path and the name in it.
@@ -102,7 +128,7 @@ func readIn(dir *os.Root, name string) ([]byte, error) {
 	if fi, err := f.Stat(); err != nil {
 		return nil, err
 	} else if !fi.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fault("not a regular file")}
 	}
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }

@@ -182,3 +182,39 @@ func TestTemporaryFiles(t *testing.T) {
 		t.Errorf("%q %v", left, err)
 	}
 }
+
+// A FIFO in the place of a directory does not block: not for root, and not for the daemon.
+func TestFIFOForDirectory(t *testing.T) {
+	for _, where := range []string{"", "keys", "keys/example.org", "keys/example.net", "hosted", "observed", "observed/example.org", "locks", "locks/example.org"} {
+		s := newStore(t)
+		create(t, s, "example.org", "ed25519")
+		path := filepath.Join(s.State, where)
+		if err := errors.Join(os.RemoveAll(path), os.MkdirAll(filepath.Dir(path), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		fifo := path
+		if where == "keys/example.net" { // behind a link
+			fifo = filepath.Join(s.Dir, "ff")
+			if err := os.Symlink("ff", path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			_, _ = s.Load(nil)
+			_, _ = s.Hosted()
+			_, _ = s.TryLock("example.org")
+			_ = s.MakeState("hosted", "observed", "locks")
+			_ = s.Remove("example.org")
+		}()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%q: a FIFO blocks", where)
+		}
+	}
+}

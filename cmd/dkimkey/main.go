@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,7 +75,7 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 }
 
 func domainArg(s string) (string, error) {
-	d, err := dkim.Domain(s)
+	d, err := dkim.Domain(strings.TrimSuffix(s, "."))
 	if err != nil {
 		return "", cli.Usage(fmt.Errorf("%q is not a domain name", s))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,9 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		return err
 	}
 	if _, err := os.Lstat(dir); err != nil && !known[domain] {
+		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // in a directory of another name
+			return fmt.Errorf("%s: %w", domain, set.Of(domain)[0].Err)
+		}
 		return fmt.Errorf("%s: no such domain; dkimkey status shows those with keys", domain)
 	}
 	unlock, err := store.Lock(c.Context(), domain)
@@ -85,14 +89,20 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	if err := store.Unhost(domain); err != nil {
 		return err
 	}
+	left, err := store.LoadDomain(domain, nil)
+	if err != nil {
+		return err
+	}
 	for _, k := range set.Of(domain) {
+		stays := slices.ContainsFunc(left.Of(domain), func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
+		selector := cli.Printable(k.Selector) // the name of any file
 		switch {
-		case k.Foreign:
+		case k.Foreign || selector == "" || stays:
 			continue
 		case k.State == keys.Removed || !k.MayBePublished():
-			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, k.Selector)
+			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, selector)
 		default:
-			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, k.Selector, keys.RecordName(domain, k.Selector))
+			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, selector, keys.RecordName(domain, selector))
 		}
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {

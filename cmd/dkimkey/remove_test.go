@@ -68,7 +68,10 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
 	h.must("add", "example.org", "--unsafe-activate")
 	h.placed(map[string]string{"example.org/mail.private": "any"})
-	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") {
+	if err := os.Mkdir(filepath.Join(h.dir, "state/keys/example.org/z.pem"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
 		t.Error(out)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "state/hosted/example.org")); err == nil {
@@ -79,4 +82,50 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	}
 	// A domain that has only a file of OpenDKIM can be removed, too.
 	h.must("remove", "example.org", "--yes")
+}
+
+// A directory in upper case is named with what to do, by status and remove; so is a file, and remove deletes it. The names of files
+// put no line breaks into the output.
+func TestRemoveMisnamed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.placed(map[string]string{"A.example.org/m.pem": "any", "b.example.org/Mail.pem": "any", "b.example.org/x\ny.pem": "any"})
+	keysDir := filepath.Join(h.dir, "state/keys")
+	out, code := h.run("status")
+	for _, want := range []string{
+		"a.example.org: cannot be used: " + keysDir + "/A.example.org: rename it to lower case: a.example.org; ",
+		"b.example.org: key Mail: cannot be used: " + keysDir + "/b.example.org/Mail.pem: rename it to lower case: mail.pem; ",
+	} {
+		if code != 1 || !strings.Contains(out, want) {
+			t.Errorf("%d %s", code, out)
+		}
+	}
+	if out, code := h.run("remove", "a.example.org", "--yes"); code != 1 || !strings.Contains(out, "a.example.org: "+keysDir+"/A.example.org: rename it to lower case: a.example.org\n") {
+		t.Errorf("%d %s", code, out)
+	}
+	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "b.example.org: key Mail deleted;") || !strings.Contains(out, "b.example.org: key x?y deleted;") {
+		t.Error(out)
+	}
+	if _, err := os.Stat(filepath.Join(keysDir, "b.example.org")); err == nil {
+		t.Error("its directory is still there")
+	}
+}
+
+// Domain arguments may have a final dot, as in a zone file, and selectors have no case.
+func TestNamesAsInZoneFiles(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	h.must("add", "example.org", "--selector", "mail")
+	for _, args := range [][]string{{"show", "Example.org.", "MAIL"}, {"status", "example.org."}, {"check", "example.org."}, {"rotate", "example.org.", "--dry-run"}} {
+		if out, code := h.run(args...); code != 0 {
+			t.Errorf("%q: %d %s", args, code, out)
+		}
+	}
+	if out, code := h.run("revoke", "example.org.", "Mail", "--compromised"); code > 1 || strings.Contains(out, "has no key") {
+		t.Errorf("%d %s", code, out)
+	}
+	if out, code := h.run("show", "example.org..", "mail"); code != 2 || !strings.Contains(out, "not a domain name") {
+		t.Errorf("%d %s", code, out)
+	}
+	h.must("remove", "example.org.", "--yes")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,9 @@ func (d *desk) oneKey(args []string) (*keys.Key, error) {
 	}
 	of := set.Of(domains[0])
 	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == args[1] })
+	if i < 0 { // DNS names have no case (RFC 4343)
+		i = slices.IndexFunc(of, func(k *keys.Key) bool { return strings.EqualFold(k.Selector, args[1]) })
+	}
 	if i < 0 {
 		return nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
 	}

@@ -38,6 +38,8 @@ func TestDropIns(t *testing.T) {
 		overrides   []string
 	}{
 		{"no directory", "-- signpost.toml --\nmode = \"observe\"\n", func(c *Config) any { return c.Observe }, true, nil},
+		{"byte order marks", "-- signpost.toml --\n\ufeffmode = \"observe\"\n-- conf.d/a.toml --\n\ufeff[sign]\nexpire = \"6d\"\n",
+			func(c *Config) any { return fmt.Sprint(c.Observe, c.Sign.Expire) }, "true 144h0m0s", nil},
 		{"a key that only the drop-in sets", "-- signpost.toml --\nmode = \"observe\"\n-- conf.d/a.toml --\n[sign]\nexpire = \"6d\"\n",
 			func(c *Config) any { return fmt.Sprint(c.Observe, c.Sign.Expire) }, "true 144h0m0s", nil},
 		{"a single key of a table", "-- signpost.toml --\n[spf]\nfail = \"reject\"\n[dmarc]\nreject = \"never\"\nquarantine = \"hold\"\n-- conf.d/a.toml --\n[dmarc]\nreject = \"always\"\n",

@@ -92,9 +92,12 @@ func foreign(fi fs.FileInfo) bool {
 	return os.Geteuid() == 0 && (!ok || s.Uid != 0)
 }
 
+// asDir makes an open fail with ENOTDIR if the path is not a directory. Without it, os.OpenRoot blocks on a FIFO.
+const asDir = "/."
+
 // Open opens the directory of the path, and returns the name in it. Nothing below Dir leads out of it.
 func (p Place) Open() (*os.Root, string, error) {
-	root, err := os.OpenRoot(p.Dir)
+	root, err := os.OpenRoot(p.Dir + asDir)
 	if err != nil {
 		return nil, "", err
 	}
@@ -104,7 +107,7 @@ func (p Place) Open() (*os.Root, string, error) {
 	}
 	if dir := filepath.Dir(p.Rest); err == nil && dir != "." {
 		var below *os.Root
-		if below, err = root.OpenRoot(dir); err == nil {
+		if below, err = root.OpenRoot(dir + asDir); err == nil {
 			root.Close()
 			return below, filepath.Base(p.Rest), nil
 		}

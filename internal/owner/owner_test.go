@@ -1,10 +1,13 @@
 package owner_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"signpost/internal/owner"
 )
@@ -118,5 +121,34 @@ func TestOpen(t *testing.T) {
 	}
 	if root, _, err := p.Open(); err == nil || !strings.Contains(err.Error(), "was replaced in the meantime") {
 		t.Errorf("%v %v", root, err)
+	}
+}
+
+// A FIFO in the place of a directory does not block.
+func TestOpenFIFO(t *testing.T) {
+	top := tree(t, "!state/")
+	path := filepath.Join(top, "state/journal")
+	p, err := owner.Find(filepath.Join(path, "journal.db"))
+	if os.Geteuid() != 0 {
+		t.Skip("only root distinguishes owners")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := p.Open()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if !errors.Is(err, syscall.ENOTDIR) {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the open of a FIFO blocks")
 	}
 }
