@@ -95,7 +95,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	}
 	for _, k := range set.Of(domain) {
 		stays := slices.ContainsFunc(left.Of(domain), func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
-		selector := cli.Printable(k.Selector) // the name of any file
+		selector := cli.Printable(k.Selector)                                                                     // the name of any file
 		switch {
 		case k.Foreign || selector == "" || stays:
 			continue
