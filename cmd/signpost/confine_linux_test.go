@@ -38,19 +38,6 @@ func pemFile(t *testing.T, path string) {
 	put(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
-// built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
-// tests.
-func built(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "signpost")
-	c := exec.Command("go", "build", "-trimpath", "-o", file, ".")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return file
-}
-
 // The daemon as it is released, confined.
 func TestConfinedDaemon(t *testing.T) {
 	file := built(t)

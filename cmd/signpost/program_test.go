@@ -19,6 +19,19 @@ type program struct {
 	kill func() // as kill -9 does
 }
 
+// built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
+// tests.
+func built(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "signpost")
+	c := exec.Command("go", "build", "-trimpath", "-o", file, ".")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return file
+}
+
 // startProgram runs a command with "serve -c FILE" behind it, until it serves. The configuration is text, and what every
 // daemon here needs; one that names sockets of its own begins with them.
 func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
