@@ -14,8 +14,8 @@ import (
 
 // The last version whose package had /etc/signpost/signpost.toml as a conffile with every key.
 const (
-	olderCommit  = "3b7c27f55be008c786790bf674093a687d494818"
-	olderVersion = "0.0~git20261130062142"
+	olderCommit  = "9d4fa84bf8d13cd9765d7714173ce02f41f26d75"
+	olderVersion = "0.0~git20261130054018"
 )
 
 // older returns the directory of the older package and of its README.md. Outside of the machine, it builds them from git.
