@@ -232,103 +232,9 @@ func TestWaitOutlastsLock(t *testing.T) {
 }
 
 // A process of user signpost that holds the lock does not keep root from revoking a key that has leaked.
-func TestCompromisedWhileLocked(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root takes a lock over")
-	}
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(3)
-	leaked := h.signing("example.org")
-	unlock, err := h.store().TryLock("example.org")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unlock()
-	h.must("revoke", "example.org", leaked, "--compromised")
-	if now := h.signing("example.org"); now == leaked {
-		t.Errorf("%s still signs", leaked)
-	}
-}
-
 // A key that has leaked: its record is empty at once, and the one that stands by signs in the same run.
-func TestCompromised(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(3)
-	leaked := h.signing("example.org")
-	if out, code := h.run("revoke", "example.org", leaked); code != 2 || !strings.Contains(out, "--compromised") {
-		t.Errorf("%d %s", code, out)
-	}
-	h.must("revoke", "example.org", leaked, "--compromised")
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
-		t.Errorf("DNS has %q %v", txt, err)
-	}
-	if got := h.signing("example.org"); got == "" || got == leaked {
-		t.Errorf("%q signs", got)
-	}
-	if _, err := os.Stat(filepath.Join(h.dir, "state", "keys", "example.org", leaked+".pem")); err == nil {
-		t.Error("its private key is still there")
-	}
-	// At once again: no other one stands by for long enough, so mail waits for the interlock.
-	second := h.signing("example.org")
-	if out := h.must("revoke", "example.org", second, "--compromised"); !strings.Contains(out, "mail waits") {
-		t.Error(out)
-	}
-	if got := h.signing("example.org"); got != "" {
-		t.Errorf("%q signs unseen", got)
-	}
-	h.must("rotate")
-	h.now = h.now.Add(121 * time.Minute)
-	h.must("rotate")
-	third := h.signing("example.org")
-	if third == "" {
-		t.Fatal(h.must("status"))
-	}
-	if _, err := os.Stat(filepath.Join(h.dir, "state", "hosted", "example.org")); err != nil {
-		t.Error(err)
-	}
-	if out := h.must("revoke", "example.org", third, "--compromised", "--sign-nothing"); !strings.Contains(out, "leaves unsigned until") {
-		t.Error(out)
-	}
-	if _, err := os.Stat(filepath.Join(h.dir, "state", "hosted", "example.org")); err == nil {
-		t.Error("mail waits although --sign-nothing was said")
-	}
-}
-
 // A publisher that fails when a key has leaked keeps nothing else from happening: the key signs no more, the one that stands
 // by does, and the record is emptied by the next run that can.
-func TestCompromisedPublisherFails(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"command\"\nargv = [\"%DIR%/publish\"]\n")
-	publisher := func(works bool) {
-		script := "#!/bin/sh\nexec provider " + h.bind.Addr() + "\n"
-		if !works {
-			script = "#!/bin/sh\necho the provider is away\nexit 1\n"
-		}
-		h.write("publish", script, 0o755)
-	}
-	publisher(true)
-	h.must("add", "example.org")
-	h.days(3)
-	leaked := h.signing("example.org")
-	publisher(false)
-	out, code := h.run("revoke", "example.org", leaked, "--compromised")
-	if code != 1 || !strings.Contains(out, "the provider is away") {
-		t.Errorf("%d %s", code, out)
-	}
-	if got := h.signing("example.org"); got == "" || got == leaked {
-		t.Errorf("%q signs", got)
-	}
-	publisher(true)
-	h.must("rotate")
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
-		t.Errorf("DNS has %q %v", txt, err)
-	}
-}
-
 // A clock that jumped revokes nothing but what has leaked, whichever command runs first.
 func TestClockJumpsBeforeRevoke(t *testing.T) {
 	t.Parallel()
@@ -397,23 +303,3 @@ func TestCredentialIsTheDaemons(t *testing.T) {
 
 // The record of a pending key cannot be published, because another one is at its selector. That does not keep a leaked key from being
 // revoked, and the standby from signing.
-func TestCompromisedBesideStuckKey(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone + "taken._domainkey IN TXT \"v=DKIM1; p=\"\n"}, rfc2136)
-	h.must("add", "example.org")
-	h.days(3)
-	leaked := h.signing("example.org")
-	if out, code := h.run("add", "example.org", "--selector", "taken"); code != 1 || !strings.Contains(out, "has another TXT record already") {
-		t.Errorf("%d %s", code, out)
-	}
-	out, code := h.run("revoke", "example.org", leaked, "--compromised")
-	if code != 1 || !strings.Contains(out, "taken._domainkey.example.org has another TXT record already") {
-		t.Errorf("%d %s", code, out)
-	}
-	if got := h.signing("example.org"); got == "" || got == leaked {
-		t.Errorf("%q signs: %s", got, out)
-	}
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
-		t.Errorf("DNS has %q %v for the leaked key", txt, err)
-	}
-}
