@@ -134,7 +134,7 @@ func (s Store) openKeys() (*os.Root, error) {
 }
 
 // maxReads is how often a domain is read if its files change meanwhile. A hand-over is two writes: a single read could see the old
-// key as retired and the new one as not yet active. If the files keep changing, the next reload reads them again.
+// key as retired and the new one as not yet active.
 const maxReads = 5
 
 // addDomain adds the keys in the directory name of the keys directory to a Set, if it is one of a domain.
@@ -178,16 +178,17 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	}
 }
 
-// settled reads the keys until their files do not change meanwhile, and returns them with their stamp.
+// settled reads the keys until their files do not change meanwhile, and returns them with their stamp. If the files keep changing, it
+// returns the keys of before, which were consistent, and no stamp, so that the next reload reads the files again.
 func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) {
 	for range maxReads {
 		now := d.stamp()
 		if stamp == now {
-			break
+			return keys, stamp, nil
 		}
 		stamp = now
 		if keys = before.unchanged(d.domain, stamp); keys != nil {
-			break
+			return keys, stamp, nil
 		}
 		keys = d.keys(before)
 		// If the directory is removed while it is open, list returns fs.ErrNotExist.
@@ -195,7 +196,10 @@ func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) 
 			return nil, "", err
 		}
 	}
-	return keys, stamp, nil
+	if before != nil && len(before.keys[d.domain]) > 0 {
+		keys = before.keys[d.domain]
+	}
+	return keys, "", nil
 }
 
 // despite returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
