@@ -66,7 +66,7 @@ test: setup build
 	@# SQLite, which is C turned into Go, is several times as slow under the race detector, and is not what it is to look at.
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -timeout 30m -gcflags='modernc.org/...=-race=false' -parallel 8 ./...
 	@# 100,000 SPF checks by a second evaluator; under the race detector it is a tenth of that.
-	go test -run TestAnswersAreVerdicts ./internal/senders
+	go test -run TestAnswersAreVerdicts ./internal/spfset
 	@# Thousands of large messages: minutes under the race detector.
 	go test -run 'TestFlood|TestBound$$' ./internal/journal
 	@scripts/conformance check

@@ -13,70 +13,98 @@ import (
 	"testing"
 )
 
-// The arrows of the design: which of our packages each may import, directly or not. What is not listed here must be, with
-// a reason, before it lands.
+// TestImports compares the direct imports of each package, without its tests, with docs/architecture.md's rules: imports point in
+// one direction. A new import needs an entry here, and a reason. An entry that no package uses any more is an error too.
 func TestImports(t *testing.T) {
-	leaves := []string{"milter", "internal/dkim", "internal/authres", "internal/dns"}
-	policy := []string{"internal/dkim", "internal/dmarc", "internal/spf"}
-	keys := []string{"internal/dkim", "internal/dns"}
-	filter := slices.Concat([]string{"milter", "policy", "keys", "internal/authres", "internal/dns"}, policy)
-	allowed := map[string][]string{
-		"policy":          policy,
-		"keys":            keys,
-		"internal/ranges": nil,
-		// In whose directories a path lies.
-		"internal/owner": nil,
-		// Of the page and the metrics.
-		"internal/hostheader": nil,
-		// SPF with sets of addresses in the place of the client.
-		"internal/senders": {"internal/dkim", "internal/spf", "internal/ranges"},
-		// For what a domain name is.
-		"internal/dmarc":   {"internal/dkim"},
-		"internal/spf":     {"internal/dkim"},
-		"internal/config":  {"internal/dkim"},
-		"internal/filter":  filter,
-		"internal/cli":     nil,
-		"internal/man":     nil,
-		"internal/doctor":  slices.Concat(policy, keys, []string{"internal/config", "keys", "milter"}),
-		"cmd/signpost":     slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/config", "internal/cli", "internal/man", "internal/doctor", "internal/metrics", "internal/story", "internal/whatif", "internal/web", "internal/forwarders", "internal/hostheader", "internal/owner"}),
-		"cmd/greyskip":     {"internal/owner", "internal/senders", "internal/spf", "internal/ranges", "internal/dkim", "internal/dns", "internal/config", "internal/cli", "internal/man"},
-		"cmd/dkimkey":      slices.Concat(policy, keys, []string{"policy", "keys", "internal/config", "internal/cli", "internal/man"}), // policy: who signs for a removed domain
-		"internal/journal": slices.Concat(filter, []string{"internal/filter"}),
-		// Makes the journal's decisions again: policy and what filter reports.
-		"internal/whatif": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),
-		// The page; what it shows is handed in.
-		"internal/web": slices.Concat(filter, []string{"internal/filter", "internal/journal", "internal/story", "internal/doctor", "internal/config", "internal/hostheader"}),
-		// Learns from the journal's evidence whom to propose.
-		"internal/forwarders": slices.Concat(filter, []string{"internal/filter", "internal/journal"}),
-		// Counts what filter, dns and keys tell; imported by the daemon alone, so that none of them knows of Prometheus.
-		"internal/metrics": slices.Concat(filter, []string{"internal/filter", "internal/hostheader"}),
-		// Explains what filter reports; pure but for the walks that it goes again.
-		"internal/story": slices.Concat(filter, []string{"internal/filter"}),
-		// Tests and the demo.
-		"internal/testport": nil, "internal/testmta": {"internal/testport"}, "internal/testdns": {"internal/dns"}, "internal/testdkim": nil, "internal/testmilter": nil, "internal/testbind": {"internal/testport"}, "internal/e2e": nil, "internal/packaging": nil, "internal/conformance": nil, "internal/testauthres": nil,
-		"internal/bench": {"internal/testport", "internal/testmta", "internal/testdns", "internal/dkim", "internal/dns"},
-		"internal/demo":  {"internal/testport", "internal/testmta", "internal/testdns", "internal/testdkim", "internal/dns"},
+	allowed := map[string]string{
+		"cmd/dkimkey":          "cli config dns domain man keys policy",
+		"cmd/greyskip":         "cli config dns domain man owner ranges spfset",
+		"cmd/signpost":         "cli config dkim dmarc dns doctor domain explain filter forwarders journal man metrics owner spf web whatif keys milter policy",
+		"internal/authres":     "",
+		"internal/bench":       "dkim testdns testmta",
+		"internal/cli":         "",
+		"internal/config":      "domain",
+		"internal/conformance": "",
+		"internal/demo":        "testdkim testdns testmta",
+		"internal/dkim":        "domain",
+		"internal/dmarc":       "domain",
+		"internal/dns":         "",
+		"internal/doctor":      "config dkim dmarc dns domain spf keys milter",
+		"internal/domain":      "",
+		"internal/e2e":         "",
+		"internal/explain":     "dkim dmarc dns domain filter spf policy",
+		"internal/filter":      "authres dkim dmarc dns domain spf keys milter policy",
+		"internal/forwarders":  "dkim dmarc domain journal spf policy",
+		"internal/hostheader":  "",
+		"internal/journal":     "dkim dmarc dns filter policy",
+		"internal/man":         "",
+		"internal/metrics":     "dkim dmarc dns filter hostheader spf keys policy",
+		"internal/owner":       "",
+		"internal/packaging":   "",
+		"internal/ranges":      "",
+		"internal/spf":         "domain",
+		"internal/spfset":      "ranges spf",
+		"internal/testauthres": "",
+		"internal/testbind":    "testport",
+		"internal/testdkim":    "",
+		"internal/testdns":     "dns",
+		"internal/testmilter":  "",
+		"internal/testmta":     "testport",
+		"internal/testport":    "",
+		"internal/web":         "doctor domain explain filter hostheader journal keys",
+		"internal/whatif":      "dkim dmarc filter journal spf policy",
+		"keys":                 "dkim dns domain",
+		"milter":               "",
+		"policy":               "dkim dmarc domain spf",
 	}
-	for _, l := range leaves {
-		allowed[l] = nil
-	}
-	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "./...").Output()
+	list, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(out)) {
-		deps := strings.Fields(line)
-		name, ok := strings.CutPrefix(deps[0], "signpost/")
-		if !ok {
+	for line := range strings.Lines(string(list)) {
+		fields := strings.Fields(line)
+		name, ours := strings.CutPrefix(fields[0], "signpost/")
+		if !ours {
 			continue // this package
 		}
-		may, known := allowed[name]
+		want, known := allowed[name]
 		if !known {
-			t.Errorf("%s is not in the picture", name)
+			t.Errorf("%s is a new package: add it to allowed", name)
 		}
-		for _, d := range deps[1:] {
-			if d, ours := strings.CutPrefix(d, "signpost/"); ours && !slices.Contains(may, d) {
-				t.Errorf("%s imports %s, which the picture does not have", name, d)
+		delete(allowed, name)
+		var got []string
+		for _, path := range fields[1:] {
+			if path, ours := strings.CutPrefix(path, "signpost/"); ours {
+				got = append(got, strings.TrimPrefix(path, "internal/"))
+			}
+		}
+		for _, path := range got {
+			if !slices.Contains(strings.Fields(want), path) {
+				t.Errorf("%s imports %s, which is not allowed", name, path)
+			}
+		}
+		for path := range strings.FieldsSeq(want) {
+			if !slices.Contains(got, path) {
+				t.Errorf("%s does not import %s any more: delete it from allowed", name, path)
+			}
+		}
+	}
+	for name := range allowed {
+		t.Errorf("there is no package %s any more: delete it from allowed", name)
+	}
+}
+
+// TestDaemonHasNoDatabaseDriver: the daemon reads untrusted input, and opens no database but its own. No package that it imports,
+// directly or not, is the cluster's or a driver of PostgreSQL or MariaDB.
+func TestDaemonHasNoDatabaseDriver(t *testing.T) {
+	deps, err := exec.Command("go", "list", "-deps", "./cmd/signpost").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range strings.Fields(string(deps)) {
+		for _, forbidden := range []string{"signpost/internal/cluster", "github.com/jackc/", "github.com/lib/pq", "github.com/go-sql-driver/", "github.com/go-mysql-org/"} {
+			if strings.HasPrefix(path, forbidden) {
+				t.Errorf("the daemon depends on %s", path)
 			}
 		}
 	}

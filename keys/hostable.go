@@ -6,13 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // Ed25519Alone is why an Ed25519 key needs an RSA key beside it.
 const Ed25519Alone = "many receivers, Gmail and Outlook among them, do not verify Ed25519 (RFC 8463); sign with rsa and ed25519"
 
-// HostableDomain returns a domain as dkim.Domain does. It returns an error if no mail can come from such a domain, or if it cannot
+// HostableDomain returns a domain as domain.Parse does. It returns an error if no mail can come from such a domain, or if it cannot
 // be in DNS.
 func HostableDomain(s string) (string, error) {
 	name := strings.TrimSuffix(s, ".")
@@ -22,17 +22,17 @@ func HostableDomain(s string) (string, error) {
 	if _, at, isAddress := strings.Cut(name, "@"); isAddress {
 		return "", fmt.Errorf("%q is an address: a key signs for a whole domain\nhint: use %q", s, at)
 	}
-	domain, err := dkim.Domain(name)
+	name, err := domain.Parse(name)
 	if err != nil {
 		return "", fmt.Errorf("%q is not a domain name", s)
 	}
-	if selector, of, isRecord := strings.Cut(domain, "._domainkey."); isRecord {
+	if selector, of, isRecord := strings.Cut(name, "._domainkey."); isRecord {
 		return "", fmt.Errorf("%q is the name of a key's record\nhint: the domain is %s, the selector is %s (--selector %s)", s, of, selector, selector)
 	}
-	labels := strings.Split(domain, ".")
+	labels := strings.Split(name, ".")
 	top := labels[len(labels)-1]
 	switch {
-	case strings.Contains(domain, "_"):
+	case strings.Contains(name, "_"):
 		return "", fmt.Errorf("%q has an underscore: no mail can come from such a domain (RFC 5321 section 4.1.2)", s)
 	// RFC 6761 sections 6.3 and 6.4, RFC 7686.
 	case slices.Contains([]string{"localhost", "invalid", "onion"}, top):
@@ -43,5 +43,5 @@ func HostableDomain(s string) (string, error) {
 	case strings.Trim(top, "0123456789") == "":
 		return "", fmt.Errorf("%q: no top-level domain is a number", s)
 	}
-	return domain, nil
+	return name, nil
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // STATE_DIR/hosted/DOMAIN records that a domain is hosted, from just before its first key is activated until `dkimkey remove DOMAIN`.
@@ -48,7 +48,7 @@ func (s Store) Hosted() (map[string]bool, error) {
 		var entries []fs.DirEntry
 		entries, err = fs.ReadDir(dir.FS(), ".")
 		for _, e := range entries {
-			if d, err := dkim.Domain(e.Name()); err == nil {
+			if d, err := domain.Parse(e.Name()); err == nil {
 				hosted[d] = true
 			}
 		}

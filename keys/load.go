@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // domainDir is the open directory of a domain.
@@ -108,7 +108,7 @@ func (d domainDir) foreign(name string) *Key {
 	path := filepath.Join(d.path, name+".private")
 	what := "rename it to SELECTOR.pem with mode 0600"
 	// Only a selector is put into a command that people copy.
-	if selector, err := dkim.Domain(name); err == nil {
+	if selector, err := domain.Parse(name); err == nil {
 		what = fmt.Sprintf("rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", selector, path, d.domain, selector)
 	}
 	k.Err = fmt.Errorf("%s: this is OpenDKIM's file name; %s", path, what)
@@ -118,7 +118,7 @@ func (d domainDir) foreign(name string) *Key {
 func (d domainDir) key(name string) *Key {
 	k := &Key{Domain: d.domain, Selector: name, State: Unusable}
 	path := filepath.Join(d.path, name+".pem")
-	selector, err := dkim.Domain(name)
+	selector, err := domain.Parse(name)
 	if err != nil {
 		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", path, name)
 		return k

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // OpenDKIMKey is a line of an OpenDKIM installation: which key signs for a domain.
@@ -125,12 +125,12 @@ func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
 		e.domain = author
 	}
 	e.file = strings.ReplaceAll(e.file, "%", author)
-	domain, err := HostableDomain(e.domain)
+	signing, err := HostableDomain(e.domain)
 	if err != nil {
 		o.skip(n, pattern, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return
 	}
-	selector, err := dkim.Domain(e.selector)
+	selector, err := domain.Parse(e.selector)
 	if err != nil {
 		o.skip(n, pattern, "%q is not a selector", e.selector)
 		return
@@ -138,14 +138,14 @@ func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
 	switch {
 	case author == "":
 		o.skip(n, pattern, "OpenDKIM signs the mail of all domains as %s; Signpost signs only mail of %s and the domains below it. For each other domain: dkimkey add DOMAIN",
-			domain, domain)
-	case author != domain && !dkim.Within(author, domain):
-		o.skip(n, pattern, "mail of %s is signed for %s, which Signpost does not do", author, domain)
+			signing, signing)
+	case !domain.Within(author, signing):
+		o.skip(n, pattern, "mail of %s is signed for %s, which Signpost does not do", author, signing)
 		return
 	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
-		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains limits who may use it", domain)
+		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains limits who may use it", signing)
 	}
-	if k := (OpenDKIMKey{domain, selector, e.file}); !o.seen[k] {
+	if k := (OpenDKIMKey{signing, selector, e.file}); !o.seen[k] {
 		o.seen[k] = true
 		o.found = append(o.found, k)
 	}

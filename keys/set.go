@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // Key is one private key as it was found.
@@ -77,14 +78,14 @@ func (s Store) Load(before *Set) (*Set, error) {
 }
 
 // LoadDomain is Load for one domain.
-func (s Store) LoadDomain(domain string, before *Set) (*Set, error) {
+func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	dir, err := s.openKeys()
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
 	set := &Set{}
-	s.addDomain(set, dir, domain, before)
+	s.addDomain(set, dir, name, before)
 	if len(set.keys) > 0 {
 		return set, nil
 	}
@@ -94,7 +95,7 @@ func (s Store) LoadDomain(domain string, before *Set) (*Set, error) {
 		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
 	}
 	for _, e := range entries {
-		if d, err := dkim.Domain(e.Name()); err == nil && d == domain && e.Name() != domain {
+		if d, err := domain.Parse(e.Name()); err == nil && d == name && e.Name() != name {
 			s.addDomain(set, dir, e.Name(), before)
 		}
 	}
@@ -114,7 +115,7 @@ func (s Store) Known() ([]string, error) {
 	}
 	var known []string
 	for _, e := range entries {
-		if domain, err := dkim.Domain(e.Name()); err == nil && (e.IsDir() || e.Type()&fs.ModeSymlink != 0) {
+		if domain, err := domain.Parse(e.Name()); err == nil && (e.IsDir() || e.Type()&fs.ModeSymlink != 0) {
 			known = append(known, domain)
 		}
 	}
@@ -140,7 +141,7 @@ const maxReads = 5
 // addDomain adds the keys in the directory name of the keys directory to a Set, if it is one of a domain.
 // A directory that cannot be used is a Key with an error, so that it does not affect other domains.
 func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
-	domain, err := dkim.Domain(name)
+	domain, err := domain.Parse(name)
 	if err != nil || strings.HasPrefix(name, ".") {
 		return
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // LocalRule is the operator's exception: one [[allow]] or [[deny]]. What is given of Domain and Network has to fit.
@@ -46,7 +46,7 @@ func (r Rules) At(now time.Time) Rules {
 // deniedRelay returns the first [[deny]] whose domain is that of a relay, or one above it: it does not spare a message.
 func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 	for _, l := range r.Deny {
-		if l.Domain != "" && dkim.Within(relay.Domain, l.Domain) && l.from(e) {
+		if l.Domain != "" && domain.Within(relay.Domain, l.Domain) && l.from(e) {
 			return l, true
 		}
 	}
@@ -56,7 +56,7 @@ func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 // denied is the first [[deny]] that fits: one author of its domain is enough.
 func denied(e Evidence, r Rules) (Verdict, bool) {
 	for _, l := range r.Deny {
-		within := func(d string) bool { return dkim.Within(d, l.Domain) }
+		within := func(d string) bool { return domain.Within(d, l.Domain) }
 		if !l.from(e) || l.Domain != "" && !slices.ContainsFunc(e.Author.Domains, within) {
 			continue
 		}
@@ -77,7 +77,7 @@ func allowed(e Evidence, r Rules, v Verdict) Verdict {
 		return v
 	}
 	for _, l := range r.Allow {
-		outside := func(d string) bool { return !dkim.Within(d, l.Domain) }
+		outside := func(d string) bool { return !domain.Within(d, l.Domain) }
 		if !l.from(e) || l.Domain != "" && (len(e.Author.Domains) == 0 || slices.ContainsFunc(e.Author.Domains, outside)) {
 			continue
 		}

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 )
 
 // RelayKind is a way in which an honest message can lose its authentication.
@@ -93,7 +93,7 @@ func unrelayed(e Evidence, d dmarc.Result) []string {
 	const most = 3
 	for _, s := range e.DKIM {
 		switch {
-		case s.Domain == "" || !dkim.Within(s.Domain, d.OrgDomain) || len(all) == most:
+		case s.Domain == "" || !domain.Within(s.Domain, d.OrgDomain) || len(all) == most:
 		case s.HeaderHolds || s.HoldsUntagged:
 			all = append(all, fmt.Sprintf("its signature of %s verifies over the header, but is over 7 days old or does not cover From, Subject, To and Date", s.Domain))
 		default:

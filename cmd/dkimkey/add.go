@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -211,7 +211,7 @@ func (f *addFlags) check() error {
 		return fmt.Errorf("--bits %d: 2048, 3072 and 4096 are allowed", f.bits)
 	}
 	if f.selector != "" {
-		selector, err := dkim.Domain(f.selector)
+		selector, err := domain.Parse(f.selector)
 		if err != nil {
 			return fmt.Errorf("--selector %q is not a selector: letters, digits and hyphens are allowed", f.selector)
 		}

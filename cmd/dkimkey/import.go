@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -46,7 +46,7 @@ log and the metadata of the key record it.
 			if err != nil {
 				return err
 			}
-			selector, err := dkim.Domain(f.selector)
+			selector, err := domain.Parse(f.selector)
 			if err != nil {
 				return cli.Usage(fmt.Errorf("--selector %q is not a selector", f.selector))
 			}

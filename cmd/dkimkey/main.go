@@ -4,12 +4,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -17,7 +15,6 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
-	"signpost/internal/dkim"
 	"signpost/keys"
 )
 
@@ -72,14 +69,6 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 		return nil, keys.Store{}, cli.Usage(err)
 	}
 	return conf, keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: e.now, Hook: e.hook, LockTimeout: e.lockTimeout, Lease: new(keys.Lease)}, nil
-}
-
-func domainArg(s string) (string, error) {
-	d, err := dkim.Domain(strings.TrimSuffix(s, "."))
-	if err != nil {
-		return "", cli.Usage(fmt.Errorf("%q is not a domain name", s))
-	}
-	return d, nil
 }
 
 // warn logs to stderr what weakens security. The daemon logs it again when it reads the key.

@@ -12,6 +12,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/domain"
 	"signpost/keys"
 	"signpost/policy"
 )
@@ -38,9 +39,9 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 	}
 	var domains []string
 	for _, arg := range args {
-		domain, err := domainArg(arg)
+		domain, err := domain.ParseArgument(arg)
 		if err != nil {
-			return err
+			return cli.Usage(err)
 		}
 		domains = append(domains, domain)
 	}

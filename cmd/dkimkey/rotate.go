@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -71,9 +72,9 @@ func (d *desk) domains(args []string) ([]string, error) {
 	}
 	var domains []string
 	for _, a := range args {
-		domain, err := domainArg(a)
+		domain, err := domain.ParseArgument(a)
 		if err != nil {
-			return nil, err
+			return nil, cli.Usage(err)
 		}
 		set, err := d.store.LoadDomain(domain, nil)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -70,8 +71,8 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		return err
 	}
 	for i, arg := range args {
-		if args[i], err = domainArg(arg); err != nil {
-			return err
+		if args[i], err = domain.ParseArgument(arg); err != nil {
+			return cli.Usage(err)
 		}
 		if !known[args[i]] && !slices.Contains(set.Known(), args[i]) {
 			return fmt.Errorf("status: %s: no such domain; dkimkey status shows those with keys", args[i])

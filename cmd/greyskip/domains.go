@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // maxDomainsFile is far more than anybody lists: what is larger is another file.
@@ -77,7 +77,7 @@ func parseDomains(file string, data []byte) (all []string, err error) {
 
 // domainName takes what mail is addressed from: a top-level domain alone is a slip of the keys.
 func domainName(text string) (string, error) {
-	domain, err := dkim.Domain(strings.TrimSuffix(text, "."))
+	domain, err := domain.Parse(strings.TrimSuffix(text, "."))
 	_, noAddress := netip.ParseAddr(text)
 	if err != nil || noAddress == nil || !strings.Contains(domain, ".") {
 		return "", fmt.Errorf("%q is not a domain name", text)

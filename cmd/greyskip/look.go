@@ -13,7 +13,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/dns"
-	"signpost/internal/senders"
+	"signpost/internal/spfset"
 )
 
 const (
@@ -27,8 +27,8 @@ const (
 // finding is what was found for a domain. What strangers wrote in it is printable.
 type finding struct {
 	domain string
-	answer senders.Answer // beside an err that is temporary, a part of it
-	err    *senders.Error // nil: it was found
+	answer spfset.Answer // beside an err that is temporary, a part of it
+	err    *spfset.Error // nil: it was found
 }
 
 // why is its error, with the domain where that does not name it.
@@ -79,7 +79,7 @@ func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) findi
 	defer cancel()
 	f := finding{domain: domain}
 	var err error
-	f.answer, err = senders.Find(ctx, r.View(netip.Addr{}).Limit(maxQueries), domain, senders.Options{Widest4: e.widest4, Widest6: e.widest6, OverLimit: e.overLimit})
+	f.answer, err = spfset.Find(ctx, r.View(netip.Addr{}).Limit(maxQueries), domain, spfset.Options{Widest4: e.widest4, Widest6: e.widest6, OverLimit: e.overLimit})
 	if errors.As(err, &f.err) {
 		f.err.Why = line(f.err.Why)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"signpost/internal/ranges"
-	"signpost/internal/senders"
+	"signpost/internal/spfset"
 )
 
 const day = 24 * time.Hour
@@ -151,7 +151,7 @@ func (f finding) rest() string {
 
 // manyFail says why it is more likely that something is wrong here than with the domains; nil where it is not.
 func manyFail(found []finding) error {
-	var first *senders.Error
+	var first *spfset.Error
 	failed, temporary := 0, 0
 	for _, f := range found {
 		if f.err == nil || !f.answer.Networks.Empty() {

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/config"
+	"signpost/internal/explain"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
-	"signpost/internal/story"
 	"signpost/milter"
 )
 
@@ -85,19 +85,19 @@ func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") 
 
 // explainEntry tells the story of one message.
 func explainEntry(w io.Writer, e *journal.Entry) {
-	s := story.Tell(e.Report)
+	s := explain.Tell(e.Report)
 	id := e.Evidence.QueueID
 	if id == "" {
 		id = "(no queue ID)"
 	}
-	rows := []story.Row{{Label: "message", Text: id}}
+	rows := []explain.Row{{Label: "message", Text: id}}
 	if e.Evidence.MessageID != "" {
-		rows = append(rows, story.Row{Label: "Message-ID", Text: e.Evidence.MessageID})
+		rows = append(rows, explain.Row{Label: "Message-ID", Text: e.Evidence.MessageID})
 	}
 	if e.Cut {
-		rows = append(rows, story.Row{Label: "incomplete", Text: journal.CutNote})
+		rows = append(rows, explain.Row{Label: "incomplete", Text: journal.CutNote})
 	}
-	rows = append(rows, story.Row{Label: "received", Text: utc(e.Time)}, story.Row{Label: "in short", Text: s.Short})
+	rows = append(rows, explain.Row{Label: "received", Text: utc(e.Time)}, explain.Row{Label: "in short", Text: s.Short})
 	writeRows(w, append(rows, s.Head...))
 	if len(s.Found) > 0 {
 		fmt.Fprintln(w)
@@ -108,10 +108,10 @@ func explainEntry(w io.Writer, e *journal.Entry) {
 	writeHelp(w, s)
 }
 
-func writeHelp(w io.Writer, s story.Story) {
-	var rows []story.Row
+func writeHelp(w io.Writer, s explain.Story) {
+	var rows []explain.Row
 	for i, text := range s.Help {
-		rows = append(rows, story.Row{Text: "- " + text})
+		rows = append(rows, explain.Row{Text: "- " + text})
 		if i == 0 {
 			rows[0].Label = "what helps"
 		}
@@ -119,10 +119,10 @@ func writeHelp(w io.Writer, s story.Story) {
 	writeRows(w, rows)
 }
 
-// explain shows a report to a person: what was known, what each method found with its records, what DNS said, and what
+// writeExplanation shows a report to a person: what was known, what each method found with its records, what DNS said, and what
 // follows.
-func explain(w io.Writer, r filter.Report, edits milter.Edits) {
-	s := story.Tell(r)
+func writeExplanation(w io.Writer, r filter.Report, edits milter.Edits) {
+	s := explain.Tell(r)
 	writeRows(w, s.Head)
 	if len(s.Found) > 0 {
 		writeRows(w, s.Found)
@@ -132,7 +132,7 @@ func explain(w io.Writer, r filter.Report, edits milter.Edits) {
 	fmt.Fprintln(w)
 	writeRows(w, s.Decided)
 	for _, d := range edits.Delete {
-		writeRows(w, []story.Row{{Label: "removes", Text: fmt.Sprintf("%s number %d: it claims to be ours, or cannot be read", d.Name, d.Index)}})
+		writeRows(w, []explain.Row{{Label: "removes", Text: fmt.Sprintf("%s number %d: it claims to be ours, or cannot be read", d.Name, d.Index)}})
 	}
 	writeHelp(w, s)
 	for _, i := range slices.Backward(edits.Insert) { // the last one ends on top
@@ -141,7 +141,7 @@ func explain(w io.Writer, r filter.Report, edits milter.Edits) {
 }
 
 // answers are what DNS said.
-func answers(r filter.Report) (rows []story.Row) {
+func answers(r filter.Report) (rows []explain.Row) {
 	for _, l := range r.Lookups {
 		notes := []string{l.Took.Round(10 * time.Microsecond).String()}
 		if l.Authentic {
@@ -150,7 +150,7 @@ func answers(r filter.Report) (rows []story.Row) {
 		if l.Cached {
 			notes = append(notes, "cached")
 		}
-		rows = append(rows, story.Row{Label: "DNS", Text: fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))})
+		rows = append(rows, explain.Row{Label: "DNS", Text: fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))})
 	}
 	return rows
 }

@@ -17,6 +17,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/policy"
@@ -84,8 +85,8 @@ func (o *logOptions) filter(now time.Time) (f journal.Filter, err error) {
 		return f, err
 	}
 	if o.domain != "" {
-		if f.Domain, err = domainArg(o.domain); err != nil {
-			return f, err
+		if f.Domain, err = domain.ParseArgument(o.domain); err != nil {
+			return f, cli.Usage(err)
 		}
 	}
 	if o.client != "" {

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"signpost/internal/cli"
-	"signpost/internal/story"
+	"signpost/internal/explain"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 
 // writeRows shows rows with their texts in a column. Lines are broken here, so that a stranger's long text cannot go on at
 // the beginning of a line, where our own words stand.
-func writeRows(w io.Writer, rows []story.Row) {
+func writeRows(w io.Writer, rows []explain.Row) {
 	paint := cli.Paint(w)
 	room := lineWidth
 	if width := cli.Width(w); width > 0 {

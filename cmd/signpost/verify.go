@@ -100,7 +100,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	if o.json {
 		return printJSON(stdout, verified{report, edits, reply})
 	}
-	explain(stdout, report, edits)
+	writeExplanation(stdout, report, edits)
 	return nil
 }
 

@@ -9,18 +9,17 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
-	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
+	"signpost/internal/explain"
 	"signpost/internal/spf"
-	"signpost/internal/story"
 	"signpost/keys"
 )
 
@@ -39,9 +38,9 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 
 		ValidArgsFunction: hostedDomains(load),
 		RunE: func(c *cobra.Command, args []string) error {
-			domain, err := domainArg(args[0])
+			domain, err := domain.ParseArgument(args[0])
 			if err != nil {
-				return err
+				return cli.Usage(err)
 			}
 			client, err := netip.ParseAddr(args[1])
 			if err != nil {
@@ -73,7 +72,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 func showSPF(w io.Writer, r spf.Result, walk *spf.Walk) {
 	paint := cli.Paint(w)
 	row := func(name, text string) { fmt.Fprintf(w, "%-12s %s\n", name, printable(text)) }
-	writeRows(w, story.SPFRows(walk.Steps))
+	writeRows(w, explain.SPFRows(walk.Steps))
 	row("counted", fmt.Sprintf("%d of 10 terms that ask DNS, %d of 2 look-ups that find nothing", walk.Terms, walk.Voids))
 	fmt.Fprintf(w, "\n%-12s %s for %s\n", "result", paint.Status(string(r.Status)), printable(r.Domain))
 	if r.Reason != "" {
@@ -95,9 +94,9 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 
 		ValidArgsFunction: hostedDomains(load),
 		RunE: func(c *cobra.Command, args []string) error {
-			domain, err := domainArg(args[0])
+			domain, err := domain.ParseArgument(args[0])
 			if err != nil {
-				return err
+				return cli.Usage(err)
 			}
 			view, err := walkView(load, zone)
 			if err != nil {
@@ -123,13 +122,13 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 func showDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	paint := cli.Paint(w)
 	row := func(name, text string) { fmt.Fprintf(w, "%-12s %s\n", name, printable(text)) }
-	writeRows(w, story.DMARCRows(steps))
+	writeRows(w, explain.DMARCRows(steps))
 	fmt.Fprintln(w)
 	row("org. domain", cmp.Or(r.OrgDomain, "not known"))
 	if status := policyStatus(r); status != "found" {
 		fmt.Fprintf(w, "%-12s %s\n", "policy", paint.Status(status))
 	} else {
-		row("policy", story.Policy(r))
+		row("policy", explain.Policy(r))
 		if r.Testing {
 			row("", "t=y: the owner is testing, so it is one step milder than it says")
 		}
@@ -159,14 +158,6 @@ func walkView(load func() (*config.Config, error), zone string) (*dns.View, erro
 		return nil, err
 	}
 	return resolver.View(netip.Addr{}).Until(time.Now().Add(conf.DNS.MessageTimeout)), nil
-}
-
-func domainArg(s string) (string, error) {
-	d, err := dkim.Domain(strings.TrimSuffix(s, "."))
-	if err != nil {
-		return "", cli.Usage(fmt.Errorf("%q is not a domain name", s))
-	}
-	return d, nil
 }
 
 // printJSON writes for machines. A terminal may show it too, so that it has nothing in it that is not printable.

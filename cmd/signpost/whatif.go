@@ -13,6 +13,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 	"signpost/internal/journal"
 	"signpost/internal/whatif"
 	"signpost/keys"
@@ -70,7 +71,7 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	}
 	which := journal.Filter{Since: since}
 	if o.domain != "" {
-		if which.Domain, err = domainArg(o.domain); err != nil {
+		if which.Domain, err = domain.ParseArgument(o.domain); err != nil {
 			return cli.Usage(fmt.Errorf("--domain: %w", err))
 		}
 	}

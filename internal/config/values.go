@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 func text(to *string, v any) error {
@@ -217,7 +217,7 @@ func authservID(to *string, v any) error {
 		return err
 	}
 	if s != "" {
-		if _, err := dkim.Domain(s); err != nil {
+		if _, err := domain.Parse(s); err != nil {
 			return fmt.Errorf("%q is not a host or domain name", s)
 		}
 	}
@@ -258,7 +258,7 @@ func absolute(to *string, v any, orEmpty bool) error {
 }
 
 func domainName(s string) (string, error) {
-	d, err := dkim.Domain(s)
+	d, err := domain.Parse(s)
 	if err != nil || !strings.Contains(d, ".") {
 		return "", fmt.Errorf("%q is not a domain name", s)
 	}
@@ -355,7 +355,7 @@ const minRing = 3
 func ring(c *Config, algorithm string, v any) error {
 	var ring []string
 	err := list(&ring, v, func(s string) (string, error) {
-		d, err := dkim.Domain(s)
+		d, err := domain.Parse(s)
 		if err != nil {
 			return "", fmt.Errorf("%q is not a selector", s)
 		}

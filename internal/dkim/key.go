@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // KeyRecord is a public key as DNS gives it: RFC 6376 section 3.6.1.
@@ -87,7 +89,7 @@ func wrongHash(h string) error {
 // where the record is not a list of tags.
 func mistyped(txt string, tags map[string]string, fault error) error {
 	host := strings.TrimSuffix(trimFWS(txt), ".")
-	if _, err := Domain(host); err == nil && strings.Contains(host, ".") {
+	if _, err := domain.Parse(host); err == nil && strings.Contains(host, ".") {
 		return errors.New("it is a host name; to refer to a record elsewhere, publish a CNAME instead of TXT")
 	}
 	if strings.Contains(txt, `\;`) {

@@ -4,6 +4,8 @@ import (
 	"io"
 	"mime"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 const (
@@ -91,7 +93,7 @@ func unmangle(text string, labels int) string {
 		if len(r) > maxMangledName || strings.Count(r, ".")+1 < labels {
 			continue
 		}
-		if d, err := Domain(r); err == nil {
+		if d, err := domain.Parse(r); err == nil {
 			return d
 		}
 	}

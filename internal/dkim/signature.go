@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // signature is a DKIM-Signature field that was read and, unless result says otherwise, can be verified.
@@ -101,12 +103,12 @@ func (s *signature) covers(name string) bool { return slices.Contains(s.result.H
 func (s *signature) readNames(tags map[string]string) error {
 	var err error
 	if d := tags["d"]; d != "" {
-		if s.result.Domain, err = Domain(d); err != nil {
+		if s.result.Domain, err = domain.Parse(d); err != nil {
 			return errors.New("malformed signature: d= is not a domain name")
 		}
 	}
 	if sel := tags["s"]; sel != "" {
-		if s.result.Selector, err = Domain(sel); err != nil {
+		if s.result.Selector, err = domain.Parse(sel); err != nil {
 			return errors.New("malformed signature: s= is not a selector")
 		}
 	}
@@ -123,11 +125,11 @@ func (s *signature) readNames(tags map[string]string) error {
 	if at < 0 {
 		return errors.New("malformed signature: i= has no \"@\"")
 	}
-	// Section 3.5: the domain of i= is d= or below it. Domain() makes that comparison blind to case.
-	if s.idDomain, err = Domain(id[at+1:]); err != nil {
+	// Section 3.5: the domain of i= is d= or below it. domain.Parse() makes that comparison blind to case.
+	if s.idDomain, err = domain.Parse(id[at+1:]); err != nil {
 		return errors.New("malformed signature: i= does not end in a domain name")
 	}
-	if !Within(s.idDomain, s.result.Domain) {
+	if !domain.Within(s.idDomain, s.result.Domain) {
 		return errors.New("malformed signature: i= is not d= or below it")
 	}
 	s.result.Identity = id[:at+1] + s.idDomain

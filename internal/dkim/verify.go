@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"signpost/internal/domain"
 )
 
 // Verifier verifies all signatures of one message: NewVerifier with the header, Write for the body, Results at its end.
@@ -86,11 +88,11 @@ func (v *Verifier) capSignatures(authors []string) {
 	list := v.listDomain()
 	rank := func(s *signature) int {
 		for _, a := range authors {
-			if Within(a, s.result.Domain) || Within(s.result.Domain, a) {
+			if domain.Within(a, s.result.Domain) || domain.Within(s.result.Domain, a) {
 				return 0
 			}
 		}
-		if list != "" && (Within(list, s.result.Domain) || Within(s.result.Domain, list)) {
+		if list != "" && (domain.Within(list, s.result.Domain) || domain.Within(s.result.Domain, list)) {
 			return 1
 		}
 		return 2
@@ -110,7 +112,7 @@ func (v *Verifier) listDomain() string {
 	}
 	_, id, _ := strings.Cut(v.fields[at[0]].Value, "<")
 	id, _, _ = strings.Cut(id, ">")
-	d, err := Domain(id)
+	d, err := domain.Parse(id)
 	if err != nil {
 		return ""
 	}

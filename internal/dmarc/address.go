@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with the groups of RFC 6854 and the UTF-8 of
@@ -164,7 +164,7 @@ func (p *parser) addrSpec(local string) (string, error) {
 		p.i++
 	}
 	// RFC 9989 section 5.3.1: a U-label must be turned into an A-label.
-	domain, err := dkim.Domain(p.s[start:p.i])
+	domain, err := domain.Parse(p.s[start:p.i])
 	if err != nil {
 		return "", errors.New("what follows an @ is not a domain name")
 	}

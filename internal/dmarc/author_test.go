@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 func TestReadAuthor(t *testing.T) {
@@ -192,7 +192,7 @@ func FuzzReadAuthor(f *testing.F) {
 			t.Fatalf("%+v", got)
 		}
 		for _, d := range got.Domains {
-			if again, err := dkim.Domain(d); err != nil || again != d {
+			if again, err := domain.Parse(d); err != nil || again != d {
 				t.Fatalf("unsafe: %q", d)
 			}
 		}
@@ -201,7 +201,7 @@ func FuzzReadAuthor(f *testing.F) {
 			return
 		}
 		address := others[0].Address
-		other, err := dkim.Domain(address[strings.LastIndexByte(address, '@')+1:])
+		other, err := domain.Parse(address[strings.LastIndexByte(address, '@')+1:])
 		if err != nil || len(got.Domains) != 1 || got.Domains[0] != other {
 			t.Fatalf("%q: %q, net/mail %q", from, got.Domains, address)
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // Status is the outcome, in the words of RFC 9989 section 9.2.
@@ -263,7 +263,7 @@ func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (ali
 	org := d.result.OrgDomain
 	// A name's Organizational Domain is the name itself or above it: what is not below the author's cannot share it. One
 	// of a single label that does not declare itself is a registry's without psd=y, and joins strangers (section 11.8).
-	if !dkim.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
+	if !domain.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
 		return false, own
 	}
 	if id.Open {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk
@@ -43,7 +43,7 @@ func SameOrganization(ctx context.Context, r Resolver, a, b string) (same bool, 
 		return false, ""
 	}
 	if len(x.found) == 0 && len(y.found) == 0 {
-		return dkim.Within(a, b) || dkim.Within(b, a), ""
+		return domain.Within(a, b) || domain.Within(b, a), ""
 	}
 	orgA, _ := organizational(a, x.found)
 	orgB, _ := organizational(b, y.found)

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -68,12 +68,12 @@ type look struct {
 }
 
 // Check looks at one domain. own is nil for others' domains.
-func (d Domains) Check(ctx context.Context, domain string, own *Own) []Finding {
+func (d Domains) Check(ctx context.Context, named string, own *Own) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
-	name, err := dkim.Domain(strings.TrimSuffix(domain, "."))
+	name, err := domain.ParseArgument(named)
 	if err != nil || !strings.Contains(name, ".") {
-		return []Finding{{Check: "domain", Level: Red, What: fmt.Sprintf("%q is not a domain name", domain), Fix: "signpost doctor example.org"}}
+		return []Finding{{Check: "domain", Level: Red, What: fmt.Sprintf("%q is not a domain name", named), Fix: "signpost doctor example.org"}}
 	}
 	if d.SMTPPort == 0 {
 		d.SMTPPort = 25

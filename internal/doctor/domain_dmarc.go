@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -195,8 +195,8 @@ func (l *look) externalReports(ctx context.Context, name string, r *dmarc.Record
 			continue
 		}
 		host, _, _ := strings.Cut(uri[at+1:], "?")
-		host, err := dkim.Domain(host)
-		if err != nil || dkim.Within(host, org) || host == l.domain {
+		host, err := domain.Parse(host)
+		if err != nil || domain.Within(host, org) || host == l.domain {
 			continue
 		}
 		asked := l.domain + "._report._dmarc." + host

@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
 // checkSelector looks at a key of which nothing is known but its name: RFC 6376 section 3.6.1.
 func (l *look) checkSelector(ctx context.Context, selector string) {
 	name := keys.RecordName(l.domain, selector)
-	if _, err := dkim.Domain(name); err != nil {
+	if _, err := domain.Parse(name); err != nil {
 		l.add(Finding{Check: "dkim", Level: Red, What: fmt.Sprintf("%q is no selector", selector), Why: "RFC 6376 section 3.1: a selector is made of the labels of a domain name", Fix: "signpost doctor " + l.domain + " --selector NAME"})
 		return
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // checkTLSRPT: RFC 8460 section 3.
@@ -70,7 +70,7 @@ func isMailto(uri string) bool {
 		return false
 	}
 	at := strings.LastIndexByte(u.Opaque, '@')
-	_, err = dkim.Domain(u.Opaque[at+1:])
+	_, err = domain.Parse(u.Opaque[at+1:])
 	return at > 0 && err == nil
 }
 

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -46,7 +46,7 @@ func (v *verification) askAhead(ctx context.Context, view *dns.View, author stri
 		if v.ahead == maxAhead {
 			return
 		}
-		if !dkim.Within(d, lastTwo(author)) {
+		if !domain.Within(d, lastTwo(author)) {
 			continue // it cannot align
 		}
 		v.ahead++
@@ -80,7 +80,7 @@ func senderDomain(e *policy.Evidence) string {
 	if sender == "" {
 		sender = strings.TrimSuffix(e.Connection.HELO, ".")
 	}
-	d, err := dkim.Domain(sender)
+	d, err := domain.Parse(sender)
 	if err != nil {
 		return ""
 	}

@@ -8,6 +8,7 @@ import (
 
 	"signpost/internal/authres"
 	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/policy"
 )
 
@@ -73,7 +74,7 @@ func addressDomain(value string) (string, error) {
 	if !quoted && strings.ContainsAny(local, "@,;:<>()[]\\\" \t\r\n") {
 		return "", errors.New("not one address")
 	}
-	return dkim.Domain(value[at+1:])
+	return domain.Parse(value[at+1:])
 }
 
 // arcResult has the properties of RFC 8617 section 10.2: the client's address and, of a chain that passes, the oldest set

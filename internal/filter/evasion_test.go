@@ -19,6 +19,7 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/internal/testdkim"
 	"signpost/milter"
 )
@@ -94,7 +95,7 @@ type faulty struct {
 func (f faulty) ask(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 	const slow = 6 * time.Second // longer than dns.timeout of one server, shorter than dns.message_timeout
 	name := strings.TrimSuffix(q.Question[0].Name, ".")
-	if !dkim.Within(name, "dead.evil.example") && !strings.Contains(name, ".dead._domainkey.evil.example") && !dkim.Within(name, "lame.victim.example") && !strings.HasSuffix(name, ".in-addr.arpa") {
+	if !domain.Within(name, "dead.evil.example") && !strings.Contains(name, ".dead._domainkey.evil.example") && !domain.Within(name, "lame.victim.example") && !strings.HasSuffix(name, ".in-addr.arpa") {
 		return f.zone.Answer(q), nil
 	}
 	switch f.fault {

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"signpost/internal/authres"
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/policy"
 )
 
@@ -53,15 +53,15 @@ func other(r authres.Result) policy.Other {
 	for _, p := range r.Props {
 		switch p.Type + "." + p.Name {
 		case "smtp.mailfrom", "header.d", "header.from":
-			o.Domain = domain(p.Value)
+			o.Domain = domainOf(p.Value)
 		case "header.i": // rspamd writes it alone
 			if o.Domain == "" {
-				o.Domain = domain(p.Value)
+				o.Domain = domainOf(p.Value)
 			}
 		case "smtp.helo":
-			o.Domain, o.HELO = domain(p.Value), true
+			o.Domain, o.HELO = domainOf(p.Value), true
 		case "header.s":
-			o.Selector = domain(p.Value)
+			o.Selector = domainOf(p.Value)
 		case "header.b":
 			o.Signature = p.Value
 		}
@@ -69,10 +69,10 @@ func other(r authres.Result) policy.Other {
 	return o
 }
 
-// domain returns the domain of an address or a name in a result, in the form of dkim.Domain where that is possible.
-func domain(s string) string {
+// domainOf returns the domain of an address or a name in a result, in the form of domain.Parse where that is possible.
+func domainOf(s string) string {
 	s = s[strings.LastIndexByte(s, '@')+1:]
-	if d, err := dkim.Domain(s); err == nil {
+	if d, err := domain.Parse(s); err == nil {
 		return d
 	}
 	return strings.ToLower(s)

@@ -11,8 +11,8 @@ import (
 
 	miekg "github.com/miekg/dns"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/milter"
 )
 
@@ -26,7 +26,7 @@ type outage struct {
 func (o *outage) ask(_ context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 	name := strings.TrimSuffix(q.Question[0].Name, ".")
 	for _, n := range o.names {
-		if n == "." || dkim.Within(name, n) {
+		if n == "." || domain.Within(name, n) {
 			return new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure), nil
 		}
 	}

@@ -30,7 +30,7 @@ func resultsAbout(own, authors []string) policy.ResultsAbout {
 				if p.Type != "header" || p.Name != "from" {
 					continue
 				}
-				if slices.Contains(authors, domain(strings.Trim(p.Value, "<>. "))) {
+				if slices.Contains(authors, domainOf(strings.Trim(p.Value, "<>. "))) {
 					return policy.AboutAuthor
 				}
 				named = true

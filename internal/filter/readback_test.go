@@ -117,7 +117,7 @@ func shown(s string) string {
 }
 
 // hostileEvidence is what a message may leave behind that was made to forge results. Names that the pipeline has checked
-// (dkim.Domain) before they come here are names.
+// (domain.Parse) before they come here are names.
 func hostileEvidence(random *rand.Rand) policy.Evidence {
 	name := func() string { return fmt.Sprintf("a%d.stranger.example", random.IntN(1000)) }
 	e := policy.Evidence{

@@ -10,6 +10,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -78,8 +79,8 @@ func (m *message) findRelays(ctx context.Context, until time.Time) {
 			failing = append(failing, d)
 		}
 	}
-	within := func(domain string) bool {
-		return slices.ContainsFunc(failing, func(d dmarc.Result) bool { return dkim.Within(domain, d.OrgDomain) })
+	within := func(name string) bool {
+		return slices.ContainsFunc(failing, func(d dmarc.Result) bool { return domain.Within(name, d.OrgDomain) })
 	}
 	keys := m.verification.view.Reserved().Until(until)
 	verifier.CheckHeaders(e.DKIM, within, func(name string) ([]string, error) { return keys.LookupTXT(ctx, name) })
@@ -111,7 +112,7 @@ func (r *relays) same(a, b string) (bool, string) {
 // author adds a relay if a recent signature of the author's organization verifies over From, Subject, To and Date.
 func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 	for i, s := range r.e.DKIM {
-		if !s.HeaderHolds && !s.HoldsUntagged && !s.HeaderOpen || !dkim.Within(s.Domain, d.OrgDomain) || !verifier.SignsIdentity(i) {
+		if !s.HeaderHolds && !s.HoldsUntagged && !s.HeaderOpen || !domain.Within(s.Domain, d.OrgDomain) || !verifier.SignsIdentity(i) {
 			continue
 		}
 		if at, ok := verifier.SignedAt(i); !ok || r.now.Sub(at) > maxHeaderAge || at.Sub(r.now) > maxHeaderSkew {
@@ -222,7 +223,7 @@ func listDomain(value string) string {
 	if i := strings.LastIndexByte(value, '<'); i >= 0 {
 		value, _, _ = strings.Cut(value[i+1:], ">")
 	}
-	d, err := dkim.Domain(strings.TrimSpace(value))
+	d, err := domain.Parse(strings.TrimSpace(value))
 	if err != nil {
 		return ""
 	}
@@ -239,7 +240,7 @@ func postDomain(value string) string {
 		}
 		address, _, _ := strings.Cut(url[len(scheme):], "?")
 		if at := strings.LastIndexByte(address, '@'); at >= 0 {
-			if d, err := dkim.Domain(address[at+1:]); err == nil {
+			if d, err := domain.Parse(address[at+1:]); err == nil {
 				return d
 			}
 		}
@@ -266,12 +267,12 @@ func SRSDomain(sender string) string {
 	case i >= 0:
 		rest = local[i+len(exchange):]
 	}
-	const hash, stamp, domain, user = 0, 1, 2, 3
+	const hash, stamp, host, user = 0, 1, 2, 3
 	parts := strings.SplitN(rest, "=", user+1)
 	if len(parts) <= user || parts[hash] == "" || parts[stamp] == "" {
 		return ""
 	}
-	d, err := dkim.Domain(parts[domain])
+	d, err := domain.Parse(parts[host])
 	if err != nil {
 		return ""
 	}

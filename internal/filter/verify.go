@@ -9,6 +9,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -81,8 +82,8 @@ func (m *message) startVerifying() {
 
 // couldAlign reports whether a domain could be aligned with an Author Domain, as far as the names show: names that are aligned
 // share their last two labels.
-func (m *message) couldAlign(domain string) bool {
-	return slices.ContainsFunc(m.evidence.Author.Domains, func(author string) bool { return dkim.Within(domain, lastTwo(author)) })
+func (m *message) couldAlign(name string) bool {
+	return slices.ContainsFunc(m.evidence.Author.Domains, func(author string) bool { return domain.Within(name, lastTwo(author)) })
 }
 
 // keyDomain returns the d= of a key's name.
@@ -153,7 +154,7 @@ func (m *message) settled(ctx context.Context, until time.Time) bool {
 	domains := m.verification.verifier.Passing(m.filter.Now(), m.couldAlign, func(name string) ([]string, error) { return own.LookupTXT(ctx, name) })
 	authors := m.evidence.Author.Domains
 	unsigned := func(author string) bool {
-		return !slices.ContainsFunc(domains, func(d string) bool { return dkim.Within(d, author) || dkim.Within(author, d) })
+		return !slices.ContainsFunc(domains, func(d string) bool { return domain.Within(d, author) || domain.Within(author, d) })
 	}
 	return len(authors) > 0 && !slices.ContainsFunc(authors, unsigned)
 }

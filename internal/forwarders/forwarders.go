@@ -10,6 +10,7 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 	"signpost/internal/journal"
 	"signpost/internal/spf"
 	"signpost/policy"
@@ -86,7 +87,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 		org = d.Domain
 	}
 	s = seen{day: e.Time.Unix() / 86400, author: strings.Clone(org), failed: d.Status == dmarc.Fail, client: ev.Connection.Client.Unmap()}
-	own := func(domain string) bool { return dkim.Within(domain, org) || dkim.Within(org, domain) }
+	own := func(name string) bool { return domain.Within(name, org) || domain.Within(org, name) }
 	s.ownSender = ev.SPF.Status == spf.Pass && !own(ev.SPF.Domain)
 	s.list = slices.ContainsFunc(ev.Relayed, func(name string) bool { return strings.HasPrefix(name, "List-") })
 	for _, sig := range ev.DKIM {
@@ -127,7 +128,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 
 // hostDomain is the domain of a host that Postfix's {client_name} names: DNS says so forward and back.
 func hostDomain(name string) string {
-	d, err := dkim.Domain(name)
+	d, err := domain.Parse(name)
 	if err != nil || name == "unknown" {
 		return ""
 	}

@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 )
 
 // Status is the outcome, in the words of RFC 8601 section 2.7.2.
@@ -70,7 +70,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	} else if at := strings.LastIndexByte(sender, '@'); at >= 0 {
 		local, name = sender[:at], sender[at+1:]
 	}
-	domain, err := dkim.Domain(name)
+	domain, err := domain.Parse(name)
 	if err != nil || !strings.Contains(domain, ".") {
 		// RFC 7208 section 4.3: address literals, single labels and names that are none.
 		result.Reason = "there is no domain to check"
@@ -104,7 +104,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 func heloName(helo string) string {
 	helo = strings.TrimSuffix(helo, ".")
 	for label := range strings.SplitSeq(helo, ".") {
-		if _, err := dkim.Domain(label); err != nil {
+		if _, err := domain.Parse(label); err != nil {
 			return "unknown"
 		}
 	}

@@ -15,7 +15,7 @@ type life struct {
 	Parts []part
 }
 
-type domain struct {
+type domainKeys struct {
 	Name string
 	Keys []life
 }
@@ -23,7 +23,7 @@ type domain struct {
 type keyring struct {
 	view
 	Legend   []string
-	Domains  []domain
+	Domains  []domainKeys
 	From, To time.Time
 	Now      string // place on the lines
 }
@@ -94,7 +94,7 @@ func (s *site) keys(*http.Request) (string, shown) {
 	m.Now = m.place(now)
 	for _, k := range all {
 		if len(m.Domains) == 0 || m.Domains[len(m.Domains)-1].Name != k.Domain {
-			m.Domains = append(m.Domains, domain{Name: k.Domain})
+			m.Domains = append(m.Domains, domainKeys{Name: k.Domain})
 		}
 		d := &m.Domains[len(m.Domains)-1]
 		d.Keys = append(d.Keys, m.draw(k, now))

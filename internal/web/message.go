@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"signpost/internal/explain"
 	"signpost/internal/journal"
-	"signpost/internal/story"
 )
 
 type message struct {
@@ -15,7 +15,7 @@ type message struct {
 	Entry              *journal.Entry // nil: there is none
 	Client             string
 	Reply              string // the codes, where the verdict has some
-	Story              story.Story
+	Story              explain.Story
 	Told               []told
 	OfDomain, OfClient string // the way to others
 	Results            []result
@@ -33,7 +33,7 @@ type rows struct {
 	Texts []string
 }
 
-func gather(all []story.Row) (out []rows) {
+func gather(all []explain.Row) (out []rows) {
 	for _, r := range all {
 		if r.Label != "" || len(out) == 0 {
 			out = append(out, rows{Label: r.Label})
@@ -80,9 +80,9 @@ func (s *site) message(r *http.Request) (string, shown) {
 	if a := e.Evidence.Connection.Client; a.IsValid() {
 		m.OfClient = search(url.Values{"client": {a.WithZone("").String()}})
 	}
-	m.Story = story.Tell(e.Report)
+	m.Story = explain.Tell(e.Report)
 	if e.Cut {
-		m.Story.Head = append(m.Story.Head, story.Row{Label: "incomplete", Text: journal.CutNote})
+		m.Story.Head = append(m.Story.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
 	}
 	m.Told = []told{{"Who brought it", gather(m.Story.Head)}, {"What was found", gather(m.Story.Found)}, {"What was decided", gather(m.Story.Decided)}}
 	return "message", m

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
 )
@@ -166,7 +166,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 	}
 	if a.Domain != "" {
 		// A sender's domain stands in the journal as he wrote it, where there is no author's.
-		if f.Domain, err = dkim.Domain(strings.TrimSuffix(a.Domain, ".")); err != nil {
+		if f.Domain, err = domain.ParseArgument(a.Domain); err != nil {
 			f.Domain = strings.ToLower(a.Domain)
 		}
 	}

@@ -1,6 +1,6 @@
 // Package senders finds the addresses for which a domain's SPF record gives pass, all of them at once: check_host() of RFC
 // 7208, with a set of addresses in the place of the client's. docs/decisions/greyskip.md says what is left out.
-package senders
+package spfset
 
 import (
 	"context"

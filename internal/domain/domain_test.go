@@ -1,4 +1,4 @@
-package dkim
+package domain
 
 import (
 	"strings"
@@ -13,7 +13,7 @@ func TestDomainIsBounded(t *testing.T) {
 		b.WriteRune(rune(0x4e00 + i*7919%20000))
 	}
 	begin := time.Now()
-	if _, err := Domain(b.String() + ".example"); err == nil {
+	if _, err := Parse(b.String() + ".example"); err == nil {
 		t.Error("it is taken for a name")
 	}
 	if took := time.Since(begin); took > 5*time.Second {

@@ -1,4 +1,4 @@
-package senders_test
+package spfset_test
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"signpost/internal/dns"
-	"signpost/internal/senders"
 	"signpost/internal/spf"
+	"signpost/internal/spfset"
 )
 
 // On generated trees of records, of which many go over the limits of look-ups on one way and not on another, what is found is
@@ -42,7 +42,7 @@ func TestTrees(t *testing.T) {
 		}
 		for d := range domains {
 			domain := fmt.Sprintf("d%d.example.com", d)
-			answer, err := senders.Find(t.Context(), ask[false].View(netip.Addr{}), domain, senders.Options{})
+			answer, err := spfset.Find(t.Context(), ask[false].View(netip.Addr{}), domain, spfset.Options{})
 			if !answer.Networks.Empty() {
 				some++
 			}

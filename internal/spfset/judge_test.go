@@ -1,4 +1,4 @@
-package senders_test
+package spfset_test
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/ranges"
-	"signpost/internal/senders"
 	"signpost/internal/spf"
+	"signpost/internal/spfset"
 	"signpost/internal/testdns"
 )
 
@@ -138,7 +138,7 @@ func resolver(t *testing.T, zone string) *dns.Resolver {
 	return dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
-func limits() senders.Options { return senders.Options{Widest4: 12, Widest6: 28} }
+func limits() spfset.Options { return spfset.Options{Widest4: 12, Widest6: 28} }
 
 // For each of 100,000 addresses, inside of networks, at their edges and anywhere, what is found for a domain has it where two
 // evaluators, one of them not ours, come to pass; but for unlisted.
@@ -160,7 +160,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 		}
 		if strings.Count(name, ".") == 1 {
 			domains = append(domains, name)
-			answer, err := senders.Find(t.Context(), asked.View(netip.Addr{}), name, limits())
+			answer, err := spfset.Find(t.Context(), asked.View(netip.Addr{}), name, limits())
 			if (err != nil) != (name == "lame.example") {
 				t.Fatal(name, err)
 			}

@@ -1,4 +1,4 @@
-package senders_test
+package spfset_test
 
 import (
 	"log/slog"
@@ -9,8 +9,8 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/ranges"
-	"signpost/internal/senders"
 	"signpost/internal/spf"
+	"signpost/internal/spfset"
 )
 
 // Whatever a record says, what is found passes for our evaluator; and where nothing is left out, what is not found does not.
@@ -28,7 +28,7 @@ func FuzzFind(f *testing.F) {
 			return
 		}
 		r := zone.Resolver(time.Now, slog.New(slog.DiscardHandler))
-		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), "a.example", senders.Options{})
+		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), "a.example", spfset.Options{})
 		var networks []netip.Prefix
 		if err == nil {
 			networks = answer.Networks.Networks()

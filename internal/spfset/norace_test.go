@@ -1,5 +1,5 @@
 //go:build !race
 
-package senders_test
+package spfset_test
 
 const underRace = false

@@ -1,4 +1,4 @@
-package senders_test
+package spfset_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"signpost/internal/ranges"
-	"signpost/internal/senders"
+	"signpost/internal/spfset"
 )
 
 func text(s ranges.Set) string { return strings.Trim(fmt.Sprint(s.Networks()), "[]") }
@@ -48,7 +48,7 @@ func TestNotes(t *testing.T) {
 		"everybody.example": {"+all of all.everybody.example lets everybody send: refused"},
 		"nobody.example":    {`no address is listed, because the record "v=spf1 -all" authorizes none`},
 	} {
-		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
+		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
 		if err != nil {
 			t.Error(domain, err)
 		}
@@ -91,7 +91,7 @@ b.example. TXT "v=spf1 ip4:37.0.0.0/24 -all"
 none.example. TXT "v=spf1 -all"
 typo.example. TXT "v=spf1 ip4=37.0.0.1 -all"
 `
-		answer, err := senders.Find(t.Context(), resolver(t, zone).View(netip.Addr{}), "a.example", limits())
+		answer, err := spfset.Find(t.Context(), resolver(t, zone).View(netip.Addr{}), "a.example", limits())
 		if err != nil {
 			t.Error(record, err)
 		}
@@ -116,7 +116,7 @@ func TestOverLimit(t *testing.T) {
 		"loop.example":   {"37.3.12.0/22", "include:loop.example of back.loop.example leads in circles: what stands behind it does not pass"},
 		"circle.example": {"37.4.4.0/22", "redirect=circle.example of circle.example leads in circles: what stands behind it does not pass"},
 	} {
-		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, o)
+		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, o)
 		if err != nil || !answer.Networks.Overlaps(netip.MustParsePrefix(want.has)) || !slices.Contains(answer.Notes, want.note) {
 			t.Errorf("%s: %v\n%s\n%s", domain, err, text(answer.Networks), strings.Join(answer.Notes, "\n"))
 		}
@@ -128,7 +128,7 @@ func TestWidest(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
 	for domain, want := range map[string]string{"wide.example": "38.0.0.0/16", "everybody.example": "37.10.0.0/24"} {
-		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, senders.Options{})
+		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, spfset.Options{})
 		if err != nil || answer.Networks.Networks()[0] != netip.MustParsePrefix(want) {
 			t.Errorf("%s: %v %s", domain, err, text(answer.Networks))
 		}
@@ -173,10 +173,10 @@ unread.example. TXT "v=spf1 ip4:37.0.0.0/24 -all a:host.down.example redirect=do
 		"unread.example":   {"", false, "37.0.0.0/24"},
 		"typo.example":     {"", false, "37.0.0.0/32"},
 	} {
-		answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
-		var failure *senders.Error
+		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
+		var failure *spfset.Error
 		if !errors.As(err, &failure) {
-			failure = &senders.Error{}
+			failure = &spfset.Error{}
 		}
 		if got := text(answer.Networks); got != want.networks {
 			t.Errorf("%s: found %q, want %q", domain, got, want.networks)
@@ -204,8 +204,8 @@ func TestEndless(t *testing.T) {
 	o.OverLimit = true
 	r := resolver(t, zone)
 	for _, domain := range []string{"bomb.example", "many.example"} {
-		for _, o := range []senders.Options{limits(), o} {
-			if answer, err := senders.Find(t.Context(), r.View(netip.Addr{}), domain, o); err == nil && !answer.Networks.Empty() {
+		for _, o := range []spfset.Options{limits(), o} {
+			if answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, o); err == nil && !answer.Networks.Empty() {
 				t.Errorf("%s: %s", domain, text(answer.Networks))
 			}
 		}

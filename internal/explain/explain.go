@@ -1,6 +1,6 @@
 // Package story tells a person what became of a message and why: what is known of it, what each check found by which
 // record, what was decided, and what its sender can do. It asks nobody: DNS is as it was for the message.
-package story
+package explain
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package senders
+package spfset
 
 import (
 	"context"

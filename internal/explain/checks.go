@@ -1,4 +1,4 @@
-package story
+package explain
 
 import (
 	"cmp"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"signpost/internal/dkim"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 )
 
@@ -91,7 +92,7 @@ const maxSignatures = dkim.MaxSignatures
 func (t *teller) signatures() []dkim.Result {
 	rank := func(s dkim.Result) int {
 		for _, author := range t.e.Author.Domains {
-			if s.Domain != "" && (dkim.Within(author, s.Domain) || dkim.Within(s.Domain, author)) {
+			if s.Domain != "" && (domain.Within(author, s.Domain) || domain.Within(s.Domain, author)) {
 				return 0
 			}
 		}

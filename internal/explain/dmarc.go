@@ -1,4 +1,4 @@
-package story
+package explain
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 )
 
@@ -152,8 +153,8 @@ func (t *teller) unaligned(d dmarc.Result) []string {
 
 // stranger says why a domain does not belong to the author's, or "" where it does: RFC 9989 section 4.10.2. Only from one
 // that passed there was a walk.
-func (t *teller) stranger(d dmarc.Result, m dmarc.Method, domain string, passed bool) string {
-	if domain == d.Domain || domain == "" {
+func (t *teller) stranger(d dmarc.Result, m dmarc.Method, name string, passed bool) string {
+	if name == d.Domain || name == "" {
 		return ""
 	}
 	org := cmp.Or(d.OrgDomain, d.Domain)
@@ -165,19 +166,19 @@ func (t *teller) stranger(d dmarc.Result, m dmarc.Method, domain string, passed 
 	switch {
 	case record != nil && (m == dmarc.DKIM && record.StrictDKIM || m == dmarc.SPF && record.StrictSPF):
 		tag := map[dmarc.Method]string{dmarc.DKIM: "adkim=s", dmarc.SPF: "aspf=s"}[m]
-		return fmt.Sprintf("%s is not %s itself, as %s asks", domain, d.Domain, tag)
-	case !dkim.Within(domain, org):
-		return fmt.Sprintf("%s does not belong to %s", domain, of)
+		return fmt.Sprintf("%s is not %s itself, as %s asks", name, d.Domain, tag)
+	case !domain.Within(name, org):
+		return fmt.Sprintf("%s does not belong to %s", name, of)
 	}
 	if !passed {
 		return ""
 	}
-	other, _, err := dmarc.Organization(context.Background(), t.view, domain)
+	other, _, err := dmarc.Organization(context.Background(), t.view, name)
 	switch {
 	case err == nil && other != org:
-		return fmt.Sprintf("%s belongs to %s by its DMARC record, not to %s", domain, other, of)
+		return fmt.Sprintf("%s belongs to %s by its DMARC record, not to %s", name, other, of)
 	case !strings.Contains(org, "."):
-		return fmt.Sprintf("%s shares no more than the top-level domain %s with it", domain, org)
+		return fmt.Sprintf("%s shares no more than the top-level domain %s with it", name, org)
 	}
 	return ""
 }
