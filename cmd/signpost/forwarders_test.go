@@ -21,6 +21,7 @@ import (
 	"signpost/internal/filter"
 	"signpost/internal/forwarders"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/internal/spf"
 	"signpost/internal/testdns"
 	"signpost/policy"
@@ -366,7 +367,7 @@ func TestForwarderConcerns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range concerns(conf, time.Now()) {
+		for _, f := range setup.Concerns(conf, time.Now()) {
 			all += f.What + "\n"
 		}
 		return all

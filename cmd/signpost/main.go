@@ -16,6 +16,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/setup"
 )
 
 func main() {
@@ -79,7 +80,7 @@ dkimkey(1).
 			if err != nil {
 				return err
 			}
-			for _, f := range concerns(conf, time.Now()) {
+			for _, f := range setup.Concerns(conf, time.Now()) {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", printable(cmp.Or(f.Where, file)), printableLines(f.What))
 				if !strings.HasPrefix(f.Fix, "#") {
 					fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", printableLines(f.Fix))
@@ -91,7 +92,7 @@ dkimkey(1).
 			for _, o := range conf.Overrides {
 				fmt.Fprintf(c.OutOrStdout(), "%s\n", cli.Printable(o.By+": "+o.Key+" overrides "+o.Of))
 			}
-			return unreadable(conf, file, c.Flags().Changed("config"))
+			return setup.Unreadable(conf, file, c.Flags().Changed("config"))
 		},
 	}
 	// Without a configuration, verify uses the defaults, so that it works before anything is installed.

@@ -7,6 +7,7 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/metrics"
+	"signpost/internal/setup"
 	"signpost/keys"
 	"signpost/milter"
 )
@@ -17,7 +18,7 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 		return nil, nil
 	}
 	if conf.MetricsOpen() {
-		log.Warn(openMetrics)
+		log.Warn(setup.OpenMetrics)
 	}
 	s, err := metrics.Listen(conf.MetricsListen, m, log)
 	if err != nil {
@@ -26,9 +27,6 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 	log.Info("metrics are served", "listen", s.Addr().String())
 	return s, nil
 }
-
-// openMetrics is said of a metrics.listen that is not loopback.
-const openMetrics = "metrics.listen is not a loopback address: whoever reaches it reads your domains and counts your mail; let a firewall allow Prometheus alone"
 
 // watchMetrics shows the server's connections and the keys at each scrape, as the configuration in effect has them.
 func (d *service) watchMetrics(server *milter.Server) {
