@@ -21,7 +21,6 @@ func TestImports(t *testing.T) {
 		"cmd/greyskip":         "cli config dns domain man owner spfset",
 		"cmd/signpost":         "cli config dkim dmarc dns doctor domain explain filter forwarders journal man metrics owner spf web whatif keys milter policy",
 		"internal/authres":     "",
-		"internal/bench":       "dkim testdns testmta",
 		"internal/cli":         "",
 		"internal/config":      "domain",
 		"internal/conformance": "",
