@@ -149,3 +149,6 @@ func (s Store) Activate(domain, selector string) (*Life, error) {
 	life.Activated, life.Unsafe = &now, true
 	return life, s.writeLife(life)
 }
+
+// Ed25519Alone is why an Ed25519 key needs an RSA key beside it.
+const Ed25519Alone = "many receivers, Gmail and Outlook among them, do not verify Ed25519 (RFC 8463); sign with rsa and ed25519"

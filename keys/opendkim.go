@@ -125,7 +125,7 @@ func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
 		e.domain = author
 	}
 	e.file = strings.ReplaceAll(e.file, "%", author)
-	signing, err := HostableDomain(e.domain)
+	signing, err := domain.ParseHosted(e.domain)
 	if err != nil {
 		o.skip(n, pattern, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"signpost/internal/domain"
 )
 
 // tables writes a KeyTable and a SigningTable.
@@ -122,7 +124,7 @@ func FuzzReadOpenDKIM(f *testing.F) {
 	f.Fuzz(func(t *testing.T, keyTable, signingTable string) {
 		found, skipped := parseOpenDKIM("/kt", keyTable, "/st", signingTable)
 		for _, k := range found {
-			d, domainErr := HostableDomain(k.Domain)
+			d, domainErr := domain.ParseHosted(k.Domain)
 			if domainErr != nil || d != k.Domain || strings.Contains(k.File, "%") || !filepath.IsAbs(k.File) || strings.Contains(k.Selector, "/") {
 				t.Errorf("%+v %v", k, domainErr)
 			}

@@ -7,8 +7,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
@@ -60,17 +61,16 @@ func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 // look asks for all domains. Its error is that of ctx.
 func (e *env) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
 	found := make([]finding, len(domains))
-	places := make(chan struct{}, atATime)
-	var all sync.WaitGroup
+	var all errgroup.Group
+	all.SetLimit(atATime)
 	cli.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
 	for i, domain := range domains {
-		places <- struct{}{}
-		all.Go(func() {
-			defer func() { <-places }()
+		all.Go(func() error {
 			found[i] = e.lookOne(ctx, r, domain)
+			return nil
 		})
 	}
-	all.Wait()
+	_ = all.Wait() // each error is in its finding
 	return found, ctx.Err()
 }
 

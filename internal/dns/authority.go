@@ -7,11 +7,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 )
 
 // Authority finds the name servers that hold a name, and asks each of them directly: what they say is what the world will
@@ -215,16 +215,15 @@ func (a *Authority) AskHop(ctx context.Context, h Hop) []Served {
 
 func side(servers []NameServer, ask func(NameServer) Served) []Served {
 	all := make([]Served, len(servers))
-	slots := make(chan struct{}, maxAsked)
-	var asking sync.WaitGroup
+	var asking errgroup.Group
+	asking.SetLimit(maxAsked)
 	for i, s := range servers {
-		asking.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
+		asking.Go(func() error {
 			all[i] = ask(s)
+			return nil
 		})
 	}
-	asking.Wait()
+	_ = asking.Wait() // each error is in its Served
 	return all
 }
 

@@ -1,24 +1,23 @@
-package ranges_test
+package spfset
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
 
-	"signpost/internal/ranges"
+	"go4.org/netipx"
 )
 
-func of(text string) ranges.Set {
+func of(text string) *netipx.IPSet {
 	var all []netip.Prefix
 	for s := range strings.FieldsSeq(text) {
 		all = append(all, netip.MustParsePrefix(s))
 	}
-	return ranges.Of(all...)
+	return Of(all...)
 }
 
-func text(s ranges.Set) string { return strings.Trim(fmt.Sprint(s.Networks()), "[]") }
+func text(s *netipx.IPSet) string { return strings.Trim(fmt.Sprint(s.Prefixes()), "[]") }
 
 func TestNetworks(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
@@ -45,54 +44,10 @@ func TestWithout(t *testing.T) {
 		{"203.0.114.0/24 203.0.116.0/24", "203.0.114.0/23", "203.0.116.0/24"},
 		{"203.0.114.0/24", "", "203.0.114.0/24"},
 		{"0.0.0.0/0 ::/0", "128.0.0.0/1 8000::/1", "0.0.0.0/1 ::/1"},
-		{"0.0.0.0/0", "255.255.255.255/32 0.0.0.0/1 128.0.0.0/2 192.0.0.0/3 224.0.0.0/4 240.0.0.0/5 248.0.0.0/6 252.0.0.0/7 254.0.0.0/8", text(of("255.0.0.0/8").Without(of("255.255.255.255/32")))},
+		{"0.0.0.0/0", "255.255.255.255/32 0.0.0.0/1 128.0.0.0/2 192.0.0.0/3 224.0.0.0/4 240.0.0.0/5 248.0.0.0/6 252.0.0.0/7 254.0.0.0/8", text(without(of("255.0.0.0/8"), of("255.255.255.255/32")))},
 	} {
-		if got := text(of(c.from).Without(of(c.take))); got != c.want {
+		if got := text(without(of(c.from), of(c.take))); got != c.want {
 			t.Errorf("%s without %s: got %s, want %s", c.from, c.take, got, c.want)
-		}
-	}
-}
-
-// What is done with sets is what is done with each address.
-func TestArithmetic(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	some := func() ranges.Set {
-		var all []netip.Prefix
-		for range r.IntN(6) {
-			all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, byte(r.IntN(256))}), 24+r.IntN(9)))
-		}
-		for range r.IntN(6) {
-			all = append(all, netip.PrefixFrom(netip.AddrFrom16([16]byte{15: byte(r.IntN(256))}), 120+r.IntN(9)))
-		}
-		return ranges.Of(all...)
-	}
-	for range 300 {
-		a, b := some(), some()
-		union, and, without := ranges.Union(a, b), a.And(b), a.Without(b)
-		four, six := 0.0, 0.0
-		for i := range 512 {
-			addr := netip.AddrFrom4([4]byte{255, 255, 255, byte(i)})
-			if i > 255 {
-				addr = netip.AddrFrom16([16]byte{15: byte(i)})
-			}
-			inA, inB := a.Contains(addr), b.Contains(addr)
-			if union.Contains(addr) != (inA || inB) || and.Contains(addr) != (inA && inB) || without.Contains(addr) != (inA && !inB) {
-				t.Fatalf("%s: %v and %v: union %v, both %v, without %v", addr, text(a), text(b), text(union), text(and), text(without))
-			}
-			if a.Overlaps(netip.PrefixFrom(addr, addr.BitLen())) != inA {
-				t.Fatalf("%s overlaps %v?", addr, text(a))
-			}
-			if inA && addr.Is4() {
-				four++
-			} else if inA {
-				six++
-			}
-		}
-		if f, s := a.Size(); f != four || s != six {
-			t.Fatalf("%v has %v and %v addresses, not %v and %v", text(a), four, six, f, s)
-		}
-		if !ranges.Of(a.Networks()...).Equal(a) {
-			t.Fatalf("%v are not the networks of the set that they come from", text(a))
 		}
 	}
 }
@@ -104,7 +59,7 @@ func TestSpecial(t *testing.T) {
 		"64:ff9b::/96": "unicast", "2002:c000:204::/48": "6to4", "2001:0:1::/48": "protocol", "4000::/32": "unicast", "ff02::1/128": "unicast",
 		"203.0.114.0/24": "", "172.32.0.0/16": "", "2001:4860::/32": "", "2a00::/12": "", "3fff:1000::/20": "", "2001:200::/23": "",
 	} {
-		if got := ranges.Special(netip.MustParsePrefix(network)); (got == "") != (want == "") || !strings.Contains(got, want) {
+		if got := special(netip.MustParsePrefix(network)); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", network, got, want)
 		}
 	}

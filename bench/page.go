@@ -92,7 +92,7 @@ func (r *report) otherTables(b *strings.Builder) {
 const method = `
 ## How it is measured
 
-internal/bench plays Postfix's side of the milter protocol to each server on a unix socket: the same negotiation, macros
+bench plays Postfix's side of the milter protocol to each server on a unix socket: the same negotiation, macros
 before every packet, packets of at most 65535 octets and writes of 4096, no waiting where the server agreed that there is no
 reply, ABORT between two messages of a connection: as strace(1) shows Postfix 3.7 to do it. It has a network and a mount
 namespace of its own, with a name server at 127.0.0.1:53. Messages have about twenty header fields; what is over 8 KiB is
@@ -122,7 +122,7 @@ The parts have benchmarks of their own; two states of the source are compared wi
 
 	go test -run '^$' -bench . -count 8 ./internal/... >old
 	go test -run '^$' -bench . -count 8 ./internal/... >new
-	go tool benchstat old new
+	go tool -C bench benchstat ../old ../new
 
 Two builds of the whole, taking turns: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
 `

@@ -1,20 +1,15 @@
-package keys
+package domain
 
 import (
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-
-	"signpost/internal/domain"
 )
 
-// Ed25519Alone is why an Ed25519 key needs an RSA key beside it.
-const Ed25519Alone = "many receivers, Gmail and Outlook among them, do not verify Ed25519 (RFC 8463); sign with rsa and ed25519"
-
-// HostableDomain returns a domain as domain.Parse does. It returns an error if no mail can come from such a domain, or if it cannot
-// be in DNS.
-func HostableDomain(s string) (string, error) {
+// ParseHosted is ParseArgument for a domain that is to get a key. It returns an error if no mail can come from such a domain, or if it
+// cannot be in DNS.
+func ParseHosted(s string) (string, error) {
 	name := strings.TrimSuffix(s, ".")
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return "", fmt.Errorf("%q is an IP address: a key signs for a domain", s)
@@ -22,7 +17,7 @@ func HostableDomain(s string) (string, error) {
 	if _, at, isAddress := strings.Cut(name, "@"); isAddress {
 		return "", fmt.Errorf("%q is an address: a key signs for a whole domain\nhint: use %q", s, at)
 	}
-	name, err := domain.Parse(name)
+	name, err := Parse(name)
 	if err != nil {
 		return "", fmt.Errorf("%q is not a domain name", s)
 	}

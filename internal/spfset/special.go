@@ -1,18 +1,11 @@
-package ranges
+package spfset
 
 import "net/netip"
 
-// special is a block from which no mail comes over the Internet.
-type special struct {
-	network string
-	what    string
-}
-
-// specials are the blocks of IANA's registries of special-purpose addresses (RFC 6890) that are not reachable from
-// everywhere, multicast, and what is reserved. Tunnels of IPv6 through IPv4 are among them: whoever speaks from inside one is
-// somebody else each time.
-func specials() []special {
-	return []special{
+// reserved returns the blocks of IANA's registries of special-purpose addresses (RFC 6890) that are not globally reachable, multicast,
+// and reserved blocks, each with its purpose. Tunnels of IPv6 through IPv4 are among them: the host behind such an address changes.
+func reserved() [][2]string {
+	return [][2]string{
 		{"0.0.0.0/8", "this network, RFC 791"},
 		{"10.0.0.0/8", "private, RFC 1918"},
 		{"100.64.0.0/10", "shared by a provider's customers, RFC 6598"},
@@ -33,19 +26,19 @@ func specials() []special {
 		{"2001:db8::/32", "documentation, RFC 3849"},
 		{"2002::/16", "6to4, RFC 3056"},
 		{"3fff::/20", "documentation, RFC 9637"},
-		// IANA gives out 2000::/3 and nothing else: here are loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10, ff00::/8.
+		// IANA allocates only 2000::/3. These have loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10 and ff00::/8.
 		{"::/3", "no global unicast, RFC 4291"},
 		{"4000::/2", "no global unicast, RFC 4291"},
 		{"8000::/1", "no global unicast, RFC 4291"},
 	}
 }
 
-// Special says whether a network holds addresses that no mail can come from, and what they are: "10.0.0.0/8 (private, RFC
-// 1918)"; empty where there are none.
-func Special(p netip.Prefix) string {
-	for _, s := range specials() {
-		if netip.MustParsePrefix(s.network).Overlaps(p) {
-			return s.network + " (" + s.what + ")"
+// special returns the reserved block that overlaps a network, and its purpose: "10.0.0.0/8 (private, RFC 1918)". It returns "" if
+// there is none.
+func special(p netip.Prefix) string {
+	for _, block := range reserved() {
+		if netip.MustParsePrefix(block[0]).Overlaps(p) {
+			return block[0] + " (" + block[1] + ")"
 		}
 	}
 	return ""
