@@ -133,3 +133,20 @@ func organizational(start string, all []found) (domain string, declared bool) {
 	}
 	return start, false
 }
+
+// nearTop is how many of its last labels a walk is sure to visit, however long its name is: under a public suffix of one or two
+// labels, the Organizational Domain is among them.
+const nearTop = 3
+
+// Likely returns the names whose TXT records a walk from a domain is likely to look up, four at most: its own and those of the
+// last labels. A caller may prefetch them, so that they take the time of one lookup. Prefetching all eight levels of a long name
+// would be more queries than it is worth.
+func Likely(domain string) []string {
+	names := []string{"_dmarc." + domain}
+	for at := parent(domain); at != ""; at = parent(at) {
+		if strings.Count(at, ".") < nearTop {
+			names = append(names, "_dmarc."+at)
+		}
+	}
+	return names
+}

@@ -20,12 +20,12 @@ const maxWalkQueries = 50
 
 // verification is what is asked about a stranger's message while it comes in.
 type verification struct {
-	view     *dns.View
-	spf      *task[spf.Result]
-	verifier *dkim.Verifier // nil until the header is there
-	policies []*task[policyOf]
-	walks    *dns.View // from identifiers
-	ahead    int       // identifiers that were walked from ahead
+	view       *dns.View
+	spf        *task[spf.Result]
+	verifier   *dkim.Verifier // nil until the header is there
+	policies   []*task[policyOf]
+	walks      *dns.View // from identifiers
+	prefetched int       // identifiers whose walks were prefetched
 }
 
 // policyOf is an Author Domain's policy, and who asks for what is still needed of it.
@@ -41,8 +41,8 @@ func (m *message) startSPF() {
 	view := v.view.Until(time.Now().Add(f.MessageTimeout))
 	c, sender := m.evidence.Connection, m.evidence.Envelope.Sender
 	v.spf = ask(f.Log, "SPF", view, func(a *asker) spf.Result {
-		ahead := &spfAsker{View: a.View, client: c.Client.Unmap().WithZone(""), begun: !a.Asks()}
-		return spf.Check(m.ctx, ahead, c.Client, c.HELO, sender)
+		p := &spfPrefetcher{View: a.View, client: c.Client.Unmap().WithZone(""), begun: !a.Asks()}
+		return spf.Check(m.ctx, p, c.Client, c.HELO, sender)
 	})
 	m.verification = v
 }
@@ -64,16 +64,16 @@ func (m *message) startVerifying() {
 			switch {
 			case m.couldAlign(keyDomain(name)) != aligned:
 			case aligned:
-				reserved.Ahead(m.ctx, dns.TXT, name)
+				reserved.Prefetch(m.ctx, dns.TXT, name)
 			default:
-				view.Ahead(m.ctx, dns.TXT, name)
+				view.Prefetch(m.ctx, dns.TXT, name)
 			}
 		}
 	}
 	candidates := mayAlign(keys, &m.evidence)
 	for _, author := range m.evidence.Author.Domains {
 		own := reserved.Limit(dmarc.MaxQueries)
-		v.askAhead(m.ctx, own, author, candidates)
+		v.prefetchWalks(m.ctx, own, author, candidates)
 		v.policies = append(v.policies, ask(f.Log, "DMARC", own, func(a *asker) policyOf {
 			return policyOf{dmarc.Discover(m.ctx, a, author), a}
 		}))

@@ -29,7 +29,7 @@ type evaluation struct {
 	names        []string // of the client, verified; see validated
 	named        bool
 	nameless     error // a lookup of the client's names or of their addresses found nothing
-	walk         *Walk // nil: nobody reads along
+	path         *Path // nil: not recorded
 }
 
 // stop ends an evaluation: it is an error of the record, or of DNS.
@@ -47,16 +47,16 @@ func permError(format string, args ...any) error {
 
 // host evaluates a domain's record. The reason says which term decided.
 func (e *evaluation) host(ctx context.Context, domain string) (Status, string, error) {
-	at := e.walk.begin(domain, "")
+	at := e.path.begin(domain, "")
 	record, text, err := e.find(ctx, domain)
-	e.walk.end(at, e, text, err)
+	e.path.end(at, e, text, err)
 	if err != nil || record == nil {
 		return None, "there is no SPF record", err
 	}
 	for _, d := range record.Directives {
-		at := e.walk.begin(domain, d.Text)
+		at := e.path.begin(domain, d.Text)
 		matches, err := e.match(ctx, d, domain)
-		e.walk.end(at, e, matchWord(matches), err)
+		e.path.end(at, e, matchWord(matches), err)
 		if err != nil {
 			return "", "", err
 		}
@@ -67,9 +67,9 @@ func (e *evaluation) host(ctx context.Context, domain string) (Status, string, e
 	if record.Redirect == "" {
 		return Neutral, "no term matched", nil
 	}
-	at = e.walk.beginRedirect(domain, record.Redirect)
+	at = e.path.beginRedirect(domain, record.Redirect)
 	status, why, err := e.redirect(ctx, record.Redirect, domain)
-	e.walk.end(at, e, string(status), err)
+	e.path.end(at, e, string(status), err)
 	return status, why, err
 }
 
@@ -80,11 +80,11 @@ func (e *evaluation) redirect(ctx context.Context, to DomainSpec, domain string)
 	}
 	target, _ := e.expand(ctx, to, domain)
 	if to.HasMacros() {
-		e.walk.target(target)
+		e.path.target(target)
 	}
-	e.walk.deeper(1)
+	e.path.deeper(1)
 	status, why, err := e.host(ctx, target)
-	e.walk.deeper(-1)
+	e.path.deeper(-1)
 	if err == nil && status == None {
 		err = permError("redirect=%s of %s leads to no SPF record", to, domain)
 	}
@@ -103,34 +103,46 @@ func (e *evaluation) find(ctx context.Context, domain string) (*Record, string, 
 	return record, text, err
 }
 
-// Find looks a domain's record up: sections 4.3 to 4.6. Without a record and without an error there is none. IsTemporary
-// knows its errors.
+// Find looks up a domain's record: RFC 7208 sections 4.3 to 4.6. It returns nil if there is none. IsTemporary classifies its
+// errors.
 func Find(ctx context.Context, r Resolver, domain string) (record *Record, text string, err error) {
-	if !lookable(domain) {
-		return nil, "", nil // section 4.3
-	}
-	all, err := r.LookupTXT(ctx, domain)
-	if err != nil {
-		return nil, "", ignoreAbsent(err)
-	}
-	found := 0
-	for _, txt := range all {
-		if IsRecord(txt) {
-			text = txt
-			found++
-		}
-	}
-	switch found {
-	case 0:
+	text, found, err := lookup(ctx, r, domain)
+	switch {
+	case err != nil:
+		return nil, "", Failure(err)
+	case found == 0:
 		return nil, "", nil
-	case 1:
-	default:
+	case found > 1:
 		return nil, text, permError("%s has %d SPF records", domain, found)
 	}
 	if record, err = ParseRecord(text); err != nil {
 		return nil, text, permError("the record of %s is not valid: %s", domain, err)
 	}
 	return record, text, nil
+}
+
+// lookup returns an SPF record of a domain, and how many it has.
+func lookup(ctx context.Context, r Resolver, domain string) (text string, found int, err error) {
+	if !lookable(domain) {
+		return "", 0, nil // section 4.3
+	}
+	all, err := r.LookupTXT(ctx, domain)
+	if err != nil && !IsNotFound(err) {
+		return "", 0, err
+	}
+	text, found = Among(all)
+	return text, found, nil
+}
+
+// Among returns the last SPF record among TXT records, and how many there are.
+func Among(txt []string) (record string, n int) {
+	for _, t := range txt {
+		if IsRecord(t) {
+			record = t
+			n++
+		}
+	}
+	return record, n
 }
 
 // IsTemporary says whether an error of Find or Failure stands for temperror: it may be over later. The others are permerror.
@@ -176,14 +188,6 @@ func (e *evaluation) answered(err error) error {
 	return nil
 }
 
-// ignoreAbsent: nothing there is no error.
-func ignoreAbsent(err error) error {
-	if IsNotFound(err) {
-		return nil
-	}
-	return Failure(err)
-}
-
 // Failure is what a Resolver's error, where it is not IsNotFound, means for a check, in words.
 func Failure(err error) error {
 	var dns *net.DNSError
@@ -219,7 +223,7 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 		target, known = e.expand(ctx, d.Domain, domain)
 	}
 	if d.Domain.HasMacros() {
-		e.walk.target(target)
+		e.path.target(target)
 	}
 	if !known {
 		return false, nil // RFC 8616 section 4, for an include too
@@ -241,9 +245,9 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 
 // include: the table of section 5.2.
 func (e *evaluation) include(ctx context.Context, d Directive, domain, target string) (bool, error) {
-	e.walk.deeper(1)
+	e.path.deeper(1)
 	status, _, err := e.host(ctx, target)
-	e.walk.deeper(-1)
+	e.path.deeper(-1)
 	if err == nil && status == None {
 		err = permError("%s of %s leads to no SPF record", d.Text, domain)
 	}

@@ -1,9 +1,11 @@
 package spf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +23,9 @@ const (
 	IP4     Mechanism = "ip4"
 	IP6     Mechanism = "ip6"
 	Exists  Mechanism = "exists"
+
+	// Redirect is the modifier redirect= where Walk returns it as a term.
+	Redirect Mechanism = "redirect"
 )
 
 // Record is an SPF record that the grammar of RFC 7208 section 12 allows.
@@ -29,6 +34,14 @@ type Record struct {
 	Redirect   DomainSpec  // empty: none
 	Exp        DomainSpec  // empty: none
 	Unknown    []string    // modifiers that section 6 says to ignore, as they are written
+}
+
+// terms returns the directives, and redirect= as the last one.
+func (r *Record) terms() []Directive {
+	if r.Redirect == "" {
+		return r.Directives
+	}
+	return append(slices.Clip(r.Directives), Directive{Text: "redirect=" + string(r.Redirect), Qualifier: Pass, Mechanism: Redirect, Domain: r.Redirect})
 }
 
 // Directive is a mechanism with its qualifier.
@@ -45,8 +58,14 @@ type Directive struct {
 // DomainSpec is a domain-spec (section 7.1) as it is written.
 type DomainSpec string
 
-// HasMacros says whether the name depends on the message.
+// HasMacros reports whether the name depends on the message.
 func (d DomainSpec) HasMacros() bool { return strings.Contains(string(d), "%") }
+
+// Name returns the name of a domain-spec without macros, as it is written but for a final dot. Without a domain-spec it is the
+// domain whose record it is.
+func (d DomainSpec) Name(domain string) string {
+	return cmp.Or(strings.TrimSuffix(string(d), "."), domain)
+}
 
 // IsRecord says whether a TXT record is an SPF record. RFC 7208 section 4.5: its version stands before a space or the end.
 func IsRecord(txt string) bool {

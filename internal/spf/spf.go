@@ -62,7 +62,7 @@ func Check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	return check(ctx, r, client, helo, sender, nil)
 }
 
-func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string, walk *Walk) Result {
+func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string, path *Path) Result {
 	result := Result{Status: None, Identity: MailFrom}
 	local, name := "", ""
 	if sender == "" {
@@ -84,7 +84,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	if local == "" {
 		local = "postmaster"
 	}
-	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain, walk: walk}
+	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain, path: path}
 	status, why, err := e.host(ctx, domain)
 	var stopped stop
 	if errors.As(err, &stopped) {
