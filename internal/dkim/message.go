@@ -55,6 +55,17 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	}
 }
 
+// CRLF returns text with the line ends of the wire. Its own are LF, as Postfix passes folds to milters, or CRLF.
+func CRLF(text string) string {
+	if !strings.Contains(text, "\n") {
+		return text
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
+}
+
+// Wire returns a field as on the wire, with the CRLF that ends it.
+func (f Field) Wire() string { return f.Name + ":" + CRLF(f.Value) + "\r\n" }
+
 // crlfReader puts a CR before each LF that has none.
 type crlfReader struct {
 	r    io.Reader

@@ -107,13 +107,7 @@ func (l *look) addHost(ctx context.Context, t *term, d spf.Directive, name strin
 		t.voids6 = 1
 	}
 	for _, a := range slices.Concat(four, six) {
-		bits := d.Bits4
-		if a.Is6() {
-			bits = d.Bits6
-		}
-		if p, err := a.Prefix(bits); err == nil {
-			t.networks = append(t.networks, p)
-		}
+		t.networks = append(t.networks, d.Around(a))
 	}
 }
 

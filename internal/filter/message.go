@@ -113,7 +113,7 @@ func (m *message) Header(name, value string) {
 	if m.fields == nil {
 		m.fields = make([]dkim.Field, 0, usualFields)
 	}
-	m.fields = append(m.fields, dkim.Field{Name: name, Value: wire(value)})
+	m.fields = append(m.fields, dkim.Field{Name: name, Value: dkim.CRLF(value)})
 }
 
 // named says whether a field has a name, which is ASCII in any case (RFC 5322 section 2.2).
@@ -157,14 +157,6 @@ func hidesField(value string) bool {
 			return true
 		}
 	}
-}
-
-// wire gives a value the line ends that it has on the wire: Postfix hands folds over as LF.
-func wire(value string) string {
-	if !strings.Contains(value, "\n") {
-		return value
-	}
-	return strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n")
 }
 
 // EndHeaders finds the role.

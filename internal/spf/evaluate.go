@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // The limits of RFC 7208 section 4.6.4.
@@ -270,16 +273,7 @@ func (e *evaluation) matchHost(ctx context.Context, d Directive, name string) (b
 }
 
 func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
-	bits := d.Bits4
-	if e.client.Is6() {
-		bits = d.Bits6
-	}
-	for _, a := range addrs {
-		if network, err := a.Prefix(bits); err == nil && network.Contains(e.client) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return d.Around(a).Contains(e.client) })
 }
 
 // matchMX: section 5.4. The term is one void lookup if any of its exchanges has no addresses.
@@ -311,16 +305,14 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 
 // matchPTR: section 5.5. The client's names are looked up once per check; a lookup that finds nothing counts for each ptr.
 func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
-	target = strings.ToLower(strings.TrimSuffix(target, "."))
+	target = domain.Fold(target)
 	for _, name := range e.validated(ctx) {
-		if within(name, target) {
+		if domain.Within(name, target) {
 			return true, nil
 		}
 	}
 	return false, e.answered(e.nameless)
 }
-
-func within(name, parent string) bool { return name == parent || strings.HasSuffix(name, "."+parent) }
 
 // validated are the names of the client that lead back to it, looked up once: section 5.5. Where DNS fails there are none.
 func (e *evaluation) validated(ctx context.Context) []string {
@@ -345,7 +337,7 @@ func (e *evaluation) validated(ctx context.Context) []string {
 		}
 		for _, a := range addrs {
 			if a.Unmap() == e.client {
-				e.names = append(e.names, strings.ToLower(strings.TrimSuffix(name, ".")))
+				e.names = append(e.names, domain.Fold(name))
 				break
 			}
 		}

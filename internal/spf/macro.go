@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // maxName is the length of a domain name (RFC 1035 section 3.1, without the octets of the wire).
@@ -142,13 +144,13 @@ func (e *evaluation) address() string {
 }
 
 // clientName: section 7.3: of the client's verified names the domain itself, else one below it, else any.
-func (e *evaluation) clientName(ctx context.Context, domain string) string {
+func (e *evaluation) clientName(ctx context.Context, own string) string {
 	names := e.validated(ctx)
-	domain = strings.ToLower(domain)
-	if slices.Contains(names, domain) {
-		return domain
+	own = strings.ToLower(own)
+	if slices.Contains(names, own) {
+		return own
 	}
-	if i := slices.IndexFunc(names, func(n string) bool { return within(n, domain) }); i >= 0 {
+	if i := slices.IndexFunc(names, func(n string) bool { return domain.Within(n, own) }); i >= 0 {
 		return names[i]
 	}
 	if len(names) > 0 {

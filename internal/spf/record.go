@@ -55,6 +55,16 @@ type Directive struct {
 	Bits6     int          // of a and mx: how much of an IPv6 address counts
 }
 
+// Around returns the network of an a or mx around an address.
+func (d Directive) Around(a netip.Addr) netip.Prefix {
+	bits := d.Bits4
+	if a.Is6() {
+		bits = d.Bits6
+	}
+	p, _ := a.Prefix(bits) // parseBits has checked them
+	return p
+}
+
 // DomainSpec is a domain-spec (section 7.1) as it is written.
 type DomainSpec string
 
