@@ -14,11 +14,11 @@ import (
 	"signpost/policy"
 )
 
-// maxWalkQueries is how many queries may be made for walks from a message's identifiers; each Author Domain has its own
-// besides (dmarc.MaxQueries). Two identifiers are walked from as it comes, and share most of their way with the author.
+// maxWalkQueries is how many queries the walks from a message's identifiers may make, in addition to dmarc.MaxQueries for each
+// Author Domain. The walks from two identifiers are prefetched, and share most of their names with that from the author.
 const maxWalkQueries = 50
 
-// verification is what is asked about a stranger's message while it comes in.
+// verification is the state of the lookups for an inbound message.
 type verification struct {
 	view       *dns.View
 	spf        *task[spf.Result]
@@ -28,13 +28,13 @@ type verification struct {
 	prefetched int       // identifiers whose walks were prefetched
 }
 
-// policyOf is an Author Domain's policy, and who asks for what is still needed of it.
+// policyOf is an Author Domain's policy, and the view for the lookups that it still needs.
 type policyOf struct {
 	*dmarc.Discovery
 	asker *asker
 }
 
-// startSPF begins with the envelope: the header comes only when the client has sent everything.
+// startSPF starts the SPF check with the envelope: the header arrives only when the client has sent the whole message.
 func (m *message) startSPF() {
 	f := m.filter
 	v := &verification{view: f.Resolver.View(m.evidence.Connection.Client)}

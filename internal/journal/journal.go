@@ -111,7 +111,7 @@ func (j *Journal) Keep(k filter.Kept) {
 	}
 	e := Entry{Time: j.options.Now(), Report: k.Report}
 	if e.Lookups == nil {
-		e.Lookups = k.Answered.Kept()
+		e.Lookups = k.Answered.Shortened()
 	}
 	r, err := j.pack(&e)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// walk is one family's way through a domain's records.
+// walk evaluates a domain's records for one address family. It is not a visitor of spf.Walk: which records it reads, and how
+// often, depends on the addresses that are left.
 type walk struct {
 	resolver spf.Resolver
 	options  Options
