@@ -57,7 +57,7 @@ func (a *answer) edit(code byte, data []byte) {
 	if !strings.HasPrefix(value, " ") {
 		value = " " + value
 	}
-	a.fields = append(a.fields, dkim.Field{Name: name, Value: strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n")})
+	a.fields = append(a.fields, dkim.Field{Name: name, Value: dkim.CRLF(value)})
 }
 
 // results are the Authentication-Results that it wrote.

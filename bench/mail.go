@@ -58,7 +58,7 @@ func letter(n, size int, from peer, author string) *mail {
 		{"List-Unsubscribe", fmt.Sprintf("<https://%s/u/%d>", domain, n)},
 	}
 	for _, f := range text {
-		m.fields = append(m.fields, dkim.Field{Name: f[0], Value: " " + strings.ReplaceAll(f[1], "\n", "\r\n")})
+		m.fields = append(m.fields, dkim.Field{Name: f[0], Value: " " + dkim.CRLF(f[1])})
 		size -= len(f[0]) + len(f[1]) + len(": \r\n") + strings.Count(f[1], "\n")
 	}
 	m.body = body(n, max(size-len("\r\n"), 0), boundary)

@@ -158,7 +158,7 @@ func probe(l *Life, signer crypto.Signer, record string) error {
 	}
 	var msg bytes.Buffer
 	for _, f := range append(signatures, fields...) {
-		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+		msg.WriteString(f.Wire())
 	}
 	msg.WriteString("\r\n" + body)
 	results, err := msgauth.VerifyWithOptions(&msg, &msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{record}, nil }})

@@ -146,7 +146,7 @@ func (r *receivers) sign(k dkim.Key) []byte {
 	}
 	var m bytes.Buffer
 	for _, f := range append(signatures, fields...) {
-		fmt.Fprintf(&m, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+		m.WriteString(f.Wire())
 	}
 	m.WriteString("\r\n" + body)
 	return m.Bytes()

@@ -49,7 +49,7 @@ func (f *follower) more(ctx context.Context) error {
 	if !f.ready() {
 		return nil
 	}
-	if _, newest, err := f.reader.Size(); err == nil && newest.UnixMicro() < f.filter.After {
+	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.filter.After {
 		f.filter.After = newest.UnixMicro() // those that came while the clock was ahead have other numbers now
 	}
 	for ctx.Err() == nil {

@@ -192,8 +192,7 @@ func edited(fields []dkim.Field, edits milter.Edits) []dkim.Field {
 func write(w io.Writer, fields []dkim.Field, body []byte, lf bool) error {
 	var b bytes.Buffer
 	for _, f := range fields {
-		value := strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n")
-		fmt.Fprintf(&b, "%s:%s\r\n", f.Name, value)
+		b.WriteString(f.Wire())
 	}
 	b.WriteString("\r\n")
 	b.Write(body)

@@ -54,7 +54,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), struct {
 					spf.Result
-					*spf.Walk
+					*spf.Path
 				}{result, walk})
 			}
 			showSPF(c.OutOrStdout(), result, walk)
@@ -69,7 +69,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 	return c
 }
 
-func showSPF(w io.Writer, r spf.Result, walk *spf.Walk) {
+func showSPF(w io.Writer, r spf.Result, walk *spf.Path) {
 	paint := cli.Paint(w)
 	row := func(name, text string) { fmt.Fprintf(w, "%-12s %s\n", name, printable(text)) }
 	writeRows(w, explain.SPFRows(walk.Steps))

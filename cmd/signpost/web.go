@@ -19,6 +19,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
 	"signpost/internal/web"
@@ -57,7 +58,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 // newSite gives the page what it shows. program is this one's file.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
-		names[i] = strings.ToLower(strings.TrimSuffix(n, "."))
+		names[i] = domain.Fold(n)
 	}
 	return web.Site{
 		File:   conf.JournalFile(),

@@ -49,7 +49,7 @@ type answer struct {
 	names []string // PTR, CNAME
 	tlsa  []TLSA
 
-	kept atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
+	short atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
 }
 
 // read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the
@@ -179,7 +179,7 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 func (a *answer) octets() int {
 	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
 	size := a.textBytes()
-	n += size + min(size, MaxKept)
+	n += size + min(size, MaxShortened)
 	for _, m := range a.mx {
 		n += 32 + len(m.Host)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"signpost/internal/dkim"
 	"signpost/internal/testmta"
 	"signpost/internal/testport"
 )
@@ -27,7 +28,7 @@ func TestListManager(t *testing.T) {
 		s := w.dial(server, "")
 		w.cmd(s, 250, "MAIL FROM:<list-bounces@example.org>")
 		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
-		if _, err := s.Data(250, []byte(strings.ReplaceAll(mail, "\n", "\r\n"))); err != nil {
+		if _, err := s.Data(250, []byte(dkim.CRLF(mail))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -34,7 +34,7 @@ func (w *world) verifies(mail string) bool {
 	w.t.Helper()
 	records := w.records()
 	ours := verify(strings.ReplaceAll(mail, "\r\n", "\n"), func(name string) string { return records[name] })
-	wire := strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n")
+	wire := dkim.CRLF(mail)
 	theirs, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(name string) ([]string, error) { return []string{records[name]}, nil }})
 	if err != nil || len(theirs) != 1 || len(ours) != 1 {
 		w.t.Fatalf("%d and %d signatures, want 1: %v\n%s", len(ours), len(theirs), err, mail)

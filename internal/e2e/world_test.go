@@ -16,6 +16,7 @@ import (
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
+	"signpost/internal/dkim"
 	"signpost/internal/testdns"
 	"signpost/internal/testmta"
 	"signpost/keys"
@@ -305,7 +306,7 @@ func (w *world) records() map[string]string {
 func (w *world) signatures(mail string) []string {
 	w.t.Helper()
 	records := w.records()
-	wire := strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n")
+	wire := dkim.CRLF(mail)
 	results, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(name string) ([]string, error) {
 		if r, ok := records[name]; ok {
 			return []string{r}, nil

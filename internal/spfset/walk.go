@@ -13,7 +13,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// walk is one family's way through a domain's records.
+// walk evaluates a domain's records for one address family. It is not a visitor of spf.Walk: which records it reads, and how
+// often, depends on the addresses that are left.
 type walk struct {
 	resolver spf.Resolver
 	options  Options
@@ -107,7 +108,7 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 		w.lose(at)
 		return nil
 	}
-	below, err := w.follow(ctx, target(to, domain), where, at)
+	below, err := w.follow(ctx, strings.ToLower(to.Name(domain)), where, at)
 	out.pass = append(out.pass, below.pass...)
 	out.other = append(out.other, below.other...)
 	return err
@@ -133,13 +134,6 @@ func (w *walk) follow(ctx context.Context, name, where string, at []stream) (end
 	}
 	w.lose(at)
 	return ends{}, nil
-}
-
-func target(spec spf.DomainSpec, domain string) string {
-	if spec == "" {
-		return domain
-	}
-	return strings.ToLower(strings.TrimSuffix(string(spec), "."))
 }
 
 // count is for each term that asks DNS. Whoever is at his eleventh goes no further.

@@ -14,8 +14,8 @@ import (
 )
 
 // chain is our word for a message's chain.
-func chain(msg []byte, records map[string]string) dkim.Chain {
-	fields, body := split(msg)
+func chain(t *testing.T, msg []byte, records map[string]string) dkim.Chain {
+	fields, body := split(t, msg)
 	v := dkim.NewVerifier(fields, nil)
 	v.Write(body)
 	return v.Chain(time.Now(), func(name string) ([]string, error) {
@@ -72,7 +72,7 @@ func TestChains(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				ours := chain([]byte(v.msg), p.records)
+				ours := chain(t, []byte(v.msg), p.records)
 				if theirs.Status != v.want || string(ours.Status) != v.want {
 					t.Errorf("%s, %d hops, %s: dkimpy %s (%s), we %s (%s), want %s", sealer, hop, v.name, theirs.Status, theirs.Detail, ours.Status, ours.Reason, v.want)
 				}

@@ -2,7 +2,9 @@ package domain
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,93 +13,75 @@ import (
 	"signpost/internal/spf"
 )
 
-// term is a term of an SPF record that asks DNS, and all that is below it.
+// term is a term of an SPF record that asks DNS, with everything below it.
 type term struct {
 	text     string
-	cost     int // look-ups, with all below
+	cost     int // lookups, those below included
 	below    []*term
-	voids    int  // of IPv4 clients
-	voids6   int  // of IPv6 clients
-	fixed    bool // the networks are all that it stands for
+	voids    int  // void lookups of IPv4 clients
+	voids6   int  // and of IPv6 clients
+	passes   bool // its qualifier is +
+	fixed    bool // it stands for the networks, and for nothing else
 	networks []netip.Prefix
-	wrong    string // why the tree has no answer here
-	unknown  bool   // wrong only because nobody answers now
+	wrong    string // why its value is not known
+	unknown  bool   // wrong only because a lookup failed
 	domain   string // of redirect: where it leads
-	record   string // of redirect: what stands there
+	record   string // of redirect: the record there
 }
 
-// maxTree is where the walk ends: the count is far above the limit then.
-const maxTree = 60
-
-// spfWalk counts across the whole tree.
-type spfWalk struct {
-	*look
-	terms int
-}
-
+// walkSPF reads the tree of a record, as a check that matches nothing does: RFC 7208 section 4.6.4 counts all of its terms.
 func (l *look) walkSPF(ctx context.Context, domain, text string, rec *spf.Record) *term {
-	w := &spfWalk{look: l}
-	root := &term{text: domain, fixed: true}
-	w.walk(ctx, root, rec, domain, []string{domain})
-	return root
+	open := []*term{{text: domain, passes: true, fixed: true}} // the record, and the include and redirect terms that lead to a node
+	closeTo := func(depth int) {
+		for ; len(open) > depth+1; open = open[:len(open)-1] {
+			open[len(open)-2].take(open[len(open)-1])
+		}
+	}
+	for n := range spf.Walk(ctx, l.view, domain, rec) {
+		closeTo(n.Depth)
+		at := open[n.Depth]
+		switch {
+		case errors.Is(n.Err, spf.ErrTooMany):
+			at.wrong, at.fixed = n.Err.Error(), false
+		case n.Mechanism.AsksDNS():
+			open = append(open, l.newTerm(ctx, n))
+		case n.Mechanism == spf.All:
+		case n.Qualifier == spf.Pass:
+			at.networks = append(at.networks, n.Network.Masked())
+		default:
+			at.fixed = false
+		}
+	}
+	closeTo(0)
+	return open[0]
 }
 
-// walk goes through a record as a check does that matches nowhere: RFC 7208 section 4.6.4 counts all of its terms.
-func (w *spfWalk) walk(ctx context.Context, at *term, rec *spf.Record, domain string, path []string) {
-	ended := false
-	for _, d := range rec.Directives {
-		if d.Mechanism == spf.All {
-			ended = true
-			break // section 5.1: what follows is not read
+func (l *look) newTerm(ctx context.Context, n spf.Node) *term {
+	t := &term{text: n.Text, cost: 1, passes: n.Qualifier == spf.Pass, record: n.Record}
+	t.fixed = t.passes && n.Target != "" && n.Mechanism != spf.Exists && n.Err == nil
+	name := strings.ToLower(n.Target)
+	switch {
+	case n.Err != nil:
+		var failed *net.DNSError
+		if t.wrong = n.Err.Error(); errors.As(n.Err, &failed) {
+			t.wrong, t.unknown = "it could not be looked up", true
 		}
-		t := &term{text: d.Text, fixed: d.Qualifier == spf.Pass}
-		name := domain
-		if d.Domain != "" {
-			name = strings.ToLower(strings.TrimSuffix(string(d.Domain), "."))
-		}
-		switch {
-		case d.Mechanism == spf.IP4 || d.Mechanism == spf.IP6:
-			if d.Qualifier == spf.Pass {
-				at.networks = append(at.networks, d.Network.Masked())
-			} else {
-				at.fixed = false
-			}
-			continue
-		case w.terms >= maxTree:
-			at.wrong, at.fixed = "the tree goes on", false
-			return
-		}
-		w.terms++
-		t.cost = 1
-		switch {
-		case d.Domain.HasMacros() || d.Mechanism == spf.Exists || d.Mechanism == spf.PTR:
-			t.fixed = false
-		case d.Mechanism == spf.Include:
-			w.follow(ctx, t, name, path)
-		case d.Mechanism == spf.A:
-			w.host(ctx, t, d, name)
-		case d.Mechanism == spf.MX:
-			w.mx(ctx, t, d, name)
-		}
-		if d.Qualifier != spf.Pass {
-			t.networks = nil // they may not send
-		}
-		at.take(t)
+	case name == "":
+	case n.Mechanism == spf.A:
+		l.addHost(ctx, t, n.Directive, name)
+	case n.Mechanism == spf.MX:
+		l.addExchanges(ctx, t, n.Directive, name)
+	case n.Record != "":
+		t.domain = name
 	}
-	if rec.Redirect == "" || ended {
-		return
-	}
-	w.terms++
-	t := &term{text: "redirect=" + string(rec.Redirect), cost: 1, fixed: true}
-	if rec.Redirect.HasMacros() {
-		t.fixed = false
-	} else {
-		w.follow(ctx, t, strings.ToLower(strings.TrimSuffix(string(rec.Redirect), ".")), path)
-	}
-	at.take(t)
+	return t
 }
 
+// take adds a term that is complete to the one above it.
 func (t *term) take(b *term) {
+	if !b.passes {
+		b.networks = nil // they may not send
+	}
 	t.below = append(t.below, b)
 	t.cost += b.cost
 	t.voids += b.voids
@@ -110,34 +94,10 @@ func (t *term) take(b *term) {
 	}
 }
 
-func (w *spfWalk) follow(ctx context.Context, t *term, name string, path []string) {
-	if slices.Contains(path, name) {
-		t.wrong, t.fixed = "it leads in circles", false
-		return
-	}
-	all, err := w.text(ctx, name)
-	if err != nil {
-		t.wrong, t.fixed, t.unknown = "it could not be looked up", false, true
-		return
-	}
-	all = slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !spf.IsRecord(s) })
-	if len(all) != 1 {
-		t.wrong, t.fixed = fmt.Sprintf("%d SPF records", len(all)), false
-		return
-	}
-	rec, err := spf.ParseRecord(all[0])
-	if err != nil {
-		t.wrong, t.fixed = err.Error(), false
-		return
-	}
-	t.domain, t.record = name, all[0]
-	w.walk(ctx, t, rec, name, append(slices.Clone(path), name))
-}
-
-// host adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is one void lookup at most.
-func (w *spfWalk) host(ctx context.Context, t *term, d spf.Directive, name string) {
-	four, err := w.view.LookupA(ctx, name)
-	six, err6 := w.view.LookupAAAA(ctx, name)
+// addHost adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is one void lookup at most.
+func (l *look) addHost(ctx context.Context, t *term, d spf.Directive, name string) {
+	four, err := l.view.LookupA(ctx, name)
+	six, err6 := l.view.LookupAAAA(ctx, name)
 	if err != nil && !absent(err) || err6 != nil && !absent(err6) {
 		t.fixed = false
 	}
@@ -148,18 +108,12 @@ func (w *spfWalk) host(ctx context.Context, t *term, d spf.Directive, name strin
 		t.voids6 = 1
 	}
 	for _, a := range slices.Concat(four, six) {
-		bits := d.Bits4
-		if a.Is6() {
-			bits = d.Bits6
-		}
-		if p, err := a.Prefix(bits); err == nil {
-			t.networks = append(t.networks, p)
-		}
+		t.networks = append(t.networks, d.Around(a))
 	}
 }
 
-func (w *spfWalk) mx(ctx context.Context, t *term, d spf.Directive, name string) {
-	hosts, err := w.view.LookupMX(ctx, name)
+func (l *look) addExchanges(ctx context.Context, t *term, d spf.Directive, name string) {
+	hosts, err := l.view.LookupMX(ctx, name)
 	switch {
 	case absent(err):
 		t.voids, t.voids6 = 1, 1
@@ -170,7 +124,7 @@ func (w *spfWalk) mx(ctx context.Context, t *term, d spf.Directive, name string)
 	default:
 		for _, h := range hosts {
 			if h.Host != "." { // RFC 7505: the domain accepts no mail
-				w.host(ctx, t, d, strings.TrimSuffix(h.Host, "."))
+				l.addHost(ctx, t, d, strings.TrimSuffix(h.Host, "."))
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // Type is a record type.
 type Type uint16
 
-// The types that mail authentication asks for.
+// The types that mail authentication looks up.
 const (
 	TXT  = Type(dns.TypeTXT)
 	MX   = Type(dns.TypeMX)
@@ -19,17 +19,17 @@ const (
 
 // Limits on the lookups of one message that may be under way when another is prefetched. Each holds a socket.
 const (
-	// maxAhead is for lookups that are not reserved. An ordinary message makes ten or so; a sender's SPF record may name a
+	// maxPrefetch is for lookups that are not reserved. An ordinary message makes ten or so; a sender's SPF record may name a
 	// hundred hosts.
-	maxAhead = 20
-	// maxReservedAhead is for reserved lookups: eight keys, and a few names each of four Author Domains and of the SPF record.
-	maxReservedAhead = 32
+	maxPrefetch = 20
+	// maxReservedPrefetch is for reserved lookups: eight keys, and a few names each of four Author Domains and of the SPF record.
+	maxReservedPrefetch = 32
 )
 
-// Ahead starts a lookup that is likely to be needed and does not wait: the lookup that needs it finds the answer, or waits
+// Prefetch starts a lookup that is likely to be needed and does not wait: the lookup that needs it finds the answer, or waits
 // for the rest of the time. It counts against the limit of this view, whether it turns out to be needed or not. It does
 // nothing if too many lookups of the message are under way. ctx ends the lookup.
-func (v *View) Ahead(ctx context.Context, t Type, name string) {
+func (v *View) Prefetch(ctx context.Context, t Type, name string) {
 	full, err := canonical(name)
 	if err != nil || v.known || v.full() {
 		return
@@ -39,13 +39,13 @@ func (v *View) Ahead(ctx context.Context, t Type, name string) {
 	}
 }
 
-// full reports whether no more may be prefetched for now; the evaluation asks in its turn.
+// full reports whether no more may be prefetched for now. The evaluation makes the lookup in its turn.
 func (v *View) full() bool {
 	s := v.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.reserved {
-		return s.open.reserved >= maxReservedAhead
+		return s.open.reserved >= maxReservedPrefetch
 	}
-	return s.open.others >= maxAhead
+	return s.open.others >= maxPrefetch
 }

@@ -36,7 +36,7 @@ func TestKeptAnswers(t *testing.T) {
 			qtype = "PTR"
 		}
 		l := Lookup{Name: "example.org.", Type: qtype, Answer: c.answer.shortened()}
-		if len(l.Answer) > MaxKept || l.Cut() != c.cut || l.Failed() && !c.cut {
+		if len(l.Answer) > MaxShortened || l.Cut() != c.cut || l.Failed() && !c.cut {
 			t.Errorf("%s: %d bytes, cut %v: %q", name, len(l.Answer), l.Cut(), l.Answer)
 		}
 		v := Recall([]Lookup{l})
@@ -64,7 +64,7 @@ func FuzzKept(f *testing.F) {
 		n, size = min(max(n, 0), 20), min(max(size, 0), 3000)
 		a := answer{text: append(slices.Repeat([]string{other + strings.Repeat("\xff", size)}, n), one)}
 		l := Lookup{Name: "example.org.", Type: "TXT", Answer: a.shortened()}
-		if len(l.Answer) > MaxKept {
+		if len(l.Answer) > MaxShortened {
 			t.Fatalf("%d bytes: %q", len(l.Answer), l.Answer)
 		}
 		got, _ := Recall([]Lookup{l}).LookupTXT(t.Context(), l.Name)

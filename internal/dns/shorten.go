@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// MaxKept is how many bytes of an answer the journal keeps. Two rows of this size fit a page of 4 KiB of the
+// MaxShortened is the size in bytes of a shortened answer, which is what the journal stores. Two rows of this size fit a page of 4 KiB of the
 // journal's database; a row of 2 KiB needs a page of its own. Policies and keys in use are shorter.
-const MaxKept = 2000
+const MaxShortened = 2000
 
 // noteRoom is the room for a note on what is missing.
 const noteRoom = 64
 
-// Shorten cuts the text of an answer, or a record, to MaxKept bytes and marks the result: Lookup.Cut.
+// Shorten cuts the text of an answer, or a record, to MaxShortened bytes and marks the result: Lookup.Cut.
 func Shorten(text string) string {
-	if len(text) <= MaxKept {
+	if len(text) <= MaxShortened {
 		return text
 	}
-	return cutNote(len(text)) + strings.ToValidUTF8(text[:MaxKept-noteRoom], "")
+	return cutNote(len(text)) + strings.ToValidUTF8(text[:MaxShortened-noteRoom], "")
 }
 
 // cutNote returns the note that precedes an incomplete text. The text of a complete answer never begins with a parenthesis.
@@ -28,37 +28,37 @@ func cutNote(size int) string { return fmt.Sprintf("(cut, %d bytes) ", size) }
 // lacks only TXT records without a version tag is not cut.
 func (l Lookup) Cut() bool { return strings.HasPrefix(l.Answer, "(") }
 
-// shortened returns String in at most MaxKept bytes. TXT records with a version tag come first, because policies have one.
+// shortened returns String in at most MaxShortened bytes. TXT records with a version tag come first, because policies have one.
 func (a *answer) shortened() string {
-	if s := a.kept.Load(); s != nil {
+	if s := a.short.Load(); s != nil {
 		return *s
 	}
 	s := a.shorten()
-	a.kept.Store(&s)
+	a.short.Store(&s)
 	return s
 }
 
 func (a *answer) shorten() string {
 	size := a.textBytes()
-	if size <= MaxKept {
-		if s := a.String(); len(s) <= MaxKept || len(a.text) == 0 {
+	if size <= MaxShortened {
+		if s := a.String(); len(s) <= MaxShortened || len(a.text) == 0 {
 			return Shorten(s)
 		}
 	}
 	var all []string
-	room, left, leftBytes := MaxKept-noteRoom, 0, 0
+	room, left, leftBytes := MaxShortened-noteRoom, 0, 0
 	for _, tagged := range []bool{true, false} {
 		for _, t := range a.text {
 			if hasVersion(t) != tagged {
 				continue
 			}
-			quoted := strconv.Quote(t[:min(len(t), MaxKept)])
-			switch whole := len(t) <= MaxKept && len(quoted) <= room; {
+			quoted := strconv.Quote(t[:min(len(t), MaxShortened)])
+			switch whole := len(t) <= MaxShortened && len(quoted) <= room; {
 			case whole:
 				all = append(all, quoted)
 				room -= len(quoted) + len(", ")
 			case tagged:
-				return cutNote(size) + strings.ToValidUTF8(quoted[:min(len(quoted), MaxKept-noteRoom)], "")
+				return cutNote(size) + strings.ToValidUTF8(quoted[:min(len(quoted), MaxShortened-noteRoom)], "")
 			default:
 				left++
 				leftBytes += len(t)
@@ -67,7 +67,7 @@ func (a *answer) shorten() string {
 	}
 	if len(all) == 0 {
 		t := a.text[0]
-		return cutNote(size) + strings.ToValidUTF8(strconv.Quote(t[:min(len(t), MaxKept)])[:MaxKept-noteRoom], "")
+		return cutNote(size) + strings.ToValidUTF8(strconv.Quote(t[:min(len(t), MaxShortened)])[:MaxShortened-noteRoom], "")
 	}
 	return strings.Join(append(all, fmt.Sprintf("(%d more records, %d bytes)", left, leftBytes)), ", ")
 }
