@@ -19,8 +19,8 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/doctor"
 	"signpost/internal/owner"
+	"signpost/internal/setup"
 	"signpost/keys"
-	"signpost/policy"
 )
 
 // concerns are what check-config and doctor say of a configuration that is valid.
@@ -33,7 +33,7 @@ func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	for _, key := range conf.NotYet() {
 		all = append(all, doctor.Finding{What: key + ": has no effect yet in this version", Why: "what it asks for is not done", Fix: "# " + key})
 	}
-	for _, entry := range expired(conf, now) {
+	for _, entry := range setup.Expired(conf, now) {
 		all = append(all, doctor.Finding{What: "has expired and does not count: " + entry, Why: "what it was for is no longer let through, or refused",
 			Fix: "expires = " + now.AddDate(1, 0, 0).Format(time.DateOnly) + " # or take it out"})
 	}
@@ -42,7 +42,7 @@ func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	}
 	if conf.MetricsOpen() {
 		_, port, _ := net.SplitHostPort(conf.MetricsListen)
-		all = append(all, doctor.Finding{What: openMetrics, Where: conf.Place("metrics.listen"), Why: "there is no password", Fix: `metrics.listen = "127.0.0.1:` + port + `"`})
+		all = append(all, doctor.Finding{What: setup.OpenMetrics, Where: conf.Place("metrics.listen"), Why: "there is no password", Fix: `metrics.listen = "127.0.0.1:` + port + `"`})
 	}
 	if slices.Equal(conf.Keys.Algorithms, []string{"ed25519"}) {
 		all = append(all, doctor.Finding{What: `keys.algorithms: with "ed25519" alone, many receivers cannot verify the mail`, Where: conf.Place("keys.algorithms"), Why: keys.Ed25519Alone,
@@ -150,25 +150,4 @@ func unreadable(conf *config.Config, file string, given bool) error {
 		return nil
 	}
 	return cli.Usage(all)
-}
-
-// expired are the exceptions and the accepted forwarders that count no more, in words.
-func expired(conf *config.Config, now time.Time) []string {
-	var all []string
-	for _, list := range []struct {
-		name  string
-		rules []config.LocalRule
-	}{{"[[allow]]", conf.Allow}, {"[[deny]]", conf.Deny}} {
-		for _, r := range list.rules {
-			if !now.Before(r.Expires) {
-				all = append(all, list.name+" "+policy.LocalRule(r).String())
-			}
-		}
-	}
-	for _, f := range acceptedForwarders(conf) {
-		if !now.Before(f.Expires) {
-			all = append(all, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
-		}
-	}
-	return all
 }

@@ -16,7 +16,7 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
 	"signpost/internal/config"
-	"signpost/keys"
+	"signpost/internal/setup"
 )
 
 // What the daemon may do in a folder and below it. Nowhere may it run a program, or make a link, a device or a socket.
@@ -106,7 +106,7 @@ func (d *service) grants() grants {
 		g.addTarget(accepted, ll.AccessFSReadFile)
 	}
 	if len(d.conf.DNS.Servers) == 0 {
-		g.addTarget(resolvConf, ll.AccessFSReadFile)
+		g.addTarget(setup.ResolvConf, ll.AccessFSReadFile)
 	}
 	if d.conf.MetricsListen != "" {
 		// Not /proc/self alone: its inode is made anew when the kernel was short of memory.
@@ -151,7 +151,7 @@ func (g grants) addKeys(conf *config.Config) {
 	}
 	names := []string{"hosted", "observed", "locks", "journal"}
 	// A directory that cannot be created cannot be written to either, and that is logged when it is tried.
-	_ = keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.MakeState(names...)
+	_ = setup.KeyStore(conf).MakeState(names...)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}

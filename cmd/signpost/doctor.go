@@ -14,6 +14,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/doctor"
+	"signpost/internal/setup"
 	"signpost/keys"
 )
 
@@ -61,7 +62,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 // stands in for it; progress is told what takes long.
 func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *config.Config, faulty error, file, dir string, asked []string) ([]doctor.Finding, error) {
 	var found []doctor.Finding
-	resolver, noResolver := newResolver(conf, slog.New(slog.DiscardHandler))
+	resolver, noResolver := setup.Resolver(conf, time.Now, slog.New(slog.DiscardHandler))
 	if noResolver != nil && len(asked) > 0 {
 		return nil, noResolver
 	}
@@ -78,7 +79,7 @@ func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *con
 		}
 	}
 	if len(domains) > 0 {
-		checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
+		checker, err := setup.Checker(conf, resolver, time.Now, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/setup"
 )
 
 func main() {
@@ -42,13 +43,16 @@ dkimkey(1).
 	}
 	var file string
 	root.PersistentFlags().StringVarP(&file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
-	load := func() (*config.Config, error) {
-		c, err := config.Load(file)
+	open := func(named bool) (*config.Config, error) {
+		c, err := setup.Load(file, named)
 		if err != nil {
 			return nil, cli.Usage(err)
 		}
 		return c, nil
 	}
+	load := func() (*config.Config, error) { return open(true) }
+	// Without a configuration, most commands use the defaults, so that they work before anything is installed.
+	loadOrDefault := func() (*config.Config, error) { return open(root.PersistentFlags().Changed("config")) }
 	serveCmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the milter, in the foreground",
@@ -93,13 +97,6 @@ dkimkey(1).
 			}
 			return unreadable(conf, file, c.Flags().Changed("config"))
 		},
-	}
-	// Without a configuration, verify uses the defaults, so that it works before anything is installed.
-	loadOrDefault := func() (*config.Config, error) {
-		if !config.Exists(file) && !root.PersistentFlags().Changed("config") {
-			return config.Default(), nil
-		}
-		return load()
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))

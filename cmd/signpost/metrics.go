@@ -7,7 +7,7 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/metrics"
-	"signpost/keys"
+	"signpost/internal/setup"
 	"signpost/milter"
 )
 
@@ -17,7 +17,7 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 		return nil, nil
 	}
 	if conf.MetricsOpen() {
-		log.Warn(openMetrics)
+		log.Warn(setup.OpenMetrics)
 	}
 	s, err := metrics.Listen(conf.MetricsListen, m, log)
 	if err != nil {
@@ -27,25 +27,12 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 	return s, nil
 }
 
-// openMetrics is said of a metrics.listen that is not loopback.
-const openMetrics = "metrics.listen is not a loopback address: whoever reaches it reads your domains and counts your mail; let a firewall allow Prometheus alone"
-
 // watchMetrics shows the server's connections and the keys at each scrape, as the configuration in effect has them.
 func (d *service) watchMetrics(server *milter.Server) {
 	d.measures.Watch(metrics.Source{Connections: server.Connections, Keys: func() metrics.Keys {
 		g := d.now.Load()
-		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: keyRules(g.conf), Now: time.Now()}
+		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: setup.KeyRules(g.conf), Now: time.Now()}
 	}})
-}
-
-// keyRules are what the steps of a domain's keys are planned by.
-func keyRules(c *config.Config) func(domain string) keys.Rules {
-	return func(domain string) keys.Rules {
-		return keys.Rules{
-			Algorithms: c.Keys.Algorithms, RotateEvery: c.RotateEveryFor(domain), RetireAfter: c.Keys.RetireAfter,
-			KeepRevoked: c.Keys.KeepRevoked, Ring: c.Keys.Selectors, Method: c.PublishFor(domain).Method,
-		}
-	}
 }
 
 func sockets(listeners []net.Listener) (all []net.Addr) {

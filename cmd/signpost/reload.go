@@ -15,6 +15,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/keys"
 )
 
@@ -49,23 +50,25 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	if old != nil && old.conf.KeysDir() == conf.KeysDir() {
 		g.watcher = old.watcher
 	} else {
-		watcher, err := keys.Open(keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}, d.log)
+		watcher, err := keys.Open(setup.KeyStore(conf), d.log)
 		if err != nil {
 			return nil, err
 		}
 		g.watcher = watcher
 	}
-	var err error
-	if g.servers, err = nameServers(conf); err != nil {
+	options, err := setup.ResolverOptions(conf, time.Now, d.log)
+	if err != nil {
 		return nil, err
 	}
+	g.servers = options.Servers
 	if old != nil && slices.Equal(old.servers, g.servers) && old.conf.DNS.Timeout == conf.DNS.Timeout {
 		g.resolver = old.resolver
 	} else {
-		g.resolver = dns.New(dns.Options{Servers: g.servers, Timeout: conf.DNS.Timeout, Slots: d.limits.slots, FailedOver: d.measures.NameServerFailedOver, Now: time.Now, Log: d.log})
+		options.Slots, options.FailedOver = d.limits.slots, d.measures.NameServerFailedOver
+		g.resolver = dns.New(options)
 		g.resolver.Tell(d.measures.Asked)
 	}
-	if g.checker, err = newChecker(conf, g.resolver, d.log); err != nil {
+	if g.checker, err = setup.Checker(conf, g.resolver, time.Now, d.log); err != nil {
 		return nil, err
 	}
 	// The guard goes on with what it has seen of the same keys; onHangup gives it the new checker.
@@ -74,7 +77,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	} else {
 		g.guard = &keys.Guard{Watcher: g.watcher, Now: time.Now, Log: d.log}
 	}
-	g.filter = newFilter(conf, d.log)
+	g.filter = setup.Filter(conf, d.log)
 	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.measures.Message
 	if d.journal != nil {
 		g.filter.Kept = d.journal.Keep

@@ -17,6 +17,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/journal"
 	"signpost/internal/metrics"
+	"signpost/internal/setup"
 	"signpost/milter"
 )
 
@@ -57,7 +58,7 @@ func (d *service) run(ctx context.Context) error {
 	d.manager = os.Getenv("NOTIFY_SOCKET")
 
 	conf := d.conf
-	log, err := newLogger(conf.Log, &d.level, d.stderr)
+	log, err := setup.Logger(conf.Log, &d.level, d.stderr)
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (d *service) warn(conf *config.Config) {
 	for _, key := range conf.NotYet() {
 		d.log.Warn("a configuration key has no effect yet in this version", "key", key)
 	}
-	for _, entry := range expired(conf, time.Now()) {
+	for _, entry := range setup.Expired(conf, time.Now()) {
 		d.log.Warn("an exception has expired and does not count", "entry", entry)
 	}
 }
