@@ -30,9 +30,6 @@ func concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 			Why: "without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
 			Fix: "quarantine_handled = true # in [dmarc], after you installed junk.sieve or milter_header_checks: docs/operations.md, \"Quarantined mail\""})
 	}
-	for _, key := range conf.NotYet() {
-		all = append(all, doctor.Finding{What: key + ": has no effect yet in this version", Why: "what it asks for is not done", Fix: "# " + key})
-	}
 	for _, entry := range setup.Expired(conf, now) {
 		all = append(all, doctor.Finding{What: "has expired and does not count: " + entry, Why: "what it was for is no longer let through, or refused",
 			Fix: "expires = " + now.AddDate(1, 0, 0).Format(time.DateOnly) + " # or take it out"})

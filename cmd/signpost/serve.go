@@ -146,9 +146,6 @@ func (d *service) warn(conf *config.Config) {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
 			"hint", "install junk.sieve or milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
 	}
-	for _, key := range conf.NotYet() {
-		d.log.Warn("a configuration key has no effect yet in this version", "key", key)
-	}
 	for _, entry := range setup.Expired(conf, time.Now()) {
 		d.log.Warn("an exception has expired and does not count", "entry", entry)
 	}
