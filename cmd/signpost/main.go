@@ -16,6 +16,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/setup"
 )
 
@@ -67,8 +68,7 @@ dkimkey(1).
 			if err != nil {
 				return err
 			}
-			d := &service{conf: conf, file: file, stderr: c.ErrOrStderr(), confines: true}
-			return d.run(c.Context())
+			return daemon.Run(c.Context(), daemon.Options{Config: conf, File: file, Stderr: c.ErrOrStderr(), Version: cli.Number(), Confine: true})
 		},
 	}
 	checkCmd := &cobra.Command{

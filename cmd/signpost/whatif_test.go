@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/filter"
@@ -28,7 +29,7 @@ import (
 func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...filter.Report) {
 	t.Helper()
 	lost := 0
-	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Now: func() time.Time { return at },
+	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: daemon.JournalLimits(conf), Now: func() time.Time { return at },
 		Log: slog.New(slog.DiscardHandler), Lost: func(_ journal.Cause, n int) { lost += n }})
 	for _, r := range reports {
 		j.Add(r)

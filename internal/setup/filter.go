@@ -63,27 +63,3 @@ func localRules(from []config.LocalRule) []policy.LocalRule {
 	}
 	return rules
 }
-
-// Expired returns a text for each local rule and each accepted forwarder that has expired.
-func Expired(conf *config.Config, now time.Time) (all []string) {
-	rules := Rules(conf)
-	for _, r := range rules.Allow {
-		if !now.Before(r.Expires) {
-			all = append(all, "[[allow]] "+r.String())
-		}
-	}
-	for _, r := range rules.Deny {
-		if !now.Before(r.Expires) {
-			all = append(all, "[[deny]] "+r.String())
-		}
-	}
-	for _, f := range rules.Forwarders {
-		if !now.Before(f.Expires) {
-			all = append(all, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
-		}
-	}
-	return all
-}
-
-// OpenMetrics is the warning if metrics.listen is not a loopback address.
-const OpenMetrics = "metrics.listen is not a loopback address: whoever reaches it reads your domains and counts your mail; let a firewall allow Prometheus alone"

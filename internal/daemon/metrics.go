@@ -1,17 +1,15 @@
-package main
+package daemon
 
 import (
 	"log/slog"
-	"net"
 	"time"
 
 	"signpost/internal/config"
 	"signpost/internal/metrics"
 	"signpost/internal/setup"
-	"signpost/milter"
 )
 
-// startMetrics answers at metrics.listen; nil where that is empty.
+// startMetrics serves the metrics at metrics.listen. It returns nil if that is empty.
 func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*metrics.Server, error) {
 	if conf.MetricsListen == "" {
 		return nil, nil
@@ -27,17 +25,10 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 	return s, nil
 }
 
-// watchMetrics shows the server's connections and the keys at each scrape, as the configuration in effect has them.
-func (d *service) watchMetrics(server *milter.Server) {
-	d.measures.Watch(metrics.Source{Connections: server.Connections, Keys: func() metrics.Keys {
+// watchMetrics registers the sources that each scrape reads: the connections, and the keys of the current generation.
+func (d *service) watchMetrics() {
+	d.metrics.Watch(metrics.Source{Connections: d.server.Connections, Keys: func() metrics.Keys {
 		g := d.now.Load()
 		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: setup.KeyRules(g.conf), Now: time.Now()}
 	}})
-}
-
-func sockets(listeners []net.Listener) (all []net.Addr) {
-	for _, ln := range listeners {
-		all = append(all, ln.Addr())
-	}
-	return all
 }
