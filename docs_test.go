@@ -128,7 +128,7 @@ func differ(t *testing.T, what string, got, want []string) {
 func TestLogIsDocumented(t *testing.T) {
 	text := read(t, "docs/operations.md")
 	var logged []string
-	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/filter", "internal/dns", "internal/journal"} {
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal"} {
 		logged = append(logged, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
 	}
 	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged)

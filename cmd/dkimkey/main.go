@@ -15,6 +15,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/setup"
 	"signpost/keys"
 )
 
@@ -64,11 +65,13 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 
 // open reads the configuration and returns the store of keys.
 func (e *env) open() (*config.Config, keys.Store, error) {
-	conf, err := config.Load(e.file)
+	conf, err := setup.Load(e.file, true)
 	if err != nil {
 		return nil, keys.Store{}, cli.Usage(err)
 	}
-	return conf, keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: e.now, Hook: e.hook, LockTimeout: e.lockTimeout, Lease: new(keys.Lease)}, nil
+	store := setup.KeyStore(conf)
+	store.Now, store.Hook, store.LockTimeout, store.Lease = e.now, e.hook, e.lockTimeout, new(keys.Lease)
+	return conf, store, nil
 }
 
 // warn logs to stderr what weakens security. The daemon logs it again when it reads the key.

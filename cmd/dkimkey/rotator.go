@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
-	"signpost/internal/dns"
+	"signpost/internal/setup"
 	"signpost/keys"
 )
 
@@ -27,6 +26,7 @@ import (
 type desk struct {
 	conf    *config.Config
 	store   keys.Store
+	rules   func(domain string) keys.Rules
 	rotator *keys.Rotator
 	mu      sync.Mutex // of what follows, and of the output
 	needed  bool       // something needs a person
@@ -68,16 +68,18 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{conf: conf, store: store}
-	resolver, err := newResolver(conf, e.now)
+	d := &desk{conf: conf, store: store, rules: setup.KeyRules(conf)}
+	checker, err := setup.Checker(conf, nil, e.now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
+	checker.Authority.Port = e.authorityPort
 	d.rotator = &keys.Rotator{
 		Store: store, Rules: d.rules, Random: e.random,
-		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
-		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
+		Checker: checker,
+		Publisher: func(domain string) (keys.Publisher, error) {
+			return setup.Publisher(conf, domain, store, checker.Authority)
+		},
 		Done: func(domain, what string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -101,55 +103,6 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 		},
 	}
 	return d, nil
-}
-
-// newResolver returns a resolver that uses keys.resolver, or the servers of the daemon. It has no cache from earlier runs.
-func newResolver(conf *config.Config, now func() time.Time) (*dns.Resolver, error) {
-	servers := conf.DNS.Servers
-	if r := conf.Keys.Resolver; r != "" {
-		at, err := config.AddrPort(r)
-		if err != nil {
-			return nil, err
-		}
-		servers = []netip.AddrPort{at}
-	}
-	if len(servers) == 0 {
-		var err error
-		if servers, err = dns.ReadServers("/etc/resolv.conf"); err != nil {
-			return nil, err
-		}
-	}
-	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: now, Log: slog.New(slog.DiscardHandler)}), nil
-}
-
-func (d *desk) rules(domain string) keys.Rules {
-	p := d.conf.PublishFor(domain)
-	return keys.Rules{
-		Algorithms: d.conf.Keys.Algorithms, Bits: d.conf.Keys.RSABits,
-		RotateEvery: d.conf.RotateEveryFor(domain), RetireAfter: d.conf.Keys.RetireAfter, KeepRevoked: d.conf.Keys.KeepRevoked,
-		Ring: d.conf.Keys.Selectors, Method: p.Method, TTL: p.TTL,
-	}
-}
-
-func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publisher, error) {
-	p := d.conf.PublishFor(domain)
-	switch p.Method {
-	case "rfc2136":
-		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
-		if err != nil {
-			return nil, fmt.Errorf("%s.tsig_secret_file: %w", d.conf.PublishTable(domain), err)
-		}
-		server, err := config.AddrPort(p.Server)
-		if err != nil {
-			return nil, err
-		}
-		return keys.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
-	case "zonefile":
-		return keys.OneAtATime{Publisher: keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
-	case "command":
-		return keys.OneAtATime{Publisher: keys.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
-	}
-	return nil, errors.New("publish.method is manual")
 }
 
 // lastRun is STATE_DIR/rotate.json: the time of the last run.

@@ -15,6 +15,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/domain"
+	"signpost/internal/setup"
 	"signpost/keys"
 )
 
@@ -61,7 +62,6 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	d := &desk{conf: conf, store: store}
 	set, err := store.Load(nil)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	all := []keyStatus{}
 	signing := map[string]bool{}
 	var actions []string
-	for _, k := range set.Status(d.rules, e.now()) {
+	for _, k := range set.Status(setup.KeyRules(conf), e.now()) {
 		if !wanted(k.Domain) {
 			continue
 		}

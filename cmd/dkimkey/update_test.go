@@ -10,6 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"signpost/internal/setup"
 	"signpost/internal/testbind"
 	"signpost/keys"
 )
@@ -79,7 +80,7 @@ func TestUpdateErrors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			publisher, err := d.publisher("example.org", d.rotator.Checker.Authority)
+			publisher, err := setup.Publisher(d.conf, "example.org", d.store, d.rotator.Checker.Authority)
 			if err != nil {
 				t.Fatal(err)
 			}

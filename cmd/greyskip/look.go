@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"signpost/internal/cli"
-	"signpost/internal/config"
 	"signpost/internal/dns"
+	"signpost/internal/setup"
 	"signpost/internal/spfset"
 )
 
@@ -40,22 +40,13 @@ func (f finding) why() string {
 	return f.domain + ": " + f.err.Why
 }
 
-// resolver asks what the daemon asks, or /etc/resolv.conf where there is no daemon.
+// resolver returns a resolver that queries the same name servers as the daemon, or those of /etc/resolv.conf without a configuration.
 func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
-	conf := config.Default()
-	var err error
-	if configGiven || config.Exists(e.config) {
-		if conf, err = config.Load(e.config); err != nil {
-			return nil, err
-		}
+	conf, err := setup.Load(e.config, configGiven)
+	if err != nil {
+		return nil, err
 	}
-	servers := conf.DNS.Servers
-	if len(servers) == 0 {
-		if servers, err = dns.ReadServers("/etc/resolv.conf"); err != nil {
-			return nil, err
-		}
-	}
-	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: e.now, Log: slog.New(slog.DiscardHandler)}), nil
+	return setup.Resolver(conf, e.now, slog.New(slog.DiscardHandler))
 }
 
 // look asks for all domains. Its error is that of ctx.

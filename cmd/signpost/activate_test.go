@@ -123,22 +123,6 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 	}
 }
 
-// Sockets that were passed to another process, a parent say, are left alone, and are not passed on.
-func TestSocketsOfAnother(t *testing.T) {
-	t.Setenv("LISTEN_PID", "1")
-	t.Setenv("LISTEN_FDS", "2")
-	t.Setenv("LISTEN_FDNAMES", "a:b")
-	all, err := passedSockets()
-	if len(all) > 0 || err != nil {
-		t.Error(all, err)
-	}
-	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-		if value, there := os.LookupEnv(name); there {
-			t.Errorf("%s=%s is still there", name, value)
-		}
-	}
-}
-
 // systemd's own activation starts the daemon at the first connection, which it answers.
 func TestSystemdActivates(t *testing.T) {
 	dir := t.TempDir()

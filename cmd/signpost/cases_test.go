@@ -23,6 +23,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/setup"
 	"signpost/internal/testdkim"
 	"signpost/internal/testdns"
 	"signpost/keys"
@@ -207,7 +208,7 @@ func judgeCase(t *testing.T, parts map[string]string, fault string, change ...fu
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	f := newFilter(conf, log)
+	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: caseTimeout, Now: time.Now, Log: log})
 	f.Judged = func(r filter.Report) { report = r }

@@ -16,6 +16,7 @@ import (
 	"signpost/internal/forwarders"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
+	"signpost/internal/setup"
 )
 
 // acceptedFor is for how long an accepted list or forwarder is believed, in months: then somebody is to look at it again.
@@ -107,7 +108,7 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 		return nil, err
 	}
 	defer past.Close()
-	learner := forwarders.Learner{Rules: rules(conf).At(now)}
+	learner := forwarders.Learner{Rules: setup.Rules(conf).At(now)}
 	watch := newCounter(stderr)
 	err = past.Each(ctx, journal.Filter{Since: since, Outcome: relayed}, func(e *journal.Entry) bool {
 		learner.Add(e)

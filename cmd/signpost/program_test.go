@@ -12,7 +12,7 @@ import (
 
 // program is `signpost serve` in a process of its own.
 type program struct {
-	*daemon
+	*testDaemon
 	cmd  *exec.Cmd
 	dir  string
 	base string // of its configuration
@@ -44,7 +44,7 @@ func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 // launchProgram does not wait.
 func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
-	p := &program{daemon: &daemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, cmd: cmd, dir: dir}
+	p := &program{testDaemon: &testDaemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, cmd: cmd, dir: dir}
 	p.base = fmt.Sprintf("socket_group = \"\"\nstate_dir = %q\n", filepath.Join(dir, "state"))
 	if !strings.HasPrefix(text, "listen = ") {
 		p.base += fmt.Sprintf("listen = [\"unix:%s\"]\n", p.socket)

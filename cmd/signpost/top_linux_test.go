@@ -21,6 +21,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
@@ -91,7 +92,7 @@ func topConfig(t *testing.T, evil string) *config.Config {
 	t.Helper()
 	conf := config.Default()
 	conf.StateDir = t.TempDir()
-	j := journal.Open(journal.Options{Path: filepath.Join(conf.StateDir, "journal", "journal.db"), Limits: journalLimits(conf), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	j := journal.Open(journal.Options{Path: filepath.Join(conf.StateDir, "journal", "journal.db"), Limits: daemon.JournalLimits(conf), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "refused 550 5.7.1",
 		Evidence: policy.Evidence{QueueID: "4f", Author: dmarc.Author{Domains: []string{evil}}, DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: evil}}},
 		Lookups:  []dns.Lookup{{Name: evil + ".", Type: "TXT", Answer: "the time for it was up", Took: 2 * time.Second}}})
@@ -330,7 +331,7 @@ func TestTopMuchMail(t *testing.T) {
 	conf.StateDir = t.TempDir()
 	var came atomic.Int64
 	now := time.Now()
-	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Log: slog.New(slog.DiscardHandler),
+	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: daemon.JournalLimits(conf), Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return now.Add(-250*time.Second + time.Duration(came.Load())*100*time.Millisecond) }})
 	for range backlog + 500 { // fewer than the journal has room for
 		j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "accepted"})

@@ -16,6 +16,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/setup"
 	"signpost/keys"
 	"signpost/milter"
 )
@@ -64,7 +65,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
 	}
 	log := slog.New(slog.DiscardHandler)
-	resolver, err := newResolver(conf, log)
+	resolver, err := setup.Resolver(conf, time.Now, log)
 	if o.zone != "" {
 		resolver, err = zoneResolver(o.zone, log)
 	}
@@ -84,7 +85,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	var report filter.Report
-	f := newFilter(conf, log)
+	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = resolver
 	f.Judged = func(r filter.Report) { report = r }

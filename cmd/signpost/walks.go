@@ -19,8 +19,8 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/domain"
 	"signpost/internal/explain"
+	"signpost/internal/setup"
 	"signpost/internal/spf"
-	"signpost/keys"
 )
 
 func spfCommand(load func() (*config.Config, error)) *cobra.Command {
@@ -152,7 +152,7 @@ func walkView(load func() (*config.Config, error), zone string) (*dns.View, erro
 	if zone != "" {
 		resolver, err = zoneResolver(zone, log)
 	} else {
-		resolver, err = newResolver(conf, log)
+		resolver, err = setup.Resolver(conf, time.Now, log)
 	}
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func hostedDomains(load func() (*config.Config, error)) cobra.CompletionFunc {
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		hosted, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Hosted()
+		hosted, err := setup.KeyStore(conf).Hosted()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -22,6 +22,7 @@ import (
 	"signpost/internal/domain"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
+	"signpost/internal/setup"
 	"signpost/internal/web"
 	"signpost/keys"
 )
@@ -84,11 +85,11 @@ func examineApart(ctx context.Context, program, file string) (found []doctor.Fin
 
 // keyStatus returns the status of all keys. It reads no private key.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
-	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Lives()
+	set, err := setup.KeyStore(conf).Lives()
 	if err != nil {
 		return nil, err
 	}
-	return set.Status(keyRules(conf), now), nil
+	return set.Status(setup.KeyRules(conf), now), nil
 }
 
 // serveWeb serves until ctx ends.

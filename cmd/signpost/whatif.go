@@ -15,8 +15,8 @@ import (
 	"signpost/internal/dmarc"
 	"signpost/internal/domain"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/internal/whatif"
-	"signpost/keys"
 	"signpost/policy"
 )
 
@@ -75,8 +75,8 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 			return cli.Usage(fmt.Errorf("--domain: %w", err))
 		}
 	}
-	r := rules(conf)
-	if r.Hosted, err = (keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}).Hosted(); err != nil {
+	r := setup.Rules(conf)
+	if r.Hosted, err = setup.KeyStore(conf).Hosted(); err != nil {
 		return err
 	}
 	past, err := readJournal(conf)

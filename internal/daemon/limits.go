@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"log/slog"
@@ -27,7 +27,7 @@ const (
 type limits struct {
 	files       int
 	connections int // of the milter
-	slots       int // DNS lookups under way
+	slots       int // of concurrent DNS lookups
 }
 
 func limitsFor(files int) limits {
@@ -47,8 +47,8 @@ func readLimits(log *slog.Logger) limits {
 		log.Warn("the limit on open files cannot be read", "error", err)
 		return limitsFor(fewFiles)
 	}
-	const most = 1 << 20 // more makes no difference, and RLIM_INFINITY does not fit into an int
-	l := limitsFor(int(min(uint64(files.Cur), most)))
+	const maxFiles = 1 << 20 // more makes no difference, and RLIM_INFINITY does not fit into an int
+	l := limitsFor(int(min(uint64(files.Cur), maxFiles)))
 	if l.files < fewFiles {
 		log.Warn("the limit on open files is low, so that mail waits under load; set LimitNOFILE=4096 in signpost.service", "limit", l.files, "milter_connections", l.connections, "dns_lookups", l.slots)
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What systemd is told, in its order; signs of life come only while the sockets answer.
+// Notifications come in systemd's order; WATCHDOG=1 only while the sockets answer.
 func TestNotify(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -38,22 +38,22 @@ func TestNotify(t *testing.T) {
 			}
 		}
 	}
-	t.Cleanup(func() { await("STOPPING=1") }) // it runs after the daemon has ended
+	t.Cleanup(func() { await("STOPPING=1") }) // runs after the daemon has stopped
 	r := start(t, "")
 	await("READY=1\nSTATUS=enforce, 0 hosted domains")
 	await("WATCHDOG=1\nSTATUS=")
 	r.hangup("mode = \"observe\"\n")
 	await("RELOADING=1\nMONOTONIC_USEC=")
 	await("READY=1\nSTATUS=observe")
-	if err := (&service{listeners: []net.Listener{silent(t)}, server: r.server}).answers(50 * time.Millisecond); err == nil {
-		t.Error("a socket that answers nothing counts as alive")
+	if err := (&service{listeners: []net.Listener{silent(t)}, server: r.server}).probe(50 * time.Millisecond); err == nil {
+		t.Error("a socket that answers nothing passes the probe")
 	}
 }
 
-// A daemon tells the service manager that it was started by, and no other that its environment may name later: it once told of
-// its reload to that of another test.
+// A daemon notifies the service manager that started it, not one that its environment names later: it once sent its reload to the
+// socket of another test.
 func TestNotifyOwnManager(t *testing.T) {
-	r := start(t, "") // nobody wants to know
+	r := start(t, "") // without a service manager
 	path := filepath.Join(t.TempDir(), "notify")
 	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -78,7 +78,7 @@ func TestNotifyOwnManager(t *testing.T) {
 	}
 }
 
-// A daemon all of whose connections are taken lives: the watchdog must not have it killed for its load.
+// While all connections are in use, the probe succeeds: the watchdog must not kill the daemon for its load.
 func TestWatchdogUnderLoad(t *testing.T) {
 	r := start(t, "")
 	for full := false; !full; { // one more than that: Serve holds a place for the next
@@ -94,12 +94,12 @@ func TestWatchdogUnderLoad(t *testing.T) {
 		defer c.Close()
 	}
 	r.log.after("too many milter connections")
-	if err := r.answers(time.Second); err != nil {
+	if err := r.probe(time.Second); err != nil {
 		t.Error(err)
 	}
 }
 
-// silent is a socket that takes connections and says nothing.
+// silent listens and does not answer.
 func silent(t *testing.T) net.Listener {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

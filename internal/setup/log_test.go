@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"fmt"
@@ -66,7 +66,7 @@ func TestJournalPriority(t *testing.T) {
 	}
 	for _, stream := range []string{"", fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), fmt.Sprintf("%d:%d", st.Dev, st.Ino)} {
 		t.Setenv("JOURNAL_STREAM", stream)
-		log, err := newLogger(config.Default().Log, new(slog.LevelVar), f)
+		log, err := Logger(config.Default().Log, new(slog.LevelVar), f)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,9 @@
-package main
+package daemon
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// lines is a log that can be waited for.
+// lines is a log on which a test can wait.
 type lines struct {
 	mu   sync.Mutex
 	more *sync.Cond
@@ -38,7 +39,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// after waits for a text and gives everything up to it; the next call begins behind it. The test's own limit is the bound.
+// after waits for a text and returns the log up to the end of its line; the next call starts after it. The test's own timeout applies.
 func (l *lines) after(text string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +58,6 @@ type running struct {
 	dir    string
 	log    *lines
 	result chan bool
-	began  string // the log up to the line that says it serves
 }
 
 func start(t *testing.T, text string) *running {
@@ -72,7 +72,7 @@ func start(t *testing.T, text string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.service = &service{conf: conf, file: file, stderr: r.log, reloaded: func(ok bool) { r.result <- ok }}
+	r.service = &service{Options: Options{Config: conf, File: file, Stderr: r.log}, reloaded: func(ok bool) { r.result <- ok }}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.run(ctx) }()
@@ -82,11 +82,11 @@ func start(t *testing.T, text string) *running {
 			t.Error(err)
 		}
 	})
-	r.began = r.log.after("signpost serves")
+	r.log.after("signpost serves")
 	return r
 }
 
-// write is the configuration: what every daemon here needs, and text. What text says of the same key counts.
+// write writes the configuration: what each daemon here needs, unless text sets the same key, and text.
 func (r *running) write(text string) {
 	base := ""
 	for _, line := range []string{
@@ -100,12 +100,19 @@ func (r *running) write(text string) {
 	if !strings.Contains(text, "[dns]") {
 		text += "\n[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	}
-	if err := os.WriteFile(filepath.Join(r.dir, "signpost.toml"), []byte(text), 0o600); err != nil {
+	r.put("signpost.toml", text)
+}
+
+// put writes a file below the directory of the test.
+func (r *running) put(name, text string) {
+	r.t.Helper()
+	path := filepath.Join(r.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// hangup writes the configuration, sends SIGHUP, and gives what the log said up to its end and whether it went well.
+// hangup writes the configuration, sends SIGHUP, and returns the log up to the end of the reload, and whether that succeeded.
 func (r *running) hangup(text string) (log string, ok bool) {
 	r.write(text)
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
@@ -120,7 +127,7 @@ func (r *running) dial() *testmilter.MTA {
 	return m
 }
 
-// A message that has begun ends by the rules that it began with; the next one, on the same connection, has the new ones.
+// A message keeps the rules that it began with; the next one, on the same connection, has the new ones.
 func TestReloadUnderMail(t *testing.T) {
 	const hostile = "From\x00 ann@a.example\x00"
 	r := start(t, "")
@@ -128,7 +135,7 @@ func TestReloadUnderMail(t *testing.T) {
 	m.Send('M', "<>\x00")
 	m.Send('R', "<bob@example.net>\x00")
 	m.Send('L', hostile)
-	for r.begun.Load() == 0 {
+	for r.messages.Load() == 0 {
 		runtime.Gosched()
 	}
 	if log, ok := r.hangup("mode = \"observe\"\n"); !ok || !strings.Contains(log, "mode=observe") {
@@ -178,7 +185,7 @@ func TestReloadDropIns(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else {
-			put(t, file, text)
+			r.put("conf.d/a.toml", text)
 		}
 		if log, ok := r.hangup("[spf]\nfail = \"reject\"\n"); ok != good || !strings.Contains(log, want) {
 			t.Errorf("%q: %s, want %s", text, log, want)
@@ -199,8 +206,8 @@ func TestReloadDropIns(t *testing.T) {
 	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
 }
 
-// Every key of the configuration is in effect after a reload, or is said to need a restart, or is dkimkey's, which reads the
-// file each time.
+// Each key of the configuration takes effect with a reload, or the log says that it needs a restart, or only dkimkey uses it, which
+// reads the file each time.
 func TestReloadEveryKey(t *testing.T) {
 	values := map[string]string{
 		"mode": `"observe"`, "listen": `["unix:/nowhere/s"]`, "socket_mode": `"0600"`, "socket_group": `"other"`, "authserv_id": `"mx.example"`,
@@ -222,9 +229,7 @@ func TestReloadEveryKey(t *testing.T) {
 	ofDkimkey := []string{"keys.algorithms", "keys.rsa_bits", "keys.rotate_every", "keys.retire_after", "keys.keep_revoked", "keys.selectors"}
 	r := start(t, "")
 	accepted := "[[forwarder]]\nsealer = \"a.example\"\ncomment = \"x\"\nexpires = 2099-01-01\n"
-	if err := os.WriteFile(filepath.Join(r.dir, "accepted.toml"), []byte(accepted), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	r.put("accepted.toml", accepted)
 	for _, key := range config.KeyNames() {
 		value, known := values[key]
 		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {
@@ -265,9 +270,9 @@ func TestReloadEveryKey(t *testing.T) {
 	}
 }
 
-// effect is all by which one generation can act otherwise than another.
+// effect is all by which two generations can act differently.
 func effect(g *generation) []any {
 	f := *g.filter
 	f.Keys, f.Resolver, f.Now, f.Log, f.Kept, f.Measured = nil, nil, nil, nil, nil, nil
-	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, journalLimits(g.conf), g.checker.Authority.Known, g.conf.TagUnhandled()}
+	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.Known, g.conf.TagUnhandled()}
 }

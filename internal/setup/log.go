@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"context"
@@ -12,8 +12,9 @@ import (
 	"signpost/internal/config"
 )
 
-// newLogger logs as [log] says: to stderr, or to syslog with the priority of each line. level may change later.
-func newLogger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logger, error) {
+// Logger returns the logger that [log] configures: to stderr, or to syslog with the priority of each line. It sets level, which may
+// change later.
+func Logger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(conf.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
@@ -31,7 +32,7 @@ func newLogger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.L
 	return slog.New(newSyslogHandler(w, conf, options)), nil
 }
 
-// newSyslogHandler leaves out the time and the priority: syslog has them itself.
+// newSyslogHandler omits the time and the level: syslog adds them.
 func newSyslogHandler(w *syslog.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
@@ -47,7 +48,7 @@ func newSyslogHandler(w *syslog.Writer, conf config.Log, options *slog.HandlerOp
 	}
 }
 
-// toJournal says whether a stream goes straight to systemd's journal: JOURNAL_STREAM in systemd.exec(5).
+// toJournal reports whether a stream is connected to systemd's journal: JOURNAL_STREAM in systemd.exec(5).
 func toJournal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -61,8 +62,8 @@ func toJournal(w io.Writer) bool {
 	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// newJournalHandler begins each line with its priority, as sd-daemon(3) has it; the journal takes it off again. The journal has
-// a time of its own, and ours stays: it is that of the event.
+// newJournalHandler writes the priority before each line, as in sd-daemon(3); the journal removes it. The journal adds a time, and
+// ours stays: it is the time of the event.
 func newJournalHandler(w io.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	at := func(p syslog.Priority) slog.Handler {
 		return format(conf.Format, priority(func(line string) error {
@@ -90,12 +91,12 @@ func facility(name string) syslog.Priority {
 	return syslog.LOG_MAIL
 }
 
-// priority is what writes lines of one priority, such as one of syslog.Writer's methods, as an io.Writer.
+// priority is a function that writes a line with one priority, such as a method of syslog.Writer, as an io.Writer.
 type priority func(string) error
 
 func (p priority) Write(b []byte) (int, error) { return len(b), p(string(b)) }
 
-// priorityHandler has a handler for each syslog priority, because slog's handlers do not tell their writer the level.
+// priorityHandler has a handler for each syslog priority, because slog's handlers do not pass the level to their writer.
 type priorityHandler struct{ debug, info, warn, err slog.Handler }
 
 func (h *priorityHandler) of(level slog.Level) slog.Handler {

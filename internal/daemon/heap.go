@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -7,17 +7,17 @@ import (
 	"runtime/metrics"
 )
 
-// What the heap may grow by between two collections: docs/decisions/garbage-collection.md.
+// How much the heap may grow between two collections: docs/decisions/garbage-collection.md.
 const (
-	heapRoom    = 8 << 20 // bytes
-	mostPercent = 200     // of a heap that is next to nothing
-	leastRoom   = 25      // percent, of one that is large
-	minChange   = 10      // percent; setting GOGC stops the program, which a smaller change is not worth
+	heapRoom   = 8 << 20 // bytes
+	maxPercent = 200     // of a tiny heap
+	minPercent = 25      // of a large heap
+	minChange  = 10      // percent; setting GOGC stops the program, and a smaller change is not worth that
 )
 
 // gcPercent returns GOGC for a heap with live bytes in use.
 func gcPercent(live uint64) int {
-	return int(min(max(100*heapRoom/max(live, 1), leastRoom), mostPercent))
+	return int(min(max(100*heapRoom/max(live, 1), minPercent), maxPercent))
 }
 
 // tuneCollection keeps the room for garbage constant, however many bytes are in use, until ctx ends. It adjusts GOGC after each
@@ -26,7 +26,7 @@ func tuneCollection(ctx context.Context) {
 	collected := make(chan struct{}, 1)
 	notifyCollected(ctx, collected)
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	last := mostPercent
+	last := maxPercent
 	debug.SetGCPercent(last)
 	for {
 		select {

@@ -1,14 +1,17 @@
-package main
+package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"signpost/internal/config"
 	"signpost/milter"
@@ -17,11 +20,14 @@ import (
 // firstPassed is the descriptor of the first socket that the service manager passes: SD_LISTEN_FDS_START.
 const firstPassed = 3
 
-// mostPassed bounds LISTEN_FDS; a number beyond it is a mistake.
-const mostPassed = 1000
+// maxPassed bounds LISTEN_FDS; a larger number is a mistake.
+const maxPassed = 1000
 
-// passedSockets are the listeners that the service manager opened for this process, by sd_listen_fds(3). It takes them out
-// of the environment, so that they are asked for once.
+// lookupTimeout bounds the lookup of a host name in listen.
+const lookupTimeout = 5 * time.Second
+
+// passedSockets returns the listeners that the service manager opened for this process: sd_listen_fds(3). It deletes the variables
+// from the environment, so that no child process sees them.
 func passedSockets() (all []net.Listener, err error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -30,10 +36,10 @@ func passedSockets() (all []net.Listener, err error) {
 		}
 	}
 	if pid != strconv.Itoa(os.Getpid()) {
-		return nil, nil // for another process, or none at all
+		return nil, nil // for another process, or not set
 	}
 	n, err := strconv.Atoi(count)
-	if err != nil || n < 0 || n > mostPassed {
+	if err != nil || n < 0 || n > maxPassed {
 		return nil, fmt.Errorf("LISTEN_FDS is %q, which is no number of sockets", count)
 	}
 	for i := range n {
@@ -51,7 +57,7 @@ func passedSockets() (all []net.Listener, err error) {
 	return all, nil
 }
 
-// passed makes a listener of a descriptor. Closing it leaves the socket's file to its owner.
+// passed returns a listener for a descriptor. Closing it does not remove the socket's file.
 func passed(fd int, name string) (net.Listener, error) {
 	syscall.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), name)
@@ -66,29 +72,30 @@ func passed(fd int, name string) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-// listen gives a listener for each socket of the configuration: one that the service manager has passed, or its own.
-func listen(conf *config.Config) (all []net.Listener, err error) {
-	given, err := passedSockets()
+// listen returns a listener for each socket of the configuration: the one that the service manager passed, or a new one.
+func listen(ctx context.Context, conf *config.Config) (all []net.Listener, err error) {
+	unused, err := passedSockets()
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			closeAll(append(all, given...))
+			closeAll(append(all, unused...))
 			all = nil
 		}
 	}()
 	var own []config.Listener
 	for _, l := range conf.Listen {
-		ln := take(&given, l)
-		if ln == nil {
+		i := slices.IndexFunc(unused, func(ln net.Listener) bool { return listensAt(ctx, ln.Addr(), l) })
+		if i < 0 {
 			own = append(own, l)
 			continue
 		}
-		all = append(all, ln)
+		all = append(all, unused[i])
+		unused = slices.Delete(unused, i, i+1)
 	}
-	if len(given) > 0 {
-		return all, fmt.Errorf("the service manager passed the socket %q, which listen does not name: add it there, or take it out of the socket's unit", inWords(given[0].Addr()))
+	if len(unused) > 0 {
+		return all, fmt.Errorf("the service manager passed the socket %q, which listen does not name: add it there, or take it out of the socket's unit", postfixName(unused[0].Addr()))
 	}
 	for _, l := range own {
 		mode, group := conf.Rights(l)
@@ -101,19 +108,8 @@ func listen(conf *config.Config) (all []net.Listener, err error) {
 	return all, nil
 }
 
-// take is the listener at an address, no longer in given; nil where there is none.
-func take(given *[]net.Listener, l config.Listener) net.Listener {
-	for i, ln := range *given {
-		if at(ln.Addr(), l) {
-			*given = append((*given)[:i:i], (*given)[i+1:]...)
-			return ln
-		}
-	}
-	return nil
-}
-
-// at says whether a socket's address is the one that the configuration names.
-func at(a net.Addr, l config.Listener) bool {
+// listensAt reports whether a socket's address is the one that the configuration names.
+func listensAt(ctx context.Context, a net.Addr, l config.Listener) bool {
 	if l.Network == "unix" {
 		return a.Network() == "unix" && a.String() == l.Address
 	}
@@ -121,14 +117,19 @@ func at(a net.Addr, l config.Listener) bool {
 	if !ok {
 		return false
 	}
-	named, err := net.ResolveTCPAddr("tcp", l.Address)
-	return err == nil && plain(named) == plain(tcp)
-}
-
-// plain is an address without the ways to write it.
-func plain(a *net.TCPAddr) netip.AddrPort {
-	p := a.AddrPort()
-	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	host, port, err := net.SplitHostPort(l.Address)
+	if n, bad := strconv.Atoi(port); err != nil || bad != nil || n != tcp.Port {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(all) == 0 {
+		return false
+	}
+	// Of several addresses, Go listens at the first that is IPv4.
+	named := all[max(0, slices.IndexFunc(all, func(a netip.Addr) bool { return a.Unmap().Is4() }))]
+	return named.Unmap() == tcp.AddrPort().Addr().Unmap()
 }
 
 func closeAll(all []net.Listener) {

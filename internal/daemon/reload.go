@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -15,13 +15,14 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/keys"
 )
 
-// keysEvery is how often the keys folder is looked at.
-const keysEvery = time.Second
+// keysInterval is the time between two checks of the keys directory for changes.
+const keysInterval = time.Second
 
-// generation is everything that a configuration decides and a reload replaces. It does not change once it is in effect.
+// generation is all that depends on the configuration and that a reload replaces. It does not change once it is current.
 type generation struct {
 	conf     *config.Config
 	level    slog.Level
@@ -33,14 +34,14 @@ type generation struct {
 	filter   *filter.Filter
 }
 
-// restartKeys are the keys that are read at the start only: sockets stay bound, and what the state folder remembers is not
-// moved under a daemon that uses it. All others are in effect after a reload.
+// restartKeys returns the keys that take effect only at the start: sockets stay open, and the state directory is in use. All other
+// keys take effect with a reload.
 func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build makes a generation. It takes from the old one what is the same in both: the answers that the resolver keeps, the keys
-// as they are known.
+// build returns a new generation. It reuses the resolver, with its cache, and the key watcher of old if their configuration is the
+// same. old is nil at the start.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
@@ -49,55 +50,57 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	if old != nil && old.conf.KeysDir() == conf.KeysDir() {
 		g.watcher = old.watcher
 	} else {
-		watcher, err := keys.Open(keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}, d.log)
+		watcher, err := keys.Open(setup.KeyStore(conf), d.log)
 		if err != nil {
 			return nil, err
 		}
 		g.watcher = watcher
 	}
-	var err error
-	if g.servers, err = nameServers(conf); err != nil {
+	options, err := setup.ResolverOptions(conf, time.Now, d.log)
+	if err != nil {
 		return nil, err
 	}
+	g.servers = options.Servers
 	if old != nil && slices.Equal(old.servers, g.servers) && old.conf.DNS.Timeout == conf.DNS.Timeout {
 		g.resolver = old.resolver
 	} else {
-		g.resolver = dns.New(dns.Options{Servers: g.servers, Timeout: conf.DNS.Timeout, Slots: d.limits.slots, FailedOver: d.measures.NameServerFailedOver, Now: time.Now, Log: d.log})
-		g.resolver.Tell(d.measures.Asked)
+		options.Slots, options.FailedOver = d.limits.slots, d.metrics.NameServerFailedOver
+		g.resolver = dns.New(options)
+		g.resolver.Tell(d.metrics.Asked)
 	}
-	if g.checker, err = newChecker(conf, g.resolver, d.log); err != nil {
+	if g.checker, err = setup.Checker(conf, g.resolver, time.Now, d.log); err != nil {
 		return nil, err
 	}
-	// The guard goes on with what it has seen of the same keys; onHangup gives it the new checker.
+	// The guard of the same keys keeps its observations; runGenerations sets its new checker.
 	if old != nil && old.watcher == g.watcher {
 		g.guard = old.guard
 	} else {
 		g.guard = &keys.Guard{Watcher: g.watcher, Now: time.Now, Log: d.log}
 	}
-	g.filter = newFilter(conf, d.log)
-	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.measures.Message
+	g.filter = setup.Filter(conf, d.log)
+	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.metrics.Message
 	if d.journal != nil {
 		g.filter.Kept = d.journal.Keep
-		g.filter.Recipients = journalLimits(conf).Addresses != journal.Omit
+		g.filter.Recipients = JournalLimits(conf).Addresses != journal.Omit
 	}
 	return g, nil
 }
 
-// onHangup looks after the keys of the generation in effect, and at SIGHUP puts the next one in its place.
-func (d *service) onHangup(ctx context.Context, hangup <-chan os.Signal) {
+// runGenerations runs the watcher and the guard of the current generation's keys until ctx ends. At SIGHUP it reloads.
+func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 	for ctx.Err() == nil {
 		g := d.now.Load()
 		d.level.Set(g.level)
-		g.guard.Checker = g.checker // nobody runs the guard here
+		g.guard.Checker = g.checker // the guard is not running
 		during, stop := context.WithCancel(ctx)
 		var running sync.WaitGroup
-		running.Go(func() { g.watcher.Run(during, keysEvery) })
+		running.Go(func() { g.watcher.Run(during, keysInterval) })
 		running.Go(func() { g.guard.Run(during) })
 		for d.now.Load() == g && ctx.Err() == nil {
 			select {
 			case <-ctx.Done():
 			case <-hangup:
-				d.again()
+				d.reload()
 			}
 		}
 		stop()
@@ -105,33 +108,34 @@ func (d *service) onHangup(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// again is one reload: the configuration and the keys are read and validated, then take effect in one step. After an error, the old
-// ones stay in effect.
-func (d *service) again() {
+// reload reads and validates the configuration and the keys, which then take effect in one step. After an error, the old ones stay
+// in effect.
+func (d *service) reload() {
 	d.notify(reloading())
-	err := d.outside(d.readAgain())
-	d.notify("READY=1\n" + d.status()) // whatever came of it: the daemon serves
+	err := d.hintConfined(d.next())
+	d.notify("READY=1\n" + d.status()) // after an error too: the daemon continues
 	if err != nil {
 		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
 	}
-	d.measures.Reloaded(err == nil)
+	d.metrics.Reloaded(err == nil)
 	if d.reloaded != nil {
 		d.reloaded(err == nil)
 	}
 }
 
-func (d *service) readAgain() error {
+// next builds the next generation and makes it the current one.
+func (d *service) next() error {
 	old := d.now.Load()
-	if d.file == "" {
+	if d.File == "" {
 		old.watcher.Reload()
 		d.log.Info("keys read again (SIGHUP)")
 		return nil
 	}
-	conf, err := config.Load(d.file)
+	conf, err := config.Load(d.File)
 	if err != nil {
 		return err
 	}
-	conf.StateDir = d.conf.StateDir
+	conf.StateDir = d.Config.StateDir
 	g, err := d.build(conf, old)
 	if err != nil {
 		return err
@@ -146,17 +150,17 @@ func (d *service) readAgain() error {
 	if key := "dmarc.forwarders_file"; !slices.Equal(old.conf.DMARC.Forwarders, conf.DMARC.Forwarders) && !slices.Contains(changed, key) {
 		changed = append(changed, key)
 	}
-	for _, key := range config.Changed(d.conf, conf) {
+	for _, key := range config.Changed(d.Config, conf) {
 		if slices.Contains(restartKeys(), key) {
 			d.log.Warn(key + ": needs a restart")
 		}
 	}
 	d.warn(conf)
 	d.now.Store(g)
-	d.measures.Observing(conf.Observe)
+	d.metrics.Observing(conf.Observe)
 	d.level.Set(g.level)
 	if d.journal != nil {
-		d.journal.Limit(journalLimits(conf))
+		d.journal.Limit(JournalLimits(conf))
 	}
 	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
 	return nil
