@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/cli"
 	"signpost/internal/ranges"
+	"signpost/internal/term"
 )
 
 // maxCommand is how long a command may take. postfix reload takes a second.
@@ -96,7 +96,7 @@ func (e *env) reloaded(ctx context.Context, s *state, stateAt *place) error {
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+sbin)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, cli.Printable(lastLine(string(out))))
+		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, term.Printable(lastLine(string(out))))
 	}
 	s.ReloadDue = false
 	return s.write(stateAt)

@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/internal/spfset"
+	"signpost/internal/term"
 )
 
 const (
@@ -62,7 +62,7 @@ func (e *env) look(ctx context.Context, r *dns.Resolver, domains []string) ([]fi
 	found := make([]finding, len(domains))
 	places := make(chan struct{}, atATime)
 	var all sync.WaitGroup
-	cli.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
+	term.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
 	for i, domain := range domains {
 		places <- struct{}{}
 		all.Go(func() {
@@ -94,7 +94,7 @@ func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) findi
 
 // line makes of what strangers wrote something that can be read in a mail.
 func line(s string) string {
-	head, rest := cli.Cut(cli.Printable(s), maxLine)
+	head, rest := term.Cut(term.Printable(s), maxLine)
 	if rest != "" {
 		head += " ..."
 	}

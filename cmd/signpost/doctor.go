@@ -14,6 +14,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/doctor"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -68,7 +69,7 @@ func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *con
 	set, unread := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Load(nil)
 	domains := asked
 	if len(asked) == 0 {
-		cli.Progress(progress, "looking at this machine and at Postfix")
+		term.Progress(progress, "looking at this machine and at Postfix")
 		found = doctor.Machine{Config: conf, File: file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver,
 			Inbound: readInbound(ctx, conf, time.Now())}.Check()
 		found = append(found, doctor.Postfix{Dir: dir, Config: conf, File: file}.Check(ctx)...)
@@ -101,10 +102,10 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", light(w, f.Level), f.Check, printableLines(f.What))
+		fmt.Fprintf(w, "%s %s: %s\n", light(w, f.Level), f.Check, term.PrintableLines(f.What))
 		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
 			if f.Level != doctor.Green && line.text != "" {
-				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(printableLines(line.text), "\n", "\n              "))
+				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
 			}
 		}
 	}
@@ -112,7 +113,7 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if found == nil {
 			found = []doctor.Finding{}
 		}
-		if err := printJSON(w, found); err != nil {
+		if err := term.WriteJSON(w, found); err != nil {
 			return err
 		}
 	}
@@ -124,12 +125,12 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 
 // light is the level, coloured on a terminal.
 func light(w io.Writer, level doctor.Level) string {
-	text, p := fmt.Sprintf("%-6s", level), cli.Paint(w)
+	text, p := fmt.Sprintf("%-6s", level), term.Paint(w)
 	switch level {
 	case doctor.Green:
 		return p.Good(text)
 	case doctor.Yellow:
-		return p.Middling(text)
+		return p.Warn(text)
 	}
 	return p.Bad(text)
 }

@@ -12,6 +12,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/doctor"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -54,7 +55,7 @@ func (d *domainFlags) look(ctx context.Context, progress io.Writer, at doctor.Do
 	}
 	at.Selectors = d.selectors
 	for _, domain := range domains {
-		cli.Progress(progress, "looking at what %q publishes", domain)
+		term.Progress(progress, "looking at what %q publishes", domain)
 		var own *doctor.Own
 		if ours(domain) {
 			own = &doctor.Own{HELO: self.HELO, Sends: self.Sends, Partial: self.Partial, Keys: set.Of(domain)}

@@ -12,22 +12,22 @@ import (
 
 type message struct {
 	view
-	Entry              *journal.Entry // nil: there is none
+	Entry              *journal.Entry // nil: not found
 	Client             string
-	Reply              string // the codes, where the verdict has some
-	Story              explain.Story
-	Told               []told
-	OfDomain, OfClient string // the way to others
+	Reply              string // the codes of the verdict, if it has any
+	Explained          explain.Explanation
+	Sections           []section
+	OfDomain, OfClient string // addresses of searches
 	Results            []result
 }
 
-// told is a part of the story.
-type told struct {
+// section is a part of the explanation.
+type section struct {
 	Title string
 	Rows  []rows
 }
 
-// rows are a label and all that is said under it.
+// rows are a label and the texts under it.
 type rows struct {
 	Label string
 	Texts []string
@@ -80,10 +80,11 @@ func (s *site) message(r *http.Request) (string, shown) {
 	if a := e.Evidence.Connection.Client; a.IsValid() {
 		m.OfClient = search(url.Values{"client": {a.WithZone("").String()}})
 	}
-	m.Story = explain.Tell(e.Report)
+	m.Explained = explain.Message(e.Report)
 	if e.Cut {
-		m.Story.Head = append(m.Story.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
+		m.Explained.Head = append(m.Explained.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
 	}
-	m.Told = []told{{"Who brought it", gather(m.Story.Head)}, {"What was found", gather(m.Story.Found)}, {"What was decided", gather(m.Story.Decided)}}
+	x := m.Explained
+	m.Sections = []section{{"Who brought it", gather(x.Head)}, {"What was found", gather(x.Found)}, {"What was decided", gather(x.Decided)}}
 	return "message", m
 }

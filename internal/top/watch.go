@@ -1,0 +1,122 @@
+package top
+
+import (
+	"context"
+	"time"
+
+	"signpost/internal/journal"
+	"signpost/keys"
+)
+
+const (
+	// window is the time that rates, results and DNS are about; backlog is the number of messages read at a look. If more came,
+	// they are about a shorter time, which is shown, and which grows.
+	window  = 10 * time.Minute
+	backlog = 2000
+	// slow is the duration of a slow lookup.
+	slow = time.Second
+	// topSources is the number of domains and clients listed.
+	topSources = 5
+)
+
+// seen is what watch keeps of a message.
+type seen struct {
+	at      time.Time
+	outcome journal.Outcome
+	lookups []looked
+}
+
+// looked is a DNS lookup that was not answered from the cache.
+type looked struct {
+	name         string
+	took         time.Duration
+	failed, slow bool
+}
+
+// watch is the state of top.
+type watch struct {
+	Source
+	last    int64 // number of the newest message read
+	recent  []seen
+	whole   time.Time // recent has every message since then; zero: since the begin of window
+	sources time.Time // when the following were read
+	domains []journal.Count
+	clients []journal.Count
+	newest  time.Time
+	size    int64
+	keys    []keys.Status
+	noKeys  string // why the keys cannot be read
+	lost    string // messages that the journal lost
+	trouble string // why the journal cannot be read
+	silent  string // the daemon does not answer
+}
+
+// span returns the time that recent is about.
+func (w *watch) span(now time.Time) time.Duration {
+	return max(time.Second, min(window, now.Sub(w.whole)))
+}
+
+// look reads what is new.
+func (w *watch) look(ctx context.Context, now time.Time) error {
+	r, err := w.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if w.size, w.newest, err = r.Size(); err != nil {
+		return journal.Reading(w.File, err)
+	}
+	if w.newest.UnixMicro() < w.last {
+		w.last = 0 // the journal was recreated
+	}
+	ids, err := r.IDs(ctx, journal.Filter{Since: now.Add(-window), After: w.last}, backlog, false)
+	if err != nil {
+		return journal.Reading(w.File, err)
+	}
+	all, err := r.Entries(ctx, ids)
+	if err != nil {
+		return journal.Reading(w.File, err)
+	}
+	if len(ids) == backlog { // newest first: there may be more before the last of them
+		w.whole, w.recent = time.UnixMicro(ids[backlog-1]), nil
+	}
+	for i := range all {
+		w.last = max(w.last, all[i].ID)
+		w.recent = append(w.recent, remember(&all[i]))
+	}
+	for i := 0; i < len(w.recent); i++ {
+		if w.recent[i].at.Before(now.Add(-window)) {
+			w.recent[i] = w.recent[len(w.recent)-1]
+			w.recent = w.recent[:len(w.recent)-1]
+			i--
+		}
+	}
+	w.trouble = ""
+	if now.Sub(w.sources) < sourcesEvery {
+		return nil
+	}
+	w.sources = now
+	failing := journal.Filter{Outcome: journal.Outcome.Failed, Since: now.Add(-time.Hour)}
+	if w.domains, _, err = r.Top(ctx, failing, false, topSources); err != nil {
+		return journal.Reading(w.File, err)
+	}
+	if w.clients, _, err = r.Top(ctx, failing, true, topSources); err != nil {
+		return journal.Reading(w.File, err)
+	}
+	w.noKeys = ""
+	if w.keys, err = w.Source.Keys(now); err != nil {
+		w.noKeys = err.Error()
+	}
+	w.lost, w.silent = losses(ctx, w.Metrics)
+	return nil
+}
+
+func remember(e *journal.Entry) seen {
+	s := seen{at: e.Time, outcome: e.Outcome()}
+	for _, l := range e.Lookups {
+		if !l.Cached {
+			s.lookups = append(s.lookups, looked{name: l.Name, took: l.Took, failed: l.Failed(), slow: l.Took >= slow})
+		}
+	}
+	return s
+}
