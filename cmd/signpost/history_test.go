@@ -350,7 +350,7 @@ func TestHostileHistory(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b bytes.Buffer
-			if err := explain.NewList(&b, 60).Write(found); err != nil {
+			if err := explain.NewList(&b, 60)(found); err != nil {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(b.String()) {

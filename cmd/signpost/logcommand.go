@@ -81,9 +81,9 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 // flagError returns the usage error for an error of journal.Query, whose fields have the names of the flags.
 func flagError(err error) error { return cli.Usage(fmt.Errorf("--%w", err)) }
 
-func listMessages(ctx context.Context, conf *config.Config, o logOptions, f journal.Filter, stdout, stderr io.Writer) error {
+func listMessages(ctx context.Context, conf *config.Config, o logOptions, f journal.Filter, stdout, stderr io.Writer) (err error) {
 	columns, _ := term.Size(stdout)
-	show := explain.NewList(stdout, columns).Write
+	show := explain.NewList(stdout, columns)
 	if o.json {
 		show = func(all []journal.Entry) (err error) {
 			for i := 0; i < len(all) && err == nil; i++ {
@@ -93,29 +93,23 @@ func listMessages(ctx context.Context, conf *config.Config, o logOptions, f jour
 		}
 	}
 	file := conf.JournalFile()
-	if o.follow {
-		report := func(suffix string) func(error) {
-			return func(err error) {
-				fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(journal.Reading(file, err).Error()), suffix)
-			}
+	open := func() (*journal.Reader, error) { return readJournal(conf) }
+	defer func() {
+		if ctx.Err() != nil {
+			err = nil // the user ended the list
 		}
-		follower := &journal.Follower{Path: file, Open: func() (*journal.Reader, error) { return readJournal(conf) }, Filter: f, Show: show,
-			Failed: report("; trying again"), Unread: report("")}
-		return unlessEnded(ctx, follower.Run(ctx, o.most))
+	}()
+	if o.follow {
+		return (&journal.Follower{Path: file, Open: open, Filter: f, Show: show, Report: func(err error, retries bool) {
+			again := map[bool]string{true: "; trying again"}[retries]
+			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(err.Error()), again)
+		}}).Run(ctx, o.most)
 	}
-	r, err := readJournal(conf)
+	r, err := open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	_, err = r.List(ctx, f, o.most, show)
-	return unlessEnded(ctx, journal.Reading(file, errors.Join(err, r.Unread())))
-}
-
-// unlessEnded drops the error of a list that was interrupted.
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return journal.Reading(file, errors.Join(err, r.Unread()))
 }

@@ -22,7 +22,7 @@ func TestNarrowTable(t *testing.T) {
 		0:   " verify refused  spf=pass dkim=none dmarc=fail DMARC fails for example.com, p=reject at example.com\n",
 	} {
 		var b bytes.Buffer
-		if err := explain.NewList(&b, room).Write(allEntries(t, conf)); err != nil {
+		if err := explain.NewList(&b, room)(allEntries(t, conf)); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(b.String(), want) {

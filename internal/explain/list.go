@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"io"
 	"strings"
 	"time"
@@ -10,59 +11,42 @@ import (
 	"signpost/policy"
 )
 
-// Columns of a List.
 const (
-	timeColumn = iota
-	idColumn
-	clientColumn
-	domainColumn
-	roleColumn
-	verdictColumn
-	resultsColumn
-	reasonColumn
-	listColumns
-)
-
-const (
+	// verdictColumn and resultsColumn are columns of a list. Results and reason are its second part.
+	verdictColumn = 5
+	resultsColumn = 6
 	// maxCell is the greatest width of a column: names of usual length fit.
 	maxCell = 48
-	// maxListReason is the greatest width of a reason in a List.
+	// maxListReason is the greatest width of a reason in a list.
 	maxListReason = 300
 )
 
-// List writes messages, one a line.
-type List struct {
-	table *term.Table
-	paint term.Painter
-}
-
-// NewList returns a List for an output with so many columns; 0: no bound. In a narrow terminal results and reason have a line of
-// their own.
-func NewList(w io.Writer, columns int) *List {
-	l := &List{paint: term.Paint(w)}
-	l.table = term.NewTable(w, columns, resultsColumn, l.color)
-	return l
-}
-
-// Write writes messages in their order.
-func (l *List) Write(all []journal.Entry) error {
-	rows := make([][]string, len(all))
-	for i := range all {
-		rows[i] = cells(&all[i])
+// NewList returns a function that writes messages, one a line, to an output with so many columns; 0: no bound. In a narrow terminal
+// results and reason have a line of their own.
+func NewList(w io.Writer, columns int) func([]journal.Entry) error {
+	paint := painter{term.Paint(w)}
+	table := term.NewTable(w, columns, resultsColumn, paint.cell)
+	return func(all []journal.Entry) error {
+		rows := make([][]string, len(all))
+		for i := range all {
+			rows[i] = cells(&all[i])
+		}
+		return table.Write(rows)
 	}
-	return l.table.Write(rows)
 }
 
-func (l *List) color(column int, text string) string {
+type painter struct{ term.Painter }
+
+func (p painter) cell(column int, text string) string {
 	switch column {
 	case verdictColumn:
 		word := strings.TrimRight(text, " ")
-		return l.verdict(word) + text[len(word):]
+		return p.verdict(word) + text[len(word):]
 	case resultsColumn:
 		words := strings.Split(text, " ")
 		for i, word := range words {
 			if method, result, ok := strings.Cut(word, "="); ok {
-				words[i] = method + "=" + l.paint.Status(result)
+				words[i] = method + "=" + p.Status(result)
 			}
 		}
 		return strings.Join(words, " ")
@@ -70,40 +54,31 @@ func (l *List) color(column int, text string) string {
 	return text
 }
 
-func (l *List) verdict(word string) string {
+func (p painter) verdict(word string) string {
 	switch strings.Trim(word, "()") {
 	case "refused":
-		return l.paint.Bad(word)
+		return p.Bad(word)
 	case "deferred", "held", "tagged":
-		return l.paint.Warn(word)
+		return p.Warn(word)
 	case "signed":
-		return l.paint.Good(word)
+		return p.Good(word)
 	}
 	return word
 }
 
 // cells returns the cells of a message. Each is one word, except results and reason.
 func cells(e *journal.Entry) []string {
-	row := make([]string, listColumns)
-	row[timeColumn] = e.Time.Local().Format(time.DateTime)
-	row[idColumn] = cell(e.Evidence.QueueID)
-	row[clientColumn] = "unknown"
-	if c := e.Evidence.Connection.Client; c.IsValid() {
-		row[clientColumn] = cell(c.Unmap().String())
-	}
-	row[domainColumn] = cell(e.Domain())
-	row[roleColumn] = cell(string(e.Assignment.Role))
-	row[verdictColumn] = cell(e.Word())
+	verdict := cell(e.Word())
 	if e.Observe {
-		row[verdictColumn] = "(" + row[verdictColumn] + ")"
+		verdict = "(" + verdict + ")"
 	}
-	row[resultsColumn] = results(e)
 	reason := e.Verdict.Reason
 	if reason == "" && e.Assignment.Role != policy.Verify {
 		reason = e.Assignment.Reason
 	}
-	row[reasonColumn] = term.Shorten(strings.Join(strings.Fields(term.Printable(reason)), " "), maxListReason)
-	return row
+	reason = term.Shorten(strings.Join(strings.Fields(term.Printable(reason)), " "), maxListReason)
+	return []string{e.Time.Local().Format(time.DateTime), cell(e.Evidence.QueueID), cell(e.Client()), cell(e.Domain()), cell(string(e.Assignment.Role)),
+		verdict, results(e), reason}
 }
 
 // results returns the results of the checks, or the keys that signed.
@@ -118,17 +93,11 @@ func results(e *journal.Entry) string {
 	if e.Selectors != "" {
 		all = append(all, "keys="+cell(e.Selectors))
 	}
-	if len(all) == 0 {
-		return "-"
-	}
-	return strings.Join(all, " ")
+	return cmp.Or(strings.Join(all, " "), "-")
 }
 
 // cell returns untrusted text as one word, or "-".
 func cell(text string) string {
 	text = strings.ReplaceAll(term.Printable(text), " ", "?")
-	if text == "" {
-		return "-"
-	}
-	return term.Shorten(text, maxCell)
+	return term.Shorten(cmp.Or(text, "-"), maxCell)
 }

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -184,24 +185,19 @@ func (x *explainer) failing() (dmarc.Result, bool) {
 
 func (x *explainer) whyFailing(d dmarc.Result) string {
 	text := fmt.Sprintf("It says that it is from %s, but nothing shows that: %s.", d.Domain, strings.Join(x.proofs(d), "; "))
+	tag := fmt.Sprintf("%s=%s", d.Tag, d.Published)
 	switch d.Policy {
 	case dmarc.PolicyReject:
-		text += fmt.Sprintf(" %s asks to refuse such mail (%s=%s).", d.PolicyDomain, d.Tag, d.Published)
+		text += fmt.Sprintf(" %s asks to refuse such mail (%s", d.PolicyDomain, tag)
 	case dmarc.PolicyQuarantine:
-		text += fmt.Sprintf(" %s asks to treat such mail as suspicious (%s=%s).", d.PolicyDomain, d.Tag, d.Published)
-		if d.Published == dmarc.PolicyReject {
-			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
-		}
+		text += fmt.Sprintf(" %s asks to treat such mail as suspicious (%s", d.PolicyDomain, tag)
 	default:
-		because := d.Fault
-		if because == "" {
-			because = fmt.Sprintf("%s=%s", d.Tag, d.Published)
-		}
-		text += fmt.Sprintf(" %s requests no action (%s).", d.PolicyDomain, because)
-		if d.Published != dmarc.PolicyNone {
-			text = strings.TrimSuffix(text, ").") + ", softened by t=y)."
-		}
+		text += fmt.Sprintf(" %s requests no action (%s", d.PolicyDomain, cmp.Or(d.Fault, tag))
 	}
+	if d.Policy != dmarc.PolicyReject && d.Published != d.Policy {
+		text += ", softened by t=y"
+	}
+	text += ")."
 	text += x.whySeals()
 	if _, why, ok := strings.Cut(x.Verdict.Reason, "; not rejected: "); ok {
 		text += " It was quarantined instead of rejected: " + why + "."

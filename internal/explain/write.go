@@ -16,6 +16,13 @@ import (
 	"signpost/milter"
 )
 
+const (
+	// labelWidth is the width of the column of labels.
+	labelWidth = 12
+	// leastText is the least room for a text: a narrower terminal breaks the lines itself.
+	leastText = 20
+)
+
 // Date writes a time as an explanation does.
 func Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
@@ -114,4 +121,29 @@ func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 // writeRow writes a row whose text is not broken.
 func writeRow(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
+}
+
+// writeRows writes rows, with their texts in a column. It breaks the lines, so that a long untrusted text cannot continue at the
+// beginning of a line, where our own words are.
+func writeRows(w io.Writer, rows []Row) {
+	paint := term.Paint(w)
+	room := term.LineWidth
+	if width, _ := term.Size(w); width > 0 {
+		room = min(room, width)
+	}
+	room = max(room-labelWidth-1, leastText)
+	for _, r := range rows {
+		label := r.Label
+		for i, line := range term.Break(term.Printable(r.Text), room) {
+			if word, rest, _ := strings.Cut(line, " "); i == 0 && methodLabel(label) {
+				line = strings.TrimSuffix(paint.Status(word)+" "+rest, " ")
+			}
+			fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, line)
+			label = ""
+		}
+	}
+}
+
+func methodLabel(label string) bool {
+	return label == "SPF" || label == "DKIM" || label == "ARC" || label == "DMARC"
 }

@@ -53,8 +53,8 @@ type Follower struct {
 	Open   func() (*Reader, error)
 	Filter Filter
 	Show   func([]Entry) error
-	Failed func(error) // the journal cannot be read; Run tries again. It is called once for each cause
-	Unread func(error) // as Reader.Unread
+	// Report is called once for each error: the journal cannot be read, and Run retries, or some of its entries cannot.
+	Report func(err error, retries bool)
 
 	reader     *Reader     // nil: there is no journal at the moment
 	opened     os.FileInfo // the file that reader reads
@@ -117,7 +117,7 @@ func (f *Follower) more(ctx context.Context) error {
 		f.Filter.After = ids[len(ids)-1]
 		if err := f.reader.Unread(); err != nil && err.Error() != f.lastUnread {
 			f.lastUnread = err.Error()
-			f.Unread(err)
+			f.Report(Reading(f.Path, err), false)
 		}
 	}
 	return nil
@@ -148,7 +148,7 @@ func (f *Follower) fail(ctx context.Context, err error) {
 	f.close()
 	if ctx.Err() == nil && err.Error() != f.lastFailed {
 		f.lastFailed = err.Error()
-		f.Failed(err)
+		f.Report(Reading(f.Path, err), true)
 	}
 }
 

@@ -18,9 +18,8 @@ func TestFollowClockPutRight(t *testing.T) {
 	}
 	keep(0)
 	var shown []string
-	fail := func(err error) { t.Error(err) }
 	f := &Follower{Path: path, Open: func() (*Reader, error) { return OpenReader(path) }, Filter: Filter{After: time.Now().AddDate(10, 0, 0).UnixMicro()},
-		Failed: fail, Unread: fail, Show: func(all []Entry) error {
+		Report: func(err error, _ bool) { t.Error(err) }, Show: func(all []Entry) error {
 			for _, e := range all {
 				shown = append(shown, e.Evidence.MessageID)
 			}

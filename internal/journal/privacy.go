@@ -26,6 +26,12 @@ const (
 // leftOut stands in place of what is not kept.
 const leftOut = "(left out)"
 
+// Hidden reports whether an address or login of an entry differs from that of the message: journal.addresses omits or replaces
+// its local part.
+func Hidden(address string) bool {
+	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
+}
+
 // redact gives a report without what is not to be kept. Slices of the one it was given stay as they are.
 func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	if keep == Full {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/dkim"
 	"signpost/internal/domain"
 	"signpost/internal/filter"
 	"signpost/policy"
@@ -22,15 +21,23 @@ type Query struct {
 	Failed                               bool
 }
 
-// Words returns the words of each field of a Query that has a list of them.
-func Words() map[string][]string {
-	return map[string][]string{
-		"role":    {string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)},
-		"verdict": filter.Dispositions(),
-		"spf":     {"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"},
-		"dkim":    {string(dkim.None), "pass", "fail", "policy", "temperror", "permerror"},
-		"dmarc":   {"pass", "fail", "none", "temperror", "permerror"},
-		"arc":     {"pass", "fail"},
+// Choice is a field of a Query that has a list of words.
+type Choice struct {
+	Name   string
+	Words  []string  // all there are
+	Chosen *[]string // those of the Query
+	of     func(Outcome) string
+}
+
+// Choices returns the fields of a Query that have a list of words.
+func (q *Query) Choices() []Choice {
+	return []Choice{
+		{"verdict", filter.Dispositions(), &q.Verdict, func(o Outcome) string { return o.Verdict }},
+		{"role", []string{string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)}, &q.Role, func(o Outcome) string { return o.Role }},
+		{"spf", []string{"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}, &q.SPF, func(o Outcome) string { return o.SPF }},
+		{"dkim", []string{"none", "pass", "fail", "policy", "temperror", "permerror"}, &q.DKIM, func(o Outcome) string { return o.DKIM }},
+		{"dmarc", []string{"pass", "fail", "none", "temperror", "permerror"}, &q.DMARC, func(o Outcome) string { return o.DMARC }},
+		{"arc", []string{"pass", "fail"}, &q.ARC, func(o Outcome) string { return o.ARC }},
 	}
 }
 
@@ -48,48 +55,30 @@ func (q *Query) Filter(now time.Time) (f Filter, err error) {
 		}
 	}
 	if q.Client != "" {
-		if f.Client, err = ParseNetwork(q.Client); err != nil {
+		if f.Client, err = parseNetwork(q.Client); err != nil {
 			return f, fmt.Errorf("client %w", err)
 		}
 	}
-	fields := []struct {
-		name   string
-		chosen []string
-		of     func(Outcome) string
-	}{
-		{"role", q.Role, func(o Outcome) string { return o.Role }},
-		{"verdict", q.Verdict, func(o Outcome) string { return o.Verdict }},
-		{"spf", q.SPF, func(o Outcome) string { return o.SPF }},
-		{"dkim", q.DKIM, func(o Outcome) string { return o.DKIM }},
-		{"dmarc", q.DMARC, func(o Outcome) string { return o.DMARC }},
-		{"arc", q.ARC, func(o Outcome) string { return o.ARC }},
-	}
-	all := !q.Failed
-	for _, field := range fields {
-		known := Words()[field.name]
-		for _, word := range field.chosen {
-			if !slices.Contains(known, word) {
-				return f, fmt.Errorf("%s %q: it may be %s", field.name, word, strings.Join(known, ", "))
+	choices := slices.DeleteFunc(q.Choices(), func(c Choice) bool { return len(*c.Chosen) == 0 })
+	for _, c := range choices {
+		for _, word := range *c.Chosen {
+			if !slices.Contains(c.Words, word) {
+				return f, fmt.Errorf("%s %q: it may be %s", c.Name, word, strings.Join(c.Words, ", "))
 			}
-			all = false
 		}
 	}
-	if all {
+	if len(choices) == 0 && !q.Failed {
 		return f, nil
 	}
 	f.Outcome = func(o Outcome) bool {
-		for _, field := range fields {
-			if len(field.chosen) > 0 && !slices.Contains(field.chosen, field.of(o)) {
-				return false
-			}
-		}
-		return !q.Failed || o.Failed()
+		other := func(c Choice) bool { return !slices.Contains(*c.Chosen, c.of(o)) }
+		return !slices.ContainsFunc(choices, other) && (!q.Failed || o.Failed())
 	}
 	return f, nil
 }
 
-// ParseNetwork parses an address or a network. An address is a network of itself.
-func ParseNetwork(text string) (netip.Prefix, error) {
+// parseNetwork parses an address or a network. An address is a network of itself.
+func parseNetwork(text string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		a = a.Unmap().WithZone("")
 		return netip.PrefixFrom(a, a.BitLen()), nil

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -269,19 +270,18 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 			return nil, false, err
 		}
 	}
+	return MostFrequent(n, most), len(ids) < look, nil
+}
+
+// MostFrequent returns the greatest counts, in their order.
+func MostFrequent(n map[string]int64, most int) (all []Count) {
 	for name, count := range n {
-		top = append(top, Count{name, count})
+		all = append(all, Count{name, count})
 	}
-	slices.SortFunc(top, func(a, b Count) int {
-		if a.N != b.N {
-			return int(min(1, max(-1, b.N-a.N)))
-		}
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
+	slices.SortFunc(all, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name))
 	})
-	return top[:min(most, len(top))], len(ids) < look, nil
+	return all[:min(most, len(all))]
 }
 
 // names counts what a question brings.
@@ -313,6 +313,19 @@ func (r *Reader) Size() (size int64, newest time.Time, err error) {
 	var last int64
 	err = r.QueryRow("SELECT coalesce(max(id), 0) FROM message").Scan(&last)
 	return size, time.UnixMicro(last), err
+}
+
+// Covers returns the times of the oldest and the newest message. Both are zero if the journal is empty.
+func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err error) {
+	var first, last *int64
+	// Two queries: with both in one SQLite reads the whole table.
+	if err = r.QueryRowContext(ctx, "SELECT min(id) FROM message").Scan(&first); err == nil {
+		err = r.QueryRowContext(ctx, "SELECT max(id) FROM message").Scan(&last)
+	}
+	if err != nil || first == nil || last == nil {
+		return time.Time{}, time.Time{}, err
+	}
+	return time.UnixMicro(*first), time.UnixMicro(*last), nil
 }
 
 // Close ends reading.

@@ -131,7 +131,7 @@ func (w *watch) results(f term.Frame, now time.Time) []term.Line {
 			}
 		}
 		text := fmt.Sprintf("%-6s", m.name)
-		for i, c := range sorted(n, len(n)) {
+		for i, c := range journal.MostFrequent(n, len(n)) {
 			word := fmt.Sprintf("%s %d", c.Name, c.N)
 			if i > 0 && term.Columns(text+"  "+word) > f.Width {
 				lines = append(lines, f.Line("%s", text))
@@ -176,7 +176,7 @@ func (w *watch) dns(f term.Frame, now time.Time, most int) []term.Line {
 	}
 	lines = append(lines, f.Line("%d asked, %d failed, %d took a second or more", asked, failed, late),
 		f.Line("%s on average, %s at most", (took/time.Duration(asked)).Round(time.Millisecond), longest.Round(time.Millisecond)))
-	return append(lines, counts(f, sorted(names, most))...)
+	return append(lines, counts(f, journal.MostFrequent(names, most))...)
 }
 
 // keyring returns the keys: those with an error first, then by the time of their next step.
@@ -204,18 +204,6 @@ func (w *watch) keyring(f term.Frame, now time.Time) (lines []term.Line) {
 		}
 	}
 	return lines
-}
-
-// sorted returns the greatest counts.
-func sorted(n map[string]int64, most int) []journal.Count {
-	var all []journal.Count
-	for name, count := range n {
-		all = append(all, journal.Count{Name: name, N: count})
-	}
-	slices.SortFunc(all, func(a, b journal.Count) int {
-		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name))
-	})
-	return all[:min(most, len(all))]
 }
 
 func counts(f term.Frame, all []journal.Count) (lines []term.Line) {

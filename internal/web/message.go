@@ -13,8 +13,7 @@ import (
 type message struct {
 	view
 	Entry              *journal.Entry // nil: not found
-	Client             string
-	Reply              string // the codes of the verdict, if it has any
+	Reply              string         // the codes of the verdict, if it has any
 	Explained          explain.Explanation
 	Sections           []section
 	OfDomain, OfClient string // addresses of searches
@@ -69,7 +68,7 @@ func (s *site) message(r *http.Request) (string, shown) {
 		return "message", m
 	}
 	e := &all[0]
-	m.Entry, m.Results, m.Client = e, results(e), client(e)
+	m.Entry, m.Results = e, results(e)
 	_, m.Reply, _ = strings.Cut(e.Done, " ")
 	if e.Evidence.QueueID != "" {
 		m.Title = "Message " + show(e.Evidence.QueueID)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,13 +21,13 @@ const perPage = 50
 type asked struct {
 	journal.Query
 	ID     string
-	words  map[string]string // the chosen ones of the choices
-	before int64             // messages with smaller numbers
+	before int64 // messages with smaller numbers
 }
 
 type choice struct {
-	Name, Label string
-	Options     []option
+	journal.Choice
+	Label   string
+	Options []option
 }
 
 type option struct {
@@ -37,8 +38,8 @@ type option struct {
 // line is one message in a list.
 type line struct {
 	*journal.Entry
-	Link, Client string
-	Results      []result
+	Link    string
+	Results []result
 }
 
 // result is the result of a method.
@@ -55,21 +56,22 @@ type found struct {
 }
 
 // choices returns the fields of a search that have a list of words. The first word is "any".
-func choices() []choice {
-	all := []choice{{Name: "since", Label: "In", Options: []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}}
-	words := journal.Words()
-	for _, c := range []choice{{Name: "verdict", Label: "Verdict"}, {Name: "role", Label: "Role"}, {Name: "spf", Label: "SPF"}, {Name: "dkim", Label: "DKIM"}, {Name: "dmarc", Label: "DMARC"}, {Name: "arc", Label: "ARC"}} {
-		c.Options = []option{{Label: "any"}}
-		for _, w := range words[c.Name] {
-			c.Options = append(c.Options, option{Value: w, Label: w})
+func choices(q *journal.Query) []choice {
+	all := []choice{{journal.Choice{Name: "since"}, "In", []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}}
+	for _, c := range q.Choices() {
+		label := map[string]string{"verdict": "Verdict", "role": "Role"}[c.Name]
+		field := choice{c, cmp.Or(label, strings.ToUpper(c.Name)), []option{{Label: "any"}}}
+		for _, w := range c.Words {
+			field.Options = append(field.Options, option{Value: w, Label: w})
 		}
-		all = append(all, c)
+		all = append(all, field)
 	}
 	return all
 }
 
 func (s *site) search(r *http.Request) (string, shown) {
-	m := &found{view: view{Title: "Search"}, Choices: choices()}
+	m := &found{view: view{Title: "Search"}}
+	m.Choices = choices(&m.Asked.Query)
 	f, err := m.read(r.URL.Query(), s.Now())
 	if err != nil {
 		m.wrong(http.StatusBadRequest, err.Error())
@@ -111,14 +113,7 @@ func (s *site) search(r *http.Request) (string, shown) {
 }
 
 func newLine(e *journal.Entry) line {
-	return line{Entry: e, Link: "/message/" + strconv.FormatInt(e.ID, 10), Client: client(e), Results: results(e)}
-}
-
-func client(e *journal.Entry) string {
-	if a := e.Evidence.Connection.Client; a.IsValid() {
-		return a.String()
-	}
-	return "unknown"
+	return line{Entry: e, Link: "/message/" + strconv.FormatInt(e.ID, 10), Results: results(e)}
 }
 
 func results(e *journal.Entry) (all []result) {
@@ -144,7 +139,6 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		}
 	}
 	a.Failed = q.Get("failed") != ""
-	a.words = map[string]string{}
 	for i, c := range m.Choices {
 		word := q.Get(c.Name)
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
@@ -152,19 +146,14 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 			return f, fmt.Errorf("%s: %q is none of the words for it", c.Label, word)
 		}
 		m.Choices[i].Options[at].Here = true
-		if word != "" {
-			a.words[c.Name] = word
+		switch {
+		case c.Name == "since":
+			a.Since = word
+		case word != "":
+			*c.Chosen = []string{word}
 		}
-	}
-	chosen := func(name string) []string {
-		if a.words[name] == "" {
-			return nil
-		}
-		return []string{a.words[name]}
 	}
 	asked := a.Query
-	asked.Since, asked.Verdict, asked.Role = a.words["since"], chosen("verdict"), chosen("role")
-	asked.SPF, asked.DKIM, asked.DMARC, asked.ARC = chosen("spf"), chosen("dkim"), chosen("dmarc"), chosen("arc")
 	asked.Domain = ""
 	if f, err = asked.Filter(now); err != nil {
 		return f, err
@@ -183,12 +172,12 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 }
 
 // link returns the address of the same search for messages before one; 0: for the newest.
-func (a asked) link(before int64) string {
+func (a *asked) link(before int64) string {
 	v := url.Values{}
-	for name, word := range a.words {
-		v.Set(name, word)
+	for _, c := range a.Choices() {
+		v[c.Name] = *c.Chosen
 	}
-	for name, text := range map[string]string{"domain": a.Domain, "client": a.Client} {
+	for name, text := range map[string]string{"since": a.Since, "domain": a.Domain, "client": a.Client} {
 		if text != "" {
 			v.Set(name, text)
 		}
