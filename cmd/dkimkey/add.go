@@ -10,6 +10,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/domain"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -100,7 +101,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	}
 	for i, domain := range domains {
 		if len(domains) > 1 {
-			cli.Progress(c.ErrOrStderr(), "%s: making its keys (%d of %d)", domain, i+1, len(domains))
+			term.Progress(c.ErrOrStderr(), "%s: making its keys (%d of %d)", domain, i+1, len(domains))
 		}
 		made, err := e.addKeys(c, d, domain, f)
 		all = append(all, made...)
@@ -122,7 +123,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		}
 	}
 	if f.json {
-		if err := printJSON(c.OutOrStdout(), all); err != nil {
+		if err := term.WriteJSON(c.OutOrStdout(), all); err != nil {
 			return err
 		}
 	} else {
@@ -168,7 +169,7 @@ func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all
 	rules := d.rules(domain)
 	for _, algorithm := range f.algorithms {
 		if algorithm == "rsa" && f.bits > 2048 {
-			cli.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
+			term.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
 		}
 		life, isNew, err := e.addOne(d.store, rules, keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
 			Publish: rules.Method, Random: e.random}, f.unsafe)

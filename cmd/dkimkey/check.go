@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"signpost/internal/cli"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -58,7 +58,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {
 				continue
 			}
-			cli.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
+			term.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
 			sight := d.rotator.Checker.Look(c.Context(), life, k.Signer)
 			o := sight.Outcome()
 			all = append(all, checked{domain, k.Selector, k.State, sight, o.Words, o.Ready})
@@ -66,7 +66,7 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		if err := printJSON(c.OutOrStdout(), all); err != nil {
+		if err := term.WriteJSON(c.OutOrStdout(), all); err != nil {
 			return err
 		}
 	} else if err := printChecks(c, all); err != nil {
@@ -79,8 +79,8 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 }
 
 func printChecks(c *cobra.Command, all []checked) error {
-	paint := cli.Paint(c.OutOrStdout())
-	w := tabwriter.NewWriter(cli.Raw(c.OutOrStdout()), 0, 8, 2, ' ', 0)
+	paint := term.Paint(c.OutOrStdout())
+	w := tabwriter.NewWriter(term.Raw(c.OutOrStdout()), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tSHOWS")
 	for _, k := range all {
 		views := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
@@ -95,7 +95,7 @@ func printChecks(c *cobra.Command, all []checked) error {
 			if v.View != keys.Same {
 				shows = paint.Bad(fmt.Sprintf("%s: %s%s", v.View, quoteTexts(v.Text), v.Why))
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, cli.Printable(v.Server), shows)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, term.Printable(v.Server), shows)
 		}
 	}
 	return w.Flush()

@@ -9,6 +9,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/domain"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -106,7 +107,7 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFla
 	failed := false
 	for i, domain := range domains {
 		if len(domains) > 1 {
-			cli.Progress(c.ErrOrStderr(), "%s: importing its keys (%d of %d)", domain, i+1, len(domains))
+			term.Progress(c.ErrOrStderr(), "%s: importing its keys (%d of %d)", domain, i+1, len(domains))
 		}
 		failed = d.importDomain(c, of[domain], f.unsafe) || failed
 	}

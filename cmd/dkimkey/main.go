@@ -16,6 +16,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -60,7 +61,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	root.AddCommand(manualCommand(root))
 	e.complete(root)
-	return cli.Execute(ctx, root, args, cli.Clean(stdout), cli.Clean(stderr))
+	return cli.Execute(ctx, root, args, term.Clean(stdout), term.Clean(stderr))
 }
 
 // open reads the configuration and returns the store of keys.

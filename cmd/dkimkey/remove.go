@@ -13,6 +13,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/domain"
+	"signpost/internal/term"
 	"signpost/keys"
 	"signpost/policy"
 )
@@ -96,7 +97,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	}
 	for _, k := range set.Of(domain) {
 		stays := slices.ContainsFunc(left.Of(domain), func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
-		selector := cli.Printable(k.Selector)                                                                     // the name of any file
+		selector := term.Printable(k.Selector)                                                                    // the name of any file
 		switch {
 		case k.Foreign || selector == "" || stays:
 			continue

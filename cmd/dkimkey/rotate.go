@@ -9,6 +9,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/domain"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -127,7 +128,7 @@ func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error 
 		}
 	}
 	if d.json {
-		return printJSON(c.OutOrStdout(), all)
+		return term.WriteJSON(c.OutOrStdout(), all)
 	}
 	return nil
 }

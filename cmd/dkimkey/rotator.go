@@ -16,9 +16,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -51,16 +51,7 @@ func (d *desk) report(stdout io.Writer) error {
 		return nil
 	}
 	slices.SortStableFunc(d.events, func(a, b event) int { return strings.Compare(a.Domain, b.Domain) })
-	return printJSON(stdout, append([]event{}, d.events...))
-}
-
-func printJSON(stdout io.Writer, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = stdout.Write(append(cli.PrintableJSON(text), '\n'))
-	return err
+	return term.WriteJSON(stdout, append([]event{}, d.events...))
 }
 
 func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
@@ -181,7 +172,7 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 		for i, domain := range domains {
 			workers.Go(func() error {
 				if !d.looked { // --wait looks every half minute
-					d.print(func() { cli.Progress(stderr, "%s: looking what is due (%d of %d)", domain, i+1, len(domains)) })
+					d.print(func() { term.Progress(stderr, "%s: looking what is due (%d of %d)", domain, i+1, len(domains)) })
 				}
 				work(domain)
 				return nil

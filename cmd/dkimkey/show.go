@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -30,7 +31,7 @@ func (e *env) showCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(c.OutOrStdout(), newAdded(life, d.conf.PublishFor(k.Domain).TTL))
+				return term.WriteJSON(c.OutOrStdout(), newAdded(life, d.conf.PublishFor(k.Domain).TTL))
 			}
 			fmt.Fprint(c.OutOrStdout(), recordText(life, d.conf.PublishFor(k.Domain).TTL))
 			return nil

@@ -16,6 +16,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/domain"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 	"signpost/keys"
 )
 
@@ -113,7 +114,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		actions = append(actions, path+": a key file outside of a domain's directory is not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
 	}
 	if asJSON {
-		err = printJSON(c.OutOrStdout(), all)
+		err = term.WriteJSON(c.OutOrStdout(), all)
 	} else {
 		err = printStatus(c.OutOrStdout(), all)
 	}
@@ -121,7 +122,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		return err
 	}
 	for _, action := range actions {
-		fmt.Fprintln(c.ErrOrStderr(), cli.Printable(action))
+		fmt.Fprintln(c.ErrOrStderr(), term.Printable(action))
 	}
 	if len(actions) > 0 {
 		return errAttention
@@ -152,7 +153,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	for _, s := range all {
 		algorithm, state, since := "-", string(s.State), "-"
 		if s.Algorithm != "" {
-			algorithm = fmt.Sprintf("%s %d", cli.Printable(s.Algorithm), s.Bits)
+			algorithm = fmt.Sprintf("%s %d", term.Printable(s.Algorithm), s.Bits)
 		}
 		if s.unseen {
 			state += " (unsafe)"
@@ -160,32 +161,32 @@ func printStatus(out io.Writer, all []keyStatus) error {
 		if !s.Since.IsZero() {
 			since = s.Since.UTC().Format(timeFormat)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cmp.Or(cli.Printable(s.Selector), "-"), algorithm, state, since, cli.Printable(s.Next))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, cmp.Or(term.Printable(s.Selector), "-"), algorithm, state, since, term.Printable(s.Next))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	// Coloured by lines, when the columns are made: escapes have no width.
-	paint := cli.Paint(out)
+	paint := term.Paint(out)
 	for i, line := range strings.SplitAfter(b.String(), "\n") {
 		if text := strings.TrimSuffix(line, "\n"); i > 0 && i <= len(all) {
 			line = colour(paint, all[i-1], text) + "\n"
 		}
-		if _, err := io.WriteString(cli.Raw(out), line); err != nil {
+		if _, err := io.WriteString(term.Raw(out), line); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func colour(p cli.Painter, s keyStatus, line string) string {
+func colour(p term.Painter, s keyStatus, line string) string {
 	switch {
 	case s.Error != "", s.unseen:
 		return p.Bad(line)
 	case s.Signs:
 		return p.Good(line)
 	case s.State.Pending():
-		return p.Middling(line)
+		return p.Warn(line)
 	}
 	return p.Past(line)
 }

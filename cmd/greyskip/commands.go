@@ -14,7 +14,7 @@ import (
 
 	"go4.org/netipx"
 
-	"signpost/internal/cli"
+	"signpost/internal/term"
 )
 
 // maxCommand is how long a command may take. postfix reload takes a second.
@@ -97,7 +97,7 @@ func (e *env) reloaded(ctx context.Context, s *state, stateAt *place) error {
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+sbin)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, cli.Printable(lastLine(string(out))))
+		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, term.Printable(lastLine(string(out))))
 	}
 	s.ReloadDue = false
 	return s.write(stateAt)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/cli"
+	"signpost/internal/term"
 )
 
 // mark begins each file that is ours to replace.
@@ -34,10 +34,10 @@ func usedBy(format, file string) string {
 func (e *env) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
-	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), cli.Printable(e.command(l)))
+	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), term.Printable(e.command(l)))
 	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block says from whom it is, and since when it is listed.\n", len(l.set.Prefixes()), len(l.domains))
 	if use := usedBy(e.format, e.output); use != "" && e.output != "" {
-		fmt.Fprintf(&b, "# %s\n", cli.Printable(use))
+		fmt.Fprintf(&b, "# %s\n", term.Printable(use))
 	}
 	for _, d := range l.domains {
 		for _, note := range d.notes {

@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"signpost/internal/cli"
 	"signpost/internal/dns"
 	"signpost/internal/setup"
 	"signpost/internal/spfset"
+	"signpost/internal/term"
 )
 
 const (
@@ -54,7 +54,7 @@ func (e *env) look(ctx context.Context, r *dns.Resolver, domains []string) ([]fi
 	found := make([]finding, len(domains))
 	var all errgroup.Group
 	all.SetLimit(atATime)
-	cli.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
+	term.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
 	for i, domain := range domains {
 		all.Go(func() error {
 			found[i] = e.lookOne(ctx, r, domain)
@@ -85,7 +85,7 @@ func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) findi
 
 // line makes of what strangers wrote something that can be read in a mail.
 func line(s string) string {
-	head, rest := cli.Cut(cli.Printable(s), maxLine)
+	head, rest := term.Cut(term.Printable(s), maxLine)
 	if rest != "" {
 		head += " ..."
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/term"
 )
 
 func main() {
@@ -53,7 +54,7 @@ const (
 var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	stdout, stderr = cli.Clean(stdout), cli.Clean(stderr)
+	stdout, stderr = term.Clean(stdout), term.Clean(stderr)
 	e.stdout, e.stderr = stdout, stderr
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",
@@ -166,7 +167,7 @@ func (e *env) readWidest() error {
 
 // say is for what has to be known and needs nobody.
 func (e *env) say(format string, args ...any) {
-	fmt.Fprintln(e.stderr, "greyskip:", cli.Printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(e.stderr, "greyskip:", term.Printable(fmt.Sprintf(format, args...)))
 }
 
 // need is for what needs a person.

@@ -20,6 +20,7 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/owner"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 )
 
 func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Command {
@@ -59,7 +60,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			}
 			d := setup.Doctor{Config: conf, File: *file, Faulty: faulty, Postfix: dir, Addresses: given, Selectors: selectors,
 				Inbound:  func(ctx context.Context) host.Inbound { return inbound(ctx, conf, time.Now()) },
-				Progress: func(format string, a ...any) { cli.Progress(c.ErrOrStderr(), format, a...) }}
+				Progress: func(format string, a ...any) { term.Progress(c.ErrOrStderr(), format, a...) }}
 			found, err := d.Run(c.Context(), args...)
 			if err != nil {
 				return err
@@ -102,10 +103,10 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, printableLines(f.What))
+		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.What))
 		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
 			if f.Level != doctor.Green && line.text != "" {
-				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(printableLines(line.text), "\n", "\n              "))
+				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
 			}
 		}
 	}
@@ -113,7 +114,7 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if found == nil {
 			found = []doctor.Finding{}
 		}
-		if err := printJSON(w, found); err != nil {
+		if err := term.WriteJSON(w, found); err != nil {
 			return err
 		}
 	}
@@ -125,12 +126,12 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 
 // colored returns the level, colored on a terminal.
 func colored(w io.Writer, level doctor.Level) string {
-	text, p := fmt.Sprintf("%-6s", level), cli.Paint(w)
+	text, p := fmt.Sprintf("%-6s", level), term.Paint(w)
 	switch level {
 	case doctor.Green:
 		return p.Good(text)
 	case doctor.Yellow:
-		return p.Middling(text)
+		return p.Warn(text)
 	}
 	return p.Bad(text)
 }

@@ -12,8 +12,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"signpost/internal/explain"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/term"
 	"signpost/internal/testmilter"
 )
 
@@ -76,10 +78,10 @@ func TestCasesExplained(t *testing.T) {
 			t.Fatalf("%s: %d messages, %v", id, len(found), err)
 		}
 		var b bytes.Buffer
-		explainEntry(&b, &found[0])
+		explain.WriteEntry(&b, &found[0])
 		text := b.String()
 		for _, want := range []string{found[0].Verdict.Reason, found[0].Assignment.Reason, found[0].Done} {
-			if !strings.Contains(oneLine(text), oneLine(printable(want))) {
+			if !strings.Contains(oneLine(text), oneLine(term.Printable(want))) {
 				t.Errorf("%s: it does not say %q\n%s", id, want, text)
 			}
 		}

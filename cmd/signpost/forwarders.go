@@ -17,9 +17,10 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/owner"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 )
 
-// acceptedFor is for how long an accepted list or forwarder is believed, in months: then somebody is to look at it again.
+// acceptedFor is how long an accepted list or forwarder counts, in months. Then a person has to check it again.
 const acceptedFor = 6
 
 // forwardersOptions are the flags of signpost forwarders.
@@ -51,7 +52,7 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.since, "since", "", "messages from this `TIME` on: "+timeFormats+"; all that the journal has if not given")
+	f.StringVar(&o.since, "since", "", "messages from this `TIME` on: "+journal.TimeFormats+"; all that the journal has if not given")
 	f.StringVar(&o.accept, "accept", "", "write the entry of this proposal, a domain or a network by its `NAME`, into the file")
 	f.StringVar(&o.until, "until", "", fmt.Sprintf("the last `DATE` on which it counts; in %d months if not given", acceptedFor))
 	f.BoolVar(&o.json, "json", false, "print the proposals as JSON")
@@ -60,9 +61,9 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 
 func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOptions, stdout, stderr io.Writer) error {
 	now := time.Now()
-	since, err := pointInTime("since", o.since, now)
+	which, err := (&journal.Query{Since: o.since}).Filter(now)
 	if err != nil {
-		return err
+		return flagError(err)
 	}
 	expires, err := lastDay(o.until, now)
 	if err != nil {
@@ -71,7 +72,7 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	if o.until != "" && o.accept == "" {
 		return cli.Usage(errors.New("--until is for --accept NAME: whom?"))
 	}
-	all, err := learnForwarders(ctx, conf, since, now, stderr)
+	all, err := learnForwarders(ctx, conf, which.Since, now, stderr)
 	if err != nil {
 		return err
 	}
@@ -79,10 +80,7 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	case o.accept != "":
 		return acceptForwarder(conf, all, o.accept, expires, stdout)
 	case o.json:
-		if all == nil {
-			all = []forwarders.Proposal{}
-		}
-		return printJSON(stdout, all)
+		return term.WriteJSON(stdout, append([]forwarders.Proposal{}, all...))
 	case len(all) == 0:
 		fmt.Fprintln(stderr, "signpost: there is nobody to propose: see signpost forwarders --help for what is asked of a list or forwarder")
 	}
@@ -90,7 +88,10 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 		if i > 0 {
 			fmt.Fprintln(stdout)
 		}
-		fmt.Fprint(stdout, comments(p), entryFor(p, expires))
+		for _, line := range p.Evidence() {
+			fmt.Fprintf(stdout, "# %s\n", line)
+		}
+		fmt.Fprint(stdout, entryFor(p, expires))
 	}
 	return nil
 }
@@ -108,19 +109,14 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 		return nil, err
 	}
 	defer past.Close()
-	learner := forwarders.Learner{Rules: setup.Rules(conf).At(now)}
-	watch := newCounter(stderr)
-	err = past.Each(ctx, journal.Filter{Since: since, Outcome: relayed}, func(e *journal.Entry) bool {
-		learner.Add(e)
-		watch.count()
-		return ctx.Err() == nil && !learner.Full
-	})
-	watch.end()
-	if err = errors.Join(err, ctx.Err()); err != nil {
-		return nil, reading(conf, err)
+	read := term.NewCounter(stderr)
+	learner, err := forwarders.Learn(ctx, past, since, setup.Rules(conf).At(now), read.Add)
+	read.Clear()
+	if err != nil {
+		return nil, journal.Reading(conf.JournalFile(), err)
 	}
-	if err := past.Unread(); err != nil {
-		fmt.Fprintf(stderr, "signpost: %s\n", printableLines(reading(conf, err).Error()))
+	if err := journal.Reading(conf.JournalFile(), past.Unread()); err != nil {
+		fmt.Fprintf(stderr, "signpost: %s\n", term.PrintableLines(err.Error()))
 	}
 	if learner.Full {
 		fmt.Fprintln(stderr, "signpost: too many messages: the newest were not read\nhint: pass a later --since")
@@ -128,13 +124,7 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 	return learner.Proposals(), nil
 }
 
-// relayed chooses what a list or a forwarder can have brought: what DMARC fails, and what it passes by a signature although
-// SPF fails or a chain is there.
-func relayed(o journal.Outcome) bool {
-	return o.DMARC == "fail" || o.DMARC == "pass" && o.DKIM == "pass" && (o.SPF == "fail" || o.SPF == "softfail" || o.ARC == "pass")
-}
-
-// lastDay reads --until and gives the end of that day.
+// lastDay returns the end of the day of --until.
 func lastDay(text string, now time.Time) (time.Time, error) {
 	day := now.UTC().Truncate(24*time.Hour).AddDate(0, acceptedFor, 0)
 	if text != "" {
@@ -157,26 +147,9 @@ func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
 	case forwarders.Signer:
 		f.Signer = p.Name
 	case forwarders.Network:
-		f.Network, _ = netip.ParsePrefix(p.Name) // it was written by one
+		f.Network, _ = netip.ParsePrefix(p.Name) // Name is a Prefix written out
 	}
 	return f
-}
-
-func comments(p forwarders.Proposal) string {
-	var b strings.Builder
-	for _, line := range evidence(p) {
-		fmt.Fprintf(&b, "# %s\n", line)
-	}
-	return b.String()
-}
-
-// evidence is fit to stand on a terminal, and behind a # in a file: names of strangers are in it.
-func evidence(p forwarders.Proposal) []string {
-	all := p.Evidence()
-	for i, line := range all {
-		all[i] = printable(line)
-	}
-	return all
 }
 
 func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string, expires time.Time, stdout io.Writer) error {
@@ -193,7 +166,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 			return err
 		}
 		entry := entryFor(p, expires)
-		err = config.AddForwarder(conf.DMARC.ForwardersFile, entry, evidence(p))
+		err = config.AddForwarder(conf.DMARC.ForwardersFile, entry, p.Evidence())
 		if err = errors.Join(err, back()); err != nil {
 			return fmt.Errorf("accepting %s: %w", name, err)
 		}

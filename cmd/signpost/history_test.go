@@ -15,10 +15,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/explain"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/term"
 	"signpost/policy"
 )
 
@@ -189,7 +190,7 @@ func TestLogFollows(t *testing.T) {
 	var out, stderr syncBuffer
 	done := make(chan error, 1)
 	go func() {
-		done <- history(ctx, conf, logOptions{most: 50, follow: true}, journal.Filter{}, &out, &stderr)
+		done <- listMessages(ctx, conf, logOptions{most: 50, follow: true}, journal.Filter{}, &out, &stderr)
 	}()
 	seen := func(want string) {
 		t.Helper()
@@ -311,8 +312,8 @@ func TestHostileHistory(t *testing.T) {
 			verdicts := 0
 			for line := range strings.Lines(out) {
 				line = strings.TrimSuffix(line, "\n")
-				if cli.Columns(line) > lineWidth {
-					t.Errorf("a line of %d columns: %q", cli.Columns(line), line)
+				if term.Columns(line) > term.LineWidth {
+					t.Errorf("a line of %d columns: %q", term.Columns(line), line)
 				}
 				if strings.HasPrefix(line, "verdict ") {
 					verdicts++
@@ -349,12 +350,11 @@ func TestHostileHistory(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b bytes.Buffer
-			narrow := table{w: &b, room: 60}
-			if err := narrow.write(found); err != nil {
+			if err := explain.NewList(&b, 60)(found); err != nil {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(b.String()) {
-				if cli.Columns(strings.TrimSuffix(line, "\n")) > 60 {
+				if term.Columns(strings.TrimSuffix(line, "\n")) > 60 {
 					t.Errorf("it goes on in the next line of the terminal: %q", line)
 				}
 			}

@@ -18,6 +18,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/daemon"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 )
 
 func main() {
@@ -84,16 +85,16 @@ dkimkey(1).
 				return err
 			}
 			for _, f := range setup.Concerns(conf, time.Now()) {
-				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", printable(cmp.Or(f.Where, file)), printableLines(f.What))
+				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", term.Printable(cmp.Or(f.Where, file)), term.PrintableLines(f.What))
 				if !strings.HasPrefix(f.Fix, "#") {
-					fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", printableLines(f.Fix))
+					fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", term.PrintableLines(f.Fix))
 				}
 			}
 			for _, name := range conf.Files {
-				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", cli.Printable(name))
+				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", term.Printable(name))
 			}
 			for _, o := range conf.Overrides {
-				fmt.Fprintf(c.OutOrStdout(), "%s\n", cli.Printable(o.By+": "+o.Key+" overrides "+o.Of))
+				fmt.Fprintf(c.OutOrStdout(), "%s\n", term.Printable(o.By+": "+o.Key+" overrides "+o.Of))
 			}
 			return setup.Unreadable(conf, file, c.Flags().Changed("config"))
 		},

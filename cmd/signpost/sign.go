@@ -20,6 +20,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/filter"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 	"signpost/keys"
 	"signpost/milter"
 	"signpost/policy"
@@ -116,7 +117,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	if o.json {
-		if err := printJSON(stdout, verified{report, edits, reply}); err != nil {
+		if err := term.WriteJSON(stdout, verified{report, edits, reply}); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"signpost/internal/cli"
+	"signpost/internal/explain"
+	"signpost/internal/term"
 )
 
 // In a terminal of 80 columns one sees the results and the beginning of the reason, in a line below that is no message's; in a wide
@@ -21,15 +22,14 @@ func TestNarrowTable(t *testing.T) {
 		0:   " verify refused  spf=pass dkim=none dmarc=fail DMARC fails for example.com, p=reject at example.com\n",
 	} {
 		var b bytes.Buffer
-		narrow := table{w: &b, room: room}
-		if err := narrow.write(allEntries(t, conf)); err != nil {
+		if err := explain.NewList(&b, room)(allEntries(t, conf)); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%d columns: there is no %q in\n%s", room, want, &b)
 		}
 		for line := range strings.Lines(b.String()) {
-			if room > 0 && cli.Columns(strings.TrimSuffix(line, "\n")) > room {
+			if room > 0 && term.Columns(strings.TrimSuffix(line, "\n")) > room {
 				t.Errorf("%d columns: too long: %q", room, line)
 			}
 		}

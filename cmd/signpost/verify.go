@@ -15,8 +15,10 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
+	"signpost/internal/explain"
 	"signpost/internal/filter"
 	"signpost/internal/setup"
+	"signpost/internal/term"
 	"signpost/keys"
 	"signpost/milter"
 )
@@ -99,9 +101,9 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	if o.json {
-		return printJSON(stdout, verified{report, edits, reply})
+		return term.WriteJSON(stdout, verified{report, edits, reply})
 	}
-	writeExplanation(stdout, report, edits)
+	explain.WriteReport(stdout, report, edits)
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -56,7 +55,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	return c
 }
 
-// newSite gives the page what it shows. program is this one's file.
+// newSite returns the Site that the page shows. program is the file of this program.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
 		names[i] = domain.Fold(n)
@@ -65,18 +64,18 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		File:   conf.JournalFile(),
 		Open:   func() (*journal.Reader, error) { return readJournal(conf) },
 		Keys:   func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
-		Doctor: func(ctx context.Context) ([]doctor.Finding, error) { return examineApart(ctx, program, file) },
+		Doctor: func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
 		Names:  names,
 		Now:    func() time.Time { return time.Now().UTC() },
 	}
 }
 
-// examineApart has doctor look in a process of his own: he tries the private keys, and the page is to hold none.
-func examineApart(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
+// runDoctor runs doctor in a process of its own: it reads the private keys, which the process of the page must not have.
+func runDoctor(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
 	cmd := exec.CommandContext(ctx, program, "doctor", "--json", "-c", file)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	out, err := cmd.Output() // an error is also that something is red
+	out, err := cmd.Output() // it fails also if something is red
 	if unread := json.Unmarshal(out, &found); unread != nil {
 		return nil, fmt.Errorf("signpost doctor: %w: %s", errors.Join(ctx.Err(), err, unread), strings.TrimSpace(complaint.String()))
 	}
@@ -98,7 +97,7 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--listen: %w", err))
 	}
-	// Once, before the first request: it concerns the whole process, and requests come at the same time.
+	// Before the first request: this changes the user of the whole process.
 	if _, err := owner.Act(site.File); err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -106,19 +105,5 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 		fmt.Fprintf(stderr, "signpost: %s is not a loopback address: whoever reaches it reads who writes to whom, without a password\n", ln.Addr())
 	}
 	fmt.Fprintf(stderr, "signpost: the page is at http://%s/\n", ln.Addr())
-	server := site.Server()
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		ending, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		stopped <- server.Shutdown(ending)
-	})
-	defer stop()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	if err := <-stopped; err != nil { // a browser that reads slowly
-		return server.Close()
-	}
-	return nil
+	return site.Serve(ctx, ln)
 }

@@ -216,7 +216,7 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if said, real := whatif.Judge(asked(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Done != real.Done {
+			if said, real := whatif.Judge(whatif.AsIf(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Done != real.Done {
 				t.Errorf("%s: p=%s would have it %s, and it is %s", file, p, said.Done, real.Done)
 			}
 		}

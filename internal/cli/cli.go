@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"signpost/internal/term"
 )
 
 // UsageError is about what stands on the command line or in the configuration: exit code 2.
@@ -40,7 +42,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), PrintableLines(err.Error()))
+	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), term.PrintableLines(err.Error()))
 	var usage UsageError
 	if errors.As(err, &usage) {
 		return 2

@@ -12,9 +12,9 @@ import (
 	"signpost/internal/spf"
 )
 
-// SPFRows show the way of a check through its records.
-func SPFRows(steps []spf.Step) []Row {
-	const most = 60 // ten terms of their own, and what they include
+// spfRows returns the steps of a check through its records.
+func spfRows(steps []spf.Step) []Row {
+	const most = 60 // ten terms, and those of the included records
 	var l list
 	for i, s := range steps {
 		in := strings.Repeat("  ", s.Depth)
@@ -35,9 +35,9 @@ func SPFRows(steps []spf.Step) []Row {
 	return l
 }
 
-func (t *teller) spf() []Row {
+func (x *explainer) spf() []Row {
 	var l list
-	s := t.e.SPF
+	s := x.e.SPF
 	if s == nil {
 		return nil
 	}
@@ -46,14 +46,14 @@ func (t *teller) spf() []Row {
 		identity = "HELO, since the sender is null"
 	}
 	l.row("SPF", "%s for %s (%s)", s.Status, cmp.Or(s.Domain, "no domain"), identity)
-	l.more(t.spfWords())
-	// The walk is gone again. Where it leads elsewhere, something is not in the record: the names that the sender's local
-	// part went into, where that is left out.
-	result, walk := spf.Trace(context.Background(), t.view, t.e.Connection.Client, t.e.Connection.HELO, t.e.Envelope.Sender)
+	l.more(x.spfWords())
+	// The check is repeated. If its result differs, an answer is missing: the journal omits names that contain the local part of
+	// the sender.
+	result, walk := spf.Trace(context.Background(), x.view, x.e.Connection.Client, x.e.Connection.HELO, x.e.Envelope.Sender)
 	switch {
 	case s.Status == spf.None:
 	case result.Status == s.Status && result.Domain == s.Domain:
-		l = append(l, SPFRows(walk.Steps)...)
+		l = append(l, spfRows(walk.Steps)...)
 	case s.Record != "":
 		l.row("record", "%s: %s", s.Domain, s.Record)
 		l.more("its terms cannot be shown one by one: not all that was asked is known any more")
@@ -61,9 +61,9 @@ func (t *teller) spf() []Row {
 	return l
 }
 
-// spfWords say what the result means.
-func (t *teller) spfWords() string {
-	s, client := t.e.SPF, t.e.Connection.Client
+// spfWords returns what the result means.
+func (x *explainer) spfWords() string {
+	s, client := x.e.SPF, x.e.Connection.Client
 	because := strings.TrimSuffix(": "+s.Reason, ": ")
 	switch s.Status {
 	case spf.Pass:
@@ -85,13 +85,13 @@ func (t *teller) spfWords() string {
 	return "the SPF record could not be looked up" + because
 }
 
-// maxSignatures is how many are shown; those beyond are a stranger's flood.
+// maxSignatures is the number of signatures shown: no more are verified.
 const maxSignatures = dkim.MaxSignatures
 
-// signatures are those first that may speak for the author, then those that were verified.
-func (t *teller) signatures() []dkim.Result {
+// signatures returns the signatures: those that could align first, then others that were verified.
+func (x *explainer) signatures() []dkim.Result {
 	rank := func(s dkim.Result) int {
-		for _, author := range t.e.Author.Domains {
+		for _, author := range x.e.Author.Domains {
 			if s.Domain != "" && (domain.Within(author, s.Domain) || domain.Within(s.Domain, author)) {
 				return 0
 			}
@@ -101,15 +101,15 @@ func (t *teller) signatures() []dkim.Result {
 		}
 		return 1
 	}
-	if len(t.e.DKIM) <= maxSignatures {
-		return t.e.DKIM
+	if len(x.e.DKIM) <= maxSignatures {
+		return x.e.DKIM
 	}
-	return slices.SortedStableFunc(slices.Values(t.e.DKIM), func(a, b dkim.Result) int { return rank(a) - rank(b) })
+	return slices.SortedStableFunc(slices.Values(x.e.DKIM), func(a, b dkim.Result) int { return rank(a) - rank(b) })
 }
 
-func (t *teller) dkim() []Row {
+func (x *explainer) dkim() []Row {
 	var l list
-	all := t.signatures()
+	all := x.signatures()
 	if len(all) == 0 {
 		l.row("DKIM", "none: the message has no signature")
 	}
@@ -127,7 +127,7 @@ func (t *teller) dkim() []Row {
 		l.row("DKIM", "%s", strings.TrimSpace(string(s.Status)+" "+strings.Join(tags, " ")))
 		l.more(s.Reason)
 		l.more(intact(s))
-		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // behind the body's hash
+		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // the body hash matched
 			l.more("signed fields: " + strings.Join(s.Headers, ", "))
 		}
 		switch {
@@ -143,7 +143,7 @@ func (t *teller) dkim() []Row {
 	return l
 }
 
-// intact says that a signature which fails shows all the same whose the header is: the message was changed on its way.
+// intact returns what a failing signature still shows about the header of a message that was modified in transit.
 func intact(s dkim.Result) string {
 	switch {
 	case s.Status == dkim.Pass:
@@ -155,10 +155,10 @@ func intact(s dkim.Result) string {
 	return ""
 }
 
-// arc shows the ARC sets, the newest first.
-func (t *teller) arc() []Row {
+// arc returns the ARC sets, newest first.
+func (x *explainer) arc() []Row {
 	var l list
-	c := t.e.ARC
+	c := x.e.ARC
 	if c == nil {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (t *teller) arc() []Row {
 		if !s.CoversFrom {
 			l.more("its message signature does not cover From")
 		}
-		for _, d := range t.e.SealedDMARC {
+		for _, d := range x.e.SealedDMARC {
 			if d.Instance == s.Instance {
 				l.more(fmt.Sprintf("it says dmarc=%s for %s", d.Result, d.Domain))
 			}
@@ -182,9 +182,9 @@ func (t *teller) arc() []Row {
 }
 
 // relays returns the signs of a relay, verified or not, of a message that DMARC does not authenticate.
-func (t *teller) relays() []Row {
+func (x *explainer) relays() []Row {
 	var l list
-	for _, r := range t.e.Relays {
+	for _, r := range x.e.Relays {
 		l.row("relay", "%s", r)
 		if r.Author != "" {
 			l.more("Author Domain " + r.Author)

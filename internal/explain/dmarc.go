@@ -13,8 +13,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// DMARCRows show the walk to a policy.
-func DMARCRows(steps []dmarc.Step) []Row {
+// dmarcRows returns the steps of the tree walk.
+func dmarcRows(steps []dmarc.Step) []Row {
 	var l list
 	for _, s := range steps {
 		l.row("asked", "%s: %s", s.Name, s.Outcome)
@@ -23,8 +23,8 @@ func DMARCRows(steps []dmarc.Step) []Row {
 	return l
 }
 
-// Policy returns the policy that applies and the tag or fault that sets it.
-func Policy(d dmarc.Result) string {
+// policyOf returns the policy that applies and the tag or fault that sets it.
+func policyOf(d dmarc.Result) string {
 	source := d.Source("_dmarc." + d.PolicyDomain)
 	if d.Fault != "" {
 		return source
@@ -32,14 +32,14 @@ func Policy(d dmarc.Result) string {
 	return string(d.Policy) + ", by " + source
 }
 
-func (t *teller) dmarc() []Row {
+func (x *explainer) dmarc() []Row {
 	var l list
-	for _, d := range t.e.DMARC {
+	for _, d := range x.e.DMARC {
 		l.row("DMARC", "%s for %s", d.Status, d.Domain)
 		switch {
 		case d.Status == dmarc.Fail:
 			l.more(d.Reason)
-			for _, s := range t.unaligned(d) {
+			for _, s := range x.unaligned(d) {
 				l.more("- " + s)
 			}
 		case d.Status == dmarc.None && d.Record == "":
@@ -55,13 +55,13 @@ func (t *teller) dmarc() []Row {
 		case d.Published == "":
 			l.more(fmt.Sprintf("no policy can be taken from the record at _dmarc.%s: %s", d.PolicyDomain, d.Record))
 		default:
-			l.more(fmt.Sprintf("policy %s: %s", Policy(d), d.Record))
+			l.more(fmt.Sprintf("policy %s: %s", policyOf(d), d.Record))
 			l.more(whichTag(d))
 		}
 		if d.OrgDomain != "" {
 			l.more("Organizational Domain " + d.OrgDomain)
 		}
-		l = append(l, DMARCRows(t.walk(d))...)
+		l = append(l, dmarcRows(x.walk(d))...)
 	}
 	return l
 }
@@ -73,7 +73,7 @@ func same(domain string, d dmarc.Result) string {
 	return "belongs to " + cmp.Or(d.OrgDomain, d.Domain) + " as the author's domain does"
 }
 
-// whichTag says why it is that tag, and what t=y leaves of it.
+// whichTag returns why that tag applies, and the effect of t=y.
 func whichTag(d dmarc.Result) string {
 	var all []string
 	switch d.Tag {
@@ -88,11 +88,11 @@ func whichTag(d dmarc.Result) string {
 	return strings.Join(all, "; ")
 }
 
-// walk is gone again with the answers of that time. What was not asked then is not shown, nor what was only asked ahead, nor
-// once more the record that applies.
-func (t *teller) walk(d dmarc.Result) []dmarc.Step {
-	_, steps := dmarc.Explain(context.Background(), t.view, d.Domain)
-	// With a record of the author's own the walk goes on only where the Organizational Domain is needed.
+// walk repeats the tree walk with the answers of that time. It omits lookups that were not made or were only prefetched, and
+// does not repeat the record that applies.
+func (x *explainer) walk(d dmarc.Result) []dmarc.Step {
+	_, steps := dmarc.Explain(context.Background(), x.view, d.Domain)
+	// If the Author Domain has a record, the walk continues only for the Organizational Domain.
 	needed := d.OrgDomain != "" || d.Status == dmarc.Fail || d.Cause == dmarc.DNS
 	if !needed && d.PolicyDomain == d.Domain {
 		steps = steps[:min(1, len(steps))]
@@ -102,11 +102,11 @@ func (t *teller) walk(d dmarc.Result) []dmarc.Step {
 			steps[i].Record = ""
 		}
 	}
-	return slices.DeleteFunc(steps, func(s dmarc.Step) bool { return !t.asked(s.Name) })
+	return slices.DeleteFunc(steps, func(s dmarc.Step) bool { return !x.asked(s.Name) })
 }
 
-func (t *teller) asked(name string) bool {
-	for _, l := range t.Lookups {
+func (x *explainer) asked(name string) bool {
+	for _, l := range x.Lookups {
 		if l.Type == "TXT" && strings.EqualFold(strings.TrimSuffix(l.Name, "."), strings.TrimSuffix(name, ".")) {
 			return true
 		}
@@ -114,11 +114,11 @@ func (t *teller) asked(name string) bool {
 	return false
 }
 
-// unaligned say of each identifier why it does not speak for the author.
-func (t *teller) unaligned(d dmarc.Result) []string {
+// unaligned returns for each identifier why it does not authenticate the author.
+func (x *explainer) unaligned(d dmarc.Result) []string {
 	var all []string
-	if s := t.e.SPF; s != nil {
-		not := t.stranger(d, dmarc.SPF, s.Domain, s.Status == spf.Pass)
+	if s := x.e.SPF; s != nil {
+		not := x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass)
 		switch {
 		case s.Domain == "":
 			all = append(all, "SPF: the sender has no domain that could speak for "+d.Domain)
@@ -130,12 +130,12 @@ func (t *teller) unaligned(d dmarc.Result) []string {
 			all = append(all, fmt.Sprintf("SPF does not pass for %s (%s), and %s", s.Domain, s.Status, not))
 		}
 	}
-	for i, s := range t.signatures() {
+	for i, s := range x.signatures() {
 		if i == maxSignatures {
 			break
 		}
 		name := "the signature of " + cmp.Or(s.Domain, "nobody who could be read")
-		not := t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass)
+		not := x.whyUnaligned(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass)
 		switch {
 		case s.Status == dkim.Pass:
 			all = append(all, fmt.Sprintf("%s passes, but %s", name, cmp.Or(not, "that does not count here")))
@@ -145,15 +145,15 @@ func (t *teller) unaligned(d dmarc.Result) []string {
 			all = append(all, fmt.Sprintf("%s does not pass (%s), and %s", name, s.Status, not))
 		}
 	}
-	if len(t.e.DKIM) == 0 {
+	if len(x.e.DKIM) == 0 {
 		all = append(all, "there is no DKIM signature")
 	}
 	return all
 }
 
-// stranger says why a domain does not belong to the author's, or "" where it does: RFC 9989 section 4.10.2. Only from one
-// that passed there was a walk.
-func (t *teller) stranger(d dmarc.Result, m dmarc.Method, name string, passed bool) string {
+// whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. There was a tree
+// walk only for an identifier that passed.
+func (x *explainer) whyUnaligned(d dmarc.Result, m dmarc.Method, name string, passed bool) string {
 	if name == d.Domain || name == "" {
 		return ""
 	}
@@ -173,7 +173,7 @@ func (t *teller) stranger(d dmarc.Result, m dmarc.Method, name string, passed bo
 	if !passed {
 		return ""
 	}
-	other, _, err := dmarc.Organization(context.Background(), t.view, name)
+	other, _, err := dmarc.Organization(context.Background(), x.view, name)
 	switch {
 	case err == nil && other != org:
 		return fmt.Sprintf("%s belongs to %s by its DMARC record, not to %s", name, other, of)

@@ -1,5 +1,5 @@
-// Package story tells a person what became of a message and why: what is known of it, what each check found by which
-// record, what was decided, and what its sender can do. It asks nobody: DNS is as it was for the message.
+// Package explain writes for people what was done with a message and why: what is known of it, what each check found in which
+// record, what was decided, and what its sender can do. It makes no DNS query: it uses the answers that the message got.
 package explain
 
 import (
@@ -13,51 +13,51 @@ import (
 	"signpost/policy"
 )
 
-// Row is a line with what it is about. One without a Label goes on with the row before. Texts are not made printable.
+// Row is a labeled line. A Row without a Label continues the one before. Text may be unprintable.
 type Row struct{ Label, Text string }
 
-// Story is a message's.
-type Story struct {
+// Explanation explains one message.
+type Explanation struct {
 	Short   string   // what was done and why, in a few sentences
-	Head    []Row    // who sent it, and as what it was treated
-	Found   []Row    // the checks; none for our own users' mail
+	Head    []Row    // who sent it, and its role
+	Found   []Row    // the checks; none if the role is not verify
 	Decided []Row    // what was done, and by which rule
-	Help    []string // what its sender, or the postmaster here, can do; none where all is well
+	Help    []string // what its sender or the postmaster here can do; none if all is well
 }
 
-// Bounds on what is shown, in octets.
+// Bounds on what is shown, in bytes.
 const (
-	maxText   = 300  // of one record: a key of 4096 bits has 750, and nobody reads it
-	maxReason = 2048 // of what decided, which is to be whole but for a stranger's endless names
+	maxText   = 300  // of a record: a key of 4096 bits has 750 bytes, which are of no interest
+	maxReason = 2048 // of what decided, which should be complete unless a sender chose very long names
 )
 
-// Tell tells the story of a message.
-func Tell(r filter.Report) Story {
-	t := &teller{Report: r, e: &r.Evidence, view: dns.Recall(r.Lookups)}
-	s := Story{Short: clip(t.short(), maxReason), Head: t.head(), Decided: t.decided(), Help: t.help()}
-	for i := range s.Help {
-		s.Help[i] = clip(s.Help[i], maxReason)
+// Message explains a message.
+func Message(r filter.Report) Explanation {
+	x := &explainer{Report: r, e: &r.Evidence, view: dns.Recall(r.Lookups)}
+	e := Explanation{Short: clip(x.short(), maxReason), Head: x.head(), Decided: x.decided(), Help: x.help()}
+	for i := range e.Help {
+		e.Help[i] = clip(e.Help[i], maxReason)
 	}
 	if r.Assignment.Role == policy.Verify {
-		s.Found = slices.Concat(t.spf(), t.dkim(), t.arc(), t.dmarc(), t.relays(), t.compared())
+		e.Found = slices.Concat(x.spf(), x.dkim(), x.arc(), x.dmarc(), x.relays(), x.compared())
 	}
-	return s
+	return e
 }
 
-type teller struct {
+type explainer struct {
 	filter.Report
 	e    *policy.Evidence
 	view *dns.View
 }
 
-// list gathers rows.
+// list collects rows.
 type list []Row
 
 func (l *list) row(label, format string, args ...any) {
 	*l = append(*l, Row{label, clip(fmt.Sprintf(format, args...), maxText)})
 }
 
-// more adds a row to the one before, if there is a text.
+// more continues the row before, unless text is empty.
 func (l *list) more(text string) {
 	if text != "" {
 		*l = append(*l, Row{"", clip(text, maxText)})
@@ -71,28 +71,28 @@ func clip(s string, most int) string {
 	return fmt.Sprintf("%s... (%d octets)", strings.ToValidUTF8(s[:most], ""), len(s))
 }
 
-func (t *teller) head() []Row {
+func (x *explainer) head() []Row {
 	var l list
-	c := t.e.Connection
-	l.row("client", "%s, HELO %s", t.client(), cmp.Or(c.HELO, "(none)"))
-	if t.e.Envelope.Login != "" {
-		l.row("login", "%s", whole(t.e.Envelope.Login))
+	c := x.e.Connection
+	l.row("client", "%s, HELO %s", x.client(), cmp.Or(c.HELO, "(none)"))
+	if x.e.Envelope.Login != "" {
+		l.row("login", "%s", whole(x.e.Envelope.Login))
 	}
-	if t.e.Envelope.Sender == "" {
+	if x.e.Envelope.Sender == "" {
 		l.row("MAIL FROM", "<>: a bounce, or another notice of a mail server")
 	} else {
-		l.row("MAIL FROM", "<%s>", whole(t.e.Envelope.Sender))
+		l.row("MAIL FROM", "<%s>", whole(x.e.Envelope.Sender))
 	}
-	l = append(l, t.recipients()...)
-	if author := cmp.Or(strings.Join(t.e.Author.Domains, ", "), t.e.Author.Doubt); author != "" {
+	l = append(l, x.recipients()...)
+	if author := cmp.Or(strings.Join(x.e.Author.Domains, ", "), x.e.Author.Doubt); author != "" {
 		l.row("Author", "%s", author)
 	}
-	if t.Assignment.Role != "" {
-		l.row("role", "%s: %s", t.Assignment.Role, t.Assignment.Reason)
+	if x.Assignment.Role != "" {
+		l.row("role", "%s: %s", x.Assignment.Role, x.Assignment.Reason)
 	}
-	switch t.Assignment.Role {
+	switch x.Assignment.Role {
 	case policy.Sign:
-		l.more("one of our own users' messages, to be signed for " + t.Assignment.Domain)
+		l.more("one of our own users' messages, to be signed for " + x.Assignment.Domain)
 	case policy.Verify:
 		l.more("a stranger's message, to be checked")
 	case policy.Leave:
@@ -101,11 +101,11 @@ func (t *teller) head() []Row {
 	return l
 }
 
-// recipients are those that the journal keeps, or how many there were.
-func (t *teller) recipients() []Row {
+// recipients returns the recipients that the journal keeps, or their number.
+func (x *explainer) recipients() []Row {
 	const most = 5
 	var l list
-	e := t.e.Envelope
+	e := x.e.Envelope
 	switch shown := e.Recipients[:min(most, len(e.Recipients))]; {
 	case len(shown) > 0:
 		for i, r := range shown {
@@ -125,7 +125,7 @@ func (t *teller) recipients() []Row {
 	return l
 }
 
-// whole marks an address whose local part the journal leaves out.
+// whole marks an address whose local part the journal omits.
 func whole(address string) string {
 	if strings.HasPrefix(address, "@") {
 		return "..." + address
@@ -133,9 +133,9 @@ func whole(address string) string {
 	return address
 }
 
-// client is the host with the name that Postfix verified.
-func (t *teller) client() string {
-	c := t.e.Connection
+// client returns the client with the name that Postfix verified.
+func (x *explainer) client() string {
+	c := x.e.Connection
 	switch {
 	case !c.Client.IsValid():
 		return "unknown"
@@ -151,13 +151,13 @@ func (t *teller) client() string {
 	return c.Client.String() + " (without a name in DNS)"
 }
 
-func (t *teller) decided() []Row {
+func (x *explainer) decided() []Row {
 	var l list
-	l.row("verdict", "%s", t.Done)
-	if t.Observe {
+	l.row("verdict", "%s", x.Done)
+	if x.Observe {
 		l.more("observe mode: it was let through, and nothing of this was done")
 	}
-	v := t.Verdict
+	v := x.Verdict
 	if v.Reason != "" {
 		l = append(l, Row{"because", clip(v.Reason, maxReason)})
 	}
@@ -173,16 +173,16 @@ func (t *teller) decided() []Row {
 	if v.Override != "" {
 		l.row("override", "%s: %s", v.Override, overrides(v.Override))
 	}
-	if t.Selectors != "" {
-		l.row("keys", "%s of %s", t.Selectors, t.Assignment.Domain)
+	if x.Selectors != "" {
+		l.row("keys", "%s of %s", x.Selectors, x.Assignment.Domain)
 	}
-	if a := t.Answer(); a.Code != 0 && !t.Observe {
+	if a := x.Answer(); a.Code != 0 && !x.Observe {
 		l = append(l, Row{"reply", fmt.Sprintf("%d %s %s", a.Code, a.Enhanced, a.Text)})
 	}
 	return l
 }
 
-// overrides are the words of RFC 9990, for whoever does not know them.
+// overrides explains the words of RFC 9990.
 func overrides(o policy.Override) string {
 	switch o {
 	case policy.LocalPolicy:
@@ -195,11 +195,11 @@ func overrides(o policy.Override) string {
 	return "it came by a forwarder that is trusted here"
 }
 
-// compared has the differences from the results of another filter of this host.
-func (t *teller) compared() []Row {
+// compared returns the differences from the results of another filter on this host.
+func (x *explainer) compared() []Row {
 	var l list
-	all := policy.Compare(*t.e)
-	if len(t.e.Others) > 0 && len(all) == 0 {
+	all := policy.Compare(*x.e)
+	if len(x.e.Others) > 0 && len(all) == 0 {
 		l.row("compared", "the other filter found the same")
 	}
 	for _, d := range all {

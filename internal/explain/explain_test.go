@@ -13,7 +13,7 @@ import (
 	"signpost/policy"
 )
 
-// failing is a message of example.org that fails DMARC and was refused.
+// failing returns a message of example.org that fails DMARC and was rejected.
 func failing() filter.Report {
 	const reason = "DMARC fails for example.org, p=reject at example.org"
 	return filter.Report{
@@ -32,8 +32,8 @@ func failing() filter.Report {
 	}
 }
 
-// all is a story in one piece.
-func all(s Story) string {
+// all returns an explanation as one text.
+func all(s Explanation) string {
 	text := s.Short + "\n"
 	for _, rows := range [][]Row{s.Head, s.Found, s.Decided} {
 		for _, r := range rows {
@@ -43,7 +43,7 @@ func all(s Story) string {
 	return text + strings.Join(s.Help, "\n")
 }
 
-// A signature of the author's that did not pass: the story has its cause, and what helps against that one.
+// The explanation of a failed signature of the author has its cause, and what helps against that one.
 func TestSignatureHelp(t *testing.T) {
 	const key = "s._domainkey.example.org"
 	for reason, want := range map[string]string{
@@ -65,7 +65,7 @@ func TestSignatureHelp(t *testing.T) {
 	} {
 		r := failing()
 		r.Evidence.DKIM = []dkim.Result{{Status: dkim.Fail, Domain: "example.org", Selector: "s", Reason: reason, Headers: []string{"from", "subject"}, KeyName: key}}
-		s := Tell(r)
+		s := Message(r)
 		if !strings.Contains(s.Short, "its signature of example.org is not good ("+reason) {
 			t.Errorf("%s: %s", reason, s.Short)
 		}
@@ -75,7 +75,7 @@ func TestSignatureHelp(t *testing.T) {
 	}
 }
 
-// Why a passing identifier does not count is said by the rule that keeps it from counting.
+// The explanation names the rule by which a passing identifier is not aligned.
 func TestWhyNotAligned(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(d *dmarc.Result)
@@ -99,13 +99,13 @@ func TestWhyNotAligned(t *testing.T) {
 		r.Lookups = c.told
 		r.Evidence.DKIM = []dkim.Result{{Status: dkim.Pass, Domain: c.signer, Selector: "s"}}
 		c.change(&r.Evidence.DMARC[0])
-		if text := all(Tell(r)); !strings.Contains(text, "the signature of "+c.signer+" passes, but "+c.want) {
+		if text := all(Message(r)); !strings.Contains(text, "the signature of "+c.signer+" passes, but "+c.want) {
 			t.Errorf("%s: it does not say %q\n%s", name, c.want, text)
 		}
 	}
 }
 
-// Each result of SPF that should have passed has its cause, and what helps.
+// Each SPF result but pass has its cause, and what helps.
 func TestSPFHelp(t *testing.T) {
 	for status, c := range map[spf.Status]struct{ reason, short, help string }{
 		spf.Fail:      {"-all of example.org", "192.0.2.1 may not send for it (fail: -all of example.org)", "add it to the SPF record (ip4:192.0.2.1)"},
@@ -117,7 +117,7 @@ func TestSPFHelp(t *testing.T) {
 		r := failing()
 		r.Evidence.Envelope.Sender = "a@example.org"
 		r.Evidence.SPF = &spf.Result{Status: status, Identity: spf.MailFrom, Domain: "example.org", Reason: c.reason}
-		s := Tell(r)
+		s := Message(r)
 		if !strings.Contains(s.Short, c.short) {
 			t.Errorf("%s: %s, want %s", status, s.Short, c.short)
 		}
@@ -127,10 +127,10 @@ func TestSPFHelp(t *testing.T) {
 	}
 }
 
-// A message that broke on its way has no role, and it is said whose fault that is.
+// A message that was aborted has no role, and the explanation states whose fault that is.
 func TestBroken(t *testing.T) {
 	e := policy.Evidence{QueueID: "4x", Connection: policy.Connection{SMTP: true}}
-	text := all(Tell(filter.Report{Evidence: e, Verdict: policy.Broken(e), Done: "deferred 451 4.3.0"}))
+	text := all(Message(filter.Report{Evidence: e, Verdict: policy.Broken(e), Done: "deferred 451 4.3.0"}))
 	for _, want := range []string{"put off (451 4.3.0)", "a fault here that is not the sender's: an internal error; see the log", "please report it"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q\n%s", want, text)
@@ -141,20 +141,20 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// Recipients are shown where they are kept, and counted where they are not.
+// Recipients are listed if they were kept, and counted otherwise.
 func TestRecipients(t *testing.T) {
 	r := failing()
 	r.Evidence.Envelope.Addressees = 7
-	if text := all(Tell(r)); !strings.Contains(text, "recipients 7\n") {
+	if text := all(Message(r)); !strings.Contains(text, "recipients 7\n") {
 		t.Error(text)
 	}
 	r.Evidence.Envelope.Recipients = []string{"a@example.net", "b@example.net", "c@example.net", "d@example.net", "e@example.net", "f@example.net", "g@example.net"}
-	if text := all(Tell(r)); !strings.Contains(text, "RCPT TO <a@example.net>\n <b@example.net>\n") || strings.Contains(text, "f@") || !strings.Contains(text, "and 2 more") {
+	if text := all(Message(r)); !strings.Contains(text, "RCPT TO <a@example.net>\n <b@example.net>\n") || strings.Contains(text, "f@") || !strings.Contains(text, "and 2 more") {
 		t.Error(text)
 	}
 }
 
-// Our own users' mail: who signs, and what is missing where nobody can.
+// Outbound mail: the explanation names the keys that signed, or the one that is missing.
 func TestOwnMail(t *testing.T) {
 	own := policy.Evidence{Connection: policy.Connection{Client: netip.MustParseAddr("127.0.0.1"), SMTP: true}, Author: dmarc.Author{Domains: []string{"example.org"}}}
 	for name, c := range map[string]struct {
@@ -174,7 +174,7 @@ func TestOwnMail(t *testing.T) {
 			[]string{"only observes: the message went on untouched. Otherwise it would have been signed."}},
 	} {
 		c.report.Evidence = own
-		text := all(Tell(c.report))
+		text := all(Message(c.report))
 		for _, want := range c.want {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: it does not say %q\n%s", name, want, text)
@@ -186,7 +186,7 @@ func TestOwnMail(t *testing.T) {
 	}
 }
 
-// Of a message that was changed on its way it is said that its header is still the author's, where that is so.
+// The explanation states that the header of a modified message is still the author's, if it is.
 func TestIntactHeader(t *testing.T) {
 	const whole, tagged = "the signed header is unchanged", "but for a tag in brackets that a mailing list put into Subject"
 	for name, c := range map[string]struct {
@@ -200,8 +200,8 @@ func TestIntactHeader(t *testing.T) {
 		r := failing()
 		r.Evidence.DKIM = []dkim.Result{{Status: dkim.Fail, Domain: "example.org", Selector: "s", Reason: "the body hash does not match: the body was changed after signing",
 			HeaderHolds: c.holds, HoldsUntagged: c.untagged}}
-		s := Tell(r)
-		for where, text := range map[string]string{"in short": s.Short, "in full": all(Story{Found: s.Found})} {
+		s := Message(r)
+		for where, text := range map[string]string{"in short": s.Short, "in full": all(Explanation{Found: s.Found})} {
 			if !strings.Contains(text, c.want) || c.not != "" && strings.Contains(text, c.not) {
 				t.Errorf("%s, %s: %s", name, where, text)
 			}

@@ -12,38 +12,38 @@ import (
 	"signpost/policy"
 )
 
-// help is one sentence for each cause.
-func (t *teller) help() []string {
-	a, reason := t.Assignment, t.Verdict.Reason
+// help returns one sentence for each cause.
+func (x *explainer) help() []string {
+	a, reason := x.Assignment, x.Verdict.Reason
 	switch {
 	case a.Role == policy.Sign && reason != "":
 		return []string{"The postmaster here: dkimkey status " + a.Domain + " says which key is missing, and what its next step is."}
 	case a.Role == "":
 		return []string{"The postmaster here: the log has a line \"internal error\" of that moment; please report it."}
 	case a.Role == policy.Leave:
-		return t.helpLeft()
+		return x.helpLeft()
 	case a.Role == policy.Refuse && strings.Contains(a.Reason, "login_domains"):
 		return []string{"Write from an address of a domain that this login may use; which these are, the postmaster sets in sign.login_domains."}
-	case t.e.Oversize:
+	case x.e.Oversize:
 		return []string{"Send the message with a smaller header: 1 MiB and 1000 fields are the bounds, and honest mail has a few dozen fields."}
-	case a.Role == policy.Sign && t.e.LongLines != nil:
+	case a.Role == policy.Sign && x.e.LongLines != nil:
 		return []string{fmt.Sprintf("Send lines of at most %d bytes: encode the text as quoted-printable or base64, and fold header fields.", dkim.MaxLine)}
 	case a.Role == policy.Sign:
 		return nil
-	case t.e.Author.Doubt != "":
+	case x.e.Author.Doubt != "":
 		return []string{"Send one From field with one plain address in it, as in From: \"Ann Example\" <ann@example.org>."}
 	case a.Role == policy.Refuse:
 		return []string{"Send one From field that names one domain."}
 	case strings.HasPrefix(reason, "[[deny]]"):
 		return []string{"Nothing in the message or in DNS changes this: write to the postmaster here, from elsewhere."}
 	}
-	return t.helpByResults()
+	return x.helpByResults()
 }
 
-// helpLeft is for the postmaster here, since it is our own users' mail.
-func (t *teller) helpLeft() []string {
-	author := strings.Join(t.e.Author.Domains, ", ")
-	switch reason := t.Assignment.Reason; {
+// helpLeft is for the postmaster here: it is about outbound mail.
+func (x *explainer) helpLeft() []string {
+	author := strings.Join(x.e.Author.Domains, ", ")
+	switch reason := x.Assignment.Reason; {
 	case strings.HasSuffix(reason, "is not hosted here"):
 		return []string{"To have mail of " + author + " signed: dkimkey add " + author + ". Where it has a key already, dkimkey status says what that waits for."}
 	case strings.HasSuffix(reason, "has no active key yet"):
@@ -56,12 +56,12 @@ func (t *teller) helpLeft() []string {
 	return nil
 }
 
-func (t *teller) helpByResults() []string {
+func (x *explainer) helpByResults() []string {
 	var all []string
-	if d, ok := t.failing(); ok {
-		all = append(all, t.helpFailing(d)...)
+	if d, ok := x.failing(); ok {
+		all = append(all, x.helpFailing(d)...)
 	}
-	for _, d := range t.e.DMARC {
+	for _, d := range x.e.DMARC {
 		switch {
 		case d.Status == dmarc.TempError:
 			all = append(all, "Try again: this may pass by itself. If it does not, the name servers of the domain do not answer, or not to this server's resolver.")
@@ -69,22 +69,22 @@ func (t *teller) helpByResults() []string {
 			all = append(all, fmt.Sprintf("Let the owner of %s know that the DMARC record needs mending: %s.", cmp.Or(d.PolicyDomain, d.Domain), d.Reason))
 		}
 	}
-	if s := t.e.SPF; s != nil && len(all) == 0 && (strings.HasPrefix(t.Verdict.Reason, "SPF ") || s.Status == spf.PermError) {
-		all = append(all, t.helpSPF(s))
+	if s := x.e.SPF; s != nil && len(all) == 0 && (strings.HasPrefix(x.Verdict.Reason, "SPF ") || s.Status == spf.PermError) {
+		all = append(all, x.helpSPF(s))
 	}
 	return all
 }
 
-// maxBroken is for how many broken signatures there is a sentence.
+// maxBroken is the number of broken signatures that have a sentence.
 const maxBroken = 4
 
-// helpFailing: one of the ways is enough.
-func (t *teller) helpFailing(d dmarc.Result) []string {
+// helpFailing returns several ways; one of them is enough.
+func (x *explainer) helpFailing(d dmarc.Result) []string {
 	var all []string
 	org := cmp.Or(d.OrgDomain, d.Domain)
 	broken := false
-	for _, s := range t.e.DKIM {
-		if s.Domain == "" || s.Status == dkim.Pass || t.stranger(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) != "" {
+	for _, s := range x.e.DKIM {
+		if s.Domain == "" || s.Status == dkim.Pass || x.whyUnaligned(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) != "" {
 			continue
 		}
 		if advice := helpSignature(s); !slices.Contains(all, advice) && len(all) < maxBroken {
@@ -96,26 +96,26 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 	if !broken {
 		all = append(all, fmt.Sprintf("Sign with a DKIM key of %s (d=%s), behind everything that still changes the message.", nameOf(org, d.Domain, strict("adkim")), nameOf(org, d.Domain, strict("adkim"))))
 	}
-	switch s := t.e.SPF; {
-	case s != nil && s.Domain != "" && s.Status != spf.Pass && t.stranger(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) == "":
-		all = append(all, t.helpSPF(s))
+	switch s := x.e.SPF; {
+	case s != nil && s.Domain != "" && s.Status != spf.Pass && x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) == "":
+		all = append(all, x.helpSPF(s))
 	case s != nil && s.Identity == spf.HELO:
-		all = append(all, fmt.Sprintf("Let the host, for mail without an envelope sender, greet (HELO) with a name of %s whose SPF record names %s.", nameOf(org, d.Domain, strict("aspf")), t.e.Connection.Client))
+		all = append(all, fmt.Sprintf("Let the host, for mail without an envelope sender, greet (HELO) with a name of %s whose SPF record names %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
 	default:
-		all = append(all, fmt.Sprintf("Let the envelope sender (MAIL FROM) be of %s, and its SPF record name %s.", nameOf(org, d.Domain, strict("aspf")), t.e.Connection.Client))
+		all = append(all, fmt.Sprintf("Let the envelope sender (MAIL FROM) be of %s, and its SPF record name %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
 	}
 	if len(all) > 1 {
 		last := all[len(all)-1]
 		all[len(all)-1] = "Or " + strings.ToLower(last[:1]) + last[1:]
 	}
-	relay, ok := t.relay(d)
+	relay, ok := x.relay(d)
 	switch {
 	case ok:
 		all = append(all, fmt.Sprintf("The postmaster here: to deliver what %s relays, see dmarc.trusted_forwarders and \"signpost forwarders\"; "+
 			"to reject it, write a [[deny]] with domain = \"%s\".", relay.Domain, relay.Domain))
-	case len(t.e.Relayed) > 0 || t.Verdict.Override == policy.TrustedForwarder || broken && t.e.SPF != nil && t.stranger(d, dmarc.SPF, t.e.SPF.Domain, t.e.SPF.Status == spf.Pass) != "":
+	case len(x.e.Relayed) > 0 || x.Verdict.Override == policy.TrustedForwarder || broken && x.e.SPF != nil && x.whyUnaligned(d, dmarc.SPF, x.e.SPF.Domain, x.e.SPF.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: let it pass messages on unchanged, or write its own domain into From. "+
-			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", t.e.Connection.Client, t.e.Connection.Client))
+			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", x.e.Connection.Client, x.e.Connection.Client))
 	case !broken:
 		all = append(all, fmt.Sprintf("If it is not from %s at all, somebody used its name, and there is nothing to mend.", d.Domain))
 	}
@@ -123,8 +123,8 @@ func (t *teller) helpFailing(d dmarc.Result) []string {
 }
 
 // relay returns the first verified relay of a message of an Author Domain.
-func (t *teller) relay(d dmarc.Result) (policy.Relay, bool) {
-	for _, r := range t.e.Relays {
+func (x *explainer) relay(d dmarc.Result) (policy.Relay, bool) {
+	for _, r := range x.e.Relays {
 		if r.Failed == "" && (r.Author == "" || r.Author == d.Domain) {
 			return r, true
 		}
@@ -132,7 +132,7 @@ func (t *teller) relay(d dmarc.Result) (policy.Relay, bool) {
 	return policy.Relay{}, false
 }
 
-// dmarcTag says whether a tag of the policy's record has the value s.
+// dmarcTag returns a function that reports whether a tag of the record has the value s.
 func dmarcTag(d dmarc.Result) func(tag string) bool {
 	record, ok := dmarc.ParseRecord(d.Record)
 	return func(tag string) bool {
@@ -140,7 +140,7 @@ func dmarcTag(d dmarc.Result) func(tag string) bool {
 	}
 }
 
-// nameOf is the domain that counts: strict alignment asks for the author's own.
+// nameOf returns the domain that aligns: strict alignment needs the Author Domain.
 func nameOf(org, author string, strict bool) string {
 	if strict || !strings.Contains(org, ".") {
 		return author
@@ -148,8 +148,8 @@ func nameOf(org, author string, strict bool) string {
 	return org
 }
 
-func (t *teller) helpSPF(s *spf.Result) string {
-	client := t.e.Connection.Client
+func (x *explainer) helpSPF(s *spf.Result) string {
+	client := x.e.Connection.Client
 	term := "ip4:"
 	if client.Is6() && !client.Is4In6() {
 		term = "ip6:"

@@ -3,6 +3,8 @@
 package forwarders
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -52,6 +54,23 @@ type seen struct {
 	client    netip.Addr
 	host      string // the domain of its name, which DNS confirms; "" where there is none
 	ownSender bool   // SPF passes for the envelope, which is not the author's
+}
+
+// Learn reads the messages from a time on. It calls read after each.
+func Learn(ctx context.Context, past *journal.Reader, since time.Time, rules policy.Rules, read func()) (*Learner, error) {
+	l := &Learner{Rules: rules}
+	err := past.Each(ctx, journal.Filter{Since: since, Outcome: relayed}, func(e *journal.Entry) bool {
+		l.Add(e)
+		read()
+		return ctx.Err() == nil && !l.Full
+	})
+	return l, errors.Join(err, ctx.Err())
+}
+
+// relayed reports whether a list or a forwarder can have relayed a message of an outcome: DMARC fails, or it passes by a
+// signature although SPF fails or there is an ARC chain.
+func relayed(o journal.Outcome) bool {
+	return o.DMARC == "fail" || o.DMARC == "pass" && o.DKIM == "pass" && (o.SPF == "fail" || o.SPF == "softfail" || o.ARC == "pass")
 }
 
 // Add takes a message.

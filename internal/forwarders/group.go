@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"signpost/internal/term"
 )
 
 // Kind is by what a list or a forwarder is known.
@@ -149,7 +151,7 @@ func (p Proposal) Comment() string {
 	return fmt.Sprintf("%s: %d failing messages of %d organisations on %d days; %d shown to be genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
 }
 
-// Evidence is what speaks for it, a line each.
+// Evidence returns the reasons for a proposal, in printable lines: senders chose some of the names.
 func (p Proposal) Evidence() []string {
 	const most = 5
 	var authors []string
@@ -181,5 +183,8 @@ func (p Proposal) Evidence() []string {
 		lines = append(lines, fmt.Sprintf("they came from %d clients, whose names below %s DNS confirms", p.Clients, p.Host))
 	}
 	say(p.Sender, "%d of those that failed had an envelope of another domain, which SPF passes", p.Sender)
+	for i, line := range lines {
+		lines[i] = term.Printable(line)
+	}
 	return lines
 }

@@ -41,6 +41,14 @@ func (e *Entry) Domain() string {
 	return strings.ToLower(domain)
 }
 
+// Client returns the address of the client, or "unknown".
+func (e *Entry) Client() string {
+	if a := e.Evidence.Connection.Client; a.IsValid() {
+		return a.Unmap().String()
+	}
+	return "unknown"
+}
+
 // Outcome is what messages are filtered and counted by. A journal has some hundred different ones.
 type Outcome struct {
 	Role, Verdict, SPF, DKIM, DMARC, ARC string // words; empty: not checked

@@ -278,11 +278,16 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 			return nil, false, err
 		}
 	}
+	return MostFrequent(n, most), len(ids) < look, nil
+}
+
+// MostFrequent returns the greatest counts, in their order.
+func MostFrequent(n map[string]int64, most int) (all []Count) {
 	for name, count := range n {
-		top = append(top, Count{name, count})
+		all = append(all, Count{name, count})
 	}
-	slices.SortFunc(top, func(a, b Count) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
-	return top[:min(most, len(top))], len(ids) < look, nil
+	slices.SortFunc(all, func(a, b Count) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
+	return all[:min(most, len(all))]
 }
 
 // names counts the names that a query returns.

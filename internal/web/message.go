@@ -12,22 +12,21 @@ import (
 
 type message struct {
 	view
-	Entry              *journal.Entry // nil: there is none
-	Client             string
-	Reply              string // the codes, where the verdict has some
-	Story              explain.Story
-	Told               []told
-	OfDomain, OfClient string // the way to others
+	Entry              *journal.Entry // nil: not found
+	Reply              string         // the codes of the verdict, if it has any
+	Explained          explain.Explanation
+	Sections           []section
+	OfDomain, OfClient string // addresses of searches
 	Results            []result
 }
 
-// told is a part of the story.
-type told struct {
+// section is a part of the explanation.
+type section struct {
 	Title string
 	Rows  []rows
 }
 
-// rows are a label and all that is said under it.
+// rows are a label and the texts under it.
 type rows struct {
 	Label string
 	Texts []string
@@ -69,7 +68,7 @@ func (s *site) message(r *http.Request) (string, shown) {
 		return "message", m
 	}
 	e := &all[0]
-	m.Entry, m.Results, m.Client = e, results(e), client(e)
+	m.Entry, m.Results = e, results(e)
 	_, m.Reply, _ = strings.Cut(e.Done, " ")
 	if e.Evidence.QueueID != "" {
 		m.Title = "Message " + show(e.Evidence.QueueID)
@@ -80,10 +79,11 @@ func (s *site) message(r *http.Request) (string, shown) {
 	if a := e.Evidence.Connection.Client; a.IsValid() {
 		m.OfClient = search(url.Values{"client": {a.WithZone("").String()}})
 	}
-	m.Story = explain.Tell(e.Report)
+	m.Explained = explain.Message(e.Report)
 	if e.Cut {
-		m.Story.Head = append(m.Story.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
+		m.Explained.Head = append(m.Explained.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
 	}
-	m.Told = []told{{"Who brought it", gather(m.Story.Head)}, {"What was found", gather(m.Story.Found)}, {"What was decided", gather(m.Story.Decided)}}
+	x := m.Explained
+	m.Sections = []section{{"Who brought it", gather(x.Head)}, {"What was found", gather(x.Found)}, {"What was decided", gather(x.Decided)}}
 	return "message", m
 }

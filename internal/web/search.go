@@ -1,9 +1,9 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,24 +11,23 @@ import (
 	"time"
 
 	"signpost/internal/domain"
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 )
 
-// perPage is how many messages a page has.
+// perPage is the number of messages on a page.
 const perPage = 50
 
-// asked is what somebody searches for, as he wrote it.
+// asked is a search as the user wrote it.
 type asked struct {
-	ID, Domain, Client string
-	Failed             bool
-	words              map[string]string // of the choices
-	before             int64             // messages with smaller numbers
+	journal.Query
+	ID     string
+	before int64 // messages with smaller numbers
 }
 
 type choice struct {
-	Name, Label string
-	Options     []option
+	journal.Choice
+	Label   string
+	Options []option
 }
 
 type option struct {
@@ -39,11 +38,11 @@ type option struct {
 // line is one message in a list.
 type line struct {
 	*journal.Entry
-	Link, Client string
-	Results      []result
+	Link    string
+	Results []result
 }
 
-// result is what a method found.
+// result is the result of a method.
 type result struct{ Method, Word string }
 
 type found struct {
@@ -56,28 +55,23 @@ type found struct {
 	Older, Newest string
 }
 
-// choices are the fields of a search that have a list of words. The first word is "any".
-func choices() []choice {
-	of := func(name, label string, words ...string) choice {
-		c := choice{Name: name, Label: label, Options: []option{{Value: "", Label: "any"}}}
-		for _, w := range words {
-			c.Options = append(c.Options, option{Value: w, Label: w})
+// choices returns the fields of a search that have a list of words. The first word is "any".
+func choices(q *journal.Query) []choice {
+	all := []choice{{journal.Choice{Name: "since"}, "In", []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}}
+	for _, c := range q.Choices() {
+		label := map[string]string{"verdict": "Verdict", "role": "Role"}[c.Name]
+		field := choice{c, cmp.Or(label, strings.ToUpper(c.Name)), []option{{Label: "any"}}}
+		for _, w := range c.Words {
+			field.Options = append(field.Options, option{Value: w, Label: w})
 		}
-		return c
+		all = append(all, field)
 	}
-	since := choice{Name: "since", Label: "In", Options: []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}
-	return []choice{since,
-		of("verdict", "Verdict", filter.Dispositions()...),
-		of("role", "Role", "sign", "verify", "leave", "refuse"),
-		of("spf", "SPF", "pass", "fail", "softfail", "neutral", "none", "temperror", "permerror"),
-		of("dkim", "DKIM", "pass", "fail", "policy", "none", "temperror", "permerror"),
-		of("dmarc", "DMARC", "pass", "fail", "none", "temperror", "permerror"),
-		of("arc", "ARC", "pass", "fail"),
-	}
+	return all
 }
 
 func (s *site) search(r *http.Request) (string, shown) {
-	m := &found{view: view{Title: "Search"}, Choices: choices()}
+	m := &found{view: view{Title: "Search"}}
+	m.Choices = choices(&m.Asked.Query)
 	f, err := m.read(r.URL.Query(), s.Now())
 	if err != nil {
 		m.wrong(http.StatusBadRequest, err.Error())
@@ -119,14 +113,7 @@ func (s *site) search(r *http.Request) (string, shown) {
 }
 
 func newLine(e *journal.Entry) line {
-	return line{Entry: e, Link: "/message/" + strconv.FormatInt(e.ID, 10), Client: client(e), Results: results(e)}
-}
-
-func client(e *journal.Entry) string {
-	if a := e.Evidence.Connection.Client; a.IsValid() {
-		return a.String()
-	}
-	return "unknown"
+	return line{Entry: e, Link: "/message/" + strconv.FormatInt(e.ID, 10), Results: results(e)}
 }
 
 func results(e *journal.Entry) (all []result) {
@@ -139,7 +126,7 @@ func results(e *journal.Entry) (all []result) {
 	return all
 }
 
-// read takes a search from the address.
+// read reads a search from the query of an address.
 func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) {
 	a := &m.Asked
 	for _, field := range []struct {
@@ -152,7 +139,6 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		}
 	}
 	a.Failed = q.Get("failed") != ""
-	a.words = map[string]string{}
 	for i, c := range m.Choices {
 		word := q.Get(c.Name)
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
@@ -160,27 +146,21 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 			return f, fmt.Errorf("%s: %q is none of the words for it", c.Label, word)
 		}
 		m.Choices[i].Options[at].Here = true
-		if word != "" {
-			a.words[c.Name] = word
+		switch {
+		case c.Name == "since":
+			a.Since = word
+		case word != "":
+			*c.Chosen = []string{word}
 		}
 	}
-	if a.Domain != "" {
-		// A sender's domain stands in the journal as he wrote it, where there is no author's.
-		if f.Domain, err = domain.ParseArgument(a.Domain); err != nil {
-			f.Domain = strings.ToLower(a.Domain)
-		}
+	asked := a.Query
+	asked.Domain = ""
+	if f, err = asked.Filter(now); err != nil {
+		return f, err
 	}
-	if a.Client != "" {
-		if f.Client, err = network(a.Client); err != nil {
-			return f, err
-		}
-	}
-	if since := a.words["since"]; since != "" {
-		d, err := time.ParseDuration(since)
-		if err != nil {
-			return f, err
-		}
-		f.Since = now.Add(-d)
+	if f.Domain, err = domain.ParseArgument(a.Domain); err != nil {
+		// Without an Author Domain, the journal has the domain of the sender, as the sender wrote it.
+		f.Domain = strings.ToLower(a.Domain)
 	}
 	if before := q.Get("before"); before != "" {
 		if a.before, err = strconv.ParseInt(before, 10, 64); err != nil || a.before < 0 {
@@ -188,44 +168,16 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		}
 		f.Before = time.UnixMicro(a.before)
 	}
-	f.Outcome = a.outcome()
 	return f, nil
 }
 
-// network reads an address or a network.
-func network(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		a = a.Unmap().WithZone("")
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return p, fmt.Errorf("%q is no address of a client and no network like 192.0.2.0/24", text)
-	}
-	return p.Masked(), nil
-}
-
-// outcome is what the choices take; nil: all.
-func (a asked) outcome() func(journal.Outcome) bool {
-	w := a.words
-	fits := func(name, word string) bool { return w[name] == "" || w[name] == word }
-	for _, name := range []string{"verdict", "role", "spf", "dkim", "dmarc", "arc"} {
-		if w[name] != "" || a.Failed {
-			return func(o journal.Outcome) bool {
-				return (!a.Failed || o.Failed()) && fits("verdict", o.Verdict) && fits("role", o.Role) && fits("spf", o.SPF) && fits("dkim", o.DKIM) && fits("dmarc", o.DMARC) && fits("arc", o.ARC)
-			}
-		}
-	}
-	return nil
-}
-
-// link is the way to the same search, for messages before one; 0: for the newest.
-func (a asked) link(before int64) string {
+// link returns the address of the same search for messages before one; 0: for the newest.
+func (a *asked) link(before int64) string {
 	v := url.Values{}
-	for name, word := range a.words {
-		v.Set(name, word)
+	for _, c := range a.Choices() {
+		v[c.Name] = *c.Chosen
 	}
-	for name, text := range map[string]string{"domain": a.Domain, "client": a.Client} {
+	for name, text := range map[string]string{"since": a.Since, "domain": a.Domain, "client": a.Client} {
 		if text != "" {
 			v.Set(name, text)
 		}

@@ -4,6 +4,8 @@ package web
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"time"
 
@@ -39,7 +41,29 @@ func (s Site) Server() *http.Server {
 	return &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
 }
 
-// site is a Site at work.
+// drainTimeout is how long Serve waits for pages under way when it stops.
+const drainTimeout = 5 * time.Second
+
+// Serve answers requests until ctx ends.
+func (s Site) Serve(ctx context.Context, ln net.Listener) error {
+	server := s.Server()
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		ending, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		stopped <- server.Shutdown(ending)
+	})
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	if err := <-stopped; err != nil { // a browser that reads slowly
+		return server.Close()
+	}
+	return nil
+}
+
+// site is a Site that serves.
 type site struct {
 	Site
 	pages  pages

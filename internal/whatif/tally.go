@@ -83,19 +83,15 @@ func (t *Tally) Add(e *journal.Entry, now Judged) {
 		t.changes[[2]Fate{was, now.Fate}] = c
 	}
 	c.n++
-	client := "unknown"
-	if a := e.Evidence.Connection.Client; a.IsValid() {
-		client = a.Unmap().String()
-	}
 	sender := e.Evidence.Envelope.Sender
 	if sender = strings.ToLower(sender[strings.LastIndexByte(sender, '@')+1:]); sender == "" {
 		sender = "<>"
 	}
 	author := cmp.Or(strings.Join(e.Evidence.Author.Domains, ", "), "no readable author")
 	c.authors.add(author)
-	c.clients.add(client)
+	c.clients.add(e.Client())
 	c.senders.add(sender)
-	if c.examples = append(c.examples, Example{e.Evidence.QueueID, e.Time, author, client}); len(c.examples) > examples {
+	if c.examples = append(c.examples, Example{e.Evidence.QueueID, e.Time, author, e.Client()}); len(c.examples) > examples {
 		c.examples = c.examples[1:]
 	}
 }

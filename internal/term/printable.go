@@ -1,7 +1,9 @@
-package cli
+package term
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,8 +11,8 @@ import (
 	"unicode/utf16"
 )
 
-// Printable makes of a stranger's text one that does nothing to a terminal: control characters, line ends, what turns the
-// direction of writing round and what is not UTF-8 become question marks.
+// Printable returns untrusted text as one line that cannot control a terminal: control characters, line ends, characters that
+// change the direction of writing and bytes that are not UTF-8 become question marks.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
@@ -23,22 +25,44 @@ func Printable(s string) string {
 // PrintableLines is Printable for text of several lines: line feeds and tabs stay.
 func PrintableLines(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
+		if inLines(r) && r != unicode.ReplacementChar {
 			return r
 		}
 		return '?'
 	}, s)
 }
 
-// PrintableJSON escapes characters that encoding/json does not escape and a terminal may interpret, such as U+009B (CSI).
-func PrintableJSON(text []byte) []byte {
-	printable := func(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
-	if bytes.IndexFunc(text, func(r rune) bool { return !printable(r) }) < 0 {
+func inLines(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
+
+// WriteJSON writes v as indented JSON.
+func WriteJSON(w io.Writer, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return errors.Join(err, writeJSON(w, text))
+}
+
+// WriteJSONLine writes v as JSON in one line.
+func WriteJSONLine(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	return errors.Join(err, writeJSON(w, text))
+}
+
+// writeJSON writes an encoded value, and nothing if text is empty. A terminal may show it as well.
+func writeJSON(w io.Writer, text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	_, err := w.Write(append(printableJSON(text), '\n'))
+	return err
+}
+
+// printableJSON escapes characters that encoding/json does not escape and a terminal may interpret, such as U+009B (CSI).
+func printableJSON(text []byte) []byte {
+	if bytes.IndexFunc(text, func(r rune) bool { return !inLines(r) }) < 0 {
 		return text
 	}
 	var b bytes.Buffer
 	for _, r := range string(text) {
-		if printable(r) {
+		if inLines(r) {
 			b.WriteRune(r)
 			continue
 		}
@@ -68,31 +92,4 @@ func Raw(w io.Writer) io.Writer {
 		return c.Writer
 	}
 	return w
-}
-
-// Columns is about how many columns a printable text takes: East Asian signs take two, and a combining one is counted too.
-func Columns(s string) (n int) {
-	for _, r := range s {
-		n += columns(r)
-	}
-	return n
-}
-
-func columns(r rune) int {
-	const firstWide = 0x1100
-	if r >= firstWide {
-		return 2
-	}
-	return 1
-}
-
-// Cut gives the beginning of a printable text that fits into columns, and the rest.
-func Cut(s string, most int) (head, tail string) {
-	n := 0
-	for i, r := range s {
-		if n += columns(r); n > most {
-			return s[:i], s[i:]
-		}
-	}
-	return s, ""
 }

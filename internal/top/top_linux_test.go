@@ -1,4 +1,4 @@
-package main
+package top
 
 import (
 	"bytes"
@@ -19,17 +19,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"signpost/internal/cli"
-	"signpost/internal/config"
-	"signpost/internal/daemon"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/term"
+	"signpost/keys"
 	"signpost/policy"
 )
 
-// terminal is a pseudo terminal: what is written to it, and what it was asked for.
+// terminal is a pseudo terminal, and what was written to it.
 type terminal struct {
 	master, slave *os.File
 	mu            sync.Mutex
@@ -59,7 +58,7 @@ func newTerminal(t *testing.T, columns, rows uint16) *terminal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { slave.Close() })
-	term := &terminal{master: master, slave: slave}
+	tty := &terminal{master: master, slave: slave}
 	go func() {
 		b := make([]byte, 4096)
 		for {
@@ -67,12 +66,12 @@ func newTerminal(t *testing.T, columns, rows uint16) *terminal {
 			if err != nil {
 				return
 			}
-			term.mu.Lock()
-			term.shown.Write(b[:n])
-			term.mu.Unlock()
+			tty.mu.Lock()
+			tty.shown.Write(b[:n])
+			tty.mu.Unlock()
 		}
 	}()
-	return term
+	return tty
 }
 
 func (t *terminal) String() string {
@@ -87,38 +86,70 @@ func (t *terminal) reset() {
 	t.shown.Reset()
 }
 
-// topConfig is a configuration with a journal of one message, whose sender wrote evil wherever he could.
-func topConfig(t *testing.T, evil string) *config.Config {
+// journalVariable names the journal that the test program itself shows, on a terminal that it can be stopped on.
+const journalVariable = "TOP_TEST_JOURNAL"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(journalVariable); path != "" {
+		if err := Run(context.Background(), sourceIn(path), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// The control sequences of a screen.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l"
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	homeCursor  = "\x1b[H"
+	clearLine   = "\x1b[K"
+	clearBelow  = "\x1b[J"
+)
+
+// sourceIn returns the Source of a journal.
+func sourceIn(path string) Source {
+	return Source{File: path, Open: func() (*journal.Reader, error) { return journal.OpenReader(path) },
+		Keys: func(time.Time) ([]keys.Status, error) { return nil, nil }}
+}
+
+func open(path string, now func() time.Time) *journal.Journal {
+	return journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full}, Now: now, Log: slog.New(slog.DiscardHandler)})
+}
+
+// oneMessage returns the Source of a journal with one message, whose sender wrote evil wherever possible.
+func oneMessage(t *testing.T, evil string) Source {
 	t.Helper()
-	conf := config.Default()
-	conf.StateDir = t.TempDir()
-	j := journal.Open(journal.Options{Path: filepath.Join(conf.StateDir, "journal", "journal.db"), Limits: daemon.JournalLimits(conf), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	path := filepath.Join(t.TempDir(), "journal", "journal.db")
+	j := open(path, time.Now)
 	j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "refused 550 5.7.1",
 		Evidence: policy.Evidence{QueueID: "4f", Author: dmarc.Author{Domains: []string{evil}}, DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: evil}}},
 		Lookups:  []dns.Lookup{{Name: evil + ".", Type: "TXT", Answer: "the time for it was up", Took: 2 * time.Second}}})
 	j.Close()
-	return conf
+	return sourceIn(path)
 }
 
-// top shows frames on a terminal, in lines that fit, and leaves it as it was, whichever way it ends.
+// Run draws frames on a terminal, in lines that fit, and restores the terminal, whichever way it ends.
 func TestTop(t *testing.T) {
-	conf := topConfig(t, "evil\x1b[2J\x07\n\u202e.example")
+	source := oneMessage(t, "evil\x1b[2J\x07\n\u202e.example")
 	for name, end := range map[string]func(*terminal, func()){
-		"q":       func(term *terminal, _ func()) { _, _ = term.master.WriteString("q") },
-		"^C":      func(term *terminal, _ func()) { _, _ = term.master.WriteString("\x03") },
+		"q":       func(tty *terminal, _ func()) { _, _ = tty.master.WriteString("q") },
+		"^C":      func(tty *terminal, _ func()) { _, _ = tty.master.WriteString("\x03") },
 		"SIGTERM": func(_ *terminal, stop func()) { stop() },
 	} {
-		term := newTerminal(t, 44, 60)
-		fd := int(term.slave.Fd())
+		tty := newTerminal(t, 44, 60)
+		fd := int(tty.slave.Fd())
 		before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- top(ctx, conf, term.slave, term.slave) }()
-		poll(t, term, "q ends", "Keys")
-		end(term, stop)
+		go func() { done <- Run(ctx, source, tty.slave, tty.slave) }()
+		poll(t, tty, "q ends", "Keys")
+		end(tty, stop)
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -127,8 +158,8 @@ func TestTop(t *testing.T) {
 		if err != nil || *after != *before {
 			t.Errorf("%s: the terminal is not as before: %v", name, err)
 		}
-		poll(t, term, leaveScreen)
-		shown := term.String()
+		poll(t, tty, leaveScreen)
+		shown := tty.String()
 		if !strings.HasPrefix(shown, enterScreen) || !strings.HasSuffix(shown, leaveScreen) {
 			t.Errorf("%s: %q", name, shown)
 		}
@@ -148,10 +179,10 @@ func TestTop(t *testing.T) {
 }
 
 // poll waits until a terminal shows texts.
-func poll(t *testing.T, term *terminal, texts ...string) {
+func poll(t *testing.T, tty *terminal, texts ...string) {
 	t.Helper()
 	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		shown, all := term.String(), true
+		shown, all := tty.String(), true
 		for _, text := range texts {
 			all = all && strings.Contains(shown, text)
 		}
@@ -164,8 +195,8 @@ func poll(t *testing.T, term *terminal, texts ...string) {
 	}
 }
 
-// seenOn is what a person sees of what a terminal was sent: only what top sends is understood. Lines do not go on in the next
-// one: where they would, or the last one would scroll, spoilt says so.
+// seenOn returns what a terminal shows of what it was sent. It understands only what top sends. spoilt is set if a line wraps or
+// the last one scrolls.
 func seenOn(sent string, columns, rows int) (shown, spoilt string) {
 	grid := make([][]rune, rows)
 	x, y := 0, 0
@@ -210,19 +241,19 @@ func seenOn(sent string, columns, rows int) (shown, spoilt string) {
 	return shown, ""
 }
 
-// A window that changes its size has a frame of the new size, which leaves nothing of the old one. In one of 80 columns and 24
-// lines there is something of everything.
+// A window that changes its size gets a frame of the new size, and nothing of the old one remains. A window of 80 columns and 24
+// lines shows something of everything.
 func TestTopResized(t *testing.T) {
-	term := newTerminal(t, 100, 50)
+	tty := newTerminal(t, 100, 50)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	conf := topConfig(t, "forged.example")
-	go func() { done <- top(ctx, conf, term.slave, term.slave) }()
+	source := oneMessage(t, "forged.example")
+	go func() { done <- Run(ctx, source, tty.slave, tty.slave) }()
 	t.Cleanup(func() {
 		stop()
 		<-done
 	})
-	poll(t, term, "Keys")
+	poll(t, tty, "Keys")
 	for _, to := range []struct {
 		columns, rows uint16
 		want          []string
@@ -232,14 +263,14 @@ func TestTopResized(t *testing.T) {
 		{1, 1, []string{"s"}},
 		{80, 24, []string{"refused          1     0.1", "DMARC  fail 1", "1 asked, 1 failed, 1 took a second or more", "domains", "clients", "Keys"}},
 	} {
-		if err := unix.IoctlSetWinsize(int(term.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: to.columns, Row: to.rows}); err != nil {
+		if err := unix.IoctlSetWinsize(int(tty.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: to.columns, Row: to.rows}); err != nil {
 			t.Fatal(err)
 		}
 		if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
 			t.Fatal(err)
 		}
 		missing := func() string {
-			sent := term.String()
+			sent := tty.String()
 			shown, spoilt := seenOn(sent[strings.LastIndex(sent, homeCursor):], int(to.columns), int(to.rows))
 			for _, want := range to.want {
 				if spoilt == "" && !strings.Contains(shown, want) {
@@ -256,65 +287,67 @@ func TestTopResized(t *testing.T) {
 	}
 }
 
-// Whatever the size of the window, no frame is larger.
+// No frame is larger than its window.
 func TestTopFits(t *testing.T) {
-	w := &watch{conf: topConfig(t, strings.Repeat("long.", 40)+"example")}
+	w := &watch{Source: oneMessage(t, strings.Repeat("long.", 40)+"example")}
 	if err := w.look(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for columns := 1; columns < 130; columns += 3 {
 		for rows := 1; rows < 60; rows++ {
-			lines := w.frame(time.Now(), columns, rows, cli.Painter{})
+			lines := w.frame(time.Now(), columns, rows, term.Painter{})
 			if len(lines) > rows || len(lines) == 0 {
 				t.Fatalf("%dx%d: %d lines", columns, rows, len(lines))
 			}
 			for _, l := range lines {
-				if l.columns > columns || l.columns != cli.Columns(l.text) {
-					t.Fatalf("%dx%d: %q", columns, rows, l.text)
+				if l.Columns > columns || l.Columns != term.Columns(l.Text) {
+					t.Fatalf("%dx%d: %q", columns, rows, l.Text)
 				}
 			}
 		}
 	}
 }
 
-// ^Z gives the terminal back until the shell says fg.
+// ^Z stops the process and restores the terminal until the fg of the shell.
 func TestTopPaused(t *testing.T) {
-	conf := topConfig(t, "forged.example")
-	file := filepath.Join(t.TempDir(), "signpost.toml")
-	put(t, file, fmt.Sprintf("state_dir = %q\n", conf.StateDir))
-	term := newTerminal(t, 80, 24)
-	fd := int(term.slave.Fd())
+	source := oneMessage(t, "forged.example")
+	tty := newTerminal(t, 80, 24)
+	fd := int(tty.slave.Fd())
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("signpost", "top", "-c", file)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.slave, term.slave, term.slave
-	cmd.Env = append(os.Environ(), "TERM=xterm")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty.slave, tty.slave, tty.slave
+	cmd.Env = append(os.Environ(), "TERM=xterm", journalVariable+"="+source.File)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	for range 2 {
-		poll(t, term, "q ends", "Keys")
-		if _, err := term.master.WriteString("\x1a"); err != nil {
+		poll(t, tty, "q ends", "Keys")
+		if _, err := tty.master.WriteString("\x1a"); err != nil {
 			t.Fatal(err)
 		}
 		var state unix.WaitStatus
 		if _, err := unix.Wait4(cmd.Process.Pid, &state, unix.WUNTRACED, nil); err != nil || !state.Stopped() {
 			t.Fatalf("it is not stopped: %v %v", state, err)
 		}
-		poll(t, term, leaveScreen)
+		poll(t, tty, leaveScreen)
 		if paused, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil || *paused != *before {
 			t.Fatalf("the terminal is not as before: %v", err)
 		}
-		term.reset()
+		tty.reset()
 		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		poll(t, term, enterScreen)
+		poll(t, tty, enterScreen)
 	}
-	if _, err := term.master.WriteString("q"); err != nil {
+	if _, err := tty.master.WriteString("q"); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
@@ -325,26 +358,24 @@ func TestTopPaused(t *testing.T) {
 	}
 }
 
-// Where more messages came than are read at a look, top says for how short a time its numbers are.
+// If more messages came than are read at a look, top shows how short the time of its numbers is.
 func TestTopMuchMail(t *testing.T) {
-	conf := config.Default()
-	conf.StateDir = t.TempDir()
+	path := filepath.Join(t.TempDir(), "journal", "journal.db")
 	var came atomic.Int64
 	now := time.Now()
-	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: daemon.JournalLimits(conf), Log: slog.New(slog.DiscardHandler),
-		Now: func() time.Time { return now.Add(-250*time.Second + time.Duration(came.Load())*100*time.Millisecond) }})
+	j := open(path, func() time.Time { return now.Add(-250*time.Second + time.Duration(came.Load())*100*time.Millisecond) })
 	for range backlog + 500 { // fewer than the journal has room for
 		j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "accepted"})
 		came.Add(1)
 	}
 	j.Close()
-	w := &watch{conf: conf}
+	w := &watch{Source: sourceIn(path)}
 	if err := w.look(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
 	var text strings.Builder
-	for _, l := range w.frame(now, lineWidth, 0, cli.Painter{}) {
-		text.WriteString(l.text + "\n")
+	for _, l := range w.frame(now, term.LineWidth, 0, term.Painter{}) {
+		text.WriteString(l.Text + "\n")
 	}
 	for _, want := range []string{"Messages/min 1 min   3 min", "  600.0\n", "Results, last 3 min"} {
 		if !strings.Contains(text.String(), want) {
@@ -353,45 +384,15 @@ func TestTopMuchMail(t *testing.T) {
 	}
 }
 
-// A terminal that knows no escapes is printed to, as none is.
+// On a terminal without control sequences one frame is printed.
 func TestTopOnDumbTerminal(t *testing.T) {
 	t.Setenv("TERM", "dumb")
-	term := newTerminal(t, 80, 24)
-	if err := top(t.Context(), topConfig(t, "forged.example"), term.slave, term.slave); err != nil {
+	tty := newTerminal(t, 80, 24)
+	if err := Run(t.Context(), oneMessage(t, "forged.example"), tty.slave, tty.slave); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, term, "Keys")
-	if shown := term.String(); strings.Contains(shown, "\x1b") || strings.Contains(shown, "q ends") {
+	poll(t, tty, "Keys")
+	if shown := tty.String(); strings.Contains(shown, "\x1b") || strings.Contains(shown, "q ends") {
 		t.Errorf("%q", shown)
-	}
-}
-
-// A daemon that has gone is missed, where it would have metrics.
-func TestTopMissesDaemon(t *testing.T) {
-	conf := topConfig(t, "forged.example")
-	conf.MetricsListen = "127.0.0.1:1"
-	var out bytes.Buffer
-	if err := top(t.Context(), conf, nil, &out); err != nil {
-		t.Fatal(err)
-	}
-	if want := "the daemon does not answer at 127.0.0.1:1 (metrics.listen)"; !strings.Contains(out.String(), want) {
-		t.Errorf("it does not say %q:\n%s", want, &out)
-	}
-}
-
-// Without a terminal one frame is printed, without escapes: counts, who fails, what DNS did.
-func TestTopPrints(t *testing.T) {
-	var out bytes.Buffer
-	if err := top(t.Context(), topConfig(t, "forged.example"), nil, &out); err != nil {
-		t.Fatal(err)
-	}
-	words := strings.Join(strings.Fields(out.String()), " ")
-	for _, want := range []string{"refused 1 0.1", "DMARC fail 1", "1 asked, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
-		if !strings.Contains(words, want) {
-			t.Errorf("it does not say %q:\n%s", want, &out)
-		}
-	}
-	if strings.Contains(out.String(), "\x1b") {
-		t.Errorf("%q", out.String())
 	}
 }

@@ -1,89 +1,93 @@
-package main
+package top
 
 import (
-	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
-	"signpost/internal/config"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"signpost/internal/journal"
 	"signpost/keys"
 )
 
 const (
-	// window is what rates, results and DNS are about; backlog how many messages are read at a look. Where more came, they are
-	// about a shorter time, which is said, and which grows.
+	// window is the time that rates, results and DNS are about; backlog is the number of messages read at a look. If more came,
+	// they are about a shorter time, which is shown, and which grows.
 	window  = 10 * time.Minute
 	backlog = 2000
-	// slow is a look-up that somebody may ask about.
+	// slow is the duration of a slow lookup.
 	slow = time.Second
-	// topSources is how many domains and clients are listed.
+	// topSources is the number of domains and clients listed.
 	topSources = 5
+	// metricsTimeout limits the request to the daemon, which is on this host.
+	metricsTimeout = time.Second
+	// maxMetrics limits its answer, in bytes. The daemon's metrics have some 100 KiB.
+	maxMetrics = 4 << 20
 )
 
-// seen is what is remembered of a message.
+// seen is what watch keeps of a message.
 type seen struct {
 	at      time.Time
 	outcome journal.Outcome
 	lookups []looked
 }
 
-// looked is a question to DNS that was not in the cache.
+// looked is a DNS lookup that was not answered from the cache.
 type looked struct {
 	name         string
 	took         time.Duration
 	failed, slow bool
 }
 
-// watch is what top knows.
+// watch is the state of top.
 type watch struct {
-	conf    *config.Config
-	last    int64 // number of the newest message that was read
+	Source
+	last    int64 // number of the newest message read
 	recent  []seen
-	whole   time.Time // since when recent has every message; zero: for all of window
-	sources time.Time // when the following were asked for
+	whole   time.Time // recent has every message since then; zero: since the begin of window
+	sources time.Time // when the following were read
 	domains []journal.Count
 	clients []journal.Count
 	newest  time.Time
 	size    int64
 	keys    []keys.Status
-	noKeys  string // why there are none
-	lost    string // by the journal
+	noKeys  string // why the keys cannot be read
+	lost    string // messages that the journal lost
 	trouble string // why the journal cannot be read
-	silent  string // that the daemon does not answer
+	silent  string // the daemon does not answer
 }
 
-// span is the time that recent is about.
+// span returns the time that recent is about.
 func (w *watch) span(now time.Time) time.Duration {
 	return max(time.Second, min(window, now.Sub(w.whole)))
 }
 
 // look reads what is new.
 func (w *watch) look(ctx context.Context, now time.Time) error {
-	r, err := readJournal(w.conf)
+	r, err := w.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	if w.size, w.newest, err = r.Size(ctx); err != nil {
-		return reading(w.conf, err)
+		return journal.Reading(w.File, err)
 	}
 	if w.newest.UnixMicro() < w.last {
-		w.last = 0 // begun anew
+		w.last = 0 // the journal was recreated
 	}
 	ids, err := r.IDs(ctx, journal.Filter{Since: now.Add(-window), After: w.last}, backlog, false)
 	if err != nil {
-		return reading(w.conf, err)
+		return journal.Reading(w.File, err)
 	}
 	all, err := r.Entries(ctx, ids)
 	if err != nil {
-		return reading(w.conf, err)
+		return journal.Reading(w.File, err)
 	}
-	if len(ids) == backlog { // newest first: there may be some before the last of these
+	if len(ids) == backlog { // newest first: there may be more before the last of them
 		w.whole, w.recent = time.UnixMicro(ids[backlog-1]), nil
 	}
 	for i := range all {
@@ -104,16 +108,16 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 	w.sources = now
 	failing := journal.Filter{Outcome: journal.Outcome.Failed, Since: now.Add(-time.Hour)}
 	if w.domains, _, err = r.Top(ctx, failing, false, topSources); err != nil {
-		return reading(w.conf, err)
+		return journal.Reading(w.File, err)
 	}
 	if w.clients, _, err = r.Top(ctx, failing, true, topSources); err != nil {
-		return reading(w.conf, err)
+		return journal.Reading(w.File, err)
 	}
 	w.noKeys = ""
-	if w.keys, err = keyStatus(w.conf, now); err != nil {
+	if w.keys, err = w.Source.Keys(now); err != nil {
 		w.noKeys = err.Error()
 	}
-	w.lost, w.silent = losses(ctx, w.conf.MetricsListen)
+	w.lost, w.silent = losses(ctx, w.Metrics)
 	return nil
 }
 
@@ -127,12 +131,12 @@ func remember(e *journal.Entry) seen {
 	return s
 }
 
-// losses asks the daemon how many messages could not be kept, which it alone knows. silent says that it does not answer.
+// losses asks the daemon, which alone knows, how many messages the journal lost. silent states that the daemon does not answer.
 func losses(ctx context.Context, metrics string) (lost, silent string) {
 	if metrics == "" {
 		return "not known: metrics.listen is empty", ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics+"/metrics", nil)
 	if err != nil {
@@ -143,20 +147,22 @@ func losses(ctx context.Context, metrics string) (lost, silent string) {
 		return "not known", "the daemon does not answer at " + metrics + " (metrics.listen): does it run?"
 	}
 	defer answer.Body.Close()
-	lines := bufio.NewScanner(http.MaxBytesReader(nil, answer.Body, 4<<20))
-	var causes, total float64
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), "signpost_journal_lost_total{") {
-			continue
-		}
-		_, text, _ := strings.Cut(lines.Text(), "} ")
-		if n, err := strconv.ParseFloat(text, 64); err == nil {
-			causes++
-			total += n
-		}
-	}
-	if causes > 0 {
+	if total, ok := lostTotal(http.MaxBytesReader(nil, answer.Body, maxMetrics)); ok {
 		return fmt.Sprintf("%.0f since the daemon began", total), ""
 	}
 	return "not known: " + metrics + " does not say", ""
+}
+
+// lostTotal returns the sum of all causes.
+func lostTotal(text io.Reader) (total float64, ok bool) {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(text)
+	if err != nil {
+		return 0, false
+	}
+	for _, m := range families["signpost_journal_lost_total"].GetMetric() {
+		total += m.GetCounter().GetValue()
+		ok = true
+	}
+	return total, ok
 }

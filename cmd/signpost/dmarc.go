@@ -1,0 +1,53 @@
+package main
+
+import (
+	"cmp"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/dmarc"
+	"signpost/internal/domain"
+	"signpost/internal/explain"
+	"signpost/internal/term"
+)
+
+func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
+	var zone string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "dmarc DOMAIN",
+		Short: "Show the DMARC policy for mail from a domain, and each name on the way",
+		Long: "Show the DMARC policy for mail with a domain in From, as RFC 9989 finds it by its tree walk: each name that is asked,\n" +
+			"its record, the Organizational Domain, and the policy that applies. With --dns a zone file answers, for trying a\n" +
+			"record out before it is published.",
+		Example: "  signpost dmarc news.example.org",
+		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: hostedDomains(load),
+		RunE: func(c *cobra.Command, args []string) error {
+			domain, err := domain.ParseArgument(args[0])
+			if err != nil {
+				return cli.Usage(err)
+			}
+			view, err := walkView(load, zone)
+			if err != nil {
+				return err
+			}
+			result, steps := dmarc.Explain(c.Context(), view, domain)
+			if asJSON {
+				return term.WriteJSON(c.OutOrStdout(), struct {
+					dmarc.Result
+					Status string       `json:"status"`
+					Steps  []dmarc.Step `json:"steps"`
+				}{result, cmp.Or(string(result.Status), "found"), steps})
+			}
+			explain.WriteDMARC(c.OutOrStdout(), result, steps)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
+	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
+	return c
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/explain"
+	"signpost/internal/journal"
+	"signpost/internal/term"
+)
+
+// logOptions are the flags of signpost log.
+type logOptions struct {
+	query        journal.Query
+	follow, json bool
+	most         int
+}
+
+func logCommand(load func() (*config.Config, error)) *cobra.Command {
+	var o logOptions
+	c := &cobra.Command{
+		Use:   "log [-f] [-n N] [--domain DOMAIN] [--client ADDRESS] [--failed] ...",
+		Short: "List the messages in the journal, one a line, the newest last",
+		Long: "List the messages in the journal, one a line, the newest last: when it came (local time), its queue ID, the client, the\n" +
+			"Author Domain, the role, the verdict (in brackets where observe mode did not carry it out), the results of the checks,\n" +
+			"and the reason where it was not simply accepted or signed. In a narrow terminal results and reason have a line below.\n" +
+			"\"signpost explain QUEUE-ID\" tells all of one. Flags choose; of several all have to fit. A WORD may be a list:\n" +
+			"--spf fail,softfail. A TIME is " + journal.TimeFormats + ".",
+		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			f, err := o.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			return listMessages(c.Context(), conf, o, f, c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	f, q := c.Flags(), &o.query
+	f.StringVar(&q.Domain, "domain", "", "only those of this Author `DOMAIN`")
+	f.StringVar(&q.Client, "client", "", "only those of this client, an `ADDRESS` or a network")
+	f.StringSliceVar(&q.Role, "role", nil, "only those that got this role: `WORD` is sign, verify, leave or refuse")
+	f.StringSliceVar(&q.Verdict, "verdict", nil, "only those of which this became: `WORD` is accepted, signed, tagged, held, deferred or refused")
+	f.StringSliceVar(&q.SPF, "spf", nil, "only those with this result, a `WORD` such as fail")
+	f.StringSliceVar(&q.DKIM, "dkim", nil, "the same for the best of the signatures: `WORD`")
+	f.StringSliceVar(&q.DMARC, "dmarc", nil, "the same for the worst of the Author Domains: `WORD`")
+	f.StringSliceVar(&q.ARC, "arc", nil, "the same for the chain: `WORD`")
+	f.BoolVar(&q.Failed, "failed", false, "only those that were not simply accepted or signed, or failed DMARC")
+	f.StringVar(&q.Since, "since", "", "only those from this `TIME` on")
+	f.StringVar(&q.Until, "until", "", "only those before this `TIME`")
+	f.IntVarP(&o.most, "lines", "n", 50, "the newest `N` of them")
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on with those that come, until interrupted")
+	f.BoolVar(&o.json, "json", false, "print all that is known of each, as JSON, one object a line")
+	return c
+}
+
+func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
+	f, err := o.query.Filter(now)
+	switch {
+	case err != nil:
+		return f, flagError(err)
+	case o.most < 0 || o.most == 0 && !o.follow:
+		return f, cli.Usage(fmt.Errorf("-n %d: how many messages are to be shown? At least 1, or with -f 0", o.most))
+	case o.follow && o.query.Until != "":
+		return f, cli.Usage(errors.New("-f goes on with what comes, and --until ends before: take one of them"))
+	}
+	return f, nil
+}
+
+// flagError returns the usage error for an error of journal.Query, whose fields have the names of the flags.
+func flagError(err error) error { return cli.Usage(fmt.Errorf("--%w", err)) }
+
+func listMessages(ctx context.Context, conf *config.Config, o logOptions, f journal.Filter, stdout, stderr io.Writer) (err error) {
+	columns, _ := term.Size(stdout)
+	show := explain.NewList(stdout, columns)
+	if o.json {
+		show = func(all []journal.Entry) (err error) {
+			for i := 0; i < len(all) && err == nil; i++ {
+				err = term.WriteJSONLine(stdout, &all[i])
+			}
+			return err
+		}
+	}
+	file := conf.JournalFile()
+	open := func() (*journal.Reader, error) { return readJournal(conf) }
+	defer func() {
+		if ctx.Err() != nil {
+			err = nil // the user ended the list
+		}
+	}()
+	if o.follow {
+		return (&journal.Follower{Path: file, Open: open, Filter: f, Show: show, Report: func(err error, retries bool) {
+			again := map[bool]string{true: "; trying again"}[retries]
+			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(err.Error()), again)
+		}}).Run(ctx, o.most)
+	}
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = r.List(ctx, f, o.most, show)
+	return journal.Reading(file, errors.Join(err, r.Unread()))
+}

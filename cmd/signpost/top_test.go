@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/dmarc"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// Without a terminal one frame is printed, without escapes: counts, the sources of failing mail, DNS. A daemon that does not answer
+// is reported.
+func TestTopPrints(t *testing.T) {
+	a := newArchive(t)
+	a.keep(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "refused 550 5.7.1",
+		Evidence: policy.Evidence{QueueID: "4f", Author: dmarc.Author{Domains: []string{"forged.example"}}, DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: "forged.example"}}},
+		Lookups:  []dns.Lookup{{Name: "forged.example.", Type: "TXT", Answer: "the time for it was up", Took: 2 * time.Second}}})
+	code, out, stderr := a.run("top")
+	words := strings.Join(strings.Fields(out), " ")
+	for _, want := range []string{"refused 1 0.1", "DMARC fail 1", "1 asked, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
+		if !strings.Contains(words, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	if code != 0 || stderr != "" || strings.Contains(out, "\x1b") {
+		t.Errorf("%d %s%q", code, stderr, out)
+	}
+	put(t, a.file, fmt.Sprintf("state_dir = %q\n[metrics]\nlisten = \"127.0.0.1:1\"\n", a.dir))
+	if _, out, _ := a.run("top"); !strings.Contains(out, "the daemon does not answer at 127.0.0.1:1 (metrics.listen)") {
+		t.Errorf("the daemon that does not run is not missed:\n%s", out)
+	}
+}

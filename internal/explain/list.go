@@ -1,0 +1,103 @@
+package explain
+
+import (
+	"cmp"
+	"io"
+	"strings"
+	"time"
+
+	"signpost/internal/journal"
+	"signpost/internal/term"
+	"signpost/policy"
+)
+
+const (
+	// verdictColumn and resultsColumn are columns of a list. Results and reason are its second part.
+	verdictColumn = 5
+	resultsColumn = 6
+	// maxCell is the greatest width of a column: names of usual length fit.
+	maxCell = 48
+	// maxListReason is the greatest width of a reason in a list.
+	maxListReason = 300
+)
+
+// NewList returns a function that writes messages, one a line, to an output with so many columns; 0: no bound. In a narrow terminal
+// results and reason have a line of their own.
+func NewList(w io.Writer, columns int) func([]journal.Entry) error {
+	paint := painter{term.Paint(w)}
+	table := term.NewTable(w, columns, resultsColumn, paint.cell)
+	return func(all []journal.Entry) error {
+		rows := make([][]string, len(all))
+		for i := range all {
+			rows[i] = cells(&all[i])
+		}
+		return table.Write(rows)
+	}
+}
+
+type painter struct{ term.Painter }
+
+func (p painter) cell(column int, text string) string {
+	switch column {
+	case verdictColumn:
+		word := strings.TrimRight(text, " ")
+		return p.verdict(word) + text[len(word):]
+	case resultsColumn:
+		words := strings.Split(text, " ")
+		for i, word := range words {
+			if method, result, ok := strings.Cut(word, "="); ok {
+				words[i] = method + "=" + p.Status(result)
+			}
+		}
+		return strings.Join(words, " ")
+	}
+	return text
+}
+
+func (p painter) verdict(word string) string {
+	switch strings.Trim(word, "()") {
+	case "refused":
+		return p.Bad(word)
+	case "deferred", "held", "tagged":
+		return p.Warn(word)
+	case "signed":
+		return p.Good(word)
+	}
+	return word
+}
+
+// cells returns the cells of a message. Each is one word, except results and reason.
+func cells(e *journal.Entry) []string {
+	verdict := cell(e.Word())
+	if e.Observe {
+		verdict = "(" + verdict + ")"
+	}
+	reason := e.Verdict.Reason
+	if reason == "" && e.Assignment.Role != policy.Verify {
+		reason = e.Assignment.Reason
+	}
+	reason = term.Shorten(strings.Join(strings.Fields(term.Printable(reason)), " "), maxListReason)
+	return []string{e.Time.Local().Format(time.DateTime), cell(e.Evidence.QueueID), cell(e.Client()), cell(e.Domain()), cell(string(e.Assignment.Role)),
+		verdict, results(e), reason}
+}
+
+// results returns the results of the checks, or the keys that signed.
+func results(e *journal.Entry) string {
+	o := e.Outcome()
+	var all []string
+	for _, r := range [][2]string{{"spf", o.SPF}, {"dkim", o.DKIM}, {"arc", o.ARC}, {"dmarc", o.DMARC}} {
+		if r[1] != "" && e.Assignment.Role == policy.Verify {
+			all = append(all, r[0]+"="+cell(r[1]))
+		}
+	}
+	if e.Selectors != "" {
+		all = append(all, "keys="+cell(e.Selectors))
+	}
+	return cmp.Or(strings.Join(all, " "), "-")
+}
+
+// cell returns untrusted text as one word, or "-".
+func cell(text string) string {
+	text = strings.ReplaceAll(term.Printable(text), " ", "?")
+	return term.Shorten(cmp.Or(text, "-"), maxCell)
+}

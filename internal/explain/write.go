@@ -1,0 +1,149 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"signpost/internal/dmarc"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+	"signpost/internal/spf"
+	"signpost/internal/term"
+	"signpost/milter"
+)
+
+const (
+	// labelWidth is the width of the column of labels.
+	labelWidth = 12
+	// leastText is the least room for a text: a narrower terminal breaks the lines itself.
+	leastText = 20
+)
+
+// Date writes a time as an explanation does.
+func Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// WriteEntry explains a message of the journal.
+func WriteEntry(w io.Writer, e *journal.Entry) {
+	x := Message(e.Report)
+	rows := []Row{{"message", cmp.Or(e.Evidence.QueueID, "(no queue ID)")}}
+	if e.Evidence.MessageID != "" {
+		rows = append(rows, Row{"Message-ID", e.Evidence.MessageID})
+	}
+	if e.Cut {
+		rows = append(rows, Row{"incomplete", journal.CutNote})
+	}
+	rows = append(rows, Row{"received", Date(e.Time)}, Row{"in short", x.Short})
+	writeRows(w, append(rows, x.Head...))
+	if len(x.Found) > 0 {
+		fmt.Fprintln(w)
+		writeRows(w, x.Found)
+	}
+	fmt.Fprintln(w)
+	writeRows(w, x.Decided)
+	x.writeHelp(w)
+}
+
+func (x Explanation) writeHelp(w io.Writer) {
+	label := "what helps"
+	for _, text := range x.Help {
+		writeRows(w, []Row{{label, "- " + text}})
+		label = ""
+	}
+}
+
+// WriteReport explains a message that was just decided: in addition, each DNS answer, and how its header changes.
+func WriteReport(w io.Writer, r filter.Report, edits milter.Edits) {
+	x := Message(r)
+	writeRows(w, x.Head)
+	if len(x.Found) > 0 {
+		writeRows(w, x.Found)
+		fmt.Fprintln(w)
+		writeRows(w, answers(r))
+	}
+	fmt.Fprintln(w)
+	writeRows(w, x.Decided)
+	for _, d := range edits.Delete {
+		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it claims to be ours, or cannot be read", d.Name, d.Index)}})
+	}
+	x.writeHelp(w)
+	for _, i := range slices.Backward(edits.Insert) { // the last one becomes the first field
+		fmt.Fprintf(w, "%s:%s\n", i.Name, term.PrintableLines(i.Value))
+	}
+}
+
+// answers returns the DNS answers.
+func answers(r filter.Report) (rows []Row) {
+	for _, l := range r.Lookups {
+		notes := []string{l.Took.Round(10 * time.Microsecond).String()}
+		if l.Authentic {
+			notes = append(notes, "DNSSEC")
+		}
+		if l.Cached {
+			notes = append(notes, "cached")
+		}
+		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))})
+	}
+	return rows
+}
+
+// WriteSPF writes an SPF check with each of its steps.
+func WriteSPF(w io.Writer, r spf.Result, walk *spf.Path) {
+	writeRows(w, spfRows(walk.Steps))
+	writeRow(w, "counted", fmt.Sprintf("%d of 10 terms that ask DNS, %d of 2 look-ups that find nothing", walk.Terms, walk.Voids))
+	fmt.Fprintf(w, "\n%-*s %s for %s\n", labelWidth, "result", term.Paint(w).Status(string(r.Status)), term.Printable(r.Domain))
+	if r.Reason != "" {
+		writeRow(w, "because", r.Reason)
+	}
+}
+
+// WriteDMARC writes the DMARC policy for a domain with each step of the tree walk.
+func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
+	writeRows(w, dmarcRows(steps))
+	fmt.Fprintln(w)
+	writeRow(w, "org. domain", cmp.Or(r.OrgDomain, "not known"))
+	if r.Status != "" {
+		fmt.Fprintf(w, "%-*s %s\n", labelWidth, "policy", term.Paint(w).Status(string(r.Status)))
+	} else {
+		writeRow(w, "policy", policyOf(r))
+		if r.Testing {
+			writeRow(w, "", "t=y: the owner is testing, so it is one step milder than it says")
+		}
+	}
+	if r.Reason != "" {
+		writeRow(w, "because", r.Reason)
+	}
+}
+
+// writeRow writes a row whose text is not broken.
+func writeRow(w io.Writer, label, text string) {
+	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
+}
+
+// writeRows writes rows, with their texts in a column. It breaks the lines, so that a long untrusted text cannot continue at the
+// beginning of a line, where our own words are.
+func writeRows(w io.Writer, rows []Row) {
+	paint := term.Paint(w)
+	room := term.LineWidth
+	if width, _ := term.Size(w); width > 0 {
+		room = min(room, width)
+	}
+	room = max(room-labelWidth-1, leastText)
+	for _, r := range rows {
+		label := r.Label
+		for i, line := range term.Break(term.Printable(r.Text), room) {
+			if word, rest, _ := strings.Cut(line, " "); i == 0 && methodLabel(label) {
+				line = strings.TrimSuffix(paint.Status(word)+" "+rest, " ")
+			}
+			fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, line)
+			label = ""
+		}
+	}
+}
+
+func methodLabel(label string) bool {
+	return label == "SPF" || label == "DKIM" || label == "ARC" || label == "DMARC"
+}

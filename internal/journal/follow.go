@@ -1,0 +1,160 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// followInterval is the time between looks for new messages. The daemon writes at most five times a second.
+const followInterval = 500 * time.Millisecond
+
+// List shows the newest messages that a filter takes, oldest first. It returns the number after which newer ones begin.
+func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry) error) (last int64, err error) {
+	_, newest, err := r.Covers(ctx) // before the query, so that no message is missed between them
+	if err != nil {
+		return 0, err
+	}
+	if !newest.IsZero() {
+		last = newest.UnixMicro()
+	}
+	if most == 0 {
+		return last, nil
+	}
+	ids, err := r.IDs(ctx, f, most, false)
+	if err != nil {
+		return 0, err
+	}
+	slices.Reverse(ids)
+	for some := range slices.Chunk(ids, page) {
+		all, err := r.Entries(ctx, some)
+		if err := errors.Join(show(all), err); err != nil {
+			return 0, err
+		}
+		last = max(last, some[len(some)-1])
+	}
+	return last, nil
+}
+
+// Reading returns an error that names the journal which could not be read, or nil for nil.
+func Reading(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("reading %s: %w", path, err)
+}
+
+// Follower shows new messages. The daemon may stop and start meanwhile, and a new journal may replace the old one.
+type Follower struct {
+	Path   string
+	Open   func() (*Reader, error)
+	Filter Filter
+	Show   func([]Entry) error
+	// Report is called once for each error: the journal cannot be read, and Run retries, or some of its entries cannot.
+	Report func(err error, retries bool)
+
+	reader     *Reader     // nil: there is no journal at the moment
+	opened     os.FileInfo // the file that reader reads
+	lastFailed string
+	lastUnread string
+}
+
+// Run shows the newest messages, and then new ones until ctx ends or Show fails.
+func (f *Follower) Run(ctx context.Context, most int) (err error) {
+	f.opened, _ = os.Stat(f.Path) // before it is opened, so that a file that replaces it is noticed
+	if f.reader, err = f.Open(); err != nil {
+		return err
+	}
+	defer f.close()
+	if f.Filter.After, err = f.reader.List(ctx, f.Filter, most, f.Show); err != nil {
+		return Reading(f.Path, err)
+	}
+	tick := time.NewTicker(followInterval)
+	defer tick.Stop()
+	for {
+		if err := f.more(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// more shows the new messages. It fails only if they cannot be shown.
+func (f *Follower) more(ctx context.Context) error {
+	if !f.ready() {
+		return nil
+	}
+	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
+		f.Filter.After = newest.UnixMicro() // messages that came while the clock was ahead have other numbers now
+	}
+	for ctx.Err() == nil {
+		ids, err := f.reader.IDs(ctx, f.Filter, page, true)
+		if err == nil && len(ids) == 0 {
+			return nil
+		}
+		var all []Entry
+		if err == nil {
+			all, err = f.reader.Entries(ctx, ids)
+		}
+		if len(all) > 0 {
+			if err := f.Show(all); err != nil {
+				return err
+			}
+			f.Filter.After = all[len(all)-1].ID
+			f.lastFailed = ""
+		}
+		if err != nil {
+			f.fail(ctx, err)
+			return nil
+		}
+		f.Filter.After = ids[len(ids)-1]
+		if err := f.reader.Unread(); err != nil && err.Error() != f.lastUnread {
+			f.lastUnread = err.Error()
+			f.Report(Reading(f.Path, err), false)
+		}
+	}
+	return nil
+}
+
+// ready opens the journal again if another file has replaced it.
+func (f *Follower) ready() bool {
+	now, err := os.Stat(f.Path)
+	if err != nil {
+		f.close() // the daemon creates it again
+		return false
+	}
+	if f.reader != nil && !f.reader.Frozen && f.opened != nil && os.SameFile(f.opened, now) {
+		return true
+	}
+	f.close()
+	r, err := f.Open()
+	if err != nil {
+		f.fail(context.Background(), err)
+		return false
+	}
+	f.reader, f.opened = r, now
+	return true
+}
+
+// fail reports an error once. The next look tries again.
+func (f *Follower) fail(ctx context.Context, err error) {
+	f.close()
+	if ctx.Err() == nil && err.Error() != f.lastFailed {
+		f.lastFailed = err.Error()
+		f.Report(Reading(f.Path, err), true)
+	}
+}
+
+func (f *Follower) close() {
+	if f.reader != nil {
+		f.reader.Close()
+		f.reader = nil
+	}
+}

@@ -1,0 +1,116 @@
+package journal
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signpost/internal/domain"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// Query is a Filter in the words of a user. An empty field chooses nothing; all others have to match.
+type Query struct {
+	Domain, Client                       string
+	Since, Until                         string // TimeFormats
+	Role, Verdict, SPF, DKIM, DMARC, ARC []string
+	Failed                               bool
+}
+
+// Choice is a field of a Query that has a list of words.
+type Choice struct {
+	Name   string
+	Words  []string  // all there are
+	Chosen *[]string // those of the Query
+	of     func(Outcome) string
+}
+
+// Choices returns the fields of a Query that have a list of words.
+func (q *Query) Choices() []Choice {
+	return []Choice{
+		{"verdict", filter.Dispositions(), &q.Verdict, func(o Outcome) string { return o.Verdict }},
+		{"role", []string{string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)}, &q.Role, func(o Outcome) string { return o.Role }},
+		{"spf", []string{"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}, &q.SPF, func(o Outcome) string { return o.SPF }},
+		{"dkim", []string{"none", "pass", "fail", "policy", "temperror", "permerror"}, &q.DKIM, func(o Outcome) string { return o.DKIM }},
+		{"dmarc", []string{"pass", "fail", "none", "temperror", "permerror"}, &q.DMARC, func(o Outcome) string { return o.DMARC }},
+		{"arc", []string{"pass", "fail"}, &q.ARC, func(o Outcome) string { return o.ARC }},
+	}
+}
+
+// Filter returns the Filter that a Query describes. An error begins with the name of the field.
+func (q *Query) Filter(now time.Time) (f Filter, err error) {
+	if f.Since, err = parseTime("since", q.Since, now); err != nil {
+		return f, err
+	}
+	if f.Before, err = parseTime("until", q.Until, now); err != nil {
+		return f, err
+	}
+	if q.Domain != "" {
+		if f.Domain, err = domain.ParseArgument(q.Domain); err != nil {
+			return f, fmt.Errorf("domain: %w", err)
+		}
+	}
+	if q.Client != "" {
+		if f.Client, err = parseNetwork(q.Client); err != nil {
+			return f, fmt.Errorf("client %w", err)
+		}
+	}
+	choices := slices.DeleteFunc(q.Choices(), func(c Choice) bool { return len(*c.Chosen) == 0 })
+	for _, c := range choices {
+		for _, word := range *c.Chosen {
+			if !slices.Contains(c.Words, word) {
+				return f, fmt.Errorf("%s %q: it may be %s", c.Name, word, strings.Join(c.Words, ", "))
+			}
+		}
+	}
+	if len(choices) == 0 && !q.Failed {
+		return f, nil
+	}
+	f.Outcome = func(o Outcome) bool {
+		other := func(c Choice) bool { return !slices.Contains(*c.Chosen, c.of(o)) }
+		return !slices.ContainsFunc(choices, other) && (!q.Failed || o.Failed())
+	}
+	return f, nil
+}
+
+// parseNetwork parses an address or a network. An address is a network of itself.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("%q is neither an address nor a network such as 203.0.113.0/24", text)
+	}
+	return p.Masked(), nil
+}
+
+// TimeFormats describes a point in time of a Query, in local time.
+const TimeFormats = "14d, 2h, 30m, 2006-01-02 or 2006-01-02T15:04"
+
+// parseTime parses a duration before now, or a date. It returns the zero time for "".
+func parseTime(field, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	const tooLong = 100 * 365 // days
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 32); err == nil && n < tooLong {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateTime, time.RFC3339} {
+		if at, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s %q is no time; it may be %s", field, text, TimeFormats)
+}

@@ -1,0 +1,99 @@
+// Package term writes to a terminal, or to a file or pipe in its place: printable text, colors, columns, tables and JSON. Most
+// text comes from mail, DNS or files and is untrusted: it must not control the terminal or imitate our own lines.
+package term
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// Painter colors words on a terminal.
+type Painter struct{ on bool }
+
+// Paint returns the Painter for an output. It colors only on a terminal, unless TERM=dumb or NO_COLOR is set
+// (https://no-color.org).
+func Paint(w io.Writer) Painter {
+	return Painter{Terminal(w) && os.Getenv("TERM") != "dumb" && os.Getenv("NO_COLOR") == ""}
+}
+
+// Terminal reports whether an output is a terminal.
+func Terminal(w io.Writer) bool {
+	f, ok := Raw(w).(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := f.Stat()
+	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+}
+
+// Progress writes what takes long, if stderr is a terminal: the mail of cron and log files do not need it.
+func Progress(stderr io.Writer, format string, args ...any) {
+	if Terminal(stderr) {
+		fmt.Fprintf(stderr, format+" ...\n", args...)
+	}
+}
+
+// Counter shows on a terminal how many messages a command has read.
+type Counter struct {
+	w    io.Writer // nil: no terminal
+	n    int
+	last time.Time
+}
+
+// NewCounter returns a Counter that writes to stderr if that is a terminal.
+func NewCounter(stderr io.Writer) *Counter {
+	if !Terminal(stderr) {
+		stderr = nil
+	}
+	return &Counter{w: stderr, last: time.Now()}
+}
+
+// Add counts a message, and shows the number once a second.
+func (c *Counter) Add() {
+	if c.n++; c.w != nil && time.Since(c.last) > time.Second {
+		c.last = time.Now()
+		fmt.Fprintf(c.w, "\r%d messages ...", c.n)
+	}
+}
+
+// Clear removes the number from the terminal.
+func (c *Counter) Clear() {
+	if c.w != nil {
+		fmt.Fprint(c.w, "\r                              \r")
+	}
+}
+
+// Good marks what is correct.
+func (p Painter) Good(s string) string { return p.in("32", s) }
+
+// Warn marks what is in progress or needs attention.
+func (p Painter) Warn(s string) string { return p.in("33", s) }
+
+// Bad marks what is wrong.
+func (p Painter) Bad(s string) string { return p.in("31", s) }
+
+// Past marks what is over.
+func (p Painter) Past(s string) string { return p.in("90", s) }
+
+func (p Painter) in(color, s string) string {
+	s = Printable(s)
+	if !p.on {
+		return s
+	}
+	return "\x1b[" + color + "m" + s + "\x1b[0m"
+}
+
+// Status colors a result word of RFC 8601.
+func (p Painter) Status(word string) string {
+	switch word {
+	case "pass":
+		return p.Good(word)
+	case "fail", "permerror":
+		return p.Bad(word)
+	case "softfail", "temperror", "policy":
+		return p.Warn(word)
+	}
+	return word
+}

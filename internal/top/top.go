@@ -1,0 +1,102 @@
+// Package top shows the mail of the last minutes on a terminal: rates, results, the sources of failing mail, DNS and keys. It
+// reads the journal; only the number of lost messages comes from the daemon's metrics.
+package top
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"signpost/internal/journal"
+	"signpost/internal/term"
+	"signpost/keys"
+)
+
+// Source is what top reads.
+type Source struct {
+	File     string                                     // of the journal
+	Disabled bool                                       // the daemon keeps no journal
+	Open     func() (*journal.Reader, error)            // called for each look: the daemon may have replaced the journal
+	Keys     func(now time.Time) ([]keys.Status, error) // the status of all keys
+	Metrics  string                                     // address of the daemon's metrics; "": it has none
+}
+
+const (
+	// refresh is the time between frames; sourcesEvery the time between looks at what takes longer to read.
+	refresh      = 2 * time.Second
+	sourcesEvery = 10 * time.Second
+)
+
+// Run draws frames until ctx ends or the user presses q. If out is not a terminal it prints one frame. in may be nil.
+func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) {
+	w := &watch{Source: s}
+	// Before the terminal is changed: the first look may fail.
+	if err := w.look(ctx, time.Now()); err != nil {
+		return err
+	}
+	screen := term.NewScreen(in, out)
+	if screen == nil {
+		for _, l := range w.frame(time.Now(), term.LineWidth, 0, term.Paint(out)) {
+			if _, err := fmt.Fprintln(out, l.Text); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
+	resized, stopped := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	signal.Notify(stopped, syscall.SIGTSTP)
+	defer signal.Stop(stopped)
+	defer func() { err = errors.Join(err, screen.Leave()) }()
+	if err := screen.Enter(); err != nil {
+		return err
+	}
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
+	paused := make(chan struct{}, 1)
+	go screen.Keys(func(key byte) bool {
+		switch key {
+		case 'q', 'Q', 3, 4: // ^C, ^D
+			quit()
+			return false
+		case 26: // ^Z
+			select {
+			case paused <- struct{}{}:
+			default:
+			}
+		}
+		return true
+	})
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	for {
+		columns, height := screen.Size()
+		if err := screen.Draw(w.frame(time.Now(), columns, height, term.Paint(out)), columns, height); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-resized:
+		case <-paused:
+			err = screen.Pause(ctx)
+		case <-stopped:
+			err = screen.Pause(ctx)
+		case <-tick.C:
+			if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				w.trouble = err.Error() // the next look finds a journal that was recreated
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

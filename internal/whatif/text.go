@@ -1,0 +1,87 @@
+package whatif
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"signpost/internal/term"
+	"signpost/policy"
+)
+
+// Write writes a Result for people. under names the configuration.
+func (r Result) Write(w io.Writer, under string) {
+	paint := term.Paint(w)
+	if r.Messages == 0 {
+		fmt.Fprintln(w, "no messages")
+		return
+	}
+	fmt.Fprintf(w, "under %s\n%d messages from %s to %s\n", under, r.Messages, r.First.Format("2006-01-02 15:04"), r.Last.Format("2006-01-02 15:04"))
+	line := func(n int, what string) { fmt.Fprintf(w, "%8d  %6s  %s\n", n, share(n, r.Messages), what) }
+	line(r.Same, "as it was")
+	line(r.Changed, "would change")
+	if r.Unjudged > 0 {
+		line(r.Unjudged, "cannot be judged from the journal:")
+		for _, u := range r.Unknown {
+			fmt.Fprintf(w, "%18s%d: %s\n", "", u.Messages, term.Printable(u.Name))
+		}
+	}
+	for _, c := range r.Changes {
+		change := describe(c.From, c.To)
+		switch to := c.To.Done; {
+		case strings.HasPrefix(to, "refused"):
+			change = paint.Bad(change)
+		case to == "tagged", to == "held", strings.HasPrefix(to, "deferred"):
+			change = paint.Warn(change)
+		default:
+			change = paint.Good(change)
+		}
+		fmt.Fprintf(w, "\n%8d  %6s  %s\n", c.Messages, share(c.Messages, r.Messages), change)
+		for _, by := range []struct {
+			name   string
+			counts []Count
+		}{{"authors", c.Authors}, {"clients", c.Clients}, {"senders", c.Senders}} {
+			var words []string
+			for _, n := range by.counts {
+				words = append(words, fmt.Sprintf("%s %d", term.Printable(n.Name), n.Messages))
+			}
+			fmt.Fprintf(w, "%18s%s: %s\n", "", by.name, strings.Join(words, ", "))
+		}
+		for _, e := range c.Examples {
+			fmt.Fprintf(w, "%18sfor example %s at %s, %s from %s\n", "", term.Printable(e.QueueID), e.Time.Format(time.DateTime), term.Printable(e.Author), e.Client)
+		}
+	}
+	if r.Granted > 0 {
+		fmt.Fprintf(w, "\n%d would be signed that were not, if there was a key: see signpost sign.\n", r.Granted)
+	}
+}
+
+// share returns a part in percent. Only nothing is 0.0%, and only everything is 100.0%.
+func share(n, of int) string {
+	switch part := 100 * float64(n) / float64(of); {
+	case n > 0 && part < 0.1:
+		return "< 0.1%"
+	case n < of && part > 99.9:
+		return "> 99.9%"
+	default:
+		return fmt.Sprintf("%.1f%%", part)
+	}
+}
+
+// describe returns what changes: the action, and the role if it is another one.
+func describe(from, to Fate) string {
+	text := from.Done + " -> " + to.Done
+	if from.Role != to.Role {
+		roles := map[policy.Role]string{policy.Sign: "signing", policy.Verify: "verifying", policy.Leave: "leaving alone", policy.Refuse: "refusing"}
+		text += " (" + roles[to.Role] + " instead of " + roles[from.Role] + ")"
+	}
+	return text
+}
+
+// WriteUnknown writes how many messages cannot be judged, by cause.
+func (r Result) WriteUnknown(w io.Writer) {
+	for _, u := range r.Unknown {
+		fmt.Fprintf(w, "%d of %d messages cannot be judged from the journal: %s\n", u.Messages, r.Messages, term.Printable(u.Name))
+	}
+}
