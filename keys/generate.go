@@ -28,7 +28,7 @@ type Options struct {
 
 // Create makes a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
 func (s Store) Create(o Options) (*Life, error) {
-	if err := s.tree().makeDir(s.domainDir(o.Domain)); err != nil {
+	if err := s.tree().MakeDir(s.domainDir(o.Domain)); err != nil {
 		return nil, err
 	}
 	past, err := s.past(o.Domain)
@@ -70,14 +70,14 @@ func (s Store) place(l *Life, signer crypto.Signer) error {
 		return err
 	}
 	s.step("write " + l.Selector + ".pem")
-	return s.tree().write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
+	return s.tree().Write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }
 
 // vacate refuses a selector that is taken. RFC 6376 section 3.1: a selector is not used again, so one that has had a key is
 // taken, unless it belongs to a ring and nothing is left of its last key; then oldTTL is how long caches may remember that.
 func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err error) {
 	for _, path := range []string{s.pemPath(domain, selector), s.lifePath(domain, selector)} {
-		if !s.tree().exists(path) {
+		if !s.tree().Exists(path) {
 			continue
 		}
 		if life, err := s.readLife(domain, selector); ring && err == nil && life.State() == Removed {
@@ -120,7 +120,7 @@ func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time
 			selector += letters(n)
 		}
 		_, used := past[selector]
-		free := !used && !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector))
+		free := !used && !s.tree().Exists(s.lifePath(domain, selector)) && !s.tree().Exists(s.pemPath(domain, selector))
 		if free || n == maxDated {
 			return selector
 		}

@@ -18,9 +18,9 @@ func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, 
 // Host records that a domain is hosted. The caller holds the domain's lock.
 func (s Store) Host(domain string) error {
 	path := s.hostedPath(domain)
-	err := s.tree().makeDir(filepath.Dir(path))
-	if err == nil && !s.tree().exists(path) {
-		err = s.tree().write(path, []byte(s.Now().UTC().Format(time.RFC3339)+"\n"), filepath.Dir(path), 0o600)
+	err := s.tree().MakeDir(filepath.Dir(path))
+	if err == nil && !s.tree().Exists(path) {
+		err = s.tree().Write(path, []byte(s.Now().UTC().Format(time.RFC3339)+"\n"), filepath.Dir(path), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("recording the hosted domain %s: %w", domain, err)
@@ -30,7 +30,7 @@ func (s Store) Host(domain string) error {
 
 // Unhost deletes the record that a domain is hosted. The caller holds the domain's lock.
 func (s Store) Unhost(domain string) error {
-	if err := s.tree().remove(s.hostedPath(domain)); err != nil {
+	if err := s.tree().Remove(s.hostedPath(domain)); err != nil {
 		return fmt.Errorf("deleting the record of the hosted domain %s: %w", domain, err)
 	}
 	return nil
@@ -39,7 +39,7 @@ func (s Store) Unhost(domain string) error {
 // Hosted returns all domains that are recorded as hosted. There are none where there is no such directory.
 func (s Store) Hosted() (map[string]bool, error) {
 	hosted := map[string]bool{}
-	dir, err := s.tree().open(filepath.Join(s.State, "hosted"))
+	dir, err := s.tree().Open(filepath.Join(s.State, "hosted"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return hosted, nil
 	}

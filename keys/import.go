@@ -14,7 +14,7 @@ func (s Store) Import(domain, selector, file, method string) (*Life, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.tree().makeDir(s.domainDir(domain)); err != nil {
+	if err := s.tree().MakeDir(s.domainDir(domain)); err != nil {
 		return nil, err
 	}
 	if _, err := s.vacate(domain, selector, false); err != nil {

@@ -17,7 +17,7 @@ func TestLives(t *testing.T) {
 	activate(t, s, life)
 	create(t, s, "example.org", "ed25519")
 	path := s.pemPath("example.net", "hand")
-	for _, err := range []error{s.tree().makeDir(filepath.Dir(path)), os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600), s.tree().makeDir(s.observedDir("example.net"))} {
+	for _, err := range []error{s.tree().MakeDir(filepath.Dir(path)), os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600), s.tree().MakeDir(s.observedDir("example.net"))} {
 		if err != nil {
 			t.Fatal(err)
 		}

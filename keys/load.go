@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"signpost/internal/domain"
+	"signpost/internal/durable"
 )
 
 // domainDir is the open directory of a domain.
@@ -35,12 +36,12 @@ func (d domainDir) stamp() string {
 	for _, fi := range d.files {
 		add(fi)
 	}
-	observed, err := d.store.tree().open(d.store.observedDir(d.domain))
+	observed, err := d.store.tree().Open(d.store.observedDir(d.domain))
 	if err != nil {
 		return b.String()
 	}
 	defer observed.Close()
-	files, _ := list(observed)
+	files, _ := durable.List(observed)
 	for _, fi := range files {
 		add(fi)
 	}
@@ -185,9 +186,9 @@ func (d domainDir) observe(k *Key) {
 
 func (d domainDir) life(name string) (*Life, error) {
 	path := filepath.Join(d.path, name+".json")
-	data, err := readIn(d.dir, name+".json")
+	data, err := durable.Read(d.dir, name+".json", durable.MaxFile)
 	if err != nil {
-		return nil, at(path, err)
+		return nil, durable.PathError(path, err)
 	}
 	return parseLife(path, data, filepath.Base(d.path), name)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"signpost/internal/durable"
 )
 
 // lock locks example.org, as another process would: each call opens the lock anew.
@@ -90,7 +92,7 @@ func TestTakeOver(t *testing.T) {
 	}
 	release()
 	lock(t, s)()
-	if left, _ := filepath.Glob(filepath.Join(s.lockDir(), "*"+tempMark+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.lockDir(), "*"+durable.TempMark+"*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

@@ -23,7 +23,7 @@ func (s Store) observedPath(domain, selector string) string {
 // observed returns what has been seen of a key, nil if nothing has been.
 func (s Store) observed(k *Key) *Life {
 	path := s.observedPath(k.Domain, k.Selector)
-	data, err := s.tree().read(path)
+	data, err := s.tree().Read(path)
 	if err != nil {
 		return nil // it is checked again
 	}
@@ -53,7 +53,7 @@ func (w *Watcher) observe(l *Life) error {
 		return err
 	}
 	defer unlock()
-	if !w.store.tree().exists(w.store.pemPath(l.Domain, l.Selector)) {
+	if !w.store.tree().Exists(w.store.pemPath(l.Domain, l.Selector)) {
 		return nil // removed meanwhile
 	}
 	if l.Activated != nil {
@@ -61,7 +61,7 @@ func (w *Watcher) observe(l *Life) error {
 			return err
 		}
 	}
-	if err := w.store.tree().makeDir(w.store.observedDir(l.Domain)); err != nil {
+	if err := w.store.tree().MakeDir(w.store.observedDir(l.Domain)); err != nil {
 		return err
 	}
 	if err := w.store.writeJSON(w.store.observedPath(l.Domain, l.Selector), l, w.store.State); err != nil {
@@ -113,7 +113,7 @@ func (g *Guard) await(k *Key, s Sight) {
 
 // forget deletes what was seen of a domain's keys.
 func (s Store) forget(domain string) error {
-	err := s.tree().in(s.observedDir(domain), func(dir *os.Root, name string) error { return dir.RemoveAll(name) })
+	err := s.tree().In(s.observedDir(domain), func(dir *os.Root, name string) error { return dir.RemoveAll(name) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("deleting what was seen of the keys of %s: %w", domain, err)
 	}

@@ -22,7 +22,7 @@ func (s Store) pastPath(domain string) string { return filepath.Join(s.State, "r
 // past returns when each selector of a removed domain was removed. It is empty if the domain never was.
 func (s Store) past(domain string) (map[string]time.Time, error) {
 	past := map[string]time.Time{}
-	data, err := s.tree().read(s.pastPath(domain))
+	data, err := s.tree().Read(s.pastPath(domain))
 	if errors.Is(err, fs.ErrNotExist) {
 		return past, nil
 	}
@@ -60,7 +60,7 @@ func (s Store) rememberSelectors(domain string) error {
 	if err := s.MakeState("removed"); err != nil {
 		return err
 	}
-	return s.tree().write(s.pastPath(domain), append(data, '\n'), s.State, 0o600)
+	return s.tree().Write(s.pastPath(domain), append(data, '\n'), s.State, 0o600)
 }
 
 // MayBePublished reports whether the record of a key may be, or have been, in DNS.

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"signpost/internal/durable"
 )
 
 // maxPEM bounds what is read as a key: an RSA key of 8192 bits has 6.5 KiB.
@@ -41,7 +43,7 @@ func (d domainDir) readPEM(name string) (crypto.Signer, error) {
 
 // private reads the private key of a selector.
 func (s Store) private(domain, selector string) (crypto.Signer, error) {
-	dir, err := s.tree().open(s.domainDir(domain))
+	dir, err := s.tree().Open(s.domainDir(domain))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func (d domainDir) openPEM(name string) (*os.File, error) {
 		f, err = d.openLink(name, flags)
 	}
 	if err != nil {
-		return nil, at(path, err)
+		return nil, durable.PathError(path, err)
 	}
 	fi, err := f.Stat()
 	if err == nil {
@@ -109,7 +111,7 @@ func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	if fi, err := d.dir.Lstat(name); err != nil {
 		return nil, err
 	} else if os.Geteuid() == 0 && fi.Sys().(*syscall.Stat_t).Uid != 0 && !credential {
-		return nil, &rootLinkError{path}
+		return nil, &durable.RootLinkError{Path: path}
 	}
 	f, err := os.OpenFile(path, flags, 0)
 	switch {

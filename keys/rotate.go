@@ -114,7 +114,7 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Sig
 
 // host records a domain as hosted that has an active key and no such record, as after a backup was restored in part.
 func (r *Rotator) host(domain string, set *Set) error {
-	if len(set.Domains()) == 0 || r.Store.tree().exists(r.Store.hostedPath(domain)) {
+	if len(set.Domains()) == 0 || r.Store.tree().Exists(r.Store.hostedPath(domain)) {
 		return nil
 	}
 	return r.Store.Host(domain)
@@ -166,7 +166,7 @@ func (r *Rotator) clean(domain string, keys []*Key) error {
 	}
 	unfinished := func(name string) bool {
 		selector, isLife := strings.CutSuffix(name, ".json")
-		if !isLife || r.Store.tree().exists(r.Store.pemPath(domain, selector)) {
+		if !isLife || r.Store.tree().Exists(r.Store.pemPath(domain, selector)) {
 			return false
 		}
 		l, err := r.Store.readLife(domain, selector)

@@ -17,6 +17,7 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/domain"
+	"signpost/internal/durable"
 )
 
 // Key is one private key as it was found.
@@ -65,7 +66,7 @@ func (s Store) Load(before *Set) (*Set, error) {
 	defer dir.Close()
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
 	set := &Set{}
 	for _, e := range entries {
@@ -92,7 +93,7 @@ func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	// There may be a directory of that name in another form.
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
 	for _, e := range entries {
 		if d, err := domain.Parse(e.Name()); err == nil && d == name && e.Name() != name {
@@ -111,7 +112,7 @@ func (s Store) Known() ([]string, error) {
 	defer dir.Close()
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
 	var known []string
 	for _, e := range entries {
@@ -124,7 +125,7 @@ func (s Store) Known() ([]string, error) {
 }
 
 func (s Store) openKeys() (*os.Root, error) {
-	dir, err := s.tree().open(s.Dir)
+	dir, err := s.tree().Open(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the keys directory %s does not exist; `dkimkey add DOMAIN` creates it", s.Dir)
 	}
@@ -149,11 +150,11 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	if err != nil || !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0 {
 		return
 	}
-	dir, err := openIn(keysDir, name, s.domainDir(name))
+	dir, err := durable.OpenIn(keysDir, name, s.domainDir(name))
 	d := domainDir{store: s, dir: dir, path: s.domainDir(name), domain: domain}
 	if err == nil {
 		defer dir.Close()
-		d.files, err = list(dir)
+		d.files, err = durable.List(dir)
 	}
 	var keys []*Key
 	var stamp string
@@ -170,9 +171,9 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	case fi.IsDir() && errors.Is(err, fs.ErrNotExist):
 		return // removed since
 	case err != nil && name != domain:
-		keys, stamp = (*Set)(nil).despite(domain, at(d.path, err)), ""
+		keys, stamp = (*Set)(nil).despite(domain, durable.PathError(d.path, err)), ""
 	case err != nil:
-		keys, stamp = before.despite(domain, at(d.path, err)), ""
+		keys, stamp = before.despite(domain, durable.PathError(d.path, err)), ""
 	}
 	if len(keys) > 0 {
 		set.add(domain, keys, stamp)
@@ -193,7 +194,7 @@ func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) 
 		}
 		keys = d.keys(before)
 		// If the directory is removed while it is open, list returns fs.ErrNotExist.
-		if d.files, err = list(d.dir); err != nil {
+		if d.files, err = durable.List(d.dir); err != nil {
 			return nil, "", err
 		}
 	}

@@ -157,7 +157,7 @@ func TestFaultWords(t *testing.T) {
 	if err := s.WriteState("keys", nil); err == nil || err.Error() != "writing "+s.Dir+": rename "+s.Dir+": file exists" {
 		t.Error(err)
 	}
-	if err := s.tree().remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
+	if err := s.tree().Remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
 		t.Error(err)
 	}
 }
@@ -177,7 +177,7 @@ func TestRemoveKeepsDirectories(t *testing.T) {
 	if err := s.Remove("example.org"); err != nil {
 		t.Error(err)
 	}
-	if s.tree().exists(s.pemPath("example.org", l.Selector)) || s.tree().exists(s.lifePath("example.org", l.Selector)) {
+	if s.tree().Exists(s.pemPath("example.org", l.Selector)) || s.tree().Exists(s.lifePath("example.org", l.Selector)) {
 		t.Error("the key is still there")
 	}
 	if left, _ := os.ReadDir(s.domainDir("example.org")); len(left) != 3 {

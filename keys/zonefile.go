@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/durable"
+
 	"github.com/miekg/dns"
 )
 
@@ -42,7 +44,7 @@ func (p ZoneFile) Publish(ctx context.Context, c Change) error {
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		b.WriteString(records[name])
 	}
-	if err := (tree{filepath.Dir(p.Path)}).write(p.Path, []byte(b.String()), filepath.Dir(p.Path), 0o644); err != nil {
+	if err := (durable.Tree{filepath.Dir(p.Path)}).Write(p.Path, []byte(b.String()), filepath.Dir(p.Path), 0o644); err != nil {
 		return err
 	}
 	if len(p.Reload) == 0 {
