@@ -149,3 +149,21 @@ func (s Store) Activate(domain, selector string) (*Life, error) {
 	life.Activated, life.Unsafe = &now, true
 	return life, s.writeLife(life)
 }
+
+// Import copies a private key that another program signs with. Like every key it waits until its record has been seen; the
+// record is taken to be published already, so that rotate never publishes it. The caller holds the lock.
+func (s Store) Import(domain, selector, file, method string) (*Life, error) {
+	signer, err := ReadKeyFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tree().MakeDir(s.domainDir(domain)); err != nil {
+		return nil, err
+	}
+	if _, err := s.vacate(domain, selector, false); err != nil {
+		return nil, err
+	}
+	now := s.Now().UTC()
+	life := &Life{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Imported: file}
+	return life, s.place(life, signer)
+}

@@ -66,10 +66,11 @@ type Busy struct {
 }
 
 func (e *Busy) Error() string {
-	return e.Name + " is locked by " + e.holder() + ": try again when it has ended"
+	return e.Name + " is locked by " + e.Holder() + ": try again when it has ended"
 }
 
-func (e *Busy) holder() string {
+// Holder names the process that holds the lock.
+func (e *Busy) Holder() string {
 	if e.PID == 0 {
 		return "another process"
 	}

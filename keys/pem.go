@@ -185,3 +185,21 @@ func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	}
 	return fmt.Errorf("%s is open to group %d, which is not the keys directory's (mode %04o); chmod 0600 it", path, gid, fi.Mode().Perm())
 }
+
+// ReadKeyFile reads a private key that another program uses, whatever the mode of its file.
+func ReadKeyFile(file string) (crypto.Signer, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	signer, err := parsePEM(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return signer, nil
+}

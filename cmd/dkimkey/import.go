@@ -10,6 +10,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/domain"
 	"signpost/keys"
+	"signpost/keys/opendkim"
 )
 
 type importFlags struct {
@@ -53,9 +54,9 @@ log and the metadata of the key record it.
 			if _, err := keys.ReadKeyFile(args[0]); err != nil {
 				return err // once, not for each domain
 			}
-			var found []keys.OpenDKIMKey
+			var found []opendkim.Key
 			for _, d := range domains {
-				found = append(found, keys.OpenDKIMKey{Domain: d, Selector: selector, File: args[0]})
+				found = append(found, opendkim.Key{Domain: d, Selector: selector, File: args[0]})
 			}
 			return e.importKeys(c, found, f)
 		},
@@ -70,7 +71,7 @@ log and the metadata of the key record it.
 		Short: "Import all keys of an OpenDKIM installation",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			found, skipped, err := keys.ReadOpenDKIM(args[0], args[1])
+			found, skipped, err := opendkim.Read(args[0], args[1])
 			if err != nil {
 				return err
 			}
@@ -86,7 +87,7 @@ log and the metadata of the key record it.
 	return c
 }
 
-func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFlags) error {
+func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) error {
 	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFla
 		return err
 	}
 	var domains []string
-	of := map[string][]keys.OpenDKIMKey{}
+	of := map[string][]opendkim.Key{}
 	for _, k := range found {
 		if len(of[k.Domain]) == 0 {
 			domains = append(domains, k.Domain)
@@ -118,7 +119,7 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFla
 
 // importDomain imports the keys of one domain. It reports whether any failed, which it prints. The others are imported all the
 // same; when the cause is gone, the command can be repeated.
-func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe bool) (failed bool) {
+func (d *desk) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
 		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
@@ -155,7 +156,7 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 	return failed
 }
 
-func (d *desk) importKey(c *cobra.Command, k keys.OpenDKIMKey, unsafe bool) (*keys.Life, error) {
+func (d *desk) importKey(c *cobra.Command, k opendkim.Key, unsafe bool) (*keys.Life, error) {
 	unlock, err := d.store.Lock(c.Context(), k.Domain)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"signpost/internal/testbind"
 	"signpost/keys"
+	"signpost/keys/publish"
 )
 
 // update changes a TXT record at a BIND, as a person or a provider does.
@@ -186,7 +187,7 @@ kill -HUP %[3]d
 	}
 	// A file that is somebody else's is left alone.
 	h.write("mine", "www IN A 192.0.2.1\n", 0o644)
-	err = keys.ZoneFile{Path: filepath.Join(h.dir, "mine")}.Publish(t.Context(), keys.Change{Action: keys.Add, Domain: "example.org", Selector: "x", Name: "x._domainkey.example.org", Text: "x"})
+	err = publish.ZoneFile{Path: filepath.Join(h.dir, "mine")}.Publish(t.Context(), keys.Change{Action: keys.Add, Domain: "example.org", Selector: "x", Name: "x._domainkey.example.org", Text: "x"})
 	if err == nil || !strings.Contains(err.Error(), "was not written by dkimkey") {
 		t.Error(err)
 	}
@@ -329,14 +330,14 @@ func TestTSIGSecretFile(t *testing.T) {
 	if err := os.WriteFile(file, out, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secret, err := keys.ReadTSIGSecret(file, "signpost", "hmac-sha256")
+	secret, err := publish.ReadTSIGSecret(file, "signpost", "hmac-sha256")
 	if err != nil || !strings.Contains(string(out), "\""+secret+"\"") {
 		t.Errorf("%q %v of\n%s", secret, err, out)
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.ReadTSIGSecret(file, "signpost", "hmac-sha256"); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
+	if _, err := publish.ReadTSIGSecret(file, "signpost", "hmac-sha256"); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
 		t.Error(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/keys"
+	"signpost/keys/publish"
 )
 
 // desk is what the commands that work on keys share: the store, and the way to DNS.
@@ -135,7 +136,7 @@ func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publishe
 	p := d.conf.PublishFor(domain)
 	switch p.Method {
 	case "rfc2136":
-		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
+		secret, err := publish.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
 		if err != nil {
 			return nil, fmt.Errorf("%s.tsig_secret_file: %w", d.conf.PublishTable(domain), err)
 		}
@@ -143,11 +144,11 @@ func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publishe
 		if err != nil {
 			return nil, err
 		}
-		return keys.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
+		return publish.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
 	case "zonefile":
-		return keys.OneAtATime{Publisher: keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
+		return publish.OneAtATime{Publisher: publish.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
 	case "command":
-		return keys.OneAtATime{Publisher: keys.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
+		return publish.OneAtATime{Publisher: publish.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
 	}
 	return nil, errors.New("publish.method is manual")
 }

@@ -12,6 +12,7 @@ import (
 
 	"signpost/internal/testbind"
 	"signpost/keys"
+	"signpost/keys/publish"
 )
 
 // What a name server answers to an UPDATE is named, with the server, the zone and what to check.
@@ -41,35 +42,35 @@ func TestUpdateErrors(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		change func(*keys.Update)
+		change func(*publish.Update)
 		want   string // after "server ADDR, zone example.org: "
 	}{
-		{"wrong secret", func(u *keys.Update) { u.Secret = "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=" },
+		{"wrong secret", func(u *publish.Update) { u.Secret = "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=" },
 			`answer NOTAUTH \(BADSIG\): the server has another secret for TSIG key "signpost"\nhint: compare publish.tsig_secret_file with`},
-		{"wrong name", func(u *keys.Update) { u.TSIGName = "nobody" },
+		{"wrong name", func(u *publish.Update) { u.TSIGName = "nobody" },
 			`answer NOTAUTH \(BADKEY\): the server has no TSIG key "nobody" with algorithm hmac-sha256\nhint: compare publish.tsig_name and`},
-		{"wrong algorithm", func(u *keys.Update) { u.Algorithm = "hmac-sha512" },
+		{"wrong algorithm", func(u *publish.Update) { u.Algorithm = "hmac-sha512" },
 			`answer NOTAUTH \(BADKEY\): the server has no TSIG key "signpost" with algorithm hmac-sha512\nhint: compare publish.tsig_name and publish.tsig_algorithm`},
-		{"clock behind", func(u *keys.Update) { u.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } },
+		{"clock behind", func(u *publish.Update) { u.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } },
 			`answer NOTAUTH \(BADTIME\): this host's clock is (599|600|601) seconds behind the server's\nhint: set both clocks by NTP`},
-		{"clock ahead", func(u *keys.Update) { u.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } },
+		{"clock ahead", func(u *publish.Update) { u.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } },
 			`answer NOTAUTH \(BADTIME\): this host's clock is (599|600|601) seconds ahead of the server's\n`},
-		{"update-policy denies", func(u *keys.Update) { u.TSIGName = "stranger" },
+		{"update-policy denies", func(u *publish.Update) { u.TSIGName = "stranger" },
 			`answer REFUSED: the server does not allow key "stranger" to update s._domainkey.example.org\nhint: check update-policy or allow-update of zone "example.org" in the server's named.conf`},
-		{"zone not served", func(u *keys.Update) { u.Server = other.Addr() },
+		{"zone not served", func(u *publish.Update) { u.Server = other.Addr() },
 			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.org" \{ type primary; \}`},
-		{"unsigned NOTAUTH", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
-		{"NOTZONE", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
-		{"SERVFAIL", func(u *keys.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
-		{"NXDOMAIN", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNameError) }, `answer NXDOMAIN: `},
-		{"FORMERR", func(u *keys.Update) { u.Server = unsigned(dns.RcodeFormatError) }, `answer FORMERR: the server does not support DNS UPDATE`},
-		{"NOTIMP", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
-		{"unknown", func(u *keys.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
-		{"unsigned success", func(u *keys.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
-		{"unsigned YXRRSET", func(u *keys.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
-		{"connection refused", func(u *keys.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
-		{"closed connection", func(u *keys.Update) { u.Server = closed }, `the server closed the connection\n`},
-		{"timeout", func(u *keys.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},
+		{"unsigned NOTAUTH", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
+		{"NOTZONE", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
+		{"SERVFAIL", func(u *publish.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
+		{"NXDOMAIN", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNameError) }, `answer NXDOMAIN: `},
+		{"FORMERR", func(u *publish.Update) { u.Server = unsigned(dns.RcodeFormatError) }, `answer FORMERR: the server does not support DNS UPDATE`},
+		{"NOTIMP", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
+		{"unknown", func(u *publish.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
+		{"unsigned success", func(u *publish.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
+		{"unsigned YXRRSET", func(u *publish.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
+		{"connection refused", func(u *publish.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
+		{"closed connection", func(u *publish.Update) { u.Server = closed }, `the server closed the connection\n`},
+		{"timeout", func(u *publish.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -83,7 +84,7 @@ func TestUpdateErrors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			u := publisher.(keys.Update)
+			u := publisher.(publish.Update)
 			c.change(&u)
 			err = u.Publish(t.Context(), keys.Change{Action: keys.Add, Name: "s._domainkey.example.org", TTL: 300, Text: "v=DKIM1; p=", Strings: []string{"v=DKIM1; p="}})
 			want := "^updating s\\._domainkey\\.example\\.org: server " + regexp.QuoteMeta(u.Server) + ", zone example.org: " + c.want

@@ -20,6 +20,7 @@ import (
 	"signpost/internal/doctor"
 	"signpost/internal/owner"
 	"signpost/keys"
+	"signpost/keys/publish"
 	"signpost/policy"
 )
 
@@ -62,7 +63,7 @@ func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 		}
 		read[table] = true
 		file := p.TSIGSecretFile
-		_, err := keys.ReadTSIGSecret(file, p.TSIGName, p.TSIGAlgorithm)
+		_, err := publish.ReadTSIGSecret(file, p.TSIGName, p.TSIGAlgorithm)
 		reader, denied := unreadableFor(file, conf.KeysDir())
 		if err == nil {
 			err = denied
