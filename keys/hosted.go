@@ -116,7 +116,7 @@ func (s Store) rememberSelectors(domain string) error {
 
 // MayBePublished reports whether the record of a key may be, or have been, in DNS.
 func (k *Key) MayBePublished() bool {
-	return k.Life == nil || k.State != Generated || k.Life.Publish == "manual"
+	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
 }
 
 // WithPast returns keys and, for Rules.FreeSelector, those of the domain before it was removed.
@@ -127,7 +127,7 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	}
 	all := append([]*Key{}, keys...)
 	for selector, at := range past {
-		all = append(all, &Key{Domain: domain, Selector: selector, State: Removed, Since: at, Life: &Life{TTL: Span(reuseAfter)}})
+		all = append(all, &Key{Domain: domain, Selector: selector, State: Removed, Since: at, Metadata: &Metadata{TTL: Span(reuseAfter)}})
 	}
 	return all, nil
 }

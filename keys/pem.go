@@ -159,8 +159,8 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	return nil, errors.New("the key is neither RSA nor Ed25519")
 }
 
-// checkPrivate refuses a key that others can read or change, or a group that is neither this process's nor the directory's. systemd
-// gives credentials modes of their own.
+// checkPrivate refuses a key that others can read or change, or a group that is neither this process's nor the directory's. The modes
+// of systemd's credentials are their own.
 func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)

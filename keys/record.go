@@ -41,7 +41,7 @@ type Publisher interface {
 	Publish(ctx context.Context, c Change) error
 }
 
-func newChange(action string, l *Life, ttl time.Duration, text string) Change {
+func newChange(action string, l *Metadata, ttl time.Duration, text string) Change {
 	c := Change{Action: action, Domain: l.Domain, Selector: l.Selector, Name: RecordName(l.Domain, l.Selector), Type: "TXT", TTL: int(ttl / time.Second), Text: text}
 	if text != "" {
 		c.Strings = dns.SplitTXT(text)

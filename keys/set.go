@@ -27,14 +27,14 @@ type Key struct {
 	Algorithm string // "rsa" or "ed25519"
 	Bits      int
 	State     State
-	Life      *Life // nil for an unmanaged key
-	Observed  *Life // what the daemon has seen of an unmanaged key; nil: nothing yet
+	Metadata  *Metadata // nil for an unmanaged key
+	Observed  *Metadata // what the daemon has seen of an unmanaged key; nil: nothing yet
 	Since     time.Time
 	Signer    crypto.Signer // nil if Err is set or the key is unread
 	Err       error         // the file is there and cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
 	Foreign   bool          // the file has OpenDKIM's name; Err states what to do about it
-	unread    bool          // the file passed the checks that need no read: Lives
+	unread    bool          // the file passed the checks that need no read: LoadMetadata
 }
 
 // usable reports whether the private key can be used.
@@ -49,10 +49,10 @@ type Set struct {
 	misplaced []string
 }
 
-// Lives is Load for callers that only show keys: no private key is read. So a damaged file is not noticed, and the algorithm of an
+// LoadMetadata is Load for callers that only show keys: no private key is read. So a damaged file is not noticed, and the algorithm of an
 // unmanaged key is known only if its record has been seen.
-func (s Store) Lives() (*Set, error) {
-	s.lives = true
+func (s Store) LoadMetadata() (*Set, error) {
+	s.metadataOnly = true
 	return s.Load(nil)
 }
 

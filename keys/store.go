@@ -33,7 +33,7 @@ type Store struct {
 	// LockTimeout is how long Lock waits, 0 for the default.
 	LockTimeout time.Duration
 
-	lives bool // no private key is read
+	metadataOnly bool // no private key is read
 }
 
 func (s Store) tree() durable.Tree { return durable.Tree{s.State, s.Dir} }
@@ -50,22 +50,22 @@ func (s Store) pemPath(domain, selector string) string {
 	return filepath.Join(s.Dir, domain, selector+".pem")
 }
 
-func (s Store) lifePath(domain, selector string) string {
+func (s Store) metadataPath(domain, selector string) string {
 	return filepath.Join(s.Dir, domain, selector+".json")
 }
 
-// readLife reads SELECTOR.json. The error is fs.ErrNotExist if there is none.
-func (s Store) readLife(domain, selector string) (*Life, error) {
-	path := s.lifePath(domain, selector)
+// readMetadata reads SELECTOR.json. The error is fs.ErrNotExist if there is none.
+func (s Store) readMetadata(domain, selector string) (*Metadata, error) {
+	path := s.metadataPath(domain, selector)
 	data, err := s.tree().Read(path)
 	if err != nil {
 		return nil, err
 	}
-	return parseLife(path, data, domain, selector)
+	return parseMetadata(path, data, domain, selector)
 }
 
-func parseLife(path string, data []byte, domain, selector string) (*Life, error) {
-	var l Life
+func parseMetadata(path string, data []byte, domain, selector string) (*Metadata, error) {
+	var l Metadata
 	if err := json.Unmarshal(data, &l); err != nil {
 		return nil, damaged(path, err)
 	}
@@ -90,15 +90,15 @@ func damaged(path string, err error) error {
 	return fmt.Errorf("%s is damaged: %s; restore it from a backup, or remove it (a key without metadata counts as put there by hand)", path, what)
 }
 
-func (s Store) writeLife(l *Life) error {
+func (s Store) writeMetadata(l *Metadata) error {
 	if err := s.Lease.check(); err != nil {
 		return err
 	}
 	s.step("write " + l.Selector + ".json")
-	return s.writeJSON(s.lifePath(l.Domain, l.Selector), l, s.Dir)
+	return s.writeJSON(s.metadataPath(l.Domain, l.Selector), l, s.Dir)
 }
 
-func (s Store) writeJSON(path string, l *Life, like string) error {
+func (s Store) writeJSON(path string, l *Metadata, like string) error {
 	data, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the metadata of %s: %w", l.Selector, err)

@@ -18,7 +18,7 @@ func TestCheckShowsText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := set.Of("example.org")[0].Life.Record
+	record := set.Of("example.org")[0].Metadata.Record
 	for _, c := range []struct {
 		name  string
 		texts []string // a record each, of strings of at most 255 bytes
@@ -49,7 +49,7 @@ func TestCheckShowsText(t *testing.T) {
 		}
 		var stdout, stderr bytes.Buffer
 		h.env.execute(t.Context(), []string{"-c", h.config, "check", "--json"}, &stdout, &stderr)
-		var all []struct{ Servers []keys.ServerView }
+		var all []struct{ Servers []keys.ServerAnswer }
 		if err := json.Unmarshal(stdout.Bytes(), &all); err != nil || len(all) != 1 || len(all[0].Servers[0].Text) != len(c.texts) || all[0].Servers[0].Why == "" {
 			t.Errorf("%s: %v\n%s", c.name, err, &stdout)
 		}

@@ -88,7 +88,7 @@ log and the metadata of the key record it.
 }
 
 func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) error {
-	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+	d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -119,20 +119,20 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 
 // importDomain imports the keys of one domain. It reports whether any failed, which it prints. The others are imported all the
 // same; when the cause is gone, the command can be repeated.
-func (d *desk) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
+func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
 		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
 	}
-	var imported []*keys.Life
+	var imported []*keys.Metadata
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
 	for _, k := range slices.Backward(found) {
-		life, err := d.importKey(c, k, unsafe)
+		metadata, err := d.importKey(c, k, unsafe)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", k.Domain, err))
 			continue
 		}
-		imported = append(imported, life)
+		imported = append(imported, metadata)
 	}
 	for _, l := range slices.Backward(imported) {
 		d.rotator.Done(l.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", l.Selector, l.Algorithm, l.Bits))
@@ -156,31 +156,31 @@ func (d *desk) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool)
 	return failed
 }
 
-func (d *desk) importKey(c *cobra.Command, k opendkim.Key, unsafe bool) (*keys.Life, error) {
+func (d *app) importKey(c *cobra.Command, k opendkim.Key, unsafe bool) (*keys.Metadata, error) {
 	unlock, err := d.store.Lock(c.Context(), k.Domain)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	life, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
+	metadata, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
 	if err == nil && unsafe {
-		life, err = d.unsafeActivate(c, life)
+		metadata, err = d.unsafeActivate(c, metadata)
 	}
-	return life, err
+	return metadata, err
 }
 
 // reportWhen prints when an imported key signs, or what keeps it from signing.
-func (d *desk) reportWhen(domain, selector string) error {
+func (d *app) reportWhen(domain, selector string) error {
 	k, of, err := d.find(domain, selector)
 	if err != nil {
 		return err
 	}
-	if k.Life.Seen == nil {
+	if k.Metadata.Seen == nil {
 		does := "it does not sign until it is"
 		if k.State == keys.Active {
 			does = "it signs all the same (--unsafe-activate)"
 		}
-		d.rotator.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Life.Finding, does, domain), nil)
+		d.rotator.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
 		return nil
 	}
 	rules, now, what := d.rules(domain), d.store.Now(), "it stands by"
@@ -203,7 +203,7 @@ func (d *desk) reportWhen(domain, selector string) error {
 }
 
 // find returns a key and all keys of its domain.
-func (d *desk) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
+func (d *app) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
 	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {
 		return nil, nil, err

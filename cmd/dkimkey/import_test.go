@@ -235,13 +235,13 @@ func TestImportedByOlderVersion(t *testing.T) {
 	good := h.signing("example.org")
 	file, _ := h.foreign("mail.private")
 	h.run("import", file, "--domain", "example.org", "--selector", "typo", "--unsafe-activate")
-	life := filepath.Join(h.dir, "state/keys/example.org", good+".json")
-	text, err := os.ReadFile(life)
+	metadata := filepath.Join(h.dir, "state/keys/example.org", good+".json")
+	text, err := os.ReadFile(metadata)
 	if err != nil {
 		t.Fatal(err)
 	}
 	retired := strings.Replace(string(text), "\n}", ",\n  \"retired\": \""+h.now.Format(time.RFC3339)+"\"\n}", 1)
-	if err := os.WriteFile(life, []byte(retired), 0o600); err != nil {
+	if err := os.WriteFile(metadata, []byte(retired), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.rotates(30, 24*time.Hour)

@@ -53,7 +53,7 @@ func mortal() {
 
 // life walks a pair of keys through all their states, with a kill before operation number step, and gives the operations. At no
 // moment does a key sign that DNS has not; at the end all is as if nothing had happened.
-func life(t *testing.T, step int) []string {
+func metadata(t *testing.T, step int) []string {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n")
 	count := filepath.Join(h.dir, "count")
 	start := h.now
@@ -126,10 +126,10 @@ func life(t *testing.T, step int) []string {
 
 // kill -9 before each operation that lasts.
 func TestKill(t *testing.T) {
-	for i, name := range life(t, 0) {
+	for i, name := range metadata(t, 0) {
 		t.Run(fmt.Sprint(i+1, " ", name), func(t *testing.T) {
 			t.Parallel()
-			life(t, i+1)
+			metadata(t, i+1)
 		})
 	}
 }

@@ -51,7 +51,7 @@ func TestSecondaryLags(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := set.Of("example.org")[0]
-	with := twoServers + keys.ZoneText("example.org", k.Selector, k.Life.Record, time.Hour)
+	with := twoServers + keys.ZoneText("example.org", k.Selector, k.Metadata.Record, time.Hour)
 	if err := lagging.SetZone(with); err != nil {
 		t.Fatal(err)
 	}

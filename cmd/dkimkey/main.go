@@ -1,4 +1,4 @@
-// Command dkimkey keeps the life of DKIM keys, for cron and for hands.
+// Command dkimkey makes, publishes, rotates, revokes and removes DKIM keys, from cron or by hand.
 package main
 
 import (

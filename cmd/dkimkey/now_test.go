@@ -191,7 +191,7 @@ func TestRotateNowWaits(t *testing.T) {
 	if got := h.signing("example.org"); got == first || got == "" {
 		t.Errorf("%q signs: %s", got, out)
 	}
-	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitEvery {
+	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitInterval {
 		t.Errorf("it waited %v", waited)
 	}
 }
@@ -208,7 +208,7 @@ func TestRotateNowManual(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, k := range set.Of("example.org") {
-			h.show("example.org", k.Selector, k.Life.Record)
+			h.show("example.org", k.Selector, k.Metadata.Record)
 		}
 	}
 	publish()

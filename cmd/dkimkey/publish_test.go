@@ -217,7 +217,7 @@ func TestPublishManual(t *testing.T) {
 	}
 	k := set.Of("example.org")[0]
 	// As web forms do it: other spaces and order do not matter, the key does.
-	record := strings.ReplaceAll(k.Life.Record, "; ", ";")
+	record := strings.ReplaceAll(k.Metadata.Record, "; ", ";")
 	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", k.Selector), record[:200], record[200:]); err != nil {
 		t.Fatal(err)
 	}

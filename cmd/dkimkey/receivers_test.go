@@ -122,7 +122,7 @@ func (r *receivers) signed(snap *keys.Snapshot, domain string, now time.Time) (s
 		if m.text == nil {
 			m = message{text: r.sign(k), domain: domain, selector: k.Selector}
 		}
-		m.until = now.Add(lives)
+		m.until = now.Add(transitTime)
 		r.mail[id] = m
 	}
 	return selectors
@@ -192,7 +192,7 @@ func (r *receivers) verifies(id string, m message, record string) error {
 // leaked exempts the keys that were revoked as compromised.
 func (r *receivers) leaked(set *keys.Set) {
 	for _, k := range set.All() {
-		if k.Life != nil && k.Life.Compromised {
+		if k.Metadata != nil && k.Metadata.Compromised {
 			r.exempt[k.Domain+" "+k.Selector] = true
 		}
 	}

@@ -24,8 +24,8 @@ import (
 	"signpost/keys/publish"
 )
 
-// desk is what the commands that work on keys share: the store, and the way to DNS.
-type desk struct {
+// app is what the commands that work on keys share: the store, and the way to DNS.
+type app struct {
 	conf    *config.Config
 	store   keys.Store
 	rotator *keys.Rotator
@@ -47,7 +47,7 @@ type event struct {
 }
 
 // report prints what happened, where that was asked for as JSON.
-func (d *desk) report(stdout io.Writer) error {
+func (d *app) report(stdout io.Writer) error {
 	if !d.json {
 		return nil
 	}
@@ -64,12 +64,12 @@ func printJSON(stdout io.Writer, v any) error {
 	return err
 }
 
-func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
+func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 	conf, store, err := e.open()
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{conf: conf, store: store}
+	d := &app{conf: conf, store: store}
 	resolver, err := newResolver(conf, e.now)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
 	d.rotator = &keys.Rotator{
 		Store: store, Rules: d.rules, Random: e.random,
-		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
+		Checker:   &keys.Checker{Authority: authority},
 		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
 		Done: func(domain, what string) {
 			d.mu.Lock()
@@ -86,7 +86,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
 			}
 		},
-		Needs: func(domain, what string, l *keys.Life) {
+		Needs: func(domain, what string, l *keys.Metadata) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.needed = true
@@ -123,7 +123,7 @@ func newResolver(conf *config.Config, now func() time.Time) (*dns.Resolver, erro
 	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: now, Log: slog.New(slog.DiscardHandler)}), nil
 }
 
-func (d *desk) rules(domain string) keys.Rules {
+func (d *app) rules(domain string) keys.Rules {
 	p := d.conf.PublishFor(domain)
 	return keys.Rules{
 		Algorithms: d.conf.Keys.Algorithms, Bits: d.conf.Keys.RSABits,
@@ -132,7 +132,7 @@ func (d *desk) rules(domain string) keys.Rules {
 	}
 }
 
-func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publisher, error) {
+func (d *app) publisher(domain string, authority *dns.Authority) (keys.Publisher, error) {
 	p := d.conf.PublishFor(domain)
 	switch p.Method {
 	case "rfc2136":
@@ -166,7 +166,7 @@ const (
 )
 
 // clock compares the clock with that of the last run. After a jump, no record is revoked or removed.
-func (d *desk) clock(stderr io.Writer, now time.Time) {
+func (d *app) clock(stderr io.Writer, now time.Time) {
 	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -188,7 +188,7 @@ func (d *desk) clock(stderr io.Writer, now time.Time) {
 	}
 }
 
-func (d *desk) remember(now time.Time) error {
+func (d *app) remember(now time.Time) error {
 	data, err := json.Marshal(lastRun{now.UTC()})
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ func (d *desk) remember(now time.Time) error {
 }
 
 // run does what is due for domains. It reports whether anything failed, which it has printed.
-func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
+func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	now := d.store.Now()
 	d.clock(stderr, now)
 	d.busy = false
@@ -250,7 +250,7 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 const maxWorkers = 8
 
 // print keeps the output of workers apart.
-func (d *desk) print(f func()) {
+func (d *app) print(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f()

@@ -189,7 +189,7 @@ func TestStatusOverdue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := set.Of("example.org")[0].Life.Record
+	record := set.Of("example.org")[0].Metadata.Record
 	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), record[:200], record[200:]); err != nil {
 		t.Fatal(err)
 	}

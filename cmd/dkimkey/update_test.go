@@ -10,6 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	signpostdns "signpost/internal/dns"
 	"signpost/internal/testbind"
 	"signpost/keys"
 	"signpost/keys/publish"
@@ -76,11 +77,11 @@ func TestUpdateErrors(t *testing.T) {
 			t.Parallel()
 			e := *h.env
 			e.file = h.config
-			d, err := e.desk(io.Discard, io.Discard)
+			d, err := e.app(io.Discard, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
-			publisher, err := d.publisher("example.org", d.rotator.Checker.Authority)
+			publisher, err := d.publisher("example.org", d.rotator.Checker.Authority.(*signpostdns.Authority))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -148,7 +148,7 @@ type signature struct {
 }
 
 // lives is how long a signature may be looked at: five days in a queue, seven of x=, two more.
-const lives = 14 * 24 * time.Hour
+const transitTime = 14 * 24 * time.Hour
 
 // sign has the keys of the moment sign a message. Each signature verifies at each name server, and so does each that was
 // made before and is still on its way; no selector signs a second time. A name server that is asked for what it cannot
@@ -178,7 +178,7 @@ func (l *ledger) sign(day int, servers ...func(name string) ([]string, error)) {
 			}
 			record = txt[0]
 		}
-		l.alive = append(l.alive, signature{s, record, l.now.Add(lives)})
+		l.alive = append(l.alive, signature{s, record, l.now.Add(transitTime)})
 	}
 	l.alive = slices.DeleteFunc(l.alive, func(s signature) bool { return s.until.Before(l.now) })
 	checked := map[string]bool{}
@@ -316,7 +316,7 @@ func TestYearWithOperator(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.alive = slices.DeleteFunc(l.alive, func(s signature) bool {
-			return slices.ContainsFunc(set.Of("example.org"), func(k *keys.Key) bool { return k.Selector == s.selector && k.Life.Compromised })
+			return slices.ContainsFunc(set.Of("example.org"), func(k *keys.Key) bool { return k.Selector == s.selector && k.Metadata.Compromised })
 		})
 		l.sign(day, l.bind.TXT)
 		if n := len(strings.Fields(l.selector)); day >= 1 && n == 0 {

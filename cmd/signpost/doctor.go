@@ -78,11 +78,11 @@ func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *con
 		}
 	}
 	if len(domains) > 0 {
-		checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
+		authority, err := newAuthority(conf, resolver, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, err
 		}
-		published, err := d.look(ctx, progress, doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
+		published, err := d.look(ctx, progress, doctor.Domains{Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority}}, dir, set, domains)
 		if err != nil {
 			return nil, err
 		}

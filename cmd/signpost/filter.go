@@ -8,7 +8,6 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
-	"signpost/keys"
 	"signpost/policy"
 )
 
@@ -31,8 +30,8 @@ func nameServers(conf *config.Config) ([]netip.AddrPort, error) {
 	return dns.ReadServers(resolvConf)
 }
 
-// newChecker looks at keys as the world sees them: through keys.resolver where the daemon's own resolvers see another world.
-func newChecker(conf *config.Config, resolver *dns.Resolver, log *slog.Logger) (*keys.Checker, error) {
+// newAuthority queries the name servers of keys. It uses keys.resolver if the daemon's own resolvers see another version of DNS.
+func newAuthority(conf *config.Config, resolver *dns.Resolver, log *slog.Logger) (*dns.Authority, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)
 		if err != nil {
@@ -40,8 +39,7 @@ func newChecker(conf *config.Config, resolver *dns.Resolver, log *slog.Logger) (
 		}
 		resolver = dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: conf.DNS.Timeout, Now: time.Now, Log: log})
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: 53, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
-	return &keys.Checker{Authority: authority, Resolver: resolver}, nil
+	return &dns.Authority{Resolver: resolver, Port: 53, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}, nil
 }
 
 // newFilter gives the filter as the configuration has it; keys and resolver are still to be filled in.

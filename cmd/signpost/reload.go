@@ -65,9 +65,11 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		g.resolver = dns.New(dns.Options{Servers: g.servers, Timeout: conf.DNS.Timeout, Slots: d.limits.slots, FailedOver: d.measures.NameServerFailedOver, Now: time.Now, Log: d.log})
 		g.resolver.Tell(d.measures.Asked)
 	}
-	if g.checker, err = newChecker(conf, g.resolver, d.log); err != nil {
+	authority, err := newAuthority(conf, g.resolver, d.log)
+	if err != nil {
 		return nil, err
 	}
+	g.checker = &keys.Checker{Authority: authority}
 	// The guard goes on with what it has seen of the same keys; onHangup gives it the new checker.
 	if old != nil && old.watcher == g.watcher {
 		g.guard = old.guard

@@ -83,7 +83,7 @@ func examineApart(ctx context.Context, program, file string) (found []doctor.Fin
 
 // keyStatus returns the status of all keys. It reads no private key.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
-	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Lives()
+	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.LoadMetadata()
 	if err != nil {
 		return nil, err
 	}
