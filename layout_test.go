@@ -55,6 +55,7 @@ func TestImports(t *testing.T) {
 		"internal/web":         "doctor domain explain filter hostheader journal keys",
 		"internal/whatif":      "dkim dmarc filter journal spf policy",
 		"keys":                 "dkim dns domain durable",
+		"keys/keystest":        "dns keys",
 		"keys/opendkim":        "domain keys",
 		"keys/publish":         "dns durable keys",
 		"milter":               "",

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"signpost/keys"
 )
@@ -21,7 +22,7 @@ func TestCheckShowsText(t *testing.T) {
 	record := set.Of("example.org")[0].Metadata.Record
 	for _, c := range []struct {
 		name  string
-		texts []string // a record each, of strings of at most 255 bytes
+		texts []string // a record each
 		want  []string
 	}{
 		{"no key record", []string{"v=DKIM1; p=\x1b[31m\u202e!"}, []string{`other: "v=DKIM1; p=\x1b[31m\u202e!": malformed key record: `}},
@@ -32,14 +33,7 @@ func TestCheckShowsText(t *testing.T) {
 			[]string{`other: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=": the record is of another key`}},
 		{"testing", []string{"v=DKIM1; t=y; p=11qY"}, []string{`other: "v=DKIM1; t=y; p=11qY": `}},
 	} {
-		if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s")); err != nil {
-			t.Fatal(err)
-		}
-		for _, text := range c.texts {
-			if err := addTXT(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), text); err != nil {
-				t.Fatal(err)
-			}
-		}
+		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)
 		out, code := h.run("check")
 		for _, want := range c.want {
 			// From the name server and from the resolver.

@@ -32,8 +32,11 @@ type env struct {
 	random io.Reader
 	// authorityPort is where name servers listen; tests have theirs elsewhere.
 	authorityPort uint16
-	hook          func(step string) // keys.Store.Hook
-	lockTimeout   time.Duration     // keys.Store.LockTimeout
+	// authority and publisher replace those of the configuration in tests.
+	authority   keys.Authority
+	publisher   keys.Publisher
+	hook        func(step string) // keys.Store.Hook
+	lockTimeout time.Duration     // keys.Store.LockTimeout
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

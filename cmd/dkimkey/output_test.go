@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 	"unicode"
-
-	"signpost/keys"
 )
 
 // rotate --wait ends when the key signs, and says once what it waits for.
@@ -116,18 +114,14 @@ func TestCompromisedManual(t *testing.T) {
 	leaked := h.signing("example.org")
 	show := func(selector, text string) {
 		t.Helper()
-		if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", selector), text); err != nil {
-			t.Fatal(err)
-		}
+		h.show("example.org", selector, text)
 	}
 	set, err := h.store().Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	record := set.Of("example.org")[0].Metadata.Record
-	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", leaked), record[:200], record[200:]); err != nil {
-		t.Fatal(err)
-	}
+	show(leaked, record)
 	out, code := h.run("revoke", "example.org", leaked, "--compromised")
 	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org by \"v=DKIM1; k=rsa; p=\"")
 	second := strings.Index(out, "2. put the record of key sp20261124b into DNS")

@@ -75,10 +75,15 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 		return nil, err
 	}
 	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
+	checker := &keys.Checker{Authority: authority}
+	publisher := func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) }
+	if e.authority != nil {
+		checker.Authority = e.authority
+		publisher = func(string) (keys.Publisher, error) { return e.publisher, nil }
+	}
 	d.rotator = &keys.Rotator{
 		Store: store, Rules: d.rules, Random: e.random,
-		Checker:   &keys.Checker{Authority: authority},
-		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
+		Checker: checker, Publisher: publisher,
 		Done: func(domain, what string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()

@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,7 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	signpostdns "signpost/internal/dns"
-	"signpost/internal/testbind"
+	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/keys/publish"
 )
@@ -19,16 +21,14 @@ import (
 // What a name server answers to an UPDATE is named, with the server, the zone and what to check.
 func TestUpdateErrors(t *testing.T) {
 	t.Parallel()
-	other, err := testbind.Start(t.Context(), "127.0.0.1", map[string]string{"example.net.": strings.ReplaceAll(exampleZone, "example.org", "example.net")})
+	h := newBINDHouse(t, rfc2136)
+	// BIND does not serve example.net.
+	other, err := testdns.Start(zoneOf("example.net"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := other.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	t.Cleanup(other.Stop)
+	at := netip.MustParseAddrPort(other.Addr())
 	closed := fakeServer(t, func(*dns.Msg) []byte { return nil })
 	silent := fakeServer(t, func(*dns.Msg) []byte { <-t.Context().Done(); return nil })
 	// Answers without a signature: whoever is on the way could have sent them.
@@ -58,8 +58,10 @@ func TestUpdateErrors(t *testing.T) {
 			`answer NOTAUTH \(BADTIME\): this host's clock is (599|600|601) seconds ahead of the server's\n`},
 		{"update-policy denies", func(u *publish.Update) { u.TSIGName = "stranger" },
 			`answer REFUSED: the server does not allow key "stranger" to update s._domainkey.example.org\nhint: check update-policy or allow-update of zone "example.org" in the server's named.conf`},
-		{"zone not served", func(u *publish.Update) { u.Server = other.Addr() },
-			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.org" \{ type primary; \}`},
+		{"zone not served", func(u *publish.Update) {
+			u.Authority = &signpostdns.Authority{Resolver: signpostdns.New(signpostdns.Options{Servers: []netip.AddrPort{at}, Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), Port: at.Port(), Timeout: time.Second}
+		},
+			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.net" \{ type primary; \}`},
 		{"unsigned NOTAUTH", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
 		{"NOTZONE", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
 		{"SERVFAIL", func(u *publish.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
@@ -87,12 +89,16 @@ func TestUpdateErrors(t *testing.T) {
 			}
 			u := publisher.(publish.Update)
 			c.change(&u)
-			err = u.Publish(t.Context(), keys.Change{Action: keys.Add, Name: "s._domainkey.example.org", TTL: 300, Text: "v=DKIM1; p=", Strings: []string{"v=DKIM1; p="}})
-			want := "^updating s\\._domainkey\\.example\\.org: server " + regexp.QuoteMeta(u.Server) + ", zone example.org: " + c.want
+			domain := "example.org"
+			if c.name == "zone not served" {
+				domain = "example.net"
+			}
+			err = u.Publish(t.Context(), keys.Change{Action: keys.Add, Name: keys.RecordName(domain, "s"), TTL: 300, Text: "v=DKIM1; p=", Strings: []string{"v=DKIM1; p="}})
+			want := "^updating s\\._domainkey\\." + regexp.QuoteMeta(domain) + ": server " + regexp.QuoteMeta(u.Server) + ", zone " + domain + ": " + c.want
 			if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
 				t.Errorf("%v", err)
 			}
-			if txt, err := h.bind.TXT("s._domainkey.example.org"); err != nil || len(txt) > 0 {
+			if txt, err := h.txt("s._domainkey.example.org"); err != nil || len(txt) > 0 {
 				t.Errorf("DNS has %q %v", txt, err)
 			}
 		})
@@ -102,7 +108,7 @@ func TestUpdateErrors(t *testing.T) {
 // The hint is a line of its own in the output of a command.
 func TestUpdateErrorHint(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h := newBINDHouse(t, rfc2136)
 	h.write("tsig", "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=\n", 0o600)
 	out, code := h.run("add", "example.org")
 	if code != 1 || !strings.Contains(out, "(BADSIG): ") || !strings.Contains(out, "\nhint: compare publish.tsig_secret_file") {
@@ -113,8 +119,8 @@ func TestUpdateErrorHint(t *testing.T) {
 // TSIG names are domain names: their case does not matter.
 func TestTSIGNameCase(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, strings.Replace(rfc2136, `"signpost"`, `"SignPost."`, 1))
-	h.must("add", "example.org")
+	h := newBINDHouse(t, strings.Replace(rfc2136, `"signpost"`, `"SignPost."`, 1))
+	h.must("add", named.zone(t))
 }
 
 // fakeServer answers each DNS message over TCP with what answer returns; nil closes the connection.
