@@ -54,7 +54,7 @@ func readDomains(c *cobra.Command, file string) ([]string, error) {
 }
 
 // warnEd25519Alone warns if all keys of a domain that sign or are to sign are Ed25519 keys.
-func (d *desk) warnEd25519Alone(stderr io.Writer, domain string) error {
+func (d *app) warnEd25519Alone(stderr io.Writer, domain string) error {
 	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Command dkimkey keeps the life of DKIM keys, for cron and for hands.
+// Command dkimkey makes, publishes, rotates, revokes and removes DKIM keys, from cron or by hand.
 package main
 
 import (
@@ -34,8 +34,11 @@ type env struct {
 	random io.Reader
 	// authorityPort is where name servers listen; tests have theirs elsewhere.
 	authorityPort uint16
-	hook          func(step string) // keys.Store.Hook
-	lockTimeout   time.Duration     // keys.Store.LockTimeout
+	// authority and publisher replace those of the configuration in tests.
+	authority   keys.Authority
+	publisher   keys.Publisher
+	hook        func(step string) // keys.Store.Hook
+	lockTimeout time.Duration     // keys.Store.LockTimeout
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

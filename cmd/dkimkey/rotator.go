@@ -22,8 +22,8 @@ import (
 	"signpost/keys"
 )
 
-// desk is what the commands that work on keys share: the store, and the way to DNS.
-type desk struct {
+// app is what the commands that work on keys share: the store, and the way to DNS.
+type app struct {
 	conf    *config.Config
 	store   keys.Store
 	rules   func(domain string) keys.Rules
@@ -46,7 +46,7 @@ type event struct {
 }
 
 // report prints what happened, where that was asked for as JSON.
-func (d *desk) report(stdout io.Writer) error {
+func (d *app) report(stdout io.Writer) error {
 	if !d.json {
 		return nil
 	}
@@ -54,23 +54,26 @@ func (d *desk) report(stdout io.Writer) error {
 	return term.WriteJSON(stdout, append([]event{}, d.events...))
 }
 
-func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
+func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 	conf, store, err := e.open()
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{conf: conf, store: store, rules: setup.KeyRules(conf)}
-	checker, err := setup.Checker(conf, nil, e.now, slog.New(slog.DiscardHandler))
+	d := &app{conf: conf, store: store, rules: setup.KeyRules(conf)}
+	authority, err := setup.Authority(conf, nil, e.now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	checker.Authority.Port = e.authorityPort
+	authority.Port = e.authorityPort
+	checker := &keys.Checker{Authority: authority}
+	publisher := func(domain string) (keys.Publisher, error) { return setup.Publisher(conf, domain, store, authority) }
+	if e.authority != nil {
+		checker.Authority = e.authority
+		publisher = func(string) (keys.Publisher, error) { return e.publisher, nil }
+	}
 	d.rotator = &keys.Rotator{
 		Store: store, Rules: d.rules, Random: e.random,
-		Checker: checker,
-		Publisher: func(domain string) (keys.Publisher, error) {
-			return setup.Publisher(conf, domain, store, checker.Authority)
-		},
+		Checker: checker, Publisher: publisher,
 		Done: func(domain, what string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -78,7 +81,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
 			}
 		},
-		Needs: func(domain, what string, l *keys.Life) {
+		Needs: func(domain, what string, l *keys.Metadata) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.needed = true
@@ -109,7 +112,7 @@ const (
 )
 
 // clock compares the clock with that of the last run. After a jump, no record is revoked or removed.
-func (d *desk) clock(stderr io.Writer, now time.Time) {
+func (d *app) clock(stderr io.Writer, now time.Time) {
 	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -131,7 +134,7 @@ func (d *desk) clock(stderr io.Writer, now time.Time) {
 	}
 }
 
-func (d *desk) remember(now time.Time) error {
+func (d *app) remember(now time.Time) error {
 	data, err := json.Marshal(lastRun{now.UTC()})
 	if err != nil {
 		return err
@@ -140,7 +143,7 @@ func (d *desk) remember(now time.Time) error {
 }
 
 // run does what is due for domains. It reports whether anything failed, which it has printed.
-func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
+func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	now := d.store.Now()
 	d.clock(stderr, now)
 	d.busy = false
@@ -193,7 +196,7 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 const maxWorkers = 8
 
 // print keeps the output of workers apart.
-func (d *desk) print(f func()) {
+func (d *app) print(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f()

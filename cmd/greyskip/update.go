@@ -157,7 +157,7 @@ func (e *env) bring(ctx context.Context, at *place, old file, before, l list, s 
 	}
 	s.Made, s.Since, s.ReloadDue = e.now().UTC(), days, e.reload != ""
 	if err := s.write(stateAt); err != nil {
-		d.drop()
+		d.Discard()
 		return e.stays(err)
 	}
 	if err := d.use(); err != nil {

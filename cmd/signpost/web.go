@@ -84,7 +84,7 @@ func runDoctor(ctx context.Context, program, file string) (found []doctor.Findin
 
 // keyStatus returns the status of all keys. It reads no private key.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
-	set, err := setup.KeyStore(conf).Lives()
+	set, err := setup.KeyStore(conf).LoadMetadata()
 	if err != nil {
 		return nil, err
 	}

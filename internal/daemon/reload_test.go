@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"signpost/internal/config"
+	"signpost/internal/dns"
 	"signpost/internal/testmilter"
 )
 
@@ -274,5 +275,5 @@ func TestReloadEveryKey(t *testing.T) {
 func effect(g *generation) []any {
 	f := *g.filter
 	f.Keys, f.Resolver, f.Now, f.Log, f.Kept, f.Measured = nil, nil, nil, nil, nil, nil
-	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.Known, g.conf.TagUnhandled()}
+	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
 }

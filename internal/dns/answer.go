@@ -212,3 +212,39 @@ func (a *answer) String() string {
 	}
 	return strings.Join(append(all, a.names...), ", ")
 }
+
+// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
+const maxString = 255
+
+// SplitTXT returns a text as the strings of a TXT record, which has at least one.
+func SplitTXT(text string) []string {
+	var all []string
+	for len(text) > maxString {
+		all, text = append(all, text[:maxString]), text[maxString:]
+	}
+	return append(all, text)
+}
+
+// QuoteTXT returns a text as the strings of a TXT record in a zone file (RFC 1035 section 5.1), with sep between them.
+func QuoteTXT(text, sep string) string {
+	var b strings.Builder
+	for i, s := range SplitTXT(text) {
+		if i > 0 {
+			b.WriteString(sep)
+		}
+		b.WriteByte('"')
+		for _, c := range []byte(s) {
+			switch {
+			case c == '"' || c == '\\':
+				b.WriteByte('\\')
+				b.WriteByte(c)
+			case c < ' ' || c > '~':
+				fmt.Fprintf(&b, `\%03d`, c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+		b.WriteByte('"')
+	}
+	return b.String()
+}

@@ -294,8 +294,8 @@ func (w *world) records() map[string]string {
 	}
 	records := map[string]string{}
 	for _, k := range set.All() {
-		if k.Life != nil {
-			records[keys.RecordName(k.Domain, k.Selector)] = k.Life.Record
+		if k.Metadata != nil {
+			records[keys.RecordName(k.Domain, k.Selector)] = k.Metadata.Record
 		}
 	}
 	return records

@@ -152,7 +152,7 @@ func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 		tb.Fatal(err)
 	}
 	now := time.Now()
-	life, err := json.Marshal(keys.Life{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
+	life, err := json.Marshal(keys.Metadata{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -13,8 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
+
+	"signpost/internal/durable"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -61,8 +62,8 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 type database struct {
 	db         *sql.DB
 	path       string
-	file       *os.File // the opened file; closed after SQLite's own, because closing it releases SQLite's locks
-	lock       *os.File // held while it is open for writing
+	file       *os.File      // the opened file; closed after SQLite's own, because closing it releases SQLite's locks
+	lock       *durable.Lock // held while it is open for writing
 	codec      *codec
 	add, count *sql.Stmt
 	keep, use  *sql.Stmt
@@ -111,7 +112,7 @@ func create(ctx context.Context, path string) (*database, error) {
 	}
 	d, err := createLocked(ctx, path)
 	if err != nil {
-		lock.Close()
+		lock.Unlock()
 		return nil, err
 	}
 	d.lock = lock
@@ -121,21 +122,19 @@ func create(ctx context.Context, path string) (*database, error) {
 // errTaken: two daemons with one state_dir. Each keeps in mind what stands in the journal, so that only one may write.
 var errTaken = errors.New("another signpost serve writes this journal; give each its own state_dir")
 
-// take locks the journal for as long as the file is open. The lock has a file of its own: to close one of SQLite's files gives
-// up the locks that this process has on it.
-func take(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// take locks the journal. The lock has a file of its own: to close one of SQLite's files releases the locks that this process has
+// on it.
+func take(path string) (*durable.Lock, error) {
+	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errTaken
-		}
-		return nil, err
+	defer dir.Close()
+	lock, err := durable.TryLock(dir, path)
+	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
+		err = errTaken
 	}
-	return f, nil
+	return lock, err
 }
 
 func createLocked(ctx context.Context, path string) (*database, error) {
@@ -271,10 +270,11 @@ func (d *database) close() {
 	defer cancel()
 	_, _ = d.db.ExecContext(ctx, "DELETE FROM note WHERE name = 'writing'") // if it fails, the next start warns without reason
 	_ = d.db.Close()
-	for _, f := range []*os.File{d.file, d.lock} {
-		if f != nil {
-			_ = f.Close()
-		}
+	if d.file != nil {
+		_ = d.file.Close()
+	}
+	if d.lock != nil {
+		d.lock.Unlock()
 	}
 }
 

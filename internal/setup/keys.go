@@ -9,6 +9,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/keys"
+	"signpost/keys/publish"
 )
 
 // KeyStore returns the store of the keys and of what is recorded about them.
@@ -33,7 +34,7 @@ func Publisher(conf *config.Config, domain string, store keys.Store, authority *
 	p := conf.PublishFor(domain)
 	switch p.Method {
 	case "rfc2136":
-		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
+		secret, err := publish.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
 		if err != nil {
 			return nil, fmt.Errorf("%s.tsig_secret_file: %w", conf.PublishTable(domain), err)
 		}
@@ -41,11 +42,11 @@ func Publisher(conf *config.Config, domain string, store keys.Store, authority *
 		if err != nil {
 			return nil, err
 		}
-		return keys.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
+		return publish.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
 	case "zonefile":
-		return keys.OneAtATime{Publisher: keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: store, Timeout: p.Timeout}, nil
+		return publish.OneAtATime{Publisher: publish.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: store, Timeout: p.Timeout}, nil
 	case "command":
-		return keys.OneAtATime{Publisher: keys.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: store, Timeout: p.Timeout}, nil
+		return publish.OneAtATime{Publisher: publish.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: store, Timeout: p.Timeout}, nil
 	}
 	return nil, errors.New("publish.method is manual")
 }

@@ -44,7 +44,7 @@ func TestNameServersOfKeys(t *testing.T) {
 			}
 			defer second.Stop()
 			resolver := dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
-			d := Facts{Resolver: resolver, Checker: &keys.Checker{Authority: &dns.Authority{Resolver: resolver, Port: at.Port(), Timeout: 5 * time.Second}, Resolver: resolver}}
+			d := Facts{Resolver: resolver, Checker: &keys.Checker{Authority: &dns.Authority{Resolver: resolver, Port: at.Port(), Timeout: 5 * time.Second}}}
 			var found []doctor.Finding
 			for _, f := range d.check(t.Context(), "example.org", &Own{Keys: []*keys.Key{k}}) {
 				if f.Check == "dkim" {

@@ -41,7 +41,7 @@ func (l *look) checkKeys(ctx context.Context) {
 				Why: "what cannot be signed is put off, or goes out unsigned", Fix: "dkimkey status " + l.domain})
 		case k.State == keys.Revoked:
 			l.checkRevoked(ctx, k)
-		case k.State == keys.Removed || k.Signer == nil && k.Life == nil:
+		case k.State == keys.Removed || k.Signer == nil && k.Metadata == nil:
 			continue
 		default:
 			l.checkKey(ctx, k)
@@ -60,13 +60,13 @@ func (l *look) checkKeys(ctx context.Context) {
 }
 
 func (l *look) checkKey(ctx context.Context, k *keys.Key) {
-	life := k.Life
+	life := k.Metadata
 	if life == nil {
 		text, err := dkim.FormatKeyRecord(k.Signer.Public())
 		if err != nil {
 			return
 		}
-		life = &keys.Life{Domain: l.domain, Selector: k.Selector, Record: text}
+		life = &keys.Metadata{Domain: l.domain, Selector: k.Selector, Record: text}
 	}
 	name := keys.RecordName(l.domain, k.Selector)
 	all, err := l.text(ctx, name)
@@ -119,8 +119,8 @@ func (l *look) checkKey(ctx context.Context, k *keys.Key) {
 }
 
 // askServers looks past the resolver's cache, and verifies a probe signed with the key.
-func (l *look) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, life *keys.Life) {
-	o := l.Checker.Look(ctx, life, k.Signer).Outcome()
+func (l *look) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, metadata *keys.Metadata) {
+	o := l.Checker.Look(ctx, metadata, k.Signer).Outcome()
 	if o.Ready {
 		l.good("the record of the DKIM key "+k.Selector+" of "+l.domain+" is that of the key", keys.RecordName(l.domain, k.Selector)+": "+o.Words)
 		return

@@ -13,17 +13,17 @@ import (
 // put there by hand what was seen counts until another file takes its place.
 func TestLives(t *testing.T) {
 	s := newStore(t)
-	life := create(t, s, "example.org", "rsa")
-	activate(t, s, life)
+	metadata := create(t, s, "example.org", "rsa")
+	activate(t, s, metadata)
 	create(t, s, "example.org", "ed25519")
 	path := s.pemPath("example.net", "hand")
-	for _, err := range []error{s.tree().makeDir(filepath.Dir(path)), os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600), s.tree().makeDir(s.observedDir("example.net"))} {
+	for _, err := range []error{s.tree().MakeDir(filepath.Dir(path)), os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o600), s.tree().MakeDir(s.observedDir("example.net"))} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	by := load(t, s, nil).find("example.net", "hand")
-	seen, err := lifeOf(by, "")
+	seen, err := metadataOf(by, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestLives(t *testing.T) {
 		return all
 	}
 	lives := func() *Set {
-		set, err := s.Lives()
+		set, err := s.LoadMetadata()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,10 +54,10 @@ func TestLives(t *testing.T) {
 	if got, want := tell(lives()), tell(load(t, s, nil)); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if err := os.WriteFile(s.pemPath("example.org", life.Selector), []byte("damaged"), 0o600); err != nil {
+	if err := os.WriteFile(s.pemPath("example.org", metadata.Selector), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if k := lives().find("example.org", life.Selector); k.Err != nil {
+	if k := lives().find("example.org", metadata.Selector); k.Err != nil {
 		t.Errorf("the private key is read: %v", k.Err)
 	}
 	if err := os.Chtimes(path, now.Add(time.Hour), now.Add(time.Hour)); err != nil {
@@ -66,10 +66,10 @@ func TestLives(t *testing.T) {
 	if k := lives().find("example.net", "hand"); k.State != Published {
 		t.Errorf("another file has the state of the one before: %s", k.State)
 	}
-	if err := os.Chmod(s.pemPath("example.org", life.Selector), 0o644); err != nil {
+	if err := os.Chmod(s.pemPath("example.org", metadata.Selector), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if k := lives().find("example.org", life.Selector); k.Err == nil || lives().Signs(k) {
+	if k := lives().find("example.org", metadata.Selector); k.Err == nil || lives().Signs(k) {
 		t.Error("a private key that the world reads is shown as a good one")
 	}
 }

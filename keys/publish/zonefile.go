@@ -1,4 +1,4 @@
-package keys
+package publish
 
 import (
 	"context"
@@ -12,11 +12,14 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/durable"
+	"signpost/keys"
+
 	"github.com/miekg/dns"
 )
 
-// ZoneFile keeps the records in a file that a zone includes, and then has the name server read it: a serial is the
-// operator's command's to raise.
+// ZoneFile keeps the records in a file that a zone includes, and then runs the operator's command, which raises the serial and has
+// the name server read the zone.
 type ZoneFile struct {
 	Path    string
 	Reload  []string // empty: nothing is run
@@ -26,23 +29,23 @@ type ZoneFile struct {
 const zoneFileHead = "; DKIM keys, written by dkimkey: what is changed here by hand is lost. $INCLUDE it in the zone.\n"
 
 // Publish rewrites the file, whole and in one step, and runs the command.
-func (p ZoneFile) Publish(ctx context.Context, c Change) error {
+func (p ZoneFile) Publish(ctx context.Context, c keys.Change) error {
 	records, err := p.read()
 	if err != nil {
 		return err
 	}
 	name := dns.CanonicalName(c.Name)
-	if c.Action == Remove {
+	if c.Action == keys.Remove {
 		delete(records, name)
 	} else {
-		records[name] = ZoneText(c.Domain, c.Selector, c.Text, time.Duration(c.TTL)*time.Second)
+		records[name] = keys.ZoneText(c.Domain, c.Selector, c.Text, time.Duration(c.TTL)*time.Second)
 	}
 	var b strings.Builder
 	b.WriteString(zoneFileHead)
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		b.WriteString(records[name])
 	}
-	if err := (tree{filepath.Dir(p.Path)}).write(p.Path, []byte(b.String()), filepath.Dir(p.Path), 0o644); err != nil {
+	if err := (durable.Tree{filepath.Dir(p.Path)}).Write(p.Path, []byte(b.String()), filepath.Dir(p.Path), 0o644); err != nil {
 		return err
 	}
 	if len(p.Reload) == 0 {
@@ -51,7 +54,7 @@ func (p ZoneFile) Publish(ctx context.Context, c Change) error {
 	return runProgram(ctx, "publish.reload", p.Reload, p.Timeout, nil)
 }
 
-// read gives the records that are in the file, by name, each as text.
+// read returns the records of the file as text, by name.
 func (p ZoneFile) read() (map[string]string, error) {
 	records := map[string]string{}
 	data, err := os.ReadFile(p.Path)
@@ -78,7 +81,7 @@ func (p ZoneFile) read() (map[string]string, error) {
 			return nil, fmt.Errorf("publish.path: %s holds %s, which is no DKIM key", p.Path, rr.Header().Name)
 		}
 		selector := strings.TrimSuffix(strings.TrimSuffix(rr.Header().Name, "."), "._domainkey."+domain)
-		records[dns.CanonicalName(rr.Header().Name)] = ZoneText(domain, selector, strings.Join(txt.Txt, ""), time.Duration(rr.Header().Ttl)*time.Second)
+		records[dns.CanonicalName(rr.Header().Name)] = keys.ZoneText(domain, selector, strings.Join(txt.Txt, ""), time.Duration(rr.Header().Ttl)*time.Second)
 	}
 	if err := parser.Err(); err != nil {
 		return nil, fmt.Errorf("publish.path: %w", err)

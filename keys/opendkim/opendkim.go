@@ -1,4 +1,5 @@
-package keys
+// Package opendkim reads which key signs for which domain from the tables of an OpenDKIM installation.
+package opendkim
 
 import (
 	"bytes"
@@ -12,28 +13,28 @@ import (
 	"signpost/internal/domain"
 )
 
-// OpenDKIMKey is a line of an OpenDKIM installation: which key signs for a domain.
-type OpenDKIMKey struct {
+// Key is a line of an OpenDKIM installation: which key signs for a domain.
+type Key struct {
 	Domain, Selector, File string
 }
 
 // keyTableEntry is a line of a KeyTable.
 type keyTableEntry struct{ name, domain, selector, file string }
 
-// openDKIM reads the tables of an OpenDKIM installation.
-type openDKIM struct {
+// tables are those of an OpenDKIM installation.
+type tables struct {
 	signingTable string
 	entries      []keyTableEntry
 	byName       map[string]keyTableEntry
-	found        []OpenDKIMKey
-	seen         map[OpenDKIMKey]bool
+	found        []Key
+	seen         map[Key]bool
 	skipped      []string
 }
 
-// ReadOpenDKIM reads a KeyTable and a SigningTable of OpenDKIM (opendkim.conf(5)), as files with or without "refile:". The
+// Read reads a KeyTable and a SigningTable of OpenDKIM (opendkim.conf(5)), as files with or without "refile:". The
 // keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. skipped
 // explains each line that has no equivalent here.
-func ReadOpenDKIM(keyTable, signingTable string) (found []OpenDKIMKey, skipped []string, err error) {
+func Read(keyTable, signingTable string) (found []Key, skipped []string, err error) {
 	keyText, err := readTable("KeyTable", keyTable)
 	if err != nil {
 		return nil, nil, err
@@ -42,13 +43,13 @@ func ReadOpenDKIM(keyTable, signingTable string) (found []OpenDKIMKey, skipped [
 	if err != nil {
 		return nil, nil, err
 	}
-	found, skipped = parseOpenDKIM(keyTable, keyText, signingTable, signingText)
+	found, skipped = parse(keyTable, keyText, signingTable, signingText)
 	return found, skipped, nil
 }
 
-// parseOpenDKIM is ReadOpenDKIM for the text of the tables; their names are for the explanations.
-func parseOpenDKIM(keyTable, keyText, signingTable, signingText string) ([]OpenDKIMKey, []string) {
-	o := &openDKIM{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[OpenDKIMKey]bool{}}
+// parse is Read for the text of the tables; their names are for the explanations.
+func parse(keyTable, keyText, signingTable, signingText string) ([]Key, []string) {
+	o := &tables{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[Key]bool{}}
 	tableLines(keyText, func(n int, name, value string) {
 		e, err := parseKeyTableEntry(name, value)
 		if err != nil {
@@ -77,13 +78,13 @@ func parseKeyTableEntry(name, value string) (keyTableEntry, error) {
 	return keyTableEntry{}, errors.New("OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
 }
 
-func (o *openDKIM) skip(n int, pattern, format string, args ...any) {
+func (o *tables) skip(n int, pattern, format string, args ...any) {
 	o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: ", o.signingTable, n, pattern)+fmt.Sprintf(format, args...))
 }
 
 // sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. A name may have a second field
 // for i= behind a colon, which Signpost does not write.
-func (o *openDKIM) sign(n int, pattern, names string) {
+func (o *tables) sign(n int, pattern, names string) {
 	if strings.Trim(names, ",") == "" {
 		o.skip(n, pattern, "the line names no key")
 		return
@@ -115,7 +116,7 @@ func (o *openDKIM) sign(n int, pattern, names string) {
 }
 
 // add takes over a key for the mail of an author domain; "" stands for all domains.
-func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
+func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 	if strings.Contains(e.domain+e.file, "%") && (author == "" || strings.Contains(author, "*")) {
 		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, and the pattern names no domain; replace it by a line for each domain, "+
 			"such as \"*@example.org %s\", or run dkimkey import KEYFILE --domain DOMAIN --selector %s for each", e.name, e.name, e.selector)
@@ -145,7 +146,7 @@ func (o *openDKIM) add(n int, pattern, author string, e keyTableEntry) {
 	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
 		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains limits who may use it", signing)
 	}
-	if k := (OpenDKIMKey{signing, selector, e.file}); !o.seen[k] {
+	if k := (Key{signing, selector, e.file}); !o.seen[k] {
 		o.seen[k] = true
 		o.found = append(o.found, k)
 	}

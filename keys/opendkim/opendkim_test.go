@@ -1,4 +1,4 @@
-package keys
+package opendkim
 
 import (
 	"os"
@@ -10,7 +10,7 @@ import (
 )
 
 // tables writes a KeyTable and a SigningTable.
-func tables(t *testing.T, keyTable, signingTable string) (kt, st string) {
+func writeTables(t *testing.T, keyTable, signingTable string) (kt, st string) {
 	t.Helper()
 	dir := t.TempDir()
 	kt, st = filepath.Join(dir, "KT"), filepath.Join(dir, "ST")
@@ -23,7 +23,7 @@ func tables(t *testing.T, keyTable, signingTable string) (kt, st string) {
 }
 
 // What each kind of line means (opendkim.conf(5)), and that a line without an equal is explained once.
-func TestReadOpenDKIM(t *testing.T) {
+func TestRead(t *testing.T) {
 	const all = "OpenDKIM signs the mail of all domains as a.test; Signpost signs only mail of a.test and the domains below it. For each other domain: dkimkey add DOMAIN"
 	const percent = `KeyTable entry all has % for the domain, and the pattern names no domain; replace it by a line for each domain, such as "*@example.org all", or run dkimkey import KEYFILE --domain DOMAIN --selector mail for each`
 	for _, c := range []struct {
@@ -61,9 +61,9 @@ func TestReadOpenDKIM(t *testing.T) {
 		{"a key in base64", "k a.test:mail:" + strings.Repeat("MIIE", 100), "", "", "KT:1: k: OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			kt, st := tables(t, c.keyTable, c.signingTable)
+			kt, st := writeTables(t, c.keyTable, c.signingTable)
 			for _, prefix := range []string{"", "refile:", "file:"} {
-				found, skipped, err := ReadOpenDKIM(prefix+kt, prefix+st)
+				found, skipped, err := Read(prefix+kt, prefix+st)
 				var keys []string
 				for _, k := range found {
 					keys = append(keys, k.Domain+" "+k.Selector+" "+k.File)
@@ -79,7 +79,7 @@ func TestReadOpenDKIM(t *testing.T) {
 
 // Tables that are no files of lines: one line each, with what to do, and without the password of a database.
 func TestOpenDKIMTableTypes(t *testing.T) {
-	kt, st := tables(t, "k a.test:mail:/k", "*@a.test k")
+	kt, st := writeTables(t, "k a.test:mail:/k", "*@a.test k")
 	const export = `; export it to a file of lines "NAME DOMAIN:SELECTOR:/PATH", and import that`
 	for spec, want := range map[string]string{
 		"dsn:mysql://user:secret@host/db/table=x?keycol=a?datacol=b": "KeyTable: dsn: an SQL database" + export,
@@ -99,30 +99,30 @@ func TestOpenDKIMTableTypes(t *testing.T) {
 		"regex:/secret":                                              `KeyTable: unknown type "regex"` + export,
 		"/nonexistent/KeyTable":                                      "open /nonexistent/KeyTable: no such file or directory",
 	} {
-		_, _, err := ReadOpenDKIM(spec, st)
+		_, _, err := Read(spec, st)
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", spec, err)
 		}
 	}
-	if _, _, err := ReadOpenDKIM(kt, "dsn:x"); err == nil || !strings.Contains(err.Error(), `SigningTable: dsn: an SQL database; export it to a file of lines "*@DOMAIN NAME"`) {
+	if _, _, err := Read(kt, "dsn:x"); err == nil || !strings.Contains(err.Error(), `SigningTable: dsn: an SQL database; export it to a file of lines "*@DOMAIN NAME"`) {
 		t.Error(err)
 	}
 	for text, want := range map[string]string{"\xff\xfek\x00": "the file is in UTF-16; save it as UTF-8", "\x00\x05\x31\x62": "not a text file, perhaps a database"} {
-		kt, st := tables(t, text, "*@a.test k")
-		if _, _, err := ReadOpenDKIM(kt, st); err == nil || !strings.HasPrefix(err.Error(), "KeyTable "+kt+": "+want) {
+		kt, st := writeTables(t, text, "*@a.test k")
+		if _, _, err := Read(kt, st); err == nil || !strings.HasPrefix(err.Error(), "KeyTable "+kt+": "+want) {
 			t.Error(err)
 		}
 	}
 }
 
 // FuzzReadOpenDKIM: what is found can be hosted, and each explanation is a line.
-func FuzzReadOpenDKIM(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	f.Add("k a.test:mail:/k", "*@* k")
 	f.Add("all %:mail:/k/%", "*@a.test all")
 	f.Add("a.test %:mail:/k", "* %")
 	f.Add("\ufeffk a.test:mail:/k\r\n", "ann@a.test k:x, k\r")
 	f.Fuzz(func(t *testing.T, keyTable, signingTable string) {
-		found, skipped := parseOpenDKIM("/kt", keyTable, "/st", signingTable)
+		found, skipped := parse("/kt", keyTable, "/st", signingTable)
 		for _, k := range found {
 			d, domainErr := domain.ParseHosted(k.Domain)
 			if domainErr != nil || d != k.Domain || strings.Contains(k.File, "%") || !filepath.IsAbs(k.File) || strings.Contains(k.Selector, "/") {

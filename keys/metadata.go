@@ -13,9 +13,9 @@ type State string
 
 // The states, in their order.
 const (
-	Generated State = "generated" // made; the world does not know it
-	Published State = "published" // handed to DNS; not every server shows it yet
-	Verified  State = "verified"  // every server shows it, and a probe signed with it verifies; caches may not know it yet
+	Generated State = "generated" // made; its record is not published
+	Published State = "published" // its record is published; not every server shows it yet
+	Verified  State = "verified"  // every server shows it, and a probe signed with it verifies; caches may not have it yet
 	Active    State = "active"    // signs, if it is the newest of its algorithm
 	Retiring  State = "retiring"  // signs no more; stays published for the mail that it signed
 	Revoked   State = "revoked"   // the record's p= is empty; the private key is gone
@@ -23,8 +23,8 @@ const (
 	Unusable  State = "unusable"  // the file cannot be used, and nothing shows that the key has ever signed
 )
 
-// Life is SELECTOR.json. The state of a key follows from what is recorded here: times of what was done, and what was seen.
-type Life struct {
+// Metadata is SELECTOR.json. The state of a key follows from it: from the times of what was done and what was seen.
+type Metadata struct {
 	Domain    string    `json:"domain"`
 	Selector  string    `json:"selector"`
 	Algorithm string    `json:"algorithm"` // "rsa" or "ed25519"
@@ -56,8 +56,8 @@ type Life struct {
 	Removed     *time.Time `json:"removed,omitempty"`
 }
 
-// State follows from the times.
-func (l *Life) State() State {
+// State returns the state, which follows from the times.
+func (l *Metadata) State() State {
 	switch {
 	case l.Removed != nil:
 		return Removed
@@ -75,8 +75,8 @@ func (l *Life) State() State {
 	return Generated
 }
 
-// since is when the key came into its state.
-func (l *Life) since() time.Time {
+// since returns when the key came into its state.
+func (l *Metadata) since() time.Time {
 	for _, t := range []*time.Time{l.Removed, l.Revoked, l.Retired, l.Activated, l.Seen, l.Published} {
 		if t != nil {
 			return *t
@@ -90,26 +90,28 @@ func (s State) Pending() bool { return s == Generated || s == Published || s == 
 
 // unfinished reports whether the private key may never have been written, if it is missing: the metadata is written first, and an
 // imported key is published from the start.
-func (l *Life) unfinished() bool {
+func (l *Metadata) unfinished() bool {
 	s := l.State()
 	return s == Generated || s == Published && l.Imported != ""
 }
 
 // RecordUnseen reports whether the record at the selector may be of another key: that of this one was never seen, and Signpost has
 // not published it. Where a person publishes, only another program's key counts: its owner has been asked to publish the others.
-func (l *Life) RecordUnseen() bool {
+func (l *Metadata) RecordUnseen() bool {
 	return l.Seen == nil && (l.Imported != "" || l.Published == nil && l.Publish != "manual")
 }
 
-// revokedRecord is the record of a key that must not be believed any more: RFC 6376 section 3.6.1.
-func (l *Life) revokedRecord() string { return "v=DKIM1; k=" + l.Algorithm + "; p=" }
+// revokedRecord returns the record that revokes the key: RFC 6376 section 3.6.1.
+func (l *Metadata) revokedRecord() string { return "v=DKIM1; k=" + l.Algorithm + "; p=" }
 
-// LifeOf returns the metadata of a key. Those of an unmanaged key are derived from it and are not written.
-func (r *Rotator) LifeOf(k *Key) (*Life, error) { return lifeOf(k, r.Rules(k.Domain).Method) }
+// MetadataOf returns the metadata of a key. Those of an unmanaged key are derived from it and are not written.
+func (r *Rotator) MetadataOf(k *Key) (*Metadata, error) {
+	return metadataOf(k, r.Rules(k.Domain).Method)
+}
 
-func lifeOf(k *Key, method string) (*Life, error) {
-	if k.Life != nil {
-		return k.Life, nil
+func metadataOf(k *Key, method string) (*Metadata, error) {
+	if k.Metadata != nil {
+		return k.Metadata, nil
 	}
 	if k.Signer == nil {
 		return nil, k.Err
@@ -119,7 +121,7 @@ func lifeOf(k *Key, method string) (*Life, error) {
 		return nil, err
 	}
 	since := k.Since.UTC()
-	l := &Life{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
+	l := &Metadata{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
 		Created: since, Published: &since, Imported: k.Selector + ".pem"}
 	if k.State == Active { // since its record was seen
 		l.Seen, l.Activated = &since, &since
@@ -127,7 +129,7 @@ func lifeOf(k *Key, method string) (*Life, error) {
 	return l, nil
 }
 
-// Span is a time.Duration that reads as a person writes it.
+// Span is a time.Duration that is written as time.Duration.String writes it.
 type Span time.Duration
 
 // MarshalJSON writes "1h0m0s".

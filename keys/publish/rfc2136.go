@@ -1,4 +1,4 @@
-package keys
+package publish
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	signpostdns "signpost/internal/dns"
+	"signpost/keys"
 )
 
 // Update publishes by DNS UPDATE (RFC 2136) with TSIG, over TCP, to a zone's primary.
@@ -28,7 +29,7 @@ type Update struct {
 const fudge = 300
 
 // Publish makes a change by one message, so that the server removes the old record and adds the new one in one step.
-func (p Update) Publish(ctx context.Context, c Change) error {
+func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	// An alias at the name leads into the zone where the record is kept, for rings that are delegated.
 	place, err := p.Authority.Find(ctx, c.Name)
 	if err != nil {
@@ -37,18 +38,18 @@ func (p Update) Publish(ctx context.Context, c Change) error {
 	m := new(dns.Msg).SetUpdate(place.Zone)
 	rr := &dns.TXT{Hdr: dns.RR_Header{Name: place.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: uint32(c.TTL)}, Txt: c.Strings}
 	switch c.Action {
-	case Add:
+	case keys.Add:
 		m.RRsetNotUsed([]dns.RR{rr}) // no existing record is overwritten
 		m.Insert([]dns.RR{rr})
-	case Replace:
+	case keys.Replace:
 		m.RemoveRRset([]dns.RR{rr})
 		m.Insert([]dns.RR{rr})
-	case Remove:
+	case keys.Remove:
 		m.RemoveRRset([]dns.RR{rr})
 	}
 	err = p.send(ctx, m, place.Zone, place.Name)
 	var refused *updateError
-	if c.Action == Add && errors.As(err, &refused) && refused.rcode == dns.RcodeYXRrset && refused.signed && p.has(ctx, rr) {
+	if c.Action == keys.Add && errors.As(err, &refused) && refused.rcode == dns.RcodeYXRrset && refused.signed && p.has(ctx, rr) {
 		return nil // a run that was interrupted has added it
 	}
 	if err != nil {
