@@ -41,6 +41,9 @@ type postfixCase struct {
 
 // site lays a case out.
 func (c postfixCase) site(t *testing.T) Postfix {
+	if testing.Short() {
+		t.Skip("runs postconf")
+	}
 	t.Helper()
 	dir := t.TempDir()
 	main := txtar.Parse([]byte(strings.ReplaceAll(healthyMain+c.main, "DIR", dir)))
