@@ -125,6 +125,9 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 
 // systemd's own activation starts the daemon at the first connection, which it answers.
 func TestSystemdActivates(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs systemd-socket-activate")
+	}
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "socket", "milter.sock")
 	p := launchProgram(t, dir, "[dns]\nservers = [\"127.0.0.1:1\"]\n",

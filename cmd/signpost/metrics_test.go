@@ -189,6 +189,9 @@ func TestHealth(t *testing.T) {
 
 // Prometheus itself reads the alerts; each fires for what it is about.
 func TestAlertRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs promtool")
+	}
 	for _, args := range [][]string{{"check", "rules", "prometheus-rules.yml"}, {"test", "rules", "prometheus-rules_test.yml"}} {
 		c := exec.Command("promtool", args...)
 		c.Dir = "../../dist"

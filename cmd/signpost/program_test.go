@@ -22,6 +22,9 @@ type program struct {
 // built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
 // tests.
 func built(t *testing.T) string {
+	if testing.Short() {
+		t.Skip("builds signpost")
+	}
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "signpost")
 	c := exec.Command("go", "build", "-trimpath", "-o", file, ".")

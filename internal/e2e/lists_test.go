@@ -13,6 +13,7 @@ import (
 // A list manager on this host gets inbound mail with our results and sends it on, by SMTP and by sendmail(1). Under its own From it
 // is signed. Under the author's From it is not, in particular not a forgery of a hosted domain.
 func TestListManager(t *testing.T) {
+	needRoot(t)
 	// The service that docs/operations.md, "Mailing lists on this server", has for a list manager that removes our results.
 	port, release, err := testport.Take("127.0.0.1")
 	if err != nil {

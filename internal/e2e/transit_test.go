@@ -93,6 +93,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 
 // Fields that Postfix adds, here or on a relay, do not break the signature.
 func TestMissingFieldsAreAdded(t *testing.T) {
+	needRoot(t)
 	relay, err := testmta.Start(t.Context(), testmta.Options{Domains: []string{"far.example"},
 		MainCF: map[string]string{"always_add_missing_headers": "yes", "undisclosed_recipients_header": "To: undisclosed-recipients:;"}})
 	if err != nil {

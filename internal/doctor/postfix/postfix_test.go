@@ -54,6 +54,9 @@ const file = "signpost.toml"
 // site writes the files of a case.
 func (c postfixCase) site(t *testing.T) site {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("runs postconf")
+	}
 	dir := t.TempDir()
 	main := txtar.Parse([]byte(strings.ReplaceAll(healthyMain+c.main, "DIR", dir)))
 	p := site{Dir: dir, Config: config.Default()}

@@ -33,6 +33,9 @@ type queue struct {
 }
 
 func newQueue(t *testing.T) *queue {
+	if testing.Short() {
+		t.Skip("runs postconf")
+	}
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("files of other owners need root")
