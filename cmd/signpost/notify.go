@@ -75,12 +75,13 @@ func (d *service) watchdog(ctx context.Context, every time.Duration) {
 // answers says whether every socket does, within limit. Where all connections are taken nobody new is answered, and that is
 // no fault: a restart would cost the messages of those who are served.
 func (d *service) answers(limit time.Duration) error {
-	deadline := time.Now().Add(limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	for _, ln := range d.listeners {
 		if d.server.Full() {
 			return nil
 		}
-		if err := milter.Probe(ln.Addr().Network(), ln.Addr().String(), deadline); err != nil && !d.server.Full() {
+		if err := milter.Identify(ctx, ln.Addr().Network(), ln.Addr().String()); err != nil && !d.server.Full() {
 			return fmt.Errorf("%s: %w", ln.Addr(), err)
 		}
 	}
