@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"signpost/internal/doctor"
+	"signpost/milter"
 )
 
 // misspelt are parameters that Postfix does not know, where the name of one of the milters' was meant.
@@ -105,10 +106,7 @@ func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// finishes is the longest that the daemon takes at the end of a message; all else it answers at once.
-const finishes = 120 * time.Second
-
-// busy is what a machine under load may take for an answer that is ready.
+// busy is how long a machine under load may take to deliver an answer that is ready.
 const busy = 3 * time.Second
 
 func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
@@ -117,7 +115,7 @@ func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 		least          time.Duration
 		what, why, fix string
 	}{
-		{"content_timeout", finishes, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
+		{"content_timeout", milter.FinishTimeout, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
 		{"command_timeout", busy, "for an answer", "on a busy machine Postfix gives up on the daemon", "30s"},
 		{"connect_timeout", busy, "for a connection", "on a busy machine Postfix gives up on the daemon", "30s"},
 	} {

@@ -238,7 +238,9 @@ func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
 // socketAnswers negotiates at each socket as Postfix does.
 func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 	for _, ln := range l.Listen {
-		err := milter.Probe(ln.Network, ln.Address, time.Now().Add(l.Wait))
+		within, cancel := context.WithTimeout(ctx, l.Wait)
+		err := milter.Identify(within, ln.Network, ln.Address)
+		cancel()
 		if err == nil {
 			continue
 		}
