@@ -72,15 +72,12 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	if err != nil {
 		return err
 	}
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		stdin = f
+	input, err := openInput(file, stdin)
+	if err != nil {
+		return err
 	}
-	fields, body, err := dkim.ReadMessage(stdin)
+	defer input.Close()
+	fields, body, err := dkim.ReadMessage(input)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -89,12 +86,8 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = resolver
 	f.Judged = func(r filter.Report) { report = r }
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	edits, reply, err := play(ctx, f, milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: host, SMTP: true},
-		milter.Envelope{Sender: o.from}, fields, body)
+	session := milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: hostName(), SMTP: true}
+	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from}, fields, body)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -105,13 +98,30 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	return nil
 }
 
-// verified is what --json prints.
+// verified is the output of --json.
 type verified struct {
 	filter.Report
 	Edits milter.Edits `json:"edits"`
 	Reply milter.Reply `json:"smtp_reply,omitzero"`
 }
 
+// openInput opens the file of a message, or stdin if file is "-".
+func openInput(file string, stdin io.Reader) (io.ReadCloser, error) {
+	if file == "-" {
+		return io.NopCloser(stdin), nil
+	}
+	return os.Open(file)
+}
+
+// hostName is the name of the MTA that a command acts for.
+func hostName() string {
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "localhost"
+}
+
+// zoneResolver returns a resolver that answers from a zone file alone.
 func zoneResolver(file string, log *slog.Logger) (*dns.Resolver, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -125,7 +135,7 @@ func zoneResolver(file string, log *slog.Logger) (*dns.Resolver, error) {
 	return zone.Resolver(time.Now, log), nil
 }
 
-// play shows a message to the filter as Postfix does.
+// play passes a message through the filter as Postfix does.
 func play(ctx context.Context, f *filter.Filter, s milter.Session, e milter.Envelope, fields []dkim.Field, body io.Reader) (milter.Edits, milter.Reply, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
