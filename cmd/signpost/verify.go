@@ -65,10 +65,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
 	}
 	log := slog.New(slog.DiscardHandler)
-	resolver, err := setup.Resolver(conf, time.Now, log)
-	if o.zone != "" {
-		resolver, err = zoneResolver(o.zone, log)
-	}
+	resolver, err := newResolver(conf, o.zone, log)
 	if err != nil {
 		return err
 	}
@@ -121,8 +118,11 @@ func hostName() string {
 	return "localhost"
 }
 
-// zoneResolver returns a resolver that answers from a zone file alone.
-func zoneResolver(file string, log *slog.Logger) (*dns.Resolver, error) {
+// newResolver returns a resolver that answers from a zone file, or, without one, that queries the daemon's name servers.
+func newResolver(conf *config.Config, file string, log *slog.Logger) (*dns.Resolver, error) {
+	if file == "" {
+		return setup.Resolver(conf, time.Now, log)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err

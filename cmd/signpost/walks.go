@@ -148,12 +148,7 @@ func walkView(load func() (*config.Config, error), zone string) (*dns.View, erro
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	var resolver *dns.Resolver
-	if zone != "" {
-		resolver, err = zoneResolver(zone, log)
-	} else {
-		resolver, err = setup.Resolver(conf, time.Now, log)
-	}
+	resolver, err := newResolver(conf, zone, log)
 	if err != nil {
 		return nil, err
 	}
