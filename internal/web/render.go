@@ -36,6 +36,7 @@ type pages map[string]*template.Template
 func parse(where *time.Location) pages {
 	functions := template.FuncMap{
 		"show":    show,
+		"results": results,
 		"count":   func(n int64) string { return strconv.FormatInt(n, 10) },
 		"size":    size,
 		"when":    func(t time.Time) string { return t.In(where).Format("2006-01-02 15:04") },
