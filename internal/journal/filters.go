@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Filter selects messages. The zero value selects all.
+// Filter chooses messages. Its zero value is all of them.
 type Filter struct {
 	Domain        string       // Author Domain
 	Client        netip.Prefix // not valid: any
@@ -48,7 +48,7 @@ func (f Filter) conditions() (string, []any) {
 	return where, args
 }
 
-// IDs returns the numbers of the newest messages that a filter selects, newest first, or with oldest the oldest, oldest first.
+// IDs gives the numbers of the newest messages that a filter takes, newest first; oldest turns it round: the oldest, oldest first.
 //
 // There is an index for each of outcome and domain with outcome, and each has the numbers in order; so the database is asked
 // once for each outcome, and what it answers is merged. No such question reads more than most rows. Clients: byClient, unless the
