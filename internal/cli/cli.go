@@ -1,5 +1,5 @@
-// Package cli runs the commands of Signpost's programs alike: errors on stderr behind the program's name, exit code 0 for
-// done, 1 for failed, 2 for wrong usage or configuration.
+// Package cli runs the commands of the three programs. It writes errors to stderr after the name of the program. The exit code is 0
+// for success, 1 for a failure and 2 for a usage or configuration error.
 package cli
 
 import (
@@ -16,16 +16,16 @@ import (
 	"signpost/internal/term"
 )
 
-// UsageError is about what stands on the command line or in the configuration: exit code 2.
+// UsageError is an error in the command line or the configuration: exit code 2.
 type UsageError struct{ error }
 
-// Usage marks an error as one of usage.
+// Usage returns err as a UsageError.
 func Usage(err error) error { return UsageError{err} }
 
-// Unwrap gives the error itself.
+// Unwrap returns the error itself.
 func (e UsageError) Unwrap() error { return e.error }
 
-// Execute runs root with args and gives the exit code.
+// Execute runs root with args and returns the exit code.
 func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
@@ -50,7 +50,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	return 1
 }
 
-// markUsage makes wrong arguments of a command, and of those below it, errors of usage.
+// markUsage makes argument errors of a command and its subcommands usage errors.
 func markUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
@@ -65,7 +65,7 @@ func markUsage(c *cobra.Command) {
 	}
 }
 
-// argumentError states which arguments a command lacks, or which is too many, in the names of its usage line.
+// argumentError returns an error that names the missing or unexpected arguments as the usage line does.
 func argumentError(c *cobra.Command, args []string, err error) error {
 	required, most := arguments(c.Use)
 	what := err.Error()
@@ -80,7 +80,7 @@ func argumentError(c *cobra.Command, args []string, err error) error {
 	return commandError(c, what)
 }
 
-// flagError states what is wrong with a flag, without the words of Go's parsers.
+// flagError returns the text of a flag error, without the words of Go's parsers.
 func flagError(err error) string {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
@@ -119,7 +119,7 @@ func arguments(use string) (required []string, most int) {
 	return required, most
 }
 
-// Completion is the part of a program's help that says how to have its words completed.
+// Completion returns the part of the help about shell completion.
 func Completion(program string) string {
 	return "Completion in the shell:\n\n" +
 		"  bash: " + program + " completion bash > /usr/share/bash-completion/completions/" + program + "\n" +

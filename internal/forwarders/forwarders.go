@@ -1,5 +1,5 @@
-// Package forwarders learns from the journal which mailing lists and forwarders bring mail that fails DMARC through no fault
-// of its author, and proposes to believe them. docs/decisions/forwarders.md has what is asked of them, and why.
+// Package forwarders finds in the journal the mailing lists and forwarders whose genuine mail fails DMARC, and proposes to trust
+// them. docs/decisions/forwarders.md states the conditions and their reasons.
 package forwarders
 
 import (
@@ -18,41 +18,41 @@ import (
 	"signpost/policy"
 )
 
-// What is asked of a list or a forwarder before it is proposed. It is what a spoofer finds dear: he has to relay at least as
-// many real messages, of several domains that are not his, as he forges, for days.
+// Conditions for a proposal. They are expensive for a forger: for days, at least as many messages as are forged have to be genuine
+// ones that are relayed for several other domains.
 const (
 	MinMessages = 12 // that failed
 	MinDays     = 5  // on which some failed, and on which some were shown to be genuine
 	MinAuthors  = 3  // organisations, among both
-	// mostOfOne is how large a part of those that failed may be one organisation's, in per cent.
+	// mostOfOne is the greatest share of one organisation in the messages that failed, in percent.
 	mostOfOne = 75
-	// leastGenuine is how large a part of all has to be shown to be genuine, in per cent.
+	// leastGenuine is the least share of all messages that have to be proved genuine, in percent.
 	leastGenuine = 50
 )
 
-// maxSeen bounds what is remembered of messages: some 60 MiB.
+// maxSeen bounds the number of messages kept in memory: about 60 MiB.
 const maxSeen = 200_000
 
-// Learner gathers what the journal knows of relayed mail.
+// Learner collects relayed mail.
 type Learner struct {
-	Rules policy.Rules // in effect now: what they believe already is not proposed
+	Rules policy.Rules // in effect now: who they trust already is not proposed
 	seen  []seen
-	Full  bool // there was no room for more
+	Full  bool // maxSeen was reached
 }
 
-// seen is a message that somebody else than its author's server brought.
+// seen is a message that did not come from its author's server.
 type seen struct {
 	day       int64 // since 1970, UTC
 	author    string
 	failed    bool
-	broken    bool   // it bears a signature of its author's organisation, which fails
-	proof     string // a signature that nobody but the author's organisation can have made, "" where there is none
+	broken    bool   // it has a failing signature of the author's organisation
+	proof     string // a signature that only the author's organisation can have made, or ""
 	list      bool
 	sealer    string
 	saw       bool // the sealer found that it passed DMARC
 	signers   []string
 	client    netip.Addr
-	host      string // the domain of its name, which DNS confirms; "" where there is none
+	host      string // the domain of its verified name, or ""
 	ownSender bool   // SPF passes for the envelope, which is not the author's
 }
 
@@ -73,10 +73,10 @@ func relayed(o journal.Outcome) bool {
 	return o.DMARC == "fail" || o.DMARC == "pass" && o.DKIM == "pass" && (o.SPF == "fail" || o.SPF == "softfail" || o.ARC == "pass")
 }
 
-// Add takes a message.
+// Add collects a message.
 func (l *Learner) Add(e *journal.Entry) {
 	s, ok := look(e)
-	if !ok || l.believed(s) {
+	if !ok || l.trusted(s) {
 		return
 	}
 	if len(l.seen) == maxSeen {
@@ -86,15 +86,15 @@ func (l *Learner) Add(e *journal.Entry) {
 	l.seen = append(l.seen, s)
 }
 
-// believed says that the rules in effect take care of it.
-func (l *Learner) believed(s seen) bool {
+// trusted reports whether the rules in effect trust the relay already.
+func (l *Learner) trusted(s seen) bool {
 	client := func(p netip.Prefix) bool { return p.Contains(s.client) }
 	signer := func(f policy.Forwarder) bool { return slices.Contains(s.signers, f.Signer) }
 	return s.sealer != "" && slices.Contains(l.Rules.TrustedSealers, s.sealer) || slices.ContainsFunc(l.Rules.TrustedForwarders, client) ||
 		slices.ContainsFunc(l.Rules.Forwarders, signer)
 }
 
-// look takes what is of use out of an entry. Only what passes counts for him who relays: anybody can write the rest.
+// look returns what is needed of an entry. Only what passes counts for a relay: anyone can write the rest.
 func look(e *journal.Entry) (s seen, ok bool) {
 	ev := &e.Evidence
 	if e.Assignment.Role != policy.Verify || !ev.Connection.SMTP || len(ev.DMARC) != 1 || ev.SPF == nil {
@@ -130,8 +130,8 @@ func look(e *journal.Entry) (s seen, ok bool) {
 	if s.failed {
 		return s, true
 	}
-	// One that passes shows that he relays, where its envelope is the author's, whose SPF does not have him, or where he sealed
-	// it: who is sent to by the author himself, as a newsletter's host is, does neither.
+	// A message that passes shows a relay if the author's SPF fails for its envelope, or if the relay sealed it. A host that the
+	// author uses for sending, such as that of a newsletter, shows neither.
 	byKey := d.Status == dmarc.Pass && strings.HasPrefix(d.Aligned, "dkim ")
 	astray := (ev.SPF.Status == spf.Fail || ev.SPF.Status == spf.SoftFail) && own(ev.SPF.Domain)
 	if !byKey || !astray && !s.saw {
@@ -145,7 +145,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 	return s, s.proof != ""
 }
 
-// hostDomain is the domain of a host that Postfix's {client_name} names: DNS says so forward and back.
+// hostDomain returns the domain of a verified host name: Postfix's {client_name}.
 func hostDomain(name string) string {
 	d, err := domain.Parse(name)
 	if err != nil || name == "unknown" {
@@ -160,8 +160,8 @@ func hostDomain(name string) string {
 	return ""
 }
 
-// Proposals are who is worth to be believed, most messages first. A message that one of them accounts for counts for no other:
-// a seal says more than a signature, and that more than a network.
+// Proposals returns the proposals, most messages first. Each message counts for one of them: a seal proves more than a signature,
+// and that more than a network.
 func (l *Learner) Proposals() []Proposal {
 	var all []Proposal
 	left := l.seen
@@ -216,7 +216,7 @@ func (l *Learner) Proposals() []Proposal {
 	return all
 }
 
-// around is the network that a client is seen in, before it is narrowed to those that were seen.
+// around returns the network by which clients are grouped. narrow then returns the network of a group.
 func around(a netip.Addr) netip.Prefix {
 	bits := 24
 	if a.Is6() {
@@ -226,5 +226,5 @@ func around(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// day gives the date of one.
+// day returns the date of a number of days since 1970.
 func day(n int64) time.Time { return time.Unix(n*86400, 0).UTC() }

@@ -11,27 +11,27 @@ import (
 	"signpost/internal/term"
 )
 
-// Kind is by what a list or a forwarder is known.
+// Kind is how a list or a forwarder is identified.
 type Kind string
 
 // The kinds, in the words of the file of accepted forwarders.
 const (
-	Sealer  Kind = "sealer"  // d= of his ARC seals; the chain passes
-	Signer  Kind = "signer"  // d= of his signatures that pass
-	Network Kind = "network" // his clients, whose names DNS confirms
+	Sealer  Kind = "sealer"  // d= of its ARC seals; the chain passes
+	Signer  Kind = "signer"  // d= of its signatures that pass
+	Network Kind = "network" // its clients, which have verified names
 )
 
-// Proposal is a list or a forwarder that could be believed, and why.
+// Proposal is a list or a forwarder that could be trusted, and why.
 type Proposal struct {
 	Kind    Kind      `json:"kind"`
 	Name    string    `json:"name"`           // a domain or a network
 	Host    string    `json:"host,omitempty"` // Network: the domain of the clients' names
 	List    bool      `json:"list"`           // a mailing list, by its fields
 	Failed  int       `json:"failed"`         // messages that failed DMARC
-	Intact  int       `json:"intact"`         // that passed, although he and not the author's server brought them
-	Genuine int       `json:"genuine"`        // of both: different ones that bear what only the author's organisation can have signed
-	Broken  int       `json:"broken"`         // of those that failed: with a signature of the author's organisation
-	Saw     int       `json:"saw,omitempty"`  // Sealer: of those that failed, he says that they had passed
+	Intact  int       `json:"intact"`         // relayed messages that passed
+	Genuine int       `json:"genuine"`        // of both: different ones with a signature that only the author's organisation can have made
+	Broken  int       `json:"broken"`         // of those that failed: with a failing signature of the author's organisation
+	Saw     int       `json:"saw,omitempty"`  // Sealer: of those that failed, which it states had passed
 	Days    int       `json:"days"`
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
@@ -46,11 +46,11 @@ type Author struct {
 	Messages int    `json:"messages"`
 }
 
-// group is what one name brought.
+// group is the mail of one name.
 type group struct {
 	failed, intact, broken, list, saw, sender int
 	authors                                   map[string]int // of those that failed
-	days                                      map[int64]bool // the same
+	days                                      map[int64]bool // of those that failed
 	proofs                                    map[string]bool
 	proofAuthors                              map[string]bool
 	proofDays                                 map[int64]bool
@@ -78,7 +78,7 @@ func (g *group) add(s *seen) {
 		count(&g.saw, s.saw)
 		count(&g.sender, s.ownSender)
 	}
-	// The same signature again is the same message again.
+	// The same signature is the same message.
 	if s.proof != "" && !g.proofs[s.proof] {
 		g.proofs[s.proof], g.proofAuthors[s.author], g.proofDays[s.day] = true, true, true
 	}
@@ -98,7 +98,7 @@ func (g *group) convinces(k Kind) bool {
 	case len(g.proofDays) < MinDays, len(g.proofAuthors) < MinAuthors, len(g.proofs)*100 < (g.failed+g.intact)*leastGenuine:
 		return false
 	case k == Sealer && g.saw*2 < g.failed:
-		return false // to believe him would change nothing
+		return false // to trust it would change nothing
 	}
 	return true
 }
@@ -124,7 +124,7 @@ func (g *group) proposal(k Kind, name string) Proposal {
 	return p
 }
 
-// narrow is the smallest network that has all clients.
+// narrow returns the smallest network that contains all clients.
 func narrow(clients map[netip.Addr]bool) netip.Prefix {
 	var p netip.Prefix
 	for a := range clients {
@@ -138,7 +138,7 @@ func narrow(clients map[netip.Addr]bool) netip.Prefix {
 	return p
 }
 
-// What says what it is.
+// What returns the kind of relay, in words.
 func (p Proposal) What() string {
 	if p.List {
 		return "mailing list"
@@ -146,7 +146,7 @@ func (p Proposal) What() string {
 	return "forwarder"
 }
 
-// Comment is for the entry in the file: at most 120 octets.
+// Comment returns the comment of the entry in the file: at most 120 bytes.
 func (p Proposal) Comment() string {
 	return fmt.Sprintf("%s: %d failing messages of %d organisations on %d days; %d shown to be genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
 }

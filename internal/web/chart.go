@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// chart is a picture of bars, each of parts that stand on one another, with the same numbers as a table. Its texts are HTML
-// around it, so that they have the reader's size whatever the width; the SVG is stretched.
+// chart is a chart of stacked bars, with the same numbers as a table. Its texts are HTML around it, so that they keep their size
+// when the SVG is stretched.
 type chart struct {
 	ID, Title     string
 	Series        []series
@@ -35,18 +35,18 @@ type bar struct {
 	Parts []part
 }
 
-// part is a rectangle; its numbers are ready to be written.
+// part is a rectangle. Its numbers are formatted.
 type part struct{ Class, X, Y, W, H string }
 
 const (
 	barWidth    = 10
 	chartHeight = 100
-	// gap is between parts, so that one sees where one ends whatever colours one can tell apart. It is also the least height: a
-	// single message among thousands is to be seen.
+	// gap separates the parts of a bar for readers who do not distinguish their colors. It is also the least height: a single
+	// message among thousands is visible.
 	gap = .8
 )
 
-// draw makes the picture of rows that are all of one length of time. label names a bar's time.
+// draw makes the chart of rows of the same duration. label returns the label of a bar.
 func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	c.Width, c.Height, c.Most = barWidth*len(c.Rows), chartHeight, 1
 	c.Grid = fmt.Sprintf("M0 %dH%d", chartHeight/2, c.Width)
@@ -81,7 +81,7 @@ func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	}
 }
 
-// short writes a length with two decimals at the most.
+// short writes a length with at most two decimals.
 func short(f float64) string {
 	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 2, 64), "0"), ".")
 }

@@ -17,7 +17,6 @@ type message struct {
 	Explained          explain.Explanation
 	Sections           []section
 	OfDomain, OfClient string // addresses of searches
-	Results            []result
 }
 
 // section is a part of the explanation.
@@ -68,7 +67,7 @@ func (s *site) message(r *http.Request) (string, shown) {
 		return "message", m
 	}
 	e := &all[0]
-	m.Entry, m.Results = e, results(e)
+	m.Entry = e
 	_, m.Reply, _ = strings.Cut(e.Done, " ")
 	if e.Evidence.QueueID != "" {
 		m.Title = "Message " + show(e.Evidence.QueueID)

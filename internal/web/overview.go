@@ -11,7 +11,7 @@ import (
 	"signpost/internal/journal"
 )
 
-// span is a time that the overview may show, in bars of step each.
+// span is a period that the overview can show, in bars of length step.
 type span struct {
 	name, label string
 	step        time.Duration
@@ -28,7 +28,7 @@ type number struct {
 	N    int64
 }
 
-// sources are who failing mail comes from.
+// sources are the sources of failing mail.
 type sources struct {
 	ID, Title, Column string
 	Counts            []linked
@@ -40,7 +40,7 @@ type linked struct {
 	Link string
 }
 
-// kept is what is known of the journal itself.
+// kept describes the journal itself.
 type kept struct {
 	File           string
 	Size           int64
@@ -57,7 +57,7 @@ type overview struct {
 	Kept     *kept
 }
 
-// mostSources is how long the lists of sources are.
+// mostSources is the length of the lists of sources.
 const mostSources = 10
 
 func (s *site) overview(r *http.Request) (string, shown) {
@@ -87,7 +87,7 @@ func (s *site) overview(r *http.Request) (string, shown) {
 }
 
 func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, now time.Time) error {
-	// The last bar is the one that now is in. Bars begin where the day of the reader does, or a part of it.
+	// The last bar contains now. Bars begin with the day in the time zone of the page, or a part of it.
 	day := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
 	end := day.Add((now.Sub(day)/sp.step + 1) * sp.step)
 	start := end.Add(-time.Duration(sp.bars) * sp.step)
@@ -135,7 +135,7 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 	return err
 }
 
-// count makes the pictures and the totals.
+// count makes the charts and the totals.
 func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 	verdicts := filter.Dispositions()
 	dmarc := []string{"pass", "none", "temperror", "permerror", "fail"}
@@ -178,5 +178,5 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 	}
 }
 
-// search is the way to a search.
+// search returns the address of a search.
 func search(v url.Values) string { return "/search?" + v.Encode() }

@@ -16,7 +16,7 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// asset answers with a file that is built in. A new program may have a new one, so it is not kept for long.
+// asset serves an embedded file. A new version may change it, so browsers cache it only briefly.
 func asset(name, kind string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		data, err := assets.ReadFile("assets/" + name)
@@ -36,6 +36,7 @@ type pages map[string]*template.Template
 func parse(where *time.Location) pages {
 	functions := template.FuncMap{
 		"show":    show,
+		"results": results,
 		"count":   func(n int64) string { return strconv.FormatInt(n, 10) },
 		"size":    size,
 		"when":    func(t time.Time) string { return t.In(where).Format("2006-01-02 15:04") },
@@ -49,7 +50,7 @@ func parse(where *time.Location) pages {
 	return all
 }
 
-// write answers with a page, or with an error where it cannot be made; never with half of one.
+// write writes a page, or an error if its template fails. It never writes a part of a page.
 func (p pages) write(w http.ResponseWriter, name string, model shown) {
 	var b bytes.Buffer
 	if err := p[name].ExecuteTemplate(&b, "base.html", model); err != nil {
@@ -67,8 +68,8 @@ func (p pages) write(w http.ResponseWriter, name string, model shown) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// show makes a stranger's text printable: control characters, those that turn the direction of writing round or have no
-// width, and what is no UTF-8 are spelt out. Line ends and tabs of our own texts stay.
+// show returns untrusted text in a printable form: it escapes control characters, characters that change the direction of writing
+// or have no width, and bytes that are not UTF-8. Line ends and tabs stay.
 func show(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
@@ -96,7 +97,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
-// zone is the name of the times' zone, with its distance from UTC where it has one.
+// zone returns the name of a time zone, with its offset from UTC.
 func zone(t time.Time) string {
 	name, offset := t.Zone()
 	if offset == 0 {

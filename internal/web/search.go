@@ -35,13 +35,6 @@ type option struct {
 	Here         bool
 }
 
-// line is one message in a list.
-type line struct {
-	*journal.Entry
-	Link    string
-	Results []result
-}
-
 // result is the result of a method.
 type result struct{ Method, Word string }
 
@@ -51,7 +44,7 @@ type found struct {
 	Choices       []choice
 	Looked        bool
 	Caption       string
-	Messages      []line
+	Messages      []journal.Entry
 	Older, Newest string
 }
 
@@ -83,9 +76,8 @@ func (s *site) search(r *http.Request) (string, shown) {
 		return "search", m
 	}
 	defer reader.Close()
-	var all []journal.Entry
 	if m.Asked.ID != "" {
-		all, err = reader.Find(r.Context(), m.Asked.ID)
+		m.Messages, err = reader.Find(r.Context(), m.Asked.ID)
 		m.Caption = "Messages with this ID, newest first"
 	} else {
 		var ids []int64
@@ -94,7 +86,7 @@ func (s *site) search(r *http.Request) (string, shown) {
 				ids = ids[:perPage]
 				m.Older = m.Asked.link(ids[perPage-1])
 			}
-			all, err = reader.Entries(r.Context(), ids)
+			m.Messages, err = reader.Entries(r.Context(), ids)
 		}
 		if m.Asked.before != 0 {
 			m.Newest = m.Asked.link(0)
@@ -106,18 +98,10 @@ func (s *site) search(r *http.Request) (string, shown) {
 		return "search", m
 	}
 	m.Looked = true
-	for i := range all {
-		m.Messages = append(m.Messages, newLine(&all[i]))
-	}
 	return "search", m
 }
 
-func newLine(e *journal.Entry) line {
-	return line{Entry: e, Link: "/message/" + strconv.FormatInt(e.ID, 10), Results: results(e)}
-}
-
-func results(e *journal.Entry) (all []result) {
-	o := e.Outcome()
+func results(o journal.Outcome) (all []result) {
 	for _, r := range []result{{"spf", o.SPF}, {"dkim", o.DKIM}, {"dmarc", o.DMARC}, {"arc", o.ARC}} {
 		if r.Word != "" {
 			all = append(all, r)

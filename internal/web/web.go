@@ -1,5 +1,5 @@
-// Package web is a page about what the journal keeps: HTML made here, without JavaScript, and only to be looked at. What it
-// shows came from strangers: html/template escapes it, and show takes out what does not print.
+// Package web serves a read-only page about the journal, keys and findings: HTML without JavaScript. Its texts are untrusted:
+// html/template escapes them, and show replaces unprintable characters.
 package web
 
 import (
@@ -15,28 +15,28 @@ import (
 	"signpost/keys"
 )
 
-// Site is what the page shows. All but Names must be given.
+// Site is what the page shows. Only Names may be empty.
 type Site struct {
-	File   string                                              // the journal's
-	Open   func() (*journal.Reader, error)                     // is closed after each page: a journal that was begun anew is the next page's
-	Keys   func() ([]keys.Status, error)                       // for each page anew
-	Doctor func(ctx context.Context) ([]doctor.Finding, error) // is never run twice at a time
-	Names  []string                                            // by which browsers may call this host, beside localhost and addresses
-	Now    func() time.Time                                    // its location is that of the times shown
+	File   string                                              // of the journal
+	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
+	Keys   func() ([]keys.Status, error)                       // called for each page
+	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called twice at a time
+	Names  []string                                            // host names for browsers, besides localhost and addresses
+	Now    func() time.Time                                    // in the time zone of the page
 }
 
-// Bounds on whoever asks.
+// Bounds on requests.
 const (
 	headTimeout  = 5 * time.Second
-	pageTimeout  = 15 * time.Second // for what is read from the journal
+	pageTimeout  = 15 * time.Second // to read the journal
 	writeTimeout = 30 * time.Second
 	idleTimeout  = time.Minute
-	maxHead      = 16 << 10 // octets: browsers send cookies of other services at the same address
-	maxPages     = 4        // made at a time
-	maxText      = 300      // octets of what is searched for
+	maxHead      = 16 << 10 // bytes: browsers send cookies of other services at the same address
+	maxPages     = 4        // at a time
+	maxText      = 300      // bytes of a search
 )
 
-// Server gives a server with the page's bounds.
+// Server returns a server with the bounds of the page.
 func (s Site) Server() *http.Server {
 	return &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
 }
@@ -86,10 +86,10 @@ func (s Site) Handler() http.Handler {
 	return s.guard(mux)
 }
 
-// contentPolicy lets a browser load nothing but our style and icon, run nothing, and send forms nowhere else.
+// contentPolicy allows a browser to load our style and icon and to send forms to us, and nothing else.
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// guard keeps other sites in the same browser out: there is no login that they would lack.
+// guard rejects requests of other sites in the same browser: there is no login to stop them.
 func (s Site) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -113,23 +113,23 @@ func (s Site) guard(next http.Handler) http.Handler {
 	})
 }
 
-// foreign is what a browser asks on behalf of another site, but for following its links.
+// foreign reports whether a browser makes a request for another site, unless the user follows a link.
 func foreign(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.URL.Path == "/doctor/look")
 }
 
-// view is what the frame of each page needs.
+// view is the part of the model that all pages have.
 type view struct {
 	Title   string
-	Problem string // what is wrong, for the reader
+	Problem string // an error, shown on the page
 	Pages   []link
 	Zone    string
 	status  int    // 0: 200
 	refresh string // header Refresh
 }
 
-// link is one of several, of which one may be where the reader is.
+// link is one of several links. Here marks the current page.
 type link struct {
 	Path, Name string
 	Here       bool
@@ -137,13 +137,13 @@ type link struct {
 
 func (v *view) frame() *view { return v }
 
-// wrong has a page say what is wrong.
+// wrong sets the error of a page.
 func (v *view) wrong(status int, text string) { v.status, v.Problem = status, text }
 
-// shown is a page's model.
+// shown is the model of a page.
 type shown interface{ frame() *view }
 
-// page answers with what make gives, and the template of that name.
+// page returns a handler that writes the template and the model that make returns.
 func (s *site) page(make func(r *http.Request) (name string, model shown)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
@@ -166,7 +166,7 @@ func (s *site) page(make func(r *http.Request) (name string, model shown)) http.
 	}
 }
 
-// make reads what a page shows, and then gives its room back: who takes the page in slowly keeps nobody waiting.
+// make calls make and then releases the place, so that a slow browser does not delay other requests.
 func (s *site) make(r *http.Request, make func(r *http.Request) (string, shown)) (string, shown) {
 	defer func() { <-s.room }()
 	return make(r)

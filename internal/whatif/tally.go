@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// maxNames is how many names of a kind are counted for each change: a stranger can make up as many as he likes.
+	// maxNames is the number of names of a kind counted for each change: senders can invent any number.
 	maxNames = 10_000
-	// examples is how many messages are named for each change.
+	// examples is the number of messages named for each change.
 	examples = 3
 )
 
@@ -41,7 +41,7 @@ type Example struct {
 	Client  string    `json:"client,omitempty"`
 }
 
-// names counts how often each name came, as long as there is room; the rest is counted together.
+// names counts the messages of each name, up to maxNames; the others are counted together.
 type names struct {
 	n    map[string]int
 	rest int
@@ -58,7 +58,7 @@ func (c *names) add(name string) {
 	c.n[name]++
 }
 
-// Add takes a message and what would become of it.
+// Add counts a message and its new decision.
 func (t *Tally) Add(e *journal.Entry, now Judged) {
 	if t.Messages++; t.Messages == 1 {
 		t.First = e.Time
@@ -96,9 +96,9 @@ func (t *Tally) Add(e *journal.Entry, now Judged) {
 	}
 }
 
-// Result is a Tally to be shown.
+// Result is a Tally in the form of its output.
 type Result struct {
-	First    time.Time `json:"first,omitzero"` // the oldest and the newest message that was looked at
+	First    time.Time `json:"first,omitzero"` // the times of the oldest and the newest message
 	Last     time.Time `json:"last,omitzero"`
 	Messages int       `json:"messages"`
 	Same     int       `json:"same"`
@@ -109,7 +109,7 @@ type Result struct {
 	Unknown  []Count   `json:"unknown"`
 }
 
-// Change is what would become of some messages instead of what did.
+// Change is a different decision, and its messages.
 type Change struct {
 	From     Fate      `json:"from"`
 	To       Fate      `json:"to"`
@@ -120,16 +120,16 @@ type Change struct {
 	Examples []Example `json:"examples"` // the newest first
 }
 
-// Count is how often a name came.
+// Count is the number of messages of a name.
 type Count struct {
 	Name     string `json:"name"`
 	Messages int    `json:"messages"`
 }
 
-// others is the name of what is counted together.
+// others is the name of those counted together.
 const others = "(others)"
 
-// Result gives what was counted, the greatest change first, with so many names of a kind at the most.
+// Result returns the counts, the greatest change first, with at most so many names of a kind.
 func (t *Tally) Result(most int) Result {
 	r := Result{First: t.First, Last: t.Last, Messages: t.Messages, Same: t.Same, Granted: t.Granted, Changes: []Change{}, Unknown: []Count{}}
 	for fates, c := range t.changes {
@@ -146,7 +146,7 @@ func (t *Tally) Result(most int) Result {
 	return r
 }
 
-// top has the most frequent names, and the rest as one.
+// top returns the most frequent names, and the others as one.
 func (c names) top(most int) []Count {
 	all := make([]Count, 0, len(c.n))
 	for name, n := range c.n {

@@ -1,5 +1,4 @@
-// Package whatif makes the decisions of the journal again, under other rules: what would have become of each message. It
-// rests on policy alone, as the daemon does.
+// Package whatif repeats the decisions of the journal under other rules. It decides with package policy, as the daemon does.
 package whatif
 
 import (
@@ -14,10 +13,10 @@ import (
 	"signpost/policy"
 )
 
-// Fate is what becomes of a message.
+// Fate is what is done with a message.
 type Fate struct {
 	Role policy.Role `json:"role"`
-	Done string      `json:"done"` // the log's word, and for a reply its codes: "refused 550 5.7.1"
+	Done string      `json:"done"` // the word of the log, and the codes of a reply: "refused 550 5.7.1"
 }
 
 // Why a message cannot be judged again.
@@ -28,14 +27,14 @@ const (
 	OlderVersion  = "an older version wrote it, which did not verify relays, or note what a failed DNS lookup decides or which Author Domain our results name"
 )
 
-// Judged is a decision made again.
+// Judged is a repeated decision.
 type Judged struct {
 	Fate
-	Unknown string // why it cannot be made again; one of the words above. Fate is empty then
-	Granted bool   // it would be signed, and was not: that there was a usable key then is taken for granted
+	Unknown string // why it cannot be repeated: one of the texts above, or "". Fate is then empty
+	Granted bool   // it would be signed and was not, if there was a usable key
 }
 
-// Was is what became of a message. In observe mode it was accepted, whatever would have been done.
+// Was returns what was done with a message. In observe mode it was accepted.
 func Was(e *journal.Entry) Fate {
 	if e.Observe {
 		return Fate{e.Assignment.Role, "accepted"}
@@ -43,8 +42,8 @@ func Was(e *journal.Entry) Fate {
 	return Fate{e.Assignment.Role, e.Done}
 }
 
-// Judge decides about a message under other rules, in enforce mode. Exceptions among the rules count if they did at the time
-// of the message; Hosted is as given.
+// Judge decides about a message under other rules, in enforce mode. A rule with an expiry date applies if it did at the time of
+// the message; Hosted is used as it is.
 func Judge(e *journal.Entry, r policy.Rules) Judged {
 	if e.Cut {
 		return Judged{Unknown: EvidenceCut}
@@ -52,7 +51,7 @@ func Judge(e *journal.Entry, r policy.Rules) Judged {
 	r = r.At(e.Time)
 	ev := e.Evidence
 	if b := policy.Broken(ev); b.Reply.Code != 0 && e.Verdict.Reply == b.Reply || b.Reason != "" && e.Verdict.Reason == b.Reason {
-		// A defect of ours is none of the rules.
+		// A fault of ours does not depend on the rules.
 		return done(e.Assignment.Role, e.Verdict, "accepted")
 	}
 	a := policy.AssignRole(ev, r)
@@ -97,13 +96,13 @@ func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
 	return first
 }
 
-// withoutResults says that a verdict would be the same whatever SPF, DKIM and DMARC had found.
+// withoutResults reports whether the verdict does not depend on the results of SPF, DKIM and DMARC.
 func withoutResults(e policy.Evidence, v policy.Verdict) bool {
 	return !e.Connection.SMTP || e.Author.Doubt != "" || strings.HasPrefix(v.Reason, "[[deny]] ")
 }
 
-// sign is about a message that is to be signed. Where it was to be signed by the same domain before, what was in the way is
-// in the way again; where it was not, the journal does not say which keys there were.
+// sign decides about a message to be signed. If it was to be signed by the same domain, the same obstacle remains. If not, the
+// journal does not have the keys of that time.
 func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
 	if why := dkim.ErrTooManyFields.Error(); e.Assignment.Reason == why {
 		a = policy.Unsignable(e.Evidence, why)
@@ -119,7 +118,7 @@ func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
 	return done(policy.Sign, policy.MissingKey(e.Evidence, r, why), "accepted")
 }
 
-// Options are the rules of a Replay.
+// Options are the options of Replay.
 type Options struct {
 	Rules    policy.Rules
 	AsIf     dmarc.Policy // replaces a published p=none; "": does not
