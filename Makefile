@@ -62,6 +62,8 @@ test: setup build
 	GOOS=freebsd go build ./...
 	GOOS=freebsd go vet ./...
 	go tool staticcheck ./...
+	@# A module of its own; staticcheck is a tool of this one.
+	staticcheck=$$(go tool -n staticcheck) && cd bench && go vet ./... && GOOS=freebsd go vet ./... && $$staticcheck ./... && go test -race ./...
 	@rm -rf bin/conformance
 	@# SQLite, which is C turned into Go, is several times as slow under the race detector, and is not what it is to look at.
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -timeout 30m -gcflags='modernc.org/...=-race=false' -parallel 8 ./...
@@ -81,7 +83,8 @@ fuzz: setup
 	scripts/fuzz $(FUZZTIME)
 
 bench: setup build
-	go run ./internal/bench $(BENCH)
+	go build -C bench -o ../bin/bench .
+	bin/bench $(BENCH)
 
 bench-journal: go
 	SIGNPOST_JOURNAL_ROWS=$(or $(ROWS),10000000) go test ./internal/journal -run '^$$' -bench . -benchtime 3x -timeout 2h

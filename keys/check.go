@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,91 +16,103 @@ import (
 	"signpost/internal/dns"
 )
 
-// Checker looks at what the world sees of a key.
-type Checker struct {
-	Authority *dns.Authority
-	// Resolver is the one that the daemon uses, or keys.resolver where the daemon's sees another world.
-	Resolver *dns.Resolver
+// Authority queries DNS. *dns.Authority is one; tests have a fake.
+type Authority interface {
+	// Query returns what each authoritative name server shows of the TXT records of a name.
+	Query(ctx context.Context, name string) (dns.Answers, error)
+	// LookupTXT queries the resolver: the one of the daemon, or keys.resolver if the daemon's sees another version of DNS.
+	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
 
-// View is what one server shows.
-type View string
+// Checker compares what DNS shows of a key's record with the key.
+type Checker struct {
+	Authority Authority
+}
 
-// The views.
+// ServerStatus is what one server shows of a key's record.
+type ServerStatus string
+
+// The server statuses.
 const (
-	Same    View = "same"     // the key's record and no other
-	Other   View = "other"    // another record, or several
-	Nothing View = "none"     // no TXT record there
-	Mute    View = "mute"     // it could not be asked
-	NoRoute View = "no route" // this host has no way to that address family
+	Same    ServerStatus = "same"     // the key's record and no other
+	Other   ServerStatus = "other"    // another record, or several
+	Nothing ServerStatus = "none"     // no TXT record
+	NoReply ServerStatus = "mute"     // it does not answer
+	NoRoute ServerStatus = "no route" // this host has no route to that address family
 )
 
-// ServerView is what one server shows of a key's record.
-type ServerView struct {
-	Server string   `json:"server"` // name and address
-	View   View     `json:"view"`
-	Text   []string `json:"text,omitempty"`
-	Why    string   `json:"why,omitempty"`
+// ServerAnswer is the answer of one server.
+type ServerAnswer struct {
+	Server string       `json:"server"` // name and address
+	Status ServerStatus `json:"view"`
+	Text   []string     `json:"text,omitempty"`
+	Why    string       `json:"why,omitempty"`
 }
 
-// Sight is what all of DNS shows of a key.
-type Sight struct {
-	Servers  []ServerView  `json:"servers"`
-	Aliases  []ServerView  `json:"aliases,omitempty"` // what those show that hold the aliases on the way to the record
-	Resolver ServerView    `json:"resolver"`
-	Wait     time.Duration `json:"wait"`          // how long caches may remember what was there before
-	TTL      time.Duration `json:"ttl,omitempty"` // of the record
-	Err      error         `json:"-"`             // the zone or its servers could not be found
+// Observation is what all of DNS shows of a key's record.
+type Observation struct {
+	Servers  []ServerAnswer `json:"servers"`
+	Aliases  []ServerAnswer `json:"aliases,omitempty"` // of the servers that hold the aliases on the way to the record
+	Resolver ServerAnswer   `json:"resolver"`
+	Wait     time.Duration  `json:"wait"`          // how long caches may have what was there before
+	TTL      time.Duration  `json:"ttl,omitempty"` // of the record
+	Err      error          `json:"-"`             // the zone or its servers were not found
 }
 
-// leastWait is how long a new record has to have been visible at least before its key signs.
-const leastWait = time.Hour
+const (
+	// minWait is how long a new record has to have been visible before its key signs.
+	minWait = time.Hour
+	// lookTimeout limits Look if a domain has many name servers that do not answer. Each query has its own timeout (dns.timeout).
+	lookTimeout = time.Minute
+)
 
-// Look asks every authoritative server, and the resolver, for a key's record.
-func (c *Checker) Look(ctx context.Context, l *Life, signer crypto.Signer) Sight {
-	name := RecordName(l.Domain, l.Selector)
-	place, err := c.Authority.Find(ctx, name)
+// Look queries every authoritative server, and the resolver, for a key's record.
+func (c *Checker) Look(ctx context.Context, m *Metadata, signer crypto.Signer) Observation {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	name := RecordName(m.Domain, m.Selector)
+	answers, err := c.Authority.Query(ctx, name)
 	if err != nil {
-		return Sight{Err: err}
+		return Observation{Err: err}
 	}
-	s := Sight{Wait: max(leastWait, place.NegativeTTL, place.AliasTTL, time.Duration(l.OldTTL))}
-	for _, hop := range place.Hops {
-		for _, served := range c.Authority.AskHop(ctx, hop) {
-			s.Aliases = append(s.Aliases, view(served, func() (View, string) { return compareAlias(hop, served.Target) }))
+	o := Observation{Wait: max(minWait, answers.NegativeTTL, answers.AliasTTL, time.Duration(m.OldTTL))}
+	for i, hop := range answers.Hops {
+		for _, served := range answers.Aliases[i] {
+			o.Aliases = append(o.Aliases, newServerAnswer(served, func() (ServerStatus, string) { return compareAlias(hop, served.Target) }))
 		}
 	}
-	for _, served := range c.Authority.Ask(ctx, place) {
-		s.Servers = append(s.Servers, view(served, func() (View, string) { return compare(l, signer, served.Text) }))
-		s.TTL = max(s.TTL, served.TTL)
+	for _, served := range answers.Text {
+		o.Servers = append(o.Servers, newServerAnswer(served, func() (ServerStatus, string) { return compare(m, signer, served.Text) }))
+		o.TTL = max(o.TTL, served.TTL)
 	}
-	s.Wait = max(s.Wait, 2*s.TTL)
-	s.Resolver = ServerView{Server: "resolver"}
-	text, err := c.Resolver.View(netip.Addr{}).LookupTXT(ctx, name)
+	o.Wait = max(o.Wait, 2*o.TTL)
+	o.Resolver = ServerAnswer{Server: "resolver"}
+	text, err := c.Authority.LookupTXT(ctx, name)
 	var missing interface{ Temporary() bool }
 	if errors.As(err, &missing) && missing.Temporary() {
-		s.Resolver.View, s.Resolver.Why = Mute, err.Error()
+		o.Resolver.Status, o.Resolver.Why = NoReply, err.Error()
 	} else {
-		s.Resolver.Text = text
-		s.Resolver.View, s.Resolver.Why = compare(l, signer, text)
+		o.Resolver.Text = text
+		o.Resolver.Status, o.Resolver.Why = compare(m, signer, text)
 	}
-	return s
+	return o
 }
 
-func view(served dns.Served, judge func() (View, string)) ServerView {
-	v := ServerView{Server: served.Server.Name + " " + served.Server.Addr.Addr().String(), Text: served.Text}
+func newServerAnswer(served dns.Served, judge func() (ServerStatus, string)) ServerAnswer {
+	a := ServerAnswer{Server: served.Server.Name + " " + served.Server.Addr.Addr().String(), Text: served.Text}
 	switch {
 	case served.NoRoute:
-		v.View = NoRoute
+		a.Status = NoRoute
 	case served.Err != nil:
-		v.View, v.Why = Mute, served.Err.Error()
+		a.Status, a.Why = NoReply, served.Err.Error()
 	default:
-		v.View, v.Why = judge()
+		a.Status, a.Why = judge()
 	}
-	return v
+	return a
 }
 
-// compareAlias: who asks a name server that does not have the alias, or has another one, does not find the key.
-func compareAlias(hop dns.Hop, target string) (View, string) {
+// compareAlias compares an alias with the one of the first answer: a client of a name server that lacks it does not find the key.
+func compareAlias(hop dns.Hop, target string) (ServerStatus, string) {
 	name := strings.TrimSuffix(hop.Name, ".")
 	switch target {
 	case hop.Target:
@@ -112,9 +123,9 @@ func compareAlias(hop dns.Hop, target string) (View, string) {
 	return Other, name + " is a CNAME of " + strings.TrimSuffix(target, ".") + " there"
 }
 
-// compare says whether text is the key's record, and no other, and verifies a probe signed with the key by an
-// independent implementation against what was served.
-func compare(l *Life, signer crypto.Signer, text []string) (View, string) {
+// compare compares TXT records with the key's record. If there is a signer, an independent implementation verifies a probe that is
+// signed with the key against the record as it was served.
+func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, string) {
 	if len(text) == 0 {
 		return Nothing, "no TXT record"
 	}
@@ -128,12 +139,12 @@ func compare(l *Life, signer crypto.Signer, text []string) (View, string) {
 	if served.Testing {
 		return Other, "the record says t=y (testing)"
 	}
-	ours, err := dkim.ParseKeyRecord(l.Record)
+	ours, err := dkim.ParseKeyRecord(m.Record)
 	if err != nil || !served.Equal(ours) {
 		return Other, "the record is of another key"
 	}
 	if signer != nil {
-		if err := probe(l, signer, text[0]); err != nil {
+		if err := probe(m, signer, text[0]); err != nil {
 			return Other, err.Error()
 		}
 	}
@@ -141,11 +152,11 @@ func compare(l *Life, signer crypto.Signer, text []string) (View, string) {
 }
 
 // probe signs a small message and has another implementation verify it.
-func probe(l *Life, signer crypto.Signer, record string) error {
-	fields := []dkim.Field{{Name: "From", Value: " probe@" + l.Domain}, {Name: "Subject", Value: " a probe of the key " + l.Selector}}
+func probe(m *Metadata, signer crypto.Signer, record string) error {
+	fields := []dkim.Field{{Name: "From", Value: " probe@" + m.Domain}, {Name: "Subject", Value: " a probe of the key " + m.Selector}}
 	body := "This message is never sent.\r\n"
 	// Its verifier reads the wall clock, so the signature does not expire for it.
-	s, err := dkim.NewSigner(fields, []dkim.Key{{Domain: l.Domain, Selector: l.Selector, Signer: signer}}, time.Now(), 24*time.Hour)
+	s, err := dkim.NewSigner(fields, []dkim.Key{{Domain: m.Domain, Selector: m.Selector, Signer: signer}}, time.Now(), 24*time.Hour)
 	if err != nil {
 		return fmt.Errorf("signing a probe: %w", err)
 	}
@@ -158,7 +169,7 @@ func probe(l *Life, signer crypto.Signer, record string) error {
 	}
 	var msg bytes.Buffer
 	for _, f := range append(signatures, fields...) {
-		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+		msg.WriteString(f.Wire())
 	}
 	msg.WriteString("\r\n" + body)
 	results, err := msgauth.VerifyWithOptions(&msg, &msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{record}, nil }})
@@ -174,51 +185,47 @@ func probe(l *Life, signer crypto.Signer, record string) error {
 	return nil
 }
 
-// Outcome is what a Sight means for a key that is to sign.
+// Outcome is what an Observation means for a key that is to sign.
 type Outcome struct {
-	Ready   bool   // everybody who was asked shows it
-	Differs bool   // somebody shows something else, or nothing
-	Silent  bool   // nobody shows anything else, and somebody could not be asked
-	Enough  bool   // Silent: at least half of the servers show it
+	Ready   bool   // all servers show the record
+	Differs bool   // a server shows something else, or nothing
+	Silent  bool   // no server shows anything else, and one does not answer
+	Enough  bool   // Silent: at least half of the servers show the record
 	Words   string // for status and logs
 }
 
-// Outcome judges a Sight.
-func (s Sight) Outcome() Outcome {
-	if s.Err != nil {
-		return Outcome{Silent: true, Words: s.Err.Error()}
+// Outcome evaluates an Observation.
+func (o Observation) Outcome() Outcome {
+	if o.Err != nil {
+		return Outcome{Silent: true, Words: o.Err.Error()}
 	}
-	same, asked := 0, 0
+	same, reachable := 0, 0
 	var silent, differ []string
-	for _, v := range s.Servers {
-		if v.View != NoRoute {
-			asked++
+	for _, a := range o.Servers {
+		if a.Status != NoRoute {
+			reachable++
 		}
-		if v.View == Same {
+		if a.Status == Same {
 			same++
 		}
 	}
-	for _, v := range slices.Concat(s.Servers, s.Aliases) {
-		switch v.View {
-		case Mute:
-			silent = append(silent, v.Server+": "+v.Why)
+	resolver := o.Resolver
+	resolver.Server = "the resolver"
+	for _, a := range append(slices.Concat(o.Servers, o.Aliases), resolver) {
+		switch a.Status {
+		case NoReply:
+			silent = append(silent, a.Server+": "+a.Why)
 		case Other, Nothing:
-			differ = append(differ, v.Server+": "+v.Why)
+			differ = append(differ, a.Server+": "+a.Why)
 		}
-	}
-	switch s.Resolver.View {
-	case Mute:
-		silent = append(silent, "the resolver: "+s.Resolver.Why)
-	case Other, Nothing:
-		differ = append(differ, "the resolver: "+s.Resolver.Why)
 	}
 	switch {
 	case len(differ) > 0:
 		return Outcome{Differs: true, Words: strings.Join(differ, "; ")}
-	case asked == 0:
+	case reachable == 0:
 		return Outcome{Silent: true, Words: "this host has no route to any of the name servers"}
 	case len(silent) > 0:
-		return Outcome{Silent: true, Enough: 2*same >= asked && s.Resolver.View == Same, Words: "not answering: " + strings.Join(silent, "; ")}
+		return Outcome{Silent: true, Enough: 2*same >= reachable && resolver.Status == Same, Words: "not answering: " + strings.Join(silent, "; ")}
 	}
 	return Outcome{Ready: true, Words: fmt.Sprintf("seen at all %d name servers", same)}
 }

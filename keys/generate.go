@@ -15,7 +15,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Options say what key Create makes.
+// Options are what key Create makes.
 type Options struct {
 	Domain    string
 	Selector  string // empty: a dated one
@@ -27,8 +27,8 @@ type Options struct {
 }
 
 // Create makes a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
-func (s Store) Create(o Options) (*Life, error) {
-	if err := s.tree().makeDir(s.domainDir(o.Domain)); err != nil {
+func (s Store) Create(o Options) (*Metadata, error) {
+	if err := s.tree().MakeDir(s.domainDir(o.Domain)); err != nil {
 		return nil, err
 	}
 	past, err := s.past(o.Domain)
@@ -49,12 +49,12 @@ func (s Store) Create(o Options) (*Life, error) {
 	if err != nil {
 		return nil, err
 	}
-	life := &Life{Domain: o.Domain, Selector: selector, Publish: o.Publish, Created: s.Now().UTC(), OldTTL: oldTTL}
-	return life, s.place(life, signer)
+	metadata := &Metadata{Domain: o.Domain, Selector: selector, Publish: o.Publish, Created: s.Now().UTC(), OldTTL: oldTTL}
+	return metadata, s.place(metadata, signer)
 }
 
 // place writes a key and its metadata, the metadata first, and fills in what follows from the key.
-func (s Store) place(l *Life, signer crypto.Signer) error {
+func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
 		return fmt.Errorf("encoding the key: %w", err)
@@ -63,25 +63,25 @@ func (s Store) place(l *Life, signer crypto.Signer) error {
 		return err
 	}
 	l.Algorithm, l.Bits = describe(signer.Public())
-	if err := s.writeLife(l); err != nil {
+	if err := s.writeMetadata(l); err != nil {
 		return err
 	}
 	if err := s.Lease.check(); err != nil { // who took over has deleted the metadata
 		return err
 	}
 	s.step("write " + l.Selector + ".pem")
-	return s.tree().write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
+	return s.tree().Write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }
 
 // vacate refuses a selector that is taken. RFC 6376 section 3.1: a selector is not used again, so one that has had a key is
 // taken, unless it belongs to a ring and nothing is left of its last key; then oldTTL is how long caches may remember that.
 func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err error) {
-	for _, path := range []string{s.pemPath(domain, selector), s.lifePath(domain, selector)} {
-		if !s.tree().exists(path) {
+	for _, path := range []string{s.pemPath(domain, selector), s.metadataPath(domain, selector)} {
+		if !s.tree().Exists(path) {
 			continue
 		}
-		if life, err := s.readLife(domain, selector); ring && err == nil && life.State() == Removed {
-			oldTTL = life.TTL
+		if metadata, err := s.readMetadata(domain, selector); ring && err == nil && metadata.State() == Removed {
+			oldTTL = metadata.TTL
 			continue
 		}
 		return 0, fmt.Errorf("selector %s of %s is taken: %s is there", selector, domain, path)
@@ -120,7 +120,7 @@ func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time
 			selector += letters(n)
 		}
 		_, used := past[selector]
-		free := !used && !s.tree().exists(s.lifePath(domain, selector)) && !s.tree().exists(s.pemPath(domain, selector))
+		free := !used && !s.tree().Exists(s.metadataPath(domain, selector)) && !s.tree().Exists(s.pemPath(domain, selector))
 		if free || n == maxDated {
 			return selector
 		}
@@ -132,10 +132,10 @@ func letters(n int) string {
 	return strings.Repeat("z", n/25) + string(rune('a'+n%25))
 }
 
-// Activate makes a key sign from now on, without its record having been seen: the caller has said so on the command line,
-// and the life remembers it. The caller holds the lock.
-func (s Store) Activate(domain, selector string) (*Life, error) {
-	life, err := s.readLife(domain, selector)
+// Activate makes a key sign from now on although its record was not seen, as the operator wants (--unsafe-activate). The metadata
+// records it. The caller holds the lock.
+func (s Store) Activate(domain, selector string) (*Metadata, error) {
+	metadata, err := s.readMetadata(domain, selector)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +146,27 @@ func (s Store) Activate(domain, selector string) (*Life, error) {
 		return nil, err
 	}
 	now := s.Now().UTC()
-	life.Activated, life.Unsafe = &now, true
-	return life, s.writeLife(life)
+	metadata.Activated, metadata.Unsafe = &now, true
+	return metadata, s.writeMetadata(metadata)
 }
+
+// Import copies a private key that another program signs with. Like every key it waits until its record has been seen; the
+// record is taken to be published already, so that rotate never publishes it. The caller holds the lock.
+func (s Store) Import(domain, selector, file, method string) (*Metadata, error) {
+	signer, err := ReadKeyFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tree().MakeDir(s.domainDir(domain)); err != nil {
+		return nil, err
+	}
+	if _, err := s.vacate(domain, selector, false); err != nil {
+		return nil, err
+	}
+	now := s.Now().UTC()
+	metadata := &Metadata{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Imported: file}
+	return metadata, s.place(metadata, signer)
+}
+
+// Ed25519Alone is why an Ed25519 key needs an RSA key beside it.
+const Ed25519Alone = "many receivers, Gmail and Outlook among them, do not verify Ed25519 (RFC 8463); sign with rsa and ed25519"

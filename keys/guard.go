@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Guard looks, while the daemon runs, whether the keys that sign are still in DNS. It never stops mail: where a key is gone
-// from every name server, the newest other one that still verifies signs in its place; where there is none, the key goes
-// on signing and the log says so.
+// Guard checks, while the daemon runs, whether the records of the keys that sign are still in DNS. It never stops mail: if a record is
+// gone from every name server, the newest other key whose record is there signs in its place; if there is none, the key
+// continues to sign and the log reports it.
 type Guard struct {
 	Watcher *Watcher
 	Checker *Checker
@@ -21,8 +21,8 @@ type Guard struct {
 	wrong   atomic.Pointer[map[string]int]
 }
 
-// Wrong is how many keys of each domain that sign were, when they were last looked at, not in DNS as they should be at
-// every name server. It may be called while the guard runs.
+// Wrong returns, by domain, the number of keys that sign and whose record was wrong or missing at a name server at the last check. It
+// may be called while the guard runs.
 func (g *Guard) Wrong() map[string]int {
 	if wrong := g.wrong.Load(); wrong != nil {
 		return *wrong
@@ -36,21 +36,21 @@ type watch struct {
 	next    time.Time
 	strikes int
 	instead string // the selector that signs in its place
-	wrong   bool   // its record was gone or another one somewhere, the last time that anybody could say
+	wrong   bool   // at the last check that had an answer, a server did not show its record
 }
 
 const (
-	// guardEvery is how often a key is looked at that was well the last time.
-	guardEvery = time.Hour
-	// guardAgain is when it is looked at once more before anything is made of what was seen.
-	guardAgain = 10 * time.Minute
-	// guardTick is how often the guard thinks about what is due.
-	guardTick = time.Minute
+	// recheckInterval is the time between checks of a key whose record was correct.
+	recheckInterval = time.Hour
+	// retryInterval is the time until the next check of a key whose record was missing or unknown. One missing answer has no effect.
+	retryInterval = 10 * time.Minute
+	// guardInterval is how often the guard looks for keys that are due.
+	guardInterval = time.Minute
 )
 
-// Run looks until ctx ends.
+// Run checks keys until ctx ends.
 func (g *Guard) Run(ctx context.Context) {
-	t := time.NewTicker(guardTick)
+	t := time.NewTicker(guardInterval)
 	defer t.Stop()
 	for {
 		g.Check(ctx)
@@ -62,7 +62,7 @@ func (g *Guard) Run(ctx context.Context) {
 	}
 }
 
-// Check looks at the keys that are due.
+// Check checks the keys that are due.
 func (g *Guard) Check(ctx context.Context) {
 	if g.watches == nil {
 		g.watches = map[string]*watch{}
@@ -85,9 +85,9 @@ func (g *Guard) Check(ctx context.Context) {
 			continue
 		}
 		if k.awaited() {
-			w.next = g.Now().Add(awaitEvery)
-			if sight, _ := g.sight(ctx, k); ctx.Err() == nil { // what went wrong stands in it
-				g.await(k, sight)
+			w.next = g.Now().Add(awaitInterval)
+			if observation, _ := g.observe(ctx, k); ctx.Err() == nil { // an error is in it
+				g.await(ctx, k, observation)
 			}
 			continue
 		}
@@ -113,24 +113,24 @@ func (g *Guard) Check(ctx context.Context) {
 
 func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	attrs := []any{"domain", k.Domain, "selector", k.Selector}
-	sight, err := g.sight(ctx, k)
-	gone, shown := lost(sight)
+	observation, err := g.observe(ctx, k)
+	gone, shown := lost(observation)
 	switch {
 	case err != nil || !gone && !shown:
-		w.next = g.Now().Add(guardAgain) // nobody could say: that changes nothing
+		w.next = g.Now().Add(retryInterval) // unknown: nothing changes
 		return
 	case shown:
 		if w.instead != "" {
 			g.Watcher.Instead(k.Domain, k.Algorithm, "")
 			g.Log.Info("the record of a key is in DNS again, it signs again", attrs...)
 		}
-		*w = watch{key: k, next: g.Now().Add(guardEvery), wrong: sight.Outcome().Differs}
+		*w = watch{key: k, next: g.Now().Add(recheckInterval), wrong: observation.Outcome().Differs}
 		return
 	}
 	w.wrong = true
 	w.strikes++
-	w.next = g.Now().Add(guardAgain)
-	attrs = append(attrs, "seen", sight.Outcome().Words)
+	w.next = g.Now().Add(retryInterval)
+	attrs = append(attrs, "seen", observation.Outcome().Words)
 	if w.strikes == 1 {
 		g.Log.Warn("no name server shows the record of a key that signs; looking again in 10 minutes", attrs...)
 		return
@@ -138,10 +138,10 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	if w.instead != "" {
 		return
 	}
-	if heir := g.heir(ctx, set, k); heir != "" {
-		w.instead = heir
-		g.Watcher.Instead(k.Domain, k.Algorithm, heir)
-		g.Log.Error("no name server shows the record of a key that signs; another one signs in its place", append(attrs, "instead", heir)...)
+	if successor := g.successor(ctx, set, k); successor != "" {
+		w.instead = successor
+		g.Watcher.Instead(k.Domain, k.Algorithm, successor)
+		g.Log.Error("no name server shows the record of a key that signs; another one signs in its place", append(attrs, "instead", successor)...)
 		return
 	}
 	if w.strikes == 2 || w.strikes%6 == 0 { // once an hour
@@ -149,39 +149,39 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	}
 }
 
-func (g *Guard) sight(ctx context.Context, k *Key) (Sight, error) {
-	life, err := lifeOf(k, "")
+func (g *Guard) observe(ctx context.Context, k *Key) (Observation, error) {
+	metadata, err := metadataOf(k, "")
 	if err != nil {
-		return Sight{}, err
+		return Observation{}, err
 	}
-	s := g.Checker.Look(ctx, life, k.Signer)
+	s := g.Checker.Look(ctx, metadata, k.Signer)
 	return s, s.Err
 }
 
-// lost says whether every name server shows that a record is gone or another one, and whether at least one still shows it.
-func lost(s Sight) (gone, shown bool) {
+// lost reports whether no name server shows a record and all of them answer, and whether at least one shows it.
+func lost(s Observation) (gone, shown bool) {
 	gone = len(s.Servers) > 0
 	for _, v := range s.Servers {
-		gone = gone && (v.View == Nothing || v.View == Other)
-		shown = shown || v.View == Same
+		gone = gone && (v.Status == Nothing || v.Status == Other)
+		shown = shown || v.Status == Same
 	}
 	return gone, shown
 }
 
 // canReplace reports whether a key may sign in the place of one whose record is gone.
 func (k *Key) canReplace() bool {
-	return (k.State == Active || k.State == Retiring || k.State == Verified) && (k.Life == nil || !k.Life.Compromised)
+	return (k.State == Active || k.State == Retiring || k.State == Verified) && (k.Metadata == nil || !k.Metadata.Compromised)
 }
 
-// heir is the newest other key of the same algorithm whose record every name server shows.
-func (g *Guard) heir(ctx context.Context, set *Set, k *Key) string {
+// successor returns the newest other key of the same algorithm whose record every name server shows.
+func (g *Guard) successor(ctx context.Context, set *Set, k *Key) string {
 	others := slices.Clone(set.Of(k.Domain))
 	slices.SortFunc(others, func(a, b *Key) int { return b.Since.Compare(a.Since) })
 	for _, o := range others {
 		if o == k || o.Signer == nil || o.Algorithm != k.Algorithm || !o.canReplace() {
 			continue
 		}
-		if s, err := g.sight(ctx, o); err == nil && s.Outcome().Ready {
+		if s, err := g.observe(ctx, o); err == nil && s.Outcome().Ready {
 			return o.Selector
 		}
 	}

@@ -48,7 +48,7 @@ func (g *guarded) start() {
 	at := netip.MustParseAddrPort(g.server.Addr())
 	resolver := dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: time.Second, Now: func() time.Time { return g.clock }, Log: log})
 	g.guard = &Guard{Watcher: w, Now: func() time.Time { return g.clock }, Log: log,
-		Checker: &Checker{Authority: &dns.Authority{Resolver: resolver, Port: at.Port(), Timeout: time.Second}, Resolver: resolver}}
+		Checker: &Checker{Authority: &dns.Authority{Resolver: resolver, Port: at.Port(), Timeout: time.Second}}}
 }
 
 func (g *guarded) signing() string {
@@ -73,7 +73,7 @@ func (g *guarded) step(zone, want, says string) {
 }
 
 // place puts a fresh key into the keys folder by hand, and gives its record.
-func (g *guarded) place() *Life {
+func (g *guarded) place() *Metadata {
 	g.Helper()
 	path := g.store.pemPath("example.org", "hand")
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -82,7 +82,7 @@ func (g *guarded) place() *Life {
 	if err := os.WriteFile(path, []byte(pemOf(g.T, "PRIVATE KEY")), 0o600); err != nil {
 		g.Fatal(err)
 	}
-	l, err := lifeOf(load(g.T, g.store, nil).Of("example.org")[0], "")
+	l, err := metadataOf(load(g.T, g.store, nil).Of("example.org")[0], "")
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (g *guarded) place() *Life {
 }
 
 // guardedText is the zone with the records of keys.
-func guardedText(lives ...*Life) string {
+func guardedText(lives ...*Metadata) string {
 	all := guardedZone
 	for _, l := range lives {
 		all += ZoneText(l.Domain, l.Selector, l.Record, time.Minute)
@@ -196,7 +196,7 @@ func TestReplacementIsNotCompromised(t *testing.T) {
 	}
 	now := s.Now()
 	k := set.find("example.org", first.Selector)
-	k.Life.Compromised, k.Life.Retired = true, &now
+	k.Metadata.Compromised, k.Metadata.Retired = true, &now
 	k.State = Retiring
 	if got := selectors(set.Signing("example.org")); got != second.Selector {
 		t.Errorf("%q signs", got)

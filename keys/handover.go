@@ -6,14 +6,14 @@ import (
 )
 
 // requested reports whether the operator wants an active key replaced as soon as its successor may sign.
-func (k *Key) requested() bool { return k.Life != nil && k.Life.Requested != nil }
+func (k *Key) requested() bool { return k.Metadata != nil && k.Metadata.Requested != nil }
 
 // created returns when a key was made, or the zero time for an unmanaged key: every key of dkimkey counts as newer.
 func (k *Key) created() time.Time {
-	if k.Life == nil {
+	if k.Metadata == nil {
 		return time.Time{}
 	}
-	return k.Life.Created
+	return k.Metadata.Created
 }
 
 // ready returns when a key may sign at the earliest. ok is false if its record has not been seen.
@@ -21,7 +21,7 @@ func (k *Key) ready() (at time.Time, ok bool) {
 	if k.State != Verified {
 		return time.Time{}, false
 	}
-	return k.Life.Seen.Add(time.Duration(k.Life.Wait)), true
+	return k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)), true
 }
 
 // first returns the next key to sign if no key of the algorithm signs, and when it may sign: the earliest key, or the newest of
@@ -32,8 +32,8 @@ func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 		if !ok {
 			continue
 		}
-		if k.Life.Silent != nil {
-			at = latest(at, k.Life.Silent.Add(unreachableGrace))
+		if k.Metadata.Silent != nil {
+			at = latest(at, k.Metadata.Silent.Add(unreachableGrace))
 		}
 		if best == nil || latest(at, now).Before(latest(due, now)) {
 			best, due = k, at
@@ -67,7 +67,7 @@ func (l keyring) handover(r Rules, now time.Time) handover {
 		h.awaited = none
 	case r.standby():
 		h.due, h.awaited = l.active.Since.Add(r.RotateEvery), none
-	case h.next == nil || h.next.Life.Created.After(l.active.created()):
+	case h.next == nil || h.next.Metadata.Created.After(l.active.created()):
 	case r.RotateEvery > 0:
 		h.due = l.active.Since.Add(r.RotateEvery)
 	default:
@@ -84,7 +84,7 @@ func (l keyring) next(r Rules, now time.Time) *Key {
 		grace = manualGrace
 	}
 	for _, k := range l.pending {
-		if k.State == Verified || now.Sub(k.Life.Created) <= grace {
+		if k.State == Verified || now.Sub(k.Metadata.Created) <= grace {
 			return k
 		}
 	}
@@ -152,7 +152,7 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		if l.active == nil || !l.active.requested() {
 			return false
 		}
-		at = *l.active.Life.Requested
+		at = *l.active.Metadata.Requested
 		return true
 	})
 	for _, l := range all {
@@ -161,18 +161,18 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		if l.active == nil || l.active.requested() || underWay && l.active.Since.After(at) {
 			continue
 		}
-		life, err := r.LifeOf(l.active)
+		metadata, err := r.MetadataOf(l.active)
 		if err != nil {
 			return false, err
 		}
-		life.Requested, l.active.Life, started = &at, life, true
+		metadata.Requested, l.active.Metadata, started = &at, metadata, true
 		if dry {
 			continue
 		}
-		if err := r.Store.writeLife(life); err != nil {
+		if err := r.Store.writeMetadata(metadata); err != nil {
 			return false, err
 		}
-		r.Done(domain, "key "+life.Selector+" is to be replaced now")
+		r.Done(domain, "key "+metadata.Selector+" is to be replaced now")
 	}
 	return started, nil
 }

@@ -1,10 +1,12 @@
 package keys
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"signpost/internal/domain"
@@ -18,9 +20,9 @@ func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, 
 // Host records that a domain is hosted. The caller holds the domain's lock.
 func (s Store) Host(domain string) error {
 	path := s.hostedPath(domain)
-	err := s.tree().makeDir(filepath.Dir(path))
-	if err == nil && !s.tree().exists(path) {
-		err = s.tree().write(path, []byte(s.Now().UTC().Format(time.RFC3339)+"\n"), filepath.Dir(path), 0o600)
+	err := s.tree().MakeDir(filepath.Dir(path))
+	if err == nil && !s.tree().Exists(path) {
+		err = s.tree().Write(path, []byte(s.Now().UTC().Format(time.RFC3339)+"\n"), filepath.Dir(path), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("recording the hosted domain %s: %w", domain, err)
@@ -30,7 +32,7 @@ func (s Store) Host(domain string) error {
 
 // Unhost deletes the record that a domain is hosted. The caller holds the domain's lock.
 func (s Store) Unhost(domain string) error {
-	if err := s.tree().remove(s.hostedPath(domain)); err != nil {
+	if err := s.tree().Remove(s.hostedPath(domain)); err != nil {
 		return fmt.Errorf("deleting the record of the hosted domain %s: %w", domain, err)
 	}
 	return nil
@@ -39,7 +41,7 @@ func (s Store) Unhost(domain string) error {
 // Hosted returns all domains that are recorded as hosted. There are none where there is no such directory.
 func (s Store) Hosted() (map[string]bool, error) {
 	hosted := map[string]bool{}
-	dir, err := s.tree().open(filepath.Join(s.State, "hosted"))
+	dir, err := s.tree().Open(filepath.Join(s.State, "hosted"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return hosted, nil
 	}
@@ -57,4 +59,75 @@ func (s Store) Hosted() (map[string]bool, error) {
 		return nil, fmt.Errorf("reading the hosted domains: %w", err)
 	}
 	return hosted, nil
+}
+
+// STATE_DIR/removed/DOMAIN records the selectors of a domain that was removed. Mail that their keys signed is still under way, and
+// their records stay in DNS until it has arrived: a key that is made later takes another selector (RFC 6376 section 3.1).
+
+// reuseAfter is how long a selector of a ring is not used again after its domain was removed: the time for which
+// `dkimkey remove` asks that its record be kept.
+const reuseAfter = 14 * 24 * time.Hour
+
+func (s Store) pastPath(domain string) string { return filepath.Join(s.State, "removed", domain) }
+
+// past returns when each selector of a removed domain was removed. It is empty if the domain never was.
+func (s Store) past(domain string) (map[string]time.Time, error) {
+	past := map[string]time.Time{}
+	data, err := s.tree().Read(s.pastPath(domain))
+	if errors.Is(err, fs.ErrNotExist) {
+		return past, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", s.pastPath(domain), err)
+	}
+	if json.Unmarshal(data, &past) != nil {
+		return nil, fmt.Errorf("%s is damaged; remove it to use any selector of the domain again", s.pastPath(domain))
+	}
+	return past, nil
+}
+
+// rememberSelectors records the selectors of a domain's keys before they are removed.
+func (s Store) rememberSelectors(domain string) error {
+	set, err := s.LoadDomain(domain, nil)
+	if err != nil {
+		return err
+	}
+	past, err := s.past(domain)
+	if err != nil {
+		return err
+	}
+	for _, k := range set.Of(domain) {
+		if k.Selector != "" && !k.Foreign && k.MayBePublished() {
+			past[strings.ToLower(k.Selector)] = s.Now().UTC()
+		}
+	}
+	if len(past) == 0 {
+		return nil
+	}
+	data, err := json.MarshalIndent(past, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := s.MakeState("removed"); err != nil {
+		return err
+	}
+	return s.tree().Write(s.pastPath(domain), append(data, '\n'), s.State, 0o600)
+}
+
+// MayBePublished reports whether the record of a key may be, or have been, in DNS.
+func (k *Key) MayBePublished() bool {
+	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
+}
+
+// WithPast returns keys and, for Rules.FreeSelector, those of the domain before it was removed.
+func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
+	past, err := s.past(domain)
+	if err != nil {
+		return nil, err
+	}
+	all := append([]*Key{}, keys...)
+	for selector, at := range past {
+		all = append(all, &Key{Domain: domain, Selector: selector, State: Removed, Since: at, Metadata: &Metadata{TTL: Span(reuseAfter)}})
+	}
+	return all, nil
 }

@@ -14,7 +14,7 @@ import (
 func TestUnusableKeyHostsNothing(t *testing.T) {
 	s := newStore(t)
 	path := s.pemPath("example.org", "mail")
-	if err := s.tree().makeDir(filepath.Dir(path)); err != nil {
+	if err := s.tree().MakeDir(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(pemOf(t, "PRIVATE KEY")), 0o644); err != nil {

@@ -27,7 +27,7 @@ func newStore(t *testing.T) Store {
 	return s
 }
 
-func create(t *testing.T, s Store, domain, algorithm string) *Life {
+func create(t *testing.T, s Store, domain, algorithm string) *Metadata {
 	t.Helper()
 	l, err := s.Create(Options{Domain: domain, Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
 	if err != nil {
@@ -36,7 +36,7 @@ func create(t *testing.T, s Store, domain, algorithm string) *Life {
 	return l
 }
 
-func activate(t *testing.T, s Store, l *Life) {
+func activate(t *testing.T, s Store, l *Metadata) {
 	t.Helper()
 	if _, err := s.Activate(l.Domain, l.Selector); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestSigning(t *testing.T) {
 	if got := selectors(set.Signing("example.org")); got != "sp20261124b se20261124" {
 		t.Error(got)
 	}
-	if !second.Unsafe && !set.find("example.org", second.Selector).Life.Unsafe {
+	if !second.Unsafe && !set.find("example.org", second.Selector).Metadata.Unsafe {
 		t.Error("it is not remembered that the key was activated unseen")
 	}
 	if set.Signing("example.net") != nil {
@@ -245,12 +245,12 @@ func TestForeignKeyFiles(t *testing.T) {
 func TestLifeOfAnotherKey(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "rsa")
-	data, err := os.ReadFile(s.lifePath(l.Domain, l.Selector))
+	data, err := os.ReadFile(s.metadataPath(l.Domain, l.Selector))
 	if err != nil {
 		t.Fatal(err)
 	}
 	moved := bytes.Replace(data, []byte(`"example.org"`), []byte(`"../../elsewhere"`), 1)
-	if err := os.WriteFile(s.lifePath(l.Domain, l.Selector), moved, 0o600); err != nil {
+	if err := os.WriteFile(s.metadataPath(l.Domain, l.Selector), moved, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not about the key beside it") {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"signpost/internal/domain"
+	"signpost/internal/durable"
 )
 
 // domainDir is the open directory of a domain.
@@ -35,12 +36,12 @@ func (d domainDir) stamp() string {
 	for _, fi := range d.files {
 		add(fi)
 	}
-	observed, err := d.store.tree().open(d.store.observedDir(d.domain))
+	observed, err := d.store.tree().Open(d.store.observedDir(d.domain))
 	if err != nil {
 		return b.String()
 	}
 	defer observed.Close()
-	files, _ := list(observed)
+	files, _ := durable.List(observed)
 	for _, fi := range files {
 		add(fi)
 	}
@@ -80,13 +81,13 @@ func (d domainDir) keys(before *Set) []*Key {
 		name, isPEM := strings.CutSuffix(fi.Name(), ".pem")
 		if !isPEM {
 			// Metadata without a private key: the key is revoked or removed, or its file is missing.
-			var isLife bool
-			if name, isLife = strings.CutSuffix(fi.Name(), ".json"); !isLife || d.has(name+".pem") {
+			var isMetadata bool
+			if name, isMetadata = strings.CutSuffix(fi.Name(), ".json"); !isMetadata || d.has(name+".pem") {
 				continue
 			}
 		}
 		k := d.key(name)
-		if !isPEM && k.Life != nil && k.Life.unfinished() {
+		if !isPEM && k.Metadata != nil && k.Metadata.unfinished() {
 			continue // it is being made, or its creation was interrupted
 		}
 		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {
@@ -134,11 +135,11 @@ func (d domainDir) key(name string) *Key {
 		k.Err = misnamed(path, selector)
 		return k
 	}
-	life, err := d.life(name)
+	metadata, err := d.metadata(name)
 	switch {
 	case err == nil:
-		k.Life, k.State, k.Since = life, life.State(), life.since()
-		k.Algorithm, k.Bits = life.Algorithm, life.Bits
+		k.Metadata, k.State, k.Since = metadata, metadata.State(), metadata.since()
+		k.Algorithm, k.Bits = metadata.Algorithm, metadata.Bits
 		if k.State == Revoked || k.State == Removed {
 			return k // its private key is gone
 		}
@@ -151,7 +152,7 @@ func (d domainDir) key(name string) *Key {
 		k.Err = err
 		return k
 	}
-	if d.store.lives {
+	if d.store.metadataOnly {
 		k.unread, err = true, d.seePEM(name+".pem")
 	} else {
 		k.Signer, err = d.readPEM(name + ".pem")
@@ -163,7 +164,7 @@ func (d domainDir) key(name string) *Key {
 	if k.Signer != nil {
 		k.Algorithm, k.Bits = describe(k.Signer.Public())
 	}
-	if k.Life == nil {
+	if k.Metadata == nil {
 		if k.Err == nil || k.Elsewhere {
 			k.State = Published
 		}
@@ -183,11 +184,11 @@ func (d domainDir) observe(k *Key) {
 	}
 }
 
-func (d domainDir) life(name string) (*Life, error) {
+func (d domainDir) metadata(name string) (*Metadata, error) {
 	path := filepath.Join(d.path, name+".json")
-	data, err := readIn(d.dir, name+".json")
+	data, err := durable.Read(d.dir, name+".json", durable.MaxFile)
 	if err != nil {
-		return nil, at(path, err)
+		return nil, durable.PathError(path, err)
 	}
-	return parseLife(path, data, filepath.Base(d.path), name)
+	return parseMetadata(path, data, filepath.Base(d.path), name)
 }

@@ -3,18 +3,16 @@ package keys
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"signpost/internal/durable"
 )
 
 const (
@@ -28,29 +26,29 @@ const (
 
 // Lease is the lock on one domain that this process holds.
 type Lease struct {
-	dir  *os.Root
 	name string
-	file *os.File
+	lock *durable.Lock
 }
 
 // check returns an error if root has taken over the lock. Only a file of root counts, because the owner of the directory could
 // replace the lock to stop others.
 func (l *Lease) check() error {
-	if l == nil || l.file == nil {
+	if l == nil || l.lock == nil {
 		return nil
 	}
-	held, err := l.file.Stat()
+	now, err := l.lock.Current()
 	if err != nil {
 		return fmt.Errorf("checking the lock of %s: %w", l.name, err)
 	}
-	now, err := l.dir.Lstat(l.name)
-	if err != nil || os.SameFile(held, now) {
-		return nil
-	}
-	if st, ok := now.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 {
+	if now == nil || !ownedByRoot(now) {
 		return nil
 	}
 	return &lostLockError{fmt.Errorf("a dkimkey of root has taken over %s: nothing more is written here; try again when it has ended", l.name)}
+}
+
+func ownedByRoot(fi fs.FileInfo) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0
 }
 
 // lostLockError is the error of a command that no longer has the lock: it must not go on.
@@ -68,10 +66,11 @@ type Busy struct {
 }
 
 func (e *Busy) Error() string {
-	return e.Name + " is locked by " + e.holder() + ": try again when it has ended"
+	return e.Name + " is locked by " + e.Holder() + ": try again when it has ended"
 }
 
-func (e *Busy) holder() string {
+// Holder names the process that holds the lock.
+func (e *Busy) Holder() string {
 	if e.PID == 0 {
 		return "another process"
 	}
@@ -101,90 +100,32 @@ func (s Store) lockWithin(ctx context.Context, name string, limit time.Duration)
 
 // TryLock is Lock without a wait.
 func (s Store) TryLock(domain string) (unlock func(), err error) {
-	defer func() {
-		if err != nil {
-			if busy := (*Busy)(nil); !errors.As(err, &busy) {
-				err = fmt.Errorf("locking %s: %w", domain, err)
-			}
-		}
-	}()
 	dir, err := s.openLocks()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("locking %s: %w", domain, err)
 	}
-	for {
-		f, err := s.openLock(dir, domain)
-		if err != nil {
-			dir.Close()
-			return nil, err
+	lock, err := durable.TryLock(dir, filepath.Join(s.lockDir(), domain))
+	if err != nil {
+		dir.Close()
+		if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
+			return nil, &Busy{domain, busy.PID}
 		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			pid := holder(f)
-			f.Close()
-			dir.Close()
-			return nil, &Busy{domain, pid}
-		}
-		// The file may have been replaced, or removed, between the open and the lock.
-		held, err := f.Stat()
-		now, nowErr := dir.Lstat(domain)
-		if err == nil && nowErr == nil && os.SameFile(held, now) {
-			if err := s.checkLock(domain, held); err != nil {
-				f.Close()
-				dir.Close()
-				return nil, err
-			}
-			if own, err := s.tree().ownerOf(s.State); err == nil {
-				_ = own(f) // if this fails, the lock is held all the same
-			}
-			return s.hold(dir, domain, f), nil
-		}
-		f.Close()
+		return nil, fmt.Errorf("locking %s: %w", domain, err)
 	}
+	if own, err := s.tree().OwnerOf(s.State); err == nil {
+		_ = own(lock.File()) // if this fails, the lock is held all the same
+	}
+	return s.hold(dir, domain, lock), nil
 }
 
 func (s Store) openLocks() (*os.Root, error) {
-	dir, err := s.tree().open(s.lockDir())
+	dir, err := s.tree().Open(s.lockDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = s.MakeState("locks"); err == nil {
-			dir, err = s.tree().open(s.lockDir())
+			dir, err = s.tree().Open(s.lockDir())
 		}
 	}
 	return dir, err
-}
-
-func (s Store) openLock(dir *os.Root, name string) (*os.File, error) {
-	f, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if errors.Is(err, fs.ErrPermission) {
-		// After a takeover it belongs to root. Read access is enough to lock it, except on NFS.
-		f, err = dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	}
-	if err != nil {
-		return nil, at(filepath.Join(s.lockDir(), name), err)
-	}
-	return f, nil
-}
-
-// checkLock refuses a lock that is no plain file, or that has a second name: the lock is truncated, and root gives it away. The owner
-// of the directory could have linked it to a file of root.
-func (s Store) checkLock(name string, fi fs.FileInfo) error {
-	path := filepath.Join(s.lockDir(), name)
-	if !fi.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file: remove it", path)
-	}
-	if fi.Sys().(*syscall.Stat_t).Nlink != 1 {
-		return fmt.Errorf("%s is a hard link to another file: remove it", path)
-	}
-	return nil
-}
-
-// maxPID is how much is read of a lock: the process ID of its holder.
-const maxPID = 20
-
-func holder(f *os.File) int {
-	b := make([]byte, maxPID)
-	n, _ := f.ReadAt(b, 0)
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	return max(pid, 0)
 }
 
 // TakeOver is Lock for commands that cannot wait. If the caller is root and the lock stays busy, it replaces the lock, because
@@ -209,49 +150,28 @@ func (s Store) replaceLock(domain string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp := domain + tempMark + rand.Text() // not the process id, which a killed process may have used
-	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	lock, err := durable.ReplaceLock(dir, domain)
 	if err != nil {
 		dir.Close()
 		return nil, err
 	}
-	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-		if err = f.Chmod(0o644); err == nil {
-			if fi, statErr := dir.Lstat(domain); statErr == nil && fi.IsDir() {
-				_ = dir.RemoveAll(domain)
-			}
-			err = dir.Rename(tmp, domain)
-		}
-	}
-	if err != nil {
-		f.Close()
-		_ = dir.Remove(tmp)
-		dir.Close()
-		return nil, err
-	}
-	return s.hold(dir, domain, f), nil
+	return s.hold(dir, domain, lock), nil
 }
 
-func (s Store) hold(dir *os.Root, name string, f *os.File) (unlock func()) {
-	// If this fails, a command that meets the lock cannot name the process.
-	if f.Truncate(0) == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
+func (s Store) hold(dir *os.Root, name string, lock *durable.Lock) (unlock func()) {
+	lock.WritePID()
 	if s.Lease != nil {
-		*s.Lease = Lease{dir, name, f}
+		*s.Lease = Lease{name, lock}
 	}
 	return func() {
-		if f == nil {
+		if lock == nil {
 			return
 		}
 		if s.Lease != nil {
 			*s.Lease = Lease{}
 		}
-		_ = f.Truncate(0)
-		// Closing alone is not enough: a child that is being forked may keep the file open for a moment.
-		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
-		f.Close()
+		lock.Unlock()
 		dir.Close()
-		f = nil
+		lock = nil
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"signpost/internal/durable"
 )
 
 // lock locks example.org, as another process would: each call opens the lock anew.
@@ -33,7 +35,7 @@ func TestFilesBelongToTheDirectorysOwner(t *testing.T) {
 	l := create(t, s, "example.org", "rsa")
 	activate(t, s, l)
 	lock(t, s)()
-	for _, path := range []string{s.pemPath(l.Domain, l.Selector), s.lifePath(l.Domain, l.Selector), filepath.Join(s.Dir, l.Domain), s.lockDir(),
+	for _, path := range []string{s.pemPath(l.Domain, l.Selector), s.metadataPath(l.Domain, l.Selector), filepath.Join(s.Dir, l.Domain), s.lockDir(),
 		filepath.Join(s.lockDir(), l.Domain), filepath.Join(s.State, "hosted"), s.hostedPath(l.Domain)} {
 		if uid, gid := owner(t, path); uid != 65534 || gid != 65534 {
 			t.Errorf("%s belongs to %d:%d", path, uid, gid)
@@ -62,10 +64,10 @@ func TestTakeOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := root.writeLife(l); err != nil {
+	if err := root.writeMetadata(l); err != nil {
 		t.Error(err)
 	}
-	if err := s.writeLife(l); err == nil || !strings.Contains(err.Error(), "taken over") {
+	if err := s.writeMetadata(l); err == nil || !strings.Contains(err.Error(), "taken over") {
 		t.Errorf("the other one still writes: %v", err)
 	}
 	if err := s.removePEM(l.Domain, l.Selector); err == nil {
@@ -85,12 +87,12 @@ func TestTakeOver(t *testing.T) {
 	if err := os.Chown(path, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	if err := root.writeLife(l); err != nil {
+	if err := root.writeMetadata(l); err != nil {
 		t.Error(err)
 	}
 	release()
 	lock(t, s)()
-	if left, _ := filepath.Glob(filepath.Join(s.lockDir(), "*"+tempMark+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.lockDir(), "*"+durable.TempMark+"*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

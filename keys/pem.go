@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"signpost/internal/durable"
 )
 
 // maxPEM bounds what is read as a key: an RSA key of 8192 bits has 6.5 KiB.
@@ -41,7 +43,7 @@ func (d domainDir) readPEM(name string) (crypto.Signer, error) {
 
 // private reads the private key of a selector.
 func (s Store) private(domain, selector string) (crypto.Signer, error) {
-	dir, err := s.tree().open(s.domainDir(domain))
+	dir, err := s.tree().Open(s.domainDir(domain))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func (d domainDir) openPEM(name string) (*os.File, error) {
 		f, err = d.openLink(name, flags)
 	}
 	if err != nil {
-		return nil, at(path, err)
+		return nil, durable.PathError(path, err)
 	}
 	fi, err := f.Stat()
 	if err == nil {
@@ -109,7 +111,7 @@ func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	if fi, err := d.dir.Lstat(name); err != nil {
 		return nil, err
 	} else if os.Geteuid() == 0 && fi.Sys().(*syscall.Stat_t).Uid != 0 && !credential {
-		return nil, &rootLinkError{path}
+		return nil, &durable.RootLinkError{Path: path}
 	}
 	f, err := os.OpenFile(path, flags, 0)
 	switch {
@@ -157,8 +159,8 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	return nil, errors.New("the key is neither RSA nor Ed25519")
 }
 
-// checkPrivate refuses a key that others can read or change, or a group that is neither this process's nor the directory's. systemd
-// gives credentials modes of their own.
+// checkPrivate refuses a key that others can read or change, or a group that is neither this process's nor the directory's. The modes
+// of systemd's credentials are their own.
 func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)
@@ -182,4 +184,22 @@ func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 		return nil
 	}
 	return fmt.Errorf("%s is open to group %d, which is not the keys directory's (mode %04o); chmod 0600 it", path, gid, fi.Mode().Perm())
+}
+
+// ReadKeyFile reads a private key that another program uses, whatever the mode of its file.
+func ReadKeyFile(file string) (crypto.Signer, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	signer, err := parsePEM(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return signer, nil
 }

@@ -27,7 +27,7 @@ func (r Rules) standby() bool { return !r.Manual() && r.RotateEvery > 0 }
 // Action is one kind of step.
 type Action string
 
-// The actions, in the order of a key's life.
+// The actions, in the order in which a key goes through them.
 const (
 	DoCreate   Action = "create"
 	DoPublish  Action = "publish"
@@ -87,12 +87,12 @@ func keyrings(keys []*Key, algorithms []string) []keyring {
 				} else {
 					l.older = append(l.older, k)
 				}
-			case k.Life != nil && k.State.Pending():
+			case k.Metadata != nil && k.State.Pending():
 				l.pending = append(l.pending, k)
 			}
 		}
 		slices.SortFunc(l.pending, func(a, b *Key) int {
-			return cmp.Or(b.Life.Created.Compare(a.Life.Created), cmp.Compare(b.Selector, a.Selector))
+			return cmp.Or(b.Metadata.Created.Compare(a.Metadata.Created), cmp.Compare(b.Selector, a.Selector))
 		})
 		if slices.Contains(algorithms, a) || l.active != nil || len(l.pending) > 0 {
 			all = append(all, l)
@@ -119,13 +119,13 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	steps = append(steps, activations(all, r, now)...)
 	for _, k := range keys {
 		switch {
-		case k.State == Retiring && k.Life.Compromised:
+		case k.State == Retiring && k.Metadata.Compromised:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // at once, whatever else
 		// While no key signs whose record has been seen, no record is removed: one of them may be the only good one.
 		case k.State == Retiring && seen:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
 		case k.State == Revoked:
-			if r.Manual() && k.Life.Confirmed == nil {
+			if r.Manual() && k.Metadata.Confirmed == nil {
 				steps = append(steps, Step{DoConfirm, k.Algorithm, k, now})
 			}
 			steps = append(steps, Step{DoRemove, k.Algorithm, k, k.Since.Add(r.KeepRevoked)})
@@ -167,7 +167,7 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 	seen := l.active.seen()
 	if !seen {
 		do := DoCheck
-		if l.active.Life.Published == nil && !r.Manual() { // it was made while a person published
+		if l.active.Metadata.Published == nil && !r.Manual() { // it was made while a person published
 			do = DoPublish
 		}
 		steps = append(steps, Step{do, l.algorithm, l.active, now})
@@ -183,7 +183,7 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 }
 
 // seen reports whether the record of an active key has been seen in DNS. An unmanaged key is active only because it was.
-func (k *Key) seen() bool { return k.Life == nil || k.Life.Seen != nil }
+func (k *Key) seen() bool { return k.Metadata == nil || k.Metadata.Seen != nil }
 
 // FreeSelector returns the next selector of a ring: one that was never used, or else the one longest out of use. A selector is
 // not free while its old record may be in a cache, or its signatures in transit. FreeSelector returns "" if none is free.
@@ -195,7 +195,7 @@ func (r Rules) FreeSelector(keys []*Key, algorithm string, now time.Time) string
 			return selector
 		}
 		k := keys[i]
-		if k.State == Removed && now.After(k.Since.Add(time.Duration(k.Life.TTL))) && (best == "" || k.Since.Before(bestAt)) {
+		if k.State == Removed && now.After(k.Since.Add(time.Duration(k.Metadata.TTL))) && (best == "" || k.Since.Before(bestAt)) {
 			best, bestAt = selector, k.Since
 		}
 	}

@@ -20,7 +20,7 @@ func ago(hours int) *time.Time {
 func planKey(t *testing.T, text string) *Key {
 	t.Helper()
 	fields := strings.Fields(text)
-	l := &Life{Domain: "example.org", Selector: fields[0], Algorithm: "rsa", Wait: Span(2 * time.Hour)}
+	l := &Metadata{Domain: "example.org", Selector: fields[0], Algorithm: "rsa", Wait: Span(2 * time.Hour)}
 	if strings.HasPrefix(fields[0], "e") {
 		l.Algorithm = "ed25519"
 	}
@@ -49,7 +49,7 @@ func planKey(t *testing.T, text string) *Key {
 			t.Fatal(text)
 		}
 	}
-	return &Key{Domain: l.Domain, Selector: l.Selector, Algorithm: l.Algorithm, State: l.State(), Life: l, Since: l.since()}
+	return &Key{Domain: l.Domain, Selector: l.Selector, Algorithm: l.Algorithm, State: l.State(), Metadata: l, Since: l.since()}
 }
 
 // Which key is the next to sign, when it takes over, and what happens to the others. a is active, b stands by, c is newer.
@@ -200,7 +200,7 @@ func TestRotateNowByHand(t *testing.T) {
 	}
 	k := load(t, g.store, nil).Of("example.org")[0]
 	if k.State != Active || !k.requested() || !k.seen() {
-		t.Errorf("%s %+v", k.State, k.Life)
+		t.Errorf("%s %+v", k.State, k.Metadata)
 	}
 }
 

@@ -1,26 +1,62 @@
 package keys
 
 import (
+	"context"
 	"strconv"
-	"strings"
 	"time"
+
+	"signpost/internal/dns"
 )
 
-// RecordName is where a key's TXT record belongs, without a final dot.
+// RecordName returns the name of a key's TXT record, without a final dot.
 func RecordName(domain, selector string) string { return selector + "._domainkey." + domain }
 
-// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
-const maxString = 255
-
-// ZoneText is a key's record as text for a zone file, its value cut into strings of at most 255 octets.
+// ZoneText returns a key's record as text for a zone file.
 func ZoneText(domain, selector, record string, ttl time.Duration) string {
-	var b strings.Builder
-	b.WriteString(RecordName(domain, selector) + ". " + strconv.Itoa(int(ttl/time.Second)) + " IN TXT (")
-	for rest := record; rest != ""; {
-		n := min(len(rest), maxString)
-		b.WriteString("\n\t\"" + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(rest[:n]) + `"`)
-		rest = rest[n:]
+	return RecordName(domain, selector) + ". " + strconv.Itoa(int(ttl/time.Second)) + " IN TXT (\n\t\t" + dns.QuoteTXT(record, "\n\t\t") + " )\n"
+}
+
+// Change is what is to be done to the TXT record of a key.
+type Change struct {
+	Action   string `json:"action"` // "add", "replace" or "remove"
+	Domain   string `json:"domain"`
+	Selector string `json:"selector"`
+	Name     string `json:"name"` // of the record, without a final dot
+	Type     string `json:"type"` // "TXT"
+	TTL      int    `json:"ttl"`  // seconds
+	Text     string `json:"text,omitempty"`
+	// Strings is Text as a TXT record has it, each of 255 bytes at most.
+	Strings []string `json:"strings,omitempty"`
+}
+
+// The actions. Each may be done again without harm.
+const (
+	Add     = "add"
+	Replace = "replace"
+	Remove  = "remove"
+)
+
+// Publisher gets records into DNS. Publish returns when the primary has the change; other name servers may have it later.
+type Publisher interface {
+	Publish(ctx context.Context, c Change) error
+}
+
+func newChange(action string, l *Metadata, ttl time.Duration, text string) Change {
+	c := Change{Action: action, Domain: l.Domain, Selector: l.Selector, Name: RecordName(l.Domain, l.Selector), Type: "TXT", TTL: int(ttl / time.Second), Text: text}
+	if text != "" {
+		c.Strings = dns.SplitTXT(text)
 	}
-	b.WriteString(" )\n")
-	return b.String()
+	return c
+}
+
+func (r *Rotator) change(ctx context.Context, c Change) error {
+	if err := r.Store.Lease.check(); err != nil {
+		return err
+	}
+	p, err := r.Publisher(c.Domain)
+	if err != nil {
+		return err
+	}
+	r.Store.step("publish " + c.Action)
+	return p.Publish(ctx, c)
 }

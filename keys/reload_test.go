@@ -41,17 +41,17 @@ func reloading(t *testing.T, s Store, change func(), check func(*Snapshot)) (log
 func TestReloadDuringHandover(t *testing.T) {
 	const handovers = 200
 	s := newStore(t)
-	lives := [2]*Life{create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")}
+	lives := [2]*Metadata{create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")}
 	activate(t, s, lives[0])
 	change := func() {
 		for n := range handovers {
 			next, old, now := lives[(n+1)%2], lives[n%2], s.Now().Add(time.Duration(n)*time.Second)
 			next.Activated, next.Retired = &now, nil
-			if err := s.writeLife(next); err != nil {
+			if err := s.writeMetadata(next); err != nil {
 				t.Error(err)
 			}
 			old.Retired = &now
-			if err := s.writeLife(old); err != nil {
+			if err := s.writeMetadata(old); err != nil {
 				t.Error(err)
 			}
 		}
@@ -81,9 +81,9 @@ func TestReloadDuringRemove(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			life, err := s.Create(Options{Domain: domain, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
+			metadata, err := s.Create(Options{Domain: domain, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
 			if err == nil {
-				_, err = s.Activate(domain, life.Selector)
+				_, err = s.Activate(domain, metadata.Selector)
 			}
 			if err != nil {
 				t.Error(err)

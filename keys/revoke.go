@@ -9,13 +9,13 @@ import (
 // The last steps of a key, called by Rotator.Run.
 
 func (r *Rotator) retire(k *Key) error {
-	l, err := r.LifeOf(k)
+	l, err := r.MetadataOf(k)
 	if err != nil {
 		return err
 	}
 	now := r.Store.Now().UTC()
 	l.Retired = &now
-	if err := r.Store.writeLife(l); err != nil {
+	if err := r.Store.writeMetadata(l); err != nil {
 		return err
 	}
 	r.Done(l.Domain, "key "+l.Selector+" signs no more")
@@ -25,16 +25,16 @@ func (r *Rotator) retire(k *Key) error {
 // lookAgain checks once more the record of an imported key that was never seen, and reports whether the key can be revoked
 // now. The record at its selector may be of another key, which Signpost must not change.
 func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
-	if !k.Life.RecordUnseen() {
+	if !k.Metadata.RecordUnseen() {
 		return true, nil
 	}
 	s, usable, err := r.look(ctx, k, nil)
 	if err != nil || !usable {
 		return false, err
 	}
-	if slices.ContainsFunc(s.Servers, func(v ServerView) bool { return v.View == Same }) {
+	if slices.ContainsFunc(s.Servers, func(v ServerAnswer) bool { return v.Status == Same }) {
 		now := r.Store.Now().UTC()
-		k.Life.Seen = &now
+		k.Metadata.Seen = &now
 	} else if o := s.Outcome(); o.Silent {
 		return false, fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
 	}
@@ -45,7 +45,7 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	if ok, err := r.lookAgain(ctx, k); err != nil || !ok {
 		return err
 	}
-	l := k.Life
+	l := k.Metadata
 	if l.RecordUnseen() {
 		r.Done(l.Domain, "left the record at "+l.Selector+" as it is: it is not of this key")
 	} else if rules.Manual() {
@@ -55,7 +55,7 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	}
 	now := r.Store.Now().UTC()
 	l.Revoked, l.Reminded = &now, &now
-	if err := r.Store.writeLife(l); err != nil {
+	if err := r.Store.writeMetadata(l); err != nil {
 		return err
 	}
 	if err := r.Store.removePEM(l.Domain, l.Selector); err != nil {
@@ -76,31 +76,31 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 	if err != nil || !usable {
 		return err
 	}
-	l := k.Life
+	l := k.Metadata
 	shown, silent := "", s.Err != nil
 	for _, v := range s.Servers {
-		if v.View == Same {
+		if v.Status == Same {
 			shown = v.Server
 		}
-		silent = silent || v.View == Mute
+		silent = silent || v.Status == NoReply
 	}
 	now := r.Store.Now().UTC()
 	switch {
 	case shown != "":
-		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindEvery {
+		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindInterval {
 			r.remind(l, fmt.Sprintf("%s still shows its record; replace it by %q", shown, l.revokedRecord()))
 			l.Reminded = &now
-			return r.Store.writeLife(l)
+			return r.Store.writeMetadata(l)
 		}
 		return nil
 	case silent:
 		return nil // unknown
 	}
 	l.Confirmed = &now
-	return r.Store.writeLife(l)
+	return r.Store.writeMetadata(l)
 }
 
-func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
+func (r *Rotator) remove(ctx context.Context, l *Metadata, rules Rules) error {
 	done := "removed the record of " + l.Selector
 	if l.RecordUnseen() {
 		done = "left the record at " + l.Selector + " as it is: it is not of this key"
@@ -112,7 +112,7 @@ func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
 	}
 	now := r.Store.Now().UTC()
 	l.Removed = &now
-	if err := r.Store.writeLife(l); err != nil {
+	if err := r.Store.writeMetadata(l); err != nil {
 		return err
 	}
 	r.Done(l.Domain, done)
@@ -122,7 +122,7 @@ func (r *Rotator) remove(ctx context.Context, l *Life, rules Rules) error {
 // Compromised records that a key has leaked: it stops signing. The next Run revokes it in any case, and activates a successor
 // that has been seen for long enough.
 func (r *Rotator) Compromised(k *Key) error {
-	l, err := r.LifeOf(k)
+	l, err := r.MetadataOf(k)
 	if err != nil {
 		return err
 	}
@@ -134,5 +134,5 @@ func (r *Rotator) Compromised(k *Key) error {
 	if l.Retired == nil {
 		l.Retired = &now
 	}
-	return r.Store.writeLife(l)
+	return r.Store.writeMetadata(l)
 }

@@ -20,7 +20,7 @@ type Rotator struct {
 	Random    io.Reader
 	// Done is called for each step that was done, Needs for what a person has to do, with the key's metadata or nil.
 	Done  func(domain, what string)
-	Needs func(domain, what string, l *Life)
+	Needs func(domain, what string, l *Metadata)
 	// Frozen: the clock cannot be trusted, so nothing is revoked or removed.
 	Frozen bool
 	// Urgent: locks are taken over, as in Store.TakeOver.
@@ -34,8 +34,8 @@ type Rotator struct {
 const (
 	// unreachableGrace is how long a name server that does not answer delays a new key.
 	unreachableGrace = 24 * time.Hour
-	// remindEvery is the time between reminders of a record that is missing.
-	remindEvery = 7 * 24 * time.Hour
+	// remindInterval is the time between reminders of a record that is missing.
+	remindInterval = 7 * 24 * time.Hour
 )
 
 // Run does each step that is due for one domain, once. A step that fails holds up no other: a key that cannot be published does not
@@ -98,9 +98,9 @@ func (r *Rotator) load(domain string) (*Set, error) {
 
 // look queries DNS for the record of a key, without the lock. usable is false if the key changed meanwhile, for example because
 // another command retired it.
-func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Sight, usable bool, err error) {
+func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Observation, usable bool, err error) {
 	r.unlock()
-	s = r.Checker.Look(ctx, k.Life, signer)
+	s = r.Checker.Look(ctx, k.Metadata, signer)
 	if err := r.lock(ctx, k.Domain); err != nil {
 		return s, false, &lostLockError{err}
 	}
@@ -109,12 +109,12 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Sig
 		return s, false, err
 	}
 	now := set.find(k.Domain, k.Selector)
-	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Life, k.Life), nil
+	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Metadata, k.Metadata), nil
 }
 
 // host records a domain as hosted that has an active key and no such record, as after a backup was restored in part.
 func (r *Rotator) host(domain string, set *Set) error {
-	if len(set.Domains()) == 0 || r.Store.tree().exists(r.Store.hostedPath(domain)) {
+	if len(set.Domains()) == 0 || r.Store.tree().Exists(r.Store.hostedPath(domain)) {
 		return nil
 	}
 	return r.Store.Host(domain)
@@ -144,7 +144,7 @@ func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step,
 	now := r.Store.Now()
 	for _, s := range Plan(keys, r.Rules(domain), now) {
 		id := s.describe()
-		frozen := r.Frozen && (s.Do == DoRemove || s.Do == DoRevoke && !s.Key.Life.Compromised)
+		frozen := r.Frozen && (s.Do == DoRemove || s.Do == DoRevoke && !s.Key.Metadata.Compromised)
 		if s.Due.After(now) || tried[id] || frozen {
 			continue
 		}
@@ -165,11 +165,11 @@ func (r *Rotator) clean(domain string, keys []*Key) error {
 		return err
 	}
 	unfinished := func(name string) bool {
-		selector, isLife := strings.CutSuffix(name, ".json")
-		if !isLife || r.Store.tree().exists(r.Store.pemPath(domain, selector)) {
+		selector, isMetadata := strings.CutSuffix(name, ".json")
+		if !isMetadata || r.Store.tree().Exists(r.Store.pemPath(domain, selector)) {
 			return false
 		}
-		l, err := r.Store.readLife(domain, selector)
+		l, err := r.Store.readMetadata(domain, selector)
 		if err != nil || !l.unfinished() {
 			return false
 		}
@@ -196,7 +196,7 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoCreate:
 		return r.create(domain, s.Algorithm, rules, set.Of(domain))
 	case DoPublish:
-		return r.Publish(ctx, s.Key.Life)
+		return r.Publish(ctx, s.Key.Metadata)
 	case DoCheck:
 		return r.check(ctx, s.Key, rules)
 	case DoActivate:
@@ -208,7 +208,7 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoConfirm:
 		return r.confirm(ctx, s.Key)
 	case DoRemove:
-		return r.remove(ctx, s.Key.Life, rules)
+		return r.remove(ctx, s.Key.Metadata, rules)
 	}
 	return nil
 }
@@ -225,33 +225,33 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 			return nil // each selector is still in use; a later run finds one free
 		}
 	}
-	life, err := r.Store.Create(o)
+	metadata, err := r.Store.Create(o)
 	if err != nil {
 		return err
 	}
-	r.Done(domain, fmt.Sprintf("made %s key %s", algorithm, life.Selector))
+	r.Done(domain, fmt.Sprintf("made %s key %s", algorithm, metadata.Selector))
 	if rules.Manual() {
-		r.remind(life, "put its record into DNS")
+		r.remind(metadata, "put its record into DNS")
 		now := r.Store.Now().UTC()
-		life.Reminded = &now
-		return r.Store.writeLife(life)
+		metadata.Reminded = &now
+		return r.Store.writeMetadata(metadata)
 	}
 	return nil
 }
 
-func (r *Rotator) remind(l *Life, what string) {
+func (r *Rotator) remind(l *Metadata, what string) {
 	r.Needs(l.Domain, fmt.Sprintf("key %s: %s", l.Selector, what), l)
 }
 
 // Publish publishes the record of a key. publish.method must not be manual.
-func (r *Rotator) Publish(ctx context.Context, l *Life) error {
+func (r *Rotator) Publish(ctx context.Context, l *Metadata) error {
 	if err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record)); err != nil {
 		return err
 	}
 	now := r.Store.Now().UTC()
 	l.Published = &now
 	r.Done(l.Domain, "published "+l.Selector)
-	return r.Store.writeLife(l)
+	return r.Store.writeMetadata(l)
 }
 
 // Look checks the record of a key outside of Run and records what was seen. It activates no key.
@@ -275,16 +275,16 @@ func (r *Rotator) Look(ctx context.Context, domain, selector string) error {
 
 // check looks for the record of a key that is pending, or active and never seen, and records what was seen.
 func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
-	sight, usable, err := r.look(ctx, k, k.Signer)
+	observation, usable, err := r.look(ctx, k, k.Signer)
 	if err != nil || !usable {
 		return err
 	}
-	o := sight.Outcome()
-	l, now := k.Life, r.Store.Now().UTC()
+	o := observation.Outcome()
+	l, now := k.Metadata, r.Store.Now().UTC()
 	before := *l
 	l.Finding = o.Words
-	if sight.TTL > 0 {
-		l.TTL = Span(sight.TTL)
+	if observation.TTL > 0 {
+		l.TTL = Span(observation.TTL)
 	}
 	switch {
 	case o.Differs:
@@ -292,7 +292,7 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 		if l.Activated == nil { // an active key that was seen once keeps that: its predecessors are retired already
 			l.Seen = nil
 			// Caches may have what was shown. When it is corrected, the new record may have a shorter TTL.
-			l.OldTTL = max(l.OldTTL, Span(sight.TTL))
+			l.OldTTL = max(l.OldTTL, Span(observation.TTL))
 		}
 		r.remindLate(l, now, rules)
 	case o.Silent:
@@ -307,18 +307,18 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 			break
 		}
 		r.Needs(l.Domain, fmt.Sprintf("warning: %s goes on although not every name server has answered for a day: %s", l.Selector, o.Words), nil)
-		r.seen(l, sight, now)
+		r.seen(l, observation, now)
 	default:
 		l.Silent = nil
-		r.seen(l, sight, now)
+		r.seen(l, observation, now)
 	}
 	if reflect.DeepEqual(before, *l) {
 		return nil // a write waits for the disk
 	}
-	return r.Store.writeLife(l)
+	return r.Store.writeMetadata(l)
 }
 
-func (r *Rotator) seen(l *Life, s Sight, now time.Time) {
+func (r *Rotator) seen(l *Metadata, s Observation, now time.Time) {
 	if l.Published == nil {
 		l.Published = &now
 	}
@@ -335,8 +335,8 @@ func (r *Rotator) seen(l *Life, s Sight, now time.Time) {
 }
 
 // remindLate reminds a person of a record that has not appeared in DNS.
-func (r *Rotator) remindLate(l *Life, now time.Time, rules Rules) {
-	since, after := l.Created, remindEvery
+func (r *Rotator) remindLate(l *Metadata, now time.Time, rules Rules) {
+	since, after := l.Created, remindInterval
 	if !rules.Manual() {
 		if l.Published == nil {
 			return
@@ -358,7 +358,7 @@ func (r *Rotator) remindLate(l *Life, now time.Time, rules Rules) {
 }
 
 func (r *Rotator) activate(k *Key) error {
-	l := k.Life
+	l := k.Metadata
 	// Recorded before the first signature: from here on a missing key fails closed.
 	r.Store.step("host " + l.Domain)
 	if err := r.Store.Host(l.Domain); err != nil {
@@ -366,7 +366,7 @@ func (r *Rotator) activate(k *Key) error {
 	}
 	now := r.Store.Now().UTC()
 	l.Activated = &now
-	if err := r.Store.writeLife(l); err != nil {
+	if err := r.Store.writeMetadata(l); err != nil {
 		return err
 	}
 	r.Done(l.Domain, "key "+l.Selector+" signs from now on")

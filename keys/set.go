@@ -17,6 +17,7 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/domain"
+	"signpost/internal/durable"
 )
 
 // Key is one private key as it was found.
@@ -26,14 +27,14 @@ type Key struct {
 	Algorithm string // "rsa" or "ed25519"
 	Bits      int
 	State     State
-	Life      *Life // nil for an unmanaged key
-	Observed  *Life // what the daemon has seen of an unmanaged key; nil: nothing yet
+	Metadata  *Metadata // nil for an unmanaged key
+	Observed  *Metadata // what the daemon has seen of an unmanaged key; nil: nothing yet
 	Since     time.Time
 	Signer    crypto.Signer // nil if Err is set or the key is unread
 	Err       error         // the file is there and cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
 	Foreign   bool          // the file has OpenDKIM's name; Err states what to do about it
-	unread    bool          // the file passed the checks that need no read: Lives
+	unread    bool          // the file passed the checks that need no read: LoadMetadata
 }
 
 // usable reports whether the private key can be used.
@@ -48,10 +49,10 @@ type Set struct {
 	misplaced []string
 }
 
-// Lives is Load for callers that only show keys: no private key is read. So a damaged file is not noticed, and the algorithm of an
+// LoadMetadata is Load for callers that only show keys: no private key is read. So a damaged file is not noticed, and the algorithm of an
 // unmanaged key is known only if its record has been seen.
-func (s Store) Lives() (*Set, error) {
-	s.lives = true
+func (s Store) LoadMetadata() (*Set, error) {
+	s.metadataOnly = true
 	return s.Load(nil)
 }
 
@@ -65,7 +66,7 @@ func (s Store) Load(before *Set) (*Set, error) {
 	defer dir.Close()
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
 	set := &Set{}
 	for _, e := range entries {
@@ -92,7 +93,7 @@ func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	// There may be a directory of that name in another form.
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
 	for _, e := range entries {
 		if d, err := domain.Parse(e.Name()); err == nil && d == name && e.Name() != name {
@@ -111,7 +112,7 @@ func (s Store) Known() ([]string, error) {
 	defer dir.Close()
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys directory: %w", at(s.Dir, err))
+		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
 	var known []string
 	for _, e := range entries {
@@ -124,7 +125,7 @@ func (s Store) Known() ([]string, error) {
 }
 
 func (s Store) openKeys() (*os.Root, error) {
-	dir, err := s.tree().open(s.Dir)
+	dir, err := s.tree().Open(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the keys directory %s does not exist; `dkimkey add DOMAIN` creates it", s.Dir)
 	}
@@ -149,11 +150,11 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	if err != nil || !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0 {
 		return
 	}
-	dir, err := openIn(keysDir, name, s.domainDir(name))
+	dir, err := durable.OpenIn(keysDir, name, s.domainDir(name))
 	d := domainDir{store: s, dir: dir, path: s.domainDir(name), domain: domain}
 	if err == nil {
 		defer dir.Close()
-		d.files, err = list(dir)
+		d.files, err = durable.List(dir)
 	}
 	var keys []*Key
 	var stamp string
@@ -170,9 +171,9 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	case fi.IsDir() && errors.Is(err, fs.ErrNotExist):
 		return // removed since
 	case err != nil && name != domain:
-		keys, stamp = (*Set)(nil).despite(domain, at(d.path, err)), ""
+		keys, stamp = (*Set)(nil).despite(domain, durable.PathError(d.path, err)), ""
 	case err != nil:
-		keys, stamp = before.despite(domain, at(d.path, err)), ""
+		keys, stamp = before.despite(domain, durable.PathError(d.path, err)), ""
 	}
 	if len(keys) > 0 {
 		set.add(domain, keys, stamp)
@@ -193,7 +194,7 @@ func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) 
 		}
 		keys = d.keys(before)
 		// If the directory is removed while it is open, list returns fs.ErrNotExist.
-		if d.files, err = list(d.dir); err != nil {
+		if d.files, err = durable.List(d.dir); err != nil {
 			return nil, "", err
 		}
 	}

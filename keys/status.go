@@ -53,7 +53,7 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 
 // Unseen reports whether a key was activated without the interlock and its record has not been seen since.
 func (k *Key) Unseen() bool {
-	return k.Life != nil && k.State == Active && k.Life.Unsafe && k.Life.Seen == nil
+	return k.Metadata != nil && k.State == Active && k.Metadata.Unsafe && k.Metadata.Seen == nil
 }
 
 func (s Status) next(plan []Step, rules Rules, now time.Time) string {
@@ -69,7 +69,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 			successor = step.Due
 		}
 	}
-	unmanaged := s.Life == nil
+	unmanaged := s.Metadata == nil
 	next := ""
 	switch s.State {
 	case Generated:
@@ -82,7 +82,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 		switch {
 		case unmanaged:
 			next = "signs when the daemon has seen its record"
-		case s.Life.Imported != "":
+		case s.Metadata.Imported != "":
 			next = "imported; rotate looks for its record, which has to be in DNS already"
 		}
 	case Verified:
@@ -113,7 +113,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	case Removed:
 		next = "nothing is left of it"
 	}
-	if m := cmp.Or(s.Life, s.Observed); m != nil && (s.State == Generated || s.State == Published) && m.Finding != "" {
+	if m := cmp.Or(s.Metadata, s.Observed); m != nil && (s.State == Generated || s.State == Published) && m.Finding != "" {
 		next += "; last seen: " + m.Finding
 	}
 	if unmanaged {
@@ -127,7 +127,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 func (s Status) retiring() string {
 	due, planned := s.due(DoRevoke)
 	switch {
-	case s.Life.Compromised:
+	case s.Metadata.Compromised:
 		return "compromised; rotate revokes its record at once"
 	case planned:
 		return "its record is revoked on " + due.UTC().Format(timeFormat)
@@ -148,7 +148,7 @@ func (s Status) due(a Action) (time.Time, bool) {
 func (s Status) action(rules Rules, now time.Time) string {
 	name := s.Domain + " " + s.Selector
 	waited := now.Sub(s.Since)
-	unmanaged := s.Life == nil
+	unmanaged := s.Metadata == nil
 	grace := publishGrace
 	if unmanaged || rules.Manual() {
 		grace = manualGrace
@@ -171,16 +171,16 @@ func (s Status) action(rules Rules, now time.Time) string {
 		if due, ok := s.due(DoActivate); ok && now.Sub(due) > activateGrace {
 			return "could sign since " + due.UTC().Format(timeFormat) + ": dkimkey rotate has to run daily (dkimkey-rotate.timer)"
 		}
-	case s.State == Retiring && s.Life.Compromised:
+	case s.State == Retiring && s.Metadata.Compromised:
 		return "compromised, and its record is still in DNS: dkimkey rotate " + s.Domain
-	case s.State == Revoked && rules.Manual() && s.Life.Confirmed == nil && (s.Life.Compromised || waited > grace):
-		return fmt.Sprintf("revoked, and its record has not been seen to be empty: replace it by %q, then dkimkey rotate %s", s.Life.revokedRecord(), s.Domain)
+	case s.State == Revoked && rules.Manual() && s.Metadata.Confirmed == nil && (s.Metadata.Compromised || waited > grace):
+		return fmt.Sprintf("revoked, and its record has not been seen to be empty: replace it by %q, then dkimkey rotate %s", s.Metadata.revokedRecord(), s.Domain)
 	}
 	return ""
 }
 
 func (s Status) lastSeen() string {
-	if m := cmp.Or(s.Life, s.Observed); m != nil && m.Finding != "" {
+	if m := cmp.Or(s.Metadata, s.Observed); m != nil && m.Finding != "" {
 		return " (last seen: " + m.Finding + ")"
 	}
 	return ""

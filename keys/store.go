@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"signpost/internal/durable"
 )
 
 // Store reads and writes the keys directory, and what STATE_DIR records about keys. Only dkimkey writes keys; the daemon records
@@ -31,10 +33,10 @@ type Store struct {
 	// LockTimeout is how long Lock waits, 0 for the default.
 	LockTimeout time.Duration
 
-	lives bool // no private key is read
+	metadataOnly bool // no private key is read
 }
 
-func (s Store) tree() tree { return tree{s.State, s.Dir} }
+func (s Store) tree() durable.Tree { return durable.Tree{s.State, s.Dir} }
 
 func (s Store) step(what string) {
 	if s.Hook != nil {
@@ -48,22 +50,22 @@ func (s Store) pemPath(domain, selector string) string {
 	return filepath.Join(s.Dir, domain, selector+".pem")
 }
 
-func (s Store) lifePath(domain, selector string) string {
+func (s Store) metadataPath(domain, selector string) string {
 	return filepath.Join(s.Dir, domain, selector+".json")
 }
 
-// readLife reads SELECTOR.json. The error is fs.ErrNotExist if there is none.
-func (s Store) readLife(domain, selector string) (*Life, error) {
-	path := s.lifePath(domain, selector)
-	data, err := s.tree().read(path)
+// readMetadata reads SELECTOR.json. The error is fs.ErrNotExist if there is none.
+func (s Store) readMetadata(domain, selector string) (*Metadata, error) {
+	path := s.metadataPath(domain, selector)
+	data, err := s.tree().Read(path)
 	if err != nil {
 		return nil, err
 	}
-	return parseLife(path, data, domain, selector)
+	return parseMetadata(path, data, domain, selector)
 }
 
-func parseLife(path string, data []byte, domain, selector string) (*Life, error) {
-	var l Life
+func parseMetadata(path string, data []byte, domain, selector string) (*Metadata, error) {
+	var l Metadata
 	if err := json.Unmarshal(data, &l); err != nil {
 		return nil, damaged(path, err)
 	}
@@ -88,40 +90,40 @@ func damaged(path string, err error) error {
 	return fmt.Errorf("%s is damaged: %s; restore it from a backup, or remove it (a key without metadata counts as put there by hand)", path, what)
 }
 
-func (s Store) writeLife(l *Life) error {
+func (s Store) writeMetadata(l *Metadata) error {
 	if err := s.Lease.check(); err != nil {
 		return err
 	}
 	s.step("write " + l.Selector + ".json")
-	return s.writeJSON(s.lifePath(l.Domain, l.Selector), l, s.Dir)
+	return s.writeJSON(s.metadataPath(l.Domain, l.Selector), l, s.Dir)
 }
 
-func (s Store) writeJSON(path string, l *Life, like string) error {
+func (s Store) writeJSON(path string, l *Metadata, like string) error {
 	data, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the metadata of %s: %w", l.Selector, err)
 	}
-	return s.tree().write(path, append(data, '\n'), like, 0o600)
+	return s.tree().Write(path, append(data, '\n'), like, 0o600)
 }
 
 // WriteState writes a file of STATE_DIR.
 func (s Store) WriteState(name string, data []byte) error {
-	return s.tree().write(filepath.Join(s.State, name), data, s.State, 0o600)
+	return s.tree().Write(filepath.Join(s.State, name), data, s.State, 0o600)
 }
 
 // ReadState reads a file of STATE_DIR. The error is fs.ErrNotExist if there is none.
 func (s Store) ReadState(name string) ([]byte, error) {
-	return s.tree().read(filepath.Join(s.State, name))
+	return s.tree().Read(filepath.Join(s.State, name))
 }
 
 // Make creates the keys directory if there is none.
-func (s Store) Make() error { return s.tree().makeDir(s.Dir) }
+func (s Store) Make() error { return s.tree().MakeDir(s.Dir) }
 
 // MakeState creates directories of STATE_DIR, by name.
 func (s Store) MakeState(names ...string) error {
 	var errs []error
 	for _, name := range names {
-		errs = append(errs, s.tree().makeDir(filepath.Join(s.State, name)))
+		errs = append(errs, s.tree().MakeDir(filepath.Join(s.State, name)))
 	}
 	return errors.Join(errs...)
 }
@@ -129,22 +131,22 @@ func (s Store) MakeState(names ...string) error {
 // removePEM deletes a private key if it is there.
 func (s Store) removePEM(domain, selector string) error {
 	path := s.pemPath(domain, selector)
-	if !s.tree().exists(path) {
+	if !s.tree().Exists(path) {
 		return nil
 	}
 	if err := s.Lease.check(); err != nil {
 		return err
 	}
 	s.step("delete " + selector + ".pem")
-	if err := s.tree().remove(path); err != nil {
+	if err := s.tree().Remove(path); err != nil {
 		return fmt.Errorf("deleting the private key: %w", err)
 	}
-	return s.tree().sync(s.domainDir(domain))
+	return s.tree().Sync(s.domainDir(domain))
 }
 
 // removeWhere deletes files of a domain, and links. Directories and the like stay: dkimkey makes none. An error is about the first that could not be deleted.
 func (s Store) removeWhere(domain string, unwanted func(name string) bool) error {
-	dir, err := s.tree().open(s.domainDir(domain))
+	dir, err := s.tree().Open(s.domainDir(domain))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -152,9 +154,9 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 		return err
 	}
 	defer dir.Close()
-	files, err := list(dir)
+	files, err := durable.List(dir)
 	if err != nil {
-		return at(s.domainDir(domain), err)
+		return durable.PathError(s.domainDir(domain), err)
 	}
 	files = slices.DeleteFunc(files, func(fi fs.FileInfo) bool {
 		isFile := fi.Mode().IsRegular() || fi.Mode()&fs.ModeSymlink != 0
@@ -165,10 +167,10 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 	}
 	for _, fi := range files {
 		if err := dir.Remove(fi.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return at(filepath.Join(s.domainDir(domain), fi.Name()), err)
+			return durable.PathError(filepath.Join(s.domainDir(domain), fi.Name()), err)
 		}
 	}
-	return syncIn(dir)
+	return durable.Sync(dir)
 }
 
 // Remove deletes all keys of a domain, each PEM before its JSON, and what was recorded about them. The caller holds the lock.
@@ -179,18 +181,23 @@ func (s Store) Remove(domain string) error {
 	for _, ends := range []func(name string) bool{
 		func(name string) bool { return filepath.Ext(name) == ".pem" },
 		func(name string) bool { return filepath.Ext(name) == ".json" },
-		func(name string) bool { return strings.Contains(name, tempMark) }, // backups of keys too
+		func(name string) bool { return strings.Contains(name, durable.TempMark) }, // backups of keys too
 	} {
 		if err := s.removeWhere(domain, ends); err != nil {
 			return err
 		}
 	}
 	// A directory with files that are not ours stays.
-	if err := s.tree().remove(s.domainDir(domain)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+	if err := s.tree().Remove(s.domainDir(domain)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
 		return fmt.Errorf("removing the directory of %s: %w", domain, err)
 	}
 	if err := s.forget(domain); err != nil {
 		return err
 	}
-	return s.tree().sync(s.Dir)
+	return s.tree().Sync(s.Dir)
+}
+
+func isTemp(name string) bool {
+	_, ok := durable.TempOf(name)
+	return ok
 }

@@ -142,7 +142,7 @@ func TestCredentialLink(t *testing.T) {
 func TestFIFO(t *testing.T) {
 	s, _ := world(t)
 	l := create(t, s, "example.org", "ed25519")
-	for _, path := range []string{s.pemPath("example.org", l.Selector), s.lifePath("example.org", l.Selector)} {
+	for _, path := range []string{s.pemPath("example.org", l.Selector), s.metadataPath("example.org", l.Selector)} {
 		if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}

@@ -42,7 +42,7 @@ func TestUnusableDomainDirectory(t *testing.T) {
 			if err := os.Chmod(filepath.Dir(s.State), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			var made []*Life
+			var made []*Metadata
 			for _, domain := range []string{"a.example", "b.example"} {
 				l := create(t, s, domain, "ed25519")
 				activate(t, s, l)
@@ -141,7 +141,7 @@ func TestFaultWords(t *testing.T) {
 		`{"created": "x"}`:                   "a value is not valid",
 		`{"created": "x", "ttl": "forever"}`: "a value is not valid",
 	} {
-		if _, err := parseLife("/k/s.json", []byte(text), "example.org", "s"); err == nil || !strings.HasPrefix(err.Error(), "/k/s.json is damaged: "+want+"; restore it from a backup, or remove it") {
+		if _, err := parseMetadata("/k/s.json", []byte(text), "example.org", "s"); err == nil || !strings.HasPrefix(err.Error(), "/k/s.json is damaged: "+want+"; restore it from a backup, or remove it") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -151,13 +151,13 @@ func TestFaultWords(t *testing.T) {
 	if err := errors.Join(os.Symlink("/etc/passwd", filepath.Join(dir, "l.json")), os.MkdirAll(filepath.Join(dir, "d", "x"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.readLife("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
+	if _, err := s.readMetadata("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
 		t.Error(err)
 	}
 	if err := s.WriteState("keys", nil); err == nil || err.Error() != "writing "+s.Dir+": rename "+s.Dir+": file exists" {
 		t.Error(err)
 	}
-	if err := s.tree().remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
+	if err := s.tree().Remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
 		t.Error(err)
 	}
 }
@@ -177,7 +177,7 @@ func TestRemoveKeepsDirectories(t *testing.T) {
 	if err := s.Remove("example.org"); err != nil {
 		t.Error(err)
 	}
-	if s.tree().exists(s.pemPath("example.org", l.Selector)) || s.tree().exists(s.lifePath("example.org", l.Selector)) {
+	if s.tree().Exists(s.pemPath("example.org", l.Selector)) || s.tree().Exists(s.metadataPath("example.org", l.Selector)) {
 		t.Error("the key is still there")
 	}
 	if left, _ := os.ReadDir(s.domainDir("example.org")); len(left) != 3 {

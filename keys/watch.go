@@ -182,9 +182,9 @@ func (w *Watcher) announce(old, new *Snapshot) {
 		switch {
 		case k.awaited():
 			w.log.Warn("key put there by hand signs once its record is seen in DNS", append(attrs, "record", RecordName(k.Domain, k.Selector))...)
-		case k.Life == nil:
+		case k.Metadata == nil:
 			w.log.Info("key put there by hand signs, its record has been seen", attrs...)
-		case k.State == Active && k.Life.Unsafe:
+		case k.State == Active && k.Metadata.Unsafe:
 			w.log.Warn("key signs without its record having been seen in DNS (--unsafe-activate)", attrs...)
 		default:
 			w.log.Info("key read", attrs...)

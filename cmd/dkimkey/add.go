@@ -58,7 +58,7 @@ record it.`,
 
 // added is what --json prints for a key.
 type added struct {
-	*keys.Life
+	*keys.Metadata
 	State      keys.State `json:"state"`
 	RecordName string     `json:"record_name"`
 	Zone       string     `json:"zone_text"`
@@ -66,12 +66,12 @@ type added struct {
 	isNew      bool
 }
 
-func newAdded(l *keys.Life, ttl time.Duration) *added {
-	return &added{Life: l, State: l.State(), RecordName: keys.RecordName(l.Domain, l.Selector), Zone: keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), ttl: ttl}
+func newAdded(l *keys.Metadata, ttl time.Duration) *added {
+	return &added{Metadata: l, State: l.State(), RecordName: keys.RecordName(l.Domain, l.Selector), Zone: keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), ttl: ttl}
 }
 
 func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
-	d, err := e.desk(c.ErrOrStderr(), c.ErrOrStderr())
+	d, err := e.app(c.ErrOrStderr(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 }
 
 // withoutKeys returns the domains that have no key.
-func (d *desk) withoutKeys(domains []string) ([]string, error) {
+func (d *app) withoutKeys(domains []string) ([]string, error) {
 	var without []string
 	for _, domain := range domains {
 		set, err := d.store.LoadDomain(domain, nil)
@@ -160,7 +160,7 @@ func (d *desk) withoutKeys(domains []string) ([]string, error) {
 }
 
 // addKeys makes the keys of one domain, one of each algorithm.
-func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all []*added, err error) {
+func (e *env) addKeys(c *cobra.Command, d *app, domain string, f addFlags) (all []*added, err error) {
 	unlock, err := d.store.Lock(c.Context(), domain)
 	if err != nil {
 		return nil, err
@@ -171,22 +171,22 @@ func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all
 		if algorithm == "rsa" && f.bits > 2048 {
 			term.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
 		}
-		life, isNew, err := e.addOne(d.store, rules, keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
+		metadata, isNew, err := e.addOne(d.store, rules, keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
 			Publish: rules.Method, Random: e.random}, f.unsafe)
 		if err != nil {
 			return all, err
 		}
 		if f.unsafe {
-			if life.Published == nil && !rules.Manual() {
-				if err := d.rotator.Publish(c.Context(), life); err != nil {
+			if metadata.Published == nil && !rules.Manual() {
+				if err := d.rotator.Publish(c.Context(), metadata); err != nil {
 					return all, err
 				}
 			}
-			if life, err = d.unsafeActivate(c, life); err != nil {
+			if metadata, err = d.unsafeActivate(c, metadata); err != nil {
 				return all, err
 			}
 		}
-		a := newAdded(life, rules.TTL)
+		a := newAdded(metadata, rules.TTL)
 		a.isNew = isNew
 		all = append(all, a)
 	}
@@ -194,7 +194,7 @@ func (e *env) addKeys(c *cobra.Command, d *desk, domain string, f addFlags) (all
 }
 
 // unsafeActivate makes a key sign although its record was not checked.
-func (d *desk) unsafeActivate(c *cobra.Command, l *keys.Life) (*keys.Life, error) {
+func (d *app) unsafeActivate(c *cobra.Command, l *keys.Metadata) (*keys.Metadata, error) {
 	l, err := d.store.Activate(l.Domain, l.Selector)
 	if err == nil {
 		warn(c.ErrOrStderr(), "key signs from now on; its record has not been checked in DNS", "domain", l.Domain, "selector", l.Selector)
@@ -225,14 +225,14 @@ func (f *addFlags) check() error {
 }
 
 // addOne makes a key. With activate, it returns the newest pending one if there is one.
-func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (life *keys.Life, isNew bool, err error) {
+func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (metadata *keys.Metadata, isNew bool, err error) {
 	set, err := store.LoadDomain(o.Domain, nil)
 	if err != nil {
 		return nil, false, err
 	}
 	if activate {
 		if k := keys.NewestPending(set.Of(o.Domain), o.Algorithm, o.Selector); k != nil {
-			return k.Life, false, nil
+			return k.Metadata, false, nil
 		}
 	}
 	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" {
@@ -245,8 +245,8 @@ func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activat
 			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status shows until when", ring)
 		}
 	}
-	life, err = store.Create(o)
-	return life, true, err
+	metadata, err = store.Create(o)
+	return metadata, true, err
 }
 
 func printAdded(c *cobra.Command, a *added, record bool) {
@@ -256,12 +256,12 @@ func printAdded(c *cobra.Command, a *added, record bool) {
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
 	if record && a.isNew { // that of a key that was waiting was printed when it was made
-		fmt.Fprint(c.OutOrStdout(), recordText(a.Life, a.ttl))
+		fmt.Fprint(c.OutOrStdout(), recordText(a.Metadata, a.ttl))
 	}
 }
 
 // printZone prints the records of several domains that a person has to publish, as one text for zone files.
-func (d *desk) printZone(out io.Writer, all []*added) {
+func (d *app) printZone(out io.Writer, all []*added) {
 	head := false
 	for _, a := range all {
 		if !a.isNew || !d.rules(a.Domain).Manual() {
@@ -276,14 +276,14 @@ func (d *desk) printZone(out io.Writer, all []*added) {
 }
 
 // recordText is a record for a zone file and for a web form.
-func recordText(l *keys.Life, ttl time.Duration) string {
+func recordText(l *keys.Metadata, ttl time.Duration) string {
 	return fmt.Sprintf("; DNS record of %s key %s, for a zone file:\n%s"+
 		"; The same for a web form. Name (some forms want it without .%s), type TXT, value on one line:\n%s\n%s\n",
 		l.Domain, l.Selector, keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), l.Domain, keys.RecordName(l.Domain, l.Selector), l.Record)
 }
 
 // printNext prints what happens next.
-func (d *desk) printNext(out io.Writer, domains []string, all []*added, active bool) error {
+func (d *app) printNext(out io.Writer, domains []string, all []*added, active bool) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -304,7 +304,7 @@ func (d *desk) printNext(out io.Writer, domains []string, all []*added, active b
 		return nil
 	}
 	for _, a := range all {
-		k, err := d.signsUntilRotation(a.Life)
+		k, err := d.signsUntilRotation(a.Metadata)
 		if err != nil {
 			return err
 		}
@@ -317,7 +317,7 @@ func (d *desk) printNext(out io.Writer, domains []string, all []*added, active b
 }
 
 // signsUntilRotation returns the active key of the algorithm of l, or nil if l replaces it as soon as l may sign.
-func (d *desk) signsUntilRotation(l *keys.Life) (*keys.Key, error) {
+func (d *app) signsUntilRotation(l *keys.Metadata) (*keys.Key, error) {
 	set, err := d.store.LoadDomain(l.Domain, nil)
 	if err != nil {
 		return nil, err

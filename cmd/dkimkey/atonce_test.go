@@ -70,7 +70,7 @@ func (c *crowd) atOnce(all ...func()) {
 		c.world.watcher.Reload()
 		snap, now := c.world.watcher.Current(), c.time()
 		for domain := range c.world.zones {
-			leaked := slices.ContainsFunc(snap.Set.Of(domain), func(k *keys.Key) bool { return k.Life != nil && k.Life.Compromised })
+			leaked := slices.ContainsFunc(snap.Set.Of(domain), func(k *keys.Key) bool { return k.Metadata != nil && k.Metadata.Compromised })
 			switch signs := len(c.world.signed(snap, domain, now)) > 0; {
 			case signs && !snap.Hosted[domain], c.signs[domain] && !snap.Hosted[domain]:
 				c.Errorf("%s: %s is not hosted", now, domain)
@@ -99,14 +99,14 @@ func (c *crowd) kept() {
 	}
 	now := map[string]string{}
 	for _, k := range set.All() {
-		if k.Err != nil || k.Life == nil {
+		if k.Err != nil || k.Metadata == nil {
 			c.Errorf("%s %s cannot be read: %v", k.Domain, k.Selector, k.Err)
 			continue
 		}
 		if k.Signer == nil && k.State != keys.Revoked && k.State != keys.Removed {
 			c.Errorf("the private key of %s %s (%s) is lost", k.Domain, k.Selector, k.State)
 		}
-		now[k.Domain+" "+k.Selector] = k.Life.Record
+		now[k.Domain+" "+k.Selector] = k.Metadata.Record
 	}
 	for id, record := range c.records {
 		if now[id] != record {
@@ -144,13 +144,13 @@ func (c *crowd) inDNS() {
 		want := map[string]string{}
 		for _, k := range set.Of(domain) {
 			switch name := keys.RecordName(domain, k.Selector); {
-			case k.Life == nil: // kept reports it
-			case k.Life.RecordUnseen():
+			case k.Metadata == nil: // kept reports it
+			case k.Metadata.RecordUnseen():
 				delete(have, name)
 			case k.State == keys.Revoked:
 				want[name] = "v=DKIM1; k=" + k.Algorithm + "; p="
 			case k.State != keys.Generated && k.State != keys.Removed:
-				want[name] = k.Life.Record
+				want[name] = k.Metadata.Record
 			}
 		}
 		if !maps.Equal(have, want) {
@@ -162,7 +162,7 @@ func (c *crowd) inDNS() {
 // ready reports whether a key of a domain stands by that may sign now.
 func (c *crowd) ready(domain string) bool {
 	return slices.ContainsFunc(c.world.watcher.Current().Set.Of(domain), func(k *keys.Key) bool {
-		return k.State == keys.Verified && !k.Life.Seen.Add(time.Duration(k.Life.Wait)).After(c.now)
+		return k.State == keys.Verified && !k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)).After(c.now)
 	})
 }
 

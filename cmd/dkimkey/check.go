@@ -32,13 +32,13 @@ type checked struct {
 	Domain   string     `json:"domain"`
 	Selector string     `json:"selector"`
 	State    keys.State `json:"state"`
-	keys.Sight
+	keys.Observation
 	Finding string `json:"finding"`
 	OK      bool   `json:"ok"`
 }
 
 func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
-	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+	d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -54,14 +54,14 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 			return err
 		}
 		for _, k := range set.Of(domain) {
-			life, err := d.rotator.LifeOf(k)
+			metadata, err := d.rotator.MetadataOf(k)
 			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {
 				continue
 			}
 			term.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
-			sight := d.rotator.Checker.Look(c.Context(), life, k.Signer)
-			o := sight.Outcome()
-			all = append(all, checked{domain, k.Selector, k.State, sight, o.Words, o.Ready})
+			observation := d.rotator.Checker.Look(c.Context(), metadata, k.Signer)
+			o := observation.Outcome()
+			all = append(all, checked{domain, k.Selector, k.State, observation, o.Words, o.Ready})
 			wrong = wrong || !o.Ready && (k.State == keys.Active || k.State == keys.Retiring)
 		}
 	}
@@ -85,15 +85,15 @@ func printChecks(c *cobra.Command, all []checked) error {
 	for _, k := range all {
 		views := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
 		if k.Err != nil {
-			views = []keys.ServerView{{Server: "-", Why: k.Err.Error()}}
+			views = []keys.ServerAnswer{{Server: "-", Why: k.Err.Error()}}
 		}
 		for i, v := range views {
 			shows := paint.Good("the key") // the last column, so that escapes move nothing
 			if i < len(k.Aliases) {
 				shows = paint.Good("the alias")
 			}
-			if v.View != keys.Same {
-				shows = paint.Bad(fmt.Sprintf("%s: %s%s", v.View, quoteTexts(v.Text), v.Why))
+			if v.Status != keys.Same {
+				shows = paint.Bad(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why))
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, term.Printable(v.Server), shows)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"signpost/keys"
 )
@@ -18,10 +19,10 @@ func TestCheckShowsText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := set.Of("example.org")[0].Life.Record
+	record := set.Of("example.org")[0].Metadata.Record
 	for _, c := range []struct {
 		name  string
-		texts []string // a record each, of strings of at most 255 bytes
+		texts []string // a record each
 		want  []string
 	}{
 		{"no key record", []string{"v=DKIM1; p=\x1b[31m\u202e!"}, []string{`other: "v=DKIM1; p=\x1b[31m\u202e!": malformed key record: `}},
@@ -32,14 +33,7 @@ func TestCheckShowsText(t *testing.T) {
 			[]string{`other: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=": the record is of another key`}},
 		{"testing", []string{"v=DKIM1; t=y; p=11qY"}, []string{`other: "v=DKIM1; t=y; p=11qY": `}},
 	} {
-		if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s")); err != nil {
-			t.Fatal(err)
-		}
-		for _, text := range c.texts {
-			if err := addTXT(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), text); err != nil {
-				t.Fatal(err)
-			}
-		}
+		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)
 		out, code := h.run("check")
 		for _, want := range c.want {
 			// From the name server and from the resolver.
@@ -49,7 +43,7 @@ func TestCheckShowsText(t *testing.T) {
 		}
 		var stdout, stderr bytes.Buffer
 		h.env.execute(t.Context(), []string{"-c", h.config, "check", "--json"}, &stdout, &stderr)
-		var all []struct{ Servers []keys.ServerView }
+		var all []struct{ Servers []keys.ServerAnswer }
 		if err := json.Unmarshal(stdout.Bytes(), &all); err != nil || len(all) != 1 || len(all[0].Servers[0].Text) != len(c.texts) || all[0].Servers[0].Why == "" {
 			t.Errorf("%s: %v\n%s", c.name, err, &stdout)
 		}

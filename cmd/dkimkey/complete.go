@@ -27,7 +27,7 @@ func (e *env) words(most int) cobra.CompletionFunc {
 			return nil, no
 		}
 		if most == 2 && len(args) == 1 {
-			set, err := store.Lives()
+			set, err := store.LoadMetadata()
 			if err != nil {
 				return nil, no
 			}

@@ -1,101 +1,60 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/domain"
 	"signpost/keys"
-)
-
-const (
-	// maxDomainFile bounds --from-file in bytes: more than 100,000 domains. A larger file is no list of domains.
-	maxDomainFile = 4 << 20
-	// maxBadLines is how many wrong lines of it are reported, so that a file of another kind does not fill the screen.
-	maxBadLines = 10
 )
 
 // domainList returns the domains that are to get a key, each once: those named on the command line and those in file, "-" for
 // standard input. All are checked, so that nothing is done if one of them is wrong.
 func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
-	var domains []string
-	known := map[string]bool{}
-	add := func(name string) error {
-		domain, err := keys.HostableDomain(name)
-		if err != nil {
-			return cli.Usage(err)
-		}
-		if !known[domain] {
-			known[domain] = true
-			domains = append(domains, domain)
-		}
-		return nil
-	}
+	var all []string
 	for _, name := range named {
-		if err := add(name); err != nil {
-			return nil, err
+		hosted, err := domain.ParseHosted(name)
+		if err != nil {
+			return nil, cli.Usage(err)
 		}
+		all = append(all, hosted)
 	}
-	if file == "" {
-		if len(domains) == 0 {
-			return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+	if file != "" {
+		listed, err := readDomains(c, file)
+		if err == nil && len(named)+len(listed) == 0 {
+			err = fmt.Errorf("%s names no domain", file)
 		}
-		return domains, nil
-	}
-	text, err := readDomains(c, file)
-	if err != nil {
-		return nil, cli.Usage(err)
-	}
-	var wrong []error
-	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line == "" {
-			continue
+		if err != nil {
+			return nil, cli.Usage(err)
 		}
-		if err := add(line); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s:%d: %w", file, i+1, err))
-		}
+		all = append(all, listed...)
 	}
-	if more := len(wrong) - maxBadLines; more > 0 {
-		wrong = append(wrong[:maxBadLines], fmt.Errorf("%s: %d more lines are wrong", file, more))
+	if len(all) == 0 {
+		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
 	}
-	if len(wrong) == 0 && len(domains) == 0 {
-		wrong = []error{fmt.Errorf("%s names no domain", file)}
-	}
-	if len(wrong) > 0 {
-		return nil, cli.Usage(errors.Join(wrong...))
-	}
-	return domains, nil
+	return domain.Unique(all), nil
 }
 
-func readDomains(c *cobra.Command, file string) (string, error) {
+func readDomains(c *cobra.Command, file string) ([]string, error) {
 	in := c.InOrStdin()
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return "", fmt.Errorf("--from-file: %w", err)
+			return nil, fmt.Errorf("--from-file: %w", err)
 		}
 		defer f.Close()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxDomainFile+1))
-	if err != nil {
-		return "", fmt.Errorf("--from-file %s: %w", file, err)
-	}
-	if len(data) > maxDomainFile {
-		return "", fmt.Errorf("--from-file %s: more than %d MiB is no list of domains", file, maxDomainFile>>20)
-	}
-	return string(data), nil
+	return domain.ReadList(in, file, domain.ParseHosted)
 }
 
 // warnEd25519Alone warns if all keys of a domain that sign or are to sign are Ed25519 keys.
-func (d *desk) warnEd25519Alone(stderr io.Writer, domain string) error {
+func (d *app) warnEd25519Alone(stderr io.Writer, domain string) error {
 	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {
 		return err

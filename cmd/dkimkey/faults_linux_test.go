@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,10 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
-	"signpost/internal/testdns"
 	"signpost/keys"
 )
 
@@ -20,7 +19,7 @@ import (
 // key lost, and each fault is named in one line.
 func TestYearWithFaults(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": twoServers}, "")
+	h := newHouse(t, map[string]string{"example.org.": twoServers}, "[keys]\nrotate_every = \"40d\"\n"+rfc2136)
 	state := filepath.Join(h.dir, "state")
 	if err := os.Mkdir(state, 0o755); err != nil {
 		t.Fatal(err)
@@ -33,8 +32,7 @@ func TestYearWithFaults(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	y := &faultyYear{ledger: &ledger{house: h, seen: map[string]bool{}}, secondary: h.second(twoServers), named: map[string]int{}}
-	y.configure("signpost", "%SECRET%", h.bind.Addr())
+	y := &faultyYear{ledger: &ledger{house: h, seen: map[string]bool{}}, named: map[string]int{}}
 	h.must("add", "example.org")
 	y.sync()
 	const seed = 20261125
@@ -49,7 +47,7 @@ func TestYearWithFaults(t *testing.T) {
 		}
 		f.play(f.says)
 		y.sync()
-		y.sign(day, h.bind.TXT, y.secondaryTXT)
+		y.sign(day, h.txt, y.secondaryTXT)
 		if day > 10 && y.selector == "" {
 			t.Fatalf("day %d (%s): nothing signs\n%s", day, f.name, h.must("status"))
 		}
@@ -76,17 +74,7 @@ func TestYearWithFaults(t *testing.T) {
 
 type faultyYear struct {
 	*ledger
-	secondary *testdns.Server
-	named     map[string]int // how often each fault was said
-	down      bool
-}
-
-// configure writes the configuration with a TSIG key and a primary.
-func (y *faultyYear) configure(tsigName, secret, server string) {
-	y.Helper()
-	text := fmt.Sprintf("state_dir = \"%s/state\"\n[dns]\nservers = [%q]\ntimeout = \"2s\"\n[keys]\nrotate_every = \"40d\"\n", y.dir, y.bind.Addr()) +
-		strings.NewReplacer("%BIND%", server, "%SECRET%", secret, `"signpost"`, `"`+tsigName+`"`).Replace(rfc2136)
-	y.write("signpost.toml", strings.ReplaceAll(text, "%SECRET%", filepath.Join(y.dir, "tsig")), 0o644)
+	named map[string]int // how often each fault was said
 }
 
 // due says whether something is due for a key that is new, or old, beside looking at what stands by.
@@ -109,53 +97,24 @@ func (y *faultyYear) due() string {
 	return due
 }
 
+const ns2 = "ns2.example.org"
+
 // sync has the secondary take the zone over, as its primary's NOTIFY makes it do.
 func (y *faultyYear) sync() {
-	y.Helper()
-	y.transfer("")
-	y.down = false
-}
-
-func (y *faultyYear) transfer(more string) {
-	y.Helper()
-	transfer, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr("example.org."), y.bind.Addr())
-	if err != nil {
-		y.Fatal(err)
-	}
-	var text strings.Builder
-	soa := false
-	for e := range transfer {
-		if e.Error != nil {
-			y.Fatal(e.Error)
-		}
-		for _, rr := range e.RR {
-			if _, is := rr.(*dns.SOA); is && soa {
-				continue // it ends a transfer
-			} else if is {
-				soa = true
-			}
-			fmt.Fprintln(&text, rr)
-		}
-	}
-	if err := y.secondary.SetZone(text.String() + more); err != nil {
-		y.Fatal(err)
-	}
+	y.dns.Sync(ns2)
+	y.dns.Down(ns2, nil)
 }
 
 // secondaryTXT is what the secondary shows.
 func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
-	if y.down {
-		return nil, errSilent
-	}
-	m, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeTXT), y.secondary.Addr())
+	answers, err := y.dns.Query(y.Context(), name)
 	if err != nil {
 		return nil, err
 	}
-	var all []string
-	for _, rr := range m.Answer {
-		all = append(all, strings.Join(rr.(*dns.TXT).Txt, ""))
+	if answers.Text[1].Err != nil {
+		return nil, errSilent
 	}
-	return all, nil
+	return answers.Text[1].Text, nil
 }
 
 // fault is something that is wrong for one run.
@@ -182,20 +141,15 @@ func (y *faultyYear) faults() []fault {
 			}
 		}
 	}
-	publisher := func(name, secret, server string) func(string) {
-		return func(says string) {
-			y.configure(name, secret, server)
-			rotate(says)
-			y.configure("signpost", "%SECRET%", y.bind.Addr())
-		}
+	publisher := func(says string) {
+		y.dns.Fail(errors.New(says))
+		rotate(says)
+		y.dns.Fail(nil)
 	}
-	y.write("other-secret", "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=\n", 0o600)
 	// What DNS shows holds a key up, and status says so; only what lasts for a day is said by rotate.
-	looks := func(more func() string) func(string) {
+	looks := func(breaks func()) func(string) {
 		return func(says string) {
-			if text := more(); text != "lag" {
-				y.transfer(text)
-			}
+			breaks()
 			out, code := y.run("rotate")
 			if code > 1 || code == 1 && !strings.Contains(out, "127.0.0.2") {
 				y.Errorf("exit code %d: %s", code, out)
@@ -208,18 +162,11 @@ func (y *faultyYear) faults() []fault {
 	// Those that keep a key from being published stand before the lagging secondary, which needs one that is published new.
 	return []fault{
 		{"a fine day", "", rotate},
-		{"UPDATE refused", "REFUSED", publisher("stranger", "%SECRET%", y.bind.Addr())},
-		{"another TSIG secret", "NOTAUTH", publisher("signpost", filepath.Join(y.dir, "other-secret"), y.bind.Addr())},
-		{"the primary is away", "connection refused", publisher("signpost", "%SECRET%", "127.0.0.1:1")},
-		{"a secondary that lags", "127.0.0.2: no TXT record", looks(func() string { return "lag" })},
-		{"a secondary that answers SERVFAIL", "it answers SERVFAIL", looks(func() string {
-			y.down = true
-			text := ""
-			for selector := range y.state("example.org") {
-				text += ";fault " + keys.RecordName("example.org", selector) + " SERVFAIL\n"
-			}
-			return text
-		})},
+		{"UPDATE refused", "REFUSED", publisher},
+		{"another TSIG secret", "NOTAUTH", publisher},
+		{"the primary is away", "connection refused", publisher},
+		{"a secondary that lags", "127.0.0.2: no TXT record", looks(func() { y.dns.Lag(ns2, "example.org") })},
+		{"a secondary that answers SERVFAIL", "it answers SERVFAIL", looks(func() { y.dns.Down(ns2, errors.New("it answers SERVFAIL")) })},
 		{"a full disk", "no space left on device", func(says string) {
 			filler := filepath.Join(y.dir, "state", "filler")
 			f, err := os.Create(filler)

@@ -24,7 +24,7 @@ func TestUnpublishableKeyHoldsUpNothing(t *testing.T) {
 	if out, code := h.run("revoke", "example.org", leaked, "--compromised"); code != 1 || !strings.Contains(out, "publish taken") {
 		t.Errorf("%d %s", code, out)
 	}
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+	if txt, err := h.txt(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		t.Errorf("the leaked key is still in DNS: %q %v", txt, err)
 	}
 	if now := h.signing("example.org"); now == "" || now == leaked {
@@ -38,7 +38,7 @@ func TestRevokeLeavesRecordOfOthers(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": takenZone}, rfc2136)
 	h.run("add", "example.org", "--selector", "taken")
 	h.must("revoke", "example.org", "taken", "--compromised")
-	if txt, err := h.bind.TXT("taken._domainkey.example.org"); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=AAAA" {
+	if txt, err := h.txt("taken._domainkey.example.org"); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=AAAA" {
 		t.Errorf("%q %v", txt, err)
 	}
 }
@@ -66,7 +66,7 @@ func TestDamagedLastRun(t *testing.T) {
 			if out, _ := h.run("revoke", "example.org", leaked, "--compromised"); !strings.Contains(out, "the time of the last run is unknown") {
 				t.Error(out)
 			}
-			if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+			if txt, err := h.txt(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 				t.Errorf("the leaked key is still in DNS: %q %v", txt, err)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"signpost/internal/domain"
 	"signpost/internal/term"
 	"signpost/keys"
+	"signpost/keys/opendkim"
 )
 
 type importFlags struct {
@@ -54,9 +55,9 @@ log and the metadata of the key record it.
 			if _, err := keys.ReadKeyFile(args[0]); err != nil {
 				return err // once, not for each domain
 			}
-			var found []keys.OpenDKIMKey
+			var found []opendkim.Key
 			for _, d := range domains {
-				found = append(found, keys.OpenDKIMKey{Domain: d, Selector: selector, File: args[0]})
+				found = append(found, opendkim.Key{Domain: d, Selector: selector, File: args[0]})
 			}
 			return e.importKeys(c, found, f)
 		},
@@ -71,7 +72,7 @@ log and the metadata of the key record it.
 		Short: "Import all keys of an OpenDKIM installation",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			found, skipped, err := keys.ReadOpenDKIM(args[0], args[1])
+			found, skipped, err := opendkim.Read(args[0], args[1])
 			if err != nil {
 				return err
 			}
@@ -87,8 +88,8 @@ log and the metadata of the key record it.
 	return c
 }
 
-func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFlags) error {
-	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) error {
+	d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFla
 		return err
 	}
 	var domains []string
-	of := map[string][]keys.OpenDKIMKey{}
+	of := map[string][]opendkim.Key{}
 	for _, k := range found {
 		if len(of[k.Domain]) == 0 {
 			domains = append(domains, k.Domain)
@@ -119,20 +120,20 @@ func (e *env) importKeys(c *cobra.Command, found []keys.OpenDKIMKey, f importFla
 
 // importDomain imports the keys of one domain. It reports whether any failed, which it prints. The others are imported all the
 // same; when the cause is gone, the command can be repeated.
-func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe bool) (failed bool) {
+func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
 		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
 	}
-	var imported []*keys.Life
+	var imported []*keys.Metadata
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
 	for _, k := range slices.Backward(found) {
-		life, err := d.importKey(c, k, unsafe)
+		metadata, err := d.importKey(c, k, unsafe)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", k.Domain, err))
 			continue
 		}
-		imported = append(imported, life)
+		imported = append(imported, metadata)
 	}
 	for _, l := range slices.Backward(imported) {
 		d.rotator.Done(l.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", l.Selector, l.Algorithm, l.Bits))
@@ -156,31 +157,31 @@ func (d *desk) importDomain(c *cobra.Command, found []keys.OpenDKIMKey, unsafe b
 	return failed
 }
 
-func (d *desk) importKey(c *cobra.Command, k keys.OpenDKIMKey, unsafe bool) (*keys.Life, error) {
+func (d *app) importKey(c *cobra.Command, k opendkim.Key, unsafe bool) (*keys.Metadata, error) {
 	unlock, err := d.store.Lock(c.Context(), k.Domain)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	life, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
+	metadata, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
 	if err == nil && unsafe {
-		life, err = d.unsafeActivate(c, life)
+		metadata, err = d.unsafeActivate(c, metadata)
 	}
-	return life, err
+	return metadata, err
 }
 
 // reportWhen prints when an imported key signs, or what keeps it from signing.
-func (d *desk) reportWhen(domain, selector string) error {
+func (d *app) reportWhen(domain, selector string) error {
 	k, of, err := d.find(domain, selector)
 	if err != nil {
 		return err
 	}
-	if k.Life.Seen == nil {
+	if k.Metadata.Seen == nil {
 		does := "it does not sign until it is"
 		if k.State == keys.Active {
 			does = "it signs all the same (--unsafe-activate)"
 		}
-		d.rotator.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Life.Finding, does, domain), nil)
+		d.rotator.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
 		return nil
 	}
 	rules, now, what := d.rules(domain), d.store.Now(), "it stands by"
@@ -203,7 +204,7 @@ func (d *desk) reportWhen(domain, selector string) error {
 }
 
 // find returns a key and all keys of its domain.
-func (d *desk) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
+func (d *app) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
 	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {
 		return nil, nil, err

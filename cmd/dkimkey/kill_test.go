@@ -51,16 +51,16 @@ func mortal() {
 	os.Exit(e.execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// life walks a pair of keys through all their states, with a kill before operation number step, and gives the operations. At no
+// lifeCycle walks a pair of keys through all their states, with a kill before operation number step, and gives the operations. At no
 // moment does a key sign that DNS has not; at the end all is as if nothing had happened.
-func life(t *testing.T, step int) []string {
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n")
+func lifeCycle(t *testing.T, step int) []string {
+	h, domain := newBINDHouse(t, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"), named.zone(t)
 	count := filepath.Join(h.dir, "count")
 	start := h.now
 	consistent := func() {
 		t.Helper()
-		for _, s := range strings.Fields(h.signing("example.org")) {
-			txt, err := h.bind.TXT(keys.RecordName("example.org", s))
+		for _, s := range strings.Fields(h.signing(domain)) {
+			txt, err := h.txt(keys.RecordName(domain, s))
 			if err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
 				t.Fatalf("%s signs and DNS has %q %v", s, txt, err)
 			}
@@ -80,12 +80,12 @@ func life(t *testing.T, step int) []string {
 				t.Fatalf("%q: %v\n%s", args, err, out)
 			}
 			consistent()
-			if set, err := h.store().Load(nil); err == nil && len(set.Of("example.org")) > 0 {
+			if set, err := h.store().Load(nil); err == nil && len(set.Of(domain)) > 0 {
 				args = []string{"rotate"} // what was begun is gone on with
 			}
 		}
 	}
-	run("add", "example.org")
+	run("add", domain)
 	for _, day := range []int{0, 1, 2, 90, 91, 92, 105, 106, 107, 136, 137, 138} {
 		h.now = start.Add(time.Duration(day) * 24 * time.Hour)
 		run("rotate")
@@ -93,20 +93,20 @@ func life(t *testing.T, step int) []string {
 	// One pair signs, one stands by, the first one is gone; DNS and the disk have nothing else.
 	states := map[keys.State]int{}
 	known := map[string]bool{}
-	for selector, state := range h.state("example.org") {
+	for selector, state := range h.state(domain) {
 		states[state]++
-		_, err := os.Stat(filepath.Join(h.dir, "state", "keys", "example.org", selector+".pem"))
+		_, err := os.Stat(filepath.Join(h.dir, "state", "keys", domain, selector+".pem"))
 		if (err == nil) != (state != keys.Removed) {
 			t.Errorf("%s is %s, its private key: %v", selector, state, err)
 		}
 		if state != keys.Removed {
-			known[keys.RecordName("example.org", selector)] = true
+			known[keys.RecordName(domain, selector)] = true
 		}
 	}
 	if states[keys.Active] != 2 || states[keys.Verified] != 2 || states[keys.Removed] != 2 || len(states) != 3 {
 		t.Errorf("at the end: %v", states)
 	}
-	transfer, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr("example.org."), h.bind.Addr())
+	transfer, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr(domain+"."), h.bind.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +126,10 @@ func life(t *testing.T, step int) []string {
 
 // kill -9 before each operation that lasts.
 func TestKill(t *testing.T) {
-	for i, name := range life(t, 0) {
+	for i, name := range lifeCycle(t, 0) {
 		t.Run(fmt.Sprint(i+1, " ", name), func(t *testing.T) {
 			t.Parallel()
-			life(t, i+1)
+			lifeCycle(t, i+1)
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,29 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"signpost/internal/testdns"
 	"signpost/keys"
 )
 
 // twoServers is example.org at two name servers.
 const twoServers = exampleZone + "@ IN NS ns2\nns2 IN A 127.0.0.2\n"
 
-// second starts another name server for example.org, at 127.0.0.2 and the same port. (named serves no address that the
-// interface does not have.)
-func (h *house) second(zone string) *testdns.Server {
-	h.Helper()
-	s, err := testdns.StartAt(fmt.Sprint("127.0.0.2:", h.bind.Port), zone)
-	if err != nil {
-		h.Fatal(err)
-	}
-	h.Cleanup(s.Stop)
-	return s
-}
-
 // A secondary that lags stops a key: it signs only when the record has been everywhere for the waiting time.
 func TestSecondaryLags(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
-	lagging := h.second(twoServers)
+	h.dns.Lag("ns2.example.org", "example.org")
 	h.must("add", "example.org")
 	for range 3 {
 		h.must("rotate")
@@ -51,10 +39,7 @@ func TestSecondaryLags(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := set.Of("example.org")[0]
-	with := twoServers + keys.ZoneText("example.org", k.Selector, k.Life.Record, time.Hour)
-	if err := lagging.SetZone(with); err != nil {
-		t.Fatal(err)
-	}
+	h.dns.Sync("ns2.example.org")
 	h.must("rotate")
 	h.now = h.now.Add(110 * time.Minute)
 	h.must("rotate")
@@ -62,13 +47,12 @@ func TestSecondaryLags(t *testing.T) {
 		t.Fatal("it signs before twice the TTL of an hour is over")
 	}
 	// It goes away once more: what was seen does not count any longer.
-	if err := lagging.SetZone(twoServers); err != nil {
-		t.Fatal(err)
-	}
+	name := keys.RecordName("example.org", k.Selector)
+	h.dns.Set(name, 0)
+	h.dns.Lag("ns2.example.org", "example.org")
+	h.dns.Set(name, time.Hour, k.Metadata.Record)
 	h.must("rotate")
-	if err := lagging.SetZone(with); err != nil {
-		t.Fatal(err)
-	}
+	h.dns.Sync("ns2.example.org")
 	h.must("rotate")
 	h.now = h.now.Add(110 * time.Minute)
 	h.must("rotate")
@@ -91,7 +75,7 @@ func TestAliasLags(t *testing.T) {
 	}
 	h := newHouse(t, map[string]string{"example.org.": aliased + "; static\n",
 		"keys.test.": strings.ReplaceAll(exampleZone, "example.org", "keys.test")}, rfc2136+"[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n")
-	lagging := h.second(twoServers)
+	h.dns.Lag("ns2.example.org", "example.org")
 	h.must("add", "example.org")
 	for range 3 {
 		h.must("rotate")
@@ -107,9 +91,7 @@ func TestAliasLags(t *testing.T) {
 	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the alias") || !strings.Contains(out, "ns1.keys.test 127.0.0.1    the key") {
 		t.Errorf("check:\n%s", out)
 	}
-	if err := lagging.SetZone(aliased); err != nil {
-		t.Fatal(err)
-	}
+	h.dns.Sync("ns2.example.org")
 	h.must("rotate")
 	h.now = h.now.Add(3 * time.Hour)
 	h.must("rotate")
@@ -121,6 +103,7 @@ func TestAliasLags(t *testing.T) {
 // A name server that is down holds a key up for a day; then it goes on if half of them show it, with a warning.
 func TestSecondaryDown(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
+	h.dns.Down("ns2.example.org", errors.New("no answer within 2s"))
 	h.must("add", "example.org")
 	for range 4 {
 		h.must("rotate")
@@ -144,13 +127,8 @@ func TestSecondaryDown(t *testing.T) {
 // A name server that answers SERVFAIL is one that does not answer.
 func TestSecondaryServfail(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
-	broken := h.second(twoServers)
+	h.dns.Down("ns2.example.org", errors.New("it answers SERVFAIL"))
 	h.must("add", "example.org")
-	for selector := range h.state("example.org") {
-		if err := broken.SetZone(twoServers + ";fault " + keys.RecordName("example.org", selector) + " SERVFAIL\n"); err != nil {
-			t.Fatal(err)
-		}
-	}
 	h.must("rotate")
 	h.now = h.now.Add(3 * time.Hour)
 	h.must("rotate")

@@ -1,4 +1,4 @@
-// Command dkimkey keeps the life of DKIM keys, for cron and for hands.
+// Command dkimkey makes, publishes, rotates, revokes and removes DKIM keys, from cron or by hand.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
 )
@@ -33,8 +34,11 @@ type env struct {
 	random io.Reader
 	// authorityPort is where name servers listen; tests have theirs elsewhere.
 	authorityPort uint16
-	hook          func(step string) // keys.Store.Hook
-	lockTimeout   time.Duration     // keys.Store.LockTimeout
+	// authority and publisher replace those of the configuration in tests.
+	authority   keys.Authority
+	publisher   keys.Publisher
+	hook        func(step string) // keys.Store.Hook
+	lockTimeout time.Duration     // keys.Store.LockTimeout
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -65,11 +69,13 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 
 // open reads the configuration and returns the store of keys.
 func (e *env) open() (*config.Config, keys.Store, error) {
-	conf, err := config.Load(e.file)
+	conf, err := setup.Load(e.file, true)
 	if err != nil {
 		return nil, keys.Store{}, cli.Usage(err)
 	}
-	return conf, keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: e.now, Hook: e.hook, LockTimeout: e.lockTimeout, Lease: new(keys.Lease)}, nil
+	store := setup.KeyStore(conf)
+	store.Now, store.Hook, store.LockTimeout, store.Lease = e.now, e.hook, e.lockTimeout, new(keys.Lease)
+	return conf, store, nil
 }
 
 // warn logs to stderr what weakens security. The daemon logs it again when it reads the key.

@@ -32,7 +32,7 @@ func TestAddBesideStandby(t *testing.T) {
 	if !strings.Contains(out, "published big") || !strings.Contains(out, "key "+first+" signs until its rotation is due") {
 		t.Error(out)
 	}
-	if txt, err := h.bind.TXT("big._domainkey.example.org"); err != nil || len(txt) != 1 {
+	if txt, err := h.txt("big._domainkey.example.org"); err != nil || len(txt) != 1 {
 		t.Errorf("DNS has %q %v", txt, err)
 	}
 	h.days(95)
@@ -62,7 +62,7 @@ func TestAddBesideStandbyInterrupted(t *testing.T) {
 		}
 		h.must("rotate")
 		state, known := h.state("example.org")["big"]
-		switch txt, err := h.bind.TXT("big._domainkey.example.org"); {
+		switch txt, err := h.txt("big._domainkey.example.org"); {
 		case err != nil:
 			t.Error(err)
 		case known && (state != keys.Verified || len(txt) != 1):
@@ -123,7 +123,7 @@ func TestRotateNow(t *testing.T) {
 				if h.state("example.org")[s] != keys.Retiring {
 					t.Errorf("%s is %s", s, h.state("example.org")[s])
 				}
-				if txt, err := h.bind.TXT(keys.RecordName("example.org", s)); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+				if txt, err := h.txt(keys.RecordName("example.org", s)); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
 					t.Errorf("DNS has %q %v for mail on its way", txt, err)
 				}
 			}
@@ -191,7 +191,7 @@ func TestRotateNowWaits(t *testing.T) {
 	if got := h.signing("example.org"); got == first || got == "" {
 		t.Errorf("%q signs: %s", got, out)
 	}
-	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitEvery {
+	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitInterval {
 		t.Errorf("it waited %v", waited)
 	}
 }
@@ -208,7 +208,7 @@ func TestRotateNowManual(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, k := range set.Of("example.org") {
-			h.show("example.org", k.Selector, k.Life.Record)
+			h.show("example.org", k.Selector, k.Metadata.Record)
 		}
 	}
 	publish()

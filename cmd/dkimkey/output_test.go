@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 	"unicode"
-
-	"signpost/keys"
 )
 
 // rotate --wait ends when the key signs, and says once what it waits for.
@@ -25,7 +23,7 @@ func TestRotateWaits(t *testing.T) {
 		t.Error("nothing signs:", out)
 	}
 	// Two TTLs of an hour.
-	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitEvery {
+	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitInterval {
 		t.Errorf("it waited %v", waited)
 	}
 	if strings.Count(out, "waiting until 2026-11-24 06:15 for caches to forget") != 1 || strings.Count(out, "waiting") != 1 || !strings.Contains(out, "signs from now on") {
@@ -48,17 +46,17 @@ func TestNoControls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var life map[string]any
-		if err := json.Unmarshal(text, &life); err != nil {
+		var metadata map[string]any
+		if err := json.Unmarshal(text, &metadata); err != nil {
 			t.Fatal(err)
 		}
 		const hostile = "\x1b]0;x\a\x1b[2J\u009b31m\u202e\r"
 		for _, name := range []string{"record", "algorithm", "publish", "finding", "imported"} {
-			old, _ := life[name].(string)
-			life[name] = old + hostile
+			old, _ := metadata[name].(string)
+			metadata[name] = old + hostile
 		}
-		selector = life["selector"].(string)
-		if text, err = json.Marshal(life); err != nil {
+		selector = metadata["selector"].(string)
+		if text, err = json.Marshal(metadata); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(file, text, 0o600); err != nil {
@@ -116,18 +114,14 @@ func TestCompromisedManual(t *testing.T) {
 	leaked := h.signing("example.org")
 	show := func(selector, text string) {
 		t.Helper()
-		if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", selector), text); err != nil {
-			t.Fatal(err)
-		}
+		h.show("example.org", selector, text)
 	}
 	set, err := h.store().Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := set.Of("example.org")[0].Life.Record
-	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", leaked), record[:200], record[200:]); err != nil {
-		t.Fatal(err)
-	}
+	record := set.Of("example.org")[0].Metadata.Record
+	show(leaked, record)
 	out, code := h.run("revoke", "example.org", leaked, "--compromised")
 	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org by \"v=DKIM1; k=rsa; p=\"")
 	second := strings.Index(out, "2. put the record of key sp20261124b into DNS")

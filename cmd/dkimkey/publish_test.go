@@ -14,32 +14,17 @@ import (
 
 	"signpost/internal/testbind"
 	"signpost/keys"
+	"signpost/keys/publish"
 )
 
-// update changes a TXT record at a BIND, as a person or a provider does.
+// update changes a TXT record at a BIND, as a provider does.
 func update(addr, zone, name string, texts ...string) error {
-	return updateFor(addr, zone, name, 5*time.Minute, texts...)
-}
-
-// updateFor is update with a TTL.
-func updateFor(addr, zone, name string, ttl time.Duration, texts ...string) error {
 	m := new(dns.Msg).SetUpdate(zone)
-	rr := &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: uint32(ttl / time.Second)}, Txt: texts}
+	rr := &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: texts}
 	m.RemoveRRset([]dns.RR{rr})
 	if len(texts) > 0 {
 		m.Insert([]dns.RR{rr})
 	}
-	return sendUpdate(addr, m)
-}
-
-// addTXT adds a TXT record to those that are there.
-func addTXT(addr, zone, name, text string) error {
-	m := new(dns.Msg).SetUpdate(zone)
-	m.Insert([]dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: []string{text}}})
-	return sendUpdate(addr, m)
-}
-
-func sendUpdate(addr string, m *dns.Msg) error {
 	m.SetTsig("signpost.", dns.HmacSHA256, 300, time.Now().Unix())
 	reply, _, err := (&dns.Client{Net: "tcp", TsigSecret: map[string]string{"signpost.": testbind.Secret}}).Exchange(m, addr)
 	if err == nil && reply.Rcode != dns.RcodeSuccess {
@@ -74,45 +59,45 @@ func (h *house) days(n int) {
 }
 
 // wholeLife takes a domain through add, activation, hand-over, revocation and removal, by whatever publishes.
-func (h *house) wholeLife() {
+func (h *house) wholeLife(domain string) {
 	h.Helper()
-	h.must("add", "example.org")
-	if got := h.signing("example.org"); got != "" {
+	h.must("add", domain)
+	if got := h.signing(domain); got != "" {
 		h.Fatalf("%s signs at once", got)
 	}
 	h.now = h.now.Add(90 * time.Minute)
 	h.must("rotate") // sees it
 	h.now = h.now.Add(130 * time.Minute)
 	h.must("rotate")
-	first := h.signing("example.org")
+	first := h.signing(domain)
 	if first == "" {
 		h.Fatal("nothing signs after the waiting time:", h.must("status"))
 	}
-	name := keys.RecordName("example.org", first)
+	name := keys.RecordName(domain, first)
 	for range 90 {
 		h.days(1)
 	}
 	h.days(3)
-	second := h.signing("example.org")
+	second := h.signing(domain)
 	if second == "" || second == first {
 		h.Fatalf("after 93 days %q signs, as before", second)
 	}
-	if txt, err := h.bind.TXT(name); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+	if txt, err := h.txt(name); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
 		h.Fatalf("the old record went away at once: %q %v", txt, err)
 	}
 	h.days(15)
-	if txt, err := h.bind.TXT(name); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+	if txt, err := h.txt(name); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		h.Fatalf("the old record is not revoked: %q %v", txt, err)
 	}
 	h.days(31)
-	if txt, err := h.bind.TXT(name); err != nil || len(txt) != 0 {
+	if txt, err := h.txt(name); err != nil || len(txt) != 0 {
 		h.Fatalf("the old record is still there: %q %v", txt, err)
 	}
 }
 
 func TestPublishRFC2136(t *testing.T) {
 	t.Parallel()
-	newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136).wholeLife()
+	newBINDHouse(t, rfc2136).wholeLife(named.zone(t))
 }
 
 func TestPublishRFC2136Knot(t *testing.T) {
@@ -121,30 +106,32 @@ func TestPublishRFC2136Knot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	houseAt(t, knot, rfc2136).wholeLife()
+	t.Cleanup(func() {
+		if err := knot.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := houseAt(t, knot.Addr(), knot.Port, rfc2136)
+	h.bind = knot
+	h.wholeLife("example.org")
 }
 
 func TestPublishCommand(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"command\"\nargv = [\"provider\", \"%BIND%\"]\n")
-	h.wholeLife()
+	newBINDHouse(t, "[publish]\nmethod = \"command\"\nargv = [\"provider\", \"%BIND%\"]\n").wholeLife(named.zone(t))
 }
 
 // The include file is one that BIND reads, and the operator's command raises the serial and has it read.
 func TestPublishZoneFile(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	include := filepath.Join(dir, "dkim.include")
-	if err := os.WriteFile(include, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	h := newHouse(t, map[string]string{"example.org.": strings.Replace(exampleZone, "\n@ IN NS", "\n$INCLUDE "+include+" .\n$ORIGIN example.org.\n@ IN NS", 1)},
-		"[publish]\nmethod = \"zonefile\"\npath = \""+include+"\"\nreload = [\"%DIR%/reload\"]\n")
+	sharedBIND(t)
+	include := named.include
+	h := newBINDHouse(t, "[publish]\nmethod = \"zonefile\"\npath = \""+include+"\"\nreload = [\"%DIR%/reload\"]\n")
 	serial := filepath.Join(h.dir, "serial")
 	h.write("reload", fmt.Sprintf(`#!/bin/sh
 set -e
 n=$(cat %[1]s 2>/dev/null || echo 1); n=$((n + 1)); echo $n > %[1]s
-sed -i "s/hostmaster [0-9]*/hostmaster $n/" %[2]s/example.org.zone
+sed -i "s/hostmaster [0-9]*/hostmaster $n/" %[2]s/included.example.zone
 kill -HUP %[3]d
 `, serial, h.bind.Dir(), h.bind.PID()), 0o755)
 	// named reads in its own time: a run looks after it.
@@ -159,7 +146,7 @@ kill -HUP %[3]d
 			for line := range strings.Lines(string(text)) {
 				if name, _, found := strings.Cut(line, ". "); found && strings.Contains(line, " IN TXT (") {
 					n++
-					txt, err := h.bind.TXT(name)
+					txt, err := h.txt(name)
 					ok = ok && err == nil && len(txt) == 1
 				}
 			}
@@ -171,22 +158,22 @@ kill -HUP %[3]d
 			}
 		}
 	}
-	h.must("add", "example.org")
+	h.must("add", "included.example")
 	loaded()
 	h.must("rotate")
 	h.now = h.now.Add(3 * time.Hour)
 	h.must("rotate")
 	loaded()
-	if h.signing("example.org") == "" {
+	if h.signing("included.example") == "" {
 		t.Fatal("nothing signs:", h.must("status"))
 	}
 	text, err := os.ReadFile(include)
-	if err != nil || strings.Count(string(text), "_domainkey.example.org. 3600 IN TXT") != 2 {
+	if err != nil || strings.Count(string(text), "_domainkey.included.example. 3600 IN TXT") != 2 {
 		t.Errorf("the key that signs and the one that stands by: %v\n%s", err, text)
 	}
 	// A file that is somebody else's is left alone.
 	h.write("mine", "www IN A 192.0.2.1\n", 0o644)
-	err = keys.ZoneFile{Path: filepath.Join(h.dir, "mine")}.Publish(t.Context(), keys.Change{Action: keys.Add, Domain: "example.org", Selector: "x", Name: "x._domainkey.example.org", Text: "x"})
+	err = publish.ZoneFile{Path: filepath.Join(h.dir, "mine")}.Publish(t.Context(), keys.Change{Action: keys.Add, Domain: "example.org", Selector: "x", Name: "x._domainkey.example.org", Text: "x"})
 	if err == nil || !strings.Contains(err.Error(), "was not written by dkimkey") {
 		t.Error(err)
 	}
@@ -216,10 +203,8 @@ func TestPublishManual(t *testing.T) {
 	}
 	k := set.Of("example.org")[0]
 	// As web forms do it: other spaces and order do not matter, the key does.
-	record := strings.ReplaceAll(k.Life.Record, "; ", ";")
-	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", k.Selector), record[:200], record[200:]); err != nil {
-		t.Fatal(err)
-	}
+	record := strings.ReplaceAll(k.Metadata.Record, "; ", ";")
+	h.show("example.org", k.Selector, record)
 	if out := h.must("rotate"); !strings.Contains(out, "is seen by the world") {
 		t.Error(out)
 	}
@@ -266,7 +251,7 @@ func TestRing(t *testing.T) {
 			order = append(order, s)
 		}
 		until[s] = h.now.Add(14 * 24 * time.Hour)
-		if txt, err := h.bind.TXT(s + ".example.org.keys.test"); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+		if txt, err := h.txt(s + ".example.org.keys.test"); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
 			t.Fatalf("day %d: %s signs and DNS has %q %v", day, s, txt, err)
 		}
 	}
@@ -277,29 +262,29 @@ func TestRing(t *testing.T) {
 
 // What goes wrong when publishing is said in one line, and nothing signs that the world has not.
 func TestPublishFaults(t *testing.T) {
-	for _, c := range []struct{ name, zone, config, want string }{
-		{"UPDATE refused", exampleZone + "; static\n", rfc2136, "REFUSED"},
-		{"wrong TSIG name", exampleZone, strings.Replace(rfc2136, `"signpost"`, `"somebody"`, 1), "NOTAUTH"},
-		{"wrong TSIG algorithm", exampleZone, strings.Replace(rfc2136, "hmac-sha256", "hmac-sha512", 1), "NOTAUTH"},
-		{"no server", exampleZone, strings.Replace(rfc2136, "%BIND%", "127.0.0.1:1", 1), "refused"},
-		{"no secret", exampleZone, strings.Replace(rfc2136, "%SECRET%", "/nonexistent", 1), "publish.tsig_secret_file"},
-		{"an alias in circles", exampleZone + "sp1._domainkey IN CNAME sp1._domainkey\nsp2._domainkey IN CNAME sp2._domainkey\nsp3._domainkey IN CNAME sp3._domainkey\n",
+	for _, c := range []struct{ name, domain, config, want string }{
+		{"UPDATE refused", "static.example", rfc2136, "REFUSED"},
+		{"wrong TSIG name", "example.org", strings.Replace(rfc2136, `"signpost"`, `"somebody"`, 1), "NOTAUTH"},
+		{"wrong TSIG algorithm", "example.org", strings.Replace(rfc2136, "hmac-sha256", "hmac-sha512", 1), "NOTAUTH"},
+		{"no server", "example.org", strings.Replace(rfc2136, "%BIND%", "127.0.0.1:1", 1), "refused"},
+		{"no secret", "example.org", strings.Replace(rfc2136, "%SECRET%", "/nonexistent", 1), "publish.tsig_secret_file"},
+		{"an alias in circles", "loop.example",
 			rfc2136 + "[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n", "circles"},
-		{"a program that fails", exampleZone, "[publish]\nmethod = \"command\"\nargv = [\"sh\", \"-c\", \"echo no quota left >&2; exit 3\"]\n", "no quota left"},
-		{"a program that hangs", exampleZone, "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "not done after 1s"},
-		{"no folder for the zone file", exampleZone, "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
+		{"a program that fails", "example.org", "[publish]\nmethod = \"command\"\nargv = [\"sh\", \"-c\", \"echo no quota left >&2; exit 3\"]\n", "no quota left"},
+		{"a program that hangs", "example.org", "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "not done after 1s"},
+		{"no folder for the zone file", "example.org", "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, map[string]string{"example.org.": c.zone}, c.config)
-			for _, args := range [][]string{{"add", "example.org"}, {"rotate"}} {
+			h := newBINDHouse(t, c.config)
+			for _, args := range [][]string{{"add", c.domain}, {"rotate"}} {
 				out, code := h.run(args...)
 				if code != 1 || !strings.Contains(out, c.want) || strings.Count(out, c.want) > 2 {
 					t.Errorf("%q: %d %s", args, code, out)
 				}
 				h.now = h.now.Add(3 * time.Hour)
 			}
-			if got := h.signing("example.org"); got != "" {
+			if got := h.signing(c.domain); got != "" {
 				t.Errorf("%s signs", got)
 			}
 		})
@@ -309,12 +294,15 @@ func TestPublishFaults(t *testing.T) {
 // Another record at the selector is never overwritten.
 func TestRecordOfSomebodyElse(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone + "mine._domainkey IN TXT \"v=DKIM1; p=\"\n"}, rfc2136)
-	out, code := h.run("add", "example.org", "--selector", "mine")
+	h, domain := newBINDHouse(t, rfc2136), named.zone(t)
+	if err := update(h.bind.Addr(), domain+".", keys.RecordName(domain, "mine"), "v=DKIM1; p="); err != nil {
+		t.Fatal(err)
+	}
+	out, code := h.run("add", domain, "--selector", "mine")
 	if code != 1 || !strings.Contains(out, "has another TXT record already") {
 		t.Errorf("%d %s", code, out)
 	}
-	if txt, err := h.bind.TXT("mine._domainkey.example.org"); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=" {
+	if txt, err := h.txt(keys.RecordName(domain, "mine")); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=" {
 		t.Errorf("%q %v", txt, err)
 	}
 }
@@ -329,14 +317,14 @@ func TestTSIGSecretFile(t *testing.T) {
 	if err := os.WriteFile(file, out, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secret, err := keys.ReadTSIGSecret(file, "signpost", "hmac-sha256")
+	secret, err := publish.ReadTSIGSecret(file, "signpost", "hmac-sha256")
 	if err != nil || !strings.Contains(string(out), "\""+secret+"\"") {
 		t.Errorf("%q %v of\n%s", secret, err, out)
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.ReadTSIGSecret(file, "signpost", "hmac-sha256"); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
+	if _, err := publish.ReadTSIGSecret(file, "signpost", "hmac-sha256"); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
 		t.Error(err)
 	}
 }
@@ -344,10 +332,11 @@ func TestTSIGSecretFile(t *testing.T) {
 // A name server on a port of its own is asked there where the configuration says so.
 func TestKnownPort(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h := newBINDHouse(t, rfc2136)
 	h.env.authorityPort = 53
-	h.must("add", "example.org")
-	if out, code := h.run("check"); code != 0 || !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") {
+	domain := named.zone(t)
+	h.must("add", domain)
+	if out, code := h.run("check"); code != 0 || !strings.Contains(out, "ns1."+domain+" 127.0.0.1  the key") {
 		t.Errorf("%d %s", code, out)
 	}
 }

@@ -6,22 +6,21 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
-	"github.com/miekg/dns"
 
 	"signpost/internal/dkim"
 	"signpost/keys"
+	"signpost/keys/keystest"
 )
 
 // receivers verify what the daemon signs. For each name, some of them have looked it up just before its record changed: they see
 // the old answer, which may be that there is none, until its TTL has passed.
 type receivers struct {
 	*testing.T
-	addr    string
+	dns     *keystest.DNS
 	watcher *keys.Watcher
 	zones   map[string]map[string]answer // by domain: the TXT records of the present, by name
 	cached  map[string][]answer          // by name
@@ -51,7 +50,7 @@ func (h *house) newReceivers(domains ...string) *receivers {
 	if err != nil {
 		h.Fatal(err)
 	}
-	r := &receivers{T: h.T, addr: h.bind.Addr(), watcher: w, zones: map[string]map[string]answer{}, cached: map[string][]answer{},
+	r := &receivers{T: h.T, dns: h.dns, watcher: w, zones: map[string]map[string]answer{}, cached: map[string][]answer{},
 		mail: map[string]message{}, results: map[string]error{}, exempt: map[string]bool{}}
 	for _, domain := range domains {
 		r.zones[domain], _ = r.transfer(domain)
@@ -62,27 +61,13 @@ func (h *house) newReceivers(domains ...string) *receivers {
 // transfer returns the TXT records of a zone, and how long a resolver remembers that there is none.
 func (r *receivers) transfer(domain string) (all map[string]answer, negative time.Duration) {
 	r.Helper()
-	envelopes, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr(domain+"."), r.addr)
-	if err != nil {
-		r.Fatal(err)
-	}
+	records, negative := r.dns.Records(domain)
 	all = map[string]answer{}
-	for e := range envelopes {
-		if e.Error != nil {
-			r.Fatal(e.Error)
+	for name, record := range records {
+		if len(record.Texts) > 1 {
+			r.Errorf("%s has two TXT records", name)
 		}
-		for _, rr := range e.RR {
-			switch rr := rr.(type) {
-			case *dns.SOA:
-				negative = time.Duration(min(rr.Hdr.Ttl, rr.Minttl)) * time.Second
-			case *dns.TXT:
-				name := strings.TrimSuffix(rr.Hdr.Name, ".")
-				if all[name].text != "" {
-					r.Errorf("%s has two TXT records", name)
-				}
-				all[name] = answer{text: strings.Join(rr.Txt, ""), ttl: time.Duration(rr.Hdr.Ttl) * time.Second}
-			}
-		}
+		all[name] = answer{text: record.Texts[0], ttl: record.TTL}
 	}
 	return all, negative
 }
@@ -122,7 +107,7 @@ func (r *receivers) signed(snap *keys.Snapshot, domain string, now time.Time) (s
 		if m.text == nil {
 			m = message{text: r.sign(k), domain: domain, selector: k.Selector}
 		}
-		m.until = now.Add(lives)
+		m.until = now.Add(transitTime)
 		r.mail[id] = m
 	}
 	return selectors
@@ -146,7 +131,7 @@ func (r *receivers) sign(k dkim.Key) []byte {
 	}
 	var m bytes.Buffer
 	for _, f := range append(signatures, fields...) {
-		fmt.Fprintf(&m, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+		m.WriteString(f.Wire())
 	}
 	m.WriteString("\r\n" + body)
 	return m.Bytes()
@@ -192,7 +177,7 @@ func (r *receivers) verifies(id string, m message, record string) error {
 // leaked exempts the keys that were revoked as compromised.
 func (r *receivers) leaked(set *keys.Set) {
 	for _, k := range set.All() {
-		if k.Life != nil && k.Life.Compromised {
+		if k.Metadata != nil && k.Metadata.Compromised {
 			r.exempt[k.Domain+" "+k.Selector] = true
 		}
 	}

@@ -41,7 +41,7 @@ instead: dkimkey rotate.`,
 }
 
 func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) error {
-	d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+	d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 }
 
 // signNothing lets mail of a domain leave unsigned, unless another command has activated a key meanwhile.
-func (d *desk) signNothing(ctx context.Context, domain string) error {
+func (d *app) signNothing(ctx context.Context, domain string) error {
 	unlock, err := d.store.TakeOver(ctx, domain)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (d *desk) signNothing(ctx context.Context, domain string) error {
 // the domain until its record is empty.
 func printOrder(out io.Writer, set *keys.Set, k *keys.Key) {
 	var steps []string
-	if k.Life == nil || !k.Life.RecordUnseen() { // else the record is of another key
+	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // else the record is of another key
 		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
 	}
 	if next := keys.NewestPending(set.Of(k.Domain), k.Algorithm, ""); next != nil {

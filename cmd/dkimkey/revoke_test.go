@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func TestCompromised(t *testing.T) {
 		t.Errorf("%d %s", code, out)
 	}
 	h.must("revoke", "example.org", leaked, "--compromised")
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+	if txt, err := h.txt(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		t.Errorf("DNS has %q %v", txt, err)
 	}
 	if got := h.signing("example.org"); got == "" || got == leaked {
@@ -77,19 +78,11 @@ func TestCompromised(t *testing.T) {
 
 func TestCompromisedPublisherFails(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"command\"\nargv = [\"%DIR%/publish\"]\n")
-	publisher := func(works bool) {
-		script := "#!/bin/sh\nexec provider " + h.bind.Addr() + "\n"
-		if !works {
-			script = "#!/bin/sh\necho the provider is away\nexit 1\n"
-		}
-		h.write("publish", script, 0o755)
-	}
-	publisher(true)
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
 	h.must("add", "example.org")
 	h.days(3)
 	leaked := h.signing("example.org")
-	publisher(false)
+	h.dns.Fail(errors.New("the provider is away"))
 	out, code := h.run("revoke", "example.org", leaked, "--compromised")
 	if code != 1 || !strings.Contains(out, "the provider is away") {
 		t.Errorf("%d %s", code, out)
@@ -97,9 +90,9 @@ func TestCompromisedPublisherFails(t *testing.T) {
 	if got := h.signing("example.org"); got == "" || got == leaked {
 		t.Errorf("%q signs", got)
 	}
-	publisher(true)
+	h.dns.Fail(nil)
 	h.must("rotate")
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+	if txt, err := h.txt(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		t.Errorf("DNS has %q %v", txt, err)
 	}
 }
@@ -120,7 +113,7 @@ func TestCompromisedBesideStuckKey(t *testing.T) {
 	if got := h.signing("example.org"); got == "" || got == leaked {
 		t.Errorf("%q signs: %s", got, out)
 	}
-	if txt, err := h.bind.TXT(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
+	if txt, err := h.txt(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
 		t.Errorf("DNS has %q %v for the leaked key", txt, err)
 	}
 }

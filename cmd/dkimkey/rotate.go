@@ -13,8 +13,8 @@ import (
 	"signpost/keys"
 )
 
-// waitEvery is how often --wait looks again.
-const waitEvery = 30 * time.Second
+// waitInterval is how often --wait looks again.
+const waitInterval = 30 * time.Second
 
 // errAttention is the error of exit code 1 if each thing that needs a person has been printed already, one line each.
 var errAttention = errors.New("action needed, see above")
@@ -43,7 +43,7 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 			if f.now && len(args) == 0 {
 				return cli.Usage(errors.New("--now rotates the domains that are named, and none is\nhint: see dkimkey rotate --help"))
 			}
-			d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+			d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 }
 
 // domains returns those named, or all that have keys.
-func (d *desk) domains(args []string) ([]string, error) {
+func (d *app) domains(args []string) ([]string, error) {
 	if len(args) == 0 {
 		return d.store.Known()
 	}
@@ -98,7 +98,7 @@ type planned struct {
 	Due       time.Time   `json:"due"`
 }
 
-func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
+func (d *app) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
 	now := d.store.Now()
 	all := []planned{}
 	for _, domain := range domains {
@@ -133,7 +133,7 @@ func (d *desk) dryRun(c *cobra.Command, domains []string, rotateNow bool) error 
 	return nil
 }
 
-func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after func(time.Duration) <-chan time.Time) error {
+func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after func(time.Duration) <-chan time.Time) error {
 	if f.now {
 		if err := d.rotateNow(c, domains); err != nil {
 			return err
@@ -167,13 +167,13 @@ func (d *desk) rotate(c *cobra.Command, domains []string, f rotateFlags, after f
 		select {
 		case <-c.Context().Done():
 			return c.Context().Err()
-		case <-after(waitEvery):
+		case <-after(waitInterval):
 		}
 	}
 }
 
 // rotateNow records that the keys of domains are to be replaced.
-func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
+func (d *app) rotateNow(c *cobra.Command, domains []string) error {
 	request := func(domain string) error {
 		unlock, err := d.store.Lock(c.Context(), domain)
 		if err != nil {
@@ -204,7 +204,7 @@ func (d *desk) rotateNow(c *cobra.Command, domains []string) error {
 }
 
 // needSelectors reports rotations that cannot continue because a ring has no free selector.
-func (d *desk) needSelectors(domains []string) error {
+func (d *app) needSelectors(domains []string) error {
 	for _, domain := range domains {
 		set, err := d.store.LoadDomain(domain, nil)
 		if err != nil {
@@ -218,7 +218,7 @@ func (d *desk) needSelectors(domains []string) error {
 		rules, now := d.rules(domain), d.store.Now()
 		for algorithm, ring := range rules.Ring {
 			k := keys.NewestActive(of, algorithm)
-			requested := k != nil && k.Life != nil && k.Life.Requested != nil && keys.NewestPending(of, algorithm, "") == nil
+			requested := k != nil && k.Metadata != nil && k.Metadata.Requested != nil && keys.NewestPending(of, algorithm, "") == nil
 			if requested && len(ring) > 0 && rules.FreeSelector(withPast, algorithm, now) == "" {
 				d.rotator.Needs(domain, fmt.Sprintf("no successor can be made yet: each selector of the ring %v is in use; dkimkey status shows until when", ring), nil)
 			}
@@ -228,7 +228,7 @@ func (d *desk) needSelectors(domains []string) error {
 }
 
 // waiting returns what --wait waits for, or "" if no key is about to sign.
-func (d *desk) waiting(domains []string) (string, error) {
+func (d *app) waiting(domains []string) (string, error) {
 	for _, domain := range domains {
 		set, err := d.store.LoadDomain(domain, nil)
 		if err != nil {
@@ -237,10 +237,10 @@ func (d *desk) waiting(domains []string) (string, error) {
 		var last *keys.Key
 		var until time.Time
 		for _, k := range keys.Awaited(set.Of(domain), d.rules(domain), d.store.Now()) {
-			if k.State != keys.Verified || k.Life.Silent != nil {
-				return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Life.Finding), nil
+			if k.State != keys.Verified || k.Metadata.Silent != nil {
+				return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Metadata.Finding), nil
 			}
-			if may := k.Life.Seen.Add(time.Duration(k.Life.Wait)); last == nil || may.After(until) {
+			if may := k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)); last == nil || may.After(until) {
 				last, until = k, may
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,15 +17,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"signpost/internal/config"
-	"signpost/internal/dns"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
 )
 
-// desk is what the commands that work on keys share: the store, and the way to DNS.
-type desk struct {
+// app is what the commands that work on keys share: the store, and the way to DNS.
+type app struct {
 	conf    *config.Config
 	store   keys.Store
+	rules   func(domain string) keys.Rules
 	rotator *keys.Rotator
 	mu      sync.Mutex // of what follows, and of the output
 	needed  bool       // something needs a person
@@ -46,7 +46,7 @@ type event struct {
 }
 
 // report prints what happened, where that was asked for as JSON.
-func (d *desk) report(stdout io.Writer) error {
+func (d *app) report(stdout io.Writer) error {
 	if !d.json {
 		return nil
 	}
@@ -54,21 +54,26 @@ func (d *desk) report(stdout io.Writer) error {
 	return term.WriteJSON(stdout, append([]event{}, d.events...))
 }
 
-func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
+func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 	conf, store, err := e.open()
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{conf: conf, store: store}
-	resolver, err := newResolver(conf, e.now)
+	d := &app{conf: conf, store: store, rules: setup.KeyRules(conf)}
+	authority, err := setup.Authority(conf, nil, e.now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: e.authorityPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
+	authority.Port = e.authorityPort
+	checker := &keys.Checker{Authority: authority}
+	publisher := func(domain string) (keys.Publisher, error) { return setup.Publisher(conf, domain, store, authority) }
+	if e.authority != nil {
+		checker.Authority = e.authority
+		publisher = func(string) (keys.Publisher, error) { return e.publisher, nil }
+	}
 	d.rotator = &keys.Rotator{
 		Store: store, Rules: d.rules, Random: e.random,
-		Checker:   &keys.Checker{Authority: authority, Resolver: resolver},
-		Publisher: func(domain string) (keys.Publisher, error) { return d.publisher(domain, authority) },
+		Checker: checker, Publisher: publisher,
 		Done: func(domain, what string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -76,7 +81,7 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
 			}
 		},
-		Needs: func(domain, what string, l *keys.Life) {
+		Needs: func(domain, what string, l *keys.Metadata) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.needed = true
@@ -94,55 +99,6 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 	return d, nil
 }
 
-// newResolver returns a resolver that uses keys.resolver, or the servers of the daemon. It has no cache from earlier runs.
-func newResolver(conf *config.Config, now func() time.Time) (*dns.Resolver, error) {
-	servers := conf.DNS.Servers
-	if r := conf.Keys.Resolver; r != "" {
-		at, err := config.AddrPort(r)
-		if err != nil {
-			return nil, err
-		}
-		servers = []netip.AddrPort{at}
-	}
-	if len(servers) == 0 {
-		var err error
-		if servers, err = dns.ReadServers("/etc/resolv.conf"); err != nil {
-			return nil, err
-		}
-	}
-	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: now, Log: slog.New(slog.DiscardHandler)}), nil
-}
-
-func (d *desk) rules(domain string) keys.Rules {
-	p := d.conf.PublishFor(domain)
-	return keys.Rules{
-		Algorithms: d.conf.Keys.Algorithms, Bits: d.conf.Keys.RSABits,
-		RotateEvery: d.conf.RotateEveryFor(domain), RetireAfter: d.conf.Keys.RetireAfter, KeepRevoked: d.conf.Keys.KeepRevoked,
-		Ring: d.conf.Keys.Selectors, Method: p.Method, TTL: p.TTL,
-	}
-}
-
-func (d *desk) publisher(domain string, authority *dns.Authority) (keys.Publisher, error) {
-	p := d.conf.PublishFor(domain)
-	switch p.Method {
-	case "rfc2136":
-		secret, err := keys.ReadTSIGSecret(p.TSIGSecretFile, p.TSIGName, p.TSIGAlgorithm)
-		if err != nil {
-			return nil, fmt.Errorf("%s.tsig_secret_file: %w", d.conf.PublishTable(domain), err)
-		}
-		server, err := config.AddrPort(p.Server)
-		if err != nil {
-			return nil, err
-		}
-		return keys.Update{Server: server.String(), Authority: authority, TSIGName: p.TSIGName, Algorithm: p.TSIGAlgorithm, Secret: secret, Timeout: p.Timeout}, nil
-	case "zonefile":
-		return keys.OneAtATime{Publisher: keys.ZoneFile{Path: p.Path, Reload: p.Reload, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
-	case "command":
-		return keys.OneAtATime{Publisher: keys.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: d.store, Timeout: p.Timeout}, nil
-	}
-	return nil, errors.New("publish.method is manual")
-}
-
 // lastRun is STATE_DIR/rotate.json: the time of the last run.
 type lastRun struct {
 	At time.Time `json:"last_run"`
@@ -156,7 +112,7 @@ const (
 )
 
 // clock compares the clock with that of the last run. After a jump, no record is revoked or removed.
-func (d *desk) clock(stderr io.Writer, now time.Time) {
+func (d *app) clock(stderr io.Writer, now time.Time) {
 	data, err := d.store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -178,7 +134,7 @@ func (d *desk) clock(stderr io.Writer, now time.Time) {
 	}
 }
 
-func (d *desk) remember(now time.Time) error {
+func (d *app) remember(now time.Time) error {
 	data, err := json.Marshal(lastRun{now.UTC()})
 	if err != nil {
 		return err
@@ -187,7 +143,7 @@ func (d *desk) remember(now time.Time) error {
 }
 
 // run does what is due for domains. It reports whether anything failed, which it has printed.
-func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
+func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	now := d.store.Now()
 	d.clock(stderr, now)
 	d.busy = false
@@ -240,7 +196,7 @@ func (d *desk) run(ctx context.Context, stderr io.Writer, domains []string) (fai
 const maxWorkers = 8
 
 // print keeps the output of workers apart.
-func (d *desk) print(f func()) {
+func (d *app) print(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f()

@@ -18,7 +18,7 @@ func (e *env) showCommand() *cobra.Command {
 		Short: "Print the DNS record of a key, for a zone file and for a web form",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := e.desk(c.OutOrStdout(), c.ErrOrStderr())
+			d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -26,14 +26,14 @@ func (e *env) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			life, err := d.rotator.LifeOf(k)
+			metadata, err := d.rotator.MetadataOf(k)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return term.WriteJSON(c.OutOrStdout(), newAdded(life, d.conf.PublishFor(k.Domain).TTL))
+				return term.WriteJSON(c.OutOrStdout(), newAdded(metadata, d.conf.PublishFor(k.Domain).TTL))
 			}
-			fmt.Fprint(c.OutOrStdout(), recordText(life, d.conf.PublishFor(k.Domain).TTL))
+			fmt.Fprint(c.OutOrStdout(), recordText(metadata, d.conf.PublishFor(k.Domain).TTL))
 			return nil
 		},
 	}
@@ -42,7 +42,7 @@ func (e *env) showCommand() *cobra.Command {
 }
 
 // oneKey is the key that DOMAIN SELECTOR names.
-func (d *desk) oneKey(args []string) (*keys.Key, error) {
+func (d *app) oneKey(args []string) (*keys.Key, error) {
 	domains, err := d.domains(args[:1])
 	if err != nil {
 		return nil, err

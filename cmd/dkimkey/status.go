@@ -15,6 +15,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/domain"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
 )
@@ -48,7 +49,7 @@ type keyStatus struct {
 	Signs      bool       `json:"signs"`
 	Since      time.Time  `json:"since,omitzero"`
 	Unsafe     bool       `json:"unsafe_activated"`
-	ByHand     bool       `json:"by_hand"`
+	Unmanaged  bool       `json:"by_hand"`
 	RecordName string     `json:"record_name"`
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
@@ -62,7 +63,6 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	d := &desk{conf: conf, store: store}
 	set, err := store.Load(nil)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	all := []keyStatus{}
 	signing := map[string]bool{}
 	var actions []string
-	for _, k := range set.Status(d.rules, e.now()) {
+	for _, k := range set.Status(setup.KeyRules(conf), e.now()) {
 		if !wanted(k.Domain) {
 			continue
 		}
@@ -135,7 +135,7 @@ func remedy(domain string, of []*keys.Key) string {
 	is := func(f func(k *keys.Key) bool) bool { return slices.ContainsFunc(of, f) }
 	switch {
 	case is(func(k *keys.Key) bool {
-		return k.Life != nil && k.Err == nil && k.State.Pending()
+		return k.Metadata != nil && k.Err == nil && k.State.Pending()
 	}):
 		return "dkimkey rotate " + domain + " --wait"
 	case is(func(k *keys.Key) bool { return k.Err != nil }):
@@ -193,7 +193,7 @@ func colour(p term.Painter, s keyStatus, line string) string {
 
 func describe(k keys.Status) keyStatus {
 	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: k.Signs, Since: k.Since,
-		ByHand: k.Life == nil, Unsafe: k.Life != nil && k.Life.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next,
+		Unmanaged: k.Metadata == nil, Unsafe: k.Metadata != nil && k.Metadata.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next,
 		ActionNeeded: k.Action, unseen: k.Unseen()}
 	if k.Err != nil && !k.Elsewhere {
 		s.Error = k.Err.Error()

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -96,7 +97,7 @@ func TestStatusCompromised(t *testing.T) {
 	h.must("add", "example.org")
 	h.days(3)
 	leaked := h.signing("example.org")
-	h.write("tsig", "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=\n", 0o600)
+	h.dns.Fail(errors.New("NOTAUTH"))
 	h.run("revoke", "example.org", leaked, "--compromised")
 	table, actions, _, code := h.status()
 	if code != 1 || !strings.Contains(table, "compromised; rotate revokes its record at once") ||
@@ -189,10 +190,8 @@ func TestStatusOverdue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := set.Of("example.org")[0].Life.Record
-	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), record[:200], record[200:]); err != nil {
-		t.Fatal(err)
-	}
+	record := set.Of("example.org")[0].Metadata.Record
+	h.show("example.org", "s", record)
 	h.must("rotate")
 	h.now = h.now.Add(2 * day)
 	expect("")
@@ -202,9 +201,7 @@ func TestStatusOverdue(t *testing.T) {
 	expect("")
 	h.run("revoke", "example.org", "s", "--compromised")
 	expect("example.org: key s: revoked, and its record has not been seen to be empty: replace it by \"v=DKIM1; k=rsa; p=\", then dkimkey rotate example.org\n")
-	if err := update(h.bind.Addr(), "example.org.", keys.RecordName("example.org", "s"), "v=DKIM1; k=rsa; p="); err != nil {
-		t.Fatal(err)
-	}
+	h.show("example.org", "s", "v=DKIM1; k=rsa; p=")
 	h.run("rotate")
 	if _, actions, _, _ := h.status(); strings.Contains(actions, "key s:") {
 		t.Error(actions)

@@ -19,15 +19,15 @@ func TestThousandDomains(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"manual\"\n[keys]\nalgorithms = [\"ed25519\"]\n")
 	store := h.store()
 	store.Now = func() time.Time { return h.now }
-	life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
+	metadata, err := store.Create(keys.Options{Domain: "example.org", Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Activate("example.org", life.Selector); err != nil {
+	if _, err := store.Activate("example.org", metadata.Selector); err != nil {
 		t.Fatal(err)
 	}
 	const domains = 1000
-	first := filepath.Join("state", "keys", "example.org", life.Selector)
+	first := filepath.Join("state", "keys", "example.org", metadata.Selector)
 	pem, pemErr := os.ReadFile(filepath.Join(h.dir, first+".pem"))
 	// Its record has been seen, so there is nothing to ask DNS.
 	seen := fmt.Sprintf("\"seen\": %q,\n  \"activated\"", h.now.Format(time.RFC3339))
@@ -40,7 +40,7 @@ func TestThousandDomains(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(store.Dir, domain), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		copied := filepath.Join("state", "keys", domain, life.Selector)
+		copied := filepath.Join("state", "keys", domain, metadata.Selector)
 		h.write(copied+".pem", string(pem), 0o600)
 		h.write(copied+".json", strings.NewReplacer("example.org", domain, `"activated"`, seen).Replace(string(text)), 0o600)
 		h.write(filepath.Join("state", "hosted", domain), "", 0o600)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,23 +12,24 @@ import (
 
 	"github.com/miekg/dns"
 
-	"signpost/internal/testbind"
+	signpostdns "signpost/internal/dns"
+	"signpost/internal/setup"
+	"signpost/internal/testdns"
 	"signpost/keys"
+	"signpost/keys/publish"
 )
 
 // What a name server answers to an UPDATE is named, with the server, the zone and what to check.
 func TestUpdateErrors(t *testing.T) {
 	t.Parallel()
-	other, err := testbind.Start(t.Context(), "127.0.0.1", map[string]string{"example.net.": strings.ReplaceAll(exampleZone, "example.org", "example.net")})
+	h := newBINDHouse(t, rfc2136)
+	// BIND does not serve example.net.
+	other, err := testdns.Start(zoneOf("example.net"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := other.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	t.Cleanup(other.Stop)
+	at := netip.MustParseAddrPort(other.Addr())
 	closed := fakeServer(t, func(*dns.Msg) []byte { return nil })
 	silent := fakeServer(t, func(*dns.Msg) []byte { <-t.Context().Done(); return nil })
 	// Answers without a signature: whoever is on the way could have sent them.
@@ -41,56 +44,62 @@ func TestUpdateErrors(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		change func(*keys.Update)
+		change func(*publish.Update)
 		want   string // after "server ADDR, zone example.org: "
 	}{
-		{"wrong secret", func(u *keys.Update) { u.Secret = "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=" },
+		{"wrong secret", func(u *publish.Update) { u.Secret = "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=" },
 			`answer NOTAUTH \(BADSIG\): the server has another secret for TSIG key "signpost"\nhint: compare publish.tsig_secret_file with`},
-		{"wrong name", func(u *keys.Update) { u.TSIGName = "nobody" },
+		{"wrong name", func(u *publish.Update) { u.TSIGName = "nobody" },
 			`answer NOTAUTH \(BADKEY\): the server has no TSIG key "nobody" with algorithm hmac-sha256\nhint: compare publish.tsig_name and`},
-		{"wrong algorithm", func(u *keys.Update) { u.Algorithm = "hmac-sha512" },
+		{"wrong algorithm", func(u *publish.Update) { u.Algorithm = "hmac-sha512" },
 			`answer NOTAUTH \(BADKEY\): the server has no TSIG key "signpost" with algorithm hmac-sha512\nhint: compare publish.tsig_name and publish.tsig_algorithm`},
-		{"clock behind", func(u *keys.Update) { u.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } },
+		{"clock behind", func(u *publish.Update) { u.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } },
 			`answer NOTAUTH \(BADTIME\): this host's clock is (599|600|601) seconds behind the server's\nhint: set both clocks by NTP`},
-		{"clock ahead", func(u *keys.Update) { u.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } },
+		{"clock ahead", func(u *publish.Update) { u.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } },
 			`answer NOTAUTH \(BADTIME\): this host's clock is (599|600|601) seconds ahead of the server's\n`},
-		{"update-policy denies", func(u *keys.Update) { u.TSIGName = "stranger" },
+		{"update-policy denies", func(u *publish.Update) { u.TSIGName = "stranger" },
 			`answer REFUSED: the server does not allow key "stranger" to update s._domainkey.example.org\nhint: check update-policy or allow-update of zone "example.org" in the server's named.conf`},
-		{"zone not served", func(u *keys.Update) { u.Server = other.Addr() },
-			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.org" \{ type primary; \}`},
-		{"unsigned NOTAUTH", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
-		{"NOTZONE", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
-		{"SERVFAIL", func(u *keys.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
-		{"NXDOMAIN", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNameError) }, `answer NXDOMAIN: `},
-		{"FORMERR", func(u *keys.Update) { u.Server = unsigned(dns.RcodeFormatError) }, `answer FORMERR: the server does not support DNS UPDATE`},
-		{"NOTIMP", func(u *keys.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
-		{"unknown", func(u *keys.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
-		{"unsigned success", func(u *keys.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
-		{"unsigned YXRRSET", func(u *keys.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
-		{"connection refused", func(u *keys.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
-		{"closed connection", func(u *keys.Update) { u.Server = closed }, `the server closed the connection\n`},
-		{"timeout", func(u *keys.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},
+		{"zone not served", func(u *publish.Update) {
+			u.Authority = &signpostdns.Authority{Resolver: signpostdns.New(signpostdns.Options{Servers: []netip.AddrPort{at}, Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), Port: at.Port(), Timeout: time.Second}
+		},
+			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.net" \{ type primary; \}`},
+		{"unsigned NOTAUTH", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
+		{"NOTZONE", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
+		{"SERVFAIL", func(u *publish.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
+		{"NXDOMAIN", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNameError) }, `answer NXDOMAIN: `},
+		{"FORMERR", func(u *publish.Update) { u.Server = unsigned(dns.RcodeFormatError) }, `answer FORMERR: the server does not support DNS UPDATE`},
+		{"NOTIMP", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
+		{"unknown", func(u *publish.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
+		{"unsigned success", func(u *publish.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
+		{"unsigned YXRRSET", func(u *publish.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
+		{"connection refused", func(u *publish.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
+		{"closed connection", func(u *publish.Update) { u.Server = closed }, `the server closed the connection\n`},
+		{"timeout", func(u *publish.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			e := *h.env
 			e.file = h.config
-			d, err := e.desk(io.Discard, io.Discard)
+			d, err := e.app(io.Discard, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
-			publisher, err := d.publisher("example.org", d.rotator.Checker.Authority)
+			publisher, err := setup.Publisher(d.conf, "example.org", d.store, d.rotator.Checker.Authority.(*signpostdns.Authority))
 			if err != nil {
 				t.Fatal(err)
 			}
-			u := publisher.(keys.Update)
+			u := publisher.(publish.Update)
 			c.change(&u)
-			err = u.Publish(t.Context(), keys.Change{Action: keys.Add, Name: "s._domainkey.example.org", TTL: 300, Text: "v=DKIM1; p=", Strings: []string{"v=DKIM1; p="}})
-			want := "^updating s\\._domainkey\\.example\\.org: server " + regexp.QuoteMeta(u.Server) + ", zone example.org: " + c.want
+			domain := "example.org"
+			if c.name == "zone not served" {
+				domain = "example.net"
+			}
+			err = u.Publish(t.Context(), keys.Change{Action: keys.Add, Name: keys.RecordName(domain, "s"), TTL: 300, Text: "v=DKIM1; p=", Strings: []string{"v=DKIM1; p="}})
+			want := "^updating s\\._domainkey\\." + regexp.QuoteMeta(domain) + ": server " + regexp.QuoteMeta(u.Server) + ", zone " + domain + ": " + c.want
 			if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
 				t.Errorf("%v", err)
 			}
-			if txt, err := h.bind.TXT("s._domainkey.example.org"); err != nil || len(txt) > 0 {
+			if txt, err := h.txt("s._domainkey.example.org"); err != nil || len(txt) > 0 {
 				t.Errorf("DNS has %q %v", txt, err)
 			}
 		})
@@ -100,7 +109,7 @@ func TestUpdateErrors(t *testing.T) {
 // The hint is a line of its own in the output of a command.
 func TestUpdateErrorHint(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h := newBINDHouse(t, rfc2136)
 	h.write("tsig", "b3RoZXIgc2VjcmV0LCBub3QgdGhlIHJpZ2h0IG9uZSE=\n", 0o600)
 	out, code := h.run("add", "example.org")
 	if code != 1 || !strings.Contains(out, "(BADSIG): ") || !strings.Contains(out, "\nhint: compare publish.tsig_secret_file") {
@@ -111,8 +120,8 @@ func TestUpdateErrorHint(t *testing.T) {
 // TSIG names are domain names: their case does not matter.
 func TestTSIGNameCase(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, strings.Replace(rfc2136, `"signpost"`, `"SignPost."`, 1))
-	h.must("add", "example.org")
+	h := newBINDHouse(t, strings.Replace(rfc2136, `"signpost"`, `"SignPost."`, 1))
+	h.must("add", named.zone(t))
 }
 
 // fakeServer answers each DNS message over TCP with what answer returns; nil closes the connection.

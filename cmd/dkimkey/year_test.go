@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	rand2 "math/rand/v2"
@@ -14,124 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"signpost/internal/testbind"
 	"signpost/keys"
 )
-
-const exampleZone = `$ORIGIN example.org.
-$TTL 3600
-@ IN SOA ns1 hostmaster 1 3600 600 86400 300
-@ IN NS ns1
-ns1 IN A 127.0.0.1
-`
-
-// house is dkimkey with a clock of its own and a real BIND.
-type house struct {
-	*testing.T
-	env    *env
-	now    time.Time
-	config string
-	dir    string
-	bind   *testbind.Server
-}
-
-func newHouse(t *testing.T, zones map[string]string, more string) *house {
-	t.Helper()
-	bind, err := testbind.Start(t.Context(), "127.0.0.1", zones)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return houseAt(t, bind, more)
-}
-
-func houseAt(t *testing.T, bind *testbind.Server, more string) *house {
-	t.Helper()
-	t.Cleanup(func() {
-		if err := bind.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := &house{T: t, now: time.Date(2026, 11, 24, 4, 15, 0, 0, time.UTC), dir: t.TempDir(), bind: bind}
-	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: bind.Port, lockTimeout: 100 * time.Millisecond, after: func(d time.Duration) <-chan time.Time {
-		h.now = h.now.Add(d)
-		passed := make(chan time.Time)
-		close(passed)
-		return passed
-	}}
-	h.config = filepath.Join(h.dir, "signpost.toml")
-	secret := filepath.Join(h.dir, "tsig")
-	h.write("tsig", testbind.Secret+"\n", 0o600)
-	h.write("signpost.toml", strings.NewReplacer("%BIND%", bind.Addr(), "%SECRET%", secret, "%DIR%", h.dir).Replace(
-		"state_dir = \"%DIR%/state\"\n[dns]\nservers = [\"%BIND%\"]\ntimeout = \"2s\"\n"+more), 0o644)
-	return h
-}
-
-func (h *house) write(name, text string, mode os.FileMode) {
-	h.Helper()
-	if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), mode); err != nil {
-		h.Fatal(err)
-	}
-}
-
-// run runs a command and gives its output and exit code.
-func (h *house) run(args ...string) (out string, code int) {
-	var b bytes.Buffer
-	code = h.env.execute(context.Background(), append([]string{"-c", h.config}, args...), &b, &b)
-	return b.String(), code
-}
-
-// must runs a command that has to succeed.
-func (h *house) must(args ...string) string {
-	h.Helper()
-	out, code := h.run(args...)
-	if code != 0 {
-		h.Fatalf("dkimkey %q: exit code %d\n%s", args, code, out)
-	}
-	return out
-}
-
-func (h *house) store() keys.Store {
-	return keys.Store{State: filepath.Join(h.dir, "state"), Dir: filepath.Join(h.dir, "state", "keys")}
-}
-
-// signing gives the selectors that sign for a domain.
-func (h *house) signing(domain string) string {
-	h.Helper()
-	set, err := h.store().Load(nil)
-	if err != nil {
-		h.Fatal(err)
-	}
-	var all []string
-	for _, k := range set.Signing(domain) {
-		all = append(all, k.Selector)
-	}
-	return strings.Join(all, " ")
-}
-
-// state gives what each key of a domain is, by selector.
-func (h *house) state(domain string) map[string]keys.State {
-	h.Helper()
-	set, err := h.store().Load(nil)
-	if err != nil {
-		h.Fatal(err)
-	}
-	all := map[string]keys.State{}
-	for _, k := range set.Of(domain) {
-		if k.Err != nil {
-			h.Errorf("%s: %v", k.Selector, k.Err)
-		}
-		all[k.Selector] = k.State
-	}
-	return all
-}
-
-const rfc2136 = `[publish]
-method = "rfc2136"
-server = "%BIND%"
-tsig_name = "signpost"
-tsig_algorithm = "hmac-sha256"
-tsig_secret_file = "%SECRET%"
-`
 
 // ledger is what a daemon would have signed so far, and what DNS has to have for it.
 type ledger struct {
@@ -148,7 +29,7 @@ type signature struct {
 }
 
 // lives is how long a signature may be looked at: five days in a queue, seven of x=, two more.
-const lives = 14 * 24 * time.Hour
+const transitTime = 14 * 24 * time.Hour
 
 // sign has the keys of the moment sign a message. Each signature verifies at each name server, and so does each that was
 // made before and is still on its way; no selector signs a second time. A name server that is asked for what it cannot
@@ -178,7 +59,7 @@ func (l *ledger) sign(day int, servers ...func(name string) ([]string, error)) {
 			}
 			record = txt[0]
 		}
-		l.alive = append(l.alive, signature{s, record, l.now.Add(lives)})
+		l.alive = append(l.alive, signature{s, record, l.now.Add(transitTime)})
 	}
 	l.alive = slices.DeleteFunc(l.alive, func(s signature) bool { return s.until.Before(l.now) })
 	checked := map[string]bool{}
@@ -203,7 +84,7 @@ var errSilent = errors.New("silent")
 func (l *ledger) clean() {
 	l.Helper()
 	for selector, state := range l.state("example.org") {
-		txt, err := l.bind.TXT(keys.RecordName("example.org", selector))
+		txt, err := l.txt(keys.RecordName("example.org", selector))
 		_, pemErr := os.Stat(filepath.Join(l.dir, "state", "keys", "example.org", selector+".pem"))
 		if state == keys.Removed && (err != nil || len(txt) != 0 || pemErr == nil) {
 			l.Errorf("%s is removed and DNS has %q, its key %v", selector, txt, pemErr)
@@ -226,7 +107,7 @@ func TestYear(t *testing.T) {
 	for day := range 366 {
 		before := l.selector
 		out := l.must("rotate")
-		l.sign(day, l.bind.TXT)
+		l.sign(day, l.txt)
 		if day >= 1 && len(strings.Fields(l.selector)) != 2 {
 			t.Fatalf("day %d: %q sign", day, l.selector)
 		}
@@ -316,9 +197,9 @@ func TestYearWithOperator(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.alive = slices.DeleteFunc(l.alive, func(s signature) bool {
-			return slices.ContainsFunc(set.Of("example.org"), func(k *keys.Key) bool { return k.Selector == s.selector && k.Life.Compromised })
+			return slices.ContainsFunc(set.Of("example.org"), func(k *keys.Key) bool { return k.Selector == s.selector && k.Metadata.Compromised })
 		})
-		l.sign(day, l.bind.TXT)
+		l.sign(day, l.txt)
 		if n := len(strings.Fields(l.selector)); day >= 1 && n == 0 {
 			t.Fatalf("day %d: nothing signs: %s", day, h.must("status"))
 		}

@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/ranges"
+	"go4.org/netipx"
+
 	"signpost/internal/term"
 )
 
@@ -22,7 +23,7 @@ const maxCommand = time.Minute
 // ask has Postfix read a list for postscreen before it takes its place: of each network the first address has to be permitted,
 // and an address that is not listed must not. Without Postfix, nothing is checked. Postfix reads a copy of its own, because it
 // opens a file by its path, and another user may own the directory of the list.
-func (e *env) ask(ctx context.Context, text string, set ranges.Set) error {
+func (e *env) ask(ctx context.Context, text string, set *netipx.IPSet) error {
 	postmap := findPostmap()
 	if e.format != formatNames()[0] || postmap == "" {
 		return nil
@@ -45,7 +46,7 @@ func (e *env) ask(ctx context.Context, text string, set ranges.Set) error {
 		return err
 	}
 	var asked, want strings.Builder
-	for _, p := range set.Networks() {
+	for _, p := range set.Prefixes() {
 		fmt.Fprintf(&asked, "%s\n", p.Addr())
 		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
 	}

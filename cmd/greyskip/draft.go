@@ -1,18 +1,13 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"signpost/internal/durable"
 	"signpost/internal/owner"
 )
 
@@ -40,38 +35,23 @@ func (p *place) close() { p.root.Close() }
 
 func (p *place) path() string { return filepath.Join(p.dir, p.name) }
 
-// noLink refuses a symbolic link. locate has resolved those that may be followed.
-func (p *place) noLink(name string) error {
-	if fi, err := p.root.Lstat(name); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+// check refuses what is no regular file. locate has resolved the symbolic links that may be followed.
+func (p *place) check(name string) error {
+	switch fi, err := p.root.Lstat(name); {
+	case err != nil || fi.Mode().IsRegular():
+		return nil // the next call returns the error
+	case fi.Mode()&fs.ModeSymlink != 0:
 		return fmt.Errorf("%s: is a symbolic link that is not followed", filepath.Join(p.dir, name))
 	}
-	return nil
-}
-
-// openFile opens a regular file. It does not wait for the other end of a named pipe.
-func (p *place) openFile(name string, flag int) (*os.File, error) {
-	if err := p.noLink(name); err != nil {
-		return nil, err
-	}
-	f, err := p.root.OpenFile(name, flag|syscall.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		f.Close()
-		return nil, errors.Join(err, fmt.Errorf("%s: is not a regular file", filepath.Join(p.dir, name)))
-	}
-	return f, nil
+	return fmt.Errorf("%s: is not a regular file", filepath.Join(p.dir, name))
 }
 
 // read returns the contents of the file.
 func (p *place) read() ([]byte, error) {
-	f, err := p.openFile(p.name, os.O_RDONLY)
-	if err != nil {
+	if err := p.check(p.name); err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxList+1))
+	data, err := durable.Read(p.root, p.name, maxList+1)
 	if err == nil && len(data) > maxList {
 		err = fmt.Errorf("%s: is larger than %d MiB", p.path(), maxList>>20)
 	}
@@ -80,96 +60,55 @@ func (p *place) read() ([]byte, error) {
 
 // draft is a new text of a file, on the disk beside it.
 type draft struct {
+	durable.Draft
 	place *place
-	tmp   string
 }
 
-// newDraft writes a draft, with the mode and the owner of the file that it is to replace. The caller holds the lock: drafts that
-// exist are those of runs that were killed.
-func (p *place) newDraft(data []byte) (d draft, err error) {
-	d = draft{p, "." + p.name + "." + rand.Text() + ".new"}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("writing %s: %w", p.path(), err)
-		}
-	}()
+// newDraft writes a draft, with the mode and the owner of the file that it is to replace: Postfix has to read it. The caller holds
+// the lock, so that drafts that exist are those of runs that were killed.
+func (p *place) newDraft(data []byte) (draft, error) {
 	p.sweep()
-	f, err := p.root.OpenFile(d.tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	d, err := durable.NewDraft(p.root, p.name, data, 0o600, durable.Keep(p.root, p.name, 0o644))
 	if err != nil {
-		return d, err
+		err = fmt.Errorf("writing %s: %w", p.path(), err)
 	}
-	defer func() {
-		if err != nil {
-			d.drop()
-		}
-	}()
-	_, err = f.Write(data)
-	return d, errors.Join(err, p.like(f), f.Sync(), f.Close())
+	return draft{d, p}, err
 }
 
 // sweep deletes the drafts of runs that were killed.
 func (p *place) sweep() {
-	dir, err := p.root.Open(".")
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	stale := regexp.MustCompile(`^\.` + regexp.QuoteMeta(p.name) + `\.[A-Z2-7]{26}\.new$`)
-	names, _ := dir.Readdirnames(-1)
-	for _, name := range names {
-		if stale.MatchString(name) {
-			_ = p.root.Remove(name)
+	files, _ := durable.List(p.root)
+	for _, fi := range files {
+		if of, ok := durable.TempOf(fi.Name()); ok && of == p.name {
+			_ = p.root.Remove(fi.Name())
 		}
 	}
 }
-
-// like sets the mode and the owner of f to those of the present file. Postfix has to read the new one.
-func (p *place) like(f *os.File) error {
-	mode := fs.FileMode(0o644)
-	if old, err := p.root.Lstat(p.name); err == nil && old.Mode().IsRegular() {
-		mode = old.Mode().Perm()
-		if s, ok := old.Sys().(*syscall.Stat_t); ok && (int(s.Uid) != os.Geteuid() || int(s.Gid) != os.Getegid()) {
-			if err := f.Chown(int(s.Uid), int(s.Gid)); err != nil {
-				return err
-			}
-		}
-	}
-	return f.Chmod(mode)
-}
-
-func (d draft) drop() { _ = d.place.root.Remove(d.tmp) }
 
 // use puts the draft in the file's place.
 func (d draft) use() error {
-	err := d.place.noLink(d.place.name)
-	if err == nil {
-		err = d.place.root.Rename(d.tmp, d.place.name)
-	}
-	if err != nil {
-		d.drop()
+	if err := d.place.check(d.place.name); err != nil {
+		d.Discard()
 		return fmt.Errorf("replacing %s: %w", d.place.path(), err)
 	}
-	dir, err := d.place.root.Open(".")
-	if err != nil {
-		return err
+	if err := d.Commit(); err != nil {
+		return fmt.Errorf("replacing %s: %w", d.place.path(), err)
 	}
-	defer dir.Close()
-	return dir.Sync()
+	return nil
 }
 
 // lock keeps other runs away from a file until it is released.
 func (p *place) lock() (unlock func(), err error) {
-	f, err := p.openFile("."+p.name+".lock", os.O_CREATE|os.O_RDWR)
+	name := "." + p.name + ".lock"
+	var lock *durable.Lock
+	if err = p.check(name); err == nil {
+		lock, err = durable.TryLock(p.root, filepath.Join(p.dir, name))
+	}
+	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
+		return nil, fmt.Errorf("another greyskip works on %s, which stays as it is for now: try again when it has ended", p.path())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking %s, which stays as it is: %w", p.path(), err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("another greyskip works on %s, which stays as it is for now: try again when it has ended", p.path())
-	}
-	return func() {
-		// Not by closing alone: a child that is being forked may hold the file for a moment more.
-		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
-		f.Close()
-	}, nil
+	return lock.Unlock, nil
 }

@@ -66,6 +66,9 @@ func TestHalfFails(t *testing.T) {
 
 // Of two runs at once the second ends at once, and says why.
 func TestTwoRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds greyskip")
+	}
 	t.Parallel()
 	w := newWorld(t, records, "one.example\nthree.example\n")
 	w.quiet(w.cron(0))

@@ -35,7 +35,7 @@ func (e *env) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
 	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), term.Printable(e.command(l)))
-	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block says from whom it is, and since when it is listed.\n", len(l.set.Networks()), len(l.domains))
+	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block says from whom it is, and since when it is listed.\n", len(l.set.Prefixes()), len(l.domains))
 	if use := usedBy(e.format, e.output); use != "" && e.output != "" {
 		fmt.Fprintf(&b, "# %s\n", term.Printable(use))
 	}

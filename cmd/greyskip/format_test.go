@@ -39,6 +39,9 @@ func TestFormats(t *testing.T) {
 
 // nft takes the file, and takes it again with what was in it before; also an empty one.
 func TestNftables(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs nft")
+	}
 	t.Parallel()
 	w := newWorld(t, records+`none.example. TXT "v=spf1 -all"`, "one.example\nthree.example\n")
 	nft, err := exec.LookPath("nft")

@@ -153,8 +153,8 @@ func TestRootsLinks(t *testing.T) {
 func TestStaleDrafts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\n")
-	stale := filepath.Join(w.dir, ".list.ABCDEFGHIJKLMNOPQRSTUVWXYZ.new")
-	others := []string{filepath.Join(w.dir, ".list.old.new"), filepath.Join(w.dir, ".list2.ABCDEFGHIJKLMNOPQRSTUVWXYZ.new")}
+	stale := filepath.Join(w.dir, "list~ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	others := []string{filepath.Join(w.dir, "list~old"), filepath.Join(w.dir, "list2~ABCDEFGHIJKLMNOPQRSTUVWXYZ")}
 	for _, path := range append(others, stale) {
 		w.put(path, "half a list")
 	}

@@ -2,44 +2,57 @@ package main
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
-	"signpost/internal/ranges"
+	"go4.org/netipx"
+
+	"signpost/internal/spfset"
 )
 
 // list is what is listed: networks of all domains, the fewest that hold the same addresses.
 type list struct {
 	domains []listed
-	set     ranges.Set
+	set     *netipx.IPSet
 }
 
 // listed is a domain's part of the list.
 type listed struct {
 	domain string
-	set    ranges.Set
+	set    *netipx.IPSet
 	notes  []string
 }
 
 func newList(domains []listed) list {
-	var sets []ranges.Set
+	var all netipx.IPSetBuilder
 	for _, d := range domains {
-		sets = append(sets, d.set)
+		all.AddSet(d.set)
 	}
-	return list{domains, ranges.Union(sets...)}
+	set, _ := all.IPSet() // its error is about invalid networks
+	return list{domains, set}
 }
 
-// from names the domains that a network came from.
-func (l list) from(p netip.Prefix) string {
-	var names []string
+// origins returns the domains that each network of the list came from, separated by commas.
+func (l list) origins() map[netip.Prefix]string {
+	networks, all := l.set.Prefixes(), map[netip.Prefix]string{}
 	for _, d := range l.domains {
-		if d.set.Overlaps(p) {
-			names = append(names, d.domain)
+		at := 0 // both are sorted
+		for _, r := range d.set.Ranges() {
+			for at < len(networks) && netipx.PrefixLastIP(networks[at]).Less(r.From()) {
+				at++
+			}
+			for ; at < len(networks) && !r.To().Less(networks[at].Addr()); at++ {
+				all[networks[at]] += ", " + d.domain
+			}
 		}
 	}
-	return strings.Join(names, ", ")
+	for p, names := range all {
+		all[p] = strings.TrimPrefix(names, ", ")
+	}
+	return all
 }
 
 // block is networks that came from the same domains, on the same day, and stand behind each other.
@@ -51,13 +64,14 @@ type block struct {
 // blocks part the list. since has the days on which networks came into the list that is there; what is new came today.
 func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []block, days map[netip.Prefix]string) {
 	days = map[netip.Prefix]string{}
-	for _, p := range l.set.Networks() {
+	origins := l.origins()
+	for _, p := range l.set.Prefixes() {
 		days[p] = cmp.Or(since[p], now.UTC().Format(time.DateOnly))
 		to := &four
 		if p.Addr().Is6() {
 			to = &six
 		}
-		from := l.from(p)
+		from := origins[p]
 		if n := len(*to); n > 0 && (*to)[n-1].from == from && (*to)[n-1].since == days[p] {
 			(*to)[n-1].networks = append((*to)[n-1].networks, p)
 			continue
@@ -69,24 +83,25 @@ func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []
 
 // changes are the networks that only one of two lists has, a line each: "+ 203.0.114.0/24  example.org".
 func changes(before list, after list) (lines []string, more, fewer int) {
-	old, new := before.set.Networks(), after.set.Networks()
+	old, new := before.set.Prefixes(), after.set.Prefixes()
+	was, is := before.origins(), after.origins()
 	all := slices.Concat(old, new)
 	slices.SortFunc(all, netip.Prefix.Compare)
 	for _, p := range slices.Compact(all) {
-		switch was, is := slices.Contains(old, p), slices.Contains(new, p); {
-		case was && !is:
+		switch listed, stays := slices.Contains(old, p), slices.Contains(new, p); {
+		case listed && !stays:
 			fewer++
-			lines = append(lines, strings.TrimRight("- "+p.String()+"  "+before.from(p), " "))
-		case is && !was:
+			lines = append(lines, strings.TrimRight("- "+p.String()+"  "+was[p], " "))
+		case stays && !listed:
 			more++
-			lines = append(lines, "+ "+p.String()+"  "+after.from(p))
+			lines = append(lines, "+ "+p.String()+"  "+is[p])
 		}
 	}
 	return lines, more, fewer
 }
 
 // networksIn reads the networks of a list in any of the formats.
-func networksIn(text string) ranges.Set {
+func networksIn(text string) *netipx.IPSet {
 	var all []netip.Prefix
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
@@ -98,5 +113,17 @@ func networksIn(text string) ranges.Set {
 			}
 		}
 	}
-	return ranges.Of(all...)
+	return spfset.Of(all...)
+}
+
+// size returns the number of addresses of each family.
+func size(set *netipx.IPSet) (four, six float64) {
+	for _, p := range set.Prefixes() {
+		if n := math.Exp2(float64(p.Addr().BitLen() - p.Bits())); p.Addr().Is4() {
+			four += n
+		} else {
+			six += n
+		}
+	}
+	return four, six
 }

@@ -7,11 +7,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
-	"signpost/internal/config"
+	"golang.org/x/sync/errgroup"
+
 	"signpost/internal/dns"
+	"signpost/internal/setup"
 	"signpost/internal/spfset"
 	"signpost/internal/term"
 )
@@ -39,38 +40,28 @@ func (f finding) why() string {
 	return f.domain + ": " + f.err.Why
 }
 
-// resolver asks what the daemon asks, or /etc/resolv.conf where there is no daemon.
+// resolver returns a resolver that queries the same name servers as the daemon, or those of /etc/resolv.conf without a configuration.
 func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
-	conf := config.Default()
-	var err error
-	if configGiven || config.Exists(e.config) {
-		if conf, err = config.Load(e.config); err != nil {
-			return nil, err
-		}
+	conf, err := setup.Load(e.config, configGiven)
+	if err != nil {
+		return nil, err
 	}
-	servers := conf.DNS.Servers
-	if len(servers) == 0 {
-		if servers, err = dns.ReadServers("/etc/resolv.conf"); err != nil {
-			return nil, err
-		}
-	}
-	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: e.now, Log: slog.New(slog.DiscardHandler)}), nil
+	return setup.Resolver(conf, e.now, slog.New(slog.DiscardHandler))
 }
 
 // look asks for all domains. Its error is that of ctx.
 func (e *env) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
 	found := make([]finding, len(domains))
-	places := make(chan struct{}, atATime)
-	var all sync.WaitGroup
+	var all errgroup.Group
+	all.SetLimit(atATime)
 	term.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
 	for i, domain := range domains {
-		places <- struct{}{}
-		all.Go(func() {
-			defer func() { <-places }()
+		all.Go(func() error {
 			found[i] = e.lookOne(ctx, r, domain)
+			return nil
 		})
 	}
-	all.Wait()
+	_ = all.Wait() // each error is in its finding
 	return found, ctx.Err()
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"signpost/internal/ranges"
 	"signpost/internal/spfset"
 )
 
@@ -72,7 +71,7 @@ func readState(at *place) (s *state, lost error) {
 // parts are those of the last list.
 func (s *state) parts() (all []listed) {
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
-		all = append(all, listed{domain: domain, set: ranges.Of(s.Domains[domain].Networks...)})
+		all = append(all, listed{domain: domain, set: spfset.Of(s.Domains[domain].Networks...)})
 	}
 	return all
 }
@@ -99,13 +98,13 @@ func (e *env) fold(s *state, found []finding) []listed {
 		now := e.now()
 		if f.err != nil && e.fallsBack(f, last, known, now) {
 			kept[f.domain] = last
-			all = append(all, listed{f.domain, ranges.Of(last.Networks...), last.Notes})
+			all = append(all, listed{f.domain, spfset.Of(last.Networks...), last.Notes})
 			continue
 		}
 		e.sayNew(f, last.Notes)
 		if f.err == nil {
-			kept[f.domain] = answered{At: now.UTC(), Networks: f.answer.Networks.Networks(), Notes: f.answer.Notes}
-		} else if f.answer.Networks.Empty() {
+			kept[f.domain] = answered{At: now.UTC(), Networks: f.answer.Networks.Prefixes(), Notes: f.answer.Notes}
+		} else if f.answer.Empty() {
 			continue
 		}
 		all = append(all, listed{f.domain, f.answer.Networks, f.answer.Notes})
@@ -143,7 +142,7 @@ func (e *env) fallsBack(f finding, last answered, known bool, now time.Time) boo
 
 // rest says what is listed of a domain that could not be looked up.
 func (f finding) rest() string {
-	if f.answer.Networks.Empty() {
+	if f.answer.Empty() {
 		return "it is not listed"
 	}
 	return "only what passes before that is listed"
@@ -154,7 +153,7 @@ func manyFail(found []finding) error {
 	var first *spfset.Error
 	failed, temporary := 0, 0
 	for _, f := range found {
-		if f.err == nil || !f.answer.Networks.Empty() {
+		if f.err == nil || !f.answer.Empty() {
 			continue
 		}
 		if failed++; first == nil {

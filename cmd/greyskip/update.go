@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"signpost/internal/dns"
-	"signpost/internal/ranges"
+	"signpost/internal/spfset"
 )
 
 // print writes the list to standard output.
@@ -24,7 +26,7 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 		if f.err != nil {
 			e.need("%s; %s", f.why(), f.rest())
 		}
-		if f.err != nil && f.answer.Networks.Empty() {
+		if f.err != nil && f.answer.Empty() {
 			continue
 		}
 		e.sayNew(f, nil)
@@ -43,7 +45,7 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 type file struct {
 	exists bool
 	text   string
-	set    ranges.Set
+	set    *netipx.IPSet // not nil
 }
 
 // maxList is more bytes than a list or its state has: what is larger is another file.
@@ -51,6 +53,7 @@ const maxList = 64 << 20
 
 // open reads the file that is to be replaced. It returns an error if greyskip did not make the file.
 func open(at *place) (f file, err error) {
+	f.set = spfset.Of()
 	data, err := at.read()
 	if absent(err) {
 		return f, nil
@@ -154,7 +157,7 @@ func (e *env) bring(ctx context.Context, at *place, old file, before, l list, s 
 	}
 	s.Made, s.Since, s.ReloadDue = e.now().UTC(), days, e.reload != ""
 	if err := s.write(stateAt); err != nil {
-		d.drop()
+		d.Discard()
 		return e.stays(err)
 	}
 	if err := d.use(); err != nil {
@@ -180,8 +183,8 @@ func (e *env) jump(old file, l list) error {
 	if e.force {
 		return nil
 	}
-	four, six := old.set.Size()
-	now4, now6 := l.set.Size()
+	four, six := size(old.set)
+	now4, now6 := size(l.set)
 	for _, f := range []struct {
 		family   string
 		was, now float64

@@ -123,24 +123,11 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 	}
 }
 
-// Sockets that were passed to another process, a parent say, are left alone, and are not passed on.
-func TestSocketsOfAnother(t *testing.T) {
-	t.Setenv("LISTEN_PID", "1")
-	t.Setenv("LISTEN_FDS", "2")
-	t.Setenv("LISTEN_FDNAMES", "a:b")
-	all, err := passedSockets()
-	if len(all) > 0 || err != nil {
-		t.Error(all, err)
-	}
-	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-		if value, there := os.LookupEnv(name); there {
-			t.Errorf("%s=%s is still there", name, value)
-		}
-	}
-}
-
 // systemd's own activation starts the daemon at the first connection, which it answers.
 func TestSystemdActivates(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs systemd-socket-activate")
+	}
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "socket", "milter.sock")
 	p := launchProgram(t, dir, "[dns]\nservers = [\"127.0.0.1:1\"]\n",

@@ -21,6 +21,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/setup"
 	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/milter"
@@ -103,7 +104,7 @@ func BenchmarkCostliestMessage(b *testing.B) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	var report filter.Report
-	f := newFilter(conf, log)
+	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Judged = func(r filter.Report) { report = r }
 	s := milter.Session{Client: netip.MustParseAddr("203.0.113.9"), HELO: "mail.stranger.example", MTA: "mx.example.org", SMTP: true}

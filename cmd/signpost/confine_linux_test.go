@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -22,7 +21,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"signpost/internal/config"
 	"signpost/internal/testdns"
 	"signpost/internal/testmilter"
 	"signpost/keys"
@@ -260,98 +258,6 @@ func confinedDropIns(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	reload("changed=authserv_id mode=enforce")
-}
-
-// confinedAttempts are what a confined daemon must not be able to do, and what it must, with DIR for the folder of the test.
-func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
-	read := func(path string) func() error {
-		return func() error { _, err := os.ReadFile(path); return err }
-	}
-	write := func(path string) func() error {
-		return func() error { return os.WriteFile(path, []byte("x"), 0o600) }
-	}
-	in := func(path string) string { return filepath.Join(dir, path) }
-	return map[string]func() error{
-			"reading /etc/shadow":           read("/etc/shadow"),
-			"reading keys of others":        read(in("other/key.pem")),
-			"writing to /tmp":               write("/tmp/signpost-was-not-confined"),
-			"writing its configuration":     write(in("etc/signpost.toml")),
-			"writing a key":                 write(in("state/keys/example.org/key.pem")),
-			"making a key":                  write(in("state/keys/example.org/new.pem")),
-			"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
-			"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
-			"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
-			"running a program":             func() error { return exec.Command("/bin/true").Run() },
-			"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
-			"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
-		}, map[string]func() error{
-			"reading its configuration": read(in("etc/signpost.toml")),
-			"reading a key":             read(in("state/keys/example.org/key.pem")),
-			"recording":                 write(in("state/hosted/example.org")),
-		}
-}
-
-// TestConfineHelper is the other process of TestConfine: it says what went otherwise than it should, in threads that were
-// there before it was confined.
-func TestConfineHelper(t *testing.T) {
-	dir, ok := os.LookupEnv("SIGNPOST_CONFINE")
-	if !ok {
-		return
-	}
-	conf, err := config.Load(filepath.Join(dir, "etc", "signpost.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &service{conf: conf, file: filepath.Join(dir, "etc", "signpost.toml"), log: slog.New(slog.NewTextHandler(os.Stdout, nil))}
-	refused, allowed := confinedAttempts(dir)
-	const threads = 8
-	begin, done := make(chan struct{}), make(chan struct{})
-	for range threads {
-		go func() {
-			runtime.LockOSThread()
-			defer func() { done <- struct{}{} }()
-			done <- struct{}{}
-			<-begin
-			for what, try := range refused {
-				if err := try(); !errors.Is(err, fs.ErrPermission) {
-					t.Errorf("%s: %v", what, err)
-				}
-			}
-			for what, try := range allowed {
-				if err := try(); err != nil {
-					t.Errorf("%s: %v", what, err)
-				}
-			}
-		}()
-	}
-	for range threads {
-		<-done
-	}
-	d.confine()
-	close(begin)
-	for range threads {
-		<-done
-	}
-}
-
-// Confined, no thread reads or writes what the daemon does not need, runs a program, or touches a key, root or not.
-func TestConfine(t *testing.T) {
-	dir := t.TempDir()
-	put(t, filepath.Join(dir, "etc", "signpost.toml"), fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n", filepath.Join(dir, "state")))
-	for _, file := range []string{"state/keys/example.org/key.pem", "other/key.pem"} {
-		pemFile(t, filepath.Join(dir, file))
-	}
-	refused, _ := confinedAttempts(dir)
-	if err := refused["reading keys of others"](); err != nil {
-		t.Fatalf("not confined: %v", err)
-	}
-	c := exec.Command("/proc/self/exe", "-test.run=^TestConfineHelper$", "-test.v")
-	c.Env = append(os.Environ(), "SIGNPOST_CONFINE="+dir)
-	out, err := c.CombinedOutput()
-	// Its exit says nothing: it cannot delete its own temporary folder.
-	if !strings.Contains(string(out), "--- PASS: TestConfineHelper") || !strings.Contains(string(out), "msg=confined landlock_abi=") {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
 
 // TestForbidHelper is the other process of landlockForbidden: it becomes the daemon in a container that does not know

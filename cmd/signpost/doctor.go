@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,14 +15,18 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/doctor"
+	"signpost/internal/doctor/host"
+	"signpost/internal/forwarders"
+	"signpost/internal/journal"
+	"signpost/internal/owner"
+	"signpost/internal/setup"
 	"signpost/internal/term"
-	"signpost/keys"
 )
 
 func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Command {
 	var dir string
 	var asJSON bool
-	var ofDomains domainFlags
+	var addresses, selectors []string
 	c := &cobra.Command{
 		Use:   "doctor [DOMAIN]",
 		Short: "Look at Postfix and at DNS, and say what to mend and how",
@@ -32,8 +37,16 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			"Exit code 0: nothing is red; 1: something is; 2: wrong usage.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := ofDomains.read(args); err != nil {
-				return err
+			var given []netip.Addr
+			for _, s := range addresses {
+				a, err := netip.ParseAddr(s)
+				if err != nil {
+					return cli.Usage(fmt.Errorf("--address: %q is no IP address", s))
+				}
+				given = append(given, a.Unmap())
+			}
+			if len(selectors) > 0 && len(args) == 0 {
+				return cli.Usage(errors.New("--selector wants a DOMAIN; the keys of this host are looked at without it"))
 			}
 			if len(args) > 0 && dir != "" {
 				return cli.Usage(errors.New("--postfix is for a look at this machine, which is not looked at with a DOMAIN: leave one of the two out"))
@@ -45,55 +58,43 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			if faulty != nil {
 				conf = config.Default()
 			}
-			found, err := ofDomains.examine(c.Context(), c.ErrOrStderr(), conf, faulty, *file, dir, args)
+			d := setup.Doctor{Config: conf, File: *file, Faulty: faulty, Postfix: dir, Addresses: given, Selectors: selectors,
+				Inbound:  func(ctx context.Context) host.Inbound { return inbound(ctx, conf, time.Now()) },
+				Progress: func(format string, a ...any) { term.Progress(c.ErrOrStderr(), format, a...) }}
+			found, err := d.Run(c.Context(), args...)
 			if err != nil {
 				return err
 			}
-			return tell(c.OutOrStdout(), found, asJSON)
+			return printFindings(c.OutOrStdout(), found, asJSON)
 		},
 	}
 	c.Flags().StringVar(&dir, "postfix", "", "Postfix's configuration `DIR`")
-	ofDomains.add(c)
+	c.Flags().StringSliceVar(&addresses, "address", nil, "this host sends from the address `ADDR`, as others see it (repeatable)")
+	c.Flags().StringSliceVar(&selectors, "selector", nil, "look at DOMAIN's DKIM key `NAME` (repeatable)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return c
 }
 
-// examine looks at the domains that are asked for, or at everything. faulty is what is wrong with the configuration, if conf
-// stands in for it; progress is told what takes long.
-func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *config.Config, faulty error, file, dir string, asked []string) ([]doctor.Finding, error) {
-	var found []doctor.Finding
-	resolver, noResolver := newResolver(conf, slog.New(slog.DiscardHandler))
-	if noResolver != nil && len(asked) > 0 {
-		return nil, noResolver
+// inbound reads a sample of the inbound mail from the journal, as the owner of its directory.
+func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.Inbound) {
+	back, err := owner.Act(conf.JournalFile())
+	if err != nil {
+		return host.Inbound{Err: err}
 	}
-	set, unread := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Load(nil)
-	domains := asked
-	if len(asked) == 0 {
-		term.Progress(progress, "looking at this machine and at Postfix")
-		found = doctor.Machine{Config: conf, File: file, Faulty: faulty, Concerns: concerns(conf, time.Now()), Keys: unread, Resolver: noResolver,
-			Inbound: readInbound(ctx, conf, time.Now())}.Check()
-		found = append(found, doctor.Postfix{Dir: dir, Config: conf, File: file}.Check(ctx)...)
-		found = append(found, doctor.Sockets{Dir: dir, Config: conf, File: file}.Check(ctx)...)
-		if unread == nil && noResolver == nil {
-			domains = set.Domains()
-		}
+	defer func() { in.Err = errors.Join(in.Err, back()) }()
+	r, err := readJournal(conf)
+	if errors.Is(err, journal.ErrNone) {
+		return in
 	}
-	if len(domains) > 0 {
-		checker, err := newChecker(conf, resolver, slog.New(slog.DiscardHandler))
-		if err != nil {
-			return nil, err
-		}
-		published, err := d.look(ctx, progress, doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, published...)
+	if err != nil {
+		return host.Inbound{Err: err}
 	}
-	return found, nil
+	defer r.Close()
+	return forwarders.Inbound(ctx, r, conf.JournalFile(), slices.Concat(conf.TrustedNetworks, conf.Verify.SkipNetworks), now)
 }
 
-// tell prints the findings. Its error is that something is red.
-func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
+// printFindings prints the findings. It returns an error if one is red.
+func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 	red := 0
 	for _, f := range found {
 		if f.Level == doctor.Red {
@@ -102,7 +103,7 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", light(w, f.Level), f.Check, term.PrintableLines(f.What))
+		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.What))
 		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
 			if f.Level != doctor.Green && line.text != "" {
 				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
@@ -123,8 +124,8 @@ func tell(w io.Writer, found []doctor.Finding, asJSON bool) error {
 	return nil
 }
 
-// light is the level, coloured on a terminal.
-func light(w io.Writer, level doctor.Level) string {
+// colored returns the level, colored on a terminal.
+func colored(w io.Writer, level doctor.Level) string {
 	text, p := fmt.Sprintf("%-6s", level), term.Paint(w)
 	switch level {
 	case doctor.Green:

@@ -101,7 +101,7 @@ func TestDoctorGatewayTimeout(t *testing.T) {
 	keepReports(t, conf, time.Now(), inboundMail(200, "192.0.2.5", policy.Verify, spf.Fail)...)
 	late, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	if in := readInbound(late, conf, time.Now()); in.Err == nil || !strings.Contains(in.Err.Error(), "timeout") {
+	if in := inbound(late, conf, time.Now()); in.Err == nil || !strings.Contains(in.Err.Error(), "timeout") {
 		t.Errorf("%+v", in)
 	}
 }

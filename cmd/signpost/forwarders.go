@@ -16,6 +16,7 @@ import (
 	"signpost/internal/forwarders"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 )
 
@@ -109,7 +110,7 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 	}
 	defer past.Close()
 	read := term.NewCounter(stderr)
-	learner, err := forwarders.Learn(ctx, past, since, rules(conf).At(now), read.Add)
+	learner, err := forwarders.Learn(ctx, past, since, setup.Rules(conf).At(now), read.Add)
 	read.Clear()
 	if err != nil {
 		return nil, journal.Reading(conf.JournalFile(), err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -21,8 +20,8 @@ import (
 	"signpost/internal/filter"
 	"signpost/internal/forwarders"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/internal/spf"
-	"signpost/internal/testdns"
 	"signpost/policy"
 )
 
@@ -251,83 +250,6 @@ func TestTaggingListIsProposed(t *testing.T) {
 	}
 }
 
-// Over the whole daemon: what an accepted forwarder brings is not refused, what an accepted list signed is let through, until
-// the day in the file is over. A file with an error changes nothing.
-func TestAcceptedForwarders(t *testing.T) {
-	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := testdns.Start("_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\ns._domainkey.lists.example.org. TXT \"" + record + "\"\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	r := start(t, "[dns]\nservers = [\""+server.Addr()+"\"]\n")
-	fields := []dkim.Field{{Name: "From", Value: " ann@example.com"}, {Name: "List-Id", Value: " <lists.example.org>"},
-		{Name: "List-Post", Value: " <mailto:friends@lists.example.org>"}}
-	signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: "lists.example.org", Selector: "s", Signer: key}}, time.Now(), time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprint(signer, "text\r\n")
-	signature, err := signer.Sign()
-	if err != nil {
-		t.Fatal(err)
-	}
-	straight := []string{"From\x00 ann@example.com\x00"}
-	listed := []string{"DKIM-Signature\x00" + signature[0].Value + "\x00", "From\x00 ann@example.com\x00", "List-Id\x00 <lists.example.org>\x00",
-		"List-Post\x00 <mailto:friends@lists.example.org>\x00"}
-	// what gives the answers to a message in one word.
-	what := func(header []string) string {
-		answers := r.dial().Message("ann@example.com", header...)
-		switch all := strings.Join(answers, "\n"); {
-		case strings.HasPrefix(answers[len(answers)-1], "y550"):
-			return "refused"
-		case strings.Contains(all, "X-Signpost-Disposition"):
-			return "tagged"
-		}
-		return "accepted"
-	}
-	accept := func(text string) (log string, ok bool) {
-		if err := os.WriteFile(filepath.Join(r.dir, "forwarders.toml"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return r.hangup("[dns]\nservers = [\"" + server.Addr() + "\"]\n")
-	}
-	entry := func(what, until string) string {
-		return "[[forwarder]]\n" + what + "\ncomment = \"x\"\nexpires = " + until + "\n"
-	}
-	check := func(when, wantStraight, wantListed string) {
-		t.Helper()
-		if got := what(straight); got != wantStraight {
-			t.Errorf("%s: the forwarder's is %s", when, got)
-		}
-		if got := what(listed); got != wantListed {
-			t.Errorf("%s: the list's is %s", when, got)
-		}
-	}
-	check("nobody accepted", "refused", "tagged")
-	network, list := `network = "192.0.2.0/24"`, `signer = "lists.example.org"`
-	if log, ok := accept(entry(network, "2099-01-01") + entry(list, "2099-01-01")); !ok || !strings.Contains(log, "changed=dmarc.forwarders_file") {
-		t.Error(log)
-	}
-	check("accepted", "tagged", "accepted")
-	if log, ok := accept("\n[[forwarder]]\nsigner = \"x\"\n"); ok || !strings.Contains(log, "forwarders.toml:3: forwarder[1].signer: ") || !strings.Contains(log, "needs expires") {
-		t.Error(log)
-	}
-	check("with an error in the file", "tagged", "accepted")
-	if log, ok := accept(entry(network, "2026-01-01") + entry(list, "2026-01-01")); !ok || strings.Count(log, "has expired and does not count") != 2 {
-		t.Error(log)
-	}
-	check("expired", "refused", "tagged")
-	if _, ok := accept(entry(list+"\nnetwork = \"198.51.100.0/24\"", "2099-01-01")); !ok {
-		t.Error("not read")
-	}
-	check("from another network", "refused", "tagged")
-}
-
 // A footer leaves the header of a broken signature as it was, and the daemon sees that with what it has asked anyway.
 func TestHeaderHolds(t *testing.T) {
 	var report filter.Report
@@ -366,7 +288,7 @@ func TestForwarderConcerns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range concerns(conf, time.Now()) {
+		for _, f := range setup.Concerns(conf, time.Now()) {
 			all += f.What + "\n"
 		}
 		return all

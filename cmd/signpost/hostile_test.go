@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/testdns"
 	"signpost/internal/testmilter"
 )
 
-// daemon is signpost serve inside the test.
-type daemon struct {
+// testDaemon is the daemon in the test's process.
+type testDaemon struct {
 	t      testing.TB
 	socket string
 	log    *syncBuffer
@@ -50,14 +51,14 @@ func (b *syncBuffer) reset() {
 	b.b.Reset()
 }
 
-func startDaemon(t testing.TB, zone, more string) *daemon {
+func startDaemon(t testing.TB, zone, more string) *testDaemon {
 	t.Helper()
 	server, err := testdns.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	d := &daemon{t: t, socket: filepath.Join(dir, "milter.sock"), log: &syncBuffer{}}
+	d := &testDaemon{t: t, socket: filepath.Join(dir, "milter.sock"), log: &syncBuffer{}}
 	conf, err := config.Parse("config", fmt.Appendf(nil, "listen = [\"unix:%s\"]\nstate_dir = %q\nsocket_group = \"\"\n[sign]\nkeys_dir = %q\n[dns]\nservers = [%q]\n%s",
 		d.socket, dir, dir, server.Addr(), more))
 	if err != nil {
@@ -65,7 +66,7 @@ func startDaemon(t testing.TB, zone, more string) *daemon {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx, conf, d.log) }()
+	go func() { done <- daemon.Run(ctx, daemon.Options{Config: conf, Stderr: d.log}) }()
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -78,7 +79,7 @@ func startDaemon(t testing.TB, zone, more string) *daemon {
 	return d
 }
 
-func (d *daemon) until(what string, ok func() bool) {
+func (d *testDaemon) until(what string, ok func() bool) {
 	d.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

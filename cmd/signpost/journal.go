@@ -4,30 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"syscall"
-	"time"
 
 	"signpost/internal/config"
 	"signpost/internal/journal"
-	"signpost/internal/metrics"
 	"signpost/internal/owner"
 )
-
-// openJournal starts the journal.
-func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {
-	lost := func(cause journal.Cause, n int) { m.JournalLost(string(cause), n) }
-	for _, cause := range journal.Causes() {
-		lost(cause, 0) // so that the first loss is an increase
-	}
-	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Now: time.Now, Log: log, Lost: lost})
-}
-
-func journalLimits(conf *config.Config) journal.Limits {
-	c := conf.Journal
-	return journal.Limits{Keep: c.Keep, MaxSize: c.MaxSize, Addresses: journal.Addresses(c.Addresses)}
-}
 
 // readJournal opens what the daemon keeps, for a command. SQLite opens and creates files by their paths, in a directory whose owner
 // can put links there. So if root runs the command, the process acts as that owner from here on. A command that has to be root again

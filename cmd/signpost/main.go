@@ -16,6 +16,8 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/daemon"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 )
 
@@ -43,13 +45,16 @@ dkimkey(1).
 	}
 	var file string
 	root.PersistentFlags().StringVarP(&file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
-	load := func() (*config.Config, error) {
-		c, err := config.Load(file)
+	open := func(named bool) (*config.Config, error) {
+		c, err := setup.Load(file, named)
 		if err != nil {
 			return nil, cli.Usage(err)
 		}
 		return c, nil
 	}
+	load := func() (*config.Config, error) { return open(true) }
+	// Without a configuration, most commands use the defaults, so that they work before anything is installed.
+	loadOrDefault := func() (*config.Config, error) { return open(root.PersistentFlags().Changed("config")) }
 	serveCmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the milter, in the foreground",
@@ -64,8 +69,7 @@ dkimkey(1).
 			if err != nil {
 				return err
 			}
-			d := &service{conf: conf, file: file, stderr: c.ErrOrStderr(), confines: true}
-			return d.run(c.Context())
+			return daemon.Run(c.Context(), daemon.Options{Config: conf, File: file, Stderr: c.ErrOrStderr(), Version: cli.Number(), Confine: true})
 		},
 	}
 	checkCmd := &cobra.Command{
@@ -80,7 +84,7 @@ dkimkey(1).
 			if err != nil {
 				return err
 			}
-			for _, f := range concerns(conf, time.Now()) {
+			for _, f := range setup.Concerns(conf, time.Now()) {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", term.Printable(cmp.Or(f.Where, file)), term.PrintableLines(f.What))
 				if !strings.HasPrefix(f.Fix, "#") {
 					fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", term.PrintableLines(f.Fix))
@@ -92,15 +96,8 @@ dkimkey(1).
 			for _, o := range conf.Overrides {
 				fmt.Fprintf(c.OutOrStdout(), "%s\n", term.Printable(o.By+": "+o.Key+" overrides "+o.Of))
 			}
-			return unreadable(conf, file, c.Flags().Changed("config"))
+			return setup.Unreadable(conf, file, c.Flags().Changed("config"))
 		},
-	}
-	// Without a configuration, verify uses the defaults, so that it works before anything is installed.
-	loadOrDefault := func() (*config.Config, error) {
-		if !config.Exists(file) && !root.PersistentFlags().Changed("config") {
-			return config.Default(), nil
-		}
-		return load()
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))

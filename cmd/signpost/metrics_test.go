@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/testmilter"
 	"signpost/keys"
 )
@@ -38,7 +39,7 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 // measured is a daemon with metrics that signs for example.org, and where they are.
-func measured(t *testing.T) (d *daemon, url string) {
+func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
 	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
 	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(d.log.String())
@@ -176,7 +177,7 @@ func TestHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := serve(t.Context(), conf, io.Discard); err == nil || !strings.Contains(err.Error(), "metrics.listen") {
+	if err := daemon.Run(t.Context(), daemon.Options{Config: conf, Stderr: io.Discard}); err == nil || !strings.Contains(err.Error(), "metrics.listen") {
 		t.Errorf("two at one address: %v", err)
 	}
 	stopped = true
@@ -188,6 +189,9 @@ func TestHealth(t *testing.T) {
 
 // Prometheus itself reads the alerts; each fires for what it is about.
 func TestAlertRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs promtool")
+	}
 	for _, args := range [][]string{{"check", "rules", "prometheus-rules.yml"}, {"test", "rules", "prometheus-rules_test.yml"}} {
 		c := exec.Command("promtool", args...)
 		c.Dir = "../../dist"

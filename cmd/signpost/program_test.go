@@ -12,7 +12,7 @@ import (
 
 // program is `signpost serve` in a process of its own.
 type program struct {
-	*daemon
+	*testDaemon
 	cmd  *exec.Cmd
 	dir  string
 	base string // of its configuration
@@ -22,6 +22,9 @@ type program struct {
 // built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
 // tests.
 func built(t *testing.T) string {
+	if testing.Short() {
+		t.Skip("builds signpost")
+	}
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "signpost")
 	c := exec.Command("go", "build", "-trimpath", "-o", file, ".")
@@ -44,7 +47,7 @@ func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 // launchProgram does not wait.
 func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
-	p := &program{daemon: &daemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, cmd: cmd, dir: dir}
+	p := &program{testDaemon: &testDaemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, cmd: cmd, dir: dir}
 	p.base = fmt.Sprintf("socket_group = \"\"\nstate_dir = %q\n", filepath.Join(dir, "state"))
 	if !strings.HasPrefix(text, "listen = ") {
 		p.base += fmt.Sprintf("listen = [\"unix:%s\"]\n", p.socket)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -27,12 +28,14 @@ func TestQuarantineHandled(t *testing.T) {
 		{"observe mode", "mode = \"observe\"\n", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := start(t, c.mode+c.tables)
-			reloaded, ok := r.hangup(c.mode + c.tables)
-			if !ok {
-				t.Fatal(reloaded)
-			}
-			for when, log := range map[string]string{"start": r.began, "reload": reloaded} {
+			toml := c.mode + c.tables + "[dns]\nservers = [\"127.0.0.1:1\"]\n"
+			p := startProgram(t, t.TempDir(), toml, exec.Command(asSignpost(t)))
+			began := p.log.String()
+			p.hangup(toml)
+			for when, log := range map[string]string{"start": began, "reload": p.log.String()} {
+				if strings.Contains(log, "level=ERROR") {
+					t.Fatal(log)
+				}
 				warned := false
 				for line := range strings.Lines(log) {
 					warned = warned || strings.Contains(line, "level=WARN") && strings.Contains(line, key) &&

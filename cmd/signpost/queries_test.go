@@ -14,6 +14,7 @@ import (
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/setup"
 	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/milter"
@@ -72,7 +73,7 @@ func TestQueriesOfTheWorstMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	f := newFilter(conf, log)
+	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: time.Minute, Now: time.Now, Log: log})
 	f.MessageTimeout = time.Minute

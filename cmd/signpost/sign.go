@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -21,6 +19,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
 	"signpost/milter"
@@ -97,7 +96,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	snapshot, err := readKeys(conf)
+	snapshot, err := setup.Snapshot(conf)
 	if err != nil {
 		return err
 	}
@@ -107,7 +106,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 		return err
 	}
 	var report filter.Report
-	f := newFilter(conf, log)
+	f := setup.Filter(conf, log)
 	f.Observe = false
 	f.Keys = func() *keys.Snapshot { return snapshot }
 	f.Resolver = nothing.Resolver(time.Now, log) // a stranger's mail is not judged here
@@ -135,28 +134,6 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 		return nil
 	}
 	return write(stdout, edited(fields, edits), signed.Bytes(), !bytes.Contains(text, []byte("\r\n")))
-}
-
-// readKeys returns the keys that a daemon started now would use. It changes nothing.
-func readKeys(conf *config.Config) (*keys.Snapshot, error) {
-	store := keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}
-	set, err := store.Load(nil)
-	if err != nil {
-		return nil, err
-	}
-	hosted, err := store.Hosted()
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range set.Domains() {
-		hosted[d] = true
-	}
-	for _, k := range set.All() {
-		if errors.Is(k.Err, fs.ErrPermission) {
-			return nil, k.Err // not what the daemon sees
-		}
-	}
-	return &keys.Snapshot{Set: set, Hosted: hosted}, nil
 }
 
 func notSigned(r filter.Report, reply milter.Reply) error {
@@ -193,8 +170,7 @@ func edited(fields []dkim.Field, edits milter.Edits) []dkim.Field {
 func write(w io.Writer, fields []dkim.Field, body []byte, lf bool) error {
 	var b bytes.Buffer
 	for _, f := range fields {
-		value := strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n")
-		fmt.Fprintf(&b, "%s:%s\r\n", f.Name, value)
+		b.WriteString(f.Wire())
 	}
 	b.WriteString("\r\n")
 	b.Write(body)

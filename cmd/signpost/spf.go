@@ -16,6 +16,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/domain"
 	"signpost/internal/explain"
+	"signpost/internal/setup"
 	"signpost/internal/spf"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -52,7 +53,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 			if asJSON {
 				return term.WriteJSON(c.OutOrStdout(), struct {
 					spf.Result
-					*spf.Walk
+					*spf.Path
 				}{result, walk})
 			}
 			explain.WriteSPF(c.OutOrStdout(), result, walk)
@@ -78,7 +79,7 @@ func walkView(load func() (*config.Config, error), zone string) (*dns.View, erro
 	if zone != "" {
 		resolver, err = zoneResolver(zone, log)
 	} else {
-		resolver, err = newResolver(conf, log)
+		resolver, err = setup.Resolver(conf, time.Now, log)
 	}
 	if err != nil {
 		return nil, err

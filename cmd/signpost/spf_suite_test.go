@@ -123,7 +123,7 @@ func TestSPFSuites(t *testing.T) {
 }
 
 // spfResult has the daemon judge a message, and gives the word of its results.
-func (d *daemon) spfResult(client, helo, sender string) string {
+func (d *testDaemon) spfResult(client, helo, sender string) string {
 	m := testmilter.Dial(d.t, "unix", d.socket)
 	defer m.Close()
 	m.ConnectFrom(netip.MustParseAddr(client), helo)

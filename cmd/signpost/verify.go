@@ -17,6 +17,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/explain"
 	"signpost/internal/filter"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
 	"signpost/milter"
@@ -66,7 +67,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
 	}
 	log := slog.New(slog.DiscardHandler)
-	resolver, err := newResolver(conf, log)
+	resolver, err := setup.Resolver(conf, time.Now, log)
 	if o.zone != "" {
 		resolver, err = zoneResolver(o.zone, log)
 	}
@@ -86,7 +87,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	var report filter.Report
-	f := newFilter(conf, log)
+	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = resolver
 	f.Judged = func(r filter.Report) { report = r }

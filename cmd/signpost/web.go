@@ -18,8 +18,10 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
+	"signpost/internal/setup"
 	"signpost/internal/web"
 	"signpost/keys"
 )
@@ -56,7 +58,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 // newSite returns the Site that the page shows. program is the file of this program.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
-		names[i] = strings.ToLower(strings.TrimSuffix(n, "."))
+		names[i] = domain.Fold(n)
 	}
 	return web.Site{
 		File:   conf.JournalFile(),
@@ -82,11 +84,11 @@ func runDoctor(ctx context.Context, program, file string) (found []doctor.Findin
 
 // keyStatus returns the status of all keys. It reads no private key.
 func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
-	set, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Lives()
+	set, err := setup.KeyStore(conf).LoadMetadata()
 	if err != nil {
 		return nil, err
 	}
-	return set.Status(keyRules(conf), now), nil
+	return set.Status(setup.KeyRules(conf), now), nil
 }
 
 // serveWeb serves until ctx ends.

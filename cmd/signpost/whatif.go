@@ -13,9 +13,9 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/dmarc"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/internal/whatif"
-	"signpost/keys"
 )
 
 // whatIfOptions are the flags of signpost what-if.
@@ -67,8 +67,8 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	if asIf != "" && asIf != dmarc.PolicyQuarantine && asIf != dmarc.PolicyReject {
 		return cli.Usage(fmt.Errorf("--as-if-policy %q is no policy; it may be quarantine or reject", o.asIf))
 	}
-	r := rules(conf)
-	if r.Hosted, err = (keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}).Hosted(); err != nil {
+	r := setup.Rules(conf)
+	if r.Hosted, err = setup.KeyStore(conf).Hosted(); err != nil {
 		return err
 	}
 	past, err := readJournal(conf)

@@ -15,10 +15,12 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/internal/whatif"
 	"signpost/policy"
 )
@@ -27,7 +29,7 @@ import (
 func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...filter.Report) {
 	t.Helper()
 	lost := 0
-	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journalLimits(conf), Now: func() time.Time { return at },
+	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: daemon.JournalLimits(conf), Now: func() time.Time { return at },
 		Log: slog.New(slog.DiscardHandler), Lost: func(_ journal.Cause, n int) { lost += n }})
 	for _, r := range reports {
 		j.Add(r)
@@ -214,7 +216,7 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if said, real := whatif.Judge(whatif.AsIf(&entry, p), rules(own)), play(string(p))[0]; said.Done != real.Done {
+			if said, real := whatif.Judge(whatif.AsIf(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Done != real.Done {
 				t.Errorf("%s: p=%s would have it %s, and it is %s", file, p, said.Done, real.Done)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"signpost/internal/domain"
+
 	"golang.org/x/net/idna"
 )
 
@@ -161,7 +163,7 @@ func nameable(id string) bool {
 // fold brings a name into the one form in which it is compared: RFC 8601 section 5 asks for U-labels, which is the same
 // thing from the other side.
 func fold(s string) string {
-	s = strings.TrimSuffix(strings.ToLower(s), ".")
+	s = domain.Fold(s)
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			if a, err := idna.Lookup.ToASCII(s); err == nil {

@@ -22,7 +22,7 @@ func Changed(before, after *Config) []string {
 	var changed []string
 	for _, key := range KeyNames() {
 		a, b := old[key], new[key]
-		if !reflect.DeepEqual(a, b) && (known[key].set == nil || !reflect.DeepEqual(alone(known[key], a), alone(known[key], b))) {
+		if !reflect.DeepEqual(a, b) && (known[key] == nil || !reflect.DeepEqual(alone(known[key], a), alone(known[key], b))) {
 			changed = append(changed, key)
 		}
 	}
@@ -32,7 +32,7 @@ func Changed(before, after *Config) []string {
 // alone is a configuration of this one key.
 func alone(key setter, v any) *Config {
 	c := Default()
-	if v == nil || key.set(c, v) != nil {
+	if v == nil || key(c, v) != nil {
 		return Default()
 	}
 	return c

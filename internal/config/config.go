@@ -41,8 +41,7 @@ type Config struct {
 	Overrides []Override // keys that more than one of them sets
 
 	rights map[Listener]rights // of sockets with some of their own
-	notYet []string
-	tree   map[string]any // the files merged
+	tree   map[string]any      // the files merged
 	places map[string]place
 }
 
@@ -227,6 +226,3 @@ func (c *Config) Place(key string) string {
 	}
 	return c.Files[at.file] + ":" + strconv.Itoa(at.line)
 }
-
-// NotYet returns the valid keys of the file that have no effect in this version.
-func (c *Config) NotYet() []string { return c.notYet }

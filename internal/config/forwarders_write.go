@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"signpost/internal/durable"
 )
 
 // String is the entry as it stands in the file.
@@ -51,31 +53,23 @@ func AddForwarder(path string, f Forwarder, why []string) error {
 	if _, err := ParseForwarders(path, []byte(text)); err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o644)
-	if fi, err := os.Stat(path); err == nil {
-		mode = fi.Mode().Perm()
+	if _, err := os.Stat(path); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return err
 		}
 	}
-	return replace(path, []byte(text), mode)
-}
-
-// replace writes a file in one step.
-func replace(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
-		return err
+		return durable.PathError(filepath.Dir(path), err)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(tmp.Name())
+	defer dir.Close()
+	keep := durable.Keep(dir, filepath.Base(path), 0o644)
+	err = durable.Write(dir, filepath.Base(path), []byte(text), 0o600, func(f *os.File) error {
+		err := keep(f)
+		if errors.Is(err, fs.ErrPermission) { // only root may give a file away; the owner of the directory reads it all the same
+			return nil
 		}
-	}()
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	return err
+		return err
+	})
+	return durable.PathError(path, err)
 }

@@ -79,7 +79,6 @@ func parseAll(sources []source) (*Config, error) {
 		return nil, faults
 	}
 	c := p.config
-	slices.Sort(c.notYet)
 	c.Files, c.Overrides, c.tree, c.places = p.names, all.overridden(sources), all.tree, all.places
 	return c, nil
 }
@@ -178,14 +177,11 @@ func (p *reader) table(prefix string, tree map[string]any) {
 }
 
 func (p *reader) set(key string, set setter, v any) {
-	if err := set.set(p.config, v); err != nil {
+	if err := set(p.config, v); err != nil {
 		p.fault(key, err.Error())
 		return
 	}
 	p.given[key] = true
-	if set.notYet {
-		p.config.notYet = append(p.config.notYet, key)
-	}
 }
 
 func (p *reader) isTable(key string) bool {

@@ -9,81 +9,77 @@ import (
 )
 
 // setter puts a value from the file into a Config.
-type setter struct {
-	set    func(c *Config, v any) error
-	notYet bool // valid, and without effect in this version
-}
+type setter func(c *Config, v any) error
 
 // schema returns all keys. dist/signpost.toml shows each with its default and why one would change it.
 func schema() map[string]setter {
-	now := func(f func(c *Config, v any) error) setter { return setter{set: f} }
 	s := map[string]setter{
-		"mode": now(func(c *Config, v any) error {
+		"mode": func(c *Config, v any) error {
 			mode := ""
 			err := word(&mode, v, "enforce", "observe")
 			c.Observe = mode == "observe"
 			return err
-		}),
-		"listen":           now(listeners),
-		"socket_mode":      now(func(c *Config, v any) error { return fileMode(&c.SocketMode, v) }),
-		"socket_group":     now(func(c *Config, v any) error { return text(&c.SocketGroup, v) }),
-		"authserv_id":      now(func(c *Config, v any) error { return authservID(&c.AuthservID, v) }),
-		"authserv_aliases": now(func(c *Config, v any) error { return authservIDs(&c.AuthservAliases, v) }),
-		"trusted_networks": now(func(c *Config, v any) error { return networks(&c.TrustedNetworks, v) }),
-		"state_dir":        now(func(c *Config, v any) error { return absolute(&c.StateDir, v, false) }),
+		},
+		"listen":           listeners,
+		"socket_mode":      func(c *Config, v any) error { return fileMode(&c.SocketMode, v) },
+		"socket_group":     func(c *Config, v any) error { return text(&c.SocketGroup, v) },
+		"authserv_id":      func(c *Config, v any) error { return authservID(&c.AuthservID, v) },
+		"authserv_aliases": func(c *Config, v any) error { return authservIDs(&c.AuthservAliases, v) },
+		"trusted_networks": func(c *Config, v any) error { return networks(&c.TrustedNetworks, v) },
+		"state_dir":        func(c *Config, v any) error { return absolute(&c.StateDir, v, false) },
 
-		"dns.servers":         now(func(c *Config, v any) error { return servers(&c.DNS.Servers, v) }),
-		"dns.timeout":         now(func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) }),
-		"dns.message_timeout": now(func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) }),
+		"dns.servers":         func(c *Config, v any) error { return servers(&c.DNS.Servers, v) },
+		"dns.timeout":         func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) },
+		"dns.message_timeout": func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) },
 
-		"sign.keys_dir":       now(func(c *Config, v any) error { return absolute(&c.Sign.KeysDir, v, true) }),
-		"sign.domains":        now(func(c *Config, v any) error { return domains(&c.Sign.Domains, v) }),
-		"sign.subdomains":     now(func(c *Config, v any) error { return boolean(&c.Sign.Subdomains, v) }),
-		"sign.expire":         now(func(c *Config, v any) error { return duration(&c.Sign.Expire, v, time.Hour, 90*day) }),
-		"sign.on_missing_key": now(func(c *Config, v any) error { return word(&c.Sign.OnMissingKey, v, "tempfail", "hold", "accept") }),
-		"sign.login_domains":  now(func(c *Config, v any) error { return logins(&c.Sign.LoginDomains, v) }),
+		"sign.keys_dir":       func(c *Config, v any) error { return absolute(&c.Sign.KeysDir, v, true) },
+		"sign.domains":        func(c *Config, v any) error { return domains(&c.Sign.Domains, v) },
+		"sign.subdomains":     func(c *Config, v any) error { return boolean(&c.Sign.Subdomains, v) },
+		"sign.expire":         func(c *Config, v any) error { return duration(&c.Sign.Expire, v, time.Hour, 90*day) },
+		"sign.on_missing_key": func(c *Config, v any) error { return word(&c.Sign.OnMissingKey, v, "tempfail", "hold", "accept") },
+		"sign.login_domains":  func(c *Config, v any) error { return logins(&c.Sign.LoginDomains, v) },
 
-		"verify.skip_networks": now(func(c *Config, v any) error { return networks(&c.Verify.SkipNetworks, v) }),
-		"verify.hostile_from":  now(func(c *Config, v any) error { return word(&c.Verify.HostileFrom, v, "refuse", "tag") }),
+		"verify.skip_networks": func(c *Config, v any) error { return networks(&c.Verify.SkipNetworks, v) },
+		"verify.hostile_from":  func(c *Config, v any) error { return word(&c.Verify.HostileFrom, v, "refuse", "tag") },
 
-		"dmarc.reject":             now(func(c *Config, v any) error { return word(&c.DMARC.Reject, v, "evidence", "always", "never") }),
-		"dmarc.quarantine":         now(func(c *Config, v any) error { return word(&c.DMARC.Quarantine, v, "tag", "hold") }),
-		"dmarc.quarantine_handled": now(func(c *Config, v any) error { return boolean(&c.DMARC.QuarantineHandled, v) }),
-		"dmarc.temperror":          now(func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") }),
-		"dmarc.trusted_forwarders": now(func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) }),
-		"dmarc.trusted_sealers":    now(func(c *Config, v any) error { return domains(&c.DMARC.TrustedSealers, v) }),
-		"dmarc.forwarders_file":    now(func(c *Config, v any) error { return absolute(&c.DMARC.ForwardersFile, v, true) }),
+		"dmarc.reject":             func(c *Config, v any) error { return word(&c.DMARC.Reject, v, "evidence", "always", "never") },
+		"dmarc.quarantine":         func(c *Config, v any) error { return word(&c.DMARC.Quarantine, v, "tag", "hold") },
+		"dmarc.quarantine_handled": func(c *Config, v any) error { return boolean(&c.DMARC.QuarantineHandled, v) },
+		"dmarc.temperror":          func(c *Config, v any) error { return word(&c.DMARC.TempError, v, "accept", "tempfail") },
+		"dmarc.trusted_forwarders": func(c *Config, v any) error { return networks(&c.DMARC.TrustedForwarders, v) },
+		"dmarc.trusted_sealers":    func(c *Config, v any) error { return domains(&c.DMARC.TrustedSealers, v) },
+		"dmarc.forwarders_file":    func(c *Config, v any) error { return absolute(&c.DMARC.ForwardersFile, v, true) },
 
-		"spf.fail": now(func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") }),
+		"spf.fail": func(c *Config, v any) error { return word(&c.SPF.Fail, v, "dmarc", "reject") },
 
-		"keys.algorithms": now(func(c *Config, v any) error { return algorithms(&c.Keys.Algorithms, v) }),
-		"keys.rsa_bits":   now(func(c *Config, v any) error { return rsaBits(&c.Keys.RSABits, v) }),
-		"keys.rotate_every": now(func(c *Config, v any) error {
+		"keys.algorithms": func(c *Config, v any) error { return algorithms(&c.Keys.Algorithms, v) },
+		"keys.rsa_bits":   func(c *Config, v any) error { return rsaBits(&c.Keys.RSABits, v) },
+		"keys.rotate_every": func(c *Config, v any) error {
 			c.Keys.RotateGiven = true
 			return durationOrNever(&c.Keys.RotateEvery, v, day, 3650*day)
-		}),
-		"keys.retire_after":      now(func(c *Config, v any) error { return duration(&c.Keys.RetireAfter, v, day, 3650*day) }),
-		"keys.keep_revoked":      now(func(c *Config, v any) error { return duration(&c.Keys.KeepRevoked, v, day, 3650*day) }),
-		"keys.selectors.rsa":     now(func(c *Config, v any) error { return ring(c, "rsa", v) }),
-		"keys.selectors.ed25519": now(func(c *Config, v any) error { return ring(c, "ed25519", v) }),
-		"keys.selectors":         now(emptyRing),
-		"keys.resolver":          now(func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) }),
+		},
+		"keys.retire_after":      func(c *Config, v any) error { return duration(&c.Keys.RetireAfter, v, day, 3650*day) },
+		"keys.keep_revoked":      func(c *Config, v any) error { return duration(&c.Keys.KeepRevoked, v, day, 3650*day) },
+		"keys.selectors.rsa":     func(c *Config, v any) error { return ring(c, "rsa", v) },
+		"keys.selectors.ed25519": func(c *Config, v any) error { return ring(c, "ed25519", v) },
+		"keys.selectors":         emptyRing,
+		"keys.resolver":          func(c *Config, v any) error { return resolver(&c.Keys.Resolver, v) },
 
-		"journal.enabled":   now(func(c *Config, v any) error { return boolean(&c.Journal.Enabled, v) }),
-		"journal.keep":      now(func(c *Config, v any) error { return duration(&c.Journal.Keep, v, time.Hour, 3650*day) }),
-		"journal.max_size":  now(func(c *Config, v any) error { return size(&c.Journal.MaxSize, v, 32<<20, 1<<40) }),
-		"journal.addresses": now(func(c *Config, v any) error { return word(&c.Journal.Addresses, v, "omit", "hash", "full") }),
+		"journal.enabled":   func(c *Config, v any) error { return boolean(&c.Journal.Enabled, v) },
+		"journal.keep":      func(c *Config, v any) error { return duration(&c.Journal.Keep, v, time.Hour, 3650*day) },
+		"journal.max_size":  func(c *Config, v any) error { return size(&c.Journal.MaxSize, v, 32<<20, 1<<40) },
+		"journal.addresses": func(c *Config, v any) error { return word(&c.Journal.Addresses, v, "omit", "hash", "full") },
 
-		"metrics.listen": now(func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) }),
+		"metrics.listen": func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) },
 
-		"log.level":  now(func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") }),
-		"log.format": now(func(c *Config, v any) error { return word(&c.Log.Format, v, "text", "json") }),
-		"log.syslog": now(func(c *Config, v any) error {
+		"log.level":  func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") },
+		"log.format": func(c *Config, v any) error { return word(&c.Log.Format, v, "text", "json") },
+		"log.syslog": func(c *Config, v any) error {
 			return word(&c.Log.Syslog, v, "", "mail", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7")
-		}),
+		},
 	}
 	for name, set := range publishSchema() {
-		s["publish."+name] = now(func(c *Config, v any) error { return set(&c.Publish, v) })
+		s["publish."+name] = func(c *Config, v any) error { return set(&c.Publish, v) }
 	}
 	return s
 }

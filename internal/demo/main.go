@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"signpost/internal/dkim"
 	"signpost/internal/testdkim"
 )
 
@@ -100,7 +101,7 @@ func sending(ctx context.Context, w *world) (signed string, err error) {
 	say("what leaves")
 	fmt.Println(mail)
 	say("what dkimpy, another implementation, says of it")
-	opinions, err := testdkim.DKIMPyVerify(ctx, []byte(strings.ReplaceAll(mail, "\n", "\r\n")), keys)
+	opinions, err := testdkim.DKIMPyVerify(ctx, []byte(dkim.CRLF(mail)), keys)
 	if err != nil {
 		return "", err
 	}

@@ -43,7 +43,7 @@ func splitMessage(t testing.TB, msg []byte) ([]Field, []byte) {
 	return fields, body
 }
 
-func crlf(s string) []byte { return []byte(strings.ReplaceAll(s, "\n", "\r\n")) }
+func crlf(s string) []byte { return []byte(CRLF(s)) }
 
 func notFound(name string) error {
 	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}

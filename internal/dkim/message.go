@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// maxHeader is how many octets of header ReadMessage takes, and so how long a line may be.
+// maxHeader bounds the header that ReadMessage accepts, in bytes, and so the length of a line.
 const maxHeader = 4 << 20
 
 const readSize = 64 << 10
 
-// ReadMessage takes a message from a file apart, with LF or CRLF line ends: its fields, and a reader of its body with CRLF
-// line ends, as on the wire. The error names the line that is no header field. A "From " line of an mbox is passed over.
+// ReadMessage splits a message with LF or CRLF line ends into its fields and a reader of its body with CRLF line ends, as on the
+// wire. The error names the line that is not a header field. A "From " line of an mbox is ignored.
 func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
-	// A line without an end, as a device has, must not be read whole.
+	// An endless line, as of a device, must not be read as a whole.
 	bounded := &io.LimitedReader{R: r, N: maxHeader + 2*readSize}
 	defer func() { bounded.N = math.MaxInt64 }()
 	br := bufio.NewReaderSize(bounded, readSize)
@@ -55,11 +55,22 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	}
 }
 
+// CRLF returns text with the line ends of the wire. Its own are LF, as Postfix passes folds to milters, or CRLF.
+func CRLF(text string) string {
+	if !strings.Contains(text, "\n") {
+		return text
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
+}
+
+// Wire returns a field as on the wire, with the CRLF that ends it.
+func (f Field) Wire() string { return f.Name + ":" + CRLF(f.Value) + "\r\n" }
+
 // crlfReader puts a CR before each LF that has none.
 type crlfReader struct {
 	r    io.Reader
 	last byte
-	rest []byte // converted and not handed out yet
+	rest []byte // converted and not read yet
 	buf  [32 << 10]byte
 }
 

@@ -18,10 +18,10 @@ type Resolver interface {
 	Remembered(name string) []string
 }
 
-// maxWalk is how many labels a name has at most when its walk goes on from it: RFC 9989 section 4.10, step 4.
+// maxWalk is the largest number of labels of a name above the start of a walk: RFC 9989 section 4.10, step 4.
 const maxWalk = 7
 
-// found is a record that a walk met.
+// found is a record that a walk found.
 type found struct {
 	domain string
 	record *Record
@@ -88,7 +88,7 @@ func permanent(err error) bool {
 	return ok && !t.Temporary()
 }
 
-// parent is where a walk goes on from a name: one label less, seven at most; "" after the last.
+// parent returns the next name of a walk: one label less, at most seven labels, and "" after the last.
 func parent(domain string) string {
 	for {
 		_, rest, _ := strings.Cut(domain, ".")
@@ -99,7 +99,7 @@ func parent(domain string) string {
 	}
 }
 
-// walk does the DNS Tree Walk of section 4.10 from a name upwards, the TLD included. It makes eight queries at most.
+// walk does the DNS Tree Walk of section 4.10 from a name up to the TLD. It makes at most eight queries.
 func walk(ctx context.Context, r Resolver, from string) walked {
 	var w walked
 	for at := from; at != "" && !w.incomplete; at = parent(at) {
@@ -115,15 +115,15 @@ func walk(ctx context.Context, r Resolver, from string) walked {
 	return w
 }
 
-// organizational is the Organizational Domain of a walk's start: section 4.10.2. declared says that its own record names
-// it so (psd=n), or the public suffix above it.
+// organizational returns the Organizational Domain of the start of a walk: section 4.10.2. declared reports whether a record
+// declares it: its own (psd=n), or that of the public suffix above it.
 func organizational(start string, all []found) (domain string, declared bool) {
 	for _, f := range all {
 		switch {
 		case f.record.PSD == 'n':
 			return f.domain, true
 		case f.record.PSD == 'y' && f.domain != start:
-			// One label more than the public suffix, counted in the start: the walk may have passed that name over.
+			// One label more than the public suffix, counted in the start: the walk may have skipped that name.
 			rest := strings.TrimSuffix(start, "."+f.domain)
 			return rest[strings.LastIndexByte(rest, '.')+1:] + "." + f.domain, true
 		}
@@ -132,4 +132,21 @@ func organizational(start string, all []found) (domain string, declared bool) {
 		return all[len(all)-1].domain, false
 	}
 	return start, false
+}
+
+// nearTop is how many of its last labels a walk is sure to visit, however long its name is: under a public suffix of one or two
+// labels, the Organizational Domain is among them.
+const nearTop = 3
+
+// Likely returns the names whose TXT records a walk from a domain is likely to look up, four at most: its own and those of the
+// last labels. A caller may prefetch them, so that they take the time of one lookup. Prefetching all eight levels of a long name
+// would be more queries than it is worth.
+func Likely(domain string) []string {
+	names := []string{"_dmarc." + domain}
+	for at := parent(domain); at != ""; at = parent(at) {
+		if strings.Count(at, ".") < nearTop {
+			names = append(names, "_dmarc."+at)
+		}
+	}
+	return names
 }

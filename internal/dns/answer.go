@@ -49,7 +49,7 @@ type answer struct {
 	names []string // PTR, CNAME
 	tlsa  []TLSA
 
-	kept atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
+	short atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
 }
 
 // read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the
@@ -179,7 +179,7 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 func (a *answer) octets() int {
 	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
 	size := a.textBytes()
-	n += size + min(size, MaxKept)
+	n += size + min(size, MaxShortened)
 	for _, m := range a.mx {
 		n += 32 + len(m.Host)
 	}
@@ -211,4 +211,40 @@ func (a *answer) String() string {
 		all = append(all, fmt.Sprintf("%d %d %d %s", t.Usage, t.Selector, t.Matching, t.Data))
 	}
 	return strings.Join(append(all, a.names...), ", ")
+}
+
+// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
+const maxString = 255
+
+// SplitTXT returns a text as the strings of a TXT record, which has at least one.
+func SplitTXT(text string) []string {
+	var all []string
+	for len(text) > maxString {
+		all, text = append(all, text[:maxString]), text[maxString:]
+	}
+	return append(all, text)
+}
+
+// QuoteTXT returns a text as the strings of a TXT record in a zone file (RFC 1035 section 5.1), with sep between them.
+func QuoteTXT(text, sep string) string {
+	var b strings.Builder
+	for i, s := range SplitTXT(text) {
+		if i > 0 {
+			b.WriteString(sep)
+		}
+		b.WriteByte('"')
+		for _, c := range []byte(s) {
+			switch {
+			case c == '"' || c == '\\':
+				b.WriteByte('\\')
+				b.WriteByte(c)
+			case c < ' ' || c > '~':
+				fmt.Fprintf(&b, `\%03d`, c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+		b.WriteByte('"')
+	}
+	return b.String()
 }

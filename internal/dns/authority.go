@@ -7,11 +7,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 )
 
 // Authority finds the name servers that hold a name, and asks each of them directly: what they say is what the world will
@@ -177,6 +177,32 @@ func (a *Authority) findServers(ctx context.Context, p *Place) error {
 	return nil
 }
 
+// Answers is what the authoritative name servers show of the TXT records of a name.
+type Answers struct {
+	Place
+	Aliases [][]Served // for each of Hops
+	Text    []Served   // for each of Servers
+}
+
+// Query finds the name servers of a name and queries each of them.
+func (a *Authority) Query(ctx context.Context, name string) (Answers, error) {
+	p, err := a.Find(ctx, name)
+	if err != nil {
+		return Answers{}, err
+	}
+	all := Answers{Place: p}
+	for _, hop := range p.Hops {
+		all.Aliases = append(all.Aliases, a.AskHop(ctx, hop))
+	}
+	all.Text = a.Ask(ctx, p)
+	return all, nil
+}
+
+// LookupTXT queries the resolver.
+func (a *Authority) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	return a.Resolver.View(netip.Addr{}).LookupTXT(ctx, name)
+}
+
 // maxAsked is how many servers are asked at a time.
 const maxAsked = 16
 
@@ -215,16 +241,15 @@ func (a *Authority) AskHop(ctx context.Context, h Hop) []Served {
 
 func side(servers []NameServer, ask func(NameServer) Served) []Served {
 	all := make([]Served, len(servers))
-	slots := make(chan struct{}, maxAsked)
-	var asking sync.WaitGroup
+	var asking errgroup.Group
+	asking.SetLimit(maxAsked)
 	for i, s := range servers {
-		asking.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
+		asking.Go(func() error {
 			all[i] = ask(s)
+			return nil
 		})
 	}
-	asking.Wait()
+	_ = asking.Wait() // each error is in its Served
 	return all
 }
 

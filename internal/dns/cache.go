@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// maxCache is how many bytes of answers are kept. An answer takes some 500: a day's correspondents of a busy server. With a cache
+// maxCache bounds the bytes of the cached answers. An answer takes some 500: a day's correspondents of a busy server. With a cache
 // that is full of the largest answers the daemon stays within 64 MiB.
 const maxCache = 12 << 20
 
-// cache keeps answers as long as they are valid and there is room; those not asked for the longest go first.
+// cache holds answers while they are valid. The least recently used ones are removed first.
 type cache struct {
 	entries map[question]*list.Element
 	order   *list.List // of *entry, most recently used in front
@@ -28,7 +28,7 @@ func newCache() cache {
 	return cache{entries: map[question]*list.Element{}, order: list.New(), max: maxCache}
 }
 
-// get gives nil where nothing valid is kept.
+// get returns nil if there is no valid answer.
 func (c *cache) get(q question, now time.Time) *answer {
 	at, ok := c.entries[q]
 	if !ok {

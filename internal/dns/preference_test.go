@@ -108,7 +108,7 @@ func TestRootAnswers(t *testing.T) {
 				return new(dns.Msg).SetRcode(q, int(rcode.Load())), nil
 			}})
 		for i := range 100 { // until no slot is free
-			r.View(clientAddr(i)).Reserved().Ahead(t.Context(), TXT, "dead.example")
+			r.View(clientAddr(i)).Reserved().Prefetch(t.Context(), TXT, "dead.example")
 		}
 		var all sync.WaitGroup
 		for range 20 {

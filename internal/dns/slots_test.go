@@ -60,7 +60,7 @@ func TestDeadNamesDelayOnlyTheirClient(t *testing.T) {
 							v = v.Reserved()
 						}
 						for i := range dead {
-							v.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.s%d.example", i, s))
+							v.Prefetch(t.Context(), TXT, fmt.Sprintf("dead%d.s%d.example", i, s))
 						}
 					}
 					synctest.Wait()
@@ -113,30 +113,30 @@ func TestFewestLookupsFirst(t *testing.T) {
 		for i := range 6 { // the six that are not reserved
 			busy, cancel := context.WithCancel(t.Context())
 			leave = append(leave, cancel)
-			r.View(clientAddr(i)).Ahead(busy, TXT, fmt.Sprintf("dead-busy%d", i))
+			r.View(clientAddr(i)).Prefetch(busy, TXT, fmt.Sprintf("dead-busy%d", i))
 		}
 		started()
 		a, b := r.View(clientAddr(0)), r.View(clientAddr(9))
 		for _, name := range []string{"dead-a1", "dead-a2"} {
-			a.Ahead(t.Context(), TXT, name)
+			a.Prefetch(t.Context(), TXT, name)
 			synctest.Wait()
 		}
-		b.Ahead(t.Context(), TXT, "dead-b1")
+		b.Prefetch(t.Context(), TXT, "dead-b1")
 		if got := started(); got != "" {
 			t.Fatalf("started without a slot: %s", got)
 		}
 		// Reserved lookups use slots that the others cannot have.
-		r.View(clientAddr(8)).Reserved().Ahead(t.Context(), TXT, "dead-r")
+		r.View(clientAddr(8)).Reserved().Prefetch(t.Context(), TXT, "dead-r")
 		if got := started(); got != "dead-r." {
 			t.Fatalf("started %q", got)
 		}
 		// The question that is asked again as a reserved one does not wait any longer.
-		b.Reserved().Ahead(t.Context(), TXT, "dead-b1")
+		b.Reserved().Prefetch(t.Context(), TXT, "dead-b1")
 		if got := started(); got != "dead-b1." {
 			t.Fatalf("started %q", got)
 		}
-		b.Ahead(t.Context(), TXT, "dead-b2")
-		r.View(clientAddr(10)).Ahead(t.Context(), TXT, "dead-c")
+		b.Prefetch(t.Context(), TXT, "dead-b2")
+		r.View(clientAddr(10)).Prefetch(t.Context(), TXT, "dead-c")
 		started()
 		for i, want := range []string{"dead-c.", "", "dead-a1."} { // client 0 and 9 have one lookup each, so that one free slot is not for them
 			leave[i+1]()
@@ -171,17 +171,17 @@ func TestSharedQuestion(t *testing.T) {
 			busy := r.View(clientAddr(1))
 			others := []*View{busy, busy, r.View(clientAddr(4)), r.View(clientAddr(4)), r.View(clientAddr(5))}
 			if early {
-				busy.Ahead(t.Context(), TXT, "dead-x")
+				busy.Prefetch(t.Context(), TXT, "dead-x")
 			}
 			for i, v := range others {
-				v.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d", i))
+				v.Prefetch(t.Context(), TXT, fmt.Sprintf("dead%d", i))
 			}
 			if !early {
-				busy.Ahead(t.Context(), TXT, "dead-y")
-				busy.Ahead(t.Context(), TXT, "dead-x")
+				busy.Prefetch(t.Context(), TXT, "dead-y")
+				busy.Prefetch(t.Context(), TXT, "dead-x")
 			}
 			before := count()
-			r.View(clientAddr(2)).Ahead(t.Context(), TXT, "dead-x")
+			r.View(clientAddr(2)).Prefetch(t.Context(), TXT, "dead-x")
 			time.Sleep(yieldAfter)
 			// The sixth slot is free again after each of these; the client that asked for dead-x first has no claim to it.
 			for i := range 2 {
@@ -202,7 +202,7 @@ func TestExhausted(t *testing.T) {
 		r := half(4)
 		for i := range 4 {
 			for j := range 2 {
-				r.View(clientAddr(i)).Reserved().Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.c%d", j, i))
+				r.View(clientAddr(i)).Reserved().Prefetch(t.Context(), TXT, fmt.Sprintf("dead%d.c%d", j, i))
 			}
 		}
 		synctest.Wait()
@@ -271,18 +271,18 @@ func TestQueueIsBounded(t *testing.T) {
 		})
 		ctx, leave := context.WithCancel(t.Context())
 		for i := range 50 {
-			for j := range maxAhead {
-				r.View(clientAddr(1)).Ahead(ctx, TXT, fmt.Sprintf("dead%d.n%d", i, j))
+			for j := range maxPrefetch {
+				r.View(clientAddr(1)).Prefetch(ctx, TXT, fmt.Sprintf("dead%d.n%d", i, j))
 			}
 		}
-		r.View(clientAddr(1)).Reserved().Ahead(ctx, TXT, "dead-reserved")
-		r.View(clientAddr(2)).Ahead(ctx, TXT, "dead-other")
+		r.View(clientAddr(1)).Reserved().Prefetch(ctx, TXT, "dead-reserved")
+		r.View(clientAddr(2)).Prefetch(ctx, TXT, "dead-other")
 		synctest.Wait()
 		r.mu.Lock()
 		waits := r.slots.waiting
 		reserved, other := r.flights[question{"dead-reserved.", dns.TypeTXT}], r.flights[question{"dead-other.", dns.TypeTXT}]
 		r.mu.Unlock()
-		if most := waitingPerSlot * n; waits > most || refused < 50*maxAhead-most-n {
+		if most := waitingPerSlot * n; waits > most || refused < 50*maxPrefetch-most-n {
 			t.Errorf("%d wait, at most %d; %d refused", waits, most, refused)
 		}
 		if reserved == nil || other == nil {
@@ -302,20 +302,20 @@ func TestReservedPrefetch(t *testing.T) {
 		r := half(0)
 		v := r.View(clientAddr(1))
 		for i := range 100 {
-			v.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.sender.example", i))
+			v.Prefetch(t.Context(), TXT, fmt.Sprintf("dead%d.sender.example", i))
 		}
 		begin := time.Now()
 		reserved := v.Reserved()
-		reserved.Ahead(t.Context(), TXT, "_dmarc.victim.example")
+		reserved.Prefetch(t.Context(), TXT, "_dmarc.victim.example")
 		synctest.Wait()
 		if txt, err := reserved.LookupTXT(t.Context(), "_dmarc.victim.example"); err != nil || len(txt) != 1 || time.Since(begin) != 0 {
 			t.Errorf("%q %v after %v", txt, err, time.Since(begin))
 		}
 		for i := range 100 {
-			reserved.Ahead(t.Context(), TXT, fmt.Sprintf("dead%d.victim.example", i))
+			reserved.Prefetch(t.Context(), TXT, fmt.Sprintf("dead%d.victim.example", i))
 		}
 		synctest.Wait()
-		if got := v.shared.open; got != (openCount{maxReservedAhead, maxAhead}) {
+		if got := v.shared.open; got != (openCount{maxReservedPrefetch, maxPrefetch}) {
 			t.Errorf("%+v under way", got)
 		}
 	})

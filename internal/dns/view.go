@@ -22,12 +22,12 @@ type View struct {
 	missed   bool      // known: a lookup would have needed a query
 }
 
-// Lookup is one question of a message and its answer, for a person who reads along.
+// Lookup is one question of a message and its answer, as it is logged and explained.
 type Lookup struct {
 	Name      string        `json:"name"`
 	Type      string        `json:"type"`
 	Answer    string        `json:"answer"`
-	Authentic bool          `json:"authentic,omitempty"` // the resolver says that DNSSEC proves it
+	Authentic bool          `json:"authentic,omitempty"` // the resolver validated it by DNSSEC
 	Cached    bool          `json:"cached,omitempty"`
 	Took      time.Duration `json:"took"` // nanoseconds; 0 from the cache
 }
@@ -64,35 +64,34 @@ func (v *View) Limit(n int) *View {
 	return &limited
 }
 
-// Until is the same view, whose look-ups wait until end at the longest. A cached answer costs no timer so.
+// Until returns the same view with a deadline for its lookups. Unlike a context it needs no timer for a cached answer.
 func (v *View) Until(end time.Time) *View {
 	until := *v
 	until.end = end
 	return &until
 }
 
-// Known is the same view for one goroutine, with what the message was told and what the cache has: for anything else it
-// gives a temporary error at once, and Missed says so. What needs no more than this needs nobody to wait for it.
+// Known returns the same view for one goroutine, limited to the answers that the message already has and to the cache. For any
+// other question it returns a temporary error at once, and Missed reports it.
 func (v *View) Known() *View {
 	known := *v
 	known.known, known.missed = true, false
 	return &known
 }
 
-// Asks is false for Known.
+// Asks reports whether the view sends queries. That of Known does not.
 func (v *View) Asks() bool { return !v.known }
 
-// Missed says that Known did not suffice.
+// Missed reports whether a question had no known answer.
 func (v *View) Missed() bool { return v.missed }
 
-// Lookups are all questions so far that were answered.
+// Lookups returns all questions so far that were answered.
 func (v *View) Lookups() []Lookup { return v.Answered().Lookups() }
 
-// Answered are the questions of a message that were answered, for who reads them later: to write them out takes longer than
-// to ask them.
+// Answered is the answered questions of a message. They are formatted later, because that takes longer than the lookups.
 type Answered struct{ all []asked }
 
-// Answered are all so far.
+// Answered returns all answered questions so far.
 func (v *View) Answered() Answered {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
@@ -102,8 +101,8 @@ func (v *View) Answered() Answered {
 // Lookups returns them with complete answers.
 func (a Answered) Lookups() []Lookup { return a.lookups((*answer).String) }
 
-// Kept returns them with answers of at most MaxKept bytes; Lookup.Cut reports which of them are incomplete.
-func (a Answered) Kept() []Lookup { return a.lookups((*answer).shortened) }
+// Shortened returns them with answers of at most MaxShortened bytes; Lookup.Cut reports which of them are incomplete.
+func (a Answered) Shortened() []Lookup { return a.lookups((*answer).shortened) }
 
 func (a Answered) lookups(words func(*answer) string) (all []Lookup) {
 	for _, a := range a.all {
@@ -119,7 +118,7 @@ func (v *View) Open() bool {
 	return v.shared.open != (openCount{})
 }
 
-// Spent is how many questions there were, and how long at least one was open that a server was asked.
+// Spent returns the number of questions, and for how long at least one query was under way.
 func (v *View) Spent() (queries int, open time.Duration) {
 	s := v.shared
 	s.mu.Lock()
@@ -151,31 +150,31 @@ func (a *answer) error() error {
 	return &e
 }
 
-// LookupTXT gives the TXT records of a name, the strings of each joined.
+// LookupTXT returns the TXT records of a name, the strings of each joined.
 func (v *View) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	a := v.lookup(ctx, name, dns.TypeTXT)
 	return a.text, a.error()
 }
 
-// LookupMX gives the MX records of a name.
+// LookupMX returns the MX records of a name.
 func (v *View) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	a := v.lookup(ctx, name, dns.TypeMX)
 	return a.mx, a.error()
 }
 
-// LookupA gives the IPv4 addresses of a name.
+// LookupA returns the IPv4 addresses of a name.
 func (v *View) LookupA(ctx context.Context, name string) ([]netip.Addr, error) {
 	a := v.lookup(ctx, name, dns.TypeA)
 	return a.addrs, a.error()
 }
 
-// LookupAAAA gives the IPv6 addresses of a name.
+// LookupAAAA returns the IPv6 addresses of a name.
 func (v *View) LookupAAAA(ctx context.Context, name string) ([]netip.Addr, error) {
 	a := v.lookup(ctx, name, dns.TypeAAAA)
 	return a.addrs, a.error()
 }
 
-// LookupAddr gives the names of an address, unverified.
+// LookupAddr returns the names of an address, unverified.
 func (v *View) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	name, err := dns.ReverseAddr(addr)
 	if err != nil {
@@ -185,7 +184,7 @@ func (v *View) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	return a.names, a.error()
 }
 
-// Exists says whether there is such a name, with records of any type or with names below it: RFC 8020.
+// Exists reports whether a name exists, with records of any type or with names below it: RFC 8020.
 func (v *View) Exists(ctx context.Context, name string) (bool, error) {
 	a := v.lookup(ctx, name, dns.TypeTXT)
 	if a.err != nil && !a.err.IsNotFound {

@@ -173,21 +173,21 @@ func TestWarmAllocations(t *testing.T) {
 	}
 }
 
-// What is asked ahead is asked once, side by side, and the look-up waits for it; it counts against the budget of the view
+// A prefetched question is asked once, side by side with others, and the lookup waits for it. It counts against the budget of the view
 // that asked, and what was given up is asked for again.
-func TestAhead(t *testing.T) {
+func TestPrefetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(t, "a. 0 TXT x\nb. 0 TXT x\nb. 0 MX 1 a.\nc. 0 TXT x")
 		v := g.View(netip.Addr{})
 		limited := v.Limit(3)
-		v.Known().Ahead(t.Context(), TXT, "a") // nobody is asked
-		limited.Ahead(t.Context(), TXT, "a..b")
-		limited.Ahead(t.Context(), TXT, "a")
-		limited.Ahead(t.Context(), TXT, "a")
-		limited.Ahead(t.Context(), MX, "b")
+		v.Known().Prefetch(t.Context(), TXT, "a") // nobody is asked
+		limited.Prefetch(t.Context(), TXT, "a..b")
+		limited.Prefetch(t.Context(), TXT, "a")
+		limited.Prefetch(t.Context(), TXT, "a")
+		limited.Prefetch(t.Context(), MX, "b")
 		leaving, leave := context.WithCancel(t.Context())
-		limited.Ahead(leaving, TXT, "b")
-		limited.Ahead(t.Context(), TXT, "c")
+		limited.Prefetch(leaving, TXT, "b")
+		limited.Prefetch(t.Context(), TXT, "c")
 		synctest.Wait()
 		if len(g.asked) != 3 {
 			t.Errorf("asked for %q", g.asked)
@@ -209,8 +209,8 @@ func TestAhead(t *testing.T) {
 	})
 }
 
-// A record that names a hundred hosts opens no hundred sockets at once; what was not asked ahead is asked in its turn.
-func TestAheadIsBounded(t *testing.T) {
+// A record that names a hundred hosts opens no hundred sockets at once; what was not prefetched is looked up in its turn.
+func TestPrefetchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var zone strings.Builder
 		for i := range 100 {
@@ -219,11 +219,11 @@ func TestAheadIsBounded(t *testing.T) {
 		g := gate(t, zone.String())
 		v := g.View(netip.Addr{})
 		for i := range 100 {
-			v.Ahead(t.Context(), TXT, fmt.Sprintf("h%d", i))
+			v.Prefetch(t.Context(), TXT, fmt.Sprintf("h%d", i))
 		}
 		synctest.Wait()
-		if len(g.asked) != maxAhead {
-			t.Errorf("%d questions at once, want %d", len(g.asked), maxAhead)
+		if len(g.asked) != maxPrefetch {
+			t.Errorf("%d questions at once, want %d", len(g.asked), maxPrefetch)
 		}
 		close(g.answer)
 		if txt, err := v.LookupTXT(t.Context(), "h99"); err != nil || len(txt) != 1 {

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,17 +12,18 @@ import (
 	"syscall"
 )
 
-// serviceUser is who runs the daemon, as dist/sysusers.conf has it.
-const serviceUser = "signpost"
+// ServiceUser is the user of the daemon, as in dist/sysusers.conf.
+const ServiceUser = "signpost"
 
-// person is a user as the kernel sees a process of his that has all of his groups: initgroups(3), which Postfix calls too.
-type person struct {
-	name string
-	uid  uint32
-	gids []uint32 // his own first
+// Account is a user with all of his groups, as a process has them after initgroups(3), which Postfix calls too.
+type Account struct {
+	Name string
+	UID  uint32
+	GIDs []uint32 // the primary group first
 }
 
-func lookupPerson(name string) (*person, error) {
+// LookupAccount returns the account of a user name.
+func LookupAccount(name string) (*Account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, err
@@ -32,93 +32,96 @@ func lookupPerson(name string) (*person, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up the groups of %s: %w", name, err)
 	}
-	p := &person{name: name}
+	a := &Account{Name: name}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
 		return nil, fmt.Errorf("user %s: %w", name, err)
 	}
-	p.uid = uint32(uid)
+	a.UID = uint32(uid)
 	for _, g := range append([]string{u.Gid}, groups...) {
 		gid, err := strconv.ParseUint(g, 10, 32)
 		if err != nil {
 			return nil, fmt.Errorf("groups of %s: %w", name, err)
 		}
-		if !slices.Contains(p.gids, uint32(gid)) {
-			p.gids = append(p.gids, uint32(gid))
+		if !slices.Contains(a.GIDs, uint32(gid)) {
+			a.GIDs = append(a.GIDs, uint32(gid))
 		}
 	}
-	return p, nil
+	return a, nil
 }
 
-// The rights that are asked for.
+// The permission bits.
 const (
-	toSearch fs.FileMode = 1 // a folder
-	toWrite  fs.FileMode = 2 // to a socket: what connect(2) needs
-	toRead   fs.FileMode = 4
+	Search fs.FileMode = 1 // of a directory
+	Write  fs.FileMode = 2 // also what connect(2) needs of a socket
+	Read   fs.FileMode = 4
 )
 
-// rightsOf are what the kernel decides by.
-type rightsOf struct {
-	uid, gid uint32
-	mode     fs.FileMode
+// Permissions are what the kernel decides by. Access control lists are not considered.
+type Permissions struct {
+	UID, GID uint32
+	Mode     fs.FileMode
 }
 
-func rightsIn(fi fs.FileInfo) rightsOf {
+// PermissionsOf returns the permissions of a file.
+func PermissionsOf(fi fs.FileInfo) Permissions {
 	st := fi.Sys().(*syscall.Stat_t)
-	return rightsOf{st.Uid, st.Gid, fi.Mode()}
+	return Permissions{st.Uid, st.Gid, fi.Mode()}
 }
 
-// class is the letter of chmod for the bits that count for p; only one class ever does.
-func (p *person) class(r rightsOf) (letter string, bits fs.FileMode) {
-	mode := r.mode.Perm()
+// Class returns the letter for chmod(1) of the only class of bits that counts for a, and these bits.
+func (a *Account) Class(p Permissions) (letter string, bits fs.FileMode) {
+	mode := p.Mode.Perm()
 	switch {
-	case p.uid == r.uid:
+	case a.UID == p.UID:
 		return "u", mode >> 6 & 7
-	case slices.Contains(p.gids, r.gid):
+	case slices.Contains(a.GIDs, p.GID):
 		return "g", mode >> 3 & 7
 	}
 	return "o", mode & 7
 }
 
-func (p *person) may(r rightsOf, want fs.FileMode) bool {
-	_, bits := p.class(r)
-	return p.uid == 0 || bits&want == want
+// May reports whether a has all of the wanted permissions.
+func (a *Account) May(p Permissions, want fs.FileMode) bool {
+	_, bits := a.Class(p)
+	return a.UID == 0 || bits&want == want
 }
 
-// barrier is the first folder on a way that stops a person.
-type barrier struct {
-	path   string
-	rights rightsOf
-	err    error // it is not there, or we may not look ourselves
+// Barrier is the first directory on a path that stops an account.
+type Barrier struct {
+	Path        string
+	Permissions Permissions
+	Err         error // it does not exist, or this process may not look at it
 }
 
-// way goes from a folder to another below it; nil: nothing stops p. Links are followed, and what they lead through counts.
-func (p *person) way(from, to string) *barrier {
-	dirs := foldersBetween(from, to)
+// Barrier returns what stops a on the path from one directory to another below it, or nil. Links are followed, and the directories
+// of their targets count.
+func (a *Account) Barrier(from, to string) *Barrier {
+	dirs := dirsBetween(from, to)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real != filepath.Clean(to) {
 		start := "/"
-		if r, err := filepath.EvalSymlinks(from); err == nil && within(r, real) {
+		if r, err := filepath.EvalSymlinks(from); err == nil && Within(r, real) {
 			start = r
 		}
-		dirs = append(dirs, foldersBetween(start, real)...)
+		dirs = append(dirs, dirsBetween(start, real)...)
 	}
 	for _, d := range dirs {
 		fi, err := os.Stat(d)
 		if err != nil {
-			return &barrier{path: d, err: err}
+			return &Barrier{Path: d, Err: err}
 		}
 		if !fi.IsDir() {
-			return &barrier{path: d, err: syscall.ENOTDIR}
+			return &Barrier{Path: d, Err: syscall.ENOTDIR}
 		}
-		if r := rightsIn(fi); !p.may(r, toSearch) {
-			return &barrier{path: d, rights: r}
+		if p := PermissionsOf(fi); !a.May(p, Search) {
+			return &Barrier{Path: d, Permissions: p}
 		}
 	}
 	return nil
 }
 
-// foldersBetween are from and all below it down to to.
-func foldersBetween(from, to string) []string {
+// dirsBetween returns from and all directories below it down to to.
+func dirsBetween(from, to string) []string {
 	all := []string{to}
 	for d := filepath.Clean(to); d != filepath.Clean(from) && d != "/" && d != "."; {
 		d = filepath.Dir(d)
@@ -128,18 +131,18 @@ func foldersBetween(from, to string) []string {
 	return all
 }
 
-// within says whether a path lies in a folder, or is it.
-func within(dir, path string) bool {
+// Within reports whether path is dir or lies below it.
+func Within(dir, path string) bool {
 	dir, path = filepath.Clean(dir), filepath.Clean(path)
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-func (r rightsOf) String() string {
-	return fmt.Sprintf("owner %s, group %s, mode %s", userName(r.uid), groupName(r.gid), octal(r.mode))
+func (p Permissions) String() string {
+	return fmt.Sprintf("owner %s, group %s, mode %s", UserName(p.UID), GroupName(p.GID), Octal(p.Mode))
 }
 
-// octal is a mode as chmod takes it.
-func octal(m fs.FileMode) string {
+// Octal returns a mode as chmod(1) takes it.
+func Octal(m fs.FileMode) string {
 	n := uint32(m.Perm())
 	for bit, is := range map[uint32]bool{0o4000: m&fs.ModeSetuid != 0, 0o2000: m&fs.ModeSetgid != 0, 0o1000: m&fs.ModeSticky != 0} {
 		if is {
@@ -149,7 +152,8 @@ func octal(m fs.FileMode) string {
 	return fmt.Sprintf("%04o", n)
 }
 
-func userName(uid uint32) string {
+// UserName returns the name of a user, or the number if there is none.
+func UserName(uid uint32) string {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if u, err := user.LookupId(id); err == nil {
 		return u.Username
@@ -157,19 +161,11 @@ func userName(uid uint32) string {
 	return id
 }
 
-func groupName(gid uint32) string {
+// GroupName returns the name of a group, or the number if there is none.
+func GroupName(gid uint32) string {
 	id := strconv.FormatUint(uint64(gid), 10)
 	if g, err := user.LookupGroupId(id); err == nil {
 		return g.Name
 	}
 	return id
-}
-
-// hidden is for what we have no right to look at: nothing is known, so nothing is called wrong.
-func hidden(err error) (Finding, bool) {
-	if !errors.Is(err, fs.ErrPermission) {
-		return Finding{}, false
-	}
-	return Finding{Level: Yellow, What: "not looked at: user " + userName(uint32(os.Geteuid())) + " has no right to", Where: printable(err.Error()),
-		Why: "whether it is right is not known", Fix: "sudo signpost doctor"}, true
 }

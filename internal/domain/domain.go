@@ -67,6 +67,9 @@ func validLabel(s string) bool {
 	return true
 }
 
+// Fold returns a name in lower case without its final dot. It does not check the name.
+func Fold(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
 // Within reports whether name is parent or a subdomain of it. Both are in the form that Parse returns.
 func Within(name, parent string) bool {
 	return name == parent || strings.HasSuffix(name, "."+parent)

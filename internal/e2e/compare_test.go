@@ -59,7 +59,7 @@ func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey,
 		}
 		var text strings.Builder
 		for _, f := range fields {
-			fmt.Fprintf(&text, "%s:%s\r\n", f.Name, strings.ReplaceAll(strings.ReplaceAll(f.Value, "\r\n", "\n"), "\n", "\r\n"))
+			text.WriteString(f.Wire())
 		}
 		s := w.dial(w.SMTP, "")
 		w.cmd(s, 220, "XCLIENT ADDR=203.0.113.9 NAME=mail.example.com")

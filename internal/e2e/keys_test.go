@@ -285,7 +285,7 @@ func TestKeysChangeUnderMail(t *testing.T) {
 	records := w.records()
 	for _, mail := range all {
 		w.signed(mail, "example.org")
-		theirs, err := testdkim.OpenDKIMVerify(w.context(), []byte(strings.ReplaceAll(mail, "\n", "\r\n")), records)
+		theirs, err := testdkim.OpenDKIMVerify(w.context(), []byte(dkim.CRLF(mail)), records)
 		if err != nil || !theirs.OK {
 			t.Errorf("opendkim: %+v %v\n%s", theirs, err, head(mail))
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"signpost/internal/dkim"
 	"signpost/internal/testmta"
 	"signpost/internal/testport"
 )
@@ -12,6 +13,7 @@ import (
 // A list manager on this host gets inbound mail with our results and sends it on, by SMTP and by sendmail(1). Under its own From it
 // is signed. Under the author's From it is not, in particular not a forgery of a hosted domain.
 func TestListManager(t *testing.T) {
+	needRoot(t)
 	// The service that docs/operations.md, "Mailing lists on this server", has for a list manager that removes our results.
 	port, release, err := testport.Take("127.0.0.1")
 	if err != nil {
@@ -27,7 +29,7 @@ func TestListManager(t *testing.T) {
 		s := w.dial(server, "")
 		w.cmd(s, 250, "MAIL FROM:<list-bounces@example.org>")
 		w.cmd(s, 250, "RCPT TO:<bob@example.net>")
-		if _, err := s.Data(250, []byte(strings.ReplaceAll(mail, "\n", "\r\n"))); err != nil {
+		if _, err := s.Data(250, []byte(dkim.CRLF(mail))); err != nil {
 			t.Fatal(err)
 		}
 	}

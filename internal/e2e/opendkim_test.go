@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -73,18 +74,12 @@ func verifySigned(t *testing.T, w *world, record string, wrong ...string) (verif
 
 // verify runs our engine on a delivered message; record gives the key record at a name.
 func verify(mail string, record func(name string) string) []dkim.Result {
-	header, body, _ := strings.Cut(strings.ReplaceAll(mail, "\n", "\r\n"), "\r\n\r\n")
-	var fields []dkim.Field
-	for line := range strings.SplitSeq(header, "\r\n") {
-		if line[0] == ' ' || line[0] == '\t' {
-			fields[len(fields)-1].Value += "\r\n" + line
-			continue
-		}
-		name, value, _ := strings.Cut(line, ":")
-		fields = append(fields, dkim.Field{Name: name, Value: value})
+	fields, body, err := dkim.ReadMessage(strings.NewReader(mail))
+	if err != nil {
+		panic(err)
 	}
 	v := dkim.NewVerifier(fields, nil)
-	v.Write([]byte(body))
+	_, _ = io.Copy(v, body)
 	return v.Results(time.Now(), func(name string) ([]string, error) { return []string{record(name)}, nil })
 }
 

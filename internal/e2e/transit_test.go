@@ -34,7 +34,7 @@ func (w *world) verifies(mail string) bool {
 	w.t.Helper()
 	records := w.records()
 	ours := verify(strings.ReplaceAll(mail, "\r\n", "\n"), func(name string) string { return records[name] })
-	wire := strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n")
+	wire := dkim.CRLF(mail)
 	theirs, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(name string) ([]string, error) { return []string{records[name]}, nil }})
 	if err != nil || len(theirs) != 1 || len(ours) != 1 {
 		w.t.Fatalf("%d and %d signatures, want 1: %v\n%s", len(ours), len(theirs), err, mail)
@@ -93,6 +93,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 
 // Fields that Postfix adds, here or on a relay, do not break the signature.
 func TestMissingFieldsAreAdded(t *testing.T) {
+	needRoot(t)
 	relay, err := testmta.Start(t.Context(), testmta.Options{Domains: []string{"far.example"},
 		MainCF: map[string]string{"always_add_missing_headers": "yes", "undisclosed_recipients_header": "To: undisclosed-recipients:;"}})
 	if err != nil {

@@ -91,7 +91,7 @@ func answers(r filter.Report) (rows []Row) {
 }
 
 // WriteSPF writes an SPF check with each of its steps.
-func WriteSPF(w io.Writer, r spf.Result, walk *spf.Walk) {
+func WriteSPF(w io.Writer, r spf.Result, walk *spf.Path) {
 	writeRows(w, spfRows(walk.Steps))
 	writeRow(w, "counted", fmt.Sprintf("%d of 10 terms that ask DNS, %d of 2 look-ups that find nothing", walk.Terms, walk.Voids))
 	fmt.Fprintf(w, "\n%-*s %s for %s\n", labelWidth, "result", term.Paint(w).Status(string(r.Status)), term.Printable(r.Domain))

@@ -77,7 +77,7 @@ func (o ordinary) signed(tb testing.TB, domain string, key crypto.Signer) ordina
 	tb.Helper()
 	var fields []dkim.Field
 	for _, f := range o.fields {
-		fields = append(fields, dkim.Field{Name: f.Name, Value: strings.ReplaceAll(f.Value, "\n", "\r\n")})
+		fields = append(fields, dkim.Field{Name: f.Name, Value: dkim.CRLF(f.Value)})
 	}
 	signer, err := dkim.NewSigner(fields, []dkim.Key{{Domain: domain, Selector: "key", Signer: key}}, time.Now(), time.Hour)
 	if err != nil {
@@ -152,7 +152,7 @@ func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 		tb.Fatal(err)
 	}
 	now := time.Now()
-	life, err := json.Marshal(keys.Life{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
+	life, err := json.Marshal(keys.Metadata{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
 	if err != nil {
 		tb.Fatal(err)
 	}

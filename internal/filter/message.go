@@ -14,54 +14,54 @@ import (
 	"signpost/policy"
 )
 
-// Bounds on a message. Beyond those of its header nothing is kept, and it is not judged: policy answers 552.
+// Bounds on a message. One whose header exceeds them is not judged: policy answers 552.
 const (
-	maxHeader = 1 << 20 // octets; Postfix's own header_size_limit is 100 KiB a field
+	maxHeader = 1 << 20 // bytes; Postfix's own header_size_limit is 100 KiB a field
 	maxFields = 1000    // honest mail has a few dozen
-	// maxRecipients is how many recipients are remembered, and maxAddress how much of each: RFC 5321 allows 256 octets.
+	// maxRecipients is how many recipients are recorded, and maxAddress how many bytes of each: RFC 5321 allows 256 octets.
 	maxRecipients = 50
 	maxAddress    = 320
-	// usualFields is how many have room from the start.
+	// usualFields is the initial capacity for fields.
 	usualFields = 32
 )
 
-// dispositionField is where Signpost says that a failing message was let through. One that comes in is a forgery.
+// dispositionField marks a failing message that was accepted. One in an incoming message is a forgery.
 const dispositionField = "X-Signpost-Disposition"
 
-// message is one message on its way. It implements milter.Message.
+// message is one message while it is received. It implements milter.Message.
 type message struct {
 	filter *Filter
 	ctx    context.Context // ends with the message
 	mta    string          // the MTA's own name
-	spent  time.Duration   // in our handlers, waiting at the end included
+	spent  time.Duration   // in our handlers, including the wait at the end
 
 	evidence policy.Evidence
 	rules    policy.Rules
 	fields   []dkim.Field
-	header   int               // octets of it
+	header   int               // bytes of the fields
 	froms    []string          // values of From
-	hidden   bool              // a field has another one in it: hidesField
+	hidden   bool              // a field contains another one: hidesField
 	traces   traces            // fields of lists and forwarders
 	results  int               // Authentication-Results fields so far
 	own      []string          // those of them that are ours
-	others   []string          // what other filters of this host found; in observe mode
+	others   []string          // results of other filters of this host; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
-	forged   []milter.Deletion // what is to be removed
+	forged   []milter.Deletion // fields to be removed
 	unnamed  int               // how many of forged have no authserv-id, and so claim nothing
 
 	assignment policy.Assignment
 	signer     *dkim.Signer
 	selectors  string
 
-	verification *verification // nil for our own users' mail
+	verification *verification // nil for outbound mail
 	verdict      policy.Verdict
 	did          string // the log's word for what became of it
 }
 
-// measure adds the time from start on to what was spent.
+// measure adds the time since start to spent.
 func (m *message) measure(start time.Time) { m.spent += time.Since(start) }
 
-// Recipient takes one.
+// Recipient records a recipient.
 func (m *message) Recipient(p []byte) {
 	e := &m.evidence.Envelope
 	e.Addressees++
@@ -70,7 +70,7 @@ func (m *message) Recipient(p []byte) {
 	}
 }
 
-// Header takes one field.
+// Header records a field.
 func (m *message) Header(name, value string) {
 	defer m.measure(time.Now())
 	if m.evidence.Oversize {
@@ -113,10 +113,10 @@ func (m *message) Header(name, value string) {
 	if m.fields == nil {
 		m.fields = make([]dkim.Field, 0, usualFields)
 	}
-	m.fields = append(m.fields, dkim.Field{Name: name, Value: wire(value)})
+	m.fields = append(m.fields, dkim.Field{Name: name, Value: dkim.CRLF(value)})
 }
 
-// named says whether a field has a name, which is ASCII in any case (RFC 5322 section 2.2).
+// named reports whether a field has a name, which is ASCII without regard to case (RFC 5322 section 2.2).
 func named(name, want string) bool {
 	if len(name) != len(want) {
 		return false
@@ -136,8 +136,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// hidesField says whether some reader could see a field of its own in a value: behind a line end that begins no fold, as a
-// bare CR is for many programs, stands a name that the verdict depends on.
+// hidesField reports whether a program could read a separate field in a value: after a line end that begins no fold, such as a
+// bare CR, there is a field name that the verdict depends on.
 func hidesField(value string) bool {
 	for {
 		i := strings.IndexAny(value, "\r\n")
@@ -159,15 +159,7 @@ func hidesField(value string) bool {
 	}
 }
 
-// wire gives a value the line ends that it has on the wire: Postfix hands folds over as LF.
-func wire(value string) string {
-	if !strings.Contains(value, "\n") {
-		return value
-	}
-	return strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n")
-}
-
-// EndHeaders finds the role.
+// EndHeaders assigns the role, and starts signing or verifying.
 func (m *message) EndHeaders(queueID string) {
 	defer m.measure(time.Now())
 	m.evidence.QueueID = queueID
@@ -215,7 +207,7 @@ func (m *message) startSigning(keys []dkim.Key) {
 	}
 }
 
-// Body takes the next piece of the body.
+// Body processes the next piece of the body.
 func (m *message) Body(p []byte) {
 	defer m.measure(time.Now())
 	m.evidence.Size += int64(len(p))

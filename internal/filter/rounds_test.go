@@ -203,8 +203,8 @@ func TestWarmNeedsNobody(t *testing.T) {
 	})
 }
 
-// A message that ends early takes with it what was asked ahead.
-func TestAbortEndsAhead(t *testing.T) {
+// A message that ends early ends its prefetches.
+func TestAbortEndsPrefetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 		f := newFilter(t, "")
@@ -227,9 +227,9 @@ func TestAbortEndsAhead(t *testing.T) {
 	})
 }
 
-// However a record is made, what SPF asks ahead stays within what its evaluation may ask: the record, ten terms, and ten
+// However a record is made, what is prefetched for SPF stays within what its evaluation may ask: the record, ten terms, and ten
 // exchanges of each.
-func TestSPFAheadIsBounded(t *testing.T) {
+func TestSPFPrefetchIsBounded(t *testing.T) {
 	const most = 1 + 10 + 10*10
 	for before := range 10 {
 		var zone strings.Builder

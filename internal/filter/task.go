@@ -8,18 +8,18 @@ import (
 	"signpost/internal/dns"
 )
 
-// task is work that goes on beside a message. It ends by itself, since the context that it was given does.
+// task is work in a goroutine of a message. It ends when its context does.
 type task[T any] struct {
-	done  chan struct{} // nil: from the start
+	done  chan struct{} // nil: it has ended
 	value T
 	panic any
 }
 
-// asker is the view of a part of a message, which may change between its look-ups.
+// asker is the view that a task uses. It may be replaced between two lookups.
 type asker struct{ *dns.View }
 
-// ask runs f with what is known already, which costs no goroutine; where that does not suffice it begins anew beside the
-// message, and asks. What f keeps of the asker asks from then on in both cases.
+// ask runs f with cached answers, which needs no goroutine. If f needs more, ask runs it again in a goroutine, with lookups. In
+// both cases an asker that f keeps makes lookups afterwards.
 func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *task[T] {
 	a := &asker{v.Known()}
 	if value := f(a); !a.Missed() {
@@ -29,8 +29,8 @@ func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *t
 	return begin(log, what, func() T { return f(&asker{v}) })
 }
 
-// begin starts f. Every goroutine of a message starts here: a defect in one breaks its message, which is then tried
-// again, and nothing else.
+// begin starts f in a goroutine. Every goroutine of a message starts here, so that a panic breaks only its message, which the
+// client then tries again.
 func begin[T any](log *slog.Logger, what string, f func() T) *task[T] {
 	t := &task[T]{done: make(chan struct{})}
 	go func() {
@@ -58,7 +58,7 @@ func (t *task[T]) ended() bool {
 	}
 }
 
-// wait gives the result, or goes on with the panic.
+// wait returns the result, or panics if f did.
 func (t *task[T]) wait() T {
 	if t.done != nil {
 		<-t.done

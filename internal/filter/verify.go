@@ -14,35 +14,35 @@ import (
 	"signpost/policy"
 )
 
-// maxWalkQueries is how many queries may be made for walks from a message's identifiers; each Author Domain has its own
-// besides (dmarc.MaxQueries). Two identifiers are walked from as it comes, and share most of their way with the author.
+// maxWalkQueries is how many queries the walks from a message's identifiers may make, in addition to dmarc.MaxQueries for each
+// Author Domain. The walks from two identifiers are prefetched, and share most of their names with that from the author.
 const maxWalkQueries = 50
 
-// verification is what is asked about a stranger's message while it comes in.
+// verification is the state of the lookups for an inbound message.
 type verification struct {
-	view     *dns.View
-	spf      *task[spf.Result]
-	verifier *dkim.Verifier // nil until the header is there
-	policies []*task[policyOf]
-	walks    *dns.View // from identifiers
-	ahead    int       // identifiers that were walked from ahead
+	view       *dns.View
+	spf        *task[spf.Result]
+	verifier   *dkim.Verifier // nil until the header is there
+	policies   []*task[policyOf]
+	walks      *dns.View // from identifiers
+	prefetched int       // identifiers whose walks were prefetched
 }
 
-// policyOf is an Author Domain's policy, and who asks for what is still needed of it.
+// policyOf is an Author Domain's policy, and the view for the lookups that it still needs.
 type policyOf struct {
 	*dmarc.Discovery
 	asker *asker
 }
 
-// startSPF begins with the envelope: the header comes only when the client has sent everything.
+// startSPF starts the SPF check with the envelope: the header arrives only when the client has sent the whole message.
 func (m *message) startSPF() {
 	f := m.filter
 	v := &verification{view: f.Resolver.View(m.evidence.Connection.Client)}
 	view := v.view.Until(time.Now().Add(f.MessageTimeout))
 	c, sender := m.evidence.Connection, m.evidence.Envelope.Sender
 	v.spf = ask(f.Log, "SPF", view, func(a *asker) spf.Result {
-		ahead := &spfAsker{View: a.View, client: c.Client.Unmap().WithZone(""), begun: !a.Asks()}
-		return spf.Check(m.ctx, ahead, c.Client, c.HELO, sender)
+		p := &spfPrefetcher{View: a.View, client: c.Client.Unmap().WithZone(""), begun: !a.Asks()}
+		return spf.Check(m.ctx, p, c.Client, c.HELO, sender)
 	})
 	m.verification = v
 }
@@ -64,16 +64,16 @@ func (m *message) startVerifying() {
 			switch {
 			case m.couldAlign(keyDomain(name)) != aligned:
 			case aligned:
-				reserved.Ahead(m.ctx, dns.TXT, name)
+				reserved.Prefetch(m.ctx, dns.TXT, name)
 			default:
-				view.Ahead(m.ctx, dns.TXT, name)
+				view.Prefetch(m.ctx, dns.TXT, name)
 			}
 		}
 	}
 	candidates := mayAlign(keys, &m.evidence)
 	for _, author := range m.evidence.Author.Domains {
 		own := reserved.Limit(dmarc.MaxQueries)
-		v.askAhead(m.ctx, own, author, candidates)
+		v.prefetchWalks(m.ctx, own, author, candidates)
 		v.policies = append(v.policies, ask(f.Log, "DMARC", own, func(a *asker) policyOf {
 			return policyOf{dmarc.Discover(m.ctx, a, author), a}
 		}))

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // Own reports whether host, with or without a port, is an IP address, localhost, or one of names, which are in lower case.
@@ -15,7 +17,7 @@ func Own(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = domain.Fold(host)
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return true
 	}

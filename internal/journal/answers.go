@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"sync"
@@ -8,7 +9,7 @@ import (
 )
 
 // Large DNS answers and records recur in thousands of messages, and a public key does not shrink. Each is stored once in the
-// table answer; an entry has a mark in its place. The answers of a journal are bounded apart from its messages: a sender
+// table answer; an entry has a mark in its place. The answers of a journal are bounded separately from its messages: a sender
 // chooses them, so the oldest of them are deleted before any message.
 
 const (
@@ -97,11 +98,11 @@ func (s *storedTexts) clear() {
 	s.sums, s.texts, s.size = map[string]int64{}, map[int64]string{}, 0
 }
 
-// maxTexts bounds what a Reader remembers of the texts that it read, in octets.
+// maxTexts bounds the texts that a Reader caches, in bytes.
 const maxTexts = 16 << 20
 
-// restore puts the texts in the place of their marks. Most are those of thousands of messages.
-func (r *Reader) restore(e *Entry) {
+// restore replaces the marks of an entry by their texts, most of which recur in thousands of messages.
+func (r *Reader) restore(ctx context.Context, e *Entry) {
 	replaceTexts(e, func(text string) string {
 		key, ok := strings.CutPrefix(text, mark)
 		sum, err := strconv.ParseInt(key, 36, 64)
@@ -112,7 +113,7 @@ func (r *Reader) restore(e *Entry) {
 		if known {
 			return whole
 		}
-		if err := r.QueryRow("SELECT text FROM answer WHERE hash = ?", sum).Scan(&whole); err != nil {
+		if err := r.row(ctx, []any{&whole}, "SELECT text FROM answer WHERE hash = ?", sum); err != nil {
 			return forgotten
 		}
 		if r.textsSize += len(whole); r.texts == nil || r.textsSize > maxTexts {

@@ -39,8 +39,8 @@ func BenchmarkWriter(b *testing.B) {
 		}
 		b.ReportMetric(float64(cpu()-start)/float64(n), "cpu-ns/message")
 	}
-	d := newDesk(b)
-	db, err := create(d.Path)
+	d := newFixture(b)
+	db, err := create(b.Context(), d.Path)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -76,10 +76,10 @@ func BenchmarkWriter(b *testing.B) {
 				rows = append(rows, packed(b, e))
 			}
 			at += batch
-			if err := db.insert(rows); err != nil {
+			if err := db.insert(b.Context(), rows); err != nil {
 				b.Fatal(err)
 			}
-			if err := db.bound(64<<20, deleteSteps); err != nil {
+			if err := db.bound(b.Context(), 64<<20, deleteSteps); err != nil {
 				b.Fatal(err)
 			}
 		})

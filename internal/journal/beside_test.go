@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,19 +12,19 @@ import (
 )
 
 // has says that a message can be read.
-func (d *desk) has() bool {
+func (d *fixture) has() bool {
 	r, err := OpenReader(d.Path)
 	if err != nil {
 		return false
 	}
 	defer r.Close()
-	_, newest, err := r.Size()
+	_, newest, err := r.Size(context.Background())
 	return err == nil && newest.Unix() > 0
 }
 
 // Of two daemons with one journal the second writes nothing and says so; it goes on when the first has ended.
 func TestTwice(t *testing.T) {
-	d, other := newDesk(t), newDesk(t)
+	d, other := newFixture(t), newFixture(t)
 	other.Path = d.Path
 	j := Open(d.Options)
 	j.Add(sample(1))
@@ -46,7 +47,7 @@ func TestTwice(t *testing.T) {
 
 // A journal that is deleted under the daemon is begun anew; nothing goes into a file that nobody can read.
 func TestDeleted(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	j := Open(d.Options)
 	j.Add(sample(1))
 	until(t, "it is there", d.has)
@@ -63,7 +64,7 @@ func TestDeleted(t *testing.T) {
 
 // Many readers ask while the daemon writes: none is locked out, nothing is lost, and each sees whole messages.
 func TestReadersBeside(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	j := Open(d.Options)
 	j.Add(sample(0))
 	until(t, "it is there", d.has)
@@ -105,7 +106,7 @@ func TestReadersBeside(t *testing.T) {
 
 // Many connections hand over messages at once: each is kept, with its texts.
 func TestKeptConcurrently(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	j := Open(d.Options)
 	var connections sync.WaitGroup
 	for c := range 8 {
@@ -138,7 +139,7 @@ const nobody = 65534
 // it, and nobody else may read any of its files.
 func TestRootReads(t *testing.T) {
 	if path := os.Getenv(writerVar); path != "" {
-		d := newDesk(t)
+		d := newFixture(t)
 		d.Path = path
 		d.keep(t, 0, 10)
 		if d.lost.Load() > 0 {
@@ -149,7 +150,7 @@ func TestRootReads(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("files of another owner need root")
 	}
-	d := newDesk(t)
+	d := newFixture(t)
 	folder := filepath.Dir(d.Path)
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"os"
@@ -38,10 +39,10 @@ const (
 // bound deletes until the files have their size again: the answers that were not used for the longest time, then, when no more of
 // them are left than their share, the oldest messages. After max_size was reduced it does a part: the database becomes smaller
 // than it was the last time, by at least so many chunks; over reports that there is more to delete.
-func (d *database) bound(most int64, least int) error {
+func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {
-		used, err := d.used()
+		used, err := used(ctx, d.db)
 		if err != nil {
 			return err
 		}
@@ -55,10 +56,10 @@ func (d *database) bound(most int64, least int) error {
 		}
 		deleted := int64(0)
 		if d.answerCost > limit/answerShare {
-			deleted, err = d.deleteAnswers()
+			deleted, err = d.deleteAnswers(ctx)
 		}
 		if deleted == 0 && err == nil {
-			deleted, err = d.deleteOldest(1 << 62)
+			deleted, err = d.deleteOldest(ctx, 1<<62)
 		}
 		if err != nil || deleted == 0 {
 			return err
@@ -67,7 +68,7 @@ func (d *database) bound(most int64, least int) error {
 	return nil
 }
 
-// logRoom is the room for the log in a journal that may take so much.
+// logRoom returns the room in bytes for the log of a journal with a max_size.
 func logRoom(most int64) int64 {
 	if most >= largeJournal {
 		return largeRoom
@@ -75,13 +76,13 @@ func logRoom(most int64) int64 {
 	return walRoom
 }
 
-// errHeld: the files would outgrow their bound.
+// errHeld is the error of a write that would make the files larger than their bound.
 var errHeld = errors.New("a program that reads the journal, and does not end, keeps its log from being taken into the database")
 
-// fits says whether more may be written. The log grows for as long as somebody reads what stood in the database before it.
-func (d *database) fits(most int64) error {
+// fits returns errHeld if no more may be written. The log grows for as long as a program reads an older state of the database.
+func (d *database) fits(ctx context.Context, most int64) error {
 	for range 2 {
-		used, err := d.used()
+		used, err := used(ctx, d.db)
 		if err != nil {
 			return err
 		}
@@ -89,31 +90,27 @@ func (d *database) fits(most int64) error {
 		if err != nil || log.Size() <= logRoom(most) || used+log.Size() <= most {
 			return nil // no log is a small one
 		}
-		if _, err := d.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		if _, err := d.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 			return err
 		}
 	}
 	return errHeld
 }
 
-// used is the size of the database without its free pages, in octets. Free pages are written again before the file grows.
-func (d *database) used() (int64, error) {
-	var pages, free int64
-	if err := d.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
-		return 0, err
-	}
-	if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
-		return 0, err
-	}
-	return (pages - free) * pageSize, nil
+// used returns the size of a database in bytes without its free pages, which are used before the file grows.
+func used(ctx context.Context, db *sql.DB) (int64, error) {
+	var pages int64
+	err := db.QueryRowContext(ctx, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count").Scan(&pages)
+	return pages * pageSize, err
 }
 
-// expire deletes what is older, and then gives the room back. Where there is much it does a part: behind says that there is more.
-func (d *database) expire(before time.Time) error {
+// expire deletes older messages and then returns the free pages to the file system. It does a part of it if there is much to
+// delete: behind reports that there is more.
+func (d *database) expire(ctx context.Context, before time.Time) error {
 	d.behind = true
 	n, err := int64(deleteChunk), error(nil)
 	for i := 0; n == deleteChunk && i < deleteSteps; i++ {
-		if n, err = d.deleteOldest(before.UnixMicro()); err != nil {
+		if n, err = d.deleteOldest(ctx, before.UnixMicro()); err != nil {
 			return err
 		}
 	}
@@ -122,33 +119,33 @@ func (d *database) expire(before time.Time) error {
 	}
 	for range vacuumSteps {
 		var free int64
-		if err := d.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
+		if err := d.db.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free); err != nil {
 			return err
 		}
 		if free < vacuumPages {
 			d.behind = false
 			return nil
 		}
-		if _, err := d.Exec("PRAGMA incremental_vacuum(" + strconv.Itoa(vacuumPages) + ")"); err != nil {
+		if _, err := d.db.ExecContext(ctx, "PRAGMA incremental_vacuum("+strconv.Itoa(vacuumPages)+")"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deleteOldest deletes a chunk of messages with numbers below one, and what only they needed.
-func (d *database) deleteOldest(below int64) (int64, error) {
+// deleteOldest deletes a chunk of messages with numbers below a limit, with the answers and hours that only they used.
+func (d *database) deleteOldest(ctx context.Context, below int64) (int64, error) {
 	var oldest int64
-	if err := d.QueryRow("SELECT coalesce(min(id), 0) FROM message").Scan(&oldest); err != nil {
+	if err := d.db.QueryRowContext(ctx, "SELECT coalesce(min(id), 0) FROM message").Scan(&oldest); err != nil {
 		return 0, err
 	}
 	d.grace = graceOf(time.Duration(d.last-oldest) * time.Microsecond)
-	tx, err := d.Begin()
+	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer tx.Rollback()
-	r, err := tx.Exec("DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, deleteChunk)
+	r, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, deleteChunk)
 	if err != nil {
 		return 0, err
 	}
@@ -156,55 +153,50 @@ func (d *database) deleteOldest(below int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, cost, err := d.dropAnswers(tx, `seen < (SELECT coalesce(min(id), 1 << 62) FROM message) / 1000000 - ?`, int64(d.grace/time.Second))
+	_, cost, err := d.dropAnswers(ctx, tx, `seen < (SELECT coalesce(min(id), 1 << 62) FROM message) / 1000000 - ?`, int64(d.grace/time.Second))
 	if err != nil {
 		return 0, err
 	}
-	if _, err := tx.Exec(`DELETE FROM hour WHERE hour < (SELECT coalesce(min(id), 0) FROM message) / 3600000000`); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM hour WHERE hour < (SELECT coalesce(min(id), 0) FROM message) / 3600000000`); err != nil {
 		return 0, err
 	}
-	return n, d.commit(tx, d.answerCost-cost)
+	return n, d.commit(ctx, tx, d.answerCost-cost)
 }
 
 // deleteAnswers deletes a chunk of the answers that were not used for the longest time. The messages that refer to them stay.
-func (d *database) deleteAnswers() (int64, error) {
-	tx, err := d.Begin()
+func (d *database) deleteAnswers(ctx context.Context) (int64, error) {
+	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer tx.Rollback()
-	n, cost, err := d.dropAnswers(tx, "hash IN (SELECT hash FROM answer ORDER BY seen LIMIT ?)", deleteChunk)
+	n, cost, err := d.dropAnswers(ctx, tx, "hash IN (SELECT hash FROM answer ORDER BY seen LIMIT ?)", deleteChunk)
 	if err != nil {
 		return 0, err
 	}
-	return n, d.commit(tx, d.answerCost-cost)
+	return n, d.commit(ctx, tx, d.answerCost-cost)
 }
 
 // dropAnswers deletes answers and returns their number and their cost in bytes. They are removed from d.stored.
-func (d *database) dropAnswers(tx *sql.Tx, where string, args ...any) (n, cost int64, err error) {
-	rows, err := tx.Query("DELETE FROM answer WHERE "+where+" RETURNING hash, octet_length(text)", args...)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+func (d *database) dropAnswers(ctx context.Context, tx *sql.Tx, where string, args ...any) (n, cost int64, err error) {
+	rows, err := tx.QueryContext(ctx, "DELETE FROM answer WHERE "+where+" RETURNING hash, octet_length(text)", args...)
+	err = each(rows, err, func() error {
 		var sum int64
 		var size int
-		if err := rows.Scan(&sum, &size); err != nil {
-			return 0, 0, err
-		}
+		err := rows.Scan(&sum, &size)
 		d.stored.remove(sum)
 		n++
 		cost += int64(textCost(size))
-	}
-	return n, cost, rows.Err()
+		return err
+	})
+	return n, cost, err
 }
 
 // commit commits tx and notes answerCost, the bytes that all answers take after it.
-func (d *database) commit(tx *sql.Tx, answerCost int64) error {
+func (d *database) commit(ctx context.Context, tx *sql.Tx, answerCost int64) error {
 	answerCost = max(answerCost, 0)
 	if answerCost != d.answerCost {
-		if _, err := tx.Exec("INSERT INTO note (name, value) VALUES ('answer_cost', ?) ON CONFLICT DO UPDATE SET value = excluded.value", answerCost); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO note (name, value) VALUES ('answer_cost', ?) ON CONFLICT DO UPDATE SET value = excluded.value", answerCost); err != nil {
 			return err
 		}
 	}
@@ -216,14 +208,14 @@ func (d *database) commit(tx *sql.Tx, answerCost int64) error {
 }
 
 // readAnswerCost reads the bytes that all answers take, and computes them for a journal of an earlier version.
-func (d *database) readAnswerCost() error {
-	err := d.QueryRow("SELECT value FROM note WHERE name = 'answer_cost'").Scan(&d.answerCost)
+func (d *database) readAnswerCost(ctx context.Context) error {
+	err := d.db.QueryRowContext(ctx, "SELECT value FROM note WHERE name = 'answer_cost'").Scan(&d.answerCost)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = d.QueryRow("SELECT coalesce(sum(octet_length(text) * 5 / 4 + ?), 0) FROM answer", textRow).Scan(&d.answerCost)
+		err = d.db.QueryRowContext(ctx, "SELECT coalesce(sum(octet_length(text) * 5 / 4 + ?), 0) FROM answer", textRow).Scan(&d.answerCost)
 	}
 	return err
 }
 
-// graceOf is how much longer than the messages an answer is kept, since it is noted only now and then that it is in use. Where mail
-// that asks for much, and always for something else, has driven out what was older, it must be less than what is left.
+// graceOf returns how much longer than the messages an answer is kept, because its use is noted only now and then. span is the
+// time that the messages cover: if a flood of answers displaced older messages, the grace must be shorter than what is left.
 func graceOf(span time.Duration) time.Duration { return min(2*refresh, span/4) }

@@ -1,9 +1,12 @@
 package journal
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
-// Messages are numbered, found and deleted by the time that the machine's clock says. A clock may be wrong: an empty battery has
-// it start years ago, a slip of the hand sets it years ahead, and after a while somebody, or NTP, puts it right.
+// Messages are numbered, found and deleted by the machine's clock. It may be wrong: after an empty battery it starts years in the
+// past, or an operator sets it years into the future, until NTP or a person corrects it.
 
 const (
 	// maxClockStep is the greatest difference between two readings, a minute apart, that is not taken for a jump of the clock.
@@ -29,16 +32,17 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 	return now.Sub(j.clockJumpedAt)
 }
 
-// bringBack numbers the messages that lie ahead of the clock anew, in their order: by the time that the clock said when they
-// came, and where that lies ahead too, as that of the last one before them. A part of them, where there are many: behind says that
-// there are more. Where no message is older than now it is the clock that is wrong.
-func (d *database) bringBack(now time.Time) error {
-	ahead := now.Add(maxClockStep).UnixMicro()
+// renumber assigns new numbers to the messages that lie in the future of the clock, in their order: the time at which they came, if
+// that is past, otherwise that of the message before them. It does a part of it if there are many: behind reports that there are
+// more. If no message is older than now, the clock is wrong. TestClockWasAhead shows what it is for: without it such messages
+// expire years later, and every search by time finds them.
+func (d *database) renumber(ctx context.Context, now time.Time) error {
+	future := now.Add(maxClockStep).UnixMicro()
 	for range deleteSteps {
-		if d.last <= ahead {
+		if d.last <= future {
 			return nil
 		}
-		if n, err := d.bringBackSome(now.UnixMicro(), ahead); err != nil || n < deleteChunk {
+		if n, err := d.renumberChunk(ctx, now.UnixMicro(), future); err != nil || n < deleteChunk {
 			return err
 		}
 	}
@@ -46,58 +50,51 @@ func (d *database) bringBack(now time.Time) error {
 	return nil
 }
 
-func (d *database) bringBackSome(now, ahead int64) (n int, err error) {
-	tx, err := d.Begin()
+func (d *database) renumberChunk(ctx context.Context, now, future int64) (n int, err error) {
+	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer tx.Rollback()
 	var at int64
-	if err := tx.QueryRow("SELECT coalesce(max(id), 0) FROM message WHERE id <= ?", ahead).Scan(&at); err != nil || at == 0 {
+	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM message WHERE id <= ?", future).Scan(&at); err != nil || at == 0 {
 		return 0, err
 	}
-	rows, err := tx.Query("SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", ahead, deleteChunk)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
 	type moved struct{ from, to, outcome int64 }
 	var all []moved
-	for rows.Next() {
+	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", future, deleteChunk)
+	err = each(rows, err, func() error {
 		var m moved
 		var packed []byte
-		if err := rows.Scan(&m.from, &m.outcome, &packed); err != nil {
-			return 0, err
-		}
+		err := rows.Scan(&m.from, &m.outcome, &packed)
 		at++
 		if e, err := d.codec.decode(packed); err == nil && e.Time.UnixMicro() <= now {
 			at = max(at, e.Time.UnixMicro())
 		}
 		m.to = at
 		all = append(all, m)
-	}
-	if err := rows.Err(); err != nil {
+		return err
+	})
+	if err != nil {
 		return 0, err
 	}
+	type statement struct {
+		text string
+		args []any
+	}
+	var statements []statement
 	for _, m := range all {
-		for _, q := range []struct {
-			text string
-			args []any
-		}{
-			{"UPDATE message SET id = ? WHERE id = ?", []any{m.to, m.from}},
-			{"UPDATE hour SET n = n - 1 WHERE hour = ? AND outcome = ?", []any{m.from / hourMicros, m.outcome}},
-			{"INSERT INTO hour (hour, outcome, n) VALUES (?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", []any{m.to / hourMicros, m.outcome}},
-		} {
-			if _, err := tx.Exec(q.text, q.args...); err != nil {
-				return 0, err
-			}
+		statements = append(statements,
+			statement{"UPDATE message SET id = ? WHERE id = ?", []any{m.to, m.from}},
+			statement{"UPDATE hour SET n = n - 1 WHERE hour = ? AND outcome = ?", []any{m.from / hourMicros, m.outcome}},
+			statement{"INSERT INTO hour (hour, outcome, n) VALUES (?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", []any{m.to / hourMicros, m.outcome}})
+	}
+	statements = append(statements, statement{"DELETE FROM hour WHERE n <= 0", nil},
+		statement{"UPDATE answer SET seen = ? WHERE seen > ?", []any{now / 1e6, future / 1e6}})
+	for _, s := range statements {
+		if _, err := tx.ExecContext(ctx, s.text, s.args...); err != nil {
+			return 0, err
 		}
-	}
-	if _, err := tx.Exec("DELETE FROM hour WHERE n <= 0"); err != nil {
-		return 0, err
-	}
-	if _, err := tx.Exec("UPDATE answer SET seen = ? WHERE seen > ?", now/1e6, ahead/1e6); err != nil {
-		return 0, err
 	}
 	if err := tx.Commit(); err != nil {
 		return 0, err

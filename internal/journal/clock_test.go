@@ -8,7 +8,7 @@ import (
 )
 
 // still is a journal that does only what the test has it do.
-func (d *desk) still(t *testing.T) *Journal {
+func (d *fixture) still(t *testing.T) *Journal {
 	t.Helper()
 	j := newJournal(d.Options)
 	close(j.stop)
@@ -19,7 +19,7 @@ func (d *desk) still(t *testing.T) *Journal {
 }
 
 // wait lets time go on, and the journal tidy up meanwhile. It ends when nothing is left to do.
-func (d *desk) wait(j *Journal, long time.Duration) {
+func (d *fixture) wait(j *Journal, long time.Duration) {
 	for end := d.ahead.Load() + int64(long); d.ahead.Load() < end; {
 		d.ahead.Add(int64(30 * time.Minute))
 		for j.tidy(); j.moreToDelete != nil; {
@@ -39,7 +39,7 @@ func (j *Journal) writeSamples(first, last int) {
 }
 
 // order wants just the messages up to before n, oldest first, and as many in the hours.
-func (d *desk) order(t *testing.T, n int) {
+func (d *fixture) order(t *testing.T, n int) {
 	t.Helper()
 	r := d.read(t)
 	var got, want []string
@@ -69,7 +69,7 @@ const year = 365 * 24 * time.Hour
 
 // What came while the clock was years ahead, and what came after it, is found by its time again a day after the clock was put right.
 func TestClockWasAhead(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	j := d.still(t)
 	j.writeSamples(0, 10)
 	d.ahead.Add(int64(10 * year))
@@ -98,7 +98,7 @@ func TestClockWasAhead(t *testing.T) {
 
 // A clock that leaps years ahead has an hour to be put right before messages are deleted for their age. What comes meanwhile is kept.
 func TestClockLeaps(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	j := d.still(t)
 	j.writeSamples(0, 300)
 	d.wait(j, 2*time.Hour)
@@ -120,7 +120,7 @@ func TestClockLeaps(t *testing.T) {
 // A machine whose clock starts years ago deletes nothing and numbers nothing anew, though it runs so for days; when its clock is
 // right all is there, in its order.
 func TestClockStartsYearsAgo(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.keep(t, 0, 300)
 	d.ahead.Add(-int64(10 * year))
 	j := d.still(t)

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"errors"
@@ -12,18 +13,19 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
+
+	"signpost/internal/durable"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// version is of the tables below; it stands in user_version.
+// version is the version of the tables below, as in user_version.
 const version = 1
 
-// schema: a message's number is its time in microseconds, made unique. The words of the outcome stand once for each
-// combination, so that a filter becomes a short list of numbers, and each index below answers in the order of time. That of
-// clients does so day by day: no index has the messages of a network in order.
+// schema: a message's number is its time in microseconds, made unique. The words of an outcome are stored once for each
+// combination, so that a filter becomes a short list of numbers, and each index below returns rows in the order of time. The
+// index of clients does so day by day: no index has the messages of a network in order.
 const schema = `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
@@ -58,10 +60,10 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 // database is an open journal and its prepared statements.
 type database struct {
-	*sql.DB
+	db         *sql.DB
 	path       string
-	file       *os.File // what was opened; it is closed behind SQLite's own, whose locks go with it
-	lock       *os.File // held while it is open for writing
+	file       *os.File      // the opened file; closed after SQLite's own, because closing it releases SQLite's locks
+	lock       *durable.Lock // held while it is open for writing
 	codec      *codec
 	add, count *sql.Stmt
 	keep, use  *sql.Stmt
@@ -70,17 +72,24 @@ type database struct {
 	salt       []byte // of Addresses Hash
 	stored     *storedTexts
 	freshAt    int64         // when stored was last cleared, in seconds
-	answerCost int64         // bytes that the table answer takes, about
+	answerCost int64         // approximate bytes of the table answer
 	grace      time.Duration // how much longer than messages an answer is kept
 	behind     bool          // there is more to be deleted for its age
 	over       bool          // there is more to be deleted for its size
-	size       int64         // what was used when it was last looked whether that is too much; 0: not yet
+	size       int64         // bytes in use at the last call of bound; 0: none yet
 }
 
-// pageSize suits rows of some hundred octets; walPages is after how many of them the log is taken into the database.
 const (
+	// pageSize suits rows of some hundred bytes. After walPages pages the log is written into the database.
 	pageSize = 4096
 	walPages = 500
+	// busyTimeout is how long the writer waits for a lock of another process.
+	busyTimeout = time.Second
+	// writeTimeout bounds a batch, or one round of deleting. A disk that needs longer cannot keep up with mail.
+	writeTimeout = time.Minute
+	// createTimeout bounds opening the journal for writing: after a crash SQLite reads the log, and a journal of an earlier
+	// version is read once.
+	createTimeout = 10 * time.Minute
 )
 
 func dsn(path string, pragmas ...string) string {
@@ -88,8 +97,12 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: v.Encode()}).String()
 }
 
-// create opens the journal for writing, and makes it where there is none.
-func create(path string) (*database, error) {
+func busy(timeout time.Duration) string {
+	return fmt.Sprintf("busy_timeout(%d)", timeout.Milliseconds())
+}
+
+// create opens the journal for writing, and creates it if it does not exist.
+func create(ctx context.Context, path string) (*database, error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // state_dir itself is not made
 		return nil, err
 	}
@@ -97,9 +110,9 @@ func create(path string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := createLocked(path)
+	d, err := createLocked(ctx, path)
 	if err != nil {
-		lock.Close()
+		lock.Unlock()
 		return nil, err
 	}
 	d.lock = lock
@@ -109,38 +122,36 @@ func create(path string) (*database, error) {
 // errTaken: two daemons with one state_dir. Each keeps in mind what stands in the journal, so that only one may write.
 var errTaken = errors.New("another signpost serve writes this journal; give each its own state_dir")
 
-// take locks the journal for as long as the file is open. The lock has a file of its own: to close one of SQLite's files gives
-// up the locks that this process has on it.
-func take(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// take locks the journal. The lock has a file of its own: to close one of SQLite's files releases the locks that this process has
+// on it.
+func take(path string) (*durable.Lock, error) {
+	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errTaken
-		}
-		return nil, err
+	defer dir.Close()
+	lock, err := durable.TryLock(dir, path)
+	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
+		err = errTaken
 	}
-	return f, nil
+	return lock, err
 }
 
-func createLocked(path string) (*database, error) {
-	// 0600 from its birth: it says who writes to whom. One that is there is not opened, for the sake of its locks.
+func createLocked(ctx context.Context, path string) (*database, error) {
+	// Created with mode 0600: it shows who writes to whom. An existing file is not opened, because closing it releases SQLite's locks.
 	switch f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); {
 	case err == nil:
 		f.Close()
 	case !errors.Is(err, fs.ErrExist):
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
+	db, err := sql.Open("sqlite", dsn(path, busy(busyTimeout), "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
 		"wal_autocheckpoint("+strconv.Itoa(walPages)+")", "journal_size_limit(0)", "cache_size(-1024)", "temp_store(2)"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	d, err := prepare(db)
+	d, err := prepare(ctx, db)
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -153,20 +164,20 @@ func createLocked(path string) (*database, error) {
 	return d, nil
 }
 
-func prepare(db *sql.DB) (*database, error) {
-	d := &database{DB: db}
+func prepare(ctx context.Context, db *sql.DB) (*database, error) {
+	d := &database{db: db}
 	var has int
-	err := db.QueryRow("PRAGMA user_version").Scan(&has)
+	err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has)
 	switch {
 	case err != nil:
 		return nil, err
 	case has == 0:
-		tx, err := db.Begin()
+		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return nil, err
 		}
 		defer tx.Rollback()
-		if _, err := tx.Exec(schema + "PRAGMA user_version = " + strconv.Itoa(version)); err != nil {
+		if _, err := tx.ExecContext(ctx, schema+"PRAGMA user_version = "+strconv.Itoa(version)); err != nil {
 			return nil, err
 		}
 		if err := tx.Commit(); err != nil {
@@ -176,10 +187,10 @@ func prepare(db *sql.DB) (*database, error) {
 		return nil, fmt.Errorf("%w: it is of version %d, and this Signpost writes version %d", errForeign, has, version)
 	}
 	d.codec = newCodec()
-	if d.outcomes, err = readOutcomes(db); err != nil {
+	if d.outcomes, err = readOutcomes(ctx, db); err != nil {
 		return nil, err
 	}
-	if err := db.QueryRow("SELECT coalesce(max(id), 0) FROM message").Scan(&d.last); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM message").Scan(&d.last); err != nil {
 		return nil, err
 	}
 	for _, s := range []struct {
@@ -191,29 +202,30 @@ func prepare(db *sql.DB) (*database, error) {
 		{&d.keep, "INSERT INTO answer (hash, text, seen) VALUES (?,?,?)"},
 		{&d.use, "UPDATE answer SET seen = ? WHERE hash = ?"},
 	} {
-		if *s.into, err = db.Prepare(s.text); err != nil {
+		if *s.into, err = db.PrepareContext(ctx, s.text); err != nil {
 			return nil, err
 		}
 	}
 	d.stored = newStoredTexts()
 	d.grace = 2 * refresh
-	if err := d.readAnswerCost(); err != nil {
+	if err := d.readAnswerCost(ctx); err != nil {
 		return nil, err
 	}
 	return d, nil
 }
 
-// begun notes that a daemon writes, and says where the last one did not end in order. The secret is made with the journal.
-func (d *database) begun(log *slog.Logger, path string) error {
+// begin marks the journal as being written, and warns if the mark of the last daemon is still there. The secret is created with
+// the journal.
+func (d *database) begin(ctx context.Context, log *slog.Logger, path string) error {
 	fresh := make([]byte, 16)
 	rand.Read(fresh)
-	if _, err := d.Exec("INSERT INTO note (name, value) VALUES ('salt', ?) ON CONFLICT DO NOTHING", fresh); err != nil {
+	if _, err := d.db.ExecContext(ctx, "INSERT INTO note (name, value) VALUES ('salt', ?) ON CONFLICT DO NOTHING", fresh); err != nil {
 		return err
 	}
-	if err := d.QueryRow("SELECT value FROM note WHERE name = 'salt'").Scan(&d.salt); err != nil {
+	if err := d.db.QueryRowContext(ctx, "SELECT value FROM note WHERE name = 'salt'").Scan(&d.salt); err != nil {
 		return err
 	}
-	r, err := d.Exec("INSERT INTO note (name, value) VALUES ('writing', 1) ON CONFLICT DO NOTHING")
+	r, err := d.db.ExecContext(ctx, "INSERT INTO note (name, value) VALUES ('writing', 1) ON CONFLICT DO NOTHING")
 	if err != nil {
 		return err
 	}
@@ -223,39 +235,50 @@ func (d *database) begun(log *slog.Logger, path string) error {
 	return nil
 }
 
-// errForeign: a journal of another version. It is put aside as a broken one is.
+// errForeign is the error of a journal of another version. It is put aside like a broken one.
 var errForeign = errors.New("not a journal that can be read")
 
-func readOutcomes(db *sql.DB) (map[Outcome]int64, error) {
-	rows, err := db.Query("SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
+func readOutcomes(ctx context.Context, db *sql.DB) (map[Outcome]int64, error) {
 	all := map[Outcome]int64{}
-	for rows.Next() {
+	rows, err := db.QueryContext(ctx, "SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
+	return all, each(rows, err, func() error {
 		var id int64
 		var o Outcome
-		if err := rows.Scan(&id, &o.Role, &o.Verdict, &o.SPF, &o.DKIM, &o.DMARC, &o.ARC, &o.Observed); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&id, &o.Role, &o.Verdict, &o.SPF, &o.DKIM, &o.DMARC, &o.ARC, &o.Observed)
 		all[o] = id
-	}
-	return all, rows.Err()
+		return err
+	})
 }
 
-// close ends in order.
-func (d *database) close() {
-	_, _ = d.Exec("DELETE FROM note WHERE name = 'writing'") // else the next start says what it does not know better
-	_ = d.Close()
-	for _, f := range []*os.File{d.file, d.lock} {
-		if f != nil {
-			_ = f.Close()
+// each calls f for each row of a query, until it returns an error, and closes the rows. err is the error of the query.
+func each(rows *sql.Rows, err error, f func() error) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(); err != nil {
+			return err
 		}
 	}
+	return rows.Err()
 }
 
-// gone says that the file is no longer at its place: what is written to it nobody will read.
+// close removes the mark of begin and closes the database.
+func (d *database) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	_, _ = d.db.ExecContext(ctx, "DELETE FROM note WHERE name = 'writing'") // if it fails, the next start warns without reason
+	_ = d.db.Close()
+	if d.file != nil {
+		_ = d.file.Close()
+	}
+	if d.lock != nil {
+		d.lock.Unlock()
+	}
+}
+
+// gone reports whether the file is no longer at its path, so that no reader would find what is written to it.
 func (d *database) gone() bool {
 	now, err := os.Stat(d.path)
 	if err != nil {
@@ -265,10 +288,11 @@ func (d *database) gone() bool {
 	return err != nil || !os.SameFile(held, now)
 }
 
-// errOverwritten: something else was written into the file, or it was made empty.
+// errOverwritten is the error of a file that something else overwrote or truncated.
 var errOverwritten = errors.New("the file no longer begins as a database does")
 
-// overwritten says so. SQLite does not read again what it has in memory, and would go on to write what nobody can read.
+// overwritten reports whether the file no longer begins as a database. SQLite does not notice: it uses the pages that it has in memory, and
+// would write a file that cannot be read.
 func (d *database) overwritten() bool {
 	const magic = "SQLite format 3\x00"
 	head := make([]byte, len(magic))
@@ -276,7 +300,7 @@ func (d *database) overwritten() bool {
 	return err == nil && string(head) != magic || errors.Is(err, io.EOF)
 }
 
-// missing says that there is no journal at all.
+// missing reports whether there is no file.
 func missing(path string) bool {
 	_, err := os.Stat(path)
 	return errors.Is(err, fs.ErrNotExist)

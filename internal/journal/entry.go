@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -25,13 +26,13 @@ type Entry struct {
 	filter.Report
 }
 
-// Word is the one for what was done, or in observe mode would have been: one of filter.Dispositions.
+// Word returns the word for what was done, or would have been done in observe mode: one of filter.Dispositions.
 func (e *Entry) Word() string {
 	word, _, _ := strings.Cut(e.Done, " ")
 	return word
 }
 
-// Domain is the first Author Domain, or where there is none that of the sender.
+// Domain returns the first Author Domain. If there is none, it returns the domain of the sender.
 func (e *Entry) Domain() string {
 	if a := e.Evidence.Author.Domains; len(a) > 0 {
 		return a[0]
@@ -48,13 +49,13 @@ func (e *Entry) Client() string {
 	return "unknown"
 }
 
-// Outcome is what messages are filtered and counted by. There are some hundred different ones.
+// Outcome is what messages are filtered and counted by. A journal has some hundred different ones.
 type Outcome struct {
-	Role, Verdict, SPF, DKIM, DMARC, ARC string // words; empty: not looked at
+	Role, Verdict, SPF, DKIM, DMARC, ARC string // words; empty: not checked
 	Observed                             bool   // in observe mode: the verdict was not carried out
 }
 
-// Failed says that it is one that somebody may ask about: not simply accepted or signed, or DMARC did not pass.
+// Failed reports whether the message was not simply accepted or signed, or DMARC did not pass.
 func (o Outcome) Failed() bool {
 	switch o.Verdict {
 	case "tagged", "held", "deferred", "refused":
@@ -63,7 +64,7 @@ func (o Outcome) Failed() bool {
 	return o.DMARC == "fail" || o.DMARC == "temperror" || o.DMARC == "permerror"
 }
 
-// Outcome gives the words. DKIM is the best of the signatures.
+// Outcome returns the outcome of a message. DKIM is the best result of its signatures.
 func (e *Entry) Outcome() Outcome {
 	o := Outcome{Role: string(e.Assignment.Role), Verdict: e.Word(), Observed: e.Observe}
 	ev := &e.Evidence
@@ -90,13 +91,20 @@ func (e *Entry) Outcome() Outcome {
 	return o
 }
 
-// hash is under what a queue ID, a Message-ID or a text is found. Nobody can make a text with the hash of another's.
+// hash returns the number under which a queue ID, a Message-ID or a text is found. It is cryptographic, so that a sender cannot
+// make a text with the hash of another.
 func hash(s string) int64 {
 	sum := sha256.Sum256([]byte(s))
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
-// codec makes entries small: a few hundred octets, of which most are names.
+// words are strings that occur in entries; those near the end are found the fastest. They must never change within a version of
+// the database: entries that were written with them could no longer be read.
+//
+//go:embed dictionary.txt
+var words []byte
+
+// codec packs entries: into a few hundred bytes, of which most are names.
 type codec struct {
 	dictionary *s2.Dict
 	text       bytes.Buffer
@@ -114,7 +122,7 @@ func newCodec() *codec {
 	return c
 }
 
-// encode gives what is valid until the next call.
+// encode returns a packed entry, which is valid until the next call.
 func (c *codec) encode(e *Entry) ([]byte, error) {
 	c.text.Reset()
 	if err := c.json.Encode(e); err != nil {

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,7 +23,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 // count is how many messages can be read.
-func (d *desk) count(t *testing.T) (n int) {
+func (d *fixture) count(t *testing.T) (n int) {
 	t.Helper()
 	err := d.read(t).Each(t.Context(), Filter{}, func(*Entry) bool { n++; return true })
 	if err != nil {
@@ -39,7 +41,7 @@ func TestBroken(t *testing.T) {
 		"version":   func(b []byte) []byte { b[63] = 99; return b },
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t)
+			d := newFixture(t)
 			d.keep(t, 0, 600)
 			b, err := os.ReadFile(d.Path)
 			if err != nil {
@@ -85,10 +87,10 @@ func TestHarmed(t *testing.T) {
 		"an index":    {false, func(path string, index int64) error { return write(path, (index-1)*pageSize) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t)
+			d := newFixture(t)
 			d.keep(t, 0, 600)
 			var index int64
-			if err := d.read(t).QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = 'message_mid'").Scan(&index); err != nil {
+			if err := d.read(t).db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = 'message_mid'").Scan(&index); err != nil {
 				t.Fatal(err)
 			}
 			var j *Journal
@@ -129,7 +131,7 @@ func TestHarmed(t *testing.T) {
 
 // A folder that cannot be written keeps nothing and says so; when it can be, the journal goes on by itself.
 func TestNoFolder(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	folder := filepath.Dir(d.Path)
 	if err := os.WriteFile(folder, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -158,7 +160,7 @@ const killedVar = "SIGNPOST_TEST_JOURNAL"
 // After kill -9 under load the journal opens again, whole, and says that its end may be missing.
 func TestKilled(t *testing.T) {
 	if path := os.Getenv(killedVar); path != "" {
-		d := newDesk(t)
+		d := newFixture(t)
 		d.Path = path
 		j := Open(d.Options)
 		for i := 0; ; i++ {
@@ -167,7 +169,7 @@ func TestKilled(t *testing.T) {
 			}
 		}
 	}
-	d := newDesk(t)
+	d := newFixture(t)
 	for range 3 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
 		cmd.Env = append(os.Environ(), killedVar+"="+d.Path)
@@ -197,7 +199,7 @@ func TestKilled(t *testing.T) {
 		t.Errorf("%d before, %d after 10 more", before, n)
 	}
 	var sound string
-	if err := d.read(t).QueryRow("PRAGMA integrity_check").Scan(&sound); err != nil || sound != "ok" {
+	if err := d.read(t).db.QueryRow("PRAGMA integrity_check").Scan(&sound); err != nil || sound != "ok" {
 		t.Errorf("%v %s", err, sound)
 	}
 	if !strings.Contains(d.log.String(), "the journal was not closed in order; messages of its last moment may be missing") {
@@ -207,22 +209,22 @@ func TestKilled(t *testing.T) {
 
 // What is older than journal.keep goes, and its answers and hours with it.
 func TestExpired(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.keep(t, 0, 1100)
 	d.ahead.Store(int64(15 * 24 * time.Hour))
 	j := Open(d.Options)
 	j.Add(sample(7777))
 	j.Close()
-	db, err := create(d.Path)
+	db, err := create(t.Context(), d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.expire(d.Now().Add(-d.Keep)); err != nil {
+	if err := db.expire(t.Context(), d.Now().Add(-d.Keep)); err != nil {
 		t.Fatal(err)
 	}
 	for table, want := range map[string]int{"message": 1, "answer": 4, "hour": 1} {
 		var n int
-		if err := db.QueryRow("SELECT count(*) FROM " + table).Scan(&n); err != nil || n > want || n == 0 {
+		if err := db.db.QueryRow("SELECT count(*) FROM " + table).Scan(&n); err != nil || n > want || n == 0 {
 			t.Errorf("%s: %d rows, %v", table, n, err)
 		}
 	}
@@ -234,54 +236,54 @@ func TestExpired(t *testing.T) {
 
 // Where very much is too old it goes bit by bit, so that mail's messages have their turn in between; at the end the room is given back.
 func TestExpiredBitByBit(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.keep(t, 0, 2*deleteSteps*deleteChunk+100)
-	db, err := create(d.Path)
+	db, err := create(t.Context(), d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.close()
 	before := time.Now().Add(time.Hour)
 	for _, left := range []int{deleteSteps*deleteChunk + 100, 100, 0} {
-		if err := db.expire(before); err != nil {
+		if err := db.expire(t.Context(), before); err != nil {
 			t.Fatal(err)
 		}
 		var n int
-		if err := db.QueryRow("SELECT count(*) FROM message").Scan(&n); err != nil || n != left || db.behind != (left > 0) {
+		if err := db.db.QueryRow("SELECT count(*) FROM message").Scan(&n); err != nil || n != left || db.behind != (left > 0) {
 			t.Errorf("%d are left, want %d; more to be deleted: %v; %v", n, left, db.behind, err)
 		}
 	}
 	var free int
-	if err := db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free >= vacuumPages {
+	if err := db.db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil || free >= vacuumPages {
 		t.Errorf("%d pages are free: %v", free, err)
 	}
 }
 
 // Where the bound was made much smaller it is come to bit by bit, too.
 func TestBoundBitByBit(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	const all = 2*deleteSteps*deleteChunk + 1000
 	d.keep(t, 0, all)
-	db, err := create(d.Path)
+	db, err := create(t.Context(), d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.close()
-	used, err := db.used()
+	before, err := used(t.Context(), db.db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := (used/4 + walRoom) / (spareShare - 1) * spareShare
+	most := (before/4 + walRoom) / (spareShare - 1) * spareShare
 	left, leftAnswers := all, 1<<30
 	for {
-		if err := db.bound(most, deleteSteps); err != nil {
+		if err := db.bound(t.Context(), most, deleteSteps); err != nil {
 			t.Fatal(err)
 		}
 		if !db.over {
 			break
 		}
 		var messages, answers int
-		if err := db.QueryRow("SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM answer)").Scan(&messages, &answers); err != nil || messages == 0 {
+		if err := db.db.QueryRow("SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM answer)").Scan(&messages, &answers); err != nil || messages == 0 {
 			t.Fatalf("%d messages are left: %v", messages, err)
 		}
 		if left-messages > deleteSteps*deleteChunk || messages == left && answers >= leftAnswers {
@@ -289,19 +291,19 @@ func TestBoundBitByBit(t *testing.T) {
 		}
 		left, leftAnswers = messages, answers
 	}
-	if is, err := db.used(); err != nil || is > used/4+used/100 {
-		t.Errorf("%d octets are used, at most %d: %v", is, used/4, err)
+	if is, err := used(t.Context(), db.db); err != nil || is > before/4+before/100 {
+		t.Errorf("%d octets are used, at most %d: %v", is, before/4, err)
 	}
 }
 
 // A reader that does not end keeps the log from being taken into the database. At the bound what cannot be kept within it is
 // counted and said, and when the reader has ended the journal goes on.
 func TestHeld(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.MaxSize = 16 << 20
 	d.keep(t, 0, 10)
 	r := d.read(t)
-	rows, err := r.Query("SELECT id FROM message")
+	rows, err := r.db.Query("SELECT id FROM message")
 	if err != nil || !rows.Next() {
 		t.Fatal(err)
 	}
@@ -332,5 +334,38 @@ func TestHeld(t *testing.T) {
 	j.Close()
 	if !strings.Contains(d.log.String(), errHeld.Error()) {
 		t.Errorf("the log: %s", d.log)
+	}
+}
+
+// A call whose context has ended fails, changes nothing, and leaves the journal usable.
+func TestContextEnds(t *testing.T) {
+	d := newFixture(t)
+	d.keep(t, 0, 3)
+	db, err := create(t.Context(), d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.close()
+	e := Entry{Time: d.Now(), Report: sample(3)}
+	r, err := pack(&e, newCodec(), db.stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	reader := d.read(t)
+	_, _, sizeErr := reader.Size(ended)
+	_, idsErr := reader.IDs(ended, Filter{}, 10, false)
+	for name, err := range map[string]error{"insert": db.insert(ended, []*row{r}), "bound": db.bound(ended, 1, 1), "expire": db.expire(ended, d.Now().Add(time.Hour)),
+		"renumber": db.renumber(ended, d.Now().Add(-year)), "Size": sizeErr, "IDs": idsErr} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := d.count(t); n != 3 {
+		t.Errorf("%d messages, want 3", n)
+	}
+	if err := db.insert(t.Context(), []*row{r}); err != nil || d.count(t) != 4 {
+		t.Errorf("the next batch: %d messages, %v", d.count(t), err)
 	}
 }

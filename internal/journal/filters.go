@@ -18,25 +18,27 @@ type Filter struct {
 	After         int64     // messages with greater numbers
 }
 
-// numbers are the outcomes that a filter takes; nil: all.
-func (r *Reader) numbers(f Filter) ([]int64, error) {
-	if f.Outcome == nil {
+// numbers returns the numbers of the outcomes that match. nil stands for all, without match.
+func (r *Reader) numbers(ctx context.Context, match func(Outcome) bool) ([]int64, error) {
+	if match == nil {
 		return nil, nil
 	}
-	var err error
-	if r.outcomes, err = readOutcomes(r.DB); err != nil { // new ones come as mail does
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	outcomes, err := readOutcomes(ctx, r.db) // each time, because mail brings new ones
+	if err != nil {
 		return nil, err
 	}
 	ids := []int64{}
-	for o, id := range r.outcomes {
-		if f.Outcome(o) {
+	for o, id := range outcomes {
+		if match(o) {
 			ids = append(ids, id)
 		}
 	}
 	return ids, nil
 }
 
-// conditions are those of time, and the arguments that go with them.
+// conditions returns the conditions on the time, and their arguments.
 func (f Filter) conditions() (string, []any) {
 	where, args := " id > ?", []any{f.After}
 	if !f.Since.IsZero() {
@@ -48,17 +50,17 @@ func (f Filter) conditions() (string, []any) {
 	return where, args
 }
 
-// IDs gives the numbers of the newest messages that a filter takes, newest first; oldest turns it round: the oldest, oldest first.
+// IDs returns the numbers of the newest messages that match a filter, newest first; with oldest those of the oldest, oldest first.
 //
-// There is an index for each of outcome and domain with outcome, and each has the numbers in order; so the database is asked
-// once for each outcome, and what it answers is merged. No such question reads more than most rows. Clients: byClient, unless the
-// network is wide or few messages come into question.
+// There is an index of outcomes, and one of domains with outcomes, and each has the numbers in order. So there is a query for each
+// outcome, and the results are merged. No such query reads more than most rows. A filter for clients uses byClient, unless the
+// network is wide or few messages match the outcomes.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
 	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, b-a))) }
 	if oldest {
 		order, sorted = " ORDER BY id LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, a-b))) }
 	}
-	outcomes, err := r.numbers(f)
+	outcomes, err := r.numbers(ctx, f.Outcome)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 	}
 	if f.Client.IsSingleIP() {
 		if outcomes == nil && f.Domain != "" { // so that the index leads to the domain
-			if outcomes, err = r.every(); err != nil {
+			if outcomes, err = r.every(ctx); err != nil {
 				return nil, err
 			}
 		}
@@ -89,7 +91,7 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 		return r.ids(ctx, "SELECT id FROM message WHERE"+where+order, append(args, most)...)
 	}
 	if outcomes == nil {
-		if outcomes, err = r.every(); err != nil {
+		if outcomes, err = r.every(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -105,33 +107,27 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 	return all[:min(most, len(all))], nil
 }
 
-// every is the numbers of all outcomes.
-func (r *Reader) every() (all []int64, err error) {
-	if r.outcomes, err = readOutcomes(r.DB); err != nil {
-		return nil, err
-	}
-	for _, id := range r.outcomes {
-		all = append(all, id)
-	}
-	return all, nil
+// every returns the numbers of all outcomes.
+func (r *Reader) every(ctx context.Context) ([]int64, error) {
+	return r.numbers(ctx, func(Outcome) bool { return true })
 }
 
-// wide says that a network has so much of the world that most messages are of it: the newest ones are found the soonest by
-// looking at one after the other.
+// wide reports whether a network is so large that most messages are from it. Its newest ones are then found the fastest by reading
+// one message after the other.
 func wide(p netip.Prefix) bool {
 	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
 
-// rare is how many messages can be looked at one by one in a fraction of a second.
+// rare is how many messages can be read one by one in a fraction of a second.
 const rare = 10_000
 
-// few says that outcomes are chosen that are rare: then their index leads to the messages of a network the soonest.
+// few reports whether outcomes are rare: then the messages of a network are found the fastest by the index of outcomes.
 func (r *Reader) few(ctx context.Context, f Filter, outcomes []int64) (bool, error) {
 	if outcomes == nil {
 		return false, nil
 	}
 	var n int64
-	err := r.QueryRowContext(ctx, "SELECT coalesce(sum(n), 0) FROM hour WHERE hour >= ?"+among(outcomes), max(f.After, f.Since.UnixMicro())/hourMicros).Scan(&n)
+	err := r.row(ctx, []any{&n}, "SELECT coalesce(sum(n), 0) FROM hour WHERE hour >= ?"+among(outcomes), max(f.After, f.Since.UnixMicro())/hourMicros)
 	return n <= rare, err
 }
 
@@ -140,11 +136,11 @@ const (
 	dayMicros  = 24 * hourMicros
 )
 
-// byClient goes day by day, as the index of clients does, until it has enough.
+// byClient searches day by day, in the order of the index of clients, until it has enough.
 func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []any, oldest bool) (all []int64, err error) {
 	var first, last int64
-	// Two questions: with both in one SQLite reads the whole table.
-	if err := r.QueryRowContext(ctx, "SELECT coalesce((SELECT min(id) FROM message), 0), coalesce((SELECT max(id) FROM message), 0)").Scan(&first, &last); err != nil {
+	// Two subqueries: with min and max in one query SQLite reads the whole table.
+	if err := r.row(ctx, []any{&first, &last}, "SELECT coalesce((SELECT min(id) FROM message), 0), coalesce((SELECT max(id) FROM message), 0)"); err != nil {
 		return nil, err
 	}
 	first = max(first, f.After, f.Since.UnixMicro()) / dayMicros
@@ -170,7 +166,7 @@ func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []an
 	return all, nil
 }
 
-// among is the condition on outcomes; none for nil.
+// among returns the condition on outcomes, and none for nil.
 func among(outcomes []int64) string {
 	if outcomes == nil {
 		return ""
@@ -178,7 +174,7 @@ func among(outcomes []int64) string {
 	return " AND outcome IN (" + list(outcomes) + ")"
 }
 
-// list writes numbers as SQL has them.
+// list returns numbers as a list of SQL.
 func list(numbers []int64) string {
 	words := make([]string, len(numbers))
 	for i, n := range numbers {
@@ -187,7 +183,7 @@ func list(numbers []int64) string {
 	return strings.Join(words, ",")
 }
 
-// address writes an address so that the order of octets is that of addresses: IPv4 as 4 octets, IPv6 as 16.
+// address returns an address as bytes in the order of addresses: 4 for IPv4, 16 for IPv6.
 func address(a netip.Addr) []byte {
 	if !a.IsValid() {
 		return []byte{}
@@ -195,7 +191,7 @@ func address(a netip.Addr) []byte {
 	return a.Unmap().WithZone("").AsSlice()
 }
 
-// unaddress reads it again; "unknown" where Postfix did not know it.
+// unaddress is the reverse of address. It returns "unknown" for an address that Postfix did not know.
 func unaddress(b []byte) string {
 	if a, ok := netip.AddrFromSlice(b); ok {
 		return a.String()
@@ -203,7 +199,7 @@ func unaddress(b []byte) string {
 	return "unknown"
 }
 
-// span is the first and the last address of a network.
+// span returns the first and the last address of a network.
 func span(p netip.Prefix) (first, last []byte) {
 	first = p.Masked().Addr().AsSlice()
 	last = slices.Clone(first)

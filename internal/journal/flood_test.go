@@ -78,7 +78,7 @@ func smallAnswers(n int) filter.Report {
 	return r
 }
 
-func (d *desk) fileBytes() (all int64) {
+func (d *fixture) fileBytes() (all int64) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if fi, err := os.Stat(d.Path + suffix); err == nil {
 			all += fi.Size()
@@ -88,7 +88,7 @@ func (d *desk) fileBytes() (all int64) {
 }
 
 // flood writes messages as fast as the journal takes them, and returns the greatest size of its files and of the heap.
-func (d *desk) flood(t *testing.T, n int, message func(int) filter.Report) (files int64, heap uint64) {
+func (d *fixture) flood(t *testing.T, n int, message func(int) filter.Report) (files int64, heap uint64) {
 	t.Helper()
 	runtime.GC()
 	var m runtime.MemStats
@@ -119,7 +119,7 @@ func TestCostOfMessage(t *testing.T) {
 	for name, message := range map[string]func(int) filter.Report{"hostile": hostile, "small answers": smallAnswers, "bulky": bulky} {
 		for _, addresses := range []Addresses{Full, Omit} {
 			t.Run(name+" "+string(addresses), func(t *testing.T) {
-				d := newDesk(t)
+				d := newFixture(t)
 				d.Addresses = addresses
 				d.keep(t, 0, 100)
 				before := d.fileBytes()
@@ -147,7 +147,7 @@ func TestFlood(t *testing.T) {
 	}{"large answers": {5000, 32 << 20, floodMail}, "small answers": {1000, 22 << 20, smallAnswers}} {
 		t.Run(name, func(t *testing.T) {
 			n := c.n
-			d := newDesk(t)
+			d := newFixture(t)
 			d.MaxSize = c.maxSize
 			d.keep(t, 0, old)
 			d.ahead.Add(int64(24 * time.Hour))
@@ -172,7 +172,7 @@ func TestFlood(t *testing.T) {
 				t.Errorf("the oldest message, whose answers are to be deleted: %v %v", first, err)
 			}
 			var cost, noted int64
-			if err := r.QueryRow("SELECT (SELECT sum(octet_length(text) * 5 / 4 + ?) FROM answer), (SELECT value FROM note WHERE name = 'answer_cost')", textRow).Scan(&cost, &noted); err != nil || cost != noted {
+			if err := r.db.QueryRow("SELECT (SELECT sum(octet_length(text) * 5 / 4 + ?) FROM answer), (SELECT value FROM note WHERE name = 'answer_cost')", textRow).Scan(&cost, &noted); err != nil || cost != noted {
 				t.Errorf("the answers cost %d, noted is %d: %v", cost, noted, err)
 			}
 		})
@@ -196,7 +196,7 @@ func TestBound(t *testing.T) {
 	if testing.Short() || underRace {
 		t.Skip("writes a thousand large messages, which takes minutes under the race detector; make test runs it without")
 	}
-	d := newDesk(t)
+	d := newFixture(t)
 	d.MaxSize = 14 << 20 // most of it is room for the log
 	const n = 1000
 	files, _ := d.flood(t, n, hostile)
@@ -217,7 +217,7 @@ func TestBound(t *testing.T) {
 // A cut entry is marked, and so is each cut text. The values that messages are filtered by are not cut. Of ARC sets, the newest
 // stays: its sealer is responsible for the message.
 func TestCutIsMarked(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.Addresses = Full
 	j := Open(d.Options)
 	want := hostile(1)

@@ -91,7 +91,7 @@ func (f *Follower) more(ctx context.Context) error {
 	if !f.ready() {
 		return nil
 	}
-	if _, newest, err := f.reader.Size(); err == nil && newest.UnixMicro() < f.Filter.After {
+	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
 		f.Filter.After = newest.UnixMicro() // messages that came while the clock was ahead have other numbers now
 	}
 	for ctx.Err() == nil {

@@ -11,7 +11,7 @@ import (
 
 // On a full disk what cannot be kept is counted; what was kept stays, and with room the journal goes on.
 func TestDiskFull(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	folder := filepath.Dir(d.Path)
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package journal is the daemon's memory of its decisions: a SQLite database in state_dir with a row for each message. It
+// Package journal stores the decisions of the daemon: a SQLite database in state_dir with a row for each message. It
 // keeps the evidence, so that a decision can be explained, made again, and tried under other rules. Mail never waits for it.
 package journal
 
@@ -111,7 +111,7 @@ func (j *Journal) Keep(k filter.Kept) {
 	}
 	e := Entry{Time: j.options.Now(), Report: k.Report}
 	if e.Lookups == nil {
-		e.Lookups = k.Answered.Kept()
+		e.Lookups = k.Answered.Shortened()
 	}
 	r, err := j.pack(&e)
 	if err != nil {

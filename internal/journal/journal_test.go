@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// desk is a journal in a folder of its own.
-type desk struct {
+// fixture is a journal in a directory of its own.
+type fixture struct {
 	Options
 	log   *lockedBuffer
 	lost  atomic.Int64
 	ahead atomic.Int64 // of the clock, in nanoseconds
 }
 
-func newDesk(t testing.TB) *desk {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	d := &desk{log: &lockedBuffer{}}
+	d := &fixture{log: &lockedBuffer{}}
 	d.Options = Options{Path: filepath.Join(t.TempDir(), "journal", "journal.db"), Limits: Limits{14 * 24 * time.Hour, 512 << 20, Omit},
 		Now: func() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())) },
 		Log: slog.New(slog.NewTextHandler(d.log, nil)), Lost: func(_ Cause, n int) { d.lost.Add(int64(n)) }}
@@ -32,7 +32,7 @@ func newDesk(t testing.TB) *desk {
 }
 
 // keep writes the messages from first to before last.
-func (d *desk) keep(t *testing.T, first, last int) {
+func (d *fixture) keep(t *testing.T, first, last int) {
 	t.Helper()
 	j := Open(d.Options)
 	for i := first; i < last; i++ {
@@ -44,7 +44,7 @@ func (d *desk) keep(t *testing.T, first, last int) {
 	j.Close()
 }
 
-func (d *desk) read(t *testing.T) *Reader {
+func (d *fixture) read(t *testing.T) *Reader {
 	t.Helper()
 	r, err := OpenReader(d.Path)
 	if err != nil {
@@ -56,7 +56,7 @@ func (d *desk) read(t *testing.T) *Reader {
 
 // What was found out about a message can be read again, whole but for what is not kept.
 func TestKept(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.keep(t, 0, 300)
 	r := d.read(t)
 	want := sample(123)
@@ -83,7 +83,7 @@ func TestKept(t *testing.T) {
 
 // Each filter takes what it says, newest first.
 func TestFilters(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.keep(t, 0, 600)
 	r := d.read(t)
 	failed := func(o Outcome) bool { return o.Failed() }
@@ -151,7 +151,7 @@ func TestFilters(t *testing.T) {
 // A journal whose time to close is over before it begins, since the machine stood still, writes a batch all the same, which is
 // all but ever everything. What is left behind that is counted and said.
 func TestEnd(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	j := newJournal(d.Options)
 	close(j.stop)
 	for i := range largeBatch + 5 {

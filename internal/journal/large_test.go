@@ -81,13 +81,13 @@ func (c *crowd) message(b *testing.B, db *database, n int, at time.Time) *row {
 
 // fill makes the database. The indexes are made at the end, which takes a tenth of the time.
 func fill(b *testing.B, path string, rows int) {
-	db, err := create(path)
+	db, err := create(b.Context(), path)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer db.close()
 	exec := func(text string) {
-		if _, err := db.Exec(text); err != nil {
+		if _, err := db.db.Exec(text); err != nil {
 			b.Fatal(text, err)
 		}
 	}
@@ -106,7 +106,7 @@ func fill(b *testing.B, path string, rows int) {
 			all = append(all, c.message(b, db, i, begin.Add(largeSpan/time.Duration(rows)*time.Duration(i))))
 		}
 		n += len(all)
-		if err := db.insert(all); err != nil {
+		if err := db.insert(b.Context(), all); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -163,7 +163,7 @@ func every(b *testing.B, path string) {
 
 // flow has messages written to a database that has its bound already, while somebody asks.
 func flow(b *testing.B, path string, size int64) {
-	d := newDesk(b)
+	d := newFixture(b)
 	d.Path, d.Keep, d.MaxSize = path, 10*largeSpan, size+size/spareShare+largeRoom // it is full
 	var slowest time.Duration
 	stop, done := make(chan struct{}), make(chan struct{})

@@ -13,15 +13,15 @@ import (
 // Each lost message is counted and logged with its cause, and the log has a line for each cause.
 func TestCausesOfLoss(t *testing.T) {
 	for cause, c := range map[Cause]struct {
-		lose func(t *testing.T, d *desk, j *Journal)
+		lose func(t *testing.T, d *fixture, j *Journal)
 		log  string
 	}{
-		QueueFull: {func(t *testing.T, d *desk, j *Journal) {
+		QueueFull: {func(t *testing.T, d *fixture, j *Journal) {
 			for i := range queueMessages + 3 {
 				j.Add(filter.Report{Done: fmt.Sprint(i)})
 			}
 		}, "messages=3"},
-		QueueBytes: {func(t *testing.T, d *desk, j *Journal) {
+		QueueBytes: {func(t *testing.T, d *fixture, j *Journal) {
 			for n := 0; d.lost.Load() < 3; n++ {
 				j.Add(floodMail(n))
 			}
@@ -29,12 +29,12 @@ func TestCausesOfLoss(t *testing.T) {
 				t.Errorf("%d bytes are queued, at most %d", held, queueBytes)
 			}
 		}, "messages=3"},
-		DatabaseFailed: {func(t *testing.T, d *desk, j *Journal) {
+		DatabaseFailed: {func(t *testing.T, d *fixture, j *Journal) {
 			j.failed("writing", errHeld)
 			j.Add(sample(1))
 			j.writeNext(<-j.queue)
 		}, errHeld.Error()},
-		ShutDown: {func(t *testing.T, d *desk, j *Journal) {
+		ShutDown: {func(t *testing.T, d *fixture, j *Journal) {
 			for i := range batchMessages + largeBatch {
 				j.Add(sample(i))
 			}
@@ -43,7 +43,7 @@ func TestCausesOfLoss(t *testing.T) {
 		}, "messages=" + fmt.Sprint(batchMessages)},
 	} {
 		t.Run(string(cause), func(t *testing.T) {
-			d := newDesk(t)
+			d := newFixture(t)
 			counted := map[Cause]int{}
 			d.Lost = func(c Cause, n int) { counted[c] += n; d.lost.Add(int64(n)) }
 			j := newJournal(d.Options)
@@ -73,7 +73,7 @@ func TestCausesOfLoss(t *testing.T) {
 
 // Until the journal has its secret, addresses that are to be hashed are left out: less than the operator allows, never more.
 func TestNoSecretYet(t *testing.T) {
-	d := newDesk(t)
+	d := newFixture(t)
 	d.Addresses = Hash
 	j := newJournal(d.Options)
 	close(j.stop)

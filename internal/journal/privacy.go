@@ -13,26 +13,20 @@ import (
 	"signpost/internal/filter"
 )
 
-// Addresses is what the journal keeps of what stands before the @ of an address, and of recipients: journal.addresses.
+// Addresses is what the journal keeps of the local part of addresses, and of recipients: journal.addresses.
 type Addresses string
 
 // The choices.
 const (
 	Omit Addresses = "omit" // nothing
-	Hash Addresses = "hash" // a word, the same for the same address, that nobody without this journal's secret can make
+	Hash Addresses = "hash" // a word that is the same for the same address, made with the secret of this journal
 	Full Addresses = "full" // all of it
 )
 
-// leftOut stands in place of what is not kept.
+// leftOut replaces what is not kept.
 const leftOut = "(left out)"
 
-// Hidden reports whether an address or login of an entry differs from that of the message: journal.addresses omits or replaces
-// its local part.
-func Hidden(address string) bool {
-	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
-}
-
-// redact gives a report without what is not to be kept. Slices of the one it was given stay as they are.
+// redact returns a report without what is not to be kept. It does not change the slices of its argument.
 func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	if keep == Full {
 		return r
@@ -106,7 +100,13 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	return r
 }
 
-// cutAddress cuts at the last @. Without one it is all local part.
+// Hidden reports whether an address or a login of an entry differs from that of the message: its local part is left out, or
+// replaced by a word.
+func Hidden(address string) bool {
+	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
+}
+
+// cutAddress cuts an address at the last @. Without one, the local part is all of it.
 func cutAddress(address string) (local, domain string, ok bool) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
@@ -153,7 +153,7 @@ func (h hider) text(s string) string {
 	return strings.Join(words, "")
 }
 
-// hideNames takes names out of the questions that the sender's local part went into: the macros s and l of RFC 7208 section 7.2.
+// hideNames replaces the names of lookups that may contain the sender's local part: macros s and l of RFC 7208 section 7.2.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
 		if l.Cut() { // what is missing may have macros
@@ -181,7 +181,7 @@ func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []stri
 	return kept, hidden
 }
 
-// splitAfterFunc is strings.SplitAfter for each rune that is one of some.
+// splitAfterFunc splits s after each rune for which is returns true.
 func splitAfterFunc(s string, is func(rune) bool) (all []string) {
 	for s != "" {
 		i := strings.IndexFunc(s, is)

@@ -18,7 +18,7 @@ import (
 func TestHashedAddresses(t *testing.T) {
 	var senders [][]string
 	for range 2 {
-		d := newDesk(t)
+		d := newFixture(t)
 		d.Addresses = Hash
 		for _, sender := range []string{"Ann@example.com", "ann@EXAMPLE.com", "bob@example.com", "ann@example.net", ""} {
 			j := Open(d.Options) // the secret outlives the daemon

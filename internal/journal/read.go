@@ -16,19 +16,21 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// Reader reads a journal while a daemon writes it. Each question is a short transaction of its own.
+// Reader reads a journal while a daemon writes it. Each query is a short transaction of its own.
 type Reader struct {
-	*database
-	Frozen bool // the file system is read-only: what comes when it no longer is, only another Reader will see
+	Frozen bool // the file system is read-only: what is written when it no longer is, only another Reader sees
 
-	texts     map[int64]string // of the table answer, by their hashes, which say which they are for ever
-	textsSize int              // octets of these
+	db    *sql.DB
+	codec *codec
+
+	texts     map[int64]string // of the table answer, by their hashes, which never change
+	textsSize int              // bytes of these
 
 	unread      int // entries that could not be decoded
 	firstUnread error
 }
 
-// Unread says how many entries could not be read and were left out so far; nil: none.
+// Unread returns an error with the number of entries that could not be read and were left out so far, nil if there are none.
 func (r *Reader) Unread() error {
 	if r.unread == 0 {
 		return nil
@@ -36,18 +38,25 @@ func (r *Reader) Unread() error {
 	return fmt.Errorf("entries of the journal that cannot be read were left out: %d, of which the first: %w", r.unread, r.firstUnread)
 }
 
-// ErrNone: there is no journal at this place.
+// ErrNone is the error of a path without a journal.
 var ErrNone = errors.New("there is no journal here yet; signpost serve writes one")
+
+const (
+	// readerBusyTimeout is how long a query waits for a lock of the writer.
+	readerBusyTimeout = 5 * time.Second
+	// queryTimeout bounds a query. The slowest ones need a second or two on a busy disk.
+	queryTimeout = time.Minute
+)
 
 // OpenReader opens the journal in a file.
 func OpenReader(path string) (*Reader, error) {
 	if missing(path) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
-	from := dsn(path, "busy_timeout(5000)", "query_only(1)", "cache_size(-16384)")
+	from := dsn(path, busy(readerBusyTimeout), "query_only(1)", "cache_size(-16384)")
 	r, err := openReader(from)
-	// SQLite makes files beside the database to read it, too. Where nobody can, nobody writes either: it may be read as it lies,
-	// if all is in it.
+	// SQLite creates files beside the database to read it, too. If it cannot, no program can write either, and the file may be
+	// read as it is if there is no log.
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CANTOPEN && missing(path+"-wal") {
 		if r, err = openReader(from + "&immutable=1"); err == nil {
@@ -66,27 +75,43 @@ func openReader(from string) (*Reader, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	d := &database{DB: db}
+	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
+	defer cancel()
+	r := &Reader{db: db, codec: newCodec()}
 	var has int
-	err = db.QueryRow("PRAGMA user_version").Scan(&has)
+	err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has)
 	switch {
-	case err == nil && has == 0: // it is just being made
+	case err == nil && has == 0: // it is being created
 		err = ErrNone
 	case err == nil && has != version:
 		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
 	}
-	d.codec = newCodec()
 	if err == nil {
-		d.outcomes, err = readOutcomes(db)
+		_, err = readOutcomes(ctx, db)
 	}
 	if err != nil {
 		db.Close()
 		return nil, err
 	}
-	return &Reader{database: d}, nil
+	return r, nil
 }
 
-// Find gives the messages with a queue ID or Message-ID, newest first, a hundred at the most: Postfix uses short queue IDs again.
+// row reads the result of a query that returns one row.
+func (r *Reader) row(ctx context.Context, into []any, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return r.db.QueryRowContext(ctx, query, args...).Scan(into...)
+}
+
+// rows calls f for each row of a query.
+func (r *Reader) rows(ctx context.Context, f func(*sql.Rows) error, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := r.db.QueryContext(ctx, query, args...)
+	return each(rows, err, func() error { return f(rows) })
+}
+
+// Find returns the messages with a queue ID or Message-ID, newest first, at most a hundred: Postfix reuses short queue IDs.
 func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	var found []Entry
 	for _, q := range []struct {
@@ -117,24 +142,18 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 
 // entries reads whole messages. They are decoded on all processors: that is most of the work where there are many.
 func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
-	rows, err := r.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
 	type packed struct {
 		id    int64
 		entry []byte
 	}
 	var all []packed
-	for rows.Next() {
+	err := r.rows(ctx, func(rows *sql.Rows) error {
 		var p packed
-		if err := rows.Scan(&p.id, &p.entry); err != nil {
-			rows.Close()
-			return nil, err
-		}
+		err := rows.Scan(&p.id, &p.entry)
 		all = append(all, p)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}, query, args...)
+	if err != nil {
 		return nil, err
 	}
 	decoded, errs := make([]Entry, len(all)), make([]error, len(all))
@@ -157,32 +176,27 @@ func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entr
 			}
 			continue
 		}
-		r.restore(&e)
+		r.restore(ctx, &e)
 		out = append(out, e)
 	}
 	return out, nil
 }
 
 func (r *Reader) ids(ctx context.Context, query string, args ...any) (all []int64, err error) {
-	rows, err := r.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = r.rows(ctx, func(rows *sql.Rows) error {
 		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&id)
 		all = append(all, id)
-	}
-	return all, rows.Err()
+		return err
+	}, query, args...)
+	return all, err
 }
 
 // page is how many messages are read at a time.
 const page = 500
 
-// Entries gives whole messages by their numbers, as IDs gives these: newest or oldest first. What was deleted meanwhile is left out.
+// Entries returns whole messages by their numbers, in the order that IDs returns: newest or oldest first. Those that were deleted
+// meanwhile are left out.
 func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	all := make([]Entry, 0, len(ids))
 	for some := range slices.Chunk(ids, page) {
@@ -197,8 +211,8 @@ func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	return all, nil
 }
 
-// Each visits the messages that a filter takes, oldest first, until visit returns false. It reads them by the page, so that
-// nothing keeps the daemon from tidying up.
+// Each calls visit for the messages that match a filter, oldest first, until it returns false. It reads them by the page, so that
+// no long transaction blocks the writer.
 func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
 	for {
 		ids, err := r.IDs(ctx, f, page, true)
@@ -227,33 +241,27 @@ type Hour struct {
 
 // Hours counts the messages from a time on, hour by hour.
 func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
-	rows, err := r.QueryContext(ctx, `SELECT hour, n, role, verdict, spf, dkim, dmarc, arc, observed FROM hour JOIN outcome ON outcome.id = hour.outcome
-		WHERE hour >= ? ORDER BY hour`, since.Unix()/3600)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	var all []Hour
-	for rows.Next() {
+	err := r.rows(ctx, func(rows *sql.Rows) error {
 		var h Hour
 		var hour int64
-		if err := rows.Scan(&hour, &h.N, &h.Role, &h.Verdict, &h.SPF, &h.DKIM, &h.DMARC, &h.ARC, &h.Observed); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&hour, &h.N, &h.Role, &h.Verdict, &h.SPF, &h.DKIM, &h.DMARC, &h.ARC, &h.Observed)
 		h.Start = time.Unix(hour*3600, 0)
 		all = append(all, h)
-	}
-	return all, rows.Err()
+		return err
+	}, `SELECT hour, n, role, verdict, spf, dkim, dmarc, arc, observed FROM hour JOIN outcome ON outcome.id = hour.outcome
+		WHERE hour >= ? ORDER BY hour`, since.Unix()/3600)
+	return all, err
 }
 
-// Count is how many messages somebody sent.
+// Count is the number of messages of a domain or a client.
 type Count struct {
 	Name string // a domain or an address
 	N    int64
 }
 
-// Top gives the domains, or the clients, of most messages that a filter takes. It looks at the newest of them, so many that it
-// ends within a second; whole says whether those were all.
+// Top returns the domains, or the clients, with the most messages that match a filter. It reads only the newest of these, so that
+// it ends within a second. whole reports whether those were all.
 func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
 	const look = 50_000
 	ids, err := r.IDs(ctx, f, look, false)
@@ -278,49 +286,30 @@ func MostFrequent(n map[string]int64, most int) (all []Count) {
 	for name, count := range n {
 		all = append(all, Count{name, count})
 	}
-	slices.SortFunc(all, func(a, b Count) int {
-		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(all, func(a, b Count) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
 	return all[:min(most, len(all))]
 }
 
-// names counts what a question brings.
+// names counts the names that a query returns.
 func (r *Reader) names(ctx context.Context, query string, clients bool, n map[string]int64) error {
-	rows, err := r.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	return r.rows(ctx, func(rows *sql.Rows) error {
 		var name []byte
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
+		err := rows.Scan(&name)
 		if clients {
 			n[unaddress(name)]++
 		} else {
 			n[string(name)]++
 		}
-	}
-	return rows.Err()
+		return err
+	}, query)
 }
 
-// Size is how many octets the database takes, and Newest when its last message came.
-func (r *Reader) Size() (size int64, newest time.Time, err error) {
-	if size, err = r.used(); err != nil {
-		return 0, newest, err
-	}
-	var last int64
-	err = r.QueryRow("SELECT coalesce(max(id), 0) FROM message").Scan(&last)
-	return size, time.UnixMicro(last), err
-}
-
-// Covers returns the times of the oldest and the newest message. Both are zero if the journal is empty.
+// Covers returns the times of the oldest and the newest message, zero if the journal is empty.
 func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err error) {
 	var first, last *int64
-	// Two queries: with both in one SQLite reads the whole table.
-	if err = r.QueryRowContext(ctx, "SELECT min(id) FROM message").Scan(&first); err == nil {
-		err = r.QueryRowContext(ctx, "SELECT max(id) FROM message").Scan(&last)
+	// Two queries: SQLite finds either end in the index, but reads the whole index for both at once.
+	if err = r.row(ctx, []any{&first}, "SELECT min(id) FROM message"); err == nil {
+		err = r.row(ctx, []any{&last}, "SELECT max(id) FROM message")
 	}
 	if err != nil || first == nil || last == nil {
 		return time.Time{}, time.Time{}, err
@@ -328,5 +317,17 @@ func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err erro
 	return time.UnixMicro(*first), time.UnixMicro(*last), nil
 }
 
-// Close ends reading.
-func (r *Reader) Close() { _ = r.DB.Close() }
+// Size returns the size of the database in bytes without its free pages, and the time of the newest message.
+func (r *Reader) Size(ctx context.Context) (size int64, newest time.Time, err error) {
+	var last int64
+	if err = r.row(ctx, []any{&last}, "SELECT coalesce(max(id), 0) FROM message"); err != nil {
+		return 0, newest, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	size, err = used(ctx, r.db)
+	return size, time.UnixMicro(last), err
+}
+
+// Close closes the database.
+func (r *Reader) Close() { _ = r.db.Close() }

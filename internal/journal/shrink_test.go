@@ -15,7 +15,7 @@ const perTick = 10
 // shrink gives a copy of a large journal other limits while mail flows, and measures until so much is deleted and given back: how
 // long, how many messages waited at the most for the writer, and that none was lost.
 func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool, error)) {
-	d := newDesk(b)
+	d := newFixture(b)
 	d.Limits = limits
 	d.Path = copied(b, path)
 	j := newJournal(d.Options)
@@ -114,7 +114,7 @@ func shrinks(b *testing.B, path string, rows int) {
 			var free int64
 			oldest, _, err := r.Covers(b.Context())
 			if err == nil {
-				err = r.QueryRow("PRAGMA freelist_count").Scan(&free)
+				err = r.db.QueryRow("PRAGMA freelist_count").Scan(&free)
 			}
 			return oldest.After(before) && free < 2*vacuumPages, err
 		})
@@ -122,7 +122,7 @@ func shrinks(b *testing.B, path string, rows int) {
 	b.Run("a smaller journal.max_size", func(b *testing.B) {
 		less := fi.Size() - fi.Size()/int64(rows)*shrunk
 		shrink(b, path, Limits{10 * largeSpan, (less + largeRoom) / (spareShare - 1) * spareShare, Omit}, func(r *Reader) (bool, error) {
-			used, err := r.used()
+			used, err := used(b.Context(), r.db)
 			return used <= less, err
 		})
 	})

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -13,17 +14,19 @@ import (
 
 // open opens the database. A broken one is put aside, and a new one is created.
 func (j *Journal) open() {
+	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+	defer cancel()
 	var db *database
 	err := j.damage
 	if err == nil {
-		db, err = j.openDatabase()
+		db, err = j.openDatabase(ctx)
 	}
 	if broken(err) {
 		aside := j.options.Path + ".broken"
 		j.options.Log.Error("the journal is broken; it is put aside and a new one begun", "file", j.options.Path, "aside", aside, "error", err)
 		if err = j.putAside(aside); err == nil {
 			j.damage = nil
-			db, err = j.openDatabase()
+			db, err = j.openDatabase(ctx)
 		}
 	}
 	if err != nil {
@@ -33,12 +36,12 @@ func (j *Journal) open() {
 	j.db = db
 }
 
-func (j *Journal) openDatabase() (*database, error) {
-	db, err := create(j.options.Path)
+func (j *Journal) openDatabase(ctx context.Context) (*database, error) {
+	db, err := create(ctx, j.options.Path)
 	if err != nil {
 		return nil, err
 	}
-	if err := db.begun(j.options.Log, j.options.Path); err != nil {
+	if err := db.begin(ctx, j.options.Log, j.options.Path); err != nil {
 		db.close()
 		return nil, err
 	}
@@ -105,10 +108,12 @@ func (j *Journal) ready() bool {
 
 // write writes the rows of a batch, or loses them.
 func (j *Journal) write(rows []*row) {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
 	limits := j.limits.Load()
-	err := j.db.fits(limits.MaxSize)
+	err := j.db.fits(ctx, limits.MaxSize)
 	if err == nil {
-		err = j.db.insert(rows)
+		err = j.db.insert(ctx, rows)
 	}
 	if err != nil {
 		j.failed("writing", err)
@@ -120,7 +125,7 @@ func (j *Journal) write(rows []*row) {
 	if len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4 { // new messages first: the disk is slow
 		least = 1
 	}
-	if err := j.db.bound(limits.MaxSize, least); err != nil {
+	if err := j.db.bound(ctx, limits.MaxSize, least); err != nil {
 		j.failed("keeping it small", err)
 		return
 	}
@@ -137,20 +142,22 @@ func (j *Journal) tidy() {
 	if !j.ready() {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
 	limits := j.limits.Load()
 	before := time.Unix(0, 0) // nothing is so old, but free pages are returned
 	if stable >= minStable {
 		before = now.Add(-limits.Keep)
 	}
-	err := j.db.fits(limits.MaxSize)
+	err := j.db.fits(ctx, limits.MaxSize)
 	if err == nil {
-		err = j.db.expire(before)
+		err = j.db.expire(ctx, before)
 	}
 	if err == nil && stable >= minStableToRenumber {
-		err = j.db.bringBack(now)
+		err = j.db.renumber(ctx, now)
 	}
 	if err == nil {
-		err = j.db.bound(limits.MaxSize, deleteSteps)
+		err = j.db.bound(ctx, limits.MaxSize, deleteSteps)
 	}
 	if err != nil {
 		j.failed("deleting what is old", err)
@@ -188,9 +195,10 @@ func (b *batch) add(r *row, stored *storedTexts) {
 	b.logBytes += int64(len(r.entry) + pages*pageSize)
 }
 
-// insert writes a batch in one transaction.
-func (d *database) insert(rows []*row) error {
-	tx, err := d.Begin()
+// insert writes a batch in one transaction. ctx ends it between two of its prepared statements: each takes microseconds, and a
+// context of their own would cost a goroutine each.
+func (d *database) insert(ctx context.Context, rows []*row) error {
+	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -203,7 +211,7 @@ func (d *database) insert(rows []*row) error {
 	last, cost := d.last, d.answerCost
 	for _, r := range rows {
 		last = max(last+1, r.at.UnixMicro())
-		outcome, err := d.outcome(tx, added, r.outcome)
+		outcome, err := d.outcome(ctx, tx, added, r.outcome)
 		if err != nil {
 			return err
 		}
@@ -232,7 +240,7 @@ func (d *database) insert(rows []*row) error {
 			return err
 		}
 	}
-	if err := d.commit(tx, cost); err != nil {
+	if err := d.commit(ctx, tx, cost); err != nil {
 		return err
 	}
 	d.last = last
@@ -264,15 +272,15 @@ func (d *database) refresh(now time.Time) {
 	}
 }
 
-// outcome is the number of a combination.
-func (d *database) outcome(tx *sql.Tx, added map[Outcome]int64, o Outcome) (int64, error) {
+// outcome returns the number of an outcome, and adds one that is new to the database and to added.
+func (d *database) outcome(ctx context.Context, tx *sql.Tx, added map[Outcome]int64, o Outcome) (int64, error) {
 	if id, ok := d.outcomes[o]; ok {
 		return id, nil
 	}
 	if id, ok := added[o]; ok {
 		return id, nil
 	}
-	r, err := tx.Exec("INSERT INTO outcome (role, verdict, spf, dkim, dmarc, arc, observed) VALUES (?,?,?,?,?,?,?)", o.Role, o.Verdict, o.SPF, o.DKIM, o.DMARC, o.ARC, o.Observed)
+	r, err := tx.ExecContext(ctx, "INSERT INTO outcome (role, verdict, spf, dkim, dmarc, arc, observed) VALUES (?,?,?,?,?,?,?)", o.Role, o.Verdict, o.SPF, o.DKIM, o.DMARC, o.ARC, o.Observed)
 	if err != nil {
 		return 0, fmt.Errorf("an outcome: %w", err)
 	}

@@ -1,4 +1,4 @@
-// Package owner finds out in whose directories a path lies. Root must not follow the links that another user can plant there.
+// Package owner finds out who owns the directories of a path. Root must not follow the links that another user can plant there.
 package owner
 
 import (
@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"signpost/internal/durable"
 )
 
 // Place is a path whose symbolic links are resolved as far as only root can change them.
@@ -92,12 +94,9 @@ func foreign(fi fs.FileInfo) bool {
 	return os.Geteuid() == 0 && (!ok || s.Uid != 0)
 }
 
-// asDir makes an open fail with ENOTDIR if the path is not a directory. Without it, os.OpenRoot blocks on a FIFO.
-const asDir = "/."
-
 // Open opens the directory of the path, and returns the name in it. Nothing below Dir leads out of it.
 func (p Place) Open() (*os.Root, string, error) {
-	root, err := os.OpenRoot(p.Dir + asDir)
+	root, err := durable.OpenDir(p.Dir)
 	if err != nil {
 		return nil, "", err
 	}
@@ -107,7 +106,7 @@ func (p Place) Open() (*os.Root, string, error) {
 	}
 	if dir := filepath.Dir(p.Rest); err == nil && dir != "." {
 		var below *os.Root
-		if below, err = root.OpenRoot(dir + asDir); err == nil {
+		if below, err = durable.OpenDirIn(root, dir); err == nil {
 			root.Close()
 			return below, filepath.Base(p.Rest), nil
 		}

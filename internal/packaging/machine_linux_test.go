@@ -4,6 +4,7 @@ package packaging
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net"
@@ -43,6 +44,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
+	flag.Parse()
+	if testing.Short() {
+		os.Exit(m.Run()) // what needs a package skips itself
+	}
 	code, err := outside(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -80,6 +85,9 @@ func outside(m *testing.M) (int, error) {
 
 // deb is the file of a version of the package: 1 or 2.
 func deb(t *testing.T, version int) string {
+	if testing.Short() {
+		t.Skip("needs a package")
+	}
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(os.Getenv(packagesVar), fmt.Sprintf("signpost_1.0~test%d_*.deb", version)))
 	if err != nil || len(found) != 1 {
@@ -91,6 +99,9 @@ func deb(t *testing.T, version int) string {
 // inside says whether this is the machine. Where it is not, the test that calls it is run on one and its result is taken; the
 // caller has only to return.
 func inside(t *testing.T) bool {
+	if testing.Short() {
+		t.Skip("runs on a machine with the package installed")
+	}
 	t.Helper()
 	if os.Getenv(machineVar) != "" {
 		return true

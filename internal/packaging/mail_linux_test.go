@@ -13,6 +13,7 @@ import (
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
+	"signpost/internal/dkim"
 	"signpost/internal/testdns"
 )
 
@@ -77,7 +78,7 @@ func TestREADME(t *testing.T) {
 // verifies checks that a message has one signature, of example.org, that verifies with the record.
 func verifies(t *testing.T, mail, record string) {
 	t.Helper()
-	wire := strings.ReplaceAll(mail, "\n", "\r\n")
+	wire := dkim.CRLF(mail)
 	results, err := msgauth.VerifyWithOptions(strings.NewReader(wire), &msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{record}, nil }})
 	if err != nil || len(results) != 1 || results[0].Err != nil || results[0].Domain != "example.org" {
 		t.Errorf("want one signature of example.org: %v %v\n%s", results, err, mail)

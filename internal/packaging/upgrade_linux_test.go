@@ -20,6 +20,9 @@ const (
 
 // older returns the directory of the older package and of its README.md. Outside of the machine, it builds them from git.
 func older(t *testing.T) string {
+	if testing.Short() {
+		t.Skip("needs a package")
+	}
 	t.Helper()
 	dir := filepath.Join(os.Getenv(packagesVar), "older")
 	if os.Getenv(machineVar) != "" {

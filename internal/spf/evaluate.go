@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // The limits of RFC 7208 section 4.6.4.
@@ -14,25 +17,25 @@ const (
 	MaxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
 	MaxVoids = 2  // terms with a lookup that finds nothing
 	MaxHosts = 10 // mail exchanges of one mx
-	maxNames = 10 // names of the client that ptr and %{p} look at
+	maxNames = 10 // names of the client that ptr and %{p} use
 )
 
 // evaluation is check_host() of RFC 7208 section 4 for one message. All records that it follows share its limits.
 type evaluation struct {
 	resolver     Resolver
-	client       netip.Addr // an IPv4 one as such
+	client       netip.Addr // not an IPv4-mapped one
 	helo         string
 	local        string // of the sender, never empty
 	sender       string // its domain
 	terms, voids int
-	record       string   // the domain's own
+	record       string   // of the checked domain
 	names        []string // of the client, verified; see validated
-	named        bool
-	nameless     error // a lookup of the client's names or of their addresses found nothing
-	walk         *Walk // nil: nobody reads along
+	named        bool     // names has been looked up
+	nameless     error    // a lookup of the client's names or of their addresses found nothing
+	path         *Path    // nil: not recorded
 }
 
-// stop ends an evaluation: it is an error of the record, or of DNS.
+// stop is the error that ends an evaluation: an error of a record, or of DNS.
 type stop struct {
 	status Status
 	why    string
@@ -45,18 +48,18 @@ func permError(format string, args ...any) error {
 	return stop{status: PermError, why: fmt.Sprintf(format, args...)}
 }
 
-// host evaluates a domain's record. The reason says which term decided.
+// host evaluates a domain's record. The reason names the term that decided.
 func (e *evaluation) host(ctx context.Context, domain string) (Status, string, error) {
-	at := e.walk.begin(domain, "")
+	at := e.path.begin(domain, "")
 	record, text, err := e.find(ctx, domain)
-	e.walk.end(at, e, text, err)
+	e.path.end(at, e, text, err)
 	if err != nil || record == nil {
 		return None, "there is no SPF record", err
 	}
 	for _, d := range record.Directives {
-		at := e.walk.begin(domain, d.Text)
+		at := e.path.begin(domain, d.Text)
 		matches, err := e.match(ctx, d, domain)
-		e.walk.end(at, e, matchWord(matches), err)
+		e.path.end(at, e, matchWord(matches), err)
 		if err != nil {
 			return "", "", err
 		}
@@ -67,31 +70,31 @@ func (e *evaluation) host(ctx context.Context, domain string) (Status, string, e
 	if record.Redirect == "" {
 		return Neutral, "no term matched", nil
 	}
-	at = e.walk.beginRedirect(domain, record.Redirect)
+	at = e.path.beginRedirect(domain, record.Redirect)
 	status, why, err := e.redirect(ctx, record.Redirect, domain)
-	e.walk.end(at, e, string(status), err)
+	e.path.end(at, e, string(status), err)
 	return status, why, err
 }
 
-// redirect: section 6.1.
+// redirect evaluates redirect=: section 6.1.
 func (e *evaluation) redirect(ctx context.Context, to DomainSpec, domain string) (Status, string, error) {
 	if err := e.count(); err != nil {
 		return "", "", err
 	}
 	target, _ := e.expand(ctx, to, domain)
 	if to.HasMacros() {
-		e.walk.target(target)
+		e.path.target(target)
 	}
-	e.walk.deeper(1)
+	e.path.deeper(1)
 	status, why, err := e.host(ctx, target)
-	e.walk.deeper(-1)
+	e.path.deeper(-1)
 	if err == nil && status == None {
 		err = permError("redirect=%s of %s leads to no SPF record", to, domain)
 	}
 	return status, why, err
 }
 
-// find looks a domain's record up. None is nil; the text says so then.
+// find looks up a domain's record, and returns its text for Path. It returns nil if there is none.
 func (e *evaluation) find(ctx context.Context, domain string) (*Record, string, error) {
 	record, text, err := Find(ctx, e.resolver, domain)
 	if e.record == "" {
@@ -103,28 +106,16 @@ func (e *evaluation) find(ctx context.Context, domain string) (*Record, string, 
 	return record, text, err
 }
 
-// Find looks a domain's record up: sections 4.3 to 4.6. Without a record and without an error there is none. IsTemporary
-// knows its errors.
+// Find looks up a domain's record: RFC 7208 sections 4.3 to 4.6. It returns nil if there is none. IsTemporary classifies its
+// errors.
 func Find(ctx context.Context, r Resolver, domain string) (record *Record, text string, err error) {
-	if !lookable(domain) {
-		return nil, "", nil // section 4.3
-	}
-	all, err := r.LookupTXT(ctx, domain)
-	if err != nil {
-		return nil, "", ignoreAbsent(err)
-	}
-	found := 0
-	for _, txt := range all {
-		if IsRecord(txt) {
-			text = txt
-			found++
-		}
-	}
-	switch found {
-	case 0:
+	text, found, err := lookup(ctx, r, domain)
+	switch {
+	case err != nil:
+		return nil, "", Failure(err)
+	case found == 0:
 		return nil, "", nil
-	case 1:
-	default:
+	case found > 1:
 		return nil, text, permError("%s has %d SPF records", domain, found)
 	}
 	if record, err = ParseRecord(text); err != nil {
@@ -133,13 +124,37 @@ func Find(ctx context.Context, r Resolver, domain string) (record *Record, text 
 	return record, text, nil
 }
 
-// IsTemporary says whether an error of Find or Failure stands for temperror: it may be over later. The others are permerror.
+// lookup returns an SPF record of a domain, and how many it has.
+func lookup(ctx context.Context, r Resolver, domain string) (text string, found int, err error) {
+	if !lookable(domain) {
+		return "", 0, nil // section 4.3
+	}
+	all, err := r.LookupTXT(ctx, domain)
+	if err != nil && !IsNotFound(err) {
+		return "", 0, err
+	}
+	text, found = Among(all)
+	return text, found, nil
+}
+
+// Among returns the last SPF record among TXT records, and how many there are.
+func Among(txt []string) (record string, n int) {
+	for _, t := range txt {
+		if IsRecord(t) {
+			record = t
+			n++
+		}
+	}
+	return record, n
+}
+
+// IsTemporary reports whether an error of Find or Failure means temperror: a retry may succeed. The others mean permerror.
 func IsTemporary(err error) bool {
 	var stopped stop
 	return errors.As(err, &stopped) && stopped.status == TempError
 }
 
-// lookable says whether a name has the form of one that a record can stand at: section 4.3.
+// lookable reports whether a name can have a record: section 4.3.
 func lookable(name string) bool {
 	name = strings.TrimSuffix(name, ".")
 	if len(name) > 253 || !strings.Contains(name, ".") || !ascii(name) {
@@ -153,7 +168,7 @@ func lookable(name string) bool {
 	return true
 }
 
-// count is for each term that asks DNS.
+// count counts a term that asks DNS, and returns an error beyond the limit.
 func (e *evaluation) count() error {
 	if e.terms++; e.terms > MaxTerms {
 		return permError("more than %d terms that ask DNS", MaxTerms)
@@ -176,34 +191,26 @@ func (e *evaluation) answered(err error) error {
 	return nil
 }
 
-// ignoreAbsent: nothing there is no error.
-func ignoreAbsent(err error) error {
-	if IsNotFound(err) {
-		return nil
-	}
-	return Failure(err)
-}
-
-// Failure is what a Resolver's error, where it is not IsNotFound, means for a check, in words.
+// Failure returns the error of a check for an error of a Resolver that is not IsNotFound.
 func Failure(err error) error {
 	var dns *net.DNSError
 	status, why, name := TempError, err.Error(), ""
 	if errors.As(err, &dns) {
 		why, name = fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err), strings.TrimSuffix(dns.Name, ".")
 		if !dns.IsTemporary && !dns.IsTimeout {
-			status = PermError // an answer that is no use, and will not be
+			status = PermError // an unusable answer, which a retry does not change
 		}
 	}
 	return stop{status, why, name}
 }
 
-// IsNotFound says whether a Resolver's error is that there is no such record.
+// IsNotFound reports whether a Resolver's error means that there is no such record.
 func IsNotFound(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns) && dns.IsNotFound
 }
 
-// match says whether a directive matches: section 5.
+// match reports whether a directive matches: section 5.
 func (e *evaluation) match(ctx context.Context, d Directive, domain string) (bool, error) {
 	switch d.Mechanism {
 	case All:
@@ -219,10 +226,10 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 		target, known = e.expand(ctx, d.Domain, domain)
 	}
 	if d.Domain.HasMacros() {
-		e.walk.target(target)
+		e.path.target(target)
 	}
 	if !known {
-		return false, nil // RFC 8616 section 4, for an include too
+		return false, nil // RFC 8616 section 4, which applies to include as well
 	}
 	switch d.Mechanism {
 	case Include:
@@ -233,17 +240,17 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 		return e.matchHost(ctx, d, target)
 	case MX:
 		return e.matchMX(ctx, d, target)
-	default: // Exists: section 5.7: A, whatever the client's family
+	default: // Exists: section 5.7: an A record, also for an IPv6 client
 		addrs, err := e.resolver.LookupA(ctx, target)
 		return len(addrs) > 0 && err == nil, e.answered(err)
 	}
 }
 
-// include: the table of section 5.2.
+// include evaluates an include by the table of section 5.2.
 func (e *evaluation) include(ctx context.Context, d Directive, domain, target string) (bool, error) {
-	e.walk.deeper(1)
+	e.path.deeper(1)
 	status, _, err := e.host(ctx, target)
-	e.walk.deeper(-1)
+	e.path.deeper(-1)
 	if err == nil && status == None {
 		err = permError("%s of %s leads to no SPF record", d.Text, domain)
 	}
@@ -266,19 +273,10 @@ func (e *evaluation) matchHost(ctx context.Context, d Directive, name string) (b
 }
 
 func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
-	bits := d.Bits4
-	if e.client.Is6() {
-		bits = d.Bits6
-	}
-	for _, a := range addrs {
-		if network, err := a.Prefix(bits); err == nil && network.Contains(e.client) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return d.Around(a).Contains(e.client) })
 }
 
-// matchMX: section 5.4. The term is one void lookup if any of its exchanges has no addresses.
+// matchMX reports whether an mx matches: section 5.4. The term is one void lookup if any of its exchanges has no addresses.
 func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (bool, error) {
 	hosts, err := e.resolver.LookupMX(ctx, name)
 	if err != nil {
@@ -305,20 +303,18 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 	return false, e.answered(absent)
 }
 
-// matchPTR: section 5.5. The client's names are looked up once per check; a lookup that finds nothing counts for each ptr.
+// matchPTR reports whether a ptr matches: section 5.5. The client's names are looked up once per check; a lookup that finds nothing counts for each ptr.
 func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
-	target = strings.ToLower(strings.TrimSuffix(target, "."))
+	target = domain.Fold(target)
 	for _, name := range e.validated(ctx) {
-		if within(name, target) {
+		if domain.Within(name, target) {
 			return true, nil
 		}
 	}
 	return false, e.answered(e.nameless)
 }
 
-func within(name, parent string) bool { return name == parent || strings.HasSuffix(name, "."+parent) }
-
-// validated are the names of the client that lead back to it, looked up once: section 5.5. Where DNS fails there are none.
+// validated returns the names of the client whose addresses include it, looked up once: section 5.5. It returns none if DNS fails.
 func (e *evaluation) validated(ctx context.Context) []string {
 	if e.named {
 		return e.names
@@ -341,7 +337,7 @@ func (e *evaluation) validated(ctx context.Context) []string {
 		}
 		for _, a := range addrs {
 			if a.Unmap() == e.client {
-				e.names = append(e.names, strings.ToLower(strings.TrimSuffix(name, ".")))
+				e.names = append(e.names, domain.Fold(name))
 				break
 			}
 		}

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"signpost/internal/domain"
 )
 
 // maxName is the length of a domain name (RFC 1035 section 3.1, without the octets of the wire).
 const maxName = 253
 
-// expand gives the name that a domain-spec stands for: RFC 7208 section 7. known is false where it can be no name in DNS, so
-// that nothing matches it: RFC 8616 section 4 has that for what is not ASCII.
+// expand returns a domain-spec with its macros expanded: RFC 7208 section 7. known is false if the result cannot be a name in DNS,
+// so that nothing matches it. RFC 8616 section 4 requires that for one that is not ASCII.
 func (e *evaluation) expand(ctx context.Context, spec DomainSpec, domain string) (name string, known bool) {
 	var b strings.Builder
 	s := string(spec)
@@ -21,7 +23,7 @@ func (e *evaluation) expand(ctx context.Context, spec DomainSpec, domain string)
 			b.WriteByte(s[i])
 			continue
 		}
-		i++ // the parser has seen that something follows
+		i++ // the parser ensures that a byte follows
 		switch s[i] {
 		case '%':
 			b.WriteByte('%')
@@ -36,7 +38,7 @@ func (e *evaluation) expand(ctx context.Context, spec DomainSpec, domain string)
 		}
 	}
 	name = strings.TrimSuffix(b.String(), ".")
-	// Section 7.3: what is too long loses labels from the left.
+	// Section 7.3: labels are removed from the left of a name that is too long.
 	for len(name) > maxName {
 		_, rest, ok := strings.Cut(name, ".")
 		if !ok {
@@ -56,7 +58,7 @@ func ascii(s string) bool {
 	return true
 }
 
-// macro gives the value of what stands between the braces: a letter, how many parts count, r, and where it is cut.
+// macro returns the value of a macro. body is the text between the braces: a letter, the number of parts, r, and delimiters.
 func (e *evaluation) macro(ctx context.Context, body, domain string) string {
 	value := e.value(ctx, body[0]|0x20, domain)
 	rest := strings.TrimLeft(body[1:], "0123456789")
@@ -66,13 +68,13 @@ func (e *evaluation) macro(ctx context.Context, body, domain string) string {
 	if delimiters == "" {
 		delimiters = "."
 	}
-	// Empty parts stay: what is cut at "." and joined again is the same.
+	// Empty parts stay, so that a value that is cut at "." and joined again is unchanged.
 	parts := split(value, delimiters)
 	if reverse {
 		slices.Reverse(parts)
 	}
 	if digits != "" {
-		// A number that is larger than any name has parts is as good as that.
+		// A number larger than the number of parts means all of them.
 		if n, err := strconv.Atoi(digits); err == nil && n < len(parts) {
 			parts = parts[len(parts)-n:]
 		}
@@ -103,7 +105,7 @@ func split(s, delimiters string) []string {
 	}
 }
 
-// value is the letter's: section 7.2. The letters c, r and t are for explanations, which are not given.
+// value returns the value of a macro letter: section 7.2. The letters c, r and t occur in explanations only.
 func (e *evaluation) value(ctx context.Context, letter byte, domain string) string {
 	switch letter {
 	case 's':
@@ -129,7 +131,7 @@ func (e *evaluation) value(ctx context.Context, letter byte, domain string) stri
 	return ""
 }
 
-// address has dots between the numbers of an IPv4 address, and between the half octets of an IPv6 one.
+// address returns the value of %{i}: an IPv4 address, or the hexadecimal digits of an IPv6 address with dots between them.
 func (e *evaluation) address() string {
 	if e.client.Is4() {
 		return e.client.String()
@@ -141,14 +143,15 @@ func (e *evaluation) address() string {
 	return strings.Join(parts, ".")
 }
 
-// clientName: section 7.3: of the client's verified names the domain itself, else one below it, else any.
-func (e *evaluation) clientName(ctx context.Context, domain string) string {
+// clientName returns the value of %{p}: the domain itself if it is a verified name of the client, otherwise a name below it,
+// otherwise any: section 7.3.
+func (e *evaluation) clientName(ctx context.Context, own string) string {
 	names := e.validated(ctx)
-	domain = strings.ToLower(domain)
-	if slices.Contains(names, domain) {
-		return domain
+	own = strings.ToLower(own)
+	if slices.Contains(names, own) {
+		return own
 	}
-	if i := slices.IndexFunc(names, func(n string) bool { return within(n, domain) }); i >= 0 {
+	if i := slices.IndexFunc(names, func(n string) bool { return domain.Within(n, own) }); i >= 0 {
 		return names[i]
 	}
 	if len(names) > 0 {
@@ -157,7 +160,7 @@ func (e *evaluation) clientName(ctx context.Context, domain string) string {
 	return "unknown"
 }
 
-// escape is for the letters in upper case: RFC 3986 section 2.3 has what stands as it is.
+// escape returns the value of an upper-case letter, with all but the unreserved characters of RFC 3986 section 2.3 escaped.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

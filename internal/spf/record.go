@@ -1,9 +1,11 @@
 package spf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +23,9 @@ const (
 	IP4     Mechanism = "ip4"
 	IP6     Mechanism = "ip6"
 	Exists  Mechanism = "exists"
+
+	// Redirect is the modifier redirect= where Walk returns it as a term.
+	Redirect Mechanism = "redirect"
 )
 
 // Record is an SPF record that the grammar of RFC 7208 section 12 allows.
@@ -28,33 +33,57 @@ type Record struct {
 	Directives []Directive // in their order
 	Redirect   DomainSpec  // empty: none
 	Exp        DomainSpec  // empty: none
-	Unknown    []string    // modifiers that section 6 says to ignore, as they are written
+	Unknown    []string    // modifiers that section 6 ignores, as written
+}
+
+// terms returns the directives, and redirect= as the last one.
+func (r *Record) terms() []Directive {
+	if r.Redirect == "" {
+		return r.Directives
+	}
+	return append(slices.Clip(r.Directives), Directive{Text: "redirect=" + string(r.Redirect), Qualifier: Pass, Mechanism: Redirect, Domain: r.Redirect})
 }
 
 // Directive is a mechanism with its qualifier.
 type Directive struct {
-	Text      string // as it is written
+	Text      string // as written
 	Qualifier Status // Pass, Fail, SoftFail or Neutral
 	Mechanism Mechanism
 	Domain    DomainSpec   // empty: the domain whose record it is
-	Network   netip.Prefix // of ip4 and ip6, with its host bits as they are written
-	Bits4     int          // of a and mx: how much of an IPv4 address counts
-	Bits6     int          // of a and mx: how much of an IPv6 address counts
+	Network   netip.Prefix // of ip4 and ip6, with its host bits as written
+	Bits4     int          // of a and mx: prefix length for IPv4
+	Bits6     int          // of a and mx: prefix length for IPv6
 }
 
-// DomainSpec is a domain-spec (section 7.1) as it is written.
+// Around returns the network of an a or mx around an address.
+func (d Directive) Around(a netip.Addr) netip.Prefix {
+	bits := d.Bits4
+	if a.Is6() {
+		bits = d.Bits6
+	}
+	p, _ := a.Prefix(bits) // parseBits has checked them
+	return p
+}
+
+// DomainSpec is a domain-spec (section 7.1) as written.
 type DomainSpec string
 
-// HasMacros says whether the name depends on the message.
+// HasMacros reports whether the name depends on the message.
 func (d DomainSpec) HasMacros() bool { return strings.Contains(string(d), "%") }
 
-// IsRecord says whether a TXT record is an SPF record. RFC 7208 section 4.5: its version stands before a space or the end.
+// Name returns the name of a domain-spec without macros, as written but without a final dot. domain is the domain of the record,
+// and the result if there is no domain-spec.
+func (d DomainSpec) Name(domain string) string {
+	return cmp.Or(strings.TrimSuffix(string(d), "."), domain)
+}
+
+// IsRecord reports whether a TXT record is an SPF record: RFC 7208 section 4.5: a space or the end follows its version.
 func IsRecord(txt string) bool {
 	version, _, _ := strings.Cut(txt, " ")
 	return strings.EqualFold(version, "v=spf1")
 }
 
-// ParseRecord reads an SPF record. Its error names the first term that is wrong, for the domain's owner.
+// ParseRecord parses an SPF record. Its error names the first wrong term, for the owner of the domain.
 func ParseRecord(txt string) (*Record, error) {
 	if !IsRecord(txt) {
 		return nil, errors.New("it does not begin with v=spf1")
@@ -87,7 +116,7 @@ func ParseRecord(txt string) (*Record, error) {
 	return r, nil
 }
 
-// cutModifier: RFC 7208 section 4.6.1: what has = after a name, before any : or /, is a modifier.
+// cutModifier splits a modifier: a term with = after a name, before any : or /. RFC 7208 section 4.6.1.
 func cutModifier(term string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(term, "=")
 	if !ok || name == "" || !isAlpha(name[0]) {
@@ -107,7 +136,7 @@ func (r *Record) modifier(name, value, term string) (err error) {
 		r.Redirect, err = parseDomainSpec(value)
 	case "exp":
 		r.Exp, err = parseDomainSpec(value)
-	default: // section 6: one that is not known is passed over
+	default: // section 6: unknown modifiers are ignored
 		r.Unknown = append(r.Unknown, term)
 		_, err = checkMacros(value, "slodiphcrtv")
 	}
@@ -164,7 +193,7 @@ func parseDirective(term string) (Directive, error) {
 	return d, err
 }
 
-// parseNetwork: RFC 7208 section 5.6.
+// parseNetwork parses the network of an ip4 or ip6: RFC 7208 section 5.6.
 func parseNetwork(m Mechanism, rest string) (netip.Prefix, error) {
 	text, ok := strings.CutPrefix(rest, ":")
 	if !ok {
@@ -184,7 +213,7 @@ func parseNetwork(m Mechanism, rest string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, bits), nil
 }
 
-// cutBits takes a dual-cidr-length off the end. A domain name cannot end like one: its last label has a letter.
+// cutBits splits a dual-cidr-length off the end. A domain name cannot end like one: its last label has a letter.
 func cutBits(s string) (rest string, four, six int, err error) {
 	rest, four, six = s, 32, 128
 	if i := strings.LastIndex(rest, "//"); i >= 0 && isDigits(rest[i+2:]) {
@@ -210,7 +239,7 @@ func parseBits(s string, most int) (int, error) {
 	return n, nil
 }
 
-// parseDomainSpec: RFC 7208 section 7.1: a macro-string that ends in a macro or in a top label after a dot.
+// parseDomainSpec parses a domain-spec: a macro-string that ends in a macro or in a top label after a dot. RFC 7208 section 7.1.
 func parseDomainSpec(s string) (DomainSpec, error) {
 	endsInMacro, err := checkMacros(s, "slodiphv") // section 7.2: c, r and t are for explanations
 	if err != nil {
@@ -241,7 +270,7 @@ func isTopLabel(s string) bool {
 	return letter || hyphen
 }
 
-// checkMacros: RFC 7208 section 7.1, macro-string, with the letters that it may have.
+// checkMacros checks a macro-string with the given macro letters: RFC 7208 section 7.1.
 func checkMacros(s, letters string) (endsInMacro bool, err error) {
 	for i := 0; i < len(s); i++ {
 		endsInMacro = false
@@ -271,7 +300,7 @@ func checkMacros(s, letters string) (endsInMacro bool, err error) {
 	return endsInMacro, nil
 }
 
-// isMacro: a letter, how many parts of its value count, r to turn them round, where it is cut.
+// isMacro reports whether s is the inside of a macro: a letter, the number of parts, r to reverse them, and delimiters.
 func isMacro(s, letters string) bool {
 	if s == "" || !strings.Contains(letters, strings.ToLower(s[:1])) {
 		return false

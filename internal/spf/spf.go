@@ -1,5 +1,5 @@
-// Package spf says whether a client may send in a domain's name: RFC 7208. docs/decisions/spf.md says why the evaluation is
-// ours.
+// Package spf checks whether a client may send mail in the name of a domain: RFC 7208. docs/decisions/spf.md states why it has an
+// evaluation of its own.
 package spf
 
 import (
@@ -27,7 +27,7 @@ const (
 	PermError Status = "permerror"
 )
 
-// Identity says which name was checked.
+// Identity is the kind of name that was checked.
 type Identity string
 
 // The identities. A null reverse-path stands for postmaster at the HELO name (RFC 7208 section 2.4); only then is HELO
@@ -37,17 +37,17 @@ const (
 	HELO     Identity = "helo"
 )
 
-// Result is what a check found.
+// Result is the result of a check.
 type Result struct {
 	Status   Status   `json:"status"`
 	Identity Identity `json:"identity"`
-	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty where the name is no domain
+	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty if the name is not a domain
 	Reason   string   `json:"reason,omitempty"`
 	Record   string   `json:"record,omitempty"` // the domain's own
 	Failed   string   `json:"failed,omitempty"` // temperror: the DNS name whose lookup failed
 }
 
-// Resolver is what a check asks. Errors are bare *net.DNSError: IsNotFound, IsTemporary, or neither.
+// Resolver makes the lookups of a check. Errors are bare *net.DNSError: IsNotFound, IsTemporary, or neither.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
@@ -56,13 +56,13 @@ type Resolver interface {
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 }
 
-// Check checks the identity of a message: sender is MAIL FROM without its brackets, empty for a bounce, helo as the
-// client said it.
+// Check checks the identity of a message. sender is MAIL FROM without its brackets, empty for a bounce. helo is the client's
+// HELO name as received.
 func Check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string) Result {
 	return check(ctx, r, client, helo, sender, nil)
 }
 
-func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string, walk *Walk) Result {
+func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender string, path *Path) Result {
 	result := Result{Status: None, Identity: MailFrom}
 	local, name := "", ""
 	if sender == "" {
@@ -72,7 +72,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	}
 	domain, err := domain.Parse(name)
 	if err != nil || !strings.Contains(domain, ".") {
-		// RFC 7208 section 4.3: address literals, single labels and names that are none.
+		// RFC 7208 section 4.3: address literals, single labels and other strings that are not names.
 		result.Reason = "there is no domain to check"
 		return result
 	}
@@ -84,7 +84,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	if local == "" {
 		local = "postmaster"
 	}
-	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain, walk: walk}
+	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain, path: path}
 	status, why, err := e.host(ctx, domain)
 	var stopped stop
 	if errors.As(err, &stopped) {
@@ -100,7 +100,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	return result
 }
 
-// heloName is the macro %{h}: what the client said, where it is made of labels, however many.
+// heloName returns the value of the macro %{h}: the HELO name, if it consists of labels.
 func heloName(helo string) string {
 	helo = strings.TrimSuffix(helo, ".")
 	for label := range strings.SplitSeq(helo, ".") {

@@ -2,85 +2,101 @@ package spf
 
 import (
 	"context"
-	"net/netip"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
 )
 
-// Walk is the way of a check through its records, for a person who reads along. A nil Walk takes no notes.
-type Walk struct {
-	Steps []Step `json:"steps"`
-	Terms int    `json:"terms"` // terms that asked DNS, of the ten that may
-	Voids int    `json:"voids"` // look-ups that found nothing, of the two that may
+// MaxWalk is the number of terms that ask DNS after which a walk ends. It is far above MaxTerms, so that the owner of a record
+// learns by how much it exceeds the limit.
+const MaxWalk = 60
 
-	depth int
-	ended bool // by an error, which stands at its step
+// The errors of a Node.
+var (
+	ErrCycle   = errors.New("it leads in circles")
+	ErrTooMany = errors.New("the tree goes on") // at MaxWalk
+)
+
+// Node is a term of an SPF record, at its place in the tree of the records that it leads to.
+type Node struct {
+	Directive        // for redirect= too
+	Depth     int    // number of include and redirect terms that lead to its record
+	Lookups   int    // number of terms that ask DNS so far, this one included
+	Target    string // the name that it looks up, as written; empty: none, or it depends on the message
+	Record    string // include and redirect: the record of Target
+	Err       error  // ErrTooMany: its record is left here; include and redirect: there is no record to follow. See Walk
 }
 
-// Step is a record that was looked up, or one term of it that was tried.
-type Step struct {
-	Depth   int    `json:"depth"` // how many include and redirect lead here
-	Domain  string `json:"domain"`
-	Term    string `json:"term,omitempty"`   // empty: the step is the record
-	Target  string `json:"target,omitempty"` // what the term's macros stand for
-	Outcome string `json:"outcome"`          // the record; "match", "no match", or why the check ends here
-	Terms   int    `json:"terms"`            // as in Walk, when the step was done
-	Voids   int    `json:"voids"`
-}
+// AsksDNS reports whether a mechanism counts as a term of RFC 7208 section 4.6.4.
+func (m Mechanism) AsksDNS() bool { return m != All && m != IP4 && m != IP6 }
 
-// Trace is Check with its Walk.
-func Trace(ctx context.Context, r Resolver, client netip.Addr, helo, sender string) (Result, *Walk) {
-	w := &Walk{Steps: []Step{}}
-	return check(ctx, r, client, helo, sender, w), w
-}
-
-// begin notes a step whose outcome is not known yet: those of an include come between.
-func (w *Walk) begin(domain, term string) int {
-	if w == nil {
-		return 0
-	}
-	w.Steps = append(w.Steps, Step{Depth: w.depth, Domain: domain, Term: term})
-	return len(w.Steps) - 1
-}
-
-// beginRedirect does not make a string where nobody reads it.
-func (w *Walk) beginRedirect(domain string, to DomainSpec) int {
-	if w == nil {
-		return 0
-	}
-	return w.begin(domain, "redirect="+string(to))
-}
-
-// target is for the step that was begun last.
-func (w *Walk) target(name string) {
-	if w != nil {
-		w.Steps[len(w.Steps)-1].Target = name
+// Walk returns the terms of a domain's record, and after an include or redirect the terms of the record that it leads to, in
+// the order of a check that matches nothing. The walk stays finite: it does not follow a record into itself, and at MaxWalk it
+// leaves each record. Without a resolver it
+// visits the first record only. The error of a failed lookup is the Resolver's.
+func Walk(ctx context.Context, r Resolver, domain string, record *Record) iter.Seq[Node] {
+	return func(yield func(Node) bool) {
+		w := &walk{resolver: r, yield: yield}
+		w.record(ctx, domain, record)
 	}
 }
 
-func (w *Walk) deeper(by int) {
-	if w != nil {
-		w.depth += by
-	}
+type walk struct {
+	resolver Resolver
+	yield    func(Node) bool
+	path     []string // the records that lead here, in lower case
+	lookups  int
 }
 
-// end notes what came of a step. An error stands at the innermost step that met it.
-func (w *Walk) end(at int, e *evaluation, outcome string, err error) {
-	if w == nil {
-		return
-	}
-	if err != nil {
-		outcome = "the check ends below"
-		if !w.ended {
-			w.ended, outcome = true, "the check ends: "+err.Error()
+// record visits the terms of a record and reports whether the walk goes on.
+func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
+	w.path = append(w.path, strings.ToLower(domain))
+	defer func() { w.path = w.path[:len(w.path)-1] }()
+	for _, d := range r.terms() {
+		n := Node{Directive: d, Depth: len(w.path) - 1}
+		if d.Mechanism.AsksDNS() {
+			if w.lookups == MaxWalk {
+				n.Lookups, n.Err = w.lookups, ErrTooMany
+				return w.yield(n)
+			}
+			w.lookups++
+			if d.Mechanism != PTR && !d.Domain.HasMacros() {
+				n.Target = d.Domain.Name(domain)
+			}
+		}
+		n.Lookups = w.lookups
+		var below *Record
+		if w.resolver != nil && n.Target != "" && (d.Mechanism == Include || d.Mechanism == Redirect) {
+			below = w.follow(ctx, &n)
+		}
+		if !w.yield(n) || below != nil && !w.record(ctx, n.Target, below) {
+			return false
+		}
+		if d.Mechanism == All {
+			break // section 5.1: the terms behind it, and redirect=, are ignored
 		}
 	}
-	w.Terms, w.Voids = e.terms, e.voids
-	s := &w.Steps[at]
-	s.Outcome, s.Terms, s.Voids = outcome, e.terms, e.voids
+	return true
 }
 
-func matchWord(matches bool) string {
-	if matches {
-		return "match"
+// follow looks up the record that a term leads to.
+func (w *walk) follow(ctx context.Context, n *Node) (record *Record) {
+	if slices.Contains(w.path, strings.ToLower(n.Target)) {
+		n.Err = ErrCycle
+		return nil
 	}
-	return "no match"
+	text, found, err := lookup(ctx, w.resolver, n.Target)
+	switch {
+	case err != nil:
+		n.Err = err
+	case found != 1:
+		n.Err = fmt.Errorf("%d SPF records", found)
+	default:
+		if record, n.Err = ParseRecord(text); n.Err == nil {
+			n.Record = text
+		}
+	}
+	return record
 }

@@ -1,4 +1,4 @@
-package spfset_test
+package spfset
 
 import (
 	"log/slog"
@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"signpost/internal/dns"
-	"signpost/internal/ranges"
 	"signpost/internal/spf"
-	"signpost/internal/spfset"
 )
 
 // Whatever a record says, what is found passes for our evaluator; and where nothing is left out, what is not found does not.
@@ -28,17 +26,17 @@ func FuzzFind(f *testing.F) {
 			return
 		}
 		r := zone.Resolver(time.Now, slog.New(slog.DiscardHandler))
-		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), "a.example", spfset.Options{})
+		answer, err := Find(t.Context(), r.View(netip.Addr{}), "a.example", Options{})
 		var networks []netip.Prefix
 		if err == nil {
-			networks = answer.Networks.Networks()
+			networks = answer.Networks.Prefixes()
 		}
 		addrs := []netip.Addr{netip.AddrFrom4([4]byte{byte(client >> 24), byte(client >> 16), byte(client >> 8), byte(client)})}
 		for _, p := range networks {
 			addrs = append(addrs, p.Addr(), p.Addr().Prev())
 		}
 		for _, addr := range addrs {
-			if !addr.IsValid() || ranges.Special(netip.PrefixFrom(addr, addr.BitLen())) != "" {
+			if !addr.IsValid() || special(netip.PrefixFrom(addr, addr.BitLen())) != "" {
 				continue
 			}
 			got := spf.Check(t.Context(), r.View(netip.Addr{}), addr, "mail.a.example", "ann@a.example")

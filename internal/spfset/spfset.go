@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/ranges"
+	"go4.org/netipx"
+
 	"signpost/internal/spf"
 )
 
@@ -22,10 +23,13 @@ type Options struct {
 
 // Answer is what a domain's records say.
 type Answer struct {
-	Networks ranges.Set
+	Networks *netipx.IPSet // not nil
 	// Notes say what is not listed, or only by OverLimit, and why, a sentence each. What strangers wrote is in them.
 	Notes []string
 }
+
+// Empty reports whether no address is listed.
+func (a Answer) Empty() bool { return empty(a.Networks) }
 
 // Error is a domain of which nothing is known, or not all.
 type Error struct {
@@ -39,20 +43,20 @@ func (e *Error) Error() string { return e.Why }
 // what passes all the same, since an earlier term matches it.
 func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer, error) {
 	w := &walk{resolver: r, options: o}
-	var all ranges.Set
+	var families []*netipx.IPSet
 	for _, six := range []bool{false, true} {
 		w.six = six
 		found, err := w.family(ctx, domain)
 		if err != nil {
-			return Answer{}, err
+			return Answer{Networks: &netipx.IPSet{}}, err
 		}
-		all = ranges.Union(all, found)
+		families = append(families, found)
 	}
-	all = w.narrow(domain, all)
+	all := w.narrow(domain, union(families...))
 	if w.failed != nil {
 		return Answer{all, slices.Concat(w.ignored, w.notes)}, &Error{w.failed.Error(), true}
 	}
-	if all.Empty() {
+	if empty(all) {
 		return Answer{all, w.none()}, nil
 	}
 	return Answer{all, slices.Concat(w.ignored, w.notes)}, nil
@@ -125,51 +129,52 @@ func (w *walk) passOver(r *spf.Record, domain string) {
 }
 
 // family gives the addresses of one family.
-func (w *walk) family(ctx context.Context, domain string) (ranges.Set, error) {
+func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error) {
 	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if w.six {
 		everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
-	w.lost, w.refusals = ranges.Set{}, nil
-	ends, err := w.host(ctx, domain, []stream{{set: ranges.Of(everything)}})
+	w.lost, w.refusals = nil, nil
+	ends, err := w.host(ctx, domain, []stream{{set: Of(everything)}})
 	switch {
 	case errors.Is(err, errNoRecord):
-		return ranges.Set{}, &Error{Why: domain + " has no SPF record"}
+		return nil, &Error{Why: domain + " has no SPF record"}
 	case err != nil:
-		return ranges.Set{}, &Error{err.Error(), spf.IsTemporary(err)}
+		return nil, &Error{err.Error(), spf.IsTemporary(err)}
 	}
 	// What depends on the message ends in more than one way: whatever may end otherwise is not known to pass.
-	not := w.lost
+	not := []*netipx.IPSet{w.lost}
 	for _, s := range ends.other {
-		not = ranges.Union(not, s.set)
+		not = append(not, s.set)
 	}
-	pass, refused := ranges.Set{}, make([]ranges.Set, len(w.refusals))
+	pass, refused := []*netipx.IPSet{}, make([][]*netipx.IPSet, len(w.refusals))
 	for _, s := range ends.pass {
 		if s.refused == 0 {
-			pass = ranges.Union(pass, s.set)
-			continue
+			pass = append(pass, s.set)
+		} else {
+			refused[s.refused-1] = append(refused[s.refused-1], s.set)
 		}
-		i := s.refused - 1
-		refused[i] = ranges.Union(refused[i], s.set.Without(not))
 	}
+	unknown := union(not...)
 	for i, why := range w.refusals {
-		if !refused[i].Empty() {
+		if !empty(without(union(refused[i]...), unknown)) {
 			w.note("%s", why)
 		}
+		not = append(not, refused[i]...)
 	}
-	return pass.Without(ranges.Union(append(refused, not)...)), nil
+	return without(union(pass...), not...), nil
 }
 
 // narrow takes out what is wider than allowed only when neighbours are one network: sixteen /12 are a /8.
-func (w *walk) narrow(domain string, found ranges.Set) ranges.Set {
+func (w *walk) narrow(domain string, found *netipx.IPSet) *netipx.IPSet {
 	var wide []netip.Prefix
-	for _, p := range found.Networks() {
+	for _, p := range found.Prefixes() {
 		if limit := w.widest(p.Addr()); p.Bits() < limit {
 			w.note("networks of %s that are neighbours make %s, which is wider than /%d: refused", domain, p, limit)
 			wide = append(wide, p)
 		}
 	}
-	return found.Without(ranges.Of(wide...))
+	return without(found, Of(wide...))
 }
 
 func (w *walk) widest(a netip.Addr) int {
@@ -184,7 +189,7 @@ func (w *walk) refusal(p netip.Prefix) string {
 	if limit := w.widest(p.Addr()); p.Bits() < limit {
 		return fmt.Sprintf("%s is wider than /%d", p, limit)
 	}
-	if special := ranges.Special(p); special != "" {
+	if special := special(p); special != "" {
 		return fmt.Sprintf("%s is in or around %s", p, special)
 	}
 	return ""

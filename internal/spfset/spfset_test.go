@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"signpost/internal/ranges"
+	"go4.org/netipx"
+
 	"signpost/internal/spfset"
 )
 
-func text(s ranges.Set) string { return strings.Trim(fmt.Sprint(s.Networks()), "[]") }
+func text(s *netipx.IPSet) string { return strings.Trim(fmt.Sprint(s.Prefixes()), "[]") }
 
 // What is not listed is said, with the term and the domain where it stands, once for both families.
 func TestNotes(t *testing.T) {
@@ -117,7 +118,7 @@ func TestOverLimit(t *testing.T) {
 		"circle.example": {"37.4.4.0/22", "redirect=circle.example of circle.example leads in circles: what stands behind it does not pass"},
 	} {
 		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, o)
-		if err != nil || !answer.Networks.Overlaps(netip.MustParsePrefix(want.has)) || !slices.Contains(answer.Notes, want.note) {
+		if err != nil || !answer.Networks.OverlapsPrefix(netip.MustParsePrefix(want.has)) || !slices.Contains(answer.Notes, want.note) {
 			t.Errorf("%s: %v\n%s\n%s", domain, err, text(answer.Networks), strings.Join(answer.Notes, "\n"))
 		}
 	}
@@ -129,7 +130,7 @@ func TestWidest(t *testing.T) {
 	r := resolver(t, shapes())
 	for domain, want := range map[string]string{"wide.example": "38.0.0.0/16", "everybody.example": "37.10.0.0/24"} {
 		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, spfset.Options{})
-		if err != nil || answer.Networks.Networks()[0] != netip.MustParsePrefix(want) {
+		if err != nil || answer.Networks.Prefixes()[0] != netip.MustParsePrefix(want) {
 			t.Errorf("%s: %v %s", domain, err, text(answer.Networks))
 		}
 	}
@@ -205,7 +206,7 @@ func TestEndless(t *testing.T) {
 	r := resolver(t, zone)
 	for _, domain := range []string{"bomb.example", "many.example"} {
 		for _, o := range []spfset.Options{limits(), o} {
-			if answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, o); err == nil && !answer.Networks.Empty() {
+			if answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, o); err == nil && !answer.Empty() {
 				t.Errorf("%s: %s", domain, text(answer.Networks))
 			}
 		}

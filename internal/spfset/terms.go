@@ -3,6 +3,7 @@ package spfset
 import (
 	"context"
 	"net/netip"
+	"strings"
 
 	"signpost/internal/spf"
 )
@@ -30,7 +31,7 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 		matched, rest = w.unknown(d, where, at)
 		return matched, rest, nil
 	}
-	name := target(d.Domain, domain)
+	name := strings.ToLower(d.Domain.Name(domain))
 	switch d.Mechanism {
 	case spf.Include:
 		below, err := w.follow(ctx, name, where, at)
@@ -104,16 +105,10 @@ func (w *walk) addresses(ctx context.Context, name string) ([]netip.Addr, error)
 	return w.resolver.LookupA(ctx, name)
 }
 
-// around are the networks of a term's prefix length.
+// around returns the networks of a term around addresses.
 func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	for _, a := range addrs {
-		bits := d.Bits4
-		if a.Is6() {
-			bits = d.Bits6
-		}
-		if p, err := a.Prefix(bits); err == nil {
-			all = append(all, p)
-		}
+		all = append(all, d.Around(a))
 	}
 	return all
 }

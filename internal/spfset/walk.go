@@ -8,17 +8,19 @@ import (
 	"slices"
 	"strings"
 
-	"signpost/internal/ranges"
+	"go4.org/netipx"
+
 	"signpost/internal/spf"
 )
 
-// walk is one family's way through a domain's records.
+// walk evaluates a domain's records for one address family. It is not a visitor of spf.Walk: which records it reads, and how
+// often, depends on the addresses that are left.
 type walk struct {
 	resolver spf.Resolver
 	options  Options
 	six      bool
-	lost     ranges.Set // a check of these ends with an error, or nobody knows how
-	failed   error      // the first failure of DNS behind the domain's own record
+	lost     *netipx.IPSet // a check of these ends with an error, or nobody knows how
+	failed   error         // the first failure of DNS behind the domain's own record
 	refusals []string
 	notes    []string
 	ignored  []string    // notes on terms that every check passes over
@@ -36,7 +38,7 @@ const maxWork = 20_000
 // stream is a set of addresses whose checks have come the same way so far. An address is in several where its way depends on
 // the message.
 type stream struct {
-	set          ranges.Set
+	set          *netipx.IPSet
 	terms, voids int // as in RFC 7208 section 4.6.4
 	refused      int // where it passed: the number of a refusal; 0: none
 }
@@ -106,7 +108,7 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 		w.lose(at)
 		return nil
 	}
-	below, err := w.follow(ctx, target(to, domain), where, at)
+	below, err := w.follow(ctx, strings.ToLower(to.Name(domain)), where, at)
 	out.pass = append(out.pass, below.pass...)
 	out.other = append(out.other, below.other...)
 	return err
@@ -132,13 +134,6 @@ func (w *walk) follow(ctx context.Context, name, where string, at []stream) (end
 	}
 	w.lose(at)
 	return ends{}, nil
-}
-
-func target(spec spf.DomainSpec, domain string) string {
-	if spec == "" {
-		return domain
-	}
-	return strings.ToLower(strings.TrimSuffix(string(spec), "."))
 }
 
 // count is for each term that asks DNS. Whoever is at his eleventh goes no further.
@@ -192,20 +187,25 @@ func (w *walk) fail(err error) {
 
 func (w *walk) lose(at []stream) {
 	for _, s := range at {
-		w.lost = ranges.Union(w.lost, s.set)
+		w.lost = union(w.lost, s.set)
 	}
 }
 
 // split parts streams by a network.
 func split(at []stream, p netip.Prefix) (inside, rest []stream) {
-	network := ranges.Of(p)
+	network := Of(p)
 	for _, s := range at {
-		in, out := s, s
-		in.set, out.set = s.set.And(network), s.set.Without(network)
-		if !in.set.Empty() {
-			inside = append(inside, in)
+		if !s.set.OverlapsPrefix(p) {
+			rest = append(rest, s)
+			continue
 		}
-		if !out.set.Empty() {
+		in, out := s, s
+		out.set, in.set = without(s.set, network), network
+		if !s.set.ContainsPrefix(p) {
+			in.set = without(s.set, out.set)
+		}
+		inside = append(inside, in)
+		if !empty(out.set) {
 			rest = append(rest, out)
 		}
 	}
@@ -228,7 +228,7 @@ next:
 		for i := range merged {
 			m := &merged[i]
 			if m.terms == s.terms && m.voids == s.voids && m.refused == s.refused {
-				m.set = ranges.Union(m.set, s.set)
+				m.set = union(m.set, s.set)
 				continue next
 			}
 		}

@@ -15,6 +15,9 @@ import (
 )
 
 func launched(t *testing.T, o Options) *MTA {
+	if testing.Short() {
+		t.Skip("starts Postfix")
+	}
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("Postfix's master needs root")
@@ -265,6 +268,9 @@ func TestManyAndStop(t *testing.T) {
 // A Postfix that cannot start is an error, at once and not at the end of a wait.
 func TestStartFails(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts Postfix")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("Postfix's master needs root")
 	}

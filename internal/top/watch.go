@@ -73,7 +73,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 		return err
 	}
 	defer r.Close()
-	if w.size, w.newest, err = r.Size(); err != nil {
+	if w.size, w.newest, err = r.Size(ctx); err != nil {
 		return journal.Reading(w.File, err)
 	}
 	if w.newest.UnixMicro() < w.last {

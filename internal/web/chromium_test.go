@@ -40,6 +40,9 @@ type event struct {
 }
 
 func startBrowser(t *testing.T) *browser {
+	if testing.Short() {
+		t.Skip("starts Chromium")
+	}
 	t.Helper()
 	theirs, to, err := os.Pipe()
 	if err != nil {

@@ -42,7 +42,7 @@ type age struct {
 }
 
 // ages returns the states that a key has entered. A key that was activated unseen may be seen later: that is not a new state.
-func ages(l *keys.Life) []age {
+func ages(l *keys.Metadata) []age {
 	all := []age{{"created", l.Created}}
 	for _, a := range []struct {
 		name string
@@ -103,14 +103,14 @@ func (s *site) keys(*http.Request) (string, shown) {
 }
 
 // lifeOf is what is known of a key's life: nothing before now of one put there by hand and not seen yet.
-func lifeOf(k keys.Status) *keys.Life {
+func lifeOf(k keys.Status) *keys.Metadata {
 	switch {
-	case k.Life != nil:
-		return k.Life
+	case k.Metadata != nil:
+		return k.Metadata
 	case k.Observed != nil:
 		return k.Observed
 	}
-	return &keys.Life{Created: k.Since}
+	return &keys.Metadata{Created: k.Since}
 }
 
 // draw makes the line of a life.

@@ -128,7 +128,7 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 		m.Sources = append(m.Sources, of.sources)
 	}
 	m.Kept = &kept{}
-	if m.Kept.Size, _, err = reader.Size(); err != nil {
+	if m.Kept.Size, _, err = reader.Size(ctx); err != nil {
 		return err
 	}
 	m.Kept.Oldest, m.Kept.Newest, err = reader.Covers(ctx)

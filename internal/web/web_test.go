@@ -74,17 +74,17 @@ func newSite(t *testing.T, reports ...filter.Report) Site {
 // someKeys are keys in each state.
 func someKeys(now time.Time) (all []keys.Status) {
 	day := func(n int) *time.Time { t := now.AddDate(0, 0, n); return &t }
-	add := func(domain, selector, next string, l keys.Life, steps ...keys.Step) {
+	add := func(domain, selector, next string, l keys.Metadata, steps ...keys.Step) {
 		l.Domain, l.Selector, l.Algorithm, l.Bits = domain, selector, "rsa", 2048
-		k := &keys.Key{Domain: domain, Selector: selector, Algorithm: "rsa", Bits: 2048, Life: &l, State: l.State(), Since: l.Created}
+		k := &keys.Key{Domain: domain, Selector: selector, Algorithm: "rsa", Bits: 2048, Metadata: &l, State: l.State(), Since: l.Created}
 		all = append(all, keys.Status{Key: k, Next: next, Steps: steps})
 	}
-	add("example.net", "s1", "signs", keys.Life{Created: *day(-40), Published: day(-40), Seen: day(-39), Activated: day(-38)})
-	add("example.org", "s202606", "its record is removed on a day", keys.Life{Created: *day(-200), Published: day(-200), Seen: day(-199), Activated: day(-190), Retired: day(-100), Revoked: day(-80)},
+	add("example.net", "s1", "signs", keys.Metadata{Created: *day(-40), Published: day(-40), Seen: day(-39), Activated: day(-38)})
+	add("example.org", "s202606", "its record is removed on a day", keys.Metadata{Created: *day(-200), Published: day(-200), Seen: day(-199), Activated: day(-190), Retired: day(-100), Revoked: day(-80)},
 		keys.Step{Do: keys.DoRemove, Due: *day(10)})
-	add("example.org", "s202609", "its record is revoked on a day", keys.Life{Created: *day(-101), Published: day(-101), Seen: day(-100), Activated: day(-100), Retired: day(-8)}, keys.Step{Do: keys.DoRevoke, Due: *day(6)})
-	add("example.org", "s202611", "signs; hands over on a day", keys.Life{Created: *day(-12), Published: day(-12), Seen: day(-11), Activated: day(-8)})
-	add("example.org", "s202612", "signs from a day on", keys.Life{Created: *day(-6), Published: day(-5), Seen: day(-4)}, keys.Step{Do: keys.DoActivate, Due: *day(30)})
+	add("example.org", "s202609", "its record is revoked on a day", keys.Metadata{Created: *day(-101), Published: day(-101), Seen: day(-100), Activated: day(-100), Retired: day(-8)}, keys.Step{Do: keys.DoRevoke, Due: *day(6)})
+	add("example.org", "s202611", "signs; hands over on a day", keys.Metadata{Created: *day(-12), Published: day(-12), Seen: day(-11), Activated: day(-8)})
+	add("example.org", "s202612", "signs from a day on", keys.Metadata{Created: *day(-6), Published: day(-5), Seen: day(-4)}, keys.Step{Do: keys.DoActivate, Due: *day(30)})
 	return all
 }
 
@@ -93,7 +93,7 @@ func TestAgesOfUnseenKey(t *testing.T) {
 	at := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 	later := at.Add(24 * time.Hour)
 	var names []string
-	for _, a := range ages(&keys.Life{Created: at, Published: &later, Seen: &later, Activated: &at}) {
+	for _, a := range ages(&keys.Metadata{Created: at, Published: &later, Seen: &later, Activated: &at}) {
 		names = append(names, a.name)
 	}
 	if got := strings.Join(names, " "); got != "created signs" {

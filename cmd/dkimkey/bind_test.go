@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"signpost/internal/testbind"
+)
+
+// bindZones is how many zones z1.example, z2.example ... the package's name server has. A test takes one for itself.
+const bindZones = 100
+
+// shared is the name server of the package, with example.org, static.example (which takes no updates), loop.example (whose
+// selectors sp1 to sp3 are aliases of themselves), included.example (which includes a file) and bindZones others.
+type shared struct {
+	once    sync.Once
+	bind    *testbind.Server
+	include string // the file
+	err     error
+	mu      sync.Mutex
+	taken   int
+}
+
+var named shared
+
+func (s *shared) start() {
+	dir, err := os.MkdirTemp("", "dkimkey-include")
+	if s.err = err; err != nil {
+		return
+	}
+	s.include = filepath.Join(dir, "dkim.include")
+	zones := map[string]string{
+		"example.org.":      exampleZone,
+		"static.example.":   zoneOf("static.example") + "; static\n",
+		"loop.example.":     zoneOf("loop.example") + "sp1._domainkey IN CNAME sp1._domainkey\nsp2._domainkey IN CNAME sp2._domainkey\nsp3._domainkey IN CNAME sp3._domainkey\n",
+		"included.example.": strings.Replace(zoneOf("included.example"), "\n@ IN NS", "\n$INCLUDE "+s.include+" .\n$ORIGIN included.example.\n@ IN NS", 1),
+	}
+	for n := range bindZones {
+		name := fmt.Sprintf("z%d.example", n+1)
+		zones[name+"."] = zoneOf(name)
+	}
+	if s.err = os.WriteFile(s.include, nil, 0o644); s.err == nil {
+		s.bind, s.err = testbind.Start(context.Background(), "127.0.0.1", zones)
+	}
+}
+
+func (s *shared) stop() error {
+	if s.bind == nil {
+		return nil
+	}
+	return errors.Join(s.bind.Stop(), os.RemoveAll(filepath.Dir(s.include)))
+}
+
+// sharedBIND returns the name server of the package, which the first test that needs it starts.
+func sharedBIND(t *testing.T) *testbind.Server {
+	t.Helper()
+	named.once.Do(named.start)
+	if named.err != nil {
+		t.Fatal(named.err)
+	}
+	return named.bind
+}
+
+// zone returns a domain that the test has for itself.
+func (s *shared) zone(t *testing.T) string {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken++; s.taken > bindZones {
+		t.Fatal("no zone is left: raise bindZones")
+	}
+	return fmt.Sprintf("z%d.example", s.taken)
+}
+
+func zoneOf(domain string) string { return strings.ReplaceAll(exampleZone, "example.org", domain) }
+
+// tests runs the tests, and then stops the name server.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	code := m.M.Run()
+	if err := named.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	return code
+}

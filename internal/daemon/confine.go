@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+
+	"signpost/internal/config"
+	"signpost/internal/setup"
+)
+
+// Rights in a directory and below it. None allows to run a program, or to create a link, a device or a socket.
+const (
+	mayRead   = ll.AccessFSReadFile | ll.AccessFSReadDir
+	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
+)
+
+// grants has the rights in each directory, by its path without symbolic links. It has no files: a Landlock rule belongs to an inode,
+// so that the rule of a file would not apply to the file that replaces it.
+type grants map[string]landlock.AccessFSSet
+
+// add grants rights in a directory, if it exists.
+func (g grants) add(dir string, rights landlock.AccessFSSet) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return
+	}
+	if fi, err := os.Stat(real); err == nil && fi.IsDir() {
+		g[real] |= rights
+	}
+}
+
+// addTarget grants rights in the directory of a file, or of the target if the file is a link. The file need not exist.
+func (g grants) addTarget(file string, rights landlock.AccessFSSet) {
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real
+	}
+	g.add(filepath.Dir(file), rights)
+}
+
+// dirs returns the directories with any of these rights, for the log.
+func (g grants) dirs(rights landlock.AccessFSSet) string {
+	var all []string
+	for _, dir := range slices.Sorted(maps.Keys(g)) {
+		if g[dir]&rights != 0 {
+			all = append(all, dir)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+func (g grants) rules() (all []landlock.Rule) {
+	for dir, rights := range g {
+		all = append(all, landlock.PathAccess(rights, dir))
+	}
+	return all
+}
+
+// confine gives up, in all threads and until the process ends, the access to all files that the daemon does not need:
+// docs/decisions/landlock.md. The sockets are already open and the keys read. If the kernel cannot do it, confine logs that and the
+// daemon continues.
+func (d *service) confine() {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	_, _ = time.Now().Zone() // makes Go read the time zone, which it does once
+	abi, err := ll.LandlockGetABIVersion()
+	if err != nil {
+		d.log.Warn("not confined", "error", fmt.Errorf("this kernel, or the container, has no Landlock: %w", err))
+		return
+	}
+	g := d.grants()
+	if err := landlock.V11.BestEffort().RestrictPaths(g.rules()...); err != nil {
+		d.log.Warn("not confined", "error", err)
+		return
+	}
+	d.confined = true
+	d.log.Info("confined", "landlock_abi", abi, "reads", g.dirs(ll.AccessFSReadFile), "writes", g.dirs(ll.AccessFSWriteFile))
+}
+
+// grants returns the rights that the daemon needs after its start.
+func (d *service) grants() grants {
+	g := grants{}
+	if file, err := filepath.Abs(d.File); err == nil && d.File != "" {
+		// Listed too: conf.d may be created after the start.
+		g.add(filepath.Dir(file), mayRead)
+		g.add(config.DropIns(file), mayRead)
+	}
+	for _, name := range d.Config.Files {
+		if file, err := filepath.Abs(name); err == nil {
+			g.addTarget(file, ll.AccessFSReadFile)
+		}
+	}
+	if accepted := d.Config.DMARC.ForwardersFile; accepted != "" {
+		g.add(filepath.Dir(accepted), ll.AccessFSReadFile)
+		g.addTarget(accepted, ll.AccessFSReadFile)
+	}
+	if len(d.Config.DNS.Servers) == 0 {
+		g.addTarget(setup.ResolvConf, ll.AccessFSReadFile)
+	}
+	if d.Config.MetricsListen != "" {
+		// Not /proc/self alone: the kernel replaces its inode when memory is short.
+		g.add("/proc", mayRead)
+	}
+	g.addKeys(d.Config)
+	for _, ln := range d.listeners {
+		if ln.Addr().Network() == "unix" {
+			g.add(filepath.Dir(ln.Addr().String()), ll.AccessFSRemoveFile|ll.AccessFSResolveUnix)
+		}
+	}
+	if strings.HasPrefix(d.notifySocket, "/") {
+		g.addTarget(d.notifySocket, ll.AccessFSResolveUnix)
+	}
+	if d.Config.Log.Syslog != "" {
+		for _, path := range []string{"/dev/log", "/var/run/syslog", "/var/run/log"} { // as in log/syslog
+			g.addTarget(path, ll.AccessFSResolveUnix)
+		}
+	}
+	return g
+}
+
+// addKeys grants the access to read the keys, and to write the daemon's own records. The keys directory is read-only.
+func (g grants) addKeys(conf *config.Config) {
+	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it through it
+	g.add(conf.KeysDir(), mayRead)
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		g.add(dir, ll.AccessFSReadFile)
+	}
+	domains, _ := os.ReadDir(conf.KeysDir())
+	for _, domain := range domains {
+		dir := filepath.Join(conf.KeysDir(), domain.Name())
+		if isLink(domain) {
+			g.add(dir, mayRead)
+		}
+		files, _ := os.ReadDir(dir)
+		for _, file := range files {
+			if isLink(file) {
+				g.addTarget(filepath.Join(dir, file.Name()), ll.AccessFSReadFile)
+			}
+		}
+	}
+	names := []string{"hosted", "observed", "locks", "journal"}
+	// A directory that cannot be created cannot be written to either, and that is logged when it is tried.
+	_ = setup.KeyStore(conf).MakeState(names...)
+	for _, name := range names {
+		g.add(filepath.Join(conf.StateDir, name), mayRecord)
+	}
+}
+
+func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }
+
+// hintConfined adds both possible causes to "permission denied" in a confined process.
+func (d *service) hintConfined(err error) error {
+	if d.confined && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; check the owner and mode of the path; if they are right, it lies outside the directories that the daemon has confined itself to (the line \"confined\" at its start) and needs a restart", err)
+	}
+	return err
+}

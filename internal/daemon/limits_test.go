@@ -1,0 +1,20 @@
+package daemon
+
+import "testing"
+
+// All files that milter connections and DNS lookups may need are within the limit, whatever it is.
+func TestLimits(t *testing.T) {
+	for _, c := range []struct{ files, connections, slots int }{
+		{0, 8, 4}, {64, 8, 4}, {76, 8, 4}, {256, 128, 64}, {1024, 640, 320}, {4096, 2000, 1000}, {1 << 20, 2000, 1000},
+	} {
+		got := limitsFor(c.files)
+		if got.connections != c.connections || got.slots != c.slots {
+			t.Errorf("%d files: %d connections and %d lookups, want %d and %d", c.files, got.connections, got.slots, c.connections, c.slots)
+		}
+	}
+	for files := 76; files < 5000; files++ {
+		if got := limitsFor(files); got.connections+got.slots+ownFiles > files {
+			t.Errorf("%d files: %+v", files, got)
+		}
+	}
+}

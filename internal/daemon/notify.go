@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/milter"
+)
+
+// notifyTimeout bounds a notification: the queue of the service manager's socket may be full.
+const notifyTimeout = 5 * time.Second
+
+// notify sends a state to the service manager, if there is one: sd_notify(3).
+func (d *service) notify(state string) {
+	if d.notifySocket == "" {
+		return
+	}
+	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // @ starts an abstract name, as in systemd
+	if err == nil {
+		_ = c.SetWriteDeadline(time.Now().Add(notifyTimeout)) // an open socket always accepts a deadline
+		_, err = io.WriteString(c, state)
+		c.Close()
+	}
+	if err != nil {
+		d.log.Warn("telling the service manager", "error", err)
+	}
+}
+
+// reloading returns RELOADING=1, with the time by which systemd distinguishes this reload from an earlier one.
+func reloading() string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return "RELOADING=1"
+	}
+	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
+}
+
+func (d *service) status() string {
+	return fmt.Sprintf("STATUS=%s, %d hosted domains, %d messages since the start", mode(d.now.Load().conf), len(d.now.Load().watcher.Current().Hosted), d.messages.Load())
+}
+
+// watchdogInterval returns half of the service manager's watchdog timeout, or 0 if it has none.
+func watchdogInterval() time.Duration {
+	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	usec, err := strconv.ParseUint(os.Getenv("WATCHDOG_USEC"), 10, 40)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(usec) * time.Microsecond / 2
+}
+
+// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a negotiation: a daemon that runs and answers
+// no one must be restarted. The sockets have three quarters of the interval, so that a late answer is still in time.
+func (d *service) watchdog(ctx context.Context, interval time.Duration) {
+	for tick := time.Tick(interval); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if err := d.probe(interval * 3 / 4); err == nil {
+			d.notify("WATCHDOG=1\n" + d.status())
+		} else if ctx.Err() == nil {
+			d.log.Error("a socket of ours does not answer", "error", err)
+		}
+	}
+}
+
+// probe returns an error unless all sockets answer within timeout. If all connections are in use, a new one is not answered, and
+// that is not an error: a restart would lose the messages of these connections.
+func (d *service) probe(timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
+	for _, ln := range d.listeners {
+		if d.server.Full() {
+			return nil
+		}
+		if err := milter.Probe(ln.Addr().Network(), ln.Addr().String(), deadline); err != nil && !d.server.Full() {
+			return fmt.Errorf("%s: %w", ln.Addr(), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/internal/journal"
+	"signpost/internal/setup"
+	"signpost/keys"
+)
+
+// keysInterval is the time between two checks of the keys directory for changes.
+const keysInterval = time.Second
+
+// generation is all that depends on the configuration and that a reload replaces. It does not change once it is current.
+type generation struct {
+	conf     *config.Config
+	level    slog.Level
+	servers  []netip.AddrPort
+	resolver *dns.Resolver
+	watcher  *keys.Watcher
+	checker  *keys.Checker
+	guard    *keys.Guard
+	filter   *filter.Filter
+}
+
+// restartKeys returns the keys that take effect only at the start: sockets stay open, and the state directory is in use. All other
+// keys take effect with a reload.
+func restartKeys() []string {
+	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
+}
+
+// build returns a new generation. It reuses the resolver, with its cache, and the key watcher of old if their configuration is the
+// same. old is nil at the start.
+func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
+	g := &generation{conf: conf}
+	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
+		return nil, fmt.Errorf("log.level: %w", err)
+	}
+	if old != nil && old.conf.KeysDir() == conf.KeysDir() {
+		g.watcher = old.watcher
+	} else {
+		watcher, err := keys.Open(setup.KeyStore(conf), d.log)
+		if err != nil {
+			return nil, err
+		}
+		g.watcher = watcher
+	}
+	options, err := setup.ResolverOptions(conf, time.Now, d.log)
+	if err != nil {
+		return nil, err
+	}
+	g.servers = options.Servers
+	if old != nil && slices.Equal(old.servers, g.servers) && old.conf.DNS.Timeout == conf.DNS.Timeout {
+		g.resolver = old.resolver
+	} else {
+		options.Slots, options.FailedOver = d.limits.slots, d.metrics.NameServerFailedOver
+		g.resolver = dns.New(options)
+		g.resolver.Tell(d.metrics.Asked)
+	}
+	authority, err := setup.Authority(conf, g.resolver, time.Now, d.log)
+	if err != nil {
+		return nil, err
+	}
+	g.checker = &keys.Checker{Authority: authority}
+	// The guard of the same keys keeps its observations; runGenerations sets its new checker.
+	if old != nil && old.watcher == g.watcher {
+		g.guard = old.guard
+	} else {
+		g.guard = &keys.Guard{Watcher: g.watcher, Now: time.Now, Log: d.log}
+	}
+	g.filter = setup.Filter(conf, d.log)
+	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.metrics.Message
+	if d.journal != nil {
+		g.filter.Kept = d.journal.Keep
+		g.filter.Recipients = JournalLimits(conf).Addresses != journal.Omit
+	}
+	return g, nil
+}
+
+// runGenerations runs the watcher and the guard of the current generation's keys until ctx ends. At SIGHUP it reloads.
+func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
+	for ctx.Err() == nil {
+		g := d.now.Load()
+		d.level.Set(g.level)
+		g.guard.Checker = g.checker // the guard is not running
+		during, stop := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		running.Go(func() { g.watcher.Run(during, keysInterval) })
+		running.Go(func() { g.guard.Run(during) })
+		for d.now.Load() == g && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-hangup:
+				d.reload()
+			}
+		}
+		stop()
+		running.Wait()
+	}
+}
+
+// reload reads and validates the configuration and the keys, which then take effect in one step. After an error, the old ones stay
+// in effect.
+func (d *service) reload() {
+	d.notify(reloading())
+	err := d.hintConfined(d.next())
+	d.notify("READY=1\n" + d.status()) // after an error too: the daemon continues
+	if err != nil {
+		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
+	}
+	d.metrics.Reloaded(err == nil)
+	if d.reloaded != nil {
+		d.reloaded(err == nil)
+	}
+}
+
+// next builds the next generation and makes it the current one.
+func (d *service) next() error {
+	old := d.now.Load()
+	if d.File == "" {
+		old.watcher.Reload()
+		d.log.Info("keys read again (SIGHUP)")
+		return nil
+	}
+	conf, err := config.Load(d.File)
+	if err != nil {
+		return err
+	}
+	conf.StateDir = d.Config.StateDir
+	g, err := d.build(conf, old)
+	if err != nil {
+		return err
+	}
+	g.watcher.Reload()
+	var changed []string
+	for _, key := range config.Changed(old.conf, conf) {
+		if !slices.Contains(restartKeys(), key) {
+			changed = append(changed, key)
+		}
+	}
+	if key := "dmarc.forwarders_file"; !slices.Equal(old.conf.DMARC.Forwarders, conf.DMARC.Forwarders) && !slices.Contains(changed, key) {
+		changed = append(changed, key)
+	}
+	for _, key := range config.Changed(d.Config, conf) {
+		if slices.Contains(restartKeys(), key) {
+			d.log.Warn(key + ": needs a restart")
+		}
+	}
+	d.warn(conf)
+	d.now.Store(g)
+	d.metrics.Observing(conf.Observe)
+	d.level.Set(g.level)
+	if d.journal != nil {
+		d.journal.Limit(JournalLimits(conf))
+	}
+	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
+	return nil
+}

@@ -1,0 +1,279 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/internal/testmilter"
+)
+
+// lines is a log on which a test can wait.
+type lines struct {
+	mu   sync.Mutex
+	more *sync.Cond
+	buf  bytes.Buffer
+}
+
+func newLines() *lines {
+	l := &lines{}
+	l.more = sync.NewCond(&l.mu)
+	return l
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.more.Broadcast()
+	return l.buf.Write(p)
+}
+
+// after waits for a text and returns the log up to the end of its line; the next call starts after it. The test's own timeout applies.
+func (l *lines) after(text string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !strings.Contains(l.buf.String(), text) {
+		l.more.Wait()
+	}
+	i := strings.Index(l.buf.String(), text) + len(text)
+	i += strings.IndexByte(l.buf.String()[i:], '\n') + 1
+	return string(l.buf.Next(i))
+}
+
+// running is a daemon in this process.
+type running struct {
+	*service
+	t      *testing.T
+	dir    string
+	log    *lines
+	result chan bool
+}
+
+func start(t *testing.T, text string) *running {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "state", "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := &running{t: t, dir: dir, log: newLines(), result: make(chan bool, 1)}
+	r.write(text)
+	file := filepath.Join(dir, "signpost.toml")
+	conf, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.service = &service{Options: Options{Config: conf, File: file, Stderr: r.log}, reloaded: func(ok bool) { r.result <- ok }}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	r.log.after("signpost serves")
+	return r
+}
+
+// write writes the configuration: what each daemon here needs, unless text sets the same key, and text.
+func (r *running) write(text string) {
+	base := ""
+	for _, line := range []string{
+		fmt.Sprintf("listen = [\"unix:%s/milter.sock\"]", r.dir), "socket_group = \"\"", fmt.Sprintf("state_dir = %q", filepath.Join(r.dir, "state")),
+	} {
+		if !strings.Contains("\n"+text, "\n"+strings.Fields(line)[0]+" ") {
+			base += line + "\n"
+		}
+	}
+	text = strings.ReplaceAll(base+text, "DIR", r.dir)
+	if !strings.Contains(text, "[dns]") {
+		text += "\n[dns]\nservers = [\"127.0.0.1:1\"]\n"
+	}
+	r.put("signpost.toml", text)
+}
+
+// put writes a file below the directory of the test.
+func (r *running) put(name, text string) {
+	r.t.Helper()
+	path := filepath.Join(r.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// hangup writes the configuration, sends SIGHUP, and returns the log up to the end of the reload, and whether that succeeded.
+func (r *running) hangup(text string) (log string, ok bool) {
+	r.write(text)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.log.after("(SIGHUP)"), <-r.result
+}
+
+func (r *running) dial() *testmilter.MTA {
+	m := testmilter.Dial(r.t, "unix", filepath.Join(r.dir, "milter.sock"))
+	m.Connect()
+	return m
+}
+
+// A message keeps the rules that it began with; the next one, on the same connection, has the new ones.
+func TestReloadUnderMail(t *testing.T) {
+	const hostile = "From\x00 ann@a.example\x00"
+	r := start(t, "")
+	m := r.dial()
+	m.Send('M', "<>\x00")
+	m.Send('R', "<bob@example.net>\x00")
+	m.Send('L', hostile)
+	for r.messages.Load() == 0 {
+		runtime.Gosched()
+	}
+	if log, ok := r.hangup("mode = \"observe\"\n"); !ok || !strings.Contains(log, "mode=observe") {
+		t.Fatal(log)
+	}
+	m.Send('L', hostile)
+	m.Send('N', "")
+	m.Send('E', "")
+	if a := m.Answers(); !strings.HasPrefix(a[len(a)-1], "y550") {
+		t.Errorf("the message under way was answered %q", a)
+	}
+	if a := m.Message("", hostile, hostile); !strings.HasPrefix(a[len(a)-1], "c") && !strings.HasPrefix(a[len(a)-1], "a") {
+		t.Errorf("the next message was answered %q", a)
+	}
+}
+
+// A broken file, and keys that cannot be read, leave everything as it was.
+func TestReloadBroken(t *testing.T) {
+	r := start(t, "")
+	before := r.now.Load()
+	for text, want := range map[string]string{
+		"mode = \"enforce\"\nmodus = 1\n":           "signpost.toml:5: modus: unknown key",
+		"[sign]\nkeys_dir = \"DIR/nowhere\"\n":      "nowhere",
+		"[sign\n":                                   "signpost.toml:4: syntax error",
+		"mode = \"observe\"\n[spf]\nfail = \"x\"\n": "signpost.toml:6: spf.fail",
+	} {
+		if log, ok := r.hangup(text); ok || !strings.Contains(log, want) || !strings.Contains(log, "level=ERROR") {
+			t.Errorf("%q: %v %s, want %s", text, ok, log, want)
+		}
+	}
+	if r.now.Load() != before {
+		t.Error("a broken configuration is in effect")
+	}
+	if log, ok := r.hangup(""); !ok || !strings.Contains(log, "changed=\"\"") {
+		t.Error(log)
+	}
+}
+
+// A reload reads conf.d again: new, changed and deleted files. One that is broken changes nothing.
+func TestReloadDropIns(t *testing.T) {
+	r := start(t, "[spf]\nfail = \"reject\"\n")
+	file := filepath.Join(r.dir, "conf.d", "a.toml")
+	reload := func(text, want string, good bool) {
+		t.Helper()
+		if text == "" {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			r.put("conf.d/a.toml", text)
+		}
+		if log, ok := r.hangup("[spf]\nfail = \"reject\"\n"); ok != good || !strings.Contains(log, want) {
+			t.Errorf("%q: %s, want %s", text, log, want)
+		}
+	}
+	reload("mode = \"observe\"\n", "changed=mode mode=observe", true)
+	reload("mode = \"observe\"\nauthserv_id = \"mx.example\"\n", "changed=authserv_id mode=observe", true)
+	before := r.now.Load()
+	reload("mode = \"observe\"\n[spf]\nfail = \"x\"\n", file+":3: spf.fail: ", false)
+	reload("mode = \n", file+":1: syntax error: ", false)
+	if r.now.Load() != before {
+		t.Error("a broken drop-in is in effect")
+	}
+	reload("authserv_id = \"mx.example\"\nlisten = [\"unix:/nowhere/s\"]\n[spf]\nfail = \"dmarc\"\n", "listen: needs a restart", true)
+	if now := r.now.Load(); now.conf.SPF.Fail != "dmarc" || now.conf.Observe {
+		t.Errorf("the changed drop-in is not in effect: %+v", now.conf)
+	}
+	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
+}
+
+// Each key of the configuration takes effect with a reload, or the log says that it needs a restart, or only dkimkey uses it, which
+// reads the file each time.
+func TestReloadEveryKey(t *testing.T) {
+	values := map[string]string{
+		"mode": `"observe"`, "listen": `["unix:/nowhere/s"]`, "socket_mode": `"0600"`, "socket_group": `"other"`, "authserv_id": `"mx.example"`,
+		"authserv_aliases": `["old.example"]`, "trusted_networks": `[]`, "state_dir": `"/nowhere"`,
+		"dns.servers": `["127.0.0.1:2"]`, "dns.timeout": `"3s"`, "dns.message_timeout": `"30s"`,
+		"sign.keys_dir": `"DIR/state"`, "sign.domains": `["a.example"]`, "sign.subdomains": `false`, "sign.expire": `"6d"`,
+		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
+		"verify.skip_networks": `["192.0.2.1"]`, "verify.hostile_from": `"tag"`,
+		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.quarantine_handled": `true`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
+		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.forwarders_file": `"DIR/accepted.toml"`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
+		"allow":           `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
+		"deny":            `[{ domain = "a.example", comment = "x", expires = 2099-01-01 }]`,
+		"keys.algorithms": `["rsa", "ed25519"]`, "keys.rsa_bits": `3072`, "keys.rotate_every": `"30d"`, "keys.retire_after": `"20d"`, "keys.keep_revoked": `"9d"`,
+		"keys.selectors": `{ rsa = ["a", "b", "c"] }`, "keys.resolver": `"127.0.0.1:3"`,
+		"publish.server": `"127.0.0.1:4"`, "publish.domain": `{ "a.example" = { server = "127.0.0.1:5" } }`,
+		"journal.enabled": `false`, "journal.keep": `"2d"`, "journal.max_size": `"64MiB"`, "journal.addresses": `"full"`,
+		"metrics.listen": `"127.0.0.1:0"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
+	}
+	ofDkimkey := []string{"keys.algorithms", "keys.rsa_bits", "keys.rotate_every", "keys.retire_after", "keys.keep_revoked", "keys.selectors"}
+	r := start(t, "")
+	accepted := "[[forwarder]]\nsealer = \"a.example\"\ncomment = \"x\"\nexpires = 2099-01-01\n"
+	r.put("accepted.toml", accepted)
+	for _, key := range config.KeyNames() {
+		value, known := values[key]
+		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {
+			continue // said as keys.selectors; how dkimkey publishes
+		}
+		if !known {
+			t.Errorf("%s is new: give it a value here, and see that a reload heeds it or that it is among restartKeys", key)
+			continue
+		}
+		before := effect(r.now.Load())
+		text := key + " = " + value + "\n"
+		if table, name, ok := strings.Cut(key, "."); ok {
+			text = "[" + table + "]\n" + name + " = " + value + "\n"
+			if table == "dns" && name != "servers" {
+				text += "servers = [\"127.0.0.1:1\"]\n"
+			}
+		}
+		log, ok := r.hangup(text)
+		if !ok {
+			t.Errorf("%s: %s", key, log)
+			continue
+		}
+		restart := strings.Contains(log, "\""+key+": needs a restart\"")
+		heeded := !reflect.DeepEqual(before, effect(r.now.Load()))
+		switch {
+		case slices.Contains(ofDkimkey, key):
+			if restart || heeded || !strings.Contains(log, "changed="+key) {
+				t.Errorf("%s is dkimkey's: %s", key, log)
+			}
+		case restart == heeded:
+			t.Errorf("%s: heeded %v, needs a restart %v: %s", key, heeded, restart, log)
+		case heeded && !strings.Contains(log, "changed="+key):
+			t.Errorf("%s is not said to be changed: %s", key, log)
+		}
+		if log, ok := r.hangup(""); !ok || strings.Contains(log, "restart") || !reflect.DeepEqual(before, effect(r.now.Load())) {
+			t.Errorf("%s taken back: %s", key, log)
+		}
+	}
+}
+
+// effect is all by which two generations can act differently.
+func effect(g *generation) []any {
+	f := *g.filter
+	f.Keys, f.Resolver, f.Now, f.Log, f.Kept, f.Measured = nil, nil, nil, nil, nil, nil
+	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
+}

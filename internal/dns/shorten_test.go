@@ -1,0 +1,84 @@
+package dns
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The kept text of an answer has a bound, shows whether it is complete, and never turns part of a record into a policy: it yields
+// the same policies as the answer, or none because it is cut.
+func TestKeptAnswers(t *testing.T) {
+	spf, dmarc := "v=spf1 include:example.net -all", "v=DMARC1; p=reject"
+	var tokens []string
+	for i := range 60 {
+		tokens = append(tokens, fmt.Sprintf("token-%03d=%s", i, strings.Repeat("x", 60)))
+	}
+	long := "v=spf1 " + strings.Repeat("ip4:192.0.2.1 ", 300) + "-all"
+	for name, c := range map[string]struct {
+		answer *answer
+		cut    bool
+	}{
+		"short":                     {&answer{text: []string{spf, "other"}}, false},
+		"many others before":        {&answer{text: append(slices.Clone(tokens), spf)}, false},
+		"no policy":                 {&answer{text: tokens}, false},
+		"two policies":              {&answer{text: slices.Concat([]string{spf}, tokens, []string{dmarc})}, false},
+		"a long policy":             {&answer{text: []string{long}}, true},
+		"a long policy behind one":  {&answer{text: []string{spf, long}}, true},
+		"a long record, no policy":  {&answer{text: []string{strings.Repeat("x", 5000)}}, true},
+		"a long one beside another": {&answer{text: []string{strings.Repeat("x", 5000), "other"}}, false},
+		"bytes that are quoted":     {&answer{text: []string{"v=" + strings.Repeat("\x00", 1500)}}, true},
+		"names":                     {&answer{names: slices.Repeat([]string{strings.Repeat("a.", 100)}, 100)}, true},
+	} {
+		qtype := "TXT"
+		if c.answer.names != nil {
+			qtype = "PTR"
+		}
+		l := Lookup{Name: "example.org.", Type: qtype, Answer: c.answer.shortened()}
+		if len(l.Answer) > MaxShortened || l.Cut() != c.cut || l.Failed() && !c.cut {
+			t.Errorf("%s: %d bytes, cut %v: %q", name, len(l.Answer), l.Cut(), l.Answer)
+		}
+		v := Recall([]Lookup{l})
+		got, err := v.LookupTXT(t.Context(), l.Name)
+		if c.cut != v.Missed() && qtype == "TXT" {
+			t.Errorf("%s: cut %v, missed %v", name, c.cut, v.Missed())
+		}
+		if c.cut {
+			continue
+		}
+		tagged := func(all []string) []string {
+			return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !hasVersion(s) })
+		}
+		if err != nil || !slices.Equal(tagged(got), tagged(c.answer.text)) || len(got) == 0 {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// Whatever an answer says, its short form has the bound, and recalling it makes no policy that was not there.
+func FuzzKept(f *testing.F) {
+	f.Add("v=spf1 -all", "x", 3, 700)
+	f.Add("(3 more records, 4 bytes)", "v=\"", 1, 2000)
+	f.Fuzz(func(t *testing.T, one, other string, n, size int) {
+		n, size = min(max(n, 0), 20), min(max(size, 0), 3000)
+		a := answer{text: append(slices.Repeat([]string{other + strings.Repeat("\xff", size)}, n), one)}
+		l := Lookup{Name: "example.org.", Type: "TXT", Answer: a.shortened()}
+		if len(l.Answer) > MaxShortened {
+			t.Fatalf("%d bytes: %q", len(l.Answer), l.Answer)
+		}
+		got, _ := Recall([]Lookup{l}).LookupTXT(t.Context(), l.Name)
+		for _, g := range got {
+			if !slices.Contains(a.text, g) {
+				t.Errorf("%q was not among %q: %q", g, a.text, l.Answer)
+			}
+		}
+		if len(got) > 0 {
+			for _, want := range a.text {
+				if hasVersion(want) && !slices.Contains(got, want) {
+					t.Errorf("%q is missing: %q", want, l.Answer)
+				}
+			}
+		}
+	})
+}

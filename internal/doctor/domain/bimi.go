@@ -1,0 +1,80 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+// checkBIMI: draft-brand-indicators-for-message-identification-14. The files that it names are not fetched.
+func (l *look) checkBIMI(ctx context.Context) {
+	name := "default._bimi." + l.domain
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown(name, err)
+		return
+	}
+	if len(all) == 0 {
+		l.good(l.domain+" shows no logo by BIMI, which is its choice", name+": no TXT record")
+		return
+	}
+	all = versioned(all, "v=BIMI1")
+	declined, err := parseBIMI(all[0])
+	if len(all) > 1 {
+		err = errors.New("there are several")
+	}
+	switch {
+	case err != nil:
+		l.add(doctor.Finding{Level: doctor.Yellow, What: "the BIMI record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
+			Why: "the BIMI draft: no logo is shown", Fix: record(name, "v=BIMI1; l=https://"+l.domain+"/logo.svg; a=")})
+	case !declined && (l.dmarcFor != "quarantine" && l.dmarcFor != "reject" || l.dmarcSub == "none"):
+		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has BIMI and no enforced DMARC policy", Where: record(name, all[0]),
+			Why: "the BIMI draft: a logo is shown only where DMARC asks for quarantine or reject, subdomains included, and not t=y",
+			Fix: l.enforced()})
+	default:
+		l.good("the BIMI record of "+l.domain+" is right", record(name, all[0]))
+	}
+}
+
+// enforced is the DMARC record that applies, as BIMI wants it.
+func (l *look) enforced() string {
+	all := tagsOf(l.dmarcText)
+	if len(all) == 0 {
+		return record("_dmarc."+l.domain, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)
+	}
+	for _, want := range []struct{ tag, bad, good string }{{"p", "none", "quarantine"}, {"sp", "none", "quarantine"}, {"t", "y", "n"}} {
+		if slices.ContainsFunc(all, func(t tag) bool { return strings.EqualFold(t.name, want.tag) && strings.EqualFold(t.value, want.bad) }) {
+			all = tagsOf(withTag(all, want.tag, want.good))
+		}
+	}
+	return record(l.dmarcName, joinTags(all))
+}
+
+// parseBIMI reads a record; one with l= empty declines.
+func parseBIMI(text string) (declined bool, err error) {
+	all := tagsOf(text)
+	if len(all) == 0 || all[0] != (tag{"v", "BIMI1"}) {
+		return false, errors.New("it does not begin with v=BIMI1")
+	}
+	logo, cert, has := "", "", false
+	for _, t := range all {
+		switch t.name {
+		case "l":
+			logo, has = t.value, true
+		case "a":
+			cert = t.value
+		}
+	}
+	switch {
+	case !has:
+		return false, errors.New("l= is missing")
+	case logo != "" && (!isHTTPS(logo) || !strings.HasSuffix(strings.ToLower(logo), ".svg") && !strings.HasSuffix(strings.ToLower(logo), ".svgz")):
+		return false, errors.New("l= has to be an https URI of an SVG file")
+	case cert != "" && !isHTTPS(cert):
+		return false, errors.New("a= has to be an https URI")
+	}
+	return logo == "" && cert == "", nil
+}

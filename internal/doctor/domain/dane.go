@@ -1,0 +1,256 @@
+package domain
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync"
+
+	"signpost/internal/dns"
+	"signpost/internal/doctor"
+)
+
+// exchange is a mail exchange that has TLSA records.
+type exchange struct {
+	host    string
+	records []dns.TLSA
+	signed  bool // DNSSEC proves them, and the addresses
+	chain   []*x509.Certificate
+	err     error // why there is no chain
+}
+
+func (e *exchange) name() string { return "_25._tcp." + e.host }
+
+// checkDANE: RFC 7672. It comes last, since mail servers are slow to reach, and many networks let nobody.
+func (l *look) checkDANE(ctx context.Context) {
+	if len(l.exchanges) == 0 {
+		return
+	}
+	var all []*exchange
+	before := len(l.all)
+	for _, host := range l.exchanges {
+		e := &exchange{host: host}
+		var err error
+		e.records, e.signed, err = l.view.LookupTLSA(ctx, e.name())
+		switch {
+		case absent(err):
+		case err != nil:
+			l.unknown(e.name(), err)
+			l.all[len(l.all)-1].Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
+		default:
+			e.signed = e.signed && (l.view.Authentic(ctx, dns.A, host) || l.view.Authentic(ctx, dns.AAAA, host))
+			all = append(all, e)
+		}
+	}
+	var asking sync.WaitGroup
+	for _, e := range all {
+		asking.Go(func() { e.chain, e.err = l.served(ctx, e.host) })
+	}
+	asking.Wait()
+	for _, e := range all {
+		before := len(l.all)
+		l.judgeRecords(e)
+		l.judgeProof(ctx, e)
+		if len(l.all) == before {
+			l.good("DNSSEC proves the TLSA records of "+e.host+", and its certificate is as they say", lines(e.name(), e.records))
+		}
+	}
+	if len(l.all) == before {
+		l.good("the mail exchanges of "+l.domain+" have no TLSA records (no DANE), which is their choice", "_25._tcp."+l.exchanges[0]+": no TLSA record")
+	}
+}
+
+// judgeRecords looks at what the records say, and holds the certificate against it.
+func (l *look) judgeRecords(e *exchange) {
+	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
+	if len(e.chain) > 0 {
+		right = lines(e.name(), []dns.TLSA{own(e.chain[0])})
+	}
+	usable, mismatch := 0, ""
+	for _, t := range e.records {
+		if why := unusable(t); why != "" {
+			fix := right
+			if better := mendTLSA(t); unusable(better) == "" && len(e.chain) == 0 {
+				fix = lines(e.name(), []dns.TLSA{better})
+			}
+			l.add(doctor.Finding{Level: doctor.Yellow, What: "a TLSA record of " + e.host + " cannot be used: " + why, Where: lines(e.name(), []dns.TLSA{t}),
+				Why: "RFC 7672 section 3.1: senders pass it over; where all are so, they do not look at the certificate", Fix: fix})
+			continue
+		}
+		usable++
+		if len(e.chain) == 0 || mismatch == "none" {
+			continue
+		}
+		if mismatch = matches(t, e.chain, e.host, l.domain); mismatch == "" {
+			mismatch = "none"
+		}
+	}
+	switch {
+	case usable == 0 || mismatch == "none":
+	case mismatch != "":
+		l.add(doctor.Finding{Level: l.daneLevel(e), What: "the certificate of " + e.host + " is not the one in its TLSA records: " + mismatch, Where: lines(e.name(), e.records) + "\nserved: " + lines(e.name(), []dns.TLSA{own(e.chain[0])}),
+			Why: "RFC 7672 section 2.2: senders that know DANE do not deliver there", Fix: right})
+	case e.err == errNoTLS:
+		l.add(doctor.Finding{Level: l.daneLevel(e), What: e.host + " has TLSA records and does not offer STARTTLS", Where: lines(e.name(), e.records),
+			Why: "RFC 7672 section 2.2: senders that know DANE do not deliver there", Fix: "postconf -e 'smtpd_tls_security_level = may'"})
+	default:
+		l.add(doctor.Finding{Level: doctor.Yellow, What: "the certificate of " + e.host + " could not be held against its TLSA records", Where: lines(e.name(), e.records) + fmt.Sprintf("\n%q", e.err.Error()),
+			Why: "many networks let nobody out to port 25; look from another host", Fix: "posttls-finger -c -l dane " + l.domain})
+	}
+}
+
+// daneLevel: what DNSSEC does not prove has no effect yet. Where nobody can say, it is taken as proved.
+func (l *look) daneLevel(e *exchange) doctor.Level {
+	if l.Resolver.Near() && !e.signed {
+		return doctor.Yellow
+	}
+	return doctor.Red
+}
+
+// judgeProof: RFC 7672 section 2.2.1: without DNSSEC for exchange and records they have no effect. The resolver's word on
+// that counts only where nobody stands between: RFC 4035 section 4.9.3.
+func (l *look) judgeProof(ctx context.Context, e *exchange) {
+	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
+	switch {
+	case !l.Resolver.Near():
+		f.What = "whether DNSSEC proves the TLSA records of " + e.host + " cannot be said here"
+		f.Why = "RFC 4035 section 4.9.3: only a resolver on this machine can be believed; put one here (unbound), and name it in [dns] of signpost.toml"
+		f.Fix = `servers = ["127.0.0.1:53"]`
+	case e.signed && l.signed:
+		return
+	case !l.view.Authentic(ctx, dns.MX, "org"): // signed since 2009
+		f.What = "whether DNSSEC proves the TLSA records of " + e.host + " is not known: the resolver does not validate"
+		f.Why = "RFC 7672 section 2.2: they count only where DNSSEC proves them; unbound validates as Debian installs it"
+		f.Fix = "apt-get install unbound dns-root-data"
+	case !e.signed:
+		f.What = "the TLSA records of " + e.host + " have no effect: DNSSEC does not prove them"
+		f.Why = "RFC 7672 section 2.2: senders take them as not there; sign the zone, and have its DS record put into the zone above"
+		f.Fix = "delv " + word(e.name()) + " TLSA # says fully validated when it is done"
+	default:
+		f.What = "the TLSA records of " + e.host + " have little effect: DNSSEC does not prove the MX records of " + l.domain
+		f.Why = "RFC 7672 section 2.2.1: whoever forges the MX records leads mail elsewhere; sign the zone, and have its DS record put into the zone above"
+		f.Fix = "delv " + l.domain + " MX # says fully validated when it is done"
+	}
+	l.add(f)
+}
+
+// The fields of a record: RFC 6698 section 2.1, and which of them are for mail: RFC 7672 section 3.1.
+const (
+	daneTA, daneEE              = 2, 3
+	wholeCert, publicKey        = 0, 1
+	exactly, bySHA256, bySHA512 = 0, 1, 2
+)
+
+func unusable(t dns.TLSA) string {
+	switch {
+	case t.Usage == 0 || t.Usage == 1:
+		return fmt.Sprintf("usage %d is not for mail", t.Usage)
+	case t.Usage > daneEE:
+		return fmt.Sprintf("usage %d is not known", t.Usage)
+	case t.Selector > publicKey:
+		return fmt.Sprintf("selector %d is not known", t.Selector)
+	case t.Matching > bySHA512:
+		return fmt.Sprintf("matching type %d is not known", t.Matching)
+	case t.Matching == bySHA256 && len(t.Data) != 2*sha256.Size:
+		return fmt.Sprintf("a SHA-256 digest has %d hexadecimal digits, and this one %d", 2*sha256.Size, len(t.Data))
+	case t.Matching == bySHA512 && len(t.Data) != 2*sha512.Size:
+		return fmt.Sprintf("a SHA-512 digest has %d hexadecimal digits, and this one %d", 2*sha512.Size, len(t.Data))
+	case t.Matching != exactly:
+		return ""
+	}
+	data, err := hex.DecodeString(t.Data)
+	if err == nil && t.Selector == wholeCert {
+		_, err = x509.ParseCertificate(data)
+	} else if err == nil {
+		_, err = x509.ParsePKIXPublicKey(data)
+	}
+	if err != nil {
+		return "it holds no certificate or key"
+	}
+	return ""
+}
+
+// mendTLSA is what was meant: the usage that is for mail, and the digest that has this length.
+func mendTLSA(t dns.TLSA) dns.TLSA {
+	if t.Usage < daneTA {
+		t.Usage += daneTA
+	}
+	switch len(t.Data) {
+	case 2 * sha256.Size:
+		t.Matching = bySHA256
+	case 2 * sha512.Size:
+		t.Matching = bySHA512
+	}
+	return t
+}
+
+// own is the record that a certificate should have: RFC 7671 section 5.1 recommends 3 1 1, which outlasts a renewal with the same key.
+func own(c *x509.Certificate) dns.TLSA {
+	return dns.TLSA{Usage: daneEE, Selector: publicKey, Matching: bySHA256, Data: digest(c, publicKey, bySHA256)}
+}
+
+func digest(c *x509.Certificate, selector, matching uint8) string {
+	data := c.Raw
+	if selector == publicKey {
+		data = c.RawSubjectPublicKeyInfo
+	}
+	switch matching {
+	case bySHA256:
+		sum := sha256.Sum256(data)
+		data = sum[:]
+	case bySHA512:
+		sum := sha512.Sum512(data)
+		data = sum[:]
+	}
+	return hex.EncodeToString(data)
+}
+
+// matches says why a chain is not as a record has it; empty: it is. RFC 7671 sections 5.1 and 5.2: of DANE-EE neither name
+// nor dates count, of DANE-TA both.
+func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string {
+	if t.Usage == daneEE {
+		if digest(chain[0], t.Selector, t.Matching) == t.Data {
+			return ""
+		}
+		return "another one is served"
+	}
+	anchors := chain
+	if data, err := hex.DecodeString(t.Data); err == nil && t.Selector == wholeCert && t.Matching == exactly {
+		if c, err := x509.ParseCertificate(data); err == nil {
+			anchors = append(anchors[:len(anchors):len(anchors)], c) // it need not be served
+		}
+	}
+	why := "no issuer in what is served is the one"
+	for _, a := range anchors {
+		if digest(a, t.Selector, t.Matching) != t.Data {
+			continue
+		}
+		roots, between := x509.NewCertPool(), x509.NewCertPool()
+		roots.AddCert(a)
+		for _, c := range chain[1:] {
+			between.AddCert(c)
+		}
+		for _, name := range []string{host, domain} { // RFC 7672 section 3.2.2
+			_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: name})
+			if err == nil {
+				return ""
+			}
+			if name == host {
+				why = fmt.Sprintf("%q", err.Error())
+			}
+		}
+	}
+	return why
+}
+
+func lines(name string, all []dns.TLSA) string {
+	texts := make([]string, 0, len(all))
+	for _, t := range all {
+		texts = append(texts, fmt.Sprintf("%s. IN TLSA %d %d %d %s", name, t.Usage, t.Selector, t.Matching, t.Data))
+	}
+	return strings.Join(texts, "\n")
+}

@@ -1,0 +1,212 @@
+package domain
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"signpost/internal/dns"
+	"signpost/internal/doctor"
+	"signpost/internal/domain"
+	"signpost/keys"
+)
+
+// Facts are what the checks of a domain need to know.
+type Facts struct {
+	Domain   string
+	Own      *Own // nil: not a domain of this host
+	Resolver *dns.Resolver
+	// Checker queries the authoritative name servers for the keys of Own; nil: only Resolver is used.
+	Checker *keys.Checker
+	// Selectors are those of DKIM keys to check besides the keys of Own: DNS has no list of them.
+	Selectors []string
+
+	SMTPPort  uint16 // of the mail exchanges; 0: 25
+	HTTPSPort uint16 // of the policy's web server; 0: 443
+	// Dial connects to both; nil: net.Dialer.
+	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	Roots *x509.CertPool // nil: the system's
+}
+
+// Own is what is known about a domain of this host.
+type Own struct {
+	Sender
+	Keys []*keys.Key // the domain's
+}
+
+// Bounds on one domain.
+const (
+	// maxTime is for all checks of a domain: an administrator waits for them.
+	maxTime = 60 * time.Second
+	// maxQueries is several times what the largest honest SPF tree and all other checks need.
+	maxQueries = 250
+	// maxPeer is for one server.
+	maxPeer = 10 * time.Second
+)
+
+// look is the state of the checks of one domain. A check adds its findings to all.
+type look struct {
+	Facts
+	view   *dns.View // nil if Domain is not a domain name
+	domain string
+	own    *Own
+	all    []doctor.Finding
+
+	exchanges []string         // the mail exchanges, without final dots; none: not found
+	nullMX    bool             // the domain accepts no mail: RFC 7505
+	signed    bool             // DNSSEC proves the MX records
+	tree      []doctor.Finding // of spf-tree
+	rua       []doctor.Finding // of dmarc-rua
+	dmarcFor  string           // what receivers do with forged mail; empty: no policy
+	dmarcSub  string
+	dmarcName string // the name of the record that applies
+	dmarcText string // its text
+}
+
+// Run runs the checks of a domain. It ends after a minute.
+func Run(ctx context.Context, f Facts) []doctor.Finding {
+	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	return doctor.Run(ctx, Checks(f))
+}
+
+// Checks returns the checks of what a domain publishes. Those of its own keys, names and addresses find nothing if Own is nil. A check
+// may use what earlier ones have found.
+func Checks(f Facts) []doctor.Check {
+	l := &look{Facts: f, own: f.Own}
+	l.SMTPPort, l.HTTPSPort = cmp.Or(f.SMTPPort, 25), cmp.Or(f.HTTPSPort, 443)
+	if l.Dial == nil {
+		l.Dial = (&net.Dialer{Timeout: maxPeer}).DialContext
+	}
+	check := func(name, doc string, run func(context.Context)) doctor.Check {
+		return doctor.Check{Name: name, Doc: doc, Run: func(ctx context.Context) []doctor.Finding {
+			l.all = nil
+			if l.view != nil || name == "domain" {
+				run(ctx)
+			}
+			return l.all
+		}}
+	}
+	return []doctor.Check{
+		check("domain", "the name", l.checkName),
+		check("mx", "the MX records, and the addresses of the mail exchanges", l.checkMX),
+		check("ptr", "the PTR records of the addresses that this host sends from, and the addresses of these names", l.checkPTR),
+		check("helo", "the address of the HELO name, and its SPF record", l.checkHELO),
+		check("spf", "the SPF record, and whether it allows this host", l.checkSPF),
+		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
+		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
+		check("dmarc", "the DMARC record that applies", l.checkDMARC),
+		check("dmarc-rua", "whether other organisations agree to take the reports", func(context.Context) { l.all = l.rua }),
+		check("mta-sts", "the MTA-STS record and the policy", l.checkMTASTS),
+		check("tlsrpt", "the TLSRPT record", l.checkTLSRPT),
+		check("bimi", "the BIMI record, and whether the DMARC policy suffices for it", l.checkBIMI),
+		check("dane", "the TLSA records of the mail exchanges, their proof by DNSSEC, and the certificates", l.checkDANE),
+	}
+}
+
+func (l *look) checkName(context.Context) {
+	name, err := domain.ParseArgument(l.Domain)
+	if err != nil || !strings.Contains(name, ".") {
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is not a domain name", l.Domain), Fix: "signpost doctor example.org"})
+		return
+	}
+	l.domain, l.view = name, l.Resolver.View(netip.Addr{}).Limit(maxQueries)
+}
+
+func (l *look) add(f doctor.Finding) { l.all = append(l.all, f) }
+
+func (l *look) good(what, where string) {
+	l.add(doctor.Finding{Level: doctor.Green, What: what, Where: where})
+}
+
+func (l *look) unknown(name string, err error) { l.add(unknown(name, err)) }
+
+// unknown returns the finding for a name of which a DNS lookup failed.
+func unknown(name string, err error) doctor.Finding {
+	why := err.Error()
+	var failed *net.DNSError
+	if errors.As(err, &failed) {
+		why = failed.Err
+	}
+	return doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: name + ": " + why,
+		Why: "whoever asks now learns no more; receivers put mail off, or take it as not authenticated",
+		Fix: "dig " + word(name) + " # and see which name server does not answer"}
+}
+
+// text returns the TXT records of a name. It is not an error if there are none.
+func (l *look) text(ctx context.Context, name string) ([]string, error) {
+	all, err := l.view.LookupTXT(ctx, name)
+	if absent(err) {
+		return nil, nil
+	}
+	return all, err
+}
+
+// addrs returns all addresses of a name. It is not an error if there are none.
+func (l *look) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
+	four, err := l.view.LookupA(ctx, name)
+	if err != nil && !absent(err) {
+		return nil, err
+	}
+	six, err := l.view.LookupAAAA(ctx, name)
+	if err != nil && !absent(err) {
+		return nil, err
+	}
+	return slices.Concat(four, six), nil
+}
+
+func absent(err error) bool {
+	var e *net.DNSError
+	return errors.As(err, &e) && e.IsNotFound
+}
+
+// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
+const maxString = 255
+
+// record returns a TXT record as a line of a zone file.
+func record(name, text string) string {
+	var b strings.Builder
+	b.WriteString(name + ". IN TXT")
+	for {
+		n := min(len(text), maxString)
+		b.WriteString(` "`)
+		for _, c := range []byte(text[:n]) {
+			switch {
+			case c == '"' || c == '\\':
+				b.WriteByte('\\')
+				b.WriteByte(c)
+			case c < ' ' || c > '~':
+				fmt.Fprintf(&b, `\%03d`, c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+		b.WriteByte('"')
+		if text = text[n:]; text == "" {
+			return b.String()
+		}
+	}
+}
+
+func records(name string, all []string) string {
+	lines := make([]string, 0, len(all))
+	for _, t := range all {
+		lines = append(lines, record(name, t))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// word returns a name from DNS as one word for sh(1): an attacker may have chosen it, and the administrator runs the line.
+func word(name string) string {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == "" && !strings.HasPrefix(name, "-") {
+		return name
+	}
+	return doctor.Quote(name)
+}

@@ -1,0 +1,170 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"signpost/internal/doctor"
+	"signpost/internal/spf"
+)
+
+// checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers refuse mail from
+// addresses without a name that has the address.
+func (l *look) checkPTR(ctx context.Context) {
+	if l.own == nil {
+		return
+	}
+	for _, addr := range l.own.Sends {
+		l.judgePTR(ctx, addr.Unmap())
+	}
+}
+
+// heloName returns the HELO name without a final dot, in lower case.
+func (l *look) heloName() string { return strings.ToLower(strings.TrimSuffix(l.own.HELO, ".")) }
+
+// checkHELO: RFC 5321 section 4.1.4 requires a full name that has the address of the host, RFC 7208 section 2.3 recommends that it
+// passes SPF.
+func (l *look) checkHELO(ctx context.Context) {
+	if l.own == nil || l.heloName() == "" {
+		return
+	}
+	helo := l.heloName()
+	sends := l.own.Sends
+	if !fullName(helo) {
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the HELO name %q is no name of the Internet", helo), Where: "main.cf: smtp_helo_name, $myhostname by default",
+			Why: "RFC 5321 section 4.1.4: it has to be a full domain name; many receivers refuse others (504 5.5.2)", Fix: "postconf -e 'myhostname = mail." + l.domain + "'"})
+		return
+	}
+	addrs, err := l.addrs(ctx, helo)
+	if err != nil {
+		l.unknown(helo, err)
+		return
+	}
+	if len(addrs) == 0 {
+		f := doctor.Finding{Level: doctor.Red, What: "the HELO name " + helo + " has no address", Where: helo + ": no A or AAAA record",
+			Why: "RFC 5321 section 4.1.4: many receivers refuse a name that leads nowhere (450 4.7.1)", Fix: helo + ". IN A 192.0.2.1 ; or the right address"}
+		if len(sends) > 0 {
+			f.Fix = fmt.Sprintf("%s. IN %s %s", helo, addrType(sends[0]), sends[0])
+		}
+		l.add(f)
+		return
+	}
+	var fails []string
+	fix, judged := "v=spf1 a -all", ""
+	for _, addr := range sends {
+		r := spf.Check(ctx, l.view, addr, helo, "")
+		if r.Status == spf.TempError {
+			l.add(doctor.Finding{Level: doctor.Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + r.Reason,
+				Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + word(helo) + " TXT"})
+			return
+		}
+		if judged == "" || r.Status != spf.Pass {
+			judged = string(r.Status)
+		}
+		if r.Status == spf.Pass {
+			continue
+		}
+		fails = append(fails, fmt.Sprintf("%s: %s", addr, r.Reason))
+		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
+			fix = r.Record // it may be that of a domain, and is added to
+		}
+		if fix != "v=spf1 a -all" || !slices.Contains(addrs, addr) {
+			fix = allow(fix, addr)
+		}
+	}
+	switch {
+	case len(sends) == 0:
+		l.good("the HELO name "+helo+" has an address", fmt.Sprintf("%s: %s", helo, joined(addrs)))
+	case len(fails) == 0:
+		l.good("the HELO name "+helo+" passes SPF", helo)
+	default:
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, judged), Where: helo + "\n" + strings.Join(fails, "\n"),
+			Why: "RFC 7208 section 2.4: bounces have no sender, and are checked by the HELO name; without a pass they are refused or end as junk",
+			Fix: record(helo, fix)})
+	}
+}
+
+// fullName reports whether a name may exist in the public DNS.
+func fullName(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return strings.Contains(name, ".") && !strings.HasPrefix(name, "[") && !strings.HasSuffix(name, ".localdomain") && !strings.HasSuffix(name, ".local")
+}
+
+// allow inserts an address before all other terms of a record.
+func allow(text string, addr netip.Addr) string {
+	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
+}
+
+func (l *look) judgePTR(ctx context.Context, addr netip.Addr) {
+	helo := l.heloName()
+	reverse, err := dns.ReverseAddr(addr.String())
+	if err != nil {
+		return
+	}
+	fix := reverse + " IN PTR " + l.hostName() + "."
+	names, err := l.view.LookupAddr(ctx, addr.String())
+	if err != nil && !absent(err) {
+		l.unknown(strings.TrimSuffix(reverse, "."), err)
+		return
+	}
+	if len(names) == 0 {
+		l.add(doctor.Finding{Level: doctor.Red, What: addr.String() + " has no PTR record", Where: reverse,
+			Why: "Gmail, Yahoo and many others refuse mail from an address without a name (550 5.7.25); who gave you the address sets it", Fix: fix})
+		return
+	}
+	var back []string
+	for i, name := range names {
+		if i == maxExchanges {
+			break
+		}
+		host := strings.ToLower(strings.TrimSuffix(name, "."))
+		addrs, err := l.addrs(ctx, host)
+		if err != nil {
+			l.unknown(host, err)
+			return
+		}
+		if slices.Contains(addrs, addr) {
+			back = append(back, host)
+		}
+	}
+	where := reverse + " IN PTR " + strings.Join(names, " ")
+	switch {
+	case len(back) == 0:
+		host := strings.ToLower(strings.TrimSuffix(names[0], "."))
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the name of %s does not lead back to it", addr), Where: where,
+			Why: "RFC 8601 section 3: the name of an address counts only if it has that address; Gmail refuses otherwise (550 5.7.25)",
+			Fix: fmt.Sprintf("%s. IN %s %s", host, addrType(addr), addr)})
+	case fullName(helo) && !slices.Contains(back, helo):
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("this host says HELO %s, and %s is %s", helo, addr, back[0]), Where: where,
+			Why: "RFC 5321 section 4.1.4: receivers take a HELO name that is not the address's own as a sign of a bad host", Fix: fix})
+	case generic(back[0], addr):
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the name of %s is one that providers give to everybody", addr), Where: where,
+			Why: "receivers take such names for those of home connections, and refuse or junk their mail", Fix: reverse + " IN PTR mail." + l.domain + "."})
+	default:
+		l.good(fmt.Sprintf("%s is %s, and back", addr, back[0]), where)
+	}
+}
+
+// generic reports whether a name is derived from the address.
+func generic(name string, addr netip.Addr) bool {
+	if !addr.Is4() {
+		return false
+	}
+	var digits []string
+	for _, n := range regexp.MustCompile(`[0-9]+`).FindAllString(name, -1) {
+		digits = append(digits, strings.TrimLeft(n, "0"))
+	}
+	hits := 0
+	for part := range strings.SplitSeq(addr.String(), ".") {
+		if slices.Contains(digits, strings.TrimLeft(part, "0")) {
+			hits++
+		}
+	}
+	return hits >= 3
+}

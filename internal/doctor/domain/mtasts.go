@@ -1,0 +1,195 @@
+package domain
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+// Bounds of a policy: RFC 8461 section 3.3 lets senders limit its size, and has 64 KiB as an example.
+const (
+	maxPolicy = 64 << 10
+	maxAge    = 31557600 // section 3.2: a year
+	leastAge  = 86400    // less than a day protects hardly anybody
+)
+
+// stsPolicy is an MTA-STS policy: RFC 8461 section 3.2.
+type stsPolicy struct {
+	mode   string
+	maxAge int
+	mx     []string
+}
+
+func parsePolicy(text string) (*stsPolicy, error) {
+	p := &stsPolicy{maxAge: -1}
+	version, seen := "", map[string]bool{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n \t")
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return nil, fmt.Errorf("the line %.80q has no colon", line)
+		}
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if seen[name] && name != "mx" {
+			continue // the first one counts
+		}
+		seen[name] = true
+		switch name {
+		case "version":
+			version = value
+		case "mode":
+			p.mode = value
+		case "max_age":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 0 || n > maxAge {
+				return nil, fmt.Errorf("max_age is no number from 0 to %d: %.80q", maxAge, value)
+			}
+			p.maxAge = n
+		case "mx":
+			p.mx = append(p.mx, strings.ToLower(strings.TrimSuffix(value, ".")))
+		}
+	}
+	switch {
+	case version != "STSv1":
+		return nil, errors.New("the line \"version: STSv1\" is missing")
+	case !slices.Contains([]string{"enforce", "testing", "none"}, p.mode):
+		return nil, fmt.Errorf("mode is none of enforce, testing and none: %.80q", p.mode)
+	case p.maxAge < 0:
+		return nil, errors.New("max_age is missing")
+	case len(p.mx) == 0 && p.mode != "none":
+		return nil, errors.New("mx is missing")
+	}
+	return p, nil
+}
+
+// covers: RFC 8461 section 4.1: a wildcard stands for the left-most label alone.
+func (p *stsPolicy) covers(host string) bool {
+	_, above, _ := strings.Cut(host, ".")
+	return slices.Contains(p.mx, host) || slices.Contains(p.mx, "*."+above)
+}
+
+// suggest is the policy for the domain's exchanges, its line ends written out.
+func (l *look) suggest() string {
+	lines := "version: STSv1\\nmode: testing\\n"
+	for _, host := range l.exchanges {
+		if word(host) != host { // no policy can name it
+			continue
+		}
+		lines += "mx: " + host + "\\n"
+	}
+	return lines + "max_age: 604800\\n"
+}
+
+func (l *look) checkMTASTS(ctx context.Context) {
+	name := "_mta-sts." + l.domain
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown(name, err)
+		return
+	}
+	if len(all) == 0 {
+		l.good(l.domain+" has no MTA-STS policy, which is its choice", name+": no TXT record")
+		return
+	}
+	found := slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !regexp.MustCompile(`^v=STSv1\s*;`).MatchString(t) })
+	if len(found) != 1 || !regexp.MustCompile(`;\s*id=[A-Za-z0-9]{1,32}\s*(;|$)`).MatchString(found[0]) {
+		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS record of " + l.domain + " is not valid", Where: records(name, all),
+			Why: "RFC 8461 section 3.1: exactly one record has to be v=STSv1 with an id of letters and digits; otherwise there is no policy", Fix: record(name, "v=STSv1; id=1")})
+		return
+	}
+	url := "https://mta-sts." + l.domain + "/.well-known/mta-sts.txt"
+	text, err := l.fetch(ctx, url)
+	if err != nil {
+		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS policy of " + l.domain + " cannot be fetched", Where: fmt.Sprintf("%s\n%q", url, err.Error()),
+			Why: "RFC 8461 section 3.3: it has to come with a valid certificate, as text/plain, without redirects; otherwise senders go on without it",
+			Fix: "curl -v " + url})
+		return
+	}
+	p, err := parsePolicy(text)
+	if err != nil {
+		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS policy of " + l.domain + " is not valid: " + err.Error(), Where: url,
+			Why: "RFC 8461 section 3.2: senders pass it over", Fix: "printf '" + l.suggest() + "' > mta-sts.txt"})
+		return
+	}
+	before := len(l.all)
+	for _, host := range l.exchanges {
+		if !p.covers(host) && p.mode != "none" {
+			level := doctor.Yellow
+			if p.mode == "enforce" {
+				level = doctor.Red
+			}
+			l.add(doctor.Finding{Level: level, What: "the MTA-STS policy of " + l.domain + " does not have the mail exchange " + host, Where: fmt.Sprintf("%s: mode %s, mx %q", url, p.mode, p.mx),
+				Why: "RFC 8461 section 4.1: under enforce senders do not deliver there; a changed policy wants another id in " + name, Fix: "mx: " + host})
+		}
+	}
+	switch {
+	case len(l.all) > before:
+	case p.mode != "enforce":
+		l.add(doctor.Finding{Level: doctor.Yellow, What: "the MTA-STS policy of " + l.domain + " is not enforced (" + p.mode + ")", Where: url,
+			Why: "RFC 8461 section 5: senders deliver without TLS too; a changed policy wants another id in " + name, Fix: "mode: enforce"})
+	case p.maxAge < leastAge:
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the MTA-STS policy of %s is kept for %d seconds", l.domain, p.maxAge), Where: url,
+			Why: "RFC 8461 section 3.2: it should be weeks; who is attacked between two fetches has no policy; a changed policy wants another id in " + name, Fix: "max_age: 604800"})
+	default:
+		l.good("the MTA-STS policy of "+l.domain+" is enforced and has its mail exchanges", url)
+	}
+}
+
+// fetch gets a policy: RFC 8461 section 3.3.
+func (l *look) fetch(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxPeer)
+	defer cancel()
+	host := "mta-sts." + l.domain
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: l.Roots, ServerName: host, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			addrs, err := l.addrs(ctx, host)
+			if err == nil && len(addrs) == 0 {
+				err = errors.New(host + " has no address")
+			}
+			for _, a := range addrs {
+				var c net.Conn
+				if c, err = l.Dial(ctx, network, net.JoinHostPort(a.String(), strconv.Itoa(int(l.HTTPSPort)))); err == nil {
+					return c, nil
+				}
+			}
+			return nil, err
+		},
+		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxPolicy,
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return "", errors.New("the web server answers " + strconv.Itoa(response.StatusCode))
+	}
+	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "text/plain" {
+		return "", errors.New("its Content-Type is not text/plain")
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxPolicy+1))
+	if err == nil && len(body) > maxPolicy {
+		err = fmt.Errorf("it is longer than %d octets", maxPolicy)
+	}
+	return string(body), err
+}

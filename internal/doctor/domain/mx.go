@@ -1,0 +1,124 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"signpost/internal/dns"
+	"signpost/internal/doctor"
+)
+
+// maxExchanges is how many mail exchanges are looked at; honest domains have up to five or so.
+const maxExchanges = 10
+
+// checkMX: RFC 5321 section 5.1, RFC 7505.
+func (l *look) checkMX(ctx context.Context) {
+	all, err := l.view.LookupMX(ctx, l.domain)
+	if err != nil && !absent(err) {
+		l.unknown(l.domain, err)
+		return
+	}
+	l.signed = l.view.Authentic(ctx, dns.MX, l.domain)
+	before := len(l.all)
+	var shown []string
+	for _, mx := range all {
+		shown = append(shown, fmt.Sprintf("%s. IN MX %d %s", l.domain, mx.Pref, mx.Host))
+	}
+	where := strings.Join(shown, "\n")
+	switch {
+	case len(all) == 0:
+		l.noMX(ctx)
+		return
+	case len(all) == 1 && all[0].Host == ".":
+		l.nullMX = true
+		l.good(l.domain+" takes no mail, and says so", where)
+		return
+	case len(all) > maxExchanges:
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("%s has %d MX records", l.domain, len(all)), Where: where,
+			Why: "RFC 7208 section 4.6.4: the SPF term mx is an error with more than 10", Fix: shown[0] + " ; and at most nine others"})
+		all = all[:maxExchanges]
+	}
+	for _, mx := range all {
+		host := strings.TrimSuffix(mx.Host, ".")
+		line := fmt.Sprintf("%s. IN MX %d ", l.domain, mx.Pref)
+		if host == "" {
+			l.add(doctor.Finding{Level: doctor.Red, What: "a null MX stands beside others at " + l.domain, Where: where,
+				Why: `RFC 7505 section 3: "." says that the domain takes no mail, and has to stand alone`, Fix: "; remove " + line + "."})
+			continue
+		}
+		l.checkExchange(ctx, host, line)
+		l.exchanges = append(l.exchanges, strings.ToLower(host))
+	}
+	if len(l.all) == before {
+		l.good(fmt.Sprintf("the mail exchanges of %s have addresses", l.domain), where)
+	}
+}
+
+func (l *look) noMX(ctx context.Context) {
+	addrs, err := l.addrs(ctx, l.domain)
+	switch {
+	case err != nil:
+		l.unknown(l.domain, err)
+	case len(addrs) > 0:
+		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has no MX record", Where: fmt.Sprintf("%s: addresses %v", l.domain, addrs),
+			Why: "RFC 5321 section 5.1: its address is taken instead; some receivers refuse mail from a domain without MX. A name that is not for mail says so: MX 0 . and SPF v=spf1 -all",
+			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
+	default:
+		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no MX record and no address", Where: l.domain + ": no MX, A or AAAA record",
+			Why: "RFC 5321 section 5.1: nobody can answer its mail, and many receivers refuse what cannot be answered",
+			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
+	}
+}
+
+// hostName is the mail host as far as it is known.
+func (l *look) hostName() string {
+	switch {
+	case l.own != nil && fullName(l.own.HELO):
+		return strings.TrimSuffix(l.own.HELO, ".")
+	case len(l.exchanges) > 0:
+		return l.exchanges[0]
+	}
+	return "mail." + l.domain
+}
+
+func (l *look) checkExchange(ctx context.Context, host, line string) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		l.add(doctor.Finding{Level: doctor.Red, What: "an MX record of " + l.domain + " names an address", Where: line + host + ".",
+			Why: "RFC 5321 section 5.1: an MX names a host; senders find no such host, and mail is lost",
+			Fix: fmt.Sprintf("%smail.%s. ; with mail.%s. IN %s %s", line, l.domain, l.domain, addrType(addr), addr)})
+		return
+	}
+	target, err := l.view.LookupCNAME(ctx, host)
+	if err != nil && !absent(err) {
+		l.unknown(host, err)
+		return
+	}
+	if target != "" {
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s is an alias", host), Where: host + ". IN CNAME " + target,
+			Why: "RFC 2181 section 10.3, RFC 5321 section 5.1: an MX must not name an alias; some senders give up",
+			Fix: line + target})
+		return
+	}
+	addrs, err := l.addrs(ctx, host)
+	switch {
+	case err != nil:
+		l.unknown(host, err)
+	case len(addrs) == 0:
+		addr := netip.AddrFrom4([4]byte{192, 0, 2, 1})
+		if l.own != nil && len(l.own.Sends) > 0 {
+			addr = l.own.Sends[0]
+		}
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s has no address", host), Where: line + host + ".",
+			Why: "RFC 5321 section 5.1: mail for the domain cannot be delivered there",
+			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)})
+	}
+}
+
+func addrType(a netip.Addr) string {
+	if a.Is4() {
+		return "A"
+	}
+	return "AAAA"
+}

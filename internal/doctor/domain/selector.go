@@ -1,0 +1,83 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/doctor"
+	"signpost/internal/domain"
+	"signpost/keys"
+)
+
+// checkSelector looks at a key of which nothing is known but its name: RFC 6376 section 3.6.1.
+func (l *look) checkSelector(ctx context.Context, selector string) {
+	name := keys.RecordName(l.domain, selector)
+	if _, err := domain.Parse(name); err != nil {
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is no selector", selector), Why: "RFC 6376 section 3.1: a selector is made of the labels of a domain name", Fix: "signpost doctor " + l.domain + " --selector NAME"})
+		return
+	}
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown(name, err)
+		return
+	}
+	if len(all) == 0 {
+		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
+			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"})
+		return
+	}
+	f := doctor.Finding{Where: records(name, all), Fix: "dkimkey add " + l.domain + " # on the host that signs"}
+	key, err := dkim.ParseKeyRecord(all[0])
+	switch {
+	case len(all) > 1:
+		f.Level, f.What = doctor.Red, fmt.Sprintf("%d TXT records at the DKIM key %s of %s", len(all), selector, l.domain)
+		f.Why, f.Fix = "RFC 6376 section 3.6.2.2: what receivers do then is not defined; leave the right one alone there", "; remove "+record(name, all[len(all)-1])
+	case revoked(all[0]):
+		f.Level, f.What = doctor.Yellow, "the DKIM key "+selector+" of "+l.domain+" is revoked"
+		f.Why = "RFC 6376 section 3.6.1: no signature of this key verifies; if mail is still signed with it, sign with another"
+	case err != nil:
+		f.Level, f.What = doctor.Red, "the DKIM key "+selector+" of "+l.domain+" cannot be used: "+err.Error()
+		f.Why = "RFC 6376 section 6.1.2: no signature of this key verifies"
+	case key.Testing:
+		f.Level, f.What = doctor.Yellow, "the record of the DKIM key "+selector+" of "+l.domain+" says t=y"
+		f.Why, f.Fix = "RFC 6376 section 3.6.1: a key that is only tested counts as no signature at some receivers", record(name, tested(all[0]))
+	case key.Type == "rsa" && key.Bits < goodBits:
+		f.Level, f.What = doctor.Yellow, fmt.Sprintf("the DKIM key %s of %s has %d bits", selector, l.domain, key.Bits)
+		f.Why = "RFC 8301 section 3.2: signers should use 2048 bits at least; some receivers pass over less"
+	default:
+		l.good(fmt.Sprintf("the DKIM key %s of %s can be used: %s, %d bits", selector, l.domain, key.Type, key.Bits), f.Where)
+		return
+	}
+	l.add(f)
+}
+
+func revoked(text string) bool {
+	for _, t := range tagsOf(text) {
+		if t.name == "p" {
+			return t.value == ""
+		}
+	}
+	return false
+}
+
+// tested is the record of a key that has been tested enough: without t=y, other flags kept.
+func tested(text string) string {
+	var all []tag
+	for _, t := range tagsOf(text) {
+		if t.name == "t" {
+			var flags []string
+			for f := range strings.SplitSeq(t.value, ":") {
+				if f = strings.TrimSpace(f); f != "y" && f != "" {
+					flags = append(flags, f)
+				}
+			}
+			if t.value = strings.Join(flags, ":"); t.value == "" {
+				continue
+			}
+		}
+		all = append(all, t)
+	}
+	return joinTags(all)
+}

@@ -1,0 +1,161 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"signpost/internal/doctor"
+	"signpost/internal/doctor/postfix"
+)
+
+// What this host is to others follows from Postfix's settings, and from the system where they leave it open.
+func TestHost(t *testing.T) {
+	const main = "smtp_helo_name = mail.example.org\nsmtp_bind_address =\nsmtp_bind_address6 =\ninet_interfaces = all\ninet_protocols = all\nrelayhost =\ndefault_transport = smtp\n"
+	for _, c := range []struct {
+		name, main, master string
+		given              []string
+		four, six          string // the system's; empty: no route
+		helo               string
+		sends              []string
+		level              doctor.Level
+		what               string
+	}{
+		{name: "the system's", four: "5.9.0.1", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"5.9.0.1", "2a01:4f8::1"}, level: doctor.Green, what: "this host says HELO mail.example.org and sends from 5.9.0.1 and 2a01:4f8::1"},
+		{name: "NAT", four: "10.0.0.5", six: "fd00::5", helo: "mail.example.org", level: doctor.Yellow, what: "this host sends from 10.0.0.5, which others do not see"},
+		{name: "a carrier's NAT, and IPv6", four: "100.64.3.4", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"2a01:4f8::1"}, level: doctor.Yellow, what: "this host sends from 100.64.3.4, which others do not see"},
+		{name: "NAT, and told", four: "10.0.0.5", given: []string{"5.9.0.7"}, helo: "mail.example.org", sends: []string{"5.9.0.7"}},
+		{name: "no route", helo: "mail.example.org", level: doctor.Yellow, what: "this host has no public address"},
+		{name: "bound", main: "smtp_bind_address = 5.9.0.2\nsmtp_helo_name = out.example.org\ninet_protocols = ipv4\n", four: "5.9.0.1", six: "2a01:4f8::1", helo: "out.example.org", sends: []string{"5.9.0.2"}, level: doctor.Green, what: "this host says HELO out.example.org and sends from 5.9.0.2"},
+		{name: "one interface", main: "inet_interfaces = 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.3"}, level: doctor.Green, what: "this host says HELO mail.example.org and sends from 5.9.0.3"},
+		{name: "loopback beside it", main: "inet_interfaces = 127.0.0.1, 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.1"}, level: doctor.Green, what: "this host says HELO mail.example.org and sends from 5.9.0.1"},
+		{name: "bound in master.cf", master: "smtp/unix/smtp_bind_address = 5.9.0.4\nsmtp/unix/smtp_helo_name = four.example.org\nother/unix/smtp_bind_address = 5.9.0.5\nfilter/unix/smtp_bind_address = 127.0.0.1\n",
+			four: "5.9.0.1", helo: "four.example.org", sends: []string{"5.9.0.5", "5.9.0.4"}, level: doctor.Green, what: "this host says HELO four.example.org and sends from 5.9.0.5 and 5.9.0.4"},
+		{name: "a relay", main: "relayhost = [relay.example.net]:587\n", four: "5.9.0.1", level: doctor.Green, what: "mail leaves through [relay.example.net]:587: its own name and address are what others see; --address ADDR looks at them"},
+		{name: "a relay as transport", main: "default_transport = smtp:[relay.example.net]\n", four: "5.9.0.1", level: doctor.Green, what: "mail leaves through [relay.example.net]: its own name and address are what others see; --address ADDR looks at them"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := Host{Postconf: func(_ context.Context, args ...string) (string, error) {
+				if args[0] == "-x" {
+					return main + c.main, nil
+				}
+				return c.master, nil
+			}, Source: func(to netip.AddrPort) (netip.Addr, error) {
+				if to.Addr().Is4() && c.four != "" {
+					return netip.ParseAddr(c.four)
+				}
+				if to.Addr().Is6() && c.six != "" {
+					return netip.ParseAddr(c.six)
+				}
+				return netip.Addr{}, errors.New("network is unreachable")
+			}}
+			for _, s := range c.given {
+				h.Given = append(h.Given, netip.MustParseAddr(s))
+			}
+			own, found := h.find(t.Context())
+			var sends []string
+			for _, a := range own.Sends {
+				sends = append(sends, a.String())
+			}
+			if own.HELO != c.helo || !slices.Equal(sends, c.sends) {
+				t.Errorf("HELO %s, from %s", own.HELO, sends)
+			}
+			if known := len(c.given) > 0 || strings.Contains(c.what, "says HELO"); own.Partial == known {
+				t.Errorf("partial: %v", own.Partial)
+			}
+			switch {
+			case c.what == "" && len(found) == 0:
+			case len(found) != 1 || found[0].Level != c.level || found[0].What != c.what:
+				t.Errorf("%+v", found)
+			case c.level == doctor.Yellow && found[0].Fix != "signpost doctor --address ADDR":
+				t.Errorf("fix %s", found[0].Fix)
+			}
+		})
+	}
+}
+
+// postconf says what is looked for in the words that are looked for, its own defaults and master.cf included.
+func TestHostOfPostfix(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"main.cf": "compatibility_level = 3.6\nmyhostname = mail.example.org\ninet_protocols = ipv4\n", "master.cf": "smtp unix - - y - - smtp\n  -o smtp_bind_address=5.9.0.4\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own, found := Host{Postconf: postfix.Postconf(dir)}.find(t.Context())
+	if own.HELO != "mail.example.org" || !slices.Equal(own.Sends, []netip.Addr{netip.MustParseAddr("5.9.0.4")}) || len(bad(found)) > 0 {
+		t.Errorf("%+v %+v", own, found)
+	}
+}
+
+// Without Postfix the addresses that a person gives are looked at all the same.
+func TestHostWithoutPostfix(t *testing.T) {
+	given := []netip.Addr{netip.MustParseAddr("5.9.0.7")}
+	own, found := Host{Postconf: postfix.Postconf(filepath.Join(t.TempDir(), "none")), Given: given}.find(t.Context())
+	if own.HELO != "" || !slices.Equal(own.Sends, given) || len(found) != 1 || found[0].Level != doctor.Yellow || !strings.Contains(found[0].Where, "main.cf") || found[0].Fix != "postconf -x # and mend what it says" {
+		t.Errorf("%+v %+v", own, found)
+	}
+}
+
+// Where there is no postconf, there is no Postfix.
+func TestHostWithoutPostconf(t *testing.T) {
+	gone := func(context.Context, ...string) (string, error) {
+		return "", &exec.Error{Name: "postconf", Err: exec.ErrNotFound}
+	}
+	if _, found := (Host{Postconf: gone}).find(t.Context()); len(found) != 1 || found[0].Fix != "apt-get install postfix" {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A HELO name is one of the Internet, leads to the host and passes SPF; what has to be published for that passes then.
+func TestHELO(t *testing.T) {
+	zone := healthy + "only.example.org. IN A 192.0.2.1\nother.example.org. IN A 192.0.2.9\n" + `spf.example.org. IN A 192.0.2.9
+spf.example.org. IN TXT "v=spf1 mx:example.net -all"
+example.net. IN MX 10 spf.example.org.
+`
+	for _, c := range []struct{ helo, what, fix string }{
+		{"debian.localdomain", `the HELO name "debian.localdomain" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
+		{"debian", `the HELO name "debian" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
+		{"[192.0.2.1]", `the HELO name "[192.0.2.1]" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
+		{"none.example.org", "the HELO name none.example.org has no address", "none.example.org. IN A 192.0.2.1"},
+		{"only.example.org", "SPF of the HELO name only.example.org is none, not pass", `only.example.org. IN TXT "v=spf1 a -all"`},
+		{"other.example.org", "SPF of the HELO name other.example.org is none, not pass", `other.example.org. IN TXT "v=spf1 ip4:192.0.2.1 a -all"`},
+		{"spf.example.org", "SPF of the HELO name spf.example.org is fail, not pass", `spf.example.org. IN TXT "v=spf1 ip4:192.0.2.1 mx:example.net -all"`},
+	} {
+		own := &Own{Sender: Sender{HELO: c.helo, Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+		named := func(f doctor.Finding) bool { return f.Check == "helo" && f.What == c.what }
+		found := bad(check(t, zone, own))
+		at := slices.IndexFunc(found, named)
+		if at < 0 || found[at].Fix != c.fix || found[at].Why == "" {
+			t.Errorf("%s: %+v", c.helo, found)
+			continue
+		}
+		mended := zone
+		if strings.Contains(c.fix, " IN ") {
+			mended = publish(zone, c.fix)
+		}
+		if strings.Contains(c.fix, " TXT ") {
+			mended = strings.Replace(zone, `spf.example.org. IN TXT "v=spf1 mx:example.net -all"`, "", 1) + c.fix + "\n"
+		}
+		if strings.Contains(c.fix, " IN ") && slices.ContainsFunc(bad(check(t, mended, own)), named) {
+			t.Errorf("%s: the line does not mend it", c.helo)
+		}
+	}
+}
+
+// A host that does not know its own name is told a better one.
+func TestPTROfNamelessHost(t *testing.T) {
+	own := &Own{Sender: Sender{HELO: "vm", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}}
+	found := check(t, healthy, own)
+	if !slices.ContainsFunc(found, func(f doctor.Finding) bool {
+		return f.What == "192.0.2.7 has no PTR record" && f.Fix == "7.2.0.192.in-addr.arpa. IN PTR mail.example.org."
+	}) {
+		t.Errorf("%+v", found)
+	}
+}

@@ -1,0 +1,158 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"signpost/internal/doctor"
+	"signpost/internal/spf"
+)
+
+// The limits of RFC 7208, and where we begin to warn.
+const (
+	maxTerms  = 10  // section 4.6.4
+	manyTerms = 8   // the next provider that is added, or adds one itself, breaks the record
+	maxVoids  = 2   // section 4.6.4
+	maxRecord = 450 // section 3.4: the answer should fit into 512 octets
+	maxWidth  = 1 << 16
+)
+
+func (l *look) checkSPF(ctx context.Context) {
+	all, err := l.text(ctx, l.domain)
+	if err != nil {
+		l.unknown(l.domain, err)
+		return
+	}
+	var found []string
+	for _, t := range all {
+		if spf.IsRecord(t) {
+			found = append(found, t)
+		}
+	}
+	switch len(found) {
+	case 0:
+		l.noSPF(ctx, all)
+		return
+	case 1:
+	default:
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%d SPF records at %s", len(found), l.domain), Where: records(l.domain, found),
+			Why: "RFC 7208 section 4.5: with more than one record the result is permerror: no mail of the domain passes SPF; publish this one in place of all of them",
+			Fix: l.fitting(ctx, mergeSPF(found))})
+		return
+	}
+	text := found[0]
+	rec, err := spf.ParseRecord(text)
+	if err != nil {
+		l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " has an error", Where: record(l.domain, text) + "\n" + err.Error(),
+			Why: "RFC 7208 section 4.6: one wrong term makes the whole record permerror: no mail of the domain passes SPF",
+			Fix: l.fitting(ctx, mendSPF(text))})
+		return
+	}
+	l.judgeSPF(text, rec)
+	tree := l.walkSPF(ctx, l.domain, text, rec)
+	l.judgeTree(text, rec, tree)
+	if len(l.all)+len(l.tree) == 0 && l.own != nil {
+		l.ownSPF(ctx, text)
+	}
+	if len(l.all)+len(l.tree) == 0 {
+		l.good(fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, maxTerms), record(l.domain, text))
+	}
+}
+
+// firstSPF is a record to begin with.
+func (l *look) firstSPF() string {
+	text := "v=spf1"
+	if len(l.exchanges) > 0 {
+		text += " mx"
+	}
+	if l.own != nil && !l.nullMX {
+		for _, a := range l.own.Sends {
+			text += " " + ipTerm(netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+		}
+	}
+	return text + l.lastSPF()
+}
+
+// lastSPF is the last term of a proposed record. -all would have receivers reject mail from addresses of ours that are not known.
+func (l *look) lastSPF() string {
+	if l.own != nil && l.own.Partial {
+		return " ~all"
+	}
+	return " -all"
+}
+
+func (l *look) noSPF(ctx context.Context, all []string) {
+	for _, t := range all {
+		if rest, ok := likeSPF(t); ok {
+			l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " does not begin with v=spf1 and a space", Where: record(l.domain, t),
+				Why: "RFC 7208 section 4.5: what does not begin so is no SPF record, and the domain has none", Fix: l.fitting(ctx, mendSPF("v=spf1 "+rest))})
+			return
+		}
+	}
+	if l.nullMX {
+		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " takes no mail, and does not say that it sends none", Where: l.domain + ": no TXT record that begins with v=spf1",
+			Why: "RFC 7208 section 10.1: a name that sends nothing says so; otherwise forgeries of it are neutral", Fix: record(l.domain, "v=spf1 -all")})
+		return
+	}
+	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
+		Why: "RFC 7208 section 4.5: receivers cannot tell your servers from others'; Gmail, Yahoo and Microsoft refuse or junk such mail",
+		Fix: record(l.domain, l.firstSPF())}
+	if l.own != nil && l.own.Partial {
+		f.Why += "; the record must name the address that others see, which is not known here"
+		f.Fix = "signpost doctor --address ADDR # prints the record for this address"
+	}
+	l.add(f)
+}
+
+// judgeSPF looks at the record itself.
+func (l *look) judgeSPF(text string, rec *spf.Record) {
+	say := func(level doctor.Level, what, why, fix string) {
+		l.add(doctor.Finding{Level: level, What: what, Where: record(l.domain, text), Why: why, Fix: record(l.domain, fix)})
+	}
+	ends := rec.Redirect != ""
+	for _, d := range rec.Directives {
+		switch {
+		case d.Mechanism == spf.PTR:
+			say(doctor.Yellow, "the SPF record of "+l.domain+" uses ptr", "RFC 7208 section 5.5: it should not be used; large receivers pass it over", l.without(text, d.Text))
+		case d.Mechanism != spf.All:
+		case d.Qualifier == spf.Pass:
+			say(doctor.Red, "the SPF record of "+l.domain+" lets everybody send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, strings.TrimSpace(l.lastSPF())))
+			ends = true
+		case d.Qualifier == spf.Neutral:
+			say(doctor.Yellow, "the SPF record of "+l.domain+" ends in ?all", "RFC 7208 section 8.2: neutral is treated as if there were no record", replaceTerm(text, d.Text, "~all"))
+			ends = true
+		default:
+			ends = true
+		}
+	}
+	if !ends {
+		say(doctor.Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect strangers are neutral, as if there were no record", text+l.lastSPF())
+	}
+	if l.nullMX && text != "v=spf1 -all" {
+		say(doctor.Yellow, l.domain+" takes no mail, and its SPF record lets hosts send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail says so", "v=spf1 -all")
+	}
+}
+
+// ownSPF holds the addresses that we send from against the record.
+func (l *look) ownSPF(ctx context.Context, text string) {
+	fix := text
+	var fails []string
+	for _, addr := range l.own.Sends {
+		r := spf.Check(ctx, l.view, addr, l.own.HELO, "postmaster@"+l.domain)
+		switch r.Status {
+		case spf.Pass:
+		case spf.TempError:
+			l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of %s for %s could not be looked up", addr, l.domain), Where: record(l.domain, text) + "\n" + r.Reason,
+				Why: "RFC 7208 section 2.6.6: receivers answer with temporary errors", Fix: "dig " + l.domain + " TXT"})
+		default:
+			fails = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, r.Reason))
+			fix = allow(fix, addr)
+		}
+	}
+	if len(fails) > 0 {
+		l.add(doctor.Finding{Level: doctor.Red, What: "this host may not send for " + l.domain, Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
+			Why: "RFC 7208 section 8.4: receivers refuse or junk mail that the record does not allow", Fix: record(l.domain, fix)})
+	}
+}

@@ -1,0 +1,238 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"signpost/internal/spf"
+)
+
+// flat is a record whose terms are being replaced by the networks that they stand for.
+type flat struct {
+	fields []string // behind the version
+	terms  []*term  // those of them that ask DNS
+}
+
+func newFlat(text string, tree *term) *flat {
+	return &flat{strings.Fields(text)[1:], slices.Clone(tree.below)}
+}
+
+func (f *flat) text() string { return strings.Join(append([]string{"v=spf1"}, f.fields...), " ") }
+
+func (f *flat) cost() int {
+	n := 0
+	for _, t := range f.terms {
+		n += t.cost
+	}
+	return n
+}
+
+// replace puts a term's networks in its place, where they are all that it stands for.
+func (f *flat) replace(t *term) {
+	at := slices.Index(f.fields, t.text)
+	if !t.fixed || t.record != "" && strings.HasPrefix(t.text, "redirect=") || at < 0 {
+		return
+	}
+	var networks []string
+	for _, n := range t.networks {
+		if s := ipTerm(n); !slices.Contains(f.fields, s) {
+			networks = appendNew(networks, s)
+		}
+	}
+	f.fields = slices.Replace(f.fields, at, at+1, networks...)
+	f.drop(t)
+}
+
+func (f *flat) drop(t *term) {
+	at := slices.Index(f.terms, t)
+	f.terms = slices.Delete(f.terms, at, at+1)
+}
+
+// inline puts the record to which this one redirects in its place: RFC 7208 section 6.1. false: there is none, or it
+// speaks of its own name.
+func (f *flat) inline() bool {
+	at := slices.IndexFunc(f.fields, func(s string) bool { return strings.HasPrefix(strings.ToLower(s), "redirect=") })
+	i := slices.IndexFunc(f.terms, func(t *term) bool { return strings.HasPrefix(t.text, "redirect=") })
+	if at < 0 || i < 0 || f.terms[i].record == "" || strings.Contains(strings.ToLower(f.terms[i].record), "%{d") {
+		return false
+	}
+	t := f.terms[i]
+	var fields []string
+	for _, s := range strings.Fields(t.record)[1:] {
+		if !strings.HasPrefix(strings.ToLower(s), "exp=") {
+			fields = append(fields, of(s, t.domain))
+		}
+	}
+	f.fields = slices.Replace(f.fields, at, at+1, fields...)
+	f.drop(t)
+	for _, b := range t.below {
+		moved := *b
+		moved.text = of(b.text, t.domain)
+		f.terms = append(f.terms, &moved)
+	}
+	return true
+}
+
+// of names the domain in a term that means its own.
+func of(term, domain string) string {
+	name, bits, _ := strings.Cut(strings.ToLower(term), "/")
+	switch strings.TrimLeft(name, "+-~?") {
+	case "a", "mx", "ptr":
+		return term[:len(name)] + ":" + domain + term[len(term)-len(bits)-min(1, len(term)-len(name)):]
+	}
+	return term
+}
+
+// smaller is a record that takes no more look-ups than limit: the terms that stand for the fewest networks go first.
+func smaller(text string, tree *term, limit int) *flat {
+	f := newFlat(text, tree)
+	for i := len(f.terms) - 1; i > 0; i-- { // the same term twice is worth nothing
+		if t := f.terms[i]; slices.ContainsFunc(f.terms[:i], func(o *term) bool { return o.text == t.text }) {
+			last := len(f.fields) - 1
+			for f.fields[last] != t.text {
+				last--
+			}
+			f.fields = slices.Delete(f.fields, last, last+1)
+			f.drop(t)
+		}
+	}
+	for {
+		byPrice := slices.Clone(f.terms)
+		slices.SortStableFunc(byPrice, func(a, b *term) int { return len(a.networks)*b.cost - len(b.networks)*a.cost })
+		for _, t := range byPrice {
+			if f.cost() > limit {
+				f.replace(t)
+			}
+		}
+		if f.cost() <= limit || !f.inline() {
+			break
+		}
+	}
+	for _, t := range slices.Clone(f.terms) { // section 5.5: ptr should not be used anyway
+		if at := slices.Index(f.fields, t.text); f.cost() > limit && at >= 0 && strings.HasPrefix(strings.ToLower(strings.TrimLeft(t.text, "+-~?")), "ptr") {
+			f.fields = slices.Delete(f.fields, at, at+1)
+			f.drop(t)
+		}
+	}
+	return f
+}
+
+// fewerVoids replaces terms that find nothing: first those without any address, then those without an address of one family.
+func fewerVoids(text string, tree *term) string {
+	f := newFlat(text, tree)
+	for {
+		for _, needed := range []int{2, 1} {
+			for _, t := range slices.Clone(f.terms) {
+				if min(t.voids, 1)+min(t.voids6, 1) >= needed {
+					f.replace(t)
+				}
+			}
+			voids, voids6 := 0, 0
+			for _, t := range f.terms {
+				voids, voids6 = voids+t.voids, voids6+t.voids6
+			}
+			if voids <= maxVoids && voids6 <= maxVoids {
+				return f.text()
+			}
+		}
+		if !f.inline() {
+			return f.text()
+		}
+	}
+}
+
+// spread gives the lines of a record that takes no more look-ups than limit: one, or several where it is too long.
+func (l *look) spread(text string, tree *term, limit int) string {
+	f := smaller(text, tree, limit)
+	if len(f.text()) <= maxRecord {
+		return record(l.domain, f.text())
+	}
+	for more := 1; more <= limit; more++ { // each part is one look-up more
+		f = smaller(text, tree, limit-more)
+		first, parts := f.cut(l.domain)
+		if len(parts) > more {
+			continue
+		}
+		all := []string{record(l.domain, first)}
+		for i, p := range parts {
+			all = append(all, record(part(i, l.domain), p))
+		}
+		return strings.Join(all, "\n")
+	}
+	return record(l.domain, f.text())
+}
+
+// fitting gives the lines of a record that has been put right, and may ask too much now.
+func (l *look) fitting(ctx context.Context, text string) string {
+	rec, err := spf.ParseRecord(text)
+	if err != nil {
+		return record(l.domain, text)
+	}
+	return l.spread(text, l.walkSPF(ctx, l.domain, text, rec), maxTerms)
+}
+
+func part(i int, domain string) string { return fmt.Sprintf("_spf%d.%s", i+1, domain) }
+
+// cut puts the terms that let somebody send into records of their own, which the first includes.
+func (f *flat) cut(domain string) (first string, parts []string) {
+	const end = " -all"
+	var stay, move, ends []string
+	for _, s := range f.fields {
+		rec, err := spf.ParseRecord("v=spf1 " + s)
+		switch {
+		case err != nil || len(rec.Directives) == 0 || rec.Directives[0].Mechanism == spf.All:
+			ends = append(ends, s)
+		case rec.Directives[0].Qualifier != spf.Pass: // who is let send before it stays before it
+			stay, move = slices.Concat(stay, move, []string{s}), nil
+		case rec.Directives[0].Domain.HasMacros():
+			stay = append(stay, s)
+		default:
+			move = append(move, s)
+		}
+	}
+	now := "v=spf1"
+	for _, s := range move {
+		s = of(s, domain)
+		if len(now)+1+len(s)+len(end) > maxRecord {
+			parts = append(parts, now+end)
+			now = "v=spf1"
+		}
+		now += " " + s
+	}
+	if now != "v=spf1" {
+		parts = append(parts, now+end)
+	}
+	for i := range parts {
+		stay = append(stay, "include:"+part(i, domain))
+	}
+	return strings.Join(slices.Concat([]string{"v=spf1"}, stay, ends), " "), parts
+}
+
+// neutral marks the widest terms, and lets our own addresses send before them.
+func (l *look) neutral(text string, rec *spf.Record, tree *term) string {
+	wide := tree.below
+	for _, d := range rec.Directives {
+		if d.Mechanism == spf.IP4 && d.Qualifier == spf.Pass {
+			wide = append(wide[:len(wide):len(wide)], &term{text: d.Text, networks: []netip.Prefix{d.Network.Masked()}})
+		}
+	}
+	slices.SortFunc(wide, func(a, b *term) int { return width(b.networks) - width(a.networks) })
+	for left := width(tree.networks); len(wide) > 0 && left > maxWidth; wide = wide[1:] {
+		t := wide[0]
+		left -= width(t.networks)
+		by := "?" + strings.TrimPrefix(t.text, "+")
+		if to, ok := strings.CutPrefix(t.text, "redirect="); ok {
+			by = "?include:" + to + " ~all"
+		}
+		text = replaceTerm(text, t.text, by)
+	}
+	if l.own != nil {
+		for _, a := range slices.Backward(l.own.Sends) {
+			text = allow(text, a)
+		}
+	}
+	return text
+}

@@ -1,0 +1,184 @@
+package domain
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+	"signpost/internal/spf"
+)
+
+// likeSPF recognises what was meant to be a record.
+func likeSPF(t string) (rest string, ok bool) {
+	low := strings.ToLower(t)
+	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "\"v=spf1", "=spf1"} {
+		if strings.HasPrefix(low, start) {
+			return strings.Trim(t[len(start):], " ;,:\""), true
+		}
+	}
+	return "", false
+}
+
+// mergeSPF makes one record of several: all their terms once, and the mildest of their ends.
+func mergeSPF(all []string) string {
+	var terms []string
+	end := ""
+	for _, text := range all {
+		for _, t := range strings.Fields(text)[1:] {
+			low := strings.ToLower(t)
+			switch {
+			case strings.HasSuffix(low, "all") && len(low) <= 4:
+				if end == "" || low == "~all" {
+					end = low
+				}
+			case strings.HasPrefix(low, "redirect="):
+				terms = appendNew(terms, "include:"+t[len("redirect="):]) // beside other terms it would not be read
+			default:
+				terms = appendNew(terms, t)
+			}
+		}
+	}
+	if end != "-all" && end != "~all" {
+		end = "~all"
+	}
+	return mendSPF("v=spf1 " + strings.Join(append(terms, end), " "))
+}
+
+func appendNew(all []string, s string) []string {
+	if slices.Contains(all, s) {
+		return all
+	}
+	return append(all, s)
+}
+
+// mendSPF puts every term right of which one can see what was meant, and leaves the others out.
+func mendSPF(text string) string {
+	terms := []string{"v=spf1"}
+	for _, t := range strings.Fields(spaced(text))[1:] {
+		switch t = mendTerm(t); strings.ToLower(t) {
+		case "":
+		case "all", "+all": // nobody means that by mistake
+			terms = append(terms, "~all")
+		default:
+			terms = append(terms, t)
+		}
+	}
+	return strings.Join(terms, " ")
+}
+
+// spaced puts the white space right: where a term runs into all, or is torn from its sign or its value. It also makes signs of
+// the dashes that word processors put there, and names of URLs.
+func spaced(text string) string {
+	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-").Replace(text)
+	for _, r := range []struct{ wrong, right string }{
+		{`(?i)(:)https?://([^\s/]+)\S*`, "$1$2"},
+		{`(?i)(\s)([-~?+])\s+(all|a|mx|ip4|ip6|include|exists)\b`, "$1$2$3"},
+		{`(?i)(\s[+~?-]?(?:include|exists|ip4|ip6|redirect))[:=]?\s+([^\s+~?-]\S*[.:]\S*)`, "$1:$2"},
+		{`(?i)(\S)([-~?+]all[.;,]?)(\s|$)`, "$1 $2$3"},
+		{`(?i)(\s)all([-~?])(\s|$)`, "$1${2}all$3"},
+	} {
+		text = regexp.MustCompile(r.wrong).ReplaceAllString(text, r.right)
+	}
+	return text
+}
+
+// mendTerm gives an empty one where nobody can say what was meant.
+func mendTerm(t string) string {
+	valid := func(t string) bool {
+		_, err := spf.ParseRecord("v=spf1 " + t)
+		return err == nil
+	}
+	t = strings.TrimRight(strings.Trim(t, ",;\""), ".")
+	if t == "" || valid(t) && !strings.Contains(t, "=") {
+		return t
+	}
+	sign := ""
+	if strings.ContainsAny(t[:1], "+-~?") {
+		sign, t = t[:1], t[1:]
+	}
+	at := strings.IndexAny(t, ":=")
+	name, value := t, ""
+	if at >= 0 {
+		name, value = t[:at], t[at+1:]
+	}
+	if addr, err := netip.ParsePrefix(t); err == nil {
+		return sign + ipTerm(addr)
+	}
+	if addr, err := netip.ParseAddr(t); err == nil {
+		return sign + ipTerm(netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	switch low := strings.ToLower(name); low {
+	case "ip", "ipv4", "ipv6", "ip4", "ip6":
+		name = "ip4"
+		if strings.Contains(value, ":") {
+			name = "ip6"
+		}
+	case "redirect", "exp":
+		if mended := low + "=" + value; valid(mended) {
+			return mended
+		}
+		return ""
+	case "a", "mx", "ptr", "include", "exists", "all":
+		name = low
+	default:
+		if name = doctor.Nearest(low, "include", "redirect", "exists", "ip4", "ip6", "all", "mx"); name == "redirect" {
+			return mendTerm("redirect=" + value)
+		}
+	}
+	mended := sign + name
+	if value != "" {
+		mended += ":" + strings.Trim(value, ":=")
+	}
+	if name == "" || !valid(mended) {
+		return ""
+	}
+	return mended
+}
+
+func ipTerm(p netip.Prefix) string {
+	name, s := "ip4:", p.String()
+	if p.Addr().Is6() {
+		name = "ip6:"
+	}
+	if p.Bits() == p.Addr().BitLen() {
+		s = p.Addr().String()
+	}
+	return name + s
+}
+
+// without leaves terms out. What is left still says who may send.
+func (l *look) without(text string, terms ...string) string {
+	fields := slices.DeleteFunc(strings.Fields(text), func(t string) bool { return slices.Contains(terms, t) })
+	text = strings.Join(fields, " ")
+	rec, err := spf.ParseRecord(text)
+	if err != nil {
+		return text
+	}
+	senders, ends := 0, rec.Redirect != ""
+	for _, d := range rec.Directives {
+		if d.Mechanism == spf.All {
+			ends = true
+		} else {
+			senders++
+		}
+	}
+	switch {
+	case senders == 0 && rec.Redirect == "":
+		return l.firstSPF()
+	case !ends:
+		return text + " ~all"
+	}
+	return text
+}
+
+func replaceTerm(text, term, by string) string {
+	fields := strings.Fields(text)
+	for i, t := range fields {
+		if t == term {
+			fields[i] = by
+		}
+	}
+	return strings.Join(fields, " ")
+}

@@ -1,0 +1,81 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+	"signpost/internal/domain"
+)
+
+// checkTLSRPT: RFC 8460 section 3.
+func (l *look) checkTLSRPT(ctx context.Context) {
+	name := "_smtp._tls." + l.domain
+	all, err := l.text(ctx, name)
+	if err != nil {
+		l.unknown(name, err)
+		return
+	}
+	if len(all) == 0 {
+		l.good(l.domain+" asks for no TLS reports, which is its choice", name+": no TXT record")
+		return
+	}
+	all = versioned(all, "v=TLSRPTv1")
+	err = parseTLSRPT(all[0])
+	if len(all) > 1 {
+		err = errors.New("there are several")
+	}
+	if err != nil {
+		l.add(doctor.Finding{Level: doctor.Yellow, What: "the TLSRPT record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
+			Why: "RFC 8460 section 3: senders pass it over, and you do not learn whose mail cannot come by TLS", Fix: record(name, "v=TLSRPTv1; rua=mailto:postmaster@"+l.domain)})
+		return
+	}
+	l.good("the TLSRPT record of "+l.domain+" is right", record(name, all[0]))
+}
+
+// versioned are the records that begin so; others at the name are passed over. Where none does, all: one of them was meant.
+func versioned(all []string, start string) []string {
+	found := slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !strings.HasPrefix(t, start) })
+	if len(found) == 0 {
+		return all
+	}
+	return found
+}
+
+func parseTLSRPT(text string) error {
+	parts := strings.Split(text, ";")
+	if strings.TrimSpace(parts[0]) != "v=TLSRPTv1" || len(parts) < 2 {
+		return errors.New("it does not begin with v=TLSRPTv1;")
+	}
+	for _, t := range tagsOf(strings.Join(parts[1:], ";")) {
+		if t.name != "rua" {
+			continue
+		}
+		for uri := range strings.SplitSeq(t.value, ",") {
+			uri = strings.TrimSpace(uri)
+			if !isMailto(uri) && !isHTTPS(uri) {
+				return errors.New("rua has to be a mailto or https URI")
+			}
+		}
+		return nil
+	}
+	return errors.New("rua is missing")
+}
+
+func isMailto(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "mailto" {
+		return false
+	}
+	at := strings.LastIndexByte(u.Opaque, '@')
+	_, err = domain.Parse(u.Opaque[at+1:])
+	return at > 0 && err == nil
+}
+
+func isHTTPS(uri string) bool {
+	u, err := url.Parse(uri)
+	return err == nil && u.Scheme == "https" && u.Hostname() != ""
+}

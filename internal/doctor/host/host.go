@@ -1,0 +1,290 @@
+// Package host checks what the daemon needs of this machine.
+package host
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"signpost/internal/doctor"
+)
+
+// Facts are what the checks need to know.
+type Facts struct {
+	File     string           // Signpost's configuration
+	Missing  bool             // there is none: the other facts are the defaults
+	Faults   []Fault          // what is wrong with it; if there are any, the other facts are the defaults
+	Concerns []doctor.Finding // about a valid configuration; an empty Level means Yellow, an empty Where means File
+	Files    []string         // the files and directories of the configuration, all of which the daemon reads
+	User     string           // of the daemon; empty: signpost
+
+	StateDir, KeysDir string
+	Written           []string // the directories below StateDir in which the daemon writes
+	KeysErr           error    // why the keys could not be read
+	ResolverErr       error    // why no name server is known
+
+	Inbound      Inbound
+	SkipNetworks []netip.Prefix // verify.skip_networks
+	Decided      []netip.Prefix // the networks for which the configuration states what to do if SPF fails
+}
+
+// Fault is an error of the configuration.
+type Fault struct {
+	Err  error
+	File string // empty: it has no place
+	Line int
+}
+
+// Checks returns the checks of what the daemon needs of this host: its configuration, its user, its directories, the clock.
+func Checks(f Facts) []doctor.Check {
+	m := &machine{Facts: f}
+	m.User = cmp.Or(m.User, doctor.ServiceUser)
+	m.service, m.serviceErr = doctor.LookupAccount(m.User)
+	check := func(name, doc, good string, run func() []doctor.Finding) doctor.Check {
+		return doctor.Check{Name: name, Doc: doc, Run: doctor.Or(good, func(context.Context) []doctor.Finding { return run() })}
+	}
+	return []doctor.Check{
+		check("config", "signpost.toml and conf.d", m.File+" is valid", m.configuration),
+		check("service-user", "user signpost", "user "+m.User+" is there", m.serviceUser),
+		check("key-files", "the keys folder, each key and its life", "the private keys are the daemon's alone", m.keyFiles),
+		check("state-dir", "state_dir", "the daemon can write what it remembers", m.stateDir),
+		check("clock", "the time, and on Linux whether something keeps it right (adjtimex(2))", "the clock is right, as far as this machine knows", clockNow),
+		check("resolver", "dns.servers, /etc/resolv.conf", "a name server is known", m.resolver),
+		check("gateway", "the journal: a sample of inbound mail of the last 7 days, at most 1000 messages of each", m.goodInbound(), m.gateway),
+	}
+}
+
+// machine has the facts, and the account of the daemon, which is nil if serviceErr is not.
+type machine struct {
+	Facts
+	service    *doctor.Account
+	serviceErr error
+}
+
+func (m *machine) configuration() (found []doctor.Finding) {
+	if m.Missing {
+		return []doctor.Finding{{Level: doctor.Red, What: "there is no configuration; the other checks use the defaults", Where: m.File, Why: "the daemon does not start without one",
+			Fix: "install -D -m 0644 /dev/null " + doctor.Quote(m.File) + " # an empty file means the defaults"}}
+	}
+	for _, fault := range m.Faults {
+		if f, ok := doctor.NotPermitted(fault.Err); ok {
+			return []doctor.Finding{f}
+		}
+		found = append(found, m.faulty(fault))
+	}
+	if len(found) > 0 {
+		return found
+	}
+	for _, f := range m.Concerns {
+		f.Level, f.Where = cmp.Or(f.Level, doctor.Yellow), cmp.Or(f.Where, m.File)
+		found = append(found, f)
+	}
+	if m.service == nil {
+		return found
+	}
+	return append(found, m.denied(append([]string{m.File}, m.Files...))...)
+}
+
+// Unreadable returns a finding for each of these files and directories that a user may not read by owner, group and mode. gid is
+// the group of a user whose uid has no name.
+func Unreadable(uid, gid uint32, paths []string) []doctor.Finding {
+	m := &machine{Facts: Facts{User: doctor.UserName(uid)}}
+	var err error
+	if m.service, err = doctor.LookupAccount(m.User); err != nil {
+		m.service = &doctor.Account{Name: m.User, UID: uid, GIDs: []uint32{gid}}
+	}
+	found := m.denied(paths)
+	for i, f := range found {
+		found[i] = f.Printable()
+	}
+	return found
+}
+
+func (m *machine) denied(paths []string) (found []doctor.Finding) {
+	for _, path := range paths {
+		if f := m.readable(path); f != nil && !slices.Contains(found, *f) {
+			found = append(found, *f)
+		}
+	}
+	return found
+}
+
+// readable returns what keeps the daemon from reading a file, or from listing a directory, or nil.
+func (m *machine) readable(path string) *doctor.Finding {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	want, mode := doctor.Read, "0640"
+	if fi.IsDir() {
+		want, mode = doctor.Read|doctor.Search, "0750"
+	}
+	var f doctor.Finding
+	b := m.service.Barrier("/", filepath.Dir(path))
+	switch {
+	case b != nil && b.Err == nil:
+		letter, _ := m.service.Class(b.Permissions)
+		f = m.closed(b.Path, b.Permissions, "search", "chmod "+letter+"+x "+doctor.Quote(b.Path))
+	case !m.service.May(doctor.PermissionsOf(fi), want):
+		f = m.closed(path, doctor.PermissionsOf(fi), "", "chgrp "+doctor.GroupName(m.service.GIDs[0])+" "+doctor.Quote(path)+" && chmod "+mode+" "+doctor.Quote(path))
+	default:
+		return nil
+	}
+	return &f
+}
+
+// faulty returns the finding for an error of the configuration, with its line.
+func (m *machine) faulty(fault Fault) doctor.Finding {
+	f := doctor.Finding{Level: doctor.Red, What: fault.Err.Error(), Where: m.File,
+		Why: "the daemon does not start with it, and a reload keeps the old one; the other checks use the defaults", Fix: "${EDITOR:-vi} " + doctor.Quote(m.File)}
+	if fault.File == "" {
+		return f
+	}
+	f.Where, f.Fix = fault.File, fmt.Sprintf("${EDITOR:-vi} +%d %s", fault.Line, doctor.Quote(fault.File))
+	data, err := os.ReadFile(fault.File)
+	if lines := strings.Split(string(data), "\n"); err == nil && fault.Line <= len(lines) {
+		f.Where = fmt.Sprintf("%s:%d: %s", fault.File, fault.Line, strings.TrimSpace(lines[fault.Line-1]))
+	}
+	return f
+}
+
+func (m *machine) serviceUser() []doctor.Finding {
+	if m.serviceErr == nil {
+		return nil
+	}
+	f := doctor.Finding{Level: doctor.Red, What: "there is no user " + m.User, Where: "the system's user database", Why: "the daemon is not to run as root, nor as a user of Postfix",
+		Fix: "useradd --system --home-dir /var/lib/signpost --shell /usr/sbin/nologin " + m.User}
+	if _, err := os.Stat("/usr/lib/sysusers.d/signpost.conf"); err == nil {
+		f.Fix = "systemd-sysusers signpost.conf"
+	} else if runtime.GOOS == "freebsd" {
+		f.Fix = "pw useradd " + m.User + " -d /var/lib/signpost -s /usr/sbin/nologin"
+	}
+	return []doctor.Finding{f}
+}
+
+// closed returns the finding for a file with which the daemon's user may not do something: what, or read it.
+func (m *machine) closed(path string, p doctor.Permissions, what, fix string) doctor.Finding {
+	return doctor.Finding{Level: doctor.Red, What: "user " + m.User + " may not " + cmp.Or(what, "read") + " " + path, Where: path + ": " + p.String(),
+		Why: "the daemon does not start, or goes on with what it had", Fix: fix}
+}
+
+// chown returns the command that makes a directory the daemon's.
+func (m *machine) chown(path string) string {
+	group := doctor.GroupName(m.service.GIDs[0])
+	return "chown " + m.User + ":" + group + " " + doctor.Quote(path) + " && chmod 0700 " + doctor.Quote(path)
+}
+
+// stateDir checks the directory in which the daemon keeps what it has observed.
+func (m *machine) stateDir() (found []doctor.Finding) {
+	dir := m.StateDir
+	fi, err := os.Stat(dir)
+	if err != nil {
+		if f, ok := doctor.NotPermitted(err); ok {
+			return []doctor.Finding{f}
+		}
+		return []doctor.Finding{{Level: doctor.Red, What: "the state folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start",
+			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)}}
+	}
+	if m.service != nil {
+		if b := m.service.Barrier("/", filepath.Dir(dir)); b != nil && b.Err == nil {
+			letter, _ := m.service.Class(b.Permissions)
+			return []doctor.Finding{m.closed(b.Path, b.Permissions, "search", "chmod "+letter+"+x "+doctor.Quote(b.Path))}
+		}
+		for _, d := range append([]string{dir}, m.Written...) {
+			if fi, err := os.Stat(d); err == nil && !m.service.May(doctor.PermissionsOf(fi), doctor.Write|doctor.Search) {
+				found = append(found, m.closed(d, doctor.PermissionsOf(fi), "write in", m.chown(d)))
+			}
+		}
+	}
+	if doctor.PermissionsOf(fi).Mode.Perm()&0o002 != 0 {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may write in " + dir, Where: dir + ": " + doctor.PermissionsOf(fi).String(),
+			Why: "who has a login here can put a key of his own there", Fix: "chmod 0700 " + doctor.Quote(dir)})
+	}
+	var room unix.Statfs_t
+	if err := unix.Statfs(dir, &room); err != nil {
+		return found
+	}
+	return append(found, freeSpace(dir, int64(room.Bavail)*int64(room.Bsize), int64(room.Files), int64(room.Ffree))...)
+}
+
+// A key and its metadata take two blocks. Below the least the next rotation may fail; below enough an administrator should act.
+const (
+	leastSpace, enoughSpace = 10 << 20, 100 << 20 // bytes
+	leastFiles, enoughFiles = 100, 1000
+)
+
+// freeSpace checks the free space of the file system of dir. files is 0 if it has no fixed number of inodes.
+func freeSpace(dir string, bytes, files, freeFiles int64) []doctor.Finding {
+	f := doctor.Finding{Level: doctor.Yellow, Where: fmt.Sprintf("%s: %d MiB and %d files are free", dir, bytes>>20, freeFiles),
+		Why: "without room no new key is written, and what was seen of keys is forgotten", Fix: "df -h " + doctor.Quote(dir) + "; df -i " + doctor.Quote(dir) + " # and make room there"}
+	switch {
+	case bytes < leastSpace || files > 0 && freeFiles < leastFiles:
+		f.Level, f.What = doctor.Red, "the disk of "+dir+" is full"
+	case bytes < enoughSpace || files > 0 && freeFiles < enoughFiles:
+		f.What = "the disk of " + dir + " is almost full"
+	default:
+		return nil
+	}
+	return []doctor.Finding{f}
+}
+
+func clockNow() []doctor.Finding {
+	var built time.Time
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.time" {
+				built, _ = time.Parse(time.RFC3339, s.Value)
+			}
+		}
+	}
+	synced, err := synchronised()
+	return clock(time.Now(), built, synced || err != nil)
+}
+
+// tooOld is longer than a version is in use: it is more likely that the clock is ahead.
+const tooOld = 10 * 365 * 24 * time.Hour
+
+// clock checks the time: receivers compare t= and x= of a signature with their own (RFC 6376 section 3.5), and the rotation of keys
+// depends on it.
+func clock(now, built time.Time, synced bool) []doctor.Finding {
+	f := doctor.Finding{Level: doctor.Red, What: "the clock is wrong", Where: "it is " + now.UTC().Format(time.RFC3339),
+		Why: "a signature from the future or long expired does not verify (RFC 6376 section 3.5), and keys rotate at the wrong time", Fix: "apt-get install systemd-timesyncd"}
+	if _, err := exec.LookPath("timedatectl"); err == nil && doctor.RunsSystemd() {
+		f.Fix = "timedatectl set-ntp true"
+	}
+	if runtime.GOOS == "freebsd" {
+		f.Fix = "sysrc ntpd_enable=YES ntpd_sync_on_start=YES && service ntpd start"
+	}
+	switch {
+	case !built.IsZero() && now.Before(built):
+		f.Where += ", and this program was made of sources of " + built.UTC().Format(time.RFC3339)
+	case !built.IsZero() && now.Sub(built) > tooOld:
+		f.Level, f.What = doctor.Yellow, "the clock is far ahead, or this program very old"
+		f.Where += ", and this program was made of sources of " + built.UTC().Format(time.RFC3339)
+	case !synced:
+		f.Level, f.What = doctor.Yellow, "nothing keeps the clock right"
+		f.Where += "; adjtimex(2) says that it is not synchronised"
+	default:
+		return nil
+	}
+	return []doctor.Finding{f}
+}
+
+func (m *machine) resolver() []doctor.Finding {
+	if m.ResolverErr == nil {
+		return nil
+	}
+	return []doctor.Finding{{Level: doctor.Red, What: "no name server is known", Where: m.ResolverErr.Error(), Why: "nothing can be verified",
+		Fix: `dns.servers = ["127.0.0.1"]`}}
+}

@@ -1,0 +1,170 @@
+package host_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/doctor"
+	"signpost/internal/doctor/host"
+	"signpost/internal/setup"
+)
+
+// machine has the files of a daemon that runs as user daemon, who exists everywhere.
+type machine struct {
+	root, file string
+	conf       *config.Config
+	faulty     error
+	change     func(*host.Facts)
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("files of other owners need root")
+	}
+	root, err := os.MkdirTemp("", "doctor") // t.TempDir lies in a folder that is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	h := &machine{root: root, file: root + "/etc/signpost.toml", conf: config.Default(), change: func(*host.Facts) {}}
+	h.conf.StateDir = root + "/state"
+	h.sh(t, `chmod 755 . && mkdir -m 755 etc && mkdir -m 700 -p state/keys/example.org state/keys/example.net state/hosted
+		touch etc/signpost.toml; chmod 644 etc/signpost.toml
+		for f in org/a org/b net/a; do touch state/keys/example.$f.pem state/keys/example.$f.json; chmod 600 state/keys/example.$f.*; done
+		chown -R daemon:daemon state`)
+	return h
+}
+
+func (h *machine) sh(t *testing.T, line string) {
+	t.Helper()
+	c := exec.Command("sh", "-ec", line)
+	c.Dir = h.root
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+// find returns what is not green, but for the clock, which is this machine's own.
+func (h *machine) find() (all []doctor.Finding) {
+	facts := setup.HostFacts(h.conf, h.file, h.faulty, time.Now())
+	facts.User, facts.Concerns = "daemon", nil
+	h.change(&facts)
+	for _, f := range doctor.Run(context.Background(), host.Checks(facts)) {
+		if f.Level != doctor.Green && f.Check != "clock" {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// What is wrong with the daemon's files is found under one name alone, and its Fix, run by sh, makes it go away.
+func TestMachine(t *testing.T) {
+	for _, c := range []struct {
+		name, sh, check, what string
+		level                 doctor.Level
+	}{
+		{name: "healthy"},
+		{"a key for the world", "chmod 604 state/keys/example.org/a.pem", "key-files", "example.org/a.pem", doctor.Red},
+		{"two keys for the world", "chmod 604 state/keys/example.org/?.pem", "key-files", "example.org/a.pem, and others", doctor.Red},
+		{"a key for another group", "chgrp users state/keys/example.org/a.pem; chmod 640 state/keys/example.org/a.pem", "key-files", "others may read", doctor.Red},
+		{"a key for the daemon's group", "chmod 640 state/keys/example.org/a.pem", "key-files", "the daemon's group may read", doctor.Yellow},
+		{"a key of root", "chown root state/keys/example.org/a.pem", "key-files", "may not read", doctor.Red},
+		{"a life of root", "chown root:root state/keys/example.org/a.json", "key-files", "a.json", doctor.Red},
+		{"a domain of root", "chown root:root state/keys/example.org", "key-files", "keys/example.org", doctor.Red},
+		{"a backup put back by root", "chown -R root:root state/keys", "key-files", "is not the daemon's", doctor.Red},
+		{"keys that anybody may add to", "chmod 777 state/keys", "key-files", "others may write", doctor.Red},
+		{"no keys folder", "rm -r state/keys", "key-files", "is not there", doctor.Red},
+		{"a key that leads nowhere", "rm state/keys/example.org/a.pem; ln -s /nowhere state/keys/example.org/a.pem", "", "", ""},
+		{"a state folder that cannot be written", "chown root:daemon state; chmod 750 state", "state-dir", "may not write in", doctor.Red},
+		{"what was seen cannot be written", "chown root:root state/hosted", "state-dir", "state/hosted", doctor.Red},
+		{"a state folder for everybody", "chmod 777 state", "state-dir", "everybody may write", doctor.Red},
+		{"no configuration", "rm etc/signpost.toml", "config", "there is no configuration", doctor.Red},
+		{"a configuration for root alone", "chmod 600 etc/signpost.toml", "config", "may not read", doctor.Red},
+		{"a closed folder of the configuration", "chmod 700 etc", "config", "may not search", doctor.Red},
+		{"drop-ins for root alone", "mkdir -m 700 etc/conf.d", "config", "may not read", doctor.Red},
+		{"a drop-in for root alone", "mkdir -m 755 etc/conf.d; touch etc/conf.d/a.toml; chmod 600 etc/conf.d/a.toml", "config", "conf.d/a.toml", doctor.Red},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newMachine(t)
+			h.sh(t, cmp.Or(c.sh, ":"))
+			h.conf.Files, _ = filepath.Glob(h.root + "/etc/conf.d/*.toml")
+			found := h.find()
+			if c.check == "" {
+				if len(found) > 0 {
+					t.Errorf("a healthy machine: %+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].Check != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, c.what) {
+				t.Fatalf("got %+v, want one %s with %q", found, c.check, c.what)
+			}
+			// There is no group signpost on this machine, nor a user.
+			h.sh(t, strings.ReplaceAll(found[0].Fix, "-o signpost -g signpost", "-o daemon -g daemon"))
+			if found := h.find(); len(found) > 0 {
+				t.Errorf("after %s: %+v", found[0].Fix, found)
+			}
+		})
+	}
+}
+
+// An error in a drop-in file is a finding with that file's line.
+func TestFaultyDropIn(t *testing.T) {
+	h := newMachine(t)
+	h.sh(t, `mkdir etc/conf.d; printf 'mode = "observe"\n' >etc/conf.d/a.toml; printf '\nmode = "on"\n' >etc/conf.d/b.toml`)
+	_, h.faulty = config.Load(h.file)
+	b := h.root + "/etc/conf.d/b.toml"
+	if found := h.find(); len(found) != 1 || found[0].Level != doctor.Red || found[0].Where != b+`:2: mode = "on"` || found[0].Fix != "${EDITOR:-vi} +2 '"+b+"'" {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Each error of a configuration is a finding with its line, and what stands there.
+func TestFaultyConfiguration(t *testing.T) {
+	h := newMachine(t)
+	text := "[sign]\non_missing_key = \"reject\"\ncolour = \"\x1b[31m\"\n"
+	if err := os.WriteFile(h.file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, h.faulty = config.Parse(h.file, []byte("[sign]\non_missing_key = \"reject\"\ncolour = \"blue\"\n"))
+	found := h.find()
+	if len(found) != 2 || found[0].Level != doctor.Red || found[0].Where != h.file+`:2: on_missing_key = "reject"` || !strings.Contains(found[0].What, "sign.on_missing_key") ||
+		!strings.Contains(found[0].Fix, "+2 '"+h.file+"'") || found[1].Where != h.file+`:3: colour = "\x1b[31m"` {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestConcernsAreYellow(t *testing.T) {
+	h := newMachine(t)
+	h.change = func(f *host.Facts) {
+		f.Concerns = []doctor.Finding{{What: "has expired", Why: "for a reason", Fix: "# take it out"}}
+	}
+	if found := h.find(); len(found) != 1 || found[0].Check != "config" || found[0].Level != doctor.Yellow || found[0].Where != h.file {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestNoServiceUser(t *testing.T) {
+	h := newMachine(t)
+	h.change = func(f *host.Facts) { f.User = "nobody-of-this-name" }
+	if found := h.find(); len(found) != 1 || found[0].Check != "service-user" || found[0].Level != doctor.Red || found[0].Fix == "" {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestNoResolver(t *testing.T) {
+	h := newMachine(t)
+	h.change = func(f *host.Facts) { f.ResolverErr = errors.New("resolv.conf: nameserver \"x\" is no address") }
+	if found := h.find(); len(found) != 1 || found[0].Check != "resolver" || found[0].Level != doctor.Red || !strings.Contains(found[0].Where, "is no address") {
+		t.Errorf("%+v", found)
+	}
+}

@@ -1,0 +1,81 @@
+package host
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"signpost/internal/doctor"
+)
+
+// Inbound is a sample of recent inbound mail from the journal: messages whose SPF was checked. It leaves out clients that are
+// now in trusted_networks or verify.skip_networks.
+type Inbound struct {
+	Messages int       // in the sample
+	Since    time.Time // of the oldest message
+	Clients  map[netip.Addr]ClientMail
+	Err      error // why the journal could not be read; nil where it could, or where there is none
+}
+
+// ClientMail counts the messages of one client.
+type ClientMail struct{ Messages, SPFFailed int } // SPFFailed: fail or softfail
+
+const (
+	// fewInbound is the number of messages below which shares mean nothing: on a small host, one newsletter is a third of a day.
+	fewInbound = 100
+	// A client with a greater share of inbound mail, of which SPF fails for a greater share, is taken for a gateway. A large
+	// provider may have the first share, but its SPF passes.
+	gatewayShare, gatewayFailed = 0.30, 0.50
+)
+
+// gateway finds gateways, relays and backup MX of this site that are not in verify.skip_networks. It is Yellow, not Red: a spammer who
+// sends enough looks the same.
+func (m *machine) gateway() (found []doctor.Finding) {
+	in := m.Inbound
+	if in.Err != nil {
+		if f, ok := doctor.NotPermitted(in.Err); ok {
+			return []doctor.Finding{f}
+		}
+		return []doctor.Finding{{Level: doctor.Yellow, What: "the journal cannot be read", Where: in.Err.Error(), Why: "doctor cannot tell whether a client is your own gateway",
+			Fix: "signpost log"}}
+	}
+	if in.Messages < fewInbound {
+		return nil
+	}
+	for client, n := range in.Clients {
+		share, failed := float64(n.Messages)/float64(in.Messages), float64(n.SPFFailed)/float64(n.Messages)
+		if share <= gatewayShare || failed <= gatewayFailed || slices.ContainsFunc(m.Decided, func(p netip.Prefix) bool { return p.Contains(client) }) {
+			continue
+		}
+		networks := append(slices.Clone(m.SkipNetworks), netip.PrefixFrom(client, client.BitLen()))
+		found = append(found, doctor.Finding{Level: doctor.Yellow,
+			What: fmt.Sprintf("%s delivers %.0f %% of inbound mail, and SPF fails for %.0f %% of that: it may be your own gateway", client, 100*share, 100*failed),
+			Where: fmt.Sprintf("journal: %d of a sample of %d inbound messages since %s; SPF fail or softfail for %d",
+				n.Messages, in.Messages, in.Since.UTC().Format(time.DateOnly), n.SPFFailed),
+			Why: "mail that comes through a gateway, relay or backup MX has that host's address, so each author's SPF fails, and honest mail is rejected or quarantined",
+			Fix: "skip_networks = [" + quotedNetworks(networks) + "] # in [verify], if this host is yours and verifies mail itself"})
+	}
+	slices.SortFunc(found, func(a, b doctor.Finding) int { return strings.Compare(a.What, b.What) })
+	return found
+}
+
+// goodInbound is the text of the check if nothing is found.
+func (m *machine) goodInbound() string {
+	if m.Inbound.Messages < fewInbound {
+		return fmt.Sprintf("too few inbound messages in the journal to find a gateway: %d of %d", m.Inbound.Messages, fewInbound)
+	}
+	return fmt.Sprintf("no client looks like a gateway of yours, in a sample of %d inbound messages", m.Inbound.Messages)
+}
+
+func quotedNetworks(networks []netip.Prefix) string {
+	all := make([]string, len(networks))
+	for i, p := range networks {
+		all[i] = `"` + p.String() + `"`
+		if p.IsSingleIP() {
+			all[i] = `"` + p.Addr().String() + `"`
+		}
+	}
+	return strings.Join(all, ", ")
+}

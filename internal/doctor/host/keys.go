@@ -1,0 +1,155 @@
+package host
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+// keyFile is a file or a directory below the keys directory.
+type keyFile struct {
+	path        string
+	permissions doctor.Permissions
+}
+
+// keyFiles checks who can read the keys: whoever can read a private key can sign as its domain, and a key that the daemon cannot read
+// does not sign.
+func (m *machine) keyFiles() (found []doctor.Finding) {
+	dir := m.KeysDir
+	fi, err := os.Stat(dir)
+	if err != nil {
+		if f, ok := doctor.NotPermitted(err); ok {
+			return []doctor.Finding{f}
+		}
+		return []doctor.Finding{{Level: doctor.Red, What: "the keys folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start without it",
+			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)}}
+	}
+	files, err := filesOfKeys(dir)
+	if err != nil {
+		if f, ok := doctor.NotPermitted(err); ok {
+			return []doctor.Finding{f}
+		}
+		return []doctor.Finding{{Level: doctor.Red, What: "the keys folder " + dir + " cannot be read", Where: err.Error(), Why: "nothing can be signed", Fix: "ls -la " + doctor.Quote(dir)}}
+	}
+	p := doctor.PermissionsOf(fi)
+	if m.service != nil && m.service.UID != 0 {
+		found = m.unreadable(p, files)
+	}
+	foreign := func(gid uint32) bool { return m.service == nil || gid != m.service.GIDs[0] }
+	if bits := p.Mode.Perm(); bits&0o002 != 0 || bits&0o020 != 0 && foreign(p.GID) {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write in the keys folder " + dir, Where: dir + ": " + p.String(),
+			Why: "who has a login here can put a key of his own there", Fix: "chmod 0700 " + doctor.Quote(dir)})
+	}
+	var open, mild []keyFile
+	for _, f := range files {
+		switch p := f.permissions.Mode.Perm(); {
+		case !strings.HasSuffix(f.path, ".pem"):
+		case p&0o007 != 0 || p&0o070 != 0 && foreign(f.permissions.GID):
+			open = append(open, f)
+		case p&0o070 != 0:
+			mild = append(mild, f)
+		}
+	}
+	if len(open) > 0 {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may read the private key " + open[0].path + andMore(open), Where: open[0].path + ": " + open[0].permissions.String(),
+			Why: "whoever reads it can sign as its domain; if others have logins here, take a new key: dkimkey rotate", Fix: shut(dir, open)})
+	}
+	if len(mild) > 0 {
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "the daemon's group may read the private key " + mild[0].path + andMore(mild), Where: mild[0].path + ": " + mild[0].permissions.String(),
+			Why: "whoever is put into that group can sign as its domain", Fix: shut(dir, mild)})
+	}
+	if len(found) == 0 && m.KeysErr != nil {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "the keys cannot be read", Where: m.KeysErr.Error(), Why: "nothing can be signed", Fix: "dkimkey status"})
+	}
+	return found
+}
+
+// unreadable finds what belongs to another user, as after root has restored a backup. p are the permissions of the keys directory:
+// dkimkey makes its owner the owner of new files.
+func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Finding {
+	dir := m.KeysDir
+	if b := m.service.Barrier("/", filepath.Dir(dir)); b != nil && b.Err == nil {
+		letter, _ := m.service.Class(b.Permissions)
+		fix := "chmod " + letter + "+x " + doctor.Quote(b.Path)
+		if b.Path == m.StateDir {
+			fix = m.chown(b.Path)
+		}
+		return []doctor.Finding{m.closed(b.Path, b.Permissions, "search", fix)}
+	}
+	all := "chown -R " + m.User + ":" + doctor.GroupName(m.service.GIDs[0]) + " " + doctor.Quote(dir)
+	if p.UID != m.service.UID || !m.service.May(p, doctor.Read|doctor.Search) {
+		return []doctor.Finding{{Level: doctor.Red, What: "the keys folder " + dir + " is not the daemon's", Where: dir + ": " + p.String(),
+			Why: "the daemon cannot read the keys, or not those that dkimkey makes next: they belong to the owner of the folder", Fix: all + " && chmod 0700 " + doctor.Quote(dir)}}
+	}
+	files = slices.DeleteFunc(slices.Clone(files), func(f keyFile) bool {
+		want := doctor.Read
+		if f.permissions.Mode.IsDir() {
+			want |= doctor.Search
+		}
+		return m.service.May(f.permissions, want)
+	})
+	if len(files) == 0 {
+		return nil
+	}
+	f := m.closed(files[0].path, files[0].permissions, "", all+" && chmod -R u+rX "+doctor.Quote(dir))
+	f.What += andMore(files)
+	f.Why = "the daemon cannot sign with it; what it cannot sign is put off"
+	return []doctor.Finding{f}
+}
+
+func andMore(files []keyFile) string {
+	if len(files) == 1 {
+		return ""
+	}
+	return ", and others"
+}
+
+// shut returns the command that makes one private key, or all of them, readable for the owner alone.
+func shut(dir string, files []keyFile) string {
+	if len(files) == 1 {
+		return "chmod 0600 " + doctor.Quote(files[0].path)
+	}
+	return "find " + doctor.Quote(dir) + " -name '*.pem' -exec chmod 0600 {} +"
+}
+
+// filesOfKeys returns the domains' directories, the keys in them and the metadata of these. Of a link it returns the target, unless
+// there is none or it is a credential, which systemd protects.
+func filesOfKeys(dir string) (all []keyFile, err error) {
+	domains, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range domains {
+		domain := filepath.Join(dir, d.Name())
+		fi, err := os.Stat(domain)
+		if err != nil || !fi.IsDir() || strings.HasPrefix(d.Name(), ".") {
+			continue
+		}
+		all = append(all, keyFile{domain, doctor.PermissionsOf(fi)})
+		files, err := os.ReadDir(domain)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range files {
+			path := filepath.Join(domain, e.Name())
+			if ext := filepath.Ext(path); ext != ".pem" && ext != ".json" {
+				continue
+			}
+			real, err := filepath.EvalSymlinks(path)
+			if errors.Is(err, fs.ErrNotExist) || doctor.Within("/run/credentials", real) {
+				continue
+			}
+			fi, err := os.Stat(path)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, keyFile{path, doctor.PermissionsOf(fi)})
+		}
+	}
+	return all, nil
+}

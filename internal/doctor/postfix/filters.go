@@ -1,0 +1,118 @@
+package postfix
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+// The parameters that send mail through a filter, which puts it back in: one that is in the queue, or before it comes there.
+const (
+	afterQueue  = "content_filter"
+	beforeQueue = "smtpd_proxy_filter"
+)
+
+// filtered are the services of a program that use a filter.
+func (l *site) filtered(filter string) []*service {
+	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.postconf.get(s, filter) == "" })
+}
+
+// comesBack says whether a service takes back what a filter has seen: it listens on an address of loopback that it names
+// itself, and either takes the filter's name off for itself, or others have a filter and it has none.
+func (l *site) comesBack(s *service) bool {
+	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) || l.postconf.get(s, afterQueue) != "" || l.postconf.get(s, beforeQueue) != "" {
+		return false
+	}
+	return l.postconf.at(s, afterQueue) != nil || l.postconf.at(s, beforeQueue) != nil || len(l.filtered(afterQueue)) > 0 || len(l.filtered(beforeQueue)) > 0
+}
+
+func (l *site) comingBack() []*service {
+	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return !l.comesBack(s) })
+}
+
+// reinjection is about mail that comes to us twice, or comes without what we need to judge it.
+func (l *site) reinjection(context.Context) (found []doctor.Finding) {
+	for _, one := range l.allLists() {
+		i := l.ours(one)
+		for j := i + 1; i >= 0 && j < len(one.entries); j++ {
+			if l.meant(one.entries[j], one.service.chroot) {
+				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "Signpost stands twice in " + one.name + " of " + one.service.id, Where: l.postconf.where(one.at, one.name),
+					Why: "each mail is judged or signed twice", Fix: l.postconf.setAt(one.at, one.name, one.replaced(j, ""))})
+			}
+		}
+	}
+	proxied := len(l.filtered(beforeQueue)) > 0
+	for _, one := range l.lists("smtpd_milters", "smtpd") {
+		s := one.service
+		if !l.comesBack(s) || l.ours(one) < 0 || proxied && len(l.filtered(afterQueue)) == 0 {
+			continue
+		}
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " takes back what a filter has seen, and Signpost sees it again", Where: l.postconf.where(s, "smtpd_milters"),
+			Why: "users' mail is signed twice, and every client is the filter",
+			Fix: l.postconf.setAt(s, overrides, strings.Join(append(words(l.postconf.get(s, overrides)), noMilters), ","))})
+	}
+	return slices.Concat(found, l.pipes(), l.proxies())
+}
+
+// pipes are filters that are programs. They put mail back by sendmail(1), where it cannot be told from this host's own,
+// unless there is a service for them to put it back by SMTP.
+func (l *site) pipes() (found []doctor.Finding) {
+	if len(l.comingBack()) > 0 {
+		return nil
+	}
+	for _, s := range l.filtered(afterQueue) {
+		name := l.postconf.get(s, afterQueue)
+		transport, _, _ := strings.Cut(name, ":")
+		if !slices.ContainsFunc(l.postconf.of("pipe"), func(p *service) bool { return p.id == transport+"/unix" }) {
+			continue
+		}
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "the filter " + transport + " puts mail back by sendmail(1), and Signpost sees it again", Where: l.postconf.where(s, afterQueue),
+			Why: "users' mail is signed twice; this opens a port without milters, and the filter's program is to send there instead",
+			Fix: l.postconf.command() + " -M '127.0.0.1:10026/inet=127.0.0.1:10026 inet n - n - - smtpd -o " + afterQueue + "= -o " + overrides + "=no_milters,no_unknown_recipient_checks,no_header_body_checks'"})
+	}
+	return found
+}
+
+// proxies are filters between smtpd(8) and the queue. smtpd shows the milters no content then, and the service behind the
+// filter shows them no client but the filter. Only for users does that do.
+func (l *site) proxies() (found []doctor.Finding) {
+	all := l.filtered(beforeQueue)
+	for _, s := range all {
+		if l.closed(s) && slices.ContainsFunc(l.lists("smtpd_milters", "smtpd"), func(one list) bool { return l.comesBack(one.service) && l.ours(one) >= 0 }) {
+			continue
+		}
+		at, value := l.postconf.at(s, beforeQueue), l.postconf.get(s, beforeQueue)
+		fix := l.postconf.unset(at, beforeQueue)
+		if next := nextHop(value); next != "" {
+			line := l.postconf.command() + " -P"
+			for _, same := range all {
+				if l.postconf.at(same, beforeQueue) == at {
+					line += " " + doctor.Quote(same.id+"/"+afterQueue+"="+next)
+				}
+			}
+			fix += " && " + line
+		}
+		found = append(found, doctor.Finding{Level: doctor.Red, What: s.id + " has a filter before the queue: Signpost sees no content in front of it, and behind it no client", Where: l.postconf.where(s, beforeQueue),
+			Why: "strangers' mail cannot be verified, and a forged one that comes back from the filter may be signed; a filter after the queue leaves Signpost in front", Fix: fix})
+	}
+	return found
+}
+
+// nextHop is content_filter's word for smtpd_proxy_filter's; empty where there is none.
+func nextHop(proxy string) string {
+	proxy = strings.TrimPrefix(proxy, "inet:")
+	host, port, err := net.SplitHostPort(proxy)
+	switch {
+	case strings.HasPrefix(proxy, "unix:"):
+		return ""
+	case err != nil:
+		host, port = "", proxy
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return "smtp:[" + host + "]:" + port
+}

@@ -1,0 +1,36 @@
+package postfix_test
+
+import (
+	"testing"
+
+	"signpost/internal/doctor"
+)
+
+// Mail that a filter puts back in is not to come to Signpost a second time, nor past it the first time.
+func TestPostfixReinjection(t *testing.T) {
+	const (
+		filter = "content_filter = smtp:[127.0.0.1]:10024\n"
+		pipe   = "filter unix - n n - 10 pipe\n  flags=Rq user=filter argv=/usr/local/bin/filter\n"
+		port   = "-M '127.0.0.1:10026/inet=127.0.0.1:10026 inet n - n - - smtpd -o content_filter= -o receive_override_options=no_milters,no_unknown_recipient_checks,no_header_body_checks'"
+		behind = "127.0.0.1:10025 inet n - n - - smtpd\n  -o smtpd_proxy_filter=\n"
+		users  = "  -o smtpd_client_restrictions=permit_sasl_authenticated,reject\n  -o smtpd_proxy_filter=127.0.0.1:10024\n"
+	)
+	hold(t, []postfixCase{
+		{name: "twice in the list", main: "smtpd_milters = unix:signpost/milter.sock, unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n",
+			check: "reinjection", what: "stands twice in smtpd_milters", fix: "-e 'smtpd_milters = unix:signpost/milter.sock'", level: doctor.Yellow},
+		{name: "milters where mail comes back", main: filter, master: comeBack + "  -o receive_override_options=no_header_body_checks\n",
+			check: "reinjection", what: "127.0.0.1:10025/inet takes back", fix: "-P '127.0.0.1:10025/inet/receive_override_options=no_header_body_checks,no_milters'", level: doctor.Yellow},
+		{name: "FILTER in a table", master: comeBack,
+			check: "reinjection", what: "127.0.0.1:10025/inet takes back", fix: "-P '127.0.0.1:10025/inet/receive_override_options=no_milters'", level: doctor.Yellow},
+		{name: "no milters where mail comes back", main: filter, master: comeBack + "  -o smtpd_milters=\n"},
+		{name: "a port of users on loopback", master: "127.0.0.1:2525 inet n - n - - smtpd\n"},
+		{name: "pipe", main: "content_filter = filter:dummy\n", master: pipe, check: "reinjection", what: "the filter filter puts mail back by sendmail(1)", fix: port, level: doctor.Yellow},
+		{name: "pipe that sends by SMTP", main: "content_filter = filter:dummy\n", master: pipe + comeBack + "  -o receive_override_options=no_milters\n"},
+		{name: "proxy", main: "smtpd_proxy_filter = inet:127.0.0.1:10024\n", master: behind + "  -o smtpd_milters=\n", check: "reinjection", what: "smtp/inet has a filter before the queue",
+			fix:   "-X 'smtpd_proxy_filter' && postconf -c 'DIR' -P 'smtp/inet/content_filter=smtp:[127.0.0.1]:10024' 'submission/inet/content_filter=smtp:[127.0.0.1]:10024'",
+			level: doctor.Red},
+		{name: "a service's proxy", master: "26 inet n - y - - smtpd\n  -o smtpd_proxy_filter=10024\n" + behind + "  -o receive_override_options=no_milters\n", check: "reinjection", what: "26/inet has a filter before the queue",
+			fix: "-PX '26/inet/smtpd_proxy_filter' && postconf -c 'DIR' -P '26/inet/content_filter=smtp:[127.0.0.1]:10024'", level: doctor.Red},
+		{name: "proxy for users", master: "2525 inet n - y - - smtpd\n" + users + behind},
+	})
+}

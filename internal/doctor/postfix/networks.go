@@ -1,0 +1,209 @@
+package postfix
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+const mynetworks = "mynetworks"
+
+// myNetworks may relay through Postfix; whom the daemon does not trust is judged as a stranger.
+func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
+	var outside, where []string
+	trusted := slices.Concat(l.TrustedNetworks, l.SkipNetworks)
+	for _, s := range l.postconf.places(mynetworks) {
+		var all clients
+		for _, w := range words(l.postconf.get(s, mynetworks)) {
+			all.add(ctx, w, true)
+		}
+		here := len(outside)
+		for _, p := range all.allowed {
+			switch text := p.String(); {
+			case everybody(p):
+				found = append(found, l.openRelay(s, p))
+			case !covered(p, trusted) && !slices.Contains(outside, text):
+				outside = append(outside, text)
+			}
+		}
+		if len(outside) > here {
+			where = append(where, l.postconf.where(s, mynetworks))
+		}
+		for _, what := range all.unread {
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "whom " + what + " of mynetworks lets relay cannot be seen from here", Where: l.postconf.where(s, mynetworks),
+				Why: "whom Signpost does not trust is judged as a stranger",
+				Fix: "add the networks that " + what + " has to trusted_networks in " + l.File})
+		}
+	}
+	if len(outside) == 0 {
+		return found
+	}
+	all := make([]string, 0, len(l.TrustedNetworks)+len(outside))
+	for _, p := range l.TrustedNetworks {
+		all = append(all, p.String())
+	}
+	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + strings.Join(outside, ", "),
+		Where: strings.Join(where, "; ") + "; " + l.File + ": trusted_networks",
+		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
+		Fix:   `trusted_networks = ["` + strings.Join(append(all, outside...), `", "`) + `"]`})
+}
+
+// everybody says that a network is wider than anybody's own.
+func everybody(p netip.Prefix) bool {
+	return p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
+}
+
+func (l *site) openRelay(s *service, p netip.Prefix) doctor.Finding {
+	var rest []string
+	for _, w := range words(l.postconf.get(s, mynetworks)) {
+		if n, ok := network(w); !ok || !everybody(n) {
+			rest = append(rest, w)
+		}
+	}
+	if len(rest) == 0 {
+		rest = []string{"127.0.0.0/8", "[::1]/128"}
+	}
+	return doctor.Finding{Level: doctor.Red, What: "Postfix relays for everybody: " + p.String(), Where: l.postconf.where(s, mynetworks),
+		Why: "strangers send through this host, and soon nobody takes mail from it", Fix: l.postconf.setAt(l.postconf.at(s, mynetworks), mynetworks, strings.Join(rest, " "))}
+}
+
+// clients are what a list of mynetworks allows.
+type clients struct {
+	allowed, excepted []netip.Prefix
+	unread            []string
+}
+
+// add reads one word of the list, first match wins: a network, !WORD, /FILE of more words, or TYPE:TABLE.
+func (c *clients) add(ctx context.Context, word string, allow bool) {
+	if rest, not := strings.CutPrefix(word, "!"); not {
+		c.add(ctx, rest, !allow)
+		return
+	}
+	if p, ok := network(word); ok {
+		c.network(p, allow)
+		return
+	}
+	items, err := listed(ctx, word)
+	if err != nil {
+		c.unread = append(c.unread, word)
+		return
+	}
+	for _, item := range items {
+		p, ok := network(item)
+		switch {
+		case ok:
+			c.network(p, allow)
+		case strings.HasPrefix(word, "/") && !strings.HasPrefix(item, "/"):
+			c.add(ctx, item, allow)
+		default: // a file within a file may be within itself
+			c.unread = append(c.unread, word)
+			return
+		}
+	}
+}
+
+func (c *clients) network(p netip.Prefix, allow bool) {
+	if allow {
+		c.allowed = append(c.allowed, outsideOf(p, c.excepted)...)
+	} else {
+		c.excepted = append(c.excepted, p)
+	}
+}
+
+var errNoTable = errors.New("not a file or a table that can be listed")
+
+// listed are the words of a file, or the keys of a table.
+func listed(ctx context.Context, name string) (all []string, err error) {
+	name = strings.TrimPrefix(name, "proxy:")
+	kind, path, table := strings.Cut(name, ":")
+	var text []byte
+	switch {
+	case strings.HasPrefix(name, "/"):
+		text, err = os.ReadFile(name)
+	case table && kind == "cidr":
+		text, err = os.ReadFile(path)
+	case table && enumerable(kind):
+		text, err = postmapEntries(ctx, name)
+	default:
+		err = errNoTable
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range tableLines(string(text)) {
+		w := words(line.text)
+		switch {
+		case !table:
+			all = append(all, w...)
+		case w[0] != "if" && w[0] != "endif": // what stands between is within anyway, or never matches
+			all = append(all, w[0])
+		}
+	}
+	return all, nil
+}
+
+// enumerable reports whether postmap -s lists the entries of a type of table.
+func enumerable(kind string) bool {
+	return slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "texthash"}, kind)
+}
+
+// postmapEntries returns the entries of a table as postmap -s writes them.
+func postmapEntries(ctx context.Context, table string) ([]byte, error) {
+	path, err := admin("postmap")
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, path, "-s", table).Output()
+}
+
+// network reads one address or network; IPv6 stands in brackets in lists, and without them in tables.
+func network(w string) (netip.Prefix, bool) {
+	w = strings.NewReplacer("[", "", "]", "").Replace(w)
+	p, err := netip.ParsePrefix(w)
+	if err != nil {
+		a, err := netip.ParseAddr(w)
+		if err != nil {
+			return p, false
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), true
+}
+
+// covered says whether all of p lies in the others together.
+func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(p, others)) == 0 }
+
+// outsideOf is what of p lies in none of the others.
+func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
+	rest := []netip.Prefix{p}
+	for _, o := range others {
+		var next []netip.Prefix
+		for _, r := range rest {
+			next = append(next, minus(r, o)...)
+		}
+		rest = next
+	}
+	return rest
+}
+
+func minus(p, o netip.Prefix) []netip.Prefix {
+	if !p.Overlaps(o) {
+		return []netip.Prefix{p}
+	}
+	if o.Bits() <= p.Bits() {
+		return nil
+	}
+	upper := p.Addr().AsSlice()
+	upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	high, _ := netip.AddrFromSlice(upper)
+	return append(minus(netip.PrefixFrom(p.Addr(), p.Bits()+1), o), minus(netip.PrefixFrom(high, p.Bits()+1), o)...)
+}

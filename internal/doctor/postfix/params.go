@@ -1,0 +1,169 @@
+package postfix
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"signpost/internal/doctor"
+)
+
+// misspelt are parameters that Postfix does not know, where the name of one of the milters' was meant.
+func (l *site) misspelt(context.Context) (found []doctor.Finding) {
+	tell := func(s *service, name, value, right string) {
+		f := doctor.Finding{Level: doctor.Yellow, What: "Postfix knows no parameter " + name + "; " + right + " is meant", Where: "main.cf: " + name + " = " + value,
+			Why: "what it says counts for nothing", Fix: l.postconf.unset(s, name)}
+		if s != nil {
+			f.Where = l.postconf.where(s, name)
+		}
+		if l.postconf.at(s, right) == nil && (s != nil || l.postconf.main[right] == "") {
+			f.Fix += " && " + l.postconf.setAt(s, right, value)
+		}
+		found = append(found, f)
+	}
+	for _, setting := range l.postconf.unused {
+		name, value, _ := strings.Cut(setting, "=")
+		right := doctor.Nearest(name, "smtpd_milters", "non_smtpd_milters", "milter_default_action", "milter_protocol", "milter_content_timeout", "internal_mail_filter_classes",
+			"milter_macro_daemon_name", "receive_override_options")
+		if right == "" {
+			continue
+		}
+		inService := false
+		for i := range l.postconf.services {
+			if s := &l.postconf.services[i]; l.postconf.at(s, name) != nil {
+				inService = true
+				tell(s, name, s.over[name], right)
+			}
+		}
+		if !inService {
+			tell(nil, name, value, right)
+		}
+	}
+	return found
+}
+
+func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
+	for _, s := range l.postconf.places("smtpd_milter_maps") {
+		if l.postconf.get(s, "smtpd_milter_maps") != "" {
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "a table chooses other milters, or none, for some clients", Where: l.postconf.where(s, "smtpd_milter_maps"),
+				Why: "what those clients send is neither verified nor signed; verify.skip_networks of signpost.toml leaves clients alone and says so in the log", Fix: l.postconf.unset(s, "smtpd_milter_maps")})
+		}
+	}
+	return found
+}
+
+// defaultAction is what becomes of mail while the daemon is away. Postfix 3.11's shutdown is as tempfail, and hangs up.
+func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
+	judge := func(action, where, fix string) {
+		f := doctor.Finding{Where: where, Fix: fix}
+		switch action {
+		case "accept":
+			f.Level, f.What, f.Why = doctor.Red, "an outage lets everything pass: default_action accept", "while the daemon is away forged results come in and mail leaves unsigned, and nobody is told"
+		case "reject":
+			f.Level, f.What, f.Why = doctor.Yellow, "an outage refuses mail for good: default_action reject", "while the daemon is away each mail bounces instead of waiting"
+		default:
+			return
+		}
+		found = append(found, f)
+	}
+	for _, s := range l.postconf.places("milter_default_action") {
+		judge(l.postconf.get(s, "milter_default_action"), l.postconf.where(s, "milter_default_action"), l.postconf.setAt(s, "milter_default_action", "tempfail"))
+	}
+	l.settings(func(one list, i int, e entry) {
+		judge(e.settings["default_action"], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with("default_action", "tempfail"))))
+	})
+	return found
+}
+
+// settings visits our entry of each list.
+func (l *site) settings(visit func(one list, i int, e entry)) {
+	for _, one := range l.allLists() {
+		if i := l.ours(one); i >= 0 {
+			visit(one, i, one.entries[i])
+		}
+	}
+}
+
+// needProtocol is the protocol that the daemon asks for, Postfix's own since 2.6.
+const needProtocol = 6
+
+func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
+	judge := func(v, where, fix string) {
+		if n, err := strconv.Atoi(v); err == nil && n < needProtocol {
+			found = append(found, doctor.Finding{Level: doctor.Red, What: "Postfix speaks milter protocol " + v, Where: where,
+				Why: "the daemon needs protocol 6 and ends the connection; every mail goes the way of milter_default_action", Fix: fix})
+		}
+	}
+	for _, s := range l.postconf.places("milter_protocol") {
+		judge(l.postconf.get(s, "milter_protocol"), l.postconf.where(s, "milter_protocol"), l.postconf.setAt(s, "milter_protocol", "6"))
+	}
+	l.settings(func(one list, i int, e entry) {
+		judge(e.settings["protocol"], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with("protocol", "6"))))
+	})
+	return found
+}
+
+// finishes is the longest that the daemon takes at the end of a message; all else it answers at once.
+const finishes = 120 * time.Second
+
+// busy is what a machine under load may take for an answer that is ready.
+const busy = 3 * time.Second
+
+func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
+	for _, wait := range []struct {
+		name           string // of a milter's own setting; main.cf has milter_ before it
+		least          time.Duration
+		what, why, fix string
+	}{
+		{"content_timeout", finishes, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
+		{"command_timeout", busy, "for an answer", "on a busy machine Postfix gives up on the daemon", "30s"},
+		{"connect_timeout", busy, "for a connection", "on a busy machine Postfix gives up on the daemon", "30s"},
+	} {
+		judge := func(v, where, fix string) {
+			if d, ok := seconds(v); ok && d <= wait.least {
+				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "Postfix waits " + d.String() + " " + wait.what, Where: where, Why: wait.why, Fix: fix})
+			}
+		}
+		name := "milter_" + wait.name
+		for _, s := range l.postconf.places(name) {
+			judge(l.postconf.get(s, name), l.postconf.where(s, name), l.postconf.setAt(s, name, wait.fix))
+		}
+		l.settings(func(one list, i int, e entry) {
+			judge(e.settings[wait.name], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with(wait.name, wait.fix))))
+		})
+	}
+	return found
+}
+
+// seconds reads Postfix's times: a number and s, m, h, d or w; seconds as they come.
+func seconds(v string) (time.Duration, bool) {
+	units := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
+	number := strings.TrimRight(v, "smhdw")
+	n, err := strconv.ParseUint(number, 10, 31)
+	unit, ok := units[v[len(number):]]
+	return time.Duration(n) * unit, err == nil && ok
+}
+
+// clientNames: iprev is what Postfix found out about the client's name.
+func (l *site) clientNames(context.Context) (found []doctor.Finding) {
+	const name = "smtpd_peername_lookup"
+	for _, s := range l.strangers() {
+		if l.postconf.get(s, name) == "no" {
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " looks up no client's name", Where: l.postconf.where(s, name),
+				Why: "the results say iprev=permerror of every client", Fix: l.postconf.unset(l.postconf.at(s, name), name)})
+		}
+	}
+	return found
+}
+
+func (l *site) internalMail(context.Context) (found []doctor.Finding) {
+	const name = "internal_mail_filter_classes"
+	have := words(l.postconf.main[name])
+	if slices.Contains(have, "bounce") {
+		return nil
+	}
+	return []doctor.Finding{{Level: doctor.Yellow, What: "bounces do not pass the milters", Where: l.postconf.where(nil, name),
+		Why: "bounces of this host leave unsigned and fail DMARC elsewhere", Fix: l.postconf.set(name, strings.Join(append(have, "bounce"), ", "))}}
+}

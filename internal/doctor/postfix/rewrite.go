@@ -1,0 +1,109 @@
+package postfix
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+const eightBitMIME = "8bitmime"
+
+// eightBit is about bodies that are encoded anew between signing and verifying. Where a server does not say 8BITMIME, the
+// one that sends to it has to (RFC 6152 section 3).
+func (l *site) eightBit(context.Context) (found []doctor.Finding) {
+	discards := func(s *service, name, what, why string) {
+		all := words(l.postconf.get(s, name))
+		rest := slices.DeleteFunc(slices.Clone(all), func(w string) bool { return strings.EqualFold(w, eightBitMIME) })
+		if len(rest) < len(all) {
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: what, Where: l.postconf.where(s, name), Why: why,
+				Fix: l.postconf.setAt(l.postconf.at(s, name), name, strings.Join(rest, ", "))})
+		}
+	}
+	for _, s := range l.postconf.of("smtp") {
+		if l.postconf.get(s, "disable_mime_output_conversion") != "yes" {
+			discards(s, "smtp_discard_ehlo_keywords", s.id+" takes every server for one that knows no 8-bit text, and converts mail after it was signed", "the signature of every mail with such text is broken")
+		}
+		const limit = "smtp_line_length_limit"
+		if n, err := strconv.Atoi(l.postconf.get(s, limit)); err == nil && n > 0 && n < 990 {
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " breaks lines at " + strconv.Itoa(n) + " octets, after the mail was signed", Where: l.postconf.where(s, limit),
+				Why: "the signature of every mail with a longer line is broken; SMTP has room for 998", Fix: l.postconf.unset(l.postconf.at(s, limit), limit)})
+		}
+	}
+	for _, s := range l.strangers() {
+		discards(s, "smtpd_discard_ehlo_keywords", s.id+" has senders' servers convert 8-bit text, after they signed it", "the signatures of such mail fail here")
+		const force = "force_mime_input_conversion" // Postfix 3.9
+		if c := l.cleanup(s); c != nil && l.postconf.get(c, force) == "yes" {
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: c.id + " converts the 8-bit text of strangers' mail before it is verified", Where: l.postconf.where(c, force),
+				Why: "the signatures of such mail fail here; it is meant for mail that is still to be signed", Fix: l.postconf.unset(l.postconf.at(c, force), force)})
+		}
+	}
+	return found
+}
+
+// strangers are the services that take mail from anywhere.
+func (l *site) strangers() []*service {
+	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.loopback(s) || l.closed(s) })
+}
+
+// cleanup is what a service hands its mail to, nil: nothing that master.cf knows.
+func (l *site) cleanup(s *service) *service {
+	name := l.postconf.get(s, "cleanup_service_name") + "/unix"
+	all := l.postconf.of("cleanup")
+	if i := slices.IndexFunc(all, func(c *service) bool { return c.id == name }); i >= 0 {
+		return all[i]
+	}
+	return nil
+}
+
+// genericMaps is about what the delivery agents rewrite: they come after the milters.
+func (l *site) genericMaps(context.Context) (found []doctor.Finding) {
+	const generic, canonical = "smtp_generic_maps", "sender_canonical_maps"
+	const why = "what is rewritten was signed, and the signature is broken"
+	for _, s := range l.postconf.of("smtp") {
+		if v := l.postconf.get(s, generic); v != "" {
+			before := strings.Join(append(words(l.postconf.main[canonical]), v), ", ")
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " rewrites addresses after the mail was signed", Where: l.postconf.where(s, generic),
+				Why: why + "; " + canonical + " rewrite before", Fix: l.postconf.unset(l.postconf.at(s, generic), generic) + " && " + l.postconf.set(canonical, before)})
+		}
+		for _, name := range []string{"smtp_header_checks", "smtp_mime_header_checks", "smtp_nested_header_checks", "smtp_body_checks"} {
+			found = append(found, l.rules(doctor.Yellow, s, name, changes(name), "after the mail was signed", why)...)
+		}
+	}
+	for _, s := range l.postconf.of("cleanup") {
+		found = append(found, l.rules(doctor.Red, s, "milter_header_checks", onFields(`dkim-signature|authentication-results|x-signpost-[\w-]+`), "when Signpost puts it in", "mail leaves unsigned, or without its results")...)
+	}
+	return found
+}
+
+// headerRewrite is about what is changed in strangers' mail before it is verified: cleanup(8) comes before the milters.
+func (l *site) headerRewrite(context.Context) (found []doctor.Finding) {
+	const why = "strangers' signatures over it fail here"
+	for _, s := range l.strangers() {
+		c := l.cleanup(s)
+		for _, completes := range []struct {
+			by          *service
+			name, value string // empty: any
+		}{
+			{s, "local_header_rewrite_clients", "static:all"}, {s, "remote_header_rewrite_domain", ""}, {c, "always_add_missing_headers", "yes"},
+		} {
+			have := words(l.postconf.get(completes.by, completes.name))
+			if completes.value == "" && len(have) > 0 || slices.Contains(have, completes.value) {
+				found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " completes the header of strangers' mail before it is verified",
+					Where: l.postconf.where(completes.by, completes.name), Why: why, Fix: l.postconf.unset(l.postconf.at(completes.by, completes.name), completes.name)})
+			}
+		}
+		if c == nil || slices.Contains(words(l.postconf.get(s, overrides)), "no_header_body_checks") {
+			continue
+		}
+		for _, name := range []string{"header_checks", "mime_header_checks", "nested_header_checks", "body_checks"} {
+			if name != "header_checks" && l.postconf.get(c, name) == l.postconf.get(c, "header_checks") {
+				continue // as it comes
+			}
+			found = append(found, l.rules(doctor.Yellow, c, name, changes(name), "before strangers' mail is verified", why)...)
+		}
+	}
+	return found
+}

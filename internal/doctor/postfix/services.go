@@ -1,0 +1,106 @@
+package postfix
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+// host is the address that an inet service listens on, empty: those of inet_interfaces.
+func (s *service) host() string {
+	host, _ := s.listens()
+	return host
+}
+
+// listens splits an inet service's name. The port may be a name too.
+func (s *service) listens() (host, port string) {
+	name, kind, _ := strings.Cut(s.id, "/")
+	if kind != "inet" {
+		return "", ""
+	}
+	if host, port, err := net.SplitHostPort(name); err == nil {
+		return host, port
+	}
+	return "", name
+}
+
+// loopback says whether only this machine reaches a service.
+func (l *site) loopback(s *service) bool {
+	if strings.HasSuffix(s.id, "/unix") {
+		return true
+	}
+	if host := s.host(); host != "" {
+		ip := net.ParseIP(host)
+		return host == "localhost" || ip != nil && ip.IsLoopback()
+	}
+	addresses := words(l.postconf.get(s, "inet_interfaces"))
+	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a string) bool {
+		ip := net.ParseIP(strings.Trim(a, "[]"))
+		return a != "loopback-only" && a != "localhost" && (ip == nil || !ip.IsLoopback())
+	})
+}
+
+// originating: who gets {daemon_name} ORIGINATING is signed for without a password.
+func (l *site) originating(ctx context.Context) (found []doctor.Finding) {
+	const name, closing = "milter_macro_daemon_name", "smtpd_relay_restrictions"
+	for _, s := range l.postconf.of("smtpd") {
+		if l.postconf.get(s, name) != "ORIGINATING" || l.loopback(s) || l.closed(s) {
+			continue
+		}
+		f := doctor.Finding{Level: doctor.Red, What: "every stranger counts as a user: ORIGINATING is for submission services only", Where: l.postconf.where(s, name),
+			Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: l.postconf.unset(l.postconf.at(s, name), name)}
+		if s.submission() {
+			f.Level, f.What = doctor.Yellow, s.id+" takes mail for this host from strangers too, and each counts as a user: ORIGINATING"
+			f.Fix = l.postconf.setAt(s, closing, "permit_mynetworks,permit_sasl_authenticated,permit_tls_clientcerts,reject")
+		}
+		found = append(found, f)
+	}
+	return append(found, l.xclient(ctx)...)
+}
+
+// xclient: whoever may use XCLIENT says for itself what its address is and who has logged in.
+func (l *site) xclient(ctx context.Context) (found []doctor.Finding) {
+	const name = "smtpd_authorized_xclient_hosts"
+	for _, s := range l.strangers() {
+		var rest []string
+		for _, w := range words(l.postconf.get(s, name)) {
+			var all clients
+			all.add(ctx, w, true)
+			if w != "static:all" && !slices.ContainsFunc(all.allowed, everybody) {
+				rest = append(rest, w)
+			}
+		}
+		if len(rest) < len(words(l.postconf.get(s, name))) {
+			found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may tell " + s.id + " by XCLIENT who has logged in, and from where", Where: l.postconf.where(s, name),
+				Why: "a stranger who says that he is a user is signed for", Fix: l.postconf.setAt(l.postconf.at(s, name), name, strings.Join(rest, ", "))})
+		}
+	}
+	return found
+}
+
+// submission says whether a service bears the name or the port of RFC 6409 or RFC 8314.
+func (s *service) submission() bool {
+	_, port := s.listens()
+	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
+}
+
+// closed says whether a service takes nothing from strangers: it asks for a certificate, or one of its lists of restrictions
+// comes to reject before anything lets a stranger pass. A table that does so is the admin's own will.
+func (l *site) closed(s *service) bool {
+	if l.postconf.get(s, "smtpd_tls_req_ccert") == "yes" {
+		return true
+	}
+	for _, list := range []string{"client", "helo", "sender", "relay", "recipient"} {
+		all := words(l.postconf.get(s, "smtpd_"+list+"_restrictions"))
+		end := slices.IndexFunc(all, func(w string) bool {
+			return slices.Contains([]string{"reject", "defer", "permit", "permit_auth_destination", "permit_mx_backup"}, w)
+		})
+		if end >= 0 && (all[end] == "reject" || all[end] == "defer") {
+			return true
+		}
+	}
+	return false
+}

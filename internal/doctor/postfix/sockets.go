@@ -1,0 +1,306 @@
+package postfix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"signpost/internal/doctor"
+	"signpost/milter"
+)
+
+// answerTimeout is how long the daemon has to answer. It answers a negotiation at once.
+const answerTimeout = 5 * time.Second
+
+// name returns a socket as the configuration writes it.
+func (ln Listener) name() string {
+	if ln.Network == "unix" {
+		return "unix:" + ln.Address
+	}
+	return "inet:" + ln.Address
+}
+
+func (l *site) socketNames() string {
+	var all []string
+	for _, ln := range l.Listen {
+		all = append(all, ln.name())
+	}
+	return strings.Join(all, ", ")
+}
+
+// socketAccess checks whether mail_owner may connect: smtpd(8) and cleanup(8) run as that user.
+func (l *site) socketAccess(context.Context) (found []doctor.Finding) {
+	who, err := doctor.LookupAccount(l.postconf.main["mail_owner"])
+	if err != nil {
+		return []doctor.Finding{{Level: doctor.Red, What: "Postfix runs as a user who does not exist", Where: l.postconf.where(nil, "mail_owner") + ": " + err.Error(),
+			Why: "Postfix does not start", Fix: l.postconf.unset(nil, "mail_owner")}}
+	}
+	for _, ln := range l.Listen {
+		from, chroot, named := l.entrance(ln)
+		if !named || ln.Network != "unix" {
+			continue
+		}
+		if f := l.leadsOut(ln.Address, from, chroot); f != nil {
+			found = append(found, *f)
+		} else if b := who.Barrier(from, filepath.Dir(ln.Address)); b != nil {
+			found = append(found, l.barred(who, ln, from, b))
+		} else if f := l.socketPermissions(who, ln); f != nil {
+			found = append(found, *f)
+		}
+	}
+	if len(found) == 0 {
+		return []doctor.Finding{{Level: doctor.Green, What: "Postfix's user " + who.Name + " gets to the sockets that Postfix names"}}
+	}
+	return found
+}
+
+// entrance returns the directory where Postfix's path to a socket begins: its programs run in the queue directory, and a chrooted one
+// sees nothing above it. As long as Postfix names none of our sockets, the first one counts as named.
+func (l *site) entrance(ln Listener) (from string, chroot, named bool) {
+	from = l.postconf.main["queue_directory"]
+	anyOurs := false
+	for _, one := range l.allLists() {
+		for _, e := range one.entries {
+			if !l.right(e, one.service.chroot) {
+				continue
+			}
+			anyOurs = true
+			_, path, _ := strings.Cut(e.address, ":")
+			if _, at := l.resolve(e.address, one.service.chroot); filepath.Clean(ln.Address) != at {
+				continue
+			}
+			named, chroot = true, chroot || one.service.chroot
+			if !one.service.chroot && filepath.IsAbs(path) {
+				from = "/"
+			}
+		}
+	}
+	if !anyOurs {
+		named = ln == l.Listen[0]
+	}
+	if !doctor.Within(from, ln.Address) {
+		from = "/"
+	}
+	return from, chroot, named
+}
+
+// leadsOut finds a link in the chroot to a directory outside: the daemon follows it, and Postfix cannot.
+func (l *site) leadsOut(path, from string, chroot bool) *doctor.Finding {
+	root, err := filepath.EvalSymlinks(from)
+	real, err2 := filepath.EvalSymlinks(filepath.Dir(path))
+	if !chroot || err != nil || err2 != nil || doctor.Within(root, real) {
+		return nil
+	}
+	return &doctor.Finding{Level: doctor.Red, What: "a link leads the way to " + path + " out of Postfix's chroot", Where: filepath.Dir(path) + " is " + real + "; chroot is " + from,
+		Why: "chrooted, Postfix does not find what lies outside; every mail goes the way of milter_default_action", Fix: l.listenLine()}
+}
+
+// barred returns the finding for a directory that who may not search, or that does not exist.
+func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.Barrier) doctor.Finding {
+	if b.Err != nil {
+		if f, ok := doctor.NotPermitted(b.Err); ok {
+			return f
+		}
+	}
+	group, last := doctor.GroupName(who.GIDs[0]), b.Path == filepath.Dir(ln.Address) && b.Path != from
+	f := doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " does not get to " + ln.Address + ": the folder " + b.Path + " is closed to him",
+		Where: b.Path + ": " + b.Permissions.String(), Why: "Postfix cannot connect, and does what milter_default_action says with every mail"}
+	switch letter, _ := who.Class(b.Permissions); {
+	case b.Err != nil:
+		f.What, f.Where = "the folder "+b.Path+" of the socket "+ln.Address+" is not to be had", b.Err.Error()
+		f.Fix = "install -d -o " + l.User + " -g " + group + " -m 2710 " + doctor.Quote(filepath.Dir(ln.Address))
+	case last:
+		f.Fix = "chgrp " + group + " " + doctor.Quote(b.Path) + " && chmod 2710 " + doctor.Quote(b.Path)
+	default:
+		f.Fix = "chmod " + letter + "+x " + doctor.Quote(b.Path)
+	}
+	_, err := exec.LookPath("systemd-tmpfiles")
+	if (last || b.Err != nil) && err == nil && (doctor.Within("/run", b.Path) || doctor.Within("/var/run", b.Path)) {
+		// /run is empty after a boot.
+		const file = "signpost-socket.conf"
+		f.Fix = "echo " + doctor.Quote("d "+filepath.Dir(ln.Address)+" 2710 "+l.User+" "+group) + " >/etc/tmpfiles.d/" + file + " && systemd-tmpfiles --create " + file
+	}
+	return f
+}
+
+// socketPermissions checks whether who may connect to a socket now, and after the next start of the daemon.
+func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Finding {
+	if _, err := os.Stat(ln.Address); err != nil {
+		if f, ok := doctor.NotPermitted(err); ok {
+			return &f
+		}
+	}
+	now, there := permissionsAt(ln.Address, fs.ModeSocket)
+	dir, _ := permissionsAt(filepath.Dir(ln.Address), fs.ModeDir)
+	daemon, err := doctor.LookupAccount(l.User)
+	if there {
+		daemon, err = doctor.LookupAccount(doctor.UserName(now.UID))
+	} else if err == nil {
+		now = doctor.Permissions{UID: daemon.UID, GID: daemon.GIDs[0]}
+	} else {
+		return nil // no user who could create one
+	}
+	mode, group := ln.Mode, ln.Group
+	then := doctor.Permissions{UID: now.UID, GID: now.GID, Mode: mode}
+	if dir.Mode&fs.ModeSetgid != 0 {
+		then.GID = dir.GID
+	}
+	given := true
+	if g, err2 := user.LookupGroup(group); err2 == nil {
+		if gid, err2 := strconv.ParseUint(g.Gid, 10, 32); err2 == nil {
+			then.GID = uint32(gid)
+			given = err != nil || mayGive(daemon, dir, then.GID)
+		}
+	}
+	f := &doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " may not write to the socket " + ln.Address, Where: ln.Address + ": " + now.String(),
+		Why: "Postfix cannot connect, and does what milter_default_action says with every mail"}
+	open, lasts := there && who.May(now, doctor.Write), given && who.May(then, doctor.Write)
+	switch {
+	case lasts && (open || !there):
+		return nil
+	case lasts:
+		f.Fix = "chgrp " + doctor.GroupName(then.GID) + " " + doctor.Quote(ln.Address) + " && chmod " + doctor.Octal(mode) + " " + doctor.Quote(ln.Address)
+		return f
+	case !given:
+		f.What = "the daemon does not start: user " + daemon.Name + " cannot give the socket " + ln.Address + " to the group " + group
+	case !there:
+		f.What = "the socket " + ln.Address + " will be closed to user " + who.Name
+	case open:
+		f.What = "the socket " + ln.Address + " will be closed to user " + who.Name + " when the daemon starts again"
+	}
+	if open {
+		f.Level, f.What = doctor.Yellow, strings.Replace(f.What, "does not start:", "will not start again:", 1)
+	}
+	if !there {
+		f.Where = filepath.Dir(ln.Address) + ": " + dir.String()
+	}
+	f.Where += "; " + l.File + fmt.Sprintf(": socket_mode = %q, socket_group = %q", doctor.Octal(mode), group)
+	f.Why += "; the daemon gives its socket these rights at each start"
+	f.Fix = l.permissionLines(who, daemon, ln, then, dir)
+	return f
+}
+
+// permissionsAt returns the permissions of a file. It reports false if there is no file of this type.
+func permissionsAt(path string, fileType fs.FileMode) (doctor.Permissions, bool) {
+	fi, err := os.Stat(path)
+	if err != nil || fi.Mode().Type() != fileType {
+		return doctor.Permissions{}, false
+	}
+	return doctor.PermissionsOf(fi), true
+}
+
+// permissionLines returns the lines for signpost.toml: the permissions of all sockets, or of this one if it has its own. The daemon must
+// be able to set them: see mayGive.
+func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, dir doctor.Permissions) string {
+	mode, group := ln.Mode, ln.Group
+	postfix := doctor.GroupName(who.GIDs[0])
+	var lines []string
+	own := mode != l.SocketMode || group != l.SocketGroup
+	if !slices.Contains(who.GIDs, then.GID) {
+		then.GID, group = who.GIDs[0], postfix
+		lines = append(lines, fmt.Sprintf("socket_group = %q", group))
+	}
+	if !who.May(then, doctor.Write) {
+		mode |= 0o660
+		lines = append(lines, fmt.Sprintf("socket_mode = %q", doctor.Octal(mode)))
+	}
+	if own && len(lines) > 0 {
+		lines = []string{fmt.Sprintf("{ socket = %q, mode = %q, group = %q }", ln.name(), doctor.Octal(mode), group)}
+	}
+	fix := ""
+	if daemon != nil && !mayGive(daemon, dir, then.GID) {
+		fix = "chgrp " + postfix + " " + doctor.Quote(filepath.Dir(ln.Address)) + " && chmod 2710 " + doctor.Quote(filepath.Dir(ln.Address)) + " && "
+	}
+	fix += daemonLine("restart", l.File)
+	if len(lines) == 0 {
+		return fix
+	}
+	return strings.Join(lines, "\n") + " # then: " + fix
+}
+
+// mayGive reports whether a process of a can give a file in a directory to a group. chown(2) wants a to be a member, unless new files
+// of the directory belong to that group already.
+func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
+	return a.UID == 0 || slices.Contains(a.GIDs, gid) || dir.GID == gid && dir.Mode&fs.ModeSetgid != 0
+}
+
+// socketAnswers negotiates at each socket as Postfix does.
+func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
+	for _, ln := range l.Listen {
+		err := milter.Probe(ln.Network, ln.Address, time.Now().Add(l.Wait))
+		if err == nil {
+			continue
+		}
+		if f, ok := doctor.NotPermitted(err); ok {
+			found = append(found, f)
+			continue
+		}
+		found = append(found, l.silent(ln, err))
+	}
+	return found
+}
+
+// silent returns the finding for a socket at which Signpost does not answer.
+func (l *site) silent(ln Listener, err error) doctor.Finding {
+	f := doctor.Finding{Level: doctor.Red, Where: ln.name() + ": " + err.Error(), Why: "every mail goes the way of milter_default_action", Fix: daemonLine("start", l.File)}
+	if doctor.RunsSystemd() {
+		f.Why += "; journalctl -u signpost -n 20 shows how it ended"
+	}
+	fi, statErr := os.Lstat(ln.Address)
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.What = "the daemon does not run: there is no socket " + ln.Address
+	case ln.Network == "unix" && statErr == nil && fi.Mode().Type() != fs.ModeSocket:
+		f.What, f.Fix = ln.Address+" is no socket", "mv "+doctor.Quote(ln.Address)+" "+doctor.Quote(ln.Address+".old")+" && "+f.Fix
+	case errors.Is(err, syscall.ECONNREFUSED) && ln.Network == "unix":
+		f.What = "the daemon does not run: the socket " + ln.Address + " is what an earlier one left behind"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		f.What = "the daemon does not run: nobody listens on " + ln.Address
+	case errors.Is(err, milter.ErrAnother):
+		f.What, f.Fix = "another milter answers at "+ln.Address, whose(ln)+" # names it; give one of the two another address: listen in "+l.File
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f.What, f.Fix = "nobody answers at "+ln.Address+" although the connection is taken", daemonLine("restart", l.File)
+	default:
+		f.What, f.Fix = "what answers at "+ln.Address+" is no milter", whose(ln)+" # names it; give one of the two another address: listen in "+l.File
+	}
+	return f
+}
+
+// whose returns the command that shows which program listens on a socket.
+func whose(ln Listener) string {
+	_, port, _ := strings.Cut(ln.Address, ":")
+	switch {
+	case runtime.GOOS != "linux":
+		return "sockstat -l"
+	case ln.Network == "unix":
+		return "ss -lxp src " + doctor.Quote(ln.Address)
+	}
+	return "ss -ltnp sport = :" + doctor.Quote(port[strings.LastIndexByte(port, ':')+1:])
+}
+
+// daemonLine returns the command that starts or restarts the daemon with this machine's service manager.
+func daemonLine(verb, file string) string {
+	if doctor.RunsSystemd() {
+		return "systemctl " + verb + " signpost"
+	}
+	if runtime.GOOS == "freebsd" {
+		return "service signpost " + verb
+	}
+	line := "runuser -u " + doctor.ServiceUser + " -- signpost serve -c " + doctor.Quote(file)
+	if verb == "restart" {
+		line = "pkill -x signpost; " + line
+	}
+	return line
+}

@@ -1,0 +1,389 @@
+package postfix_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/doctor"
+	"signpost/internal/doctor/postfix"
+	"signpost/internal/setup"
+	"signpost/internal/testmilter"
+	"signpost/milter"
+)
+
+// queue is a queue directory with the socket in it, as the package makes both; its owner is one who is there everywhere.
+type queue struct {
+	root, dir, socket string
+	etc               string // of Postfix
+	config            *config.Config
+	wait              time.Duration
+}
+
+func newQueue(t *testing.T) *queue {
+	if testing.Short() {
+		t.Skip("runs postconf")
+	}
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("files of other owners need root")
+	}
+	root, err := os.MkdirTemp("", "doctor") // t.TempDir lies in a folder that is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	q := &queue{root: root, dir: root + "/spool", socket: root + "/spool/signpost/milter.sock", etc: root + "/etc", config: config.Default()}
+	q.config.Listen = []config.Listener{{Network: "unix", Address: q.socket}}
+	q.sh(t, "chmod 755 . && mkdir -m 755 etc spool && mkdir -m 2710 spool/signpost && chown daemon:postfix spool/signpost && chmod 2710 spool/signpost")
+	q.postfix(t, "unix:signpost/milter.sock", "y")
+	return q
+}
+
+func (q *queue) postfix(t *testing.T, address, chroot string) {
+	t.Helper()
+	for name, text := range map[string]string{
+		"main.cf":   "compatibility_level = 3.6\nmyhostname = mx.example.org\nqueue_directory = " + q.dir + "\nsmtpd_milters = " + address + "\n",
+		"master.cf": "smtp inet n - " + chroot + " - - smtpd\ncleanup unix n - " + chroot + " - 0 cleanup\n",
+	} {
+		file := filepath.Join(q.etc, name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// Postfix waits up to two seconds before it reads a file that has just been written.
+		if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// listen opens the socket as the daemon does, by owner daemon.
+func (q *queue) listen(t *testing.T) net.Listener {
+	t.Helper()
+	mode, group := q.config.Rights(q.config.Listen[0])
+	ln, err := milter.Listen("unix", q.socket, mode, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	q.sh(t, "chown daemon spool/signpost/milter.sock")
+	return ln
+}
+
+func (q *queue) sh(t *testing.T, line string) {
+	t.Helper()
+	c := exec.Command("sh", "-ec", line)
+	c.Dir = q.root
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+// find returns what is not green under a check's name.
+func (q *queue) find(t *testing.T, check string) (all []doctor.Finding) {
+	t.Helper()
+	wait := cmp.Or(q.wait, 20*time.Second)
+	if check != "socket-answers" {
+		wait = time.Millisecond // nobody answers there
+	}
+	facts := setup.PostfixFacts(q.config, file, q.etc)
+	facts.User, facts.Wait = "daemon", wait
+	list := slices.DeleteFunc(postfix.Checks(facts), func(c doctor.Check) bool { return c.Name != "postfix" && c.Name != check })
+	for _, f := range doctor.Run(t.Context(), list) {
+		if f.Check == check && f.Level != doctor.Green {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// connects says whether the kernel lets Postfix's user in, who enters the queue directory as chroot_uid() of Postfix does.
+func (q *queue) connects(t *testing.T, address string, chroot bool) bool {
+	t.Helper()
+	c := exec.Command("/proc/self/exe", "-test.run=^TestConnectAsPostfix$")
+	c.Env = append(os.Environ(), "CONNECT_DIR="+q.dir, "CONNECT_TO="+address, fmt.Sprint("CONNECT_CHROOT=", chroot))
+	out, err := c.CombinedOutput()
+	switch {
+	case err == nil && strings.Contains(string(out), "came in"):
+		return true
+	case err == nil && strings.Contains(string(out), "permission denied"):
+		return false
+	}
+	t.Fatalf("%v\n%s", err, out)
+	return false
+}
+
+// The child of connects.
+func TestConnectAsPostfix(t *testing.T) {
+	dir := os.Getenv("CONNECT_DIR")
+	if dir == "" {
+		return // it is run by the other tests
+	}
+	who, err := doctor.LookupAccount("postfix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := make([]int, len(who.GIDs))
+	for i, g := range who.GIDs {
+		groups[i] = int(g)
+	}
+	if os.Getenv("CONNECT_CHROOT") == "true" {
+		if err := syscall.Chroot(dir); err != nil {
+			t.Fatal(err)
+		}
+		dir = "/"
+	}
+	for _, err := range []error{os.Chdir(dir), syscall.Setgroups(groups), syscall.Setgid(groups[0]), syscall.Setuid(int(who.UID))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := net.Dial("unix", os.Getenv("CONNECT_TO"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c.Close()
+	fmt.Println("came in")
+}
+
+// The verdict is the kernel's for each mode and owner, it names the place that bars the way, and its Fix opens it.
+func TestSocketAccess(t *testing.T) {
+	const socket, folder = "spool/signpost/milter.sock", "spool/signpost"
+	for _, c := range []struct {
+		name, sh string
+		absolute bool   // Postfix has no chroot and names the whole path
+		place    string // empty: the way is open
+	}{
+		{name: "as the package makes it"},
+		{name: "the socket of another group", sh: "chgrp root " + socket, place: socket},
+		{name: "the socket for its owner alone", sh: "chmod 0600 " + socket, place: socket},
+		{name: "the socket for everybody", sh: "chown root:root " + socket + "; chmod 0666 " + socket},
+		{name: "the socket for all but its group", sh: "chmod 0606 " + socket, place: socket},
+		{name: "the socket readable alone", sh: "chmod 0640 " + socket, place: socket},
+		{name: "the socket is Postfix's and only others may", sh: "chown postfix:root " + socket + "; chmod 0066 " + socket, place: socket},
+		{name: "the folder of another group", sh: "chgrp root " + folder, place: folder},
+		{name: "the folder for its owner alone", sh: "chmod 0700 " + folder, place: folder},
+		{name: "the folder listable and no more", sh: "chmod 2740 " + folder, place: folder},
+		{name: "the folder for all but its group", sh: "chmod 0701 " + folder, place: folder},
+		{name: "the folder for everybody", sh: "chown root:root " + folder + "; chmod 0711 " + folder},
+		{name: "the queue directory closed", sh: "chmod 0700 spool", place: "spool"},
+		{name: "a folder above the chroot closed", sh: "chmod 0700 ."},
+		{name: "a folder above, without a chroot", sh: "chmod 0700 .", absolute: true, place: "."},
+		{name: "without a chroot", absolute: true},
+		{name: "a link on the way to a closed folder", sh: "mkdir -m 700 shut; mv spool/signpost shut/; ln -s ../shut/signpost spool/signpost", absolute: true, place: "shut"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.listen(t)
+			address := "signpost/milter.sock"
+			if c.absolute {
+				address = q.socket
+				q.postfix(t, "unix:"+address, "n")
+			}
+			q.sh(t, cmp.Or(c.sh, ":"))
+			if open := q.connects(t, address, !c.absolute); open != (c.place == "") {
+				t.Fatalf("the kernel lets Postfix in: %v", open)
+			}
+			found := q.find(t, "socket-access")
+			if c.place == "" {
+				if len(found) > 0 && found[0].Level == doctor.Red {
+					t.Errorf("the way is open: %+v", found)
+				}
+				return
+			}
+			place := filepath.Join(q.root, c.place)
+			if len(found) != 1 || found[0].Level != doctor.Red || !strings.HasPrefix(found[0].Where, place+": owner ") || !strings.Contains(found[0].Fix, "'"+place+"'") {
+				t.Fatalf("got %+v, want one finding about %s", found, place)
+			}
+			q.sh(t, found[0].Fix)
+			if !q.connects(t, address, !c.absolute) {
+				t.Errorf("not mended by %s", found[0].Fix)
+			}
+			if found := q.find(t, "socket-access"); len(found) > 0 {
+				t.Errorf("after the fix: %+v", found)
+			}
+		})
+	}
+}
+
+// Where the configuration makes the socket so, a chmod would last until the next start: the line for signpost.toml is given.
+func TestSocketRightsInTheConfiguration(t *testing.T) {
+	for _, c := range []struct{ name, toml, fix string }{
+		{"group", "socket_group = \"root\"", "socket_group = \"postfix\" # then: "},
+		{"mode", "socket_mode = \"0600\"", "socket_mode = \"0660\" # then: "},
+		{"both", "socket_mode = \"0600\"\nsocket_group = \"root\"", "socket_group = \"postfix\"\nsocket_mode = \"0660\" # then: "},
+		{"its own", "listen = [{ socket = \"unix:SOCKET\", mode = \"0600\" }]", "{ socket = \"unix:SOCKET\", mode = \"0660\", group = \"postfix\" } # then: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			toml := func(text string) {
+				t.Helper()
+				if !strings.HasPrefix(text, "listen") {
+					text += "\nlisten = [\"unix:SOCKET\"]"
+				}
+				conf, err := config.Parse("signpost.toml", []byte(strings.ReplaceAll(text, "SOCKET", q.socket)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				q.config = conf
+			}
+			toml(c.toml)
+			ln := q.listen(t)
+			want := strings.ReplaceAll(c.fix, "SOCKET", q.socket)
+			found := q.find(t, "socket-access")
+			if len(found) != 1 || found[0].Level != doctor.Red || !strings.HasPrefix(found[0].Fix, want) {
+				t.Fatalf("got %+v, want the fix %s", found, want)
+			}
+			q.sh(t, "chgrp postfix spool/signpost/milter.sock; chmod 0660 spool/signpost/milter.sock")
+			if found := q.find(t, "socket-access"); len(found) != 1 || found[0].Level != doctor.Yellow || !strings.HasPrefix(found[0].Fix, want) {
+				t.Errorf("mended by hand until the next start: %+v", found)
+			}
+			ln.Close()
+			line, _, _ := strings.Cut(want, " # ")
+			if strings.HasPrefix(line, "{") {
+				line = "listen = [" + line + "]"
+			}
+			toml(line)
+			q.listen(t)
+			if found := q.find(t, "socket-access"); len(found) > 0 {
+				t.Errorf("after the fix: %+v", found)
+			}
+		})
+	}
+}
+
+// A daemon does not start that may not give its socket the group: its user has to be in it, or the folder makes it so.
+func TestSocketGroupThatCannotBeGiven(t *testing.T) {
+	for _, c := range []struct{ name, group, sh, want, fix string }{
+		{"given by the folder", "postfix", ":", "", ""},
+		{"a group that the daemon is not in", "users", ":", "cannot give the socket ", "socket_group = \"postfix\" # then: "},
+		{"a folder that does not give it", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot give the socket ", "chgrp postfix '"},
+		{"a group of the daemon's own", "daemon", ":", "will be closed to user postfix", "socket_group = \"postfix\" # then: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.config.SocketGroup = c.group
+			q.sh(t, c.sh)
+			found := q.find(t, "socket-access")
+			if c.want == "" {
+				if len(found) > 0 {
+					t.Errorf("%+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].Level != doctor.Red || !strings.Contains(found[0].What, c.want) || !strings.HasPrefix(found[0].Fix, c.fix) {
+				t.Errorf("got %+v, want %q with the fix %s", found, c.want, c.fix)
+			}
+		})
+	}
+}
+
+// A link below the chroot leads a daemon out of it, and Postfix nowhere.
+func TestSocketBehindALink(t *testing.T) {
+	q := newQueue(t)
+	q.sh(t, "mv spool/signpost run; ln -s "+q.root+"/run spool/signpost")
+	q.listen(t)
+	found := q.find(t, "socket-access")
+	if len(found) != 1 || found[0].Level != doctor.Red || !strings.Contains(found[0].What, "out of Postfix's chroot") || !strings.Contains(found[0].Where, q.root+"/run") {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Sockets that are not for Postfix are closed to it for a reason.
+func TestSocketOfOthers(t *testing.T) {
+	q := newQueue(t)
+	q.listen(t)
+	q.config.Listen = append(q.config.Listen, config.Listener{Network: "unix", Address: q.root + "/shut/relay.sock"})
+	q.sh(t, "mkdir -m 700 shut")
+	if found := q.find(t, "socket-access"); len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestSocketAnswers(t *testing.T) {
+	const start = "signpost"
+	serve := func(t *testing.T, q *queue, said string) {
+		ln := q.listen(t)
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					_, _ = io.WriteString(c, said)
+					_, _ = io.Copy(io.Discard, c)
+				}()
+			}
+		}()
+	}
+	for _, c := range []struct {
+		name, what, fix string
+		prepare         func(t *testing.T, q *queue)
+	}{
+		{"it runs", "", "", func(t *testing.T, q *queue) {
+			ctx, stop := context.WithCancel(context.Background())
+			t.Cleanup(stop)
+			server := milter.NewServer(milter.Options{Log: slog.New(slog.DiscardHandler)})
+			ln := q.listen(t)
+			go func() { _ = server.Serve(ctx, ln) }()
+		}},
+		{"no socket", "there is no socket", start, func(*testing.T, *queue) {}},
+		{"no folder", "there is no socket", start, func(t *testing.T, q *queue) { q.sh(t, "rmdir spool/signpost") }},
+		{"killed", "left behind", start, func(t *testing.T, q *queue) {
+			ln := q.listen(t)
+			ln.(*net.UnixListener).SetUnlinkOnClose(false)
+			ln.Close()
+		}},
+		{"a file", "is no socket", "mv ", func(t *testing.T, q *queue) { q.sh(t, "echo >spool/signpost/milter.sock") }},
+		{"another milter", "another milter answers", "ss -lxp src ", func(t *testing.T, q *queue) {
+			serve(t, q, string(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x01\x3f\x00\x00\x00\x00")))
+		}},
+		{"no milter", "is no milter", "ss -lxp src ", func(t *testing.T, q *queue) { serve(t, q, "220 mx.example.org ESMTP\r\n") }},
+		{"it hangs", "nobody answers", start, func(t *testing.T, q *queue) {
+			q.wait = 50 * time.Millisecond
+			serve(t, q, "")
+		}},
+		{"nobody on a port", "nobody listens on 127.0.0.1:", start, func(t *testing.T, q *queue) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.config.Listen = []config.Listener{{Network: "tcp", Address: ln.Addr().String()}}
+			ln.Close()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			c.prepare(t, q)
+			found := q.find(t, "socket-answers")
+			if c.what == "" {
+				if len(found) > 0 {
+					t.Errorf("%+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].Level != doctor.Red || !strings.Contains(found[0].What, c.what) || !strings.Contains(found[0].Fix, c.fix) {
+				t.Errorf("got %+v, want %q and a fix with %q", found, c.what, c.fix)
+			}
+		})
+	}
+}

@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/hbollon/go-edlib"
+)
+
+// Printable returns f with texts that cannot control a terminal. Only line feeds are kept.
+func (f Finding) Printable() Finding {
+	for _, text := range []*string{&f.What, &f.Where, &f.Why, &f.Fix} {
+		var b strings.Builder
+		for _, c := range []byte(*text) {
+			if c >= ' ' && c <= '~' || c == '\n' {
+				b.WriteByte(c)
+			} else {
+				b.WriteString(`\x` + strconv.FormatUint(uint64(c)|0x100, 16)[1:])
+			}
+		}
+		*text = b.String()
+	}
+	return f
+}
+
+// Quote returns s as one word for sh(1).
+func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// maxWord bounds the words that Nearest compares.
+const maxWord = 32
+
+// Nearest returns the word that was most likely meant, or an empty string if none is similar.
+func Nearest(word string, words ...string) string {
+	word = strings.ToLower(word)
+	if len(word) > maxWord {
+		return ""
+	}
+	best, least := "", 3
+	for _, w := range words {
+		if n := edlib.OSADamerauLevenshteinDistance(word, w); n < least && n < len(w) {
+			best, least = w, n
+		} else if len(word) > 2 && strings.HasPrefix(w, word) {
+			return w
+		}
+	}
+	return best
+}
+
+// NotPermitted returns the finding for what this process may not read. It reports false if err is another error.
+func NotPermitted(err error) (Finding, bool) {
+	if !errors.Is(err, fs.ErrPermission) {
+		return Finding{}, false
+	}
+	return Finding{Level: Yellow, What: "not looked at: user " + UserName(uint32(os.Geteuid())) + " has no right to", Where: err.Error(),
+		Why: "whether it is right is not known", Fix: "sudo signpost doctor"}, true
+}
+
+// RunsSystemd reports whether systemd is the service manager, as sd_booted(3) does.
+func RunsSystemd() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil
+}

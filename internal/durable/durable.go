@@ -1,0 +1,93 @@
+// Package durable replaces files so that a crash leaves the old or the new contents, and locks them. The directories may belong to
+// another user, who could plant links there for root to follow: they are opened through os.Root.
+package durable
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// TempMark is part of the names of temporary files. No selector contains it.
+const TempMark = "~"
+
+// TempOf returns the name of the file for which NewDraft made the temporary file name. ok is false if NewDraft did not make it: an
+// editor's backup NAME~ is not a temporary file.
+func TempOf(name string) (of string, ok bool) {
+	const textLen, base32 = 26, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // rand.Text
+	of, random, ok := strings.Cut(name, TempMark)
+	return of, ok && len(random) == textLen && strings.Trim(random, base32) == ""
+}
+
+func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, which a killed process may have used
+
+// Draft is the new contents of a file, synced to the disk beside it.
+type Draft struct {
+	dir       *os.Root
+	tmp, name string
+}
+
+// NewDraft writes a draft of the file name in dir. Before the draft is synced, prepare may set its owner and mode.
+func NewDraft(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare func(*os.File) error) (Draft, error) {
+	d := Draft{dir, temp(name), name}
+	f, err := dir.OpenFile(d.tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return d, err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, prepare(f), f.Sync(), f.Close()); err != nil {
+		d.Discard()
+	}
+	return d, err
+}
+
+// Discard deletes the draft.
+func (d Draft) Discard() { _ = d.dir.Remove(d.tmp) }
+
+// Commit replaces the file by the draft, in one step. After an error of the rename, the draft is deleted.
+func (d Draft) Commit() error {
+	if err := d.dir.Rename(d.tmp, d.name); err != nil {
+		d.Discard()
+		return err
+	}
+	return Sync(d.dir)
+}
+
+// Write is NewDraft and Commit.
+func Write(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare func(*os.File) error) error {
+	d, err := NewDraft(dir, name, data, mode, prepare)
+	if err != nil {
+		return err
+	}
+	return d.Commit()
+}
+
+// Keep returns a function for NewDraft that sets the mode and the owner to those of the file that is to be replaced. If there is
+// none, the mode becomes the one given.
+func Keep(dir *os.Root, name string, mode fs.FileMode) func(*os.File) error {
+	return func(f *os.File) error {
+		old, err := dir.Lstat(name)
+		if err != nil || !old.Mode().IsRegular() {
+			return f.Chmod(mode)
+		}
+		if err := f.Chmod(old.Mode().Perm()); err != nil {
+			return err
+		}
+		if s, ok := old.Sys().(*syscall.Stat_t); ok && (int(s.Uid) != os.Geteuid() || int(s.Gid) != os.Getegid()) {
+			return f.Chown(int(s.Uid), int(s.Gid))
+		}
+		return nil
+	}
+}
+
+// Sync makes renames and deletions in a directory durable.
+func Sync(dir *os.Root) error {
+	f, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

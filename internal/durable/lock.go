@@ -1,0 +1,148 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lock is a file that this process has locked.
+type Lock struct {
+	dir  *os.Root // for Current
+	name string
+	file *os.File
+	pid  bool // the file has the process ID
+}
+
+// BusyError is the error of a lock that another process holds.
+type BusyError struct {
+	PID int // of the holder; 0: unknown
+}
+
+func (e *BusyError) Error() string { return "locked by another process" }
+
+// TryLock locks a file of a directory, and creates it if there is none. The path is for errors; its last element is the name in
+// dir. The error is a *BusyError if another process holds the lock.
+//
+// A lock that is no plain file, or that has a second name, is refused: the owner of the directory could have linked it to a file
+// of root, and root writes to the lock and gives it away.
+func TryLock(dir *os.Root, path string) (*Lock, error) {
+	name := filepath.Base(path)
+	for {
+		f, err := openLock(dir, name)
+		if err != nil {
+			return nil, PathError(path, err)
+		}
+		if err := flock(f); err != nil {
+			pid := holder(f)
+			f.Close()
+			if !errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
+			}
+			return nil, &BusyError{pid}
+		}
+		// The file may have been replaced, or removed, between the open and the lock.
+		held, err := f.Stat()
+		now, nowErr := dir.Lstat(name)
+		if err != nil || nowErr != nil || !os.SameFile(held, now) {
+			f.Close()
+			continue
+		}
+		switch {
+		case !held.Mode().IsRegular():
+			err = fmt.Errorf("%s is not a regular file: remove it", path)
+		case held.Sys().(*syscall.Stat_t).Nlink != 1:
+			err = fmt.Errorf("%s is a hard link to another file: remove it", path)
+		}
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		return &Lock{dir: dir, name: name, file: f}, nil
+	}
+}
+
+func openLock(dir *os.Root, name string) (*os.File, error) {
+	f, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		// After a takeover it belongs to root. Read access is enough to lock it, except on NFS.
+		f, err = dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	}
+	return f, err
+}
+
+func flock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+
+// ReplaceLock takes a lock that another process may hold: it puts a new file in the place of the old one. The old holder is not
+// stopped; it can find out by Lock.Current.
+func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
+	tmp := temp(name)
+	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err = flock(f); err == nil {
+		if err = f.Chmod(0o644); err == nil {
+			if fi, statErr := dir.Lstat(name); statErr == nil && fi.IsDir() {
+				_ = dir.RemoveAll(name)
+			}
+			err = dir.Rename(tmp, name)
+		}
+	}
+	if err != nil {
+		f.Close()
+		_ = dir.Remove(tmp)
+		return nil, err
+	}
+	return &Lock{dir: dir, name: name, file: f}, nil
+}
+
+// maxPID is how much is read of a lock: the process ID of its holder.
+const maxPID = 20
+
+func holder(f *os.File) int {
+	b := make([]byte, maxPID)
+	n, _ := f.ReadAt(b, 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	return max(pid, 0)
+}
+
+// WritePID writes the process ID to the lock, for the *BusyError of others. If this fails, they cannot name the process.
+func (l *Lock) WritePID() {
+	if l.pid = true; l.file.Truncate(0) == nil {
+		_, _ = l.file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+}
+
+// File returns the locked file.
+func (l *Lock) File() *os.File { return l.file }
+
+// Current returns the file that now has the name of the lock, or nil if it is the one that this process has locked, or none.
+func (l *Lock) Current() (fs.FileInfo, error) {
+	held, err := l.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	now, err := l.dir.Lstat(l.name)
+	if err != nil || os.SameFile(held, now) {
+		return nil, nil
+	}
+	return now, nil
+}
+
+// Unlock releases the lock.
+func (l *Lock) Unlock() {
+	if l.pid {
+		_ = l.file.Truncate(0)
+	}
+	// Closing alone is not enough: a child that is being forked may keep the file open for a moment.
+	_ = unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
+	l.file.Close()
+}

@@ -1,0 +1,272 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Tree is a list of directories that another user may own, such as STATE_DIR. Files in them are opened through os.Root, because that
+// user could plant links there for root to follow. Other users follow links out of the tree: the links open nothing that these
+// users could not open themselves.
+type Tree []string
+
+// MaxFile is how much Tree.Read reads. The largest file is the metadata of a key, a few KiB.
+const MaxFile = 1 << 20
+
+// Open returns the directory at path.
+func (t Tree) Open(path string) (*os.Root, error) {
+	for _, base := range t {
+		rel, err := filepath.Rel(base, path)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		root, err := OpenDir(base)
+		if err != nil || rel == "." {
+			return root, PathError(base, err)
+		}
+		defer root.Close()
+		return OpenIn(root, rel, path)
+	}
+	return nil, fmt.Errorf("%s is outside the directories %q", path, []string(t))
+}
+
+// asDir makes an open fail with ENOTDIR if the path is not a directory. Without it, os.OpenRoot blocks on a FIFO.
+const asDir = "/."
+
+// OpenDir is os.OpenRoot, and does not block.
+func OpenDir(path string) (*os.Root, error) { return os.OpenRoot(path + asDir) }
+
+// OpenDirIn is OpenDir for a directory in root.
+func OpenDirIn(root *os.Root, rel string) (*os.Root, error) { return root.OpenRoot(rel + asDir) }
+
+// OpenIn returns the directory rel of root. Its full path is for errors, and for links that a caller other than root follows.
+func OpenIn(root *os.Root, rel, path string) (*os.Root, error) {
+	dir, err := OpenDirIn(root, rel)
+	// An error of the kernel is not about a link out of root.
+	if errno := syscall.Errno(0); err == nil || errors.As(err, &errno) || !isLinkIn(root, rel) {
+		return dir, PathError(path, err)
+	}
+	if os.Geteuid() == 0 {
+		return nil, &RootLinkError{path}
+	}
+	dir, err = OpenDir(path)
+	return dir, PathError(path, err)
+}
+
+// RootLinkError is the error of a link out of the tree, for root.
+type RootLinkError struct{ Path string }
+
+func (e *RootLinkError) Error() string {
+	return e.Path + " is a link out of its directory, which root does not follow: replace it by what it links to, or run the command as the owner of the directory"
+}
+
+// isLinkIn reports whether a component of rel is a link.
+func isLinkIn(root *os.Root, rel string) bool {
+	for p := rel; p != "."; p = filepath.Dir(p) {
+		if fi, err := root.Lstat(p); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// fault is an error of a file that is not the kernel's.
+type fault string
+
+func (f fault) Error() string { return string(f) }
+
+// PathError puts the full path into an error of os.Root, which has the name alone, and replaces its words.
+func PathError(path string, err error) error {
+	if l, ok := err.(*os.LinkError); ok {
+		return &fs.PathError{Op: "rename", Path: path, Err: l.Err} // without the name of the temporary file
+	}
+	p, ok := err.(*fs.PathError)
+	if !ok {
+		return err
+	}
+	op := p.Op
+	switch op {
+	case "stat", "lstat":
+	case "removeat", "unlinkat":
+		op = "remove"
+	default:
+		op = strings.TrimSuffix(op, "at")
+	}
+	var own fault
+	if errno := syscall.Errno(0); errors.As(p.Err, &errno) || errors.As(p.Err, &own) || errors.Is(p.Err, fs.ErrClosed) {
+		return &fs.PathError{Op: op, Path: path, Err: p.Err}
+	}
+	return &fs.PathError{Op: op, Path: path, Err: fault("is a link out of its directory")} // the only other error of os.Root
+}
+
+// In calls do with the directory of path and the name in it.
+func (t Tree) In(path string, do func(dir *os.Root, name string) error) error {
+	dir, err := t.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return PathError(path, do(dir, filepath.Base(path)))
+}
+
+// Read is the function Read for a path.
+func (t Tree) Read(path string) (data []byte, err error) {
+	err = t.In(path, func(dir *os.Root, name string) error {
+		data, err = Read(dir, name, MaxFile)
+		return err
+	})
+	return data, err
+}
+
+// Read reads at most limit bytes of a regular file. O_NONBLOCK keeps the open from waiting where someone made a FIFO of that name.
+func Read(dir *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !fi.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fault("not a regular file")}
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// Exists reports whether there is a file, or a link, at path. Errors count as existing.
+func (t Tree) Exists(path string) bool {
+	err := t.In(path, func(dir *os.Root, name string) error {
+		_, err := dir.Lstat(name)
+		return err
+	})
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// List returns the entries of a directory, sorted by name. A link is not followed.
+func List(dir *os.Root) ([]fs.FileInfo, error) {
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return nil, err
+	}
+	var all []fs.FileInfo
+	for _, e := range entries {
+		fi, err := dir.Lstat(e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, fi)
+	}
+	return all, nil
+}
+
+// Write replaces a file in one step that survives a power failure: temporary file, fsync, rename, fsync of the directory. The file
+// gets the owner of the directory like, so that the daemon can read what root's cron writes.
+func (t Tree) Write(path string, data []byte, like string, mode fs.FileMode) error {
+	own, err := t.OwnerOf(like)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	err = t.In(path, func(dir *os.Root, name string) error {
+		return Write(dir, name, data, mode, own)
+	})
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// OwnerOf returns a function that sets the owner and group of an open file to those of the directory like. It does nothing unless
+// root runs it.
+func (t Tree) OwnerOf(like string) (func(*os.File) error, error) {
+	if os.Geteuid() != 0 {
+		return func(*os.File) error { return nil }, nil
+	}
+	dir, err := t.Open(like)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fi, err := dir.Stat(".")
+	if err != nil {
+		return nil, PathError(like, err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return func(f *os.File) error { return f.Chown(int(st.Uid), int(st.Gid)) }, nil
+}
+
+// Sync makes renames and deletions in a directory durable.
+func (t Tree) Sync(path string) error {
+	dir, err := t.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return Sync(dir)
+}
+
+// Remove deletes a file. A missing one is no error.
+func (t Tree) Remove(path string) error {
+	err := t.In(path, func(dir *os.Root, name string) error { return dir.Remove(name) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// MakeDir creates a directory of mode 0700 and those above it in the tree, with the owner of the directory that each is in.
+func (t Tree) MakeDir(path string) error {
+	dir, err := t.Open(path)
+	if err == nil {
+		return dir.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("creating the directory %s: %w", path, err)
+	}
+	parent := filepath.Dir(path)
+	for _, base := range t {
+		if path == base { // only root and the owner of the directory above it can write there
+			return makeBase(path)
+		}
+	}
+	if err := t.MakeDir(parent); err != nil {
+		return err
+	}
+	own, err := t.OwnerOf(parent)
+	if err == nil {
+		err = t.In(path, func(dir *os.Root, name string) error {
+			if err := dir.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+			f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+			if err != nil {
+				return err
+			}
+			return errors.Join(own(f), f.Close(), Sync(dir))
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("creating the directory %s: %w", path, err)
+	}
+	return nil
+}
+
+// makeBase creates a directory that is in no directory of the tree, and those above it.
+func makeBase(path string) error {
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if err := makeBase(parent); err != nil {
+		return err
+	}
+	return Tree{parent}.MakeDir(path)
+}

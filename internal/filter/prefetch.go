@@ -1,0 +1,156 @@
+package filter
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"signpost/internal/dmarc"
+	"signpost/internal/dns"
+	"signpost/internal/domain"
+	"signpost/internal/spf"
+	"signpost/policy"
+)
+
+// maxPrefetchedWalks is the number of identifiers that may align whose walks are prefetched: a bounce domain and a signer. The
+// walks of others start when they have passed.
+const maxPrefetchedWalks = 2
+
+// prefetchWalks starts at once the lookups that DMARC is likely to make step by step. One record is enough if an identifier is
+// the Author Domain itself, and that is too short to inherit a policy: most messages are so.
+func (v *verification) prefetchWalks(ctx context.Context, view *dns.View, author string, mayAlign []string) {
+	exact := slices.Contains(mayAlign, author)
+	if exact && strings.Count(author, ".") < 2 {
+		return
+	}
+	for _, name := range dmarc.Likely(author) {
+		view.Prefetch(ctx, dns.TXT, name)
+	}
+	if exact {
+		return
+	}
+	for _, d := range mayAlign {
+		if v.prefetched == maxPrefetchedWalks {
+			return
+		}
+		if !domain.Within(d, lastTwo(author)) {
+			continue // it cannot align
+		}
+		v.prefetched++
+		for _, name := range dmarc.Likely(d) {
+			v.walks.Prefetch(ctx, dns.TXT, name)
+		}
+	}
+}
+
+// lastTwo returns the last two labels of a name. Two different names that align share them.
+func lastTwo(name string) string {
+	at := strings.LastIndexByte(name, '.')
+	return name[strings.LastIndexByte(name[:max(at, 0)], '.')+1:]
+}
+
+// mayAlign returns the domains of the message's identifiers, verified or not: those of the signatures, then that of SPF.
+func mayAlign(keyNames []string, e *policy.Evidence) []string {
+	var all []string
+	for _, name := range keyNames {
+		all = append(all, keyDomain(name))
+	}
+	if d := senderDomain(e); d != "" {
+		all = append(all, d)
+	}
+	return all
+}
+
+// senderDomain returns the domain that SPF is checked for, "" if there is none.
+func senderDomain(e *policy.Evidence) string {
+	sender := e.Envelope.Sender[strings.LastIndexByte(e.Envelope.Sender, '@')+1:]
+	if sender == "" {
+		sender = strings.TrimSuffix(e.Connection.HELO, ".")
+	}
+	d, err := domain.Parse(sender)
+	if err != nil {
+		return ""
+	}
+	return d
+}
+
+// spfPrefetcher starts at once the lookups for the terms of a sender's record, which the evaluation makes one after the other.
+// Those of included records are left to the evaluation. It makes no more queries than the evaluation may: a term that the
+// evaluation does not reach has cost one, and ten terms may cost eleven each.
+type spfPrefetcher struct {
+	*dns.View
+	client netip.Addr
+	begun  bool // the sender's own record has been looked up
+}
+
+// LookupTXT returns the TXT records of a name. The first name is that of the sender's own record.
+func (p *spfPrefetcher) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	all, err := p.View.LookupTXT(ctx, name)
+	if p.begun {
+		return all, err
+	}
+	p.begun = true
+	if text, n := spf.Among(all); n == 1 {
+		if record, err := spf.ParseRecord(text); err == nil {
+			p.prefetchTerms(ctx, name, record)
+		}
+	}
+	return all, err
+}
+
+// LookupMX returns the MX records of a name, and prefetches the addresses of all of them.
+func (p *spfPrefetcher) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	hosts, err := p.View.LookupMX(ctx, name)
+	if len(hosts) <= spf.MaxHosts {
+		for _, h := range hosts {
+			p.Prefetch(ctx, p.family(), h.Host)
+		}
+	}
+	return hosts, err
+}
+
+// prefetchTerms starts the lookups of the terms up to the first one that matches without DNS. It starts none for a record with
+// more terms than the evaluation accepts.
+func (p *spfPrefetcher) prefetchTerms(ctx context.Context, name string, record *spf.Record) {
+	type question struct {
+		dns.Type
+		name string
+	}
+	var all []question
+	for n := range spf.Walk(ctx, nil, name, record) {
+		if n.Lookups > spf.MaxTerms {
+			return
+		}
+		if !n.Mechanism.AsksDNS() && n.Network.Masked().Contains(p.client) {
+			break
+		}
+		if n.Target != "" {
+			all = append(all, question{p.typeOf(n.Mechanism), n.Target})
+		}
+	}
+	for _, q := range all {
+		p.Prefetch(ctx, q.Type, q.name)
+	}
+}
+
+// typeOf returns the type that a term looks up.
+func (p *spfPrefetcher) typeOf(m spf.Mechanism) dns.Type {
+	switch m {
+	case spf.MX:
+		return dns.MX
+	case spf.A:
+		return p.family()
+	case spf.Exists:
+		return dns.A
+	}
+	return dns.TXT // include, redirect
+}
+
+func (p *spfPrefetcher) family() dns.Type {
+	if p.client.Is4() {
+		return dns.A
+	}
+	return dns.AAAA
+}

@@ -1,0 +1,54 @@
+package setup
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/dns"
+)
+
+// ResolvConf has the name servers if the configuration names none.
+const ResolvConf = "/etc/resolv.conf"
+
+// dnsPort is where authoritative name servers listen.
+const dnsPort = 53
+
+// ResolverOptions returns the name servers of the configuration, or those of this machine, and the timeout of a query.
+func ResolverOptions(conf *config.Config, now func() time.Time, log *slog.Logger) (dns.Options, error) {
+	o := dns.Options{Servers: conf.DNS.Servers, Timeout: conf.DNS.Timeout, Now: now, Log: log}
+	var err error
+	if len(o.Servers) == 0 {
+		o.Servers, err = dns.ReadServers(ResolvConf)
+	}
+	return o, err
+}
+
+// Resolver returns a resolver that queries the same name servers as the daemon.
+func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns.Resolver, error) {
+	o, err := ResolverOptions(conf, now, log)
+	if err != nil {
+		return nil, err
+	}
+	return dns.New(o), nil
+}
+
+// Authority returns the way to the authoritative name servers of the keys' records. It finds them through keys.resolver if that is
+// set, else through resolver, or a new one if that is nil.
+func Authority(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*dns.Authority, error) {
+	if r := conf.Keys.Resolver; r != "" {
+		at, err := config.AddrPort(r)
+		if err != nil {
+			return nil, err
+		}
+		resolver = dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: conf.DNS.Timeout, Now: now, Log: log})
+	}
+	if resolver == nil {
+		var err error
+		if resolver, err = Resolver(conf, now, log); err != nil {
+			return nil, err
+		}
+	}
+	return &dns.Authority{Resolver: resolver, Port: dnsPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}, nil
+}

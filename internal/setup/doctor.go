@@ -1,0 +1,267 @@
+package setup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/internal/doctor"
+	"signpost/internal/doctor/domain"
+	"signpost/internal/doctor/host"
+	"signpost/internal/doctor/postfix"
+	"signpost/internal/owner"
+	"signpost/keys"
+	"signpost/keys/publish"
+)
+
+// Doctor runs the checks of signpost doctor.
+type Doctor struct {
+	Config    *config.Config // the defaults if Faulty is not nil
+	File      string         // of the configuration
+	Faulty    error          // why the configuration is not valid
+	Postfix   string         // Postfix's configuration directory; empty: postconf's default
+	Addresses []netip.Addr   // that this host sends from; empty: they are found out
+	Selectors []string       // of DKIM keys to check besides our own
+	Inbound   func(context.Context) host.Inbound
+	Progress  func(format string, args ...any) // reports what may take long
+}
+
+// Run checks these domains; if there are none, this host, Postfix, and the domains that have keys here.
+func (d Doctor) Run(ctx context.Context, domains ...string) (found []doctor.Finding, err error) {
+	log := slog.New(slog.DiscardHandler)
+	resolver, noResolver := Resolver(d.Config, time.Now, log)
+	if noResolver != nil && len(domains) > 0 {
+		return nil, noResolver
+	}
+	set, unread := KeyStore(d.Config).Load(nil)
+	if len(domains) == 0 {
+		d.Progress("looking at this machine and at Postfix")
+		f := HostFacts(d.Config, d.File, d.Faulty, time.Now())
+		f.KeysErr, f.ResolverErr, f.Inbound = unread, noResolver, d.Inbound(ctx)
+		found = doctor.Run(ctx, slices.Concat(host.Checks(f), postfix.Checks(PostfixFacts(d.Config, d.File, d.Postfix))))
+		if unread == nil && noResolver == nil {
+			domains = set.Domains()
+		}
+	}
+	if len(domains) == 0 {
+		return found, nil
+	}
+	authority, err := Authority(d.Config, resolver, time.Now, log)
+	if err != nil {
+		return nil, err
+	}
+	published, err := d.domains(ctx, authority, set, domains)
+	return append(found, published...), err
+}
+
+// domains checks what domains publish. It compares those that have keys here with this host. set may be nil.
+func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
+	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
+	if len(d.Addresses) > 0 && !slices.ContainsFunc(domains, ours) {
+		return nil, cli.Usage(fmt.Errorf("--address: %q is no domain that this host signs for; signpost spf DOMAIN IP shows whether an address may send for it", domains[0]))
+	}
+	var sender domain.Sender
+	if slices.ContainsFunc(domains, ours) {
+		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Postconf: postfix.Postconf(d.Postfix)}, &sender))
+	}
+	for _, name := range domains {
+		d.Progress("looking at what %q publishes", name)
+		f := domain.Facts{Domain: name, Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority}, Selectors: d.Selectors}
+		if ours(name) {
+			f.Own = &domain.Own{Sender: sender, Keys: set.Of(name)}
+		}
+		for _, f := range domain.Run(ctx, f) {
+			if !slices.Contains(found, f) { // this host's name and addresses are the same for each domain
+				found = append(found, f)
+			}
+		}
+	}
+	return found, nil
+}
+
+// HostFacts returns what the checks of this host need to know of a configuration. The caller adds what it has read.
+func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
+	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
+		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir()},
+		SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
+	for _, forwarder := range conf.DMARC.Forwarders {
+		if now.Before(forwarder.Expires) {
+			f.Decided = append(f.Decided, forwarder.Network)
+		}
+	}
+	for _, rule := range conf.Deny {
+		if now.Before(rule.Expires) {
+			f.Decided = append(f.Decided, rule.Network)
+		}
+	}
+	if faulty == nil {
+		return f
+	}
+	all := config.Errors{faulty}
+	errors.As(faulty, &all)
+	for _, err := range all {
+		var at config.Error
+		errors.As(err, &at)
+		f.Faults = append(f.Faults, host.Fault{Err: err, File: at.File, Line: at.Line})
+	}
+	return f
+}
+
+// PostfixFacts returns what the checks of Postfix need to know of a configuration. dir is Postfix's configuration directory.
+func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
+	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
+		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks}
+	for _, ln := range conf.Listen {
+		mode, group := conf.Rights(ln)
+		f.Listen = append(f.Listen, postfix.Listener{Network: ln.Network, Address: ln.Address, Mode: mode, Group: group})
+	}
+	return f
+}
+
+// configFiles returns what the daemon must be able to read of a configuration: its files, their directory conf.d, and the file of
+// accepted forwarders.
+func configFiles(conf *config.Config, file string) []string {
+	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
+}
+
+// Concerns returns the warnings of check-config and doctor about a valid configuration. An empty Where means its file.
+func Concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
+	if conf.TagUnhandled() {
+		all = append(all, doctor.Finding{Level: doctor.Red, Where: conf.Place("dmarc.quarantine_handled"), What: "dmarc.quarantine_handled is false: no filter is known to act on the tag of quarantined mail",
+			Why: "without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
+			Fix: "quarantine_handled = true # in [dmarc], after you installed junk.sieve or milter_header_checks: docs/operations.md, \"Quarantined mail\""})
+	}
+	for _, entry := range Expired(conf, now) {
+		all = append(all, doctor.Finding{What: "has expired and does not count: " + entry, Why: "what it was for is no longer let through, or refused",
+			Fix: "expires = " + now.AddDate(1, 0, 0).Format(time.DateOnly) + " # or take it out"})
+	}
+	if _, err := os.Stat(conf.DMARC.ForwardersFile); conf.DMARC.ForwardersGiven && errors.Is(err, fs.ErrNotExist) {
+		all = append(all, doctor.Finding{What: "dmarc.forwarders_file: there is no " + conf.DMARC.ForwardersFile, Where: conf.Place("dmarc.forwarders_file"), Why: "no list or forwarder is accepted", Fix: "signpost forwarders"})
+	}
+	if conf.MetricsOpen() {
+		_, port, _ := net.SplitHostPort(conf.MetricsListen)
+		all = append(all, doctor.Finding{What: OpenMetrics, Where: conf.Place("metrics.listen"), Why: "there is no password", Fix: `metrics.listen = "127.0.0.1:` + port + `"`})
+	}
+	if slices.Equal(conf.Keys.Algorithms, []string{"ed25519"}) {
+		all = append(all, doctor.Finding{What: `keys.algorithms: with "ed25519" alone, many receivers cannot verify the mail`, Where: conf.Place("keys.algorithms"), Why: keys.Ed25519Alone,
+			Fix: `algorithms = ["rsa", "ed25519"] # in [keys]`})
+	}
+	return append(all, tsigConcerns(conf)...)
+}
+
+// tsigConcerns returns what is wrong with the TSIG secrets of all publish tables. Only dkimkey uses them, so that the daemon
+// starts all the same.
+func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
+	read := map[string]bool{}
+	for _, domain := range append([]string{""}, slices.Sorted(maps.Keys(conf.PublishDomain))...) {
+		p, table := conf.PublishFor(domain), conf.PublishTable(domain)
+		if p.Method != "rfc2136" || read[table] {
+			continue
+		}
+		read[table] = true
+		file := p.TSIGSecretFile
+		_, err := publish.ReadTSIGSecret(file, p.TSIGName, p.TSIGAlgorithm)
+		reader, denied := unreadableFor(file, conf.KeysDir())
+		if err == nil {
+			err = denied
+		}
+		if err == nil {
+			continue
+		}
+		fix := fmt.Sprintf("tsig_secret_file = %q # a file of mode 0600 with the secret of key %q, in [%s]", file, p.TSIGName, table)
+		fi, noFile := os.Stat(file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			fix = fmt.Sprintf("(umask 077; tsig-keygen -a %s %s > %s) && chown %s %s", p.TSIGAlgorithm, p.TSIGName, file, reader, file)
+		case errors.Is(err, fs.ErrPermission), noFile == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o007 != 0:
+			fix = fmt.Sprintf("chown %s %s && chmod 0600 %s", reader, file, file)
+		}
+		all = append(all, doctor.Finding{What: table + ".tsig_secret_file: " + err.Error(), Why: "dkimkey cannot publish records", Fix: fix,
+			Where: cmp.Or(conf.Place("publish.domain."+domain+".tsig_secret_file"), conf.Place("publish.tsig_secret_file"))})
+	}
+	return all
+}
+
+// unreadableFor returns the owner of the keys directory, as whom the timer runs dkimkey, and an error if root can read a file and
+// this user cannot. It reports no error where that is unknown.
+func unreadableFor(file, dir string) (name string, err error) {
+	of, err := os.Stat(dir)
+	if err != nil {
+		return "signpost", nil
+	}
+	uid := of.Sys().(*syscall.Stat_t).Uid
+	name = strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	fi, err := os.Stat(file)
+	if err != nil || os.Geteuid() != 0 || uid == 0 {
+		return name, nil
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	own := st.Uid == uid && fi.Mode().Perm()&0o400 != 0
+	group := fi.Mode().Perm()&0o040 != 0 // of which the user may be a member
+	if own || group {
+		return name, nil
+	}
+	return name, fmt.Errorf("%s: user %s, who owns %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
+}
+
+// Unreadable returns an error if root can read the configuration and the owner of state_dir, as whom the daemon runs, cannot. A
+// file of --config in a directory that this user cannot reach is a draft, which no daemon reads.
+func Unreadable(conf *config.Config, file string, given bool) error {
+	fi, err := os.Stat(conf.StateDir)
+	if err != nil || os.Geteuid() != 0 {
+		return nil
+	}
+	of := fi.Sys().(*syscall.Stat_t)
+	back, err := owner.Act(filepath.Join(conf.StateDir, "keys"))
+	if err != nil {
+		return err
+	}
+	var denied []string
+	if _, err := os.Stat(file); err == nil || !given {
+		for _, path := range configFiles(conf, file) {
+			f, err := os.Open(path)
+			if err == nil {
+				f.Close()
+			}
+			if errors.Is(err, fs.ErrPermission) {
+				denied = append(denied, path)
+			}
+		}
+	}
+	if err := back(); err != nil {
+		return err
+	}
+	for i, path := range denied {
+		if denied[i], err = filepath.Abs(path); err != nil {
+			return err
+		}
+	}
+	var all config.Errors
+	// A user can have groups that Act does not set.
+	for _, f := range host.Unreadable(of.Uid, of.Gid, denied) {
+		all = append(all, fmt.Errorf("%s (%s)\nhint: %s", f.What, f.Where, f.Fix))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return cli.Usage(all)
+}

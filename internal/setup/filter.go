@@ -1,0 +1,65 @@
+package setup
+
+import (
+	"log/slog"
+	"time"
+
+	"signpost/internal/config"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// Filter returns the filter of the configuration. The caller sets Keys, Resolver and the callbacks.
+func Filter(conf *config.Config, log *slog.Logger) *filter.Filter {
+	return &filter.Filter{
+		Rules:           Rules(conf),
+		Observe:         conf.Observe,
+		AuthservID:      conf.AuthservID,
+		AuthservAliases: conf.AuthservAliases,
+		Expire:          conf.Sign.Expire,
+		MessageTimeout:  conf.DNS.MessageTimeout,
+		Now:             time.Now,
+		Log:             log,
+	}
+}
+
+// Rules returns the rules of the configuration, without the hosted domains. They include local rules and forwarders that have
+// expired: see policy.Rules.At.
+func Rules(conf *config.Config) policy.Rules {
+	return policy.Rules{
+		TrustedNetworks: conf.TrustedNetworks,
+		SkipNetworks:    conf.Verify.SkipNetworks,
+		SignDomains:     conf.Sign.Domains,
+		Subdomains:      conf.Sign.Subdomains,
+		LoginDomains:    conf.Sign.LoginDomains,
+		OnMissingKey:    policy.MissingKeyAction(conf.Sign.OnMissingKey),
+
+		HostileFrom:       conf.Verify.HostileFrom,
+		Reject:            conf.DMARC.Reject,
+		RejectFor:         conf.DMARC.RejectFor,
+		Quarantine:        conf.DMARC.Quarantine,
+		TempError:         conf.DMARC.TempError,
+		TrustedForwarders: conf.DMARC.TrustedForwarders,
+		TrustedSealers:    conf.DMARC.TrustedSealers,
+		SPFFail:           conf.SPF.Fail,
+		Allow:             localRules(conf.Allow),
+		Deny:              localRules(conf.Deny),
+		Forwarders:        forwarders(conf),
+	}
+}
+
+func forwarders(conf *config.Config) []policy.Forwarder {
+	all := make([]policy.Forwarder, len(conf.DMARC.Forwarders))
+	for i, f := range conf.DMARC.Forwarders {
+		all[i] = policy.Forwarder(f)
+	}
+	return all
+}
+
+func localRules(from []config.LocalRule) []policy.LocalRule {
+	rules := make([]policy.LocalRule, len(from))
+	for i, r := range from {
+		rules[i] = policy.LocalRule(r)
+	}
+	return rules
+}

@@ -1,0 +1,43 @@
+// Package setup turns a configuration into what the programs work with: resolvers, the key store, the rules of keys and their
+// publishers, the filter and its rules, loggers. It is the only such wiring, so that all programs mean the same by a key of the
+// configuration. It does not import the journal: dkimkey and greyskip would link SQLite.
+package setup
+
+import (
+	"time"
+
+	"signpost/internal/config"
+)
+
+// Load returns the configuration of a file. If the file does not exist and the command line does not name it, it returns the
+// defaults, so that a command works before anything is installed.
+func Load(file string, named bool) (*config.Config, error) {
+	if !named && !config.Exists(file) {
+		return config.Default(), nil
+	}
+	return config.Load(file)
+}
+
+// Expired returns a text for each local rule and each accepted forwarder that has expired.
+func Expired(conf *config.Config, now time.Time) (all []string) {
+	rules := Rules(conf)
+	for _, r := range rules.Allow {
+		if !now.Before(r.Expires) {
+			all = append(all, "[[allow]] "+r.String())
+		}
+	}
+	for _, r := range rules.Deny {
+		if !now.Before(r.Expires) {
+			all = append(all, "[[deny]] "+r.String())
+		}
+	}
+	for _, f := range rules.Forwarders {
+		if !now.Before(f.Expires) {
+			all = append(all, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
+		}
+	}
+	return all
+}
+
+// OpenMetrics is the warning if metrics.listen is not a loopback address.
+const OpenMetrics = "metrics.listen is not a loopback address: whoever reaches it reads your domains and counts your mail; let a firewall allow Prometheus alone"

@@ -1,0 +1,235 @@
+// Package opendkim reads which key signs for which domain from the tables of an OpenDKIM installation.
+package opendkim
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"signpost/internal/domain"
+)
+
+// Key is a line of an OpenDKIM installation: which key signs for a domain.
+type Key struct {
+	Domain, Selector, File string
+}
+
+// keyTableEntry is a line of a KeyTable.
+type keyTableEntry struct{ name, domain, selector, file string }
+
+// tables are those of an OpenDKIM installation.
+type tables struct {
+	signingTable string
+	entries      []keyTableEntry
+	byName       map[string]keyTableEntry
+	found        []Key
+	seen         map[Key]bool
+	skipped      []string
+}
+
+// Read reads a KeyTable and a SigningTable of OpenDKIM (opendkim.conf(5)), as files with or without "refile:". The
+// keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. skipped
+// explains each line that has no equivalent here.
+func Read(keyTable, signingTable string) (found []Key, skipped []string, err error) {
+	keyText, err := readTable("KeyTable", keyTable)
+	if err != nil {
+		return nil, nil, err
+	}
+	signingText, err := readTable("SigningTable", signingTable)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, skipped = parse(keyTable, keyText, signingTable, signingText)
+	return found, skipped, nil
+}
+
+// parse is Read for the text of the tables; their names are for the explanations.
+func parse(keyTable, keyText, signingTable, signingText string) ([]Key, []string) {
+	o := &tables{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[Key]bool{}}
+	tableLines(keyText, func(n int, name, value string) {
+		e, err := parseKeyTableEntry(name, value)
+		if err != nil {
+			o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: %v", keyTable, n, name, err))
+			return
+		}
+		o.entries = append(o.entries, e)
+		o.byName[name] = e
+	})
+	tableLines(signingText, o.sign)
+	return o.found, o.skipped
+}
+
+func parseKeyTableEntry(name, value string) (keyTableEntry, error) {
+	parts := strings.SplitN(value, ":", 3)
+	if len(parts) != 3 {
+		return keyTableEntry{}, errors.New("DOMAIN:SELECTOR:/PATH is needed")
+	}
+	e := keyTableEntry{name, parts[0], parts[1], parts[2]}
+	switch {
+	case filepath.IsAbs(e.file):
+		return e, nil
+	case strings.HasPrefix(e.file, "./"), strings.HasPrefix(e.file, "../"):
+		return keyTableEntry{}, errors.New("the path is relative to OpenDKIM's directory; write it as DOMAIN:SELECTOR:/PATH")
+	}
+	return keyTableEntry{}, errors.New("OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
+}
+
+func (o *tables) skip(n int, pattern, format string, args ...any) {
+	o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: ", o.signingTable, n, pattern)+fmt.Sprintf(format, args...))
+}
+
+// sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. A name may have a second field
+// for i= behind a colon, which Signpost does not write.
+func (o *tables) sign(n int, pattern, names string) {
+	if strings.Trim(names, ",") == "" {
+		o.skip(n, pattern, "the line names no key")
+		return
+	}
+	author := patternDomain(pattern)
+	for name := range strings.SplitSeq(names, ",") {
+		name, _, _ = strings.Cut(name, ":")
+		if name == "" {
+			o.skip(n, pattern, "%q has an empty key name", names)
+			continue
+		}
+		if name == "%" && author == "" {
+			// Each domain signs with the key of its name, so that the KeyTable lists the domains.
+			for _, e := range o.entries {
+				o.add(n, pattern, strings.ToLower(e.name), e)
+			}
+			continue
+		}
+		if name == "%" {
+			name = author
+		}
+		e, ok := o.byName[name]
+		if !ok {
+			o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: the KeyTable has no %s", o.signingTable, n, name))
+			continue
+		}
+		o.add(n, pattern, author, e)
+	}
+}
+
+// add takes over a key for the mail of an author domain; "" stands for all domains.
+func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
+	if strings.Contains(e.domain+e.file, "%") && (author == "" || strings.Contains(author, "*")) {
+		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, and the pattern names no domain; replace it by a line for each domain, "+
+			"such as \"*@example.org %s\", or run dkimkey import KEYFILE --domain DOMAIN --selector %s for each", e.name, e.name, e.selector)
+		return
+	}
+	if e.domain == "%" {
+		e.domain = author
+	}
+	e.file = strings.ReplaceAll(e.file, "%", author)
+	signing, err := domain.ParseHosted(e.domain)
+	if err != nil {
+		o.skip(n, pattern, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	selector, err := domain.Parse(e.selector)
+	if err != nil {
+		o.skip(n, pattern, "%q is not a selector", e.selector)
+		return
+	}
+	switch {
+	case author == "":
+		o.skip(n, pattern, "OpenDKIM signs the mail of all domains as %s; Signpost signs only mail of %s and the domains below it. For each other domain: dkimkey add DOMAIN",
+			signing, signing)
+	case !domain.Within(author, signing):
+		o.skip(n, pattern, "mail of %s is signed for %s, which Signpost does not do", author, signing)
+		return
+	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
+		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains limits who may use it", signing)
+	}
+	if k := (Key{signing, selector, e.file}); !o.seen[k] {
+		o.seen[k] = true
+		o.found = append(o.found, k)
+	}
+}
+
+// patternDomain is the domain that a line of a SigningTable is about, "" where it is about all.
+func patternDomain(pattern string) string {
+	d := strings.ToLower(pattern[strings.LastIndexByte(pattern, '@')+1:])
+	return strings.TrimPrefix(strings.TrimPrefix(d, "*"), ".")
+}
+
+// maxTable bounds a table: 100,000 lines of 160 bytes.
+const maxTable = 16 << 20
+
+// readTable returns the text of a table.
+func readTable(name, spec string) (string, error) {
+	path, err := tablePath(name, spec)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxTable+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(data) > maxTable:
+		return "", fmt.Errorf("%s %s: larger than 16 MiB", name, path)
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
+		return "", fmt.Errorf("%s %s: the file is in UTF-16; save it as UTF-8", name, path)
+	case bytes.IndexByte(data, 0) >= 0:
+		return "", fmt.Errorf("%s %s: not a text file, perhaps a database; export it to a text file", name, path)
+	}
+	return string(data), nil
+}
+
+// tableLines calls line for each key and its value, which is empty where a line has none; # begins a comment.
+func tableLines(text string, line func(n int, key, value string)) {
+	// Editors on Windows write a byte order mark and CR LF.
+	text = strings.TrimPrefix(text, "\ufeff")
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	n := 0
+	for text := range strings.Lines(text) {
+		n++
+		text, _, _ = strings.Cut(text, "#")
+		if fields := strings.Fields(text); len(fields) > 0 {
+			line(n, fields[0], strings.Join(fields[1:], ""))
+		}
+	}
+}
+
+// tablePath returns the file of a data set (opendkim(8), "Data sets"). The other types have no file of lines; an error names
+// the type alone, because a dsn holds a password.
+func tablePath(name, spec string) (string, error) {
+	kind, path, isTyped := strings.Cut(spec, ":")
+	line := "*@DOMAIN NAME"
+	if name == "KeyTable" {
+		line = "NAME DOMAIN:SELECTOR:/PATH"
+	}
+	export := fmt.Sprintf("; export it to a file of lines %q, and import that", line)
+	_, statErr := os.Stat(spec)
+	switch {
+	case spec == "", isTyped && path == "" && (kind == "file" || kind == "refile"):
+		return "", fmt.Errorf("%s: %q names no file", name, spec)
+	case isTyped && (kind == "file" || kind == "refile"):
+		return path, nil
+	case statErr == nil:
+		return spec, nil
+	case isTyped && kind == "csl", !isTyped && strings.Contains(spec, "="):
+		return "", fmt.Errorf("%s: a list (csl) is in opendkim.conf itself%s", name, strings.Replace(export, "export", "write", 1))
+	case isTyped && (kind == "dsn" || kind == "odbx"):
+		return "", fmt.Errorf("%s: %s: an SQL database%s", name, kind, export)
+	case isTyped && (kind == "ldap" || kind == "ldaps" || kind == "ldapi"):
+		return "", fmt.Errorf("%s: %s: an LDAP directory%s", name, kind, export)
+	case isTyped && (kind == "db" || kind == "mdb"):
+		return "", fmt.Errorf("%s: %s: a database file%s", name, kind, export)
+	case isTyped && (kind == "lua" || kind == "memcache" || kind == "erlang" || kind == "socket"):
+		return "", fmt.Errorf("%s: %s: a program answers%s", name, kind, strings.Replace(export, "export it to", "write its answers into", 1))
+	case isTyped && !strings.Contains(kind, "/"):
+		return "", fmt.Errorf("%s: unknown type %q%s", name, kind, export)
+	}
+	return spec, nil
+}
