@@ -72,7 +72,7 @@ func (l *look) checkHELO(ctx context.Context) {
 		}
 		fails = append(fails, fmt.Sprintf("%s: %s", addr, r.Reason))
 		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
-			fix = r.Record // it may be that of a domain, and is added to
+			fix = r.Record // it may also be a domain's: add to it
 		}
 		if fix != "v=spf1 a -all" || !slices.Contains(addrs, addr) {
 			fix = allow(fix, addr)

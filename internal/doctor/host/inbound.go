@@ -10,13 +10,13 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Inbound is a sample of recent inbound mail from the journal: messages whose SPF was checked. It leaves out clients that are
+// Inbound is a sample of recent inbound mail from the journal: messages whose SPF was checked. It omits clients that are
 // now in trusted_networks or verify.skip_networks.
 type Inbound struct {
 	Messages int       // in the sample
 	Since    time.Time // of the oldest message
 	Clients  map[netip.Addr]ClientMail
-	Err      error // why the journal could not be read; nil where it could, or where there is none
+	Err      error // why the journal could not be read; nil if it could, or if there is none
 }
 
 // ClientMail counts the messages of one client.

@@ -14,7 +14,7 @@ import (
 
 const mynetworks = "mynetworks"
 
-// myNetworks may relay through Postfix; whom the daemon does not trust is judged as a stranger.
+// myNetworks finds networks that may relay through Postfix and that the daemon does not trust: it treats their mail as inbound.
 func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	var outside, where []string
 	trusted := slices.Concat(l.TrustedNetworks, l.SkipNetworks)
@@ -54,7 +54,7 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 		Fix:   `trusted_networks = ["` + strings.Join(append(all, outside...), `", "`) + `"]`})
 }
 
-// everybody says that a network is wider than anybody's own.
+// everybody reports whether a network is larger than any site's own.
 func everybody(p netip.Prefix) bool {
 	return p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
@@ -73,13 +73,13 @@ func (l *site) openRelay(s *service, p netip.Prefix) doctor.Finding {
 		Why: "strangers send through this host, and soon nobody takes mail from it", Fix: l.postconf.setAt(l.postconf.at(s, mynetworks), mynetworks, strings.Join(rest, " "))}
 }
 
-// clients are what a list of mynetworks allows.
+// clients are the networks that a list like mynetworks allows.
 type clients struct {
 	allowed, excepted []netip.Prefix
 	unread            []string
 }
 
-// add reads one word of the list, first match wins: a network, !WORD, /FILE of more words, or TYPE:TABLE.
+// add reads one item of the list: a network, !ITEM, /FILE of more items, or TYPE:TABLE. The first match wins.
 func (c *clients) add(ctx context.Context, word string, allow bool) {
 	if rest, not := strings.CutPrefix(word, "!"); not {
 		c.add(ctx, rest, !allow)
@@ -101,7 +101,7 @@ func (c *clients) add(ctx context.Context, word string, allow bool) {
 			c.network(p, allow)
 		case strings.HasPrefix(word, "/") && !strings.HasPrefix(item, "/"):
 			c.add(ctx, item, allow)
-		default: // a file within a file may be within itself
+		default: // a file in a file may contain itself
 			c.unread = append(c.unread, word)
 			return
 		}
@@ -118,7 +118,7 @@ func (c *clients) network(p netip.Prefix, allow bool) {
 
 var errNoTable = errors.New("not a file or a table that can be listed")
 
-// listed are the words of a file, or the keys of a table.
+// listed returns the items of a file, or the keys of a table.
 func listed(ctx context.Context, name string) (all []string, err error) {
 	name = strings.TrimPrefix(name, "proxy:")
 	kind, path, table := strings.Cut(name, ":")
@@ -141,7 +141,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // what stands between is within anyway, or never matches
+		case w[0] != "if" && w[0] != "endif": // what is between them is part of the condition, or never matches
 			all = append(all, w[0])
 		}
 	}
@@ -162,7 +162,7 @@ func postmapEntries(ctx context.Context, table string) ([]byte, error) {
 	return exec.CommandContext(ctx, path, "-s", table).Output()
 }
 
-// network reads one address or network; IPv6 stands in brackets in lists, and without them in tables.
+// network parses an address or a network. IPv6 has brackets in lists, and none in tables.
 func network(w string) (netip.Prefix, bool) {
 	w = strings.NewReplacer("[", "", "]", "").Replace(w)
 	p, err := netip.ParsePrefix(w)
@@ -179,10 +179,10 @@ func network(w string) (netip.Prefix, bool) {
 	return p.Masked(), true
 }
 
-// covered says whether all of p lies in the others together.
+// covered reports whether the others together contain all of p.
 func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(p, others)) == 0 }
 
-// outsideOf is what of p lies in none of the others.
+// outsideOf returns the part of p that none of the others contains.
 func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
 	rest := []netip.Prefix{p}
 	for _, o := range others {
