@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"sync"
 
 	"signpost/internal/dns"
@@ -248,9 +247,7 @@ func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string 
 }
 
 func lines(name string, all []dns.TLSA) string {
-	texts := make([]string, 0, len(all))
-	for _, t := range all {
-		texts = append(texts, fmt.Sprintf("%s. IN TLSA %d %d %d %s", name, t.Usage, t.Selector, t.Matching, t.Data))
-	}
-	return strings.Join(texts, "\n")
+	return doctor.Join(all, "\n", func(t dns.TLSA) string {
+		return fmt.Sprintf("%s. IN TLSA %d %d %d %s", name, t.Usage, t.Selector, t.Matching, t.Data)
+	})
 }

@@ -80,7 +80,7 @@ func (l *look) checkHELO(ctx context.Context) {
 	}
 	switch {
 	case len(sends) == 0:
-		l.good("the HELO name "+helo+" has an address", fmt.Sprintf("%s: %s", helo, joined(addrs)))
+		l.good("the HELO name "+helo+" has an address", fmt.Sprintf("%s: %s", helo, doctor.Join(addrs, " and ", netip.Addr.String)))
 	case len(fails) == 0:
 		l.good("the HELO name "+helo+" passes SPF", helo)
 	default:

@@ -1,6 +1,7 @@
 package postfix
 
 import (
+	"maps"
 	"context"
 	"net"
 	"path/filepath"
@@ -39,7 +40,7 @@ func entries(list string) (all []entry) {
 // with returns the entry with one of its settings changed.
 func (e entry) with(name, value string) string {
 	text := "{ " + e.address
-	for _, k := range sortedKeys(e.settings) {
+	for _, k := range slices.Sorted(maps.Keys(e.settings)) {
 		if k == name {
 			text += ", " + k + "=" + value
 		} else {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"signpost/internal/doctor"
 )
 
@@ -16,7 +18,8 @@ const mynetworks = "mynetworks"
 
 // myNetworks finds networks that may relay through Postfix and that the daemon does not trust: it treats their mail as inbound.
 func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
-	var outside, where []string
+	var outside []netip.Prefix
+	var where []string
 	trusted := slices.Concat(l.TrustedNetworks, l.SkipNetworks)
 	for _, s := range l.postconf.places(mynetworks) {
 		var all clients
@@ -25,11 +28,11 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 		}
 		here := len(outside)
 		for _, p := range all.allowed {
-			switch text := p.String(); {
+			switch {
 			case everybody(p):
 				found = append(found, l.openRelay(s, p))
-			case !covered(p, trusted) && !slices.Contains(outside, text):
-				outside = append(outside, text)
+			case !covered(p, trusted) && !slices.Contains(outside, p):
+				outside = append(outside, p)
 			}
 		}
 		if len(outside) > here {
@@ -44,14 +47,10 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	if len(outside) == 0 {
 		return found
 	}
-	all := make([]string, 0, len(l.TrustedNetworks)+len(outside))
-	for _, p := range l.TrustedNetworks {
-		all = append(all, p.String())
-	}
-	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + strings.Join(outside, ", "),
+	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + doctor.Join(outside, ", ", netip.Prefix.String),
 		Where: strings.Join(where, "; ") + "; " + l.File + ": trusted_networks",
 		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
-		Fix:   `trusted_networks = ["` + strings.Join(append(all, outside...), `", "`) + `"]`})
+		Fix:   `trusted_networks = ["` + doctor.Join(slices.Concat(l.TrustedNetworks, outside), `", "`, netip.Prefix.String) + `"]`})
 }
 
 // everybody reports whether a network is larger than any site's own.
@@ -184,26 +183,11 @@ func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(
 
 // outsideOf returns the part of p that none of the others contains.
 func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
-	rest := []netip.Prefix{p}
+	var b netipx.IPSetBuilder
+	b.AddPrefix(p)
 	for _, o := range others {
-		var next []netip.Prefix
-		for _, r := range rest {
-			next = append(next, minus(r, o)...)
-		}
-		rest = next
+		b.RemovePrefix(o)
 	}
-	return rest
-}
-
-func minus(p, o netip.Prefix) []netip.Prefix {
-	if !p.Overlaps(o) {
-		return []netip.Prefix{p}
-	}
-	if o.Bits() <= p.Bits() {
-		return nil
-	}
-	upper := p.Addr().AsSlice()
-	upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
-	high, _ := netip.AddrFromSlice(upper)
-	return append(minus(netip.PrefixFrom(p.Addr(), p.Bits()+1), o), minus(netip.PrefixFrom(high, p.Bits()+1), o)...)
+	rest, _ := b.IPSet() // the error is about invalid prefixes, of which there are none
+	return rest.Prefixes()
 }

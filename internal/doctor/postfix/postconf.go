@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -256,9 +255,6 @@ func split(list, separators string) (all []string) {
 	end()
 	return all
 }
-
-// sortedKeys returns the keys in a stable order.
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
 // tableLine is a logical line of a table, with the indented lines that continue it.
 type tableLine struct {
