@@ -1,8 +1,8 @@
 package postfix
 
 import (
-	"maps"
 	"context"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
