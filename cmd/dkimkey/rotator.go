@@ -69,17 +69,15 @@ func (e *env) desk(stdout, stderr io.Writer) (*desk, error) {
 		return nil, err
 	}
 	d := &desk{conf: conf, store: store, rules: setup.KeyRules(conf)}
-	checker, err := setup.Checker(conf, nil, e.now, slog.New(slog.DiscardHandler))
+	authority, err := setup.Authority(conf, nil, e.now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	checker.Authority.Port = e.authorityPort
+	authority.Port = e.authorityPort
 	d.rotator = &keys.Rotator{
 		Store: store, Rules: d.rules, Random: e.random,
-		Checker: checker,
-		Publisher: func(domain string) (keys.Publisher, error) {
-			return setup.Publisher(conf, domain, store, checker.Authority)
-		},
+		Checker:   &keys.Checker{Authority: authority, Resolver: authority.Resolver},
+		Publisher: func(domain string) (keys.Publisher, error) { return setup.Publisher(conf, domain, store, authority) },
 		Done: func(domain, what string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()

@@ -79,11 +79,11 @@ func (d *domainFlags) examine(ctx context.Context, progress io.Writer, conf *con
 		}
 	}
 	if len(domains) > 0 {
-		checker, err := setup.Checker(conf, resolver, time.Now, slog.New(slog.DiscardHandler))
+		authority, err := setup.Authority(conf, resolver, time.Now, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, err
 		}
-		published, err := d.look(ctx, progress, doctor.Domains{Resolver: checker.Resolver, Checker: checker}, dir, set, domains)
+		published, err := d.look(ctx, progress, doctor.Domains{Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority, Resolver: authority.Resolver}}, dir, set, domains)
 		if err != nil {
 			return nil, err
 		}

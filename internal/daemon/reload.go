@@ -68,9 +68,11 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		g.resolver = dns.New(options)
 		g.resolver.Tell(d.metrics.Asked)
 	}
-	if g.checker, err = setup.Checker(conf, g.resolver, time.Now, d.log); err != nil {
+	authority, err := setup.Authority(conf, g.resolver, time.Now, d.log)
+	if err != nil {
 		return nil, err
 	}
+	g.checker = &keys.Checker{Authority: authority, Resolver: authority.Resolver}
 	// The guard of the same keys keeps its observations; runGenerations sets its new checker.
 	if old != nil && old.watcher == g.watcher {
 		g.guard = old.guard

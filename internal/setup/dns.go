@@ -7,7 +7,6 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/dns"
-	"signpost/keys"
 )
 
 // ResolvConf has the name servers if the configuration names none.
@@ -35,8 +34,9 @@ func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns
 	return dns.New(o), nil
 }
 
-// Checker returns the checker of published keys. It uses keys.resolver if that is set, else resolver, or a new one if that is nil.
-func Checker(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*keys.Checker, error) {
+// Authority returns the client of the authoritative name servers, which have the records of keys. It finds them by keys.resolver if
+// that is set, else by resolver, or by a new one if that is nil.
+func Authority(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*dns.Authority, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)
 		if err != nil {
@@ -50,6 +50,5 @@ func Checker(conf *config.Config, resolver *dns.Resolver, now func() time.Time, 
 			return nil, err
 		}
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: dnsPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
-	return &keys.Checker{Authority: authority, Resolver: resolver}, nil
+	return &dns.Authority{Resolver: resolver, Port: dnsPort, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}, nil
 }
