@@ -3,6 +3,7 @@
 package forwarders
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -82,10 +83,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 		return s, false
 	}
 	d := ev.DMARC[0]
-	org := d.OrgDomain
-	if org == "" {
-		org = d.Domain
-	}
+	org := cmp.Or(d.OrgDomain, d.Domain)
 	s = seen{day: e.Time.Unix() / 86400, author: strings.Clone(org), failed: d.Status == dmarc.Fail, client: ev.Connection.Client.Unmap()}
 	own := func(name string) bool { return domain.Within(name, org) || domain.Within(org, name) }
 	s.ownSender = ev.SPF.Status == spf.Pass && !own(ev.SPF.Domain)
