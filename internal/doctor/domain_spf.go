@@ -9,11 +9,11 @@ import (
 	"signpost/internal/spf"
 )
 
-// The limits of RFC 7208, and from where on we warn.
+// The limits of RFC 7208, and where we begin to warn.
 const (
-	maxTerms  = spf.MaxTerms
-	manyTerms = 8 // the next provider that is added, or adds one itself, breaks the record
-	maxVoids  = spf.MaxVoids
+	maxTerms  = 10  // section 4.6.4
+	manyTerms = 8   // the next provider that is added, or adds one itself, breaks the record
+	maxVoids  = 2   // section 4.6.4
 	maxRecord = 450 // section 3.4: the answer should fit into 512 octets
 	maxWidth  = 1 << 16
 )

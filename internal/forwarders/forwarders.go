@@ -3,7 +3,6 @@
 package forwarders
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -83,7 +82,10 @@ func look(e *journal.Entry) (s seen, ok bool) {
 		return s, false
 	}
 	d := ev.DMARC[0]
-	org := cmp.Or(d.OrgDomain, d.Domain)
+	org := d.OrgDomain
+	if org == "" {
+		org = d.Domain
+	}
 	s = seen{day: e.Time.Unix() / 86400, author: strings.Clone(org), failed: d.Status == dmarc.Fail, client: ev.Connection.Client.Unmap()}
 	own := func(name string) bool { return domain.Within(name, org) || domain.Within(org, name) }
 	s.ownSender = ev.SPF.Status == spf.Pass && !own(ev.SPF.Domain)

@@ -255,10 +255,7 @@ func (e *evaluation) addresses(ctx context.Context, name string) ([]netip.Addr, 
 
 func (e *evaluation) matchHost(ctx context.Context, d Directive, name string) (bool, error) {
 	addrs, err := e.addresses(ctx, name)
-	if err != nil {
-		return false, e.answered(err)
-	}
-	return e.among(d, addrs), nil
+	return e.among(d, addrs), e.answered(err)
 }
 
 func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
