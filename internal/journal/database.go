@@ -61,7 +61,7 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 type database struct {
 	db         *sql.DB
 	path       string
-	file       *os.File // the opened file; closed after SQLite's own, because closing it releases SQLite's locks
+	file       *os.File // what was opened; it is closed behind SQLite's own, whose locks go with it
 	lock       *os.File // held while it is open for writing
 	codec      *codec
 	add, count *sql.Stmt
