@@ -38,7 +38,7 @@ func TestImports(t *testing.T) {
 		"internal/e2e":            "",
 		"internal/explain":        "dkim dmarc dns domain filter journal spf term milter policy",
 		"internal/filter":         "authres dkim dmarc dns domain spf keys milter policy",
-		"internal/forwarders":     "dkim dmarc doctor/host domain journal spf term policy",
+		"internal/forwarders":     "dkim dmarc domain journal spf term policy",
 		"internal/hostheader":     "domain",
 		"internal/journal":        "dkim dmarc dns domain durable filter policy",
 		"internal/man":            "",
