@@ -2,7 +2,8 @@
 package config
 
 import (
-	"io/fs"
+	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -10,138 +11,6 @@ import (
 	"strconv"
 	"time"
 )
-
-// Config is the configuration with every default filled in. internal/config/schema.go has the keys.
-type Config struct {
-	Observe         bool // mode = "observe"
-	Listen          []Listener
-	SocketMode      fs.FileMode
-	SocketGroup     string
-	AuthservID      string // empty: the MTA's own name
-	AuthservAliases []string
-	TrustedNetworks []netip.Prefix
-	StateDir        string
-
-	DNS     DNS
-	Sign    Sign
-	Verify  Verify
-	DMARC   DMARC
-	SPF     SPF
-	Allow   []LocalRule
-	Deny    []LocalRule
-	Keys    Keys
-	Publish Publish
-	// PublishDomain are the overrides for single domains.
-	PublishDomain map[string]Publish
-	Journal       Journal
-	MetricsListen string
-	Log           Log
-
-	Files     []string   // the files that Load read, in this order
-	Overrides []Override // keys that more than one of them sets
-
-	rights map[Listener]rights // of sockets with some of their own
-	tree   map[string]any      // the files merged
-	places map[string]place
-}
-
-// Listener is where Postfix connects.
-type Listener struct {
-	Network string // "unix" or "tcp"
-	Address string
-}
-
-// DNS is [dns].
-type DNS struct {
-	Servers        []netip.AddrPort // empty: /etc/resolv.conf
-	Timeout        time.Duration
-	MessageTimeout time.Duration
-}
-
-// Sign is [sign].
-type Sign struct {
-	KeysDir      string // empty: STATE_DIR/keys
-	Domains      []string
-	Subdomains   bool
-	Expire       time.Duration
-	OnMissingKey string
-	LoginDomains map[string][]string // login, lower case -> domains
-}
-
-// Verify is [verify].
-type Verify struct {
-	SkipNetworks []netip.Prefix
-	HostileFrom  string
-}
-
-// DMARC is [dmarc].
-type DMARC struct {
-	Reject, Quarantine, TempError string
-	QuarantineHandled             bool // the operator states that something acts on the tag
-	TrustedForwarders             []netip.Prefix
-	TrustedSealers                []string
-	ForwardersFile                string            // Load sets the default: forwarders.toml in the directory of the configuration file
-	ForwardersGiven               bool              // the configuration file sets forwarders_file
-	RejectFor                     map[string]string // [dmarc.domain.NAME]: domain -> reject
-	Forwarders                    []Forwarder       // the entries of ForwardersFile
-}
-
-// SPF is [spf].
-type SPF struct{ Fail string }
-
-// Keys is [keys].
-type Keys struct {
-	Algorithms  []string
-	RSABits     int
-	RotateEvery time.Duration // 0: never
-	RotateGiven bool          // it stands in the file: "never" is the default where publishing is manual
-	RetireAfter time.Duration
-	KeepRevoked time.Duration
-	Selectors   map[string][]string // algorithm -> ring
-	Resolver    string
-}
-
-// Publish is [publish] or one [publish.domain.NAME].
-type Publish struct {
-	Method                                          string
-	Server, TSIGName, TSIGAlgorithm, TSIGSecretFile string // rfc2136
-	TTL                                             time.Duration
-	Path                                            string // zonefile
-	Reload, Argv                                    []string
-	Timeout                                         time.Duration
-}
-
-// Journal is [journal].
-type Journal struct {
-	Enabled   bool
-	Keep      time.Duration
-	MaxSize   int64  // octets
-	Addresses string // omit, hash or full
-}
-
-// Log is [log].
-type Log struct{ Level, Format, Syslog string }
-
-// Default is what an empty file means.
-func Default() *Config {
-	return &Config{
-		Listen:          []Listener{{"unix", "/var/spool/postfix/signpost/milter.sock"}},
-		SocketMode:      0o660,
-		SocketGroup:     "postfix",
-		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-		StateDir:        "/var/lib/signpost",
-		DNS:             DNS{Timeout: 5 * time.Second, MessageTimeout: 20 * time.Second},
-		Sign:            Sign{Subdomains: true, Expire: 7 * 24 * time.Hour, OnMissingKey: "tempfail"},
-		Verify:          Verify{HostileFrom: "refuse"},
-		DMARC:           DMARC{Reject: "evidence", Quarantine: "tag", TempError: "accept"},
-		SPF:             SPF{Fail: "dmarc"},
-		Keys: Keys{Algorithms: []string{"rsa"}, RSABits: 2048, RotateEvery: 90 * 24 * time.Hour,
-			RetireAfter: 14 * 24 * time.Hour, KeepRevoked: 30 * 24 * time.Hour},
-		Publish: Publish{Method: "manual", TTL: time.Hour, Timeout: 30 * time.Second},
-		Journal: Journal{Enabled: true, Keep: 14 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: "omit"},
-		Log:     Log{Level: "info", Format: "text"},
-	}
-}
 
 // KeysDir is where the keys are.
 func (c *Config) KeysDir() string {
@@ -225,4 +94,106 @@ func (c *Config) Place(key string) string {
 		return ""
 	}
 	return c.Files[at.file] + ":" + strconv.Itoa(at.line)
+}
+
+// emptyRing takes "selectors = []", which means no ring; the rings themselves stand in [keys.selectors].
+func emptyRing(c *Config, v any) error {
+	switch v := v.(type) {
+	case []any:
+		if len(v) == 0 {
+			return nil
+		}
+	case map[string]any:
+		for algorithm, selectors := range v {
+			if !slices.Contains([]string{"rsa", "ed25519"}, algorithm) {
+				return fmt.Errorf("%q is no algorithm; rsa and ed25519 are allowed", algorithm)
+			}
+			if err := ring(c, algorithm, selectors); err != nil {
+				return fmt.Errorf("%s: %w", algorithm, err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("must be a ring for each algorithm, like { rsa = [\"sp1\", \"sp2\", \"sp3\"] }")
+}
+
+// publishDomains reads [publish.domain.NAME], which inherits from [publish].
+func (p *reader) publishDomains(tree map[string]any) {
+	p.config.PublishDomain = map[string]Publish{}
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		key, v := "publish.domain."+name, tree[name]
+		domain, err := domainName(name)
+		if err != nil {
+			p.fault(key, err.Error())
+			continue
+		}
+		table, ok := v.(map[string]any)
+		if !ok {
+			p.fault(key, "is a table; write [publish.domain.\""+name+"\"] on a line of its own")
+			continue
+		}
+		override := p.config.Publish
+		for _, k := range slices.Sorted(maps.Keys(table)) {
+			set, known := publishSchema()[k]
+			if !known {
+				p.fault(key+"."+k, "unknown key")
+			} else if err := set(&override, table[k]); err != nil {
+				p.fault(key+"."+k, err.Error())
+			}
+			p.given[key+"."+k] = true
+		}
+		p.config.PublishDomain[domain] = override
+	}
+}
+
+// together checks what concerns more than one key.
+func (p *reader) together() {
+	c := p.config
+	p.placeAs("dns.timeout", "dns.message_timeout")
+	if c.DNS.Timeout > c.DNS.MessageTimeout {
+		p.fault("dns.timeout", "must not be longer than dns.message_timeout")
+	}
+	if len(c.Listen) == 0 {
+		p.fault("listen", "needs at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
+	}
+	for _, k := range needs()[c.Publish.Method] {
+		if !p.given["publish."+k] {
+			p.fault("publish.method", fmt.Sprintf("%q needs publish.%s", c.Publish.Method, k))
+		}
+	}
+	for _, domain := range slices.Sorted(maps.Keys(c.PublishDomain)) {
+		key, method := "publish.domain."+domain, c.PublishDomain[domain].Method
+		for _, k := range needs()[method] {
+			if !p.given[key+"."+k] && !p.given["publish."+k] {
+				p.fault(key+".method", fmt.Sprintf("%q needs publish.%s", method, k))
+			}
+		}
+	}
+	p.placeAs("keys.retire_after", "sign.expire")
+	// Mail stays in Postfix's queue for so long, signed on its first day; it is verified at the end of it.
+	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {
+		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: a record has to stay for Postfix's queue lifetime (%s) and sign.expire (%s) and 2d, so %s at least",
+			formatDuration(c.Keys.RetireAfter), formatDuration(queueLifetime), formatDuration(c.Sign.Expire), formatDuration(least)))
+	}
+}
+
+// placeAs reports faults of key, where it has its default, at the key whose value does not go with it.
+func (p *reader) placeAs(key, other string) {
+	if at, set := p.places[other]; set && !p.given[key] {
+		p.places[key] = at
+	}
+}
+
+// queueLifetime is Postfix's maximal_queue_lifetime, as it comes.
+const queueLifetime = 5 * day
+
+// day is a unit that time.Duration does not have.
+const day = 24 * time.Hour
+
+// addrPort reads HOST or HOST:PORT with an IP address for a host.
+func addrPort(s string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a, 53), nil
+	}
+	return netip.ParseAddrPort(s)
 }
