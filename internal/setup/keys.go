@@ -48,7 +48,7 @@ func Publisher(conf *config.Config, domain string, store keys.Store, authority *
 	case "command":
 		return publish.OneAtATime{Publisher: publish.Command{Argv: p.Argv, Timeout: p.Timeout}, Store: store, Timeout: p.Timeout}, nil
 	}
-	return nil, errors.New("publish.method is manual")
+	return nil, fmt.Errorf("publish.method is %s", p.Method)
 }
 
 // Snapshot returns the keys that a daemon started now would use. It changes nothing.
