@@ -1,0 +1,120 @@
+package journal
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"signpost/internal/filter"
+)
+
+// fillTexts sets each text below v, and puts n items into each list. Words that the program chooses have types of their own.
+func fillTexts(v reflect.Value, text string, n int) {
+	switch v.Kind() {
+	case reflect.String:
+		if v.Type() == reflect.TypeFor[string]() {
+			v.SetString(text)
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fillTexts(v.Elem(), text, n)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), n, n))
+		for i := range n {
+			fillTexts(v.Index(i), text, n)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fillTexts(v.Field(i), text, n)
+			}
+		}
+	}
+}
+
+// texts calls f for each text and each list below v, with the names of its fields.
+func texts(v reflect.Value, path string, f func(path string, v reflect.Value)) {
+	switch v.Kind() {
+	case reflect.String:
+		f(path, v)
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			texts(v.Elem(), path, f)
+		}
+	case reflect.Slice:
+		f(path, v)
+		for i := range v.Len() {
+			texts(v.Index(i), path, f)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Type().Field(i).IsExported() {
+				texts(v.Field(i), strings.TrimPrefix(path+"."+name, "."), f)
+			}
+		}
+	}
+}
+
+// uncut are fields without a bound of their own: a sender does not choose how long they are.
+const uncut = `Assignment.Reply.Enhanced Evidence.Absent Evidence.DMARC Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.QueueID
+	Evidence.Relays.Method Lookups.Type Verdict.Reply.Enhanced`
+
+// Each text and each list of an entry has a bound: shorten cuts it, or it is kept as an answer.
+func TestEachFieldIsCut(t *testing.T) {
+	const items, long = 200, 5000
+	var e Entry
+	fillTexts(reflect.ValueOf(&e.Report).Elem(), strings.Repeat("x", long), items)
+	short := shorten(&e, 0)
+	replaceTexts(&short, func(string) string { return "" })
+	var got []string
+	texts(reflect.ValueOf(short.Report), "", func(path string, v reflect.Value) {
+		if v.Kind() == reflect.Slice && v.Len() == items || v.Kind() == reflect.String && v.Len() == long {
+			got = append(got, path)
+		}
+	})
+	compare(t, got, uncut, "cut it in shorten.go")
+}
+
+// unhidden are fields that contain no address, or are kept whole: names, words of ours, DNS records, the Message-ID.
+const unhidden = `Assignment.Domain Assignment.Reply.Enhanced Done Evidence.ARC.Failed Evidence.ARC.Reason Evidence.ARC.Sets.CV
+	Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent Evidence.Author.Domains Evidence.Author.Doubt
+	Evidence.Connection.Daemon Evidence.Connection.HELO Evidence.Connection.Name Evidence.Connection.PTR Evidence.DKIM.Algorithm
+	Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord Evidence.DKIM.Selector
+	Evidence.DKIM.Signature Evidence.DMARC.Aligned Evidence.DMARC.Domain Evidence.DMARC.Fault Evidence.DMARC.OrgDomain
+	Evidence.DMARC.PolicyDomain Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned
+	Evidence.MessageID Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector
+	Evidence.Others.Signature Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain
+	Evidence.Relays.Method Evidence.SPF.Domain Evidence.SPF.Record Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result
+	Lookups.Answer Lookups.Name Lookups.Type Selectors Verdict.Reply.Enhanced`
+
+// Each text of an entry that may contain an address is without it: redact hides it.
+func TestEachFieldIsRedacted(t *testing.T) {
+	var r filter.Report
+	fillTexts(reflect.ValueOf(&r).Elem(), "secret@example.com", 1)
+	var got []string
+	texts(reflect.ValueOf(redact(r, Omit, nil)), "", func(path string, v reflect.Value) {
+		if v.Kind() == reflect.String && strings.Contains(v.String(), "secret") {
+			got = append(got, path)
+		}
+	})
+	compare(t, got, unhidden, "hide addresses in privacy.go")
+}
+
+// compare reports fields that only one of the lists has.
+func compare(t *testing.T, got []string, list, advice string) {
+	t.Helper()
+	slices.Sort(got)
+	got = slices.Compact(got)
+	want := strings.Fields(list)
+	for _, path := range got {
+		if !slices.Contains(want, path) {
+			t.Errorf("%s: %s, or list it in fields_test.go", path, advice)
+		}
+	}
+	for _, path := range want {
+		if !slices.Contains(got, path) {
+			t.Errorf("%s: delete it from the list", path)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package signpost
+
+import (
+	"go/ast"
+	"go/constant"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"signpost/internal/explain"
+	"signpost/internal/filter"
+	"signpost/policy"
+)
+
+// TestRecipes finds the file of a recipe of docs/architecture.md that was forgotten, where no other test does: a field or a
+// constant is declared and not used, or a word is not explained.
+func TestRecipes(t *testing.T) {
+	code := checkTypes(t)
+	except := []string{ // tests alone set these Facts; Spent is for --json
+		"internal/doctor/host.Facts.User", "internal/doctor/postfix.Facts.User", "internal/doctor/postfix.Facts.Root", "internal/doctor/postfix.Facts.Wait",
+		"internal/filter.Report.Spent",
+	}
+	setup := []string{"internal/setup", "internal/daemon", "cmd/signpost"}
+	for _, want := range []struct {
+		of string
+		by []string // one of them uses each field
+	}{
+		{"policy.Rules", []string{"policy"}},
+		{"policy.Rules", setup},
+		{"internal/filter.Filter", []string{"internal/filter"}},
+		{"internal/filter.Filter", setup},
+		{"internal/filter.Report", []string{"internal/filter/finish.go"}},
+		{"internal/filter.Report", []string{"internal/explain"}},
+		{"internal/doctor/host.Facts", []string{"internal/doctor/host"}},
+		{"internal/doctor/host.Facts", setup},
+		{"internal/doctor/postfix.Facts", []string{"internal/doctor/postfix"}},
+		{"internal/doctor/postfix.Facts", setup},
+	} {
+		for _, field := range code.fields(t, want.of) {
+			if !slices.Contains(except, field) && !code.used(field, func(file string) bool {
+				return slices.ContainsFunc(want.by, func(by string) bool { return file == by || filepath.Dir(file) == by })
+			}) {
+				t.Errorf("%s: forgotten in %s", field, strings.Join(want.by, ", "))
+			}
+		}
+	}
+	const schema = "internal/config/schema.go"
+	for name := range code.scope(t, "internal/config") {
+		if of := "internal/config." + name; code.declared[of] == schema {
+			for _, field := range code.fields(t, of) {
+				if !code.used(field, func(file string) bool { return file != schema }) {
+					t.Errorf("%s: no file but %s has it; internal/setup passes it on", field, schema)
+				}
+			}
+		}
+	}
+	explained := map[string]string{}
+	operations := read(t, "docs/operations.md")
+	for name, o := range code.scope(t, "policy") {
+		c, ok := o.(*types.Const)
+		if !ok || !strings.HasSuffix(c.Type().String(), "/policy.Override") {
+			continue
+		}
+		if !code.used("policy."+name, func(file string) bool { return filepath.Dir(file) == "policy" }) {
+			t.Errorf("policy.%s: no rule of policy/ has it", name)
+		}
+		word := constant.StringVal(c.Val())
+		for _, row := range explain.Message(filter.Report{Verdict: policy.Verdict{Override: policy.Override(word)}}).Decided {
+			if text, ok := strings.CutPrefix(row.Text, word+": "); ok {
+				if other := explained[text]; other != "" || text == "" {
+					t.Errorf("policy.%s: internal/explain/explain.go has no text of its own for it", name)
+				}
+				explained[text] = name
+			}
+		}
+		_, line, _ := strings.Cut(operations, "\n| `override` | ")
+		if line, _, _ = strings.Cut(line, "\n"); !strings.Contains(line, word) {
+			t.Errorf("policy.%s: docs/operations.md, \"A message\", lacks %s", name, word)
+		}
+	}
+	if len(explained) == 0 {
+		t.Error("no override was found")
+	}
+}
+
+// code is what the packages of this module declare and use, without their tests.
+type code struct {
+	packages map[string]*types.Package
+	declared map[string]string   // name of a type, as internal/config.Keys -> file
+	uses     map[string][]string // name of a constant or a field, as internal/config.Keys.Resolver -> files
+}
+
+func (c *code) scope(t *testing.T, pkg string) map[string]types.Object {
+	t.Helper()
+	p := c.packages[pkg]
+	if p == nil {
+		t.Fatalf("there is no package %s", pkg)
+	}
+	all := map[string]types.Object{}
+	for _, name := range p.Scope().Names() {
+		all[name] = p.Scope().Lookup(name)
+	}
+	return all
+}
+
+// fields are the exported fields of a struct; none if it is no struct.
+func (c *code) fields(t *testing.T, of string) (all []string) {
+	t.Helper()
+	dot := strings.LastIndexByte(of, '.')
+	o := c.scope(t, of[:dot])[of[dot+1:]]
+	if o == nil {
+		t.Fatalf("there is no %s", of)
+	}
+	if s, ok := o.Type().Underlying().(*types.Struct); ok {
+		for f := range s.Fields() {
+			if f.Exported() {
+				all = append(all, of+"."+f.Name())
+			}
+		}
+	}
+	return all
+}
+
+func (c *code) used(name string, in func(file string) bool) bool {
+	return slices.ContainsFunc(c.uses[name], in)
+}
+
+// checkTypes reads the packages of this module. What they import comes from the compiler's cache.
+func checkTypes(t *testing.T) *code {
+	t.Helper()
+	list, err := exec.Command("go", "list", "-export", "-deps", "-f", `{{.ImportPath}};{{.Export}};{{join .GoFiles " "}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exports, files := map[string]string{}, map[string][]string{}
+	for line := range strings.Lines(string(list)) {
+		part := strings.Split(strings.TrimSpace(line), ";")
+		exports[part[0]] = part[1]
+		if name, ours := strings.CutPrefix(part[0], "signpost/"); ours {
+			for file := range strings.FieldsSeq(part[2]) {
+				files[name] = append(files[name], filepath.Join(name, file))
+			}
+		}
+	}
+	set := token.NewFileSet()
+	imports := importer.ForCompiler(set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	c := &code{map[string]*types.Package{}, map[string]string{}, map[string][]string{}}
+	names := map[*types.Package]map[types.Object]string{}
+	for name := range maps.Keys(files) {
+		var parsed []*ast.File
+		for _, file := range files[name] {
+			f, err := parser.ParseFile(set, file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed = append(parsed, f)
+		}
+		info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+		if c.packages[name], err = (&types.Config{Importer: imports}).Check("signpost/"+name, set, parsed, info); err != nil {
+			t.Fatal(err)
+		}
+		for typ, o := range c.scope(t, name) {
+			if _, ok := o.(*types.TypeName); ok {
+				c.declared[name+"."+typ] = set.Position(o.Pos()).Filename
+			}
+		}
+		for id, o := range info.Uses {
+			if o.Pkg() == nil || !strings.HasPrefix(o.Pkg().Path(), "signpost/") {
+				continue
+			}
+			if names[o.Pkg()] == nil {
+				names[o.Pkg()] = namesOf(o.Pkg())
+			}
+			if name := names[o.Pkg()][o]; name != "" {
+				c.uses[name] = append(c.uses[name], set.Position(id.Pos()).Filename)
+			}
+		}
+	}
+	return c
+}
+
+// namesOf are the names of the constants of a package, and of the fields of its structs.
+func namesOf(p *types.Package) map[types.Object]string {
+	all := map[types.Object]string{}
+	for _, name := range p.Scope().Names() {
+		o := p.Scope().Lookup(name)
+		full := strings.TrimPrefix(p.Path(), "signpost/") + "." + name
+		switch o := o.(type) {
+		case *types.Const:
+			all[o] = full
+		case *types.TypeName:
+			if s, ok := o.Type().Underlying().(*types.Struct); ok {
+				for f := range s.Fields() {
+					all[f] = full + "." + f.Name()
+				}
+			}
+		}
+	}
+	return all
+}
