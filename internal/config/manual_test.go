@@ -47,6 +47,7 @@ func TestManualHasEachKey(t *testing.T) {
 			t.Errorf("%s stands in the sample, and is no key", k)
 		}
 	}
+	known := schema()
 	for _, table := range sample.Tables {
 		for _, e := range table.Entries {
 			if strings.TrimSpace(e.Text) == "" {
@@ -54,6 +55,11 @@ func TestManualHasEachKey(t *testing.T) {
 			}
 			for _, line := range e.Lines {
 				key, _, _ := strings.Cut(line, " = ")
+				for _, word := range wordsOf(known[strings.TrimPrefix(table.Name+"."+key, ".")]) {
+					if !strings.Contains(e.Text+line, word) && key != "syslog" { // whose facilities are syslog(3)'s
+						t.Errorf("the sentence of %s in [%s] lacks %q", key, table.Name, word)
+					}
+				}
 				if !strings.Contains(page.String(), `\fB`+key+`\fP = `) {
 					t.Errorf("the page lacks %s of [%s]", key, table.Name)
 				}
@@ -66,5 +72,35 @@ func TestManualHasEachKey(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// wordsOf returns the words that a key takes, if it takes words: the error for another one names them.
+func wordsOf(set setter) (all []string) {
+	if set == nil {
+		return nil
+	}
+	if err := set(Default(), "?"); err != nil {
+		if _, list, ok := strings.Cut(err.Error(), `"?" is not allowed; use `); ok {
+			for i, part := range strings.Split(list, `"`) {
+				if i%2 == 1 {
+					all = append(all, part)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// The sentence of publish.method names the methods, and no others.
+func TestSampleHasEachMethod(t *testing.T) {
+	data, err := os.ReadFile("../../dist/signpost.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := PublishMethods()
+	n := len(all) - 1
+	if want := ": " + strings.Join(all[:n], ", ") + " or " + all[n] + ".\nmethod = "; !strings.Contains(string(data), want) {
+		t.Errorf("dist/signpost.toml lacks %q, from PublishMethods in schema.go", want)
 	}
 }

@@ -50,18 +50,6 @@ func Dispositions() []string {
 	return []string{"accepted", "signed", "tagged", "held", "deferred", "refused"}
 }
 
-// Report is all that became known of a message.
-type Report struct {
-	Assignment policy.Assignment `json:"assignment"`
-	Evidence   policy.Evidence   `json:"evidence"`
-	Verdict    policy.Verdict    `json:"verdict"`
-	Done       string            `json:"done"`                // the log's word for what became of it, or in observe mode would have
-	Observe    bool              `json:"observe,omitempty"`   // in observe mode it was not done
-	Selectors  string            `json:"selectors,omitempty"` // of the keys that signed
-	Spent      time.Duration     `json:"spent"`               // in the handlers, waiting for DNS at the end included; nanoseconds
-	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
-}
-
 // Kept is a Report whose Lookups are not written out yet. It shares memory with the message, its header and the DNS cache, and
 // keeps all of that in memory.
 type Kept struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signpost/internal/authres"
+	"signpost/internal/dns"
 	"signpost/milter"
 	"signpost/policy"
 )
@@ -34,6 +35,18 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 		return m.observed(), milter.Reply{}
 	}
 	return edits, reply
+}
+
+// Report is all that became known of a message.
+type Report struct {
+	Assignment policy.Assignment `json:"assignment"`
+	Evidence   policy.Evidence   `json:"evidence"`
+	Verdict    policy.Verdict    `json:"verdict"`
+	Done       string            `json:"done"`                // the log's word for what became of it, or in observe mode would have
+	Observe    bool              `json:"observe,omitempty"`   // in observe mode it was not done
+	Selectors  string            `json:"selectors,omitempty"` // of the keys that signed
+	Spent      time.Duration     `json:"spent"`               // in the handlers, waiting for DNS at the end included; nanoseconds
+	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
 }
 
 // tell hands over what became known of the message.
