@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"signpost/internal/dmarc"
@@ -23,7 +24,30 @@ const (
 	HostileTag       = "tag"
 )
 
-// Decide gives the verdict on a message whose role is Verify.
+// Rules are the operator's choices.
+type Rules struct {
+	TrustedNetworks []netip.Prefix
+	SkipNetworks    []netip.Prefix
+	Hosted          map[string]bool     // domains that have had an active key
+	SignDomains     []string            // empty: every hosted one
+	Subdomains      bool                // a name below a hosted domain signs with that domain's key
+	LoginDomains    map[string][]string // login, lower case -> domains it may use; empty: any
+	OnMissingKey    MissingKeyAction
+
+	// About strangers' mail; the words are those of the configuration.
+	HostileFrom       string            // verify.hostile_from
+	Reject            string            // dmarc.reject
+	RejectFor         map[string]string // [dmarc.domain.NAME]: domain -> reject
+	Quarantine        string            // dmarc.quarantine
+	TempError         string            // dmarc.temperror
+	TrustedForwarders []netip.Prefix
+	TrustedSealers    []string // ARC d=, lower-case A-labels
+	SPFFail           string   // spf.fail
+	Allow, Deny       []LocalRule
+	Forwarders        []Forwarder // dmarc.forwarders_file
+}
+
+// Decide returns the verdict on a message whose role is Verify.
 func Decide(e Evidence, r Rules) Verdict {
 	if !e.Connection.SMTP {
 		return Verdict{} // results only: whoever sent it is gone
