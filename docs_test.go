@@ -157,6 +157,42 @@ func TestChecksAreDocumented(t *testing.T) {
 	differ(t, "checks", got, want)
 }
 
+// Each file and directory that docs/architecture.md names exists, and each name "in" a file is declared or is a field there.
+// Each test that a recipe names exists.
+func TestArchitectureNamesWhatExists(t *testing.T) {
+	page := read(t, "docs/architecture.md")
+	paths := 0
+	for _, m := range regexp.MustCompile("`((?:[a-z0-9_-]+/)+[a-z0-9_.-]*|[a-z_]+\\.go)`").FindAllStringSubmatch(page, -1) {
+		paths++
+		if _, err := os.Stat(m[1]); err != nil {
+			t.Error(err)
+		}
+	}
+	named := regexp.MustCompile("`(\\w+)`(?:,| and `(\\w+)`)? in\\s+`([a-z0-9_/]+\\.go)`").FindAllStringSubmatch(page, -1)
+	for _, m := range named {
+		for _, name := range m[1:3] {
+			if declared := regexp.MustCompile(`(?m)^(func (\(.*?\) )?|type |\t)` + name + `\b`); name != "" && !declared.MatchString(read(t, m[3])) {
+				t.Errorf("%s does not have %s", m[3], name)
+			}
+		}
+	}
+	if paths < 50 || len(named) < 50 {
+		t.Errorf("only %d paths and %d names were found", paths, len(named))
+	}
+	tests := ""
+	for _, pattern := range []string{"*_test.go", "internal/config/*_test.go", "internal/setup/*_test.go", "internal/journal/*_test.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			tests += read(t, file)
+		}
+	}
+	for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(page, -1) {
+		if !strings.Contains(tests, "\nfunc "+name+"(") {
+			t.Errorf("there is no %s in the packages that docs/architecture.md tests", name)
+		}
+	}
+}
+
 // Each key that docs/from-opendkim.md names exists.
 func TestKeysOfTheMoveExist(t *testing.T) {
 	sample, err := man.ReadSample([]byte(read(t, "dist/signpost.toml")))

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,7 @@ func TestImports(t *testing.T) {
 		"milter":                  "",
 		"policy":                  "dkim dmarc domain spf",
 	}
+	rows := picture(t)
 	list, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -81,9 +83,15 @@ func TestImports(t *testing.T) {
 			t.Errorf("%s is a new package: add it to allowed", name)
 		}
 		delete(allowed, name)
+		if rows[name] == 0 {
+			t.Errorf("%s is not in the picture of docs/architecture.md", name)
+		}
 		var got []string
 		for _, path := range fields[1:] {
 			if path, ours := strings.CutPrefix(path, "signpost/"); ours {
+				if rows[path] <= rows[name] {
+					t.Errorf("%s imports %s, which is no lower in the picture of docs/architecture.md", name, path)
+				}
 				got = append(got, strings.TrimPrefix(path, "internal/"))
 			}
 		}
@@ -101,6 +109,30 @@ func TestImports(t *testing.T) {
 	for name := range allowed {
 		t.Errorf("there is no package %s any more: delete it from allowed", name)
 	}
+}
+
+// picture returns the row of each package in the pictures of docs/architecture.md, from 1 at the top. The packages for tests come
+// second in the page, but first here: they import the others.
+func picture(t *testing.T) map[string]int {
+	parts := strings.Split(read(t, "docs/architecture.md"), "```\n")
+	if len(parts) != 5 {
+		t.Fatalf("docs/architecture.md has %d marks of pictures, want 4", len(parts)-1)
+	}
+	rows, n := map[string]int{}, 0
+	for line := range strings.Lines(parts[3] + parts[1]) {
+		n++
+		names, _, _ := strings.Cut(line, "|")
+		for name := range strings.FieldsSeq(names) {
+			if rows[name] != 0 {
+				t.Errorf("%s is twice in the pictures of docs/architecture.md", name)
+			}
+			rows[name] = n
+			if _, err := os.Stat(name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	return rows
 }
 
 // TestDaemonHasNoDatabaseDriver: the daemon reads untrusted input, and opens no database but its own. No package that it imports,

@@ -191,8 +191,10 @@ func overrides(o policy.Override) string {
 		return "relayed by a verified mailing list, which breaks the authentication of what it relays"
 	case policy.PolicyTestMode:
 		return "the author's domain says that it is testing its policy (t=y)"
+	case policy.TrustedForwarder:
+		return "it came by a forwarder that is trusted here"
 	}
-	return "it came by a forwarder that is trusted here"
+	return ""
 }
 
 // compared returns the differences from the results of another filter on this host.
