@@ -180,7 +180,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 		t.Errorf("only %d paths and %d names were found", paths, len(named))
 	}
 	tests := ""
-	for _, pattern := range []string{"*_test.go", "internal/config/*_test.go", "internal/setup/*_test.go", "internal/journal/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "internal/config/*_test.go", "internal/setup/*_test.go", "internal/journal/*_test.go", "internal/daemon/*_test.go"} {
 		files, _ := filepath.Glob(pattern)
 		for _, file := range files {
 			tests += read(t, file)
