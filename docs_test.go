@@ -1,6 +1,7 @@
 package signpost
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -13,9 +14,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"signpost/internal/doctor/domain"
 	"signpost/internal/doctor/host"
 	"signpost/internal/doctor/postfix"
+
 	"signpost/internal/man"
 )
 
@@ -179,11 +183,55 @@ func TestKeysOfTheMoveExist(t *testing.T) {
 	}
 }
 
+// docs/conformance.md has as many cases as testdata; what else it counts, make test compares.
+func TestConformanceCounts(t *testing.T) {
+	page := read(t, "docs/conformance.md")
+	// cases returns the number of files, and of those that count takes.
+	cases := func(pattern string, count func(parts map[string]string) int) (files, counted int) {
+		t.Helper()
+		all, err := filepath.Glob(pattern)
+		if err != nil || len(all) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, file := range all {
+			parts := map[string]string{}
+			for _, f := range txtar.Parse([]byte(read(t, file))).Files {
+				parts[f.Name] = string(f.Data)
+			}
+			counted += count(parts)
+		}
+		return len(all), counted
+	}
+	none := func(map[string]string) int { return 0 }
+	lines := func(parts map[string]string) int { return strings.Count(parts["cases"], "\n") }
+	plays := func(parts map[string]string) int { // TestCases of cmd/signpost plays a case with each of ten faults
+		if strings.Contains(parts["dns"], "%FAULT%") {
+			return 10
+		}
+		return 1
+	}
+	arc, _ := cases("internal/dkim/testdata/arc/*.txtar", none)
+	dkim, _ := cases("internal/dkim/testdata/*.txtar", none)
+	_, dmarc := cases("internal/dmarc/testdata/*.txtar", lines)
+	ordinary, played := cases("testdata/*.txtar", plays)
+	attacks, attacksPlayed := cases("testdata/*/*.txtar", plays)
+	for _, want := range []string{
+		fmt.Sprintf("- ARC: %d cases ", arc), fmt.Sprintf("- DKIM: %d cases ", dkim), fmt.Sprintf("- DMARC: %d cases ", dmarc),
+		fmt.Sprintf("- Whole messages: %d cases, %d of them attacks, played %d times ", ordinary+attacks, attacks, played+attacksPlayed),
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("docs/conformance.md lacks %q: make conformance writes it", want)
+		}
+	}
+}
+
 // The pages that make man writes have each command and each flag that the help has, and no others, and groff has nothing
 // to say against them.
 func TestManuals(t *testing.T) {
 	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", dir, "./cmd/signpost", "./cmd/dkimkey", "./cmd/greyskip").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/...") // with the flags of make build, whose packages it takes
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	run := func(name string, args ...string) string {

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/emersion/go-milter"
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"signpost/internal/dkim"
@@ -15,49 +15,44 @@ import (
 // answer is what a server did with one message.
 type answer struct {
 	fields []dkim.Field // that it put on top
-	code   byte         // of the milter protocol; 'c' and 'a' let the message go on
-	text   string
+	action *milter.Action
 }
 
 // ask has a server look at one message, on a connection of its own.
-func (s *server) ask(m *mail) (answer, error) {
-	l, err := newLoader(s, cell{perSession: 1}, []*mail{m})
-	if err != nil {
-		return answer{}, err
-	}
-	var a answer
-	for i, socket := range s.sockets {
+func (s *server) ask(m *mail) (a answer, err error) {
+	for _, socket := range s.sockets {
 		c, err := dial(socket)
 		if err != nil {
-			return answer{}, err
+			return a, err
 		}
 		defer c.close()
-		if _, _, err := c.play(l.opening[i], nil, nil); err != nil {
-			return answer{}, err
+		if err := c.open(m.from); err != nil {
+			return a, err
 		}
-		a.code, a.text, err = c.play(l.first[i][0], slices.Clone(a.fields), a.edit)
-		if err != nil {
-			return answer{}, err
+		var edits []milter.ModifyAction
+		if edits, a.action, err = c.message(m, a.fields); err != nil {
+			return a, err
 		}
-		if a.code != 'c' && a.code != 'a' {
+		a.edit(edits)
+		if a.action.Code != milter.ActContinue && a.action.Code != milter.ActAccept {
 			break
 		}
 	}
 	return a, nil
 }
 
-// edit notes a field that is added ('h') or inserted ('i', an index before it).
-func (a *answer) edit(code byte, data []byte) {
-	if code == 'i' && len(data) > 4 {
-		data = data[4:]
-	} else if code != 'h' {
-		return
+// edit adds the header fields that a milter added or inserted.
+func (a *answer) edit(edits []milter.ModifyAction) {
+	for _, e := range edits {
+		if e.Code != milter.ActAddHeader && e.Code != milter.ActInsertHeader {
+			continue
+		}
+		value := e.HeaderValue
+		if !strings.HasPrefix(value, " ") {
+			value = " " + value
+		}
+		a.fields = append(a.fields, dkim.Field{Name: e.HeaderName, Value: dkim.CRLF(value)})
 	}
-	name, value, _ := strings.Cut(strings.TrimSuffix(string(data), "\x00"), "\x00")
-	if !strings.HasPrefix(value, " ") {
-		value = " " + value
-	}
-	a.fields = append(a.fields, dkim.Field{Name: name, Value: dkim.CRLF(value)})
 }
 
 // results are the Authentication-Results that it wrote.
@@ -71,9 +66,9 @@ func (a *answer) results() string {
 	return b.String()
 }
 
-// refused says that the client is told no: 5yz or a rejection without words.
-func (a *answer) refused() bool {
-	return a.code == 'r' || a.code == 'y' && strings.HasPrefix(a.text, "5")
+// rejected reports whether the client gets a reply of 5yz.
+func (a *answer) rejected() bool {
+	return a.action.Code == milter.ActReject || a.action.Code == milter.ActReplyCode && a.action.SMTPCode/100 == 5
 }
 
 // check holds a server's answers against what they must be, so that a broken server cannot look fast.
@@ -101,7 +96,7 @@ func (w *world) checkSigning(s *server) error {
 		}
 		at := slices.IndexFunc(a.fields, func(f dkim.Field) bool { return strings.EqualFold(f.Name, "DKIM-Signature") })
 		if at < 0 {
-			return fmt.Errorf("it did not sign: %q %q, %q", a.code, a.text, a.fields)
+			return fmt.Errorf("it did not sign: %s, %q", said(a.action), a.fields)
 		}
 		got, err := msgauth.VerifyWithOptions(bytes.NewReader(m.with(a.fields[at]).wire()),
 			&msgauth.VerifyOptions{LookupTXT: func(string) ([]string, error) { return []string{w.record}, nil }})
@@ -132,20 +127,20 @@ func (w *world) checkVerifying(s *server) error {
 	}
 	for _, word := range want {
 		if !strings.Contains(a.results(), word) {
-			return fmt.Errorf("a good message has no %s: %s %q, %q", word, strconv.QuoteRune(rune(a.code)), a.text, a.fields)
+			return fmt.Errorf("a good message has no %s: %s, %q", word, said(a.action), a.fields)
 		}
 	}
 	if a, err = s.ask(&tampered); err != nil {
 		return err
 	}
-	if text := a.results(); !a.refused() && (strings.Contains(text, "dkim=pass") || !strings.Contains(text, "dkim=")) {
-		return fmt.Errorf("a changed body was not seen: %q %q, %q", a.code, a.text, a.fields)
+	if text := a.results(); !a.rejected() && (strings.Contains(text, "dkim=pass") || !strings.Contains(text, "dkim=")) {
+		return fmt.Errorf("a changed body was not seen: %s, %q", said(a.action), a.fields)
 	}
 	if a, err = s.ask(forged); err != nil {
 		return err
 	}
-	if s.spf && !a.refused() {
-		return fmt.Errorf("a forged sender was not refused: %q %q, %q", a.code, a.text, a.fields)
+	if s.spf && !a.rejected() {
+		return fmt.Errorf("a forged sender was not refused: %s, %q", said(a.action), a.fields)
 	}
 	return nil
 }

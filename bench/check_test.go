@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emersion/go-milter"
+
 	"signpost/internal/dkim"
 )
 
@@ -28,7 +30,7 @@ func TestCheck(t *testing.T) {
 		{"does not check SPF", verifying, insert + "Authentication-Results\x00mx;dkim=pass\x00 c", "no spf=pass"},
 		{"passes everything", verifying, insert + "Authentication-Results\x00mx;dkim=pass;spf=pass;dmarc=pass\x00 c", "a changed body was not seen"},
 	} {
-		f := &fake{events: allEvents &^ (noBody | noHeaders | noEOH), answers: map[byte]string{'E': c.answer}}
+		f := &fake{events: allEvents &^ (milter.OptNoBody | milter.OptNoHeaders | milter.OptNoEOH), answers: map[byte]string{'E': c.answer}}
 		s := &server{name: "fake", roles: []string{c.role}, spf: true, sockets: []string{f.serve(t)}}
 		if err := w.check(s); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("one that %s: %v, want %q", c.name, err, c.want)

@@ -17,10 +17,7 @@ type idleCost struct {
 // only negotiated is what a server sees of a client that says nothing.
 func (w *world) idle(s *server, m *mail) (idleCost, error) {
 	cost := idleCost{name: s.name}
-	l, err := newLoader(s, cell{role: verifying, perSession: 1}, []*mail{m})
-	if err != nil {
-		return cost, err
-	}
+	l := &loader{server: s, cell: cell{role: verifying, perSession: 1}, pool: []*mail{m}}
 	if _, err := l.run(8, 0); err != nil {
 		return cost, err
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/emersion/go-milter"
 )
 
 // cell is one thing that is measured.
@@ -54,40 +56,13 @@ func (f figure) perSecond() float64 {
 	return float64(f.messages) / f.elapsed.Seconds()
 }
 
-// loader has everything of a cell that can be made before the clock starts, for one server.
+// loader sends a cell's messages to one server.
 type loader struct {
-	server  *server
-	cell    cell
-	opening [][]step   // for each socket
-	first   [][][]step // socket, message: the first on a connection
-	later   [][][]step
-	terms   []terms
-	next    atomic.Int64
-	limit   int64 // not 0: where next ends a run
-}
-
-// newLoader lays the messages out under the terms that each of the server's milters agrees to now.
-func newLoader(s *server, c cell, pool []*mail) (*loader, error) {
-	l := &loader{server: s, cell: c}
-	for _, socket := range s.sockets {
-		conn, err := dial(socket)
-		if err != nil {
-			return nil, err
-		}
-		t := conn.terms
-		l.terms = append(l.terms, t)
-		conn.close()
-		l.opening = append(l.opening, opening(t, pool[0].from))
-		var first, later [][]step
-		for _, m := range pool {
-			first = append(first, telling(t, m, false))
-			if c.perSession > 1 {
-				later = append(later, telling(t, m, true))
-			}
-		}
-		l.first, l.later = append(l.first, first), append(l.later, later)
-	}
-	return l, nil
+	server *server
+	cell   cell
+	pool   []*mail
+	next   atomic.Int64
+	limit  int64 // not 0: where next ends a run
 }
 
 // run keeps the sessions going for a while, each to the end of the message that it is at, and one message each at the least.
@@ -135,7 +110,7 @@ func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Dur
 			}
 			start = time.Now()
 		}
-		if err := l.message(conns, int(l.next.Add(1)-1)%len(l.first[0]), k > 0); err != nil {
+		if err := l.message(conns, int(l.next.Add(1)-1)%len(l.pool), k > 0); err != nil {
 			return latencies, err
 		}
 		latencies = append(latencies, time.Since(start))
@@ -145,17 +120,13 @@ func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Dur
 
 // connect opens a connection to each of the server's milters.
 func (l *loader) connect() (conns []*client, err error) {
-	for i, socket := range l.server.sockets {
+	for _, socket := range l.server.sockets {
 		c, err := dial(socket)
 		if err != nil {
 			hangUp(conns)
 			return nil, err
 		}
 		conns = append(conns, c)
-		if !c.terms.equal(l.terms[i]) {
-			hangUp(conns)
-			return nil, fmt.Errorf("%s changed its terms", socket)
-		}
 	}
 	return conns, nil
 }
@@ -168,57 +139,55 @@ func hangUp(conns []*client) {
 
 // open sends what precedes the first message.
 func (l *loader) open(conns []*client) error {
-	for i, c := range conns {
-		if code, text, err := c.play(l.opening[i], nil, nil); err != nil || code != 0 && code != 'c' {
-			return fmt.Errorf("CONNECT was answered with %q %q, %w", code, text, err)
+	for _, c := range conns {
+		if err := c.open(l.pool[0].from); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// message sends the n-th to each milter in turn, and holds the answers against what they must be.
+// message sends the n-th message to each milter in turn, and checks the answers. Postfix ends a connection's earlier message with ABORT.
 func (l *loader) message(conns []*client, n int, again bool) error {
 	right := false
-	var seen []byte // edits, for the words of an error
+	var seen []milter.ModifyAction
 	var before answer
-	for i, c := range conns {
-		script := l.first[i][n]
+	for _, c := range conns {
 		if again {
-			script = l.later[i][n]
-		}
-		code, text, err := c.play(script, before.fields, func(code byte, data []byte) {
-			seen = append(seen, data...)
-			right = right || l.good(code, data)
-			if i+1 < len(conns) {
-				before.edit(code, data)
+			if err := c.Abort(); err != nil {
+				return err
 			}
-		})
+		}
+		edits, action, err := c.message(l.pool[n], before.fields)
 		if err != nil {
 			return err
 		}
-		if code != 'c' && code != 'a' {
-			return fmt.Errorf("a good message was answered with %q %q", code, text)
+		if action.Code != milter.ActContinue && action.Code != milter.ActAccept {
+			return fmt.Errorf("a good message was answered with %s", said(action))
 		}
+		seen = append(seen, edits...)
+		right = right || slices.ContainsFunc(edits, l.good)
+		before.edit(edits)
 	}
 	if !right {
-		return fmt.Errorf("a message has no result, or not the right one: %.1000q", seen)
+		return fmt.Errorf("a message has no result, or not the right one: %.1000q", fmt.Sprint(seen))
 	}
 	return nil
 }
 
-// good says that an edit is the one that the message needs: a fast server that does nothing has to fail.
-func (l *loader) good(code byte, data []byte) bool {
-	if code != 'h' && code != 'i' {
+// good reports whether an edit is the one that the message needs: a fast server that does nothing has to fail.
+func (l *loader) good(e milter.ModifyAction) bool {
+	if e.Code != milter.ActAddHeader && e.Code != milter.ActInsertHeader {
 		return false
 	}
 	if l.cell.role == signing {
-		return bytes.Contains(data, []byte("DKIM-Signature\x00"))
+		return e.HeaderName == "DKIM-Signature"
 	}
 	want := "dkim=pass"
 	if l.server.spf {
 		want = "dmarc=pass"
 	}
-	return bytes.Contains(data, []byte(want))
+	return strings.Contains(e.HeaderValue, want)
 }
 
 // coldMessages are the messages of a round in which each has a domain of its own.
@@ -230,7 +199,7 @@ func (l *loader) measure(d time.Duration) (figure, error) {
 		return figure{}, err
 	}
 	if l.cell.cold {
-		l.limit, d = l.next.Load()+coldMessages, patience
+		l.limit, d = l.next.Load()+coldMessages, replyTimeout
 	}
 	pids := l.server.pids()
 	if err := resetPeak(pids); err != nil {

@@ -92,7 +92,8 @@ func (r *report) otherTables(b *strings.Builder) {
 const method = `
 ## How it is measured
 
-bench plays Postfix's side of the milter protocol to each server on a unix socket: the same negotiation, macros
+bench plays Postfix's side of the milter protocol, with go-milter's client, to each server on a unix socket: the same negotiation
+(except SMFIP_SKIP, which that client does not know), macros
 before every packet, packets of at most 65535 octets and writes of 4096, no waiting where the server agreed that there is no
 reply, ABORT between two messages of a connection: as strace(1) shows Postfix 3.7 to do it. It has a network and a mount
 namespace of its own, with a name server at 127.0.0.1:53. Messages have about twenty header fields; what is over 8 KiB is

@@ -101,8 +101,8 @@ const (
 	handshakeTimeout = 30 * time.Second
 	// writeTimeout is for our replies, which fit into any socket buffer.
 	writeTimeout = 30 * time.Second
-	// finishTimeout is for the end of a message, well under Postfix's milter_content_timeout of 300 seconds.
-	finishTimeout = 120 * time.Second
+	// FinishTimeout is for the end of a message, well under Postfix's milter_content_timeout of 300 seconds.
+	FinishTimeout = 120 * time.Second
 	// DrainTimeout is how long messages that have begun may go on after a stop was asked for.
 	DrainTimeout = 30 * time.Second
 )

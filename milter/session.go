@@ -232,7 +232,7 @@ func (s *session) finish() []byte {
 	s.conn.rest()
 	s.guard("end of message", func() {
 		h := s.handler()
-		ctx, cancel := context.WithTimeout(s.message.ctx, finishTimeout)
+		ctx, cancel := context.WithTimeout(s.message.ctx, FinishTimeout)
 		defer cancel()
 		edits, reply = h.Finish(ctx)
 	})

@@ -278,10 +278,15 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// Probe knows Signpost from other milters, and from what is no milter.
-func TestProbe(t *testing.T) {
+// Identify tells Signpost from other milters, and from what is no milter.
+func TestIdentify(t *testing.T) {
+	identify := func(address string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		return Identify(ctx, "unix", address)
+	}
 	p := play(t)
-	if err := Probe("unix", p.ln.Addr().String(), time.Now().Add(10*time.Second)); err != nil {
+	if err := identify(p.ln.Addr().String()); err != nil {
 		t.Error(err)
 	}
 	for said, want := range map[string]string{
@@ -298,7 +303,7 @@ func TestProbe(t *testing.T) {
 				c.Close()
 			}
 		}()
-		if err := Probe("unix", ln.Addr().String(), time.Now().Add(10*time.Second)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := identify(ln.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", said, err)
 		}
 		ln.Close()
@@ -316,10 +321,10 @@ func TestProbe(t *testing.T) {
 			c.Close()
 		}
 	}()
-	if err := Probe("unix", short.Addr().String(), time.Now().Add(10*time.Second)); !errors.Is(err, ErrAnother) {
+	if err := identify(short.Addr().String()); !errors.Is(err, ErrAnother) {
 		t.Errorf("a short answer: %v", err)
 	}
-	if err := Probe("unix", t.TempDir()+"/none", time.Now().Add(time.Second)); err == nil {
+	if err := identify(t.TempDir() + "/none"); err == nil {
 		t.Error("an answer from nobody")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// asSignpost is the test's own program under the name by which it is signpost: see TestMain.
+// asSignpost returns a link to the test's own program by the name that makes it signpost: see TestMain.
 func asSignpost(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -27,7 +27,7 @@ func asSignpost(t *testing.T) string {
 	return name
 }
 
-// passing is signpost with these files from descriptor 3 on, as systemd passes sockets.
+// passing returns the command signpost with these files from descriptor 3 on, as systemd passes sockets.
 func passing(t *testing.T, files ...*os.File) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", asSignpost(t))
 	cmd.Env = []string{fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=signpost.socket:relay"}
@@ -35,7 +35,7 @@ func passing(t *testing.T, files ...*os.File) *exec.Cmd {
 	return cmd
 }
 
-// opened is a socket that is somebody else's, and its descriptor.
+// opened opens a socket for another process, and returns its address and a descriptor of it.
 func opened(t *testing.T, network, address string) (net.Addr, *os.File) {
 	t.Helper()
 	ln, err := net.Listen(network, address)
@@ -51,8 +51,8 @@ func opened(t *testing.T, network, address string) (net.Addr, *os.File) {
 	return ln.Addr(), f
 }
 
-// Sockets that systemd passes serve in the place of those that listen names by the same address, with the rights that they
-// have; the others are bound as ever. They outlive the daemon, and whoever connects while none runs is answered by the next.
+// The daemon uses the sockets that systemd passes for the addresses in listen, with the rights that they have, and opens the others.
+// They stay when the daemon stops: a client that connects while none runs is answered by the next.
 func TestPassedSockets(t *testing.T) {
 	dir := t.TempDir()
 	passed, own := filepath.Join(dir, "passed.sock"), filepath.Join(dir, "own.sock")
@@ -78,7 +78,7 @@ func TestPassedSockets(t *testing.T) {
 	waiting.Handshake()
 }
 
-// What is passed and cannot be used is named, and the daemon does not start: systemd would believe that it serves there.
+// A passed descriptor that cannot be used is an error, and the daemon does not start: systemd would take it for served.
 func TestPassedSocketsOfNoUse(t *testing.T) {
 	dir := t.TempDir()
 	other := filepath.Join(dir, "other.sock")
@@ -123,7 +123,7 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 	}
 }
 
-// systemd's own activation starts the daemon at the first connection, which it answers.
+// systemd's own activation starts the daemon at the first connection, and the daemon answers it.
 func TestSystemdActivates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-socket-activate")

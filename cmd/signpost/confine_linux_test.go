@@ -46,8 +46,8 @@ func TestConfinedDaemon(t *testing.T) {
 	t.Run("forbidden", func(t *testing.T) { landlockForbidden(t, file) })
 }
 
-// It is confined in all its threads, and does all its work so: it signs and checks, reads a configuration and keys that
-// took the place of others, is scraped, records what it saw, and takes its socket away.
+// The daemon is confined in all its threads, and still does all its work: it signs and verifies, reads a configuration and keys that
+// replaced others, answers a scrape, records observations, and removes its socket.
 func confinedWorks(t *testing.T, file string) {
 	server, err := testdns.Start("example.com. 60 IN TXT \"v=spf1 -all\"\n")
 	if err != nil {
@@ -56,7 +56,7 @@ func confinedWorks(t *testing.T, file string) {
 	defer server.Stop()
 	dir := t.TempDir()
 	text := fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n", server.Addr())
-	// One key of dkimkey's, one that is a link into another folder, which waits for its record.
+	// One key is dkimkey's; the other is a link into another directory and waits for its record.
 	store := keys.Store{State: filepath.Join(dir, "state"), Dir: filepath.Join(dir, "state", "keys"), Now: time.Now}
 	pemFile(t, filepath.Join(dir, "key.pem"))
 	imported := func(domain string) {
@@ -128,7 +128,7 @@ func confinedWorks(t *testing.T, file string) {
 	}
 }
 
-// scraped asks for what the daemon says of itself.
+// scraped checks the metrics of the process.
 func (p *program) scraped(t *testing.T) {
 	t.Helper()
 	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(p.log.String())
@@ -146,7 +146,7 @@ func (p *program) scraped(t *testing.T) {
 	}
 }
 
-// What a reload names outside the folders of the start is refused, with the word that mends it; the old goes on.
+// A reload that names a path outside the directories of the start fails, with a hint; the old configuration stays in effect.
 func confinedRefuses(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()
@@ -174,8 +174,8 @@ func confinedRefuses(t *testing.T, file string) {
 	p.says("only after a restart")
 }
 
-// dmarc.forwarders_file may lie in a folder of its own, be a link into another one, and come after the start: each reload reads
-// it. One in a folder that the start did not know needs a restart.
+// dmarc.forwarders_file may be in a directory of its own, be a link into another one, and be created after the start: each reload
+// reads it. A file in a directory that was unknown at the start needs a restart.
 func confinedForwarders(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()
@@ -200,7 +200,7 @@ func confinedForwarders(t *testing.T, file string) {
 	reload(text, `changed=""`)
 	put(t, in("real/forwarders.toml"), entry("b.example"))
 	reload(text, "changed=dmarc.forwarders_file")
-	put(t, in("accepted/forwarders.toml"), entry("c.example")) // in the place of the link
+	put(t, in("accepted/forwarders.toml"), entry("c.example")) // replaces the link
 	reload(text, "changed=dmarc.forwarders_file")
 	if err := os.Remove(in("accepted/forwarders.toml")); err != nil {
 		t.Fatal(err)
@@ -212,8 +212,8 @@ func confinedForwarders(t *testing.T, file string) {
 	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; check the owner and mode of the path")
 }
 
-// conf.d may come after the start, or be there as a link with links in it: each reload reads it. A link that comes after the
-// start and leads out of the known directories needs a restart.
+// conf.d may be created after the start, or be a link with links in it: each reload reads it. A link that is created after the start
+// and leads out of the known directories needs a restart.
 func confinedDropIns(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()
@@ -260,8 +260,8 @@ func confinedDropIns(t *testing.T, file string) {
 	reload("changed=authserv_id mode=enforce")
 }
 
-// TestForbidHelper is the other process of landlockForbidden: it becomes the daemon in a container that does not know
-// Landlock's system calls.
+// TestForbidHelper is the other process of landlockForbidden: it executes the daemon as in a container that forbids Landlock's system
+// calls.
 func TestForbidHelper(t *testing.T) {
 	program, ok := os.LookupEnv("SIGNPOST_FORBID")
 	if !ok {
@@ -288,7 +288,7 @@ func TestForbidHelper(t *testing.T) {
 	t.Fatal(syscall.Exec(program, append([]string{program}, os.Args[i:]...), os.Environ()))
 }
 
-// Where Landlock is forbidden the daemon says so once, and serves.
+// If Landlock is forbidden, the daemon logs that once, and continues.
 func landlockForbidden(t *testing.T, file string) {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestForbidHelper$")
 	cmd.Env = []string{"SIGNPOST_FORBID=" + file}

@@ -19,8 +19,8 @@ type program struct {
 	kill func() // as kill -9 does
 }
 
-// built is the program as it is released: static, without cgo, whose threads are confined in another way than those of the
-// tests.
+// built builds the program as it is released: static, without cgo, so that its threads are confined in another way than those of
+// the tests.
 func built(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("builds signpost")
@@ -35,8 +35,8 @@ func built(t *testing.T) string {
 	return file
 }
 
-// startProgram runs a command with "serve -c FILE" behind it, until it serves. The configuration is text, and what every
-// daemon here needs; one that names sockets of its own begins with them.
+// startProgram runs a command with the arguments "serve -c FILE" and waits until it is ready. The configuration is what each daemon
+// here needs, and text, which starts with listen if it has its own sockets.
 func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := launchProgram(t, dir, text, cmd)
@@ -44,7 +44,7 @@ func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	return p
 }
 
-// launchProgram does not wait.
+// launchProgram is startProgram without waiting.
 func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := &program{testDaemon: &testDaemon{t: t, socket: filepath.Join(dir, "socket", "milter.sock"), log: &syncBuffer{}}, cmd: cmd, dir: dir}
@@ -94,7 +94,7 @@ func (p *program) says(text string) {
 	p.until(text, func() bool { return strings.Contains(p.log.String(), text) })
 }
 
-// hangup replaces the configuration and has it read again.
+// hangup replaces the configuration and sends SIGHUP, and waits for the end of the reload.
 func (p *program) hangup(text string) {
 	p.t.Helper()
 	p.log.reset()
@@ -105,7 +105,7 @@ func (p *program) hangup(text string) {
 	p.says("(SIGHUP)")
 }
 
-// put writes a file, and its folder, in one step, as editors and dkimkey do: under another name first.
+// put writes a file in one step, as editors and dkimkey do: under another name first. It creates the directory.
 func put(t testing.TB, path, text string) {
 	t.Helper()
 	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path+"~", []byte(text), 0o600), os.Rename(path+"~", path)} {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -61,16 +60,12 @@ address, or from one who logged in by that name. Keys and state are read and nev
 }
 
 func (o signOptions) session() (milter.Session, error) {
-	s := milter.Session{Client: netip.MustParseAddr("127.0.0.1"), SMTP: o.ip != "" || o.login != ""}
+	s := milter.Session{Client: netip.MustParseAddr("127.0.0.1"), SMTP: o.ip != "" || o.login != "", MTA: hostName()}
 	if o.ip != "" {
 		var err error
 		if s.Client, err = netip.ParseAddr(o.ip); err != nil {
 			return s, cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
 		}
-	}
-	var err error
-	if s.MTA, err = os.Hostname(); err != nil {
-		s.MTA = "localhost"
 	}
 	return s, nil
 }
@@ -80,15 +75,12 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	if err != nil {
 		return err
 	}
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		stdin = f
+	input, err := openInput(file, stdin)
+	if err != nil {
+		return err
 	}
-	text, err := io.ReadAll(stdin)
+	defer input.Close()
+	text, err := io.ReadAll(input)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -101,7 +93,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 		return err
 	}
 	log := slog.New(slog.DiscardHandler)
-	nothing, err := dns.ParseZone(strings.NewReader(""), "")
+	empty, err := dns.ParseZone(strings.NewReader(""), "")
 	if err != nil {
 		return err
 	}
@@ -109,9 +101,9 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	f := setup.Filter(conf, log)
 	f.Observe = false
 	f.Keys = func() *keys.Snapshot { return snapshot }
-	f.Resolver = nothing.Resolver(time.Now, log) // a stranger's mail is not judged here
+	f.Resolver = empty.Resolver(time.Now, log) // inbound mail is not verified here
 	f.Judged = func(r filter.Report) { report = r }
-	var signed bytes.Buffer // what was read of the body
+	var signed bytes.Buffer // the body as far as it was read
 	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from, Login: o.login}, fields, io.TeeReader(body, &signed))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
@@ -147,7 +139,7 @@ func notSigned(r filter.Report, reply milter.Reply) error {
 	return fmt.Errorf("not signed: role %s: %s", r.Assignment.Role, why)
 }
 
-// edited is a header as it leaves Postfix.
+// edited returns the header with the edits applied, as Postfix does.
 func edited(fields []dkim.Field, edits milter.Edits) []dkim.Field {
 	seen := map[string]int{}
 	var all []dkim.Field
@@ -166,7 +158,7 @@ func edited(fields []dkim.Field, edits milter.Edits) []dkim.Field {
 	return all
 }
 
-// write gives a message the line ends that it came with.
+// write writes a message, with LF or CRLF at the end of each line.
 func write(w io.Writer, fields []dkim.Field, body []byte, lf bool) error {
 	var b bytes.Buffer
 	for _, f := range fields {

@@ -19,7 +19,6 @@ import (
 	"signpost/internal/setup"
 	"signpost/internal/spf"
 	"signpost/internal/term"
-	"signpost/keys"
 )
 
 func spfCommand(load func() (*config.Config, error)) *cobra.Command {
@@ -75,12 +74,7 @@ func walkView(load func() (*config.Config, error), zone string) (*dns.View, erro
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	var resolver *dns.Resolver
-	if zone != "" {
-		resolver, err = zoneResolver(zone, log)
-	} else {
-		resolver, err = setup.Resolver(conf, time.Now, log)
-	}
+	resolver, err := newResolver(conf, zone, log)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +88,7 @@ func hostedDomains(load func() (*config.Config, error)) cobra.CompletionFunc {
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		hosted, err := keys.Store{State: conf.StateDir, Dir: conf.KeysDir()}.Hosted()
+		hosted, err := setup.KeyStore(conf).Hosted()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

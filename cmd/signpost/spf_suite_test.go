@@ -89,7 +89,8 @@ func TestSPFSuites(t *testing.T) {
 			for i, s := range readSuite(t, filepath.Join(strings.TrimSpace(string(dir)), "testdata", name)) {
 				t.Run(fmt.Sprint(i+1), func(t *testing.T) {
 					t.Parallel()
-					d := startDaemon(t, s.zone(t, single), "timeout = \"2s\"")
+					zone := s.zone(t, single)
+					d := startDaemon(t, zone, "timeout = \"100ms\"")
 					defer d.stop()
 					for _, test := range slices.Sorted(maps.Keys(s.Tests)) {
 						c := s.Tests[test]
@@ -97,6 +98,11 @@ func TestSPFSuites(t *testing.T) {
 							c.MailFrom = dottedSender(c.MailFrom)
 						}
 						got := d.spfResult(c.Host, c.Helo, c.MailFrom)
+						if !slices.Contains(c.Result, got) { // on a busy machine, an answer may take longer
+							patient := startDaemon(t, zone, "timeout = \"2s\"")
+							got = patient.spfResult(c.Host, c.Helo, c.MailFrom)
+							patient.stop()
+						}
 						id := name + " " + test
 						_, deviates := deviations[id]
 						mu.Lock()

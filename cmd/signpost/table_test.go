@@ -17,8 +17,8 @@ func TestNarrowTable(t *testing.T) {
 		keepReports(t, conf, caseTime(), caseReports(t, name)...)
 	}
 	for room, want := range map[int]string{
-		80:  " verify refused\n    spf=pass dkim=none dmarc=fail  DMARC fails for example.com, p=reject at exam\n",
-		120: " verify refused  spf=pass dkim=none dmarc=fail DMARC fails for exa\n",
+		80:  " verify refused\n    spf=pass dkim=none dmarc=fail  DMARC fails for example.com, p=reject",
+		120: " verify refused  spf=pass dkim=none dmarc=fail DMARC fails",
 		0:   " verify refused  spf=pass dkim=none dmarc=fail DMARC fails for example.com, p=reject at example.com\n",
 	} {
 		var b bytes.Buffer

@@ -67,22 +67,16 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 		return cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
 	}
 	log := slog.New(slog.DiscardHandler)
-	resolver, err := setup.Resolver(conf, time.Now, log)
-	if o.zone != "" {
-		resolver, err = zoneResolver(o.zone, log)
-	}
+	resolver, err := newResolver(conf, o.zone, log)
 	if err != nil {
 		return err
 	}
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		stdin = f
+	input, err := openInput(file, stdin)
+	if err != nil {
+		return err
 	}
-	fields, body, err := dkim.ReadMessage(stdin)
+	defer input.Close()
+	fields, body, err := dkim.ReadMessage(input)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -91,12 +85,8 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = resolver
 	f.Judged = func(r filter.Report) { report = r }
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	edits, reply, err := play(ctx, f, milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: host, SMTP: true},
-		milter.Envelope{Sender: o.from}, fields, body)
+	session := milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: hostName(), SMTP: true}
+	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from}, fields, body)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -107,14 +97,34 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	return nil
 }
 
-// verified is what --json prints.
+// verified is the output of --json.
 type verified struct {
 	filter.Report
 	Edits milter.Edits `json:"edits"`
 	Reply milter.Reply `json:"smtp_reply,omitzero"`
 }
 
-func zoneResolver(file string, log *slog.Logger) (*dns.Resolver, error) {
+// openInput opens the file of a message, or stdin if file is "-".
+func openInput(file string, stdin io.Reader) (io.ReadCloser, error) {
+	if file == "-" {
+		return io.NopCloser(stdin), nil
+	}
+	return os.Open(file)
+}
+
+// hostName is the name of the MTA that a command acts for.
+func hostName() string {
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "localhost"
+}
+
+// newResolver returns a resolver that answers from a zone file, or, without one, that queries the daemon's name servers.
+func newResolver(conf *config.Config, file string, log *slog.Logger) (*dns.Resolver, error) {
+	if file == "" {
+		return setup.Resolver(conf, time.Now, log)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -127,7 +137,7 @@ func zoneResolver(file string, log *slog.Logger) (*dns.Resolver, error) {
 	return zone.Resolver(time.Now, log), nil
 }
 
-// play shows a message to the filter as Postfix does.
+// play passes a message through the filter as Postfix does.
 func play(ctx context.Context, f *filter.Filter, s milter.Session, e milter.Envelope, fields []dkim.Field, body io.Reader) (milter.Edits, milter.Reply, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -22,6 +22,7 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/setup"
 	"signpost/internal/whatif"
+	"signpost/keys"
 	"signpost/policy"
 )
 
@@ -99,6 +100,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 		attack      bool
 		parts       map[string]string
 		rules       policy.Rules
+		keys        func() *keys.Snapshot
 		hosted      map[string]bool
 		entry       journal.Entry
 	}
@@ -124,10 +126,12 @@ func TestWhatIfIsTrue(t *testing.T) {
 				c.hosted[strings.TrimSpace(name)] = true
 			}
 		}
+		var first *filter.Filter
 		runCase(t, c.parts, c.fault, func(f *filter.Filter) {
-			c.rules = f.Rules
+			c.rules, first = f.Rules, f
 			wrap(f, func(r filter.Report) { reports = append(reports, r) })
 		})
+		c.keys = first.Keys
 		cases = append(cases, c)
 	}
 	conf := stateIn(t)
@@ -150,7 +154,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 					change(&rules)
 					var real whatif.Fate
 					runCase(t, c.parts, c.fault, func(f *filter.Filter) {
-						f.Rules, f.Observe = rules, false
+						f.Rules, f.Observe, f.Keys = rules, false, c.keys
 						wrap(f, func(r filter.Report) { real = whatif.Fate{Role: r.Assignment.Role, Done: r.Done} })
 					})
 					rules.Hosted = c.hosted

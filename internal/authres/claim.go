@@ -164,12 +164,9 @@ func nameable(id string) bool {
 // thing from the other side.
 func fold(s string) string {
 	s = domain.Fold(s)
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			if a, err := idna.Lookup.ToASCII(s); err == nil {
-				return a
-			}
-			break
+	if strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		if a, err := idna.Lookup.ToASCII(s); err == nil {
+			return a
 		}
 	}
 	return s

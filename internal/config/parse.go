@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/hbollon/go-edlib"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -214,7 +215,7 @@ func (p *reader) unknown(key string, isTable bool) {
 			}
 			return
 		}
-		if d := distance(key, known); d < bestDistance {
+		if d := edlib.LevenshteinDistance(key, known); d < bestDistance {
 			best, bestDistance = known, d
 		}
 	}
@@ -222,26 +223,6 @@ func (p *reader) unknown(key string, isTable bool) {
 		what += "; did you mean " + best + "?"
 	}
 	p.fault(key, what)
-}
-
-// distance is the number of letters to change, add or take away (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 // keyPlaces returns the place of each key of a file that is known to parse.

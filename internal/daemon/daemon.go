@@ -105,10 +105,11 @@ func (d *service) run(ctx context.Context) error {
 	for _, ln := range d.listeners {
 		background.Go(func() { failed <- d.server.Serve(serving, ln) })
 	}
+	sockets, names := addresses(d.listeners)
 	if health != nil {
-		health.Ready(sockets(d.listeners))
+		health.Ready(sockets)
 	}
-	log.Info("signpost serves", "listen", postfixNames(d.listeners), "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
+	log.Info("signpost serves", "listen", names, "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
 	d.notify("READY=1\n" + d.status())
 	if interval := watchdogInterval(); interval > 0 {
 		background.Go(func() { d.watchdog(serving, interval) })
@@ -154,6 +155,44 @@ func (d *service) warn(conf *config.Config) {
 	}
 }
 
+// startMetrics serves the metrics at metrics.listen. It returns nil if that is empty.
+func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*metrics.Server, error) {
+	if conf.MetricsListen == "" {
+		return nil, nil
+	}
+	if conf.MetricsOpen() {
+		log.Warn(setup.OpenMetrics)
+	}
+	s, err := metrics.Listen(conf.MetricsListen, m, log)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("metrics are served", "listen", s.Addr().String())
+	return s, nil
+}
+
+// watchMetrics registers the sources that each scrape reads: the connections, and the keys of the current generation.
+func (d *service) watchMetrics() {
+	d.metrics.Watch(metrics.Source{Connections: d.server.Connections, Keys: func() metrics.Keys {
+		g := d.now.Load()
+		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: setup.KeyRules(g.conf), Now: time.Now()}
+	}})
+}
+
+func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {
+	lost := func(cause journal.Cause, n int) { m.JournalLost(string(cause), n) }
+	for _, cause := range journal.Causes() {
+		lost(cause, 0) // so that the first loss is an increase
+	}
+	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: JournalLimits(conf), Now: time.Now, Log: log, Lost: lost})
+}
+
+// JournalLimits returns the limits of the journal that the configuration sets.
+func JournalLimits(conf *config.Config) journal.Limits {
+	c := conf.Journal
+	return journal.Limits{Keep: c.Keep, MaxSize: c.MaxSize, Addresses: journal.Addresses(c.Addresses)}
+}
+
 func mode(conf *config.Config) string {
 	if conf.Observe {
 		return "observe"
@@ -161,13 +200,13 @@ func mode(conf *config.Config) string {
 	return "enforce"
 }
 
-// postfixNames returns the addresses of the sockets as Postfix's parameters name them.
-func postfixNames(listeners []net.Listener) string {
-	var all []string
+// addresses returns the addresses of the sockets, and their names in Postfix's parameters.
+func addresses(listeners []net.Listener) (all []net.Addr, names string) {
 	for _, ln := range listeners {
-		all = append(all, postfixName(ln.Addr()))
+		all = append(all, ln.Addr())
+		names += " " + postfixName(ln.Addr())
 	}
-	return strings.Join(all, " ")
+	return all, strings.TrimPrefix(names, " ")
 }
 
 func postfixName(a net.Addr) string {
@@ -175,11 +214,4 @@ func postfixName(a net.Addr) string {
 		return "unix:" + a.String()
 	}
 	return "inet:" + a.String()
-}
-
-func sockets(listeners []net.Listener) (all []net.Addr) {
-	for _, ln := range listeners {
-		all = append(all, ln.Addr())
-	}
-	return all
 }

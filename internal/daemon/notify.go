@@ -78,12 +78,13 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 // probe returns an error unless all sockets answer within timeout. If all connections are in use, a new one is not answered, and
 // that is not an error: a restart would lose the messages of these connections.
 func (d *service) probe(timeout time.Duration) error {
-	deadline := time.Now().Add(timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
 	for _, ln := range d.listeners {
 		if d.server.Full() {
 			return nil
 		}
-		if err := milter.Probe(ln.Addr().Network(), ln.Addr().String(), deadline); err != nil && !d.server.Full() {
+		if err := milter.Identify(ctx, ln.Addr().Network(), ln.Addr().String()); err != nil && !d.server.Full() {
 			return fmt.Errorf("%s: %w", ln.Addr(), err)
 		}
 	}

@@ -234,10 +234,10 @@ func TestReloadEveryKey(t *testing.T) {
 	for _, key := range config.KeyNames() {
 		value, known := values[key]
 		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {
-			continue // said as keys.selectors; how dkimkey publishes
+			continue // logged as keys.selectors; how dkimkey publishes
 		}
 		if !known {
-			t.Errorf("%s is new: give it a value here, and see that a reload heeds it or that it is among restartKeys", key)
+			t.Errorf("%s is new: add a value for it here; it has to take effect with a reload, or be one of restartKeys", key)
 			continue
 		}
 		before := effect(r.now.Load())
@@ -254,16 +254,16 @@ func TestReloadEveryKey(t *testing.T) {
 			continue
 		}
 		restart := strings.Contains(log, "\""+key+": needs a restart\"")
-		heeded := !reflect.DeepEqual(before, effect(r.now.Load()))
+		effective := !reflect.DeepEqual(before, effect(r.now.Load()))
 		switch {
 		case slices.Contains(ofDkimkey, key):
-			if restart || heeded || !strings.Contains(log, "changed="+key) {
+			if restart || effective || !strings.Contains(log, "changed="+key) {
 				t.Errorf("%s is dkimkey's: %s", key, log)
 			}
-		case restart == heeded:
-			t.Errorf("%s: heeded %v, needs a restart %v: %s", key, heeded, restart, log)
-		case heeded && !strings.Contains(log, "changed="+key):
-			t.Errorf("%s is not said to be changed: %s", key, log)
+		case restart == effective:
+			t.Errorf("%s: took effect %v, needs a restart %v: %s", key, effective, restart, log)
+		case effective && !strings.Contains(log, "changed="+key):
+			t.Errorf("%s is not logged as changed: %s", key, log)
 		}
 		if log, ok := r.hangup(""); !ok || strings.Contains(log, "restart") || !reflect.DeepEqual(before, effect(r.now.Load())) {
 			t.Errorf("%s taken back: %s", key, log)

@@ -75,6 +75,27 @@ func (r Result) Unauthenticated() bool {
 	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
 }
 
+// Source returns the tag that sets the published policy, as "p=reject at example.org", or the fault that makes it none. at
+// is the name of the record.
+func (r Result) Source(at string) string {
+	if r.Fault != "" {
+		return "none at " + at + ": " + r.Fault
+	}
+	return r.Tag + "=" + string(r.Published) + " at " + at
+}
+
+// AsIf returns the result as if a domain that publishes p=none had published another policy. Other results are unchanged.
+func (r Result) AsIf(p Policy) Result {
+	if r.Published != PolicyNone {
+		return r
+	}
+	r.Published, r.Policy, r.Fault = p, p, ""
+	if r.Testing {
+		r.Policy = p.soften()
+	}
+	return r
+}
+
 // Discovery is the policy of an Author Domain, before identifiers are compared with it.
 type Discovery struct {
 	resolver Resolver

@@ -192,3 +192,30 @@ func (v *View) Exists(ctx context.Context, name string) (bool, error) {
 	}
 	return !a.absent, nil
 }
+
+// TLSA is a constraint on the certificate of a host: RFC 6698 section 2.
+type TLSA struct {
+	Usage, Selector, Matching uint8
+	Data                      string // hexadecimal, lower case
+}
+
+// LookupTLSA returns the TLSA records of a name. They count only if authentic: RFC 6698 section 4.
+func (v *View) LookupTLSA(ctx context.Context, name string) (all []TLSA, authentic bool, err error) {
+	a := v.lookup(ctx, name, dns.TypeTLSA)
+	return a.tlsa, a.authentic, a.error()
+}
+
+// LookupCNAME returns the target of a name's alias, with its final dot.
+func (v *View) LookupCNAME(ctx context.Context, name string) (string, error) {
+	a := v.lookup(ctx, name, dns.TypeCNAME)
+	if len(a.names) == 0 {
+		return "", a.error()
+	}
+	return a.names[0], a.error()
+}
+
+// Authentic reports whether the resolver validated an answer by DNSSEC, a negative one included. It sends no query for a question
+// that was asked before.
+func (v *View) Authentic(ctx context.Context, t Type, name string) bool {
+	return v.lookup(ctx, name, uint16(t)).authentic
+}

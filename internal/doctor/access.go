@@ -32,22 +32,15 @@ func LookupAccount(name string) (*Account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up the groups of %s: %w", name, err)
 	}
-	a := &Account{Name: name}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("user %s: %w", name, err)
-	}
-	a.UID = uint32(uid)
-	for _, g := range append([]string{u.Gid}, groups...) {
-		gid, err := strconv.ParseUint(g, 10, 32)
+	var ids []uint32
+	for _, id := range append([]string{u.Uid, u.Gid}, groups...) {
+		n, err := strconv.ParseUint(id, 10, 32)
 		if err != nil {
-			return nil, fmt.Errorf("groups of %s: %w", name, err)
+			return nil, fmt.Errorf("user %s: %w", name, err)
 		}
-		if !slices.Contains(a.GIDs, uint32(gid)) {
-			a.GIDs = append(a.GIDs, uint32(gid))
-		}
+		ids = append(ids, uint32(n))
 	}
-	return a, nil
+	return &Account{Name: name, UID: ids[0], GIDs: ids[1:]}, nil
 }
 
 // The permission bits.

@@ -2,7 +2,10 @@
 // this machine, and what domains publish in DNS. They change nothing.
 package doctor
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Level is the severity of a finding.
 type Level string
@@ -52,12 +55,10 @@ func Or(good string, run func(context.Context) []Finding) func(context.Context) 
 			return []Finding{{Level: Green, What: good}}
 		}
 		var all []Finding
-		seen := map[string]bool{}
 		for _, f := range found {
-			if f.Fix == "" || !seen[f.Fix] {
+			if f.Fix == "" || !slices.ContainsFunc(all, func(other Finding) bool { return other.Fix == f.Fix }) {
 				all = append(all, f)
 			}
-			seen[f.Fix] = true
 		}
 		return all
 	}

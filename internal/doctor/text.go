@@ -49,6 +49,15 @@ func Nearest(word string, words ...string) string {
 	return best
 }
 
+// Join returns the texts of all items, with a separator between them.
+func Join[T any](all []T, separator string, text func(T) string) string {
+	var texts []string
+	for _, item := range all {
+		texts = append(texts, text(item))
+	}
+	return strings.Join(texts, separator)
+}
+
 // NotPermitted returns the finding for what this process may not read. It reports false if err is another error.
 func NotPermitted(err error) (Finding, bool) {
 	if !errors.Is(err, fs.ErrPermission) {

@@ -118,22 +118,7 @@ func (m *message) Header(name, value string) {
 
 // named reports whether a field has a name, which is ASCII without regard to case (RFC 5322 section 2.2).
 func named(name, want string) bool {
-	if len(name) != len(want) {
-		return false
-	}
-	for i := range len(want) {
-		if lower(name[i]) != lower(want[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
+	return len(name) == len(want) && strings.EqualFold(name, want) // a letter that is not ASCII is longer
 }
 
 // hidesField reports whether a program could read a separate field in a value: after a line end that begins no fold, such as a

@@ -139,7 +139,6 @@ const (
 // byClient searches day by day, in the order of the index of clients, until it has enough.
 func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []any, oldest bool) (all []int64, err error) {
 	var first, last int64
-	// Two subqueries: with min and max in one query SQLite reads the whole table.
 	if err := r.row(ctx, []any{&first, &last}, "SELECT coalesce((SELECT min(id) FROM message), 0), coalesce((SELECT max(id) FROM message), 0)"); err != nil {
 		return nil, err
 	}

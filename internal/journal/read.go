@@ -307,10 +307,8 @@ func (r *Reader) names(ctx context.Context, query string, clients bool, n map[st
 // Covers returns the times of the oldest and the newest message, zero if the journal is empty.
 func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err error) {
 	var first, last *int64
-	// Two queries: SQLite finds either end in the index, but reads the whole index for both at once.
-	if err = r.row(ctx, []any{&first}, "SELECT min(id) FROM message"); err == nil {
-		err = r.row(ctx, []any{&last}, "SELECT max(id) FROM message")
-	}
+	// Two subqueries: with min and max in one query SQLite reads the whole table.
+	err = r.row(ctx, []any{&first, &last}, "SELECT (SELECT min(id) FROM message), (SELECT max(id) FROM message)")
 	if err != nil || first == nil || last == nil {
 		return time.Time{}, time.Time{}, err
 	}
@@ -320,12 +318,7 @@ func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err erro
 // Size returns the size of the database in bytes without its free pages, and the time of the newest message.
 func (r *Reader) Size(ctx context.Context) (size int64, newest time.Time, err error) {
 	var last int64
-	if err = r.row(ctx, []any{&last}, "SELECT coalesce(max(id), 0) FROM message"); err != nil {
-		return 0, newest, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	size, err = used(ctx, r.db)
+	err = r.row(ctx, []any{&size, &last}, "SELECT (page_count - freelist_count) * ?, (SELECT coalesce(max(id), 0) FROM message) FROM pragma_page_count, pragma_freelist_count", pageSize)
 	return size, time.UnixMicro(last), err
 }
 

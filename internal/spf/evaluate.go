@@ -56,8 +56,13 @@ func (e *evaluation) host(ctx context.Context, domain string) (Status, string, e
 	if err != nil || record == nil {
 		return None, "there is no SPF record", err
 	}
-	for _, d := range record.Directives {
+	for _, d := range record.terms {
 		at := e.path.begin(domain, d.Text)
+		if d.Mechanism == Redirect {
+			status, why, err := e.redirect(ctx, d, domain)
+			e.path.end(at, e, string(status), err)
+			return status, why, err
+		}
 		matches, err := e.match(ctx, d, domain)
 		e.path.end(at, e, matchWord(matches), err)
 		if err != nil {
@@ -67,29 +72,40 @@ func (e *evaluation) host(ctx context.Context, domain string) (Status, string, e
 			return d.Qualifier, fmt.Sprintf("%s of %s", d.Text, domain), nil
 		}
 	}
-	if record.Redirect == "" {
-		return Neutral, "no term matched", nil
-	}
-	at = e.path.beginRedirect(domain, record.Redirect)
-	status, why, err := e.redirect(ctx, record.Redirect, domain)
-	e.path.end(at, e, string(status), err)
-	return status, why, err
+	return Neutral, "no term matched", nil
 }
 
 // redirect evaluates redirect=: section 6.1.
-func (e *evaluation) redirect(ctx context.Context, to DomainSpec, domain string) (Status, string, error) {
-	if err := e.count(); err != nil {
+func (e *evaluation) redirect(ctx context.Context, d Directive, domain string) (Status, string, error) {
+	target, _, err := e.target(ctx, d, domain)
+	if err != nil {
 		return "", "", err
 	}
-	target, _ := e.expand(ctx, to, domain)
-	if to.HasMacros() {
-		e.path.target(target)
+	return e.follow(ctx, d, domain, target)
+}
+
+// target counts a term that asks DNS, and returns its name. known is that of expand.
+func (e *evaluation) target(ctx context.Context, d Directive, domain string) (name string, known bool, err error) {
+	if e.terms++; e.terms > MaxTerms {
+		return "", false, permError("more than %d terms that ask DNS", MaxTerms)
 	}
+	if d.Domain == "" {
+		return domain, true, nil
+	}
+	name, known = e.expand(ctx, d.Domain, domain)
+	if d.Domain.HasMacros() {
+		e.path.target(name)
+	}
+	return name, known, nil
+}
+
+// follow evaluates the record that an include or redirect leads to.
+func (e *evaluation) follow(ctx context.Context, d Directive, domain, target string) (Status, string, error) {
 	e.path.deeper(1)
 	status, why, err := e.host(ctx, target)
 	e.path.deeper(-1)
 	if err == nil && status == None {
-		err = permError("redirect=%s of %s leads to no SPF record", to, domain)
+		err = permError("%s of %s leads to no SPF record", d.Text, domain)
 	}
 	return status, why, err
 }
@@ -168,14 +184,6 @@ func lookable(name string) bool {
 	return true
 }
 
-// count counts a term that asks DNS, and returns an error beyond the limit.
-func (e *evaluation) count() error {
-	if e.terms++; e.terms > MaxTerms {
-		return permError("more than %d terms that ask DNS", MaxTerms)
-	}
-	return nil
-}
-
 // answered returns the error that ends the evaluation, if any. err is the error of a lookup for a term that does not match.
 // Each term calls answered once and counts as one void lookup at most: section 4.6.4 counts "terms".
 func (e *evaluation) answered(err error) error {
@@ -218,22 +226,14 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 	case IP4, IP6:
 		return d.Network.Masked().Contains(e.client), nil
 	}
-	if err := e.count(); err != nil {
-		return false, err
-	}
-	target, known := domain, true
-	if d.Domain != "" {
-		target, known = e.expand(ctx, d.Domain, domain)
-	}
-	if d.Domain.HasMacros() {
-		e.path.target(target)
-	}
-	if !known {
-		return false, nil // RFC 8616 section 4, which applies to include as well
+	target, known, err := e.target(ctx, d, domain)
+	if err != nil || !known {
+		return false, err // RFC 8616 section 4, which applies to include as well
 	}
 	switch d.Mechanism {
-	case Include:
-		return e.include(ctx, d, domain, target)
+	case Include: // the table of section 5.2
+		status, _, err := e.follow(ctx, d, domain, target)
+		return status == Pass, err
 	case PTR:
 		return e.matchPTR(ctx, target)
 	case A:
@@ -246,17 +246,6 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 	}
 }
 
-// include evaluates an include by the table of section 5.2.
-func (e *evaluation) include(ctx context.Context, d Directive, domain, target string) (bool, error) {
-	e.path.deeper(1)
-	status, _, err := e.host(ctx, target)
-	e.path.deeper(-1)
-	if err == nil && status == None {
-		err = permError("%s of %s leads to no SPF record", d.Text, domain)
-	}
-	return status == Pass, err
-}
-
 func (e *evaluation) addresses(ctx context.Context, name string) ([]netip.Addr, error) {
 	if e.client.Is4() {
 		return e.resolver.LookupA(ctx, name)
@@ -266,10 +255,7 @@ func (e *evaluation) addresses(ctx context.Context, name string) ([]netip.Addr, 
 
 func (e *evaluation) matchHost(ctx context.Context, d Directive, name string) (bool, error) {
 	addrs, err := e.addresses(ctx, name)
-	if err != nil {
-		return false, e.answered(err)
-	}
-	return e.among(d, addrs), nil
+	return e.among(d, addrs), e.answered(err)
 }
 
 func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"signpost/internal/domain"
 )
@@ -50,12 +51,7 @@ func (e *evaluation) expand(ctx context.Context, spec DomainSpec, domain string)
 }
 
 func ascii(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // macro returns the value of a macro. body is the text between the braces: a letter, the number of parts, r, and delimiters.
@@ -63,7 +59,10 @@ func (e *evaluation) macro(ctx context.Context, body, domain string) string {
 	value := e.value(ctx, body[0]|0x20, domain)
 	rest := strings.TrimLeft(body[1:], "0123456789")
 	digits := body[1 : len(body)-len(rest)]
-	rest, reverse := cutReverse(rest)
+	reverse := rest != "" && rest[0]|0x20 == 'r'
+	if reverse {
+		rest = rest[1:]
+	}
 	delimiters := rest
 	if delimiters == "" {
 		delimiters = "."
@@ -84,13 +83,6 @@ func (e *evaluation) macro(ctx context.Context, body, domain string) string {
 		value = escape(value)
 	}
 	return value
-}
-
-func cutReverse(s string) (rest string, reverse bool) {
-	if s != "" && s[0]|0x20 == 'r' {
-		return s[1:], true
-	}
-	return s, false
 }
 
 func split(s, delimiters string) []string {

@@ -24,7 +24,7 @@ const (
 	IP6     Mechanism = "ip6"
 	Exists  Mechanism = "exists"
 
-	// Redirect is the modifier redirect= where Walk returns it as a term.
+	// Redirect is the modifier redirect=, as the last term of a Walk.
 	Redirect Mechanism = "redirect"
 )
 
@@ -34,14 +34,7 @@ type Record struct {
 	Redirect   DomainSpec  // empty: none
 	Exp        DomainSpec  // empty: none
 	Unknown    []string    // modifiers that section 6 ignores, as written
-}
-
-// terms returns the directives, and redirect= as the last one.
-func (r *Record) terms() []Directive {
-	if r.Redirect == "" {
-		return r.Directives
-	}
-	return append(slices.Clip(r.Directives), Directive{Text: "redirect=" + string(r.Redirect), Qualifier: Pass, Mechanism: Redirect, Domain: r.Redirect})
+	terms      []Directive // Directives, then redirect=
 }
 
 // Directive is a mechanism with its qualifier.
@@ -112,6 +105,9 @@ func ParseRecord(txt string) (*Record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the term %q: %w", term, err)
 		}
+	}
+	if r.terms = r.Directives; r.Redirect != "" {
+		r.terms = append(slices.Clip(r.terms), Directive{Text: "redirect=" + string(r.Redirect), Qualifier: Pass, Mechanism: Redirect, Domain: r.Redirect})
 	}
 	return r, nil
 }

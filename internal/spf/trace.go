@@ -41,14 +41,6 @@ func (p *Path) begin(domain, term string) int {
 	return len(p.Steps) - 1
 }
 
-// beginRedirect is begin for redirect=. It allocates nothing if p is nil.
-func (p *Path) beginRedirect(domain string, to DomainSpec) int {
-	if p == nil {
-		return 0
-	}
-	return p.begin(domain, "redirect="+string(to))
-}
-
 // target sets the target of the last step.
 func (p *Path) target(name string) {
 	if p != nil {

@@ -54,7 +54,7 @@ type walk struct {
 func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
 	w.path = append(w.path, strings.ToLower(domain))
 	defer func() { w.path = w.path[:len(w.path)-1] }()
-	for _, d := range r.terms() {
+	for _, d := range r.terms {
 		n := Node{Directive: d, Depth: len(w.path) - 1}
 		if d.Mechanism.AsksDNS() {
 			if w.lookups == MaxWalk {

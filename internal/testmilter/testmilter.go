@@ -1,21 +1,31 @@
-// Package testmilter plays Postfix's side of a milter connection packet by packet, for tests of what Postfix itself would
-// never send.
+// Package testmilter is Postfix's side of a milter connection, for tests. A session that Postfix could have is spoken by go-milter's client:
+// Signpost is not the only judge of its own protocol. Packets that Postfix would never send are written as bytes.
 package testmilter
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-milter"
 )
 
-// MTA is one connection. Its methods end the test where the connection fails; Conn is for what may.
+// What Postfix offers: all actions and all events. The client has no bound on a reply other than that of the connection.
+const (
+	allActions = 0x1ff
+	allEvents  = 0x1fffff
+)
+
+// MTA is one connection. Its methods end the test if the connection fails; Conn is for tests in which it may.
 type MTA struct {
 	t testing.TB
 	net.Conn
+	session *milter.ClientSession
 }
 
 // Dial connects; the connection is closed when the test ends.
@@ -29,10 +39,10 @@ func Dial(t testing.TB, network, addr string) *MTA {
 	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	return &MTA{t, c}
+	return &MTA{t: t, Conn: c}
 }
 
-// Packet is a packet as it goes over the wire.
+// Packet returns a packet as bytes.
 func Packet(code byte, data string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(data)+1)), append([]byte{code}, data...)...)
 }
@@ -45,8 +55,8 @@ func (m *MTA) Send(code byte, data string) {
 	}
 }
 
-// Next reads one packet.
-func (m *MTA) Next() (code byte, data string) {
+// next reads one packet.
+func (m *MTA) next() (code byte, data string) {
 	m.t.Helper()
 	var size [4]byte
 	if _, err := io.ReadFull(m, size[:]); err != nil {
@@ -59,12 +69,34 @@ func (m *MTA) Next() (code byte, data string) {
 	return b[0], string(b[1:])
 }
 
+// dialed is a milter.Dialer of a connection that exists.
+type dialed struct{ net.Conn }
+
+func (d dialed) Dial(string, string) (net.Conn, error) { return d.Conn, nil }
+
 // Handshake negotiates as Postfix does.
 func (m *MTA) Handshake() {
 	m.t.Helper()
-	m.Send('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
-	if code, _ := m.Next(); code != 'O' {
-		m.t.Fatalf("handshake answered with %q", code)
+	var err error
+	m.session, err = milter.NewClientWithOptions("", "", milter.ClientOptions{Dialer: dialed{m.Conn}, ActionMask: allActions, ProtocolMask: allEvents}).Session()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// must ends the test unless the milter lets the session continue.
+func (m *MTA) must(action *milter.Action, err error) {
+	m.t.Helper()
+	if err != nil || action.Code != milter.ActContinue {
+		m.t.Fatalf("%+v %v", action, err)
+	}
+}
+
+// macros sends those of an event: names and values in turn.
+func (m *MTA) macros(event milter.Code, pairs ...string) {
+	m.t.Helper()
+	if err := m.session.Macros(event, pairs...); err != nil {
+		m.t.Fatal(err)
 	}
 }
 
@@ -74,40 +106,71 @@ func (m *MTA) Connect() {
 	m.ConnectFrom(netip.MustParseAddr("192.0.2.10"), "helo.example")
 }
 
-// ConnectFrom is the handshake, CONNECT from a client by SMTP, and its HELO.
+// ConnectFrom is the handshake, CONNECT from a client by SMTP, and its HELO. The macros are those that Signpost asks for at CONNECT, and
+// those of Postfix's defaults at HELO, which have no value without TLS.
 func (m *MTA) ConnectFrom(client netip.Addr, helo string) {
 	m.t.Helper()
 	m.Handshake()
-	m.Send('D', "C{client_connections}\x001\x00{client_name}\x00c.example\x00j\x00mx.example\x00")
-	family := "4"
+	family := milter.FamilyInet
 	if client.Is6() {
-		family = "6"
+		family = milter.FamilyInet6
 	}
-	m.Send('C', "c.example\x00"+family+"\x00\x19"+client.String()+"\x00")
-	m.Send('H', helo+"\x00")
+	m.macros(milter.CodeConn, "{client_addr}", client.String(), "{client_name}", "c.example", "{client_ptr}", "c.example", "{client_connections}", "1",
+		"{daemon_name}", "mx.example", "v", "Postfix 3.7.11", "j", "mx.example")
+	m.must(m.session.Conn("c.example", family, 25, client.String()))
+	m.macros(milter.CodeHelo)
+	m.must(m.session.Helo(helo))
 }
 
-// Message sends one up to its end and gives the answers to that, code and data each. A header is "Name\x00 value\x00".
+// Message sends one message. It returns the answers to its end: code and data of each. A header is "Name\x00 value\x00". The macros are
+// those of a client that is not logged in: what Signpost asks for, and Postfix's defaults at RCPT.
 func (m *MTA) Message(sender string, header ...string) (replies []string) {
 	m.t.Helper()
-	m.Send('M', "<"+sender+">\x00")
-	m.Send('R', "<bob@example.net>\x00")
+	const id = "QUEUEID"
+	m.macros(milter.CodeMail)
+	m.must(m.session.Mail(sender, nil))
+	m.macros(milter.CodeRcpt, "{rcpt_addr}", "bob@example.net", "{rcpt_host}", "example.net", "{rcpt_mailer}", "virtual")
+	m.must(m.session.Rcpt("bob@example.net", nil))
 	for _, h := range header {
-		m.Send('L', h)
+		name, value, _ := strings.Cut(strings.TrimSuffix(h, "\x00"), "\x00")
+		m.macros(milter.CodeHeader, "i", id)
+		m.must(m.session.HeaderField(name, value))
 	}
-	m.Send('D', "Ni\x00QUEUEID\x00")
-	m.Send('N', "")
-	m.Send('B', "text\r\n")
-	m.Send('D', "Ei\x00QUEUEID\x00")
-	m.Send('E', "")
-	return m.Answers()
+	m.macros(milter.CodeEOH, "i", id)
+	m.must(m.session.HeaderEnd())
+	m.macros(milter.CodeBody, "i", id)
+	m.must(m.session.BodyChunk([]byte("text\r\n")))
+	m.macros(milter.CodeEOB, "i", id)
+	edits, action, err := m.session.End()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, e := range edits {
+		replies = append(replies, edit(e))
+	}
+	if action.Code == milter.ActReplyCode {
+		return append(replies, fmt.Sprintf("y%d %s\x00", action.SMTPCode, action.SMTPText))
+	}
+	return append(replies, string(action.Code))
 }
 
-// Answers reads up to the answer that ends a message.
+// edit returns an edit as code and data.
+func edit(e milter.ModifyAction) string {
+	data := string(e.Code)
+	switch e.Code {
+	case milter.ActQuarantine:
+		return data + e.Reason + "\x00"
+	case milter.ActChangeHeader, milter.ActInsertHeader:
+		data += string(binary.BigEndian.AppendUint32(nil, e.HeaderIndex))
+	}
+	return data + e.HeaderName + "\x00" + e.HeaderValue + "\x00"
+}
+
+// Answers reads packets up to the answer that ends a message, for a message that was sent as packets.
 func (m *MTA) Answers() (replies []string) {
 	m.t.Helper()
 	for {
-		code, data := m.Next()
+		code, data := m.next()
 		replies = append(replies, string(code)+data)
 		if strings.ContainsRune("acdrty", rune(code)) {
 			return replies

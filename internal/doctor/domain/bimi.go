@@ -9,7 +9,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// checkBIMI: draft-brand-indicators-for-message-identification-14. The files that it names are not fetched.
+// checkBIMI implements draft-brand-indicators-for-message-identification-14. It does not fetch the files of the record.
 func (l *look) checkBIMI(ctx context.Context) {
 	name := "default._bimi." + l.domain
 	all, err := l.text(ctx, name)
@@ -39,7 +39,7 @@ func (l *look) checkBIMI(ctx context.Context) {
 	}
 }
 
-// enforced is the DMARC record that applies, as BIMI wants it.
+// enforced returns the DMARC record that applies, changed as BIMI requires.
 func (l *look) enforced() string {
 	all := tagsOf(l.dmarcText)
 	if len(all) == 0 {
@@ -53,7 +53,7 @@ func (l *look) enforced() string {
 	return record(l.dmarcName, joinTags(all))
 }
 
-// parseBIMI reads a record; one with l= empty declines.
+// parseBIMI parses a record. An empty l= declines.
 func parseBIMI(text string) (declined bool, err error) {
 	all := tagsOf(text)
 	if len(all) == 0 || all[0] != (tag{"v", "BIMI1"}) {

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"sync"
 
 	"signpost/internal/dns"
@@ -20,12 +19,12 @@ type exchange struct {
 	records []dns.TLSA
 	signed  bool // DNSSEC proves them, and the addresses
 	chain   []*x509.Certificate
-	err     error // why there is no chain
+	err     error // why chain is empty
 }
 
 func (e *exchange) name() string { return "_25._tcp." + e.host }
 
-// checkDANE: RFC 7672. It comes last, since mail servers are slow to reach, and many networks let nobody.
+// checkDANE: RFC 7672. It runs last, since mail servers are slow, and many networks block port 25.
 func (l *look) checkDANE(ctx context.Context) {
 	if len(l.exchanges) == 0 {
 		return
@@ -64,7 +63,7 @@ func (l *look) checkDANE(ctx context.Context) {
 	}
 }
 
-// judgeRecords looks at what the records say, and holds the certificate against it.
+// judgeRecords checks the records, and compares the certificate with them.
 func (l *look) judgeRecords(e *exchange) {
 	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
 	if len(e.chain) > 0 {
@@ -103,7 +102,7 @@ func (l *look) judgeRecords(e *exchange) {
 	}
 }
 
-// daneLevel: what DNSSEC does not prove has no effect yet. Where nobody can say, it is taken as proved.
+// daneLevel returns Yellow for records that DNSSEC does not prove: they have no effect yet. If that cannot be known, they count as proved.
 func (l *look) daneLevel(e *exchange) doctor.Level {
 	if l.Resolver.Near() && !e.signed {
 		return doctor.Yellow
@@ -111,8 +110,8 @@ func (l *look) daneLevel(e *exchange) doctor.Level {
 	return doctor.Red
 }
 
-// judgeProof: RFC 7672 section 2.2.1: without DNSSEC for exchange and records they have no effect. The resolver's word on
-// that counts only where nobody stands between: RFC 4035 section 4.9.3.
+// judgeProof: RFC 7672 section 2.2.1: without DNSSEC for exchange and records, the records have no effect. The AD bit counts only if the
+// path to the resolver is secure: RFC 4035 section 4.9.3.
 func (l *look) judgeProof(ctx context.Context, e *exchange) {
 	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
 	switch {
@@ -174,7 +173,7 @@ func unusable(t dns.TLSA) string {
 	return ""
 }
 
-// mendTLSA is what was meant: the usage that is for mail, and the digest that has this length.
+// mendTLSA returns the record that was probably meant: with a usage for mail, and the digest of this length.
 func mendTLSA(t dns.TLSA) dns.TLSA {
 	if t.Usage < daneTA {
 		t.Usage += daneTA
@@ -188,7 +187,7 @@ func mendTLSA(t dns.TLSA) dns.TLSA {
 	return t
 }
 
-// own is the record that a certificate should have: RFC 7671 section 5.1 recommends 3 1 1, which outlasts a renewal with the same key.
+// own returns the record that a certificate should have: RFC 7671 section 5.1 recommends 3 1 1, which outlasts a renewal with the same key.
 func own(c *x509.Certificate) dns.TLSA {
 	return dns.TLSA{Usage: daneEE, Selector: publicKey, Matching: bySHA256, Data: digest(c, publicKey, bySHA256)}
 }
@@ -209,8 +208,8 @@ func digest(c *x509.Certificate, selector, matching uint8) string {
 	return hex.EncodeToString(data)
 }
 
-// matches says why a chain is not as a record has it; empty: it is. RFC 7671 sections 5.1 and 5.2: of DANE-EE neither name
-// nor dates count, of DANE-TA both.
+// matches returns why a chain does not match a record, or an empty string if it does. RFC 7671 sections 5.1 and 5.2: DANE-EE ignores
+// names and dates, DANE-TA checks both.
 func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string {
 	if t.Usage == daneEE {
 		if digest(chain[0], t.Selector, t.Matching) == t.Data {
@@ -221,7 +220,7 @@ func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string 
 	anchors := chain
 	if data, err := hex.DecodeString(t.Data); err == nil && t.Selector == wholeCert && t.Matching == exactly {
 		if c, err := x509.ParseCertificate(data); err == nil {
-			anchors = append(anchors[:len(anchors):len(anchors)], c) // it need not be served
+			anchors = append(anchors[:len(anchors):len(anchors)], c) // the server need not send it
 		}
 	}
 	why := "no issuer in what is served is the one"
@@ -248,9 +247,7 @@ func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string 
 }
 
 func lines(name string, all []dns.TLSA) string {
-	texts := make([]string, 0, len(all))
-	for _, t := range all {
-		texts = append(texts, fmt.Sprintf("%s. IN TLSA %d %d %d %s", name, t.Usage, t.Selector, t.Matching, t.Data))
-	}
-	return strings.Join(texts, "\n")
+	return doctor.Join(all, "\n", func(t dns.TLSA) string {
+		return fmt.Sprintf("%s. IN TLSA %d %d %d %s", name, t.Usage, t.Selector, t.Matching, t.Data)
+	})
 }

@@ -12,10 +12,10 @@ import (
 	"signpost/keys"
 )
 
-// goodBits is what RFC 8301 section 3.2 wants of signers.
+// goodBits is what RFC 8301 section 3.2 recommends to signers.
 const goodBits = 2048
 
-// checkKeys holds each of our keys against what DNS shows of it.
+// checkKeys compares each of our keys with its record.
 func (l *look) checkKeys(ctx context.Context) {
 	if all, err := l.text(ctx, "signpost-doctor-asks._domainkey."+l.domain); err == nil && len(all) > 0 {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "a wildcard answers for every selector of " + l.domain, Where: records("*._domainkey."+l.domain, all),
@@ -118,7 +118,7 @@ func (l *look) checkKey(ctx context.Context, k *keys.Key) {
 	l.add(f)
 }
 
-// askServers looks past the resolver's cache, and verifies a probe signed with the key.
+// askServers queries the authoritative servers, and verifies a probe signed with the key.
 func (l *look) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, metadata *keys.Metadata) {
 	o := l.Checker.Look(ctx, metadata, k.Signer).Outcome()
 	if o.Ready {
@@ -147,8 +147,8 @@ func (l *look) checkRevoked(ctx context.Context, k *keys.Key) {
 	}
 }
 
-// keyEnds are the first and last octets by which one tells two keys apart: of an RSA key those of its modulus, since all
-// begin and end alike otherwise.
+// keyEnds returns the first and last bytes of a key, so that a person can compare two: of an RSA key those of its modulus, since the
+// others are the same in all keys.
 func keyEnds(text string) string {
 	_, p, _ := strings.Cut(text, "p=")
 	p, _, _ = strings.Cut(p, ";")
@@ -158,7 +158,7 @@ func keyEnds(text string) string {
 	}
 	if key, err := x509.ParsePKIXPublicKey(data); err == nil {
 		if rsa, ok := key.(interface{ Size() int }); ok && rsa.Size() > 0 {
-			data = data[len(data)-5-rsa.Size() : len(data)-5] // behind the modulus stands the exponent 65537
+			data = data[len(data)-5-rsa.Size() : len(data)-5] // the exponent 65537 follows the modulus
 		}
 	}
 	if len(data) < 8 {

@@ -30,7 +30,7 @@ func (l *look) checkDMARC(ctx context.Context) {
 	case len(found) == 1:
 		l.judgeDMARC(ctx, name, found[0])
 	case len(found) > 1:
-		mended, _ := mendDMARC(slices.MaxFunc(found, func(a, b string) int { return len(a) - len(b) })) // DNS has them in any order
+		mended, _ := mendDMARC(slices.MaxFunc(found, func(a, b string) int { return len(a) - len(b) })) // DNS returns them in any order
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%d DMARC records at %s", len(found), name), Where: records(name, found),
 			Why: "RFC 9989 section 4.10: several are discarded, and the domain has no policy; publish this one alone", Fix: record(name, mended)})
 	case len(all) > 0:
@@ -57,7 +57,7 @@ func (l *look) noDMARC(ctx context.Context, name string) {
 	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
 		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one",
 		Fix: record(name, "v=DMARC1; p=none; rua=mailto:postmaster@"+l.domain)}
-	if l.nullMX { // nothing of its own can be lost
+	if l.nullMX { // it sends no mail that could be lost
 		f.Fix = record(name, "v=DMARC1; p=reject")
 	}
 	if d.Record != "" {
@@ -78,7 +78,7 @@ func (l *look) noDMARC(ctx context.Context, name string) {
 	l.add(f)
 }
 
-// inherited: RFC 9989 section 4.10.1: the record of the Organizational Domain, or of the public suffix above it, applies.
+// inherited checks the record of the Organizational Domain, or of the public suffix above it, if that applies: RFC 9989 section 4.10.1.
 func (l *look) inherited(name string, d dmarc.Result) {
 	l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
 	above := "_dmarc." + d.PolicyDomain
@@ -107,10 +107,10 @@ func (l *look) inherited(name string, d dmarc.Result) {
 	l.add(f)
 }
 
-// manyLabels is from where a tree walk leaves names out: RFC 9989 section 4.10, step 4.
+// manyLabels is the number of labels from which a tree walk skips names: RFC 9989 section 4.10, step 4.
 const manyLabels = 8
 
-// below says what applies under a record's name: RFC 9989 section 4.7.
+// below describes what applies to names below that of a record: RFC 9989 section 4.7.
 func below(r *dmarc.Record) string {
 	sp, np := r.SP, r.NP
 	if sp == "" {
@@ -130,7 +130,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	if r.Testing {
 		l.dmarcFor = "testing"
 	}
-	say := func(level doctor.Level, what, why, fix string) {
+	report := func(level doctor.Level, what, why, fix string) {
 		l.add(doctor.Finding{Level: level, What: what, Where: record(name, text), Why: why, Fix: record(name, fix)})
 	}
 	if len(faults) > 0 {
@@ -140,21 +140,21 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 		} else if ok && m.P != r.P {
 			level, why = doctor.Red, fmt.Sprintf("RFC 9989 section 4.10.1: receivers take the policy as p=%s, not the p=%s that was meant", r.P, m.P)
 		}
-		say(level, "the DMARC record of "+l.domain+" has a typo: "+strings.Join(faults, "; "), why, mended)
+		report(level, "the DMARC record of "+l.domain+" has a typo: "+strings.Join(faults, "; "), why, mended)
 		return
 	}
 	rest := tagsOf(text)
 	switch {
 	case len(r.RUA) == 0:
-		say(doctor.Yellow, "the DMARC record of "+l.domain+" has no rua", "RFC 9989 section 4.7: nobody sends you reports, and you do not see what fails", withTag(rest, "rua", "mailto:postmaster@"+l.domain))
+		report(doctor.Yellow, "the DMARC record of "+l.domain+" has no rua", "RFC 9989 section 4.7: nobody sends you reports, and you do not see what fails", withTag(rest, "rua", "mailto:postmaster@"+l.domain))
 	case r.P == dmarc.PolicyNone:
-		say(doctor.Yellow, "the DMARC policy of "+l.domain+" is none", "RFC 9989 section 4.7: forged mail is let through; when the reports show that your own passes, ask for more", withTag(rest, "p", "quarantine"))
+		report(doctor.Yellow, "the DMARC policy of "+l.domain+" is none", "RFC 9989 section 4.7: forged mail is let through; when the reports show that your own passes, ask for more", withTag(rest, "p", "quarantine"))
 	case r.Testing:
-		say(doctor.Yellow, "the DMARC policy of "+l.domain+" is only tested (t=y)", "RFC 9989 section 4.7: it is not enforced", withTag(rest, "t", "n"))
+		report(doctor.Yellow, "the DMARC policy of "+l.domain+" is only tested (t=y)", "RFC 9989 section 4.7: it is not enforced", withTag(rest, "t", "n"))
 	case r.SP == dmarc.PolicyNone:
-		say(doctor.Yellow, "subdomains of "+l.domain+" may be forged (sp=none)", "RFC 9989 section 4.7: sp is what applies below the name", withTag(rest, "sp", string(r.P)))
+		report(doctor.Yellow, "subdomains of "+l.domain+" may be forged (sp=none)", "RFC 9989 section 4.7: sp is what applies below the name", withTag(rest, "sp", string(r.P)))
 	case r.NP == dmarc.PolicyNone:
-		say(doctor.Yellow, "names below "+l.domain+" that do not exist may be forged (np=none)", "RFC 9989 section 4.7: np is what applies to them; nobody sends from them", withTag(rest, "np", "reject"))
+		report(doctor.Yellow, "names below "+l.domain+" that do not exist may be forged (np=none)", "RFC 9989 section 4.7: np is what applies to them; nobody sends from them", withTag(rest, "np", "reject"))
 	case r.P == dmarc.PolicyReject && l.own != nil && !l.hasActive():
 		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has p=reject and does not sign", Where: record(name, text),
 			Why: "RFC 9989 section 7.4: with p=reject a domain must not rely on SPF alone: forwarded mail is lost", Fix: "dkimkey add " + l.domain})
@@ -165,7 +165,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	case err != nil:
 		l.unknown(name, err)
 	case !strings.Contains(org, ".") && len(met) > 1:
-		say(doctor.Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", withTag(rest, "psd", "n"))
+		report(doctor.Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", withTag(rest, "psd", "n"))
 	case len(l.all)+len(l.rua) == 0:
 		l.good(fmt.Sprintf("the DMARC record of %s is right: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org+"\n"+below(r))
 	}
@@ -180,14 +180,14 @@ func (l *look) hasActive() bool {
 	return false
 }
 
-// maxReports is how many addresses of rua are looked at.
+// maxReports is how many addresses of rua are checked.
 const maxReports = 10
 
-// externalReports: RFC 9990 section 4: who gets another organisation's reports has to agree in DNS.
+// externalReports: RFC 9990 section 4: whoever receives another organization's reports must agree in DNS.
 func (l *look) externalReports(ctx context.Context, name string, r *dmarc.Record) {
 	org, _, err := dmarc.Organization(ctx, l.view, l.domain)
 	if err != nil {
-		return // said already
+		return // reported already
 	}
 	for i, uri := range r.RUA {
 		at := strings.LastIndexByte(uri, '@')

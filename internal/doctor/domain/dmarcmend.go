@@ -11,14 +11,14 @@ import (
 	"signpost/internal/doctor"
 )
 
-// tag is a tag of a DMARC record, as it is written.
+// tag is a tag of a DMARC record, unchanged.
 type tag struct{ name, value string }
 
 func dmarcTags() []string {
 	return []string{"v", "p", "sp", "np", "rua", "ruf", "adkim", "aspf", "fo", "psd", "t"}
 }
 
-// tagsOf cuts a record at its semicolons.
+// tagsOf splits a record at its semicolons.
 func tagsOf(text string) []tag {
 	var all []tag
 	for part := range strings.SplitSeq(text, ";") {
@@ -49,81 +49,81 @@ func withTag(all []tag, name, value string) string {
 	return joinTags(append(all, tag{name, value}))
 }
 
-// mendDMARC gives the record that was meant, and in words what is wrong with the one that is there.
+// mendDMARC returns the record that was probably meant, and what is wrong with text.
 func mendDMARC(text string) (mended string, faults []string) {
-	say := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if plain := strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r > '~' {
 			return -1
 		}
 		return r
 	}, text); plain != text {
-		say("it holds characters that are not allowed")
+		fault("it holds characters that are not allowed")
 		text = plain
 	}
-	// Where one tag runs into the next, a semicolon is missing. A comma stands in its place, or nothing but white space.
+	// A semicolon is missing between two tags. Only white space is there, or a comma.
 	run := regexp.MustCompile(`(?i)([^;\s,])(?:\s*,\s*|\s+)((?:v|p|sp|np|rua|ruf|adkim|aspf|fo|psd|t|pct|rf|ri)\s*=)`)
 	if cut := run.ReplaceAllString(text, "$1; $2"); cut != text {
-		say("a semicolon is missing before %q", strings.TrimSpace(run.FindStringSubmatch(text)[2]))
+		fault("a semicolon is missing before %q", strings.TrimSpace(run.FindStringSubmatch(text)[2]))
 		text = cut
 	}
 	colon := regexp.MustCompile(`(?i)(^|;)(\s*(?:v|p|sp|np|adkim|aspf|fo|psd|t|rua|ruf))\s*:\s*([a-z0-9])`)
 	if cut := colon.ReplaceAllString(text, "$1$2=$3"); cut != text {
-		say("a colon stands in place of =")
+		fault("a colon stands in place of =")
 		text = cut
 	}
 	if cut := regexp.MustCompile(`(?i)(ru[af]\s*=[^;]*@[^;]*);\s*((?:mailto:)?[^;=\s]+@[^;=\s]+)`).ReplaceAllString(text, "$1,$2"); cut != text {
-		say("a semicolon stands between two addresses, where a comma belongs")
+		fault("a semicolon stands between two addresses, where a comma belongs")
 		text = cut
 	}
 	var all []tag
 	for _, t := range tagsOf(text) {
 		name := strings.ToLower(t.name)
 		if name == "pct" || name == "rf" || name == "ri" {
-			say("%s is of older days and passed over", name)
+			fault("%s is of older days and passed over", name)
 			continue
 		}
 		if !slices.Contains(dmarcTags(), name) {
 			near := nearTag(name, t.value, text)
 			if near == "" {
-				say("the tag %q is not known", t.name)
+				fault("the tag %q is not known", t.name)
 				continue
 			}
-			say("the tag %q is not known: %s was meant", t.name, near)
+			fault("the tag %q is not known: %s was meant", t.name, near)
 			name = near
 		}
 		if slices.ContainsFunc(all, func(o tag) bool { return o.name == name }) {
-			say("%s stands twice", name)
+			fault("%s stands twice", name)
 			continue
 		}
 		value := mendValue(name, t.value)
 		if name != "v" && value != t.value {
-			say("%s=%q is not valid: %s was meant", name, t.value, value)
+			fault("%s=%q is not valid: %s was meant", name, t.value, value)
 		}
 		all = append(all, tag{name, value})
 	}
 	at := slices.IndexFunc(all, func(t tag) bool { return t.name == "v" })
 	switch first := strings.TrimSpace(strings.SplitN(text, ";", 2)[0]); {
 	case at < 0:
-		say("v=DMARC1 is missing")
+		fault("v=DMARC1 is missing")
 	case at > 0:
-		say("v=DMARC1 does not stand first")
+		fault("v=DMARC1 does not stand first")
 		all = slices.Delete(all, at, at+1)
 	default:
 		if _, value, _ := strings.Cut(first, "="); strings.TrimSpace(value) != "DMARC1" {
-			say("it begins with %q, not v=DMARC1", first)
+			fault("it begins with %q, not v=DMARC1", first)
 		}
 		all = all[1:]
 	}
 	all = slices.Insert(all, 0, tag{"v", "DMARC1"})
 	if !slices.ContainsFunc(all, func(t tag) bool { return t.name == "p" }) {
-		say("p is missing")
+		fault("p is missing")
 		all = slices.Insert(all, 1, tag{"p", "none"})
 	}
 	return joinTags(all), faults
 }
 
-// nearTag is the tag that was meant: the value says more than the name, where it is a policy or an address.
+// nearTag returns the tag that was probably meant. A value that is a policy or an address shows more than the name.
 func nearTag(name, value, text string) string {
 	present := func(other string) bool {
 		return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, other) })
@@ -192,7 +192,7 @@ func mendValue(name, value string) string {
 	return value
 }
 
-// mendURIs: RFC 9989 section 4.7: each is a URI, and its size limit is of older days.
+// mendURIs: RFC 9989 section 4.7: each is a URI; the size limit of RFC 7489 is obsolete.
 func mendURIs(value string) string {
 	bad := false
 	var all []string

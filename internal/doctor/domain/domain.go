@@ -196,11 +196,7 @@ func record(name, text string) string {
 }
 
 func records(name string, all []string) string {
-	lines := make([]string, 0, len(all))
-	for _, t := range all {
-		lines = append(lines, record(name, t))
-	}
-	return strings.Join(lines, "\n")
+	return doctor.Join(all, "\n", func(text string) string { return record(name, text) })
 }
 
 // word returns a name from DNS as one word for sh(1): an attacker may have chosen it, and the administrator runs the line.

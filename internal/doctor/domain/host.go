@@ -72,7 +72,7 @@ func (l *look) checkHELO(ctx context.Context) {
 		}
 		fails = append(fails, fmt.Sprintf("%s: %s", addr, r.Reason))
 		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
-			fix = r.Record // it may be that of a domain, and is added to
+			fix = r.Record // it may also be a domain's: add to it
 		}
 		if fix != "v=spf1 a -all" || !slices.Contains(addrs, addr) {
 			fix = allow(fix, addr)
@@ -80,7 +80,7 @@ func (l *look) checkHELO(ctx context.Context) {
 	}
 	switch {
 	case len(sends) == 0:
-		l.good("the HELO name "+helo+" has an address", fmt.Sprintf("%s: %s", helo, joined(addrs)))
+		l.good("the HELO name "+helo+" has an address", fmt.Sprintf("%s: %s", helo, doctor.Join(addrs, " and ", netip.Addr.String)))
 	case len(fails) == 0:
 		l.good("the HELO name "+helo+" passes SPF", helo)
 	default:

@@ -17,11 +17,11 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Bounds of a policy: RFC 8461 section 3.3 lets senders limit its size, and has 64 KiB as an example.
+// Bounds of a policy: RFC 8461 section 3.3 permits senders to limit its size, with 64 KiB as an example.
 const (
 	maxPolicy = 64 << 10
 	maxAge    = 31557600 // section 3.2: a year
-	leastAge  = 86400    // less than a day protects hardly anybody
+	leastAge  = 86400    // less than a day protects hardly any sender
 )
 
 // stsPolicy is an MTA-STS policy: RFC 8461 section 3.2.
@@ -76,17 +76,17 @@ func parsePolicy(text string) (*stsPolicy, error) {
 	return p, nil
 }
 
-// covers: RFC 8461 section 4.1: a wildcard stands for the left-most label alone.
+// covers: RFC 8461 section 4.1: a wildcard matches the left-most label only.
 func (p *stsPolicy) covers(host string) bool {
 	_, above, _ := strings.Cut(host, ".")
 	return slices.Contains(p.mx, host) || slices.Contains(p.mx, "*."+above)
 }
 
-// suggest is the policy for the domain's exchanges, its line ends written out.
+// suggest returns a policy for the domain's exchanges, with escaped line ends.
 func (l *look) suggest() string {
 	lines := "version: STSv1\\nmode: testing\\n"
 	for _, host := range l.exchanges {
-		if word(host) != host { // no policy can name it
+		if word(host) != host { // not a host name
 			continue
 		}
 		lines += "mx: " + host + "\\n"
@@ -149,7 +149,7 @@ func (l *look) checkMTASTS(ctx context.Context) {
 	}
 }
 
-// fetch gets a policy: RFC 8461 section 3.3.
+// fetch fetches a policy: RFC 8461 section 3.3.
 func (l *look) fetch(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()

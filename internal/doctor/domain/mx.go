@@ -10,7 +10,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// maxExchanges is how many mail exchanges are looked at; honest domains have up to five or so.
+// maxExchanges is how many mail exchanges are checked; honest domains have at most about five.
 const maxExchanges = 10
 
 // checkMX: RFC 5321 section 5.1, RFC 7505.
@@ -72,7 +72,7 @@ func (l *look) noMX(ctx context.Context) {
 	}
 }
 
-// hostName is the mail host as far as it is known.
+// hostName returns the mail host, as far as it is known.
 func (l *look) hostName() string {
 	switch {
 	case l.own != nil && fullName(l.own.HELO):

@@ -11,7 +11,7 @@ import (
 	"signpost/keys"
 )
 
-// checkSelector looks at a key of which nothing is known but its name: RFC 6376 section 3.6.1.
+// checkSelector checks the record of a key of which only the name is known: RFC 6376 section 3.6.1.
 func (l *look) checkSelector(ctx context.Context, selector string) {
 	name := keys.RecordName(l.domain, selector)
 	if _, err := domain.Parse(name); err != nil {
@@ -62,7 +62,7 @@ func revoked(text string) bool {
 	return false
 }
 
-// tested is the record of a key that has been tested enough: without t=y, other flags kept.
+// tested returns a record without t=y. It keeps other flags.
 func tested(text string) string {
 	var all []tag
 	for _, t := range tagsOf(text) {

@@ -77,15 +77,7 @@ func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {
 		return sender, []doctor.Finding{{Level: doctor.Yellow, What: "this host has no public address", Where: "neither smtp_bind_address nor a route to the Internet",
 			Why: "whether the address that others see has a name and passes SPF is not looked at; give it", Fix: "signpost doctor --address ADDR"}}
 	}
-	return sender, []doctor.Finding{{Level: doctor.Green, What: fmt.Sprintf("this host says HELO %s and sends from %s", sender.HELO, joined(sender.Sends))}}
-}
-
-func joined(addrs []netip.Addr) string {
-	all := make([]string, 0, len(addrs))
-	for _, a := range addrs {
-		all = append(all, a.String())
-	}
-	return strings.Join(all, " and ")
+	return sender, []doctor.Finding{{Level: doctor.Green, What: fmt.Sprintf("this host says HELO %s and sends from %s", sender.HELO, doctor.Join(sender.Sends, " and ", netip.Addr.String))}}
 }
 
 // list returns the items of a list of Postfix.

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// maxSaid is how much a mail server may say until its certificate has come; a long chain has 20 KiB.
-const maxSaid = 256 << 10
+// maxRead is how many bytes of a mail server are read until its certificates are complete; a long chain has 20 KiB.
+const maxRead = 256 << 10
 
 var errNoTLS = errors.New("it does not offer STARTTLS")
 
-// served is the chain of certificates that a mail exchange shows, its own first. Nobody has verified it.
+// served returns the certificates that a mail exchange sends, its own first. They are not verified.
 func (l *look) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()
@@ -36,7 +36,7 @@ func (l *look) served(ctx context.Context, host string) ([]*x509.Certificate, er
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	client, err := smtp.NewClient(&bounded{Conn: c, left: maxSaid}, host)
+	client, err := smtp.NewClient(&bounded{Conn: c, left: maxRead}, host)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (l *look) served(ctx context.Context, host string) ([]*x509.Certificate, er
 	if ok, _ := client.Extension("STARTTLS"); !ok {
 		return nil, errNoTLS
 	}
-	// What it is worth is judged afterwards, by the TLSA records: RFC 7672 section 3.1.
+	// The caller verifies it, by the TLSA records: RFC 7672 section 3.1.
 	if err := client.StartTLS(&tls.Config{ServerName: host, InsecureSkipVerify: true}); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (l *look) served(ctx context.Context, host string) ([]*x509.Certificate, er
 	return state.PeerCertificates, nil
 }
 
-// bounded is a connection that ends when too much was read: a stranger's line has no end otherwise.
+// bounded is a connection that ends after too many bytes: net/smtp does not limit the length of a line.
 type bounded struct {
 	net.Conn
 	left int

@@ -10,11 +10,11 @@ import (
 	"signpost/internal/spf"
 )
 
-// The limits of RFC 7208, and where we begin to warn.
+// The limits of RFC 7208, and when we warn.
 const (
-	maxTerms  = 10  // section 4.6.4
-	manyTerms = 8   // the next provider that is added, or adds one itself, breaks the record
-	maxVoids  = 2   // section 4.6.4
+	maxTerms  = spf.MaxTerms
+	manyTerms = 8 // the next lookups, of the domain or of a provider, break the record
+	maxVoids  = spf.MaxVoids
 	maxRecord = 450 // section 3.4: the answer should fit into 512 octets
 	maxWidth  = 1 << 16
 )
@@ -61,7 +61,7 @@ func (l *look) checkSPF(ctx context.Context) {
 	}
 }
 
-// firstSPF is a record to begin with.
+// firstSPF returns a record for a domain without one.
 func (l *look) firstSPF() string {
 	text := "v=spf1"
 	if len(l.exchanges) > 0 {
@@ -75,7 +75,7 @@ func (l *look) firstSPF() string {
 	return text + l.lastSPF()
 }
 
-// lastSPF is the last term of a proposed record. -all would have receivers reject mail from addresses of ours that are not known.
+// lastSPF returns the last term of a proposed record. With -all, receivers would reject mail from addresses of ours that are not known.
 func (l *look) lastSPF() string {
 	if l.own != nil && l.own.Partial {
 		return " ~all"
@@ -106,36 +106,36 @@ func (l *look) noSPF(ctx context.Context, all []string) {
 	l.add(f)
 }
 
-// judgeSPF looks at the record itself.
+// judgeSPF checks the record itself.
 func (l *look) judgeSPF(text string, rec *spf.Record) {
-	say := func(level doctor.Level, what, why, fix string) {
+	report := func(level doctor.Level, what, why, fix string) {
 		l.add(doctor.Finding{Level: level, What: what, Where: record(l.domain, text), Why: why, Fix: record(l.domain, fix)})
 	}
 	ends := rec.Redirect != ""
 	for _, d := range rec.Directives {
 		switch {
 		case d.Mechanism == spf.PTR:
-			say(doctor.Yellow, "the SPF record of "+l.domain+" uses ptr", "RFC 7208 section 5.5: it should not be used; large receivers pass it over", l.without(text, d.Text))
+			report(doctor.Yellow, "the SPF record of "+l.domain+" uses ptr", "RFC 7208 section 5.5: it should not be used; large receivers pass it over", l.without(text, d.Text))
 		case d.Mechanism != spf.All:
 		case d.Qualifier == spf.Pass:
-			say(doctor.Red, "the SPF record of "+l.domain+" lets everybody send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, strings.TrimSpace(l.lastSPF())))
+			report(doctor.Red, "the SPF record of "+l.domain+" lets everybody send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, strings.TrimSpace(l.lastSPF())))
 			ends = true
 		case d.Qualifier == spf.Neutral:
-			say(doctor.Yellow, "the SPF record of "+l.domain+" ends in ?all", "RFC 7208 section 8.2: neutral is treated as if there were no record", replaceTerm(text, d.Text, "~all"))
+			report(doctor.Yellow, "the SPF record of "+l.domain+" ends in ?all", "RFC 7208 section 8.2: neutral is treated as if there were no record", replaceTerm(text, d.Text, "~all"))
 			ends = true
 		default:
 			ends = true
 		}
 	}
 	if !ends {
-		say(doctor.Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect strangers are neutral, as if there were no record", text+l.lastSPF())
+		report(doctor.Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect strangers are neutral, as if there were no record", text+l.lastSPF())
 	}
 	if l.nullMX && text != "v=spf1 -all" {
-		say(doctor.Yellow, l.domain+" takes no mail, and its SPF record lets hosts send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail says so", "v=spf1 -all")
+		report(doctor.Yellow, l.domain+" takes no mail, and its SPF record lets hosts send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail says so", "v=spf1 -all")
 	}
 }
 
-// ownSPF holds the addresses that we send from against the record.
+// ownSPF checks whether the record allows the addresses from which we send.
 func (l *look) ownSPF(ctx context.Context, text string) {
 	fix := text
 	var fails []string

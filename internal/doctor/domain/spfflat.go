@@ -10,9 +10,9 @@ import (
 	"signpost/internal/spf"
 )
 
-// flat is a record whose terms are being replaced by the networks that they stand for.
+// flat is a record whose terms are replaced by the networks that they stand for.
 type flat struct {
-	fields []string // behind the version
+	fields []string // after the version
 	terms  []*term  // those of them that ask DNS
 }
 
@@ -30,7 +30,7 @@ func (f *flat) cost() int {
 	return n
 }
 
-// replace puts a term's networks in its place, where they are all that it stands for.
+// replace replaces a term by its networks, if it stands for nothing else.
 func (f *flat) replace(t *term) {
 	at := slices.Index(f.fields, t.text)
 	if !t.fixed || t.record != "" && strings.HasPrefix(t.text, "redirect=") || at < 0 {
@@ -51,8 +51,8 @@ func (f *flat) drop(t *term) {
 	f.terms = slices.Delete(f.terms, at, at+1)
 }
 
-// inline puts the record to which this one redirects in its place: RFC 7208 section 6.1. false: there is none, or it
-// speaks of its own name.
+// inline replaces redirect= by the terms of the record that it leads to: RFC 7208 section 6.1. It returns false if there is no
+// such record, or if that uses its own name.
 func (f *flat) inline() bool {
 	at := slices.IndexFunc(f.fields, func(s string) bool { return strings.HasPrefix(strings.ToLower(s), "redirect=") })
 	i := slices.IndexFunc(f.terms, func(t *term) bool { return strings.HasPrefix(t.text, "redirect=") })
@@ -76,7 +76,7 @@ func (f *flat) inline() bool {
 	return true
 }
 
-// of names the domain in a term that means its own.
+// of adds the domain to a term that uses the name of its own record.
 func of(term, domain string) string {
 	name, bits, _ := strings.Cut(strings.ToLower(term), "/")
 	switch strings.TrimLeft(name, "+-~?") {
@@ -86,10 +86,10 @@ func of(term, domain string) string {
 	return term
 }
 
-// smaller is a record that takes no more look-ups than limit: the terms that stand for the fewest networks go first.
+// smaller returns a record that takes at most limit lookups: the terms that stand for the fewest networks are replaced first.
 func smaller(text string, tree *term, limit int) *flat {
 	f := newFlat(text, tree)
-	for i := len(f.terms) - 1; i > 0; i-- { // the same term twice is worth nothing
+	for i := len(f.terms) - 1; i > 0; i-- { // a repeated term has no effect
 		if t := f.terms[i]; slices.ContainsFunc(f.terms[:i], func(o *term) bool { return o.text == t.text }) {
 			last := len(f.fields) - 1
 			for f.fields[last] != t.text {
@@ -120,7 +120,7 @@ func smaller(text string, tree *term, limit int) *flat {
 	return f
 }
 
-// fewerVoids replaces terms that find nothing: first those without any address, then those without an address of one family.
+// fewerVoids replaces terms that are void lookups: first those without any address, then those without one of either family.
 func fewerVoids(text string, tree *term) string {
 	f := newFlat(text, tree)
 	for {
@@ -144,13 +144,13 @@ func fewerVoids(text string, tree *term) string {
 	}
 }
 
-// spread gives the lines of a record that takes no more look-ups than limit: one, or several where it is too long.
+// spread returns the lines of a record that takes at most limit lookups: one, or several if it is too long.
 func (l *look) spread(text string, tree *term, limit int) string {
 	f := smaller(text, tree, limit)
 	if len(f.text()) <= maxRecord {
 		return record(l.domain, f.text())
 	}
-	for more := 1; more <= limit; more++ { // each part is one look-up more
+	for more := 1; more <= limit; more++ { // each part costs one lookup
 		f = smaller(text, tree, limit-more)
 		first, parts := f.cut(l.domain)
 		if len(parts) > more {
@@ -165,7 +165,7 @@ func (l *look) spread(text string, tree *term, limit int) string {
 	return record(l.domain, f.text())
 }
 
-// fitting gives the lines of a record that has been put right, and may ask too much now.
+// fitting returns the lines of a corrected record, which may take too many lookups.
 func (l *look) fitting(ctx context.Context, text string) string {
 	rec, err := spf.ParseRecord(text)
 	if err != nil {
@@ -176,7 +176,7 @@ func (l *look) fitting(ctx context.Context, text string) string {
 
 func part(i int, domain string) string { return fmt.Sprintf("_spf%d.%s", i+1, domain) }
 
-// cut puts the terms that let somebody send into records of their own, which the first includes.
+// cut moves terms that pass into records of their own, which the first includes.
 func (f *flat) cut(domain string) (first string, parts []string) {
 	const end = " -all"
 	var stay, move, ends []string
@@ -185,7 +185,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 		switch {
 		case err != nil || len(rec.Directives) == 0 || rec.Directives[0].Mechanism == spf.All:
 			ends = append(ends, s)
-		case rec.Directives[0].Qualifier != spf.Pass: // who is let send before it stays before it
+		case rec.Directives[0].Qualifier != spf.Pass: // terms that pass before it must stay before it
 			stay, move = slices.Concat(stay, move, []string{s}), nil
 		case rec.Directives[0].Domain.HasMacros():
 			stay = append(stay, s)
@@ -211,7 +211,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 	return strings.Join(slices.Concat([]string{"v=spf1"}, stay, ends), " "), parts
 }
 
-// neutral marks the widest terms, and lets our own addresses send before them.
+// neutral makes the widest terms neutral, and adds our own addresses before them.
 func (l *look) neutral(text string, rec *spf.Record, tree *term) string {
 	wide := tree.below
 	for _, d := range rec.Directives {

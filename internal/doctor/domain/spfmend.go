@@ -10,7 +10,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// likeSPF recognises what was meant to be a record.
+// likeSPF reports whether a text was meant to be a record, and returns what follows its version.
 func likeSPF(t string) (rest string, ok bool) {
 	low := strings.ToLower(t)
 	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "\"v=spf1", "=spf1"} {
@@ -21,7 +21,7 @@ func likeSPF(t string) (rest string, ok bool) {
 	return "", false
 }
 
-// mergeSPF makes one record of several: all their terms once, and the mildest of their ends.
+// mergeSPF merges several records into one with all their terms, each once, and the mildest of their last terms.
 func mergeSPF(all []string) string {
 	var terms []string
 	end := ""
@@ -34,7 +34,7 @@ func mergeSPF(all []string) string {
 					end = low
 				}
 			case strings.HasPrefix(low, "redirect="):
-				terms = appendNew(terms, "include:"+t[len("redirect="):]) // beside other terms it would not be read
+				terms = appendNew(terms, "include:"+t[len("redirect="):]) // with other terms it would be ignored
 			default:
 				terms = appendNew(terms, t)
 			}
@@ -53,13 +53,13 @@ func appendNew(all []string, s string) []string {
 	return append(all, s)
 }
 
-// mendSPF puts every term right of which one can see what was meant, and leaves the others out.
+// mendSPF corrects every term whose meaning is recognizable, and removes the others.
 func mendSPF(text string) string {
 	terms := []string{"v=spf1"}
 	for _, t := range strings.Fields(spaced(text))[1:] {
 		switch t = mendTerm(t); strings.ToLower(t) {
 		case "":
-		case "all", "+all": // nobody means that by mistake
+		case "all", "+all": // most likely a mistake
 			terms = append(terms, "~all")
 		default:
 			terms = append(terms, t)
@@ -68,8 +68,8 @@ func mendSPF(text string) string {
 	return strings.Join(terms, " ")
 }
 
-// spaced puts the white space right: where a term runs into all, or is torn from its sign or its value. It also makes signs of
-// the dashes that word processors put there, and names of URLs.
+// spaced corrects white space: missing before all, or inserted after a qualifier or before a value. It also replaces the dashes
+// of word processors by hyphens, and URLs by their names.
 func spaced(text string) string {
 	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-").Replace(text)
 	for _, r := range []struct{ wrong, right string }{
@@ -84,7 +84,7 @@ func spaced(text string) string {
 	return text
 }
 
-// mendTerm gives an empty one where nobody can say what was meant.
+// mendTerm returns a corrected term, and "" if its meaning is not recognizable.
 func mendTerm(t string) string {
 	valid := func(t string) bool {
 		_, err := spf.ParseRecord("v=spf1 " + t)
@@ -148,7 +148,7 @@ func ipTerm(p netip.Prefix) string {
 	return name + s
 }
 
-// without leaves terms out. What is left still says who may send.
+// without removes terms. The result still authorizes senders and has an end.
 func (l *look) without(text string, terms ...string) string {
 	fields := slices.DeleteFunc(strings.Fields(text), func(t string) bool { return slices.Contains(terms, t) })
 	text = strings.Join(fields, " ")

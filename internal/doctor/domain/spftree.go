@@ -119,7 +119,7 @@ func (l *look) addExchanges(ctx context.Context, t *term, d spf.Directive, name 
 		t.voids, t.voids6 = 1, 1
 	case err != nil:
 		t.fixed = false
-	case len(hosts) > maxExchanges:
+	case len(hosts) > spf.MaxHosts:
 		t.wrong, t.fixed = "more than 10 mail exchanges", false
 	default:
 		for _, h := range hosts {
@@ -130,7 +130,7 @@ func (l *look) addExchanges(ctx context.Context, t *term, d spf.Directive, name 
 	}
 }
 
-// lines draws the tree, the count in front of each term.
+// lines returns the tree as text, with the count before each term.
 func (t *term) lines(indent string) string {
 	s := fmt.Sprintf("%3d  %s%s", t.cost, indent, t.text)
 	if len(t.below) == 0 && t.wrong != "" {
@@ -142,7 +142,7 @@ func (t *term) lines(indent string) string {
 	return s
 }
 
-// width is how many IPv4 addresses the networks hold, each once.
+// width returns how many different IPv4 addresses the networks contain.
 func width(networks []netip.Prefix) int {
 	n := 0
 	for i, p := range networks {
@@ -157,7 +157,7 @@ func width(networks []netip.Prefix) int {
 	return n
 }
 
-// judgeTree looks at what a check has to ask.
+// judgeTree checks the tree of a record.
 func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
 	where := record(l.domain, text) + "\n" + tree.lines("")
 	say := func(level doctor.Level, what, why, fix string) {

@@ -36,7 +36,7 @@ func (l *look) checkTLSRPT(ctx context.Context) {
 	l.good("the TLSRPT record of "+l.domain+" is right", record(name, all[0]))
 }
 
-// versioned are the records that begin so; others at the name are passed over. Where none does, all: one of them was meant.
+// versioned returns the records that begin with start, or all if none does: one of them was meant.
 func versioned(all []string, start string) []string {
 	found := slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !strings.HasPrefix(t, start) })
 	if len(found) == 0 {

@@ -10,13 +10,13 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Inbound is a sample of recent inbound mail from the journal: messages whose SPF was checked. It leaves out clients that are
+// Inbound is a sample of recent inbound mail from the journal: messages whose SPF was checked. It omits clients that are
 // now in trusted_networks or verify.skip_networks.
 type Inbound struct {
 	Messages int       // in the sample
 	Since    time.Time // of the oldest message
 	Clients  map[netip.Addr]ClientMail
-	Err      error // why the journal could not be read; nil where it could, or where there is none
+	Err      error // why the journal could not be read; nil if it could, or if there is none
 }
 
 // ClientMail counts the messages of one client.
@@ -55,7 +55,7 @@ func (m *machine) gateway() (found []doctor.Finding) {
 			Where: fmt.Sprintf("journal: %d of a sample of %d inbound messages since %s; SPF fail or softfail for %d",
 				n.Messages, in.Messages, in.Since.UTC().Format(time.DateOnly), n.SPFFailed),
 			Why: "mail that comes through a gateway, relay or backup MX has that host's address, so each author's SPF fails, and honest mail is rejected or quarantined",
-			Fix: "skip_networks = [" + quotedNetworks(networks) + "] # in [verify], if this host is yours and verifies mail itself"})
+			Fix: "skip_networks = [" + doctor.Join(networks, ", ", quoted) + "] # in [verify], if this host is yours and verifies mail itself"})
 	}
 	slices.SortFunc(found, func(a, b doctor.Finding) int { return strings.Compare(a.What, b.What) })
 	return found
@@ -69,13 +69,10 @@ func (m *machine) goodInbound() string {
 	return fmt.Sprintf("no client looks like a gateway of yours, in a sample of %d inbound messages", m.Inbound.Messages)
 }
 
-func quotedNetworks(networks []netip.Prefix) string {
-	all := make([]string, len(networks))
-	for i, p := range networks {
-		all[i] = `"` + p.String() + `"`
-		if p.IsSingleIP() {
-			all[i] = `"` + p.Addr().String() + `"`
-		}
+// quoted returns a network for signpost.toml.
+func quoted(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return `"` + p.Addr().String() + `"`
 	}
-	return strings.Join(all, ", ")
+	return `"` + p.String() + `"`
 }

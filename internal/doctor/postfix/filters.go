@@ -9,31 +9,31 @@ import (
 	"signpost/internal/doctor"
 )
 
-// The parameters that send mail through a filter, which puts it back in: one that is in the queue, or before it comes there.
+// The parameters that send mail through a filter, which reinjects it: after it was queued, or before.
 const (
 	afterQueue  = "content_filter"
 	beforeQueue = "smtpd_proxy_filter"
 )
 
-// filtered are the services of a program that use a filter.
+// filtered returns the smtpd services that use a filter.
 func (l *site) filtered(filter string) []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.postconf.get(s, filter) == "" })
 }
 
-// comesBack says whether a service takes back what a filter has seen: it listens on an address of loopback that it names
-// itself, and either takes the filter's name off for itself, or others have a filter and it has none.
-func (l *site) comesBack(s *service) bool {
+// reinjects reports whether a service accepts mail back from a filter: it names a loopback address to listen on, and either it
+// overrides the filter's parameter, or other services have a filter and it has none.
+func (l *site) reinjects(s *service) bool {
 	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) || l.postconf.get(s, afterQueue) != "" || l.postconf.get(s, beforeQueue) != "" {
 		return false
 	}
 	return l.postconf.at(s, afterQueue) != nil || l.postconf.at(s, beforeQueue) != nil || len(l.filtered(afterQueue)) > 0 || len(l.filtered(beforeQueue)) > 0
 }
 
-func (l *site) comingBack() []*service {
-	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return !l.comesBack(s) })
+func (l *site) reinjectors() []*service {
+	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return !l.reinjects(s) })
 }
 
-// reinjection is about mail that comes to us twice, or comes without what we need to judge it.
+// reinjection finds mail that comes to Signpost twice, or without what is needed to verify it.
 func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)
@@ -47,7 +47,7 @@ func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	proxied := len(l.filtered(beforeQueue)) > 0
 	for _, one := range l.lists("smtpd_milters", "smtpd") {
 		s := one.service
-		if !l.comesBack(s) || l.ours(one) < 0 || proxied && len(l.filtered(afterQueue)) == 0 {
+		if !l.reinjects(s) || l.ours(one) < 0 || proxied && len(l.filtered(afterQueue)) == 0 {
 			continue
 		}
 		found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " takes back what a filter has seen, and Signpost sees it again", Where: l.postconf.where(s, "smtpd_milters"),
@@ -57,10 +57,10 @@ func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	return slices.Concat(found, l.pipes(), l.proxies())
 }
 
-// pipes are filters that are programs. They put mail back by sendmail(1), where it cannot be told from this host's own,
-// unless there is a service for them to put it back by SMTP.
+// pipes finds filters that are programs. They reinject mail by sendmail(1), where it cannot be distinguished from this host's own,
+// unless there is a service to reinject it by SMTP.
 func (l *site) pipes() (found []doctor.Finding) {
-	if len(l.comingBack()) > 0 {
+	if len(l.reinjectors()) > 0 {
 		return nil
 	}
 	for _, s := range l.filtered(afterQueue) {
@@ -76,12 +76,12 @@ func (l *site) pipes() (found []doctor.Finding) {
 	return found
 }
 
-// proxies are filters between smtpd(8) and the queue. smtpd shows the milters no content then, and the service behind the
-// filter shows them no client but the filter. Only for users does that do.
+// proxies finds filters between smtpd(8) and the queue. smtpd then passes no content to the milters, and for the service behind the
+// filter every client is the filter. That suffices only for authenticated clients.
 func (l *site) proxies() (found []doctor.Finding) {
 	all := l.filtered(beforeQueue)
 	for _, s := range all {
-		if l.closed(s) && slices.ContainsFunc(l.lists("smtpd_milters", "smtpd"), func(one list) bool { return l.comesBack(one.service) && l.ours(one) >= 0 }) {
+		if l.closed(s) && slices.ContainsFunc(l.lists("smtpd_milters", "smtpd"), func(one list) bool { return l.reinjects(one.service) && l.ours(one) >= 0 }) {
 			continue
 		}
 		at, value := l.postconf.at(s, beforeQueue), l.postconf.get(s, beforeQueue)
@@ -101,7 +101,7 @@ func (l *site) proxies() (found []doctor.Finding) {
 	return found
 }
 
-// nextHop is content_filter's word for smtpd_proxy_filter's; empty where there is none.
+// nextHop returns the value for content_filter that matches one for smtpd_proxy_filter, or an empty string if there is none.
 func nextHop(proxy string) string {
 	proxy = strings.TrimPrefix(proxy, "inet:")
 	host, port, err := net.SplitHostPort(proxy)

@@ -42,7 +42,7 @@ func managerIn(text string) (listManager, bool) {
 }
 
 // listManagers warns of the list managers that Postfix's tables name, if mail is signed. What a list manager sends looks like mail
-// of this host once it has removed our results. What it does with them cannot be seen from here.
+// of this host once it has removed our results. Whether it does so is not in these tables.
 func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil

@@ -2,6 +2,7 @@ package postfix
 
 import (
 	"context"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -36,10 +37,10 @@ func entries(list string) (all []entry) {
 	return all
 }
 
-// with is the entry with one of its settings changed.
+// with returns the entry with one of its settings changed.
 func (e entry) with(name, value string) string {
 	text := "{ " + e.address
-	for _, k := range sortedKeys(e.settings) {
+	for _, k := range slices.Sorted(maps.Keys(e.settings)) {
 		if k == name {
 			text += ", " + k + "=" + value
 		} else {
@@ -49,8 +50,7 @@ func (e entry) with(name, value string) string {
 	return text + " }"
 }
 
-// resolve is the socket that a program of this chroot would open: it runs in the queue directory, and in a chroot an
-// absolute path starts there too.
+// resolve returns the socket that a program opens. It runs in the queue directory; in a chroot, absolute paths start there too.
 func (l *site) resolve(address string, chroot bool) (network, at string) {
 	kind, rest, _ := strings.Cut(address, ":")
 	switch {
@@ -64,7 +64,7 @@ func (l *site) resolve(address string, chroot bool) (network, at string) {
 	return "unix", filepath.Clean(rest)
 }
 
-// right says whether an entry leads a program to one of our sockets.
+// right reports whether an entry is the address of one of our sockets.
 func (l *site) right(e entry, chroot bool) bool {
 	network, at := l.resolve(e.address, chroot)
 	for _, ln := range l.Listen {
@@ -75,19 +75,19 @@ func (l *site) right(e entry, chroot bool) bool {
 	return false
 }
 
-// meant says whether an entry is one of ours, be it written wrongly.
+// meant reports whether an entry stands for one of our sockets, even if it is wrong.
 func (l *site) meant(e entry, chroot bool) bool {
 	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
 		return true
 	}
 	_, rest, _ := strings.Cut(e.address, ":")
-	port, host, _ := strings.Cut(rest, "@") // as sendmail has it: inet:PORT@HOST
+	port, host, _ := strings.Cut(rest, "@") // the form of sendmail: inet:PORT@HOST
 	return slices.ContainsFunc(l.Listen, func(ln Listener) bool {
 		return ln.Network == "unix" && ln.Address == rest || ln.Network == "tcp" && samePort(ln.Address, net.JoinHostPort(host, port))
 	})
 }
 
-// samePort: localhost has many names.
+// samePort reports whether two addresses are the same. localhost has many names.
 func samePort(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
@@ -99,8 +99,8 @@ func local(host string) bool {
 	return host == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
-// name is what to write into main.cf for our first socket; empty: no name leads there through the chroot. A relative one
-// does with a chroot and without.
+// name returns the value in main.cf for our first socket. It is empty if the chroot does not contain the socket. A relative path works
+// with a chroot and without.
 func (l *site) name() string {
 	ln := l.Listen[0]
 	if ln.Network != "unix" {
@@ -125,12 +125,12 @@ func (l *site) name() string {
 type list struct {
 	name    string
 	service *service
-	at      *service // where it stands: nil is main.cf
+	at      *service // where it is set: nil is main.cf
 	entries []entry
 }
 
-// lists are smtpd_milters as each smtpd(8) that runs milters has it, or non_smtpd_milters as cleanup(8) does, which knows
-// no receive_override_options of its own: pickup(8) tells it of its.
+// lists returns smtpd_milters of each smtpd(8) that runs milters, or non_smtpd_milters of each cleanup(8). receive_override_options of
+// cleanup(8) do not count: pickup(8) passes its own.
 func (l *site) lists(name, command string) (all []list) {
 	for _, s := range l.postconf.of(command) {
 		if command == "smtpd" && l.off(s) {
@@ -149,12 +149,12 @@ func (l *site) allLists() []list {
 	return slices.Concat(l.lists("smtpd_milters", "smtpd"), l.lists("non_smtpd_milters", "cleanup"))
 }
 
-// ours is the place of our entry, -1: none.
+// ours returns the index of our entry, or -1.
 func (l *site) ours(one list) int {
 	return slices.IndexFunc(one.entries, func(e entry) bool { return l.meant(e, one.service.chroot) })
 }
 
-// replaced is the list with the entry at i written anew; empty takes it out, i past the end adds one.
+// replaced returns the list with another entry at i. An empty text removes it; an i past the end adds one.
 func (one list) replaced(i int, text string) string {
 	var all []string
 	for j, e := range one.entries {
@@ -171,7 +171,7 @@ func (one list) replaced(i int, text string) string {
 	return strings.Join(all, ", ")
 }
 
-// noMilters takes milters away from what a service receives.
+// noMilters switches milters off for what a service receives.
 const noMilters = "no_milters"
 
 func (l *site) off(s *service) bool {
@@ -180,7 +180,7 @@ func (l *site) off(s *service) bool {
 
 const overrides = "receive_override_options"
 
-// switchedOff tells of a service that runs no milters at all.
+// switchedOff finds a service that runs no milters at all.
 func (l *site) switchedOff(s *service, why string) (found []doctor.Finding) {
 	if !l.off(s) {
 		return nil
@@ -203,7 +203,7 @@ func (l *site) smtpdMilters(context.Context) (found []doctor.Finding) {
 			Fix: l.postconf.command() + " -M 'smtp/inet=smtp inet n - - - - smtpd'"}}
 	}
 	for _, s := range all {
-		if !l.comesBack(s) {
+		if !l.reinjects(s) {
 			found = append(found, l.switchedOff(s, whySMTP)...)
 		}
 	}
@@ -221,11 +221,11 @@ func (l *site) nonSMTPDMilters(context.Context) (found []doctor.Finding) {
 	return append(found, l.missing("non_smtpd_milters", "cleanup", whyLocal)...)
 }
 
-// missing are the programs that never come to us, but for those that take back what a filter has seen.
+// missing finds the programs that do not use Signpost. Those that accept reinjected mail need not.
 func (l *site) missing(name, command, why string) (found []doctor.Finding) {
 	inMain := entries(l.postconf.main[name])
 	for _, one := range l.lists(name, command) {
-		if l.ours(one) >= 0 || l.comesBack(one.service) {
+		if l.ours(one) >= 0 || l.reinjects(one.service) {
 			continue
 		}
 		fix := l.postconf.set(one.name, one.replaced(len(one.entries), l.name()))
@@ -244,12 +244,12 @@ func (l *site) missing(name, command, why string) (found []doctor.Finding) {
 	return found
 }
 
-// listenLine is for signpost.toml: Debian's chroot, or any other, holds the socket.
+// listenLine returns the line for signpost.toml that puts the socket into Postfix's chroot.
 func (l *site) listenLine() string {
 	return `listen = ["unix:` + filepath.Join(l.postconf.main["queue_directory"], "signpost/milter.sock") + `"]`
 }
 
-// socketPath is about names that lead a program elsewhere, such as an absolute path inside a chroot.
+// socketPath finds addresses that are another socket for Postfix, such as an absolute path in a chroot.
 func (l *site) socketPath(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)

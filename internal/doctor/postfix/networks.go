@@ -9,14 +9,17 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"signpost/internal/doctor"
 )
 
 const mynetworks = "mynetworks"
 
-// myNetworks may relay through Postfix; whom the daemon does not trust is judged as a stranger.
+// myNetworks finds networks that may relay through Postfix and that the daemon does not trust: it treats their mail as inbound.
 func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
-	var outside, where []string
+	var outside []netip.Prefix
+	var where []string
 	trusted := slices.Concat(l.TrustedNetworks, l.SkipNetworks)
 	for _, s := range l.postconf.places(mynetworks) {
 		var all clients
@@ -25,11 +28,11 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 		}
 		here := len(outside)
 		for _, p := range all.allowed {
-			switch text := p.String(); {
+			switch {
 			case everybody(p):
 				found = append(found, l.openRelay(s, p))
-			case !covered(p, trusted) && !slices.Contains(outside, text):
-				outside = append(outside, text)
+			case !covered(p, trusted) && !slices.Contains(outside, p):
+				outside = append(outside, p)
 			}
 		}
 		if len(outside) > here {
@@ -44,17 +47,13 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	if len(outside) == 0 {
 		return found
 	}
-	all := make([]string, 0, len(l.TrustedNetworks)+len(outside))
-	for _, p := range l.TrustedNetworks {
-		all = append(all, p.String())
-	}
-	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + strings.Join(outside, ", "),
+	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + doctor.Join(outside, ", ", netip.Prefix.String),
 		Where: strings.Join(where, "; ") + "; " + l.File + ": trusted_networks",
 		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
-		Fix:   `trusted_networks = ["` + strings.Join(append(all, outside...), `", "`) + `"]`})
+		Fix:   `trusted_networks = ["` + doctor.Join(slices.Concat(l.TrustedNetworks, outside), `", "`, netip.Prefix.String) + `"]`})
 }
 
-// everybody says that a network is wider than anybody's own.
+// everybody reports whether a network is larger than any site's own.
 func everybody(p netip.Prefix) bool {
 	return p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
@@ -73,13 +72,13 @@ func (l *site) openRelay(s *service, p netip.Prefix) doctor.Finding {
 		Why: "strangers send through this host, and soon nobody takes mail from it", Fix: l.postconf.setAt(l.postconf.at(s, mynetworks), mynetworks, strings.Join(rest, " "))}
 }
 
-// clients are what a list of mynetworks allows.
+// clients are the networks that a list like mynetworks allows.
 type clients struct {
 	allowed, excepted []netip.Prefix
 	unread            []string
 }
 
-// add reads one word of the list, first match wins: a network, !WORD, /FILE of more words, or TYPE:TABLE.
+// add reads one item of the list: a network, !ITEM, /FILE of more items, or TYPE:TABLE. The first match wins.
 func (c *clients) add(ctx context.Context, word string, allow bool) {
 	if rest, not := strings.CutPrefix(word, "!"); not {
 		c.add(ctx, rest, !allow)
@@ -101,7 +100,7 @@ func (c *clients) add(ctx context.Context, word string, allow bool) {
 			c.network(p, allow)
 		case strings.HasPrefix(word, "/") && !strings.HasPrefix(item, "/"):
 			c.add(ctx, item, allow)
-		default: // a file within a file may be within itself
+		default: // a file in a file may contain itself
 			c.unread = append(c.unread, word)
 			return
 		}
@@ -118,7 +117,7 @@ func (c *clients) network(p netip.Prefix, allow bool) {
 
 var errNoTable = errors.New("not a file or a table that can be listed")
 
-// listed are the words of a file, or the keys of a table.
+// listed returns the items of a file, or the keys of a table.
 func listed(ctx context.Context, name string) (all []string, err error) {
 	name = strings.TrimPrefix(name, "proxy:")
 	kind, path, table := strings.Cut(name, ":")
@@ -141,7 +140,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // what stands between is within anyway, or never matches
+		case w[0] != "if" && w[0] != "endif": // what is between them is part of the condition, or never matches
 			all = append(all, w[0])
 		}
 	}
@@ -162,7 +161,7 @@ func postmapEntries(ctx context.Context, table string) ([]byte, error) {
 	return exec.CommandContext(ctx, path, "-s", table).Output()
 }
 
-// network reads one address or network; IPv6 stands in brackets in lists, and without them in tables.
+// network parses an address or a network. IPv6 has brackets in lists, and none in tables.
 func network(w string) (netip.Prefix, bool) {
 	w = strings.NewReplacer("[", "", "]", "").Replace(w)
 	p, err := netip.ParsePrefix(w)
@@ -179,31 +178,16 @@ func network(w string) (netip.Prefix, bool) {
 	return p.Masked(), true
 }
 
-// covered says whether all of p lies in the others together.
+// covered reports whether the others together contain all of p.
 func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(p, others)) == 0 }
 
-// outsideOf is what of p lies in none of the others.
+// outsideOf returns the part of p that none of the others contains.
 func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
-	rest := []netip.Prefix{p}
+	var b netipx.IPSetBuilder
+	b.AddPrefix(p)
 	for _, o := range others {
-		var next []netip.Prefix
-		for _, r := range rest {
-			next = append(next, minus(r, o)...)
-		}
-		rest = next
+		b.RemovePrefix(o)
 	}
-	return rest
-}
-
-func minus(p, o netip.Prefix) []netip.Prefix {
-	if !p.Overlaps(o) {
-		return []netip.Prefix{p}
-	}
-	if o.Bits() <= p.Bits() {
-		return nil
-	}
-	upper := p.Addr().AsSlice()
-	upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
-	high, _ := netip.AddrFromSlice(upper)
-	return append(minus(netip.PrefixFrom(p.Addr(), p.Bits()+1), o), minus(netip.PrefixFrom(high, p.Bits()+1), o)...)
+	rest, _ := b.IPSet() // the error is about invalid prefixes, of which there are none
+	return rest.Prefixes()
 }

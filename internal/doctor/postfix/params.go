@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"signpost/internal/doctor"
+	"signpost/milter"
 )
 
-// misspelt are parameters that Postfix does not know, where the name of one of the milters' was meant.
+// misspelt finds parameters that Postfix does not know, and whose names resemble one that concerns milters.
 func (l *site) misspelt(context.Context) (found []doctor.Finding) {
-	tell := func(s *service, name, value, right string) {
+	report := func(s *service, name, value, right string) {
 		f := doctor.Finding{Level: doctor.Yellow, What: "Postfix knows no parameter " + name + "; " + right + " is meant", Where: "main.cf: " + name + " = " + value,
 			Why: "what it says counts for nothing", Fix: l.postconf.unset(s, name)}
 		if s != nil {
@@ -34,11 +35,11 @@ func (l *site) misspelt(context.Context) (found []doctor.Finding) {
 		for i := range l.postconf.services {
 			if s := &l.postconf.services[i]; l.postconf.at(s, name) != nil {
 				inService = true
-				tell(s, name, s.over[name], right)
+				report(s, name, s.over[name], right)
 			}
 		}
 		if !inService {
-			tell(nil, name, value, right)
+			report(nil, name, value, right)
 		}
 	}
 	return found
@@ -54,7 +55,8 @@ func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// defaultAction is what becomes of mail while the daemon is away. Postfix 3.11's shutdown is as tempfail, and hangs up.
+// defaultAction checks what Postfix does with mail while the daemon is not running. Postfix 3.11's shutdown is like tempfail, and closes
+// the connection.
 func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	judge := func(action, where, fix string) {
 		f := doctor.Finding{Where: where, Fix: fix}
@@ -77,7 +79,7 @@ func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// settings visits our entry of each list.
+// settings calls visit for our entry of each list.
 func (l *site) settings(visit func(one list, i int, e entry)) {
 	for _, one := range l.allLists() {
 		if i := l.ours(one); i >= 0 {
@@ -86,7 +88,7 @@ func (l *site) settings(visit func(one list, i int, e entry)) {
 	}
 }
 
-// needProtocol is the protocol that the daemon asks for, Postfix's own since 2.6.
+// needProtocol is the protocol that the daemon requires, Postfix's default since 2.6.
 const needProtocol = 6
 
 func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
@@ -105,10 +107,7 @@ func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// finishes is the longest that the daemon takes at the end of a message; all else it answers at once.
-const finishes = 120 * time.Second
-
-// busy is what a machine under load may take for an answer that is ready.
+// busy is how long a machine under load may take to deliver an answer that is ready.
 const busy = 3 * time.Second
 
 func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
@@ -117,7 +116,7 @@ func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 		least          time.Duration
 		what, why, fix string
 	}{
-		{"content_timeout", finishes, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
+		{"content_timeout", milter.FinishTimeout, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
 		{"command_timeout", busy, "for an answer", "on a busy machine Postfix gives up on the daemon", "30s"},
 		{"connect_timeout", busy, "for a connection", "on a busy machine Postfix gives up on the daemon", "30s"},
 	} {
@@ -137,7 +136,7 @@ func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// seconds reads Postfix's times: a number and s, m, h, d or w; seconds as they come.
+// seconds parses a time of Postfix: a number and s, m, h, d or w; seconds by default.
 func seconds(v string) (time.Duration, bool) {
 	units := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 	number := strings.TrimRight(v, "smhdw")
@@ -146,10 +145,10 @@ func seconds(v string) (time.Duration, bool) {
 	return time.Duration(n) * unit, err == nil && ok
 }
 
-// clientNames: iprev is what Postfix found out about the client's name.
+// clientNames finds services that do not look up the client's name: iprev is Postfix's result.
 func (l *site) clientNames(context.Context) (found []doctor.Finding) {
 	const name = "smtpd_peername_lookup"
-	for _, s := range l.strangers() {
+	for _, s := range l.publicServices() {
 		if l.postconf.get(s, name) == "no" {
 			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " looks up no client's name", Where: l.postconf.where(s, name),
 				Why: "the results say iprev=permerror of every client", Fix: l.postconf.unset(l.postconf.at(s, name), name)})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,13 +28,13 @@ type service struct {
 type postconf struct {
 	dir      string // of the configuration, empty: Postfix's own
 	main     map[string]string
-	unused   []string // NAME=VALUE, which mean nothing to this Postfix
+	unused   []string // NAME=VALUE, unknown to this Postfix
 	services []service
-	// oneList says that main.cf has non_smtpd_milters = $smtpd_milters: what is wrong with both is mended in one place.
+	// oneList is true if main.cf has non_smtpd_milters = $smtpd_milters: one change corrects both.
 	oneList bool
 }
 
-// readFacts asks postconf, which knows the defaults of the Postfix that is installed.
+// readPostconf runs postconf, which knows the defaults of the installed Postfix.
 func readPostconf(ctx context.Context, dir string) (*postconf, error) {
 	p := &postconf{dir: dir, main: map[string]string{}}
 	out, err := p.run(ctx, "-x")
@@ -72,8 +71,8 @@ func readPostconf(ctx context.Context, dir string) (*postconf, error) {
 	return p, nil
 }
 
-// readsOneList looks into main.cf itself: postconf shows values either as they stand or with each $name put in, and a second
-// start of it would cost more than this.
+// readsOneList reads main.cf itself: postconf prints values either unexpanded or with each $name expanded, and to run it again takes
+// longer than this.
 func (p *postconf) readsOneList() bool {
 	text, err := os.ReadFile(filepath.Join(p.main["config_directory"], "main.cf"))
 	if err != nil {
@@ -83,11 +82,11 @@ func (p *postconf) readsOneList() bool {
 	if len(settings) == 0 {
 		return false
 	}
-	last := strings.TrimSpace(settings[len(settings)-1][1]) // that one counts: postconf(5)
+	last := strings.TrimSpace(settings[len(settings)-1][1]) // the last one counts: postconf(5)
 	return slices.Contains([]string{"$smtpd_milters", "${smtpd_milters}", "$(smtpd_milters)"}, last)
 }
 
-// postconf runs it, and notes what it warns of.
+// run runs postconf, and keeps its warnings of unknown parameters.
 func (p *postconf) run(ctx context.Context, args ...string) (string, error) {
 	if p.dir != "" {
 		args = append([]string{"-c", p.dir}, args...)
@@ -112,7 +111,7 @@ func (p *postconf) run(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// admin finds a program where an administrator has it, for a user whose PATH does not go there.
+// admin returns the path of an administrator's program, also if it is not in PATH.
 func admin(program string) (string, error) {
 	path, err := exec.LookPath(program)
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
@@ -125,12 +124,12 @@ func admin(program string) (string, error) {
 	return path, err
 }
 
-// chrooted reads the fifth column. Its default was y until compatibility level 1 (Postfix 3.0).
+// chrooted parses the fifth column of master.cf. Its default was y before compatibility level 1 (Postfix 3.0).
 func (p *postconf) chrooted(column string) bool {
 	return column == "y" || column == "-" && !atLeast(p.main["compatibility_level"], 1)
 }
 
-// get is a parameter as a service sees it; nil is main.cf itself.
+// get returns the value of a parameter for a service; nil is main.cf.
 func (p *postconf) get(s *service, name string) string {
 	if p.at(s, name) != nil {
 		return s.over[name]
@@ -138,7 +137,7 @@ func (p *postconf) get(s *service, name string) string {
 	return p.main[name]
 }
 
-// of are the services that run a program.
+// of returns the services that run a program.
 func (p *postconf) of(command string) (all []*service) {
 	for i := range p.services {
 		if p.services[i].command == command {
@@ -148,7 +147,7 @@ func (p *postconf) of(command string) (all []*service) {
 	return all
 }
 
-// places are main.cf, and each service that says otherwise there for itself.
+// places returns nil, for main.cf, and each service that overrides a parameter.
 func (p *postconf) places(name string) []*service {
 	all := []*service{nil}
 	for i := range p.services {
@@ -159,7 +158,7 @@ func (p *postconf) places(name string) []*service {
 	return all
 }
 
-// at is where a service's value of a parameter stands: with the service, or nil in main.cf.
+// at returns where a service's value of a parameter is set: the service, or nil for main.cf.
 func (p *postconf) at(s *service, name string) *service {
 	if s != nil {
 		if _, ok := s.over[name]; ok {
@@ -169,7 +168,7 @@ func (p *postconf) at(s *service, name string) *service {
 	return nil
 }
 
-// where names a parameter and what stands there.
+// where returns a parameter with its place and value.
 func (p *postconf) where(s *service, name string) string {
 	if p.at(s, name) != nil {
 		return "master.cf: " + s.id + " -o " + name + "=" + s.over[name]
@@ -184,7 +183,7 @@ func (p *postconf) command() string {
 	return "postconf -c " + doctor.Quote(p.dir)
 }
 
-// set is the line that gives main.cf names and values, in turn.
+// set returns the command that sets parameters in main.cf. Names and values alternate.
 func (p *postconf) set(namesAndValues ...string) string {
 	line := p.command() + " -e"
 	for pair := range slices.Chunk(namesAndValues, 2) {
@@ -193,8 +192,8 @@ func (p *postconf) set(namesAndValues ...string) string {
 	return line
 }
 
-// setAt is set for one service, where it says so for itself; main.cf otherwise. postconf -P takes no white space in a value;
-// no list needs it.
+// setAt returns the command that sets a parameter of a service; nil is main.cf. postconf -P accepts no white space in a value; no list
+// needs it.
 func (p *postconf) setAt(s *service, name, value string) string {
 	if s == nil {
 		return p.set(name, value)
@@ -206,7 +205,7 @@ func (p *postconf) setAt(s *service, name, value string) string {
 	return p.command() + " -P " + doctor.Quote(s.id+"/"+name+"="+strings.Join(items, ","))
 }
 
-// unset is the line that takes a parameter out, so that its default counts, or main.cf's for a service.
+// unset returns the command that removes a parameter, so that its default counts, or the value in main.cf for a service.
 func (p *postconf) unset(s *service, name string) string {
 	if s == nil {
 		return p.command() + " -X " + doctor.Quote(name)
@@ -214,7 +213,7 @@ func (p *postconf) unset(s *service, name string) string {
 	return p.command() + " -PX " + doctor.Quote(s.id+"/"+name)
 }
 
-// atLeast compares dotted versions; what cannot be read is 0.
+// atLeast compares dotted versions. Parts that are not numbers count as 0.
 func atLeast(version string, least ...int) bool {
 	parts := strings.FieldsFunc(version, func(r rune) bool { return r < '0' || r > '9' })
 	for i, want := range least {
@@ -229,10 +228,10 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// words are the items of a list: between commas and white space.
+// words returns the items of a list, which commas and white space separate.
 func words(list string) []string { return split(list, ", \t") }
 
-// split cuts at separators, and keeps together what stands in braces.
+// split splits at separators that are not in braces.
 func split(list, separators string) (all []string) {
 	depth, word := 0, ""
 	end := func() {
@@ -257,16 +256,13 @@ func split(list, separators string) (all []string) {
 	return all
 }
 
-// sortedKeys are for an order that stays.
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
-
-// tableLine is a logical line of a table: what follows it indented belongs to it.
+// tableLine is a logical line of a table, with the indented lines that continue it.
 type tableLine struct {
 	first, last int // from 1
 	text        string
 }
 
-// tableLines are those of a lookup table's source, without its comments.
+// tableLines returns the logical lines of a lookup table's source, without comments.
 func tableLines(text string) (all []tableLine) {
 	number := 0
 	for line := range strings.Lines(text) {

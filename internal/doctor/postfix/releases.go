@@ -10,8 +10,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// policyPrepend: in these releases a milter that deletes a field hits the wrong one of its name, or none, once Postfix itself
-// has put a field on top. Mended in Postfix 3.9, and in the last patches of the four releases before it.
+// policyPrepend finds releases in which a milter deletes the wrong field of a name, or none, once Postfix itself has prepended a field.
+// This is fixed in Postfix 3.9, and in the last patches of the four releases before it.
 func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	version := l.postconf.main["mail_version"]
 	for _, mended := range [][]int{{3, 8, 6}, {3, 7, 11}, {3, 6, 15}, {3, 5, 25}} {
@@ -35,7 +35,7 @@ func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// prepends says whether restrictions may put a field on top: a policy service may, a table where PREPEND stands in its source.
+// prepends reports whether restrictions may prepend a field: a policy service may, and a table whose source contains PREPEND.
 func prepends(restrictions []string) bool {
 	return slices.ContainsFunc(restrictions, func(w string) bool {
 		if w == "check_policy_service" {
@@ -44,14 +44,14 @@ func prepends(restrictions []string) bool {
 		kind, path, _ := strings.Cut(strings.TrimPrefix(w, "proxy:"), ":")
 		text := []byte(w) // inline
 		if slices.Contains([]string{"cidr", "regexp", "pcre", "texthash", "hash", "btree", "lmdb", "cdb"}, kind) && filepath.IsAbs(path) {
-			text, _ = os.ReadFile(path) // what cannot be read says nothing
+			text, _ = os.ReadFile(path) // an unreadable table prepends nothing, as far as we know
 		}
 		return strings.Contains(strings.ToUpper(string(text)), "PREPEND")
 	})
 }
 
-// bareNewline is about SMTP smuggling: where a bare LF ends a message, a client writes a second one behind it that comes from
-// whoever it likes.
+// bareNewline finds services that allow SMTP smuggling: where a bare LF ends a message, a client can append a second one with any
+// sender.
 func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 	const forbid, data, discard = "smtpd_forbid_bare_newline", "smtpd_data_restrictions", "smtpd_discard_ehlo_keywords"
 	for _, s := range l.postconf.of("smtpd") {
@@ -60,7 +60,7 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 		}
 		f := doctor.Finding{Level: doctor.Yellow, What: s.id + " takes a bare LF for the end of a line", Where: l.postconf.where(s, forbid),
 			Why: "a message can be smuggled in behind another: it comes with the other's client and login, and is verified or signed as such",
-			// yes is normalize where that is known, and known before it.
+			// yes means normalize in releases that know it, and older ones know yes.
 			Fix: l.postconf.setAt(l.postconf.at(s, forbid), forbid, "yes")}
 		if _, known := l.postconf.main[forbid]; !known {
 			const guard, chunking = "reject_unauth_pipelining", "chunking"
@@ -86,7 +86,7 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// with is a list that has a word.
+// with returns a list that contains a word.
 func with(list []string, word string) []string {
 	if slices.Contains(list, word) {
 		return list

@@ -11,8 +11,8 @@ import (
 
 const eightBitMIME = "8bitmime"
 
-// eightBit is about bodies that are encoded anew between signing and verifying. Where a server does not say 8BITMIME, the
-// one that sends to it has to (RFC 6152 section 3).
+// eightBit finds what encodes bodies again between signing and verifying. A client must do so if the server does not offer 8BITMIME
+// (RFC 6152 section 3).
 func (l *site) eightBit(context.Context) (found []doctor.Finding) {
 	discards := func(s *service, name, what, why string) {
 		all := words(l.postconf.get(s, name))
@@ -32,7 +32,7 @@ func (l *site) eightBit(context.Context) (found []doctor.Finding) {
 				Why: "the signature of every mail with a longer line is broken; SMTP has room for 998", Fix: l.postconf.unset(l.postconf.at(s, limit), limit)})
 		}
 	}
-	for _, s := range l.strangers() {
+	for _, s := range l.publicServices() {
 		discards(s, "smtpd_discard_ehlo_keywords", s.id+" has senders' servers convert 8-bit text, after they signed it", "the signatures of such mail fail here")
 		const force = "force_mime_input_conversion" // Postfix 3.9
 		if c := l.cleanup(s); c != nil && l.postconf.get(c, force) == "yes" {
@@ -43,12 +43,12 @@ func (l *site) eightBit(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// strangers are the services that take mail from anywhere.
-func (l *site) strangers() []*service {
+// publicServices returns the services that accept mail from unauthenticated clients anywhere.
+func (l *site) publicServices() []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.loopback(s) || l.closed(s) })
 }
 
-// cleanup is what a service hands its mail to, nil: nothing that master.cf knows.
+// cleanup returns the cleanup(8) service of a service, or nil if master.cf has none.
 func (l *site) cleanup(s *service) *service {
 	name := l.postconf.get(s, "cleanup_service_name") + "/unix"
 	all := l.postconf.of("cleanup")
@@ -58,7 +58,7 @@ func (l *site) cleanup(s *service) *service {
 	return nil
 }
 
-// genericMaps is about what the delivery agents rewrite: they come after the milters.
+// genericMaps finds what the delivery agents rewrite: they run after the milters.
 func (l *site) genericMaps(context.Context) (found []doctor.Finding) {
 	const generic, canonical = "smtp_generic_maps", "sender_canonical_maps"
 	const why = "what is rewritten was signed, and the signature is broken"
@@ -78,10 +78,10 @@ func (l *site) genericMaps(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// headerRewrite is about what is changed in strangers' mail before it is verified: cleanup(8) comes before the milters.
+// headerRewrite finds what changes inbound mail before it is verified: cleanup(8) runs before the milters.
 func (l *site) headerRewrite(context.Context) (found []doctor.Finding) {
 	const why = "strangers' signatures over it fail here"
-	for _, s := range l.strangers() {
+	for _, s := range l.publicServices() {
 		c := l.cleanup(s)
 		for _, completes := range []struct {
 			by          *service
@@ -100,7 +100,7 @@ func (l *site) headerRewrite(context.Context) (found []doctor.Finding) {
 		}
 		for _, name := range []string{"header_checks", "mime_header_checks", "nested_header_checks", "body_checks"} {
 			if name != "header_checks" && l.postconf.get(c, name) == l.postconf.get(c, "header_checks") {
-				continue // as it comes
+				continue // the default
 			}
 			found = append(found, l.rules(doctor.Yellow, c, name, changes(name), "before strangers' mail is verified", why)...)
 		}

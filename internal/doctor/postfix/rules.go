@@ -11,8 +11,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// rules are those of a parameter's tables, header_checks(5), that change what matters. Only regexp: and pcre: tables can be
-// looked into.
+// rules finds the rules in a parameter's tables, header_checks(5), that change what matters. Only regexp: and pcre: tables can be
+// read.
 func (l *site) rules(level doctor.Level, s *service, parameter string, matters func(pattern string) bool, when, why string) (found []doctor.Finding) {
 	for _, table := range words(l.postconf.get(s, parameter)) {
 		kind, path, _ := strings.Cut(table, ":")
@@ -39,7 +39,7 @@ func (l *site) rules(level doctor.Level, s *service, parameter string, matters f
 	return found
 }
 
-// rule is a line of a table: a pattern between two delimiters of its own choice, flags, and an action in capitals.
+// rule parses a line of a table: a pattern between two delimiters of any kind, flags, and an action.
 func rule(line string) (pattern, action string) {
 	line = strings.TrimPrefix(line, "!")
 	first, size := utf8.DecodeRuneInString(line)
@@ -61,7 +61,7 @@ func rule(line string) (pattern, action string) {
 	return "", ""
 }
 
-// changes says which patterns of a parameter matter: those for a field that is signed; inside the body all.
+// changes returns which patterns of a parameter matter: those of a field that is signed; in the body all.
 func changes(parameter string) func(pattern string) bool {
 	if strings.Contains(parameter, "body") || strings.Contains(parameter, "nested") {
 		return func(string) bool { return true }
@@ -69,7 +69,7 @@ func changes(parameter string) func(pattern string) bool {
 	return onFields(`from|sender|reply-to|subject|date|to|cc|message-id|in-reply-to|references|mime-version|content-[\w-]+|list-[\w-]+|resent-[\w-]+|dkim-signature`)
 }
 
-// onFields finds names of fields where a pattern begins with one, or one of its alternatives does.
+// onFields returns whether a pattern, or one of its alternatives, begins with one of these field names.
 func onFields(names string) func(pattern string) bool {
 	return regexp.MustCompile(`(?i)(^|[\^(|]|\?:|\\s\*)(` + names + `)($|[^\w-])`).MatchString
 }

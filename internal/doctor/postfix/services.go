@@ -9,13 +9,13 @@ import (
 	"signpost/internal/doctor"
 )
 
-// host is the address that an inet service listens on, empty: those of inet_interfaces.
+// host returns the address that an inet service listens on; empty: those of inet_interfaces.
 func (s *service) host() string {
 	host, _ := s.listens()
 	return host
 }
 
-// listens splits an inet service's name. The port may be a name too.
+// listens splits the name of an inet service. The port may be a name.
 func (s *service) listens() (host, port string) {
 	name, kind, _ := strings.Cut(s.id, "/")
 	if kind != "inet" {
@@ -27,7 +27,7 @@ func (s *service) listens() (host, port string) {
 	return "", name
 }
 
-// loopback says whether only this machine reaches a service.
+// loopback reports whether only this machine can connect to a service.
 func (l *site) loopback(s *service) bool {
 	if strings.HasSuffix(s.id, "/unix") {
 		return true
@@ -43,7 +43,7 @@ func (l *site) loopback(s *service) bool {
 	})
 }
 
-// originating: who gets {daemon_name} ORIGINATING is signed for without a password.
+// originating finds services that make their clients trusted without a password: Signpost signs if {daemon_name} is ORIGINATING.
 func (l *site) originating(ctx context.Context) (found []doctor.Finding) {
 	const name, closing = "milter_macro_daemon_name", "smtpd_relay_restrictions"
 	for _, s := range l.postconf.of("smtpd") {
@@ -61,10 +61,10 @@ func (l *site) originating(ctx context.Context) (found []doctor.Finding) {
 	return append(found, l.xclient(ctx)...)
 }
 
-// xclient: whoever may use XCLIENT says for itself what its address is and who has logged in.
+// xclient finds services that let all clients use XCLIENT, and so choose their own address and login.
 func (l *site) xclient(ctx context.Context) (found []doctor.Finding) {
 	const name = "smtpd_authorized_xclient_hosts"
-	for _, s := range l.strangers() {
+	for _, s := range l.publicServices() {
 		var rest []string
 		for _, w := range words(l.postconf.get(s, name)) {
 			var all clients
@@ -81,14 +81,14 @@ func (l *site) xclient(ctx context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// submission says whether a service bears the name or the port of RFC 6409 or RFC 8314.
+// submission reports whether a service has the name or the port of RFC 6409 or RFC 8314.
 func (s *service) submission() bool {
 	_, port := s.listens()
 	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
 }
 
-// closed says whether a service takes nothing from strangers: it asks for a certificate, or one of its lists of restrictions
-// comes to reject before anything lets a stranger pass. A table that does so is the admin's own will.
+// closed reports whether a service accepts no mail from unauthenticated clients: it requires a certificate, or one of its lists of
+// restrictions rejects before anything permits such a client. Tables do not count: the administrator may permit whom he wants.
 func (l *site) closed(s *service) bool {
 	if l.postconf.get(s, "smtpd_tls_req_ccert") == "yes" {
 		return true

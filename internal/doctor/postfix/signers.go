@@ -12,14 +12,14 @@ import (
 	"signpost/internal/doctor"
 )
 
-// signer is a milter that can sign as we do.
+// signer is another milter that can sign.
 type signer struct {
 	name  string
-	marks []string // in an address
-	port  string   // that its package comes with
-	// signs says whether it is set up to sign.
+	marks []string // parts of its address
+	port  string   // the default of its package
+	// signs reports whether it is configured to sign.
 	signs func(l *site) bool
-	// fix has it sign no longer. nil: it goes out of the list, for it does nothing else.
+	// fix returns the command that stops it from signing; nil: remove it from the list, as it does nothing else.
 	fix func(l *site) string
 }
 
@@ -36,10 +36,10 @@ func signers() []signer {
 	}
 }
 
-// path is a file of another program, below the root of this machine.
+// path returns a file of another program, below Root.
 func (l *site) path(name string) string { return filepath.Join(cmp.Or(l.Root, "/"), name) }
 
-// signer is the other program that an address belongs to, by its name, or by its port where that is none of ours.
+// signer returns the other program that has an address, by its name or, unless that is one of ours, by its port.
 func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	if l.meant(e, chroot) {
 		return signer{}, false
@@ -58,12 +58,12 @@ func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	return signer{}, false
 }
 
-// found is what a regular expression's first group finds in files, in the order in which their program reads them.
-func (l *site) found(expression string, patterns ...string) (all []string) {
+// matches returns what the first group of a regular expression matches in files, in the order in which their program reads them.
+func (l *site) matches(expression string, patterns ...string) (all []string) {
 	for _, p := range patterns {
 		files, _ := filepath.Glob(l.path(p)) // sorted; its only error is a bad pattern
 		for _, file := range files {
-			text, _ := os.ReadFile(file) // what cannot be read says nothing
+			text, _ := os.ReadFile(file) // an unreadable file has no matches
 			for _, m := range regexp.MustCompile(expression).FindAllSubmatch(text, -1) {
 				all = append(all, string(m[1]))
 			}
@@ -72,16 +72,16 @@ func (l *site) found(expression string, patterns ...string) (all []string) {
 	return all
 }
 
-// opendkimSigns, unless it is told to verify only.
+// opendkimSigns reports whether OpenDKIM signs: it does unless it is configured to verify only.
 func opendkimSigns(l *site) bool {
-	modes := l.found(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
+	modes := l.matches(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
 	return len(modes) == 0 || strings.Contains(modes[len(modes)-1], "s")
 }
 
-// rspamdSigns: its module is on as it comes, and does nothing without settings or keys where it looks for them.
+// rspamdSigns reports whether rspamd signs: its module is on by default, and does nothing without settings or keys.
 func rspamdSigns(l *site) bool {
 	files := []string{"etc/rspamd/local.d/dkim_signing.conf", "etc/rspamd/override.d/dkim_signing.conf"}
-	if on := l.found(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...); len(on) > 0 {
+	if on := l.matches(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...); len(on) > 0 {
 		last := on[len(on)-1]
 		return last != "false" && last != "no" && last != "off"
 	}
@@ -93,13 +93,13 @@ func rspamdSigns(l *site) bool {
 	return false
 }
 
-// amavisSigns: it is off as it comes.
+// amavisSigns reports whether amavis signs: it does not by default.
 func amavisSigns(l *site) bool {
-	on := l.found(`(?m)^\s*\$enable_dkim_signing\s*=\s*(\d)`, "etc/amavis/conf.d/*", "etc/amavisd/amavisd.conf", "etc/amavisd.conf", "usr/local/etc/amavisd.conf")
+	on := l.matches(`(?m)^\s*\$enable_dkim_signing\s*=\s*(\d)`, "etc/amavis/conf.d/*", "etc/amavisd/amavisd.conf", "etc/amavisd.conf", "usr/local/etc/amavisd.conf")
 	return len(on) > 0 && on[len(on)-1] != "0"
 }
 
-// otherSigners sign as we do. In observe mode they are what we are compared with.
+// otherSigners finds other milters that sign. In observe mode, Signpost is compared with them.
 func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil
@@ -128,13 +128,13 @@ func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// goes says whether otherSigners takes a milter out of the list.
-func (l *site) goes(e entry, chroot bool) bool {
+// removed reports whether the fix of otherSigners removes a milter from the list.
+func (l *site) removed(e entry, chroot bool) bool {
 	other, ok := l.signer(e, chroot)
 	return ok && other.fix == nil && other.signs(l)
 }
 
-// milterOrder is about milters after us: what they change in signed fields or the body breaks the signature.
+// milterOrder finds milters after Signpost: what they change in signed fields or the body breaks the signature.
 func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)
@@ -145,14 +145,14 @@ func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 		for j, e := range one.entries {
 			switch {
 			case j == i:
-			case j > i && !l.meant(e, one.service.chroot) && (l.Observe || !l.goes(e, one.service.chroot)):
+			case j > i && !l.meant(e, one.service.chroot) && (l.Observe || !l.removed(e, one.service.chroot)):
 				before, after = append(before, e.raw), append(after, e.address)
 			default:
 				before = append(before, e.raw)
 			}
 		}
 		if len(after) == 0 {
-			continue // other signers are told of by themselves
+			continue // otherSigners reports these
 		}
 		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "milters stand after Signpost in " + one.name + " of " + one.service.id + ": " + strings.Join(after, ", "),
 			Where: l.postconf.where(one.at, one.name), Why: "what a later milter changes in the body or in signed fields breaks the signature",

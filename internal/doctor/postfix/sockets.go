@@ -31,14 +31,6 @@ func (ln Listener) name() string {
 	return "inet:" + ln.Address
 }
 
-func (l *site) socketNames() string {
-	var all []string
-	for _, ln := range l.Listen {
-		all = append(all, ln.name())
-	}
-	return strings.Join(all, ", ")
-}
-
 // socketAccess checks whether mail_owner may connect: smtpd(8) and cleanup(8) run as that user.
 func (l *site) socketAccess(context.Context) (found []doctor.Finding) {
 	who, err := doctor.LookupAccount(l.postconf.main["mail_owner"])
@@ -238,7 +230,9 @@ func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
 // socketAnswers negotiates at each socket as Postfix does.
 func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 	for _, ln := range l.Listen {
-		err := milter.Probe(ln.Network, ln.Address, time.Now().Add(l.Wait))
+		within, cancel := context.WithTimeout(ctx, l.Wait)
+		err := milter.Identify(within, ln.Network, ln.Address)
+		cancel()
 		if err == nil {
 			continue
 		}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-milter"
+
+	"signpost/internal/dkim"
+)
+
+// What Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is not among them: the library's client takes SMFIR_SKIP for an error.
+const (
+	allActions = 0x1ff
+	allEvents  = 0x1fffff &^ milter.OptSkip
+)
+
+// replyTimeout is for one reply; the slowest peer takes a minute for 64 messages of 10 MiB at once.
+const replyTimeout = 5 * time.Minute
+
+// client is Postfix's side of a connection: go-milter's client, on a connection that writes as Postfix does.
+type client struct {
+	*milter.ClientSession
+	stream *stream
+	asked  map[milter.Code][]string // macros that the milter asked for, by event; nil: Postfix's defaults
+}
+
+// dial connects to a unix socket and negotiates.
+func dial(path string) (*client, error) {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{stream: newStream(conn)}
+	c.ClientSession, err = milter.NewClientWithOptions("unix", path, milter.ClientOptions{Dialer: c.stream, ReadTimeout: replyTimeout, ActionMask: allActions, ProtocolMask: allEvents}).Session()
+	if err == nil {
+		c.asked, err = askedMacros(c.stream.negotiated)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("negotiating with %s: %w", path, err)
+	}
+	c.stream.negotiating = false
+	return c, nil
+}
+
+// askedMacros returns the lists of macros that a milter asks for in its negotiation packet, which the library does not read.
+func askedMacros(packet []byte) (map[milter.Code][]string, error) {
+	var asked map[milter.Code][]string
+	for lists := packet[5+3*4:]; len(lists) > 4; {
+		const events = "CHMRTEN" // by the numbers of SMFIM_CONNECT and so on
+		stage := binary.BigEndian.Uint32(lists)
+		names, rest, _ := strings.Cut(string(lists[4:]), "\x00")
+		if int(stage) >= len(events) {
+			return nil, fmt.Errorf("it asks for macros at stage %d", stage)
+		}
+		if asked == nil {
+			asked = map[milter.Code][]string{}
+		}
+		asked[milter.Code(events[stage])] = strings.Fields(strings.ReplaceAll(names, ",", " "))
+		lists = []byte(rest)
+	}
+	return asked, nil
+}
+
+// postfixMacros returns the macros that Postfix sends to a milter that does not choose, with the client's as an operator's
+// milter_connect_macros has them.
+func postfixMacros(event milter.Code) []string {
+	return strings.Fields(map[milter.Code]string{
+		milter.CodeConn: "j {daemon_name} {daemon_addr} v {client_addr} {client_name} {client_ptr} {client_connections}",
+		milter.CodeMail: "{auth_type} {auth_authen} {mail_addr} {mail_host} {mail_mailer}",
+		milter.CodeRcpt: "{rcpt_addr} {rcpt_host} {rcpt_mailer}",
+		milter.CodeData: "i", milter.CodeEOH: "i", milter.CodeEOB: "i",
+	}[event])
+}
+
+// macros returns names and values of the macros of an event. Postfix sends those of the end of headers with each header field, and those of
+// the end of message with each piece of body.
+func (c *client) macros(event milter.Code, values map[string]string) (pairs []string) {
+	switch event {
+	case milter.CodeHeader:
+		event = milter.CodeEOH
+	case milter.CodeBody:
+		event = milter.CodeEOB
+	}
+	names, chosen := c.asked[event]
+	if !chosen {
+		names = postfixMacros(event)
+	}
+	for _, name := range names {
+		v, ok := values[name]
+		if !ok {
+			v, ok = values["{"+name+"}"] // a milter may omit the braces of a long name
+		}
+		if ok {
+			pairs = append(pairs, name, v)
+		}
+	}
+	return pairs
+}
+
+// exchange is a sequence of events up to the first answer that does not let it continue.
+type exchange struct {
+	client *client
+	values map[string]string // of macros
+	action *milter.Action    // the last answer
+	err    error
+}
+
+// event sends an event after its macros, which Postfix sends even if none has a value. It sends nothing if the milter asked for no such
+// event. It reports whether the exchange continues.
+func (x *exchange) event(code milter.Code, unwanted milter.OptProtocol, send func() (*milter.Action, error)) bool {
+	if x.client.ProtocolOption(unwanted) {
+		return true
+	}
+	if x.err = x.client.Macros(code, x.client.macros(code, x.values)...); x.err == nil {
+		x.action, x.err = send()
+	}
+	return x.err == nil && x.action.Code == milter.ActContinue
+}
+
+// open sends CONNECT and HELO.
+func (c *client) open(p peer) error {
+	x := &exchange{client: c, values: map[string]string{"j": "mx.example.net", "v": "Postfix 3.7.11", "{daemon_name}": "mx.example.net", "{daemon_addr}": "192.0.2.1",
+		"{client_addr}": p.addr, "{client_name}": p.name, "{client_ptr}": p.name, "{client_connections}": "0"}}
+	if x.event(milter.CodeConn, milter.OptNoConnect, func() (*milter.Action, error) { return c.Conn(p.name, milter.FamilyInet, 40000, p.addr) }) &&
+		x.event(milter.CodeHelo, milter.OptNoHelo, func() (*milter.Action, error) { return c.Helo(p.name) }) {
+		return nil
+	}
+	return fmt.Errorf("CONNECT was answered with %s, %w", said(x.action), x.err)
+}
+
+// message sends one message. added are fields that another milter has put on top before. An answer other than "continue" ends it early.
+func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyAction, action *milter.Action, err error) {
+	_, host, _ := strings.Cut(m.sender, "@")
+	x := &exchange{client: c, values: map[string]string{"i": m.id, "{mail_addr}": m.sender, "{mail_host}": host, "{mail_mailer}": "smtp",
+		"{rcpt_addr}": recipient, "{rcpt_host}": "example.net", "{rcpt_mailer}": "virtual"}}
+	if m.from.login != "" {
+		x.values["{auth_type}"], x.values["{auth_authen}"] = "PLAIN", m.from.login
+	}
+	if !x.event(milter.CodeMail, milter.OptNoMailFrom, func() (*milter.Action, error) { return c.Mail(m.sender, nil) }) ||
+		!x.event(milter.CodeRcpt, milter.OptNoRcptTo, func() (*milter.Action, error) { return c.Rcpt(recipient, nil) }) ||
+		!x.event(milter.CodeData, milter.OptNoData, c.data) {
+		return nil, x.action, x.err
+	}
+	// smtpd(8) hands the connection to cleanup(8) and leaves nothing in its buffer.
+	if err := c.stream.w.Flush(); err != nil {
+		return nil, nil, err
+	}
+	for _, fields := range [][]dkim.Field{added, m.fields} {
+		for _, f := range fields {
+			if !x.event(milter.CodeHeader, milter.OptNoHeaders, func() (*milter.Action, error) { return c.HeaderField(f.Name, c.value(f)) }) {
+				return nil, x.action, x.err
+			}
+		}
+	}
+	if !x.event(milter.CodeEOH, milter.OptNoEOH, c.HeaderEnd) {
+		return nil, x.action, x.err
+	}
+	for rest := m.body; len(rest) > 0; {
+		n := min(len(rest), milter.MaxBodyChunk)
+		if !x.event(milter.CodeBody, milter.OptNoBody, func() (*milter.Action, error) { return c.BodyChunk(rest[:n]) }) {
+			return nil, x.action, x.err
+		}
+		rest = rest[n:]
+	}
+	x.event(milter.CodeEOB, 0, func() (*milter.Action, error) {
+		var a *milter.Action
+		edits, a, err = c.End()
+		return a, err
+	})
+	return edits, x.action, x.err
+}
+
+// value returns a header value as Postfix sends it: LF inside folds.
+func (c *client) value(f dkim.Field) string {
+	value := strings.ReplaceAll(f.Value, "\r\n", "\n")
+	if !c.ProtocolOption(milter.OptHeaderLeadingSpace) {
+		value = strings.TrimPrefix(value, " ")
+	}
+	return value
+}
+
+// data sends DATA, which the library's client cannot.
+func (c *client) data() (*milter.Action, error) {
+	_, err := c.stream.Write([]byte{0, 0, 0, 1, byte(milter.CodeData)})
+	if err != nil || c.ProtocolOption(milter.OptNoDataReply) {
+		return &milter.Action{Code: milter.ActContinue}, err
+	}
+	var reply [5]byte
+	if _, err := io.ReadFull(c.stream, reply[:]); err != nil || reply[3] != 1 {
+		return nil, fmt.Errorf("DATA was answered with %q, %w", reply, err)
+	}
+	return &milter.Action{Code: milter.ActionCode(reply[4])}, nil
+}
+
+// close ends the connection as Postfix does: ABORT after the message, and a second one before QUIT.
+func (c *client) close() {
+	_ = c.Abort()
+	_ = c.Close()
+	c.stream.Close()
+}
+
+// said returns an answer for an error message.
+func said(a *milter.Action) string {
+	if a == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("%q %d %q", rune(a.Code), a.SMTPCode, a.SMTPText)
+}

@@ -1,0 +1,74 @@
+package milter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/emersion/go-milter"
+)
+
+// ErrAnother is the error of Identify if a milter answers that is not Signpost.
+var ErrAnother = errors.New("it is another milter")
+
+// What Postfix offers: all SMFIF_*, of which we need needActions, and all SMFIP_*, of which we need needEvents.
+const (
+	allActions = milter.OptAction(0x1ff)
+	allEvents  = milter.OptProtocol(0x1fffff)
+)
+
+// Identify negotiates at a socket as Postfix does, and closes the connection. It returns nil if Signpost answers before ctx ends, and
+// knows it by both option masks. network is "tcp" or "unix". The client is not our own code, so that a mistake about the protocol shows.
+func Identify(ctx context.Context, network, address string) error {
+	d := &dialer{ctx: ctx}
+	s, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents}).Session()
+	if d.Conn == nil {
+		return d.err
+	}
+	defer d.Close() // the client leaves it open if the negotiation fails
+	switch {
+	case errors.Is(err, milter.ErrUnsupportedMilterVersion):
+		return ErrAnother
+	case isRead(err):
+		return fmt.Errorf("it does not answer as a milter does: %w", cmp.Or(d.err, errors.Unwrap(err)))
+	case err != nil:
+		return errors.New("it does not answer as a milter does")
+	case uint32(s.ActionOpts) != needActions || uint32(s.ProtocolOpts) != needEvents:
+		return ErrAnother
+	}
+	return nil
+}
+
+// isRead reports whether err means that the answer could not be read, and not that it was read and is wrong.
+func isRead(err error) bool {
+	var failed net.Error
+	return errors.As(err, &failed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// dialer dials one connection, which ends with its context. A server may have sent its answer and closed the connection before our
+// offer: then writing fails, but the answer still shows what it is. So err keeps that error, or that of dialing.
+type dialer struct {
+	ctx context.Context
+	net.Conn
+	err error
+}
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(d.ctx, network, address)
+	if err != nil {
+		d.err = err
+		return nil, err
+	}
+	d.Conn = c
+	context.AfterFunc(d.ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	return d, nil
+}
+
+func (d *dialer) Write(b []byte) (int, error) {
+	_, d.err = d.Conn.Write(b)
+	return len(b), nil
+}
