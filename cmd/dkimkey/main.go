@@ -15,6 +15,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/man"
 	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -62,7 +63,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
-	root.AddCommand(manualCommand(root))
+	root.AddCommand(man.Command(root, page()))
 	e.complete(root)
 	return cli.Execute(ctx, root, args, term.Clean(stdout), term.Clean(stderr))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/man"
 	"signpost/internal/term"
 )
 
@@ -103,7 +104,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
 	// The error is one of a flag that there is not.
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(manualCommand(root))
+	root.AddCommand(man.Command(root, page()))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 

@@ -167,33 +167,8 @@ func absent(err error) bool {
 	return errors.As(err, &e) && e.IsNotFound
 }
 
-// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
-const maxString = 255
-
 // record returns a TXT record as a line of a zone file.
-func record(name, text string) string {
-	var b strings.Builder
-	b.WriteString(name + ". IN TXT")
-	for {
-		n := min(len(text), maxString)
-		b.WriteString(` "`)
-		for _, c := range []byte(text[:n]) {
-			switch {
-			case c == '"' || c == '\\':
-				b.WriteByte('\\')
-				b.WriteByte(c)
-			case c < ' ' || c > '~':
-				fmt.Fprintf(&b, `\%03d`, c)
-			default:
-				b.WriteByte(c)
-			}
-		}
-		b.WriteByte('"')
-		if text = text[n:]; text == "" {
-			return b.String()
-		}
-	}
-}
+func record(name, text string) string { return name + ". IN TXT " + dns.QuoteTXT(text, " ") }
 
 func records(name string, all []string) string {
 	return doctor.Join(all, "\n", func(text string) string { return record(name, text) })
