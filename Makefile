@@ -71,7 +71,7 @@ test: setup build
 	@# SQLite, which is C turned into Go, is several times as slow under the race detector, and is not what it is to look at.
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -timeout 30m -gcflags='modernc.org/...=-race=false' -parallel 8 ./...
 	@# 100,000 SPF checks by a second evaluator, and thousands of large messages: minutes under the race detector, which skips them.
-	CGO_ENABLED=0 go test -trimpath -run 'TestAnswersAreVerdicts|TestFlood|TestBound$$' ./internal/spfset ./internal/journal
+	CGO_ENABLED=0 go test -trimpath -run 'TestAnswersAreVerdicts|TestCostOfMessage|TestFlood|TestBound$$' ./internal/spfset ./internal/journal
 	@scripts/conformance check
 	@test "$$(id -u)" -eq 0 || echo "make test: the tests that need root were skipped"
 
