@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -72,9 +71,4 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 		return nil, keys.Store{}, cli.Usage(err)
 	}
 	return conf, keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: e.now, Hook: e.hook, LockTimeout: e.lockTimeout, Lease: new(keys.Lease)}, nil
-}
-
-// warn logs to stderr what weakens security. The daemon logs it again when it reads the key.
-func warn(stderr io.Writer, msg string, args ...any) {
-	slog.New(slog.NewTextHandler(stderr, nil)).Warn(msg, args...)
 }
