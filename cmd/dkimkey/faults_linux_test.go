@@ -19,6 +19,9 @@ import (
 // key lost, and each fault is named in one line.
 func TestYearWithFaults(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, "[keys]\nrotate_every = \"40d\"\n"+rfc2136)
 	state := filepath.Join(h.dir, "state")
 	if err := os.Mkdir(state, 0o755); err != nil {

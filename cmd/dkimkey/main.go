@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -77,9 +76,4 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 	store := setup.KeyStore(conf)
 	store.Now, store.Hook, store.LockTimeout, store.Lease = e.now, e.hook, e.lockTimeout, new(keys.Lease)
 	return conf, store, nil
-}
-
-// warn logs to stderr what weakens security. The daemon logs it again when it reads the key.
-func warn(stderr io.Writer, msg string, args ...any) {
-	slog.New(slog.NewTextHandler(stderr, nil)).Warn(msg, args...)
 }

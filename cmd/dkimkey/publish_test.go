@@ -102,6 +102,9 @@ func TestPublishRFC2136(t *testing.T) {
 
 func TestPublishRFC2136Knot(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs Knot")
+	}
 	knot, err := testbind.StartKnot(t.Context(), "127.0.0.1", map[string]string{"example.org.": exampleZone})
 	if err != nil {
 		t.Fatal(err)
@@ -229,6 +232,9 @@ func TestPublishManual(t *testing.T) {
 // A ring of selectors whose CNAMEs were set once, into a zone that Signpost may update.
 func TestRing(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	zone := exampleZone
 	for _, s := range []string{"sp1", "sp2", "sp3"} {
 		zone += s + "._domainkey 600 IN CNAME " + s + ".example.org.keys.test.\n"

@@ -102,6 +102,9 @@ func (l *ledger) clean() {
 // expired in the last queue; selectors are not used twice; nothing is left over.
 func TestYear(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	l := &ledger{house: newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"), seen: map[string]bool{}}
 	l.must("add", "example.org")
 	for day := range 366 {
@@ -128,6 +131,9 @@ func TestYear(t *testing.T) {
 // signature that others cannot verify.
 func TestYearWithOperator(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+both+"rotate_every = \"40d\"\n")
 	h.ticking()
 	l := &ledger{house: h, seen: map[string]bool{}}
