@@ -18,6 +18,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/dns"
 	"signpost/internal/doctor"
 	"signpost/internal/doctor/domain"
 	"signpost/internal/doctor/host"
@@ -58,16 +59,16 @@ func (d Doctor) Run(ctx context.Context, domains ...string) (found []doctor.Find
 	if len(domains) == 0 {
 		return found, nil
 	}
-	checker, err := Checker(d.Config, resolver, time.Now, log)
+	authority, err := Authority(d.Config, resolver, time.Now, log)
 	if err != nil {
 		return nil, err
 	}
-	published, err := d.domains(ctx, checker, set, domains)
+	published, err := d.domains(ctx, authority, set, domains)
 	return append(found, published...), err
 }
 
 // domains checks what domains publish. It compares those that have keys here with this host. set may be nil.
-func (d Doctor) domains(ctx context.Context, checker *keys.Checker, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
+func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
 	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
 	if len(d.Addresses) > 0 && !slices.ContainsFunc(domains, ours) {
 		return nil, cli.Usage(fmt.Errorf("--address: %q is no domain that this host signs for; signpost spf DOMAIN IP shows whether an address may send for it", domains[0]))
@@ -78,7 +79,7 @@ func (d Doctor) domains(ctx context.Context, checker *keys.Checker, set *keys.Se
 	}
 	for _, name := range domains {
 		d.Progress("looking at what %q publishes", name)
-		f := domain.Facts{Domain: name, Resolver: checker.Resolver, Checker: checker, Selectors: d.Selectors}
+		f := domain.Facts{Domain: name, Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority, Resolver: authority.Resolver}, Selectors: d.Selectors}
 		if ours(name) {
 			f.Own = &domain.Own{Sender: sender, Keys: set.Of(name)}
 		}

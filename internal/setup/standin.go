@@ -25,8 +25,8 @@ func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns
 	return dns.New(dns.Options{Servers: servers, Timeout: conf.DNS.Timeout, Now: now, Log: log}), nil
 }
 
-// Checker returns the checker of published keys.
-func Checker(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*keys.Checker, error) {
+// Authority returns the client of the authoritative name servers.
+func Authority(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*dns.Authority, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)
 		if err != nil {
@@ -34,8 +34,7 @@ func Checker(conf *config.Config, resolver *dns.Resolver, now func() time.Time, 
 		}
 		resolver = dns.New(dns.Options{Servers: []netip.AddrPort{at}, Timeout: conf.DNS.Timeout, Now: now, Log: log})
 	}
-	authority := &dns.Authority{Resolver: resolver, Port: 53, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}
-	return &keys.Checker{Authority: authority, Resolver: resolver}, nil
+	return &dns.Authority{Resolver: resolver, Port: 53, Known: conf.NameServers(), Timeout: conf.DNS.Timeout}, nil
 }
 
 // KeyStore returns the store of the keys.
