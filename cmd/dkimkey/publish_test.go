@@ -229,43 +229,6 @@ func TestPublishManual(t *testing.T) {
 	}
 }
 
-// A ring of selectors whose CNAMEs were set once, into a zone that Signpost may update.
-func TestRing(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes long")
-	}
-	zone := exampleZone
-	for _, s := range []string{"sp1", "sp2", "sp3"} {
-		zone += s + "._domainkey 600 IN CNAME " + s + ".example.org.keys.test.\n"
-	}
-	h := newHouse(t, map[string]string{"example.org.": zone + "; static\n", "keys.test.": strings.ReplaceAll(exampleZone, "example.org", "keys.test")},
-		rfc2136+"[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n")
-	h.must("add", "example.org")
-	var order []string
-	until := map[string]time.Time{}
-	for day := range 400 {
-		h.days(1)
-		s := h.signing("example.org")
-		if day < 2 && s == "" {
-			continue
-		}
-		if len(order) == 0 || order[len(order)-1] != s {
-			if h.now.Before(until[s]) {
-				t.Errorf("day %d: %s signs again while its old mail is on its way", day, s)
-			}
-			order = append(order, s)
-		}
-		until[s] = h.now.Add(14 * 24 * time.Hour)
-		if txt, err := h.txt(s + ".example.org.keys.test"); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
-			t.Fatalf("day %d: %s signs and DNS has %q %v", day, s, txt, err)
-		}
-	}
-	if got := strings.Join(order, " "); got != "sp1 sp2 sp3 sp1 sp2" {
-		t.Errorf("the ring went %q", got)
-	}
-}
-
 // What goes wrong when publishing is said in one line, and nothing signs that the world has not.
 func TestPublishFaults(t *testing.T) {
 	for _, c := range []struct{ name, domain, config, want string }{
