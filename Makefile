@@ -11,7 +11,7 @@
 # make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
 # make bare  README's commands on a new Debian 12 with only git and make, or SUITE=trixie; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, a year of dkimkeys that run at once; hours, as root
+# make matrix  the long checks: make bare and make machine on each supported Debian, years of dkimkey with faults, an operator and runs at once; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 

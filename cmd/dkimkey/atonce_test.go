@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -174,13 +173,7 @@ func TestYearAtOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
 	}
-	days := daysAtOnce
-	if text := os.Getenv("SIGNPOST_DAYS"); text != "" {
-		var err error
-		if days, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	days := daysOf(t, daysAtOnce)
 	domains := []string{"example.org", "example.net"}
 	zones := map[string]string{}
 	for _, d := range domains {
