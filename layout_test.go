@@ -61,7 +61,7 @@ func TestImports(t *testing.T) {
 		"internal/web":            "doctor domain explain filter hostheader journal keys",
 		"internal/whatif":         "dkim dmarc filter journal spf term policy",
 		"keys":                    "dkim dns domain durable",
-		"keys/keystest":           "dns keys",
+		"keys/keystest":           "dns domain keys",
 		"keys/opendkim":           "domain",
 		"keys/publish":            "dns durable keys",
 		"milter":                  "",

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareName stands in the tables for the cryptography that a message needs and nothing else.
+// bareName is the name in the tables of the cryptography that a message needs.
 const bareName = "bare cryptography"
 
-// bare is the processor time of one SHA-256 over a message's octets and one RSA signature, or the look at one, as Go's
+// bare is the processor time of one SHA-256 over a message and one RSA signature or its verification, as Go's
 // library does them: on all cores at once, because that is how a server under load meets them.
 func bare(key *rsa.PrivateKey, role string, size int, d time.Duration) (time.Duration, error) {
 	message := make([]byte, size)

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// A server whose answers are wrong is not measured: the reason says which answer it was.
+// A server whose answers are wrong is not measured: the error names the answer.
 func TestCheck(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

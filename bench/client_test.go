@@ -22,7 +22,7 @@ type fake struct {
 	stop    func() // waits for the end of what is being served
 }
 
-// serve gives its socket; connections are served one after the other.
+// serve returns its socket; connections are served one after the other.
 func (f *fake) serve(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -78,7 +78,7 @@ func (f *fake) packet(conn net.Conn) error {
 	return nil
 }
 
-// talk plays one session of two messages to f and gives what came but the negotiation, first letters only, and the edits.
+// talk has one session of two messages with f. It returns the codes of the packets after the negotiation, and the edits.
 func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
 	t.Helper()
 	c, err := dial(f.serve(t))

@@ -4,17 +4,17 @@ import (
 	"fmt"
 )
 
-// idleConnections is how many stand idle at once: more than any Postfix has processes.
+// idleConnections is the number of idle connections: more than any Postfix has processes.
 const idleConnections = 1000
 
-// idleCost is what a connection on which nothing happens costs, in octets of memory.
+// idleCost is the memory of an idle connection, in bytes.
 type idleCost struct {
 	name         string
 	fresh, spent int64 // after the negotiation; after one message
 }
 
 // idle opens the connections. What Postfix sends before the first message waits in its buffer, so a connection that has
-// only negotiated is what a server sees of a client that says nothing.
+// only negotiated is that of a client that sends nothing.
 func (w *world) idle(s *server, m *mail) (idleCost, error) {
 	cost := idleCost{name: s.name}
 	l := &loader{server: s, cell: cell{role: verifying, perSession: 1}, pool: []*mail{m}}

@@ -11,10 +11,10 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// cell is one thing that is measured.
+// cell is one combination that is measured.
 type cell struct {
 	role       string
-	size       int // octets of a message, header and all
+	size       int // bytes of a message, with its header
 	sessions   int // at once
 	perSession int // messages on a connection
 	delay      time.Duration
@@ -36,16 +36,16 @@ func (c cell) String() string {
 	return text
 }
 
-// tedious cells would take a slow server minutes.
+// tedious reports whether a cell would take a slow server minutes.
 func (c cell) tedious() bool { return c.size > 1<<20 && c.sessions > 8 }
 
-// figure is what came out for one server in one round.
+// figure is the result of one server in one round.
 type figure struct {
 	messages int
 	elapsed  time.Duration
 	cpu      time.Duration // of the server, for each message
 	p50, p99 time.Duration
-	peak     int64 // octets
+	peak     int64 // bytes
 }
 
 // perSecond is the throughput.
@@ -87,7 +87,7 @@ func (l *loader) run(sessions int, d time.Duration) (latencies []time.Duration, 
 	return slices.Concat(all...), nil
 }
 
-// over says that a run is at its end.
+// over reports whether a run is at its end.
 func (l *loader) over(until time.Time) bool {
 	return time.Now().After(until) || l.limit > 0 && l.next.Load() >= l.limit
 }
@@ -195,7 +195,7 @@ const coldMessages = 60
 
 // measure runs a cell once.
 func (l *loader) measure(d time.Duration) (figure, error) {
-	if _, err := l.run(1, 0); err != nil { // what is done once is not counted
+	if _, err := l.run(1, 0); err != nil { // a warm-up, which is not counted
 		return figure{}, err
 	}
 	if l.cell.cold {

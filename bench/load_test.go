@@ -15,7 +15,7 @@ import (
 const allReplies = allEvents &^ (milter.OptNoConnect | milter.OptNoHelo | milter.OptNoMailFrom | milter.OptNoRcptTo | milter.OptNoData | milter.OptNoBody |
 	milter.OptNoHeaders | milter.OptNoEOH)
 
-// load plays messages to a fake that gives an answer to each, on connections of at most three, until there were seven.
+// load sends messages to a fake that answers each, on connections of at most three, until there were seven.
 func load(t *testing.T, f *fake) (latencies []time.Duration, err error) {
 	t.Helper()
 	s := &server{name: "fake", sockets: []string{f.serve(t)}}
@@ -91,7 +91,7 @@ func TestFamily(t *testing.T) {
 		in.Close()
 		_ = cmd.Wait()
 	}()
-	// What cat gives back shows that it runs.
+	// The answer of cat shows that it runs.
 	if _, err := in.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

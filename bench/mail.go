@@ -29,7 +29,7 @@ type mail struct {
 	body   []byte
 }
 
-// letter writes a message of a size in octets, header and all: about twenty fields, text, and what is over 8 KiB as an
+// letter writes a message of a size in bytes, header included: about twenty fields, text, and what is over 8 KiB as an
 // attachment in base64, as large messages are. n tells it from others.
 func letter(n, size int, from peer, author string) *mail {
 	m := &mail{from: from, sender: author, id: fmt.Sprintf("4T%07dzBench", n)}

@@ -13,12 +13,12 @@ import (
 )
 
 // reenter runs this program again with the same arguments in a network and a mount namespace of its own, so that a name
-// server can stand at 127.0.0.1:53 and every peer asks it. It gives the copy's exit code.
+// server can listen on 127.0.0.1:53 and every peer queries it. It returns the copy's exit code.
 func reenter() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("a network namespace and Postfix's master need root: run it as root, as CI does")
 	}
-	// The copy is told to stop by the terminal as well; it ends what it started.
+	// The terminal stops the copy as well, which ends what it started.
 	signal.Ignore(os.Interrupt)
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = insideName

@@ -93,7 +93,7 @@ func (r *report) otherTables(b *strings.Builder) {
 	}
 }
 
-// method says how it was done and what the numbers do not say.
+// method describes the measurement and its limits.
 const method = `
 ## How it is measured
 

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// folder makes a server's own and gives what its configuration may speak of.
-func (w *world) folder(name string) (dir string, fill *strings.Replacer, err error) {
+// serverDir makes the directory of a server. It returns a replacer for the placeholders of its configuration.
+func (w *world) serverDir(name string) (dir string, fill *strings.Replacer, err error) {
 	dir = filepath.Join(w.dir, name)
 	return dir, strings.NewReplacer("%DIR%", dir, "%KEY%", w.keyFile, "%SELECTOR%", selector), os.Mkdir(dir, 0o755)
 }
 
-// configure writes a configuration and gives its file.
+// configure writes a configuration and returns its path.
 func configure(dir, name, text string, fill *strings.Replacer) (string, error) {
 	file := filepath.Join(dir, name)
 	return file, os.WriteFile(file, []byte(fill.Replace(text)), 0o644)
 }
 
-// OpenDKIM and OpenDMARC as Debian sets them up, but without syslog, for there is none here: that is in their favour.
+// OpenDKIM and OpenDMARC as Debian sets them up, but without syslog, which does not run here: that is in their favour.
 const (
 	openDKIMConf = `Socket local:%DIR%/opendkim.sock
 PidFile %DIR%/opendkim.pid
@@ -58,7 +58,7 @@ func (w *world) startOpenDKIM(ctx context.Context) (*server, error) {
 }
 
 func (w *world) addOpenDKIM(ctx context.Context, s *server) error {
-	dir, fill, err := w.folder(s.name)
+	dir, fill, err := w.serverDir(s.name)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ const (
 // startRspamd starts one with its own rules, or with none.
 func (w *world) startRspamd(ctx context.Context, name string) (*server, error) {
 	s := &server{name: name, roles: []string{signing, verifying}, spf: true, aside: name == rulesName}
-	dir, fill, err := w.folder(s.name)
+	dir, fill, err := w.serverDir(s.name)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ AuthservID mx.example.net
 
 func (w *world) startDkimpy(ctx context.Context) (*server, error) {
 	s := &server{name: dkimpyName, roles: []string{signing, verifying}, slow: true}
-	dir, fill, err := w.folder(s.name)
+	dir, fill, err := w.serverDir(s.name)
 	if err != nil {
 		return nil, err
 	}

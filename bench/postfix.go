@@ -28,7 +28,7 @@ type throughput struct {
 	cpu       time.Duration // of the milter, for each message
 }
 
-// noMilter stands for Postfix by itself.
+// noMilter is the name of Postfix without a milter.
 const noMilter = "no milter"
 
 // throughPostfix has smtp-source send a message over and over, from the address that its SPF record names.

@@ -52,7 +52,7 @@ func resetPeak(pids []int) error {
 	return nil
 }
 
-// peakMemory is what processes have used at the most, in octets. What a child shares with others counts in its parent.
+// peakMemory returns the most memory that processes used, in bytes. Memory that a child shares counts in its parent.
 func peakMemory(pids []int) (sum int64, err error) {
 	for _, pid := range pids {
 		peak, err := statusLine(pid, "status", "VmHWM")
@@ -75,7 +75,7 @@ func peakMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
-// sharedMemory is what a process shares with others, in octets.
+// sharedMemory returns the memory that a process shares with others, in bytes.
 func sharedMemory(pid int) (int64, error) {
 	clean, err := statusLine(pid, "smaps_rollup", "Shared_Clean")
 	if err != nil {
@@ -85,7 +85,7 @@ func sharedMemory(pid int) (int64, error) {
 	return clean + dirty, err
 }
 
-// residentMemory is what processes use now, in octets.
+// residentMemory returns the memory that processes use now, in bytes.
 func residentMemory(pids []int) (sum int64, err error) {
 	for _, pid := range pids {
 		n, err := statusLine(pid, "status", "VmRSS")
@@ -97,7 +97,7 @@ func residentMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
-// statusLine is the number in a line of a file of /proc/PID, in octets where it is in kB.
+// statusLine returns the number in a line of a file of /proc/PID, in bytes if it is in kB.
 func statusLine(pid int, file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {

@@ -25,7 +25,7 @@ type server struct {
 	name    string
 	sockets []string
 	roles   []string // in which it is measured
-	spf     bool     // it gives spf and dmarc beside dkim, and refuses forged mail
+	spf     bool     // it checks spf and dmarc besides dkim, and rejects forged mail
 	slow    bool     // left out of what would take minutes
 	aside   bool     // in a whole run, measured only in the cells that are judged
 	cmds    []*exec.Cmd
@@ -42,7 +42,7 @@ func (s *server) pids() []int {
 	return all
 }
 
-// start runs a program in the background and waits until it takes connections at a socket. What it says goes to a file, as
+// start runs a program in the background and waits until it takes connections at a socket. Its output goes to a file, as
 // its log would.
 func (s *server) start(ctx context.Context, dir, socket string, argv ...string) error {
 	logFile := filepath.Join(dir, filepath.Base(argv[0])+".log")

@@ -51,7 +51,7 @@ func alone(delay time.Duration, cold bool) cell {
 	return cell{role: verifying, size: 4 << 10, sessions: 1, perSession: 10, delay: delay, cold: cold}
 }
 
-// get gives a number of a server in a cell, NaN where it was not measured.
+// get returns a number of a server in a cell, NaN if it was not measured.
 func (r *report) get(c cell, name string, of func(figure) float64) float64 {
 	for _, m := range r.cells {
 		if m.cell != c {

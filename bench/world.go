@@ -15,7 +15,7 @@ import (
 	"signpost/internal/testdns"
 )
 
-// selector is where every domain's key stands.
+// selector is the selector of every domain's key.
 const selector = "bench"
 
 // coldDomains is how many senders there are whose names nobody has looked up yet.
@@ -53,7 +53,7 @@ func newWorld(dir string) (*world, error) {
 
 // zone has the domains: example.org is hosted here, example.com and the cold ones write to us, bank.example is forged.
 func (w *world) zone() string {
-	// 127 octets are sure to fit a string of a TXT record.
+	// 127 bytes fit into a string of a TXT record.
 	var strs []string
 	for rest := w.record; rest != ""; {
 		n := min(len(rest), 127)

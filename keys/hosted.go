@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,4 +131,29 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 		all = append(all, &Key{Domain: domain, Selector: selector, State: Removed, Since: at, Metadata: &Metadata{TTL: Span(reuseAfter)}})
 	}
 	return all, nil
+}
+
+// RemoveDomain removes a domain: its keys first, then the record that it is hosted. In between its mail waits, and none is signed by
+// half a pair. It returns the keys from before and those that could not be removed.
+func (s Store) RemoveDomain(ctx context.Context, domain string) (before, left []*Key, err error) {
+	unlock, err := s.Lock(ctx, domain)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	set, err := s.LoadDomain(domain, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.Remove(domain); err != nil {
+		return nil, nil, err
+	}
+	if err := s.Unhost(domain); err != nil {
+		return nil, nil, err
+	}
+	now, err := s.LoadDomain(domain, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return set.Of(domain), now.Of(domain), nil
 }

@@ -136,3 +136,51 @@ func (r *Rotator) Compromised(k *Key) error {
 	}
 	return r.Store.writeMetadata(l)
 }
+
+// Leaked is Compromised under the lock of the domain, which it takes over if need be. It returns the key as it was before.
+func (r *Rotator) Leaked(ctx context.Context, domain, selector string) (before Key, err error) {
+	unlock, err := r.Store.TakeOver(ctx, domain)
+	if err != nil {
+		return before, err
+	}
+	defer unlock()
+	set, err := r.Store.LoadDomain(domain, nil)
+	if err != nil {
+		return before, err
+	}
+	k := set.find(domain, selector)
+	if k == nil {
+		return before, fmt.Errorf("key %s is gone", selector)
+	}
+	before = *k
+	return before, r.Compromised(k)
+}
+
+// SignNothing lets mail of a domain leave unsigned, unless another command has activated a key meanwhile. The next key that is
+// activated records the domain as hosted again.
+func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
+	unlock, err := r.Store.TakeOver(ctx, domain)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	set, err := r.Store.LoadDomain(domain, nil)
+	if err != nil || len(set.Domains()) > 0 {
+		return err
+	}
+	return r.Store.Unhost(domain)
+}
+
+// RevokeSteps returns what a person who publishes has to do about a key that has leaked, in order. The record of the leaked key comes
+// first: whoever has the key can sign for the domain until its record is empty.
+func (s *Set) RevokeSteps(k *Key) []string {
+	var steps []string
+	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // else the record is of another key
+		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
+	}
+	if next := NewestPending(s.Of(k.Domain), k.Algorithm, ""); next != nil {
+		steps = append(steps, "put the record of key "+next.Selector+" into DNS (dkimkey show "+k.Domain+" "+next.Selector+")",
+			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
+	}
+	return steps
+}

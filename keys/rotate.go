@@ -21,6 +21,8 @@ type Rotator struct {
 	// Done is called for each step that was done, Needs for what a person has to do, with the key's metadata or nil.
 	Done  func(domain, what string)
 	Needs func(domain, what string, l *Metadata)
+	// Warn is called by RunAll for a clock that jumped.
+	Warn func(what string)
 	// Frozen: the clock cannot be trusted, so nothing is revoked or removed.
 	Frozen bool
 	// Urgent: locks are taken over, as in Store.TakeOver.
@@ -216,12 +218,10 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) error {
 	o := Options{Domain: domain, Algorithm: algorithm, Bits: rules.Bits, Publish: rules.Method, Random: r.Random}
 	if len(rules.Ring[algorithm]) > 0 {
-		o.Ring = true
-		keys, err := r.Store.WithPast(domain, keys)
-		if err != nil {
+		if err := r.chooseSelector(&o, rules, keys); err != nil {
 			return err
 		}
-		if o.Selector = rules.FreeSelector(keys, algorithm, r.Store.Now()); o.Selector == "" {
+		if o.Selector == "" {
 			return nil // each selector is still in use; a later run finds one free
 		}
 	}

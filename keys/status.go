@@ -3,6 +3,7 @@ package keys
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -184,4 +185,18 @@ func (s Status) lastSeen() string {
 		return " (last seen: " + m.Finding + ")"
 	}
 	return ""
+}
+
+// Remedy returns what gets a key of a hosted domain to sign again.
+func Remedy(domain string, keys []*Key) string {
+	is := func(f func(k *Key) bool) bool { return slices.ContainsFunc(keys, f) }
+	switch {
+	case is(func(k *Key) bool { return k.Metadata != nil && k.Err == nil && k.State.Pending() }):
+		return "dkimkey rotate " + domain + " --wait"
+	case is(func(k *Key) bool { return k.Err != nil }):
+		return "correct the key above"
+	case is(func(k *Key) bool { return k.State == Published }):
+		return "publish the record of the key that waits"
+	}
+	return "dkimkey add " + domain
 }

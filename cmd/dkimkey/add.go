@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -95,7 +96,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	var automatic []string
 	wrong := false
 	if f.missing {
-		if domains, err = d.withoutKeys(domains); err != nil {
+		if domains, err = d.store.WithoutKeys(domains); err != nil {
 			return err
 		}
 	}
@@ -103,7 +104,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		if len(domains) > 1 {
 			term.Progress(c.ErrOrStderr(), "%s: making its keys (%d of %d)", domain, i+1, len(domains))
 		}
-		made, err := e.addKeys(c, d, domain, f)
+		made, err := d.addKeys(c, domain, f)
 		all = append(all, made...)
 		for _, a := range made {
 			if !f.json {
@@ -144,62 +145,28 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	return nil
 }
 
-// withoutKeys returns the domains that have no key.
-func (d *app) withoutKeys(domains []string) ([]string, error) {
-	var without []string
-	for _, domain := range domains {
-		set, err := d.store.LoadDomain(domain, nil)
-		if err != nil {
-			return nil, err
-		}
-		if len(set.Of(domain)) == 0 {
-			without = append(without, domain)
-		}
-	}
-	return without, nil
-}
-
 // addKeys makes the keys of one domain, one of each algorithm.
-func (e *env) addKeys(c *cobra.Command, d *app, domain string, f addFlags) (all []*added, err error) {
-	unlock, err := d.store.Lock(c.Context(), domain)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	rules := d.rules(domain)
-	for _, algorithm := range f.algorithms {
+func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added, err error) {
+	o := keys.AddOptions{Domain: domain, Algorithms: f.algorithms, Bits: f.bits, Selector: f.selector, Unsafe: f.unsafe}
+	made, err := d.rotator.Add(c.Context(), o, func(algorithm string) {
 		if algorithm == "rsa" && f.bits > 2048 {
 			term.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
 		}
-		metadata, isNew, err := e.addOne(d.store, rules, keys.Options{Domain: domain, Selector: f.selector, Algorithm: algorithm, Bits: f.bits,
-			Publish: rules.Method, Random: e.random}, f.unsafe)
-		if err != nil {
-			return all, err
-		}
+	})
+	for _, m := range made {
 		if f.unsafe {
-			if metadata.Published == nil && !rules.Manual() {
-				if err := d.rotator.Publish(c.Context(), metadata); err != nil {
-					return all, err
-				}
-			}
-			if metadata, err = d.unsafeActivate(c, metadata); err != nil {
-				return all, err
-			}
+			warnUnsafe(c, m.Metadata)
 		}
-		a := newAdded(metadata, rules.TTL)
-		a.isNew = isNew
+		a := newAdded(m.Metadata, d.rules(domain).TTL)
+		a.isNew = m.New
 		all = append(all, a)
 	}
-	return all, nil
+	return all, err
 }
 
-// unsafeActivate makes a key sign although its record was not checked.
-func (d *app) unsafeActivate(c *cobra.Command, l *keys.Metadata) (*keys.Metadata, error) {
-	l, err := d.store.Activate(l.Domain, l.Selector)
-	if err == nil {
-		warn(c.ErrOrStderr(), "key signs from now on; its record has not been checked in DNS", "domain", l.Domain, "selector", l.Selector)
-	}
-	return l, err
+// warnUnsafe warns of a key that signs although its record was not checked. The daemon logs it again when it reads the key.
+func warnUnsafe(c *cobra.Command, m *keys.Metadata) {
+	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Warn("key signs from now on; its record has not been checked in DNS", "domain", m.Domain, "selector", m.Selector)
 }
 
 func (f *addFlags) check() error {
@@ -222,31 +189,6 @@ func (f *addFlags) check() error {
 		}
 	}
 	return nil
-}
-
-// addOne makes a key. With activate, it returns the newest pending one if there is one.
-func (e *env) addOne(store keys.Store, rules keys.Rules, o keys.Options, activate bool) (metadata *keys.Metadata, isNew bool, err error) {
-	set, err := store.LoadDomain(o.Domain, nil)
-	if err != nil {
-		return nil, false, err
-	}
-	if activate {
-		if k := keys.NewestPending(set.Of(o.Domain), o.Algorithm, o.Selector); k != nil {
-			return k.Metadata, false, nil
-		}
-	}
-	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" {
-		o.Ring = true
-		all, err := store.WithPast(o.Domain, set.Of(o.Domain))
-		if err != nil {
-			return nil, false, err
-		}
-		if o.Selector = rules.FreeSelector(all, o.Algorithm, e.now()); o.Selector == "" {
-			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status shows until when", ring)
-		}
-	}
-	metadata, err = store.Create(o)
-	return metadata, true, err
 }
 
 func printAdded(c *cobra.Command, a *added, record bool) {
@@ -304,7 +246,7 @@ func (d *app) printNext(out io.Writer, domains []string, all []*added, active bo
 		return nil
 	}
 	for _, a := range all {
-		k, err := d.signsUntilRotation(a.Metadata)
+		k, err := d.rotator.SignsUntilRotation(a.Metadata)
 		if err != nil {
 			return err
 		}
@@ -314,18 +256,4 @@ func (d *app) printNext(out io.Writer, domains []string, all []*added, active bo
 		}
 	}
 	return nil
-}
-
-// signsUntilRotation returns the active key of the algorithm of l, or nil if l replaces it as soon as l may sign.
-func (d *app) signsUntilRotation(l *keys.Metadata) (*keys.Key, error) {
-	set, err := d.store.LoadDomain(l.Domain, nil)
-	if err != nil {
-		return nil, err
-	}
-	of := set.Of(l.Domain)
-	rules := d.rules(l.Domain)
-	if slices.ContainsFunc(keys.Awaited(of, rules, d.store.Now()), func(k *keys.Key) bool { return k.Algorithm == l.Algorithm }) {
-		return nil, nil
-	}
-	return keys.NewestActive(of, l.Algorithm), nil
 }

@@ -60,6 +60,9 @@ func (s *shared) stop() error {
 // sharedBIND returns the name server of the package, which the first test that needs it starts.
 func sharedBIND(t *testing.T) *testbind.Server {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs BIND")
+	}
 	named.once.Do(named.start)
 	if named.err != nil {
 		t.Fatal(named.err)

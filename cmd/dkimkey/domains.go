@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -59,11 +58,7 @@ func (d *app) warnEd25519Alone(stderr io.Writer, domain string) error {
 	if err != nil {
 		return err
 	}
-	current := func(k *keys.Key, algorithm string) bool {
-		return k.Algorithm == algorithm && (k.State.Pending() || k.State == keys.Active)
-	}
-	of := set.Of(domain)
-	if slices.ContainsFunc(of, func(k *keys.Key) bool { return current(k, "ed25519") }) && !slices.ContainsFunc(of, func(k *keys.Key) bool { return current(k, "rsa") }) {
+	if keys.OnlyEd25519(set.Of(domain)) {
 		fmt.Fprintf(stderr, "dkimkey: warning: %s: Ed25519 is the only algorithm of the domain: %s\n", domain, keys.Ed25519Alone)
 	}
 	return nil

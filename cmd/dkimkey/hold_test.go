@@ -9,40 +9,6 @@ import (
 	"signpost/keys"
 )
 
-const takenZone = exampleZone + "taken._domainkey IN TXT \"v=DKIM1; p=AAAA\"\n"
-
-// A key that cannot be published holds up no other: the leaked one is revoked, and the standby signs.
-func TestUnpublishableKeyHoldsUpNothing(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": takenZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(3)
-	leaked := h.signing("example.org")
-	if out, code := h.run("add", "example.org", "--selector", "taken"); code != 1 || !strings.Contains(out, "has another TXT record already") {
-		t.Fatalf("%d %s", code, out)
-	}
-	if out, code := h.run("revoke", "example.org", leaked, "--compromised"); code != 1 || !strings.Contains(out, "publish taken") {
-		t.Errorf("%d %s", code, out)
-	}
-	if txt, err := h.txt(keys.RecordName("example.org", leaked)); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
-		t.Errorf("the leaked key is still in DNS: %q %v", txt, err)
-	}
-	if now := h.signing("example.org"); now == "" || now == leaked {
-		t.Errorf("%q signs", now)
-	}
-}
-
-// The record at the selector of a key that was never published is another program's, and stays when the key is revoked.
-func TestRevokeLeavesRecordOfOthers(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": takenZone}, rfc2136)
-	h.run("add", "example.org", "--selector", "taken")
-	h.must("revoke", "example.org", "taken", "--compromised")
-	if txt, err := h.txt("taken._domainkey.example.org"); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=AAAA" {
-		t.Errorf("%q %v", txt, err)
-	}
-}
-
 // User signpost can write rotate.json. Whatever is in it, root revokes a leaked key; other keys keep their records in that run.
 func TestDamagedLastRun(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -145,3 +146,17 @@ tsig_name = "signpost"
 tsig_algorithm = "hmac-sha256"
 tsig_secret_file = "%SECRET%"
 `
+
+// daysOf returns how long a test lasts, in days of its clock: SIGNPOST_DAYS, which make matrix sets, or else short.
+func daysOf(t *testing.T, short int) int {
+	t.Helper()
+	text := os.Getenv("SIGNPOST_DAYS")
+	if text == "" {
+		return short
+	}
+	days, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return days
+}

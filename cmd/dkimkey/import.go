@@ -128,10 +128,13 @@ func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) 
 	var imported []*keys.Metadata
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
 	for _, k := range slices.Backward(found) {
-		metadata, err := d.importKey(c, k, unsafe)
+		metadata, err := d.rotator.Import(c.Context(), k.Domain, k.Selector, k.File, unsafe)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", k.Domain, err))
 			continue
+		}
+		if unsafe {
+			warnUnsafe(c, metadata)
 		}
 		imported = append(imported, metadata)
 	}
@@ -150,69 +153,9 @@ func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) 
 		}
 	}
 	for _, l := range slices.Backward(imported) {
-		if err := d.reportWhen(l.Domain, l.Selector); err != nil {
+		if err := d.rotator.ReportImport(l.Domain, l.Selector); err != nil {
 			fail(fmt.Errorf("%s: %w", l.Domain, err))
 		}
 	}
 	return failed
-}
-
-func (d *app) importKey(c *cobra.Command, k opendkim.Key, unsafe bool) (*keys.Metadata, error) {
-	unlock, err := d.store.Lock(c.Context(), k.Domain)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	metadata, err := d.store.Import(k.Domain, k.Selector, k.File, d.rules(k.Domain).Method)
-	if err == nil && unsafe {
-		metadata, err = d.unsafeActivate(c, metadata)
-	}
-	return metadata, err
-}
-
-// reportWhen prints when an imported key signs, or what keeps it from signing.
-func (d *app) reportWhen(domain, selector string) error {
-	k, of, err := d.find(domain, selector)
-	if err != nil {
-		return err
-	}
-	if k.Metadata.Seen == nil {
-		does := "it does not sign until it is"
-		if k.State == keys.Active {
-			does = "it signs all the same (--unsafe-activate)"
-		}
-		d.rotator.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
-		return nil
-	}
-	rules, now, what := d.rules(domain), d.store.Now(), "it stands by"
-	for _, s := range keys.Plan(of, rules, now) {
-		if s.Do != keys.DoActivate || s.Key != k {
-			continue
-		}
-		what = "it signs from " + s.Due.UTC().Format(timeFormat) + " on: "
-		if slices.Contains(keys.Awaited(of, rules, now), k) {
-			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
-		} else {
-			what += fmt.Sprintf("\"dkimkey rotate %s --now\" makes it sign as soon as it may", domain)
-		}
-	}
-	if k.State == keys.Active {
-		what = "it signs"
-	}
-	d.rotator.Done(domain, fmt.Sprintf("key %s: its record is seen by all name servers; %s", selector, what))
-	return nil
-}
-
-// find returns a key and all keys of its domain.
-func (d *app) find(domain, selector string) (*keys.Key, []*keys.Key, error) {
-	set, err := d.store.LoadDomain(domain, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	of := set.Of(domain)
-	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == selector })
-	if i < 0 {
-		return nil, nil, fmt.Errorf("key %s is gone", selector)
-	}
-	return of[i], of, of[i].Err
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,96 +98,6 @@ func TestAliasLags(t *testing.T) {
 	}
 }
 
-// A name server that is down holds a key up for a day; then it goes on if half of them show it, with a warning.
-func TestSecondaryDown(t *testing.T) {
-	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
-	h.dns.Down("ns2.example.org", errors.New("no answer within 2s"))
-	h.must("add", "example.org")
-	for range 4 {
-		h.must("rotate")
-		h.now = h.now.Add(6*time.Hour - time.Minute)
-	}
-	if got := h.signing("example.org"); got != "" {
-		t.Fatalf("%s signs within a day", got)
-	}
-	h.now = h.now.Add(10 * time.Minute)
-	out, code := h.run("rotate")
-	if code != 1 || !strings.Contains(out, "warning: ") || !strings.Contains(out, "127.0.0.2") {
-		t.Errorf("no warning: %d %s", code, out)
-	}
-	h.now = h.now.Add(3 * time.Hour)
-	h.run("rotate")
-	if got := h.signing("example.org"); got == "" {
-		t.Errorf("nothing signs: %s", h.must("status"))
-	}
-}
-
-// A name server that answers SERVFAIL is one that does not answer.
-func TestSecondaryServfail(t *testing.T) {
-	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
-	h.dns.Down("ns2.example.org", errors.New("it answers SERVFAIL"))
-	h.must("add", "example.org")
-	h.must("rotate")
-	h.now = h.now.Add(3 * time.Hour)
-	h.must("rotate")
-	if got := h.signing("example.org"); got != "" {
-		t.Fatalf("%s signs", got)
-	}
-	if out := h.must("status"); !strings.Contains(out, "SERVFAIL") {
-		t.Errorf("status does not say why:\n%s", out)
-	}
-}
-
-// A clock that jumped revokes and removes nothing in that run, and says so.
-func TestClockJumps(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(93)
-	first := ""
-	for selector, state := range h.state("example.org") {
-		if state == keys.Retiring {
-			first = selector
-		}
-	}
-	if first == "" {
-		t.Fatal(h.state("example.org"))
-	}
-	h.now = h.now.Add(30 * 24 * time.Hour)
-	out := h.must("rotate")
-	if h.state("example.org")[first] != keys.Retiring || !strings.Contains(out, "nothing is revoked or removed in this run") {
-		t.Errorf("after a jump of 30 days: %v %s", h.state("example.org"), out)
-	}
-	h.now = h.now.Add(time.Hour)
-	h.must("rotate")
-	if h.state("example.org")[first] != keys.Revoked {
-		t.Errorf("the run after it: %v", h.state("example.org"))
-	}
-	h.now = h.now.Add(-40 * 24 * time.Hour)
-	if out := h.must("rotate"); !strings.Contains(out, "it went back") {
-		t.Error(out)
-	}
-	if h.state("example.org")[first] != keys.Revoked {
-		t.Errorf("after going back: %v", h.state("example.org"))
-	}
-}
-
-// Two runs at once: the second one names the process that holds the lock and does nothing.
-func TestTwoRotates(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	unlock, err := h.store().TryLock("example.org")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, fmt.Sprintf("example.org is locked by process %d", os.Getpid())) {
-		t.Errorf("%d %s", code, out)
-	}
-	unlock()
-	h.must("rotate")
-}
-
 // --wait outlasts another command, such as one that is publishing, which holds the lock for longer than a lock is waited for.
 func TestWaitOutlastsLock(t *testing.T) {
 	t.Parallel()
@@ -206,33 +114,6 @@ func TestWaitOutlastsLock(t *testing.T) {
 	}
 	if out := h.must("rotate", "example.org", "--wait"); !strings.Contains(out, "is locked by process") || h.signing("example.org") == "" {
 		t.Error(out)
-	}
-}
-
-// A process of user signpost that holds the lock does not keep root from revoking a key that has leaked.
-// A key that has leaked: its record is empty at once, and the one that stands by signs in the same run.
-// A publisher that fails when a key has leaked keeps nothing else from happening: the key signs no more, the one that stands
-// by does, and the record is emptied by the next run that can.
-// A clock that jumped revokes nothing but what has leaked, whichever command runs first.
-func TestClockJumpsBeforeRevoke(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
-	h.must("add", "example.org")
-	h.days(93)
-	h.now = h.now.Add(30 * 24 * time.Hour)
-	leaked := h.signing("example.org")
-	h.must("revoke", "example.org", leaked, "--compromised")
-	retiring := 0
-	for selector, state := range h.state("example.org") {
-		if selector == leaked && state != keys.Revoked {
-			t.Errorf("the key that leaked is %s", state)
-		}
-		if state == keys.Retiring {
-			retiring++
-		}
-	}
-	if retiring != 1 {
-		t.Errorf("the record of a year's mail went with a clock that jumped: %v", h.state("example.org"))
 	}
 }
 
@@ -278,6 +159,3 @@ func TestCredentialIsTheDaemons(t *testing.T) {
 		t.Error(out)
 	}
 }
-
-// The record of a pending key cannot be published, because another one is at its selector. That does not keep a leaked key from being
-// revoked, and the standby from signing.

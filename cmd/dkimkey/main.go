@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/man"
 	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -62,7 +62,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
-	root.AddCommand(manualCommand(root))
+	root.AddCommand(man.Command(root, page()))
 	e.complete(root)
 	return cli.Execute(ctx, root, args, term.Clean(stdout), term.Clean(stderr))
 }
@@ -76,9 +76,4 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 	store := setup.KeyStore(conf)
 	store.Now, store.Hook, store.LockTimeout, store.Lease = e.now, e.hook, e.lockTimeout, new(keys.Lease)
 	return conf, store, nil
-}
-
-// warn logs to stderr what weakens security. The daemon logs it again when it reads the key.
-func warn(stderr io.Writer, msg string, args ...any) {
-	slog.New(slog.NewTextHandler(stderr, nil)).Warn(msg, args...)
 }

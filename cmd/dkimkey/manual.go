@@ -1,22 +1,8 @@
 package main
 
-import (
-	"github.com/spf13/cobra"
+import "signpost/internal/man"
 
-	"signpost/internal/man"
-)
-
-// manualCommand writes the manual page, for make man.
-func manualCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use:    "manual",
-		Short:  "Print dkimkey(1)",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE:   func(c *cobra.Command, _ []string) error { return man.Program(c.OutOrStdout(), root, page()) },
-	}
-}
-
+// page returns what the manual page has beside the commands and their flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",

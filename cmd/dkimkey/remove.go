@@ -75,29 +75,13 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		}
 		return fmt.Errorf("%s: no such domain; dkimkey status shows those with keys", domain)
 	}
-	unlock, err := store.Lock(c.Context(), domain)
+	before, left, err := store.RemoveDomain(c.Context(), domain)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	set, err := store.LoadDomain(domain, nil)
-	if err != nil {
-		return err
-	}
-	// Keys first, then the record that the domain is hosted: in between, its mail waits, and none is signed by half a pair.
-	if err := store.Remove(domain); err != nil {
-		return err
-	}
-	if err := store.Unhost(domain); err != nil {
-		return err
-	}
-	left, err := store.LoadDomain(domain, nil)
-	if err != nil {
-		return err
-	}
-	for _, k := range set.Of(domain) {
-		stays := slices.ContainsFunc(left.Of(domain), func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
-		selector := term.Printable(k.Selector)                                                                    // the name of any file
+	for _, k := range before {
+		stays := slices.ContainsFunc(left, func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
+		selector := term.Printable(k.Selector)                                                         // the name of any file
 		switch {
 		case k.Foreign || selector == "" || stays:
 			continue
@@ -112,6 +96,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	}
 	delete(known, domain)
 	signer, not := policy.SigningDomain(domain, policy.Rules{Hosted: known, SignDomains: conf.Sign.Domains, Subdomains: conf.Sign.Subdomains})
+	var set *keys.Set
 	if signer != "" {
 		if set, err = store.LoadDomain(signer, nil); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,19 +49,11 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	if err != nil {
 		return err
 	}
-	unlock, err := d.store.TakeOver(c.Context(), k.Domain)
+	before, err := d.rotator.Leaked(c.Context(), k.Domain, k.Selector)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	if k, err = d.oneKey(args); err != nil { // as it is under the lock
-		return err
-	}
-	signed := k.State == keys.Active
-	if err := d.rotator.Compromised(k); err != nil {
-		return err
-	}
-	unlock()
+	k = &before
 	d.rotator.Urgent = true
 	// Revoking is a step like others and comes after the successor's: a publisher that fails does not keep that from signing.
 	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
@@ -71,13 +62,12 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 		return err
 	}
 	if d.rules(k.Domain).Manual() {
-		printOrder(c.ErrOrStderr(), set, k)
+		printOrder(c.ErrOrStderr(), set.RevokeSteps(k))
 	}
 	switch signs := len(set.Signing(k.Domain)) > 0; {
-	case !signed || signs:
+	case k.State != keys.Active || signs:
 	case signNothing:
-		// The next key that is activated records the domain as hosted again.
-		if err := d.signNothing(c.Context(), k.Domain); err != nil {
+		if err := d.rotator.SignNothing(c.Context(), k.Domain); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "%s: mail leaves unsigned until a key can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
@@ -90,31 +80,8 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	return errors.Join(err, d.report(c.OutOrStdout()))
 }
 
-// signNothing lets mail of a domain leave unsigned, unless another command has activated a key meanwhile.
-func (d *app) signNothing(ctx context.Context, domain string) error {
-	unlock, err := d.store.TakeOver(ctx, domain)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	set, err := d.store.LoadDomain(domain, nil)
-	if err != nil || len(set.Domains()) > 0 {
-		return err
-	}
-	return d.store.Unhost(domain)
-}
-
-// printOrder prints what a person has to do if publish.method is manual. The leaked key comes first: whoever has it can sign for
-// the domain until its record is empty.
-func printOrder(out io.Writer, set *keys.Set, k *keys.Key) {
-	var steps []string
-	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // else the record is of another key
-		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", keys.RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
-	}
-	if next := keys.NewestPending(set.Of(k.Domain), k.Algorithm, ""); next != nil {
-		steps = append(steps, "put the record of key "+next.Selector+" into DNS (dkimkey show "+k.Domain+" "+next.Selector+")",
-			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
-	}
+// printOrder prints what a person has to do if publish.method is manual.
+func printOrder(out io.Writer, steps []string) {
 	if len(steps) == 0 {
 		return
 	}

@@ -102,16 +102,11 @@ func (d *app) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
 	now := d.store.Now()
 	all := []planned{}
 	for _, domain := range domains {
-		set, err := d.store.LoadDomain(domain, nil)
+		steps, err := d.rotator.PlanOf(domain, rotateNow)
 		if err != nil {
 			return err
 		}
-		if rotateNow {
-			if _, err := d.rotator.RotateNow(domain, set.Of(domain), true); err != nil {
-				return fmt.Errorf("%s: %w", domain, err)
-			}
-		}
-		for _, s := range keys.Plan(set.Of(domain), d.rules(domain), now) {
+		for _, s := range steps {
 			when := "now"
 			if s.Due.After(now) {
 				when = s.Due.UTC().Format(timeFormat)
@@ -151,8 +146,10 @@ func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after fu
 				if waiting != "" {
 					fmt.Fprintln(c.ErrOrStderr(), waiting)
 				}
-				if err := d.needSelectors(domains); err != nil {
-					return err
+				for _, domain := range domains {
+					if err := d.rotator.NeedSelectors(domain); err != nil {
+						return err
+					}
 				}
 			}
 			if failed || d.needed {
@@ -174,79 +171,24 @@ func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after fu
 
 // rotateNow records that the keys of domains are to be replaced.
 func (d *app) rotateNow(c *cobra.Command, domains []string) error {
-	request := func(domain string) error {
-		unlock, err := d.store.Lock(c.Context(), domain)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		set, err := d.store.LoadDomain(domain, nil)
-		if err != nil {
-			return err
-		}
-		started, err := d.rotator.RotateNow(domain, set.Of(domain), false)
-		switch {
-		case err != nil || started:
-			return err
-		case len(set.Signing(domain)) > 0:
-			fmt.Fprintf(c.ErrOrStderr(), "%s: a rotation is under way already\n", domain)
-		default:
-			fmt.Fprintf(c.ErrOrStderr(), "%s: no key signs yet that could be replaced\n", domain)
-		}
-		return nil
-	}
 	for _, domain := range domains {
-		if err := request(domain); err != nil {
+		note, err := d.rotator.RequestRotation(c.Context(), domain)
+		if err != nil {
 			return fmt.Errorf("%s: %w", domain, err)
 		}
-	}
-	return nil
-}
-
-// needSelectors reports rotations that cannot continue because a ring has no free selector.
-func (d *app) needSelectors(domains []string) error {
-	for _, domain := range domains {
-		set, err := d.store.LoadDomain(domain, nil)
-		if err != nil {
-			return err
-		}
-		of := set.Of(domain)
-		withPast, err := d.store.WithPast(domain, of)
-		if err != nil {
-			return err
-		}
-		rules, now := d.rules(domain), d.store.Now()
-		for algorithm, ring := range rules.Ring {
-			k := keys.NewestActive(of, algorithm)
-			requested := k != nil && k.Metadata != nil && k.Metadata.Requested != nil && keys.NewestPending(of, algorithm, "") == nil
-			if requested && len(ring) > 0 && rules.FreeSelector(withPast, algorithm, now) == "" {
-				d.rotator.Needs(domain, fmt.Sprintf("no successor can be made yet: each selector of the ring %v is in use; dkimkey status shows until when", ring), nil)
-			}
+		if note != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", domain, note)
 		}
 	}
 	return nil
 }
 
 // waiting returns what --wait waits for, or "" if no key is about to sign.
-func (d *app) waiting(domains []string) (string, error) {
+func (d *app) waiting(domains []string) (waiting string, err error) {
 	for _, domain := range domains {
-		set, err := d.store.LoadDomain(domain, nil)
-		if err != nil {
-			return "", err
-		}
-		var last *keys.Key
-		var until time.Time
-		for _, k := range keys.Awaited(set.Of(domain), d.rules(domain), d.store.Now()) {
-			if k.State != keys.Verified || k.Metadata.Silent != nil {
-				return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Metadata.Finding), nil
-			}
-			if may := k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)); last == nil || may.After(until) {
-				last, until = k, may
-			}
-		}
-		if last != nil {
-			return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format(timeFormat)), nil
+		if waiting, err = d.rotator.Waiting(domain); err != nil || waiting != "" {
+			break
 		}
 	}
-	return "", nil
+	return waiting, err
 }

@@ -101,7 +101,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		if signing[domain] || !wanted(domain) {
 			continue
 		}
-		action := "hosted, and no key signs: sign.on_missing_key applies to its mail; " + remedy(domain, set.Of(domain))
+		action := "hosted, and no key signs: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
 		if asJSON { // in the table, the domain has no row of its own
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
@@ -128,22 +128,6 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		return errAttention
 	}
 	return nil
-}
-
-// remedy is what gets a key of a hosted domain to sign again.
-func remedy(domain string, of []*keys.Key) string {
-	is := func(f func(k *keys.Key) bool) bool { return slices.ContainsFunc(of, f) }
-	switch {
-	case is(func(k *keys.Key) bool {
-		return k.Metadata != nil && k.Err == nil && k.State.Pending()
-	}):
-		return "dkimkey rotate " + domain + " --wait"
-	case is(func(k *keys.Key) bool { return k.Err != nil }):
-		return "correct the key above"
-	case is(func(k *keys.Key) bool { return k.State == keys.Published }):
-		return "publish the record of the key that waits"
-	}
-	return "dkimkey add " + domain
 }
 
 func printStatus(out io.Writer, all []keyStatus) error {

@@ -17,18 +17,18 @@ import (
 	"signpost/internal/term"
 )
 
-// maxCommand is how long a command may take. postfix reload takes a second.
+// maxCommand is the timeout of a command. postfix reload takes a second.
 const maxCommand = time.Minute
 
-// ask has Postfix read a list for postscreen before it takes its place: of each network the first address has to be permitted,
-// and an address that is not listed must not. Without Postfix, nothing is checked. Postfix reads a copy of its own, because it
-// opens a file by its path, and another user may own the directory of the list.
-func (e *env) ask(ctx context.Context, text string, set *netipx.IPSet) error {
+// checkByPostfix has Postfix read a new list for postscreen: it must permit the first address of each network, and no address that is not
+// listed. Without Postfix, nothing is checked. Postfix reads a copy, because it opens a file by its path, and another user may own the
+// directory of the list.
+func (e *env) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet) error {
 	postmap := findPostmap()
 	if e.format != formatNames()[0] || postmap == "" {
 		return nil
 	}
-	// A configuration of its own: the machine's may be broken, and that is not our question.
+	// Postfix reads this configuration instead of the machine's, which may be broken.
 	conf, err := os.MkdirTemp("", "greyskip-")
 	if err != nil {
 		return err
@@ -50,8 +50,8 @@ func (e *env) ask(ctx context.Context, text string, set *netipx.IPSet) error {
 		fmt.Fprintf(&asked, "%s\n", p.Addr())
 		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
 	}
-	for _, stranger := range []string{"192.0.2.1", "2001:db8::1"} { // documentation: never listed
-		fmt.Fprintf(&asked, "%s\n", netip.MustParseAddr(stranger))
+	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // documentation: never listed
+		fmt.Fprintf(&asked, "%s\n", netip.MustParseAddr(unlisted))
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)
 	defer cancel()
@@ -61,7 +61,7 @@ func (e *env) ask(ctx context.Context, text string, set *netipx.IPSet) error {
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
 	var status *exec.ExitError
-	if errors.As(err, &status) && status.ExitCode() == 1 && out.Len() == 0 { // nothing was found, which is right for an empty list
+	if errors.As(err, &status) && status.ExitCode() == 1 && out.Len() == 0 { // no address was found, which is correct for an empty list
 		err = nil
 	}
 	if err != nil || errs.Len() > 0 {
@@ -73,21 +73,21 @@ func (e *env) ask(ctx context.Context, text string, set *netipx.IPSet) error {
 	return nil
 }
 
-// sbin are the folders that cron does not search.
+// sbin has the directories that cron does not search.
 const sbin = ":/usr/local/sbin:/usr/sbin:/sbin"
 
-// findPostmap gives the path of Postfix's program; empty: there is no Postfix.
+// findPostmap returns the path of postmap(1), or "" without Postfix.
 func findPostmap() string {
-	for _, folder := range filepath.SplitList(os.Getenv("PATH") + sbin) {
-		if path, err := exec.LookPath(filepath.Join(folder, "postmap")); err == nil && filepath.IsAbs(path) {
+	for _, dir := range filepath.SplitList(os.Getenv("PATH") + sbin) {
+		if path, err := exec.LookPath(filepath.Join(dir, "postmap")); err == nil && filepath.IsAbs(path) {
 			return path
 		}
 	}
 	return ""
 }
 
-// reloaded runs the command of --reload where that is due, now or from a run in which it failed.
-func (e *env) reloaded(ctx context.Context, s *state, stateAt *place) error {
+// runReload runs the command of --reload if that is due: the file has changed, or the command failed in an earlier run.
+func (e *env) runReload(ctx context.Context, s *state, stateAt *place) error {
 	if !s.ReloadDue || e.reload == "" {
 		return nil
 	}

@@ -9,13 +9,13 @@ import (
 	"signpost/internal/term"
 )
 
-// mark begins each file that is ours to replace.
+// mark is the first line of each file that greyskip may replace.
 const mark = "# Allow list, made by greyskip(1) from SPF records"
 
 // formatNames are the values of --format, the default first.
 func formatNames() []string { return []string{"postscreen", "cidr", "nftables", "pf", "rspamd"} }
 
-// usedBy is the line of the header that says what is to be done with the file.
+// usedBy returns the line of the header that states how to use the file.
 func usedBy(format, file string) string {
 	switch format {
 	case "postscreen":
@@ -30,7 +30,7 @@ func usedBy(format, file string) string {
 	return ""
 }
 
-// render writes the list out. made is the day in its header.
+// render returns the text of a list. made is the day in its header.
 func (e *env) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
@@ -59,7 +59,7 @@ func (e *env) render(l list, four, six []block, made time.Time) string {
 	return b.String()
 }
 
-// command is how the list is made again.
+// command returns the command line that makes the list.
 func (e *env) command(l list) string {
 	words := []string{"greyskip"}
 	add := func(when bool, more ...string) {
@@ -87,8 +87,8 @@ func (bl block) write(b *strings.Builder, indent, end string) {
 	}
 }
 
-// nftables writes two sets in a table of their own, since a set is seen by rules of its table alone. What they had before is
-// emptied in the same transaction.
+// nftables returns two sets in a table of their own: only rules of that table can use them. Their earlier elements are removed in the same
+// transaction.
 func nftables(four, six []block) string {
 	var b strings.Builder
 	one := func(name, kind string, blocks []block) {

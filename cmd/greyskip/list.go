@@ -13,7 +13,7 @@ import (
 	"signpost/internal/spfset"
 )
 
-// list is what is listed: networks of all domains, the fewest that hold the same addresses.
+// list is an allow list: the addresses of all domains.
 type list struct {
 	domains []listed
 	set     *netipx.IPSet
@@ -55,13 +55,13 @@ func (l list) origins() map[netip.Prefix]string {
 	return all
 }
 
-// block is networks that came from the same domains, on the same day, and stand behind each other.
+// block is a sequence of networks that came from the same domains on the same day.
 type block struct {
 	from, since string
 	networks    []netip.Prefix
 }
 
-// blocks part the list. since has the days on which networks came into the list that is there; what is new came today.
+// blocks divides the list. since has the days on which the networks of the present list were added; new ones are added today.
 func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []block, days map[netip.Prefix]string) {
 	days = map[netip.Prefix]string{}
 	origins := l.origins()
@@ -81,7 +81,7 @@ func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []
 	return four, six, days
 }
 
-// changes are the networks that only one of two lists has, a line each: "+ 203.0.114.0/24  example.org".
+// changes returns the networks that only one of two lists has, one on each line: "+ 203.0.114.0/24  example.org".
 func changes(before list, after list) (lines []string, more, fewer int) {
 	old, new := before.set.Prefixes(), after.set.Prefixes()
 	was, is := before.origins(), after.origins()

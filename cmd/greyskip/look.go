@@ -18,21 +18,21 @@ import (
 )
 
 const (
-	atATime    = 8               // domains that are looked up
-	maxQueries = 300             // of one domain: ten terms ask for 110 at most in either family
+	maxAtOnce  = 8               // domains that are looked up concurrently
+	maxQueries = 300             // of one domain: ten terms need at most 110 in each family
 	maxLook    = 2 * time.Minute // for one domain
 	maxNotes   = 20              // of one domain: a record can have a thousand networks that are refused
-	maxLine    = 400             // columns of a note or an error: a name of DNS, and what is wrong with it
+	maxLine    = 400             // columns of a note or an error: a DNS name and the error
 )
 
-// finding is what was found for a domain. What strangers wrote in it is printable.
+// finding is the result for a domain. The text of the records in it is printable.
 type finding struct {
 	domain string
-	answer spfset.Answer // beside an err that is temporary, a part of it
-	err    *spfset.Error // nil: it was found
+	answer spfset.Answer // a part of it if err is temporary
+	err    *spfset.Error // nil: no error
 }
 
-// why is its error, with the domain where that does not name it.
+// why returns the error, with the domain if it does not name it.
 func (f finding) why() string {
 	if strings.HasPrefix(f.err.Why, f.domain+" ") {
 		return f.err.Why
@@ -49,11 +49,11 @@ func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 	return setup.Resolver(conf, e.now, slog.New(slog.DiscardHandler))
 }
 
-// look asks for all domains. Its error is that of ctx.
+// look looks up all domains. Its error is that of ctx.
 func (e *env) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
 	found := make([]finding, len(domains))
 	var all errgroup.Group
-	all.SetLimit(atATime)
+	all.SetLimit(maxAtOnce)
 	term.Progress(e.stderr, "asking for the SPF records of %d domains", len(domains))
 	for i, domain := range domains {
 		all.Go(func() error {
@@ -83,7 +83,7 @@ func (e *env) lookOne(ctx context.Context, r *dns.Resolver, domain string) findi
 	return f
 }
 
-// line makes of what strangers wrote something that can be read in a mail.
+// line returns text of a record or an error as a printable line of limited length: cron sends it by mail.
 func line(s string) string {
 	head, rest := term.Cut(term.Printable(s), maxLine)
 	if rest != "" {

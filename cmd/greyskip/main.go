@@ -1,4 +1,4 @@
-// Command greyskip writes a list of the networks that big senders' SPF records name, for postscreen to let past.
+// Command greyskip writes an allow list for postscreen(8): the networks of the SPF records of big senders.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/man"
 	"signpost/internal/term"
 )
 
@@ -28,20 +29,20 @@ func main() {
 	os.Exit(e.execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// env is what a run works with.
+// env has the flags and dependencies of a run.
 type env struct {
 	options
 	now    func() time.Time
 	stdout io.Writer
 	stderr io.Writer
-	person bool // something needs one, and that has been said
+	action bool // action is needed, and the messages that state it were printed
 }
 
 // options are the flags.
 type options struct {
 	config, domains, output, format, reload string
 	widest                                  string
-	widest4, widest6                        int // what widest says
+	widest4, widest6                        int // the numbers of widest
 	overLimit, force, diff, dry             bool
 }
 
@@ -50,7 +51,7 @@ const (
 	defaultWidest = "12,28"
 )
 
-// errAttention is the error of exit code 1 if each thing that needs a person has been printed already, one line each.
+// errAttention is the error of exit code 1 if all messages were printed already.
 var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -76,7 +77,7 @@ stays.
 
 Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.
 
-`, sayAfter/day, dropAfter/day) + cli.Completion("greyskip"),
+`, warnAfter/day, dropAfter/day) + cli.Completion("greyskip"),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
   25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
@@ -101,13 +102,13 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	f.BoolVar(&e.overLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
 	f.StringVar(&e.widest, "widest", defaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
-	// The error is one of a flag that there is not.
+	// The error is about an unknown flag.
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(manualCommand(root))
+	root.AddCommand(man.Command(root, page()))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 
-// run does what the command line asks for.
+// run carries out the command line.
 func (e *env) run(ctx context.Context, args []string, configGiven bool) error {
 	if err := e.check(args); err != nil {
 		return cli.Usage(err)
@@ -125,13 +126,13 @@ func (e *env) run(ctx context.Context, args []string, configGiven bool) error {
 	} else {
 		err = e.update(ctx, resolver, domains)
 	}
-	if err == nil && e.person {
+	if err == nil && e.action {
 		return errAttention
 	}
 	return err
 }
 
-// check says which flags do not go together.
+// check returns an error if flags cannot be combined.
 func (e *env) check(args []string) error {
 	switch {
 	case e.domains != "" && len(args) > 0:
@@ -141,7 +142,7 @@ func (e *env) check(args []string) error {
 	case !slices.Contains(formatNames(), e.format):
 		return fmt.Errorf("--format: %q is none of %s", e.format, strings.Join(formatNames(), ", "))
 	}
-	// The header says how the list is made, wherever somebody reads it.
+	// The header of the list names both files. It may be read from another directory.
 	for _, path := range []*string{&e.domains, &e.output} {
 		if *path == "" {
 			continue
@@ -165,13 +166,13 @@ func (e *env) readWidest() error {
 	return nil
 }
 
-// say is for what has to be known and needs nobody.
-func (e *env) say(format string, args ...any) {
+// inform prints a message that needs no action.
+func (e *env) inform(format string, args ...any) {
 	fmt.Fprintln(e.stderr, "greyskip:", term.Printable(fmt.Sprintf(format, args...)))
 }
 
-// need is for what needs a person.
-func (e *env) need(format string, args ...any) {
-	e.person = true
-	e.say(format, args...)
+// warn prints a message that needs action: the exit code is 1.
+func (e *env) warn(format string, args ...any) {
+	e.action = true
+	e.inform(format, args...)
 }

@@ -16,11 +16,11 @@ import (
 const day = 24 * time.Hour
 
 const (
-	sayAfter  = 7 * day  // a domain's last good answer is this old: a person should look
-	dropAfter = 30 * day // it is no longer believed: networks are given to others
+	warnAfter = 7 * day  // a last good answer of this age needs action
+	dropAfter = 30 * day // a last good answer of this age is dropped: its networks may belong to others
 )
 
-// state is FILE.state, what a run leaves for the next one.
+// state is FILE.state, which a run writes for the next one.
 type state struct {
 	Version   int                     `json:"version"`
 	Made      time.Time               `json:"made"`                 // the day in the file's header
@@ -29,7 +29,7 @@ type state struct {
 	Since     map[netip.Prefix]string `json:"since"` // the day on which each network was listed
 }
 
-// answered is a domain's last good answer.
+// answered is the last good answer of a domain.
 type answered struct {
 	At       time.Time      `json:"at"`
 	Networks []netip.Prefix `json:"networks"`
@@ -42,7 +42,7 @@ func newState() *state {
 	return &state{Version: stateVersion, Domains: map[string]answered{}, Since: map[netip.Prefix]string{}}
 }
 
-// readState returns the state that the last run wrote, or an empty one. lost is why there is none that can be used.
+// readState returns the state that the last run wrote, or an empty one and the error that makes it unusable.
 func readState(at *place) (s *state, lost error) {
 	data, err := at.read()
 	if err != nil {
@@ -68,7 +68,7 @@ func readState(at *place) (s *state, lost error) {
 	return s, nil
 }
 
-// parts are those of the last list.
+// parts returns those of the last list.
 func (s *state) parts() (all []listed) {
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		all = append(all, listed{domain: domain, set: spfset.Of(s.Domains[domain].Networks...)})
@@ -88,8 +88,8 @@ func (s *state) write(at *place) error {
 	return d.use()
 }
 
-// fold takes what was found into the state, and gives what is to be listed: a domain that could not be looked up keeps its
-// last good answer while that is not too old. It says what a person has to know.
+// fold updates the state and returns the parts of the new list. A domain that could not be looked up keeps its last good answer until that is
+// too old. fold prints what needs action.
 func (e *env) fold(s *state, found []finding) []listed {
 	var all []listed
 	kept := map[string]answered{}
@@ -101,7 +101,7 @@ func (e *env) fold(s *state, found []finding) []listed {
 			all = append(all, listed{f.domain, spfset.Of(last.Networks...), last.Notes})
 			continue
 		}
-		e.sayNew(f, last.Notes)
+		e.informNew(f, last.Notes)
 		if f.err == nil {
 			kept[f.domain] = answered{At: now.UTC(), Networks: f.answer.Networks.Prefixes(), Notes: f.answer.Notes}
 		} else if f.answer.Empty() {
@@ -113,34 +113,33 @@ func (e *env) fold(s *state, found []finding) []listed {
 	return all
 }
 
-// sayNew says what is not listed of a domain, once.
-func (e *env) sayNew(f finding, before []string) {
+// informNew prints the notes of a domain that the last run did not have.
+func (e *env) informNew(f finding, before []string) {
 	for _, note := range f.answer.Notes {
 		if !slices.Contains(before, note) {
-			e.say("%s: %s", f.domain, note)
+			e.inform("%s: %s", f.domain, note)
 		}
 	}
 }
 
-// fallsBack says whether a domain that could not be looked up has a last good answer that may be believed. Otherwise it is listed
-// as far as it could be looked up.
+// fallsBack reports whether a domain that could not be looked up keeps its last good answer. Otherwise only what was found is listed.
 func (e *env) fallsBack(f finding, last answered, known bool, now time.Time) bool {
 	if !known {
-		e.need("%s; there is no earlier answer, so that %s", f.why(), f.rest())
+		e.warn("%s; there is no earlier answer, so that %s", f.why(), f.rest())
 		return false
 	}
 	on, until := last.At.Format(time.DateOnly), last.At.Add(dropAfter).Format(time.DateOnly)
 	switch age := now.Sub(last.At); {
 	case age > dropAfter:
-		e.need("%s; the last good answer, of %s, is too old, so that %s", f.why(), on, f.rest())
+		e.warn("%s; the last good answer, of %s, is too old, so that %s", f.why(), on, f.rest())
 		return false
-	case age > sayAfter || !f.err.Temporary:
-		e.need("%s; the answer of %s stays listed until %s", f.why(), on, until)
+	case age > warnAfter || !f.err.Temporary:
+		e.warn("%s; the answer of %s stays listed until %s", f.why(), on, until)
 	}
 	return true
 }
 
-// rest says what is listed of a domain that could not be looked up.
+// rest returns what is listed of a domain that could not be looked up.
 func (f finding) rest() string {
 	if f.answer.Empty() {
 		return "it is not listed"
@@ -148,7 +147,7 @@ func (f finding) rest() string {
 	return "only what passes before that is listed"
 }
 
-// manyFail says why it is more likely that something is wrong here than with the domains; nil where it is not.
+// manyFail returns an error if so many domains failed that the cause is probably local.
 func manyFail(found []finding) error {
 	var first *spfset.Error
 	failed, temporary := 0, 0

@@ -24,12 +24,12 @@ func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) erro
 	var parts []listed
 	for _, f := range found {
 		if f.err != nil {
-			e.need("%s; %s", f.why(), f.rest())
+			e.warn("%s; %s", f.why(), f.rest())
 		}
 		if f.err != nil && f.answer.Empty() {
 			continue
 		}
-		e.sayNew(f, nil)
+		e.informNew(f, nil)
 		parts = append(parts, listed{f.domain, f.answer.Networks, f.answer.Notes})
 	}
 	if len(parts) == 0 {
@@ -48,7 +48,7 @@ type file struct {
 	set    *netipx.IPSet // not nil
 }
 
-// maxList is more bytes than a list or its state has: what is larger is another file.
+// maxList bounds a list and its state in bytes: a larger file is another one.
 const maxList = 64 << 20
 
 // open reads the file that is to be replaced. It returns an error if greyskip did not make the file.
@@ -69,7 +69,7 @@ func open(at *place) (f file, err error) {
 	return f, nil
 }
 
-// update brings the file up to date.
+// update updates the file.
 func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) error {
 	at, err := locate(e.output)
 	if err != nil {
@@ -98,9 +98,9 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 	s, lost := readState(stateAt)
 	switch {
 	case lost != nil && !absent(lost):
-		e.need("%v", lost)
+		e.warn("%v", lost)
 	case lost != nil && old.exists:
-		e.need("%s is not there, although %s is; a new one is made", stateAt.path(), e.output)
+		e.warn("%s is not there, although %s is; a new one is made", stateAt.path(), e.output)
 	}
 	found, err := e.look(ctx, r, domains)
 	if err != nil {
@@ -114,10 +114,10 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 	}
 	before := list{s.parts(), old.set}
 	l := newList(e.fold(s, found))
-	return e.bring(ctx, at, old, before, l, s, stateAt)
+	return e.replace(ctx, at, old, before, l, s, stateAt)
 }
 
-// stays is for what leaves the old file in its place.
+// stays adds to an error that the old file stays.
 func (e *env) stays(err error) error {
 	if _, none := os.Stat(e.output); absent(none) {
 		return fmt.Errorf("%w: %s is not made", err, e.output)
@@ -125,8 +125,8 @@ func (e *env) stays(err error) error {
 	return fmt.Errorf("%w: %s stays as it is", err, e.output)
 }
 
-// bring replaces the file where it has to be, and remembers.
-func (e *env) bring(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
+// replace replaces the file if its contents changed, and writes the state.
+func (e *env) replace(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
 	four, six, days := l.blocks(s.Since, e.now())
 	if old.exists && e.render(l, four, six, s.Made) == old.text {
 		return e.leave(ctx, s, stateAt)
@@ -148,7 +148,7 @@ func (e *env) bring(ctx context.Context, at *place, old file, before, l list, s 
 		fmt.Fprintf(e.stdout, "%s would be replaced; networks: %d more, %d fewer\n", e.output, more, fewer)
 		return nil
 	}
-	if err := e.ask(ctx, text, l.set); err != nil {
+	if err := e.checkByPostfix(ctx, text, l.set); err != nil {
 		return e.stays(err)
 	}
 	d, err := at.newDraft([]byte(text))
@@ -163,10 +163,10 @@ func (e *env) bring(ctx context.Context, at *place, old file, before, l list, s 
 	if err := d.use(); err != nil {
 		return err
 	}
-	return e.reloaded(ctx, s, stateAt)
+	return e.runReload(ctx, s, stateAt)
 }
 
-// leave is for a file that is as it should be.
+// leave keeps a file that is up to date, and writes the state.
 func (e *env) leave(ctx context.Context, s *state, stateAt *place) error {
 	if e.dry {
 		fmt.Fprintf(e.stdout, "%s would stay as it is\n", e.output)
@@ -175,10 +175,10 @@ func (e *env) leave(ctx context.Context, s *state, stateAt *place) error {
 	if err := s.write(stateAt); err != nil {
 		return err
 	}
-	return e.reloaded(ctx, s, stateAt)
+	return e.runReload(ctx, s, stateAt)
 }
 
-// jump says that a list differs by more than half from the one that is there; nil where that is allowed.
+// jump returns an error if a list differs by more than half from the present one, unless that is allowed.
 func (e *env) jump(old file, l list) error {
 	if e.force {
 		return nil

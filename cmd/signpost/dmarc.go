@@ -26,12 +26,12 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 
 		ValidArgsFunction: hostedDomains(load),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			domain, err := domain.ParseArgument(args[0])
 			if err != nil {
 				return cli.Usage(err)
 			}
-			view, err := walkView(load, zone)
+			view, err := walkView(conf, zone)
 			if err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			explain.WriteDMARC(c.OutOrStdout(), result, steps)
 			return nil
-		},
+		}),
 	}
 	c.Flags().StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")

@@ -76,7 +76,7 @@ func says(t *testing.T, found []doctor.Finding, check string, level doctor.Level
 	}
 }
 
-// A domain of this host is held against the addresses that the host sends from.
+// A domain of this host is compared with the addresses that the host sends from.
 func TestDoctorOfOwnDomain(t *testing.T) {
 	found, code, _ := doctored(t, doctoredZone, "example.org", "--address", "192.0.2.1", "--address", "192.0.2.9")
 	says(t, found, "ptr", doctor.Red, "192.0.2.9 has no PTR record")
@@ -86,7 +86,7 @@ func TestDoctorOfOwnDomain(t *testing.T) {
 	}
 }
 
-// Of another's domain everything is looked at that DNS shows, and the DKIM keys that are named.
+// For another site's domain, all records in DNS are checked, and the named DKIM keys.
 func TestDoctorOfAnotherDomain(t *testing.T) {
 	found, _, _ := doctored(t, doctoredZone, "example.net", "--selector", "a,b", "--selector", "c")
 	for _, s := range []string{"a", "b", "c"} {
@@ -104,7 +104,7 @@ func TestDoctorOfAnotherDomain(t *testing.T) {
 	}
 }
 
-// Flags that make no sense end it before anything is looked at.
+// Invalid flags are an error before anything is checked.
 func TestDoctorFlagsOfDomains(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -121,7 +121,7 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 	}
 }
 
-// The five faults of DNS that doctor has to know: each is named, red, with the line that mends it.
+// The five faults of DNS that doctor must find: each is red, with the line that corrects it.
 func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 	const dkimAt = `s1._domainkey.example.org. IN TXT "v=DKIM1; k=ed25519; h=sha256; p=O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="`
 	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`

@@ -43,13 +43,9 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 			"can write counts for nothing.",
 		Example: "  signpost forwarders\n  signpost forwarders --accept lists.example.org --until 2027-05-31",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			return proposeForwarders(c.Context(), conf, o, c.OutOrStdout(), c.ErrOrStderr())
-		},
+		}),
 	}
 	f := c.Flags()
 	f.StringVar(&o.since, "since", "", "messages from this `TIME` on: "+journal.TimeFormats+"; all that the journal has if not given")

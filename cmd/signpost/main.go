@@ -64,13 +64,9 @@ dkimkey(1).
 			"needs. Sockets that a service manager passes (sd_listen_fds(3), signpost.socket) serve in the place of those that listen\n" +
 			"names with the same address.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			return daemon.Run(c.Context(), daemon.Options{Config: conf, File: file, Stderr: c.ErrOrStderr(), Version: cli.Number(), Confine: true})
-		},
+		}),
 	}
 	checkCmd := &cobra.Command{
 		Use:   "check-config",
@@ -79,11 +75,7 @@ dkimkey(1).
 			"beside it. A key that two files set is listed with the lines of both; the later one decides. Run by root, it also checks\n" +
 			"that the owner of state_dir, as whom the daemon runs, can read them. Exit code 0: valid, 2: not.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			for _, f := range setup.Concerns(conf, time.Now()) {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", term.Printable(cmp.Or(f.Where, file)), term.PrintableLines(f.What))
 				if !strings.HasPrefix(f.Fix, "#") {
@@ -97,11 +89,22 @@ dkimkey(1).
 				fmt.Fprintf(c.OutOrStdout(), "%s\n", term.Printable(o.By+": "+o.Key+" overrides "+o.Of))
 			}
 			return setup.Unreadable(conf, file, c.Flags().Changed("config"))
-		},
+		}),
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault))
 	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
 	return cli.Execute(ctx, root, args, stdout, stderr)
+}
+
+// loaded returns the RunE of a command that loads the configuration first.
+func loaded(load func() (*config.Config, error), run func(*cobra.Command, []string, *config.Config) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		conf, err := load()
+		if err != nil {
+			return err
+		}
+		return run(c, args, conf)
+	}
 }

@@ -14,7 +14,14 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// noExitSleep is for the programs of a script, which do not inherit the test's environment: the race detector sleeps a second at the
+// end of each otherwise.
+func noExitSleep(e *testscript.Env) { e.Setenv("GORACE", "atexit_sleep_ms=0") }
+
 // Each testdata/*.txtar is what a user types, and what it must do.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		noExitSleep(e)
+		return nil
+	}})
 }

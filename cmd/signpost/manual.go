@@ -8,28 +8,26 @@ import (
 	"signpost/internal/man"
 )
 
-// manualCommand writes the manual pages, for make man.
+// manualCommand writes the manual pages, for make man: of the program, or of the configuration from its sample.
 func manualCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use:    "manual [SAMPLE]",
-		Short:  "Print signpost(8), or signpost.toml(5) from the sample configuration",
-		Hidden: true,
-		Args:   cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return man.Program(c.OutOrStdout(), root, page())
-			}
-			data, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			sample, err := man.ReadSample(data)
-			if err != nil {
-				return err
-			}
-			return man.Config(c.OutOrStdout(), sample)
-		},
+	c := man.Command(root, page())
+	program := c.RunE
+	c.Use, c.Args = "manual [SAMPLE]", cobra.MaximumNArgs(1)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return program(c, args)
+		}
+		data, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		sample, err := man.ReadSample(data)
+		if err != nil {
+			return err
+		}
+		return man.Config(c.OutOrStdout(), sample)
 	}
+	return c
 }
 
 func page() man.Page {

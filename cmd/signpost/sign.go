@@ -43,13 +43,9 @@ Without --ip and --login the message is one that sendmail(1) hands in on this ma
 address, or from one who logged in by that name. Keys and state are read and never changed, and DNS is not asked.`,
 		Example: "  signpost sign mail.eml\n  signpost sign mail.eml --login ann@example.org\n  signpost sign mail.eml | signpost verify - --ip 192.0.2.25 --from ann@example.org",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			return sign(c.Context(), conf, args[0], o, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
-		},
+		}),
 	}
 	f := c.Flags()
 	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS`, by SMTP")

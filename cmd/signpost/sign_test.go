@@ -19,6 +19,7 @@ import (
 // c.toml, its DNS in zone.
 func TestSignScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/sign", Setup: func(e *testscript.Env) error {
+		noExitSleep(e)
 		key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {

@@ -35,7 +35,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 		Args:    cobra.ExactArgs(2),
 
 		ValidArgsFunction: hostedDomains(load),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			domain, err := domain.ParseArgument(args[0])
 			if err != nil {
 				return cli.Usage(err)
@@ -44,7 +44,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 			if err != nil {
 				return cli.Usage(fmt.Errorf("%q is no IP address", args[1]))
 			}
-			view, err := walkView(load, zone)
+			view, err := walkView(conf, zone)
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			explain.WriteSPF(c.OutOrStdout(), result, walk)
 			return nil
-		},
+		}),
 	}
 	f := c.Flags()
 	f.StringVar(&sender, "sender", "", "MAIL FROM `ADDRESS`, which macros look at (default: postmaster@DOMAIN)")
@@ -68,11 +68,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 }
 
 // walkView returns what makes DNS lookups as the daemon does, with its timeout, or answers from a zone file.
-func walkView(load func() (*config.Config, error), zone string) (*dns.View, error) {
-	conf, err := load()
-	if err != nil {
-		return nil, err
-	}
+func walkView(conf *config.Config, zone string) (*dns.View, error) {
 	log := slog.New(slog.DiscardHandler)
 	resolver, err := newResolver(conf, zone, log)
 	if err != nil {

@@ -21,11 +21,7 @@ func topCommand(load func() (*config.Config, error)) *cobra.Command {
 			"itself to the window. How many messages the journal lost, and whether it runs, the daemon says where metrics.listen is\n" +
 			"set. q or ^C ends it. Without a terminal, and where TERM is dumb, it prints once.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			in, _ := c.InOrStdin().(*os.File)
 			return top.Run(c.Context(), top.Source{
 				File:     conf.JournalFile(),
@@ -34,7 +30,7 @@ func topCommand(load func() (*config.Config, error)) *cobra.Command {
 				Keys:     func(now time.Time) ([]keys.Status, error) { return keyStatus(conf, now) },
 				Metrics:  conf.MetricsListen,
 			}, in, c.OutOrStdout())
-		},
+		}),
 	}
 	return c
 }

@@ -40,13 +40,9 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 		Example: "  signpost verify mail.eml --ip 192.0.2.1 --helo mail.example.com --from ann@example.com\n" +
 			"  signpost verify mail.eml --ip 192.0.2.1 --helo mail.example.com --from '' --dns draft.zone",
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			return verify(c.Context(), conf, args[0], o, c.InOrStdin(), c.OutOrStdout())
-		},
+		}),
 	}
 	f := c.Flags()
 	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS` (required)")

@@ -38,17 +38,13 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 			"machine use ssh(1), as below, and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
 		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			program, err := os.Executable()
 			if err != nil {
 				return err
 			}
 			return serveWeb(c.Context(), newSite(conf, program, *file, names), listen, c.ErrOrStderr())
-		},
+		}),
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
 	c.Flags().StringSliceVar(&names, "name", nil, "browsers may call this host by `NAME`, beside localhost and its addresses (repeatable)")

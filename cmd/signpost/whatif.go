@@ -40,13 +40,9 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
 			"  signpost what-if --as-if-policy reject --domain example.org\n  signpost what-if --upgrade",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load()
-			if err != nil {
-				return err
-			}
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			return whatIf(c.Context(), conf, *file, o, c.OutOrStdout(), c.ErrOrStderr())
-		},
+		}),
 	}
 	f := c.Flags()
 	f.StringVar(&o.since, "since", "14d", "messages from this `TIME` on: "+journal.TimeFormats)

@@ -51,11 +51,14 @@ func TryLock(dir *os.Root, path string) (*Lock, error) {
 		// The file may have been replaced, or removed, between the open and the lock.
 		held, err := f.Stat()
 		now, nowErr := dir.Lstat(name)
-		if err != nil || nowErr != nil || !os.SameFile(held, now) {
+		isLink := nowErr == nil && now.Mode()&fs.ModeSymlink != 0 // os.Root follows a link within the directory
+		if err != nil || nowErr != nil || !os.SameFile(held, now) && !isLink {
 			f.Close()
 			continue
 		}
 		switch {
+		case isLink:
+			err = fmt.Errorf("%s is a symbolic link: remove it", path)
 		case !held.Mode().IsRegular():
 			err = fmt.Errorf("%s is not a regular file: remove it", path)
 		case held.Sys().(*syscall.Stat_t).Nlink != 1:

@@ -116,6 +116,9 @@ func (d *fixture) flood(t *testing.T, n int, message func(int) filter.Report) (f
 
 // Design rule: whatever senders put into their mail and their DNS, a message takes at most 20 KiB of the files.
 func TestCostOfMessage(t *testing.T) {
+	if underRace {
+		t.Skip("takes five times as long under the race detector; make test runs it without")
+	}
 	for name, message := range map[string]func(int) filter.Report{"hostile": hostile, "small answers": smallAnswers, "bulky": bulky} {
 		for _, addresses := range []Addresses{Full, Omit} {
 			t.Run(name+" "+string(addresses), func(t *testing.T) {

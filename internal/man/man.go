@@ -18,6 +18,17 @@ type Page struct {
 	SeeAlso []string    // as "postconf(1)"
 }
 
+// Command returns the hidden command that prints the page of a program, for make man.
+func Command(root *cobra.Command, p Page) *cobra.Command {
+	return &cobra.Command{
+		Use:    "manual",
+		Short:  "Print " + root.Name() + "(" + p.Section + ")",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(c *cobra.Command, _ []string) error { return Program(c.OutOrStdout(), root, p) },
+	}
+}
+
 // Program writes the page of a program, all of its commands in it, if it has any.
 func Program(w io.Writer, root *cobra.Command, p Page) error {
 	var r roff

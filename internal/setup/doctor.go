@@ -11,10 +11,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -206,10 +204,7 @@ func unreadableFor(file, dir string) (name string, err error) {
 		return "signpost", nil
 	}
 	uid := of.Sys().(*syscall.Stat_t).Uid
-	name = strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
-	}
+	name = doctor.UserName(uid)
 	fi, err := os.Stat(file)
 	if err != nil || os.Geteuid() != 0 || uid == 0 {
 		return name, nil

@@ -1,5 +1,5 @@
-// Package senders finds the addresses for which a domain's SPF record gives pass, all of them at once: check_host() of RFC
-// 7208, with a set of addresses in the place of the client's. docs/decisions/greyskip.md says what is left out.
+// Package spfset finds all addresses for which a domain's SPF record returns pass: check_host() of RFC 7208 for a set of addresses instead
+// of the client's. docs/decisions/greyskip.md lists what is left out.
 package spfset
 
 import (
@@ -15,32 +15,32 @@ import (
 	"signpost/internal/spf"
 )
 
-// Options bound what is believed.
+// Options bound what is listed.
 type Options struct {
-	Widest4, Widest6 int  // a network with a shorter prefix is refused
+	Widest4, Widest6 int  // networks with a shorter prefix are refused
 	OverLimit        bool // terms behind the limits of RFC 7208 section 4.6.4 count too
 }
 
-// Answer is what a domain's records say.
+// Answer is the result for a domain.
 type Answer struct {
 	Networks *netipx.IPSet // not nil
-	// Notes say what is not listed, or only by OverLimit, and why, a sentence each. What strangers wrote is in them.
+	// Notes state what is not listed, or only because of OverLimit, and why: one sentence each. They contain text of the records.
 	Notes []string
 }
 
 // Empty reports whether no address is listed.
 func (a Answer) Empty() bool { return empty(a.Networks) }
 
-// Error is a domain of which nothing is known, or not all.
+// Error is a failed or incomplete lookup of a domain.
 type Error struct {
 	Why       string
-	Temporary bool // DNS has no answer now; otherwise there is no valid record
+	Temporary bool // a DNS failure; otherwise the domain has no valid record
 }
 
 func (e *Error) Error() string { return e.Why }
 
-// Find asks for a domain's records and those that they lead to. An error is an *Error; beside a temporary one the Answer has
-// what passes all the same, since an earlier term matches it.
+// Find queries a domain's records and those that they refer to. An error is an *Error. If it is temporary, the Answer has the addresses that
+// pass because a term before the failure matches them.
 func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer, error) {
 	w := &walk{resolver: r, options: o}
 	var families []*netipx.IPSet
@@ -96,7 +96,7 @@ func hasAll(r *spf.Record) bool {
 	return slices.ContainsFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
 }
 
-// passOver notes the terms of a record that would let addresses send if the record were written otherwise.
+// passOver notes the terms of a record that every check ignores and that were probably meant to authorize addresses.
 func (w *walk) passOver(r *spf.Record, domain string) {
 	const most = 20 // a record can have thousands of such terms; the first ones show the mistake
 	ignore := func(term, why string) {
@@ -128,7 +128,7 @@ func (w *walk) passOver(r *spf.Record, domain string) {
 	}
 }
 
-// family gives the addresses of one family.
+// family returns the addresses of one family.
 func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error) {
 	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if w.six {
@@ -142,7 +142,7 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	case err != nil:
 		return nil, &Error{err.Error(), spf.IsTemporary(err)}
 	}
-	// What depends on the message ends in more than one way: whatever may end otherwise is not known to pass.
+	// An address whose result depends on the message is in several streams: it is listed only if none of them ends otherwise.
 	not := []*netipx.IPSet{w.lost}
 	for _, s := range ends.other {
 		not = append(not, s.set)
@@ -165,7 +165,7 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	return without(union(pass...), not...), nil
 }
 
-// narrow takes out what is wider than allowed only when neighbours are one network: sixteen /12 are a /8.
+// narrow removes adjacent networks that together are wider than allowed: sixteen /12 are a /8.
 func (w *walk) narrow(domain string, found *netipx.IPSet) *netipx.IPSet {
 	var wide []netip.Prefix
 	for _, p := range found.Prefixes() {
@@ -184,7 +184,7 @@ func (w *walk) widest(a netip.Addr) int {
 	return w.options.Widest6
 }
 
-// refusal says why a network that a term lets send is not listed; empty where it is.
+// refusal returns why a network that a term authorizes is not listed, or "".
 func (w *walk) refusal(p netip.Prefix) string {
 	if limit := w.widest(p.Addr()); p.Bits() < limit {
 		return fmt.Sprintf("%s is wider than /%d", p, limit)
@@ -195,7 +195,7 @@ func (w *walk) refusal(p netip.Prefix) string {
 	return ""
 }
 
-// refuse numbers a reason, for stream.refused.
+// refuse registers a reason and returns its number, for stream.refused.
 func (w *walk) refuse(format string, args ...any) int {
 	why := fmt.Sprintf(format, args...)
 	if i := slices.Index(w.refusals, why); i >= 0 {
@@ -205,7 +205,7 @@ func (w *walk) refuse(format string, args ...any) int {
 	return len(w.refusals)
 }
 
-// note says something once: both families come by the same terms.
+// note adds a note unless it exists: both families meet the same terms.
 func (w *walk) note(format string, args ...any) {
 	if s := fmt.Sprintf(format, args...); !slices.Contains(w.notes, s) {
 		w.notes = append(w.notes, s)

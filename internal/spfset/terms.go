@@ -8,7 +8,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// directive parts streams into those that a directive matches and the rest: RFC 7208 section 5.
+// directive divides streams into those that a directive matches and the rest: RFC 7208 section 5.
 func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at []stream) (matched, rest []stream, err error) {
 	where := d.Text + " of " + domain
 	switch d.Mechanism {
@@ -58,11 +58,11 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 	return matched, nil, nil
 }
 
-// unknown is for a term that depends on the message: it may match, and it may not.
+// unknown handles a term that depends on the message: it may match or not.
 func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, rest []stream) {
 	switch {
 	case d.Mechanism == spf.Include:
-		// What it leads to may have any result, an error too.
+		// The other record may have any result, even an error.
 		w.note("%s depends on the message: neither whom it lets send nor what stands behind it is listed", where)
 		w.lose(at)
 		return nil, nil
@@ -71,11 +71,11 @@ func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, res
 	default:
 		w.note("%s depends on the message or on more than the address: what stands behind it is not listed", where)
 	}
-	// Where it does not match it has found nothing, most often.
+	// If it does not match, it usually was a void lookup.
 	return at, w.void(at, where)
 }
 
-// networks parts streams by the networks of a term.
+// networks divides streams by the networks of a term.
 func (w *walk) networks(d spf.Directive, where string, networks []netip.Prefix, at []stream) (matched, rest []stream) {
 	for _, p := range networks {
 		var inside []stream
@@ -105,7 +105,7 @@ func (w *walk) addresses(ctx context.Context, name string) ([]netip.Addr, error)
 	return w.resolver.LookupA(ctx, name)
 }
 
-// around returns the networks of a term around addresses.
+// around returns the networks of a term's prefix length around addresses.
 func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	for _, a := range addrs {
 		all = append(all, d.Around(a))
@@ -113,7 +113,7 @@ func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	return all
 }
 
-// mx: section 5.4. Whoever an exchange matches does not see what is wrong with the next one.
+// mx: section 5.4. An address that a mail exchange matches is not affected by an error of the next one.
 func (w *walk) mx(ctx context.Context, d spf.Directive, name, where string, at []stream) (matched, rest []stream, err error) {
 	hosts, err := w.resolver.LookupMX(ctx, name)
 	if spf.IsNotFound(err) {

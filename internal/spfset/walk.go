@@ -19,24 +19,23 @@ type walk struct {
 	resolver spf.Resolver
 	options  Options
 	six      bool
-	lost     *netipx.IPSet // a check of these ends with an error, or nobody knows how
+	lost     *netipx.IPSet // a check of these ends with an error, or its result is not known
 	failed   error         // the first failure of DNS behind the domain's own record
 	refusals []string
 	notes    []string
-	ignored  []string    // notes on terms that every check passes over
+	ignored  []string    // notes on terms that every check ignores
 	record   *spf.Record // the domain's own
 	text     string      // of this record
-	exceeded []string    // the limits of which it has been said
+	exceeded []string    // the limits that a note names
 	work     int         // directives so far, of both families
 	path     []string    // the records that lead here, for OverLimit
 }
 
-// maxWork bounds what one domain's records can have us do, whoever wrote them: a check of one address tries far fewer, and
-// the largest senders have some hundred.
+// maxWork bounds the directives that are evaluated for one domain. A check of one address evaluates far fewer, and the records of the largest
+// senders have about a hundred.
 const maxWork = 20_000
 
-// stream is a set of addresses whose checks have come the same way so far. An address is in several where its way depends on
-// the message.
+// stream is a set of addresses whose checks took the same path so far. An address is in several streams if its path depends on the message.
 type stream struct {
 	set          *netipx.IPSet
 	terms, voids int // as in RFC 7208 section 4.6.4
@@ -51,8 +50,8 @@ var (
 	errTooLong  = errors.New("its records go on and on")
 )
 
-// host is check_host() for all addresses of some streams. Its error is about the domain's own record, and is for who led here;
-// but errTooLong ends the whole walk.
+// host is check_host() for all addresses of some streams. Its error is about the domain's own record, and the caller handles it;
+// errTooLong ends the whole walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
 	record, text, err := spf.Find(ctx, w.resolver, domain)
@@ -114,7 +113,7 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 	return err
 }
 
-// follow goes to another record. What is wrong there is permerror for whoever comes so far.
+// follow evaluates another record. An error there is a permerror for the addresses that reach it.
 func (w *walk) follow(ctx context.Context, name, where string, at []stream) (ends, error) {
 	if w.options.OverLimit && slices.Contains(w.path, name) {
 		w.note("%s leads in circles: what stands behind it does not pass", where)
@@ -136,7 +135,7 @@ func (w *walk) follow(ctx context.Context, name, where string, at []stream) (end
 	return ends{}, nil
 }
 
-// count is for each term that asks DNS. Whoever is at his eleventh goes no further.
+// count counts a term that queries DNS. It returns the streams that stay within the limit.
 func (w *walk) count(at []stream, where string) []stream {
 	return w.within(at, where, func(s *stream) string {
 		if s.terms++; s.terms > spf.MaxTerms {
@@ -146,7 +145,7 @@ func (w *walk) count(at []stream, where string) []stream {
 	})
 }
 
-// void is for a look-up that found nothing.
+// void counts a void lookup. It returns the streams that stay within the limit.
 func (w *walk) void(at []stream, where string) []stream {
 	return w.within(at, where, func(s *stream) string {
 		if s.voids++; s.voids > spf.MaxVoids {
@@ -156,7 +155,7 @@ func (w *walk) void(at []stream, where string) []stream {
 	})
 }
 
-// within lets go on whom the limits let: section 4.6.4. Where the first one ends is said.
+// within returns the streams that continue under the limits of section 4.6.4. The first term that exceeds a limit is noted.
 func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (rest []stream) {
 	for _, s := range at {
 		limit := exceeds(&s)
@@ -178,7 +177,7 @@ func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (
 	return rest
 }
 
-// fail is for temperror.
+// fail records a temperror.
 func (w *walk) fail(err error) {
 	if w.failed == nil {
 		w.failed = err
@@ -191,7 +190,7 @@ func (w *walk) lose(at []stream) {
 	}
 }
 
-// split parts streams by a network.
+// split divides streams into their parts inside and outside of a network.
 func split(at []stream, p netip.Prefix) (inside, rest []stream) {
 	network := Of(p)
 	for _, s := range at {
@@ -212,7 +211,7 @@ func split(at []stream, p netip.Prefix) (inside, rest []stream) {
 	return inside, rest
 }
 
-// listed are streams that did not pass, so that nothing was refused.
+// listed returns streams that did not pass, without their refusals.
 func listed(at []stream) (all []stream) {
 	for _, s := range at {
 		s.refused = 0
@@ -221,7 +220,7 @@ func listed(at []stream) (all []stream) {
 	return all
 }
 
-// merge makes one stream of those that have come the same way.
+// merge joins the streams that took the same path.
 func merge(at []stream) (merged []stream) {
 next:
 	for _, s := range at {

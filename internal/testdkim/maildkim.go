@@ -1,14 +1,10 @@
 package testdkim
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"os/exec"
-
-	"signpost/internal/testport"
 )
 
 //go:embed maildkim.pl
@@ -34,21 +30,5 @@ func MailDKIMSign(ctx context.Context, msg []byte, o SignOptions) ([]byte, error
 }
 
 func runMailDKIM(ctx context.Context, msg []byte, job any) ([]byte, error) {
-	if err := testport.NotShort(); err != nil {
-		return nil, err
-	}
-	arg, err := json.Marshal(job)
-	if err != nil {
-		return nil, err
-	}
-	// Debian's own Perl, as for Python.
-	cmd := exec.CommandContext(ctx, "/usr/bin/perl", "-e", mailDKIM, string(arg))
-	cmd.Stdin = bytes.NewReader(msg)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("running Mail::DKIM: %w\n%s", err, errs.String())
-	}
-	return out, nil
+	return runScript(ctx, msg, job, "/usr/bin/perl", "-e", mailDKIM)
 }

@@ -57,6 +57,11 @@ func DKIMPySign(ctx context.Context, msg []byte, o SignOptions) ([]byte, error) 
 }
 
 func runDKIMPy(ctx context.Context, msg []byte, job any) ([]byte, error) {
+	return runScript(ctx, msg, job, "/usr/bin/python3", "-c", dkimpy)
+}
+
+// runScript runs a script with Debian's own Python or Perl: another one in PATH does not have Debian's packages.
+func runScript(ctx context.Context, msg []byte, job any, interpreter, flag, script string) ([]byte, error) {
 	if err := testport.NotShort(); err != nil {
 		return nil, err
 	}
@@ -64,14 +69,13 @@ func runDKIMPy(ctx context.Context, msg []byte, job any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Debian's own Python: another one in PATH knows nothing of Debian's packages.
-	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-c", dkimpy, string(arg))
+	cmd := exec.CommandContext(ctx, interpreter, flag, script, string(arg))
 	cmd.Stdin = bytes.NewReader(msg)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("running dkimpy: %w\n%s", err, errs.String())
+		return nil, fmt.Errorf("running a script of testdkim with %s: %w\n%s", interpreter, err, errs.String())
 	}
 	return out, nil
 }

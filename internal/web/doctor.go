@@ -10,14 +10,14 @@ import (
 	"signpost/internal/doctor"
 )
 
-// doctorTime is how long doctor may look. A single domain may take a minute.
-const doctorTime = 3 * time.Minute
+// doctorTimeout limits a run of doctor. A single domain may take a minute.
+const doctorTimeout = 3 * time.Minute
 
-// examination is doctor's last look, and the one under way.
+// examination is the last run of doctor, and the current one.
 type examination struct {
 	mu           sync.Mutex
 	running      bool
-	began, ended time.Time // ended: zero where there was no look yet
+	began, ended time.Time // ended: zero before the first run has ended
 	findings     []doctor.Finding
 	err          error
 }
@@ -26,12 +26,12 @@ type findings struct {
 	view
 	Running      bool
 	Began, Ended time.Time
-	Findings     []doctor.Finding // what is red, and then what is yellow
+	Findings     []doctor.Finding // red ones, then yellow ones
 	Green        []doctor.Finding
 	Limit        string
 }
 
-// sort puts first what is to be mended.
+// sort puts the findings that need action first.
 func (f *findings) sort(all []doctor.Finding) {
 	for _, level := range []doctor.Level{doctor.Red, doctor.Yellow, doctor.Green} {
 		for _, found := range all {
@@ -46,13 +46,13 @@ func (f *findings) sort(all []doctor.Finding) {
 	}
 }
 
-// findings shows the last look, and starts none: a browser may load a page ahead of its reader.
+// findings shows the last run and starts none: a browser may prefetch a page.
 func (s *site) findings(*http.Request) (string, shown) {
 	d := &s.doctor
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	m := &findings{view: view{Title: "Doctor"}, Running: d.running, Began: d.began, Ended: d.ended,
-		Limit: fmt.Sprintf("%.0f minutes", doctorTime.Minutes())}
+		Limit: fmt.Sprintf("%.0f minutes", doctorTimeout.Minutes())}
 	m.sort(d.findings)
 	if d.running {
 		m.refresh = "3"
@@ -63,7 +63,7 @@ func (s *site) findings(*http.Request) (string, shown) {
 	return "doctor", m
 }
 
-// look has doctor look, unless he does already, and leads back to the page.
+// look starts doctor, unless it is running, and redirects to the page.
 func (s *site) look(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		s.examine()
@@ -80,11 +80,11 @@ func (s *site) examine() {
 	}
 	d.running, d.began = true, s.Now()
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), doctorTime)
+		ctx, cancel := context.WithTimeout(context.Background(), doctorTimeout)
 		defer cancel()
 		var all []doctor.Finding
 		err := fmt.Errorf("doctor failed in a way that he should not; signpost doctor may say how")
-		defer func() { // a defect of one check ends no page
+		defer func() { // a panic of a check ends no other page
 			_ = recover()
 			d.mu.Lock()
 			defer d.mu.Unlock()

@@ -8,10 +8,10 @@ import (
 	"signpost/keys"
 )
 
-// life is one key, and the line of its life.
+// life is a key and its timeline.
 type life struct {
 	keys.Status
-	Words string // the line, for who does not see it
+	Words string // the timeline in words
 	Parts []part
 }
 
@@ -25,17 +25,17 @@ type keyring struct {
 	Legend   []string
 	Domains  []domainKeys
 	From, To time.Time
-	Now      string // place on the lines
+	Now      string // position on the timelines
 }
 
 const (
 	lineLength = 1000
-	// past and future are what a line shows at the least and at the most.
+	// A timeline shows at least and at most so much of the past and of the future.
 	leastPast, mostPast     = 30 * 24 * time.Hour, 400 * 24 * time.Hour
 	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
 )
 
-// age is a part of a key's life; its class has the name.
+// age is a state of a key and its begin. The CSS class has its name.
 type age struct {
 	name string
 	from time.Time
@@ -58,8 +58,8 @@ func ages(l *keys.Metadata) []age {
 	return all
 }
 
-// ahead are those that are planned.
-func ahead(steps []keys.Step, now time.Time) (all []age) {
+// planned returns the states that a key will enter.
+func planned(steps []keys.Step, now time.Time) (all []age) {
 	for _, s := range steps {
 		name := map[keys.Action]string{keys.DoActivate: "signs", keys.DoRetire: "retired", keys.DoRevoke: "revoked", keys.DoRemove: "removed"}[s.Do]
 		if name != "" && s.Due.After(now) {
@@ -79,12 +79,12 @@ func (s *site) keys(*http.Request) (string, shown) {
 	now := s.Now()
 	m.From, m.To = now.Add(-leastPast), now.Add(leastFuture)
 	for _, k := range all {
-		for _, a := range ages(lifeOf(k)) {
+		for _, a := range ages(metadataOf(k)) {
 			if a.from.Before(m.From) && !a.from.IsZero() {
 				m.From = a.from
 			}
 		}
-		for _, a := range ahead(k.Steps, now) {
+		for _, a := range planned(k.Steps, now) {
 			if a.from.After(m.To) {
 				m.To = a.from
 			}
@@ -102,8 +102,8 @@ func (s *site) keys(*http.Request) (string, shown) {
 	return "keys", m
 }
 
-// lifeOf is what is known of a key's life: nothing before now of one put there by hand and not seen yet.
-func lifeOf(k keys.Status) *keys.Metadata {
+// metadataOf returns the metadata of a key. An unmanaged key that was not observed yet has only the time of its state.
+func metadataOf(k keys.Status) *keys.Metadata {
 	switch {
 	case k.Metadata != nil:
 		return k.Metadata
@@ -113,10 +113,10 @@ func lifeOf(k keys.Status) *keys.Metadata {
 	return &keys.Metadata{Created: k.Since}
 }
 
-// draw makes the line of a life.
+// draw makes the timeline of a key.
 func (m *keyring) draw(k keys.Status, now time.Time) life {
 	l := life{Status: k}
-	begun, planned := ages(lifeOf(k)), ahead(k.Steps, now)
+	begun, next := ages(metadataOf(k)), planned(k.Steps, now)
 	var words []string
 	for i, a := range begun {
 		if a.from.IsZero() {
@@ -132,7 +132,7 @@ func (m *keyring) draw(k keys.Status, now time.Time) life {
 	last := begun[len(begun)-1].name
 	if last != "removed" {
 		from := now
-		for _, a := range append(planned, age{"", m.To}) {
+		for _, a := range append(next, age{"", m.To}) {
 			l.add(m, last+" ahead", from, a.from)
 			if a.name != "" {
 				words = append(words, a.name+" from "+a.from.In(now.Location()).Format("2006-01-02")+" on")
@@ -147,7 +147,7 @@ func (m *keyring) draw(k keys.Status, now time.Time) life {
 	return l
 }
 
-// add draws a part of a life, as far as it is on the line. "removed" has no colour: nothing is left.
+// add draws a part of a timeline, as far as it is visible. The state "removed" is not drawn: nothing is left.
 func (l *life) add(m *keyring, class string, from, to time.Time) {
 	from, to = latest(from, m.From), earliest(to, m.To)
 	if !to.After(from) || strings.HasPrefix(class, "removed") {

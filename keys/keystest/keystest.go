@@ -15,6 +15,7 @@ import (
 	miekg "github.com/miekg/dns"
 
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/keys"
 )
 
@@ -51,16 +52,16 @@ func New(zones map[string]string) (*DNS, error) {
 		var servers []string
 		parser := miekg.NewZoneParser(strings.NewReader(text), name, "")
 		for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-			owner, ttl := clean(rr.Header().Name), time.Duration(rr.Header().Ttl)*time.Second
+			owner, ttl := domain.Fold(rr.Header().Name), time.Duration(rr.Header().Ttl)*time.Second
 			switch rr := rr.(type) {
 			case *miekg.SOA:
 				z.minimum = min(ttl, time.Duration(rr.Minttl)*time.Second)
 			case *miekg.NS:
-				servers = append(servers, clean(rr.Ns))
+				servers = append(servers, domain.Fold(rr.Ns))
 			case *miekg.A:
 				addrs[owner], _ = netip.AddrFromSlice(rr.A)
 			case *miekg.CNAME:
-				d.aliases[owner] = Record{[]string{clean(rr.Target)}, ttl}
+				d.aliases[owner] = Record{[]string{domain.Fold(rr.Target)}, ttl}
 			case *miekg.TXT:
 				z.records[owner] = Record{append(z.records[owner].Texts, strings.Join(rr.Txt, "")), ttl}
 			}
@@ -74,8 +75,6 @@ func New(zones map[string]string) (*DNS, error) {
 	}
 	return d, nil
 }
-
-func clean(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 func (d *DNS) zoneOf(name string) *zone {
 	for {
@@ -92,7 +91,7 @@ func (d *DNS) zoneOf(name string) *zone {
 
 // end follows the aliases of a name.
 func (d *DNS) end(name string) (hops []string, last string, err error) {
-	for last = clean(name); d.aliases[last].Texts != nil; last = d.aliases[last].Texts[0] {
+	for last = domain.Fold(name); d.aliases[last].Texts != nil; last = d.aliases[last].Texts[0] {
 		if slices.Contains(hops, last) {
 			return nil, "", fmt.Errorf("%s: the aliases run in circles", name)
 		}
@@ -168,10 +167,10 @@ func (d *DNS) Records(zone string) (map[string]Record, time.Duration) {
 func (d *DNS) Set(name string, ttl time.Duration, texts ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if z := d.zoneOf(clean(name)); len(texts) > 0 {
-		z.records[clean(name)] = Record{texts, ttl}
+	if z := d.zoneOf(domain.Fold(name)); len(texts) > 0 {
+		z.records[domain.Fold(name)] = Record{texts, ttl}
 	} else {
-		delete(z.records, clean(name))
+		delete(z.records, domain.Fold(name))
 	}
 }
 

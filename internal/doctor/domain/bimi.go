@@ -10,7 +10,7 @@ import (
 )
 
 // checkBIMI implements draft-brand-indicators-for-message-identification-14. It does not fetch the files of the record.
-func (l *look) checkBIMI(ctx context.Context) {
+func (l *examination) checkBIMI(ctx context.Context) {
 	name := "default._bimi." + l.domain
 	all, err := l.text(ctx, name)
 	if err != nil {
@@ -40,7 +40,7 @@ func (l *look) checkBIMI(ctx context.Context) {
 }
 
 // enforced returns the DMARC record that applies, changed as BIMI requires.
-func (l *look) enforced() string {
+func (l *examination) enforced() string {
 	all := tagsOf(l.dmarcText)
 	if len(all) == 0 {
 		return record("_dmarc."+l.domain, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)

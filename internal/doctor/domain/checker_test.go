@@ -61,7 +61,7 @@ func TestNameServersOfKeys(t *testing.T) {
 	}
 }
 
-// Of a domain that is not ours the keys are looked at whose selectors somebody knows.
+// For another site's domain, the keys with the given selectors are checked.
 func TestSelectors(t *testing.T) {
 	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {

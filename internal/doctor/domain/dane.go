@@ -11,6 +11,7 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/spf"
 )
 
 // exchange is a mail exchange that has TLSA records.
@@ -25,7 +26,7 @@ type exchange struct {
 func (e *exchange) name() string { return "_25._tcp." + e.host }
 
 // checkDANE: RFC 7672. It runs last, since mail servers are slow, and many networks block port 25.
-func (l *look) checkDANE(ctx context.Context) {
+func (l *examination) checkDANE(ctx context.Context) {
 	if len(l.exchanges) == 0 {
 		return
 	}
@@ -36,7 +37,7 @@ func (l *look) checkDANE(ctx context.Context) {
 		var err error
 		e.records, e.signed, err = l.view.LookupTLSA(ctx, e.name())
 		switch {
-		case absent(err):
+		case spf.IsNotFound(err):
 		case err != nil:
 			l.unknown(e.name(), err)
 			l.all[len(l.all)-1].Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
@@ -64,7 +65,7 @@ func (l *look) checkDANE(ctx context.Context) {
 }
 
 // judgeRecords checks the records, and compares the certificate with them.
-func (l *look) judgeRecords(e *exchange) {
+func (l *examination) judgeRecords(e *exchange) {
 	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
 	if len(e.chain) > 0 {
 		right = lines(e.name(), []dns.TLSA{own(e.chain[0])})
@@ -103,7 +104,7 @@ func (l *look) judgeRecords(e *exchange) {
 }
 
 // daneLevel returns Yellow for records that DNSSEC does not prove: they have no effect yet. If that cannot be known, they count as proved.
-func (l *look) daneLevel(e *exchange) doctor.Level {
+func (l *examination) daneLevel(e *exchange) doctor.Level {
 	if l.Resolver.Near() && !e.signed {
 		return doctor.Yellow
 	}
@@ -112,7 +113,7 @@ func (l *look) daneLevel(e *exchange) doctor.Level {
 
 // judgeProof: RFC 7672 section 2.2.1: without DNSSEC for exchange and records, the records have no effect. The AD bit counts only if the
 // path to the resolver is secure: RFC 4035 section 4.9.3.
-func (l *look) judgeProof(ctx context.Context, e *exchange) {
+func (l *examination) judgeProof(ctx context.Context, e *exchange) {
 	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
 	switch {
 	case !l.Resolver.Near():

@@ -58,7 +58,7 @@ func sign(t *testing.T, c, parent *x509.Certificate, public crypto.PublicKey, si
 	return done
 }
 
-// issue gives a server's chain.
+// issue returns a server's chain.
 func (a authority) issue(t *testing.T, name string, end time.Time) tls.Certificate {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat("s", ed25519.SeedSize)))
@@ -142,7 +142,7 @@ func validating(t *testing.T, zone string, signed []string) *dns.Resolver {
 
 const daneAt = "_25._tcp.mail.example.org. IN TLSA "
 
-// DANE is judged by the records, by DNSSEC and by the certificate, and the line to publish mends it.
+// The DANE check uses the records, DNSSEC and the certificate. Publishing the line of its finding corrects the fault.
 func TestDANE(t *testing.T) {
 	ca := newAuthority(t)
 	right, other := ca.issue(t, "mail.example.org", time.Time{}), ca.issue(t, "other.example.org", time.Time{})
@@ -193,7 +193,7 @@ func TestDANE(t *testing.T) {
 	}
 }
 
-// Without TLSA records nobody is connected to.
+// Without TLSA records, no connection is made.
 func TestNoDANE(t *testing.T) {
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		t.Error("connected")
@@ -205,7 +205,7 @@ func TestNoDANE(t *testing.T) {
 	}
 }
 
-// What a mail server does not say is not held against its records.
+// A mail server that cannot be reached does not make its records wrong.
 func TestDANEWithoutCertificate(t *testing.T) {
 	const record = daneAt + "3 1 1 0000000000000000000000000000000000000000000000000000000000000000\n"
 	zone := strings.Replace(healthy, "A 192.0.2.1", "A 127.0.0.1", 1) + record
@@ -253,7 +253,7 @@ func TestDANEOfSilentServer(t *testing.T) {
 	}
 }
 
-// Of a resolver elsewhere nobody knows who set the AD bit.
+// The AD bit of a resolver on another host proves nothing.
 func TestDANEOfDistantResolver(t *testing.T) {
 	ca := newAuthority(t)
 	right := ca.issue(t, "mail.example.org", time.Time{})

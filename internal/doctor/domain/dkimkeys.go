@@ -16,7 +16,7 @@ import (
 const goodBits = 2048
 
 // checkKeys compares each of our keys with its record.
-func (l *look) checkKeys(ctx context.Context) {
+func (l *examination) checkKeys(ctx context.Context) {
 	if all, err := l.text(ctx, "signpost-doctor-asks._domainkey."+l.domain); err == nil && len(all) > 0 {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "a wildcard answers for every selector of " + l.domain, Where: records("*._domainkey."+l.domain, all),
 			Why: "RFC 6376 section 6.1.2: a signature under a selector that nobody made finds a key record", Fix: "; remove " + record("*._domainkey."+l.domain, all[0])})
@@ -59,7 +59,7 @@ func (l *look) checkKeys(ctx context.Context) {
 	}
 }
 
-func (l *look) checkKey(ctx context.Context, k *keys.Key) {
+func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 	life := k.Metadata
 	if life == nil {
 		text, err := dkim.FormatKeyRecord(k.Signer.Public())
@@ -119,7 +119,7 @@ func (l *look) checkKey(ctx context.Context, k *keys.Key) {
 }
 
 // askServers queries the authoritative servers, and verifies a probe signed with the key.
-func (l *look) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, metadata *keys.Metadata) {
+func (l *examination) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, metadata *keys.Metadata) {
 	o := l.Checker.Look(ctx, metadata, k.Signer).Outcome()
 	if o.Ready {
 		l.good("the record of the DKIM key "+k.Selector+" of "+l.domain+" is that of the key", keys.RecordName(l.domain, k.Selector)+": "+o.Words)
@@ -135,7 +135,7 @@ func (l *look) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, me
 	l.add(f)
 }
 
-func (l *look) checkRevoked(ctx context.Context, k *keys.Key) {
+func (l *examination) checkRevoked(ctx context.Context, k *keys.Key) {
 	name := keys.RecordName(l.domain, k.Selector)
 	all, err := l.text(ctx, name)
 	if err != nil || len(all) == 0 {

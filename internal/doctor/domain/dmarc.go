@@ -13,7 +13,7 @@ import (
 )
 
 // checkDMARC: RFC 9989 sections 4.7 to 4.10.
-func (l *look) checkDMARC(ctx context.Context) {
+func (l *examination) checkDMARC(ctx context.Context) {
 	name := "_dmarc." + l.domain
 	all, err := l.text(ctx, name)
 	if err != nil {
@@ -43,7 +43,7 @@ func (l *look) checkDMARC(ctx context.Context) {
 	}
 }
 
-func (l *look) noDMARC(ctx context.Context, name string) {
+func (l *examination) noDMARC(ctx context.Context, name string) {
 	d := dmarc.Discover(ctx, l.view, l.domain).Found()
 	if d.Status == dmarc.TempError {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "the DMARC policy of " + l.domain + " could not be looked up", Where: fmt.Sprintf("%q", d.Reason),
@@ -79,7 +79,7 @@ func (l *look) noDMARC(ctx context.Context, name string) {
 }
 
 // inherited checks the record of the Organizational Domain, or of the public suffix above it, if that applies: RFC 9989 section 4.10.1.
-func (l *look) inherited(name string, d dmarc.Result) {
+func (l *examination) inherited(name string, d dmarc.Result) {
 	l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
 	above := "_dmarc." + d.PolicyDomain
 	l.dmarcName, l.dmarcText = above, d.Record
@@ -122,7 +122,7 @@ func below(r *dmarc.Record) string {
 	return fmt.Sprintf("below it: %s for names that exist (sp), %s for others (np)", sp, np)
 }
 
-func (l *look) judgeDMARC(ctx context.Context, name, text string) {
+func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 	r, _ := dmarc.ParseRecord(text)
 	mended, faults := mendDMARC(text)
 	l.dmarcFor, l.dmarcSub = string(r.P), string(r.SP)
@@ -171,7 +171,7 @@ func (l *look) judgeDMARC(ctx context.Context, name, text string) {
 	}
 }
 
-func (l *look) hasActive() bool {
+func (l *examination) hasActive() bool {
 	for _, k := range l.own.Keys {
 		if k.State == keys.Active {
 			return true
@@ -184,7 +184,7 @@ func (l *look) hasActive() bool {
 const maxReports = 10
 
 // externalReports: RFC 9990 section 4: whoever receives another organization's reports must agree in DNS.
-func (l *look) externalReports(ctx context.Context, name string, r *dmarc.Record) {
+func (l *examination) externalReports(ctx context.Context, name string, r *dmarc.Record) {
 	org, _, err := dmarc.Organization(ctx, l.view, l.domain)
 	if err != nil {
 		return // reported already

@@ -15,6 +15,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
 	"signpost/internal/domain"
+	"signpost/internal/spf"
 	"signpost/keys"
 )
 
@@ -51,8 +52,8 @@ const (
 	maxPeer = 10 * time.Second
 )
 
-// look is the state of the checks of one domain. A check adds its findings to all.
-type look struct {
+// examination is the state of the checks of one domain. A check adds its findings to all.
+type examination struct {
 	Facts
 	view   *dns.View // nil if Domain is not a domain name
 	domain string
@@ -80,7 +81,7 @@ func Run(ctx context.Context, f Facts) []doctor.Finding {
 // Checks returns the checks of what a domain publishes. Those of its own keys, names and addresses find nothing if Own is nil. A check
 // may use what earlier ones have found.
 func Checks(f Facts) []doctor.Check {
-	l := &look{Facts: f, own: f.Own}
+	l := &examination{Facts: f, own: f.Own}
 	l.SMTPPort, l.HTTPSPort = cmp.Or(f.SMTPPort, 25), cmp.Or(f.HTTPSPort, 443)
 	if l.Dial == nil {
 		l.Dial = (&net.Dialer{Timeout: maxPeer}).DialContext
@@ -111,7 +112,7 @@ func Checks(f Facts) []doctor.Check {
 	}
 }
 
-func (l *look) checkName(context.Context) {
+func (l *examination) checkName(context.Context) {
 	name, err := domain.ParseArgument(l.Domain)
 	if err != nil || !strings.Contains(name, ".") {
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is not a domain name", l.Domain), Fix: "signpost doctor example.org"})
@@ -120,13 +121,13 @@ func (l *look) checkName(context.Context) {
 	l.domain, l.view = name, l.Resolver.View(netip.Addr{}).Limit(maxQueries)
 }
 
-func (l *look) add(f doctor.Finding) { l.all = append(l.all, f) }
+func (l *examination) add(f doctor.Finding) { l.all = append(l.all, f) }
 
-func (l *look) good(what, where string) {
+func (l *examination) good(what, where string) {
 	l.add(doctor.Finding{Level: doctor.Green, What: what, Where: where})
 }
 
-func (l *look) unknown(name string, err error) { l.add(unknown(name, err)) }
+func (l *examination) unknown(name string, err error) { l.add(unknown(name, err)) }
 
 // unknown returns the finding for a name of which a DNS lookup failed.
 func unknown(name string, err error) doctor.Finding {
@@ -141,59 +142,29 @@ func unknown(name string, err error) doctor.Finding {
 }
 
 // text returns the TXT records of a name. It is not an error if there are none.
-func (l *look) text(ctx context.Context, name string) ([]string, error) {
+func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	all, err := l.view.LookupTXT(ctx, name)
-	if absent(err) {
+	if spf.IsNotFound(err) {
 		return nil, nil
 	}
 	return all, err
 }
 
 // addrs returns all addresses of a name. It is not an error if there are none.
-func (l *look) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
+func (l *examination) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	four, err := l.view.LookupA(ctx, name)
-	if err != nil && !absent(err) {
+	if err != nil && !spf.IsNotFound(err) {
 		return nil, err
 	}
 	six, err := l.view.LookupAAAA(ctx, name)
-	if err != nil && !absent(err) {
+	if err != nil && !spf.IsNotFound(err) {
 		return nil, err
 	}
 	return slices.Concat(four, six), nil
 }
 
-func absent(err error) bool {
-	var e *net.DNSError
-	return errors.As(err, &e) && e.IsNotFound
-}
-
-// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
-const maxString = 255
-
 // record returns a TXT record as a line of a zone file.
-func record(name, text string) string {
-	var b strings.Builder
-	b.WriteString(name + ". IN TXT")
-	for {
-		n := min(len(text), maxString)
-		b.WriteString(` "`)
-		for _, c := range []byte(text[:n]) {
-			switch {
-			case c == '"' || c == '\\':
-				b.WriteByte('\\')
-				b.WriteByte(c)
-			case c < ' ' || c > '~':
-				fmt.Fprintf(&b, `\%03d`, c)
-			default:
-				b.WriteByte(c)
-			}
-		}
-		b.WriteByte('"')
-		if text = text[n:]; text == "" {
-			return b.String()
-		}
-	}
-}
+func record(name, text string) string { return name + ". IN TXT " + dns.QuoteTXT(text, " ") }
 
 func records(name string, all []string) string {
 	return doctor.Join(all, "\n", func(text string) string { return record(name, text) })

@@ -28,7 +28,7 @@ example.org. IN TXT "v=spf1 mx -all"
 _dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"
 `
 
-// key is a key of our own; its seed tells it from others.
+// key returns a key of our own. Each seed has another key.
 func key(t *testing.T, seed byte) *keys.Key {
 	t.Helper()
 	return &keys.Key{Domain: "example.org", Selector: "s1", Algorithm: "ed25519", State: keys.Active,
@@ -75,7 +75,7 @@ func bad(all []doctor.Finding) (found []doctor.Finding) {
 	return found
 }
 
-// publish replaces what stands at the name and begins alike with a line.
+// publish replaces the records of a line's name that begin as the line does.
 func publish(zone, line string) string {
 	start, _, _ := strings.Cut(line, "=")
 	name, _, _ := strings.Cut(line, " ")
@@ -107,7 +107,7 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// Each misconfiguration is named, and its line mends it.
+// Each misconfiguration is found, and its line corrects it.
 func TestMisconfigured(t *testing.T) {
 	spfAt := `example.org. IN TXT "v=spf1 mx -all"`
 	dmarcAt := `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
@@ -196,7 +196,7 @@ func TestKeyRecord(t *testing.T) {
 	}
 }
 
-// What strangers publish does not steer the terminal.
+// Records of other domains cannot control the terminal.
 func TestHostileText(t *testing.T) {
 	zone := `example.org. IN MX 10 a\027[2J.example.org.
 example.org. IN TXT "v=spf1 \027]0;x\007 -all"

@@ -11,12 +11,13 @@ import (
 	"github.com/miekg/dns"
 
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 )
 
 // checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers refuse mail from
 // addresses without a name that has the address.
-func (l *look) checkPTR(ctx context.Context) {
+func (l *examination) checkPTR(ctx context.Context) {
 	if l.own == nil {
 		return
 	}
@@ -26,11 +27,11 @@ func (l *look) checkPTR(ctx context.Context) {
 }
 
 // heloName returns the HELO name without a final dot, in lower case.
-func (l *look) heloName() string { return strings.ToLower(strings.TrimSuffix(l.own.HELO, ".")) }
+func (l *examination) heloName() string { return domain.Fold(l.own.HELO) }
 
 // checkHELO: RFC 5321 section 4.1.4 requires a full name that has the address of the host, RFC 7208 section 2.3 recommends that it
 // passes SPF.
-func (l *look) checkHELO(ctx context.Context) {
+func (l *examination) checkHELO(ctx context.Context) {
 	if l.own == nil || l.heloName() == "" {
 		return
 	}
@@ -92,7 +93,7 @@ func (l *look) checkHELO(ctx context.Context) {
 
 // fullName reports whether a name may exist in the public DNS.
 func fullName(name string) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name = domain.Fold(name)
 	return strings.Contains(name, ".") && !strings.HasPrefix(name, "[") && !strings.HasSuffix(name, ".localdomain") && !strings.HasSuffix(name, ".local")
 }
 
@@ -101,7 +102,7 @@ func allow(text string, addr netip.Addr) string {
 	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
 }
 
-func (l *look) judgePTR(ctx context.Context, addr netip.Addr) {
+func (l *examination) judgePTR(ctx context.Context, addr netip.Addr) {
 	helo := l.heloName()
 	reverse, err := dns.ReverseAddr(addr.String())
 	if err != nil {
@@ -109,7 +110,7 @@ func (l *look) judgePTR(ctx context.Context, addr netip.Addr) {
 	}
 	fix := reverse + " IN PTR " + l.hostName() + "."
 	names, err := l.view.LookupAddr(ctx, addr.String())
-	if err != nil && !absent(err) {
+	if err != nil && !spf.IsNotFound(err) {
 		l.unknown(strings.TrimSuffix(reverse, "."), err)
 		return
 	}
@@ -123,7 +124,7 @@ func (l *look) judgePTR(ctx context.Context, addr netip.Addr) {
 		if i == maxExchanges {
 			break
 		}
-		host := strings.ToLower(strings.TrimSuffix(name, "."))
+		host := domain.Fold(name)
 		addrs, err := l.addrs(ctx, host)
 		if err != nil {
 			l.unknown(host, err)
@@ -136,7 +137,7 @@ func (l *look) judgePTR(ctx context.Context, addr netip.Addr) {
 	where := reverse + " IN PTR " + strings.Join(names, " ")
 	switch {
 	case len(back) == 0:
-		host := strings.ToLower(strings.TrimSuffix(names[0], "."))
+		host := domain.Fold(names[0])
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the name of %s does not lead back to it", addr), Where: where,
 			Why: "RFC 8601 section 3: the name of an address counts only if it has that address; Gmail refuses otherwise (550 5.7.25)",
 			Fix: fmt.Sprintf("%s. IN %s %s", host, addrType(addr), addr)})

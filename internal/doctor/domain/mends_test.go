@@ -70,7 +70,7 @@ func apply(t *testing.T, zone, fix string) string {
 	return strings.Join(kept, "") + fix + "\n"
 }
 
-// The lines that a finding tells to publish are whole, make it go away, and bring nothing that is red.
+// The lines of a Fix are complete. After they are published, the finding is gone, and no new one is red.
 func TestDomainMends(t *testing.T) {
 	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
 	spfOf := func(s string) string { return `example.org. IN TXT "v=spf1 ` + s + `"` }
@@ -160,7 +160,7 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 	}
 }
 
-// manyNetworks are n terms of 18 octets or so each.
+// manyNetworks returns n terms of about 18 bytes each.
 func manyNetworks(seed, n int) (s string) {
 	for i := range n {
 		s += fmt.Sprintf("ip4:203.0.%d.%d/32 ", 100+seed, 10+2*i)
@@ -168,7 +168,7 @@ func manyNetworks(seed, n int) (s string) {
 	return s
 }
 
-// lookAt looks at any domain.
+// lookAt runs the checks of any domain.
 func lookAt(t *testing.T, zone, domain string, change func(*Facts)) []doctor.Finding {
 	t.Helper()
 	z, err := dns.ParseZone(strings.NewReader(zone), "zone")
@@ -182,7 +182,7 @@ func lookAt(t *testing.T, zone, domain string, change func(*Facts)) []doctor.Fin
 	return d.check(t.Context(), domain, nil)
 }
 
-// A domain without a DMARC record has that of the Organizational Domain, and is told what it says.
+// A domain without a DMARC record inherits that of the Organizational Domain, and the finding shows it.
 func TestDMARCFromAbove(t *testing.T) {
 	const deep = "a.b.c.d.e.f.g.example.org"
 	for _, c := range []struct {
@@ -222,7 +222,7 @@ func TestDMARCFromAbove(t *testing.T) {
 	}
 }
 
-// A name that is not for mail says so.
+// A name that is not for mail should publish that.
 func TestNamesWithoutMail(t *testing.T) {
 	const null = "example.org. IN MX 0 .\n"
 	const closed = `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.net"` + "\n" + `example.org._report._dmarc.example.net. IN TXT "v=DMARC1"` + "\n"
@@ -249,7 +249,7 @@ func TestNamesWithoutMail(t *testing.T) {
 	}
 }
 
-// Where addresses of this host are not known, no proposed record has receivers reject mail from them.
+// If addresses of this host are not known, no proposed record makes receivers reject mail from them.
 func TestUnknownAddresses(t *testing.T) {
 	const mx = "example.org. IN MX 10 mail.example.org.\nmail.example.org. IN A 192.0.2.1\n"
 	for _, c := range []struct{ name, zone, fix string }{
@@ -271,7 +271,7 @@ func TestUnknownAddresses(t *testing.T) {
 	}
 }
 
-// Whatever stands in a record, the lines that are told for SPF are whole ones, of valid records.
+// Whatever a record contains, the lines of a Fix for SPF are complete and valid records.
 func FuzzSPFLines(f *testing.F) {
 	for _, s := range []string{"redirect=a.example", "mx mx a/24 a//64 ptr +ptr:x ?all", "ip4:10.0.0.0/8 ip6:fc00::/7 include:b.example -include:b.example", "exists:%{i}.x redirect=b.example exp=x", "a:a.example all redirect=b.example REDIRECT=x",
 		strings.Repeat("include:a.example ", 9) + strings.Repeat("ip4:192.0.2.1 ", 60)} {
@@ -305,7 +305,7 @@ a.example. IN A 192.0.2.1
 	})
 }
 
-// Whoever types a line of doctor runs no command of a stranger's.
+// A line of a Fix cannot contain a command of an attacker.
 func TestHostileNamesInCommands(t *testing.T) {
 	zone := "example.org. IN MX 10 $(reboot)`x`'y.example.org.\nexample.org. IN MX 20 a|b&c.example.org.\n" +
 		"$(reboot)`x`'y.example.org. IN A 127.0.0.1\na|b&c.example.org. IN A 127.0.0.1\n" +
@@ -340,7 +340,7 @@ func TestHostileNamesInCommands(t *testing.T) {
 	}
 }
 
-// What was meant is seen in the mistakes that people make, and no line lets everybody send.
+// Frequent mistakes are corrected as they were meant, and no line permits all hosts to send.
 func TestWhatWasMeant(t *testing.T) {
 	for text, want := range map[string]string{
 		"v=spf1 mx ip4: 192.0.2.1 -all":               "v=spf1 mx ip4:192.0.2.1 -all",

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 )
 
 // Bounds of a policy: RFC 8461 section 3.3 permits senders to limit its size, with 64 KiB as an example.
@@ -60,7 +61,7 @@ func parsePolicy(text string) (*stsPolicy, error) {
 			}
 			p.maxAge = n
 		case "mx":
-			p.mx = append(p.mx, strings.ToLower(strings.TrimSuffix(value, ".")))
+			p.mx = append(p.mx, domain.Fold(value))
 		}
 	}
 	switch {
@@ -83,7 +84,7 @@ func (p *stsPolicy) covers(host string) bool {
 }
 
 // suggest returns a policy for the domain's exchanges, with escaped line ends.
-func (l *look) suggest() string {
+func (l *examination) suggest() string {
 	lines := "version: STSv1\\nmode: testing\\n"
 	for _, host := range l.exchanges {
 		if word(host) != host { // not a host name
@@ -94,7 +95,7 @@ func (l *look) suggest() string {
 	return lines + "max_age: 604800\\n"
 }
 
-func (l *look) checkMTASTS(ctx context.Context) {
+func (l *examination) checkMTASTS(ctx context.Context) {
 	name := "_mta-sts." + l.domain
 	all, err := l.text(ctx, name)
 	if err != nil {
@@ -150,7 +151,7 @@ func (l *look) checkMTASTS(ctx context.Context) {
 }
 
 // fetch fetches a policy: RFC 8461 section 3.3.
-func (l *look) fetch(ctx context.Context, url string) (string, error) {
+func (l *examination) fetch(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()
 	host := "mta-sts." + l.domain

@@ -125,7 +125,7 @@ func TestSmallRecords(t *testing.T) {
 	}
 }
 
-// Nothing that a web server or DNS says makes the parsers fall over, and what they take has sense.
+// No data from a web server or from DNS makes the parsers panic, and what they accept is valid.
 func FuzzPolicy(f *testing.F) {
 	f.Add(goodPolicy)
 	f.Add("v=TLSRPTv1; rua=mailto:a@b")
@@ -216,7 +216,7 @@ func TestSlowPolicyServer(t *testing.T) {
 	}
 }
 
-// Small records are read as their specifications have it, beside others at the name too, and the line mends them.
+// Small records are parsed as specified, also if the name has other records, and the line corrects them.
 func TestMoreSmallRecords(t *testing.T) {
 	const rpt, logo = `_smtp._tls.example.org. IN TXT `, `default._bimi.example.org. IN TXT `
 	const rptFix, logoFix = rpt + `"v=TLSRPTv1; rua=mailto:postmaster@example.org"`, logo + `"v=BIMI1; l=https://example.org/logo.svg; a="`
@@ -252,7 +252,7 @@ func TestMoreSmallRecords(t *testing.T) {
 	}
 }
 
-// A logo is shown where DMARC is enforced, and the line for that keeps what else the record says.
+// A logo requires an enforced DMARC policy. The line for that keeps the record's other tags.
 func TestLogoWantsDMARC(t *testing.T) {
 	for _, c := range []struct{ dmarc, fix string }{
 		{"v=DMARC1; p=none; rua=mailto:a@example.org; adkim=s", "v=DMARC1; p=quarantine; rua=mailto:a@example.org; adkim=s"},

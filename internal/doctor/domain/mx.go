@@ -8,15 +8,16 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/spf"
 )
 
 // maxExchanges is how many mail exchanges are checked; honest domains have at most about five.
 const maxExchanges = 10
 
 // checkMX: RFC 5321 section 5.1, RFC 7505.
-func (l *look) checkMX(ctx context.Context) {
+func (l *examination) checkMX(ctx context.Context) {
 	all, err := l.view.LookupMX(ctx, l.domain)
-	if err != nil && !absent(err) {
+	if err != nil && !spf.IsNotFound(err) {
 		l.unknown(l.domain, err)
 		return
 	}
@@ -56,7 +57,7 @@ func (l *look) checkMX(ctx context.Context) {
 	}
 }
 
-func (l *look) noMX(ctx context.Context) {
+func (l *examination) noMX(ctx context.Context) {
 	addrs, err := l.addrs(ctx, l.domain)
 	switch {
 	case err != nil:
@@ -73,7 +74,7 @@ func (l *look) noMX(ctx context.Context) {
 }
 
 // hostName returns the mail host, as far as it is known.
-func (l *look) hostName() string {
+func (l *examination) hostName() string {
 	switch {
 	case l.own != nil && fullName(l.own.HELO):
 		return strings.TrimSuffix(l.own.HELO, ".")
@@ -83,7 +84,7 @@ func (l *look) hostName() string {
 	return "mail." + l.domain
 }
 
-func (l *look) checkExchange(ctx context.Context, host, line string) {
+func (l *examination) checkExchange(ctx context.Context, host, line string) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		l.add(doctor.Finding{Level: doctor.Red, What: "an MX record of " + l.domain + " names an address", Where: line + host + ".",
 			Why: "RFC 5321 section 5.1: an MX names a host; senders find no such host, and mail is lost",
@@ -91,7 +92,7 @@ func (l *look) checkExchange(ctx context.Context, host, line string) {
 		return
 	}
 	target, err := l.view.LookupCNAME(ctx, host)
-	if err != nil && !absent(err) {
+	if err != nil && !spf.IsNotFound(err) {
 		l.unknown(host, err)
 		return
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // checkSelector checks the record of a key of which only the name is known: RFC 6376 section 3.6.1.
-func (l *look) checkSelector(ctx context.Context, selector string) {
+func (l *examination) checkSelector(ctx context.Context, selector string) {
 	name := keys.RecordName(l.domain, selector)
 	if _, err := domain.Parse(name); err != nil {
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is no selector", selector), Why: "RFC 6376 section 3.1: a selector is made of the labels of a domain name", Fix: "signpost doctor " + l.domain + " --selector NAME"})

@@ -80,7 +80,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// postconf says what is looked for in the words that are looked for, its own defaults and master.cf included.
+// The real postconf prints the parameters as they are parsed, with its own defaults and master.cf.
 func TestHostOfPostfix(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.cf": "compatibility_level = 3.6\nmyhostname = mail.example.org\ninet_protocols = ipv4\n", "master.cf": "smtp unix - - y - - smtp\n  -o smtp_bind_address=5.9.0.4\n"} {
@@ -94,7 +94,7 @@ func TestHostOfPostfix(t *testing.T) {
 	}
 }
 
-// Without Postfix the addresses that a person gives are looked at all the same.
+// Without Postfix, the given addresses are checked all the same.
 func TestHostWithoutPostfix(t *testing.T) {
 	given := []netip.Addr{netip.MustParseAddr("5.9.0.7")}
 	own, found := Host{Postconf: postfix.Postconf(filepath.Join(t.TempDir(), "none")), Given: given}.find(t.Context())
@@ -149,7 +149,7 @@ example.net. IN MX 10 spf.example.org.
 	}
 }
 
-// A host that does not know its own name is told a better one.
+// A host without a full name gets a proposal for one.
 func TestPTROfNamelessHost(t *testing.T) {
 	own := &Own{Sender: Sender{HELO: "vm", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}}
 	found := check(t, healthy, own)

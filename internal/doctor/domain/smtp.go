@@ -17,7 +17,7 @@ const maxRead = 256 << 10
 var errNoTLS = errors.New("it does not offer STARTTLS")
 
 // served returns the certificates that a mail exchange sends, its own first. They are not verified.
-func (l *look) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
+func (l *examination) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()
 	addrs, err := l.addrs(ctx, host)

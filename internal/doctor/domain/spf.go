@@ -10,16 +10,14 @@ import (
 	"signpost/internal/spf"
 )
 
-// The limits of RFC 7208, and when we warn.
+// The limits beyond which we warn.
 const (
-	maxTerms  = spf.MaxTerms
-	manyTerms = 8 // the next lookups, of the domain or of a provider, break the record
-	maxVoids  = spf.MaxVoids
+	manyTerms = 8   // the next lookups, of the domain or of a provider, break the record
 	maxRecord = 450 // section 3.4: the answer should fit into 512 octets
 	maxWidth  = 1 << 16
 )
 
-func (l *look) checkSPF(ctx context.Context) {
+func (l *examination) checkSPF(ctx context.Context) {
 	all, err := l.text(ctx, l.domain)
 	if err != nil {
 		l.unknown(l.domain, err)
@@ -51,18 +49,18 @@ func (l *look) checkSPF(ctx context.Context) {
 		return
 	}
 	l.judgeSPF(text, rec)
-	tree := l.walkSPF(ctx, l.domain, text, rec)
+	tree := l.walkSPF(ctx, l.domain, rec)
 	l.judgeTree(text, rec, tree)
 	if len(l.all)+len(l.tree) == 0 && l.own != nil {
 		l.ownSPF(ctx, text)
 	}
 	if len(l.all)+len(l.tree) == 0 {
-		l.good(fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, maxTerms), record(l.domain, text))
+		l.good(fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), record(l.domain, text))
 	}
 }
 
 // firstSPF returns a record for a domain without one.
-func (l *look) firstSPF() string {
+func (l *examination) firstSPF() string {
 	text := "v=spf1"
 	if len(l.exchanges) > 0 {
 		text += " mx"
@@ -76,14 +74,14 @@ func (l *look) firstSPF() string {
 }
 
 // lastSPF returns the last term of a proposed record. With -all, receivers would reject mail from addresses of ours that are not known.
-func (l *look) lastSPF() string {
+func (l *examination) lastSPF() string {
 	if l.own != nil && l.own.Partial {
 		return " ~all"
 	}
 	return " -all"
 }
 
-func (l *look) noSPF(ctx context.Context, all []string) {
+func (l *examination) noSPF(ctx context.Context, all []string) {
 	for _, t := range all {
 		if rest, ok := likeSPF(t); ok {
 			l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " does not begin with v=spf1 and a space", Where: record(l.domain, t),
@@ -107,7 +105,7 @@ func (l *look) noSPF(ctx context.Context, all []string) {
 }
 
 // judgeSPF checks the record itself.
-func (l *look) judgeSPF(text string, rec *spf.Record) {
+func (l *examination) judgeSPF(text string, rec *spf.Record) {
 	report := func(level doctor.Level, what, why, fix string) {
 		l.add(doctor.Finding{Level: level, What: what, Where: record(l.domain, text), Why: why, Fix: record(l.domain, fix)})
 	}
@@ -136,7 +134,7 @@ func (l *look) judgeSPF(text string, rec *spf.Record) {
 }
 
 // ownSPF checks whether the record allows the addresses from which we send.
-func (l *look) ownSPF(ctx context.Context, text string) {
+func (l *examination) ownSPF(ctx context.Context, text string) {
 	fix := text
 	var fails []string
 	for _, addr := range l.own.Sends {

@@ -134,7 +134,7 @@ func fewerVoids(text string, tree *term) string {
 			for _, t := range f.terms {
 				voids, voids6 = voids+t.voids, voids6+t.voids6
 			}
-			if voids <= maxVoids && voids6 <= maxVoids {
+			if voids <= spf.MaxVoids && voids6 <= spf.MaxVoids {
 				return f.text()
 			}
 		}
@@ -145,7 +145,7 @@ func fewerVoids(text string, tree *term) string {
 }
 
 // spread returns the lines of a record that takes at most limit lookups: one, or several if it is too long.
-func (l *look) spread(text string, tree *term, limit int) string {
+func (l *examination) spread(text string, tree *term, limit int) string {
 	f := smaller(text, tree, limit)
 	if len(f.text()) <= maxRecord {
 		return record(l.domain, f.text())
@@ -166,12 +166,12 @@ func (l *look) spread(text string, tree *term, limit int) string {
 }
 
 // fitting returns the lines of a corrected record, which may take too many lookups.
-func (l *look) fitting(ctx context.Context, text string) string {
+func (l *examination) fitting(ctx context.Context, text string) string {
 	rec, err := spf.ParseRecord(text)
 	if err != nil {
 		return record(l.domain, text)
 	}
-	return l.spread(text, l.walkSPF(ctx, l.domain, text, rec), maxTerms)
+	return l.spread(text, l.walkSPF(ctx, l.domain, rec), spf.MaxTerms)
 }
 
 func part(i int, domain string) string { return fmt.Sprintf("_spf%d.%s", i+1, domain) }
@@ -212,7 +212,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 }
 
 // neutral makes the widest terms neutral, and adds our own addresses before them.
-func (l *look) neutral(text string, rec *spf.Record, tree *term) string {
+func (l *examination) neutral(text string, rec *spf.Record, tree *term) string {
 	wide := tree.below
 	for _, d := range rec.Directives {
 		if d.Mechanism == spf.IP4 && d.Qualifier == spf.Pass {

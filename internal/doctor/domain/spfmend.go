@@ -149,7 +149,7 @@ func ipTerm(p netip.Prefix) string {
 }
 
 // without removes terms. The result still authorizes senders and has an end.
-func (l *look) without(text string, terms ...string) string {
+func (l *examination) without(text string, terms ...string) string {
 	fields := slices.DeleteFunc(strings.Fields(text), func(t string) bool { return slices.Contains(terms, t) })
 	text = strings.Join(fields, " ")
 	rec, err := spf.ParseRecord(text)

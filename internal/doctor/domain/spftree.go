@@ -30,7 +30,7 @@ type term struct {
 }
 
 // walkSPF reads the tree of a record, as a check that matches nothing does: RFC 7208 section 4.6.4 counts all of its terms.
-func (l *look) walkSPF(ctx context.Context, domain, text string, rec *spf.Record) *term {
+func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Record) *term {
 	open := []*term{{text: domain, passes: true, fixed: true}} // the record, and the include and redirect terms that lead to a node
 	closeTo := func(depth int) {
 		for ; len(open) > depth+1; open = open[:len(open)-1] {
@@ -56,7 +56,7 @@ func (l *look) walkSPF(ctx context.Context, domain, text string, rec *spf.Record
 	return open[0]
 }
 
-func (l *look) newTerm(ctx context.Context, n spf.Node) *term {
+func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	t := &term{text: n.Text, cost: 1, passes: n.Qualifier == spf.Pass, record: n.Record}
 	t.fixed = t.passes && n.Target != "" && n.Mechanism != spf.Exists && n.Err == nil
 	name := strings.ToLower(n.Target)
@@ -95,16 +95,16 @@ func (t *term) take(b *term) {
 }
 
 // addHost adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is one void lookup at most.
-func (l *look) addHost(ctx context.Context, t *term, d spf.Directive, name string) {
+func (l *examination) addHost(ctx context.Context, t *term, d spf.Directive, name string) {
 	four, err := l.view.LookupA(ctx, name)
 	six, err6 := l.view.LookupAAAA(ctx, name)
-	if err != nil && !absent(err) || err6 != nil && !absent(err6) {
+	if err != nil && !spf.IsNotFound(err) || err6 != nil && !spf.IsNotFound(err6) {
 		t.fixed = false
 	}
-	if absent(err) {
+	if spf.IsNotFound(err) {
 		t.voids = 1
 	}
-	if absent(err6) {
+	if spf.IsNotFound(err6) {
 		t.voids6 = 1
 	}
 	for _, a := range slices.Concat(four, six) {
@@ -112,10 +112,10 @@ func (l *look) addHost(ctx context.Context, t *term, d spf.Directive, name strin
 	}
 }
 
-func (l *look) addExchanges(ctx context.Context, t *term, d spf.Directive, name string) {
+func (l *examination) addExchanges(ctx context.Context, t *term, d spf.Directive, name string) {
 	hosts, err := l.view.LookupMX(ctx, name)
 	switch {
-	case absent(err):
+	case spf.IsNotFound(err):
 		t.voids, t.voids6 = 1, 1
 	case err != nil:
 		t.fixed = false
@@ -158,7 +158,7 @@ func width(networks []netip.Prefix) int {
 }
 
 // judgeTree checks the tree of a record.
-func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
+func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 	where := record(l.domain, text) + "\n" + tree.lines("")
 	say := func(level doctor.Level, what, why, fix string) {
 		l.tree = append(l.tree, doctor.Finding{Level: level, What: what, Where: where, Why: why, Fix: fix})
@@ -166,7 +166,7 @@ func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
 	switch {
 	case tree.unknown:
 		say(doctor.Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+word(unknownName(tree))+" TXT # and see which name server does not answer")
-	case tree.wrong != "" && tree.cost <= maxTerms:
+	case tree.wrong != "" && tree.cost <= spf.MaxTerms:
 		var bad []string
 		for _, b := range tree.below {
 			if b.wrong != "" {
@@ -179,29 +179,29 @@ func (l *look) judgeTree(text string, rec *spf.Record, tree *term) {
 		}
 		say(doctor.Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
 			fix)
-	case tree.cost > maxTerms:
-		say(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, maxTerms),
+	case tree.cost > spf.MaxTerms:
+		say(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, spf.MaxTerms),
 			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
-			l.spread(text, tree, maxTerms))
+			l.spread(text, tree, spf.MaxTerms))
 	case tree.cost > manyTerms:
-		say(doctor.Yellow, fmt.Sprintf("SPF of %s takes %d of %d look-ups", l.domain, tree.cost, maxTerms), "RFC 7208 section 4.6.4: the next provider that adds one breaks it",
+		say(doctor.Yellow, fmt.Sprintf("SPF of %s takes %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), "RFC 7208 section 4.6.4: the next provider that adds one breaks it",
 			l.spread(text, tree, manyTerms))
 	}
-	if tree.voids > maxVoids || tree.voids6 > maxVoids {
+	if tree.voids > spf.MaxVoids || tree.voids6 > spf.MaxVoids {
 		level := doctor.Yellow // only IPv6 clients meet them
-		if tree.voids > maxVoids {
+		if tree.voids > spf.MaxVoids {
 			level = doctor.Red
 		}
-		say(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, maxVoids),
+		say(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, spf.MaxVoids),
 			"RFC 7208 section 4.6.4: after the second the result is permerror", record(l.domain, fewerVoids(text, tree)))
 	}
 	if n := width(tree.networks); n > maxWidth {
 		say(doctor.Yellow, fmt.Sprintf("SPF of %s lets %d IPv4 addresses send", l.domain, n),
 			"RFC 9989 section 11.1: whoever rents one of them passes as you; let DKIM speak for shared senders, and mark their terms with ?", record(l.domain, l.neutral(text, rec, tree)))
 	}
-	if len(text) > maxRecord && tree.cost <= maxTerms {
+	if len(text) > maxRecord && tree.cost <= spf.MaxTerms {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the SPF record of %s has %d octets", l.domain, len(text)), Where: record(l.domain, text),
-			Why: "RFC 7208 section 3.4: the answer should fit into 512 octets; some receivers get no longer ones", Fix: l.spread(text, tree, maxTerms)})
+			Why: "RFC 7208 section 3.4: the answer should fit into 512 octets; some receivers get no longer ones", Fix: l.spread(text, tree, spf.MaxTerms)})
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // checkTLSRPT: RFC 8460 section 3.
-func (l *look) checkTLSRPT(ctx context.Context) {
+func (l *examination) checkTLSRPT(ctx context.Context) {
 	name := "_smtp._tls." + l.domain
 	all, err := l.text(ctx, name)
 	if err != nil {

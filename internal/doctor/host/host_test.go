@@ -128,7 +128,7 @@ func TestFaultyDropIn(t *testing.T) {
 	}
 }
 
-// Each error of a configuration is a finding with its line, and what stands there.
+// Each error of a configuration is a finding with its line and the text of that line.
 func TestFaultyConfiguration(t *testing.T) {
 	h := newMachine(t)
 	text := "[sign]\non_missing_key = \"reject\"\ncolour = \"\x1b[31m\"\n"

@@ -36,7 +36,7 @@ submission inet n - y - - smtpd
 `
 
 // postfixCase is a healthy Postfix but for what main and master add. Behind main may stand further files, as in a txtar
-// archive; signpost.toml is the daemon's configuration. DIR is their folder.
+// archive; signpost.toml is the daemon's configuration. DIR is their directory.
 type postfixCase struct {
 	name, main, master string
 	check, what, fix   string // check may be several words: one mistake that two checks see
@@ -87,7 +87,7 @@ func (p site) facts() postfix.Facts {
 }
 
 // notGreen returns what is not green, but for the sockets, which do not exist. main.cf is made to look old: Postfix reads no file that was changed less than two seconds ago,
-// lest somebody still writes it.
+// as it may still be written.
 func notGreen(t *testing.T, p site) (all []doctor.Finding) {
 	t.Helper()
 	old := time.Now().Add(-time.Hour)
@@ -222,7 +222,7 @@ func TestPostfixMilters(t *testing.T) {
 	}
 }
 
-// {daemon_name} ORIGINATING is for services that strangers cannot use, whatever their port.
+// {daemon_name} ORIGINATING is for services that unauthenticated clients cannot use, whatever their port.
 func TestPostfixOriginating(t *testing.T) {
 	const says = "  -o milter_macro_daemon_name=ORIGINATING\n"
 	red := func(name, service string) postfixCase {
@@ -276,7 +276,7 @@ func TestPostfixSigners(t *testing.T) {
 	})
 }
 
-// What stands in the list itself, { ADDRESS, SETTING }, counts as main.cf's setting does; so does a service's own.
+// A setting in the list itself, { ADDRESS, SETTING }, counts like the one in main.cf; so does a service's own.
 func TestPostfixSettings(t *testing.T) {
 	const ours = "unix:signpost/milter.sock"
 	own := func(setting string) string {

@@ -9,7 +9,7 @@ import (
 	"signpost/internal/doctor/postfix"
 )
 
-// What an old Postfix does wrong is told where its settings come to it, and not of the releases that do it right.
+// Faults of old releases are reported if the settings are affected by them, and not for releases without them.
 func TestPostfixReleases(t *testing.T) {
 	const policy = "smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policy\n"
 	prepend := func(name, main string) postfixCase {

@@ -17,7 +17,7 @@ import (
 	"signpost/internal/setup"
 )
 
-// What the user who asks may not look at is yellow, and nothing that he cannot see is called wrong or right.
+// What the user may not read is yellow, and is reported neither as wrong nor as right.
 func TestWithoutRights(t *testing.T) {
 	q := newQueue(t)
 	q.listen(t)

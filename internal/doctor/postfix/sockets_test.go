@@ -24,7 +24,7 @@ import (
 	"signpost/milter"
 )
 
-// queue is a queue directory with the socket in it, as the package makes both; its owner is one who is there everywhere.
+// queue is a queue directory with the socket in it, as the package makes both; its owner is a user who exists everywhere.
 type queue struct {
 	root, dir, socket string
 	etc               string // of Postfix
@@ -109,7 +109,7 @@ func (q *queue) find(t *testing.T, check string) (all []doctor.Finding) {
 	return all
 }
 
-// connects says whether the kernel lets Postfix's user in, who enters the queue directory as chroot_uid() of Postfix does.
+// connects reports whether Postfix's user may connect after chroot to the queue directory, as chroot_uid() of Postfix does it.
 func (q *queue) connects(t *testing.T, address string, chroot bool) bool {
 	t.Helper()
 	c := exec.Command("/proc/self/exe", "-test.run=^TestConnectAsPostfix$")
@@ -267,7 +267,7 @@ func TestSocketRightsInTheConfiguration(t *testing.T) {
 	}
 }
 
-// A daemon does not start that may not give its socket the group: its user has to be in it, or the folder makes it so.
+// A daemon that may not give its socket the group does not start: its user must be a member, or the directory sets the group.
 func TestSocketGroupThatCannotBeGiven(t *testing.T) {
 	for _, c := range []struct{ name, group, sh, want, fix string }{
 		{"given by the folder", "postfix", ":", "", ""},

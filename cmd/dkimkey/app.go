@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"signpost/internal/config"
+	"signpost/internal/setup"
+	"signpost/internal/term"
+	"signpost/keys"
+)
+
+// app is what the commands that work on keys share: the store, the rotator, and the output.
+type app struct {
+	conf    *config.Config
+	store   keys.Store
+	rules   func(domain string) keys.Rules
+	rotator *keys.Rotator
+	mu      sync.Mutex // of what follows, and of the output
+	needed  bool       // something needs a person
+	ran     bool       // run was called before
+	waits   bool       // --wait: the next run does what a lock kept this one from
+	busy    bool       // a lock kept the last run from a domain
+	json    bool
+	events  []event // what happened, for --json
+}
+
+// event is what was done, or has to be, in the output of --json.
+type event struct {
+	Domain      string `json:"domain"`
+	What        string `json:"what"`
+	NeedsPerson bool   `json:"needs_person"`
+	Record      *added `json:"record,omitempty"`
+}
+
+// report prints what happened, where that was asked for as JSON.
+func (d *app) report(stdout io.Writer) error {
+	if !d.json {
+		return nil
+	}
+	slices.SortStableFunc(d.events, func(a, b event) int { return strings.Compare(a.Domain, b.Domain) })
+	return term.WriteJSON(stdout, append([]event{}, d.events...))
+}
+
+func (e *env) app(stdout, stderr io.Writer) (*app, error) {
+	conf, store, err := e.open()
+	if err != nil {
+		return nil, err
+	}
+	d := &app{conf: conf, store: store, rules: setup.KeyRules(conf)}
+	authority, err := setup.Authority(conf, nil, e.now, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	authority.Port = e.authorityPort
+	checker := &keys.Checker{Authority: authority}
+	publisher := func(domain string) (keys.Publisher, error) { return setup.Publisher(conf, domain, store, authority) }
+	if e.authority != nil {
+		checker.Authority = e.authority
+		publisher = func(string) (keys.Publisher, error) { return e.publisher, nil }
+	}
+	d.rotator = &keys.Rotator{
+		Store: store, Rules: d.rules, Random: e.random,
+		Checker: checker, Publisher: publisher,
+		Warn: func(what string) { fmt.Fprintf(stderr, "dkimkey: %s\n", what) },
+		Done: func(domain, what string) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.events = append(d.events, event{Domain: domain, What: what}); !d.json {
+				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
+			}
+		},
+		Needs: func(domain, what string, l *keys.Metadata) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.needed = true
+			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
+			e := event{Domain: domain, What: what, NeedsPerson: true}
+			if l != nil && l.Retired == nil && (l.Activated == nil || l.Seen == nil) {
+				e.Record = newAdded(l, conf.PublishFor(domain).TTL)
+				if !d.json {
+					fmt.Fprint(stdout, recordText(l, e.Record.ttl))
+				}
+			}
+			d.events = append(d.events, e)
+		},
+	}
+	return d, nil
+}
+
+// run does what is due for domains. It reports whether anything failed, which it has printed.
+func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
+	d.busy = false
+	d.rotator.RunAll(ctx, domains, func(n int) {
+		if len(domains) > 1 && !d.ran { // --wait runs every half minute
+			d.print(func() { term.Progress(stderr, "%s: looking what is due (%d of %d)", domains[n], n+1, len(domains)) })
+		}
+	}, func(err error) {
+		d.print(func() {
+			if busy := (*keys.Busy)(nil); d.waits && errors.As(err, &busy) {
+				d.busy = true
+			} else {
+				failed = true
+			}
+			all := []error{err}
+			if joined, ok := err.(interface{ Unwrap() []error }); ok {
+				all = joined.Unwrap()
+			}
+			for _, err := range all {
+				fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+			}
+		})
+	})
+	d.ran = true
+	return failed
+}
+
+// print keeps the output of workers apart.
+func (d *app) print(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}

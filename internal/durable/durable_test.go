@@ -1,0 +1,94 @@
+package durable
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func open(t *testing.T) (*os.Root, string) {
+	t.Helper()
+	path := t.TempDir()
+	dir, err := OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	if err := os.WriteFile(filepath.Join(path, "f"), []byte("old"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	return dir, path
+}
+
+// The old contents stay until the draft is committed, and if it cannot be prepared. Nothing is left beside the file.
+func TestDraft(t *testing.T) {
+	dir, path := open(t)
+	expect := func(want string) {
+		t.Helper()
+		if text, err := os.ReadFile(filepath.Join(path, "f")); err != nil || string(text) != want {
+			t.Errorf("%q %v, want %q", text, err, want)
+		}
+	}
+	d, err := NewDraft(dir, "f", []byte("new"), 0o600, Keep(dir, "f", 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("old")
+	names, err := filepath.Glob(path + "/f~*")
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	if of, ok := TempOf(filepath.Base(names[0])); !ok || of != "f" {
+		t.Errorf("%s is not recognised: %q", names[0], of)
+	}
+	if err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	expect("new")
+	if fi, err := os.Stat(filepath.Join(path, "f")); err != nil || fi.Mode() != 0o640 {
+		t.Errorf("%v %v", fi.Mode(), err)
+	}
+	full := errors.New("no space left")
+	if err := Write(dir, "f", []byte("newer"), 0o600, func(*os.File) error { return full }); !errors.Is(err, full) {
+		t.Error(err)
+	}
+	expect("new")
+	if left, err := os.ReadDir(path); err != nil || len(left) != 1 {
+		t.Errorf("%v %v", left, err)
+	}
+}
+
+// A lock has one holder, whose process ID others read. What another user could have linked there is refused.
+func TestLock(t *testing.T) {
+	dir, path := open(t)
+	lock, err := TryLock(dir, filepath.Join(path, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.WritePID()
+	var busy *BusyError
+	if _, err := TryLock(dir, filepath.Join(path, "lock")); !errors.As(err, &busy) || busy.PID != os.Getpid() {
+		t.Errorf("%v", err)
+	}
+	if now, err := lock.Current(); err != nil || now != nil {
+		t.Errorf("%v %v", now, err)
+	}
+	other, err := ReplaceLock(dir, "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Unlock()
+	if now, err := lock.Current(); err != nil || now == nil {
+		t.Errorf("the lock was replaced: %v %v", now, err)
+	}
+	lock.Unlock()
+	if err := errors.Join(os.Link(path+"/f", path+"/hard"), os.Symlink("f", path+"/soft")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"hard", "soft"} {
+		if _, err := TryLock(dir, filepath.Join(path, name)); err == nil {
+			t.Errorf("a %s link is locked", name)
+		}
+	}
+}

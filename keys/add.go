@@ -1,0 +1,177 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// AddOptions are what keys Add makes for a domain.
+type AddOptions struct {
+	Domain     string
+	Algorithms []string
+	Bits       int
+	Selector   string // empty: dated ones, or those of the ring
+	Unsafe     bool   // the keys sign at once; a key that is pending is activated rather than made
+}
+
+// Added is a key that Add made, or one that was pending.
+type Added struct {
+	*Metadata
+	New bool
+}
+
+// Add makes the keys of a domain, one of each algorithm. It calls begin before each. After an error, it returns those made before.
+func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm string)) (all []Added, err error) {
+	unlock, err := r.Store.Lock(ctx, o.Domain)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	rules := r.Rules(o.Domain)
+	for _, algorithm := range o.Algorithms {
+		begin(algorithm)
+		m, isNew, err := r.addOne(rules, Options{Domain: o.Domain, Selector: o.Selector, Algorithm: algorithm, Bits: o.Bits, Publish: rules.Method, Random: r.Random}, o.Unsafe)
+		if err != nil {
+			return all, err
+		}
+		if o.Unsafe {
+			if m.Published == nil && !rules.Manual() {
+				if err := r.Publish(ctx, m); err != nil {
+					return all, err
+				}
+			}
+			if m, err = r.Store.Activate(m.Domain, m.Selector); err != nil {
+				return all, err
+			}
+		}
+		all = append(all, Added{m, isNew})
+	}
+	return all, nil
+}
+
+// addOne makes a key. With activate, it returns the newest pending one if there is one.
+func (r *Rotator) addOne(rules Rules, o Options, activate bool) (m *Metadata, isNew bool, err error) {
+	set, err := r.Store.LoadDomain(o.Domain, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	if activate {
+		if k := NewestPending(set.Of(o.Domain), o.Algorithm, o.Selector); k != nil {
+			return k.Metadata, false, nil
+		}
+	}
+	if ring := rules.Ring[o.Algorithm]; len(ring) > 0 && o.Selector == "" {
+		if err := r.chooseSelector(&o, rules, set.Of(o.Domain)); err != nil {
+			return nil, false, err
+		}
+		if o.Selector == "" {
+			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status shows until when", ring)
+		}
+	}
+	m, err = r.Store.Create(o)
+	return m, true, err
+}
+
+// chooseSelector chooses the next selector of the ring, or none if each is in use.
+func (r *Rotator) chooseSelector(o *Options, rules Rules, keys []*Key) error {
+	all, err := r.Store.WithPast(o.Domain, keys)
+	o.Ring, o.Selector = true, rules.FreeSelector(all, o.Algorithm, r.Store.Now())
+	return err
+}
+
+// SignsUntilRotation returns the active key of the algorithm of m, or nil if m replaces it as soon as m may sign.
+func (r *Rotator) SignsUntilRotation(m *Metadata) (*Key, error) {
+	set, err := r.Store.LoadDomain(m.Domain, nil)
+	if err != nil {
+		return nil, err
+	}
+	of := set.Of(m.Domain)
+	if slices.ContainsFunc(Awaited(of, r.Rules(m.Domain), r.Store.Now()), func(k *Key) bool { return k.Algorithm == m.Algorithm }) {
+		return nil, nil
+	}
+	return NewestActive(of, m.Algorithm), nil
+}
+
+// Import is Store.Import under the lock of the domain. With unsafe, the key signs at once.
+func (r *Rotator) Import(ctx context.Context, domain, selector, file string, unsafe bool) (*Metadata, error) {
+	unlock, err := r.Store.Lock(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	m, err := r.Store.Import(domain, selector, file, r.Rules(domain).Method)
+	if err == nil && unsafe {
+		m, err = r.Store.Activate(domain, selector)
+	}
+	return m, err
+}
+
+// ReportImport reports when an imported key signs, or what keeps it from signing.
+func (r *Rotator) ReportImport(domain, selector string) error {
+	k, of, err := r.Store.Find(domain, selector)
+	if err != nil {
+		return err
+	}
+	if k.Metadata.Seen == nil {
+		does := "it does not sign until it is"
+		if k.State == Active {
+			does = "it signs all the same (--unsafe-activate)"
+		}
+		r.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
+		return nil
+	}
+	rules, now, what := r.Rules(domain), r.Store.Now(), "it stands by"
+	for _, s := range Plan(of, rules, now) {
+		if s.Do != DoActivate || s.Key != k {
+			continue
+		}
+		what = "it signs from " + s.Due.UTC().Format(timeFormat) + " on: "
+		if slices.Contains(Awaited(of, rules, now), k) {
+			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
+		} else {
+			what += fmt.Sprintf("\"dkimkey rotate %s --now\" makes it sign as soon as it may", domain)
+		}
+	}
+	if k.State == Active {
+		what = "it signs"
+	}
+	r.Done(domain, fmt.Sprintf("key %s: its record is seen by all name servers; %s", selector, what))
+	return nil
+}
+
+// Find returns a key and all keys of its domain.
+func (s Store) Find(domain, selector string) (*Key, []*Key, error) {
+	set, err := s.LoadDomain(domain, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, of := set.find(domain, selector), set.Of(domain)
+	if k == nil {
+		return nil, nil, fmt.Errorf("key %s is gone", selector)
+	}
+	return k, of, k.Err
+}
+
+// WithoutKeys returns those of the domains that have no key.
+func (s Store) WithoutKeys(domains []string) ([]string, error) {
+	var without []string
+	for _, domain := range domains {
+		set, err := s.LoadDomain(domain, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(set.Of(domain)) == 0 {
+			without = append(without, domain)
+		}
+	}
+	return without, nil
+}
+
+// OnlyEd25519 reports whether all keys of a domain that sign or are to sign are Ed25519 keys.
+func OnlyEd25519(keys []*Key) bool {
+	has := func(algorithm string) bool {
+		return slices.ContainsFunc(keys, func(k *Key) bool { return k.Algorithm == algorithm && (k.State.Pending() || k.State == Active) })
+	}
+	return has("ed25519") && !has("rsa")
+}

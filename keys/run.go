@@ -1,0 +1,170 @@
+package keys
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// lastRun is STATE_DIR/rotate.json: the time of the last run.
+type lastRun struct {
+	At time.Time `json:"last_run"`
+}
+
+const lastRunFile = "rotate.json"
+
+const (
+	// maxBack and maxForward are how far the clock may be from that of the last run: a week without a run is no jump.
+	maxBack    = 24 * time.Hour
+	maxForward = 7 * 24 * time.Hour
+	// maxWorkers is the number of domains at a time, so that slow name servers of some do not hold up the others. The resolver
+	// limits its queries further.
+	maxWorkers = 8
+)
+
+// checkClock compares the clock with that of the last run. After a jump, no record is revoked or removed.
+func (r *Rotator) checkClock(now time.Time) {
+	data, err := r.Store.ReadState(lastRunFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var last lastRun
+	if err != nil || json.Unmarshal(data, &last) != nil || last.At.IsZero() {
+		// User signpost can write the file, and must not be able to stop root.
+		r.Frozen = true
+		r.Warn(fmt.Sprintf("%s cannot be read, so the time of the last run is unknown: only compromised keys are revoked in this run, and no record is removed", filepath.Join(r.Store.State, lastRunFile)))
+		return
+	}
+	switch gap := now.Sub(last.At); {
+	case gap < -maxBack:
+		r.Frozen = true
+		r.Warn(fmt.Sprintf("the clock says %s, and the last run was at %s: it went back; nothing is revoked or removed in this run", now.UTC().Format(time.RFC3339), last.At.Format(time.RFC3339)))
+	case gap > maxForward:
+		r.Frozen = true
+		r.Warn(fmt.Sprintf("the last run was %d days ago, at %s: should the clock have jumped, nothing is revoked or removed in this run", int(gap.Hours()/24), last.At.Format(time.RFC3339)))
+	}
+}
+
+func (r *Rotator) recordRun(now time.Time) error {
+	data, err := json.Marshal(lastRun{now.UTC()})
+	if err != nil {
+		return err
+	}
+	return r.Store.WriteState(lastRunFile, append(data, '\n'))
+}
+
+// RunAll is Run for several domains, side by side. It calls begin before each domain and failed for each error, which may be from
+// different goroutines at the same time.
+func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {
+	now := r.Store.Now()
+	r.checkClock(now)
+	run := func(n int) {
+		begin(n)
+		one := *r // it holds the lock of its domain
+		one.Store.Lease = new(Lease)
+		if err := one.Run(ctx, domains[n]); err != nil {
+			failed(err)
+		}
+	}
+	var workers errgroup.Group
+	workers.SetLimit(maxWorkers)
+	for n := range domains {
+		if len(domains) == 1 {
+			run(n)
+			break
+		}
+		workers.Go(func() error {
+			run(n)
+			return nil
+		})
+	}
+	_ = workers.Wait() // each error was passed to failed
+	if err := r.recordRun(now); err != nil {
+		failed(err)
+	}
+}
+
+// RequestRotation is RotateNow under the lock of the domain. If no rotation was started, note is the reason.
+func (r *Rotator) RequestRotation(ctx context.Context, domain string) (note string, err error) {
+	unlock, err := r.Store.Lock(ctx, domain)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	set, err := r.Store.LoadDomain(domain, nil)
+	if err != nil {
+		return "", err
+	}
+	started, err := r.RotateNow(domain, set.Of(domain), false)
+	switch {
+	case err != nil || started:
+		return "", err
+	case len(set.Signing(domain)) > 0:
+		return "a rotation is under way already", nil
+	}
+	return "no key signs yet that could be replaced", nil
+}
+
+// PlanOf returns the steps of a domain; with rotateNow, as they would be after RequestRotation.
+func (r *Rotator) PlanOf(domain string, rotateNow bool) ([]Step, error) {
+	set, err := r.Store.LoadDomain(domain, nil)
+	if err != nil {
+		return nil, err
+	}
+	if rotateNow {
+		if _, err := r.RotateNow(domain, set.Of(domain), true); err != nil {
+			return nil, fmt.Errorf("%s: %w", domain, err)
+		}
+	}
+	return Plan(set.Of(domain), r.Rules(domain), r.Store.Now()), nil
+}
+
+// NeedSelectors reports, through Needs, a requested rotation that cannot continue because a ring has no free selector.
+func (r *Rotator) NeedSelectors(domain string) error {
+	set, err := r.Store.LoadDomain(domain, nil)
+	if err != nil {
+		return err
+	}
+	of := set.Of(domain)
+	withPast, err := r.Store.WithPast(domain, of)
+	if err != nil {
+		return err
+	}
+	rules, now := r.Rules(domain), r.Store.Now()
+	for algorithm, ring := range rules.Ring {
+		k := NewestActive(of, algorithm)
+		requested := k != nil && k.requested() && NewestPending(of, algorithm, "") == nil
+		if requested && len(ring) > 0 && rules.FreeSelector(withPast, algorithm, now) == "" {
+			r.Needs(domain, fmt.Sprintf("no successor can be made yet: each selector of the ring %v is in use; dkimkey status shows until when", ring), nil)
+		}
+	}
+	return nil
+}
+
+// Waiting returns what a key of a domain that is about to sign waits for, or "" if there is no such key.
+func (r *Rotator) Waiting(domain string) (string, error) {
+	set, err := r.Store.LoadDomain(domain, nil)
+	if err != nil {
+		return "", err
+	}
+	var last *Key
+	var until time.Time
+	for _, k := range Awaited(set.Of(domain), r.Rules(domain), r.Store.Now()) {
+		if k.State != Verified || k.Metadata.Silent != nil {
+			return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Metadata.Finding), nil
+		}
+		if may := k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)); last == nil || may.After(until) {
+			last, until = k, may
+		}
+	}
+	if last == nil {
+		return "", nil
+	}
+	return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format(timeFormat)), nil
+}
