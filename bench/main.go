@@ -102,10 +102,11 @@ func run(ctx context.Context, args []string) (err error) {
 func (w *world) hold(ctx context.Context, o options, s *server) error {
 	c := o.cells()[0]
 	w.delay(c.delay)
-	l, err := w.loader(s, c)
+	pool, err := w.pool(c.role, c.size, poolSize(c, 1), c.cold)
 	if err != nil {
 		return err
 	}
+	l := &loader{server: s, cell: c, pool: pool}
 	fmt.Printf("%s: %s for %v, processes %v\n", s.name, c, o.hold, s.pids())
 	for until := time.Now().Add(o.hold); time.Now().Before(until) && ctx.Err() == nil; {
 		f, err := l.measure(time.Second)
@@ -115,15 +116,6 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 		fmt.Printf("%8.0f messages/s %8.3f ms CPU\n", f.perSecond(), milliseconds(f.cpu))
 	}
 	return nil
-}
-
-// loader makes a cell's messages for a server.
-func (w *world) loader(s *server, c cell) (*loader, error) {
-	pool, err := w.pool(c.role, c.size, poolSize(c, 1), c.cold)
-	if err != nil {
-		return nil, err
-	}
-	return &loader{server: s, cell: c, pool: pool}, nil
 }
 
 // poolSize is how many different messages there are, 40 MiB of them at the most.
