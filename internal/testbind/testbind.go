@@ -24,11 +24,10 @@ const Secret = "c2lnbnBvc3QgdGVzdCBrZXksIG5vdCBhIHNlY3JldC4="
 
 // Server is a running named(8), or knotd(8).
 type Server struct {
-	Host string // an address of 127.0.0.0/8
-	Port uint16
-	dir  string
-	// release gives the port back.
-	release func()
+	Host    string // an address of 127.0.0.0/8
+	Port    uint16
+	dir     string
+	release func() // of the port
 	argv    []string
 	cmd     *exec.Cmd
 	done    chan struct{}

@@ -22,8 +22,8 @@ const logTailBytes = 4096
 // Mailbox returns the messages delivered so far, oldest first, one for each recipient: byte for byte, LF line ends,
 // below the Return-Path, X-Original-To and Delivered-To that virtual(8) puts on top.
 func (m *MTA) Mailbox() ([]string, error) {
-	folder := filepath.Join(m.Dir, "mail", "box", "new")
-	entries, err := os.ReadDir(folder)
+	dir := filepath.Join(m.Dir, "mail", "box", "new")
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // nothing delivered yet
 	}
@@ -36,7 +36,7 @@ func (m *MTA) Mailbox() ([]string, error) {
 	}
 	mails := make([]mail, len(entries))
 	for i, e := range entries {
-		text, err := os.ReadFile(filepath.Join(folder, e.Name()))
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +56,7 @@ func (m *MTA) Mailbox() ([]string, error) {
 	return texts, nil
 }
 
-// WaitMail waits until n messages or more have been delivered. If ctx ends before, the error says what Postfix did.
+// WaitMail waits until n messages or more have been delivered. If ctx ends before, the error has the log and the queue.
 func (m *MTA) WaitMail(ctx context.Context, n int) ([]string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -135,8 +135,8 @@ func cleanEnv() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 }
 
-// Swaks runs swaks(1) with args, which name the server, and returns its transcript. An error says that swaks was not
-// content, which includes any refusal; the transcript is there all the same.
+// Swaks runs swaks(1) with args, which name the server, and returns its transcript, with an error too. Any reply that
+// swaks does not expect is an error.
 func Swaks(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
