@@ -98,7 +98,7 @@ func run(ctx context.Context, args []string) (err error) {
 	return r.write(f)
 }
 
-// hold keeps the load of the first cell on one server, for a profiler to look at.
+// hold keeps the load of the first cell on one server, for a profiler.
 func (w *world) hold(ctx context.Context, o options, s *server) error {
 	c := o.cells()[0]
 	w.delay(c.delay)
@@ -150,7 +150,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		for k := range loaders {
 			i := k
 			if round%2 == 1 {
-				i = len(loaders) - 1 - k // nobody always follows the same one
+				i = len(loaders) - 1 - k // no server always follows the same one
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

@@ -109,7 +109,7 @@ modules {
 }
 `
 
-// The two rspamds. Its own rules, which every installation has unless somebody takes them out, look at much besides.
+// The two rspamds. Its own rules, which every installation has by default, check much more.
 const (
 	rspamdName  = "rspamd"
 	rulesName   = "rspamd+rules"

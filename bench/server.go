@@ -60,13 +60,13 @@ func (s *server) start(ctx context.Context, dir, socket string, argv ...string) 
 	s.cmds = append(s.cmds, cmd)
 	s.sockets = append(s.sockets, socket)
 	if err := await(ctx, "unix", socket); err != nil {
-		said, _ := os.ReadFile(logFile)
-		return fmt.Errorf("%w\n%s", err, said)
+		text, _ := os.ReadFile(logFile)
+		return fmt.Errorf("%w\n%s", err, text)
 	}
 	return nil
 }
 
-// await waits until somebody takes connections at an address.
+// await waits until a server accepts connections at an address.
 func await(ctx context.Context, network, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -103,9 +103,9 @@ authserv_id = "mx.example.net"
 	}
 	// It reports that no name server of the domain shows the record, because there is none. Whether the key signs is checked
 	// with the other answers.
-	said, err := exec.CommandContext(ctx, "bin/dkimkey", "-c", config, "import", w.keyFile, "--domain", "example.org", "--selector", selector, "--unsafe-activate").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "bin/dkimkey", "-c", config, "import", w.keyFile, "--domain", "example.org", "--selector", selector, "--unsafe-activate").CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		return nil, fmt.Errorf("importing the key: %w\n%s", err, said)
+		return nil, fmt.Errorf("importing the key: %w\n%s", err, out)
 	}
 	return s, s.start(ctx, w.serverDir(s), "milter.sock", program, "serve", "-c", config)
 }
