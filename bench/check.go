@@ -18,7 +18,7 @@ type answer struct {
 	action *milter.Action
 }
 
-// ask has a server look at one message, on a connection of its own.
+// ask sends one message to a server, on a connection of its own.
 func (s *server) ask(m *mail) (a answer, err error) {
 	for _, socket := range s.sockets {
 		c, err := dial(socket)

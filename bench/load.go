@@ -205,21 +205,14 @@ func (l *loader) measure(d time.Duration) (figure, error) {
 	if err := resetPeak(pids); err != nil {
 		return figure{}, err
 	}
-	before, err := cpuTime(pids)
+	var latencies []time.Duration
+	f, err := timed(pids, func() (n int, err error) {
+		latencies, err = l.run(l.cell.sessions, d)
+		return len(latencies), err
+	})
 	if err != nil {
 		return figure{}, err
 	}
-	start := time.Now()
-	latencies, err := l.run(l.cell.sessions, d)
-	if err != nil {
-		return figure{}, err
-	}
-	f := figure{messages: len(latencies), elapsed: time.Since(start)}
-	after, err := cpuTime(pids)
-	if err != nil {
-		return figure{}, err
-	}
-	f.cpu = (after - before) / time.Duration(f.messages)
 	if f.peak, err = peakMemory(pids); err != nil {
 		return figure{}, err
 	}

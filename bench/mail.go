@@ -30,7 +30,7 @@ type mail struct {
 }
 
 // letter writes a message of a size in bytes, header included: about twenty fields, text, and what is over 8 KiB as an
-// attachment in base64, as large messages are. n tells it from others.
+// attachment in base64, as large messages are. n makes it different from others.
 func letter(n, size int, from peer, author string) *mail {
 	m := &mail{from: from, sender: author, id: fmt.Sprintf("4T%07dzBench", n)}
 	_, domain, _ := strings.Cut(author, "@")
@@ -123,7 +123,7 @@ func (m *mail) sign(key dkim.Key) error {
 func (m *mail) wire() []byte {
 	var b bytes.Buffer
 	for _, f := range m.fields {
-		fmt.Fprintf(&b, "%s:%s\r\n", f.Name, f.Value)
+		b.WriteString(f.Wire())
 	}
 	b.WriteString("\r\n")
 	b.Write(m.body)

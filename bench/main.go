@@ -98,14 +98,15 @@ func run(ctx context.Context, args []string) (err error) {
 	return r.write(f)
 }
 
-// hold keeps the load of the first cell on one server, for a profiler to look at.
+// hold keeps the load of the first cell on one server, for a profiler.
 func (w *world) hold(ctx context.Context, o options, s *server) error {
 	c := o.cells()[0]
 	w.delay(c.delay)
-	l, err := w.loader(s, c)
+	pool, err := w.pool(c.role, c.size, poolSize(c, 1), c.cold)
 	if err != nil {
 		return err
 	}
+	l := &loader{server: s, cell: c, pool: pool}
 	fmt.Printf("%s: %s for %v, processes %v\n", s.name, c, o.hold, s.pids())
 	for until := time.Now().Add(o.hold); time.Now().Before(until) && ctx.Err() == nil; {
 		f, err := l.measure(time.Second)
@@ -115,15 +116,6 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 		fmt.Printf("%8.0f messages/s %8.3f ms CPU\n", f.perSecond(), milliseconds(f.cpu))
 	}
 	return nil
-}
-
-// loader makes a cell's messages for a server.
-func (w *world) loader(s *server, c cell) (*loader, error) {
-	pool, err := w.pool(c.role, c.size, poolSize(c, 1), c.cold)
-	if err != nil {
-		return nil, err
-	}
-	return &loader{server: s, cell: c, pool: pool}, nil
 }
 
 // poolSize is how many different messages there are, 40 MiB of them at the most.
@@ -158,7 +150,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		for k := range loaders {
 			i := k
 			if round%2 == 1 {
-				i = len(loaders) - 1 - k // nobody always follows the same one
+				i = len(loaders) - 1 - k // no server always follows the same one
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

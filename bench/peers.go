@@ -8,16 +8,27 @@ import (
 	"strings"
 )
 
-// serverDir makes the directory of a server. It returns a replacer for the placeholders of its configuration.
-func (w *world) serverDir(name string) (dir string, fill *strings.Replacer, err error) {
-	dir = filepath.Join(w.dir, name)
-	return dir, strings.NewReplacer("%DIR%", dir, "%KEY%", w.keyFile, "%SELECTOR%", selector), os.Mkdir(dir, 0o755)
+// serverDir returns the directory of a server.
+func (w *world) serverDir(s *server) string { return filepath.Join(w.dir, s.name) }
+
+// configure writes a configuration into the directory of a server, which it makes, and returns its path.
+func (w *world) configure(s *server, name, text string) (string, error) {
+	dir := w.serverDir(s)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, name)
+	text = strings.NewReplacer("%DIR%", dir, "%KEY%", w.keyFile, "%SELECTOR%", selector).Replace(text)
+	return file, os.WriteFile(file, []byte(text), 0o644)
 }
 
-// configure writes a configuration and returns its path.
-func configure(dir, name, text string, fill *strings.Replacer) (string, error) {
-	file := filepath.Join(dir, name)
-	return file, os.WriteFile(file, []byte(fill.Replace(text)), 0o644)
+// startPeer starts a program with a configuration, whose path is the argument after argv.
+func (w *world) startPeer(ctx context.Context, s *server, name, conf string, argv ...string) error {
+	file, err := w.configure(s, name+".conf", conf)
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, w.serverDir(s), name+".sock", append(argv, file)...)
 }
 
 // OpenDKIM and OpenDMARC as Debian sets them up, but without syslog, which does not run here: that is in their favour.
@@ -58,15 +69,7 @@ func (w *world) startOpenDKIM(ctx context.Context) (*server, error) {
 }
 
 func (w *world) addOpenDKIM(ctx context.Context, s *server) error {
-	dir, fill, err := w.serverDir(s.name)
-	if err != nil {
-		return err
-	}
-	file, err := configure(dir, "opendkim.conf", openDKIMConf, fill)
-	if err != nil {
-		return err
-	}
-	return s.start(ctx, dir, filepath.Join(dir, "opendkim.sock"), "/usr/sbin/opendkim", "-f", "-x", file)
+	return w.startPeer(ctx, s, "opendkim", openDKIMConf, "/usr/sbin/opendkim", "-f", "-x")
 }
 
 // startOpenDMARC is OpenDKIM with OpenDMARC behind it, which checks SPF by itself.
@@ -75,12 +78,7 @@ func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 	if err := w.addOpenDKIM(ctx, s); err != nil {
 		return s, err
 	}
-	dir := filepath.Join(w.dir, s.name)
-	file, err := configure(dir, "opendmarc.conf", openDMARCConf, strings.NewReplacer("%DIR%", dir))
-	if err != nil {
-		return s, err
-	}
-	return s, s.start(ctx, dir, filepath.Join(dir, "opendmarc.sock"), "/usr/sbin/opendmarc", "-f", "-c", file)
+	return s, w.startPeer(ctx, s, "opendmarc", openDMARCConf, "/usr/sbin/opendmarc", "-f", "-c")
 }
 
 // rspamd's milter proxy, which scans by itself, one process as its own worker-proxy.inc has it, and of all that it can do
@@ -111,7 +109,7 @@ modules {
 }
 `
 
-// The two rspamds. Its own rules, which every installation has unless somebody takes them out, look at much besides.
+// The two rspamds. Its own rules, which every installation has by default, check much more.
 const (
 	rspamdName  = "rspamd"
 	rulesName   = "rspamd+rules"
@@ -121,21 +119,14 @@ const (
 // startRspamd starts one with its own rules, or with none.
 func (w *world) startRspamd(ctx context.Context, name string) (*server, error) {
 	s := &server{name: name, roles: []string{signing, verifying}, spf: true, aside: name == rulesName}
-	dir, fill, err := w.serverDir(s.name)
-	if err != nil {
-		return nil, err
-	}
 	rules := rspamdRules
 	if name == rspamdName {
-		if rules, err = configure(dir, "empty.lua", "", fill); err != nil {
+		var err error
+		if rules, err = w.configure(s, "empty.lua", ""); err != nil {
 			return nil, err
 		}
 	}
-	file, err := configure(dir, "rspamd.conf", strings.ReplaceAll(rspamdConf, "%RULES%", rules), fill)
-	if err != nil {
-		return nil, err
-	}
-	return s, s.start(ctx, dir, filepath.Join(dir, "rspamd.sock"), "rspamd", "-f", "-c", file, "-u", "root", "-g", "root", "--insecure")
+	return s, w.startPeer(ctx, s, "rspamd", strings.ReplaceAll(rspamdConf, "%RULES%", rules), "rspamd", "-f", "-u", "root", "-g", "root", "--insecure", "-c")
 }
 
 const dkimpyName = "dkimpy-milter"
@@ -155,15 +146,7 @@ AuthservID mx.example.net
 
 func (w *world) startDkimpy(ctx context.Context) (*server, error) {
 	s := &server{name: dkimpyName, roles: []string{signing, verifying}, slow: true}
-	dir, fill, err := w.serverDir(s.name)
-	if err != nil {
-		return nil, err
-	}
-	file, err := configure(dir, "dkimpy.conf", dkimpyConf, fill)
-	if err != nil {
-		return nil, err
-	}
-	return s, s.start(ctx, dir, filepath.Join(dir, "dkimpy.sock"), "dkimpy-milter", file)
+	return s, w.startPeer(ctx, s, "dkimpy", dkimpyConf, "dkimpy-milter")
 }
 
 // startAll starts what was chosen.

@@ -48,12 +48,12 @@ func plan() (all []cell) {
 
 // measureAll runs the cells, and where it is a whole run the idle connections and Postfix too.
 func (w *world) measureAll(ctx context.Context, o options, servers []*server) (r report, err error) {
+	pool, err := w.pool(verifying, 4<<10, 1, false)
+	if err != nil {
+		return r, err
+	}
 	if o.idle {
 		fmt.Printf("\n%d idle connections, memory of each: after the negotiation, after one message\n", idleConnections)
-		pool, err := w.pool(verifying, 4<<10, 1, false)
-		if err != nil {
-			return r, err
-		}
 		for _, s := range servers {
 			cost, err := w.idle(s, pool[0])
 			if err != nil {
@@ -64,10 +64,6 @@ func (w *world) measureAll(ctx context.Context, o options, servers []*server) (r
 		}
 	}
 	if o.postfix {
-		pool, err := w.pool(verifying, 4<<10, 1, false)
-		if err != nil {
-			return r, err
-		}
 		if r.postfix, err = w.throughPostfix(ctx, o, servers, pool[0]); err != nil {
 			return r, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,13 +46,10 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if stopped := mta.Stop(); err == nil {
-			err = stopped
-		}
-	}()
+	defer func() { err = errors.Join(err, mta.Stop()) }()
 	all := append([]*server{{name: noMilter, roles: []string{verifying}}}, servers...)
 	var chosen []*server
+	addr := func(i int) string { return fmt.Sprintf("%s:%d", sender().addr, firstPort+i) }
 	for _, s := range all {
 		if !s.does(verifying) || s.slow {
 			continue
@@ -60,8 +58,8 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 		for _, socket := range s.sockets {
 			milters = append(milters, "unix:"+socket)
 		}
-		service := fmt.Sprintf("%s:%d/inet", sender().addr, firstPort+len(chosen))
-		entry := fmt.Sprintf("%s=%s inet n - n - - smtpd -o smtpd_milters=%s", service, strings.TrimSuffix(service, "/inet"), strings.Join(milters, ","))
+		service := addr(len(chosen))
+		entry := fmt.Sprintf("%s/inet=%s inet n - n - - smtpd -o smtpd_milters=%s", service, service, strings.Join(milters, ","))
 		if _, err := mta.Run(ctx, "postconf", "-M", entry); err != nil {
 			return nil, err
 		}
@@ -71,7 +69,7 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 		return nil, err
 	}
 	for i := range chosen {
-		if err := await(ctx, "tcp", fmt.Sprintf("%s:%d", sender().addr, firstPort+i)); err != nil {
+		if err := await(ctx, "tcp", addr(i)); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +80,7 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 	}
 	for range rounds {
 		for i, s := range chosen {
-			f, err := sendThrough(ctx, mta, s, fmt.Sprintf("%s:%d", sender().addr, firstPort+i), file)
+			f, err := sendThrough(ctx, mta, s, addr(i), file)
 			if err != nil {
 				return nil, fmt.Errorf("measuring Postfix with %s: %w", s.name, err)
 			}
@@ -112,21 +110,11 @@ func sendThrough(ctx context.Context, mta *testmta.MTA, s *server, addr, file st
 	if err := emptyQueue(ctx, mta); err != nil {
 		return figure{}, err
 	}
-	pids := s.pids()
-	before, err := cpuTime(pids)
+	f, err := timed(s.pids(), func() (int, error) { return postfixMessages, source(postfixMessages) })
 	if err != nil {
 		return figure{}, err
 	}
-	start := time.Now()
-	if err := source(postfixMessages); err != nil {
-		return figure{}, err
-	}
-	elapsed := time.Since(start)
-	after, err := cpuTime(pids)
-	if err != nil {
-		return figure{}, err
-	}
-	return figure{messages: postfixMessages, elapsed: elapsed, cpu: (after - before) / postfixMessages}, emptyQueue(ctx, mta)
+	return f, emptyQueue(ctx, mta)
 }
 
 // emptyQueue waits until everything has been thrown away, so that no round pays for another.

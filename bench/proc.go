@@ -42,6 +42,22 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
+// timed measures how long f takes and what processor time the processes spend on each of the messages that it returns the number of.
+func timed(pids []int, f func() (messages int, err error)) (figure, error) {
+	before, err := cpuTime(pids)
+	if err != nil {
+		return figure{}, err
+	}
+	start := time.Now()
+	n, err := f()
+	elapsed := time.Since(start)
+	if err != nil {
+		return figure{}, err
+	}
+	after, err := cpuTime(pids)
+	return figure{messages: n, elapsed: elapsed, cpu: (after - before) / time.Duration(n)}, err
+}
+
 // resetPeak makes what processes use now their peak: "5" in clear_refs, proc(5).
 func resetPeak(pids []int) error {
 	for _, pid := range pids {

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -42,9 +41,10 @@ func (s *server) pids() []int {
 	return all
 }
 
-// start runs a program in the background and waits until it takes connections at a socket. Its output goes to a file, as
-// its log would.
+// start runs a program in the background and waits until it accepts connections at a socket in dir. Its output is written to a file
+// there, as its log would be.
 func (s *server) start(ctx context.Context, dir, socket string, argv ...string) error {
+	socket = filepath.Join(dir, socket)
 	logFile := filepath.Join(dir, filepath.Base(argv[0])+".log")
 	log, err := os.Create(logFile)
 	if err != nil {
@@ -60,13 +60,13 @@ func (s *server) start(ctx context.Context, dir, socket string, argv ...string) 
 	s.cmds = append(s.cmds, cmd)
 	s.sockets = append(s.sockets, socket)
 	if err := await(ctx, "unix", socket); err != nil {
-		said, _ := os.ReadFile(logFile)
-		return fmt.Errorf("%w\n%s", err, said)
+		text, _ := os.ReadFile(logFile)
+		return fmt.Errorf("%w\n%s", err, text)
 	}
 	return nil
 }
 
-// await waits until somebody takes connections at an address.
+// await waits until a server accepts connections at an address.
 func await(ctx context.Context, network, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -94,23 +94,18 @@ func (s *server) stop() {
 // startSignpost runs a build of ours.
 func (w *world) startSignpost(ctx context.Context, name, program string) (*server, error) {
 	s := &server{name: name, roles: []string{signing, verifying}, spf: true}
-	dir := filepath.Join(w.dir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	config, socket := filepath.Join(dir, "signpost.toml"), filepath.Join(dir, "milter.sock")
-	conf := strings.ReplaceAll(`listen = ["unix:%DIR%/milter.sock"]
+	config, err := w.configure(s, "signpost.toml", `listen = ["unix:%DIR%/milter.sock"]
 state_dir = "%DIR%/state"
 authserv_id = "mx.example.net"
-`, "%DIR%", dir)
-	if err := os.WriteFile(config, []byte(conf), 0o644); err != nil {
+`)
+	if err != nil {
 		return nil, err
 	}
-	// It complains that no name server of the domain's own shows the record, for there is none; whether the key signs is
-	// checked with the other answers.
-	said, err := exec.CommandContext(ctx, "bin/dkimkey", "-c", config, "import", w.keyFile, "--domain", "example.org", "--selector", selector, "--unsafe-activate").CombinedOutput()
+	// It reports that no name server of the domain shows the record, because there is none. Whether the key signs is checked
+	// with the other answers.
+	out, err := exec.CommandContext(ctx, "bin/dkimkey", "-c", config, "import", w.keyFile, "--domain", "example.org", "--selector", selector, "--unsafe-activate").CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		return nil, fmt.Errorf("importing the key: %w\n%s", err, said)
+		return nil, fmt.Errorf("importing the key: %w\n%s", err, out)
 	}
-	return s, s.start(ctx, dir, socket, program, "serve", "-c", config)
+	return s, s.start(ctx, w.serverDir(s), "milter.sock", program, "serve", "-c", config)
 }

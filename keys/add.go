@@ -109,7 +109,10 @@ func (r *Rotator) Import(ctx context.Context, domain, selector, file string, uns
 
 // ReportImport reports when an imported key signs, or what keeps it from signing.
 func (r *Rotator) ReportImport(domain, selector string) error {
-	k, of, err := r.Store.Find(domain, selector)
+	k, of, err := r.Store.find(domain, selector)
+	if err == nil {
+		err = k.Err
+	}
 	if err != nil {
 		return err
 	}
@@ -140,8 +143,8 @@ func (r *Rotator) ReportImport(domain, selector string) error {
 	return nil
 }
 
-// Find returns a key and all keys of its domain.
-func (s Store) Find(domain, selector string) (*Key, []*Key, error) {
+// find returns a key and all keys of its domain.
+func (s Store) find(domain, selector string) (*Key, []*Key, error) {
 	set, err := s.LoadDomain(domain, nil)
 	if err != nil {
 		return nil, nil, err
@@ -150,7 +153,7 @@ func (s Store) Find(domain, selector string) (*Key, []*Key, error) {
 	if k == nil {
 		return nil, nil, fmt.Errorf("key %s is gone", selector)
 	}
-	return k, of, k.Err
+	return k, of, nil
 }
 
 // WithoutKeys returns those of the domains that have no key.

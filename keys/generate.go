@@ -145,8 +145,7 @@ func (s Store) Activate(domain, selector string) (*Metadata, error) {
 	if err := s.Host(domain); err != nil {
 		return nil, err
 	}
-	now := s.Now().UTC()
-	metadata.Activated, metadata.Unsafe = &now, true
+	metadata.Activated, metadata.Unsafe = new(s.Now().UTC()), true
 	return metadata, s.writeMetadata(metadata)
 }
 

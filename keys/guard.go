@@ -86,7 +86,7 @@ func (g *Guard) Check(ctx context.Context) {
 		}
 		if k.awaited() {
 			w.next = g.Now().Add(awaitInterval)
-			if observation, _ := g.observe(ctx, k); ctx.Err() == nil { // an error is in it
+			if observation := g.observe(ctx, k); ctx.Err() == nil {
 				g.await(ctx, k, observation)
 			}
 			continue
@@ -113,10 +113,10 @@ func (g *Guard) Check(ctx context.Context) {
 
 func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	attrs := []any{"domain", k.Domain, "selector", k.Selector}
-	observation, err := g.observe(ctx, k)
+	observation := g.observe(ctx, k)
 	gone, shown := lost(observation)
 	switch {
-	case err != nil || !gone && !shown:
+	case observation.Err != nil || !gone && !shown:
 		w.next = g.Now().Add(retryInterval) // unknown: nothing changes
 		return
 	case shown:
@@ -149,13 +149,12 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	}
 }
 
-func (g *Guard) observe(ctx context.Context, k *Key) (Observation, error) {
+func (g *Guard) observe(ctx context.Context, k *Key) Observation {
 	metadata, err := metadataOf(k, "")
 	if err != nil {
-		return Observation{}, err
+		return Observation{Err: err}
 	}
-	s := g.Checker.Look(ctx, metadata, k.Signer)
-	return s, s.Err
+	return g.Checker.Look(ctx, metadata, k.Signer)
 }
 
 // lost reports whether no name server shows a record and all of them answer, and whether at least one shows it.
@@ -181,7 +180,7 @@ func (g *Guard) successor(ctx context.Context, set *Set, k *Key) string {
 		if o == k || o.Signer == nil || o.Algorithm != k.Algorithm || !o.canReplace() {
 			continue
 		}
-		if s, err := g.observe(ctx, o); err == nil && s.Outcome().Ready {
+		if g.observe(ctx, o).Outcome().Ready {
 			return o.Selector
 		}
 	}

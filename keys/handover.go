@@ -169,10 +169,9 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		if dry {
 			continue
 		}
-		if err := r.Store.writeMetadata(metadata); err != nil {
+		if err := r.finish(metadata, "key "+metadata.Selector+" is to be replaced now"); err != nil {
 			return false, err
 		}
-		r.Done(domain, "key "+metadata.Selector+" is to be replaced now")
 	}
 	return started, nil
 }
@@ -199,22 +198,13 @@ func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 
 // NewestPending returns the newest key of an algorithm that does not sign yet, or nil; selector "" means any.
 func NewestPending(keys []*Key, algorithm, selector string) *Key {
-	for _, l := range keyrings(keys, nil) {
-		for _, k := range l.pending {
-			if k.Algorithm == algorithm && (selector == "" || k.Selector == selector) {
-				return k
-			}
+	for _, k := range keyringOf(keys, algorithm).pending {
+		if selector == "" || k.Selector == selector {
+			return k
 		}
 	}
 	return nil
 }
 
 // NewestActive returns the key of an algorithm that signs, or nil.
-func NewestActive(keys []*Key, algorithm string) *Key {
-	for _, l := range keyrings(keys, nil) {
-		if l.algorithm == algorithm {
-			return l.active
-		}
-	}
-	return nil
-}
+func NewestActive(keys []*Key, algorithm string) *Key { return keyringOf(keys, algorithm).active }

@@ -105,14 +105,10 @@ func (s Store) rememberSelectors(domain string) error {
 	if len(past) == 0 {
 		return nil
 	}
-	data, err := json.MarshalIndent(past, "", "  ")
-	if err != nil {
-		return err
-	}
 	if err := s.MakeState("removed"); err != nil {
 		return err
 	}
-	return s.tree().Write(s.pastPath(domain), append(data, '\n'), s.State, 0o600)
+	return s.writeJSON(s.pastPath(domain), past, s.State)
 }
 
 // MayBePublished reports whether the record of a key may be, or have been, in DNS.

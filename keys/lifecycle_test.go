@@ -176,7 +176,7 @@ func TestRing(t *testing.T) {
 			order = append(order, signing)
 		}
 		until[signing] = s.now.Add(14 * day)
-		if txt, err := s.dns.TXT(signing + ".example.org.keys.test"); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
+		if txt, err := s.dns.LookupTXT(t.Context(), signing+".example.org.keys.test"); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
 			t.Fatalf("day %d: %s signs and DNS has %q %v", n, signing, txt, err)
 		}
 	}
@@ -238,7 +238,11 @@ func TestAddBesideStandbyInterrupted(t *testing.T) {
 // once, and at each moment both sign.
 func TestRotateNowInterrupted(t *testing.T) {
 	t.Parallel()
-	for step := 1; ; step++ {
+	stride := 1
+	if testing.Short() {
+		stride = 4 // each step makes three RSA keys
+	}
+	for step := 1; ; step += stride {
 		s := newSite(t, map[string]string{"example.org.": zone}).pair()
 		s.add("")
 		s.days(3)

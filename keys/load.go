@@ -49,12 +49,7 @@ func (d domainDir) stamp() string {
 }
 
 func (d domainDir) has(name string) bool {
-	for _, fi := range d.files {
-		if fi.Name() == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.files, func(fi fs.FileInfo) bool { return fi.Name() == name })
 }
 
 // holdsKeys reports whether the directory has key files.
@@ -118,21 +113,17 @@ func (d domainDir) foreign(name string) *Key {
 
 func (d domainDir) key(name string) *Key {
 	k := &Key{Domain: d.domain, Selector: name, State: Unusable}
-	path := filepath.Join(d.path, name+".pem")
 	selector, err := domain.Parse(name)
 	if err != nil {
-		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", path, name)
+		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", filepath.Join(d.path, name+".pem"), name)
 		return k
 	}
-	if selector != name {
-		// It keeps its name, to be no other key that has the right one.
-		k.Selector = name
-		if !d.has(name + ".pem") {
-			path, selector = filepath.Join(d.path, name+".json"), selector+".json"
-		} else {
-			selector += ".pem"
+	if selector != name { // the key keeps its name, so that it is no other key that has the right one
+		ext := ".pem"
+		if !d.has(name + ext) {
+			ext = ".json"
 		}
-		k.Err = misnamed(path, selector)
+		k.Err = misnamed(filepath.Join(d.path, name+ext), selector+ext)
 		return k
 	}
 	metadata, err := d.metadata(name)

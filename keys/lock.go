@@ -100,32 +100,20 @@ func (s Store) lockWithin(ctx context.Context, name string, limit time.Duration)
 
 // TryLock is Lock without a wait.
 func (s Store) TryLock(domain string) (unlock func(), err error) {
-	dir, err := s.openLocks()
+	unlock, err = s.hold(domain, func(dir *os.Root) (*durable.Lock, error) {
+		lock, err := durable.TryLock(dir, filepath.Join(s.lockDir(), domain))
+		if own, ownErr := s.tree().OwnerOf(s.State); err == nil && ownErr == nil {
+			_ = own(lock.File()) // if this fails, the lock is held all the same
+		}
+		return lock, err
+	})
+	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
+		return nil, &Busy{domain, busy.PID}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", domain, err)
 	}
-	lock, err := durable.TryLock(dir, filepath.Join(s.lockDir(), domain))
-	if err != nil {
-		dir.Close()
-		if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
-			return nil, &Busy{domain, busy.PID}
-		}
-		return nil, fmt.Errorf("locking %s: %w", domain, err)
-	}
-	if own, err := s.tree().OwnerOf(s.State); err == nil {
-		_ = own(lock.File()) // if this fails, the lock is held all the same
-	}
-	return s.hold(dir, domain, lock), nil
-}
-
-func (s Store) openLocks() (*os.Root, error) {
-	dir, err := s.tree().Open(s.lockDir())
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = s.MakeState("locks"); err == nil {
-			dir, err = s.tree().Open(s.lockDir())
-		}
-	}
-	return dir, err
+	return unlock, nil
 }
 
 // TakeOver is Lock for commands that cannot wait. If the caller is root and the lock stays busy, it replaces the lock, because
@@ -139,26 +127,29 @@ func (s Store) TakeOver(ctx context.Context, domain string) (unlock func(), err 
 	if err == nil || ctx.Err() != nil {
 		return unlock, err
 	}
-	if unlock, err = s.replaceLock(domain); err != nil {
+	unlock, err = s.hold(domain, func(dir *os.Root) (*durable.Lock, error) { return durable.ReplaceLock(dir, domain) })
+	if err != nil {
 		return nil, fmt.Errorf("taking over the lock of %s: %w", domain, err)
 	}
 	return unlock, nil
 }
 
-func (s Store) replaceLock(domain string) (unlock func(), err error) {
-	dir, err := s.openLocks()
+// hold takes a lock in the directory of the locks, which it creates if there is none.
+func (s Store) hold(name string, take func(dir *os.Root) (*durable.Lock, error)) (unlock func(), err error) {
+	dir, err := s.tree().Open(s.lockDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = s.MakeState("locks"); err == nil {
+			dir, err = s.tree().Open(s.lockDir())
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	lock, err := durable.ReplaceLock(dir, domain)
+	lock, err := take(dir)
 	if err != nil {
 		dir.Close()
 		return nil, err
 	}
-	return s.hold(dir, domain, lock), nil
-}
-
-func (s Store) hold(dir *os.Root, name string, lock *durable.Lock) (unlock func()) {
 	lock.WritePID()
 	if s.Lease != nil {
 		*s.Lease = Lease{name, lock}
@@ -173,5 +164,5 @@ func (s Store) hold(dir *os.Root, name string, lock *durable.Lock) (unlock func(
 		lock.Unlock()
 		dir.Close()
 		lock = nil
-	}
+	}, nil
 }

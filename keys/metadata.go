@@ -101,8 +101,8 @@ func (l *Metadata) RecordUnseen() bool {
 	return l.Seen == nil && (l.Imported != "" || l.Published == nil && l.Publish != "manual")
 }
 
-// revokedRecord returns the record that revokes the key: RFC 6376 section 3.6.1.
-func (l *Metadata) revokedRecord() string { return "v=DKIM1; k=" + l.Algorithm + "; p=" }
+// revokedRecord returns the record that revokes a key: RFC 6376 section 3.6.1.
+func revokedRecord(algorithm string) string { return "v=DKIM1; k=" + algorithm + "; p=" }
 
 // MetadataOf returns the metadata of a key. Those of an unmanaged key are derived from it and are not written.
 func (r *Rotator) MetadataOf(k *Key) (*Metadata, error) {

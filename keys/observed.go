@@ -83,8 +83,7 @@ func (g *Guard) await(ctx context.Context, k *Key, s Observation) {
 			return // it is being replaced
 		}
 	} else {
-		again := *l
-		l = &again // the Snapshot does not change
+		l = new(*l) // the Snapshot does not change
 	}
 	now, o, before := g.Now().UTC(), s.Outcome(), *l
 	l.Finding = o.Words

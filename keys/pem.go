@@ -29,7 +29,11 @@ func (d domainDir) readPEM(name string) (crypto.Signer, error) {
 		return nil, err
 	}
 	defer f.Close()
-	path := filepath.Join(d.path, name)
+	return readSigner(f, filepath.Join(d.path, name))
+}
+
+// readSigner reads the private key in f. The path is for errors.
+func readSigner(f *os.File, path string) (crypto.Signer, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
@@ -193,13 +197,5 @@ func ReadKeyFile(file string) (crypto.Signer, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	signer, err := parsePEM(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return signer, nil
+	return readSigner(f, file)
 }

@@ -66,39 +66,41 @@ type keyring struct {
 	unmanaged bool   // the daemon decides about a key: an unmanaged one that was not seen yet, or a credential
 }
 
+// keyrings returns the keyrings that have keys, and those of the algorithms given.
 func keyrings(keys []*Key, algorithms []string) []keyring {
 	var all []keyring
 	for _, a := range []string{"rsa", "ed25519"} {
-		l := keyring{algorithm: a}
-		for _, k := range keys {
-			l.unmanaged = l.unmanaged || k.Elsewhere
-			if k.Algorithm != a || k.Err != nil {
-				continue
-			}
-			switch {
-			case k.awaited():
-				l.unmanaged = true
-			case k.State == Active:
-				if l.active == nil || k.Since.After(l.active.Since) {
-					if l.active != nil {
-						l.older = append(l.older, l.active)
-					}
-					l.active = k
-				} else {
-					l.older = append(l.older, k)
-				}
-			case k.Metadata != nil && k.State.Pending():
-				l.pending = append(l.pending, k)
-			}
-		}
-		slices.SortFunc(l.pending, func(a, b *Key) int {
-			return cmp.Or(b.Metadata.Created.Compare(a.Metadata.Created), cmp.Compare(b.Selector, a.Selector))
-		})
-		if slices.Contains(algorithms, a) || l.active != nil || len(l.pending) > 0 {
+		if l := keyringOf(keys, a); slices.Contains(algorithms, a) || l.active != nil || len(l.pending) > 0 {
 			all = append(all, l)
 		}
 	}
 	return all
+}
+
+func keyringOf(keys []*Key, algorithm string) keyring {
+	l := keyring{algorithm: algorithm}
+	for _, k := range keys {
+		l.unmanaged = l.unmanaged || k.Elsewhere
+		if k.Algorithm != algorithm || k.Err != nil {
+			continue
+		}
+		switch {
+		case k.awaited():
+			l.unmanaged = true
+		case k.State == Active && l.active == nil:
+			l.active = k
+		case k.State == Active && k.Since.After(l.active.Since):
+			l.active, l.older = k, append(l.older, l.active)
+		case k.State == Active:
+			l.older = append(l.older, k)
+		case k.Metadata != nil && k.State.Pending():
+			l.pending = append(l.pending, k)
+		}
+	}
+	slices.SortFunc(l.pending, func(a, b *Key) int {
+		return cmp.Or(b.Metadata.Created.Compare(a.Metadata.Created), cmp.Compare(b.Selector, a.Selector))
+	})
+	return l
 }
 
 // Plan returns all steps of a domain that has keys, those due and those to come. They follow from the states of the keys and the

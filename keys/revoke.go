@@ -13,13 +13,8 @@ func (r *Rotator) retire(k *Key) error {
 	if err != nil {
 		return err
 	}
-	now := r.Store.Now().UTC()
-	l.Retired = &now
-	if err := r.Store.writeMetadata(l); err != nil {
-		return err
-	}
-	r.Done(l.Domain, "key "+l.Selector+" signs no more")
-	return nil
+	l.Retired = new(r.Store.Now().UTC())
+	return r.finish(l, "key "+l.Selector+" signs no more")
 }
 
 // lookAgain checks once more the record of an imported key that was never seen, and reports whether the key can be revoked
@@ -33,8 +28,7 @@ func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
 		return false, err
 	}
 	if slices.ContainsFunc(s.Servers, func(v ServerAnswer) bool { return v.Status == Same }) {
-		now := r.Store.Now().UTC()
-		k.Metadata.Seen = &now
+		k.Metadata.Seen = new(r.Store.Now().UTC())
 	} else if o := s.Outcome(); o.Silent {
 		return false, fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
 	}
@@ -49,8 +43,8 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	if l.RecordUnseen() {
 		r.Done(l.Domain, "left the record at "+l.Selector+" as it is: it is not of this key")
 	} else if rules.Manual() {
-		r.remind(l, fmt.Sprintf("replace its record by %q", l.revokedRecord()))
-	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, l.revokedRecord())); err != nil {
+		r.remind(l, fmt.Sprintf("replace its record by %q", revokedRecord(l.Algorithm)))
+	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, revokedRecord(l.Algorithm))); err != nil {
 		return err
 	}
 	now := r.Store.Now().UTC()
@@ -61,11 +55,11 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	if err := r.Store.removePEM(l.Domain, l.Selector); err != nil {
 		return err
 	}
+	done := "revoked "
 	if rules.Manual() {
-		r.Done(l.Domain, "deleted the private key of "+l.Selector)
-	} else {
-		r.Done(l.Domain, "revoked "+l.Selector)
+		done = "deleted the private key of "
 	}
+	r.Done(l.Domain, done+l.Selector)
 	return nil
 }
 
@@ -88,7 +82,7 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 	switch {
 	case shown != "":
 		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindInterval {
-			r.remind(l, fmt.Sprintf("%s still shows its record; replace it by %q", shown, l.revokedRecord()))
+			r.remind(l, fmt.Sprintf("%s still shows its record; replace it by %q", shown, revokedRecord(l.Algorithm)))
 			l.Reminded = &now
 			return r.Store.writeMetadata(l)
 		}
@@ -110,13 +104,8 @@ func (r *Rotator) remove(ctx context.Context, l *Metadata, rules Rules) error {
 	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
 		return err
 	}
-	now := r.Store.Now().UTC()
-	l.Removed = &now
-	if err := r.Store.writeMetadata(l); err != nil {
-		return err
-	}
-	r.Done(l.Domain, done)
-	return nil
+	l.Removed = new(r.Store.Now().UTC())
+	return r.finish(l, done)
 }
 
 // Compromised records that a key has leaked: it stops signing. The next Run revokes it in any case, and activates a successor
@@ -129,10 +118,9 @@ func (r *Rotator) Compromised(k *Key) error {
 	if s := l.State(); s == Revoked || s == Removed {
 		return fmt.Errorf("%s is revoked already", l.Selector)
 	}
-	now := r.Store.Now().UTC()
 	l.Compromised = true
 	if l.Retired == nil {
-		l.Retired = &now
+		l.Retired = new(r.Store.Now().UTC())
 	}
 	return r.Store.writeMetadata(l)
 }
@@ -144,13 +132,9 @@ func (r *Rotator) Leaked(ctx context.Context, domain, selector string) (before K
 		return before, err
 	}
 	defer unlock()
-	set, err := r.Store.LoadDomain(domain, nil)
+	k, _, err := r.Store.find(domain, selector)
 	if err != nil {
 		return before, err
-	}
-	k := set.find(domain, selector)
-	if k == nil {
-		return before, fmt.Errorf("key %s is gone", selector)
 	}
 	before = *k
 	return before, r.Compromised(k)
@@ -176,7 +160,7 @@ func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 func (s *Set) RevokeSteps(k *Key) []string {
 	var steps []string
 	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // else the record is of another key
-		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", RecordName(k.Domain, k.Selector), "v=DKIM1; k="+k.Algorithm+"; p="))
+		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", RecordName(k.Domain, k.Selector), revokedRecord(k.Algorithm)))
 	}
 	if next := NewestPending(s.Of(k.Domain), k.Algorithm, ""); next != nil {
 		steps = append(steps, "put the record of key "+next.Selector+" into DNS (dkimkey show "+k.Domain+" "+next.Selector+")",

@@ -232,8 +232,7 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 	r.Done(domain, fmt.Sprintf("made %s key %s", algorithm, metadata.Selector))
 	if rules.Manual() {
 		r.remind(metadata, "put its record into DNS")
-		now := r.Store.Now().UTC()
-		metadata.Reminded = &now
+		metadata.Reminded = new(r.Store.Now().UTC())
 		return r.Store.writeMetadata(metadata)
 	}
 	return nil
@@ -248,8 +247,7 @@ func (r *Rotator) Publish(ctx context.Context, l *Metadata) error {
 	if err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record)); err != nil {
 		return err
 	}
-	now := r.Store.Now().UTC()
-	l.Published = &now
+	l.Published = new(r.Store.Now().UTC())
 	r.Done(l.Domain, "published "+l.Selector)
 	return r.Store.writeMetadata(l)
 }
@@ -364,11 +362,15 @@ func (r *Rotator) activate(k *Key) error {
 	if err := r.Store.Host(l.Domain); err != nil {
 		return err
 	}
-	now := r.Store.Now().UTC()
-	l.Activated = &now
+	l.Activated = new(r.Store.Now().UTC())
+	return r.finish(l, "key "+l.Selector+" signs from now on")
+}
+
+// finish writes the metadata of a key, and reports what was done.
+func (r *Rotator) finish(l *Metadata, done string) error {
 	if err := r.Store.writeMetadata(l); err != nil {
 		return err
 	}
-	r.Done(l.Domain, "key "+l.Selector+" signs from now on")
+	r.Done(l.Domain, done)
 	return nil
 }

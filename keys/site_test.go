@@ -182,7 +182,7 @@ func (s *site) status() string {
 // record returns the TXT record of a key in DNS.
 func (s *site) record(selector string) string {
 	s.Helper()
-	texts, err := s.dns.TXT(keys.RecordName("example.org", selector))
+	texts, err := s.dns.LookupTXT(s.Context(), keys.RecordName("example.org", selector))
 	if err != nil {
 		s.Fatal(err)
 	}

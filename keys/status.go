@@ -175,7 +175,7 @@ func (s Status) action(rules Rules, now time.Time) string {
 	case s.State == Retiring && s.Metadata.Compromised:
 		return "compromised, and its record is still in DNS: dkimkey rotate " + s.Domain
 	case s.State == Revoked && rules.Manual() && s.Metadata.Confirmed == nil && (s.Metadata.Compromised || waited > grace):
-		return fmt.Sprintf("revoked, and its record has not been seen to be empty: replace it by %q, then dkimkey rotate %s", s.Metadata.revokedRecord(), s.Domain)
+		return fmt.Sprintf("revoked, and its record has not been seen to be empty: replace it by %q, then dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
 	}
 	return ""
 }

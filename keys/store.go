@@ -98,10 +98,10 @@ func (s Store) writeMetadata(l *Metadata) error {
 	return s.writeJSON(s.metadataPath(l.Domain, l.Selector), l, s.Dir)
 }
 
-func (s Store) writeJSON(path string, l *Metadata, like string) error {
-	data, err := json.MarshalIndent(l, "", "  ")
+func (s Store) writeJSON(path string, v any, like string) error {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encoding the metadata of %s: %w", l.Selector, err)
+		return fmt.Errorf("encoding %s: %w", path, err)
 	}
 	return s.tree().Write(path, append(data, '\n'), like, 0o600)
 }
@@ -141,7 +141,7 @@ func (s Store) removePEM(domain, selector string) error {
 	if err := s.tree().Remove(path); err != nil {
 		return fmt.Errorf("deleting the private key: %w", err)
 	}
-	return s.tree().Sync(s.domainDir(domain))
+	return nil
 }
 
 // removeWhere deletes files of a domain, and links. Directories and the like stay: dkimkey makes none. An error is about the first that could not be deleted.
@@ -191,10 +191,7 @@ func (s Store) Remove(domain string) error {
 	if err := s.tree().Remove(s.domainDir(domain)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
 		return fmt.Errorf("removing the directory of %s: %w", domain, err)
 	}
-	if err := s.forget(domain); err != nil {
-		return err
-	}
-	return s.tree().Sync(s.Dir)
+	return s.forget(domain)
 }
 
 func isTemp(name string) bool {

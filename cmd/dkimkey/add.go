@@ -22,7 +22,6 @@ type addFlags struct {
 	file       string
 	missing    bool
 	unsafe     bool
-	json       bool
 }
 
 func (e *env) addCommand() *cobra.Command {
@@ -53,7 +52,7 @@ record it.`,
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
 	c.Flags().BoolVar(&f.missing, "missing", false, "make keys only for domains that have none")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without checking its record in DNS")
-	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
 	return c
 }
 
@@ -63,12 +62,11 @@ type added struct {
 	State      keys.State `json:"state"`
 	RecordName string     `json:"record_name"`
 	Zone       string     `json:"zone_text"`
-	ttl        time.Duration
 	isNew      bool
 }
 
 func newAdded(l *keys.Metadata, ttl time.Duration) *added {
-	return &added{Metadata: l, State: l.State(), RecordName: keys.RecordName(l.Domain, l.Selector), Zone: keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), ttl: ttl}
+	return &added{Metadata: l, State: l.State(), RecordName: keys.RecordName(l.Domain, l.Selector), Zone: keys.ZoneText(l.Domain, l.Selector, l.Record, ttl)}
 }
 
 func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
@@ -107,7 +105,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		made, err := d.addKeys(c, domain, f)
 		all = append(all, made...)
 		for _, a := range made {
-			if !f.json {
+			if !e.json {
 				printAdded(c, a, len(domains) == 1)
 			}
 		}
@@ -123,7 +121,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 			return err
 		}
 	}
-	if f.json {
+	if e.json {
 		if err := term.WriteJSON(c.OutOrStdout(), all); err != nil {
 			return err
 		}
@@ -139,10 +137,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}
-	if wrong {
-		return errAttention
-	}
-	return nil
+	return attention(wrong)
 }
 
 // addKeys makes the keys of one domain, one of each algorithm.
@@ -198,7 +193,7 @@ func printAdded(c *cobra.Command, a *added, record bool) {
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
 	if record && a.isNew { // that of a key that was waiting was printed when it was made
-		fmt.Fprint(c.OutOrStdout(), recordText(a.Metadata, a.ttl))
+		fmt.Fprint(c.OutOrStdout(), a.text())
 	}
 }
 
@@ -217,11 +212,11 @@ func (d *app) printZone(out io.Writer, all []*added) {
 	}
 }
 
-// recordText is a record for a zone file and for a web form.
-func recordText(l *keys.Metadata, ttl time.Duration) string {
+// text returns the record for a zone file and for a web form.
+func (a *added) text() string {
 	return fmt.Sprintf("; DNS record of %s key %s, for a zone file:\n%s"+
 		"; The same for a web form. Name (some forms want it without .%s), type TXT, value on one line:\n%s\n%s\n",
-		l.Domain, l.Selector, keys.ZoneText(l.Domain, l.Selector, l.Record, ttl), l.Domain, keys.RecordName(l.Domain, l.Selector), l.Record)
+		a.Domain, a.Selector, a.Zone, a.Domain, a.RecordName, a.Record)
 }
 
 // printNext prints what happens next.

@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/domain"
 	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -85,7 +90,7 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 			if l != nil && l.Retired == nil && (l.Activated == nil || l.Seen == nil) {
 				e.Record = newAdded(l, conf.PublishFor(domain).TTL)
 				if !d.json {
-					fmt.Fprint(stdout, recordText(l, e.Record.ttl))
+					fmt.Fprint(stdout, e.Record.text())
 				}
 			}
 			d.events = append(d.events, e)
@@ -126,4 +131,56 @@ func (d *app) print(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f()
+}
+
+// domainList returns the domains that are to get a key, each once: those named on the command line and those in file, "-" for
+// standard input. All are checked, so that nothing is done if one of them is wrong.
+func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
+	var all []string
+	for _, name := range named {
+		hosted, err := domain.ParseHosted(name)
+		if err != nil {
+			return nil, cli.Usage(err)
+		}
+		all = append(all, hosted)
+	}
+	if file != "" {
+		listed, err := readDomains(c, file)
+		if err == nil && len(named)+len(listed) == 0 {
+			err = fmt.Errorf("%s names no domain", file)
+		}
+		if err != nil {
+			return nil, cli.Usage(err)
+		}
+		all = append(all, listed...)
+	}
+	if len(all) == 0 {
+		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+	}
+	return domain.Unique(all), nil
+}
+
+func readDomains(c *cobra.Command, file string) ([]string, error) {
+	in := c.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("--from-file: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	return domain.ReadList(in, file, domain.ParseHosted)
+}
+
+// warnEd25519Alone warns if all keys of a domain that sign or are to sign are Ed25519 keys.
+func (d *app) warnEd25519Alone(stderr io.Writer, domain string) error {
+	set, err := d.store.LoadDomain(domain, nil)
+	if err != nil {
+		return err
+	}
+	if keys.OnlyEd25519(set.Of(domain)) {
+		fmt.Fprintf(stderr, "dkimkey: warning: %s: Ed25519 is the only algorithm of the domain: %s\n", domain, keys.Ed25519Alone)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,16 +15,15 @@ import (
 )
 
 func (e *env) checkCommand() *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check [DOMAIN...]",
 		Short: "Show what each name server answers for each key's record",
 		Long: "Compare the record of each published key, as every authoritative name server and the resolver show it, with the key.\n" +
 			"If a record differs, its text is shown; a long one is cut.\n\n" +
 			"Exit code 0: they all show the keys that sign or have signed. 1: one of them differs. 2: wrong usage or configuration.",
-		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args, asJSON) },
+		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args) },
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
 	return c
 }
 
@@ -37,7 +37,7 @@ type checked struct {
 	OK      bool   `json:"ok"`
 }
 
-func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
+func (e *env) check(c *cobra.Command, args []string) error {
 	d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
@@ -65,17 +65,12 @@ func (e *env) check(c *cobra.Command, args []string, asJSON bool) error {
 			wrong = wrong || !o.Ready && (k.State == keys.Active || k.State == keys.Retiring)
 		}
 	}
-	if asJSON {
-		if err := term.WriteJSON(c.OutOrStdout(), all); err != nil {
-			return err
-		}
-	} else if err := printChecks(c, all); err != nil {
-		return err
+	if e.json {
+		err = term.WriteJSON(c.OutOrStdout(), all)
+	} else {
+		err = printChecks(c, all)
 	}
-	if wrong {
-		return errAttention
-	}
-	return nil
+	return cmp.Or(err, attention(wrong))
 }
 
 func printChecks(c *cobra.Command, all []checked) error {
@@ -125,4 +120,55 @@ func quoteTexts(texts []string) string {
 		return ""
 	}
 	return strings.Join(all, ", ") + ": "
+}
+
+func (e *env) showCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "show DOMAIN SELECTOR",
+		Short: "Print the DNS record of a key, for a zone file and for a web form",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			k, err := d.oneKey(args)
+			if err != nil {
+				return err
+			}
+			metadata, err := d.rotator.MetadataOf(k)
+			if err != nil {
+				return err
+			}
+			a := newAdded(metadata, d.conf.PublishFor(k.Domain).TTL)
+			if e.json {
+				return term.WriteJSON(c.OutOrStdout(), a)
+			}
+			fmt.Fprint(c.OutOrStdout(), a.text())
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	return c
+}
+
+// oneKey is the key that DOMAIN SELECTOR names.
+func (d *app) oneKey(args []string) (*keys.Key, error) {
+	domains, err := d.domains(args[:1])
+	if err != nil {
+		return nil, err
+	}
+	set, err := d.store.LoadDomain(domains[0], nil)
+	if err != nil {
+		return nil, err
+	}
+	of := set.Of(domains[0])
+	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == args[1] })
+	if i < 0 { // DNS names have no case (RFC 4343)
+		i = slices.IndexFunc(of, func(k *keys.Key) bool { return strings.EqualFold(k.Selector, args[1]) })
+	}
+	if i < 0 {
+		return nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
+	}
+	return of[i], nil
 }

@@ -75,7 +75,7 @@ func houseAt(t *testing.T, addr string, port uint16, more string) *house {
 // txt returns the TXT records that DNS has.
 func (h *house) txt(name string) ([]string, error) {
 	if h.dns != nil {
-		return h.dns.TXT(name)
+		return h.dns.LookupTXT(h.Context(), name)
 	}
 	return h.bind.TXT(name)
 }

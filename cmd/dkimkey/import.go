@@ -19,7 +19,6 @@ type importFlags struct {
 	selector string
 	file     string
 	unsafe   bool
-	json     bool
 }
 
 func (e *env) importCommand() *cobra.Command {
@@ -62,7 +61,7 @@ log and the metadata of the key record it.
 			return e.importKeys(c, found, f)
 		},
 	}
-	c.PersistentFlags().BoolVar(&f.json, "json", false, "print for machines")
+	c.PersistentFlags().BoolVar(&e.json, "json", false, "print for machines")
 	c.PersistentFlags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, whether or not its record is in DNS")
 	c.Flags().StringSliceVar(&f.domains, "domain", nil, "`DOMAIN` that the key signs for; may be repeated")
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` under which its record is published")
@@ -93,7 +92,7 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 	if err != nil {
 		return err
 	}
-	d.json = f.json
+	d.json = e.json
 	if err := d.store.Make(); err != nil {
 		return err
 	}
@@ -112,10 +111,7 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 		}
 		failed = d.importDomain(c, of[domain], f.unsafe) || failed
 	}
-	if failed || d.needed {
-		err = errAttention
-	}
-	return errors.Join(err, d.report(c.OutOrStdout()))
+	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
 }
 
 // importDomain imports the keys of one domain. It reports whether any failed, which it prints. The others are imported all the

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,7 +29,8 @@ func main() {
 
 // env is what every command works with.
 type env struct {
-	file   string
+	file   string // --config
+	json   bool   // --json
 	now    func() time.Time
 	after  func(time.Duration) <-chan time.Time
 	random io.Reader
@@ -76,4 +78,59 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 	store := setup.KeyStore(conf)
 	store.Now, store.Hook, store.LockTimeout, store.Lease = e.now, e.hook, e.lockTimeout, new(keys.Lease)
 	return conf, store, nil
+}
+
+// complete completes the domains that have keys, and their selectors, if the keys directory can be read.
+func (e *env) complete(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "show", "revoke":
+			c.ValidArgsFunction = e.words(2)
+		case "add", "rotate", "check", "remove", "status":
+			c.ValidArgsFunction = e.words(0)
+		}
+	}
+}
+
+// words completes a DOMAIN, then a SELECTOR where there are two arguments; with 0 each argument is a domain.
+func (e *env) words(most int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		const no = cobra.ShellCompDirectiveNoFileComp
+		_, store, err := e.open()
+		if err != nil || most > 0 && len(args) >= most {
+			return nil, no
+		}
+		if most == 2 && len(args) == 1 {
+			set, err := store.LoadMetadata()
+			if err != nil {
+				return nil, no
+			}
+			var selectors []string
+			for _, k := range set.Of(args[0]) {
+				selectors = append(selectors, k.Selector)
+			}
+			return selectors, no
+		}
+		known, err := store.Known()
+		if err != nil {
+			return nil, no
+		}
+		return slices.DeleteFunc(known, func(d string) bool { return slices.Contains(args, d) }), no
+	}
+}
+
+// page returns what the manual page has beside the commands and their flags.
+func page() man.Page {
+	return man.Page{
+		Section: "1",
+		Files: [][2]string{
+			{"/etc/signpost/signpost.toml", "The configuration, that of the daemon."},
+			{"/etc/signpost/conf.d/*.toml", "Files that are read after it: signpost.toml(5)."},
+			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. Its life is in SELECTOR.json beside it: when it was made, published, seen, made to sign, retired, revoked and removed."},
+			{"/var/lib/signpost/hosted/DOMAIN", "Says that mail of the domain has to be signed."},
+			{"/var/lib/signpost/locks/DOMAIN", "Locked while a command works on the domain; it holds the process ID."},
+			{"/var/lib/signpost/rotate.json", "When rotate ran last."},
+		},
+		SeeAlso: []string{"signpost(8)", "signpost.toml(5)", "crontab(5)"},
+	}
 }

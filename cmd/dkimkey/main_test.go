@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 // Each testdata/*.txtar is what a user types, and what it must do.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("GORACE", "atexit_sleep_ms=0") // scripts do not inherit it
 		return os.WriteFile(e.WorkDir+"/c.toml", []byte("state_dir = \""+e.WorkDir+"/state\"\n"), 0o644)
 	}})
 }

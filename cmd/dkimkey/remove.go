@@ -57,10 +57,7 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: remove: %v\n", err)
 		}
 	}
-	if failed {
-		return errAttention
-	}
-	return nil
+	return attention(failed)
 }
 
 func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domain string) error {

@@ -12,7 +12,7 @@ import (
 )
 
 func (e *env) revokeCommand() *cobra.Command {
-	var compromised, signNothing, asJSON bool
+	var compromised, signNothing bool
 	c := &cobra.Command{
 		Use:   "revoke DOMAIN SELECTOR --compromised",
 		Short: "Revoke a key that has leaked, at once",
@@ -30,21 +30,21 @@ instead: dkimkey rotate.`,
 			if !compromised {
 				return cli.Usage(fmt.Errorf("revoking breaks the mail in transit that %s has signed\nhint: pass --compromised if it has leaked; otherwise let dkimkey rotate replace it", args[1]))
 			}
-			return e.revoke(c, args, signNothing, asJSON)
+			return e.revoke(c, args, signNothing)
 		},
 	}
 	c.Flags().BoolVar(&compromised, "compromised", false, "the key has leaked")
 	c.Flags().BoolVar(&signNothing, "sign-nothing", false, "let mail leave unsigned, rather than wait, until another key can sign")
-	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
 	return c
 }
 
-func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) error {
+func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	d.json = asJSON
+	d.json = e.json
 	k, err := d.oneKey(args)
 	if err != nil {
 		return err
@@ -74,10 +74,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing, asJSON bool) 
 	default:
 		fmt.Fprintf(c.ErrOrStderr(), "%s: no key stands by: mail waits (sign.on_missing_key) until one can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
 	}
-	if failed || d.needed {
-		err = errAttention
-	}
-	return errors.Join(err, d.report(c.OutOrStdout()))
+	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
 }
 
 // printOrder prints what a person has to do if publish.method is manual.

@@ -19,8 +19,16 @@ const waitInterval = 30 * time.Second
 // errAttention is the error of exit code 1 if each thing that needs a person has been printed already, one line each.
 var errAttention = errors.New("action needed, see above")
 
+// attention returns errAttention if it is needed.
+func attention(needed bool) error {
+	if needed {
+		return errAttention
+	}
+	return nil
+}
+
 type rotateFlags struct {
-	dry, wait, now, json bool
+	dry, wait, now bool
 }
 
 func (e *env) rotateCommand() *cobra.Command {
@@ -51,7 +59,7 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 			if err != nil {
 				return err
 			}
-			d.json = f.json
+			d.json = e.json
 			if f.dry {
 				return d.dryRun(c, domains, f.now)
 			}
@@ -62,7 +70,7 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of these domains today")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "print what would be done and when, and do nothing")
 	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the pending keys sign, and print what it waits for")
-	c.Flags().BoolVar(&f.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
 	return c
 }
 
@@ -152,10 +160,7 @@ func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after fu
 					}
 				}
 			}
-			if failed || d.needed {
-				return errAttention
-			}
-			return nil
+			return attention(failed || d.needed)
 		}
 		if waiting != printed {
 			printed = waiting

@@ -24,7 +24,6 @@ import (
 const timeFormat = "2006-01-02 15:04"
 
 func (e *env) statusCommand() *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status [DOMAIN...]",
 		Short: "Show all keys: what signs, what waits, what is wrong",
@@ -33,9 +32,9 @@ func (e *env) statusCommand() *cobra.Command {
 
 Exit code 0: nothing to do. 1: action needed; standard error has a line for each key or domain, with what to do. 2: wrong usage
 or configuration.`,
-		RunE: func(c *cobra.Command, args []string) error { return e.status(c, args, asJSON) },
+		RunE: func(c *cobra.Command, args []string) error { return e.status(c, args) },
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
 	return c
 }
 
@@ -58,7 +57,7 @@ type keyStatus struct {
 	unseen       bool
 }
 
-func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
+func (e *env) status(c *cobra.Command, args []string) error {
 	conf, store, err := e.open()
 	if err != nil {
 		return err
@@ -103,7 +102,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		}
 		action := "hosted, and no key signs: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
-		if asJSON { // in the table, the domain has no row of its own
+		if e.json { // in the table, the domain has no row of its own
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
 		}
 	}
@@ -113,7 +112,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 		}
 		actions = append(actions, path+": a key file outside of a domain's directory is not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
 	}
-	if asJSON {
+	if e.json {
 		err = term.WriteJSON(c.OutOrStdout(), all)
 	} else {
 		err = printStatus(c.OutOrStdout(), all)
@@ -124,10 +123,7 @@ func (e *env) status(c *cobra.Command, args []string, asJSON bool) error {
 	for _, action := range actions {
 		fmt.Fprintln(c.ErrOrStderr(), term.Printable(action))
 	}
-	if len(actions) > 0 {
-		return errAttention
-	}
-	return nil
+	return attention(len(actions) > 0)
 }
 
 func printStatus(out io.Writer, all []keyStatus) error {

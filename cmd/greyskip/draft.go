@@ -58,21 +58,15 @@ func (p *place) read() ([]byte, error) {
 	return data, err
 }
 
-// draft is a new text of a file, on the disk beside it.
-type draft struct {
-	durable.Draft
-	place *place
-}
-
 // newDraft writes a draft, with the mode and the owner of the file that it is to replace: Postfix has to read it. The caller holds
 // the lock, so that drafts that exist are those of runs that were killed.
-func (p *place) newDraft(data []byte) (draft, error) {
+func (p *place) newDraft(data []byte) (durable.Draft, error) {
 	p.sweep()
 	d, err := durable.NewDraft(p.root, p.name, data, 0o600, durable.Keep(p.root, p.name, 0o644))
 	if err != nil {
 		err = fmt.Errorf("writing %s: %w", p.path(), err)
 	}
-	return draft{d, p}, err
+	return d, err
 }
 
 // sweep deletes the drafts of runs that were killed.
@@ -86,13 +80,15 @@ func (p *place) sweep() {
 }
 
 // use puts the draft in the file's place.
-func (d draft) use() error {
-	if err := d.place.check(d.place.name); err != nil {
+func (p *place) use(d durable.Draft) error {
+	err := p.check(p.name)
+	if err != nil {
 		d.Discard()
-		return fmt.Errorf("replacing %s: %w", d.place.path(), err)
+	} else {
+		err = d.Commit()
 	}
-	if err := d.Commit(); err != nil {
-		return fmt.Errorf("replacing %s: %w", d.place.path(), err)
+	if err != nil {
+		return fmt.Errorf("replacing %s: %w", p.path(), err)
 	}
 	return nil
 }

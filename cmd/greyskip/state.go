@@ -85,7 +85,7 @@ func (s *state) write(at *place) error {
 	if err != nil {
 		return err
 	}
-	return d.use()
+	return at.use(d)
 }
 
 // fold updates the state and returns the parts of the new list. A domain that could not be looked up keeps its last good answer until that is

@@ -160,7 +160,7 @@ func (e *env) replace(ctx context.Context, at *place, old file, before, l list, 
 		d.Discard()
 		return e.stays(err)
 	}
-	if err := d.use(); err != nil {
+	if err := at.use(d); err != nil {
 		return err
 	}
 	return e.runReload(ctx, s, stateAt)

@@ -91,13 +91,11 @@ func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = flock(f); err == nil {
-		if err = f.Chmod(0o644); err == nil {
-			if fi, statErr := dir.Lstat(name); statErr == nil && fi.IsDir() {
-				_ = dir.RemoveAll(name)
-			}
-			err = dir.Rename(tmp, name)
+	if err = errors.Join(flock(f), f.Chmod(0o644)); err == nil {
+		if fi, statErr := dir.Lstat(name); statErr == nil && fi.IsDir() {
+			_ = dir.RemoveAll(name)
 		}
+		err = dir.Rename(tmp, name)
 	}
 	if err != nil {
 		f.Close()

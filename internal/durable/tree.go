@@ -172,12 +172,9 @@ func List(dir *os.Root) ([]fs.FileInfo, error) {
 // gets the owner of the directory like, so that the daemon can read what root's cron writes.
 func (t Tree) Write(path string, data []byte, like string, mode fs.FileMode) error {
 	own, err := t.OwnerOf(like)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	if err == nil {
+		err = t.In(path, func(dir *os.Root, name string) error { return Write(dir, name, data, mode, own) })
 	}
-	err = t.In(path, func(dir *os.Root, name string) error {
-		return Write(dir, name, data, mode, own)
-	})
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
@@ -203,19 +200,14 @@ func (t Tree) OwnerOf(like string) (func(*os.File) error, error) {
 	return func(f *os.File) error { return f.Chown(int(st.Uid), int(st.Gid)) }, nil
 }
 
-// Sync makes renames and deletions in a directory durable.
-func (t Tree) Sync(path string) error {
-	dir, err := t.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return Sync(dir)
-}
-
-// Remove deletes a file. A missing one is no error.
+// Remove deletes a file or an empty directory, durably. A missing one is no error.
 func (t Tree) Remove(path string) error {
-	err := t.In(path, func(dir *os.Root, name string) error { return dir.Remove(name) })
+	err := t.In(path, func(dir *os.Root, name string) error {
+		if err := dir.Remove(name); err != nil {
+			return err
+		}
+		return Sync(dir)
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

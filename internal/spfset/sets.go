@@ -42,3 +42,45 @@ func without(set *netipx.IPSet, others ...*netipx.IPSet) *netipx.IPSet {
 
 // empty reports whether a set has no address.
 func empty(set *netipx.IPSet) bool { return set.Equal(&netipx.IPSet{}) }
+
+// reserved returns the blocks of IANA's registries of special-purpose addresses (RFC 6890) that are not globally reachable, multicast,
+// and reserved blocks, each with its purpose. Tunnels of IPv6 through IPv4 are among them: the host behind such an address changes.
+func reserved() [][2]string {
+	return [][2]string{
+		{"0.0.0.0/8", "this network, RFC 791"},
+		{"10.0.0.0/8", "private, RFC 1918"},
+		{"100.64.0.0/10", "shared by a provider's customers, RFC 6598"},
+		{"127.0.0.0/8", "loopback, RFC 1122"},
+		{"169.254.0.0/16", "link-local, RFC 3927"},
+		{"172.16.0.0/12", "private, RFC 1918"},
+		{"192.0.0.0/24", "protocol assignments, RFC 6890"},
+		{"192.0.2.0/24", "documentation, RFC 5737"},
+		{"192.88.99.0/24", "6to4 relays, RFC 7526"},
+		{"192.168.0.0/16", "private, RFC 1918"},
+		{"198.18.0.0/15", "benchmarks, RFC 2544"},
+		{"198.51.100.0/24", "documentation, RFC 5737"},
+		{"203.0.113.0/24", "documentation, RFC 5737"},
+		{"224.0.0.0/4", "multicast, RFC 5771"},
+		{"240.0.0.0/4", "reserved, RFC 1112"},
+
+		{"2001::/23", "protocol assignments, RFC 2928"},
+		{"2001:db8::/32", "documentation, RFC 3849"},
+		{"2002::/16", "6to4, RFC 3056"},
+		{"3fff::/20", "documentation, RFC 9637"},
+		// IANA allocates only 2000::/3. These have loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10 and ff00::/8.
+		{"::/3", "no global unicast, RFC 4291"},
+		{"4000::/2", "no global unicast, RFC 4291"},
+		{"8000::/1", "no global unicast, RFC 4291"},
+	}
+}
+
+// special returns the reserved block that overlaps a network, and its purpose: "10.0.0.0/8 (private, RFC 1918)". It returns "" if
+// there is none.
+func special(p netip.Prefix) string {
+	for _, block := range reserved() {
+		if netip.MustParsePrefix(block[0]).Overlaps(p) {
+			return block[0] + " (" + block[1] + ")"
+		}
+	}
+	return ""
+}

@@ -83,7 +83,7 @@ func (w *walk) none() []string {
 			terms = append(terms, d.Text)
 		}
 	}
-	if w.record.Redirect != "" && !hasAll(w.record) {
+	if w.record.Redirect != "" && indexAll(w.record) < 0 {
 		terms = append(terms, "redirect="+string(w.record.Redirect))
 	}
 	if len(terms) > 0 {
@@ -92,8 +92,9 @@ func (w *walk) none() []string {
 	return []string{strings.Join(reasons, "; ")}
 }
 
-func hasAll(r *spf.Record) bool {
-	return slices.ContainsFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
+// indexAll returns the index of the first "all", or -1.
+func indexAll(r *spf.Record) int {
+	return slices.IndexFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
 }
 
 // passOver notes the terms of a record that every check ignores and that were probably meant to authorize addresses.
@@ -114,7 +115,7 @@ func (w *walk) passOver(r *spf.Record, domain string) {
 			ignore(term, fmt.Sprintf("because %s= is an unknown modifier: %s:%s may be meant", name, name, value))
 		}
 	}
-	all := slices.IndexFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
+	all := indexAll(r)
 	if all < 0 {
 		return
 	}

@@ -14,7 +14,7 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 	switch d.Mechanism {
 	case spf.All:
 		if d.Qualifier == spf.Pass {
-			at = w.mark(at, w.refuse("%s lets everybody send: refused", where))
+			at = mark(at, w.refuse("%s lets everybody send: refused", where))
 		}
 		return at, nil, nil
 	case spf.IP4, spf.IP6:
@@ -82,20 +82,12 @@ func (w *walk) networks(d spf.Directive, where string, networks []netip.Prefix, 
 		inside, at = split(at, p)
 		if d.Qualifier == spf.Pass && len(inside) > 0 {
 			if why := w.refusal(p); why != "" {
-				inside = w.mark(inside, w.refuse("%s: %s: refused", where, why))
+				inside = mark(inside, w.refuse("%s: %s: refused", where, why))
 			}
 		}
 		matched = append(matched, inside...)
 	}
 	return merge(matched), at
-}
-
-func (w *walk) mark(at []stream, refused int) (all []stream) {
-	for _, s := range at {
-		s.refused = refused
-		all = append(all, s)
-	}
-	return all
 }
 
 func (w *walk) addresses(ctx context.Context, name string) ([]netip.Addr, error) {

@@ -84,7 +84,7 @@ func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, erro
 		if d.Qualifier == spf.Pass {
 			out.pass = append(out.pass, matched...)
 		} else {
-			out.other = append(out.other, listed(matched)...)
+			out.other = append(out.other, mark(matched, 0)...) // without its refusals
 		}
 		at = rest
 	}
@@ -211,10 +211,10 @@ func split(at []stream, p netip.Prefix) (inside, rest []stream) {
 	return inside, rest
 }
 
-// listed returns streams that did not pass, without their refusals.
-func listed(at []stream) (all []stream) {
+// mark returns streams with the number of a refusal, or 0.
+func mark(at []stream, refused int) (all []stream) {
 	for _, s := range at {
-		s.refused = 0
+		s.refused = refused
 		all = append(all, s)
 	}
 	return all

@@ -24,11 +24,10 @@ const Secret = "c2lnbnBvc3QgdGVzdCBrZXksIG5vdCBhIHNlY3JldC4="
 
 // Server is a running named(8), or knotd(8).
 type Server struct {
-	Host string // an address of 127.0.0.0/8
-	Port uint16
-	dir  string
-	// release gives the port back.
-	release func()
+	Host    string // an address of 127.0.0.0/8
+	Port    uint16
+	dir     string
+	release func() // of the port
 	argv    []string
 	cmd     *exec.Cmd
 	done    chan struct{}
@@ -37,6 +36,11 @@ type Server struct {
 // Start serves zones (name -> zone file) at host, an address that the loopback interface has, on a free port. A zone with
 // an $INCLUDE, or "; static", takes no UPDATE. It returns when named answers.
 func Start(ctx context.Context, host string, zones map[string]string) (*Server, error) {
+	return start(ctx, host, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
+}
+
+// start starts a name server with the file that configure writes; argv lacks the name of that file.
+func start(ctx context.Context, host string, zones map[string]string, configure func(*Server, map[string]string) error, argv ...string) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "testbind")
@@ -44,18 +48,22 @@ func Start(ctx context.Context, host string, zones map[string]string) (*Server, 
 		return nil, err
 	}
 	s := &Server{Host: host, dir: dir}
-	if err := s.takePort(); err != nil {
+	port, release, err := testport.Take(host)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.configure(zones); err != nil {
+	s.Port, s.release = uint16(port), release
+	if err := configure(s, zones); err != nil {
 		return nil, err
 	}
-	s.argv = []string{"named", "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf")}
+	s.argv = append(argv, s.conf())
 	if err := s.Restart(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
+
+func (s *Server) conf() string { return filepath.Join(s.dir, "server.conf") }
 
 func (s *Server) configure(zones map[string]string) error {
 	var conf strings.Builder
@@ -80,13 +88,7 @@ key "stranger" { algorithm hmac-sha256; secret "%[4]s"; };
 		}
 		fmt.Fprintf(&conf, "zone \"%s\" { type primary; file \"%s\"; %s};\n", name, file, update)
 	}
-	return os.WriteFile(filepath.Join(s.dir, "named.conf"), []byte(conf.String()), 0o644)
-}
-
-func (s *Server) takePort() error {
-	port, release, err := testport.Take(s.Host)
-	s.Port, s.release = uint16(port), release
-	return err
+	return os.WriteFile(s.conf(), []byte(conf.String()), 0o644)
 }
 
 // Restart starts named, again where it was stopped.
@@ -122,25 +124,22 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 }
 
-// Addr is host:port.
+// Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, fmt.Sprint(s.Port)) }
 
-// Dir is its folder; a zone's file is there as NAMEzone.
+// Dir returns its directory, in which a zone's file is NAMEzone.
 func (s *Server) Dir() string { return s.dir }
 
-// Log is what it printed so far.
+// Log returns what it has printed.
 func (s *Server) Log() string {
 	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(text)
 }
 
-// PID is named's.
+// PID returns the process ID of the name server.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Reload has it read its zones again.
-func (s *Server) Reload() error { return s.cmd.Process.Signal(syscall.SIGHUP) }
-
-// Halt ends named and keeps its folder.
+// Halt stops the name server and keeps its directory.
 func (s *Server) Halt() {
 	if s.done == nil {
 		return
@@ -154,14 +153,14 @@ func (s *Server) Halt() {
 	}
 }
 
-// Stop ends it and removes its folder.
+// Stop stops the name server and removes its directory.
 func (s *Server) Stop() error {
 	s.Halt()
 	s.release()
 	return os.RemoveAll(s.dir)
 }
 
-// TXT gives the TXT records of a name as it serves them.
+// TXT returns the TXT records of a name.
 func (s *Server) TXT(name string) ([]string, error) {
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeTXT)
 	m, _, err := (&dns.Client{Net: "tcp"}).Exchange(q, s.Addr())
@@ -175,4 +174,42 @@ func (s *Server) TXT(name string) ([]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// StartKnot serves zones as Start does, with Knot DNS: primaries alone, all of which the key may update.
+func StartKnot(ctx context.Context, host string, zones map[string]string) (*Server, error) {
+	return start(ctx, host, zones, (*Server).configureKnot, "knotd", "-c")
+}
+
+func (s *Server) configureKnot(zones map[string]string) error {
+	var conf strings.Builder
+	fmt.Fprintf(&conf, `server:
+  rundir: "%[1]s"
+  listen: %[2]s@%[3]d
+  udp-workers: 1
+  tcp-workers: 1
+  background-workers: 1
+log:
+  - target: stderr
+    any: info
+database:
+  storage: "%[1]s"
+key:
+  - id: signpost
+    algorithm: hmac-sha256
+    secret: "%[4]s"
+acl:
+  - id: update
+    key: signpost
+    action: update
+zone:
+`, s.dir, s.Host, s.Port, Secret)
+	for name, text := range zones {
+		file := filepath.Join(s.dir, name+"zone")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(&conf, "  - domain: %q\n    file: %q\n    acl: update\n    storage: %q\n", name, file, s.dir)
+	}
+	return os.WriteFile(s.conf(), []byte(conf.String()), 0o644)
 }

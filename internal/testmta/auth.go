@@ -2,6 +2,7 @@ package testmta
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -9,57 +10,40 @@ import (
 	"sync"
 )
 
-// authServer is the least of a Dovecot authentication server (protocol 1.1) that smtpd(8) accepts: AUTH PLAIN, and any
-// password will do. With it permit_sasl_authenticated works, for XCLIENT LOGIN as for a real login.
+// authServer is the part of a Dovecot authentication server (protocol 1.1) that smtpd(8) needs: AUTH PLAIN, with any password.
+// With it permit_sasl_authenticated works, for XCLIENT LOGIN and for a real login.
 type authServer struct {
 	listener net.Listener
 	workers  sync.WaitGroup
-	mu       sync.Mutex
-	open     map[net.Conn]bool // nil: closed
+	stop     context.CancelFunc // closes the connections
 }
 
 func listenAuth() (*authServer, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // not a unix socket: their paths must be short, folders of tests are not
+	l, err := net.Listen("tcp", "127.0.0.1:0") // not a unix socket: its path has to be short, and the directories of tests are not
 	if err != nil {
 		return nil, err
 	}
-	a := &authServer{listener: l, open: map[net.Conn]bool{}}
-	a.workers.Go(a.accept)
+	ctx, stop := context.WithCancel(context.Background())
+	a := &authServer{listener: l, stop: stop}
+	a.workers.Go(func() { a.accept(ctx) })
 	return a, nil
 }
 
 func (a *authServer) addr() string { return a.listener.Addr().String() }
 
-func (a *authServer) accept() {
+func (a *authServer) accept(ctx context.Context) {
 	for {
 		c, err := a.listener.Accept()
 		if err != nil {
 			return
 		}
-		if !a.keep(c) {
-			_ = c.Close()
-			return
-		}
-		a.workers.Go(func() { a.serve(c) })
+		a.workers.Go(func() { serve(ctx, c) })
 	}
 }
 
-func (a *authServer) keep(c net.Conn) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.open != nil {
-		a.open[c] = true
-	}
-	return a.open != nil
-}
-
-func (a *authServer) serve(c net.Conn) {
-	defer func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.open, c)
-		_ = c.Close()
-	}()
+func serve(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	fmt.Fprintf(c, "VERSION\t1\t1\nMECH\tPLAIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\t0\nDONE\n")
 	lines := bufio.NewScanner(c)
 	for lines.Scan() {
@@ -76,7 +60,7 @@ func (a *authServer) serve(c net.Conn) {
 	}
 }
 
-// plainUser reads RFC 4616's authzid NUL authcid NUL password out of the request's resp= parameter.
+// plainUser returns the authcid of RFC 4616's authzid NUL authcid NUL password, which is the resp= parameter of a request.
 func plainUser(fields []string) string {
 	resp, ok := strings.CutPrefix(fields[len(fields)-1], "resp=") // always the last one
 	if !ok {
@@ -95,11 +79,6 @@ func plainUser(fields []string) string {
 
 func (a *authServer) close() {
 	_ = a.listener.Close()
-	a.mu.Lock()
-	for c := range a.open {
-		_ = c.Close()
-	}
-	a.open = nil
-	a.mu.Unlock()
+	a.stop()
 	a.workers.Wait()
 }

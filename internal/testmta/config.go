@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"signpost/internal/testport"
 )
 
 // masterCF is Debian's master.cf without chroot (5th column) and without the transports for other software. The three
@@ -47,10 +45,10 @@ tlsmgr     unix - - n 1000? 1 tlsmgr
 postlog    unix-dgram n - n - 1 postlogd
 `
 
-// mailUser owns the mailbox: nobody, by number, because that is what virtual(8) takes.
+// mailUser is the numeric ID of user nobody, who owns the mailbox: virtual(8) needs a number.
 const mailUser = 65534
 
-// mainCF says what Options' fields mean; the limits that only slow a test down are off.
+// mainCF returns the settings of main.cf. Limits that only slow a test down are off.
 func (m *MTA) mainCF(o Options) map[string]string {
 	name := "mx.example.org"
 	if len(o.Domains) > 0 {
@@ -117,8 +115,8 @@ func (m *MTA) mainCF(o Options) map[string]string {
 	return c
 }
 
-// layOut makes the folder as Postfix wants it: what "postfix set-permissions" does for a queue, without its look at the
-// system's own files.
+// layOut creates the directories with the owners and modes that "postfix set-permissions" sets. That command would also check the
+// files of the system.
 func (m *MTA) layOut(o Options) error {
 	mail, err := lookUp("postfix")
 	if err != nil {
@@ -128,28 +126,28 @@ func (m *MTA) layOut(o Options) error {
 	if err != nil {
 		return err
 	}
-	type folder struct {
+	type dir struct {
 		name     string
 		uid, gid int
 		mode     os.FileMode
 	}
-	folders := []folder{
+	dirs := []dir{
 		{"", 0, 0, 0o755}, {"etc", 0, 0, 0o755}, {"queue", 0, 0, 0o755}, {"queue/pid", 0, 0, 0o755},
 		{"data", mail, 0, 0o700}, {"mail", mailUser, mailUser, 0o755},
 		{"queue/maildrop", mail, drop, 0o730}, {"queue/public", mail, drop, 0o710},
 	}
 	for name := range strings.FieldsSeq("active bounce corrupt defer deferred flush hold incoming private saved trace") {
-		folders = append(folders, folder{"queue/" + name, mail, 0, 0o700})
+		dirs = append(dirs, dir{"queue/" + name, mail, 0, 0o700})
 	}
-	for _, f := range folders {
-		path := filepath.Join(m.Dir, f.name)
-		if err := os.MkdirAll(path, f.mode); err != nil {
+	for _, d := range dirs {
+		path := filepath.Join(m.Dir, d.name)
+		if err := os.MkdirAll(path, d.mode); err != nil {
 			return err
 		}
-		if err := os.Chown(path, f.uid, f.gid); err != nil {
+		if err := os.Chown(path, d.uid, d.gid); err != nil {
 			return err
 		}
-		if err := os.Chmod(path, f.mode); err != nil { // whatever the umask
+		if err := os.Chmod(path, d.mode); err != nil { // whatever the umask
 			return err
 		}
 	}
@@ -187,24 +185,4 @@ func lookUpGroup(name string) (int, error) {
 		return 0, err
 	}
 	return strconv.Atoi(g.Gid)
-}
-
-// takePorts gives n addresses of loopback that are ours until they are released.
-func takePorts(n int) (addrs []string, release func(), err error) {
-	var all []func()
-	release = func() {
-		for _, r := range all {
-			r()
-		}
-	}
-	for range n {
-		port, r, err := testport.Take("127.0.0.1")
-		if err != nil {
-			release()
-			return nil, nil, err
-		}
-		all = append(all, r)
-		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
-	}
-	return addrs, release, nil
 }

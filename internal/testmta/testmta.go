@@ -1,5 +1,5 @@
 // Package testmta runs a real, private Postfix on loopback for tests and for the demo. Everything that it owns lives in
-// one folder; the system's Postfix, its configuration and its queue are never touched.
+// one directory; the system's Postfix, its configuration and its queue are never touched.
 //
 // What was surprising:
 //   - virtual(8) writes an mbox with ">From " quoting that cannot be undone (a line that already was ">From " is written
@@ -24,12 +24,14 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"signpost/internal/testport"
 )
 
 const (
 	// defaultWait bounds every wait whose context has no deadline, so that a broken test fails instead of hanging.
 	defaultWait = 30 * time.Second
-	// tick is how often a condition is looked at again; all conditions here are cheap.
+	// tick is the time between checks of a condition.
 	tick = 10 * time.Millisecond
 	// startTries: between picking a free port and Postfix's bind another process may take it.
 	startTries = 3
@@ -45,7 +47,7 @@ type Options struct {
 	Unknown         []string          // addresses in Domains that are accepted and then bounce with 5.1.1
 	MainCF          map[string]string // more main.cf settings; they win
 	MasterCF        string            // more services of master.cf
-	Dir             string            // empty: a new temporary folder, removed by Stop; otherwise the caller's, and it stays
+	Dir             string            // empty: a new temporary directory, which Stop removes; a directory of the caller stays
 }
 
 // MTA is a running Postfix.
@@ -56,7 +58,7 @@ type MTA struct {
 	Reinject   string // of one where a content filter would put mail back in; its milters are on, its content_filter off
 
 	temporary bool
-	release   func() // of the ports
+	release   []func() // of the ports
 	auth      *authServer
 	master    *os.Process
 	gone      chan struct{} // closed when master has ended
@@ -99,12 +101,14 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 			err = errors.Join(err, m.Stop())
 		}
 	}()
-	ports, release, err := takePorts(3)
-	if err != nil {
-		return m, err
+	for _, addr := range []*string{&m.SMTP, &m.Submission, &m.Reinject} {
+		port, release, err := testport.Take("127.0.0.1")
+		if err != nil {
+			return m, err
+		}
+		m.release = append(m.release, release)
+		*addr = fmt.Sprintf("127.0.0.1:%d", port)
 	}
-	m.release = release
-	m.SMTP, m.Submission, m.Reinject = ports[0], ports[1], ports[2]
 	if m.auth, err = listenAuth(); err != nil {
 		return m, err
 	}
@@ -118,7 +122,7 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 	if err = m.WaitLog(ctx, "daemon started"); err != nil {
 		return m, err
 	}
-	for _, addr := range ports {
+	for _, addr := range []string{m.SMTP, m.Submission, m.Reinject} {
 		if err = m.greeted(ctx, addr); err != nil {
 			return m, err
 		}
@@ -178,8 +182,8 @@ func (m *MTA) greeted(ctx context.Context, addr string) error {
 	}
 }
 
-// Stop ends Postfix and everything that it started, waits until all of it is gone, and removes the folder if Start made
-// it. It may be called again.
+// Stop ends Postfix and everything that it started, waits until all of it has ended, and removes the directory if
+// Start created it. It may be called again.
 func (m *MTA) Stop() error {
 	m.stop.Do(func() { m.stopped = m.end() })
 	return m.stopped
@@ -196,8 +200,8 @@ func (m *MTA) end() error {
 	if m.temporary {
 		errs = append(errs, os.RemoveAll(m.Dir))
 	}
-	if m.release != nil {
-		m.release()
+	for _, release := range m.release {
+		release()
 	}
 	return errors.Join(errs...)
 }
@@ -225,7 +229,7 @@ func (m *MTA) endProcesses() error {
 	}
 }
 
-// pause waits a tick; an error says that waiting any longer for what is of no use.
+// pause waits for a tick. It returns an error if Postfix or ctx has ended.
 func (m *MTA) pause(ctx context.Context, what string) error {
 	select {
 	case <-m.gone:
@@ -237,7 +241,7 @@ func (m *MTA) pause(ctx context.Context, what string) error {
 	}
 }
 
-// bounded gives a context without a deadline one.
+// bounded returns ctx with a deadline.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)

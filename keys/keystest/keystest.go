@@ -141,11 +141,8 @@ func (d *DNS) Query(ctx context.Context, name string) (a dns.Answers, err error)
 	return a, nil
 }
 
-// LookupTXT implements keys.Authority. It queries the primaries.
-func (d *DNS) LookupTXT(_ context.Context, name string) ([]string, error) { return d.TXT(name) }
-
-// TXT returns the TXT records of a name at its primary.
-func (d *DNS) TXT(name string) ([]string, error) {
+// LookupTXT implements keys.Authority. It returns the TXT records of a name at its primary.
+func (d *DNS) LookupTXT(_ context.Context, name string) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, last, err := d.end(name)
@@ -185,9 +182,7 @@ func (d *DNS) Fail(err error) {
 func (d *DNS) Down(server string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.down[server] = err; err == nil {
-		delete(d.down, server)
-	}
+	d.down[server] = err
 }
 
 // Lag makes a name server show the records of the present until Sync.
