@@ -189,7 +189,7 @@ func (c *Config) NameServers() []netip.AddrPort {
 		texts = append(texts, p.Server)
 	}
 	for _, s := range texts {
-		if at, err := addrPort(s); err == nil {
+		if at, err := AddrPort(s); err == nil {
 			all = append(all, at)
 		}
 	}

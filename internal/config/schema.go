@@ -126,18 +126,7 @@ func emptyRing(c *Config, v any) error {
 // publishDomains reads [publish.domain.NAME], which inherits from [publish].
 func (p *reader) publishDomains(tree map[string]any) {
 	p.config.PublishDomain = map[string]Publish{}
-	for _, name := range slices.Sorted(maps.Keys(tree)) {
-		key, v := "publish.domain."+name, tree[name]
-		domain, err := domainName(name)
-		if err != nil {
-			p.fault(key, err.Error())
-			continue
-		}
-		table, ok := v.(map[string]any)
-		if !ok {
-			p.fault(key, "is a table; write [publish.domain.\""+name+"\"] on a line of its own")
-			continue
-		}
+	p.domainTables("publish.domain", tree, func(key, domain string, table map[string]any) {
 		override := p.config.Publish
 		for _, k := range slices.Sorted(maps.Keys(table)) {
 			set, known := publishSchema()[k]
@@ -149,6 +138,23 @@ func (p *reader) publishDomains(tree map[string]any) {
 			p.given[key+"."+k] = true
 		}
 		p.config.PublishDomain[domain] = override
+	})
+}
+
+// domainTables calls read for each table of a domain in the table of tables at key.
+func (p *reader) domainTables(key string, tree map[string]any, read func(key, domain string, table map[string]any)) {
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		at := key + "." + name
+		domain, err := domainName(name)
+		table, ok := tree[name].(map[string]any)
+		switch {
+		case err != nil:
+			p.fault(at, err.Error())
+		case !ok:
+			p.fault(at, "is a table; write ["+key+".\""+name+"\"] on a line of its own")
+		default:
+			read(at, domain, table)
+		}
 	}
 }
 
@@ -162,18 +168,9 @@ func (p *reader) together() {
 	if len(c.Listen) == 0 {
 		p.fault("listen", "needs at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
 	}
-	for _, k := range needs()[c.Publish.Method] {
-		if !p.given["publish."+k] {
-			p.fault("publish.method", fmt.Sprintf("%q needs publish.%s", c.Publish.Method, k))
-		}
-	}
+	p.needs("publish", c.Publish.Method)
 	for _, domain := range slices.Sorted(maps.Keys(c.PublishDomain)) {
-		key, method := "publish.domain."+domain, c.PublishDomain[domain].Method
-		for _, k := range needs()[method] {
-			if !p.given[key+"."+k] && !p.given["publish."+k] {
-				p.fault(key+".method", fmt.Sprintf("%q needs publish.%s", method, k))
-			}
-		}
+		p.needs("publish.domain."+domain, c.PublishDomain[domain].Method)
 	}
 	p.placeAs("keys.retire_after", "sign.expire")
 	// Mail stays in Postfix's queue for so long, signed on its first day; it is verified at the end of it.
@@ -193,16 +190,21 @@ func (p *reader) placeAs(key, other string) {
 // queueLifetime is Postfix's maximal_queue_lifetime, as it comes.
 const queueLifetime = 5 * day
 
-// needs are the keys that go with a publish.method.
-func needs() map[string][]string {
-	return map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
+// needs adds a fault for each key that the method of [table] needs and that neither this table nor [publish] sets.
+func (p *reader) needs(table, method string) {
+	needed := map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
+	for _, k := range needed[method] {
+		if !p.given[table+"."+k] && !p.given["publish."+k] {
+			p.fault(table+".method", fmt.Sprintf("%q needs publish.%s", method, k))
+		}
+	}
 }
 
 // day is a unit that time.Duration does not have.
 const day = 24 * time.Hour
 
-// addrPort reads HOST or HOST:PORT with an IP address for a host.
-func addrPort(s string) (netip.AddrPort, error) {
+// AddrPort parses the ADDRESS or ADDRESS:PORT of a name server, as the configuration has it. The default port is 53.
+func AddrPort(s string) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(a, 53), nil
 	}
