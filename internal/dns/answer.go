@@ -40,7 +40,7 @@ type answer struct {
 	authentic bool          // the AD bit
 	ttl       time.Duration // 0: not to be kept
 	lack      bool          // err is a lack of our own resources, not a failure of the DNS
-	policy    *list.Element // of policies.order: what Remembered returns; nil: nothing
+	policy    *list.Element // of Resolver.policies: what Remembered returns; nil: nothing
 	used      time.Time     // of policy, when that was last noted; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined
@@ -61,17 +61,12 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	a = &answer{authentic: m.AuthenticatedData, ttl: maxTTL}
 	name, seen := at, []string{at}
 	for {
-		next := ""
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && q.qtype != dns.TypeCNAME && dns.CanonicalName(c.Hdr.Name) == name {
-				a.keepFor(c.Hdr.Ttl)
-				next = dns.CanonicalName(c.Target)
-				break
-			}
-		}
-		if next == "" {
+		c := aliasOf(name, m)
+		if c == nil || q.qtype == dns.TypeCNAME {
 			break
 		}
+		a.keepFor(c.Hdr.Ttl)
+		next := dns.CanonicalName(c.Target)
 		if slices.Contains(seen, next) || len(seen) > 2*maxHops {
 			return failed(q, "its aliases lead in circles", true), ""
 		}
@@ -133,6 +128,16 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	a.keepFor(rr.Minttl)
 	a.ttl = min(a.ttl, maxNegativeTTL)
 	return a, ""
+}
+
+// aliasOf returns the alias of a name in a message, or nil.
+func aliasOf(name string, m *dns.Msg) *dns.CNAME {
+	for _, rr := range m.Answer {
+		if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == name {
+			return c
+		}
+	}
+	return nil
 }
 
 // keepFor lowers the time that an answer is kept to the TTL of a record. RFC 2181 section 8: one with the top bit is 0.

@@ -96,16 +96,12 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 		if err != nil {
 			return Place{}, err
 		}
-		next := ""
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == p.Name {
-				next = dns.CanonicalName(c.Target)
-				p.AliasTTL = max(p.AliasTTL, time.Duration(c.Hdr.Ttl)*time.Second)
-			}
-		}
-		if next == "" {
+		c := aliasOf(p.Name, m)
+		if c == nil {
 			break
 		}
+		next := dns.CanonicalName(c.Target)
+		p.AliasTTL = max(p.AliasTTL, time.Duration(c.Hdr.Ttl)*time.Second)
 		if hops == maxHops || next == at {
 			return Place{}, fmt.Errorf("the aliases of %s lead in circles, or are too many", name)
 		}
@@ -113,19 +109,15 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 		if err := a.findZone(ctx, &holder); err != nil {
 			return Place{}, err
 		}
-		if err := a.findServers(ctx, &holder); err != nil {
-			return Place{}, err
-		}
 		p.Hops = append(p.Hops, Hop{p.Name, next, holder.Servers})
 		p.Name, p.Alias = next, true
 	}
-	if err := a.findZone(ctx, &p); err != nil {
-		return Place{}, err
-	}
-	return p, a.findServers(ctx, &p)
+	err = a.findZone(ctx, &p)
+	return p, err
 }
 
-// findZone asks for the SOA at the name and above: an answer has it, or the authority section of one that has not.
+// findZone finds the zone that holds p.Name, and its servers. It queries the SOA at the name and above it: the answer has it, or
+// the authority section of a negative answer.
 func (a *Authority) findZone(ctx context.Context, p *Place) error {
 	for at := p.Name; at != "."; {
 		m, err := a.Resolver.exchange(ctx, at, dns.TypeSOA)
@@ -138,7 +130,7 @@ func (a *Authority) findZone(ctx context.Context, p *Place) error {
 			if ok && dns.IsSubDomain(zone, p.Name) {
 				p.Zone, p.Primary = zone, dns.CanonicalName(soa.Ns)
 				p.NegativeTTL = time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
-				return nil
+				return a.findServers(ctx, p)
 			}
 		}
 		_, at, _ = strings.Cut(at, ".")
@@ -230,10 +222,8 @@ func (a *Authority) AskHop(ctx context.Context, h Hop) []Served {
 		if m == nil {
 			return served
 		}
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == h.Name {
-				served.Target = dns.CanonicalName(c.Target)
-			}
+		if c := aliasOf(h.Name, m); c != nil {
+			served.Target = dns.CanonicalName(c.Target)
 		}
 		return served
 	})

@@ -39,13 +39,13 @@ type Resolver struct {
 	limit time.Duration // of a flight, and of its wait for a slot
 	now   func() time.Time
 	log   *slog.Logger
-	tell  func(Asked)  // may be nil
+	asked func(Asked)  // see SetObserver; may be nil
 	near  bool         // see Near
 	roots []*rootProbe // one for each server
 
 	mu       sync.Mutex
-	cache    cache
-	policies policies
+	cache    cache[question, *answer]
+	policies cache[string, []string] // the DMARC records of earlier answers, by name
 	flights  map[question]*flight
 	slots    slots
 }
@@ -79,8 +79,8 @@ func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit ti
 		ask: ask, limit: limit, now: now, log: log,
 		roots:    []*rootProbe{{ask: ask}},
 		slots:    newSlots(DefaultSlots),
-		cache:    newCache(),
-		policies: newPolicies(),
+		cache:    newCache[question, *answer](maxCache),
+		policies: newCache[string, []string](maxPolicies),
 		flights:  map[question]*flight{},
 	}
 }
@@ -90,10 +90,10 @@ func (r *Resolver) cached(q question) *answer {
 	now := r.now()
 	r.mu.Lock()
 	a := r.cache.get(q, now)
-	r.policies.use(a, now)
+	r.use(a, now)
 	r.mu.Unlock()
 	if a != nil {
-		r.fromCache(q)
+		r.observe(q, Cached, 0)
 	}
 	return a
 }

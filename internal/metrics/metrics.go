@@ -155,7 +155,7 @@ func (m *Metrics) Observing(observe bool) {
 	}
 }
 
-// Asked counts a DNS question: dns.Resolver.Tell.
+// Asked counts a DNS query: dns.Resolver.SetObserver.
 func (m *Metrics) Asked(a dns.Asked) {
 	add(m.queries, a.Type, string(a.Outcome))
 	if a.Outcome == dns.Panicked {
