@@ -40,7 +40,7 @@ type Metrics struct {
 	observing  prometheus.Gauge
 }
 
-// Source is what is asked at each scrape.
+// Source is what each scrape reads.
 type Source struct {
 	Connections func() int
 	Keys        func() Keys
@@ -126,7 +126,7 @@ func (m *Metrics) buildInfo(version string) {
 	g.WithLabelValues(version, commit, compiler).Set(1)
 }
 
-// Watch has a source asked at each scrape. It is called once.
+// Watch registers a source that each scrape reads. Call it once.
 func (m *Metrics) Watch(s Source) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Milter connections that are open."},
@@ -137,22 +137,23 @@ func (m *Metrics) Watch(s Source) {
 // Panicked counts a defect.
 func (m *Metrics) Panicked() { m.panics.Inc() }
 
-// Reloaded says whether a configuration was taken into use.
+// Reloaded records whether a reload succeeded.
 func (m *Metrics) Reloaded(ok bool) {
-	if !ok {
-		m.reloadOK.Set(0)
-		return
+	m.reloadOK.Set(number(ok))
+	if ok {
+		m.reloadTime.Set(float64(time.Now().Unix()))
 	}
-	m.reloadOK.Set(1)
-	m.reloadTime.Set(float64(time.Now().Unix()))
 }
 
-// Observing is told of the mode that a reload puts in effect.
-func (m *Metrics) Observing(observe bool) {
-	m.observing.Set(0)
-	if observe {
-		m.observing.Set(1)
+// Observing records the mode that a reload puts in effect.
+func (m *Metrics) Observing(observe bool) { m.observing.Set(number(observe)) }
+
+// number returns the value of a gauge that is 1 for true.
+func number(b bool) float64 {
+	if b {
+		return 1
 	}
+	return 0
 }
 
 // Asked counts a DNS query: dns.Resolver.SetObserver.
@@ -169,7 +170,7 @@ func (m *Metrics) Asked(a dns.Asked) {
 // NameServerFailedOver counts a name server that another one took over from: dns.Options.FailedOver.
 func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
 
-// add counts nothing where there is no such pair: a test holds that there is one for every word.
+// add counts nothing if there is no such pair. A test checks that there is one for every word.
 func add(to map[pair]prometheus.Counter, a, b string) {
 	if c := to[pair{a, b}]; c != nil {
 		c.Inc()
