@@ -115,14 +115,14 @@ type Publish struct {
 type Journal struct {
 	Enabled   bool
 	Keep      time.Duration
-	MaxSize   int64  // octets
+	MaxSize   int64  // bytes
 	Addresses string // omit, hash or full
 }
 
 // Log is [log].
 type Log struct{ Level, Format, Syslog string }
 
-// Default is what an empty file means.
+// Default returns the configuration of an empty file.
 func Default() *Config {
 	return &Config{
 		Listen:          []Listener{{"unix", "/var/spool/postfix/signpost/milter.sock"}},
@@ -151,16 +151,16 @@ func (c *Config) KeysDir() string {
 	return filepath.Join(c.StateDir, "keys")
 }
 
-// HostedDir is where the hosted domains are remembered.
+// HostedDir is where the hosted domains are kept.
 func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
 
-// ObservedDir is where the daemon keeps what it has seen of keys that were put there by hand.
+// ObservedDir is where the daemon keeps its observations of unmanaged keys.
 func (c *Config) ObservedDir() string { return filepath.Join(c.StateDir, "observed") }
 
 // JournalFile is the database of the journal.
 func (c *Config) JournalFile() string { return filepath.Join(c.StateDir, "journal", "journal.db") }
 
-// PublishFor is how a domain's records get into DNS.
+// PublishFor returns how a domain's records get into DNS.
 func (c *Config) PublishFor(domain string) Publish {
 	if p, ok := c.PublishDomain[domain]; ok {
 		return p
@@ -181,7 +181,7 @@ func (c *Config) PublishTable(domain string) string {
 	return "publish.domain." + strconv.Quote(domain)
 }
 
-// NameServers are all servers that the configuration names with their ports.
+// NameServers returns all servers that the configuration names, with their ports.
 func (c *Config) NameServers() []netip.AddrPort {
 	all := slices.Clone(c.DNS.Servers)
 	texts := []string{c.Keys.Resolver, c.Publish.Server}
@@ -196,7 +196,7 @@ func (c *Config) NameServers() []netip.AddrPort {
 	return all
 }
 
-// RotateEveryFor is how often a domain gets a new key; 0 is never.
+// RotateEveryFor returns how often a domain gets a new key; 0 is never.
 func (c *Config) RotateEveryFor(domain string) time.Duration {
 	if c.PublishFor(domain).Method == "manual" && !c.Keys.RotateGiven {
 		return 0

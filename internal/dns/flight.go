@@ -235,7 +235,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 		now := r.now()
 		r.learn(q, a, now)
 		if a.ttl > 0 {
-			r.cache.put(q, a, now.Add(a.ttl), len(q.name)+a.octets())
+			r.cache.put(q, a, now.Add(a.ttl), len(q.name)+a.bytes())
 		}
 		f.answer = a
 		close(f.done)

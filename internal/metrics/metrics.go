@@ -1,4 +1,4 @@
-// Package metrics counts what the daemon does and shows it to Prometheus, and to whoever asks whether it is alive or ready.
+// Package metrics counts what the daemon does, for Prometheus, and serves the health and readiness checks.
 // Labels have closed sets of values; only keys have a domain, one of the operator's own.
 package metrics
 
@@ -14,8 +14,8 @@ import (
 	"signpost/policy"
 )
 
-// pair are the two labels of a counter that was made ahead: a message costs look-ups in maps that nobody writes, and
-// atomic additions.
+// pair has the two labels of a counter. All counters are created at the start: a message then costs lookups in maps that do not
+// change, and atomic additions.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.

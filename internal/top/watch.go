@@ -126,7 +126,7 @@ func remember(e *journal.Entry) seen {
 	return s
 }
 
-// losses asks the daemon, which alone knows, how many messages the journal lost. silent states that the daemon does not answer.
+// losses returns how many messages the journal lost, which only the daemon knows. silent states that the daemon does not answer.
 func losses(ctx context.Context, metrics string) (lost, silent string) {
 	if metrics == "" {
 		return "not known: metrics.listen is empty", ""
