@@ -48,7 +48,7 @@ func (c *chain) seals() []*signature {
 	return all
 }
 
-// readChain gathers the sets and looks at their structure: RFC 8617 section 5.2 steps 1 to 3.
+// readChain collects the sets and checks their structure: RFC 8617 section 5.2 steps 1 to 3.
 func readChain(fields []Field, x *index) chain {
 	results := x.all("arc-authentication-results")
 	messages := x.all("arc-message-signature")
@@ -57,7 +57,7 @@ func readChain(fields []Field, x *index) chain {
 	if n+len(messages)+len(results) == 0 {
 		return chain{}
 	}
-	// Step 1. The bound comes before anything is read.
+	// Step 1. The limit is checked before any field is parsed.
 	if max(n, len(messages), len(results)) > MaxSets {
 		return chain{fault: fmt.Sprintf("there are more than %d ARC sets", MaxSets)}
 	}
@@ -117,7 +117,7 @@ func (c *chain) at(text string, has func(*set) bool) (*set, error) {
 	return c.sets[n-1], nil
 }
 
-// readInstance reads a position: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. So 01 is 1.
+// readInstance parses an instance: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. 01 is 1.
 func readInstance(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 8)
 	if err != nil || len(s) > 2 || n < 1 || n > MaxSets {
@@ -211,7 +211,7 @@ func readSetField(f Field) (*signature, map[string]string, error) {
 	if len(f.Value) > MaxSignatureField {
 		return nil, nil, fmt.Errorf("it is longer than %d octets", MaxSignatureField)
 	}
-	// RFC 6376 section 3.2 lets one semicolon stand at the end, and no empty place.
+	// RFC 6376 section 3.2 allows one semicolon at the end, and no empty item.
 	if list := strings.TrimRight(f.Value, fws); strings.Contains(stripFWS(list), ";;") || strings.HasPrefix(stripFWS(list), ";") {
 		return nil, nil, errors.New("an empty place between semicolons")
 	}
