@@ -8,11 +8,8 @@ import (
 
 // KeyNames are all keys that a file may have, and the tables of many names as one key each.
 func KeyNames() []string {
-	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(schema())), manyNames()...)))
+	return slices.Sorted(slices.Values(slices.AppendSeq([]string{"allow", "deny", "dmarc.domain", "publish.domain"}, maps.Keys(schema()))))
 }
-
-// manyNames are the tables whose names or number the operator chooses.
-func manyNames() []string { return []string{"allow", "deny", "dmarc.domain", "publish.domain"} }
 
 // Changed returns the keys in which two configurations differ, as their files have them. A default that is written down is
 // no change.

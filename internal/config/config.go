@@ -20,16 +20,16 @@ func (c *Config) KeysDir() string {
 	return filepath.Join(c.StateDir, "keys")
 }
 
-// HostedDir is where the hosted domains are remembered.
+// HostedDir is where the hosted domains are kept.
 func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
 
-// ObservedDir is where the daemon keeps what it has seen of keys that were put there by hand.
+// ObservedDir is where the daemon keeps its observations of unmanaged keys.
 func (c *Config) ObservedDir() string { return filepath.Join(c.StateDir, "observed") }
 
 // JournalFile is the database of the journal.
 func (c *Config) JournalFile() string { return filepath.Join(c.StateDir, "journal", "journal.db") }
 
-// PublishFor is how a domain's records get into DNS.
+// PublishFor returns how a domain's records get into DNS.
 func (c *Config) PublishFor(domain string) Publish {
 	if p, ok := c.PublishDomain[domain]; ok {
 		return p
@@ -50,7 +50,7 @@ func (c *Config) PublishTable(domain string) string {
 	return "publish.domain." + strconv.Quote(domain)
 }
 
-// NameServers are all servers that the configuration names with their ports.
+// NameServers returns all servers that the configuration names, with their ports.
 func (c *Config) NameServers() []netip.AddrPort {
 	all := slices.Clone(c.DNS.Servers)
 	texts := []string{c.Keys.Resolver, c.Publish.Server}
@@ -58,14 +58,14 @@ func (c *Config) NameServers() []netip.AddrPort {
 		texts = append(texts, p.Server)
 	}
 	for _, s := range texts {
-		if at, err := addrPort(s); err == nil {
+		if at, err := AddrPort(s); err == nil {
 			all = append(all, at)
 		}
 	}
 	return all
 }
 
-// RotateEveryFor is how often a domain gets a new key; 0 is never.
+// RotateEveryFor returns how often a domain gets a new key; 0 is never.
 func (c *Config) RotateEveryFor(domain string) time.Duration {
 	if c.PublishFor(domain).Method == "manual" && !c.Keys.RotateGiven {
 		return 0
@@ -120,18 +120,7 @@ func emptyRing(c *Config, v any) error {
 // publishDomains reads [publish.domain.NAME], which inherits from [publish].
 func (p *reader) publishDomains(tree map[string]any) {
 	p.config.PublishDomain = map[string]Publish{}
-	for _, name := range slices.Sorted(maps.Keys(tree)) {
-		key, v := "publish.domain."+name, tree[name]
-		domain, err := domainName(name)
-		if err != nil {
-			p.fault(key, err.Error())
-			continue
-		}
-		table, ok := v.(map[string]any)
-		if !ok {
-			p.fault(key, "is a table; write [publish.domain.\""+name+"\"] on a line of its own")
-			continue
-		}
+	p.domainTables("publish.domain", tree, func(key, domain string, table map[string]any) {
 		override := p.config.Publish
 		for _, k := range slices.Sorted(maps.Keys(table)) {
 			set, known := publishSchema()[k]
@@ -143,6 +132,23 @@ func (p *reader) publishDomains(tree map[string]any) {
 			p.given[key+"."+k] = true
 		}
 		p.config.PublishDomain[domain] = override
+	})
+}
+
+// domainTables calls read for each table of a domain in the table of tables at key.
+func (p *reader) domainTables(key string, tree map[string]any, read func(key, domain string, table map[string]any)) {
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		at := key + "." + name
+		domain, err := domainName(name)
+		table, ok := tree[name].(map[string]any)
+		switch {
+		case err != nil:
+			p.fault(at, err.Error())
+		case !ok:
+			p.fault(at, "is a table; write ["+key+".\""+name+"\"] on a line of its own")
+		default:
+			read(at, domain, table)
+		}
 	}
 }
 
@@ -156,18 +162,9 @@ func (p *reader) together() {
 	if len(c.Listen) == 0 {
 		p.fault("listen", "needs at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
 	}
-	for _, k := range needs()[c.Publish.Method] {
-		if !p.given["publish."+k] {
-			p.fault("publish.method", fmt.Sprintf("%q needs publish.%s", c.Publish.Method, k))
-		}
-	}
+	p.needs("publish", c.Publish.Method)
 	for _, domain := range slices.Sorted(maps.Keys(c.PublishDomain)) {
-		key, method := "publish.domain."+domain, c.PublishDomain[domain].Method
-		for _, k := range needs()[method] {
-			if !p.given[key+"."+k] && !p.given["publish."+k] {
-				p.fault(key+".method", fmt.Sprintf("%q needs publish.%s", method, k))
-			}
-		}
+		p.needs("publish.domain."+domain, c.PublishDomain[domain].Method)
 	}
 	p.placeAs("keys.retire_after", "sign.expire")
 	// Mail stays in Postfix's queue for so long, signed on its first day; it is verified at the end of it.
@@ -190,8 +187,8 @@ const queueLifetime = 5 * day
 // day is a unit that time.Duration does not have.
 const day = 24 * time.Hour
 
-// addrPort reads HOST or HOST:PORT with an IP address for a host.
-func addrPort(s string) (netip.AddrPort, error) {
+// AddrPort parses the ADDRESS or ADDRESS:PORT of a name server, as the configuration has it. The default port is 53.
+func AddrPort(s string) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(a, 53), nil
 	}

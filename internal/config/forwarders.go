@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -10,7 +9,7 @@ import (
 	"time"
 )
 
-// forwardersName is the file of accepted forwarders, in the folder of the configuration.
+// forwardersName is the file of accepted forwarders, in the directory of the configuration.
 const forwardersName = "forwarders.toml"
 
 // Forwarder is one [[forwarder]] of that file: a mailing list or forwarder that a person accepted for a time.
@@ -22,7 +21,7 @@ type Forwarder struct {
 	Expires time.Time // the end of the day that it names, UTC
 }
 
-// LoadForwarders reads a file of accepted forwarders. One that is not there is empty: nobody has accepted any yet.
+// LoadForwarders reads a file of accepted forwarders. It returns none if the file does not exist: none was accepted yet.
 func LoadForwarders(path string) ([]Forwarder, error) {
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +33,7 @@ func LoadForwarders(path string) ([]Forwarder, error) {
 	return ParseForwarders(path, data)
 }
 
-// ParseForwarders reads the text of such a file. name stands in the errors.
+// ParseForwarders parses the text of such a file. name is its name in errors.
 func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 	tree, err := readTree(name, data)
 	if err != nil {
@@ -47,18 +46,10 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 			p.fault(k, "unknown key; this file has [[forwarder]] alone, other keys belong in signpost.toml or conf.d")
 		}
 	}
-	tables, ok := tree[key].([]any)
-	if tree[key] != nil && !ok {
-		p.fault(key, "is a list of tables; write [[forwarder]] on a line of its own for each entry")
-	}
-	for i, v := range tables {
-		at := fmt.Sprintf("%s[%d]", key, i+1)
-		table, ok := v.(map[string]any)
-		if !ok {
-			p.fault(at, "is a table; write [[forwarder]] on a line of its own for each entry")
-			continue
-		}
-		all = append(all, p.forwarder(at, table))
+	if v, ok := tree[key]; ok {
+		p.entries(key, v, "a list or forwarder that nobody looks at again is believed for ever", func(at string, table map[string]any) {
+			all = append(all, p.forwarder(at, table))
+		})
 	}
 	if faults := p.faults(); len(faults) > 0 {
 		return all, faults
@@ -91,12 +82,6 @@ func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 		}
 	}
 	f.Network, f.Comment, f.Expires = common.Network, common.Comment, common.Expires
-	if table["comment"] == nil {
-		p.fault(at, "needs a comment: without it nobody knows in a year why it is there")
-	}
-	if table["expires"] == nil {
-		p.fault(at, "needs expires, a date like 2027-03-31: a list or forwarder that nobody looks at again is believed for ever")
-	}
 	switch sealer := table["sealer"] != nil; {
 	case sealer && (table["signer"] != nil || table["network"] != nil):
 		p.fault(at, "a sealer stands alone; write another [[forwarder]] for what else there is")

@@ -13,7 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// LocalRule is one [[allow]] or [[deny]]. Both of Domain and Network have to fit where both are given.
+// LocalRule is one [[allow]] or [[deny]]. If it has a Domain and a Network, both have to match.
 type LocalRule struct {
 	Domain  string       // the Author Domain, or one above it; empty: any
 	Network netip.Prefix // not valid: any
@@ -26,10 +26,26 @@ const maxComment = 120
 
 // localRules reads the tables of [[allow]] or [[deny]].
 func (p *reader) localRules(key string, v any) (rules []LocalRule) {
+	p.entries(key, v, "an exception that nobody looks at again stays for ever", func(at string, table map[string]any) {
+		var r LocalRule
+		for _, k := range slices.Sorted(maps.Keys(table)) {
+			if err := r.set(k, table[k]); err != nil {
+				p.fault(at+"."+k, err.Error())
+			}
+		}
+		if table["domain"] == nil && table["network"] == nil {
+			p.fault(at, "needs a domain, a network, or both")
+		}
+		rules = append(rules, r)
+	})
+	return rules
+}
+
+// entries calls read for each table of the list at key. Each needs a comment and, for the reason why, an expiry date.
+func (p *reader) entries(key string, v any, why string, read func(at string, table map[string]any)) {
 	tables, ok := v.([]any)
 	if !ok {
 		p.fault(key, "is a list of tables; write [["+key+"]] on a line of its own for each entry")
-		return nil
 	}
 	for i, v := range tables {
 		at := fmt.Sprintf("%s[%d]", key, i+1)
@@ -38,24 +54,14 @@ func (p *reader) localRules(key string, v any) (rules []LocalRule) {
 			p.fault(at, "is a table; write [["+key+"]] on a line of its own for each entry")
 			continue
 		}
-		var r LocalRule
-		for _, k := range slices.Sorted(maps.Keys(table)) {
-			if err := r.set(k, table[k]); err != nil {
-				p.fault(at+"."+k, err.Error())
-			}
-		}
 		if table["comment"] == nil {
 			p.fault(at, "needs a comment: without it nobody knows in a year why it is there")
 		}
 		if table["expires"] == nil {
-			p.fault(at, "needs expires, a date like 2027-03-31: an exception that nobody looks at again stays for ever")
+			p.fault(at, "needs expires, a date like 2027-03-31: "+why)
 		}
-		if table["domain"] == nil && table["network"] == nil {
-			p.fault(at, "needs a domain, a network, or both")
-		}
-		rules = append(rules, r)
+		read(at, table)
 	}
-	return rules
 }
 
 func (r *LocalRule) set(key string, v any) (err error) {
@@ -102,18 +108,7 @@ func endOfDay(v any) (time.Time, error) {
 // dmarcDomains reads [dmarc.domain.NAME].
 func (p *reader) dmarcDomains(tree map[string]any) {
 	p.config.DMARC.RejectFor = map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(tree)) {
-		key := "dmarc.domain." + name
-		domain, err := domainName(name)
-		if err != nil {
-			p.fault(key, err.Error())
-			continue
-		}
-		table, ok := tree[name].(map[string]any)
-		if !ok {
-			p.fault(key, "is a table; write [dmarc.domain.\""+name+"\"] on a line of its own")
-			continue
-		}
+	p.domainTables("dmarc.domain", tree, func(key, domain string, table map[string]any) {
 		for _, k := range slices.Sorted(maps.Keys(table)) {
 			reject := ""
 			if k != "reject" {
@@ -124,5 +119,5 @@ func (p *reader) dmarcDomains(tree map[string]any) {
 				p.config.DMARC.RejectFor[domain] = reject
 			}
 		}
-	}
+	})
 }

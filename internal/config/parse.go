@@ -15,16 +15,10 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Errors are all faults of a configuration, in the order of its files and their lines.
+// Errors are all faults of a configuration, at least one, in the order of its files and their lines.
 type Errors []error
 
-func (e Errors) Error() string {
-	lines := make([]string, len(e))
-	for i, err := range e {
-		lines[i] = err.Error()
-	}
-	return strings.Join(lines, "\n")
-}
+func (e Errors) Error() string { return errors.Join(e...).Error() }
 
 // Error is a fault in a file.
 type Error struct {
@@ -158,7 +152,11 @@ func (p *reader) table(prefix string, tree map[string]any) {
 		sub, isTable := v.(map[string]any)
 		switch {
 		case known:
-			p.set(key, set, v)
+			if err := set(p.config, v); err != nil {
+				p.fault(key, err.Error())
+			} else {
+				p.given[key] = true
+			}
 		case key == "allow":
 			p.config.Allow = p.localRules(key, v)
 		case key == "deny":
@@ -175,14 +173,6 @@ func (p *reader) table(prefix string, tree map[string]any) {
 			p.unknown(key, isTable)
 		}
 	}
-}
-
-func (p *reader) set(key string, set setter, v any) {
-	if err := set(p.config, v); err != nil {
-		p.fault(key, err.Error())
-		return
-	}
-	p.given[key] = true
 }
 
 func (p *reader) isTable(key string) bool {

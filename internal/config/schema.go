@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"time"
@@ -110,14 +111,14 @@ type Publish struct {
 type Journal struct {
 	Enabled   bool
 	Keep      time.Duration
-	MaxSize   int64  // octets
+	MaxSize   int64  // bytes
 	Addresses string // omit, hash or full
 }
 
 // Log is [log].
 type Log struct{ Level, Format, Syslog string }
 
-// Default is what an empty file means.
+// Default returns the configuration of an empty file.
 func Default() *Config {
 	return &Config{
 		Listen:          []Listener{{"unix", "/var/spool/postfix/signpost/milter.sock"}},
@@ -235,7 +236,12 @@ func publishSchema() map[string]func(p *Publish, v any) error {
 // PublishMethods returns the values of publish.method. Publisher in internal/setup has each but manual.
 func PublishMethods() []string { return []string{"manual", "zonefile", "rfc2136", "command"} }
 
-// needs are the keys that go with a publish.method.
-func needs() map[string][]string {
-	return map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
+// needs adds a fault for each key that the method of [table] needs and that neither this table nor [publish] sets.
+func (p *reader) needs(table, method string) {
+	needed := map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
+	for _, k := range needed[method] {
+		if !p.given[table+"."+k] && !p.given["publish."+k] {
+			p.fault(table+".method", fmt.Sprintf("%q needs publish.%s", method, k))
+		}
+	}
 }

@@ -21,10 +21,8 @@ func text(to *string, v any) error {
 	if !ok {
 		return errors.New("must be a string in quotes")
 	}
-	for _, r := range s {
-		if r < ' ' {
-			return errors.New("must not hold control characters")
-		}
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }) {
+		return errors.New("must not hold control characters")
 	}
 	*to = s
 	return nil
@@ -62,7 +60,7 @@ func boolean(to *bool, v any) error {
 	return nil
 }
 
-// list reads an array of strings, each turned by one.
+// list reads an array of strings, each of which one converts.
 func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
 	items, ok := v.([]any)
 	if !ok {
@@ -120,27 +118,16 @@ func durationOrNever(to *time.Duration, v any, least, most time.Duration) error 
 	return nil
 }
 
-// size reads a number of octets with a unit.
+// size reads a number of bytes with a unit.
 func size(to *int64, v any, least, most int64) error {
 	s, ok := v.(string)
 	if !ok {
 		return errors.New("must be a size in quotes, like \"512MiB\" or \"4GiB\"")
 	}
-	number, shift := strings.TrimRight(s, "KMGTiB"), 0
-	switch unit := s[len(number):]; unit {
-	case "KiB":
-		shift = 10
-	case "MiB":
-		shift = 20
-	case "GiB":
-		shift = 30
-	case "TiB":
-		shift = 40
-	default:
-		return fmt.Errorf("%q is not a size; write it like \"512MiB\" or \"4GiB\"", s)
-	}
+	number := strings.TrimRight(s, "KMGTiB")
+	shift, known := map[string]int{"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[s[len(number):]]
 	n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 20)
-	if err != nil {
+	if !known || err != nil {
 		return fmt.Errorf("%q is not a size; write it like \"512MiB\" or \"4GiB\"", s)
 	}
 	if octets := int64(n) << shift; octets >= least && octets <= most {
@@ -210,7 +197,7 @@ func authservIDs(to *[]string, v any) error {
 	})
 }
 
-// authservID is RFC 8601 section 2.2's, kept to names: it is compared with what strangers write.
+// authservID reads an authserv-id (RFC 8601 section 2.2), which has to be a name: it is compared with text that senders choose.
 func authservID(to *string, v any) error {
 	var s string
 	if err := text(&s, v); err != nil {
@@ -286,7 +273,7 @@ func logins(to *map[string][]string, v any) error {
 
 func servers(to *[]netip.AddrPort, v any) error {
 	return list(to, v, func(s string) (netip.AddrPort, error) {
-		a, err := addrPort(s)
+		a, err := AddrPort(s)
 		if err != nil {
 			return a, fmt.Errorf("%q is not an address; write it like \"127.0.0.1\" or \"127.0.0.1:5300\"", s)
 		}
@@ -294,16 +281,13 @@ func servers(to *[]netip.AddrPort, v any) error {
 	})
 }
 
-// AddrPort reads an ADDRESS or ADDRESS:PORT of a name server, as the configuration has it; the port is 53.
-func AddrPort(s string) (netip.AddrPort, error) { return addrPort(s) }
-
 func resolver(to *string, v any) error {
 	var s string
 	if err := text(&s, v); err != nil {
 		return err
 	}
 	if s != "" {
-		if _, err := addrPort(s); err != nil {
+		if _, err := AddrPort(s); err != nil {
 			return fmt.Errorf("%q is not an address; write it like \"192.0.2.53\" or \"192.0.2.53:5300\"", s)
 		}
 	}

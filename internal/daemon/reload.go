@@ -66,7 +66,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	} else {
 		options.Slots, options.FailedOver = d.limits.slots, d.metrics.NameServerFailedOver
 		g.resolver = dns.New(options)
-		g.resolver.Tell(d.metrics.Asked)
+		g.resolver.SetObserver(d.metrics.Asked)
 	}
 	authority, err := setup.Authority(conf, g.resolver, time.Now, d.log)
 	if err != nil {

@@ -3,6 +3,8 @@ package dkim
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,14 +18,14 @@ type set struct {
 	cv       string
 }
 
-// chain is the ARC sets of a message. Where it has a fault nothing is computed and nothing is looked up.
+// chain is the ARC sets of a message. If it has a fault, no signature is verified and no key is looked up.
 type chain struct {
 	sets  []*set // instance 1 first; nil where a message has none
 	fault string // why the sets are no chain, or ""
 	whole bool   // each set has its three fields, and they can be read
 }
 
-// verified are the message signatures that are verified, the newest last.
+// verified returns the message signatures that are verified, the newest last.
 func (c *chain) verified() []*signature {
 	if c.fault != "" {
 		return nil
@@ -46,7 +48,7 @@ func (c *chain) seals() []*signature {
 	return all
 }
 
-// readChain gathers the sets and looks at their structure: RFC 8617 section 5.2 steps 1 to 3.
+// readChain collects the sets and checks their structure: RFC 8617 section 5.2 steps 1 to 3.
 func readChain(fields []Field, x *index) chain {
 	results := x.all("arc-authentication-results")
 	messages := x.all("arc-message-signature")
@@ -55,7 +57,7 @@ func readChain(fields []Field, x *index) chain {
 	if n+len(messages)+len(results) == 0 {
 		return chain{}
 	}
-	// Step 1. The bound comes before anything is read.
+	// Step 1. The limit is checked before any field is parsed.
 	if max(n, len(messages), len(results)) > MaxSets {
 		return chain{fault: fmt.Sprintf("there are more than %d ARC sets", MaxSets)}
 	}
@@ -84,7 +86,7 @@ func readChain(fields []Field, x *index) chain {
 	return c
 }
 
-// doubted says what the sealers themselves say against the chain: RFC 8617 section 5.2 steps 2 and 3.
+// doubted returns what the sealers themselves state against the chain: RFC 8617 section 5.2 steps 2 and 3.
 func (c *chain) doubted() string {
 	for i := len(c.sets) - 1; i >= 0; i-- {
 		s, want := c.sets[i], "pass"
@@ -101,51 +103,41 @@ func (c *chain) doubted() string {
 	return ""
 }
 
-// at finds the set of an instance. Instances are from 1 to the number of sets.
-func (c *chain) at(text string) (*set, error) {
+// at returns the set of an instance, from 1 to the number of sets, unless it has the field already.
+func (c *chain) at(text string, has func(*set) bool) (*set, error) {
 	n, err := readInstance(text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if n > len(c.sets) {
+	case n > len(c.sets):
 		return nil, fmt.Errorf("i=%d, where there are %d sets", n, len(c.sets))
+	case has(c.sets[n-1]):
+		return nil, fmt.Errorf("instance %d stands twice", n)
 	}
 	return c.sets[n-1], nil
 }
 
-// readInstance reads a position: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. So 01 is 1.
+// readInstance parses an instance: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. 01 is 1.
 func readInstance(s string) (int, error) {
-	n := 0
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' || len(s) > 2 {
-			return 0, errors.New("i= is not a number from 1 to 50")
-		}
-		n = 10*n + int(s[i]-'0')
-	}
-	if n < 1 || n > MaxSets {
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || len(s) > 2 || n < 1 || n > MaxSets {
 		return 0, errors.New("i= is not a number from 1 to 50")
 	}
-	return n, nil
+	return int(n), nil
 }
 
-func twice(instance int) error { return fmt.Errorf("instance %d stands twice", instance) }
-
-// putResults takes an ARC-Authentication-Results field: RFC 8617 section 4.1.1: "i=1;" and what RFC 8601 says.
+// putResults takes an ARC-Authentication-Results field: RFC 8617 section 4.1.1: "i=1;" and the syntax of RFC 8601.
 func (c *chain) putResults(_ int, f Field) error {
 	head, payload, ok := strings.Cut(f.Value, ";")
 	name, value, hasValue := strings.Cut(head, "=")
 	if !ok || !hasValue || strings.Trim(name, fws) != "i" {
 		return errors.New("it does not begin with i=")
 	}
-	s, err := c.at(strings.Trim(value, fws))
-	switch {
-	case err != nil:
-		return err
-	case s.results.Name != "":
-		return twice(s.instance)
+	s, err := c.at(strings.Trim(value, fws), func(s *set) bool { return s.results.Name != "" })
+	if err == nil {
+		s.results, s.payload = f, payload
 	}
-	s.results, s.payload = f, payload
-	return nil
+	return err
 }
 
 // putMessage takes an ARC-Message-Signature: RFC 8617 section 4.1.2.
@@ -154,12 +146,9 @@ func (c *chain) putMessage(at int, f Field) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.at(tags["i"])
-	switch {
-	case err != nil:
+	s, err := c.at(tags["i"], func(s *set) bool { return s.message != nil })
+	if err != nil {
 		return err
-	case s.message != nil:
-		return twice(s.instance)
 	}
 	s.message, sig.at = sig, at
 	if sig.bodyHash, err = decodeBase64(tags["bh"]); err != nil || len(sig.bodyHash) != 32 {
@@ -169,15 +158,15 @@ func (c *chain) putMessage(at int, f Field) error {
 	if !ok {
 		return errors.New("h= is missing")
 	}
-	// Empty places in h=, and an h= that is empty altogether, are in the validation suite as good. Such a place signs
-	// nothing; Sealer.CoversFrom tells whose signature says nothing about the author.
+	// The validation suite accepts empty items in h=, and an empty h=. Such an item signs nothing; Sealer.CoversFrom reports
+	// whether a signature covers the author.
 	if h = withoutEmpty(h); h != "" {
 		if err := sig.readHeaders(h); err != nil {
 			return err
 		}
 	}
-	// Section 4.1.2 has signers leave out every ARC field. Seals come after the message signature, so that one which
-	// covers them is no use to anybody; the other two are in use, and do no harm.
+	// Section 4.1.2 forbids to sign any ARC field. Seals come after the message signature, so that one that covers them cannot
+	// verify; signing the other two is in use, and is accepted.
 	if sig.covers("arc-seal") {
 		return errors.New("h= covers ARC-Seal")
 	}
@@ -185,13 +174,8 @@ func (c *chain) putMessage(at int, f Field) error {
 }
 
 func withoutEmpty(list string) string {
-	var items []string
-	for item := range strings.SplitSeq(list, ":") {
-		if strings.Trim(item, fws) != "" {
-			items = append(items, item)
-		}
-	}
-	return strings.Join(items, ":")
+	empty := func(item string) bool { return strings.Trim(item, fws) == "" }
+	return strings.Join(slices.DeleteFunc(strings.Split(list, ":"), empty), ":")
 }
 
 // putSeal takes an ARC-Seal: RFC 8617 section 4.1.3.
@@ -200,15 +184,12 @@ func (c *chain) putSeal(_ int, f Field) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.at(tags["i"])
-	switch {
-	case err != nil:
+	s, err := c.at(tags["i"], func(s *set) bool { return s.seal != nil })
+	if err != nil {
 		return err
-	case s.seal != nil:
-		return twice(s.instance)
 	}
 	s.seal = sig
-	// Section 4.1.3: what a seal covers is fixed; one that says h= fails.
+	// Section 4.1.3: what a seal covers is fixed; one with h= fails.
 	if _, ok := tags["h"]; ok {
 		return errors.New("it has h=")
 	}
@@ -230,7 +211,7 @@ func readSetField(f Field) (*signature, map[string]string, error) {
 	if len(f.Value) > MaxSignatureField {
 		return nil, nil, fmt.Errorf("it is longer than %d octets", MaxSignatureField)
 	}
-	// RFC 6376 section 3.2 lets one semicolon stand at the end, and no empty place.
+	// RFC 6376 section 3.2 allows one semicolon at the end, and no empty item.
 	if list := strings.TrimRight(f.Value, fws); strings.Contains(stripFWS(list), ";;") || strings.HasPrefix(stripFWS(list), ";") {
 		return nil, nil, errors.New("an empty place between semicolons")
 	}

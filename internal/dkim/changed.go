@@ -66,13 +66,10 @@ func (v *Verifier) untagged() ([]Field, bool) {
 	return fields, true
 }
 
-// identifying returns the fields that show a reader the author, the recipient, the subject and the time of a message.
-func identifying() []string { return []string{"from", "subject", "to", "date"} }
-
 // SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message, and each of these
-// names at least once.
+// names at least once. They show a reader the author, the recipient, the subject and the time of a message.
 func (v *Verifier) SignsIdentity(i int) bool {
-	for _, name := range identifying() {
+	for _, name := range []string{"from", "subject", "to", "date"} {
 		covered := 0
 		for _, h := range v.sigs[i].result.Headers {
 			if h == name {

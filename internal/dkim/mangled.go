@@ -76,7 +76,7 @@ func mangledName(value string, tag byte, labels int) string {
 // unmangle reads a name with a final dot, in quotes or brackets, after an "@", folded, with control characters in it, or
 // followed by other text. It returns "" if there is none with at least the given number of labels.
 func unmangle(text string, labels int) string {
-	text = text[startOfName(text):]
+	text = text[indexName(text, true):]
 	whole := strings.Map(func(r rune) rune {
 		if r <= ' ' || r == 0x7f {
 			return -1
@@ -88,7 +88,7 @@ func unmangle(text string, labels int) string {
 		readings = [...]string{whole, text} // a fold is more likely to cut a name in two than to end it
 	}
 	for _, r := range readings {
-		r = r[:endOfName(r)]
+		r = r[:indexName(r, false)]
 		r = strings.TrimSuffix(r[strings.LastIndexByte(r, '@')+1:], ".")
 		if len(r) > maxMangledName || strings.Count(r, ".")+1 < labels {
 			continue
@@ -100,12 +100,8 @@ func unmangle(text string, labels int) string {
 	return ""
 }
 
-// startOfName and endOfName return the indexes of the first byte that can be part of an address without quotes, and of the
-// first that cannot, or the length.
-func startOfName(s string) int { return indexName(s, true) }
-
-func endOfName(s string) int { return indexName(s, false) }
-
+// indexName returns the index of the first byte that can be part of an address without quotes, or of the first that cannot; or the
+// length.
 func indexName(s string, part bool) int {
 	for i := range len(s) {
 		if (s[i] > ' ' && s[i] != 0x7f && strings.IndexByte(`"'<>()[],:;\`, s[i]) < 0) == part {

@@ -31,7 +31,7 @@ const (
 	DNS  Method = "dmarc"
 )
 
-// record says what is looked up for a method.
+// record returns what is looked up for a method, in words.
 func (m Method) record() string {
 	if m == DKIM {
 		return "DKIM key"
@@ -51,11 +51,11 @@ type Identifier struct {
 type Result struct {
 	Status       Status `json:"status"`
 	Domain       string `json:"domain"`                  // Author Domain
-	OrgDomain    string `json:"org_domain,omitempty"`    // empty where it was not needed or could not be found
-	PolicyDomain string `json:"policy_domain,omitempty"` // where the record stands
+	OrgDomain    string `json:"org_domain,omitempty"`    // empty if it was not needed or could not be found
+	PolicyDomain string `json:"policy_domain,omitempty"` // of the record
 	Record       string `json:"record,omitempty"`
 	Tag          string `json:"tag,omitempty"`       // p, sp or np: which one applies
-	Published    Policy `json:"published,omitempty"` // what it says
+	Published    Policy `json:"published,omitempty"` // its value
 	Policy       Policy `json:"policy,omitempty"`    // what is left of it after t=y
 	Testing      bool   `json:"testing,omitempty"`   // t=y
 	Aligned      string `json:"aligned,omitempty"`   // pass: the method and the domain that aligned, as "dkim example.org"

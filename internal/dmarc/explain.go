@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 )
 
-// Step is one question of a walk, for a person who reads along.
+// Step is one lookup of a walk, for a person who follows it.
 type Step struct {
 	Name    string `json:"name"`
 	Record  string `json:"record,omitempty"` // the record, or a TXT record that is almost one
@@ -15,7 +16,7 @@ type Step struct {
 }
 
 // Explain finds the policy for an Author Domain as it is found for a message, and its Organizational Domain, whether or not
-// it is needed. Its Status is empty where there is a policy.
+// it is needed. Its Status is empty if there is a policy.
 func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
 	t := &tracer{resolver: r, steps: []Step{}}
 	d := Discover(ctx, t, author)
@@ -25,7 +26,7 @@ func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
 	return d.result, t.steps
 }
 
-// tracer notes what is asked, each question once.
+// tracer records the lookups, each name once.
 type tracer struct {
 	resolver Resolver
 	steps    []Step
@@ -77,15 +78,12 @@ func (t *tracer) Exists(ctx context.Context, name string) (bool, error) {
 func (t *tracer) Remembered(name string) []string { return t.resolver.Remembered(name) }
 
 func (t *tracer) note(s Step) {
-	for _, known := range t.steps {
-		if known.Name == s.Name {
-			return
-		}
+	if !slices.ContainsFunc(t.steps, func(known Step) bool { return known.Name == s.Name }) {
+		t.steps = append(t.steps, s)
 	}
-	t.steps = append(t.steps, s)
 }
 
-// words say what a record means for the walk.
+// words returns what a record means for the walk.
 func (r *Record) words() string {
 	switch {
 	case r.Broken != "":

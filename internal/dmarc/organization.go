@@ -8,8 +8,8 @@ import (
 	"signpost/internal/domain"
 )
 
-// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk
-// met, longest first, for a person who reads along.
+// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk met,
+// longest first.
 func Organization(ctx context.Context, r Resolver, from string) (domain string, met []string, err error) {
 	w := walk(ctx, r, from)
 	if f := cmp.Or(w.failed, w.unusable); f != nil {
@@ -22,7 +22,7 @@ func Organization(ctx context.Context, r Resolver, from string) (domain string, 
 	return domain, met, nil
 }
 
-// Found is the policy that was found, before anybody is held to it: Status is empty where there is one.
+// Found returns the policy that was found, before it is applied. Its Status is empty if there is one.
 func (d *Discovery) Found() Result { return d.result }
 
 // SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational

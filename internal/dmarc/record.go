@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Policy is what a Domain Owner asks for: RFC 9989 section 4.7.
+// Policy is the handling that a Domain Owner requests: RFC 9989 section 4.7.
 type Policy string
 
 // The policies, from the mildest on.
@@ -15,7 +15,7 @@ const (
 	PolicyReject     Policy = "reject"
 )
 
-// Record is a DMARC Policy Record: RFC 9989 section 4.7. Tags that are absent or that nobody can read have their defaults.
+// Record is a DMARC Policy Record: RFC 9989 section 4.7. Tags that are absent or not valid have their defaults.
 type Record struct {
 	Text       string
 	P          Policy
@@ -29,8 +29,8 @@ type Record struct {
 	Broken     string // why the record has no effect (section 4.10.1), or empty
 }
 
-// ParseRecord reads a TXT record, its strings joined. ok is false where it is no DMARC record: v=DMARC1 has to come first,
-// in these letters. Of a tag that stands twice the first one counts; unknown tags, pct, rf and ri are passed over.
+// ParseRecord parses a TXT record, its strings joined. ok is false if it is not a DMARC record: v=DMARC1 has to come first, in
+// these letters. The first of duplicate tags counts; unknown tags, pct, rf and ri are ignored.
 func ParseRecord(txt string) (r *Record, ok bool) {
 	parts := strings.Split(txt, ";")
 	name, version, _ := strings.Cut(parts[0], "=")
@@ -118,7 +118,7 @@ func nearMiss(txt string) string {
 	return strings.TrimRight(after, " \t")
 }
 
-// reportURIs are the URIs of a list that can be read: section 4.7. The size limit behind "!" is of older days.
+// reportURIs returns the valid URIs of a list: section 4.7. It removes the obsolete size limit behind "!".
 func reportURIs(list string) []string {
 	var uris []string
 	for u := range strings.SplitSeq(list, ",") {
@@ -130,7 +130,7 @@ func reportURIs(list string) []string {
 	return uris
 }
 
-// below gives the policy for a name below the one where the record stands: section 4.10.1.
+// below returns the policy for a name below that of the record: section 4.10.1.
 func (r *Record) below(exists bool) (p Policy, tag string) {
 	switch {
 	case !exists && r.NP != "":
@@ -146,7 +146,7 @@ func (p Policy) stricter(q Policy) bool {
 	return p == PolicyReject && q != PolicyReject || p == PolicyQuarantine && q == PolicyNone
 }
 
-// soften is what t=y leaves of a policy: section 4.7.
+// soften returns the policy that applies with t=y: section 4.7.
 func (p Policy) soften() Policy {
 	if p == PolicyReject {
 		return PolicyQuarantine

@@ -15,32 +15,32 @@ import (
 
 // Bounds on answers.
 const (
-	// maxText is how many octets all TXT records of a name may hold together: several times the largest key record.
+	// maxText is the size in bytes of all TXT records of a name together: several times the largest key record.
 	maxText = 16 << 10
-	// maxRecords is how many records of a name are looked at; SPF's own limits are 10.
+	// maxRecords is the number of records of a name that are read; SPF's own limits are 10.
 	maxRecords = 100
-	// maxTTL is how long an answer is kept at most: a mistaken TTL of years should not outlast a day's repair.
+	// maxTTL is how long an answer is kept at most: a mistaken TTL of years then has an effect for a day.
 	maxTTL = 24 * time.Hour
-	// maxNegativeTTL is how long it is remembered that there is nothing. RFC 2308 section 5 finds one to three hours
-	// sensible; new records should be seen sooner.
+	// maxNegativeTTL is how long a negative answer is kept at most. RFC 2308 section 5 finds one to three hours sensible; new
+	// records should be seen sooner.
 	maxNegativeTTL = 15 * time.Minute
 )
 
-// The words for what is no temporary failure, by which Recall knows it again.
+// The words for what is not a temporary failure, by which Recall recognizes it.
 const (
 	noRecord = "no such record"
 	noName   = "no such name"
 	tooMuch  = "more than "
 )
 
-// answer is what a question brought.
+// answer is the result of a question.
 type answer struct {
 	err       *net.DNSError // nil: there are records
 	absent    bool          // the name does not exist: NXDOMAIN (RFC 8020)
 	authentic bool          // the AD bit
 	ttl       time.Duration // 0: not to be kept
 	lack      bool          // err is a lack of our own resources, not a failure of the DNS
-	policy    *list.Element // of policies.order: what Remembered returns; nil: nothing
+	policy    *list.Element // of Resolver.policies: what Remembered returns; nil: nothing
 	used      time.Time     // of policy, when that was last noted; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined
@@ -52,8 +52,8 @@ type answer struct {
 	short atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
 }
 
-// read takes the records for a question out of a reply to it at the name at. target is where the aliases led, if the
-// reply ends with them.
+// read returns the records for a question in a reply to it at the name at. target is the end of the aliases, if the reply ends
+// with them.
 func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return failed(q, "the name servers answer "+dns.RcodeToString[m.Rcode], true), ""
@@ -61,17 +61,12 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	a = &answer{authentic: m.AuthenticatedData, ttl: maxTTL}
 	name, seen := at, []string{at}
 	for {
-		next := ""
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && q.qtype != dns.TypeCNAME && dns.CanonicalName(c.Hdr.Name) == name {
-				a.keepFor(c.Hdr.Ttl)
-				next = dns.CanonicalName(c.Target)
-				break
-			}
-		}
-		if next == "" {
+		c := aliasOf(name, m)
+		if c == nil || q.qtype == dns.TypeCNAME {
 			break
 		}
+		a.keepFor(c.Hdr.Ttl)
+		next := dns.CanonicalName(c.Target)
 		if slices.Contains(seen, next) || len(seen) > 2*maxHops {
 			return failed(q, "its aliases lead in circles", true), ""
 		}
@@ -115,7 +110,7 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 		return a, name // the server did not follow the alias
 	}
 	if len(m.Answer) > 0 && name == at && soa < 0 && m.Rcode == dns.RcodeSuccess {
-		// Records, and none that was asked for: this is not how a server says that there is nothing (RFC 2308 section 2.2).
+		// Only records of other types: that is not a negative answer (RFC 2308 section 2.2).
 		return failed(q, "the answer is to another question", true), ""
 	}
 	a.err = &net.DNSError{Err: noRecord, Name: q.name, IsNotFound: true}
@@ -135,6 +130,16 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	return a, ""
 }
 
+// aliasOf returns the alias of a name in a message, or nil.
+func aliasOf(name string, m *dns.Msg) *dns.CNAME {
+	for _, rr := range m.Answer {
+		if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == name {
+			return c
+		}
+	}
+	return nil
+}
+
 // keepFor lowers the time that an answer is kept to the TTL of a record. RFC 2181 section 8: one with the top bit is 0.
 func (a *answer) keepFor(ttl uint32) {
 	if ttl >= 1<<31 {
@@ -149,7 +154,7 @@ func (a *answer) addAddr(ip net.IP) {
 	}
 }
 
-// joinText joins the strings of a TXT record, which the library gives in zone-file spelling.
+// joinText joins the strings of a TXT record, which the library returns in zone-file syntax.
 func joinText(parts []string) string {
 	if !slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(p, `\`) }) {
 		return strings.Join(parts, "")
@@ -175,8 +180,8 @@ func joinText(parts []string) string {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// octets returns about how many bytes of memory an answer takes, its short form included.
-func (a *answer) octets() int {
+// bytes returns about how many bytes of memory an answer takes, its short form included.
+func (a *answer) bytes() int {
 	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
 	size := a.textBytes()
 	n += size + min(size, MaxShortened)
@@ -192,7 +197,7 @@ func (a *answer) octets() int {
 	return n
 }
 
-// String is the answer in words, for a person who reads along.
+// String returns the answer in words.
 func (a *answer) String() string {
 	if a.err != nil {
 		return a.err.Err

@@ -8,7 +8,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Outcome is what became of a question, for who counts.
+// Outcome is the outcome of a query, for metrics.
 type Outcome string
 
 // The outcomes.
@@ -18,49 +18,39 @@ const (
 	TempError Outcome = "temperror"
 	Exhausted Outcome = "exhausted" // no slot or no file descriptor: a lack of our own resources
 	Useless   Outcome = "useless"   // an answer beyond the bounds
-	Abandoned Outcome = "abandoned" // nobody waited for it any more
-	Panicked  Outcome = "panic"     // a defect of ours; a temporary error for who asked
-	Cached    Outcome = "cached"    // nobody was asked
+	Abandoned Outcome = "abandoned" // no caller waited for it any more
+	Panicked  Outcome = "panic"     // a defect of ours; a temporary error for the caller
+	Cached    Outcome = "cached"    // no query was sent
 )
 
-// Outcomes are all there are.
+// Outcomes returns all outcomes.
 func Outcomes() []Outcome {
 	return []Outcome{Found, Nothing, TempError, Exhausted, Useless, Abandoned, Panicked, Cached}
 }
 
-// Types are the words for what is asked for.
+// Types returns the words for the type of a query.
 func Types() []string { return []string{"A", "AAAA", "MX", "TXT", "PTR", "other"} }
 
-// Asked is one question to the servers, or to the cache.
+// Asked is one query to the servers, or to the cache.
 type Asked struct {
 	Type    string // of Types
 	Outcome Outcome
 	Took    time.Duration // 0 from the cache
 }
 
-// Tell has f told of each question. It is called before the first one, and f from many goroutines.
-func (r *Resolver) Tell(f func(Asked)) { r.tell = f }
+// SetObserver registers f to be called for every query, from many goroutines. Call it before first use.
+func (r *Resolver) SetObserver(f func(Asked)) { r.asked = f }
 
-func (r *Resolver) fromCache(q question) {
-	if r.tell != nil {
-		r.tell(Asked{Type: typeWord(q.qtype), Outcome: Cached})
+func (r *Resolver) observe(q question, o Outcome, took time.Duration) {
+	if r.asked == nil {
+		return
 	}
-}
-
-func typeWord(qtype uint16) string {
-	switch qtype {
-	case dns.TypeA:
-		return "A"
-	case dns.TypeAAAA:
-		return "AAAA"
-	case dns.TypeMX:
-		return "MX"
-	case dns.TypeTXT:
-		return "TXT"
-	case dns.TypePTR:
-		return "PTR"
+	word := "other"
+	switch q.qtype {
+	case dns.TypeA, dns.TypeAAAA, dns.TypeMX, dns.TypeTXT, dns.TypePTR:
+		word = dns.TypeToString[q.qtype]
 	}
-	return "other"
+	r.asked(Asked{word, o, took})
 }
 
 func outcome(ctx context.Context, a *answer, panicked any) Outcome {

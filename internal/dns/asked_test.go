@@ -26,7 +26,7 @@ func TestTell(t *testing.T) {
 		}
 		return z.Answer(q), nil
 	}, time.Minute, time.Now, slog.New(slog.DiscardHandler))
-	r.Tell(func(a Asked) { told <- fmt.Sprint(a.Type, " ", a.Outcome, " ", a.Took > 0) })
+	r.SetObserver(func(a Asked) { told <- fmt.Sprint(a.Type, " ", a.Outcome, " ", a.Took > 0) })
 	v := r.View(netip.Addr{})
 	for range 2 { // the second time the message knows
 		_, _ = v.LookupTXT(t.Context(), "a")

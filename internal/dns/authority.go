@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Authority finds the name servers that hold a name, and asks each of them directly: what they say is what the world will
-// see, whatever is cached on the way.
+// Authority finds the authoritative name servers of a name, and queries each of them directly: their answers do not depend on any
+// cache.
 type Authority struct {
 	Resolver *Resolver // finds them
 	Port     uint16    // of the name servers: 53
-	// Known are servers of which the configuration says that they listen on another port.
+	// Known are the servers that the configuration names, with their ports.
 	Known   []netip.AddrPort
 	Timeout time.Duration
 }
@@ -33,14 +33,14 @@ func (a *Authority) port(addr netip.Addr) uint16 {
 	return a.Port
 }
 
-// Place is where the TXT records of a name stand.
+// Place is the place of the TXT records of a name.
 type Place struct {
 	Name        string        // the end of the aliases, with its final dot
-	Alias       bool          // Name is another one than was asked for
+	Alias       bool          // the name is an alias
 	AliasTTL    time.Duration // the longest of the aliases
 	Zone        string        // with its final dot
 	Primary     string        // the SOA's MNAME
-	NegativeTTL time.Duration // how long resolvers remember that there is nothing
+	NegativeTTL time.Duration // how long resolvers keep a negative answer
 	Servers     []NameServer
 	Hops        []Hop // the aliases on the way there
 }
@@ -57,18 +57,18 @@ type NameServer struct {
 	Addr netip.AddrPort
 }
 
-// Served is what one name server says. With Err nil it answered; NoRoute says that this host cannot reach any address of
-// that family, so that the answer is missing through no fault of the zone.
+// Served is the answer of one name server, if Err is nil. NoRoute reports that this host cannot reach any address of that family,
+// so that the missing answer is not a fault of the zone.
 type Served struct {
 	Server  NameServer
 	Text    []string // nil: it has no TXT record there
-	Target  string   // AskHop: where the alias leads; empty: it has none there
+	Target  string   // of an alias; empty: it has none there
 	TTL     time.Duration
 	NoRoute bool
 	Err     error
 }
 
-// exchange asks past the cache.
+// exchange makes a query that bypasses the cache.
 func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
@@ -96,16 +96,12 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 		if err != nil {
 			return Place{}, err
 		}
-		next := ""
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == p.Name {
-				next = dns.CanonicalName(c.Target)
-				p.AliasTTL = max(p.AliasTTL, time.Duration(c.Hdr.Ttl)*time.Second)
-			}
-		}
-		if next == "" {
+		c := aliasOf(p.Name, m)
+		if c == nil {
 			break
 		}
+		next := dns.CanonicalName(c.Target)
+		p.AliasTTL = max(p.AliasTTL, time.Duration(c.Hdr.Ttl)*time.Second)
 		if hops == maxHops || next == at {
 			return Place{}, fmt.Errorf("the aliases of %s lead in circles, or are too many", name)
 		}
@@ -113,19 +109,15 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 		if err := a.findZone(ctx, &holder); err != nil {
 			return Place{}, err
 		}
-		if err := a.findServers(ctx, &holder); err != nil {
-			return Place{}, err
-		}
 		p.Hops = append(p.Hops, Hop{p.Name, next, holder.Servers})
 		p.Name, p.Alias = next, true
 	}
-	if err := a.findZone(ctx, &p); err != nil {
-		return Place{}, err
-	}
-	return p, a.findServers(ctx, &p)
+	err = a.findZone(ctx, &p)
+	return p, err
 }
 
-// findZone asks for the SOA at the name and above: an answer has it, or the authority section of one that has not.
+// findZone finds the zone that holds p.Name, and its servers. It queries the SOA at the name and above it: the answer has it, or
+// the authority section of a negative answer.
 func (a *Authority) findZone(ctx context.Context, p *Place) error {
 	for at := p.Name; at != "."; {
 		m, err := a.Resolver.exchange(ctx, at, dns.TypeSOA)
@@ -138,7 +130,7 @@ func (a *Authority) findZone(ctx context.Context, p *Place) error {
 			if ok && dns.IsSubDomain(zone, p.Name) {
 				p.Zone, p.Primary = zone, dns.CanonicalName(soa.Ns)
 				p.NegativeTTL = time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
-				return nil
+				return a.findServers(ctx, p)
 			}
 		}
 		_, at, _ = strings.Cut(at, ".")
@@ -192,9 +184,9 @@ func (a *Authority) Query(ctx context.Context, name string) (Answers, error) {
 	}
 	all := Answers{Place: p}
 	for _, hop := range p.Hops {
-		all.Aliases = append(all.Aliases, a.AskHop(ctx, hop))
+		all.Aliases = append(all.Aliases, a.askHop(ctx, hop))
 	}
-	all.Text = a.Ask(ctx, p)
+	all.Text = a.ask(ctx, p)
 	return all, nil
 }
 
@@ -203,11 +195,11 @@ func (a *Authority) LookupTXT(ctx context.Context, name string) ([]string, error
 	return a.Resolver.View(netip.Addr{}).LookupTXT(ctx, name)
 }
 
-// maxAsked is how many servers are asked at a time.
+// maxAsked is how many servers are queried at a time.
 const maxAsked = 16
 
-// Ask asks every server of a place for the TXT records of its name, side by side, in the order of Place.Servers.
-func (a *Authority) Ask(ctx context.Context, p Place) []Served {
+// ask queries every server of a place for the TXT records of its name, concurrently. The result is in the order of Place.Servers.
+func (a *Authority) ask(ctx context.Context, p Place) []Served {
 	return side(p.Servers, func(s NameServer) Served {
 		m, served := a.direct(ctx, s, p.Name, dns.TypeTXT)
 		if m == nil {
@@ -223,17 +215,15 @@ func (a *Authority) Ask(ctx context.Context, p Place) []Served {
 	})
 }
 
-// AskHop asks every server that holds an alias where it leads.
-func (a *Authority) AskHop(ctx context.Context, h Hop) []Served {
+// askHop queries every server of an alias for its target.
+func (a *Authority) askHop(ctx context.Context, h Hop) []Served {
 	return side(h.Servers, func(s NameServer) Served {
 		m, served := a.direct(ctx, s, h.Name, dns.TypeCNAME)
 		if m == nil {
 			return served
 		}
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && dns.CanonicalName(c.Hdr.Name) == h.Name {
-				served.Target = dns.CanonicalName(c.Target)
-			}
+		if c := aliasOf(h.Name, m); c != nil {
+			served.Target = dns.CanonicalName(c.Target)
 		}
 		return served
 	})
@@ -253,7 +243,7 @@ func side(servers []NameServer, ask func(NameServer) Served) []Served {
 	return all
 }
 
-// direct asks one name server itself. Without an answer the message is nil, and Served says why.
+// direct queries one name server itself. Without an answer the message is nil, and Served has the reason.
 func (a *Authority) direct(ctx context.Context, s NameServer, name string, qtype uint16) (*dns.Msg, Served) {
 	served := Served{Server: s}
 	n := &network{servers: []netip.AddrPort{s.Addr}, timeout: a.Timeout}

@@ -9,54 +9,55 @@ import (
 // that is full of the largest answers the daemon stays within 64 MiB.
 const maxCache = 12 << 20
 
-// cache holds answers while they are valid. The least recently used ones are removed first.
-type cache struct {
-	entries map[question]*list.Element
-	order   *list.List // of *entry, most recently used in front
+// cache holds values while they are valid, up to max bytes: the least recently used ones are removed first. Resolver.mu guards it.
+type cache[K comparable, V any] struct {
+	entries map[K]*list.Element
+	order   *list.List // of *entry[K, V], most recently used in front
 	size    int
 	max     int
 }
 
-type entry struct {
-	question question
-	answer   *answer
-	expires  time.Time
-	size     int
+type entry[K comparable, V any] struct {
+	key     K
+	value   V
+	expires time.Time
+	size    int
 }
 
-func newCache() cache {
-	return cache{entries: map[question]*list.Element{}, order: list.New(), max: maxCache}
+func newCache[K comparable, V any](max int) cache[K, V] {
+	return cache[K, V]{entries: map[K]*list.Element{}, order: list.New(), max: max}
 }
 
-// get returns nil if there is no valid answer.
-func (c *cache) get(q question, now time.Time) *answer {
-	at, ok := c.entries[q]
-	if !ok {
-		return nil
+// get returns the zero value if there is no valid one.
+func (c *cache[K, V]) get(key K, now time.Time) (value V) {
+	at := c.entries[key]
+	if at == nil {
+		return value
 	}
-	e := at.Value.(*entry)
+	e := at.Value.(*entry[K, V])
 	if !now.Before(e.expires) {
-		c.remove(at)
-		return nil
+		c.remove(key)
+		return value
 	}
 	c.order.MoveToFront(at)
-	return e.answer
+	return e.value
 }
 
-func (c *cache) put(q question, a *answer, now time.Time) {
-	if at, ok := c.entries[q]; ok {
-		c.remove(at)
-	}
-	e := &entry{question: q, answer: a, expires: now.Add(a.ttl), size: len(q.name) + a.octets()}
-	c.entries[q] = c.order.PushFront(e)
-	c.size += e.size
+// put adds a value, or replaces it. It returns the element that MoveToFront marks as used.
+func (c *cache[K, V]) put(key K, value V, expires time.Time, size int) *list.Element {
+	c.remove(key)
+	at := c.order.PushFront(&entry[K, V]{key, value, expires, size})
+	c.entries[key] = at
+	c.size += size
 	for c.size > c.max {
-		c.remove(c.order.Back())
+		c.remove(c.order.Back().Value.(*entry[K, V]).key)
 	}
+	return at
 }
 
-func (c *cache) remove(at *list.Element) {
-	e := c.order.Remove(at).(*entry)
-	delete(c.entries, e.question)
-	c.size -= e.size
+func (c *cache[K, V]) remove(key K) {
+	if at := c.entries[key]; at != nil {
+		delete(c.entries, key)
+		c.size -= c.order.Remove(at).(*entry[K, V]).size
+	}
 }

@@ -46,9 +46,9 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 	r.mu.Lock()
 	a := r.cache.get(q, now)
 	if a != nil {
-		r.policies.use(a, now)
+		r.use(a, now)
 		r.mu.Unlock()
-		r.fromCache(q)
+		r.observe(q, Cached, 0)
 		return a, nil
 	}
 	defer r.mu.Unlock()
@@ -167,9 +167,7 @@ func (r *Resolver) giveUp(f *flight) {
 	}
 	f.answer = noSlot(f.question)
 	close(f.done)
-	if r.tell != nil {
-		r.tell(Asked{Type: typeWord(f.question.qtype), Outcome: Exhausted, Took: r.limit})
-	}
+	r.observe(f.question, Exhausted, r.limit)
 }
 
 func noSlot(q question) *answer {
@@ -224,9 +222,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 			r.log.Error("internal error", "event", "DNS", "name", q.name, "panic", v, "stack", string(debug.Stack()))
 			a = failed(q, "internal error", true)
 		}
-		if r.tell != nil {
-			r.tell(Asked{typeWord(q.qtype), outcome(ctx, a, v), time.Since(start)})
-		}
+		r.observe(q, outcome(ctx, a, v), time.Since(start))
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if f.query != query {
@@ -236,9 +232,10 @@ func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 		if r.flights[q] == f {
 			delete(r.flights, q)
 		}
-		r.policies.learn(q, a, r.now())
+		now := r.now()
+		r.learn(q, a, now)
 		if a.ttl > 0 {
-			r.cache.put(q, a, r.now())
+			r.cache.put(q, a, now.Add(a.ttl), len(q.name)+a.bytes())
 		}
 		f.answer = a
 		close(f.done)

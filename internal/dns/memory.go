@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"container/list"
 	"slices"
 	"strings"
 	"time"
@@ -28,80 +27,32 @@ const (
 	policyLabel = "_dmarc."
 )
 
-// policies are the DMARC records of earlier answers. Resolver.mu guards them.
-type policies struct {
-	entries map[string]*list.Element
-	order   *list.List // of *policy, the most recently used first
-	size    int
-	max     int
-}
-
-type policy struct {
-	name    string
-	records []string
-	expires time.Time
-	size    int
-}
-
-func newPolicies() policies {
-	return policies{entries: map[string]*list.Element{}, order: list.New(), max: maxPolicies}
-}
-
-// learn notes an answer from the network: it remembers records, and forgets them if the name no longer has any. A failed lookup
-// changes nothing.
-func (p *policies) learn(q question, a *answer, now time.Time) {
+// learn notes an answer from the network: it remembers DMARC records, and forgets them if the name no longer has any. A failed
+// lookup changes nothing. Call it with mu held.
+func (r *Resolver) learn(q question, a *answer, now time.Time) {
 	if q.qtype != dns.TypeTXT || !strings.HasPrefix(q.name, policyLabel) || a.err != nil && !a.err.IsNotFound {
 		return
 	}
-	if at := p.entries[q.name]; at != nil {
-		p.remove(at)
-	}
-	e := &policy{name: q.name, expires: now.Add(a.ttl + policyMemory), size: policyOverhead + len(q.name)}
+	r.policies.remove(q.name)
+	var records []string
 	text := 0
 	for _, t := range a.text {
 		if isPolicy(t) {
-			e.records = append(e.records, strings.Clone(t))
+			records = append(records, strings.Clone(t))
 			text += len(t)
 		}
 	}
-	if text == 0 || text > maxPolicy {
-		return
-	}
-	e.size += text
-	a.policy, a.used = p.order.PushFront(e), now
-	p.entries[q.name] = a.policy
-	p.size += e.size
-	for p.size > p.max {
-		p.remove(p.order.Back())
+	if text > 0 && text <= maxPolicy {
+		a.policy, a.used = r.policies.put(q.name, records, now.Add(a.ttl+policyMemory), policyOverhead+len(q.name)+text), now
 	}
 }
 
-// use marks the record of a cached answer as used. a may be nil.
-func (p *policies) use(a *answer, now time.Time) {
+// use marks the record of a cached answer as used. a may be nil. Call it with mu held.
+func (r *Resolver) use(a *answer, now time.Time) {
 	if a != nil && a.policy != nil && now.Sub(a.used) > useInterval {
 		a.used = now
-		p.order.MoveToFront(a.policy) // which does nothing if it was removed
+		r.policies.order.MoveToFront(a.policy) // which does nothing if it was removed
 	}
-}
-
-func (p *policies) get(name string, now time.Time) []string {
-	at := p.entries[name]
-	if at == nil {
-		return nil
-	}
-	e := at.Value.(*policy)
-	if !now.Before(e.expires) {
-		p.remove(at)
-		return nil
-	}
-	p.order.MoveToFront(at)
-	return slices.Clone(e.records)
-}
-
-func (p *policies) remove(at *list.Element) {
-	e := p.order.Remove(at).(*policy)
-	delete(p.entries, e.name)
-	p.size -= e.size
 }
 
 // isPolicy reports whether a TXT record begins as a DMARC record does: RFC 9989 section 4.8, dmarc-version.
@@ -123,5 +74,5 @@ func (v *View) Remembered(name string) []string {
 	now := r.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.policies.get(full, now)
+	return slices.Clone(r.policies.get(full, now))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// canonical gives a name in the one spelling in which names are compared, or an error where no DNS name can be so.
+// canonical returns a name in the spelling in which names are compared, or an error if it cannot be a DNS name.
 func canonical(name string) (string, error) {
 	name = strings.TrimSuffix(name, ".")
 	if hostLike(name) {
@@ -19,7 +19,7 @@ func canonical(name string) (string, error) {
 	if strings.Contains("."+name, "..") {
 		return "", errors.New("not a domain name")
 	}
-	// Everything but dots stands for itself: SPF macros bring in whatever a stranger says.
+	// All bytes but dots are literal: SPF macros insert text that a sender chooses.
 	var text strings.Builder
 	for i := range len(name) {
 		if strings.IndexByte(`\"(); @`, name[i]) >= 0 {
@@ -31,7 +31,7 @@ func canonical(name string) (string, error) {
 	return respell(text.String())
 }
 
-// hostLike says that a name is a DNS name in which every octet stands for itself in every spelling, as almost all are.
+// hostLike reports whether a name is a DNS name without any byte that zone files escape. Almost all names are.
 func hostLike(name string) bool {
 	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4, less the final dot and the root
 	label := 0
@@ -50,7 +50,7 @@ func hostLike(name string) bool {
 	return label > 0 && len(name) <= maxName
 }
 
-// respell brings a name in any zone-file spelling into the one that the library reads from the wire, in lower case.
+// respell converts a name in any zone-file spelling into the one that the library reads from the wire, in lower case.
 func respell(text string) (string, error) {
 	var wire [256]byte
 	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)

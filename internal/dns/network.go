@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// udpSize is what we say that a UDP answer may have: no fragments on any path (DNS flag day 2020).
+	// udpSize is the size in bytes that we accept of a UDP answer: no fragments on any path (DNS flag day 2020).
 	udpSize = 1232
-	// tries is how often a query is sent to one server within its time-out: UDP loses packets. All go out on one socket
-	// under one ID, so that a slow answer to the first is as good as any.
+	// tries is how often a query is sent to one server within its timeout: UDP loses packets. All use one socket and one ID, so
+	// that a slow answer to the first one counts too.
 	tries = 3
 )
 
-// ReadServers reads the name servers of a resolv.conf(5). Where there are none, or no file, it is 127.0.0.1, as for libc.
+// ReadServers reads the name servers of a resolv.conf(5). If there are none, or no file, it returns 127.0.0.1, as libc does.
 func ReadServers(path string) ([]netip.AddrPort, error) {
 	var servers []netip.AddrPort
 	conf, err := dns.ClientConfigFromFile(path)
@@ -45,7 +45,7 @@ func ReadServers(path string) ([]netip.AddrPort, error) {
 	return servers, nil
 }
 
-// network asks servers over the network.
+// network queries servers over the network.
 type network struct {
 	servers    []netip.AddrPort
 	timeout    time.Duration // of a query at one server
@@ -64,7 +64,7 @@ func newNetwork(o Options) *network {
 	return n
 }
 
-// ask asks the servers one after the other until one answers, beginning with the preferred one.
+// ask queries the servers one after the other until one answers, the preferred one first.
 func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	if len(n.servers) == 0 {
 		return nil, errors.New("there is no name server")
@@ -100,7 +100,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	}
 	switch {
 	case lack != nil && (reply == nil || !errors.Is(lack, syscall.EADDRNOTAVAIL)):
-		// The server that was not asked might have answered. EADDRNOTAVAIL is also what ::1 returns on a host without IPv6.
+		// The server that was not queried might have answered. EADDRNOTAVAIL is also what ::1 returns on a host without IPv6.
 		return nil, lack
 	case reply != nil:
 		return reply, nil
@@ -108,7 +108,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	return nil, failure
 }
 
-// askOne asks one server by UDP, and by TCP where the answer did not fit. The error is in words for a log.
+// askOne queries one server by UDP, and by TCP if the answer did not fit. The error is in words for a log.
 func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
 	end := time.Now().Add(n.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
@@ -127,7 +127,7 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	if err == nil && m.Truncated {
 		err = errors.New("the answer is truncated over TCP")
 	}
-	// Addresses are left out: the words may end in a reply to a stranger.
+	// Addresses are omitted: a reply to a client may contain the error.
 	var op *net.OpError
 	var timeout net.Error
 	switch {
@@ -143,8 +143,8 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	return nil, err
 }
 
-// byUDP takes a new socket for each query: a source port that nobody can guess keeps forged answers out (RFC 5452
-// section 9.2). The library knows deadlines but no contexts, so that cancelling is a deadline that is over.
+// byUDP uses a new socket for each query: an unpredictable source port prevents forged answers (RFC 5452 section 9.2). The library
+// has deadlines but no contexts, so that cancelling sets a deadline in the past.
 func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time) (*dns.Msg, error) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
@@ -186,7 +186,7 @@ func byTCP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time
 	return query(&dns.Conn{Conn: c, UDPSize: udpSize}, q)
 }
 
-// query writes q and reads until its answer comes: what answers another ID or question was sent by somebody else.
+// query writes q and reads until its answer comes. Answers with another ID or question are ignored: they may be forged.
 func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
 	if err := conn.WriteMsg(q); err != nil {
 		return nil, err
@@ -212,7 +212,7 @@ func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
 }
 
 func sameQuestion(m, q *dns.Msg) bool {
-	// A server that understands nothing may leave the question out.
+	// A server that cannot parse the query may omit the question.
 	if len(m.Question) == 0 {
 		return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused
 	}

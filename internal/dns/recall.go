@@ -12,8 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Recall is the View of a message that was told these answers, from a record of them: for going its way again. Nobody is
-// asked. What is not among them is a temporary error, and Missed says so.
+// Recall returns the View of a message that got these answers, to repeat its checks. It sends no queries. Any other lookup is a
+// temporary error, and Missed reports it.
 func Recall(all []Lookup) *View {
 	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for _, l := range all {
@@ -27,7 +27,7 @@ func Recall(all []Lookup) *View {
 	return v.Known()
 }
 
-// recall reads what String writes.
+// recall parses the text of answer.String.
 func recall(q question, text string) *answer {
 	a := &answer{}
 	switch q.qtype {
@@ -54,7 +54,7 @@ func recall(q question, text string) *answer {
 	return a
 }
 
-// take reads one record that is no text. Names end in a dot, as no words of an error do.
+// take parses one record that is not a text. Names end in a dot; no error does.
 func (a *answer) take(qtype uint16, piece string) bool {
 	switch qtype {
 	case dns.TypeA, dns.TypeAAAA:
@@ -79,7 +79,7 @@ func recallFailure(q question, text string) *answer {
 	return failed(q, text, !useless)
 }
 
-// Failed says that the answer was a failure: neither records, nor that there are none.
+// Failed reports whether the lookup failed: the answer is neither records nor that there are none.
 func (l Lookup) Failed() bool {
 	a := recall(question{l.Name, dns.StringToType[l.Type]}, l.Answer)
 	return a.err != nil && !a.err.IsNotFound

@@ -52,7 +52,7 @@ addr.example. MX 20 mx2.addr.example.
 		return all
 	}
 	want := ask(live)
-	again := Recall(live.Lookups())
+	again := Recall(live.Answered().Lookups())
 	got := ask(again)
 	for i := range want {
 		if got[i] != want[i] {

@@ -1,6 +1,5 @@
-// Package dns asks the local resolvers for what mail authentication needs, and remembers the answers: a stub resolver with
-// a cache on top of miekg/dns. It never walks the tree from the root; a recursive resolver near by does that, and
-// validates DNSSEC.
+// Package dns makes the DNS lookups of mail authentication: a stub resolver with a cache on top of miekg/dns. It queries recursive
+// resolvers, which follow delegations and validate DNSSEC.
 //
 // Each lookup fails with a bare *net.DNSError: IsNotFound if there is no such record, IsTemporary if no answer came or the
 // servers failed, and neither if the answer exceeds a bound. See OverLimit and View.Exhausted for two causes that are ours.
@@ -33,19 +32,19 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// Resolver is safe for concurrent use. Messages ask it through a View each.
+// Resolver makes lookups for all messages, each of which uses a View. It is safe for concurrent use.
 type Resolver struct {
 	ask   func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 	limit time.Duration // of a flight, and of its wait for a slot
 	now   func() time.Time
 	log   *slog.Logger
-	tell  func(Asked)  // may be nil
+	asked func(Asked)  // see SetObserver; may be nil
 	near  bool         // see Near
 	roots []*rootProbe // one for each server
 
 	mu       sync.Mutex
-	cache    cache
-	policies policies
+	cache    cache[question, *answer]
+	policies cache[string, []string] // the DMARC records of earlier answers, by name
 	flights  map[question]*flight
 	slots    slots
 }
@@ -56,7 +55,7 @@ type question struct {
 	qtype uint16
 }
 
-// New returns a resolver that asks servers over the network.
+// New returns a resolver that queries servers over the network.
 func New(o Options) *Resolver {
 	if o.Ask != nil {
 		r := newResolver(o.Ask, o.Timeout, o.Now, o.Log)
@@ -70,8 +69,8 @@ func New(o Options) *Resolver {
 	return r
 }
 
-// Near says that all servers are on this machine, so that nobody between could have set the AD bit: RFC 4035 section 4.9.3
-// has that believed by a secure channel alone.
+// Near reports whether all servers are on this machine, so that no one in between can have set the AD bit: RFC 4035 section 4.9.3
+// requires a secure channel.
 func (r *Resolver) Near() bool { return r.near }
 
 func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit time.Duration, now func() time.Time, log *slog.Logger) *Resolver {
@@ -79,8 +78,8 @@ func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit ti
 		ask: ask, limit: limit, now: now, log: log,
 		roots:    []*rootProbe{{ask: ask}},
 		slots:    newSlots(DefaultSlots),
-		cache:    newCache(),
-		policies: newPolicies(),
+		cache:    newCache[question, *answer](maxCache),
+		policies: newCache[string, []string](maxPolicies),
 		flights:  map[question]*flight{},
 	}
 }
@@ -90,10 +89,10 @@ func (r *Resolver) cached(q question) *answer {
 	now := r.now()
 	r.mu.Lock()
 	a := r.cache.get(q, now)
-	r.policies.use(a, now)
+	r.use(a, now)
 	r.mu.Unlock()
 	if a != nil {
-		r.fromCache(q)
+		r.observe(q, Cached, 0)
 	}
 	return a
 }
@@ -101,13 +100,13 @@ func (r *Resolver) cached(q question) *answer {
 // maxHops is how many aliases are followed that the server did not follow itself. Recursive resolvers do.
 const maxHops = 8
 
-// resolve asks the servers, and follows aliases where they do not.
+// resolve queries the servers, and follows aliases that they do not follow.
 func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 	at, ttl := q.name, maxTTL
 	for range maxHops {
 		m := new(dns.Msg).SetQuestion(at, q.qtype)
 		m.SetEdns0(udpSize, false)
-		m.AuthenticatedData = true // RFC 6840 section 5.7: asks for the bit without asking for the signatures
+		m.AuthenticatedData = true // RFC 6840 section 5.7: requests the bit without the signatures
 		reply, err := r.ask(ctx, m)
 		if err != nil {
 			a := failed(q, err.Error(), true)
@@ -118,7 +117,7 @@ func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 		ttl = min(ttl, a.ttl)
 		if target == "" {
 			a.ttl = ttl
-			a.absent = a.absent && at == q.name // an alias is something: the name is there
+			a.absent = a.absent && at == q.name // a name with an alias exists
 			return a
 		}
 		at = target

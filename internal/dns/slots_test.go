@@ -264,7 +264,7 @@ func TestQueueIsBounded(t *testing.T) {
 		const n = 8
 		r := half(n)
 		var refused int
-		r.Tell(func(a Asked) {
+		r.SetObserver(func(a Asked) {
 			if a.Outcome == Exhausted {
 				refused++
 			}

@@ -85,9 +85,6 @@ func (v *View) Asks() bool { return !v.known }
 // Missed reports whether a question had no known answer.
 func (v *View) Missed() bool { return v.missed }
 
-// Lookups returns all questions so far that were answered.
-func (v *View) Lookups() []Lookup { return v.Answered().Lookups() }
-
 // Answered is the answered questions of a message. They are formatted later, because that takes longer than the lookups.
 type Answered struct{ all []asked }
 

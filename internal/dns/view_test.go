@@ -79,7 +79,7 @@ func TestOneQuestion(t *testing.T) {
 		synctest.Wait()
 		close(g.answer)
 		all.Wait()
-		if n, _ := v.Spent(); n != 1 || len(g.asked) != 1 || len(v.Lookups()) != 1 {
+		if n, _ := v.Spent(); n != 1 || len(g.asked) != 1 || len(v.Answered().Lookups()) != 1 {
 			t.Errorf("%d questions, %d queries", n, len(g.asked))
 		}
 	})
@@ -128,8 +128,8 @@ func TestKnown(t *testing.T) {
 		for _, name := range []string{"a", "a", "b"} { // beyond the budget it does not matter who knows
 			_, _ = known.LookupTXT(t.Context(), name)
 		}
-		if n, _ := v.Spent(); known.Missed() || n != 1 || !v.Lookups()[0].Cached {
-			t.Errorf("missed %v, %+v", known.Missed(), v.Lookups())
+		if n, _ := v.Spent(); known.Missed() || n != 1 || !v.Answered().Lookups()[0].Cached {
+			t.Errorf("missed %v, %+v", known.Missed(), v.Answered().Lookups())
 		}
 		known = v.Known()
 		if _, err := known.LookupTXT(t.Context(), "b"); err == nil || !known.Missed() || len(g.asked) != 1 {

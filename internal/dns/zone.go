@@ -10,13 +10,13 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Zone is a DNS of its own, from a zone file: for trying a message out before the records are published, and for tests.
+// Zone answers queries from a zone file: to try records before they are published, and for tests.
 type Zone struct{ records map[string][]dns.RR }
 
-// defaultTTL is for zone files that do not say.
+// defaultTTL is the TTL of records if the zone file sets none.
 const defaultTTL = 3600
 
-// ParseZone reads a zone file (RFC 1035 section 5; names without an origin are taken as full). The error names the line.
+// ParseZone parses a zone file (RFC 1035 section 5; names without an origin are complete). The error names the line.
 func ParseZone(r io.Reader, file string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}}
 	parser := dns.NewZoneParser(r, ".", file)
@@ -40,8 +40,8 @@ func ParseZone(r io.Reader, file string) (*Zone, error) {
 	return z, nil
 }
 
-// Answer answers as a recursive resolver does that knows nothing else: records behind aliases, nothing where the name or
-// one below it has others, NXDOMAIN otherwise.
+// Answer returns the answer of a recursive resolver that knows only this zone: records behind aliases, NODATA if the name or one
+// below it has other records, NXDOMAIN otherwise.
 func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
@@ -71,7 +71,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 		name = next
 	}
 	if next != "" {
-		return m // more aliases than one answer has: who asks goes on from the last
+		return m // more aliases than fit into one answer: the client continues from the last
 	}
 	if len(m.Answer) == 0 || m.Answer[len(m.Answer)-1].Header().Rrtype != q.Question[0].Qtype {
 		m.Ns = append(m.Ns, z.soaAbove(name))
@@ -82,7 +82,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	return m
 }
 
-// soaAbove is the SOA of the zone that a name is in; the root has one where the file has none.
+// soaAbove returns the SOA of the zone that a name is in, or one of the root if the file has none.
 func (z *Zone) soaAbove(name string) dns.RR {
 	for _, i := range append(dns.Split(name), len(name)-1) {
 		for _, rr := range z.records[name[i:]] {
@@ -106,7 +106,7 @@ func (z *Zone) exists(name string) bool {
 	return false
 }
 
-// Resolver asks the zone and nobody else.
+// Resolver returns a resolver that queries only the zone.
 func (z *Zone) Resolver(now func() time.Time, log *slog.Logger) *Resolver {
 	ask := func(_ context.Context, q *dns.Msg) (*dns.Msg, error) { return z.Answer(q), nil }
 	return newResolver(ask, time.Minute, now, log)

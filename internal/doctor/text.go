@@ -58,13 +58,13 @@ func Join[T any](all []T, separator string, text func(T) string) string {
 	return strings.Join(texts, separator)
 }
 
-// NotPermitted returns the finding for what this process may not read. It reports false if err is another error.
-func NotPermitted(err error) (Finding, bool) {
+// OrNotPermitted returns f, the finding about an error of reading, unless the error is that this process may not read.
+func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
-		return Finding{}, false
+		return f
 	}
 	return Finding{Level: Yellow, What: "not looked at: user " + UserName(uint32(os.Geteuid())) + " has no right to", Where: err.Error(),
-		Why: "whether it is right is not known", Fix: "sudo signpost doctor"}, true
+		Why: "whether it is right is not known", Fix: "sudo signpost doctor"}
 }
 
 // RunsSystemd reports whether systemd is the service manager, as sd_booted(3) does.

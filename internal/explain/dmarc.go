@@ -118,16 +118,11 @@ func (x *explainer) asked(name string) bool {
 func (x *explainer) unaligned(d dmarc.Result) []string {
 	var all []string
 	if s := x.e.SPF; s != nil {
-		not := x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass)
-		switch {
-		case s.Domain == "":
+		passes, fails := "SPF passes for "+s.Domain, fmt.Sprintf("SPF does not pass for %s (%s)", s.Domain, s.Status)
+		if s.Domain == "" {
 			all = append(all, "SPF: the sender has no domain that could speak for "+d.Domain)
-		case s.Status == spf.Pass:
-			all = append(all, fmt.Sprintf("SPF passes for %s, but %s", s.Domain, cmp.Or(not, "that does not count here")))
-		case not == "":
-			all = append(all, fmt.Sprintf("SPF does not pass for %s (%s)", s.Domain, s.Status))
-		default:
-			all = append(all, fmt.Sprintf("SPF does not pass for %s (%s), and %s", s.Domain, s.Status, not))
+		} else {
+			all = append(all, x.notAuthentic(d, dmarc.SPF, s.Domain, s.Status == spf.Pass, passes, fails))
 		}
 	}
 	for i, s := range x.signatures() {
@@ -135,20 +130,24 @@ func (x *explainer) unaligned(d dmarc.Result) []string {
 			break
 		}
 		name := "the signature of " + cmp.Or(s.Domain, "nobody who could be read")
-		not := x.whyUnaligned(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass)
-		switch {
-		case s.Status == dkim.Pass:
-			all = append(all, fmt.Sprintf("%s passes, but %s", name, cmp.Or(not, "that does not count here")))
-		case not == "" || s.Domain == "":
-			all = append(all, fmt.Sprintf("%s does not pass (%s)", name, s.Status))
-		default:
-			all = append(all, fmt.Sprintf("%s does not pass (%s), and %s", name, s.Status, not))
-		}
+		all = append(all, x.notAuthentic(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass, name+" passes", fmt.Sprintf("%s does not pass (%s)", name, s.Status)))
 	}
 	if len(x.e.DKIM) == 0 {
 		all = append(all, "there is no DKIM signature")
 	}
 	return all
+}
+
+// notAuthentic returns why an identifier does not authenticate the author: passes or fails, and why it is not aligned.
+func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, passed bool, passes, fails string) string {
+	not := x.whyUnaligned(d, m, name, passed)
+	switch {
+	case passed:
+		return passes + ", but " + cmp.Or(not, "that does not count here")
+	case not == "":
+		return fails
+	}
+	return fails + ", and " + not
 }
 
 // whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. There was a tree

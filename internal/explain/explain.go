@@ -108,13 +108,10 @@ func (x *explainer) recipients() []Row {
 	e := x.e.Envelope
 	switch shown := e.Recipients[:min(most, len(e.Recipients))]; {
 	case len(shown) > 0:
-		for i, r := range shown {
-			shown := "<" + whole(r) + ">"
-			if i == 0 {
-				l.row("RCPT TO", "%s", shown)
-			} else {
-				l.more(shown)
-			}
+		label := "RCPT TO"
+		for _, r := range shown {
+			l.row(label, "<%s>", whole(r))
+			label = ""
 		}
 		if n := e.Addressees - len(shown); n > 0 {
 			l.more(fmt.Sprintf("and %d more", n))

@@ -1,6 +1,6 @@
-// Package filter is the way of one message: what Postfix shows of it is gathered, policy gives it a role, the body streams
-// through the signer, or through the verifier while DNS is asked, policy decides, and at the end everything becomes header
-// edits, a reply and one line in the log.
+// Package filter handles one message: it collects what Postfix sends of it, policy assigns a role, the body streams through the
+// signer, or through the verifier during the DNS lookups, policy decides, and at the end the decision becomes header edits, a reply
+// and one line in the log.
 package filter
 
 import (
@@ -18,7 +18,7 @@ import (
 // Filter makes the Message of each message. Its fields do not change while it serves.
 type Filter struct {
 	Rules           policy.Rules // Hosted comes with each snapshot of the keys
-	Observe         bool         // sign nothing, delete nothing, refuse nothing; results go under a name of their own
+	Observe         bool         // sign, delete and reject nothing; results have an authserv-id of their own
 	AuthservID      string       // empty: the MTA's own name
 	AuthservAliases []string
 	Expire          time.Duration // x=
@@ -28,12 +28,12 @@ type Filter struct {
 	Now             func() time.Time
 	Log             *slog.Logger
 	Recipients      bool          // keep them in the evidence
-	Judged          func(Report)  // not nil: is told of each message at its end
-	Kept            func(Kept)    // not nil: is told the same for a memory of messages; it costs next to nothing
-	Measured        func(Measure) // not nil: is told of each message at its end what there is to count; it costs next to nothing
+	Judged          func(Report)  // called at the end of each message; may be nil
+	Kept            func(Kept)    // the same for the journal, at hardly any cost; may be nil
+	Measured        func(Measure) // the same for metrics, at hardly any cost; may be nil
 }
 
-// Measure is what can be counted of a message.
+// Measure is what metrics count of a message.
 type Measure struct {
 	Role        policy.Role
 	Disposition string           // a word of Dispositions; in observe mode what would have become of it
@@ -45,7 +45,7 @@ type Measure struct {
 	Unnamed     int              // Authentication-Results removed because they have no authserv-id
 }
 
-// Dispositions are all that can become of a message.
+// Dispositions returns the words for what was done with a message.
 func Dispositions() []string {
 	return []string{"accepted", "signed", "tagged", "held", "deferred", "refused"}
 }
@@ -91,10 +91,10 @@ func evidence(s milter.Session, e milter.Envelope) policy.Evidence {
 	}
 }
 
-// observing is what stands before the authserv-id of results that nobody is to act on.
+// observing precedes the authserv-id of results in observe mode, on which no filter should act.
 const observing = "observe."
 
-// own is the MTA's own name unless the operator gave another one.
+// own returns the configured authserv-id, or the MTA's own name.
 func (f *Filter) own(mta string) string {
 	if f.AuthservID != "" {
 		return f.AuthservID
@@ -102,7 +102,7 @@ func (f *Filter) own(mta string) string {
 	return mta
 }
 
-// id is the name under which results are written.
+// id returns the authserv-id of the results that are written.
 func (f *Filter) id(mta string) string {
 	if f.Observe {
 		return observing + f.own(mta)
@@ -110,7 +110,7 @@ func (f *Filter) id(mta string) string {
 	return f.own(mta)
 }
 
-// ids are the names under which results count as ours, id first.
+// ids returns the authserv-ids whose results count as ours, id first.
 func (f *Filter) ids(mta string) []string {
 	own := f.own(mta)
 	ids := append([]string{own}, f.AuthservAliases...)

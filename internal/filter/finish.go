@@ -37,7 +37,7 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	return edits, reply
 }
 
-// Report is all that became known of a message.
+// Report is everything that is known about a message.
 type Report struct {
 	Assignment policy.Assignment `json:"assignment"`
 	Evidence   policy.Evidence   `json:"evidence"`
@@ -49,7 +49,7 @@ type Report struct {
 	Lookups    []dns.Lookup      `json:"lookups,omitempty"`
 }
 
-// tell hands over what became known of the message.
+// tell passes the message to the callbacks.
 func (m *message) tell() {
 	f := m.filter
 	if f.Judged == nil && f.Kept == nil {
@@ -81,7 +81,7 @@ func (m *message) count(forged, unnamed int) {
 	m.filter.Measured(found)
 }
 
-// finish gives what is done where nothing is only observed.
+// finish returns the edits and the reply, as they are outside observe mode.
 func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	if m.signer != nil {
 		signatures, err := m.signer.Sign()
@@ -112,14 +112,14 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	if m.verifying() {
 		edits.Insert = append(edits.Insert, m.resultsField()) // last, so on top
 	}
-	// A stranger's mail from the queue keeps its results: it was judged when it came.
+	// Inbound mail from the queue keeps its results: it was verified when it arrived.
 	if role := m.assignment.Role; role == policy.Sign || role == policy.Verify && !m.assignment.ResultsOnly {
 		edits.Delete = m.forged
 	}
 	return edits, milter.Reply{}
 }
 
-// answer is a reply as it is given: of a length that fits, with the queue ID.
+// answer returns a reply in a length that fits, with the queue ID.
 func answer(r policy.Reply, queueID string) milter.Reply {
 	if r.Code == 0 {
 		return milter.Reply{}
@@ -133,11 +133,10 @@ func answer(r policy.Reply, queueID string) milter.Reply {
 	return milter.Reply(r)
 }
 
-// Answer is what the client was told, or in observe mode would have been.
+// Answer returns the reply to the client, or in observe mode the one that it would have got.
 func (r Report) Answer() milter.Reply { return answer(r.Verdict.Reply, r.Evidence.QueueID) }
 
-// Done is the log's word for what a verdict does with a message; so is the word for what was done with it so far, accepted or
-// signed.
+// Done returns the log's word for what a verdict does with a message. so is the word if it does nothing: accepted or signed.
 func Done(v policy.Verdict, so string) string {
 	switch r := v.Reply; {
 	case r.Code >= 500:
@@ -152,7 +151,7 @@ func Done(v policy.Verdict, so string) string {
 	return so
 }
 
-// observed is what is done in observe mode: results are written, and nothing else.
+// observed returns the edits of observe mode: results are written, and nothing else.
 func (m *message) observed() (edits milter.Edits) {
 	if m.verifying() {
 		edits.Insert = []milter.Insertion{m.resultsField()}

@@ -159,12 +159,7 @@ func (m *message) settled(ctx context.Context, until time.Time) bool {
 	return len(authors) > 0 && !slices.ContainsFunc(authors, unsigned)
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+func earlier(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
 
 // finishSPF returns the SPF result. If the check is still under way, it starts again with the answers received so far and the
 // time limit of view. A name that could be aligned then has the reserved slots.

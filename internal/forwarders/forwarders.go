@@ -3,6 +3,7 @@
 package forwarders
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -101,10 +102,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 		return s, false
 	}
 	d := ev.DMARC[0]
-	org := d.OrgDomain
-	if org == "" {
-		org = d.Domain
-	}
+	org := cmp.Or(d.OrgDomain, d.Domain)
 	s = seen{day: e.Time.Unix() / 86400, author: strings.Clone(org), failed: d.Status == dmarc.Fail, client: ev.Connection.Client.Unmap()}
 	own := func(name string) bool { return domain.Within(name, org) || domain.Within(org, name) }
 	s.ownSender = ev.SPF.Status == spf.Pass && !own(ev.SPF.Domain)
@@ -199,19 +197,12 @@ func (l *Learner) Proposals() []Proposal {
 				all = append(all, g.proposal(k.kind, name))
 			}
 		}
-		var rest []seen
-		for _, s := range left {
-			if !slices.ContainsFunc(k.of(&s), func(name string) bool { return taken[name] }) {
-				rest = append(rest, s)
-			}
-		}
-		left = rest
+		left = slices.DeleteFunc(slices.Clone(left), func(s seen) bool {
+			return slices.ContainsFunc(k.of(&s), func(name string) bool { return taken[name] })
+		})
 	}
 	slices.SortFunc(all, func(a, b Proposal) int {
-		if a.Failed != b.Failed {
-			return b.Failed - a.Failed
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(a.Name, b.Name))
 	})
 	return all
 }

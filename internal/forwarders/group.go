@@ -1,13 +1,14 @@
 package forwarders
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"signpost/internal/journal"
 	"signpost/internal/term"
 )
 
@@ -110,17 +111,11 @@ func (g *group) proposal(k Kind, name string) Proposal {
 		_, p.Host, _ = strings.Cut(name, " ")
 		p.Name = narrow(g.clients).String()
 	}
-	var days []int64
-	for d := range g.days {
-		days = append(days, d)
+	days := slices.Sorted(maps.Keys(g.days))
+	p.First, p.Last = day(days[0]), day(days[len(days)-1])
+	for _, c := range journal.MostFrequent(g.authors, len(g.authors)) {
+		p.Authors = append(p.Authors, Author{c.Name, int(c.N)})
 	}
-	p.First, p.Last = day(slices.Min(days)), day(slices.Max(days))
-	for domain, n := range g.authors {
-		p.Authors = append(p.Authors, Author{domain, n})
-	}
-	slices.SortFunc(p.Authors, func(a, b Author) int {
-		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Domain, b.Domain))
-	})
 	return p
 }
 

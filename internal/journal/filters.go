@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -56,9 +57,9 @@ func (f Filter) conditions() (string, []any) {
 // outcome, and the results are merged. No such query reads more than most rows. A filter for clients uses byClient, unless the
 // network is wide or few messages match the outcomes.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
-	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, b-a))) }
+	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return cmp.Compare(b, a) }
 	if oldest {
-		order, sorted = " ORDER BY id LIMIT ?", func(a, b int64) int { return int(min(1, max(-1, a-b))) }
+		order, sorted = " ORDER BY id LIMIT ?", cmp.Compare[int64]
 	}
 	outcomes, err := r.numbers(ctx, f.Outcome)
 	if err != nil {

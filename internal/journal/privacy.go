@@ -142,29 +142,29 @@ func (h hider) text(s string) string {
 	if !strings.Contains(s, "@") {
 		return s
 	}
-	words := splitAfterFunc(s, func(r rune) bool { return strings.ContainsRune(" \t\r\n;,=<>()\"", r) })
-	for i, w := range words {
-		bare := strings.TrimRight(w, " \t\r\n;,=<>()\"")
-		words[i] = h.address(bare) + w[len(bare):]
-		if !strings.Contains(bare, "@") {
-			words[i] = w
+	const separators = " \t\r\n;,=<>()\""
+	var b strings.Builder
+	for s != "" {
+		word := strings.TrimLeft(s, separators)
+		b.WriteString(s[:len(s)-len(word)])
+		end := strings.IndexAny(word, separators)
+		if end < 0 {
+			end = len(word)
 		}
+		word, s = word[:end], word[end:]
+		if strings.Contains(word, "@") {
+			word = h.address(word)
+		}
+		b.WriteString(word)
 	}
-	return strings.Join(words, "")
+	return b.String()
 }
 
 // hideNames replaces the names of lookups that may contain the sender's local part: macros s and l of RFC 7208 section 7.2.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
-		if l.Cut() { // what is missing may have macros
-			return true
-		}
-		for _, macro := range []string{"%{l", "%{s", "%{L", "%{S"} {
-			if strings.Contains(l.Answer, macro) {
-				return true
-			}
-		}
-		return false
+		has := func(macro string) bool { return strings.Contains(l.Answer, macro) }
+		return l.Cut() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // what is cut off may have macros
 	})
 	if !macros || local == "" {
 		return all, nil
@@ -179,16 +179,4 @@ func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []stri
 		}
 	}
 	return kept, hidden
-}
-
-// splitAfterFunc splits s after each rune for which is returns true.
-func splitAfterFunc(s string, is func(rune) bool) (all []string) {
-	for s != "" {
-		i := strings.IndexFunc(s, is)
-		if i < 0 {
-			return append(all, s)
-		}
-		all, s = append(all, s[:i+1]), s[i+1:]
-	}
-	return all
 }

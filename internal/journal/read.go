@@ -274,7 +274,17 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	}
 	n := map[string]int64{}
 	for some := range slices.Chunk(ids, page) {
-		if err := r.names(ctx, "SELECT "+column+" FROM message WHERE id IN ("+list(some)+")", clients, n); err != nil {
+		err := r.rows(ctx, func(rows *sql.Rows) error {
+			var name []byte
+			err := rows.Scan(&name)
+			if clients {
+				n[unaddress(name)]++
+			} else {
+				n[string(name)]++
+			}
+			return err
+		}, "SELECT "+column+" FROM message WHERE id IN ("+list(some)+")")
+		if err != nil {
 			return nil, false, err
 		}
 	}
@@ -282,26 +292,12 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 }
 
 // MostFrequent returns the greatest counts, in their order.
-func MostFrequent(n map[string]int64, most int) (all []Count) {
+func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 	for name, count := range n {
-		all = append(all, Count{name, count})
+		all = append(all, Count{name, int64(count)})
 	}
 	slices.SortFunc(all, func(a, b Count) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
 	return all[:min(most, len(all))]
-}
-
-// names counts the names that a query returns.
-func (r *Reader) names(ctx context.Context, query string, clients bool, n map[string]int64) error {
-	return r.rows(ctx, func(rows *sql.Rows) error {
-		var name []byte
-		err := rows.Scan(&name)
-		if clients {
-			n[unaddress(name)]++
-		} else {
-			n[string(name)]++
-		}
-		return err
-	}, query)
 }
 
 // Covers returns the times of the oldest and the newest message, zero if the journal is empty.

@@ -91,14 +91,11 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	}
 	s.cut = true
 	var kept []T
-	for i := range all {
-		if matters(&all[i]) && len(kept) < most {
-			kept = append(kept, all[i])
-		}
-	}
-	for i := range all {
-		if !matters(&all[i]) && len(kept) < most {
-			kept = append(kept, all[i])
+	for _, those := range []bool{true, false} {
+		for i := range all {
+			if matters(&all[i]) == those && len(kept) < most {
+				kept = append(kept, all[i])
+			}
 		}
 	}
 	return kept

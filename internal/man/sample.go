@@ -3,16 +3,17 @@ package man
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// Sample is dist/signpost.toml, taken apart.
+// Sample is dist/signpost.toml, parsed.
 type Sample struct {
 	Intro  string
 	Tables []Table
 }
 
-// Table is a table of the sample; the one without a name stands at the top.
+// Table is a table of the sample. The one without a name is at the top.
 type Table struct {
 	Name     string
 	Text     string
@@ -27,42 +28,26 @@ type Entry struct {
 	Example bool     // in a comment: there is no default
 }
 
-// Keys are the dotted keys that the sample has, in and out of comments; those of lists and of [x.domain."NAME"] tables too.
-func (s *Sample) Keys() []string {
-	var all []string
+// Keys returns the dotted keys of the sample, in and out of comments, including those of lists and of [x.domain."NAME"] tables.
+func (s *Sample) Keys() (all []string) {
 	for _, t := range s.Tables {
-		prefix := ""
-		if t.Name != "" {
-			prefix = t.Name + "."
-		}
-		for _, e := range t.Entries {
-			all = append(all, keysOf(prefix, e.Lines)...)
-		}
-		for _, e := range t.Examples {
-			prefix := ""
+		table := t.Name
+		for _, e := range slices.Concat(t.Entries, t.Examples) {
 			for _, line := range e.Lines {
-				if strings.HasPrefix(line, "[") {
-					prefix = strings.Trim(line, "[]") + "."
+				if strings.HasPrefix(line, "[") { // an example begins with its table
+					table = strings.Trim(line, "[]")
 					continue
 				}
-				all = append(all, keysOf(prefix, []string{line})...)
+				key, _, _ := strings.Cut(line, " = ")
+				all = append(all, strings.TrimPrefix(table+"."+key, "."))
 			}
 		}
 	}
 	return all
 }
 
-func keysOf(prefix string, lines []string) []string {
-	var all []string
-	for _, line := range lines {
-		key, _, _ := strings.Cut(line, " = ")
-		all = append(all, prefix+key)
-	}
-	return all
-}
-
-// ReadSample takes the sample apart. A comment belongs to the key below it; one before an empty line to its table. Comments
-// that are keys or tables themselves are what the operator might take in.
+// ReadSample parses the sample. A comment belongs to the key below it, one before an empty line to its table. Comments that are
+// keys or tables themselves are settings that the operator might use.
 func ReadSample(data []byte) (*Sample, error) {
 	inComment := regexp.MustCompile(`^# ?(\[+[a-z].*\]|[a-z_0-9]+ = .+)$`)
 	key := regexp.MustCompile(`^[a-z_0-9]+ = .+$`)

@@ -12,13 +12,13 @@ import (
 // Keys is what is known of the keys at one moment.
 type Keys struct {
 	Snapshot *keys.Snapshot
-	Readable bool                           // the keys folder could be read the last time
+	Readable bool                           // the keys directory could be read the last time
 	Wrong    map[string]int                 // keys.Guard.Wrong
 	Rules    func(domain string) keys.Rules // what steps are planned by
 	Now      time.Time
 }
 
-// keysCollector works the keys out at each scrape: there are few, and nothing is to be kept in step.
+// keysCollector computes the metrics of the keys at each scrape: there are few keys, and no state has to be updated.
 type keysCollector struct {
 	keys                                     func() Keys
 	panicked                                 func()
@@ -56,18 +56,10 @@ func (c *keysCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	k := c.keys()
-	readable := 0.0
-	if k.Readable {
-		readable = 1
-	}
-	send(c.readable, readable)
+	send(c.readable, number(k.Readable))
 	domains := k.Snapshot.Set.Known()
 	for d := range k.Snapshot.Hosted {
-		signs := 0.0
-		if len(k.Snapshot.Set.Signing(d)) > 0 {
-			signs = 1
-		}
-		send(c.signs, signs, d)
+		send(c.signs, number(len(k.Snapshot.Set.Signing(d)) > 0), d)
 		if !slices.Contains(domains, d) {
 			domains = append(domains, d)
 		}

@@ -1,4 +1,4 @@
-// Package metrics counts what the daemon does and shows it to Prometheus, and to whoever asks whether it is alive or ready.
+// Package metrics counts what the daemon does, for Prometheus, and serves the health and readiness checks.
 // Labels have closed sets of values; only keys have a domain, one of the operator's own.
 package metrics
 
@@ -14,8 +14,8 @@ import (
 	"signpost/policy"
 )
 
-// pair are the two labels of a counter that was made ahead: a message costs look-ups in maps that nobody writes, and
-// atomic additions.
+// pair has the two labels of a counter. All counters are created at the start: a message then costs lookups in maps that do not
+// change, and atomic additions.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.
@@ -40,7 +40,7 @@ type Metrics struct {
 	observing  prometheus.Gauge
 }
 
-// Source is what is asked at each scrape.
+// Source is what each scrape reads.
 type Source struct {
 	Connections func() int
 	Keys        func() Keys
@@ -126,7 +126,7 @@ func (m *Metrics) buildInfo(version string) {
 	g.WithLabelValues(version, commit, compiler).Set(1)
 }
 
-// Watch has a source asked at each scrape. It is called once.
+// Watch registers a source that each scrape reads. Call it once.
 func (m *Metrics) Watch(s Source) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Milter connections that are open."},
@@ -137,25 +137,26 @@ func (m *Metrics) Watch(s Source) {
 // Panicked counts a defect.
 func (m *Metrics) Panicked() { m.panics.Inc() }
 
-// Reloaded says whether a configuration was taken into use.
+// Reloaded records whether a reload succeeded.
 func (m *Metrics) Reloaded(ok bool) {
-	if !ok {
-		m.reloadOK.Set(0)
-		return
-	}
-	m.reloadOK.Set(1)
-	m.reloadTime.Set(float64(time.Now().Unix()))
-}
-
-// Observing is told of the mode that a reload puts in effect.
-func (m *Metrics) Observing(observe bool) {
-	m.observing.Set(0)
-	if observe {
-		m.observing.Set(1)
+	m.reloadOK.Set(number(ok))
+	if ok {
+		m.reloadTime.Set(float64(time.Now().Unix()))
 	}
 }
 
-// Asked counts a DNS question: dns.Resolver.Tell.
+// Observing records the mode that a reload puts in effect.
+func (m *Metrics) Observing(observe bool) { m.observing.Set(number(observe)) }
+
+// number returns the value of a gauge that is 1 for true.
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Asked counts a DNS query: dns.Resolver.SetObserver.
 func (m *Metrics) Asked(a dns.Asked) {
 	add(m.queries, a.Type, string(a.Outcome))
 	if a.Outcome == dns.Panicked {
@@ -169,7 +170,7 @@ func (m *Metrics) Asked(a dns.Asked) {
 // NameServerFailedOver counts a name server that another one took over from: dns.Options.FailedOver.
 func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
 
-// add counts nothing where there is no such pair: a test holds that there is one for every word.
+// add counts nothing if there is no such pair. A test checks that there is one for every word.
 func add(to map[pair]prometheus.Counter, a, b string) {
 	if c := to[pair{a, b}]; c != nil {
 		c.Inc()

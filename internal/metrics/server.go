@@ -17,12 +17,12 @@ import (
 	"signpost/internal/hostheader"
 )
 
-// Bounds on whoever asks. Nobody but Prometheus and a monitor should.
+// Bounds on clients, which should be Prometheus and a monitor only.
 const (
 	headTimeout  = 5 * time.Second
 	writeTimeout = 30 * time.Second
 	idleTimeout  = 2 * time.Minute // more than between two scrapes
-	maxHead      = 8 << 10         // octets
+	maxHead      = 8 << 10         // bytes
 	maxScrapes   = 4               // at a time
 	dialTimeout  = time.Second     // for our own sockets
 )
@@ -34,7 +34,7 @@ type Server struct {
 	state atomic.Pointer[state]
 }
 
-// state is what serves at the moment.
+// state is the current state of the daemon.
 type state struct {
 	sockets []net.Addr // where Postfix connects
 	why     string     // not ready: why
@@ -59,7 +59,7 @@ func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
-		// Who is to be counted serves mail first: without metrics it goes on.
+		// The daemon continues without metrics: mail comes first.
 		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("metrics are served no more", "error", err)
 		}
@@ -88,26 +88,26 @@ func guard(next http.Handler, names []string) http.Handler {
 	})
 }
 
-// Addr is where it listens.
+// Addr returns the address that it listens on.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
-// Ready says that keys are loaded and Postfix can connect at sockets.
+// Ready makes the server report that keys are loaded and Postfix can connect at sockets.
 func (s *Server) Ready(sockets []net.Addr) { s.state.Store(&state{sockets: sockets}) }
 
-// Draining says that no new mail is taken.
+// Draining makes the server report that no new mail is accepted.
 func (s *Server) Draining() { s.state.Store(&state{why: "draining"}) }
 
-// Close ends it at once.
+// Close stops the server at once.
 func (s *Server) Close() { s.http.Close() }
 
-// unhealthy is why no mail is worked on, or "". Starting and draining are healthy: a restart would not help.
+// unhealthy returns why no mail can be filtered, or "". Starting and draining are healthy: a restart would not help.
 func (s *Server) unhealthy() string {
 	for _, a := range s.state.Load().sockets {
 		c, err := net.DialTimeout(a.Network(), a.String(), dialTimeout)
 		if err != nil {
 			return "a milter socket does not accept: " + err.Error()
 		}
-		c.Close() // a connection that says nothing is let go in silence
+		c.Close() // an empty connection is not logged
 	}
 	return ""
 }

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"signpost/internal/cli"
@@ -203,16 +202,14 @@ func unreadableFor(file, dir string) (name string, err error) {
 	if err != nil {
 		return "signpost", nil
 	}
-	uid := of.Sys().(*syscall.Stat_t).Uid
+	uid := doctor.PermissionsOf(of).UID
 	name = doctor.UserName(uid)
 	fi, err := os.Stat(file)
 	if err != nil || os.Geteuid() != 0 || uid == 0 {
 		return name, nil
 	}
-	st := fi.Sys().(*syscall.Stat_t)
-	own := st.Uid == uid && fi.Mode().Perm()&0o400 != 0
-	group := fi.Mode().Perm()&0o040 != 0 // of which the user may be a member
-	if own || group {
+	p := doctor.PermissionsOf(fi)
+	if p.UID == uid && p.Mode.Perm()&0o400 != 0 || p.Mode.Perm()&0o040 != 0 { // the user may be a member of the group
 		return name, nil
 	}
 	return name, fmt.Errorf("%s: user %s, who owns %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
@@ -225,7 +222,7 @@ func Unreadable(conf *config.Config, file string, given bool) error {
 	if err != nil || os.Geteuid() != 0 {
 		return nil
 	}
-	of := fi.Sys().(*syscall.Stat_t)
+	of := doctor.PermissionsOf(fi)
 	back, err := owner.Act(filepath.Join(conf.StateDir, "keys"))
 	if err != nil {
 		return err
@@ -252,7 +249,7 @@ func Unreadable(conf *config.Config, file string, given bool) error {
 	}
 	var all config.Errors
 	// A user can have groups that Act does not set.
-	for _, f := range host.Unreadable(of.Uid, of.Gid, denied) {
+	for _, f := range host.Unreadable(of.UID, of.GID, denied) {
 		all = append(all, fmt.Errorf("%s (%s)\nhint: %s", f.What, f.Where, f.Fix))
 	}
 	if len(all) == 0 {

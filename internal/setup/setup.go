@@ -21,20 +21,19 @@ func Load(file string, named bool) (*config.Config, error) {
 // Expired returns a text for each local rule and each accepted forwarder that has expired.
 func Expired(conf *config.Config, now time.Time) (all []string) {
 	rules := Rules(conf)
-	for _, r := range rules.Allow {
-		if !now.Before(r.Expires) {
-			all = append(all, "[[allow]] "+r.String())
+	add := func(expires time.Time, entry string) {
+		if !now.Before(expires) {
+			all = append(all, entry)
 		}
+	}
+	for _, r := range rules.Allow {
+		add(r.Expires, "[[allow]] "+r.String())
 	}
 	for _, r := range rules.Deny {
-		if !now.Before(r.Expires) {
-			all = append(all, "[[deny]] "+r.String())
-		}
+		add(r.Expires, "[[deny]] "+r.String())
 	}
 	for _, f := range rules.Forwarders {
-		if !now.Before(f.Expires) {
-			all = append(all, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
-		}
+		add(f.Expires, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
 	}
 	return all
 }

@@ -292,10 +292,8 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 // matchPTR reports whether a ptr matches: section 5.5. The client's names are looked up once per check; a lookup that finds nothing counts for each ptr.
 func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
 	target = domain.Fold(target)
-	for _, name := range e.validated(ctx) {
-		if domain.Within(name, target) {
-			return true, nil
-		}
+	if slices.ContainsFunc(e.validated(ctx), func(name string) bool { return domain.Within(name, target) }) {
+		return true, nil
 	}
 	return false, e.answered(e.nameless)
 }
@@ -321,11 +319,8 @@ func (e *evaluation) validated(ctx context.Context) []string {
 		if IsNotFound(err) {
 			e.nameless = err
 		}
-		for _, a := range addrs {
-			if a.Unmap() == e.client {
-				e.names = append(e.names, domain.Fold(name))
-				break
-			}
+		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap() == e.client }) {
+			e.names = append(e.names, domain.Fold(name))
 		}
 	}
 	return e.names

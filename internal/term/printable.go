@@ -13,19 +13,14 @@ import (
 
 // Printable returns untrusted text as one line that cannot control a terminal: control characters, line ends, characters that
 // change the direction of writing and bytes that are not UTF-8 become question marks.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return '?'
-		}
-		return r
-	}, s)
-}
+func Printable(s string) string { return only(s, unicode.IsPrint) }
 
 // PrintableLines is Printable for text of several lines: line feeds and tabs stay.
-func PrintableLines(s string) string {
+func PrintableLines(s string) string { return only(s, inLines) }
+
+func only(s string, shown func(rune) bool) string {
 	return strings.Map(func(r rune) rune {
-		if inLines(r) && r != unicode.ReplacementChar {
+		if shown(r) && r != unicode.ReplacementChar {
 			return r
 		}
 		return '?'

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
@@ -94,13 +95,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 		w.last = max(w.last, all[i].ID)
 		w.recent = append(w.recent, remember(&all[i]))
 	}
-	for i := 0; i < len(w.recent); i++ {
-		if w.recent[i].at.Before(now.Add(-window)) {
-			w.recent[i] = w.recent[len(w.recent)-1]
-			w.recent = w.recent[:len(w.recent)-1]
-			i--
-		}
-	}
+	w.recent = slices.DeleteFunc(w.recent, func(s seen) bool { return s.at.Before(now.Add(-window)) })
 	w.trouble = ""
 	if now.Sub(w.sources) < sourcesEvery {
 		return nil
@@ -131,7 +126,7 @@ func remember(e *journal.Entry) seen {
 	return s
 }
 
-// losses asks the daemon, which alone knows, how many messages the journal lost. silent states that the daemon does not answer.
+// losses returns how many messages the journal lost, which only the daemon knows. silent states that the daemon does not answer.
 func losses(ctx context.Context, metrics string) (lost, silent string) {
 	if metrics == "" {
 		return "not known: metrics.listen is empty", ""

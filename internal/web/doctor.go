@@ -47,7 +47,7 @@ func (f *findings) sort(all []doctor.Finding) {
 }
 
 // findings shows the last run and starts none: a browser may prefetch a page.
-func (s *site) findings(*http.Request) (string, shown) {
+func (s *site) findings(*http.Request) shown {
 	d := &s.doctor
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -60,7 +60,7 @@ func (s *site) findings(*http.Request) (string, shown) {
 	if d.err != nil {
 		m.wrong(0, d.err.Error())
 	}
-	return "doctor", m
+	return m
 }
 
 // look starts doctor, unless it is running, and redirects to the page.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,29 +70,27 @@ func planned(steps []keys.Step, now time.Time) (all []age) {
 	return all
 }
 
-func (s *site) keys(*http.Request) (string, shown) {
+func (s *site) keys(*http.Request) shown {
 	m := &keyring{view: view{Title: "Keys"}, Legend: []string{"created", "published", "verified", "signs", "retired", "revoked"}}
 	all, err := s.Keys()
 	if err != nil {
 		m.wrong(http.StatusServiceUnavailable, err.Error())
-		return "keys", m
+		return m
 	}
 	now := s.Now()
 	m.From, m.To = now.Add(-leastPast), now.Add(leastFuture)
 	for _, k := range all {
 		for _, a := range ages(metadataOf(k)) {
-			if a.from.Before(m.From) && !a.from.IsZero() {
-				m.From = a.from
+			if !a.from.IsZero() {
+				m.From = earliest(m.From, a.from)
 			}
 		}
 		for _, a := range planned(k.Steps, now) {
-			if a.from.After(m.To) {
-				m.To = a.from
-			}
+			m.To = latest(m.To, a.from)
 		}
 	}
 	m.From, m.To = latest(m.From, now.Add(-mostPast)), earliest(m.To, now.Add(mostFuture))
-	m.Now = m.place(now)
+	m.Now = short(m.at(now))
 	for _, k := range all {
 		if len(m.Domains) == 0 || m.Domains[len(m.Domains)-1].Name != k.Domain {
 			m.Domains = append(m.Domains, domainKeys{Name: k.Domain})
@@ -99,7 +98,7 @@ func (s *site) keys(*http.Request) (string, shown) {
 		d := &m.Domains[len(m.Domains)-1]
 		d.Keys = append(d.Keys, m.draw(k, now))
 	}
-	return "keys", m
+	return m
 }
 
 // metadataOf returns the metadata of a key. An unmanaged key that was not observed yet has only the time of its state.
@@ -161,18 +160,6 @@ func (m *keyring) at(t time.Time) float64 {
 	return float64(t.Sub(m.From)) / float64(m.To.Sub(m.From)) * lineLength
 }
 
-func (m *keyring) place(t time.Time) string { return short(m.at(t)) }
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }

@@ -41,32 +41,32 @@ func gather(all []explain.Row) (out []rows) {
 	return out
 }
 
-func (s *site) message(r *http.Request) (string, shown) {
+func (s *site) message(r *http.Request) shown {
 	m := &message{view: view{Title: "Message"}}
 	number, err := strconv.ParseInt(r.PathValue("number"), 10, 64)
 	if err != nil {
 		m.wrong(http.StatusNotFound, "A message has a number; search for its queue ID.")
-		return "message", m
+		return m
 	}
-	reader, err := s.Open()
-	if err != nil {
-		m.wrong(http.StatusServiceUnavailable, err.Error())
-		return "message", m
-	}
-	defer reader.Close()
-	all, err := reader.Entries(r.Context(), []int64{number})
-	if len(all) == 0 && err == nil {
-		err = reader.Unread()
-	}
-	switch {
-	case err != nil:
-		m.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
-		return "message", m
-	case len(all) == 0:
-		m.wrong(http.StatusNotFound, "This message is not in the journal, or no longer: it forgets what is old.")
-		return "message", m
-	}
-	e := &all[0]
+	s.read(&m.view, func(reader *journal.Reader) error {
+		all, err := reader.Entries(r.Context(), []int64{number})
+		if len(all) == 0 && err == nil {
+			err = reader.Unread()
+		}
+		switch {
+		case err != nil:
+			return err
+		case len(all) == 0:
+			m.wrong(http.StatusNotFound, "This message is not in the journal, or no longer: it forgets what is old.")
+		default:
+			m.fill(&all[0])
+		}
+		return nil
+	})
+	return m
+}
+
+func (m *message) fill(e *journal.Entry) {
 	m.Entry = e
 	_, m.Reply, _ = strings.Cut(e.Done, " ")
 	if e.Evidence.QueueID != "" {
@@ -84,5 +84,4 @@ func (s *site) message(r *http.Request) (string, shown) {
 	}
 	x := m.Explained
 	m.Sections = []section{{"Who brought it", gather(x.Head)}, {"What was found", gather(x.Found)}, {"What was decided", gather(x.Decided)}}
-	return "message", m
 }

@@ -60,7 +60,7 @@ type overview struct {
 // mostSources is the length of the lists of sources.
 const mostSources = 10
 
-func (s *site) overview(r *http.Request) (string, shown) {
+func (s *site) overview(r *http.Request) shown {
 	m := &overview{view: view{Title: "Overview"}}
 	chosen := spans()[0]
 	for _, sp := range spans() {
@@ -71,19 +71,11 @@ func (s *site) overview(r *http.Request) (string, shown) {
 	for _, sp := range spans() {
 		m.Spans = append(m.Spans, link{Path: "/?span=" + sp.name, Name: sp.label, Here: sp == chosen})
 	}
-	reader, err := s.Open()
-	if err != nil {
-		m.wrong(http.StatusServiceUnavailable, err.Error())
-		return "overview", m
-	}
-	defer reader.Close()
-	if err := m.read(r.Context(), reader, chosen, s.Now()); err != nil {
-		m.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
-	}
+	s.read(&m.view, func(reader *journal.Reader) error { return m.read(r.Context(), reader, chosen, s.Now()) })
 	if m.Kept != nil {
 		m.Kept.File = s.File
 	}
-	return "overview", m
+	return m
 }
 
 func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, now time.Time) error {

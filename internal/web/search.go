@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -62,43 +63,42 @@ func choices(q *journal.Query) []choice {
 	return all
 }
 
-func (s *site) search(r *http.Request) (string, shown) {
+func (s *site) search(r *http.Request) shown {
 	m := &found{view: view{Title: "Search"}}
 	m.Choices = choices(&m.Asked.Query)
 	f, err := m.read(r.URL.Query(), s.Now())
 	if err != nil {
 		m.wrong(http.StatusBadRequest, err.Error())
-		return "search", m
+		return m
 	}
-	reader, err := s.Open()
-	if err != nil {
-		m.wrong(http.StatusServiceUnavailable, err.Error())
-		return "search", m
-	}
-	defer reader.Close()
+	s.read(&m.view, func(reader *journal.Reader) error {
+		err := m.find(r.Context(), reader, f)
+		m.Looked = err == nil
+		return err
+	})
+	return m
+}
+
+func (m *found) find(ctx context.Context, reader *journal.Reader, f journal.Filter) (err error) {
 	if m.Asked.ID != "" {
-		m.Messages, err = reader.Find(r.Context(), m.Asked.ID)
 		m.Caption = "Messages with this ID, newest first"
-	} else {
-		var ids []int64
-		if ids, err = reader.IDs(r.Context(), f, perPage+1, false); err == nil {
-			if len(ids) > perPage {
-				ids = ids[:perPage]
-				m.Older = m.Asked.link(ids[perPage-1])
-			}
-			m.Messages, err = reader.Entries(r.Context(), ids)
-		}
-		if m.Asked.before != 0 {
-			m.Newest = m.Asked.link(0)
-		}
-		m.Caption = "Messages, newest first"
+		m.Messages, err = reader.Find(ctx, m.Asked.ID)
+		return err
 	}
+	m.Caption = "Messages, newest first"
+	if m.Asked.before != 0 {
+		m.Newest = m.Asked.link(0)
+	}
+	ids, err := reader.IDs(ctx, f, perPage+1, false)
 	if err != nil {
-		m.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
-		return "search", m
+		return err
 	}
-	m.Looked = true
-	return "search", m
+	if len(ids) > perPage {
+		ids = ids[:perPage]
+		m.Older = m.Asked.link(ids[perPage-1])
+	}
+	m.Messages, err = reader.Entries(ctx, ids)
+	return err
 }
 
 func results(o journal.Outcome) (all []result) {

@@ -36,17 +36,12 @@ const (
 	maxText      = 300      // bytes of a search
 )
 
-// Server returns a server with the bounds of the page.
-func (s Site) Server() *http.Server {
-	return &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
-}
-
 // drainTimeout is how long Serve waits for pages under way when it stops.
 const drainTimeout = 5 * time.Second
 
 // Serve answers requests until ctx ends.
 func (s Site) Serve(ctx context.Context, ln net.Listener) error {
-	server := s.Server()
+	server := &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		ending, cancel := context.WithTimeout(context.Background(), drainTimeout)
@@ -75,11 +70,11 @@ type site struct {
 func (s Site) Handler() http.Handler {
 	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", w.page(w.overview))
-	mux.HandleFunc("GET /search", w.page(w.search))
-	mux.HandleFunc("GET /message/{number}", w.page(w.message))
-	mux.HandleFunc("GET /keys", w.page(w.keys))
-	mux.HandleFunc("GET /doctor", w.page(w.findings))
+	mux.HandleFunc("GET /{$}", w.page("overview", w.overview))
+	mux.HandleFunc("GET /search", w.page("search", w.search))
+	mux.HandleFunc("GET /message/{number}", w.page("message", w.message))
+	mux.HandleFunc("GET /keys", w.page("keys", w.keys))
+	mux.HandleFunc("GET /doctor", w.page("doctor", w.findings))
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", asset("icon.svg", "image/svg+xml"))
@@ -143,8 +138,8 @@ func (v *view) wrong(status int, text string) { v.status, v.Problem = status, te
 // shown is the model of a page.
 type shown interface{ frame() *view }
 
-// page returns a handler that writes the template and the model that make returns.
-func (s *site) page(make func(r *http.Request) (name string, model shown)) http.HandlerFunc {
+// page returns a handler that writes a template with the model that make returns.
+func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 		defer cancel()
@@ -155,7 +150,10 @@ func (s *site) page(make func(r *http.Request) (name string, model shown)) http.
 			http.Error(w, "too many pages are asked for at a time; try again", http.StatusServiceUnavailable)
 			return
 		}
-		name, model := s.make(r.WithContext(ctx), make)
+		model := func() shown {
+			defer func() { <-s.room }() // before writing, so that a slow browser does not delay other requests
+			return make(r.WithContext(ctx))
+		}()
 		v := model.frame()
 		v.Zone = zone(s.Now())
 		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/doctor", Name: "Doctor"}} {
@@ -166,8 +164,15 @@ func (s *site) page(make func(r *http.Request) (name string, model shown)) http.
 	}
 }
 
-// make calls make and then releases the place, so that a slow browser does not delay other requests.
-func (s *site) make(r *http.Request, make func(r *http.Request) (string, shown)) (string, shown) {
-	defer func() { <-s.room }()
-	return make(r)
+// read calls read with the journal, and shows its error as that of the page.
+func (s *site) read(v *view, read func(*journal.Reader) error) {
+	reader, err := s.Open()
+	if err != nil {
+		v.wrong(http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	defer reader.Close()
+	if err := read(reader); err != nil {
+		v.wrong(http.StatusServiceUnavailable, "reading the journal: "+err.Error())
+	}
 }

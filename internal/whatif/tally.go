@@ -148,18 +148,14 @@ func (t *Tally) Result(most int) Result {
 
 // top returns the most frequent names, and the others as one.
 func (c names) top(most int) []Count {
-	all := make([]Count, 0, len(c.n))
-	for name, n := range c.n {
-		all = append(all, Count{name, n})
+	all, rest := []Count{}, c.rest
+	for i, x := range journal.MostFrequent(c.n, len(c.n)) {
+		if i < most {
+			all = append(all, Count{x.Name, int(x.N)})
+		} else {
+			rest += int(x.N)
+		}
 	}
-	slices.SortFunc(all, func(a, b Count) int {
-		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Name, b.Name))
-	})
-	rest := c.rest
-	for _, x := range all[min(most, len(all)):] {
-		rest += x.Messages
-	}
-	all = all[:min(most, len(all))]
 	if rest > 0 {
 		all = append(all, Count{others, rest})
 	}

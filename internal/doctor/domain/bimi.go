@@ -12,13 +12,8 @@ import (
 // checkBIMI implements draft-brand-indicators-for-message-identification-14. It does not fetch the files of the record.
 func (l *examination) checkBIMI(ctx context.Context) {
 	name := "default._bimi." + l.domain
-	all, err := l.text(ctx, name)
-	if err != nil {
-		l.unknown(name, err)
-		return
-	}
+	all := l.optional(ctx, name, "shows no logo by BIMI")
 	if len(all) == 0 {
-		l.good(l.domain+" shows no logo by BIMI, which is its choice", name+": no TXT record")
 		return
 	}
 	all = versioned(all, "v=BIMI1")

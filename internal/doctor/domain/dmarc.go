@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -20,12 +21,7 @@ func (l *examination) checkDMARC(ctx context.Context) {
 		l.unknown(name, err)
 		return
 	}
-	var found []string
-	for _, t := range all {
-		if _, ok := dmarc.ParseRecord(t); ok {
-			found = append(found, t)
-		}
-	}
+	found := only(all, isDMARC)
 	switch {
 	case len(found) == 1:
 		l.judgeDMARC(ctx, name, found[0])
@@ -41,6 +37,11 @@ func (l *examination) checkDMARC(ctx context.Context) {
 	default:
 		l.noDMARC(ctx, name)
 	}
+}
+
+func isDMARC(text string) bool {
+	_, ok := dmarc.ParseRecord(text)
+	return ok
 }
 
 func (l *examination) noDMARC(ctx context.Context, name string) {
@@ -66,13 +67,11 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 	}
 	for _, wrong := range []string{l.domain, name + "." + l.domain} {
 		all, _ := l.text(ctx, wrong)
-		for _, t := range all {
-			if _, ok := dmarc.ParseRecord(t); ok {
-				f.Where = record(wrong, t)
-				f.Why += "; one stands at " + wrong + ", where nobody asks"
-				mended, _ := mendDMARC(t)
-				f.Fix = record(name, mended)
-			}
+		for _, t := range only(all, isDMARC) {
+			f.Where = record(wrong, t)
+			f.Why += "; one stands at " + wrong + ", where nobody asks"
+			mended, _ := mendDMARC(t)
+			f.Fix = record(name, mended)
 		}
 	}
 	l.add(f)
@@ -112,13 +111,8 @@ const manyLabels = 8
 
 // below describes what applies to names below that of a record: RFC 9989 section 4.7.
 func below(r *dmarc.Record) string {
-	sp, np := r.SP, r.NP
-	if sp == "" {
-		sp = r.P
-	}
-	if np == "" {
-		np = sp
-	}
+	sp := cmp.Or(r.SP, r.P)
+	np := cmp.Or(r.NP, sp)
 	return fmt.Sprintf("below it: %s for names that exist (sp), %s for others (np)", sp, np)
 }
 
@@ -155,7 +149,7 @@ func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 		report(doctor.Yellow, "subdomains of "+l.domain+" may be forged (sp=none)", "RFC 9989 section 4.7: sp is what applies below the name", withTag(rest, "sp", string(r.P)))
 	case r.NP == dmarc.PolicyNone:
 		report(doctor.Yellow, "names below "+l.domain+" that do not exist may be forged (np=none)", "RFC 9989 section 4.7: np is what applies to them; nobody sends from them", withTag(rest, "np", "reject"))
-	case r.P == dmarc.PolicyReject && l.own != nil && !l.hasActive():
+	case r.P == dmarc.PolicyReject && l.own != nil && !slices.ContainsFunc(l.own.Keys, func(k *keys.Key) bool { return k.State == keys.Active }):
 		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has p=reject and does not sign", Where: record(name, text),
 			Why: "RFC 9989 section 7.4: with p=reject a domain must not rely on SPF alone: forwarded mail is lost", Fix: "dkimkey add " + l.domain})
 	}
@@ -169,15 +163,6 @@ func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 	case len(l.all)+len(l.rua) == 0:
 		l.good(fmt.Sprintf("the DMARC record of %s is right: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org+"\n"+below(r))
 	}
-}
-
-func (l *examination) hasActive() bool {
-	for _, k := range l.own.Keys {
-		if k.State == keys.Active {
-			return true
-		}
-	}
-	return false
 }
 
 // maxReports is how many addresses of rua are checked.
@@ -205,12 +190,7 @@ func (l *examination) externalReports(ctx context.Context, name string, r *dmarc
 			l.rua = append(l.rua, unknown(asked, err))
 			continue
 		}
-		agreed := false
-		for _, t := range all {
-			_, ok := dmarc.ParseRecord(t)
-			agreed = agreed || ok
-		}
-		if !agreed {
+		if !slices.ContainsFunc(all, isDMARC) {
 			l.rua = append(l.rua, doctor.Finding{Level: doctor.Yellow, What: host + " has not agreed to take DMARC reports about " + l.domain, Where: record(name, r.Text) + "\n" + asked + ": no DMARC record",
 				Why: "RFC 9990 section 4: reports are not sent to another organisation that does not say so", Fix: record(asked, "v=DMARC1")})
 		}

@@ -150,6 +150,24 @@ func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	return all, err
 }
 
+// optional returns the TXT records of a name. If there are none, it adds a finding: the lookup failed, or the domain lacks something,
+// which is its choice.
+func (l *examination) optional(ctx context.Context, name, lack string) []string {
+	all, err := l.text(ctx, name)
+	switch {
+	case err != nil:
+		l.unknown(name, err)
+	case len(all) == 0:
+		l.good(l.domain+" "+lack+", which is its choice", name+": no TXT record")
+	}
+	return all
+}
+
+// only returns the texts to keep.
+func only(all []string, keep func(string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !keep(t) })
+}
+
 // addrs returns all addresses of a name. It is not an error if there are none.
 func (l *examination) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	four, err := l.view.LookupA(ctx, name)

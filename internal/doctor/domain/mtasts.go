@@ -97,16 +97,11 @@ func (l *examination) suggest() string {
 
 func (l *examination) checkMTASTS(ctx context.Context) {
 	name := "_mta-sts." + l.domain
-	all, err := l.text(ctx, name)
-	if err != nil {
-		l.unknown(name, err)
-		return
-	}
+	all := l.optional(ctx, name, "has no MTA-STS policy")
 	if len(all) == 0 {
-		l.good(l.domain+" has no MTA-STS policy, which is its choice", name+": no TXT record")
 		return
 	}
-	found := slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !regexp.MustCompile(`^v=STSv1\s*;`).MatchString(t) })
+	found := only(all, regexp.MustCompile(`^v=STSv1\s*;`).MatchString)
 	if len(found) != 1 || !regexp.MustCompile(`;\s*id=[A-Za-z0-9]{1,32}\s*(;|$)`).MatchString(found[0]) {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS record of " + l.domain + " is not valid", Where: records(name, all),
 			Why: "RFC 8461 section 3.1: exactly one record has to be v=STSv1 with an id of letters and digits; otherwise there is no policy", Fix: record(name, "v=STSv1; id=1")})
@@ -156,20 +151,8 @@ func (l *examination) fetch(ctx context.Context, url string) (string, error) {
 	defer cancel()
 	host := "mta-sts." + l.domain
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: l.Roots, ServerName: host, MinVersion: tls.VersionTLS12},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			addrs, err := l.addrs(ctx, host)
-			if err == nil && len(addrs) == 0 {
-				err = errors.New(host + " has no address")
-			}
-			for _, a := range addrs {
-				var c net.Conn
-				if c, err = l.Dial(ctx, network, net.JoinHostPort(a.String(), strconv.Itoa(int(l.HTTPSPort)))); err == nil {
-					return c, nil
-				}
-			}
-			return nil, err
-		},
+		TLSClientConfig:   &tls.Config{RootCAs: l.Roots, ServerName: host, MinVersion: tls.VersionTLS12},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return l.connect(ctx, host, l.HTTPSPort) },
 		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxPolicy,
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

@@ -3,6 +3,7 @@ package domain
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -54,12 +55,9 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 }
 
 func revoked(text string) bool {
-	for _, t := range tagsOf(text) {
-		if t.name == "p" {
-			return t.value == ""
-		}
-	}
-	return false
+	all := tagsOf(text)
+	i := slices.IndexFunc(all, func(t tag) bool { return t.name == "p" })
+	return i >= 0 && all[i].value == ""
 }
 
 // tested returns a record without t=y. It keeps other flags.

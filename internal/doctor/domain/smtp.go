@@ -6,8 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/netip"
 	"net/smtp"
-	"strconv"
 	"time"
 )
 
@@ -20,16 +20,7 @@ var errNoTLS = errors.New("it does not offer STARTTLS")
 func (l *examination) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()
-	addrs, err := l.addrs(ctx, host)
-	if err == nil && len(addrs) == 0 {
-		err = errors.New(host + " has no address")
-	}
-	var c net.Conn
-	for _, a := range addrs {
-		if c, err = l.Dial(ctx, "tcp", net.JoinHostPort(a.String(), strconv.Itoa(int(l.SMTPPort)))); err == nil {
-			break
-		}
-	}
+	c, err := l.connect(ctx, host, l.SMTPPort)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +48,21 @@ func (l *examination) served(ctx context.Context, host string) ([]*x509.Certific
 	state, _ := client.TLSConnectionState()
 	_ = client.Quit()
 	return state.PeerCertificates, nil
+}
+
+// connect connects to the first address of a host that accepts.
+func (l *examination) connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
+	addrs, err := l.addrs(ctx, host)
+	if err == nil && len(addrs) == 0 {
+		err = errors.New(host + " has no address")
+	}
+	for _, a := range addrs {
+		var c net.Conn
+		if c, err = l.Dial(ctx, "tcp", netip.AddrPortFrom(a, port).String()); err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
 }
 
 // bounded is a connection that ends after too many bytes: net/smtp does not limit the length of a line.

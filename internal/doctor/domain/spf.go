@@ -23,12 +23,7 @@ func (l *examination) checkSPF(ctx context.Context) {
 		l.unknown(l.domain, err)
 		return
 	}
-	var found []string
-	for _, t := range all {
-		if spf.IsRecord(t) {
-			found = append(found, t)
-		}
-	}
+	found := only(all, spf.IsRecord)
 	switch len(found) {
 	case 0:
 		l.noSPF(ctx, all)

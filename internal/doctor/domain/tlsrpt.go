@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"slices"
 	"strings"
 
 	"signpost/internal/doctor"
@@ -14,17 +13,12 @@ import (
 // checkTLSRPT: RFC 8460 section 3.
 func (l *examination) checkTLSRPT(ctx context.Context) {
 	name := "_smtp._tls." + l.domain
-	all, err := l.text(ctx, name)
-	if err != nil {
-		l.unknown(name, err)
-		return
-	}
+	all := l.optional(ctx, name, "asks for no TLS reports")
 	if len(all) == 0 {
-		l.good(l.domain+" asks for no TLS reports, which is its choice", name+": no TXT record")
 		return
 	}
 	all = versioned(all, "v=TLSRPTv1")
-	err = parseTLSRPT(all[0])
+	err := parseTLSRPT(all[0])
 	if len(all) > 1 {
 		err = errors.New("there are several")
 	}
@@ -38,11 +32,10 @@ func (l *examination) checkTLSRPT(ctx context.Context) {
 
 // versioned returns the records that begin with start, or all if none does: one of them was meant.
 func versioned(all []string, start string) []string {
-	found := slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !strings.HasPrefix(t, start) })
-	if len(found) == 0 {
-		return all
+	if found := only(all, func(t string) bool { return strings.HasPrefix(t, start) }); len(found) > 0 {
+		return found
 	}
-	return found
+	return all
 }
 
 func parseTLSRPT(text string) error {

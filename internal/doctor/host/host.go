@@ -78,10 +78,7 @@ func (m *machine) configuration() (found []doctor.Finding) {
 			Fix: "install -D -m 0644 /dev/null " + doctor.Quote(m.File) + " # an empty file means the defaults"}}
 	}
 	for _, fault := range m.Faults {
-		if f, ok := doctor.NotPermitted(fault.Err); ok {
-			return []doctor.Finding{f}
-		}
-		found = append(found, m.faulty(fault))
+		found = append(found, doctor.OrNotPermitted(fault.Err, m.faulty(fault)))
 	}
 	if len(found) > 0 {
 		return found
@@ -130,18 +127,24 @@ func (m *machine) readable(path string) *doctor.Finding {
 	if fi.IsDir() {
 		want, mode = doctor.Read|doctor.Search, "0750"
 	}
-	var f doctor.Finding
-	b := m.service.Barrier("/", filepath.Dir(path))
-	switch {
-	case b != nil && b.Err == nil:
-		letter, _ := m.service.Class(b.Permissions)
-		f = m.closed(b.Path, b.Permissions, "search", "chmod "+letter+"+x "+doctor.Quote(b.Path))
-	case !m.service.May(doctor.PermissionsOf(fi), want):
-		f = m.closed(path, doctor.PermissionsOf(fi), "", "chgrp "+doctor.GroupName(m.service.GIDs[0])+" "+doctor.Quote(path)+" && chmod "+mode+" "+doctor.Quote(path))
-	default:
+	if f, at := m.barred(path); at != "" {
+		return &f
+	}
+	if m.service.May(doctor.PermissionsOf(fi), want) {
 		return nil
 	}
+	f := m.closed(path, doctor.PermissionsOf(fi), "", "chgrp "+doctor.GroupName(m.service.GIDs[0])+" "+doctor.Quote(path)+" && chmod "+mode+" "+doctor.Quote(path))
 	return &f
+}
+
+// barred returns the first directory above path that the daemon may not search, and the finding for it; or "" if there is none.
+func (m *machine) barred(path string) (f doctor.Finding, at string) {
+	b := m.service.Barrier("/", filepath.Dir(path))
+	if b == nil || b.Err != nil {
+		return f, ""
+	}
+	letter, _ := m.service.Class(b.Permissions)
+	return m.closed(b.Path, b.Permissions, "search", "chmod "+letter+"+x "+doctor.Quote(b.Path)), b.Path
 }
 
 // faulty returns the finding for an error of the configuration, with its line.
@@ -190,16 +193,12 @@ func (m *machine) stateDir() (found []doctor.Finding) {
 	dir := m.StateDir
 	fi, err := os.Stat(dir)
 	if err != nil {
-		if f, ok := doctor.NotPermitted(err); ok {
-			return []doctor.Finding{f}
-		}
-		return []doctor.Finding{{Level: doctor.Red, What: "the state folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start",
-			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)}}
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the state folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start",
+			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
 	}
 	if m.service != nil {
-		if b := m.service.Barrier("/", filepath.Dir(dir)); b != nil && b.Err == nil {
-			letter, _ := m.service.Class(b.Permissions)
-			return []doctor.Finding{m.closed(b.Path, b.Permissions, "search", "chmod "+letter+"+x "+doctor.Quote(b.Path))}
+		if f, at := m.barred(dir); at != "" {
+			return []doctor.Finding{f}
 		}
 		for _, d := range append([]string{dir}, m.Written...) {
 			if fi, err := os.Stat(d); err == nil && !m.service.May(doctor.PermissionsOf(fi), doctor.Write|doctor.Search) {

@@ -35,11 +35,8 @@ const (
 func (m *machine) gateway() (found []doctor.Finding) {
 	in := m.Inbound
 	if in.Err != nil {
-		if f, ok := doctor.NotPermitted(in.Err); ok {
-			return []doctor.Finding{f}
-		}
-		return []doctor.Finding{{Level: doctor.Yellow, What: "the journal cannot be read", Where: in.Err.Error(), Why: "doctor cannot tell whether a client is your own gateway",
-			Fix: "signpost log"}}
+		return []doctor.Finding{doctor.OrNotPermitted(in.Err, doctor.Finding{Level: doctor.Yellow, What: "the journal cannot be read", Where: in.Err.Error(),
+			Why: "doctor cannot tell whether a client is your own gateway", Fix: "signpost log"})}
 	}
 	if in.Messages < fewInbound {
 		return nil

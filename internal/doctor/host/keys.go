@@ -23,18 +23,13 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	dir := m.KeysDir
 	fi, err := os.Stat(dir)
 	if err != nil {
-		if f, ok := doctor.NotPermitted(err); ok {
-			return []doctor.Finding{f}
-		}
-		return []doctor.Finding{{Level: doctor.Red, What: "the keys folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start without it",
-			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)}}
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys folder " + dir + " is not there", Where: err.Error(),
+			Why: "the daemon does not start without it", Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
 	}
 	files, err := filesOfKeys(dir)
 	if err != nil {
-		if f, ok := doctor.NotPermitted(err); ok {
-			return []doctor.Finding{f}
-		}
-		return []doctor.Finding{{Level: doctor.Red, What: "the keys folder " + dir + " cannot be read", Where: err.Error(), Why: "nothing can be signed", Fix: "ls -la " + doctor.Quote(dir)}}
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys folder " + dir + " cannot be read", Where: err.Error(),
+			Why: "nothing can be signed", Fix: "ls -la " + doctor.Quote(dir)})}
 	}
 	p := doctor.PermissionsOf(fi)
 	if m.service != nil && m.service.UID != 0 {
@@ -73,13 +68,11 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 // dkimkey makes its owner the owner of new files.
 func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Finding {
 	dir := m.KeysDir
-	if b := m.service.Barrier("/", filepath.Dir(dir)); b != nil && b.Err == nil {
-		letter, _ := m.service.Class(b.Permissions)
-		fix := "chmod " + letter + "+x " + doctor.Quote(b.Path)
-		if b.Path == m.StateDir {
-			fix = m.chown(b.Path)
+	if f, at := m.barred(dir); at != "" {
+		if at == m.StateDir {
+			f.Fix = m.chown(at)
 		}
-		return []doctor.Finding{m.closed(b.Path, b.Permissions, "search", fix)}
+		return []doctor.Finding{f}
 	}
 	all := "chown -R " + m.User + ":" + doctor.GroupName(m.service.GIDs[0]) + " " + doctor.Quote(dir)
 	if p.UID != m.service.UID || !m.service.May(p, doctor.Read|doctor.Search) {

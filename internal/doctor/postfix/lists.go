@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"signpost/internal/doctor"
@@ -33,12 +32,12 @@ func knownListManagers() []listManager {
 // managerIn returns the list manager whose name a text contains.
 func managerIn(text string) (listManager, bool) {
 	text = strings.ToLower(text)
-	all := knownListManagers()
-	i := slices.IndexFunc(all, func(m listManager) bool { return strings.Contains(text, m.word) })
-	if i < 0 {
-		return listManager{}, false
+	for _, m := range knownListManagers() {
+		if strings.Contains(text, m.word) {
+			return m, true
+		}
 	}
-	return all[i], true
+	return listManager{}, false
 }
 
 // listManagers warns of the list managers that Postfix's tables name, if mail is signed. What a list manager sends looks like mail
@@ -125,9 +124,6 @@ func (l *site) transportManager(value string) (listManager, bool) {
 
 // aliasManager returns the list manager whose command an alias runs.
 func aliasManager(value string) (listManager, bool) {
-	_, command, ok := strings.Cut(value, "|")
-	if !ok {
-		return listManager{}, false
-	}
+	_, command, _ := strings.Cut(value, "|")
 	return managerIn(command)
 }

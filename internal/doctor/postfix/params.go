@@ -58,7 +58,7 @@ func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
 // defaultAction checks what Postfix does with mail while the daemon is not running. Postfix 3.11's shutdown is like tempfail, and closes
 // the connection.
 func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
-	judge := func(action, where, fix string) {
+	l.settings("default_action", "tempfail", func(action, where, fix string) {
 		f := doctor.Finding{Where: where, Fix: fix}
 		switch action {
 		case "accept":
@@ -69,21 +69,21 @@ func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 			return
 		}
 		found = append(found, f)
-	}
-	for _, s := range l.postconf.places("milter_default_action") {
-		judge(l.postconf.get(s, "milter_default_action"), l.postconf.where(s, "milter_default_action"), l.postconf.setAt(s, "milter_default_action", "tempfail"))
-	}
-	l.settings(func(one list, i int, e entry) {
-		judge(e.settings["default_action"], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with("default_action", "tempfail"))))
 	})
 	return found
 }
 
-// settings calls visit for our entry of each list.
-func (l *site) settings(visit func(one list, i int, e entry)) {
+// settings calls judge for each value of a milter's setting: those of our entries, and those of the parameter milter_NAME. fix is the
+// command that sets it to good.
+func (l *site) settings(name, good string, judge func(value, where, fix string)) {
+	parameter := "milter_" + name
+	for _, s := range l.postconf.places(parameter) {
+		judge(l.postconf.get(s, parameter), l.postconf.where(s, parameter), l.postconf.setAt(s, parameter, good))
+	}
 	for _, one := range l.allLists() {
 		if i := l.ours(one); i >= 0 {
-			visit(one, i, one.entries[i])
+			e := one.entries[i]
+			judge(e.settings[name], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with(name, good))))
 		}
 	}
 }
@@ -92,17 +92,11 @@ func (l *site) settings(visit func(one list, i int, e entry)) {
 const needProtocol = 6
 
 func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
-	judge := func(v, where, fix string) {
+	l.settings("protocol", "6", func(v, where, fix string) {
 		if n, err := strconv.Atoi(v); err == nil && n < needProtocol {
 			found = append(found, doctor.Finding{Level: doctor.Red, What: "Postfix speaks milter protocol " + v, Where: where,
 				Why: "the daemon needs protocol 6 and ends the connection; every mail goes the way of milter_default_action", Fix: fix})
 		}
-	}
-	for _, s := range l.postconf.places("milter_protocol") {
-		judge(l.postconf.get(s, "milter_protocol"), l.postconf.where(s, "milter_protocol"), l.postconf.setAt(s, "milter_protocol", "6"))
-	}
-	l.settings(func(one list, i int, e entry) {
-		judge(e.settings["protocol"], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with("protocol", "6"))))
 	})
 	return found
 }
@@ -112,7 +106,7 @@ const busy = 3 * time.Second
 
 func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 	for _, wait := range []struct {
-		name           string // of a milter's own setting; main.cf has milter_ before it
+		name           string
 		least          time.Duration
 		what, why, fix string
 	}{
@@ -120,17 +114,10 @@ func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 		{"command_timeout", busy, "for an answer", "on a busy machine Postfix gives up on the daemon", "30s"},
 		{"connect_timeout", busy, "for a connection", "on a busy machine Postfix gives up on the daemon", "30s"},
 	} {
-		judge := func(v, where, fix string) {
+		l.settings(wait.name, wait.fix, func(v, where, fix string) {
 			if d, ok := seconds(v); ok && d <= wait.least {
 				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "Postfix waits " + d.String() + " " + wait.what, Where: where, Why: wait.why, Fix: fix})
 			}
-		}
-		name := "milter_" + wait.name
-		for _, s := range l.postconf.places(name) {
-			judge(l.postconf.get(s, name), l.postconf.where(s, name), l.postconf.setAt(s, name, wait.fix))
-		}
-		l.settings(func(one list, i int, e entry) {
-			judge(e.settings[wait.name], l.postconf.where(one.at, one.name), l.postconf.setAt(one.at, one.name, one.replaced(i, e.with(wait.name, wait.fix))))
 		})
 	}
 	return found

@@ -100,11 +100,6 @@ func (l *site) leadsOut(path, from string, chroot bool) *doctor.Finding {
 
 // barred returns the finding for a directory that who may not search, or that does not exist.
 func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.Barrier) doctor.Finding {
-	if b.Err != nil {
-		if f, ok := doctor.NotPermitted(b.Err); ok {
-			return f
-		}
-	}
 	group, last := doctor.GroupName(who.GIDs[0]), b.Path == filepath.Dir(ln.Address) && b.Path != from
 	f := doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " does not get to " + ln.Address + ": the folder " + b.Path + " is closed to him",
 		Where: b.Path + ": " + b.Permissions.String(), Why: "Postfix cannot connect, and does what milter_default_action says with every mail"}
@@ -123,15 +118,14 @@ func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.B
 		const file = "signpost-socket.conf"
 		f.Fix = "echo " + doctor.Quote("d "+filepath.Dir(ln.Address)+" 2710 "+l.User+" "+group) + " >/etc/tmpfiles.d/" + file + " && systemd-tmpfiles --create " + file
 	}
-	return f
+	return doctor.OrNotPermitted(b.Err, f)
 }
 
 // socketPermissions checks whether who may connect to a socket now, and after the next start of the daemon.
 func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Finding {
-	if _, err := os.Stat(ln.Address); err != nil {
-		if f, ok := doctor.NotPermitted(err); ok {
-			return &f
-		}
+	if _, err := os.Stat(ln.Address); errors.Is(err, fs.ErrPermission) {
+		f := doctor.OrNotPermitted(err, doctor.Finding{})
+		return &f
 	}
 	now, there := permissionsAt(ln.Address, fs.ModeSocket)
 	dir, _ := permissionsAt(filepath.Dir(ln.Address), fs.ModeDir)
@@ -233,14 +227,9 @@ func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 		within, cancel := context.WithTimeout(ctx, l.Wait)
 		err := milter.Identify(within, ln.Network, ln.Address)
 		cancel()
-		if err == nil {
-			continue
+		if err != nil {
+			found = append(found, doctor.OrNotPermitted(err, l.silent(ln, err)))
 		}
-		if f, ok := doctor.NotPermitted(err); ok {
-			found = append(found, f)
-			continue
-		}
-		found = append(found, l.silent(ln, err))
 	}
 	return found
 }
