@@ -33,9 +33,9 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 }
 
 // renumber assigns new numbers to the messages that lie in the future of the clock, in their order: the time at which they came, if
-// that is past, otherwise that of the message before them. It does a part of it if there are many: behind reports that there are
-// more. If no message is older than now, the clock is wrong. TestClockWasAhead shows what it is for: without it such messages
-// expire years later, and every search by time finds them.
+// that is past, otherwise that of the message before them. If there are many, it renumbers some of them and sets behind. If no
+// message is older than now, the clock is wrong, and nothing changes. TestClockWasAhead shows why it is needed: such messages would
+// expire years later, and every search by time would find them.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
 	for range deleteSteps {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// followInterval is the time between looks for new messages. The daemon writes at most five times a second.
+// followInterval is the time between queries for new messages. The daemon writes at most five times a second.
 const followInterval = 500 * time.Millisecond
 
-// List shows the newest messages that a filter takes, oldest first. It returns the number after which newer ones begin.
+// List shows the newest messages that match a filter, oldest first. It returns the number after which newer ones begin.
 func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry) error) (last int64, err error) {
 	_, newest, err := r.Covers(ctx) // before the query, so that no message is missed between them
 	if err != nil {
@@ -88,7 +88,7 @@ func (f *Follower) Run(ctx context.Context, most int) (err error) {
 
 // more shows the new messages. It fails only if they cannot be shown.
 func (f *Follower) more(ctx context.Context) error {
-	if !f.ready() {
+	if !f.ready(ctx) {
 		return nil
 	}
 	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
@@ -124,7 +124,7 @@ func (f *Follower) more(ctx context.Context) error {
 }
 
 // ready opens the journal again if another file has replaced it.
-func (f *Follower) ready() bool {
+func (f *Follower) ready(ctx context.Context) bool {
 	now, err := os.Stat(f.Path)
 	if err != nil {
 		f.close() // the daemon creates it again
@@ -136,14 +136,14 @@ func (f *Follower) ready() bool {
 	f.close()
 	r, err := f.Open()
 	if err != nil {
-		f.fail(context.Background(), err)
+		f.fail(ctx, err)
 		return false
 	}
 	f.reader, f.opened = r, now
 	return true
 }
 
-// fail reports an error once. The next look tries again.
+// fail reports an error once, unless ctx has ended. The next call of more tries again.
 func (f *Follower) fail(ctx context.Context, err error) {
 	f.close()
 	if ctx.Err() == nil && err.Error() != f.lastFailed {

@@ -13,7 +13,7 @@ import (
 	"signpost/policy"
 )
 
-// Query is a Filter in the words of a user. An empty field chooses nothing; all others have to match.
+// Query is a Filter in the words of a user. Empty fields are ignored; all others have to match.
 type Query struct {
 	Domain, Client                       string
 	Since, Until                         string // TimeFormats
@@ -24,7 +24,7 @@ type Query struct {
 // Choice is a field of a Query that has a list of words.
 type Choice struct {
 	Name   string
-	Words  []string  // all there are
+	Words  []string  // that are allowed
 	Chosen *[]string // those of the Query
 	of     func(Outcome) string
 }
