@@ -15,7 +15,7 @@ import (
 // ServiceUser is the user of the daemon, as in dist/sysusers.conf.
 const ServiceUser = "signpost"
 
-// Account is a user with all of his groups, as a process has them after initgroups(3), which Postfix calls too.
+// Account is a user with all groups, as a process has them after initgroups(3), which Postfix calls too.
 type Account struct {
 	Name string
 	UID  uint32
@@ -62,7 +62,7 @@ func PermissionsOf(fi fs.FileInfo) Permissions {
 	return Permissions{st.Uid, st.Gid, fi.Mode()}
 }
 
-// Class returns the letter for chmod(1) of the only class of bits that counts for a, and these bits.
+// Class returns the class of permission bits that applies to a, as its letter in chmod(1), and these bits.
 func (a *Account) Class(p Permissions) (letter string, bits fs.FileMode) {
 	mode := p.Mode.Perm()
 	switch {
@@ -84,7 +84,7 @@ func (a *Account) May(p Permissions, want fs.FileMode) bool {
 type Barrier struct {
 	Path        string
 	Permissions Permissions
-	Err         error // it does not exist, or this process may not look at it
+	Err         error // it does not exist, or this process cannot stat it
 }
 
 // Barrier returns what stops a on the path from one directory to another below it, or nil. Links are followed, and the directories

@@ -13,7 +13,7 @@ type Level string
 // The levels, as on a traffic light.
 const (
 	Green  Level = "green"  // correct
-	Yellow Level = "yellow" // works, but not always or not for everybody
+	Yellow Level = "yellow" // works, but not always or not for all
 	Red    Level = "red"    // mail is lost, unsigned, or passes forged
 )
 

@@ -9,7 +9,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// checkBIMI implements draft-brand-indicators-for-message-identification-14. It does not fetch the files of the record.
+// checkBIMI checks the BIMI record: draft-brand-indicators-for-message-identification-14. It does not fetch the files of the record.
 func (l *examination) checkBIMI(ctx context.Context) {
 	name := "default._bimi." + l.domain
 	all := l.optional(ctx, name, "shows no logo by BIMI")

@@ -25,7 +25,7 @@ type exchange struct {
 
 func (e *exchange) name() string { return "_25._tcp." + e.host }
 
-// checkDANE: RFC 7672. It runs last, since mail servers are slow, and many networks block port 25.
+// checkDANE checks the TLSA records: RFC 7672. It runs last, since mail servers are slow, and many networks block port 25.
 func (l *examination) checkDANE(ctx context.Context) {
 	if len(l.exchanges) == 0 {
 		return
@@ -111,8 +111,8 @@ func (l *examination) daneLevel(e *exchange) doctor.Level {
 	return doctor.Red
 }
 
-// judgeProof: RFC 7672 section 2.2.1: without DNSSEC for exchange and records, the records have no effect. The AD bit counts only if the
-// path to the resolver is secure: RFC 4035 section 4.9.3.
+// judgeProof checks whether DNSSEC proves exchange and records; otherwise the records have no effect: RFC 7672 section 2.2.1. The AD
+// bit counts only if the path to the resolver is secure: RFC 4035 section 4.9.3.
 func (l *examination) judgeProof(ctx context.Context, e *exchange) {
 	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
 	switch {

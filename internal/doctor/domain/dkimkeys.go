@@ -60,13 +60,13 @@ func (l *examination) checkKeys(ctx context.Context) {
 }
 
 func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
-	life := k.Metadata
-	if life == nil {
+	metadata := k.Metadata
+	if metadata == nil {
 		text, err := dkim.FormatKeyRecord(k.Signer.Public())
 		if err != nil {
 			return
 		}
-		life = &keys.Metadata{Domain: l.domain, Selector: k.Selector, Record: text}
+		metadata = &keys.Metadata{Domain: l.domain, Selector: k.Selector, Record: text}
 	}
 	name := keys.RecordName(l.domain, k.Selector)
 	all, err := l.text(ctx, name)
@@ -74,7 +74,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 		l.unknown(name, err)
 		return
 	}
-	f := doctor.Finding{Level: doctor.Red, Where: records(name, all), Fix: record(name, life.Record)}
+	f := doctor.Finding{Level: doctor.Red, Where: records(name, all), Fix: record(name, metadata.Record)}
 	if k.State != keys.Active && k.State != keys.Retiring {
 		f.Level = doctor.Yellow // it does not sign yet
 	}
@@ -89,7 +89,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 		return
 	}
 	served, err := dkim.ParseKeyRecord(all[0])
-	ours, ownErr := dkim.ParseKeyRecord(life.Record)
+	ours, ownErr := dkim.ParseKeyRecord(metadata.Record)
 	switch {
 	case len(all) > 1:
 		f.What = fmt.Sprintf("%d TXT records at the DKIM key %s of %s", len(all), k.Selector, l.domain)
@@ -99,7 +99,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 		f.Why = "RFC 6376 section 6.1.2: no signature of this key verifies"
 	case ownErr != nil || !served.Equal(ours):
 		f.What = "the record of the DKIM key " + k.Selector + " of " + l.domain + " is of another key"
-		f.Where += "\nin DNS: " + keyEnds(all[0]) + "\nhere:   " + keyEnds(life.Record)
+		f.Where += "\nin DNS: " + keyEnds(all[0]) + "\nhere:   " + keyEnds(metadata.Record)
 		f.Why = "RFC 6376 section 6.1.3: mail is signed with one key and verified with the other: every signature fails"
 	case served.Testing:
 		f.Level, f.What = doctor.Yellow, "the record of the DKIM key "+k.Selector+" of "+l.domain+" says t=y"
@@ -109,7 +109,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 		f.Why = "RFC 8301 section 3.2: signers should use 2048 bits at least; some receivers pass over less"
 		f.Fix = "dkimkey rotate " + l.domain + " --now"
 	case l.Checker != nil:
-		l.askServers(ctx, f, k, life)
+		l.askServers(ctx, f, k, metadata)
 		return
 	default:
 		l.good("the record of the DKIM key "+k.Selector+" of "+l.domain+" is that of the key", name)

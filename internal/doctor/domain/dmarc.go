@@ -13,7 +13,7 @@ import (
 	"signpost/keys"
 )
 
-// checkDMARC: RFC 9989 sections 4.7 to 4.10.
+// checkDMARC checks the DMARC record that applies: RFC 9989 sections 4.7 to 4.10.
 func (l *examination) checkDMARC(ctx context.Context) {
 	name := "_dmarc." + l.domain
 	all, err := l.text(ctx, name)
@@ -168,7 +168,7 @@ func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 // maxReports is how many addresses of rua are checked.
 const maxReports = 10
 
-// externalReports: RFC 9990 section 4: whoever receives another organization's reports must agree in DNS.
+// externalReports checks whether other organizations have agreed in DNS to receive the reports: RFC 9990 section 4.
 func (l *examination) externalReports(ctx context.Context, name string, r *dmarc.Record) {
 	org, _, err := dmarc.Organization(ctx, l.view, l.domain)
 	if err != nil {

@@ -192,7 +192,7 @@ func mendValue(name, value string) string {
 	return value
 }
 
-// mendURIs: RFC 9989 section 4.7: each is a URI; the size limit of RFC 7489 is obsolete.
+// mendURIs corrects addresses for reports. RFC 9989 section 4.7: each is a URI; the size limit of RFC 7489 is obsolete.
 func mendURIs(value string) string {
 	bad := false
 	var all []string

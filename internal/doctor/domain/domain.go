@@ -1,3 +1,4 @@
+// Package domain checks what domains publish in DNS, and how other servers see this host.
 package domain
 
 import (

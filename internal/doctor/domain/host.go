@@ -29,8 +29,8 @@ func (l *examination) checkPTR(ctx context.Context) {
 // heloName returns the HELO name without a final dot, in lower case.
 func (l *examination) heloName() string { return domain.Fold(l.own.HELO) }
 
-// checkHELO: RFC 5321 section 4.1.4 requires a full name that has the address of the host, RFC 7208 section 2.3 recommends that it
-// passes SPF.
+// checkHELO checks the HELO name. RFC 5321 section 4.1.4 requires a full name that has the address of the host; RFC 7208 section 2.3
+// recommends that it passes SPF.
 func (l *examination) checkHELO(ctx context.Context) {
 	if l.own == nil || l.heloName() == "" {
 		return

@@ -77,7 +77,7 @@ func parsePolicy(text string) (*stsPolicy, error) {
 	return p, nil
 }
 
-// covers: RFC 8461 section 4.1: a wildcard matches the left-most label only.
+// covers reports whether the policy names a mail exchange. RFC 8461 section 4.1: a wildcard matches the left-most label only.
 func (p *stsPolicy) covers(host string) bool {
 	_, above, _ := strings.Cut(host, ".")
 	return slices.Contains(p.mx, host) || slices.Contains(p.mx, "*."+above)
@@ -145,7 +145,7 @@ func (l *examination) checkMTASTS(ctx context.Context) {
 	}
 }
 
-// fetch fetches a policy: RFC 8461 section 3.3.
+// fetch returns the policy at a URL: RFC 8461 section 3.3.
 func (l *examination) fetch(ctx context.Context, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 // maxExchanges is how many mail exchanges are checked; honest domains have at most about five.
 const maxExchanges = 10
 
-// checkMX: RFC 5321 section 5.1, RFC 7505.
+// checkMX checks the MX records and the addresses of the mail exchanges: RFC 5321 section 5.1, RFC 7505.
 func (l *examination) checkMX(ctx context.Context) {
 	all, err := l.view.LookupMX(ctx, l.domain)
 	if err != nil && !spf.IsNotFound(err) {

@@ -20,9 +20,9 @@ type Sender struct {
 	Partial bool         // there may be more
 }
 
-// Host has what is needed to find out the Sender.
+// Host has what is needed to determine the Sender.
 type Host struct {
-	Given []netip.Addr // the addresses, from the command line; empty: they are found out
+	Given []netip.Addr // the addresses, from the command line; empty: detected
 	// Postconf returns the output of postconf(1).
 	Postconf func(ctx context.Context, args ...string) (string, error)
 	// Source returns the address from which the system would send to another; nil: it is queried.
@@ -85,7 +85,7 @@ func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t", r) })
 }
 
-// settings reads the few settings that are needed: all others would take seconds.
+// settings reads only the settings that are needed: reading all of them takes seconds.
 func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 	out, err := h.Postconf(ctx, "-x", "smtp_helo_name", "smtp_bind_address", "smtp_bind_address6", "inet_interfaces", "inet_protocols", "relayhost", "default_transport")
 	if err != nil {

@@ -52,7 +52,7 @@ func (f *flat) drop(t *term) {
 }
 
 // inline replaces redirect= by the terms of the record that it leads to: RFC 7208 section 6.1. It returns false if there is no
-// such record, or if that uses its own name.
+// such record, or if the record contains a macro of its own name.
 func (f *flat) inline() bool {
 	at := slices.IndexFunc(f.fields, func(s string) bool { return strings.HasPrefix(strings.ToLower(s), "redirect=") })
 	i := slices.IndexFunc(f.terms, func(t *term) bool { return strings.HasPrefix(t.text, "redirect=") })

@@ -84,7 +84,7 @@ func spaced(text string) string {
 	return text
 }
 
-// mendTerm returns a corrected term, and "" if its meaning is not recognizable.
+// mendTerm returns a corrected term, or "" if its meaning is not recognizable.
 func mendTerm(t string) string {
 	valid := func(t string) bool {
 		_, err := spf.ParseRecord("v=spf1 " + t)

@@ -160,12 +160,12 @@ func width(networks []netip.Prefix) int {
 // judgeTree checks the tree of a record.
 func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 	where := record(l.domain, text) + "\n" + tree.lines("")
-	say := func(level doctor.Level, what, why, fix string) {
+	report := func(level doctor.Level, what, why, fix string) {
 		l.tree = append(l.tree, doctor.Finding{Level: level, What: what, Where: where, Why: why, Fix: fix})
 	}
 	switch {
 	case tree.unknown:
-		say(doctor.Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+word(unknownName(tree))+" TXT # and see which name server does not answer")
+		report(doctor.Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+word(unknownName(tree))+" TXT # and see which name server does not answer")
 	case tree.wrong != "" && tree.cost <= spf.MaxTerms:
 		var bad []string
 		for _, b := range tree.below {
@@ -177,14 +177,14 @@ func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 		if mended := spaced(text); mended != text {
 			fix = record(l.domain, mended)
 		}
-		say(doctor.Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
+		report(doctor.Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
 			fix)
 	case tree.cost > spf.MaxTerms:
-		say(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, spf.MaxTerms),
+		report(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, spf.MaxTerms),
 			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
 			l.spread(text, tree, spf.MaxTerms))
 	case tree.cost > manyTerms:
-		say(doctor.Yellow, fmt.Sprintf("SPF of %s takes %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), "RFC 7208 section 4.6.4: the next provider that adds one breaks it",
+		report(doctor.Yellow, fmt.Sprintf("SPF of %s takes %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), "RFC 7208 section 4.6.4: the next provider that adds one breaks it",
 			l.spread(text, tree, manyTerms))
 	}
 	if tree.voids > spf.MaxVoids || tree.voids6 > spf.MaxVoids {
@@ -192,11 +192,11 @@ func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 		if tree.voids > spf.MaxVoids {
 			level = doctor.Red
 		}
-		say(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, spf.MaxVoids),
+		report(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, spf.MaxVoids),
 			"RFC 7208 section 4.6.4: after the second the result is permerror", record(l.domain, fewerVoids(text, tree)))
 	}
 	if n := width(tree.networks); n > maxWidth {
-		say(doctor.Yellow, fmt.Sprintf("SPF of %s lets %d IPv4 addresses send", l.domain, n),
+		report(doctor.Yellow, fmt.Sprintf("SPF of %s lets %d IPv4 addresses send", l.domain, n),
 			"RFC 9989 section 11.1: whoever rents one of them passes as you; let DKIM speak for shared senders, and mark their terms with ?", record(l.domain, l.neutral(text, rec, tree)))
 	}
 	if len(text) > maxRecord && tree.cost <= spf.MaxTerms {

@@ -10,7 +10,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// checkTLSRPT: RFC 8460 section 3.
+// checkTLSRPT checks the TLSRPT record: RFC 8460 section 3.
 func (l *examination) checkTLSRPT(ctx context.Context) {
 	name := "_smtp._tls." + l.domain
 	all := l.optional(ctx, name, "asks for no TLS reports")

@@ -4,5 +4,5 @@ package host
 
 import "errors"
 
-// synchronised cannot be known on this system.
+// synchronised returns an error: this system does not report it.
 func synchronised() (bool, error) { return false, errors.ErrUnsupported }

@@ -117,7 +117,7 @@ func (m *machine) denied(paths []string) (found []doctor.Finding) {
 	return found
 }
 
-// readable returns what keeps the daemon from reading a file, or from listing a directory, or nil.
+// readable returns the finding for a file that the daemon cannot read, or a directory that it cannot list, or nil.
 func (m *machine) readable(path string) *doctor.Finding {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -176,7 +176,7 @@ func (m *machine) serviceUser() []doctor.Finding {
 	return []doctor.Finding{f}
 }
 
-// closed returns the finding for a file with which the daemon's user may not do something: what, or read it.
+// closed returns the finding for a file that the daemon's user may not access. what is the access; empty: read.
 func (m *machine) closed(path string, p doctor.Permissions, what, fix string) doctor.Finding {
 	return doctor.Finding{Level: doctor.Red, What: "user " + m.User + " may not " + cmp.Or(what, "read") + " " + path, Where: path + ": " + p.String(),
 		Why: "the daemon does not start, or goes on with what it had", Fix: fix}

@@ -58,7 +58,7 @@ func (m *machine) gateway() (found []doctor.Finding) {
 	return found
 }
 
-// goodInbound is the text of the check if nothing is found.
+// goodInbound returns the text of the check if nothing is found.
 func (m *machine) goodInbound() string {
 	if m.Inbound.Messages < fewInbound {
 		return fmt.Sprintf("too few inbound messages in the journal to find a gateway: %d of %d", m.Inbound.Messages, fewInbound)

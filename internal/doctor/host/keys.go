@@ -64,7 +64,7 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	return found
 }
 
-// unreadable finds what belongs to another user, as after root has restored a backup. p are the permissions of the keys directory:
+// unreadable finds what belongs to another user, for example after root restored a backup. p are the permissions of the keys directory:
 // dkimkey makes its owner the owner of new files.
 func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Finding {
 	dir := m.KeysDir
@@ -110,8 +110,8 @@ func shut(dir string, files []keyFile) string {
 	return "find " + doctor.Quote(dir) + " -name '*.pem' -exec chmod 0600 {} +"
 }
 
-// filesOfKeys returns the domains' directories, the keys in them and the metadata of these. Of a link it returns the target, unless
-// there is none or it is a credential, which systemd protects.
+// filesOfKeys returns the domains' directories, the keys in them and their metadata. A link has the permissions of its target. Links
+// without a target are omitted, and so are those to credentials, which systemd protects.
 func filesOfKeys(dir string) (all []keyFile, err error) {
 	domains, err := os.ReadDir(dir)
 	if err != nil {

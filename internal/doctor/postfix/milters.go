@@ -50,7 +50,7 @@ func (e entry) with(name, value string) string {
 	return text + " }"
 }
 
-// resolve returns the socket that a program opens. It runs in the queue directory; in a chroot, absolute paths start there too.
+// resolve returns the socket that a program opens. The program runs in the queue directory; in a chroot, absolute paths start there too.
 func (l *site) resolve(address string, chroot bool) (network, at string) {
 	kind, rest, _ := strings.Cut(address, ":")
 	switch {
@@ -75,7 +75,7 @@ func (l *site) right(e entry, chroot bool) bool {
 	return false
 }
 
-// meant reports whether an entry stands for one of our sockets, even if it is wrong.
+// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong.
 func (l *site) meant(e entry, chroot bool) bool {
 	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
 		return true
@@ -87,7 +87,7 @@ func (l *site) meant(e entry, chroot bool) bool {
 	})
 }
 
-// samePort reports whether two addresses are the same. localhost has many names.
+// samePort reports whether two addresses are the same. All names of localhost count as one.
 func samePort(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)

@@ -29,7 +29,7 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 		here := len(outside)
 		for _, p := range all.allowed {
 			switch {
-			case everybody(p):
+			case tooLarge(p):
 				found = append(found, l.openRelay(s, p))
 			case !covered(p, trusted) && !slices.Contains(outside, p):
 				outside = append(outside, p)
@@ -53,15 +53,15 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 		Fix:   `trusted_networks = ["` + doctor.Join(slices.Concat(l.TrustedNetworks, outside), `", "`, netip.Prefix.String) + `"]`})
 }
 
-// everybody reports whether a network is larger than any site's own.
-func everybody(p netip.Prefix) bool {
+// tooLarge reports whether a network is larger than any site's own.
+func tooLarge(p netip.Prefix) bool {
 	return p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
 
 func (l *site) openRelay(s *service, p netip.Prefix) doctor.Finding {
 	var rest []string
 	for _, w := range words(l.postconf.get(s, mynetworks)) {
-		if n, ok := network(w); !ok || !everybody(n) {
+		if n, ok := network(w); !ok || !tooLarge(n) {
 			rest = append(rest, w)
 		}
 	}

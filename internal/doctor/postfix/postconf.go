@@ -71,7 +71,7 @@ func readPostconf(ctx context.Context, dir string) (*postconf, error) {
 	return p, nil
 }
 
-// readsOneList reads main.cf itself: postconf prints values either unexpanded or with each $name expanded, and to run it again takes
+// readsOneList reads main.cf itself: postconf prints values either unexpanded or with each $name expanded, and running it again takes
 // longer than this.
 func (p *postconf) readsOneList() bool {
 	text, err := os.ReadFile(filepath.Join(p.main["config_directory"], "main.cf"))
@@ -111,7 +111,7 @@ func (p *postconf) run(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// admin returns the path of an administrator's program, also if it is not in PATH.
+// admin returns the path of an administrator's program, even if its directory is not in PATH.
 func admin(program string) (string, error) {
 	path, err := exec.LookPath(program)
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {

@@ -45,8 +45,8 @@ type site struct {
 	postconf *postconf // nil if postconf failed
 }
 
-// Checks returns the checks of Postfix, in the order in which to act on their findings. The first one runs postconf; if that fails, no
-// other one but socket-answers finds anything.
+// Checks returns the checks of Postfix, in the order in which to act on their findings. The first one runs postconf; if that fails,
+// only socket-answers finds anything else.
 func Checks(f Facts) []doctor.Check {
 	l := &site{Facts: f}
 	l.User, l.Wait = cmp.Or(f.User, doctor.ServiceUser), cmp.Or(f.Wait, answerTimeout)

@@ -61,7 +61,7 @@ func rule(line string) (pattern, action string) {
 	return "", ""
 }
 
-// changes returns which patterns of a parameter matter: those of a field that is signed; in the body all.
+// changes returns a function that reports whether a pattern of a parameter matters: one of a signed field, or any in the body.
 func changes(parameter string) func(pattern string) bool {
 	if strings.Contains(parameter, "body") || strings.Contains(parameter, "nested") {
 		return func(string) bool { return true }
@@ -69,7 +69,7 @@ func changes(parameter string) func(pattern string) bool {
 	return onFields(`from|sender|reply-to|subject|date|to|cc|message-id|in-reply-to|references|mime-version|content-[\w-]+|list-[\w-]+|resent-[\w-]+|dkim-signature`)
 }
 
-// onFields returns whether a pattern, or one of its alternatives, begins with one of these field names.
+// onFields returns a function that reports whether a pattern, or one of its alternatives, begins with one of these field names.
 func onFields(names string) func(pattern string) bool {
 	return regexp.MustCompile(`(?i)(^|[\^(|]|\?:|\\s\*)(` + names + `)($|[^\w-])`).MatchString
 }

@@ -69,7 +69,7 @@ func (l *site) xclient(ctx context.Context) (found []doctor.Finding) {
 		for _, w := range words(l.postconf.get(s, name)) {
 			var all clients
 			all.add(ctx, w, true)
-			if w != "static:all" && !slices.ContainsFunc(all.allowed, everybody) {
+			if w != "static:all" && !slices.ContainsFunc(all.allowed, tooLarge) {
 				rest = append(rest, w)
 			}
 		}

@@ -215,8 +215,8 @@ func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, d
 	return strings.Join(lines, "\n") + " # then: " + fix
 }
 
-// mayGive reports whether a process of a can give a file in a directory to a group. chown(2) wants a to be a member, unless new files
-// of the directory belong to that group already.
+// mayGive reports whether a process of a can give a file in a directory to a group. chown(2) requires a to be a member, unless new
+// files of the directory belong to that group already.
 func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
 	return a.UID == 0 || slices.Contains(a.GIDs, gid) || dir.GID == gid && dir.Mode&fs.ModeSetgid != 0
 }
