@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// AddOptions are what keys Add makes for a domain.
+// AddOptions describes the keys that Add makes for a domain.
 type AddOptions struct {
 	Domain     string
 	Algorithms []string
@@ -21,7 +21,7 @@ type Added struct {
 	New bool
 }
 
-// Add makes the keys of a domain, one of each algorithm. It calls begin before each. After an error, it returns those made before.
+// Add makes the keys of a domain, one of each algorithm. It calls begin before each. With an error, it returns the keys made so far.
 func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm string)) (all []Added, err error) {
 	unlock, err := r.Store.Lock(ctx, o.Domain)
 	if err != nil {

@@ -54,7 +54,7 @@ type Observation struct {
 	Servers  []ServerAnswer `json:"servers"`
 	Aliases  []ServerAnswer `json:"aliases,omitempty"` // of the servers that hold the aliases on the way to the record
 	Resolver ServerAnswer   `json:"resolver"`
-	Wait     time.Duration  `json:"wait"`          // how long caches may have what was there before
+	Wait     time.Duration  `json:"wait"`          // how long caches may keep the earlier answer
 	TTL      time.Duration  `json:"ttl,omitempty"` // of the record
 	Err      error          `json:"-"`             // the zone or its servers were not found
 }
@@ -155,7 +155,7 @@ func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, st
 func probe(m *Metadata, signer crypto.Signer, record string) error {
 	fields := []dkim.Field{{Name: "From", Value: " probe@" + m.Domain}, {Name: "Subject", Value: " a probe of the key " + m.Selector}}
 	body := "This message is never sent.\r\n"
-	// Its verifier reads the wall clock, so the signature does not expire for it.
+	// time.Now, because the verifier checks the expiry by the wall clock.
 	s, err := dkim.NewSigner(fields, []dkim.Key{{Domain: m.Domain, Selector: m.Selector, Signer: signer}}, time.Now(), 24*time.Hour)
 	if err != nil {
 		return fmt.Errorf("signing a probe: %w", err)

@@ -17,7 +17,7 @@ const (
 	Published State = "published" // its record is published; not every server shows it yet
 	Verified  State = "verified"  // every server shows it, and a probe signed with it verifies; caches may not have it yet
 	Active    State = "active"    // signs, if it is the newest of its algorithm
-	Retiring  State = "retiring"  // signs no more; stays published for the mail that it signed
+	Retiring  State = "retiring"  // no longer signs; stays published for the mail that it signed
 	Revoked   State = "revoked"   // the record's p= is empty; the private key is gone
 	Removed   State = "removed"   // only the metadata is left, which keeps the selector from being used again
 	Unusable  State = "unusable"  // the file cannot be used, and nothing shows that the key has ever signed
@@ -38,51 +38,51 @@ type Metadata struct {
 	Wait      Span       `json:"wait,omitempty"`      // how long it has to have been seen before it signs
 	Silent    *time.Time `json:"silent,omitempty"`    // since when a server could not be asked, while the others show it
 	Finding   string     `json:"finding,omitempty"`   // what the last check found, in words
-	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last told to publish it, or to empty it
+	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last asked to publish it, or to empty it
 	TTL       Span       `json:"ttl,omitempty"`       // of the record, as it was seen last
 	// OldTTL is the longest TTL of another record that the selector had before: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
 
 	Activated *time.Time `json:"activated,omitempty"`
-	// Unsafe remembers that the key was made to sign without its record having been seen in DNS.
+	// Unsafe states that the key was made to sign before its record was seen in DNS.
 	Unsafe bool `json:"unsafe_activated,omitempty"`
 	// Requested is when the operator asked for a successor that takes over as soon as it may.
 	Requested   *time.Time `json:"rotate_requested,omitempty"`
-	Imported    string     `json:"imported,omitempty"` // the file that the key came from, where another program made it
+	Imported    string     `json:"imported,omitempty"` // the file that the key came from, if another program made it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
-	Confirmed   *time.Time `json:"confirmed,omitempty"` // where a person publishes: when DNS was seen to show the key no more
+	Confirmed   *time.Time `json:"confirmed,omitempty"` // manual: when DNS was first seen not to show the key any more
 	Removed     *time.Time `json:"removed,omitempty"`
 }
 
 // State returns the state, which follows from the times.
-func (l *Metadata) State() State {
+func (m *Metadata) State() State {
 	switch {
-	case l.Removed != nil:
+	case m.Removed != nil:
 		return Removed
-	case l.Revoked != nil:
+	case m.Revoked != nil:
 		return Revoked
-	case l.Retired != nil:
+	case m.Retired != nil:
 		return Retiring
-	case l.Activated != nil:
+	case m.Activated != nil:
 		return Active
-	case l.Seen != nil:
+	case m.Seen != nil:
 		return Verified
-	case l.Published != nil:
+	case m.Published != nil:
 		return Published
 	}
 	return Generated
 }
 
-// since returns when the key came into its state.
-func (l *Metadata) since() time.Time {
-	for _, t := range []*time.Time{l.Removed, l.Revoked, l.Retired, l.Activated, l.Seen, l.Published} {
+// since returns when the key entered its state.
+func (m *Metadata) since() time.Time {
+	for _, t := range []*time.Time{m.Removed, m.Revoked, m.Retired, m.Activated, m.Seen, m.Published} {
 		if t != nil {
 			return *t
 		}
 	}
-	return l.Created
+	return m.Created
 }
 
 // Pending reports whether a key has yet to sign for the first time.
@@ -90,21 +90,21 @@ func (s State) Pending() bool { return s == Generated || s == Published || s == 
 
 // unfinished reports whether the private key may never have been written, if it is missing: the metadata is written first, and an
 // imported key is published from the start.
-func (l *Metadata) unfinished() bool {
-	s := l.State()
-	return s == Generated || s == Published && l.Imported != ""
+func (m *Metadata) unfinished() bool {
+	s := m.State()
+	return s == Generated || s == Published && m.Imported != ""
 }
 
 // RecordUnseen reports whether the record at the selector may be of another key: that of this one was never seen, and Signpost has
-// not published it. Where a person publishes, only another program's key counts: its owner has been asked to publish the others.
-func (l *Metadata) RecordUnseen() bool {
-	return l.Seen == nil && (l.Imported != "" || l.Published == nil && l.Publish != "manual")
+// not published it. With manual publishing, only another program's key counts: its owner has been asked to publish the others.
+func (m *Metadata) RecordUnseen() bool {
+	return m.Seen == nil && (m.Imported != "" || m.Published == nil && m.Publish != "manual")
 }
 
 // revokedRecord returns the record that revokes a key: RFC 6376 section 3.6.1.
 func revokedRecord(algorithm string) string { return "v=DKIM1; k=" + algorithm + "; p=" }
 
-// MetadataOf returns the metadata of a key. Those of an unmanaged key are derived from it and are not written.
+// MetadataOf returns the metadata of a key. That of an unmanaged key is derived from the key and is not written.
 func (r *Rotator) MetadataOf(k *Key) (*Metadata, error) {
 	return metadataOf(k, r.Rules(k.Domain).Method)
 }
@@ -121,12 +121,12 @@ func metadataOf(k *Key, method string) (*Metadata, error) {
 		return nil, err
 	}
 	since := k.Since.UTC()
-	l := &Metadata{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
+	m := &Metadata{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
 		Created: since, Published: &since, Imported: k.Selector + ".pem"}
 	if k.State == Active { // since its record was seen
-		l.Seen, l.Activated = &since, &since
+		m.Seen, m.Activated = &since, &since
 	}
-	return l, nil
+	return m, nil
 }
 
 // Span is a time.Duration that is written as time.Duration.String writes it.

@@ -23,7 +23,7 @@ const (
 	// maxBack and maxForward are how far the clock may be from that of the last run: a week without a run is no jump.
 	maxBack    = 24 * time.Hour
 	maxForward = 7 * 24 * time.Hour
-	// maxWorkers is the number of domains at a time, so that slow name servers of some do not hold up the others. The resolver
+	// maxWorkers is the number of domains at a time: the slow name servers of some do not hold up the others. The resolver
 	// limits its queries further.
 	maxWorkers = 8
 )
@@ -59,8 +59,8 @@ func (r *Rotator) recordRun(now time.Time) error {
 	return r.Store.WriteState(lastRunFile, append(data, '\n'))
 }
 
-// RunAll is Run for several domains, side by side. It calls begin before each domain and failed for each error, which may be from
-// different goroutines at the same time.
+// RunAll is Run for several domains concurrently. It calls begin before each domain and failed for each error, possibly from several
+// goroutines at the same time.
 func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {
 	now := r.Store.Now()
 	r.checkClock(now)

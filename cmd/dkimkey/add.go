@@ -65,8 +65,8 @@ type added struct {
 	isNew      bool
 }
 
-func newAdded(l *keys.Metadata, ttl time.Duration) *added {
-	return &added{Metadata: l, State: l.State(), RecordName: keys.RecordName(l.Domain, l.Selector), Zone: keys.ZoneText(l.Domain, l.Selector, l.Record, ttl)}
+func newAdded(m *keys.Metadata, ttl time.Duration) *added {
+	return &added{Metadata: m, State: m.State(), RecordName: keys.RecordName(m.Domain, m.Selector), Zone: keys.ZoneText(m.Domain, m.Selector, m.Record, ttl)}
 }
 
 func (e *env) add(c *cobra.Command, args []string, f addFlags) error {

@@ -30,8 +30,8 @@ type app struct {
 	mu      sync.Mutex // of what follows, and of the output
 	needed  bool       // something needs a person
 	ran     bool       // run was called before
-	waits   bool       // --wait: the next run does what a lock kept this one from
-	busy    bool       // a lock kept the last run from a domain
+	waits   bool       // --wait: a domain that is locked is retried in the next run
+	busy    bool       // a domain was locked in the last run
 	json    bool
 	events  []event // what happened, for --json
 }
@@ -44,7 +44,7 @@ type event struct {
 	Record      *added `json:"record,omitempty"`
 }
 
-// report prints what happened, where that was asked for as JSON.
+// report prints what happened as JSON, if --json is set.
 func (d *app) report(stdout io.Writer) error {
 	if !d.json {
 		return nil
@@ -81,14 +81,14 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 				fmt.Fprintf(stdout, "%s: %s\n", domain, what)
 			}
 		},
-		Needs: func(domain, what string, l *keys.Metadata) {
+		Needs: func(domain, what string, m *keys.Metadata) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.needed = true
 			fmt.Fprintf(stderr, "%s: %s\n", domain, what)
 			e := event{Domain: domain, What: what, NeedsPerson: true}
-			if l != nil && l.Retired == nil && (l.Activated == nil || l.Seen == nil) {
-				e.Record = newAdded(l, conf.PublishFor(domain).TTL)
+			if m != nil && m.Retired == nil && (m.Activated == nil || m.Seen == nil) {
+				e.Record = newAdded(m, conf.PublishFor(domain).TTL)
 				if !d.json {
 					fmt.Fprint(stdout, e.Record.text())
 				}
@@ -99,7 +99,7 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 	return d, nil
 }
 
-// run does what is due for domains. It reports whether anything failed, which it has printed.
+// run does what is due for domains. It prints errors, and reports whether there were any.
 func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	d.busy = false
 	d.rotator.RunAll(ctx, domains, func(n int) {
@@ -126,7 +126,7 @@ func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (fail
 	return failed
 }
 
-// print keeps the output of workers apart.
+// print calls f while no other worker prints.
 func (d *app) print(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -99,7 +99,7 @@ func printChecks(c *cobra.Command, all []checked) error {
 const (
 	// maxTexts is how many TXT records of a name are shown. More than one is wrong already.
 	maxTexts = 4
-	// maxText is how many bytes of each are shown: the tags before p=, and enough of p= to tell two RSA keys apart.
+	// maxText is how many bytes of each are shown: the tags before p=, and enough of p= to distinguish two RSA keys.
 	maxText = 160
 )
 
@@ -152,7 +152,7 @@ func (e *env) showCommand() *cobra.Command {
 	return c
 }
 
-// oneKey is the key that DOMAIN SELECTOR names.
+// oneKey returns the key that DOMAIN SELECTOR names.
 func (d *app) oneKey(args []string) (*keys.Key, error) {
 	domains, err := d.domains(args[:1])
 	if err != nil {

@@ -114,8 +114,8 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
 }
 
-// importDomain imports the keys of one domain. It reports whether any failed, which it prints. The others are imported all the
-// same; when the cause is gone, the command can be repeated.
+// importDomain imports the keys of one domain. It prints errors, and reports whether there were any. A key that fails does not keep
+// the others from being imported; the command can be repeated once the cause is gone.
 func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
@@ -134,13 +134,13 @@ func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) 
 		}
 		imported = append(imported, metadata)
 	}
-	for _, l := range slices.Backward(imported) {
-		d.rotator.Done(l.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", l.Selector, l.Algorithm, l.Bits))
-		if l.Algorithm == "rsa" && l.Bits < 2048 {
-			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", l.Domain, l.Selector, l.Bits, l.Domain, d.conf.Keys.RSABits)
+	for _, m := range slices.Backward(imported) {
+		d.rotator.Done(m.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", m.Selector, m.Algorithm, m.Bits))
+		if m.Algorithm == "rsa" && m.Bits < 2048 {
+			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", m.Domain, m.Selector, m.Bits, m.Domain, d.conf.Keys.RSABits)
 		}
-		if err := d.rotator.Look(c.Context(), l.Domain, l.Selector); err != nil {
-			fail(fmt.Errorf("%s: %w", l.Domain, err))
+		if err := d.rotator.Look(c.Context(), m.Domain, m.Selector); err != nil {
+			fail(fmt.Errorf("%s: %w", m.Domain, err))
 		}
 	}
 	if len(imported) > 0 {
@@ -148,9 +148,9 @@ func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) 
 			fail(err)
 		}
 	}
-	for _, l := range slices.Backward(imported) {
-		if err := d.rotator.ReportImport(l.Domain, l.Selector); err != nil {
-			fail(fmt.Errorf("%s: %w", l.Domain, err))
+	for _, m := range slices.Backward(imported) {
+		if err := d.rotator.ReportImport(m.Domain, m.Selector); err != nil {
+			fail(fmt.Errorf("%s: %w", m.Domain, err))
 		}
 	}
 	return failed

@@ -92,7 +92,7 @@ func (e *env) complete(root *cobra.Command) {
 	}
 }
 
-// words completes a DOMAIN, then a SELECTOR where there are two arguments; with 0 each argument is a domain.
+// words returns a function that completes a DOMAIN and, if most is 2, a SELECTOR. If most is 0, each argument is a domain.
 func (e *env) words(most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const no = cobra.ShellCompDirectiveNoFileComp
@@ -119,7 +119,7 @@ func (e *env) words(most int) cobra.CompletionFunc {
 	}
 }
 
-// page returns what the manual page has beside the commands and their flags.
+// page returns what the manual page has in addition to the commands and their flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",

@@ -55,7 +55,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	}
 	k = &before
 	d.rotator.Urgent = true
-	// Revoking is a step like others and comes after the successor's: a publisher that fails does not keep that from signing.
+	// Revoking is a step like others and comes after those of the successor, which signs even if the publisher fails.
 	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
 	set, err := d.store.LoadDomain(k.Domain, nil)
 	if err != nil {

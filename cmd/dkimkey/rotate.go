@@ -13,10 +13,10 @@ import (
 	"signpost/keys"
 )
 
-// waitInterval is how often --wait looks again.
+// waitInterval is the time between two checks with --wait.
 const waitInterval = 30 * time.Second
 
-// errAttention is the error of exit code 1 if each thing that needs a person has been printed already, one line each.
+// errAttention is the error of exit code 1 if everything that needs action has been printed already, one line each.
 var errAttention = errors.New("action needed, see above")
 
 // attention returns errAttention if it is needed.
@@ -74,7 +74,7 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 	return c
 }
 
-// domains returns those named, or all that have keys.
+// domains returns the domains in args, or all that have keys.
 func (d *app) domains(args []string) ([]string, error) {
 	if len(args) == 0 {
 		return d.store.Known()

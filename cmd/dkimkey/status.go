@@ -146,11 +146,11 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	// Coloured by lines, when the columns are made: escapes have no width.
+	// Colored by line, after the columns are aligned: tabwriter counts escapes as text.
 	paint := term.Paint(out)
 	for i, line := range strings.SplitAfter(b.String(), "\n") {
 		if text := strings.TrimSuffix(line, "\n"); i > 0 && i <= len(all) {
-			line = colour(paint, all[i-1], text) + "\n"
+			line = colored(paint, all[i-1], text) + "\n"
 		}
 		if _, err := io.WriteString(term.Raw(out), line); err != nil {
 			return err
@@ -159,7 +159,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	return nil
 }
 
-func colour(p term.Painter, s keyStatus, line string) string {
+func colored(p term.Painter, s keyStatus, line string) string {
 	switch {
 	case s.Error != "", s.unseen:
 		return p.Bad(line)

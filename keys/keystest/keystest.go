@@ -160,7 +160,7 @@ func (d *DNS) Records(zone string) (map[string]Record, time.Duration) {
 	return maps.Clone(d.zones[zone].records), d.zones[zone].minimum
 }
 
-// Set replaces the TXT records of a name, without texts it removes them.
+// Set replaces the TXT records of a name. Without texts it removes them.
 func (d *DNS) Set(name string, ttl time.Duration, texts ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -185,7 +185,7 @@ func (d *DNS) Down(server string, err error) {
 	d.down[server] = err
 }
 
-// Lag makes a name server show the records of the present until Sync.
+// Lag makes a name server show the present records until Sync.
 func (d *DNS) Lag(server, zone string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -66,7 +66,7 @@ type OneAtATime struct {
 	Timeout time.Duration // of the wait; the publication has its own
 }
 
-// publishLock is the name of the lock. No domain has it.
+// publishLock is the name of the lock. No domain has this name.
 const publishLock = "publish~"
 
 // Publish waits for other publications, and publishes.
@@ -84,5 +84,5 @@ func (p OneAtATime) Publish(ctx context.Context, c keys.Change) error {
 	return p.Publisher.Publish(ctx, c)
 }
 
-// maxOutput is how much of what a program prints is in an error.
+// maxOutput is how many bytes of a program's output are in an error.
 const maxOutput = 500

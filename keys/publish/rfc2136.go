@@ -69,7 +69,7 @@ func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
 	if p.Now != nil {
 		now = p.Now()
 	}
-	// In lower case, as in answers: the library finds the secret by this name.
+	// In lower case, as in answers: the library looks the secret up by this name.
 	key := dns.CanonicalName(p.TSIGName)
 	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, now.Unix())
 	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
@@ -115,11 +115,11 @@ func (p Update) has(ctx context.Context, want *dns.TXT) bool {
 	return ok && strings.Join(txt.Txt, "") == strings.Join(want.Txt, "")
 }
 
-// maxTSIGFile bounds a secret file: some key clauses and their comments, but no device and no log.
+// maxTSIGFile bounds a secret file, in bytes: several key clauses with comments fit.
 const maxTSIGFile = 64 << 10
 
-// ReadTSIGSecret returns the base64 secret of a file: base64 alone, or a key clause as tsig-keygen(8) writes it. It is an error
-// if everybody can read the file, or if its key clauses are for another name or algorithm.
+// ReadTSIGSecret returns the base64 secret of a file: base64 alone, or a key clause as tsig-keygen(8) writes it. It returns an
+// error if all users can read the file, or if its key clauses are for another name or algorithm.
 func ReadTSIGSecret(path, name, algorithm string) (string, error) {
 	text, err := readTSIGFile(path)
 	if err != nil {

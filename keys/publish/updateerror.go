@@ -109,7 +109,7 @@ func rcodeName(rcode int) string {
 	return fmt.Sprintf("RCODE %d", rcode)
 }
 
-// networkError states why the server could not be asked.
+// networkError returns an error that states why the server could not be queried.
 func (p Update) networkError(zone string, err error) error {
 	what, hint := err.Error(), "check publish.server"
 	var errno syscall.Errno

@@ -18,8 +18,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ZoneFile keeps the records in a file that a zone includes, and then runs the operator's command, which raises the serial and has
-// the name server read the zone.
+// ZoneFile keeps the records in a file that a zone includes, and then runs the operator's command, which raises the serial and
+// makes the name server read the zone.
 type ZoneFile struct {
 	Path    string
 	Reload  []string // empty: nothing is run
