@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Page is what a program's manual has beside its commands.
+// Page is what a program's manual has in addition to its commands.
 type Page struct {
 	Section string
 	Files   [][2]string // path, what it is
@@ -25,12 +25,12 @@ func Command(root *cobra.Command, p Page) *cobra.Command {
 		Short:  "Print " + root.Name() + "(" + p.Section + ")",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE:   func(c *cobra.Command, _ []string) error { return Program(c.OutOrStdout(), root, p) },
+		RunE:   func(c *cobra.Command, _ []string) error { return writeProgram(c.OutOrStdout(), root, p) },
 	}
 }
 
-// Program writes the page of a program, all of its commands in it, if it has any.
-func Program(w io.Writer, root *cobra.Command, p Page) error {
+// writeProgram writes the page of a program, including all of its commands.
+func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	var r roff
 	r.head(root.Name(), p.Section, strings.ToLower(root.Short[:1])+root.Short[1:])
 	r.line(".SH SYNOPSIS")
@@ -77,7 +77,7 @@ func Program(w io.Writer, root *cobra.Command, p Page) error {
 	return err
 }
 
-// visible are the commands that a person types; cobra adds help and completion when it runs.
+// visible returns the commands that a person types; cobra adds help and completion when it runs.
 func visible(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, below := range c.Commands() {
@@ -145,7 +145,7 @@ func Config(w io.Writer, s *Sample) error {
 		if t.Name == "" {
 			title = "At the top, before the first table"
 		}
-		r.line(".SH %s", escape(title)) // as it is: TOML knows capitals from small letters
+		r.line(".SH %s", escape(title)) // not in capitals: TOML is case-sensitive
 		if t.Text != "" {
 			r.prose(t.Text)
 		}
@@ -196,7 +196,7 @@ func (r *roff) tag(names, value string) {
 	r.line("\\fB%s\\fP", escape(names))
 }
 
-// prose writes paragraphs that an empty line parts; lines that begin with a space are an example.
+// prose writes paragraphs, which empty lines separate; one that begins with a space is an example.
 func (r *roff) prose(text string) {
 	for i, paragraph := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		if i > 0 {
@@ -232,7 +232,7 @@ func (r *roff) seeAlso(pages []string) {
 	}
 }
 
-// escape keeps roff from reading text as requests, and from making quotes and hyphens that nobody can copy.
+// escape keeps roff from reading text as requests, and from printing quotes and hyphens that cannot be copied and pasted.
 func escape(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 	if strings.HasPrefix(s, ".") {

@@ -51,7 +51,7 @@ func TestProgram(t *testing.T) {
 	c.Flags().Int("depth", 0, "how `DEEP`")
 	root.AddCommand(c, &cobra.Command{Use: "secret", Hidden: true, Run: c.Run})
 	var b strings.Builder
-	if err := Program(&b, root, Page{Section: "1", SeeAlso: []string{"cat(1)"}}); err != nil {
+	if err := writeProgram(&b, root, Page{Section: "1", SeeAlso: []string{"cat(1)"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{".TH PROG 1", `prog \- do it`, ".SS cut", ".B prog cut\nFILE", "Cut a file.", `\fB\-\-depth\fP \fIDEEP\fP`, "How DEEP.", "\nlike so\n", ".BR cat (1)"} {

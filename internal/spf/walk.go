@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// MaxWalk is the number of terms that ask DNS after which a walk ends. It is far above MaxTerms, so that the owner of a record
+// maxWalk is the number of terms that ask DNS after which a walk ends. It is far above MaxTerms, so that the owner of a record
 // learns by how much it exceeds the limit.
-const MaxWalk = 60
+const maxWalk = 60
 
 // The errors of a Node.
 var (
 	ErrCycle   = errors.New("it leads in circles")
-	ErrTooMany = errors.New("the tree goes on") // at MaxWalk
+	ErrTooMany = errors.New("the tree goes on") // at maxWalk
 )
 
 // Node is a term of an SPF record, at its place in the tree of the records that it leads to.
@@ -26,16 +26,15 @@ type Node struct {
 	Lookups   int    // number of terms that ask DNS so far, this one included
 	Target    string // the name that it looks up, as written; empty: none, or it depends on the message
 	Record    string // include and redirect: the record of Target
-	Err       error  // ErrTooMany: its record is left here; include and redirect: there is no record to follow. See Walk
+	Err       error  // ErrTooMany: the walk leaves its record here; include and redirect: why there is no record to follow
 }
 
 // AsksDNS reports whether a mechanism counts as a term of RFC 7208 section 4.6.4.
 func (m Mechanism) AsksDNS() bool { return m != All && m != IP4 && m != IP6 }
 
 // Walk returns the terms of a domain's record, and after an include or redirect the terms of the record that it leads to, in
-// the order of a check that matches nothing. The walk stays finite: it does not follow a record into itself, and at MaxWalk it
-// leaves each record. Without a resolver it
-// visits the first record only. The error of a failed lookup is the Resolver's.
+// the order of a check that matches nothing. The walk ends: it does not follow a record into itself, and at maxWalk it leaves
+// each record. If r is nil, it visits the first record only. The error of a failed lookup is that of r.
 func Walk(ctx context.Context, r Resolver, domain string, record *Record) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		w := &walk{resolver: r, yield: yield}
@@ -50,14 +49,14 @@ type walk struct {
 	lookups  int
 }
 
-// record visits the terms of a record and reports whether the walk goes on.
+// record visits the terms of a record and reports whether the walk continues.
 func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
 	w.path = append(w.path, strings.ToLower(domain))
 	defer func() { w.path = w.path[:len(w.path)-1] }()
 	for _, d := range r.terms {
 		n := Node{Directive: d, Depth: len(w.path) - 1}
 		if d.Mechanism.AsksDNS() {
-			if w.lookups == MaxWalk {
+			if w.lookups == maxWalk {
 				n.Lookups, n.Err = w.lookups, ErrTooMany
 				return w.yield(n)
 			}

@@ -87,7 +87,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// Records that lead on for ever end a walk at MaxWalk, by include and by redirect.
+// Records that lead on for ever end a walk at maxWalk, by include and by redirect.
 func TestWalkIsBounded(t *testing.T) {
 	for _, record := range []string{"v=spf1 include:x%s include:y%s -all", "v=spf1 redirect=x%s"} {
 		z := &zone{txt: func(name string) string { return strings.ReplaceAll(record, "%s", name) }}
@@ -101,7 +101,7 @@ func TestWalkIsBounded(t *testing.T) {
 				ended++
 			}
 		}
-		if n != MaxWalk || ended == 0 || len(z.queries) != MaxWalk+1 {
+		if n != maxWalk || ended == 0 || len(z.queries) != maxWalk+1 {
 			t.Errorf("%s: %d terms, %d ends, %d queries", record, n, ended, len(z.queries))
 		}
 	}

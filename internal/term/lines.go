@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// columnGap is between two blocks that stand side by side.
+// columnGap is the number of columns between two blocks side by side.
 const columnGap = 2
 
 // Line is a line ready to be written, with its colors.
@@ -14,20 +14,20 @@ type Line struct {
 	Columns int
 }
 
-// Frame makes lines of at most Width columns. A text is made printable before it is cut, and colored after.
+// Frame makes lines of at most Width columns. It makes a text printable before it cuts it, and colors it afterwards.
 type Frame struct {
 	Width int
 	Paint Painter
 }
 
-// Split returns a left part of some columns, and the rest behind a gap.
+// Split returns a left part of that many columns, and the rest to the right of a gap.
 func (f Frame) Split(columns int) (left, right Frame) {
 	left, right = f, f
 	left.Width, right.Width = columns, f.Width-columns-columnGap
 	return left, right
 }
 
-// Halves returns two parts of the same width. The left one has at most so many columns.
+// Halves returns two parts of the same width, except that the left one has at most that many columns.
 func (f Frame) Halves(most int) (left, right Frame) { return f.Split(min((f.Width-columnGap)/2, most)) }
 
 func (f Frame) painted(paint func(string) string, format string, args []any) Line {

@@ -15,11 +15,11 @@ type Painter struct{ on bool }
 // Paint returns the Painter for an output. It colors only on a terminal, unless TERM=dumb or NO_COLOR is set
 // (https://no-color.org).
 func Paint(w io.Writer) Painter {
-	return Painter{Terminal(w) && os.Getenv("TERM") != "dumb" && os.Getenv("NO_COLOR") == ""}
+	return Painter{isTerminal(w) && os.Getenv("TERM") != "dumb" && os.Getenv("NO_COLOR") == ""}
 }
 
-// Terminal reports whether an output is a terminal.
-func Terminal(w io.Writer) bool {
+// isTerminal reports whether an output is a terminal.
+func isTerminal(w io.Writer) bool {
 	f, ok := Raw(w).(*os.File)
 	if !ok {
 		return false
@@ -28,9 +28,9 @@ func Terminal(w io.Writer) bool {
 	return err == nil && fi.Mode()&os.ModeCharDevice != 0
 }
 
-// Progress writes what takes long, if stderr is a terminal: the mail of cron and log files do not need it.
+// Progress announces a step that takes long, if stderr is a terminal: cron mail and log files do not need it.
 func Progress(stderr io.Writer, format string, args ...any) {
-	if Terminal(stderr) {
+	if isTerminal(stderr) {
 		fmt.Fprintf(stderr, format+" ...\n", args...)
 	}
 }
@@ -44,7 +44,7 @@ type Counter struct {
 
 // NewCounter returns a Counter that writes to stderr if that is a terminal.
 func NewCounter(stderr io.Writer) *Counter {
-	if !Terminal(stderr) {
+	if !isTerminal(stderr) {
 		stderr = nil
 	}
 	return &Counter{w: stderr, last: time.Now()}

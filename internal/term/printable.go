@@ -41,7 +41,7 @@ func WriteJSONLine(w io.Writer, v any) error {
 	return errors.Join(err, writeJSON(w, text))
 }
 
-// writeJSON writes an encoded value, and nothing if text is empty. A terminal may show it as well.
+// writeJSON writes an encoded value, and nothing if text is empty. The output may be a terminal.
 func writeJSON(w io.Writer, text []byte) error {
 	if len(text) == 0 {
 		return nil
@@ -81,7 +81,7 @@ func (c clean) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Raw returns the writer under Clean, for text that is printable already and may contain colours.
+// Raw returns the writer under Clean, for text that is printable already and may contain colors.
 func Raw(w io.Writer) io.Writer {
 	if c, ok := w.(clean); ok {
 		return c.Writer

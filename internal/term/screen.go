@@ -23,7 +23,7 @@ const (
 
 // Screen is a terminal that a program has for itself between Enter and Leave.
 type Screen struct {
-	in, out *os.File // in: nil if no key can be pressed
+	in, out *os.File // in: nil if it is not a terminal
 	state   *term.State
 }
 
@@ -40,7 +40,7 @@ func NewScreen(in *os.File, out io.Writer) *Screen {
 	return &Screen{in: in, out: screen}
 }
 
-// Enter takes the terminal. Raw mode makes ^C, ^D and ^Z keys like any other.
+// Enter takes over the terminal. Raw mode makes ^C, ^D and ^Z keys like any other.
 func (s *Screen) Enter() (err error) {
 	if s.in != nil {
 		if s.state, err = term.MakeRaw(int(s.in.Fd())); err != nil {
@@ -70,7 +70,7 @@ func (s *Screen) Keys(key func(byte) bool) {
 	}
 }
 
-// Pause stops the process, as ^Z does, and the shell has the terminal until its fg. Threads may run for a moment after the kill.
+// Pause stops the process, as ^Z does, until fg in the shell. It waits for SIGCONT: threads may run for a moment after the kill.
 func (s *Screen) Pause(ctx context.Context) error {
 	if err := s.Leave(); err != nil {
 		return err
@@ -96,9 +96,9 @@ func (s *Screen) Size() (columns, lines int) {
 	return columns, lines
 }
 
-// Draw writes lines that fit a window of a size. In raw mode \n does not lead to the beginning of a line. What remains of the
-// line before is cleared behind the new one, so that nothing flickers. A full line leaves nothing, and the cursor is still on
-// its last character.
+// Draw writes lines that fit a window of this size. In raw mode \n does not return to the beginning of a line. The rest of an old
+// line is cleared after the new one is written, so that nothing flickers. Nothing is left of it after a full line, and the cursor
+// is still on the last character.
 func (s *Screen) Draw(lines []Line, columns, height int) error {
 	var b strings.Builder
 	b.WriteString(homeCursor)

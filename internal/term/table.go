@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// leastSecond is the least room for the second part of a row. A narrower terminal shows it in a line of its own.
+	// leastSecond is the smallest width of the second part of a row. A narrower terminal shows it on a line of its own.
 	leastSecond = 40
 	// indent distinguishes that line from a row.
 	indent = "    "
@@ -21,7 +21,7 @@ type Table struct {
 	widths []int
 }
 
-// NewTable returns a Table for an output with so many columns (0: no bound). color colors a cell; it keeps trailing spaces.
+// NewTable returns a Table for an output with that many columns (0: no bound). color colors a cell; it keeps trailing spaces.
 func NewTable(w io.Writer, columns, second int, color func(column int, text string) string) *Table {
 	return &Table{w: w, room: columns, second: second, color: color}
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// LineWidth is the length of lines where no terminal is narrower.
+// LineWidth is the length of lines, unless the terminal is narrower.
 const LineWidth = 100
 
 // Size returns the columns and lines of a terminal. Both are 0 if w is not a terminal or its size is not known.
