@@ -15,14 +15,14 @@ import (
 // ErrAnother is the error of Identify if a milter answers that is not Signpost.
 var ErrAnother = errors.New("it is another milter")
 
-// What Postfix offers: all SMFIF_*, of which we need needActions, and all SMFIP_*, of which we need needEvents.
+// What Postfix offers: all SMFIF_* flags, of which we need needActions, and all SMFIP_* flags, of which we need needEvents.
 const (
 	allActions = milter.OptAction(0x1ff)
 	allEvents  = milter.OptProtocol(0x1fffff)
 )
 
-// Identify negotiates at a socket as Postfix does, and closes the connection. It returns nil if Signpost answers before ctx ends, and
-// knows it by both option masks. network is "tcp" or "unix". The client is not our own code, so that a mistake about the protocol shows.
+// Identify negotiates with a socket as Postfix does, and closes the connection. It returns nil if Signpost, which it knows by both
+// option masks, answers before ctx ends. network is "tcp" or "unix". The client is not our own code, so that our mistakes show.
 func Identify(ctx context.Context, network, address string) error {
 	d := &dialer{ctx: ctx}
 	s, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents}).Session()
@@ -33,7 +33,7 @@ func Identify(ctx context.Context, network, address string) error {
 	switch {
 	case errors.Is(err, milter.ErrUnsupportedMilterVersion):
 		return ErrAnother
-	case isRead(err):
+	case readFailed(err):
 		return fmt.Errorf("it does not answer as a milter does: %w", cmp.Or(d.err, errors.Unwrap(err)))
 	case err != nil:
 		return errors.New("it does not answer as a milter does")
@@ -43,14 +43,14 @@ func Identify(ctx context.Context, network, address string) error {
 	return nil
 }
 
-// isRead reports whether err means that the answer could not be read, and not that it was read and is wrong.
-func isRead(err error) bool {
+// readFailed reports whether err means that the answer could not be read, and not that it was read and is wrong.
+func readFailed(err error) bool {
 	var failed net.Error
 	return errors.As(err, &failed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// dialer dials one connection, which ends with its context. A server may have sent its answer and closed the connection before our
-// offer: then writing fails, but the answer still shows what it is. So err keeps that error, or that of dialing.
+// dialer dials one connection, which ends with its context. A server may send its answer and close the connection before our offer:
+// writing then fails, but the answer still shows what the server is. So Write only records the error in err, as Dial does.
 type dialer struct {
 	ctx context.Context
 	net.Conn

@@ -72,7 +72,7 @@ func (e *env) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet
 	return nil
 }
 
-// sbin has the directories that cron does not search.
+// sbin lists the directories that cron does not search.
 const sbin = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 // findPostmap returns the path of postmap(1), or "" without Postfix.

@@ -79,7 +79,7 @@ func (p *place) sweep() {
 	}
 }
 
-// use puts the draft in the file's place.
+// use replaces the file by the draft.
 func (p *place) use(d durable.Draft) error {
 	err := p.check(p.name)
 	if err != nil {

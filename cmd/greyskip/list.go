@@ -82,7 +82,7 @@ func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []
 }
 
 // changes returns the networks that only one of two lists has, one on each line: "+ 203.0.114.0/24  example.org".
-func changes(before list, after list) (lines []string, more, fewer int) {
+func changes(before, after list) (lines []string, more, fewer int) {
 	old, new := before.set.Prefixes(), after.set.Prefixes()
 	was, is := before.origins(), after.origins()
 	all := slices.Concat(old, new)

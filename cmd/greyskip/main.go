@@ -177,7 +177,7 @@ func (e *env) warn(format string, args ...any) {
 	e.inform(format, args...)
 }
 
-// page returns what the manual page has beside the commands and their flags.
+// page returns what the manual page has in addition to the commands and their flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",

@@ -68,7 +68,7 @@ func readState(at *place) (s *state, lost error) {
 	return s, nil
 }
 
-// parts returns those of the last list.
+// parts returns the domains of the last list.
 func (s *state) parts() (all []listed) {
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		all = append(all, listed{domain: domain, set: spfset.Of(s.Domains[domain].Networks...)})

@@ -12,7 +12,7 @@ import (
 	"signpost/internal/owner"
 )
 
-// readJournal opens what the daemon keeps, for a command. SQLite opens and creates files by their paths, in a directory whose owner
+// readJournal opens the daemon's journal for a command. SQLite opens and creates files by their paths, in a directory whose owner
 // can put links there. So if root runs the command, the process acts as that owner from here on. A command that has to be root again
 // calls owner.Act itself, before, and back after it has closed the journal.
 func readJournal(conf *config.Config) (*journal.Reader, error) {

@@ -67,7 +67,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 	return c
 }
 
-// walkView returns what makes DNS lookups as the daemon does, with its timeout, or answers from a zone file.
+// walkView returns a view that queries DNS as the daemon does, with its timeout, or answers from a zone file.
 func walkView(conf *config.Config, zone string) (*dns.View, error) {
 	log := slog.New(slog.DiscardHandler)
 	resolver, err := newResolver(conf, zone, log)

@@ -108,7 +108,7 @@ func openInput(file string, stdin io.Reader) (io.ReadCloser, error) {
 	return os.Open(file)
 }
 
-// hostName is the name of the MTA that a command acts for.
+// hostName returns the name of the MTA that a command acts for.
 func hostName() string {
 	if host, err := os.Hostname(); err == nil {
 		return host

@@ -11,7 +11,7 @@ var version string
 // Number returns the version, which is also that of the package, or "devel".
 func Number() string { return cmp.Or(version, "devel") }
 
-// Version is what --version prints: the number, the commit, and the Go that built it.
+// Version returns what --version prints: the number, the commit, and the Go that built it.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -127,7 +127,7 @@ func listensAt(ctx context.Context, a net.Addr, l config.Listener) bool {
 	if err != nil || len(all) == 0 {
 		return false
 	}
-	// Of several addresses, Go listens at the first that is IPv4.
+	// If a name has several addresses, net.Listen prefers the first IPv4 address.
 	named := all[max(0, slices.IndexFunc(all, func(a netip.Addr) bool { return a.Unmap().Is4() }))]
 	return named.Unmap() == tcp.AddrPort().Addr().Unmap()
 }

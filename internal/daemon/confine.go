@@ -19,7 +19,7 @@ import (
 	"signpost/internal/setup"
 )
 
-// Rights in a directory and below it. None allows to run a program, or to create a link, a device or a socket.
+// Rights in a directory and below it. None of them allows running a program, or creating a link, a device or a socket.
 const (
 	mayRead   = ll.AccessFSReadFile | ll.AccessFSReadDir
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
@@ -66,9 +66,9 @@ func (g grants) rules() (all []landlock.Rule) {
 	return all
 }
 
-// confine gives up, in all threads and until the process ends, the access to all files that the daemon does not need:
-// docs/decisions/landlock.md. The sockets are already open and the keys read. If the kernel cannot do it, confine logs that and the
-// daemon continues.
+// confine drops the access to all files that the daemon does not need, in all threads and until the process ends:
+// docs/decisions/landlock.md. The sockets are already open and the keys read. If the kernel does not support this, confine logs that
+// and the daemon continues.
 func (d *service) confine() {
 	if runtime.GOOS != "linux" {
 		return
@@ -92,7 +92,7 @@ func (d *service) confine() {
 func (d *service) grants() grants {
 	g := grants{}
 	if file, err := filepath.Abs(d.File); err == nil && d.File != "" {
-		// Listed too: conf.d may be created after the start.
+		// Including the right to list it: conf.d may be created after the start.
 		g.add(filepath.Dir(file), mayRead)
 		g.add(config.DropIns(file), mayRead)
 	}
@@ -129,7 +129,7 @@ func (d *service) grants() grants {
 	return g
 }
 
-// addKeys grants the access to read the keys, and to write the daemon's own records. The keys directory is read-only.
+// addKeys grants access to read the keys, and to write the daemon's own records. The keys directory is read-only.
 func (g grants) addKeys(conf *config.Config) {
 	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it through it
 	g.add(conf.KeysDir(), mayRead)
@@ -150,7 +150,7 @@ func (g grants) addKeys(conf *config.Config) {
 		}
 	}
 	names := []string{"hosted", "observed", "locks", "journal"}
-	// A directory that cannot be created cannot be written to either, and that is logged when it is tried.
+	// If a directory cannot be created, writing to it fails later, and that is logged.
 	_ = setup.KeyStore(conf).MakeState(names...)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)

@@ -28,7 +28,7 @@ type Options struct {
 	File    string // of Config, which SIGHUP reads again; empty: SIGHUP reloads only the keys
 	Stderr  io.Writer
 	Version string // which the metrics show
-	// Confine makes the process give up the access to files that the daemon does not need, until the process ends.
+	// Confine makes the process drop the access to files that the daemon does not need, until the process ends.
 	Confine bool
 }
 
@@ -38,7 +38,7 @@ func Run(ctx context.Context, o Options) error { return (&service{Options: o}).r
 // service is one run of the daemon.
 type service struct {
 	Options
-	reloaded func(ok bool) // if set, is called after each reload
+	reloaded func(ok bool) // called after each reload, if set
 
 	notifySocket string // of the service manager, as it was at the start; empty: there is none
 	log          *slog.Logger

@@ -12,7 +12,7 @@ const (
 	heapRoom   = 8 << 20 // bytes
 	maxPercent = 200     // of a tiny heap
 	minPercent = 25      // of a large heap
-	minChange  = 10      // percent; setting GOGC stops the program, and a smaller change is not worth that
+	minChange  = 10      // percent; setting GOGC stops the world, and a smaller change is not worth that
 )
 
 // gcPercent returns GOGC for a heap with live bytes in use.

@@ -58,8 +58,8 @@ func watchdogInterval() time.Duration {
 	return time.Duration(usec) * time.Microsecond / 2
 }
 
-// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a negotiation: a daemon that runs and answers
-// no one must be restarted. The sockets have three quarters of the interval, so that a late answer is still in time.
+// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a negotiation: a daemon that runs but does
+// not answer must be restarted. The sockets have three quarters of the interval, so that a late answer is still in time.
 func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 	for tick := time.Tick(interval); ; {
 		select {

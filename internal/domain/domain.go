@@ -52,8 +52,8 @@ func ParseArgument(s string) (string, error) {
 // notName returns the error of Parse.
 func notName() error { return errors.New("not a domain name") }
 
-// validLabel reports whether s is a label of RFC 5321's letters, digits and hyphens, or of those and underscores: selectors in use
-// have them.
+// validLabel reports whether s is a label of letters, digits and hyphens (RFC 5321) or underscores, which selectors in use
+// contain.
 func validLabel(s string) bool {
 	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
 		return false

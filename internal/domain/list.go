@@ -15,7 +15,7 @@ const (
 )
 
 // ReadList reads a list of domains: one on each line, # starts a comment. parse checks a name and returns its normal form. The error names
-// all wrong lines, up to a limit, as file:line. An empty list is no error.
+// all wrong lines, up to a limit, as file:line. An empty list is not an error.
 func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]string, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package explain writes for people what was done with a message and why: what is known of it, what each check found in which
-// record, what was decided, and what its sender can do. It makes no DNS query: it uses the answers that the message got.
+// Package explain explains to people what was done with a message and why: what is known of it, what each check found in which
+// record, what was decided, and what its sender can do. It makes no DNS query: it uses the recorded answers.
 package explain
 
 import (

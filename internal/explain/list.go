@@ -21,8 +21,8 @@ const (
 	maxListReason = 300
 )
 
-// NewList returns a function that writes messages, one a line, to an output with so many columns; 0: no bound. In a narrow terminal
-// results and reason have a line of their own.
+// NewList returns a function that writes messages, one a line, to an output with that many columns; 0: no bound. In a narrow
+// terminal results and reason have a line of their own.
 func NewList(w io.Writer, columns int) func([]journal.Entry) error {
 	paint := painter{term.Paint(w)}
 	table := term.NewTable(w, columns, resultsColumn, paint.cell)

@@ -19,7 +19,7 @@ import (
 const (
 	// labelWidth is the width of the column of labels.
 	labelWidth = 12
-	// leastText is the least room for a text: a narrower terminal breaks the lines itself.
+	// leastText is the smallest width of a text: a narrower terminal wraps the lines itself.
 	leastText = 20
 )
 

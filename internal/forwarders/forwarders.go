@@ -19,15 +19,15 @@ import (
 	"signpost/policy"
 )
 
-// Conditions for a proposal. They are expensive for a forger: for days, at least as many messages as are forged have to be genuine
-// ones that are relayed for several other domains.
+// Conditions for a proposal. They are expensive for a forger: for days, he has to relay at least as many genuine messages of several
+// other domains as he forges.
 const (
 	MinMessages = 12 // that failed
 	MinDays     = 5  // on which some failed, and on which some were shown to be genuine
 	MinAuthors  = 3  // organisations, among both
 	// mostOfOne is the greatest share of one organisation in the messages that failed, in percent.
 	mostOfOne = 75
-	// leastGenuine is the least share of all messages that have to be proved genuine, in percent.
+	// leastGenuine is the smallest share of all messages that must be proved genuine, in percent.
 	leastGenuine = 50
 )
 
@@ -36,7 +36,7 @@ const maxSeen = 200_000
 
 // Learner collects relayed mail.
 type Learner struct {
-	Rules policy.Rules // in effect now: who they trust already is not proposed
+	Rules policy.Rules // in effect now: relays that they trust already are not proposed
 	seen  []seen
 	Full  bool // maxSeen was reached
 }

@@ -99,7 +99,7 @@ func (g *group) convinces(k Kind) bool {
 	case len(g.proofDays) < MinDays, len(g.proofAuthors) < MinAuthors, len(g.proofs)*100 < (g.failed+g.intact)*leastGenuine:
 		return false
 	case k == Sealer && g.saw*2 < g.failed:
-		return false // to trust it would change nothing
+		return false // trusting it would change nothing
 	}
 	return true
 }
@@ -161,14 +161,14 @@ func (p Proposal) Evidence() []string {
 		fmt.Sprintf("%d messages failed DMARC, on %d days from %s to %s, of %d organisations: %s", p.Failed, p.Days, p.First.Format(time.DateOnly),
 			p.Last.Format(time.DateOnly), len(p.Authors), strings.Join(authors, ", ")),
 	}
-	say := func(n int, format string, args ...any) {
+	add := func(n int, format string, args ...any) {
 		if n > 0 {
 			lines = append(lines, fmt.Sprintf(format, args...))
 		}
 	}
-	say(p.Broken, "%d of these bear a signature of their author's organisation, which was broken on the way", p.Broken)
-	say(p.Intact, "%d more came whole", p.Intact)
-	say(p.Genuine, "%d of all are shown to be genuine, by what only their authors' organisations can have signed", p.Genuine)
+	add(p.Broken, "%d of these bear a signature of their author's organisation, which was broken on the way", p.Broken)
+	add(p.Intact, "%d more came whole", p.Intact)
+	add(p.Genuine, "%d of all are shown to be genuine, by what only their authors' organisations can have signed", p.Genuine)
 	switch p.Kind {
 	case Sealer:
 		lines = append(lines, fmt.Sprintf("an ARC chain that passes, last sealed by %s, is on each; %d had passed DMARC when he got them, he says", p.Name, p.Saw))
@@ -177,7 +177,7 @@ func (p Proposal) Evidence() []string {
 	case Network:
 		lines = append(lines, fmt.Sprintf("they came from %d clients, whose names below %s DNS confirms", p.Clients, p.Host))
 	}
-	say(p.Sender, "%d of those that failed had an envelope of another domain, which SPF passes", p.Sender)
+	add(p.Sender, "%d of those that failed had an envelope of another domain, which SPF passes", p.Sender)
 	for i, line := range lines {
 		lines[i] = term.Printable(line)
 	}

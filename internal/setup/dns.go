@@ -9,10 +9,10 @@ import (
 	"signpost/internal/dns"
 )
 
-// ResolvConf has the name servers if the configuration names none.
+// ResolvConf is the file with the name servers that are used if the configuration names none.
 const ResolvConf = "/etc/resolv.conf"
 
-// dnsPort is where authoritative name servers listen.
+// dnsPort is the port of authoritative name servers.
 const dnsPort = 53
 
 // ResolverOptions returns the name servers of the configuration, or those of this machine, and the timeout of a query.
@@ -34,8 +34,8 @@ func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns
 	return dns.New(o), nil
 }
 
-// Authority returns the way to the authoritative name servers of the keys' records. It finds them through keys.resolver if that is
-// set, else through resolver, or a new one if that is nil.
+// Authority returns what queries the authoritative name servers of the keys' records. It finds them through keys.resolver if that is
+// set, otherwise through resolver, or through a new one if resolver is nil.
 func Authority(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*dns.Authority, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)

@@ -33,13 +33,13 @@ type Doctor struct {
 	File      string         // of the configuration
 	Faulty    error          // why the configuration is not valid
 	Postfix   string         // Postfix's configuration directory; empty: postconf's default
-	Addresses []netip.Addr   // that this host sends from; empty: they are found out
+	Addresses []netip.Addr   // that this host sends from; empty: detected
 	Selectors []string       // of DKIM keys to check besides our own
 	Inbound   func(context.Context) host.Inbound
 	Progress  func(format string, args ...any) // reports what may take long
 }
 
-// Run checks these domains; if there are none, this host, Postfix, and the domains that have keys here.
+// Run checks domains. If there are none, it checks this host, Postfix, and the domains that have keys here.
 func (d Doctor) Run(ctx context.Context, domains ...string) (found []doctor.Finding, err error) {
 	log := slog.New(slog.DiscardHandler)
 	resolver, noResolver := Resolver(d.Config, time.Now, log)
@@ -92,7 +92,7 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	return found, nil
 }
 
-// HostFacts returns what the checks of this host need to know of a configuration. The caller adds what it has read.
+// HostFacts returns the facts of a configuration for the checks of this host. The caller adds the facts that are not in it.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir()},
@@ -120,7 +120,7 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 	return f
 }
 
-// PostfixFacts returns what the checks of Postfix need to know of a configuration. dir is Postfix's configuration directory.
+// PostfixFacts returns the facts of a configuration for the checks of Postfix. dir is Postfix's configuration directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
 		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks}
@@ -137,7 +137,7 @@ func configFiles(conf *config.Config, file string) []string {
 	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
 }
 
-// Concerns returns the warnings of check-config and doctor about a valid configuration. An empty Where means its file.
+// Concerns returns the warnings of check-config and doctor about a valid configuration. If Where is empty, it is the file.
 func Concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	if conf.TagUnhandled() {
 		all = append(all, doctor.Finding{Level: doctor.Red, Where: conf.Place("dmarc.quarantine_handled"), What: "dmarc.quarantine_handled is false: no filter is known to act on the tag of quarantined mail",
@@ -162,8 +162,8 @@ func Concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	return append(all, tsigConcerns(conf)...)
 }
 
-// tsigConcerns returns what is wrong with the TSIG secrets of all publish tables. Only dkimkey uses them, so that the daemon
-// starts all the same.
+// tsigConcerns returns what is wrong with the TSIG secrets of all publish tables. It does not keep the daemon from starting, since
+// only dkimkey uses them.
 func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 	read := map[string]bool{}
 	for _, domain := range append([]string{""}, slices.Sorted(maps.Keys(conf.PublishDomain))...) {
@@ -196,7 +196,7 @@ func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 }
 
 // unreadableFor returns the owner of the keys directory, as whom the timer runs dkimkey, and an error if root can read a file and
-// this user cannot. It reports no error where that is unknown.
+// this user cannot. It returns no error if that is not known.
 func unreadableFor(file, dir string) (name string, err error) {
 	of, err := os.Stat(dir)
 	if err != nil {

@@ -29,7 +29,7 @@ func KeyRules(conf *config.Config) func(domain string) keys.Rules {
 	}
 }
 
-// Publisher returns the publisher of a domain's records. It is an error if a person publishes them.
+// Publisher returns the publisher of a domain's records. It returns an error if publish.method is "manual".
 func Publisher(conf *config.Config, domain string, store keys.Store, authority *dns.Authority) (keys.Publisher, error) {
 	p := conf.PublishFor(domain)
 	switch p.Method {
@@ -67,7 +67,7 @@ func Snapshot(conf *config.Config) (*keys.Snapshot, error) {
 	}
 	for _, k := range set.All() {
 		if errors.Is(k.Err, fs.ErrPermission) {
-			return nil, k.Err // the daemon can read it
+			return nil, k.Err // the daemon may be able to read it
 		}
 	}
 	return &keys.Snapshot{Set: set, Hosted: hosted}, nil

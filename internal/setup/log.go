@@ -32,7 +32,7 @@ func Logger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logg
 	return slog.New(newSyslogHandler(w, conf, options)), nil
 }
 
-// newSyslogHandler omits the time and the level: syslog adds them.
+// newSyslogHandler returns a handler that omits the time and the level: syslog adds them.
 func newSyslogHandler(w *syslog.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
@@ -62,8 +62,8 @@ func toJournal(w io.Writer) bool {
 	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// newJournalHandler writes the priority before each line, as in sd-daemon(3); the journal removes it. The journal adds a time, and
-// ours stays: it is the time of the event.
+// newJournalHandler returns a handler that writes the priority before each line, as in sd-daemon(3); the journal removes it. Our
+// time stays, although the journal adds one: it is the time of the event.
 func newJournalHandler(w io.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	at := func(p syslog.Priority) slog.Handler {
 		return format(conf.Format, priority(func(line string) error {

@@ -1,6 +1,6 @@
 // Package setup turns a configuration into what the programs work with: resolvers, the key store, the rules of keys and their
-// publishers, the filter and its rules, loggers. It is the only such wiring, so that all programs mean the same by a key of the
-// configuration. It does not import the journal: dkimkey and greyskip would link SQLite.
+// publishers, the filter and its rules, loggers. It is the only place that does so: a configuration key has the same
+// effect in all programs. It does not import the journal, because dkimkey and greyskip would then link SQLite.
 package setup
 
 import (

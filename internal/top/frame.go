@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// wide is the width from which on blocks stand side by side; ratesWidth is that of the block of rates.
+	// wide is the width from which blocks are side by side; ratesWidth is that of the block of rates.
 	wide       = 78
 	ratesWidth = 26
 	// maxCounts is the greatest width of the left one of two lists.
 	maxCounts = 48
-	// leastKeys is the number of keys that have to fit before the other lists get shorter.
+	// leastKeys is the number of keys that must fit; otherwise the other lists get shorter.
 	leastKeys = 3
 )
 

@@ -21,13 +21,13 @@ import (
 type Source struct {
 	File     string                                     // of the journal
 	Disabled bool                                       // the daemon keeps no journal
-	Open     func() (*journal.Reader, error)            // called for each look: the daemon may have replaced the journal
+	Open     func() (*journal.Reader, error)            // called for each read: the daemon may have replaced the journal
 	Keys     func(now time.Time) ([]keys.Status, error) // the status of all keys
 	Metrics  string                                     // address of the daemon's metrics; "": it has none
 }
 
 const (
-	// refresh is the time between frames; sourcesEvery the time between looks at what takes longer to read.
+	// refresh is the time between frames; sourcesEvery is the time between reads of what takes longer.
 	refresh      = 2 * time.Second
 	sourcesEvery = 10 * time.Second
 )
@@ -35,7 +35,7 @@ const (
 // Run draws frames until ctx ends or the user presses q. If out is not a terminal it prints one frame. in may be nil.
 func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) {
 	w := &watch{Source: s}
-	// Before the terminal is changed: the first look may fail.
+	// Before the terminal is changed: the first read may fail.
 	if err := w.look(ctx, time.Now()); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) 
 			err = screen.Pause(ctx)
 		case <-tick.C:
 			if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
-				w.trouble = err.Error() // the next look finds a journal that was recreated
+				w.trouble = err.Error() // the next read opens a journal that was recreated
 			}
 		}
 		if err != nil {

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// window is the time that rates, results and DNS are about; backlog is the number of messages read at a look. If more came,
-	// they are about a shorter time, which is shown, and which grows.
+	// window is the time that rates, results and DNS cover; backlog is the number of messages read at a time. If there are more,
+	// they cover a shorter time, which is shown, and which grows.
 	window  = 10 * time.Minute
 	backlog = 2000
 	// slow is the duration of a slow lookup.
@@ -49,7 +49,7 @@ type watch struct {
 	Source
 	last    int64 // number of the newest message read
 	recent  []seen
-	whole   time.Time // recent has every message since then; zero: since the begin of window
+	whole   time.Time // recent has every message since then; zero: since the start of window
 	sources time.Time // when the following were read
 	domains []journal.Count
 	clients []journal.Count
@@ -59,15 +59,15 @@ type watch struct {
 	noKeys  string // why the keys cannot be read
 	lost    string // messages that the journal lost
 	trouble string // why the journal cannot be read
-	silent  string // the daemon does not answer
+	silent  string // states that the daemon does not answer
 }
 
-// span returns the time that recent is about.
+// span returns the time that recent covers.
 func (w *watch) span(now time.Time) time.Duration {
 	return max(time.Second, min(window, now.Sub(w.whole)))
 }
 
-// look reads what is new.
+// look reads the new messages and, less often, the sources of failing mail, the keys and the metrics.
 func (w *watch) look(ctx context.Context, now time.Time) error {
 	r, err := w.Open()
 	if err != nil {

@@ -26,8 +26,8 @@ func possibilities(e policy.Evidence) []policy.Evidence {
 	if e.RelaysChecked || !slices.ContainsFunc(all, unauthenticated) {
 		return all
 	}
-	switch sure, possible := relayed(e); {
-	case sure:
+	switch proved, possible := relayed(e); {
+	case proved:
 		return relaying(all)
 	case possible:
 		return slices.Concat(all, relaying(all))
@@ -49,7 +49,7 @@ func unauthenticated(e policy.Evidence) bool {
 	return slices.ContainsFunc(e.DMARC, dmarc.Result.Unauthenticated)
 }
 
-// assuming returns the messages with what the temperror of Author Domain i stands for.
+// assuming returns the evidence with an assumed status of Author Domain i, whose result is temperror.
 func assuming(all []policy.Evidence, i int, s dmarc.Status) []policy.Evidence {
 	all = slices.Clone(all)
 	for n := range all {
@@ -59,7 +59,7 @@ func assuming(all []policy.Evidence, i int, s dmarc.Status) []policy.Evidence {
 	return all
 }
 
-// relaying returns the messages with a verified relay. Its kind does not affect the action.
+// relaying returns the evidence with a verified relay. Its kind does not affect the action.
 func relaying(all []policy.Evidence) []policy.Evidence {
 	all = slices.Clone(all)
 	for n := range all {
@@ -68,8 +68,8 @@ func relaying(all []policy.Evidence) []policy.Evidence {
 	return all
 }
 
-// relayed reports whether an older entry proves a relay of its message (sure), and whether there may have been one (possible).
-func relayed(e policy.Evidence) (sure, possible bool) {
+// relayed reports whether an older entry proves a relay of its message, and whether there may have been one.
+func relayed(e policy.Evidence) (proved, possible bool) {
 	if e.ARC != nil && e.ARC.Status == dkim.Pass {
 		return true, true
 	}

@@ -129,7 +129,7 @@ type Count struct {
 // others is the name of those counted together.
 const others = "(others)"
 
-// Result returns the counts, the greatest change first, with at most so many names of a kind.
+// Result returns the counts, the greatest change first, with at most that many names of a kind.
 func (t *Tally) Result(most int) Result {
 	r := Result{First: t.First, Last: t.Last, Messages: t.Messages, Same: t.Same, Granted: t.Granted, Changes: []Change{}, Unknown: []Count{}}
 	for fates, c := range t.changes {

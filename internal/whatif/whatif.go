@@ -78,8 +78,8 @@ func Judge(e *journal.Entry, r policy.Rules) Judged {
 	return done(a.Role, policy.Verdict{Reply: a.Reply}, "accepted")
 }
 
-func done(role policy.Role, v policy.Verdict, so string) Judged {
-	return Judged{Fate: Fate{role, filter.Done(v, so)}}
+func done(role policy.Role, v policy.Verdict, otherwise string) Judged {
+	return Judged{Fate: Fate{role, filter.Done(v, otherwise)}}
 }
 
 // verified decides about a message whose entry may be ambiguous. It judges the message only if all possibilities agree.
@@ -125,7 +125,7 @@ type Options struct {
 	Observed bool         // messages of observe mode count as accepted, not as decided
 }
 
-// Replay judges the messages that a filter takes. It calls read after each.
+// Replay judges the messages that match a filter. It calls read after each.
 func Replay(ctx context.Context, past *journal.Reader, which journal.Filter, o Options, read func()) (*Tally, error) {
 	tally := &Tally{}
 	err := past.Each(ctx, which, func(e *journal.Entry) bool {
