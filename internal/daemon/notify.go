@@ -67,7 +67,7 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 			return
 		case <-tick:
 		}
-		if err := d.probe(interval * 3 / 4); err == nil {
+		if err := d.probe(ctx, interval*3/4); err == nil {
 			d.notify("WATCHDOG=1\n" + d.status())
 		} else if ctx.Err() == nil {
 			d.log.Error("a socket of ours does not answer", "error", err)
@@ -77,8 +77,8 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 
 // probe returns an error unless all sockets answer within timeout. If all connections are in use, a new one is not answered, and
 // that is not an error: a restart would lose the messages of these connections.
-func (d *service) probe(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+func (d *service) probe(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for _, ln := range d.listeners {
 		if d.server.Full() {

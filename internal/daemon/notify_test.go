@@ -45,7 +45,7 @@ func TestNotify(t *testing.T) {
 	r.hangup("mode = \"observe\"\n")
 	await("RELOADING=1\nMONOTONIC_USEC=")
 	await("READY=1\nSTATUS=observe")
-	if err := (&service{listeners: []net.Listener{silent(t)}, server: r.server}).probe(50 * time.Millisecond); err == nil {
+	if err := (&service{listeners: []net.Listener{silent(t)}, server: r.server}).probe(t.Context(), 50*time.Millisecond); err == nil {
 		t.Error("a socket that answers nothing passes the probe")
 	}
 }
@@ -94,7 +94,7 @@ func TestWatchdogUnderLoad(t *testing.T) {
 		defer c.Close()
 	}
 	r.log.after("too many milter connections")
-	if err := r.probe(time.Second); err != nil {
+	if err := r.probe(t.Context(), time.Second); err != nil {
 		t.Error(err)
 	}
 }
