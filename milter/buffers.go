@@ -1,10 +1,10 @@
 package milter
 
-// buffers are those that no connection has anything in, for all connections together.
+// buffers holds the buffers that no connection uses, for all connections together.
 type buffers chan *[bufferSize]byte
 
 const (
-	// bufferSize is the size in octets of what is read at a time: a piece of a body as Postfix cuts it.
+	// bufferSize is how many bytes are read at a time: a piece of a body as Postfix cuts it.
 	bufferSize = 64 << 10
 	// keptBuffers is how many are kept for later. Few connections have something unread at a time: as many as there are
 	// processors, and those that wait for the rest of a packet.

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// conn is a connection as packets: many are read at a time, one buffer for all of them, which it holds only while something
-// is in it, so that a connection that waits costs next to nothing.
+// conn is a connection as packets. It reads many at a time into one buffer, which it holds only while the buffer is not empty, so
+// that an idle connection costs next to nothing.
 type conn struct {
 	net.Conn
 	raw     syscall.RawConn
 	cancel  func() // ends the connection's context
 	buffers buffers
 
-	lent     *[bufferSize]byte // from buffers; nil where nothing is buffered, or more than it takes
+	lent     *[bufferSize]byte // from buffers; nil if nothing is buffered, or more than fits
 	buf      []byte            // lent, or larger
 	from, to int               // what was read and not yet taken
 	got      int               // of the last read
@@ -49,7 +49,7 @@ func newConn(nc net.Conn, buffers buffers, cancel context.CancelFunc) (*conn, er
 	return c, nil
 }
 
-// next begins a packet: its data has to be taken before the next one, whole or in pieces.
+// next begins a packet. The caller must take its data before the next one, whole or in pieces.
 func (c *conn) next() (code byte, size int, err error) {
 	if err := c.need(packetHead); err != nil {
 		if c.to > c.from {
@@ -66,7 +66,7 @@ func (c *conn) next() (code byte, size int, err error) {
 	return code, int(n) - 1, nil
 }
 
-// take gives the data of a packet, valid until the next read.
+// take returns the data of a packet, valid until the next read.
 func (c *conn) take(size int) ([]byte, error) {
 	if err := c.need(size); err != nil {
 		return nil, cut(err)
@@ -76,7 +76,7 @@ func (c *conn) take(size int) ([]byte, error) {
 	return data, nil
 }
 
-// piece gives what is there of a packet's data, at least one octet and at most size, valid until the next read.
+// piece returns what has arrived of a packet's data, at least one byte and at most size, valid until the next read.
 func (c *conn) piece(size int) ([]byte, error) {
 	if err := c.need(min(size, 1)); err != nil {
 		return nil, cut(err)
@@ -84,7 +84,7 @@ func (c *conn) piece(size int) ([]byte, error) {
 	return c.take(min(size, c.to-c.from))
 }
 
-// cut is an end of the stream where none was due.
+// cut returns err, or io.ErrUnexpectedEOF if the stream ended within a packet.
 func cut(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -161,7 +161,7 @@ func (c *conn) rest() {
 	}
 }
 
-// release gives the buffer back.
+// release returns the buffer.
 func (c *conn) release() {
 	if c.lent != nil {
 		c.buffers.put(c.lent)

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode and, where group is not empty
-// and known on this machine, a group. A socket file that nobody answers on is replaced; one that somebody does is not.
+// Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode and, if group is not empty and
+// exists on this machine, a group. A socket file is replaced if no process answers on it; otherwise it is not.
 func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
 	if network != "unix" {
-		// No keep-alive, which is four system calls a connection: a dead peer shows in readTimeout.
+		// No keep-alive, which takes four system calls a connection: readTimeout detects a dead peer.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)

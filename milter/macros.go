@@ -2,7 +2,7 @@ package milter
 
 import "bytes"
 
-// macros are those of Postfix's that are looked at, by one packet of them.
+// macros are those of Postfix's macros that are used, from one packet.
 type macros struct {
 	addr, name, ptr, daemon, mta string // at CONNECT
 	smtp                         bool   // {client_connections} is there: cleanup(8) never sends it
@@ -10,7 +10,7 @@ type macros struct {
 	queueID                      string // at the end of the header and of the message
 }
 
-// readMacros takes the data of a macro packet: the code of the event that they are for, then names and values in turn.
+// readMacros parses the data of a macro packet: the code of the event that they are for, then names and values in turn.
 func readMacros(data []byte) (m macros) {
 	if len(data) > 0 {
 		data = data[1:]

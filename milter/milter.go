@@ -48,8 +48,8 @@ type Message interface {
 	Finish(ctx context.Context) (Edits, Reply)
 }
 
-// Edits are what is done to a message that goes on. Deletions are carried out first, then insertions in their order, so
-// that of two at index 0 the later one ends on top.
+// Edits are the changes to a message that is not refused. Deletions are carried out first, then insertions in their order, so
+// that of two at index 0 the later one is on top.
 type Edits struct {
 	Delete []Deletion
 	Insert []Insertion
@@ -69,7 +69,7 @@ type Insertion struct {
 	Value string // with its leading space; LF or CRLF inside folds
 }
 
-// Reply is what the SMTP client is told. The zero Reply lets the message go on.
+// Reply is the answer to the SMTP client. The zero Reply accepts the message.
 type Reply struct {
 	Code     int // 4yz or 5yz
 	Enhanced string
@@ -80,10 +80,10 @@ type Reply struct {
 type Options struct {
 	// Begin is called at a message's first recipient that Postfix accepted. ctx ends with the message, whatever ends it.
 	Begin func(ctx context.Context, s Session, e Envelope) Message
-	// Broken gives the answer to a message whose handling panicked or got out of step: a pass would be a way around us.
+	// Broken returns the answer to a message whose handling panicked or got out of step: accepting it would let senders evade us.
 	Broken func(s Session, e Envelope) Reply
 	Log    *slog.Logger
-	// Panicked, not nil, is told of each handling that panicked.
+	// Panicked, if not nil, is called after each handling that panicked.
 	Panicked func()
 	// Connections is how many connections are served at a time; more wait. 0 is DefaultConnections.
 	Connections int
@@ -92,7 +92,7 @@ type Options struct {
 // Bounds.
 const (
 	// DefaultConnections is how many connections are served at a time if Options has no other number. Postfix opens one for
-	// each smtpd(8) and cleanup(8) process, 200 by default; ten times that is a flood.
+	// each smtpd(8) and cleanup(8) process, 200 by default; ten times as many are a flood.
 	DefaultConnections = 2000
 	// readTimeout ends a connection on which nothing comes. Postfix is silent as long as its client is, for 300 seconds
 	// (smtpd_timeout) and a while more at the end of a message.
@@ -103,6 +103,6 @@ const (
 	writeTimeout = 30 * time.Second
 	// FinishTimeout is for the end of a message, well under Postfix's milter_content_timeout of 300 seconds.
 	FinishTimeout = 120 * time.Second
-	// DrainTimeout is how long messages that have begun may go on after a stop was asked for.
+	// DrainTimeout is how long messages that have begun may continue after a stop was requested.
 	DrainTimeout = 30 * time.Second
 )

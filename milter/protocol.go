@@ -42,8 +42,8 @@ const (
 	needActions      = uint32(actionAdd | actionChange | actionQuarantine | actionMacros)
 )
 
-// SMFIP_*: what we ask Postfix to do: send no events that are not looked at, wait for no reply but at the end of a
-// message, keep the space before a header value.
+// SMFIP_*: what we ask Postfix to do: send no unused events, wait for no reply except at the end of a message, and keep the
+// space before a header value.
 const (
 	noUnknown       = 0x100
 	noData          = 0x200
@@ -59,7 +59,7 @@ const (
 		silentEndHeader | silentBody | leadingSpace)
 )
 
-// needVersion is the protocol of Postfix 2.6 and later, milter_protocol as it comes.
+// needVersion is the protocol of Postfix 2.6 and later, the default of milter_protocol.
 const needVersion = 6
 
 // SMFIM_*: the stages for which macros are asked, whatever milter_*_macros in main.cf say.
@@ -74,14 +74,14 @@ const (
 	macrosEnd     = "i"
 )
 
-// packetHead is the size in octets of what stands before a packet's data.
+// packetHead is how many bytes precede a packet's data.
 const packetHead = 5
 
-// maxPacket bounds a packet; a body comes in pieces of 64 KiB, a header field is at most header_size_limit, 100 KiB as it
-// comes.
+// maxPacket bounds a packet; a body comes in pieces of 64 KiB, a header field is at most header_size_limit, 100 KiB by
+// default.
 const maxPacket = 1 << 20
 
-// appendOptions is our side of the negotiation.
+// appendOptions appends our side of the negotiation.
 func appendOptions(b []byte) []byte {
 	return appendPacket(b, eventOptions, func(b []byte) []byte {
 		for _, v := range []uint32{needVersion, needActions, needEvents} {

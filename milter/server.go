@@ -20,7 +20,7 @@ type Server struct {
 	done  sync.WaitGroup
 }
 
-// NewServer returns a Server that serves nothing yet.
+// NewServer returns a Server. Call Serve to start it.
 func NewServer(o Options) *Server {
 	if o.Connections <= 0 {
 		o.Connections = DefaultConnections
@@ -28,7 +28,7 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, slots: make(chan struct{}, o.Connections), buffers: make(buffers, keptBuffers), conns: map[*conn]struct{}{}}
 }
 
-// Serve accepts connections on ln until ctx ends, then closes ln and returns nil. Connections go on: see Drain.
+// Serve accepts connections on ln until ctx ends, then closes ln and returns nil. Connections continue: see Drain.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
@@ -55,7 +55,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// accept waits out what passes, such as no free file descriptor.
+// accept retries after temporary errors, such as a lack of file descriptors.
 func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		nc, err := ln.Accept()
@@ -101,12 +101,12 @@ func (s *Server) serve(nc net.Conn) {
 	})
 }
 
-// idleGrace is how long a connection without a message lives on when a drain begins. Postfix holds events back that need no
-// reply, so a message may be under way of which nothing has come yet.
+// idleGrace is how long a connection without a message stays open when a drain begins. Postfix holds back events that need no
+// reply, so a message may be under way although nothing of it has arrived yet.
 const idleGrace = time.Second
 
-// Drain ends all connections: those with a message after it, the others after idleGrace, and what is left when ctx ends
-// then. Call it after Serve has returned.
+// Drain ends all connections: those with a message after it, the others after idleGrace, and the rest when ctx ends. Call it
+// after Serve has returned.
 func (s *Server) Drain(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
@@ -135,10 +135,10 @@ func (s *Server) Drain(ctx context.Context) {
 	<-ended
 }
 
-// Full says that all connections are taken, or as good as: one that is still to come has its place in each Serve.
+// Full reports whether all connections are in use, except the one that each Serve reserves before it accepts.
 func (s *Server) Full() bool { return len(s.slots) == cap(s.slots) }
 
-// Connections is how many are open.
+// Connections returns the number of open connections.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,7 @@ type session struct {
 	conn    *conn
 	options Options
 	facts   Session
-	macros  macros   // of the packet before, for the next event alone
+	macros  macros   // of the previous packet, for the next event only
 	message *message // nil between messages
 }
 
@@ -58,7 +58,7 @@ func (s *session) run() error {
 	}
 }
 
-// body hands the data of a packet over as it comes in. The last piece of a body may come with the end of the message.
+// body passes on the data of a packet as it arrives. The last piece of a body may come with the end of the message.
 func (s *session) body(size int) error {
 	for size > 0 {
 		p, err := s.conn.piece(size)
@@ -71,7 +71,7 @@ func (s *session) body(size int) error {
 	return nil
 }
 
-// event takes any other packet, and says whether the connection goes on. Macros hold for the next event alone, so that
+// event handles any other packet, and reports whether the connection continues. Macros apply to the next event only, so that
 // nothing stale is read.
 func (s *session) event(code byte, data []byte) (goOn bool, err error) {
 	if code == eventMacros {
@@ -113,7 +113,7 @@ func (s *session) event(code byte, data []byte) (goOn bool, err error) {
 	return true, nil
 }
 
-// text is a string of a packet, up to its NUL.
+// text returns a string of a packet, up to its NUL.
 func text(data []byte) string {
 	s, _, _ := bytes.Cut(data, []byte{0})
 	return string(s)
@@ -137,7 +137,7 @@ func (s *session) connect(data []byte) error {
 	return nil
 }
 
-// clientAddr takes the packet's own address, which is always there, and the macro where it is not readable.
+// clientAddr returns the packet's own address, which is always there, or that of the macro if it cannot be parsed.
 func clientAddr(packet, macro string) netip.Addr {
 	for _, s := range []string{packet, macro} {
 		if a, err := netip.ParseAddr(strings.TrimPrefix(s, "IPv6:")); err == nil {
@@ -147,8 +147,8 @@ func clientAddr(packet, macro string) netip.Addr {
 	return netip.Addr{}
 }
 
-// header takes "name NUL value NUL". A field with another NUL in it is none that we can see the whole of, and a message of
-// which we have not seen every field is not judged.
+// header reads "name NUL value NUL". A field that contains another NUL cannot be read completely, and a message without a
+// complete header is not judged.
 func (s *session) header(data []byte) {
 	name, rest, named := bytes.Cut(data, []byte{0})
 	_, more, ended := bytes.Cut(rest, []byte{0})
@@ -182,7 +182,7 @@ func grow(i byte) byte {
 	return room[255-i]
 }
 
-// end forgets the message and whatever was started for it.
+// end drops the message and cancels what was started for it.
 func (s *session) end() {
 	if s.message != nil {
 		s.message.cancel()
@@ -190,7 +190,7 @@ func (s *session) end() {
 	}
 }
 
-// handler is where the message's events go. A message whose MAIL or RCPT was not seen has an empty envelope.
+// handler returns the handler of the message's events. A message whose MAIL or RCPT was not seen has an empty envelope.
 func (s *session) handler() Message {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -201,7 +201,7 @@ func (s *session) handler() Message {
 	return s.message.handler
 }
 
-// broken says that the message cannot be judged.
+// broken marks the message as one that cannot be judged.
 func (s *session) broken() {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -209,7 +209,7 @@ func (s *session) broken() {
 	s.message.broken = true
 }
 
-// guard calls f, which handles an event. What panics breaks its message and nothing else.
+// guard calls f, which handles an event. A panic breaks its message and nothing else.
 func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -225,7 +225,7 @@ func (s *session) guard(name string, f func()) {
 	}
 }
 
-// finish is the end of the message, the one event that is answered, with the octets of the answer.
+// finish handles the end of the message, the only event that has an answer, and returns the bytes of the answer.
 func (s *session) finish() []byte {
 	var edits Edits
 	var reply Reply
@@ -249,8 +249,8 @@ func (s *session) finish() []byte {
 	return appendPacket(b, answerContinue, func(b []byte) []byte { return b })
 }
 
-// appendEdits carries edits out. Postfix counts fields in the message as it is by then, so that deletions go from the
-// highest index of a name to its lowest, and before anything is inserted.
+// appendEdits appends the edits. Postfix counts the fields that are left, so deletions go from the highest index of a name to
+// its lowest, and come before insertions.
 func appendEdits(b []byte, e Edits) []byte {
 	deletions := slices.Clone(e.Delete)
 	slices.SortStableFunc(deletions, func(a, b Deletion) int { return b.Index - a.Index })
