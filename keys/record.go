@@ -29,7 +29,7 @@ type Change struct {
 	Strings []string `json:"strings,omitempty"`
 }
 
-// The actions. Each may be done again without harm.
+// The actions. Each is idempotent.
 const (
 	Add     = "add"
 	Replace = "replace"

@@ -52,7 +52,7 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 	failed := false
 	for _, domain := range domains {
 		if err := removeDomain(c, conf, store, domain); err != nil {
-			// The others are removed all the same.
+			// The other domains are removed nevertheless.
 			failed = true
 			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: remove: %v\n", err)
 		}

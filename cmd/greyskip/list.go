@@ -31,7 +31,7 @@ func newList(domains []listed) list {
 	for _, d := range domains {
 		all.AddSet(d.set)
 	}
-	set, _ := all.IPSet() // its error is about invalid networks
+	set, _ := all.IPSet() // the only error is an invalid network
 	return list{domains, set}
 }
 

@@ -102,7 +102,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	f.BoolVar(&e.overLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
 	f.StringVar(&e.widest, "widest", defaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
-	// The error is about an unknown flag.
+	// The only error is an unknown flag.
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(man.Command(root, page()))
 	return cli.Execute(ctx, root, args, stdout, stderr)

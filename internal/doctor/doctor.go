@@ -30,7 +30,7 @@ type Finding struct {
 // Check is one check of a list.
 type Check struct {
 	Name string // as in docs/operations.md
-	Doc  string // what it looks at, as in docs/operations.md
+	Doc  string // what it checks, as in docs/operations.md
 	Run  func(context.Context) []Finding
 }
 

@@ -32,7 +32,7 @@ func (e *BusyError) Error() string { return "locked by another process" }
 // dir. The error is a *BusyError if another process holds the lock.
 //
 // A lock that is no plain file, or that has a second name, is refused: the owner of the directory could have linked it to a file
-// of root, and root writes to the lock and gives it away.
+// of root, and root writes to the lock and changes its owner.
 func TryLock(dir *os.Root, path string) (*Lock, error) {
 	name := filepath.Base(path)
 	for {

@@ -130,7 +130,7 @@ func (l *examination) good(what, where string) {
 
 func (l *examination) unknown(name string, err error) { l.add(unknown(name, err)) }
 
-// unknown returns the finding for a name of which a DNS lookup failed.
+// unknown returns the finding for a name whose DNS lookup failed.
 func unknown(name string, err error) doctor.Finding {
 	why := err.Error()
 	var failed *net.DNSError

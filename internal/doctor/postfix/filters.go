@@ -33,7 +33,7 @@ func (l *site) reinjectors() []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return !l.reinjects(s) })
 }
 
-// reinjection finds mail that comes to Signpost twice, or without what is needed to verify it.
+// reinjection finds mail that reaches Signpost twice, or without what is needed to verify it.
 func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)

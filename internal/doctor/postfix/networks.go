@@ -188,6 +188,6 @@ func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
 	for _, o := range others {
 		b.RemovePrefix(o)
 	}
-	rest, _ := b.IPSet() // the error is about invalid prefixes, of which there are none
+	rest, _ := b.IPSet() // the only error is an invalid prefix, and there is none
 	return rest.Prefixes()
 }
