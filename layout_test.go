@@ -33,7 +33,7 @@ func TestImports(t *testing.T) {
 		"internal/doctor":         "",
 		"internal/doctor/domain":  "dkim dmarc dns doctor domain spf keys",
 		"internal/doctor/host":    "doctor",
-		"internal/doctor/postfix": "doctor milter",
+		"internal/doctor/postfix": "doctor domain milter",
 		"internal/domain":         "",
 		"internal/durable":        "",
 		"internal/e2e":            "",

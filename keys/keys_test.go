@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"signpost/internal/dkim"
+	"signpost/internal/dns"
 )
 
 func newStore(t *testing.T) Store {
@@ -333,7 +334,11 @@ func TestZoneText(t *testing.T) {
 	s := newStore(t)
 	for _, algorithm := range []string{"rsa", "ed25519"} {
 		l := create(t, s, "example.org", algorithm)
-		rr := parseTXT(t, ZoneText(l.Domain, l.Selector, l.Record, time.Hour))
+		text := ZoneText(l.Domain, l.Selector, l.Record, time.Hour)
+		if n := strings.Count(text, "\n\t\""); n != len(dns.SplitTXT(l.Record)) {
+			t.Errorf("%d lines begin with one tab and a string:\n%s", n, text)
+		}
+		rr := parseTXT(t, text)
 		if got := strings.Join(rr.Txt, ""); got != l.Record || rr.Hdr.Name != l.Selector+"._domainkey.example.org." {
 			t.Errorf("%s: %s\n%s", algorithm, rr.Hdr.Name, got)
 		}

@@ -13,7 +13,7 @@ func RecordName(domain, selector string) string { return selector + "._domainkey
 
 // ZoneText returns a key's record as text for a zone file.
 func ZoneText(domain, selector, record string, ttl time.Duration) string {
-	return RecordName(domain, selector) + ". " + strconv.Itoa(int(ttl/time.Second)) + " IN TXT (\n\t\t" + dns.QuoteTXT(record, "\n\t\t") + " )\n"
+	return RecordName(domain, selector) + ". " + strconv.Itoa(int(ttl/time.Second)) + " IN TXT (\n\t" + dns.QuoteTXT(record, "\n\t") + " )\n"
 }
 
 // Change is what is to be done to the TXT record of a key.

@@ -13,12 +13,17 @@ import (
 	"time"
 )
 
+// listenTimeout limits the lookup of a host name in an address, and the wait for an answer at a socket that may be stale.
+const listenTimeout = 5 * time.Second
+
 // Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode and, if group is not empty and
 // exists on this machine, a group. A socket file is replaced if no process answers on it; otherwise it is not.
 func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
+	defer cancel()
 	if network != "unix" {
 		// No keep-alive, which takes four system calls a connection: readTimeout detects a dead peer.
-		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), network, address)
+		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)
 		}
@@ -53,7 +58,7 @@ func clearStale(path string) error {
 	if fi.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("listening on unix:%s: there is a file of that name which is no socket; remove it or choose another name", path)
 	}
-	c, err := net.DialTimeout("unix", path, 5*time.Second)
+	c, err := net.DialTimeout("unix", path, listenTimeout)
 	if err == nil {
 		c.Close()
 		return fmt.Errorf("listening on unix:%s: another process answers there; stop it first", path)

@@ -58,6 +58,17 @@ func (h *house) interrupted(step int, args ...string) (is bool) {
 	return false
 }
 
+// A step that is due at once is listed as "now", although the clock goes on.
+func TestDryRunNow(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
+	h.ticking()
+	h.must("add", "example.org")
+	if out := h.must("rotate", "--dry-run"); !strings.HasPrefix(out, "now: example.org: check ") {
+		t.Error(out)
+	}
+}
+
 // rotate --now where a key stands by: it signs at once, the next one is made, and the old record stays for the mail on its way.
 func TestRotateNow(t *testing.T) {
 	t.Parallel()

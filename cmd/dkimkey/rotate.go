@@ -107,13 +107,13 @@ type planned struct {
 }
 
 func (d *app) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
-	now := d.store.Now()
 	all := []planned{}
 	for _, domain := range domains {
 		steps, err := d.rotator.PlanOf(domain, rotateNow)
 		if err != nil {
 			return err
 		}
+		now := d.store.Now() // after the plan: a step that is due at once has its time
 		for _, s := range steps {
 			when := "now"
 			if s.Due.After(now) {

@@ -89,7 +89,7 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 
 // serveWeb serves until ctx ends.
 func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
-	ln, err := net.Listen("tcp", listen)
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--listen: %w", err))
 	}

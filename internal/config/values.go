@@ -214,11 +214,8 @@ func authservID(to *string, v any) error {
 
 func networks(to *[]netip.Prefix, v any) error {
 	return list(to, v, func(s string) (netip.Prefix, error) {
-		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-			return netip.PrefixFrom(a, a.BitLen()), nil
-		}
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
+		p, ok := domain.ParseNetwork(s)
+		if !ok {
 			return p, fmt.Errorf("%q is not a network; write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", s)
 		}
 		if p.Masked() != p {

@@ -18,8 +18,12 @@ const TempMark = "~"
 // editor's backup NAME~ is not a temporary file.
 func TempOf(name string) (of string, ok bool) {
 	const textLen, base32 = 26, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // rand.Text
-	of, random, ok := strings.Cut(name, TempMark)
-	return of, ok && len(random) == textLen && strings.Trim(random, base32) == ""
+	i := strings.LastIndex(name, TempMark)
+	if i < 0 {
+		return "", false
+	}
+	random := name[i+len(TempMark):]
+	return name[:i], len(random) == textLen && strings.Trim(random, base32) == ""
 }
 
 func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, which a killed process may have used

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -56,6 +57,16 @@ func TestDraft(t *testing.T) {
 	expect("new")
 	if left, err := os.ReadDir(path); err != nil || len(left) != 1 {
 		t.Errorf("%v %v", left, err)
+	}
+}
+
+// A temporary file belongs to the file whose name precedes its last mark.
+func TestTempOf(t *testing.T) {
+	random := strings.Repeat("A2", 13)
+	for name, want := range map[string]string{"f~" + random: "f", "a~b~" + random: "a~b", "f~": "", "f": "", "f~" + random + "~": ""} {
+		if of, ok := TempOf(name); ok != (want != "") || ok && of != want {
+			t.Errorf("%s: %q %v, want %q", name, of, ok, want)
+		}
 	}
 }
 

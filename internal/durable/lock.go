@@ -76,7 +76,9 @@ func openLock(dir *os.Root, name string) (*os.File, error) {
 	f, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
 		// After a takeover it belongs to root. Read access is enough to lock it, except on NFS.
-		f, err = dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if old, oldErr := dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); !errors.Is(oldErr, fs.ErrNotExist) {
+			return old, oldErr
+		}
 	}
 	return f, err
 }

@@ -40,7 +40,10 @@ func (t Tree) Open(path string) (*os.Root, error) {
 const asDir = "/."
 
 // OpenDir is os.OpenRoot, and does not block.
-func OpenDir(path string) (*os.Root, error) { return os.OpenRoot(path + asDir) }
+func OpenDir(path string) (*os.Root, error) {
+	root, err := os.OpenRoot(path + asDir)
+	return root, PathError(path, err)
+}
 
 // OpenDirIn is OpenDir for a directory in root.
 func OpenDirIn(root *os.Root, rel string) (*os.Root, error) { return root.OpenRoot(rel + asDir) }

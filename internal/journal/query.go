@@ -79,12 +79,9 @@ func (q *Query) Filter(now time.Time) (f Filter, err error) {
 
 // parseNetwork parses an address or a network. An address is a network of itself.
 func parseNetwork(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		a = a.Unmap().WithZone("")
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
+	address, _, _ := strings.Cut(text, "%") // the journal has no zones
+	p, ok := domain.ParseNetwork(address)
+	if !ok {
 		return p, fmt.Errorf("%q is neither an address nor a network such as 203.0.113.0/24", text)
 	}
 	return p.Masked(), nil

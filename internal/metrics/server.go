@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,12 +20,13 @@ import (
 
 // Bounds on clients, which should be Prometheus and a monitor only.
 const (
-	headTimeout  = 5 * time.Second
-	writeTimeout = 30 * time.Second
-	idleTimeout  = 2 * time.Minute // more than between two scrapes
-	maxHead      = 8 << 10         // bytes
-	maxScrapes   = 4               // at a time
-	dialTimeout  = time.Second     // for our own sockets
+	headTimeout   = 5 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 2 * time.Minute // more than between two scrapes
+	maxHead       = 8 << 10         // bytes
+	maxScrapes    = 4               // at a time
+	dialTimeout   = time.Second     // for our own sockets
+	lookupTimeout = 5 * time.Second // of a host name in metrics.listen
 )
 
 // Server answers /metrics, /healthz and /readyz.
@@ -44,7 +46,9 @@ type state struct {
 // an IP address, localhost, the host in addr and the name of this machine only: the metrics name the operator's domains, and a
 // browser on this network could be made to read them for another site.
 func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
-	ln, err := net.Listen("tcp", addr)
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening for Prometheus (metrics.listen): %w", err)
 	}

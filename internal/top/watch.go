@@ -27,7 +27,7 @@ const (
 	// metricsTimeout limits the request to the daemon, which is on this host.
 	metricsTimeout = time.Second
 	// maxMetrics limits its answer, in bytes. The daemon's metrics have some 100 KiB.
-	maxMetrics = 4 << 20
+	maxMetrics = 1 << 20
 )
 
 // seen is what watch keeps of a message.

@@ -12,6 +12,7 @@ import (
 	"go4.org/netipx"
 
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 )
 
 const mynetworks = "mynetworks"
@@ -164,18 +165,8 @@ func postmapEntries(ctx context.Context, table string) ([]byte, error) {
 // network parses an address or a network. IPv6 has brackets in lists, and none in tables.
 func network(w string) (netip.Prefix, bool) {
 	w = strings.NewReplacer("[", "", "]", "").Replace(w)
-	p, err := netip.ParsePrefix(w)
-	if err != nil {
-		a, err := netip.ParseAddr(w)
-		if err != nil {
-			return p, false
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
-	}
-	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), true
+	p, ok := domain.ParseNetwork(w)
+	return p.Masked(), ok
 }
 
 // covered reports whether the others together contain all of p.

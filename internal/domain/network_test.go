@@ -1,0 +1,18 @@
+package domain
+
+import "testing"
+
+// An address is a network of itself, and a network of mapped addresses is one of IPv4, so that it contains the clients as they are
+// compared.
+func TestParseNetwork(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "192.0.2.1/24": "192.0.2.1/24", "2001:db8::1": "2001:db8::1/128", "2001:db8::/32": "2001:db8::/32",
+		"::ffff:192.0.2.0/120": "192.0.2.0/24", "::ffff:192.0.2.1": "192.0.2.1/32", "::ffff:0:0/95": "::ffff:0.0.0.0/95",
+		"fe80::1%eth0": "", "192.0.2.0/33": "", "192.0.2": "", "": "", "example.org": "",
+	} {
+		p, ok := ParseNetwork(in)
+		if ok != (want != "") || ok && p.String() != want {
+			t.Errorf("%q: %v %v, want %q", in, p, ok, want)
+		}
+	}
+}
