@@ -118,7 +118,7 @@ func differ(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	for _, s := range got {
 		if !slices.Contains(want, s) {
-			t.Errorf("%s: %q stands only in the documentation", what, s)
+			t.Errorf("%s: %q is only in the documentation: add it to the code, or delete it there", what, s)
 		}
 	}
 	for _, s := range want {

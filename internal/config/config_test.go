@@ -132,7 +132,7 @@ func TestSample(t *testing.T) {
 	}
 	for key := range schema() {
 		if !slices.Contains(keys, key) {
-			t.Errorf("%s does not stand in the sample", key)
+			t.Errorf("%s: add it to dist/signpost.toml, directly below its table and above the first [[...]] example", key)
 		}
 	}
 }

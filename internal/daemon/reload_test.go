@@ -256,7 +256,7 @@ func TestReloadEveryKey(t *testing.T) {
 				t.Errorf("%s is dkimkey's: %s", key, log)
 			}
 		case restart == effective:
-			t.Errorf("%s: took effect %v, needs a restart %v: %s", key, effective, restart, log)
+			t.Errorf("%s: took effect %v, needs a restart %v; pass it on in internal/setup, or add it to restartKeys in reload.go: %s", key, effective, restart, log)
 		case effective && !strings.Contains(log, "changed="+key):
 			t.Errorf("%s is not logged as changed: %s", key, log)
 		}

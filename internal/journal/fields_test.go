@@ -73,7 +73,7 @@ func TestEachFieldIsCut(t *testing.T) {
 			got = append(got, path)
 		}
 	})
-	compare(t, got, uncut, "cut it in shorten.go")
+	compare(t, got, uncut, "cut it in trim.go")
 }
 
 // unhidden are fields that contain no address, or are kept whole: names, words of ours, DNS records, the Message-ID.
@@ -98,7 +98,7 @@ func TestEachFieldIsRedacted(t *testing.T) {
 			got = append(got, path)
 		}
 	})
-	compare(t, got, unhidden, "hide addresses in privacy.go")
+	compare(t, got, unhidden, "hide addresses in trim.go")
 }
 
 // compare reports fields that only one of the lists has.
