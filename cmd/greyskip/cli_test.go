@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"signpost/internal/allowlist"
 )
 
 // Wrong usage is exit code 2, and nothing is done.
@@ -95,7 +97,7 @@ func TestWhatIsReplaced(t *testing.T) {
 // Without a daemon there is no configuration: the name servers are those of /etc/resolv.conf. One that was named has to be there.
 func TestNoConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "signpost.toml")
-	e := env{options: options{config: file}, now: time.Now}
+	e := env{Maker: allowlist.Maker{Now: time.Now}, config: file}
 	if _, err := e.resolver(false); err != nil {
 		t.Error(err)
 	}
@@ -113,7 +115,7 @@ func TestDropIn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e := env{options: options{config: file}, now: time.Now}
+	e := env{Maker: allowlist.Maker{Now: time.Now}, config: file}
 	if _, err := e.resolver(false); err == nil || !strings.Contains(err.Error(), dropIn+":2: dns.servers") {
 		t.Error(err)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,7 +161,7 @@ func TestStaleDrafts(t *testing.T) {
 		w.put(path, "half a list")
 	}
 	w.quiet(w.cron(0))
-	if _, err := os.Lstat(stale); !absent(err) {
+	if _, err := os.Lstat(stale); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("it stays:", err)
 	}
 	for _, path := range others {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -17,38 +19,31 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signpost/internal/allowlist"
 	"signpost/internal/cli"
+	"signpost/internal/dns"
+	"signpost/internal/domain"
 	"signpost/internal/man"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	e := &env{now: time.Now}
+	e := &env{Maker: allowlist.Maker{Now: time.Now}}
 	os.Exit(e.execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // env has the flags and dependencies of a run.
 type env struct {
-	options
-	now    func() time.Time
-	stdout io.Writer
-	stderr io.Writer
-	action bool // action is needed, and the messages that state it were printed
-}
-
-// options are the flags.
-type options struct {
-	config, domains, output, format, reload string
-	widest                                  string
-	widest4, widest6                        int // the numbers of widest
-	overLimit, force, diff, dry             bool
+	allowlist.Maker
+	config string
 }
 
 const (
 	defaultConfig = "/etc/signpost/signpost.toml"
-	defaultWidest = "12,28"
+	day           = 24 * time.Hour
 )
 
 // errAttention is the error of exit code 1 if all messages were printed already.
@@ -56,7 +51,7 @@ var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = term.Clean(stdout), term.Clean(stderr)
-	e.stdout, e.stderr = stdout, stderr
+	e.Stdout, e.Stderr = stdout, stderr
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",
 		Short: "Who may skip postscreen's deep tests: an allow list from SPF records",
@@ -77,14 +72,14 @@ stays.
 
 Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.
 
-`, warnAfter/day, dropAfter/day) + cli.Completion("greyskip"),
+`, allowlist.WarnAfter/day, allowlist.DropAfter/day) + cli.Completion("greyskip"),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
   25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 && e.domains == "" {
+			if len(args) == 0 && e.DomainsFile == "" {
 				return c.Help()
 			}
 			return e.run(c.Context(), args, c.Flags().Changed("config"))
@@ -92,18 +87,18 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	}
 	f := root.Flags()
 	f.SortFlags = false
-	f.StringVarP(&e.domains, "file", "f", "", "the domains are in this `FILE`, one a line")
-	f.StringVarP(&e.output, "output", "o", "", "keep the list in this `FILE`; printed if not given")
-	f.StringVar(&e.format, "format", formatNames()[0], "the list is for `PROGRAM`: "+strings.Join(formatNames(), ", "))
-	f.StringVar(&e.reload, "reload", "", "run this `COMMAND` after the file has changed")
-	f.BoolVar(&e.diff, "diff", false, "print what changes in the file")
-	f.BoolVar(&e.dry, "dry-run", false, "change nothing, and say what would be done")
-	f.BoolVar(&e.force, "force", false, "replace the file although it shrinks or grows by more than half")
-	f.BoolVar(&e.overLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
-	f.StringVar(&e.widest, "widest", defaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
+	f.StringVarP(&e.DomainsFile, "file", "f", "", "the domains are in this `FILE`, one a line")
+	f.StringVarP(&e.Output, "output", "o", "", "keep the list in this `FILE`; printed if not given")
+	f.StringVar(&e.Format, "format", allowlist.Formats()[0], "the list is for `PROGRAM`: "+strings.Join(allowlist.Formats(), ", "))
+	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` after the file has changed")
+	f.BoolVar(&e.Diff, "diff", false, "print what changes in the file")
+	f.BoolVar(&e.DryRun, "dry-run", false, "change nothing, and say what would be done")
+	f.BoolVar(&e.Force, "force", false, "replace the file although it shrinks or grows by more than half")
+	f.BoolVar(&e.OverLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
+	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
 	// The only error is an unknown flag.
-	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(allowlist.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(man.Command(root, page()))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
@@ -121,12 +116,12 @@ func (e *env) run(ctx context.Context, args []string, configGiven bool) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	if e.output == "" {
-		err = e.print(ctx, resolver, domains)
+	if e.Output == "" {
+		err = e.Print(ctx, resolver, domains)
 	} else {
-		err = e.update(ctx, resolver, domains)
+		err = e.Update(ctx, resolver, domains)
 	}
-	if err == nil && e.action {
+	if err == nil && e.Action {
 		return errAttention
 	}
 	return err
@@ -135,15 +130,15 @@ func (e *env) run(ctx context.Context, args []string, configGiven bool) error {
 // check returns an error if flags cannot be combined.
 func (e *env) check(args []string) error {
 	switch {
-	case e.domains != "" && len(args) > 0:
+	case e.DomainsFile != "" && len(args) > 0:
 		return errors.New("name domains, or a file of them with -f, not both")
-	case e.output == "" && (e.reload != "" || e.diff || e.dry || e.force):
+	case e.Output == "" && (e.Reload != "" || e.Diff || e.DryRun || e.Force):
 		return errors.New("--reload, --diff, --dry-run and --force are about a file: which? -o FILE")
-	case !slices.Contains(formatNames(), e.format):
-		return fmt.Errorf("--format: %q is none of %s", e.format, strings.Join(formatNames(), ", "))
+	case !slices.Contains(allowlist.Formats(), e.Format):
+		return fmt.Errorf("--format: %q is none of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
 	}
 	// The header of the list names both files. It may be read from another directory.
-	for _, path := range []*string{&e.domains, &e.output} {
+	for _, path := range []*string{&e.DomainsFile, &e.Output} {
 		if *path == "" {
 			continue
 		}
@@ -156,25 +151,68 @@ func (e *env) check(args []string) error {
 }
 
 func (e *env) readWidest() error {
-	four, six, ok := strings.Cut(e.widest, ",")
+	four, six, ok := strings.Cut(e.Widest, ",")
 	var err4, err6 error
-	e.widest4, err4 = strconv.Atoi(four)
-	e.widest6, err6 = strconv.Atoi(six)
-	if !ok || err4 != nil || err6 != nil || e.widest4 < 0 || e.widest4 > 32 || e.widest6 < 0 || e.widest6 > 128 {
-		return fmt.Errorf("--widest: %q is not a number from 0 to 32, a comma and a number from 0 to 128", e.widest)
+	e.Widest4, err4 = strconv.Atoi(four)
+	e.Widest6, err6 = strconv.Atoi(six)
+	if !ok || err4 != nil || err6 != nil || e.Widest4 < 0 || e.Widest4 > 32 || e.Widest6 < 0 || e.Widest6 > 128 {
+		return fmt.Errorf("--widest: %q is not a number from 0 to 32, a comma and a number from 0 to 128", e.Widest)
 	}
 	return nil
 }
 
-// inform prints a message that needs no action.
-func (e *env) inform(format string, args ...any) {
-	fmt.Fprintln(e.stderr, "greyskip:", term.Printable(fmt.Sprintf(format, args...)))
+// resolver returns a resolver that queries the same name servers as the daemon, or those of /etc/resolv.conf without a configuration.
+func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
+	conf, err := setup.Load(e.config, configGiven)
+	if err != nil {
+		return nil, err
+	}
+	return setup.Resolver(conf, e.Now, slog.New(slog.DiscardHandler))
 }
 
-// warn prints a message that needs action: the exit code is 1.
-func (e *env) warn(format string, args ...any) {
-	e.action = true
-	e.inform(format, args...)
+// read returns the domains of the command line or of the domains file, each once, in their order.
+func (e *env) read(args []string) ([]string, error) {
+	if e.DomainsFile != "" {
+		f, err := os.Open(e.DomainsFile)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return parseDomains(e.DomainsFile, f)
+	}
+	var all []string
+	for _, a := range args {
+		name, err := domainName(a)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, name)
+	}
+	return domain.Unique(all), nil
+}
+
+// parseDomains reads a domains file. A file without any domain is an error.
+func parseDomains(file string, r io.Reader) ([]string, error) {
+	all, err := domain.ReadList(r, file, func(text string) (string, error) {
+		name, err := domainName(text)
+		if err != nil {
+			err = fmt.Errorf("%w; write one domain a line, and comments behind a #", err)
+		}
+		return name, err
+	})
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("%s: names no domain", file)
+	}
+	return all, err
+}
+
+// domainName parses a domain from which mail can come. An IP address and a top-level domain are errors.
+func domainName(text string) (string, error) {
+	name, err := domain.ParseArgument(text)
+	if _, noAddress := netip.ParseAddr(text); err == nil && (noAddress == nil || !strings.Contains(name, ".")) {
+		err = fmt.Errorf("%q is not a domain name", text)
+	}
+	return name, err
 }
 
 // page returns what the manual page has in addition to the commands and their flags.

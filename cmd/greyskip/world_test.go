@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/allowlist"
 	"signpost/internal/testdns"
 )
 
@@ -62,7 +63,7 @@ func (w *world) run(args ...string) (out, errs string, code int) {
 	w.t.Helper()
 	var stdout, stderr bytes.Buffer
 	now := w.now
-	e := &env{now: func() time.Time { return now }}
+	e := &env{Maker: allowlist.Maker{Now: func() time.Time { return now }}}
 	code = e.execute(w.t.Context(), append([]string{"-c", w.config}, args...), &stdout, &stderr)
 	return stdout.String(), stderr.String(), code
 }

@@ -1,4 +1,4 @@
-package main
+package allowlist
 
 import (
 	"context"
@@ -15,29 +15,29 @@ import (
 	"signpost/internal/spfset"
 )
 
-// print writes the list to standard output.
-func (e *env) print(ctx context.Context, r *dns.Resolver, domains []string) error {
-	found, err := e.look(ctx, r, domains)
+// Print writes the list of domains to Stdout.
+func (m *Maker) Print(ctx context.Context, r *dns.Resolver, domains []string) error {
+	found, err := m.look(ctx, r, domains)
 	if err != nil {
 		return err
 	}
 	var parts []listed
 	for _, f := range found {
 		if f.err != nil {
-			e.warn("%s; %s", f.why(), f.rest())
+			m.warn("%s; %s", f.why(), f.rest())
 		}
 		if f.err != nil && f.answer.Empty() {
 			continue
 		}
-		e.informNew(f, nil)
+		m.informNew(f, nil)
 		parts = append(parts, listed{f.domain, f.answer.Networks, f.answer.Notes})
 	}
 	if len(parts) == 0 {
 		return nil
 	}
 	l := newList(parts)
-	four, six, _ := l.blocks(nil, e.now())
-	_, err = io.WriteString(e.stdout, e.render(l, four, six, e.now()))
+	four, six, _ := l.blocks(nil, m.Now())
+	_, err = io.WriteString(m.Stdout, m.render(l, four, six, m.Now()))
 	return err
 }
 
@@ -69,9 +69,9 @@ func open(at *place) (f file, err error) {
 	return f, nil
 }
 
-// update updates the file.
-func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) error {
-	at, err := locate(e.output)
+// Update replaces the file Output if its contents changed, keeps the state beside it, and runs the reload command.
+func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) error {
+	at, err := locate(m.Output)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 	if err != nil {
 		return err
 	}
-	if !e.dry {
+	if !m.DryRun {
 		unlock, err := at.lock()
 		if err != nil {
 			return err
@@ -98,89 +98,89 @@ func (e *env) update(ctx context.Context, r *dns.Resolver, domains []string) err
 	s, lost := readState(stateAt)
 	switch {
 	case lost != nil && !absent(lost):
-		e.warn("%v", lost)
+		m.warn("%v", lost)
 	case lost != nil && old.exists:
-		e.warn("%s is not there, although %s is; a new one is made", stateAt.path(), e.output)
+		m.warn("%s is not there, although %s is; a new one is made", stateAt.path(), m.Output)
 	}
-	found, err := e.look(ctx, r, domains)
+	found, err := m.look(ctx, r, domains)
 	if err != nil {
 		return err
 	}
 	if err := manyFail(found); err != nil {
-		return e.stays(err)
+		return m.stays(err)
 	}
 	if i := slices.IndexFunc(found, func(f finding) bool { return f.err != nil }); i >= 0 && lost != nil && old.exists {
-		return e.stays(fmt.Errorf("%s: %w, and what it answered before is not known", found[i].domain, found[i].err))
+		return m.stays(fmt.Errorf("%s: %w, and what it answered before is not known", found[i].domain, found[i].err))
 	}
 	before := list{s.parts(), old.set}
-	l := newList(e.fold(s, found))
-	return e.replace(ctx, at, old, before, l, s, stateAt)
+	l := newList(m.fold(s, found))
+	return m.replace(ctx, at, old, before, l, s, stateAt)
 }
 
 // stays adds to an error that the old file stays.
-func (e *env) stays(err error) error {
-	if _, none := os.Stat(e.output); absent(none) {
-		return fmt.Errorf("%w: %s is not made", err, e.output)
+func (m *Maker) stays(err error) error {
+	if _, none := os.Stat(m.Output); absent(none) {
+		return fmt.Errorf("%w: %s is not made", err, m.Output)
 	}
-	return fmt.Errorf("%w: %s stays as it is", err, e.output)
+	return fmt.Errorf("%w: %s stays as it is", err, m.Output)
 }
 
 // replace replaces the file if its contents changed, and writes the state.
-func (e *env) replace(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
-	four, six, days := l.blocks(s.Since, e.now())
-	if old.exists && e.render(l, four, six, s.Made) == old.text {
-		return e.leave(ctx, s, stateAt)
+func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
+	four, six, days := l.blocks(s.Since, m.Now())
+	if old.exists && m.render(l, four, six, s.Made) == old.text {
+		return m.leave(ctx, s, stateAt)
 	}
-	text := e.render(l, four, six, e.now())
+	text := m.render(l, four, six, m.Now())
 	lines, more, fewer := changes(before, l)
-	if e.diff {
+	if m.Diff {
 		for _, line := range lines {
-			fmt.Fprintln(e.stdout, line)
+			fmt.Fprintln(m.Stdout, line)
 		}
 	}
-	if why := e.jump(old, l); why != nil {
-		if !e.dry {
+	if why := m.jump(old, l); why != nil {
+		if !m.DryRun {
 			why = errors.Join(why, s.write(stateAt))
 		}
 		return why
 	}
-	if e.dry {
-		fmt.Fprintf(e.stdout, "%s would be replaced; networks: %d more, %d fewer\n", e.output, more, fewer)
+	if m.DryRun {
+		fmt.Fprintf(m.Stdout, "%s would be replaced; networks: %d more, %d fewer\n", m.Output, more, fewer)
 		return nil
 	}
-	if err := e.checkByPostfix(ctx, text, l.set); err != nil {
-		return e.stays(err)
+	if err := m.checkByPostfix(ctx, text, l.set); err != nil {
+		return m.stays(err)
 	}
 	d, err := at.newDraft([]byte(text))
 	if err != nil {
-		return e.stays(err)
+		return m.stays(err)
 	}
-	s.Made, s.Since, s.ReloadDue = e.now().UTC(), days, e.reload != ""
+	s.Made, s.Since, s.ReloadDue = m.Now().UTC(), days, m.Reload != ""
 	if err := s.write(stateAt); err != nil {
 		d.Discard()
-		return e.stays(err)
+		return m.stays(err)
 	}
 	if err := at.use(d); err != nil {
 		return err
 	}
-	return e.runReload(ctx, s, stateAt)
+	return m.runReload(ctx, s, stateAt)
 }
 
 // leave keeps a file that is up to date, and writes the state.
-func (e *env) leave(ctx context.Context, s *state, stateAt *place) error {
-	if e.dry {
-		fmt.Fprintf(e.stdout, "%s would stay as it is\n", e.output)
+func (m *Maker) leave(ctx context.Context, s *state, stateAt *place) error {
+	if m.DryRun {
+		fmt.Fprintf(m.Stdout, "%s would stay as it is\n", m.Output)
 		return nil
 	}
 	if err := s.write(stateAt); err != nil {
 		return err
 	}
-	return e.runReload(ctx, s, stateAt)
+	return m.runReload(ctx, s, stateAt)
 }
 
 // jump returns an error if a list differs by more than half from the present one, unless that is allowed.
-func (e *env) jump(old file, l list) error {
-	if e.force {
+func (m *Maker) jump(old file, l list) error {
+	if m.Force {
 		return nil
 	}
 	four, six := size(old.set)
@@ -198,7 +198,7 @@ func (e *env) jump(old file, l list) error {
 			continue
 		}
 		return fmt.Errorf("the list would have %.4g %s addresses instead of %.4g, %s by more than half: %s stays as it is; --diff --dry-run shows it, and --force does it",
-			f.now, f.family, f.was, word, e.output)
+			f.now, f.family, f.was, word, m.Output)
 	}
 	return nil
 }

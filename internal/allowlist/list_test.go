@@ -1,4 +1,4 @@
-package main
+package allowlist
 
 import (
 	"net/netip"

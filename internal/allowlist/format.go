@@ -1,4 +1,4 @@
-package main
+package allowlist
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 // mark is the first line of each file that greyskip may replace.
 const mark = "# Allow list, made by greyskip(1) from SPF records"
 
-// formatNames are the values of --format, the default first.
-func formatNames() []string { return []string{"postscreen", "cidr", "nftables", "pf", "rspamd"} }
+// Formats are the values of --format, the default first.
+func Formats() []string { return []string{"postscreen", "cidr", "nftables", "pf", "rspamd"} }
 
 // usedBy returns the line of the header that states how to use the file.
 func usedBy(format, file string) string {
@@ -31,12 +31,12 @@ func usedBy(format, file string) string {
 }
 
 // render returns the text of a list. made is the day in its header.
-func (e *env) render(l list, four, six []block, made time.Time) string {
+func (m *Maker) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
-	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), term.Printable(e.command(l)))
+	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), term.Printable(m.command(l)))
 	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block says from whom it is, and since when it is listed.\n", len(l.set.Prefixes()), len(l.domains))
-	if use := usedBy(e.format, e.output); use != "" && e.output != "" {
+	if use := usedBy(m.Format, m.Output); use != "" && m.Output != "" {
 		fmt.Fprintf(&b, "# %s\n", term.Printable(use))
 	}
 	for _, d := range l.domains {
@@ -45,12 +45,12 @@ func (e *env) render(l list, four, six []block, made time.Time) string {
 		}
 	}
 	b.WriteString("\n")
-	if e.format == "nftables" {
+	if m.Format == "nftables" {
 		b.WriteString(nftables(four, six))
 		return b.String()
 	}
 	end := ""
-	if e.format == "postscreen" {
+	if m.Format == "postscreen" {
 		end = "\tpermit"
 	}
 	for _, bl := range slices.Concat(four, six) {
@@ -60,19 +60,19 @@ func (e *env) render(l list, four, six []block, made time.Time) string {
 }
 
 // command returns the command line that makes the list.
-func (e *env) command(l list) string {
+func (m *Maker) command(l list) string {
 	words := []string{"greyskip"}
 	add := func(when bool, more ...string) {
 		if when {
 			words = append(words, more...)
 		}
 	}
-	add(e.domains != "", "-f", e.domains)
-	add(e.output != "", "-o", e.output)
-	add(e.format != formatNames()[0], "--format", e.format)
-	add(e.overLimit, "--over-limit")
-	add(e.widest != defaultWidest, "--widest", e.widest)
-	if e.domains == "" {
+	add(m.DomainsFile != "", "-f", m.DomainsFile)
+	add(m.Output != "", "-o", m.Output)
+	add(m.Format != Formats()[0], "--format", m.Format)
+	add(m.OverLimit, "--over-limit")
+	add(m.Widest != DefaultWidest, "--widest", m.Widest)
+	if m.DomainsFile == "" {
 		for _, d := range l.domains {
 			words = append(words, d.domain)
 		}

@@ -1,4 +1,4 @@
-package main
+package allowlist
 
 import (
 	"encoding/json"
@@ -15,9 +15,10 @@ import (
 
 const day = 24 * time.Hour
 
+// Ages of the last good answer of a domain that cannot be looked up.
 const (
-	warnAfter = 7 * day  // a last good answer of this age needs action
-	dropAfter = 30 * day // a last good answer of this age is dropped: its networks may belong to others
+	WarnAfter = 7 * day  // action is needed
+	DropAfter = 30 * day // it is dropped: its networks may belong to others
 )
 
 // state is FILE.state, which a run writes for the next one.
@@ -90,18 +91,18 @@ func (s *state) write(at *place) error {
 
 // fold updates the state and returns the parts of the new list. A domain that could not be looked up keeps its last good answer until that is
 // too old. fold prints what needs action.
-func (e *env) fold(s *state, found []finding) []listed {
+func (m *Maker) fold(s *state, found []finding) []listed {
 	var all []listed
 	kept := map[string]answered{}
 	for _, f := range found {
 		last, known := s.Domains[f.domain]
-		now := e.now()
-		if f.err != nil && e.fallsBack(f, last, known, now) {
+		now := m.Now()
+		if f.err != nil && m.fallsBack(f, last, known, now) {
 			kept[f.domain] = last
 			all = append(all, listed{f.domain, spfset.Of(last.Networks...), last.Notes})
 			continue
 		}
-		e.informNew(f, last.Notes)
+		m.informNew(f, last.Notes)
 		if f.err == nil {
 			kept[f.domain] = answered{At: now.UTC(), Networks: f.answer.Networks.Prefixes(), Notes: f.answer.Notes}
 		} else if f.answer.Empty() {
@@ -114,27 +115,27 @@ func (e *env) fold(s *state, found []finding) []listed {
 }
 
 // informNew prints the notes of a domain that the last run did not have.
-func (e *env) informNew(f finding, before []string) {
+func (m *Maker) informNew(f finding, before []string) {
 	for _, note := range f.answer.Notes {
 		if !slices.Contains(before, note) {
-			e.inform("%s: %s", f.domain, note)
+			m.inform("%s: %s", f.domain, note)
 		}
 	}
 }
 
 // fallsBack reports whether a domain that could not be looked up keeps its last good answer. Otherwise only what was found is listed.
-func (e *env) fallsBack(f finding, last answered, known bool, now time.Time) bool {
+func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) bool {
 	if !known {
-		e.warn("%s; there is no earlier answer, so that %s", f.why(), f.rest())
+		m.warn("%s; there is no earlier answer, so that %s", f.why(), f.rest())
 		return false
 	}
-	on, until := last.At.Format(time.DateOnly), last.At.Add(dropAfter).Format(time.DateOnly)
+	on, until := last.At.Format(time.DateOnly), last.At.Add(DropAfter).Format(time.DateOnly)
 	switch age := now.Sub(last.At); {
-	case age > dropAfter:
-		e.warn("%s; the last good answer, of %s, is too old, so that %s", f.why(), on, f.rest())
+	case age > DropAfter:
+		m.warn("%s; the last good answer, of %s, is too old, so that %s", f.why(), on, f.rest())
 		return false
-	case age > warnAfter || !f.err.Temporary:
-		e.warn("%s; the answer of %s stays listed until %s", f.why(), on, until)
+	case age > WarnAfter || !f.err.Temporary:
+		m.warn("%s; the answer of %s stays listed until %s", f.why(), on, until)
 	}
 	return true
 }

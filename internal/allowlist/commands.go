@@ -1,4 +1,4 @@
-package main
+package allowlist
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ const maxCommand = time.Minute
 // checkByPostfix has Postfix read a new list for postscreen: it must permit the first address of each network, and no address that is not
 // listed. Without Postfix, nothing is checked. Postfix reads a copy, because it opens a file by its path, and another user may own the
 // directory of the list.
-func (e *env) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet) error {
+func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet) error {
 	postmap := findPostmap()
-	if e.format != formatNames()[0] || postmap == "" {
+	if m.Format != Formats()[0] || postmap == "" {
 		return nil
 	}
 	// Postfix reads this configuration instead of the machine's, which may be broken.
@@ -86,17 +86,17 @@ func findPostmap() string {
 }
 
 // runReload runs the command of --reload if that is due: the file has changed, or the command failed in an earlier run.
-func (e *env) runReload(ctx context.Context, s *state, stateAt *place) error {
-	if !s.ReloadDue || e.reload == "" {
+func (m *Maker) runReload(ctx context.Context, s *state, stateAt *place) error {
+	if !s.ReloadDue || m.Reload == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", e.reload)
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", m.Reload)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+sbin)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", e.output, err, term.Printable(lastLine(string(out))))
+		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", m.Output, err, term.Printable(lastLine(string(out))))
 	}
 	s.ReloadDue = false
 	return s.write(stateAt)
