@@ -90,7 +90,7 @@ type Keys struct {
 	Algorithms  []string
 	RSABits     int
 	RotateEvery time.Duration // 0: never
-	RotateGiven bool          // it stands in the file: "never" is the default where publishing is manual
+	RotateGiven bool          // the file sets it: "never" is the default where publishing is manual
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
 	Selectors   map[string][]string // algorithm -> ring

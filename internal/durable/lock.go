@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,9 +53,13 @@ func TryLock(dir *os.Root, path string) (*Lock, error) {
 		held, err := f.Stat()
 		now, nowErr := dir.Lstat(name)
 		isLink := nowErr == nil && now.Mode()&fs.ModeSymlink != 0 // os.Root follows a link within the directory
-		if err != nil || nowErr != nil || !os.SameFile(held, now) && !isLink {
+		if err = cmp.Or(err, nowErr); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(held, now) && !isLink {
 			f.Close()
 			continue
+		}
+		if err != nil {
+			f.Close()
+			return nil, PathError(path, err)
 		}
 		switch {
 		case isLink:
