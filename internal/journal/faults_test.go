@@ -299,6 +299,9 @@ func TestBoundBitByBit(t *testing.T) {
 // A reader that does not end keeps the log from being taken into the database. At the bound what cannot be kept within it is
 // counted and said, and when the reader has ended the journal goes on.
 func TestHeld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 16 MiB, and waits for the journal to start again")
+	}
 	d := newFixture(t)
 	d.MaxSize = 16 << 20
 	d.keep(t, 0, 10)

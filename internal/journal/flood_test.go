@@ -116,6 +116,9 @@ func (d *fixture) flood(t *testing.T, n int, message func(int) filter.Report) (f
 
 // Design rule: whatever senders put into their mail and their DNS, a message takes at most 20 KiB of the files.
 func TestCostOfMessage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes hundreds of large messages")
+	}
 	if underRace {
 		t.Skip("takes five times as long under the race detector; make test runs it without")
 	}

@@ -12,6 +12,9 @@ import (
 
 // Each lost message is counted and logged with its cause, and the log has a line for each cause.
 func TestCausesOfLoss(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills the queue of the journal")
+	}
 	for cause, c := range map[Cause]struct {
 		lose func(t *testing.T, d *fixture, j *Journal)
 		log  string
