@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,7 +155,9 @@ func TestFaultWords(t *testing.T) {
 	if _, err := s.readMetadata("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
 		t.Error(err)
 	}
-	if err := s.WriteState("keys", nil); err == nil || err.Error() != "writing "+s.Dir+": rename "+s.Dir+": file exists" {
+	// Releases of Go differ in the last words.
+	words := regexp.MustCompile("^writing " + regexp.QuoteMeta(s.Dir) + ": rename " + regexp.QuoteMeta(s.Dir) + ": (file exists|is a directory)$")
+	if err := s.WriteState("keys", nil); err == nil || !words.MatchString(err.Error()) {
 		t.Error(err)
 	}
 	if err := s.tree().Remove(filepath.Join(dir, "d")); err == nil || err.Error() != "remove "+filepath.Join(dir, "d")+": directory not empty" {
