@@ -2,7 +2,6 @@ package dkim
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"hash"
 	"time"
 )
@@ -12,6 +11,13 @@ const (
 	ARCResultsField   = "ARC-Authentication-Results"
 	ARCSignatureField = "ARC-Message-Signature"
 	ARCSealField      = "ARC-Seal"
+)
+
+// The same in lower case: the names of index, and of Chain.Field.
+const (
+	arcResults   = "arc-authentication-results"
+	arcSignature = "arc-message-signature"
+	arcSeal      = "arc-seal"
 )
 
 // None is the status of a message without an ARC set: RFC 8617 section 4.4.
@@ -33,10 +39,20 @@ const (
 type Chain struct {
 	Status     Status   `json:"status"`                // none, pass or fail
 	Reason     string   `json:"reason,omitempty"`      // why fail, in words
+	Cause      Cause    `json:"cause,omitempty"`       // why fail
+	Detail     string   `json:"detail,omitempty"`      // as the comment of Cause states
+	Field      string   `json:"field,omitempty"`       // the field that Cause is about, such as arc-seal; empty if it is about no single field
+	Instance   int      `json:"instance,omitempty"`    // i= of that field, if it can be read
+	KeyName    string   `json:"key_name,omitempty"`    // DNS name of the key record, if the key was looked up for that field
 	Temporary  bool     `json:"temporary,omitempty"`   // it fails because a key could not be looked up, perhaps for now only
 	Failed     string   `json:"failed,omitempty"`      // Temporary: the DNS name of that key
 	Sets       []Sealer `json:"sets,omitempty"`        // instance 1 first; empty where the sets are not whole
 	OldestPass int      `json:"oldest_pass,omitempty"` // RFC 8617 section 5.2 step 5: the oldest set whose message signature holds, all newer ones too; 0 is all of them
+}
+
+// fail sets the fault that makes the chain fail.
+func (c *Chain) fail(f *setFault, algorithm string) {
+	c.Status, c.Cause, c.Detail, c.Field, c.Instance, c.Reason = Fail, f.Cause, f.Detail, f.field, f.instance, c.sentence(f, algorithm)
 }
 
 // Sealer is one set: who sealed, and what he says. Nothing of it is true unless the chain passes.
@@ -55,8 +71,8 @@ func (v *Verifier) Chain(now time.Time, key func(name string) ([]string, error))
 	c := &v.chain
 	out := Chain{Status: None}
 	switch {
-	case c.fault != "":
-		out.Status, out.Reason = Fail, c.fault
+	case c.fault != nil:
+		out.fail(c.fault, "")
 	case len(c.sets) > 0:
 		v.judgeChain(&out, now, key)
 	}
@@ -71,29 +87,30 @@ func (v *Verifier) Chain(now time.Time, key func(name string) ([]string, error))
 func (v *Verifier) judgeChain(out *Chain, now time.Time, key func(string) ([]string, error)) {
 	sets := v.chain.sets
 	// RFC 8617 section 5.2.1: every failure is permanent, one of DNS as well.
-	fail := func(field string, n int, s *signature, status Status, reason string) {
-		if out.Status = Fail; status == TempError {
+	fail := func(field string, n int, s *signature, status Status, fault *Fault) {
+		if status == TempError {
 			out.Temporary, out.Failed = true, s.keyName()
 		}
-		out.Reason = fmt.Sprintf("%s of instance %d: %s", field, n, reason)
+		out.KeyName = s.result.KeyName
+		out.fail(&setFault{Fault: *fault, field: field, instance: n, judged: true}, s.result.Algorithm)
 	}
 	// Step 4: the newest message signature has to hold. It is looked at first: it needs no key to see that a body was
 	// changed.
 	newest := sets[len(sets)-1].message
-	if status, reason := v.judge(newest, now, key); status != Pass {
-		fail(ARCSignatureField, len(sets), newest, status, reason)
+	if status, fault := v.judge(newest, now, key); status != Pass {
+		fail(arcSignature, len(sets), newest, status, fault)
 		return
 	}
 	// Step 6: every seal, the newest first.
 	sums := v.sealSums()
 	for i := len(sets) - 1; i >= 0; i-- {
 		seal := sets[i].seal
-		status, reason := PermError, seal.untimely(now)
-		if reason == "" {
-			status, reason = seal.tryKeys(key, func() [sha256.Size]byte { return sums[i] })
+		status, fault := PermError, seal.untimely(now)
+		if fault == nil {
+			status, fault = seal.tryKeys(key, func() [sha256.Size]byte { return sums[i] })
 		}
 		if status != Pass {
-			fail(ARCSealField, i+1, seal, status, reason)
+			fail(arcSeal, i+1, seal, status, fault)
 			return
 		}
 	}

@@ -52,7 +52,9 @@ const (
 // Result is what became of one signature.
 type Result struct {
 	Status    Status   `json:"status"`
-	Reason    string   `json:"reason,omitempty"`    // why not pass, in words; empty when there is nothing to add
+	Reason    string   `json:"reason,omitempty"`    // why not pass, in words
+	Cause     Cause    `json:"cause,omitempty"`     // why not pass
+	Detail    string   `json:"detail,omitempty"`    // as the comment of Cause states
 	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
 	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
 	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= where it is absent
@@ -70,4 +72,12 @@ type Result struct {
 	HeaderHolds   bool `json:"header_holds,omitempty"`
 	HoldsUntagged bool `json:"holds_untagged,omitempty"`
 	HeaderOpen    bool `json:"header_open,omitempty"`
+}
+
+// set sets the outcome. fault is nil if it is Pass.
+func (r *Result) set(status Status, fault *Fault) {
+	r.Status = status
+	if fault != nil {
+		r.Cause, r.Detail, r.Reason = fault.Cause, fault.Detail, r.sentence(fault)
+	}
 }

@@ -77,10 +77,11 @@ func TestEachFieldIsCut(t *testing.T) {
 }
 
 // unhidden are fields that contain no address, or are kept whole: names, words of ours, DNS records, the Message-ID.
-const unhidden = `Assignment.Domain Assignment.Reply.Enhanced Done Evidence.ARC.Failed Evidence.ARC.Reason Evidence.ARC.Sets.CV
+const unhidden = `Assignment.Domain Assignment.Reply.Enhanced Done Evidence.ARC.Detail Evidence.ARC.Failed Evidence.ARC.Field
+	Evidence.ARC.KeyName Evidence.ARC.Reason Evidence.ARC.Sets.CV
 	Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent Evidence.Author.Domains Evidence.Author.Doubt
 	Evidence.Connection.Daemon Evidence.Connection.HELO Evidence.Connection.Name Evidence.Connection.PTR Evidence.DKIM.Algorithm
-	Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord Evidence.DKIM.Selector
+	Evidence.DKIM.Detail Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord Evidence.DKIM.Selector
 	Evidence.DKIM.Signature Evidence.DMARC.Aligned Evidence.DMARC.Domain Evidence.DMARC.Fault Evidence.DMARC.OrgDomain
 	Evidence.DMARC.PolicyDomain Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned
 	Evidence.MessageID Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector

@@ -332,7 +332,7 @@ func (s *shortener) results(ev *policy.Evidence) {
 		d := &ev.DKIM[i]
 		d.Signature = d.Signature[:min(maxSignature, len(d.Signature))]
 		d.Headers = s.names(d.Headers, maxNames, maxWord)
-		s.words(&d.Domain, &d.Selector, &d.Identity, &d.Algorithm, &d.KeyName)
+		s.words(&d.Domain, &d.Selector, &d.Identity, &d.Algorithm, &d.KeyName, &d.Detail)
 		s.sentences(&d.Reason)
 	}
 	ev.DMARC = slices.Clone(ev.DMARC) // one for each Author Domain
@@ -354,7 +354,7 @@ func (s *shortener) chain(c *dkim.Chain) *dkim.Chain {
 	}
 	short := *c
 	s.sentences(&short.Reason)
-	s.words(&short.Failed)
+	s.words(&short.Detail, &short.Field, &short.KeyName, &short.Failed)
 	short.Sets = lastOf(s, c.Sets, maxResults)
 	for i := range short.Sets {
 		set := &short.Sets[i]
