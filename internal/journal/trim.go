@@ -94,9 +94,13 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	if e.SPF != nil {
 		spf := *e.SPF
 		for _, name := range names {
-			spf.Reason = strings.ReplaceAll(spf.Reason, name, leftOut)
+			for _, s := range []*string{&spf.Reason, &spf.Detail, &spf.RecordDomain} {
+				*s = strings.ReplaceAll(*s, name, leftOut)
+			}
 		}
-		spf.Reason, spf.Failed = text(spf.Reason), text(spf.Failed)
+		for _, s := range []*string{&spf.Reason, &spf.Detail, &spf.Term, &spf.RecordDomain, &spf.Failed} {
+			*s = text(*s)
+		}
 		e.SPF = &spf
 	}
 	return r
@@ -323,7 +327,7 @@ func shorten(e *Entry, level int) Entry {
 func (s *shortener) results(ev *policy.Evidence) {
 	if ev.SPF != nil {
 		spf := *ev.SPF
-		s.words(&spf.Domain, &spf.Failed)
+		s.words(&spf.Domain, &spf.Detail, &spf.Term, &spf.RecordDomain, &spf.Failed)
 		s.sentences(&spf.Reason)
 		ev.SPF = &spf
 	}

@@ -2,9 +2,7 @@ package domain
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,7 +39,7 @@ func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Recor
 		closeTo(n.Depth)
 		at := open[n.Depth]
 		switch {
-		case errors.Is(n.Err, spf.ErrTooMany):
+		case spf.CauseOf(n.Err) == spf.TreeTooLarge:
 			at.wrong, at.fixed = n.Err.Error(), false
 		case n.Mechanism.AsksDNS():
 			open = append(open, l.newTerm(ctx, n))
@@ -62,9 +60,10 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	name := strings.ToLower(n.Target)
 	switch {
 	case n.Err != nil:
-		var failed *net.DNSError
-		if t.wrong = n.Err.Error(); errors.As(n.Err, &failed) {
+		if cause := spf.CauseOf(n.Err); cause == spf.LookupFailed || cause == spf.LookupUnusable {
 			t.wrong, t.unknown = "it could not be looked up", true
+		} else {
+			t.wrong = n.Err.Error()
 		}
 	case name == "":
 	case n.Mechanism == spf.A:
