@@ -151,7 +151,7 @@ func (m *message) EndHeaders(queueID string) {
 	if !m.evidence.Oversize {
 		m.evidence.Author = dmarc.ReadAuthor(m.froms)
 		if m.hidden {
-			m.evidence.Author = dmarc.Author{Doubt: "a field hides another one behind a stray line end"}
+			m.evidence.Author = dmarc.Author{Cause: dmarc.FromHiddenField, Doubt: "a field hides another one behind a stray line end"}
 		}
 	}
 	m.evidence.ResultsAbout = resultsAbout(m.own, m.evidence.Author.Domains)

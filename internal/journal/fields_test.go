@@ -57,7 +57,7 @@ func texts(v reflect.Value, path string, f func(path string, v reflect.Value)) {
 }
 
 // uncut are fields without a bound of their own: a sender does not choose how long they are.
-const uncut = `Assignment.Reply.Enhanced Evidence.Absent Evidence.DMARC Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.QueueID
+const uncut = `Assignment.Reply.Enhanced Evidence.Absent Evidence.DMARC Evidence.DMARC.Wrong.Detail Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.QueueID
 	Evidence.Relays.Method Lookups.Type Verdict.Reply.Enhanced`
 
 // Each text and each list of an entry has a bound: shorten cuts it, or it is kept as an answer.
@@ -78,11 +78,11 @@ func TestEachFieldIsCut(t *testing.T) {
 
 // unhidden are fields that contain no address, or are kept whole: names, words of ours, DNS records, the Message-ID.
 const unhidden = `Assignment.Domain Assignment.Reply.Enhanced Done Evidence.ARC.Failed Evidence.ARC.Reason Evidence.ARC.Sets.CV
-	Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent Evidence.Author.Domains Evidence.Author.Doubt
+	Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent Evidence.Author.Detail Evidence.Author.Domains Evidence.Author.Doubt
 	Evidence.Connection.Daemon Evidence.Connection.HELO Evidence.Connection.Name Evidence.Connection.PTR Evidence.DKIM.Algorithm
 	Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord Evidence.DKIM.Selector
-	Evidence.DKIM.Signature Evidence.DMARC.Aligned Evidence.DMARC.Domain Evidence.DMARC.Fault Evidence.DMARC.OrgDomain
-	Evidence.DMARC.PolicyDomain Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned
+	Evidence.DKIM.Signature Evidence.DMARC.Aligned Evidence.DMARC.Domain Evidence.DMARC.Fault Evidence.DMARC.IdentifierDomain Evidence.DMARC.OrgDomain
+	Evidence.DMARC.PolicyDomain Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.DMARC.Wrong.Detail Evidence.LongLines.Field Evidence.LongLines.Unsigned
 	Evidence.MessageID Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector
 	Evidence.Others.Signature Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain
 	Evidence.Relays.Method Evidence.SPF.Domain Evidence.SPF.Record Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result

@@ -66,7 +66,8 @@ func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
 	}
 	e.DMARC = slices.Clone(e.DMARC)
 	for i := range e.DMARC {
-		e.DMARC[i].Reason, e.DMARC[i].Failed = text(e.DMARC[i].Reason), text(e.DMARC[i].Failed)
+		d := &e.DMARC[i]
+		d.Reason, d.Detail, d.Failed = text(d.Reason), text(d.Detail), text(d.Failed)
 	}
 	e.Others = slices.Clone(e.Others)
 	for i := range e.Others {
@@ -302,6 +303,7 @@ func shorten(e *Entry, level int) Entry {
 	ev.Relayed = s.names(ev.Relayed, maxResults, maxWord)
 	v := &short.Verdict
 	v.Evidence = s.names(v.Evidence, maxResults, maxSentence)
+	s.words(&ev.Author.Detail)
 	s.sentences(&ev.Author.Doubt, &short.Assignment.Reason, &short.Assignment.Reply.Text, &v.Reply.Text, &v.Hold, &v.Tag, &v.Reason, &short.Done)
 	s.results(ev)
 	ev.ARC = s.chain(ev.ARC)
@@ -342,7 +344,8 @@ func (s *shortener) results(ev *policy.Evidence) {
 	ev.DMARC = slices.Clone(ev.DMARC) // one for each Author Domain
 	for i := range ev.DMARC {
 		d := &ev.DMARC[i]
-		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.Aligned, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy), &d.Failed)
+		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.Aligned, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy), &d.Detail, &d.IdentifierDomain,
+			&d.Failed)
 		s.sentences(&d.Reason, &d.Fault)
 	}
 	ev.Relays = firstOf(s, ev.Relays, maxResults, func(r *policy.Relay) bool { return r.Failed == "" })
