@@ -87,12 +87,12 @@ func TestWhyNotAligned(t *testing.T) {
 		"strict": {func(d *dmarc.Result) { d.Record = "v=DMARC1; p=reject; adkim=s" }, "mail.example.org", nil,
 			"mail.example.org is not example.org itself, as adkim=s asks"},
 		"an organisation below": {func(*dmarc.Result) {}, "shop.example.org", []dns.Lookup{
-			{Name: "_dmarc.shop.example.org", Type: "TXT", Answer: `"v=DMARC1; p=none; psd=n"`}},
+			{Name: "_dmarc.shop.example.org", Type: "TXT", Status: dns.NoError, Records: []string{"v=DMARC1; p=none; psd=n"}}},
 			"shop.example.org belongs to shop.example.org by its DMARC record, not to example.org"},
 		"a subdomain's organisation": {func(d *dmarc.Result) { d.Domain, d.OrgDomain = "mail.example.org", "example.org" }, "list.example", nil,
 			"list.example does not belong to example.org, the organisation of mail.example.org"},
 		"a top-level domain": {func(d *dmarc.Result) { d.OrgDomain = "org" }, "other.org", []dns.Lookup{
-			{Name: "_dmarc.other.org", Type: "TXT", Answer: "no such name"}, {Name: "_dmarc.org", Type: "TXT", Answer: `"v=DMARC1; p=none"`}},
+			{Name: "_dmarc.other.org", Type: "TXT", Status: dns.NXDomain}, {Name: "_dmarc.org", Type: "TXT", Status: dns.NoError, Records: []string{"v=DMARC1; p=none"}}},
 			"other.org shares no more than the top-level domain org with it"},
 	} {
 		r := failing()

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"signpost/internal/dmarc"
+	"signpost/internal/dns"
 	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/internal/spf"
@@ -78,16 +80,34 @@ func WriteReport(w io.Writer, r filter.Report, edits milter.Edits) {
 // answers returns the DNS answers.
 func answers(r filter.Report) (rows []Row) {
 	for _, l := range r.Lookups {
-		notes := []string{l.Took.Round(10 * time.Microsecond).String()}
+		notes := []string{time.Duration(l.Took).Round(10 * time.Microsecond).String()}
 		if l.Authentic {
 			notes = append(notes, "DNSSEC")
 		}
 		if l.Cached {
 			notes = append(notes, "cached")
 		}
-		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))})
+		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, answerOf(l), strings.Join(notes, ", "))})
 	}
 	return rows
+}
+
+// answerOf returns the records of a lookup, or its status if it has none.
+func answerOf(l dns.Lookup) string {
+	if len(l.Records) == 0 && l.Cut == 0 {
+		return l.Status.Words()
+	}
+	var all []string
+	for _, r := range l.Records {
+		if l.Type == "TXT" {
+			r = strconv.Quote(r)
+		}
+		all = append(all, r)
+	}
+	if l.Cut > 0 {
+		all = append(all, fmt.Sprintf("(incomplete, %d bytes in all)", l.Cut))
+	}
+	return strings.Join(all, ", ")
 }
 
 // WriteSPF writes an SPF check with each of its steps.

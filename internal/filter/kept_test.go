@@ -2,6 +2,7 @@ package filter
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestKept(t *testing.T) {
 		m.EndHeaders("Q")
 		m.Finish(t.Context())
 		k, r := kept[len(kept)-1], judged[len(judged)-1]
-		if a, b := k.Answered.Lookups(), r.Lookups; len(a) == 0 || len(a) != len(b) || a[0] != b[0] || k.Evidence.SPF.Status != "fail" {
+		if a, b := k.Answered.Lookups(), r.Lookups; len(a) == 0 || len(a) != len(b) || !reflect.DeepEqual(a, b) || k.Evidence.SPF.Status != "fail" {
 			t.Errorf("kept %+v, judged %+v", k, r)
 		}
 		e := k.Evidence.Envelope

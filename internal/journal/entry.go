@@ -98,25 +98,32 @@ func hash(s string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
-// words are strings that occur in entries; those near the end are found the fastest. They must never change within a version of
-// the database: entries that were written with them could no longer be read.
-//
-//go:embed dictionary.txt
-var words []byte
+// words are strings that occur in entries; those near the end are found the fastest. They must never change once a release has
+// written entries with them: those could no longer be read. Entries of version 1 were written with words1.
+var (
+	//go:embed dictionary.txt
+	words1 []byte
+	//go:embed dictionary2.txt
+	words []byte
+)
+
+// version2 is the first byte of an entry that was packed with words. Entries of version 1 begin with their size, which is not 0.
+const version2 = 0
 
 // codec packs entries: into a few hundred bytes, of which most are names.
 type codec struct {
-	dictionary *s2.Dict
-	text       bytes.Buffer
-	json       *json.Encoder // into text
-	packed     []byte
+	dictionary  *s2.Dict
+	dictionary1 *s2.Dict // of words1
+	text        bytes.Buffer
+	json        *json.Encoder // into text
+	packed      []byte
 }
 
 // maxDecoded bounds the size in bytes that an entry may claim. Entries of earlier versions had no bound on their parts.
 const maxDecoded = 16 << 20
 
 func newCodec() *codec {
-	c := &codec{dictionary: s2.MakeDict(words, nil)}
+	c := &codec{dictionary: s2.MakeDict(words, nil), dictionary1: s2.MakeDict(words1, nil)}
 	c.json = json.NewEncoder(&c.text)
 	c.json.SetEscapeHTML(false)
 	return c
@@ -128,20 +135,26 @@ func (c *codec) encode(e *Entry) ([]byte, error) {
 	if err := c.json.Encode(e); err != nil {
 		return nil, err
 	}
-	if need := s2.MaxEncodedLen(c.text.Len()); cap(c.packed) < need {
+	if need := 1 + s2.MaxEncodedLen(c.text.Len()); len(c.packed) < need {
 		c.packed = make([]byte, need)
 	}
-	return c.dictionary.Encode(c.packed[:cap(c.packed)], c.text.Bytes()), nil
+	c.packed[0] = version2
+	n := len(c.dictionary.Encode(c.packed[1:], c.text.Bytes()))
+	return c.packed[:1+n], nil
 }
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {
+	dictionary := c.dictionary1
+	if len(packed) > 0 && packed[0] == version2 {
+		packed, dictionary = packed[1:], c.dictionary
+	}
 	n, err := s2.DecodedLen(packed)
 	if err == nil && n > maxDecoded {
 		err = errTooLarge
 	}
 	var text []byte
 	if err == nil {
-		text, err = c.dictionary.Decode(nil, packed)
+		text, err = dictionary.Decode(nil, packed)
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &e)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"signpost/internal/dns"
 	"signpost/internal/filter"
 )
 
@@ -66,7 +67,7 @@ func TestEachFieldIsCut(t *testing.T) {
 	var e Entry
 	fillTexts(reflect.ValueOf(&e.Report).Elem(), strings.Repeat("x", long), items)
 	short := shorten(&e, 0)
-	replaceTexts(&short, func(string) string { return "" })
+	replaceTexts(&short, func(string) string { return "" }, func(*dns.Lookup) {})
 	var got []string
 	texts(reflect.ValueOf(short.Report), "", func(path string, v reflect.Value) {
 		if v.Kind() == reflect.Slice && v.Len() == items || v.Kind() == reflect.String && v.Len() == long {
@@ -86,7 +87,7 @@ const unhidden = `Assignment.Domain Assignment.Reply.Enhanced Done Evidence.ARC.
 	Evidence.MessageID Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector
 	Evidence.Others.Signature Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain
 	Evidence.Relays.Method Evidence.SPF.Domain Evidence.SPF.Record Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result
-	Lookups.Answer Lookups.Name Lookups.Type Selectors Verdict.Reply.Enhanced`
+	Lookups.Name Lookups.Records Lookups.Type Selectors Verdict.Reply.Enhanced`
 
 // Each text of an entry that may contain an address is without it: redact hides it.
 func TestEachFieldIsRedacted(t *testing.T) {

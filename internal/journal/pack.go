@@ -53,16 +53,26 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 	for level := 0; ; level++ {
 		short := shorten(e, level)
 		var texts []text
-		replaceTexts(&short, func(s string) string {
-			if len(s) < large && !strings.HasPrefix(s, mark) {
-				return s
-			}
-			s = dns.Shorten(s)
+		store := func(s string) string {
 			sum, known := stored.sum(s)
 			if !known {
 				texts = append(texts, text{sum, s})
 			}
 			return mark + strconv.FormatInt(sum, 36)
+		}
+		replaceTexts(&short, func(s string) string {
+			if len(s) < large && !strings.HasPrefix(s, mark) {
+				return s
+			}
+			return store(dns.Shorten(s))
+		}, func(l *dns.Lookup) {
+			size := 0
+			for _, r := range l.Records {
+				size += len(r)
+			}
+			if size >= large || len(l.Records) == 1 && strings.HasPrefix(l.Records[0], mark) {
+				l.Records = []string{store(joinRecords(l.Records))}
+			}
 		})
 		packed, err := c.encode(&short)
 		if err != nil {

@@ -38,9 +38,9 @@ func sample(n int) filter.Report {
 	}
 	r := filter.Report{Assignment: policy.Assignment{Role: policy.Verify, Reason: "neither authenticated nor in trusted_networks"}, Evidence: e, Done: "accepted", Spent: 2 * time.Millisecond,
 		Lookups: []dns.Lookup{
-			{Name: domain + ".", Type: "TXT", Answer: fmt.Sprintf("%q", record), Took: 12 * time.Millisecond},
-			{Name: "s2048._domainkey." + domain + ".", Type: "TXT", Answer: fmt.Sprintf("%q", key), Took: 11 * time.Millisecond},
-			{Name: "_dmarc." + domain + ".", Type: "TXT", Answer: fmt.Sprintf("%q", "v=DMARC1; p=reject; rua=mailto:dmarc@"+domain), Cached: true},
+			{Name: domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{record}, TTL: 3600, Took: dns.Millis(12 * time.Millisecond)},
+			{Name: "s2048._domainkey." + domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{key}, TTL: 3600, Took: dns.Millis(11 * time.Millisecond)},
+			{Name: "_dmarc." + domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{"v=DMARC1; p=reject; rua=mailto:dmarc@" + domain}, TTL: 3600, Cached: true},
 		}}
 	if n%10 == 9 {
 		r.Evidence.SPF = &spf.Result{Status: spf.Fail, Identity: spf.MailFrom, Domain: domain, Record: record, Reason: "-all matches"}
@@ -55,9 +55,9 @@ func sample(n int) filter.Report {
 // bulky is a message that takes some 8 KiB, as few do: it asked for a text that no other one asks for.
 func bulky(n int) filter.Report {
 	r := sample(n)
-	text := make([]byte, 6<<10)
+	text := make([]byte, dns.MaxShortened*3/4-10) // in base64, as large as the journal stores
 	rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, n))).Read(text)
-	r.Lookups = append(r.Lookups, dns.Lookup{Name: "x.example.", Type: "TXT", Answer: base64.StdEncoding.EncodeToString(text)})
+	r.Lookups = append(r.Lookups, dns.Lookup{Name: "x.example.", Type: "TXT", Status: dns.NoError, Records: []string{base64.StdEncoding.EncodeToString(text)}})
 	return r
 }
 

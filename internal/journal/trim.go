@@ -165,8 +165,10 @@ func (h hider) text(s string) string {
 // hideNames replaces the names of lookups that may contain the sender's local part: macros s and l of RFC 7208 section 7.2.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
-		has := func(macro string) bool { return strings.Contains(l.Answer, macro) }
-		return l.Cut() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // what is cut off may have macros
+		has := func(macro string) bool {
+			return slices.ContainsFunc(l.Records, func(r string) bool { return strings.Contains(r, macro) })
+		}
+		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // what is missing may have macros
 	})
 	if !macros || local == "" {
 		return all, nil
@@ -316,6 +318,7 @@ func shorten(e *Entry, level int) Entry {
 	short.Lookups = slices.Clone(e.Lookups[:min(len(e.Lookups), max(maxNames>>level, 1))])
 	for i := range short.Lookups {
 		s.words(&short.Lookups[i].Name)
+		short.Lookups[i] = short.Lookups[i].Shorten()
 	}
 	return short
 }

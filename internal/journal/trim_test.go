@@ -56,8 +56,8 @@ func TestHashedAddresses(t *testing.T) {
 func TestFailedNameIsLeftOut(t *testing.T) {
 	const name = "secretary.u.example.com"
 	r := filter.Report{Lookups: []dns.Lookup{
-		{Name: "example.com", Type: "TXT", Answer: `"v=spf1 exists:%{l}.u.example.com -all"`},
-		{Name: name, Type: "A", Answer: "the name servers answer SERVFAIL"},
+		{Name: "example.com", Type: "TXT", Status: dns.NoError, Records: []string{"v=spf1 exists:%{l}.u.example.com -all"}},
+		{Name: name, Type: "A", Status: dns.ServFail},
 	}}
 	e := &r.Evidence
 	e.Envelope.Sender = "secretary@example.com"

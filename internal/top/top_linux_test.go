@@ -126,7 +126,7 @@ func oneMessage(t *testing.T, evil string) Source {
 	j := open(path, time.Now)
 	j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "refused 550 5.7.1",
 		Evidence: policy.Evidence{QueueID: "4f", Author: dmarc.Author{Domains: []string{evil}}, DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: evil}}},
-		Lookups:  []dns.Lookup{{Name: evil + ".", Type: "TXT", Answer: "the time for it was up", Took: 2 * time.Second}}})
+		Lookups:  []dns.Lookup{{Name: evil + ".", Type: "TXT", Status: dns.Timeout, Took: dns.Millis(2 * time.Second)}}})
 	j.Close()
 	return sourceIn(path)
 }

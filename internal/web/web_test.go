@@ -42,7 +42,7 @@ func report(n int) filter.Report {
 	e.DKIM = []dkim.Result{{Status: dkim.Pass, Domain: domain, Selector: "s"}}
 	e.DMARC = []dmarc.Result{{Status: dmarc.Pass, Domain: domain, OrgDomain: domain, PolicyDomain: domain, Record: "v=DMARC1; p=reject", Tag: "p", Published: "reject", Policy: "reject", Aligned: "dkim " + domain}}
 	r := filter.Report{Assignment: policy.Assignment{Role: policy.Verify, Reason: "neither authenticated nor in trusted_networks"}, Evidence: e, Done: "accepted",
-		Lookups: []dns.Lookup{{Name: "_dmarc." + domain + ".", Type: "TXT", Answer: `"v=DMARC1; p=reject"`, Took: 9 * time.Millisecond}}}
+		Lookups: []dns.Lookup{{Name: "_dmarc." + domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{"v=DMARC1; p=reject"}, Took: dns.Millis(9 * time.Millisecond)}}}
 	if n%3 == 0 {
 		r.Evidence.SPF.Status, r.Evidence.DKIM[0].Status, r.Evidence.DMARC[0].Status, r.Evidence.DMARC[0].Aligned = spf.Fail, dkim.Fail, dmarc.Fail, ""
 		r.Done = "refused 550 5.7.1"
@@ -153,7 +153,7 @@ func hostile(evil string) filter.Report {
 	e.Others = []policy.Other{{Method: "dkim", Result: evil, Domain: evil, Selector: evil, Reason: evil}}
 	r.Verdict.Reason, r.Verdict.Evidence, r.Verdict.Reply.Text, r.Verdict.Tag = evil, []string{evil}, evil, evil
 	r.Assignment.Reason = evil
-	r.Lookups = []dns.Lookup{{Name: evil, Type: "TXT", Answer: evil}}
+	r.Lookups = []dns.Lookup{{Name: evil, Type: "TXT", Status: dns.NoError, Records: []string{evil}}}
 	return r
 }
 
