@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"signpost/internal/dns"
 )
@@ -66,11 +67,12 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 			}
 			return store(dns.Shorten(s))
 		}, func(l *dns.Lookup) {
-			size := 0
+			size, valid := 0, true // JSON keeps valid UTF-8 alone
 			for _, r := range l.Records {
 				size += len(r)
+				valid = valid && utf8.ValidString(r)
 			}
-			if size >= large || len(l.Records) == 1 && strings.HasPrefix(l.Records[0], mark) {
+			if size >= large || !valid || len(l.Records) == 1 && strings.HasPrefix(l.Records[0], mark) {
 				l.Records = []string{store(joinRecords(l.Records))}
 			}
 		})
