@@ -39,8 +39,10 @@ func (l *examination) checkDANE(ctx context.Context) {
 		switch {
 		case spf.IsNotFound(err):
 		case err != nil:
-			l.unknown(e.name(), err)
-			l.all[len(l.all)-1].Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
+			if f, isNew := l.failure(ctx, e.name(), err); isNew {
+				f.Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
+				l.add(f)
+			}
 		default:
 			e.signed = e.signed && (l.view.Authentic(ctx, dns.A, host) || l.view.Authentic(ctx, dns.AAAA, host))
 			all = append(all, e)

@@ -71,7 +71,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 	name := keys.RecordName(l.domain, k.Selector)
 	all, err := l.text(ctx, name)
 	if err != nil {
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 		return
 	}
 	f := doctor.Finding{Level: doctor.Red, Where: records(name, all), Fix: record(name, metadata.Record)}
@@ -85,7 +85,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 			f.Where = records(name+"."+l.domain, twice)
 			f.Why += "; it stands under a name with the domain twice, as a zone file has it where the final dot is forgotten"
 		}
-		l.add(f)
+		l.add(l.nowhere(ctx, name, "the name of the DKIM key "+k.Selector+" of "+l.domain, metadata.Record, f))
 		return
 	}
 	served, err := dkim.ParseKeyRecord(all[0])

@@ -18,7 +18,7 @@ func (l *examination) checkDMARC(ctx context.Context) {
 	name := "_dmarc." + l.domain
 	all, err := l.text(ctx, name)
 	if err != nil {
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 		return
 	}
 	found := only(all, isDMARC)
@@ -47,20 +47,23 @@ func isDMARC(text string) bool {
 func (l *examination) noDMARC(ctx context.Context, name string) {
 	d := dmarc.Discover(ctx, l.view, l.domain).Found()
 	if d.Status == dmarc.TempError {
-		l.add(doctor.Finding{Level: doctor.Yellow, What: "the DMARC policy of " + l.domain + " could not be looked up", Where: fmt.Sprintf("%q", d.Reason),
-			Why: "RFC 9989 section 5.3.6: receivers can neither pass nor fail its mail", Fix: "dig " + name + " TXT"})
+		l.unknown(ctx, d.Failed, l.errorOf(ctx, d.Failed))
 		return
 	}
 	if d.PolicyDomain != "" && d.Status == "" {
+		if c := l.chainOf(ctx, name); c.isAlias() {
+			l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias that leads nowhere", Where: c.absent("TXT"),
+				Why: "the policy of " + d.PolicyDomain + " applies instead of one of its own", Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
+		}
 		l.inherited(name, d)
 		return
 	}
-	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
-		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one",
-		Fix: record(name, "v=DMARC1; p=none; rua=mailto:postmaster@"+l.domain)}
+	text := "v=DMARC1; p=none; rua=mailto:postmaster@" + l.domain
 	if l.nullMX { // it sends no mail that could be lost
-		f.Fix = record(name, "v=DMARC1; p=reject")
+		text = "v=DMARC1; p=reject"
 	}
+	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
+		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one"}
 	if d.Record != "" {
 		f.Where = record("_dmarc."+d.PolicyDomain, d.Record)
 		f.Why = "RFC 9989 section 4.10.1: that of " + d.PolicyDomain + " would apply, and has no effect: " + d.Reason + "; with one of its own the domain does not need it"
@@ -70,11 +73,11 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 		for _, t := range only(all, isDMARC) {
 			f.Where = record(wrong, t)
 			f.Why += "; one stands at " + wrong + ", where nobody asks"
-			mended, _ := mendDMARC(t)
-			f.Fix = record(name, mended)
+			text, _ = mendDMARC(t)
 		}
 	}
-	l.add(f)
+	f.Fix = record(name, text)
+	l.add(l.nowhere(ctx, name, name, text, f))
 }
 
 // inherited checks the record of the Organizational Domain, or of the public suffix above it, if that applies: RFC 9989 section 4.10.1.
@@ -157,7 +160,7 @@ func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 	org, met, err := dmarc.Organization(ctx, l.view, l.domain)
 	switch {
 	case err != nil:
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 	case !strings.Contains(org, ".") && len(met) > 1:
 		report(doctor.Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", withTag(rest, "psd", "n"))
 	case len(l.all)+len(l.rua) == 0:
@@ -187,7 +190,9 @@ func (l *examination) externalReports(ctx context.Context, name string, r *dmarc
 		asked := l.domain + "._report._dmarc." + host
 		all, err := l.text(ctx, asked)
 		if err != nil {
-			l.rua = append(l.rua, unknown(asked, err))
+			if f, isNew := l.failure(ctx, asked, err); isNew {
+				l.rua = append(l.rua, f)
+			}
 			continue
 		}
 		if !slices.ContainsFunc(all, isDMARC) {

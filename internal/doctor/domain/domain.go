@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -60,6 +59,8 @@ type examination struct {
 	domain string
 	own    *Own
 	all    []doctor.Finding
+	// failures are the lookups that failed and are reported already.
+	failures []string
 
 	exchanges []string         // the mail exchanges, without final dots; none: not found
 	nullMX    bool             // the domain accepts no mail: RFC 7505
@@ -128,24 +129,10 @@ func (l *examination) good(what, where string) {
 	l.add(doctor.Finding{Level: doctor.Green, What: what, Where: where})
 }
 
-func (l *examination) unknown(name string, err error) { l.add(unknown(name, err)) }
-
-// unknown returns the finding for a name whose DNS lookup failed.
-func unknown(name string, err error) doctor.Finding {
-	why := err.Error()
-	var failed *net.DNSError
-	if errors.As(err, &failed) {
-		why = failed.Err
-	}
-	return doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: name + ": " + why,
-		Why: "whoever asks now learns no more; receivers put mail off, or take it as not authenticated",
-		Fix: "dig " + word(name) + " # and see which name server does not answer"}
-}
-
-// text returns the TXT records of a name. It is not an error if there are none.
+// text returns the TXT records of a name. It is not an error if there are none, or if its CNAME records form a loop.
 func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	all, err := l.view.LookupTXT(ctx, name)
-	if spf.IsNotFound(err) {
+	if err != nil && (spf.IsNotFound(err) || l.chainOf(ctx, name).loops) {
 		return nil, nil
 	}
 	return all, err
@@ -157,8 +144,13 @@ func (l *examination) optional(ctx context.Context, name, lack string) []string 
 	all, err := l.text(ctx, name)
 	switch {
 	case err != nil:
-		l.unknown(name, err)
-	case len(all) == 0:
+		l.unknown(ctx, name, err)
+	case len(all) > 0:
+	case l.chainOf(ctx, name).isAlias():
+		c := l.chainOf(ctx, name)
+		l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias that leads nowhere", Where: c.absent("TXT"),
+			Why: "whoever owns the name at its end can publish the record for " + l.domain, Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
+	default:
 		l.good(l.domain+" "+lack+", which is its choice", name+": no TXT record")
 	}
 	return all
@@ -169,17 +161,18 @@ func only(all []string, keep func(string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !keep(t) })
 }
 
-// addrs returns all addresses of a name. It is not an error if there are none.
+// addrs returns all addresses of a name. It is not an error if there are none, or if its CNAME records form a loop.
 func (l *examination) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	four, err := l.view.LookupA(ctx, name)
-	if err != nil && !spf.IsNotFound(err) {
-		return nil, err
+	if err == nil || spf.IsNotFound(err) {
+		var six []netip.Addr
+		six, err = l.view.LookupAAAA(ctx, name)
+		four = append(slices.Clip(four), six...)
 	}
-	six, err := l.view.LookupAAAA(ctx, name)
-	if err != nil && !spf.IsNotFound(err) {
-		return nil, err
+	if err == nil || spf.IsNotFound(err) || l.chainOf(ctx, name).loops {
+		return four, nil
 	}
-	return slices.Concat(four, six), nil
+	return nil, err
 }
 
 // record returns a TXT record as a line of a zone file.

@@ -44,7 +44,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 	}
 	addrs, err := l.addrs(ctx, helo)
 	if err != nil {
-		l.unknown(helo, err)
+		l.unknown(ctx, helo, err)
 		return
 	}
 	if len(addrs) == 0 {
@@ -52,6 +52,9 @@ func (l *examination) checkHELO(ctx context.Context) {
 			Why: "RFC 5321 section 4.1.4: many receivers refuse a name that leads nowhere (450 4.7.1)", Fix: helo + ". IN A 192.0.2.1 ; or the right address"}
 		if len(sends) > 0 {
 			f.Fix = fmt.Sprintf("%s. IN %s %s", helo, addrType(sends[0]), sends[0])
+		}
+		if c := l.chainOf(ctx, helo); c.isAlias() {
+			f.What, f.Where, f.Fix = "the HELO name "+helo+" is an alias that leads nowhere", c.absent("A or AAAA"), f.Fix+inPlace
 		}
 		l.add(f)
 		return
@@ -61,8 +64,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 	for _, addr := range sends {
 		r := spf.Check(ctx, l.view, addr, helo, "")
 		if r.Status == spf.TempError {
-			l.add(doctor.Finding{Level: doctor.Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + r.Reason,
-				Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + word(helo) + " TXT"})
+			l.unknown(ctx, r.Failed, l.errorOf(ctx, r.Failed))
 			return
 		}
 		if judged == "" || r.Status != spf.Pass {
@@ -111,7 +113,7 @@ func (l *examination) judgePTR(ctx context.Context, addr netip.Addr) {
 	fix := reverse + " IN PTR " + l.hostName() + "."
 	names, err := l.view.LookupAddr(ctx, addr.String())
 	if err != nil && !spf.IsNotFound(err) {
-		l.unknown(strings.TrimSuffix(reverse, "."), err)
+		l.unknown(ctx, strings.TrimSuffix(reverse, "."), err)
 		return
 	}
 	if len(names) == 0 {
@@ -127,7 +129,7 @@ func (l *examination) judgePTR(ctx context.Context, addr netip.Addr) {
 		host := domain.Fold(name)
 		addrs, err := l.addrs(ctx, host)
 		if err != nil {
-			l.unknown(host, err)
+			l.unknown(ctx, host, err)
 			return
 		}
 		if slices.Contains(addrs, addr) {

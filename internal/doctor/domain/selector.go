@@ -21,12 +21,16 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 	}
 	all, err := l.text(ctx, name)
 	if err != nil {
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 		return
 	}
 	if len(all) == 0 {
-		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
-			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"})
+		f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
+			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"}
+		if c := l.chainOf(ctx, name); c.isAlias() {
+			f.What, f.Where = "the name of the DKIM key "+selector+" of "+l.domain+" is an alias that leads nowhere", c.absent("TXT")
+		}
+		l.add(f)
 		return
 	}
 	f := doctor.Finding{Where: records(name, all), Fix: "dkimkey add " + l.domain + " # on the host that signs"}

@@ -20,7 +20,7 @@ const (
 func (l *examination) checkSPF(ctx context.Context) {
 	all, err := l.text(ctx, l.domain)
 	if err != nil {
-		l.unknown(l.domain, err)
+		l.unknown(ctx, l.domain, err)
 		return
 	}
 	found := only(all, spf.IsRecord)
@@ -43,13 +43,14 @@ func (l *examination) checkSPF(ctx context.Context) {
 			Fix: l.fitting(ctx, mendSPF(text))})
 		return
 	}
+	failed := len(l.failures)
 	l.judgeSPF(text, rec)
 	tree := l.walkSPF(ctx, l.domain, rec)
-	l.judgeTree(text, rec, tree)
+	l.judgeTree(ctx, text, rec, tree)
 	if len(l.all)+len(l.tree) == 0 && l.own != nil {
 		l.ownSPF(ctx, text)
 	}
-	if len(l.all)+len(l.tree) == 0 {
+	if len(l.all)+len(l.tree) == 0 && len(l.failures) == failed {
 		l.good(fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), record(l.domain, text))
 	}
 }
@@ -92,6 +93,7 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
 		Why: "RFC 7208 section 4.5: receivers cannot tell your servers from others'; Gmail, Yahoo and Microsoft refuse or junk such mail",
 		Fix: record(l.domain, l.firstSPF())}
+	f = l.nowhere(ctx, l.domain, l.domain, l.firstSPF(), f)
 	if l.own != nil && l.own.Partial {
 		f.Why += "; the record must name the address that others see, which is not known here"
 		f.Fix = "signpost doctor --address ADDR # prints the record for this address"
@@ -137,8 +139,7 @@ func (l *examination) ownSPF(ctx context.Context, text string) {
 		switch r.Status {
 		case spf.Pass:
 		case spf.TempError:
-			l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of %s for %s could not be looked up", addr, l.domain), Where: record(l.domain, text) + "\n" + r.Reason,
-				Why: "RFC 7208 section 2.6.6: receivers answer with temporary errors", Fix: "dig " + l.domain + " TXT"})
+			l.unknown(ctx, r.Failed, l.errorOf(ctx, r.Failed))
 		default:
 			fails = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, r.Reason))
 			fix = allow(fix, addr)

@@ -24,7 +24,8 @@ type term struct {
 	fixed    bool // it stands for the networks, and for nothing else
 	networks []netip.Prefix
 	wrong    string // why its value is not known
-	unknown  bool   // wrong only because a lookup failed
+	failed   error  // of the lookup that failed, if wrong is nothing else
+	at       string // the name of that lookup
 	domain   string // of redirect: where it leads
 	record   string // of redirect: the record there
 }
@@ -63,8 +64,14 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	switch {
 	case n.Err != nil:
 		var failed *net.DNSError
-		if t.wrong = n.Err.Error(); errors.As(n.Err, &failed) {
-			t.wrong, t.unknown = "it could not be looked up", true
+		c := l.chainOf(ctx, name)
+		switch t.wrong = n.Err.Error(); {
+		case c.loops:
+			t.wrong = "its CNAME records form a loop"
+		case errors.As(n.Err, &failed):
+			t.wrong, t.failed, t.at = "it could not be looked up", n.Err, name
+		case c.isAlias():
+			t.wrong += " at " + c.end() + ", where its CNAME record leads"
 		}
 	case name == "":
 	case n.Mechanism == spf.A:
@@ -88,9 +95,8 @@ func (t *term) take(b *term) {
 	t.voids6 += b.voids6
 	t.fixed = t.fixed && b.fixed
 	t.networks = append(t.networks, b.networks...)
-	t.unknown = t.unknown || b.unknown
 	if t.wrong == "" && b.wrong != "" {
-		t.wrong = b.text + ": " + b.wrong
+		t.wrong, t.failed, t.at = b.text+": "+b.wrong, b.failed, b.at
 	}
 }
 
@@ -158,14 +164,16 @@ func width(networks []netip.Prefix) int {
 }
 
 // judgeTree checks the tree of a record.
-func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
+func (l *examination) judgeTree(ctx context.Context, text string, rec *spf.Record, tree *term) {
 	where := record(l.domain, text) + "\n" + tree.lines("")
 	report := func(level doctor.Level, what, why, fix string) {
 		l.tree = append(l.tree, doctor.Finding{Level: level, What: what, Where: where, Why: why, Fix: fix})
 	}
 	switch {
-	case tree.unknown:
-		report(doctor.Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+word(unknownName(tree))+" TXT # and see which name server does not answer")
+	case tree.failed != nil:
+		if f, isNew := l.failure(ctx, tree.at, tree.failed); isNew {
+			l.tree = append(l.tree, f)
+		}
 	case tree.wrong != "" && tree.cost <= spf.MaxTerms:
 		var bad []string
 		for _, b := range tree.below {
@@ -203,14 +211,4 @@ func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the SPF record of %s has %d octets", l.domain, len(text)), Where: record(l.domain, text),
 			Why: "RFC 7208 section 3.4: the answer should fit into 512 octets; some receivers get no longer ones", Fix: l.spread(text, tree, spf.MaxTerms)})
 	}
-}
-
-func unknownName(t *term) string {
-	for _, b := range t.below {
-		if b.unknown {
-			return unknownName(b)
-		}
-	}
-	_, name, _ := strings.Cut(strings.Replace(t.text, "=", ":", 1), ":")
-	return name
 }
