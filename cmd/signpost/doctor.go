@@ -121,8 +121,11 @@ func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.I
 	return in
 }
 
-// printFindings prints the findings. It returns an error if one is red.
+// printFindings prints the findings and their count. It returns an error if one is red.
 func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
+	if !asJSON && len(found) > 0 {
+		fmt.Fprintln(w, doctor.Count(found))
+	}
 	red := 0
 	for _, f := range found {
 		if f.Level == doctor.Red {
@@ -131,8 +134,8 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.What))
-		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
+		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.Headline()))
+		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fixes()}} {
 			if f.Level != doctor.Green && line.text != "" {
 				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
 			}

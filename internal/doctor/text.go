@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,13 @@ import (
 
 // Printable returns f with texts that cannot control a terminal. Only line feeds are kept.
 func (f Finding) Printable() Finding {
-	for _, text := range []*string{&f.What, &f.Where, &f.Why, &f.Fix} {
+	f.Others = slices.Clone(f.Others)
+	texts := []*string{&f.What, &f.Where, &f.Why, &f.Fix, &f.Domain}
+	for i := range f.Others {
+		o := &f.Others[i]
+		texts = append(texts, &o.Domain, &o.What, &o.Where, &o.Fix)
+	}
+	for _, text := range texts {
 		var b strings.Builder
 		for _, c := range []byte(*text) {
 			if c >= ' ' && c <= '~' || c == '\n' {

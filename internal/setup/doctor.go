@@ -39,8 +39,13 @@ type Doctor struct {
 	Progress  func(format string, args ...any) // reports what may take long
 }
 
-// Run checks domains. If there are none, it checks this host, Postfix, and the domains that have keys here.
-func (d Doctor) Run(ctx context.Context, domains ...string) (found []doctor.Finding, err error) {
+// Run checks domains. If there are none, it checks this host, Postfix, and the domains that have keys here. The findings are arranged.
+func (d Doctor) Run(ctx context.Context, domains ...string) ([]doctor.Finding, error) {
+	found, err := d.find(ctx, domains...)
+	return doctor.Arrange(found), err
+}
+
+func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Finding, err error) {
 	log := slog.New(slog.DiscardHandler)
 	resolver, noResolver := Resolver(d.Config, time.Now, log)
 	if noResolver != nil && len(domains) > 0 {
@@ -84,9 +89,8 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 			f.Own = &domain.Own{Sender: sender, Keys: set.Of(name)}
 		}
 		for _, f := range domain.Run(ctx, f) {
-			if !slices.Contains(found, f) { // this host's name and addresses are the same for each domain
-				found = append(found, f)
-			}
+			f.Domain = cmp.Or(f.Domain, name)
+			found = append(found, f)
 		}
 	}
 	return found, nil

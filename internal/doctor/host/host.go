@@ -110,7 +110,7 @@ func Unreadable(uid, gid uint32, paths []string) []doctor.Finding {
 
 func (m *machine) denied(paths []string) (found []doctor.Finding) {
 	for _, path := range paths {
-		if f := m.readable(path); f != nil && !slices.Contains(found, *f) {
+		if f := m.readable(path); f != nil && !slices.ContainsFunc(found, func(other doctor.Finding) bool { return other.What == f.What }) {
 			found = append(found, *f)
 		}
 	}
