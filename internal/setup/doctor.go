@@ -80,9 +80,10 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	}
 	var sender domain.Sender
 	if slices.ContainsFunc(domains, ours) {
-		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Postconf: postfix.Postconf(d.Postfix)}, &sender))
+		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Domain: domains[slices.IndexFunc(domains, ours)], Resolver: authority.Resolver, Postconf: postfix.Postconf(d.Postfix)}, &sender))
 	}
 	for _, name := range domains {
+		answers := authority.Resolver.RootAnswers(ctx)
 		d.Progress("looking at what %q publishes", name)
 		f := domain.Facts{Domain: name, Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority}, Selectors: d.Selectors}
 		if ours(name) {
@@ -91,6 +92,9 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 		for _, f := range domain.Run(ctx, f) {
 			f.Domain = cmp.Or(f.Domain, name)
 			found = append(found, f)
+		}
+		if !answers { // it is found already, and is the same for all domains
+			break
 		}
 	}
 	return found, nil

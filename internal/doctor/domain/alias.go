@@ -68,6 +68,9 @@ func (l *examination) nowhere(ctx context.Context, name, subject, text string, f
 		return f
 	}
 	f.What, f.Where, f.Fix = subject+" is an alias that leads nowhere", c.absent("TXT"), record(name, text)+inPlace
+	if f.Cause != "" {
+		f.Cause = "an alias that leads nowhere"
+	}
 	if !c.loops && l.controls(ctx, c.end()) {
 		f.Fix = record(c.end(), text)
 	}

@@ -143,7 +143,7 @@ func TestNameThatFailed(t *testing.T) {
 					continue
 				}
 				failed = append(failed, f.What)
-				if f.Level != doctor.Yellow || f.Where != name+": the name servers answer SERVFAIL" || f.Fix != "dig "+name+" # shows whether its name servers answer" {
+				if f.Level != doctor.Yellow || !strings.HasPrefix(f.Where, name+": the name servers answer SERVFAIL") || f.Fix != "dig "+name+" # shows whether its name servers answer" {
 					t.Errorf("%+v", f)
 				}
 			}

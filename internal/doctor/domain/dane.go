@@ -61,6 +61,11 @@ func (l *examination) checkDANE(ctx context.Context) {
 			l.good("DNSSEC proves the TLSA records of "+e.host+", and its certificate is as they say", lines(e.name(), e.records))
 		}
 	}
+	for i, f := range l.all {
+		if f.Level != doctor.Green { // the exchange may be that of several domains
+			l.all[i].Where += "\na mail exchange of " + l.domain
+		}
+	}
 	if len(l.all) == before {
 		l.good("the mail exchanges of "+l.domain+" have no TLSA records (no DANE), which is their choice", "_25._tcp."+l.exchanges[0]+": no TLSA record")
 	}

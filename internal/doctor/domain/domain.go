@@ -57,6 +57,7 @@ type examination struct {
 	Facts
 	view   *dns.View // nil if Domain is not a domain name
 	domain string
+	host   bool // the checks are of this host
 	own    *Own
 	all    []doctor.Finding
 	// failures are the lookups that failed and are reported already.
@@ -65,6 +66,7 @@ type examination struct {
 	exchanges []string         // the mail exchanges, without final dots; none: not found
 	nullMX    bool             // the domain accepts no mail: RFC 7505
 	signed    bool             // DNSSEC proves the MX records
+	spfText   string           // the SPF record
 	tree      []doctor.Finding // of spf-tree
 	rua       []doctor.Finding // of dmarc-rua
 	dmarcFor  string           // what receivers do with forged mail; empty: no policy
@@ -80,10 +82,13 @@ func Run(ctx context.Context, f Facts) []doctor.Finding {
 	return doctor.Run(ctx, Checks(f))
 }
 
-// Checks returns the checks of what a domain publishes. Those of its own keys, names and addresses find nothing if Own is nil. A check
-// may use what earlier ones have found.
+// Checks returns the checks of what a domain publishes. Those of its own keys find nothing if Own is nil. A check may use what
+// earlier ones have found.
 func Checks(f Facts) []doctor.Check {
 	l := &examination{Facts: f, own: f.Own}
+	if f.Own != nil {
+		l.failures = slices.Clone(f.Own.failures)
+	}
 	l.SMTPPort, l.HTTPSPort = cmp.Or(f.SMTPPort, 25), cmp.Or(f.HTTPSPort, 443)
 	if l.Dial == nil {
 		l.Dial = (&net.Dialer{Timeout: maxPeer}).DialContext
@@ -98,10 +103,8 @@ func Checks(f Facts) []doctor.Check {
 		}}
 	}
 	return []doctor.Check{
-		check("domain", "the name", l.checkName),
+		check("domain", "the name, and whether any DNS server answers", l.checkName),
 		check("mx", "the MX records, and the addresses of the mail exchanges", l.checkMX),
-		check("ptr", "the PTR records of the addresses that this host sends from, and the addresses of these names", l.checkPTR),
-		check("helo", "the address of the HELO name, and its SPF record", l.checkHELO),
 		check("spf", "the SPF record, and whether it allows this host", l.checkSPF),
 		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
 		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
@@ -114,10 +117,15 @@ func Checks(f Facts) []doctor.Check {
 	}
 }
 
-func (l *examination) checkName(context.Context) {
+func (l *examination) checkName(ctx context.Context) {
 	name, err := domain.ParseArgument(l.Domain)
 	if err != nil || !strings.Contains(name, ".") {
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is not a domain name", l.Domain), Fix: "signpost doctor example.org"})
+		return
+	}
+	if !l.Resolver.RootAnswers(ctx) {
+		l.add(doctor.Finding{Level: doctor.Red, First: true, What: "no DNS server answers", Where: ". IN NS: no answer",
+			Why: "the records of domains were not checked; mail that needs a DNS lookup is answered 451", Fix: "dig . NS # then the same with @ADDRESS for each of dns.servers in signpost.toml"})
 		return
 	}
 	l.domain, l.view = name, l.Resolver.View(netip.Addr{}).Limit(maxQueries)

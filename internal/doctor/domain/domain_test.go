@@ -44,10 +44,14 @@ func keyRecord(t *testing.T, k crypto.Signer) string {
 	return record("s1._domainkey.example.org", text) + "\n"
 }
 
-// check runs the checks of one domain.
-func (f Facts) check(ctx context.Context, domain string, own *Own) []doctor.Finding {
+// check runs the checks of one domain, and those of the host if it is its own.
+func (f Facts) check(ctx context.Context, domain string, own *Own) (found []doctor.Finding) {
 	f.Domain, f.Own = domain, own
-	return Run(ctx, f)
+	if own != nil {
+		checks := HostChecks(Host{Domain: domain, Resolver: f.Resolver}, &own.Sender)
+		found = doctor.Run(ctx, checks[1:]) // the first one runs postconf
+	}
+	return append(found, Run(ctx, f)...)
 }
 
 func check(t *testing.T, zone string, own *Own) []doctor.Finding {

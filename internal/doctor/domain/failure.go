@@ -9,6 +9,7 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 )
 
@@ -25,7 +26,11 @@ func (l *examination) failure(ctx context.Context, name string, err error) (f do
 		Why: "the checks of a domain end after a minute, or after 250 DNS queries", Fix: "signpost doctor " + l.domain}
 	if !dns.OverLimit(err) && ctx.Err() == nil {
 		name, err = l.failed(ctx, name, err)
-		f = doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: name + ": " + cause(err),
+		where := name + ": " + cause(err)
+		if !l.host && !domain.Within(name, l.domain) {
+			where += "\nneeded for " + l.domain
+		}
+		f = doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: where,
 			Why: "receivers that look it up answer with a temporary error, or treat the mail as unauthenticated",
 			Fix: "dig " + word(name) + " # shows whether its name servers answer"}
 	}

@@ -18,9 +18,6 @@ import (
 // checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers refuse mail from
 // addresses without a name that has the address.
 func (l *examination) checkPTR(ctx context.Context) {
-	if l.own == nil {
-		return
-	}
 	for _, addr := range l.own.Sends {
 		l.judgePTR(ctx, addr.Unmap())
 	}
@@ -32,7 +29,7 @@ func (l *examination) heloName() string { return domain.Fold(l.own.HELO) }
 // checkHELO checks the HELO name. RFC 5321 section 4.1.4 requires a full name that has the address of the host; RFC 7208 section 2.3
 // recommends that it passes SPF.
 func (l *examination) checkHELO(ctx context.Context) {
-	if l.own == nil || l.heloName() == "" {
+	if l.heloName() == "" {
 		return
 	}
 	helo := l.heloName()

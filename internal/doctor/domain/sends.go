@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"signpost/internal/dns"
 	"signpost/internal/doctor"
 )
 
@@ -18,11 +20,15 @@ type Sender struct {
 	HELO    string       // empty if another host delivers our mail
 	Sends   []netip.Addr // the addresses that it sends from, as far as they are known
 	Partial bool         // there may be more
+
+	failures []string // the lookups of its checks that failed
 }
 
-// Host has what is needed to determine the Sender.
+// Host has what is needed to determine the Sender, and to check its name and addresses.
 type Host struct {
-	Given []netip.Addr // the addresses, from the command line; empty: detected
+	Given    []netip.Addr  // the addresses, from the command line; empty: detected
+	Domain   string        // one of this host, for names that are proposed
+	Resolver *dns.Resolver // for the checks of the name and the addresses
 	// Postconf returns the output of postconf(1).
 	Postconf func(ctx context.Context, args ...string) (string, error)
 	// Source returns the address from which the system would send to another; nil: it is queried.
@@ -35,12 +41,31 @@ type clientSettings struct {
 	bound []netip.Addr
 }
 
-// HostChecks returns the check of how other servers see this host. It sets sender.
+// HostChecks returns the checks of how other servers see this host, which are the same for all of its domains. The first one sets
+// sender.
 func HostChecks(h Host, sender *Sender) []doctor.Check {
-	return []doctor.Check{{Name: "sends", Doc: "the HELO name and the addresses of this host: Postfix's settings, and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
-		*sender, found = h.find(ctx)
-		return found
-	}}}
+	l := &examination{Facts: Facts{Resolver: h.Resolver}, domain: h.Domain, host: true}
+	check := func(run func(context.Context)) func(context.Context) []doctor.Finding {
+		return func(ctx context.Context) []doctor.Finding {
+			if !h.Resolver.RootAnswers(ctx) {
+				return nil // the check of the first domain reports it
+			}
+			ctx, cancel := context.WithTimeout(ctx, maxTime)
+			defer cancel()
+			l.all, l.own, l.view = nil, &Own{Sender: *sender}, cmp.Or(l.view, h.Resolver.View(netip.Addr{}).Limit(maxQueries))
+			run(ctx)
+			sender.failures = l.failures
+			return l.all
+		}
+	}
+	return []doctor.Check{
+		{Name: "sends", Doc: "the HELO name and the addresses of this host: Postfix's settings, and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
+			*sender, found = h.find(ctx)
+			return found
+		}},
+		{Name: "ptr", Doc: "the PTR records of the addresses that this host sends from, and the addresses of these names", Run: check(l.checkPTR)},
+		{Name: "helo", Doc: "the address of the HELO name, and its SPF record", Run: check(l.checkHELO)},
+	}
 }
 
 func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 )
 
@@ -18,22 +20,34 @@ const (
 )
 
 func (l *examination) checkSPF(ctx context.Context) {
+	failed := len(l.failures)
+	right := l.examineSPF(ctx)
+	if l.own != nil {
+		l.compareSPF(ctx)
+	}
+	if len(l.all)+len(l.tree) == 0 && len(l.failures) == failed {
+		l.good(right, record(l.domain, l.spfText))
+	}
+}
+
+// examineSPF checks the SPF record. It returns the text of the finding if everything is right.
+func (l *examination) examineSPF(ctx context.Context) (right string) {
 	all, err := l.text(ctx, l.domain)
 	if err != nil {
 		l.unknown(ctx, l.domain, err)
-		return
+		return ""
 	}
 	found := only(all, spf.IsRecord)
 	switch len(found) {
 	case 0:
 		l.noSPF(ctx, all)
-		return
+		return ""
 	case 1:
 	default:
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%d SPF records at %s", len(found), l.domain), Where: records(l.domain, found),
 			Why: "RFC 7208 section 4.5: with more than one record the result is permerror: no mail of the domain passes SPF; publish this one in place of all of them",
 			Fix: l.fitting(ctx, mergeSPF(found))})
-		return
+		return ""
 	}
 	text := found[0]
 	rec, err := spf.ParseRecord(text)
@@ -41,18 +55,16 @@ func (l *examination) checkSPF(ctx context.Context) {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " has an error", Where: record(l.domain, text) + "\n" + err.Error(),
 			Why: "RFC 7208 section 4.6: one wrong term makes the whole record permerror: no mail of the domain passes SPF",
 			Fix: l.fitting(ctx, mendSPF(text))})
-		return
+		return ""
 	}
-	failed := len(l.failures)
-	l.judgeSPF(text, rec)
+	l.judgeSPF(ctx, text, rec)
 	tree := l.walkSPF(ctx, l.domain, rec)
 	l.judgeTree(ctx, text, rec, tree)
 	if len(l.all)+len(l.tree) == 0 && l.own != nil {
-		l.ownSPF(ctx, text)
+		l.ownSPF(ctx, text, rec)
 	}
-	if len(l.all)+len(l.tree) == 0 && len(l.failures) == failed {
-		l.good(fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), record(l.domain, text))
-	}
+	l.spfText = text
+	return fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms)
 }
 
 // firstSPF returns a record for a domain without one.
@@ -102,9 +114,20 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 }
 
 // judgeSPF checks the record itself.
-func (l *examination) judgeSPF(text string, rec *spf.Record) {
+func (l *examination) judgeSPF(ctx context.Context, text string, rec *spf.Record) {
 	report := func(level doctor.Level, what, why, fix string) {
 		l.add(doctor.Finding{Level: level, What: what, Where: record(l.domain, text), Why: why, Fix: record(l.domain, fix)})
+	}
+	var ignored []string
+	mended := text
+	for _, t := range rec.Unknown {
+		if term := mendTerm(t); term != "" {
+			ignored, mended = append(ignored, t), replaceTerm(mended, t, term)
+		}
+	}
+	if len(ignored) > 0 {
+		l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " has terms without effect: " + strings.Join(ignored, " "), Where: record(l.domain, text),
+			Why: "RFC 7208 section 6: with = they are unknown modifiers, which every check ignores; mechanisms have a colon", Fix: l.fitting(ctx, mended)})
 	}
 	ends := rec.Redirect != ""
 	for _, d := range rec.Directives {
@@ -130,23 +153,51 @@ func (l *examination) judgeSPF(text string, rec *spf.Record) {
 	}
 }
 
+// ownResult returns the SPF result of mail of the domain from an address of this host.
+func (l *examination) ownResult(ctx context.Context, r spf.Resolver, addr netip.Addr) spf.Result {
+	return spf.Check(ctx, r, addr, l.own.HELO, "postmaster@"+l.domain)
+}
+
 // ownSPF checks whether the record allows the addresses from which we send.
-func (l *examination) ownSPF(ctx context.Context, text string) {
+func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) {
 	fix := text
 	var fails []string
+	var refused []netip.Addr
 	for _, addr := range l.own.Sends {
-		r := spf.Check(ctx, l.view, addr, l.own.HELO, "postmaster@"+l.domain)
-		switch r.Status {
-		case spf.Pass:
-		case spf.TempError:
-			l.unknown(ctx, r.Failed, l.errorOf(ctx, r.Failed))
-		default:
-			fails = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, r.Reason))
-			fix = allow(fix, addr)
+		r := l.ownResult(ctx, l.view, addr)
+		if r.Status == spf.Pass || r.Status == spf.TempError { // compareSPF reports a temporary error
+			continue
+		}
+		fails, refused = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, r.Reason)), append(refused, addr)
+		fix = allow(fix, addr)
+	}
+	if len(fails) == 0 {
+		return
+	}
+	f := doctor.Finding{Level: doctor.Red, What: "this host may not send for " + l.domain, Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
+		Why: "RFC 7208 section 8.4: receivers refuse or junk mail that the record does not allow", Fix: record(l.domain, fix)}
+	if name, text := l.shared(ctx, rec, refused); name != "" {
+		f.Cause, f.Fix = "the record of "+name, record(name, text)
+	}
+	l.add(f)
+}
+
+// shared returns the name of a record of ours that the domain's record uses, as those of other domains may, and the text with which
+// it allows the addresses. name is empty if there is none.
+func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
+	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
+		name := strings.ToLower(n.Target)
+		if n.Depth > 0 || n.Record == "" || n.Qualifier != spf.Pass || domain.Within(name, l.domain) || !l.controls(ctx, name) || l.chainOf(ctx, name).isAlias() {
+			continue
+		}
+		text := n.Record
+		for _, a := range slices.Backward(addrs) {
+			text = allow(text, a)
+		}
+		after := published{l.view, name, text}
+		if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return l.ownResult(ctx, after, a).Status != spf.Pass }) {
+			return name, text
 		}
 	}
-	if len(fails) > 0 {
-		l.add(doctor.Finding{Level: doctor.Red, What: "this host may not send for " + l.domain, Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
-			Why: "RFC 7208 section 8.4: receivers refuse or junk mail that the record does not allow", Fix: record(l.domain, fix)})
-	}
+	return "", ""
 }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"context"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -169,6 +170,38 @@ func (l *examination) without(text string, terms ...string) string {
 		return l.firstSPF()
 	case !ends:
 		return text + " ~all"
+	}
+	return text
+}
+
+// mendTarget returns a record for the name that an include or redirect leads to, for all domains that use it. It returns "" if the
+// name belongs to someone else, or if nothing is known that the record could contain.
+func (l *examination) mendTarget(ctx context.Context, name string) string {
+	all, err := l.text(ctx, name)
+	if err != nil || !l.controls(ctx, name) || l.chainOf(ctx, name).isAlias() {
+		return ""
+	}
+	switch found := only(all, spf.IsRecord); len(found) {
+	case 0:
+	case 1:
+		if _, err := spf.ParseRecord(found[0]); err == nil {
+			return "" // it leads in circles
+		}
+		return mendSPF(found[0])
+	default:
+		return mergeSPF(found)
+	}
+	for _, t := range all {
+		if rest, ok := likeSPF(t); ok {
+			return mendSPF("v=spf1 " + rest)
+		}
+	}
+	if l.own == nil || len(l.own.Sends) == 0 {
+		return ""
+	}
+	text := "v=spf1" + l.lastSPF()
+	for _, a := range slices.Backward(l.own.Sends) {
+		text = allow(text, a)
 	}
 	return text
 }

@@ -25,7 +25,8 @@ type term struct {
 	networks []netip.Prefix
 	wrong    string // why its value is not known
 	failed   error  // of the lookup that failed, if wrong is nothing else
-	at       string // the name of that lookup
+	source   *term  // the term below, or this one, that wrong is about; nil: not include or redirect
+	target   string // of include and redirect: the name that it leads to
 	domain   string // of redirect: where it leads
 	record   string // of redirect: the record there
 }
@@ -64,12 +65,13 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	switch {
 	case n.Err != nil:
 		var failed *net.DNSError
+		t.source, t.target = t, name
 		c := l.chainOf(ctx, name)
 		switch t.wrong = n.Err.Error(); {
 		case c.loops:
 			t.wrong = "its CNAME records form a loop"
 		case errors.As(n.Err, &failed):
-			t.wrong, t.failed, t.at = "it could not be looked up", n.Err, name
+			t.wrong, t.failed = "it could not be looked up", n.Err
 		case c.isAlias():
 			t.wrong += " at " + c.end() + ", where its CNAME record leads"
 		}
@@ -96,7 +98,7 @@ func (t *term) take(b *term) {
 	t.fixed = t.fixed && b.fixed
 	t.networks = append(t.networks, b.networks...)
 	if t.wrong == "" && b.wrong != "" {
-		t.wrong, t.failed, t.at = b.text+": "+b.wrong, b.failed, b.at
+		t.wrong, t.failed, t.source = b.text+": "+b.wrong, b.failed, b.source
 	}
 }
 
@@ -171,7 +173,7 @@ func (l *examination) judgeTree(ctx context.Context, text string, rec *spf.Recor
 	}
 	switch {
 	case tree.failed != nil:
-		if f, isNew := l.failure(ctx, tree.at, tree.failed); isNew {
+		if f, isNew := l.failure(ctx, tree.source.target, tree.failed); isNew {
 			l.tree = append(l.tree, f)
 		}
 	case tree.wrong != "" && tree.cost <= spf.MaxTerms:
@@ -185,8 +187,15 @@ func (l *examination) judgeTree(ctx context.Context, text string, rec *spf.Recor
 		if mended := spaced(text); mended != text {
 			fix = record(l.domain, mended)
 		}
-		report(doctor.Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
-			fix)
+		f := doctor.Finding{Level: doctor.Red, What: "a term of the SPF record of " + l.domain + " leads nowhere: " + tree.wrong, Where: where, Fix: fix,
+			Why: "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror"}
+		if t := tree.source; t != nil {
+			f.Cause = "leads nowhere: " + t.target
+			if text := l.mendTarget(ctx, t.target); text != "" {
+				f.Fix = record(t.target, text)
+			}
+		}
+		l.tree = append(l.tree, f)
 	case tree.cost > spf.MaxTerms:
 		report(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, spf.MaxTerms),
 			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
