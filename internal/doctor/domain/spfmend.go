@@ -13,10 +13,11 @@ import (
 
 // likeSPF reports whether a text was meant to be a record, and returns what follows its version.
 func likeSPF(t string) (rest string, ok bool) {
+	t = strings.TrimLeft(t, " \t\u00a0\ufeff\xa0\"'")
 	low := strings.ToLower(t)
-	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "\"v=spf1", "=spf1"} {
+	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "=spf1"} {
 		if strings.HasPrefix(low, start) {
-			return strings.Trim(t[len(start):], " ;,:\""), true
+			return strings.Trim(t[len(start):], " \t\u00a0\xa0\\;,:.\"'"), true
 		}
 	}
 	return "", false
@@ -70,9 +71,10 @@ func mendSPF(text string) string {
 }
 
 // spaced corrects white space: missing before all, or inserted after a qualifier or before a value. It also replaces the dashes
-// of word processors by hyphens, and URLs by their names.
+// of word processors by hyphens, and URLs by their names, and removes backslashes.
 func spaced(text string) string {
-	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-").Replace(text)
+	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-",
+		"\u00a0", " ", "\ufeff", "", "\xa0", " ", `\`, "").Replace(text)
 	for _, r := range []struct{ wrong, right string }{
 		{`(?i)(:)https?://([^\s/]+)\S*`, "$1$2"},
 		{`(?i)(\s)([-~?+])\s+(all|a|mx|ip4|ip6|include|exists)\b`, "$1$2$3"},
@@ -91,7 +93,7 @@ func mendTerm(t string) string {
 		_, err := spf.ParseRecord("v=spf1 " + t)
 		return err == nil
 	}
-	t = strings.TrimRight(strings.Trim(t, ",;\""), ".")
+	t = strings.TrimRight(strings.Trim(t, ",;\"'"), ".")
 	if t == "" || valid(t) && !strings.Contains(t, "=") {
 		return t
 	}
@@ -112,6 +114,9 @@ func mendTerm(t string) string {
 	}
 	switch low := strings.ToLower(name); low {
 	case "ip", "ipv4", "ipv6", "ip4", "ip6":
+		if addr, bits, ok := strings.Cut(value, "/"); ok && !valid("ip4:0.0.0.0/"+bits) && !strings.Contains(addr, ":") {
+			value = addr // the length of the prefix is not valid
+		}
 		name = "ip4"
 		if strings.Contains(value, ":") {
 			name = "ip6"
