@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -64,14 +63,14 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	name := strings.ToLower(n.Target)
 	switch {
 	case n.Err != nil:
-		var failed *net.DNSError
 		t.source, t.target = t, name
 		c := l.chainOf(ctx, name)
+		_, failed := l.view.LookupTXT(ctx, name)
 		switch t.wrong = n.Err.Error(); {
 		case c.loops:
 			t.wrong = "its CNAME records form a loop"
-		case errors.As(n.Err, &failed):
-			t.wrong, t.failed = "it could not be looked up", n.Err
+		case failed != nil && !spf.IsNotFound(failed):
+			t.wrong, t.failed = "it could not be looked up", failed
 		case c.isAlias():
 			t.wrong += " at " + c.end() + ", where its CNAME record leads"
 		}
