@@ -131,10 +131,19 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 // PostfixFacts returns the facts of a configuration for the checks of Postfix. dir is Postfix's configuration directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
-		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks}
+		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
+		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}}
 	for _, ln := range conf.Listen {
 		mode, group := conf.Rights(ln)
 		f.Listen = append(f.Listen, postfix.Listener{Network: ln.Network, Address: ln.Address, Mode: mode, Group: group})
+	}
+	addresses, _ := net.InterfaceAddrs() // without them, only loopback addresses are known to be this machine's
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			f.Addresses = append(f.Addresses, p.Addr().Unmap())
+		}
 	}
 	return f
 }
