@@ -22,16 +22,31 @@ const maxShown = 3
 // same Check and Level, and the same Cause and Why once the domain is taken out of them. The first of them becomes the finding, and
 // the others become its Others. Findings that are the same in all texts become one. Arrange may be applied to its own result.
 func Arrange(all []Finding) []Finding {
-	type key struct{ check, level, cause, why, where, fix string }
-	at := map[key]int{}
+	type key struct {
+		check, level, cause, why, where, fix string
+
+		nth int // two findings about one domain, such as those about two keys, are not one
+	}
+	type domainKey struct {
+		key
+		domain string
+	}
+	at, times := map[key]int{}, map[domainKey]int{}
 	var found []Finding
 	for _, f := range all {
 		if !f.mentions(f.Domain) {
 			f.Domain = "" // this host's name and addresses are the same for each domain
 		}
-		k := key{f.Check, string(f.Level), mask(cmp.Or(f.Cause, f.What), f.Domain), mask(f.Why, f.Domain), "", ""}
+		k := key{f.Check, string(f.Level), mask(cmp.Or(f.Cause, f.What), f.Domain), mask(f.Why, f.Domain), "", "", 0}
 		if f.Domain == "" {
 			k.where, k.fix = f.Where, f.Fix
+		} else {
+			unnumbered := k
+			k.nth = times[domainKey{unnumbered, f.Domain}]
+			times[domainKey{unnumbered, f.Domain}]++
+			for _, o := range f.Others {
+				times[domainKey{unnumbered, o.Domain}]++
+			}
 		}
 		i, known := at[k]
 		switch {

@@ -41,6 +41,8 @@ func TestArrange(t *testing.T) {
 			[]string{"red aa.test a.testing a.test.example, a.test", "red bb.test b.testing b.test.example, b.test"}},
 		{"what names more than the domain", []Finding{{Level: Red, What: "key x of a.test", Domain: "a.test", Cause: "no record"}, {Level: Red, What: "key y of b.test", Domain: "b.test", Cause: "no record"}},
 			[]string{"red key x of a.test; the same for 1 more domain: b.test"}},
+		{"two keys of a domain", []Finding{{Level: Red, What: "key x of a.test", Domain: "a.test", Cause: "no record"}, {Level: Red, What: "key y of b.test", Domain: "b.test", Cause: "no record"}, {Level: Red, What: "key z of b.test", Domain: "b.test", Cause: "no record"}},
+			[]string{"red key x of a.test; the same for 1 more domain: b.test", "red key z of b.test"}},
 		{"of this host, found for each domain", []Finding{{Level: Red, What: "192.0.2.1 has no PTR record", Domain: "a.test"}, {Level: Red, What: "192.0.2.1 has no PTR record", Domain: "b.test"}},
 			[]string{"red 192.0.2.1 has no PTR record"}},
 		{"of this host, with another fix", []Finding{{Level: Red, What: "a", Fix: "x"}, {Level: Red, What: "a", Fix: "y"}}, []string{"red a", "red a"}},

@@ -82,22 +82,15 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	if slices.ContainsFunc(domains, ours) {
 		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Domain: domains[slices.IndexFunc(domains, ours)], Resolver: authority.Resolver, Postconf: postfix.Postconf(d.Postfix)}, &sender))
 	}
+	var all []domain.Facts
 	for _, name := range domains {
-		answers := authority.Resolver.RootAnswers(ctx)
-		d.Progress("looking at what %q publishes", name)
 		f := domain.Facts{Domain: name, Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority}, Selectors: d.Selectors}
 		if ours(name) {
 			f.Own = &domain.Own{Sender: sender, Keys: set.Of(name)}
 		}
-		for _, f := range domain.Run(ctx, f) {
-			f.Domain = cmp.Or(f.Domain, name)
-			found = append(found, f)
-		}
-		if !answers { // it is found already, and is the same for all domains
-			break
-		}
+		all = append(all, f)
 	}
-	return found, nil
+	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("looking at what %q publishes", name) })...), nil
 }
 
 // HostFacts returns the facts of a configuration for the checks of this host. The caller adds the facts that are not in it.

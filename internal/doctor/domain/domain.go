@@ -75,6 +75,23 @@ type examination struct {
 	dmarcText string // its text
 }
 
+// RunAll runs the checks of domains, one after the other, and sets Domain of what they find. It calls begin before each domain. If no
+// DNS server answers, it ends: the finding is the same for all of them.
+func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (all []doctor.Finding) {
+	for _, f := range domains {
+		begin(f.Domain)
+		answers := f.Resolver.RootAnswers(ctx)
+		for _, found := range Run(ctx, f) {
+			found.Domain = cmp.Or(found.Domain, f.Domain)
+			all = append(all, found)
+		}
+		if !answers {
+			break
+		}
+	}
+	return all
+}
+
 // Run runs the checks of a domain. It ends after a minute.
 func Run(ctx context.Context, f Facts) []doctor.Finding {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
