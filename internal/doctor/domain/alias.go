@@ -13,8 +13,8 @@ import (
 // maxAliases is how many CNAME records of a name are followed. Resolvers follow about as many.
 const maxAliases = 8
 
-// inPlace is the comment of a line that is published in place of a CNAME record: RFC 1034 section 3.6.2 allows no other record there.
-const inPlace = " ; in place of the CNAME record"
+// replaced is the comment of a line that replaces a CNAME record: RFC 1034 section 3.6.2 allows no other record beside that.
+const replaced = "in place of the CNAME record"
 
 // chain is the CNAME records that a lookup of a name follows.
 type chain struct {
@@ -60,21 +60,41 @@ func (c chain) absent(kind string) string {
 	return c.lines() + "\n" + c.end() + ": no " + kind + " record"
 }
 
-// nowhere changes a finding about the TXT record that a name lacks, if the name is an alias: the finding names the CNAME records, and
-// its line is for the name where the record belongs. text is the value of the record.
-func (l *examination) nowhere(ctx context.Context, name, subject, text string, f doctor.Finding) doctor.Finding {
+// nowhere changes a finding about the TXT record that a name lacks, if the name is an alias: the finding names the CNAME records.
+func (l *examination) nowhere(ctx context.Context, name, subject string, f doctor.Finding) doctor.Finding {
 	c := l.chainOf(ctx, name)
 	if !c.isAlias() {
 		return f
 	}
-	f.What, f.Where, f.Fix = subject+" is an alias that leads nowhere", c.absent("TXT"), record(name, text)+inPlace
+	f.What, f.Where = subject+" is an alias that leads nowhere", c.absent("TXT")
 	if f.Cause != "" {
 		f.Cause = "an alias that leads nowhere"
 	}
-	if !c.loops && l.controls(ctx, c.end()) {
-		f.Fix = record(c.end(), text)
-	}
 	return f
+}
+
+// placed returns the lines of a Fix for the names where they can be published: a name with a CNAME record has no other record. A line
+// for an alias is for its end if that is ours, and otherwise replaces the CNAME record.
+func (l *examination) placed(ctx context.Context, fix string) string {
+	lines := strings.Split(fix, "\n")
+	for i, line := range lines {
+		name, rest, isRecord := strings.Cut(line, ". IN ")
+		gone := strings.HasPrefix(name, "; remove ")
+		c := chain{}
+		if name = strings.TrimPrefix(name, "; remove "); isRecord && !strings.HasPrefix(rest, "CNAME ") && !strings.HasSuffix(rest, replaced) {
+			c = l.chainOf(ctx, name)
+		}
+		switch {
+		case !c.isAlias():
+		case gone:
+			lines[i] = "; remove " + c.end() + ". IN " + rest
+		case !c.loops && l.controls(ctx, c.end()):
+			lines[i] = c.end() + ". IN " + rest
+		default:
+			lines[i] = line + " ; " + replaced
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // controls reports whether a name belongs to the organization of the domain or to the domain of this host.

@@ -114,6 +114,37 @@ func TestSPFOfAlias(t *testing.T) {
 	}
 }
 
+// The line for a wrong record behind an alias is for the end of the alias: beside a CNAME record there is no other record.
+func TestRecordsBehindAliases(t *testing.T) {
+	k := key(t, 0)
+	right := strings.TrimSpace(keyRecord(t, k.Signer))
+	wrong := strings.TrimSpace(keyRecord(t, key(t, 1).Signer))
+	const dmarcAt = `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
+	for _, c := range []struct{ name, old, new, target, what, fix string }{
+		{"a key of ours", right, strings.Replace(wrong, "s1._domainkey.example.org.", "TARGET", 1), "s1.keys.example.org.", "the record of the DKIM key s1 of example.org is of another key",
+			strings.Replace(right, "s1._domainkey.example.org.", "s1.keys.example.org.", 1)},
+		{"a key elsewhere", right, strings.Replace(wrong, "s1._domainkey.example.org.", "TARGET", 1), "k.mailer.example.", "the record of the DKIM key s1 of example.org is of another key",
+			right + " ; in place of the CNAME record"},
+		{"a policy of ours", dmarcAt, `TARGET IN TXT "v=DMARC1; p=rejct; rua=mailto:reports@example.org"`, "policy.example.org.", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`,
+			strings.Replace(dmarcAt, "_dmarc.", "policy.", 1)},
+		{"a policy elsewhere", dmarcAt, `TARGET IN TXT "v=DMARC1; p=rejct; rua=mailto:reports@example.org"`, "policy.vendor.example.", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`,
+			dmarcAt + " ; in place of the CNAME record"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			own := &Own{Sender: Sender{HELO: "mail.example.org", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, Keys: []*keys.Key{k}}
+			name, _, _ := strings.Cut(c.old, " ")
+			zone := strings.Replace(healthy+right+"\n", c.old, name+" IN CNAME "+c.target+"\n"+strings.Replace(c.new, "TARGET", c.target, 1), 1)
+			found := bad(check(t, zone, own))
+			if len(found) != 1 || found[0].What != c.what || found[0].Fix != c.fix {
+				t.Fatalf("%+v", found)
+			}
+			if found := bad(check(t, mend(t, zone, c.fix), own)); len(found) > 0 {
+				t.Errorf("with %s: %+v", c.fix, found)
+			}
+		})
+	}
+}
+
 // The finding names the DNS name that failed, not the one that was looked up first, and only once.
 func TestNameThatFailed(t *testing.T) {
 	k := key(t, 0)

@@ -101,7 +101,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 			f.Where = records(name+"."+l.domain, twice)
 			f.Why += "; it stands under a name with the domain twice, as a zone file has it where the final dot is forgotten"
 		}
-		l.add(l.nowhere(ctx, name, "the name of the DKIM key "+k.Selector+" of "+l.domain, metadata.Record, f))
+		l.add(l.nowhere(ctx, name, "the name of the DKIM key "+k.Selector+" of "+l.domain, f))
 		return
 	}
 	served, err := dkim.ParseKeyRecord(all[0])

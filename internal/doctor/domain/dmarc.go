@@ -77,7 +77,7 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 		}
 	}
 	f.Fix = record(name, text)
-	l.add(l.nowhere(ctx, name, name, text, f))
+	l.add(l.nowhere(ctx, name, name, f))
 }
 
 // inherited checks the record of the Organizational Domain, or of the public suffix above it, if that applies: RFC 9989 section 4.10.1.

@@ -116,6 +116,7 @@ func Checks(f Facts) []doctor.Check {
 			if l.view != nil || name == "domain" {
 				run(ctx)
 			}
+			l.place(ctx)
 			return l.all
 		}}
 	}
@@ -146,6 +147,15 @@ func (l *examination) checkName(ctx context.Context) {
 		return
 	}
 	l.domain, l.view = name, l.Resolver.View(netip.Addr{}).Limit(maxQueries)
+}
+
+// place puts the lines of all findings where they can be published.
+func (l *examination) place(ctx context.Context) {
+	for i, f := range l.all {
+		if l.view != nil {
+			l.all[i].Fix = l.placed(ctx, f.Fix)
+		}
+	}
 }
 
 func (l *examination) add(f doctor.Finding) { l.all = append(l.all, f) }

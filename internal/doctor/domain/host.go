@@ -51,7 +51,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 			f.Fix = fmt.Sprintf("%s. IN %s %s", helo, addrType(sends[0]), sends[0])
 		}
 		if c := l.chainOf(ctx, helo); c.isAlias() {
-			f.What, f.Where, f.Fix = "the HELO name "+helo+" is an alias that leads nowhere", c.absent("A or AAAA"), f.Fix+inPlace
+			f.What, f.Where, f.Fix = "the HELO name "+helo+" is an alias that leads nowhere", c.absent("A or AAAA"), f.Fix+" ; "+replaced
 		}
 		l.add(f)
 		return

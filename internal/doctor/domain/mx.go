@@ -106,7 +106,7 @@ func (l *examination) checkExchange(ctx context.Context, host, line string) {
 			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)}
 		if c.isAlias() {
 			f.What, f.Where = fmt.Sprintf("the mail exchange %s is an alias that leads nowhere", host), line+host+".\n"+c.absent("A or AAAA")
-			f.Fix += ", " + strings.TrimPrefix(inPlace, " ; ")
+			f.Fix += ", " + replaced
 		}
 		l.add(f)
 	case c.isAlias():

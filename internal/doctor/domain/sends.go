@@ -54,6 +54,7 @@ func HostChecks(h Host, sender *Sender) []doctor.Check {
 			defer cancel()
 			l.all, l.own, l.view = nil, &Own{Sender: *sender}, cmp.Or(l.view, h.Resolver.View(netip.Addr{}).Limit(maxQueries))
 			run(ctx)
+			l.place(ctx)
 			sender.failures = l.failures
 			return l.all
 		}

@@ -105,7 +105,7 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
 		Why: "RFC 7208 section 4.5: receivers cannot tell your servers from others'; Gmail, Yahoo and Microsoft refuse or junk such mail",
 		Fix: record(l.domain, l.firstSPF())}
-	f = l.nowhere(ctx, l.domain, l.domain, l.firstSPF(), f)
+	f = l.nowhere(ctx, l.domain, l.domain, f)
 	if l.own != nil && l.own.Partial {
 		f.Why += "; the record must name the address that others see, which is not known here"
 		f.Fix = "signpost doctor --address ADDR # prints the record for this address"
@@ -187,7 +187,7 @@ func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) 
 func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
 	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
 		name := strings.ToLower(n.Target)
-		if n.Depth > 0 || n.Record == "" || n.Qualifier != spf.Pass || domain.Within(name, l.domain) || !l.controls(ctx, name) || l.chainOf(ctx, name).isAlias() {
+		if n.Depth > 0 || n.Record == "" || n.Qualifier != spf.Pass || domain.Within(name, l.domain) || !l.controls(ctx, l.chainOf(ctx, name).end()) {
 			continue
 		}
 		text := n.Record

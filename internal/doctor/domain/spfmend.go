@@ -183,7 +183,7 @@ func (l *examination) without(text string, terms ...string) string {
 // name belongs to someone else, or if nothing is known that the record could contain.
 func (l *examination) mendTarget(ctx context.Context, name string) string {
 	all, err := l.text(ctx, name)
-	if err != nil || !l.controls(ctx, name) || l.chainOf(ctx, name).isAlias() {
+	if c := l.chainOf(ctx, name); err != nil || c.loops || !l.controls(ctx, c.end()) {
 		return ""
 	}
 	switch found := only(all, spf.IsRecord); len(found) {
