@@ -65,7 +65,7 @@ func TestPlantedFaults(t *testing.T) {
 		{"SPF that implementations read differently", spfAt, `a.test. IN TXT "v=spf1 exists:%{p}.ok.a.test -all"` + "\nmail.hoster.example.ok.a.test. IN A 127.0.0.2", doctor.Yellow,
 			"two implementations of SPF differ about a.test: Signpost has pass, blitiri.com.ar/go/spf has fail", `a.test. IN TXT "v=spf1 ip4:192.0.2.1 exists:%{p}.ok.a.test -all"`, ""},
 		{"the shared SPF record is gone", sharedAt + "\n", "", doctor.Red,
-			"a term of the SPF record of a.test leads nowhere: include:_spf.hoster.example: 0 SPF records; the same for 1 more domain: b.test", sharedAt, ""},
+			"a term of the SPF record of a.test leads nowhere: include:_spf.hoster.example: ...; the same for 1 more domain: b.test", sharedAt, ""},
 		{"the shared SPF record lacks the host", "ip4:192.0.2.1", "ip4:192.0.2.7", doctor.Red,
 			"this host may not send for a.test; the same for 1 more domain: b.test", `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 ip4:192.0.2.7 -all"`, ""},
 		{"no PTR record", "1.2.0.192.in-addr.arpa. IN PTR mail.hoster.example.\n", "", doctor.Red, "192.0.2.1 has no PTR record", "1.2.0.192.in-addr.arpa. IN PTR mail.hoster.example.", ""},
@@ -81,7 +81,7 @@ func TestPlantedFaults(t *testing.T) {
 				t.Fatal("the zone has no fault")
 			}
 			found := look(zone)
-			if len(found) != 1 || found[0].Level != c.level || found[0].Headline() != c.what || found[0].Fixes() != c.fix || found[0].Where == "" || found[0].Why == "" {
+			if len(found) != 1 || found[0].Level != c.level || !isText(found[0].Headline(), c.what) || found[0].Fixes() != c.fix || found[0].Where == "" || found[0].Why == "" {
 				t.Fatalf("%+v", found)
 			}
 			found = look(mend(t, zone, c.fix))

@@ -45,6 +45,12 @@ func failingAt(t *testing.T, zone string, names ...string) *dns.Resolver {
 	}})
 }
 
+// isText reports whether a text is the one that is wanted, in which "..." is the text of an error of another package.
+func isText(got, want string) bool {
+	start, end, _ := strings.Cut(want, "...")
+	return got == want || strings.Contains(want, "...") && strings.HasPrefix(got, start) && strings.HasSuffix(got, end)
+}
+
 // An alias that leads nowhere is reported with its target. The line is for the target, or for the alias if the target belongs to
 // someone else, and corrects the fault.
 func TestAliasesThatLeadNowhere(t *testing.T) {
@@ -71,17 +77,17 @@ func TestAliasesThatLeadNowhere(t *testing.T) {
 		{"mail exchange, two aliases", "example.org. IN MX 10 mail.example.org.", "example.org. IN MX 10 mx.example.org.\nmx.example.org. IN CNAME a.example.\na.example. IN CNAME mail.example.org.\n",
 			"the mail exchange mx.example.org is an alias", "a.example. IN CNAME mail.example.org.", "example.org. IN MX 10 mail.example.org."},
 		{"MTA-STS", spfAt, spfAt + "\n_mta-sts.example.org. IN CNAME sts.vendor.example.\n", "_mta-sts.example.org is an alias that leads nowhere", "sts.vendor.example: no TXT record", "; remove _mta-sts.example.org. IN CNAME sts.vendor.example."},
-		{"include", spfAt, `example.org. IN TXT "v=spf1 mx include:spf.example.org -all"` + "\nspf.example.org. IN CNAME spf.vendor.example.\n", "a term of the SPF record of example.org leads nowhere: include:spf.example.org: 0 SPF records at spf.vendor.example, where its CNAME record leads", "include:spf.example.org", spfAt},
+		{"include", spfAt, `example.org. IN TXT "v=spf1 mx include:spf.example.org -all"` + "\nspf.example.org. IN CNAME spf.vendor.example.\n", "a term of the SPF record of example.org leads nowhere: include:spf.example.org: ... at spf.vendor.example, where its CNAME record leads", "include:spf.example.org", spfAt},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			own := &Own{Sender: Sender{HELO: "mail.example.org", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, Keys: []*keys.Key{k}}
 			zone := strings.Replace(healthy+right+"\n", c.old, c.new, 1)
 			found := bad(check(t, zone, own))
-			if len(found) != 1 || found[0].What != c.what || found[0].Fix != c.fix || !strings.Contains(found[0].Where, c.where) || found[0].Why == "" {
+			if len(found) != 1 || !isText(found[0].What, c.what) || found[0].Fix != c.fix || !strings.Contains(found[0].Where, c.where) || found[0].Why == "" {
 				t.Fatalf("%+v", found)
 			}
 			for _, f := range bad(check(t, mend(t, zone, c.fix), own)) {
-				if f.Level == doctor.Red || f.What == c.what {
+				if f.Level == doctor.Red || isText(f.What, c.what) {
 					t.Errorf("with %s: %+v", c.fix, f)
 				}
 			}
@@ -174,7 +180,7 @@ func TestNameThatFailed(t *testing.T) {
 					continue
 				}
 				failed = append(failed, f.What)
-				if f.Level != doctor.Yellow || !strings.HasPrefix(f.Where, name+": the name servers answer SERVFAIL") || f.Fix != "dig "+name+" # shows whether its name servers answer" {
+				if f.Level != doctor.Yellow || !strings.HasPrefix(f.Where, name+": ") || !strings.Contains(f.Where, "SERVFAIL") || f.Fix != "dig "+name+" # shows whether its name servers answer" {
 					t.Errorf("%+v", f)
 				}
 			}

@@ -38,12 +38,12 @@ func TestSPFResultsDiffer(t *testing.T) {
 		{"a wrong term after the one that matches", `example.org. IN TXT "v=spf1 mx ipv4:198.51.100.1 -all"`, "", doctor.Red,
 			"the SPF record of example.org has an error", permerror, `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
 		{"a wrong term in an include", `example.org. IN TXT "v=spf1 include:p.example -all"`, `p.example. IN TXT "v=spf1 ip4:192.0.2.1 ipv4:198.51.100.1 -all"` + "\n", doctor.Red,
-			`a term of the SPF record of example.org leads nowhere: include:p.example: the term "ipv4:198.51.100.1": there is no such mechanism`, permerror, `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
+			"a term of the SPF record of example.org leads nowhere: include:p.example: ...", permerror, `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			zone := strings.Replace(healthy, spfAt, c.record, 1) + c.records
 			found := spfOf(t, zone)
-			if len(found) != 1 || found[0].Level != c.level || found[0].What != c.what || !strings.Contains(found[0].Where, c.where) || found[0].Fix != c.fix || found[0].Why == "" {
+			if len(found) != 1 || found[0].Level != c.level || !isText(found[0].What, c.what) || !strings.Contains(found[0].Where, c.where) || found[0].Fix != c.fix || found[0].Why == "" {
 				t.Fatalf("%+v", found)
 			}
 			for _, f := range spfOf(t, apply(t, zone, c.fix)) {
