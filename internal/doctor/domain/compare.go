@@ -84,8 +84,10 @@ func (l *examination) compareSPF(ctx context.Context) {
 		switch {
 		case o.ours.Status == spf.TempError:
 			l.unknown(ctx, o.ours.Failed, l.errorOf(ctx, o.ours.Failed))
-		case o.theirs == library.TempError && errors.As(o.why, &failed):
-			l.unknown(ctx, failed.Name, failed)
+		case o.theirs == library.TempError:
+			if errors.As(o.why, &failed) {
+				l.unknown(ctx, failed.Name, failed)
+			}
 		case o.differ():
 			differ = append(differ, o)
 		}

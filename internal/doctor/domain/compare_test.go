@@ -59,3 +59,13 @@ func TestSPFResultsDiffer(t *testing.T) {
 		}
 	}
 }
+
+// A yellow finding about the record does not hide that it refuses this host.
+func TestOwnAddressBesideYellow(t *testing.T) {
+	zone := strings.Replace(healthy, `"v=spf1 mx -all"`, `"v=spf1 ip4:198.51.100.1 ?all"`, 1)
+	found := spfOf(t, zone)
+	if len(found) != 2 || found[0].What != "the SPF record of example.org ends in ?all" || found[1].Level != doctor.Red || found[1].What != "this host may not send for example.org" ||
+		found[1].Fix != `example.org. IN TXT "v=spf1 ip4:192.0.2.1 ip4:198.51.100.1 ?all"` {
+		t.Errorf("%+v", found)
+	}
+}

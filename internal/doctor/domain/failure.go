@@ -59,7 +59,7 @@ func (l *examination) failed(ctx context.Context, name string, err error) (strin
 	name = l.chainOf(ctx, name).end()
 	for at := name; ; {
 		_, above, ok := strings.Cut(at, ".")
-		if !ok {
+		if !ok || !temporary(err) {
 			return name, err
 		}
 		at = above
@@ -67,11 +67,17 @@ func (l *examination) failed(ctx context.Context, name string, err error) (strin
 			continue // rarely a zone of its own
 		}
 		_, aboveErr := l.view.LookupTXT(ctx, above)
-		if aboveErr == nil || spf.IsNotFound(aboveErr) || dns.OverLimit(aboveErr) || ctx.Err() != nil {
+		if !temporary(aboveErr) || dns.OverLimit(aboveErr) || ctx.Err() != nil {
 			return name, err
 		}
 		name, err = above, aboveErr
 	}
+}
+
+// temporary reports whether a lookup has no answer, as opposed to a negative answer or one that is too large.
+func temporary(err error) bool {
+	var failed *net.DNSError
+	return errors.As(err, &failed) && failed.Temporary()
 }
 
 // errorOf returns the error of the lookups of a name, for a check that returned only the name.
