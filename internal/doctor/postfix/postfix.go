@@ -69,7 +69,7 @@ func Checks(f Facts) []doctor.Check {
 		check("non-smtpd-milters", "non_smtpd_milters of each cleanup(8)", "mail of this host comes to Signpost", l.nonSMTPDMilters),
 		check("socket-path", "the names of the milters, seen from Postfix's chroot", "Postfix's names for the socket lead to it", l.socketPath),
 		check("milter-order", "the milters after Signpost", "no milter stands after Signpost", l.milterOrder),
-		check("other-signer", "other milters that sign, by their names and ports", "no other milter signs", l.otherSigners),
+		check("other-signer", "other milters that sign, by their names and ports", "", l.otherSigners),
 		check("reinjection", "mail that comes back from a filter: content_filter, smtpd_proxy_filter, and what takes it back", "no mail comes to Signpost twice", l.reinjection),
 		check("list-managers", "in enforce mode, the tables of transport_maps, mailbox_transport_maps, fallback_transport_maps, alias_maps and alias_database that can be listed, and the pipe(8) services that they name",
 			"no table that can be read names a list manager", l.listManagers),
