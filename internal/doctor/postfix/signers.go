@@ -196,9 +196,9 @@ func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 			switch {
 			case j == i:
 			case j > i && !l.meant(e, one.service.chroot) && (l.Observe || !l.removed(e, one.service.chroot)):
-				before, after = append(before, e.raw), append(after, e.address)
+				before, after = append(before, e.text()), append(after, e.address)
 			default:
-				before = append(before, e.raw)
+				before = append(before, e.text())
 			}
 		}
 		if len(after) == 0 {
@@ -206,7 +206,7 @@ func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 		}
 		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "milters stand after Signpost in " + one.name + " of " + one.service.id + ": " + strings.Join(after, ", "),
 			Where: l.postconf.where(one.at, one.name), Why: "what a later milter changes in the body or in signed fields breaks the signature",
-			Fix: l.postconf.setAt(one.at, one.name, strings.Join(append(before, one.entries[i].raw), ", "))})
+			Fix: l.postconf.setAt(one.at, one.name, strings.Join(append(before, one.entries[i].text()), ", "))})
 	}
 	return found
 }
