@@ -65,12 +65,13 @@ func Join[T any](all []T, separator string, text func(T) string) string {
 	return strings.Join(texts, separator)
 }
 
-// OrNotPermitted returns f, the finding about an error of reading, unless the error is that this process may not read.
+// OrNotPermitted returns f, the finding about an error of access, unless the error is that this process has no permission. The finding
+// then names the user as whom to run doctor.
 func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return f
 	}
-	return Finding{Level: Yellow, What: "not looked at: user " + UserName(uint32(os.Geteuid())) + " has no right to", Where: err.Error(),
+	return Finding{Level: Yellow, What: "permission denied: user " + UserName(uint32(os.Geteuid())) + " has no right to check this; run doctor as root", Where: err.Error(),
 		Why: "whether it is right is not known", Fix: "sudo signpost doctor"}
 }
 

@@ -97,7 +97,7 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir()},
-		SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
+		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
 	for _, forwarder := range conf.DMARC.Forwarders {
 		if now.Before(forwarder.Expires) {
 			f.Decided = append(f.Decided, forwarder.Network)

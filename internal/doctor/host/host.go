@@ -29,6 +29,9 @@ type Facts struct {
 	Files    []string         // the files and directories of the configuration, all of which the daemon reads
 	User     string           // of the daemon; empty: signpost
 
+	Observe   bool   // mode = "observe"
+	ModePlace string // the file and line of mode; empty: File
+
 	StateDir, KeysDir string
 	Written           []string // the directories below StateDir in which the daemon writes
 	KeysErr           error    // why the keys could not be read
@@ -55,6 +58,7 @@ func Checks(f Facts) []doctor.Check {
 		return doctor.Check{Name: name, Doc: doc, Run: doctor.Or(good, func(context.Context) []doctor.Finding { return run() })}
 	}
 	return []doctor.Check{
+		check("mode", "mode", "mail is signed and verified", m.mode),
 		check("config", "signpost.toml and conf.d", m.File+" is valid", m.configuration),
 		check("service-user", "user signpost", "user "+m.User+" is there", m.serviceUser),
 		check("key-files", "the keys folder, each key and its life", "the private keys are the daemon's alone", m.keyFiles),
@@ -70,6 +74,15 @@ type machine struct {
 	Facts
 	service    *doctor.Account
 	serviceErr error
+}
+
+// mode reports observe mode before anything else: it explains why nothing is signed or rejected.
+func (m *machine) mode() []doctor.Finding {
+	if !m.Observe {
+		return nil
+	}
+	return []doctor.Finding{{Level: doctor.Yellow, First: true, What: `mode = "observe": Signpost signs, rejects and tags nothing`, Where: cmp.Or(m.ModePlace, m.File),
+		Why: "the log states what enforce mode would do", Fix: `mode = "enforce" # when the log shows what you expect: docs/operations.md, "Observe mode"`}}
 }
 
 func (m *machine) configuration() (found []doctor.Finding) {
@@ -191,7 +204,7 @@ func (m *machine) chown(path string) string {
 // stateDir checks the directory in which the daemon keeps what it has observed.
 func (m *machine) stateDir() (found []doctor.Finding) {
 	dir := m.StateDir
-	fi, err := os.Stat(dir)
+	_, err := os.Stat(dir)
 	if err != nil {
 		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the state folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start",
 			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
@@ -206,9 +219,13 @@ func (m *machine) stateDir() (found []doctor.Finding) {
 			}
 		}
 	}
-	if doctor.PermissionsOf(fi).Mode.Perm()&0o002 != 0 {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may write in " + dir, Where: dir + ": " + doctor.PermissionsOf(fi).String(),
-			Why: "who has a login here can put a key of his own there", Fix: "chmod 0700 " + doctor.Quote(dir)})
+	for _, d := range append([]string{dir}, m.Written...) {
+		fi, err := os.Stat(d)
+		if err != nil || doctor.PermissionsOf(fi).Mode.Perm()&0o002 == 0 {
+			continue
+		}
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may write in " + d, Where: d + ": " + doctor.PermissionsOf(fi).String(),
+			Why: "who has a login here can put a key or a hosted domain of his own there", Fix: "chmod 0700 " + doctor.Quote(d)})
 	}
 	var room unix.Statfs_t
 	if err := unix.Statfs(dir, &room); err != nil {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write in the keys folder " + dir, Where: dir + ": " + p.String(),
 			Why: "who has a login here can put a key of his own there", Fix: "chmod 0700 " + doctor.Quote(dir)})
 	}
+	found = append(found, m.changeable(files, foreign)...)
 	var open, mild []keyFile
 	for _, f := range files {
 		switch p := f.permissions.Mode.Perm(); {
@@ -93,6 +95,51 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	f.What += andMore(files)
 	f.Why = "the daemon cannot sign with it; what it cannot sign is put off"
 	return []doctor.Finding{f}
+}
+
+// changeable finds directories of domains, and metadata, that others than the daemon and root may change: they can put keys there, or
+// exchange them. It also finds a directory above the keys in which everybody may rename.
+func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (found []doctor.Finding) {
+	const why = "whoever may write there can put a key of his own in place of the domain's, or stop its mail from being signed"
+	var open, owned []keyFile
+	for _, f := range files {
+		switch p := f.permissions; {
+		case filepath.Ext(f.path) == ".pem" && !p.Mode.IsDir():
+		case p.Mode.Perm()&0o002 != 0 || p.Mode.Perm()&0o020 != 0 && foreign(p.GID):
+			open = append(open, f)
+		case m.service != nil && p.UID != 0 && p.UID != m.service.UID && m.service.May(p, doctor.Read):
+			owned = append(owned, f)
+		}
+	}
+	if n := len(open); n > 0 {
+		fix := "chmod go-w " + doctor.Quote(open[0].path)
+		if n > 1 {
+			fix = "find -L " + doctor.Quote(m.KeysDir) + " -not -name '*.pem' -exec chmod go-w {} +"
+		}
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write to " + open[0].path + andCount(n), Where: open[0].path + ": " + open[0].permissions.String(), Why: why, Fix: fix})
+	}
+	if n := len(owned); n > 0 {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "another user than " + m.User + " owns " + owned[0].path + andCount(n), Where: owned[0].path + ": " + owned[0].permissions.String(), Why: why,
+			Fix: "chown -R " + m.User + ":" + doctor.GroupName(m.service.GIDs[0]) + " " + doctor.Quote(m.KeysDir)})
+	}
+	for dir := filepath.Dir(filepath.Clean(m.KeysDir)); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		fi, err := os.Stat(dir)
+		if err != nil || dir == filepath.Clean(m.StateDir) {
+			continue
+		}
+		if p := doctor.PermissionsOf(fi); p.Mode.Perm()&0o002 != 0 && p.Mode&fs.ModeSticky == 0 {
+			found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may replace the keys: " + dir + " is writable for all", Where: dir + ": " + p.String(), Why: why, Fix: "chmod o-w " + doctor.Quote(dir)})
+		}
+	}
+	return found
+}
+
+// andCount returns the number of further files, for the end of a line.
+func andCount(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", and %d more", n-1)
 }
 
 func andMore(files []keyFile) string {

@@ -17,7 +17,8 @@ import (
 
 // socketAnswers negotiates at each of our sockets as Postfix does, under the name that Postfix uses for it.
 func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
-	for _, ln := range l.peers() {
+	peers := l.peers()
+	for _, ln := range peers {
 		within, cancel := context.WithTimeout(ctx, l.Wait)
 		err := milter.Identify(within, l.network(ln), ln.Address)
 		cancel()
@@ -25,7 +26,10 @@ func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 			found = append(found, doctor.OrNotPermitted(err, l.silent(ln, err)))
 		}
 	}
-	return append(found, l.deadMilters(ctx)...)
+	if found = append(found, l.deadMilters(ctx)...); len(found) == 0 {
+		return []doctor.Finding{{Level: doctor.Green, What: "Signpost answers at " + doctor.Join(peers, ", ", Listener.name)}}
+	}
+	return found
 }
 
 // peers returns the sockets to connect to: those that Postfix names, and those of the daemon that it does not name.

@@ -86,6 +86,9 @@ func (l *site) leads(at string, ln Listener) bool {
 		return false
 	}
 	ours := l.hosts[ourHost]
+	if len(ours) == 0 || len(l.hosts[host]) == 0 {
+		return host == ourHost // socket-answers reports a name that cannot be looked up
+	}
 	if i := slices.IndexFunc(ours, netip.Addr.Is4); i >= 0 {
 		ours = ours[i:] // net.Listen takes one address, and prefers IPv4
 	}
@@ -93,8 +96,6 @@ func (l *site) leads(at string, ln Listener) bool {
 		switch {
 		case !l.reaches(a):
 			return false
-		case len(ours) == 0:
-			return host == ourHost
 		case ours[0].IsUnspecified():
 			return l.here(a) && (ours[0].Is6() || a.Is4())
 		case a.IsUnspecified():

@@ -41,6 +41,7 @@ func TestSocketNames(t *testing.T) {
 		{listen: "inet:192.0.2.7:8891", name: "inet:four.example.org:8891"},
 		{listen: "inet:127.0.0.1:25", name: "inet:127.0.0.1:smtp"},
 		{listen: "inet:milter.example.org:8891", name: "inet:milter.example.org:8891"},
+		{listen: "inet:none.example.org:8891", name: "inet:none.example.org:8891"},
 		{listen: "inet:127.0.0.1:8891", name: "{ inet:127.0.0.1:8891, connect_timeout=10s }"},
 		{listen: "inet:127.0.0.1:8891", name: "{inet:127.0.0.1:8891 {connect_timeout = 10s}}"},
 
@@ -171,10 +172,10 @@ func TestSocketAnswersAtPostfixsName(t *testing.T) {
 	_, port, _ := net.SplitHostPort(at)
 	green := func(listen, milters string) {
 		t.Helper()
-		for _, f := range answers(t, listen, milters) {
-			if f.Level != doctor.Green {
-				t.Errorf("%s: %+v", milters, f)
-			}
+		found := answers(t, listen, milters)
+		name := strings.Trim(strings.TrimSuffix(milters, ", connect_timeout=10s }"), "{ ")
+		if len(found) != 1 || found[0].Level != doctor.Green || found[0].What != "Signpost answers at "+name {
+			t.Errorf("%s: %+v", milters, found)
 		}
 	}
 	red := func(listen, milters, what, where string) {

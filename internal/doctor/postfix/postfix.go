@@ -69,7 +69,7 @@ func Checks(f Facts) []doctor.Check {
 		check("non-smtpd-milters", "non_smtpd_milters of each cleanup(8)", "mail of this host comes to Signpost", l.nonSMTPDMilters),
 		check("socket-path", "the names of the milters, seen from Postfix's chroot", "Postfix's names for the socket lead to it", l.socketPath),
 		check("milter-order", "the milters after Signpost", "no milter stands after Signpost", l.milterOrder),
-		check("other-signer", "other milters that sign, by their names and ports", "no other milter signs", l.otherSigners),
+		check("other-signer", "other milters that sign, by their names and ports", "", l.otherSigners),
 		check("reinjection", "mail that comes back from a filter: content_filter, smtpd_proxy_filter, and what takes it back", "no mail comes to Signpost twice", l.reinjection),
 		check("list-managers", "in enforce mode, the tables of transport_maps, mailbox_transport_maps, fallback_transport_maps, alias_maps and alias_database that can be listed, and the pipe(8) services that they name",
 			"no table that can be read names a list manager", l.listManagers),
@@ -90,7 +90,7 @@ func Checks(f Facts) []doctor.Check {
 		check("mynetworks", "mynetworks, its files and tables too, beside trusted_networks and verify.skip_networks", "Postfix's networks are trusted here too", l.myNetworks),
 		check("socket-access", "each folder on the way to the sockets that Postfix names, and the socket, by owner, group and mode (no access lists), for the user mail_owner and his groups; what socket_mode and socket_group will make of it",
 			"", l.socketAccess),
-		{Name: "socket-answers", Doc: "each socket, under the name that Postfix uses, by a negotiation as Postfix's; the other milters, by a connection", Run: doctor.Or("Signpost answers at "+doctor.Join(l.Listen, ", ", Listener.name), l.socketAnswers)},
+		{Name: "socket-answers", Doc: "each socket, under the name that Postfix uses, by a negotiation as Postfix's; the other milters, by a connection", Run: doctor.Or("", l.socketAnswers)},
 	}
 }
 
