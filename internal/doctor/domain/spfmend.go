@@ -13,11 +13,12 @@ import (
 
 // likeSPF reports whether a text was meant to be a record, and returns what follows its version.
 func likeSPF(t string) (rest string, ok bool) {
-	t = strings.TrimLeft(t, " \t\u00a0\ufeff\xa0\"'")
+	// U+FFFD stands for a byte that is not UTF-8, such as the no-break space of ISO 8859-1.
+	t = strings.TrimLeft(t, " \t\u00a0\ufeff\ufffd\"'")
 	low := strings.ToLower(t)
 	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "=spf1"} {
 		if strings.HasPrefix(low, start) {
-			return strings.Trim(t[len(start):], " \t\u00a0\xa0\\;,:.\"'"), true
+			return strings.Trim(t[len(start):], " \t\u00a0\ufffd\\;,:.\"'"), true
 		}
 	}
 	return "", false
