@@ -94,7 +94,7 @@ dkimkey(1).
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault))
-	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
+	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), manualCommand(root), doctorCommand(loadOrDefault, &file))
 	return cli.Execute(ctx, root, args, stdout, stderr)
 }
 
