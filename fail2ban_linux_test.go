@@ -21,11 +21,11 @@ type rejected map[string]any
 // attrs returns the fields in the order of the log line.
 func (r rejected) attrs() (all []slog.Attr) {
 	fields := rejected{"queue_id": "4fXyAb1Cd2z3", "action": "reject", "code": "hostile_from", "role": "verify", "header_from": "a.example,b.example",
-		"mail_from": "ann@a.example", "rcpts": "bob@example.org", "spf": "fail:a.example", "dkim": "none",
+		"mail_from": "ann@a.example", "rcpts": "bob@example.org", "spf": "fail:a.example", "dkim": "none", "reply": "550 5.6.0",
 		"reason": "the From field has 5 domains", "message_id": "<1@a.example>", "body_bytes": 120, "handler_ms": 0.244}
 	maps.Copy(fields, r)
-	for _, key := range strings.Fields("queue_id client action would code role header_from mail_from login rcpts spf dkim dmarc policy override " +
-		"reason message_id helo body_bytes dns_queries dns_ms handler_ms") {
+	for _, key := range strings.Fields("queue_id client action would code role header_from mail_from login rcpts rcpt_count spf dkim arc dmarc policy " +
+		"override reply reason evidence compared message_id helo body_bytes dns_queries dns_ms handler_ms") {
 		if v := fields[key]; v != nil {
 			all = append(all, slog.Any(key, v))
 		}
@@ -127,16 +127,22 @@ func TestFail2banFilter(t *testing.T) {
 	}{
 		{"hostile From", rejected{}, true},
 		{"[[deny]]", rejected{"code": "local_deny", "override": "local_policy"}, true},
-		{"no signature, without dkim=", rejected{"dkim": nil}, true},
 		{"signatures that fail", rejected{"dkim": "fail:pass.example/pass,permerror,temperror:a.example/dkim-pass"}, true},
 		{"SRS without SPF", rejected{"mail_from": "SRS0=ab=cd=a.example=ann@f.example", "spf": "fail:f.example"}, true},
+		{"SRS, and SPF in the Message-ID", rejected{"mail_from": "SRS0=ab=cd=a.example=ann@f.example", "message_id": "<x spf=pass:f.example x>"}, true},
+		{"SPF, and SRS in the Message-ID", rejected{"spf": "pass:f.example", "message_id": `x mail_from="SRS0=ab" spf=pass:f.example x`}, true},
+		{"SRS and SPF as one address", rejected{"mail_from": `"SRS0=ab=cd=a.example=ann spf=pass:f.example"@a.example`}, true},
 		{"SPF without SRS", rejected{"spf": "pass:a.example"}, true},
 		{"SRS in another place", rejected{"mail_from": "ann=SRS0=ab@a.example", "spf": "pass:a.example"}, true},
-		{"bounce", rejected{"mail_from": nil, "spf": "none:mail.a.example"}, true},
+		{"bounce", rejected{"mail_from": "", "spf": "none:mail.a.example"}, true},
+		{"ARC and DMARC pass", rejected{"arc": "pass:a.example", "dmarc": "pass", "spf": "pass:a.example"}, true},
 
 		{"DKIM pass", rejected{"dkim": "pass:a.example/s"}, false},
 		{"[[deny]], DKIM pass", rejected{"code": "local_deny", "dkim": "fail:a.example/s,pass:esp.example/t"}, false},
 		{"DKIM pass in quotes", rejected{"dkim": "fail:a.example/s, pass:esp.example/t"}, false},
+		{"list of signatures that was cut", rejected{"dkim": "fail:a.example/s,fail:b.exa..."}, false},
+		{"list in quotes that was cut", rejected{"dkim": "fail:a.example/s, fail:b.exa..."}, false},
+		{"no list of signatures", rejected{"dkim": nil}, false},
 		{"SRS0 forwarder", rejected{"mail_from": "SRS0=ab=cd=a.example=ann@f.example", "spf": "pass:f.example"}, false},
 		{"SRS1 forwarder", rejected{"mail_from": "srs1+ab=g.example==cd=ef=a.example=ann@f.example", "spf": "pass:f.example"}, false},
 		{"Exchange's SRS", rejected{"mail_from": "box+SRS=ab=cd=a.example=ann@f.example", "spf": "pass:f.example"}, false},
@@ -164,7 +170,7 @@ func TestFail2banFilter(t *testing.T) {
 		}
 	}
 	for _, text := range hostileTexts() {
-		for _, field := range []string{"header_from", "mail_from", "rcpts", "reason", "message_id", "helo", "spf"} {
+		for _, field := range []string{"header_from", "mail_from", "rcpts", "reason", "message_id", "helo", "spf", "login", "compared"} {
 			for _, to := range []string{"stderr", "journal", "syslog"} {
 				add(true, rejected{field: text}, to)
 				add(false, rejected{field: text, "dkim": "pass:a.example/s"}, to)
@@ -232,7 +238,9 @@ func TestFail2banPostscreen(t *testing.T) {
 		"192.0.2.14": "Nov 30 12:00:00 mx postfix/postscreen[12]: DISCONNECT [192.0.2.14]:41234\n",
 		"192.0.2.15": "Nov 30 12:00:00 mx postfix/postscreen[12]: NOQUEUE: reject: RCPT from [192.0.2.15]:1: 550 5.7.1 Service unavailable; client [192.0.2.15] blocked using DNSBL rank 3 for [192.0.2.99]:1\n",
 	}
-	compareFound(t, "postscreen-dnsbl", lines, func(a string) bool { return strings.Contains(lines[a], "]: DNSBL rank ") && !strings.Contains(lines[a], "NOQUEUE") })
+	compareFound(t, "postscreen-dnsbl", lines, func(a string) bool {
+		return strings.Contains(lines[a], "]: DNSBL rank ") && !strings.Contains(lines[a], "NOQUEUE")
+	})
 }
 
 // fail2banFiles returns a configuration directory with what Debian's fail2ban has, our files and a jail.d/signpost.local.
