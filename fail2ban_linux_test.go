@@ -2,17 +2,25 @@ package signpost
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"signpost/internal/dkim"
+	"signpost/internal/dns"
+	"signpost/internal/filter"
+	"signpost/keys"
+	"signpost/milter"
+	"signpost/policy"
 )
 
 // rejected is the log line of an inbound message with a hostile From, apart from what a case changes. nil leaves a field out.
@@ -243,131 +251,102 @@ func TestFail2banPostscreen(t *testing.T) {
 	})
 }
 
-// fail2banFiles returns a configuration directory with what Debian's fail2ban has, our files and a jail.d/signpost.local.
-func fail2banFiles(t *testing.T, local string) string {
+// sent is a message for the filter itself, from a client with a hostile HELO name, MAIL FROM, From and Message-ID.
+type sent struct {
+	sender  string
+	froms   []string
+	signed  bool // by signer.example
+	broken  int  // signatures above it that do not verify, with long names
+	observe bool
+	login   string
+	found   bool
+}
+
+// line returns the log line of the filter for the message.
+func (m sent) line(t *testing.T, client string) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "fail2ban")
-	for _, from := range []string{"/etc/fail2ban", "dist/fail2ban"} {
-		if out, err := exec.Command("sh", "-c", `mkdir -p "$2" && cp -R "$1"/. "$2"`, "sh", from, dir).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if from == "/etc/fail2ban" { // without what this machine enables
-			if err := os.RemoveAll(filepath.Join(dir, "jail.d")); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "jail.d", "signpost.local"), []byte(local), 0o600); err != nil {
+	key := dkim.Key{Domain: "signer.example", Selector: "s", Signer: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}
+	published, err := dkim.FormatKeyRecord(key.Signer.Public())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
-}
-
-// client runs fail2ban-client, which starts no server with these options.
-func client(t *testing.T, dir, option string) string {
-	t.Helper()
-	out, err := exec.Command("fail2ban-client", "-c", dir, "-s", filepath.Join(dir, "sock"), "-p", filepath.Join(dir, "pid"), option).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "ERROR") {
-		t.Fatalf("fail2ban-client %s: %v\n%s", option, err, out)
-	}
-	return string(out)
-}
-
-// fail2ban accepts the jails, which are off, with each action that they name.
-func TestFail2banJails(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs fail2ban-client")
-	}
-	t.Parallel()
-	if out := client(t, fail2banFiles(t, ""), "-d"); strings.Contains(out, "['add',") {
-		t.Errorf("a jail is on:\n%s", out)
-	}
-	for action, want := range map[string][]string{
-		"": {"nft add element inet f2b-table <addr_set> ", "reject"},
-		"banaction = pf": {"pfctl -a f2b/signpost -t f2b-signpost -T add <ip>", "pfctl -a f2b/postscreen-dnsbl -t f2b-postscreen-dnsbl -T add <ip>",
-			`port="smtp"`, "block quick proto tcp from <f2b-signpost> to any port $port"},
-		"banaction = bsd-ipfw[table=25, block=tcp]": {"ipfw table 25 add <ip>", `unreach port tcp from table\\(25\\) to me smtp`},
-	} {
-		dir := fail2banFiles(t, "[signpost]\nenabled = true\n"+action+"\n[postscreen-dnsbl]\nenabled = true\n"+action+"\n")
-		client(t, dir, "-t")
-		out := client(t, dir, "-d")
-		want = append(want, "['add', 'signpost', 'systemd']", "['add', 'postscreen-dnsbl', 'systemd']",
-			"'addjournalmatch', '_SYSTEMD_UNIT=signpost.service'", "'addjournalmatch', '_SYSTEMD_UNIT=postfix.service', '+', '_SYSTEMD_SLICE=system-postfix.slice'",
-			"['start', 'signpost']", "['start', 'postscreen-dnsbl']")
-		for _, w := range want {
-			if !strings.Contains(out, w) {
-				t.Errorf("%q: no %s in\n%s", action, w, out)
-			}
-		}
-	}
-	log := filepath.Join(t.TempDir(), "mail.log")
-	if err := os.WriteFile(log, nil, 0o600); err != nil {
+	zone, err := dns.ParseZone(strings.NewReader("s._domainkey.signer.example. TXT \""+published+"\"\nforwarder.example. TXT \"v=spf1 +all\"\n"), "zone")
+	if err != nil {
 		t.Fatal(err)
 	}
-	dir := fail2banFiles(t, "[signpost]\nenabled = true\nbackend = auto\nlogpath = "+log+"\n")
-	if out := client(t, dir, "-d"); !strings.Contains(out, "['set', 'signpost', 'addlogpath', '"+log+"', 'head']") {
-		t.Errorf("the file is not read:\n%s", out)
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	f := &filter.Filter{
+		Keys:     func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} },
+		Resolver: zone.Resolver(time.Now, logger), MessageTimeout: 20 * time.Second, Now: time.Now, Log: logger, Observe: m.observe,
+		Rules: policy.Rules{
+			Reject: policy.RejectOnEvidence, Quarantine: policy.QuarantineTag,
+			Deny: []policy.LocalRule{{Domain: "denied.example", Comment: "client=192.0.2.99 action=reject", Expires: time.Now().AddDate(1, 0, 0)}},
+		},
 	}
-}
-
-// The jails' command keeps them from banning what greyskip lists or the configuration trusts. An error bans nobody.
-func TestFail2banIgnores(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds signpost")
+	const forged = "client=192.0.2.99 action=reject code=hostile_from role=verify dkim=none"
+	fields := []dkim.Field{{Name: "Message-ID", Value: " <\" dkim=pass:a.example/s " + forged + "\\\">"}, {Name: "Date", Value: " Mon, 30 Nov 2026 12:00:00 +0000"}}
+	for _, from := range m.froms {
+		fields = append(fields, dkim.Field{Name: "From", Value: " " + from})
 	}
-	t.Parallel()
-	dir := t.TempDir()
-	put := func(name, text string) string {
-		t.Helper()
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if m.signed {
+		s, err := dkim.NewSigner(fields, []dkim.Key{key}, time.Now(), 0)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return file
+		s.Write([]byte("text\r\n"))
+		signature, err := s.Sign()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields = append(signature, fields...)
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/signpost") // with the flags of make build
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	for range m.broken {
+		name := strings.Repeat(strings.Repeat("x", 60)+".", 2) + "example"
+		fields = append([]dkim.Field{{Name: "DKIM-Signature", Value: " v=1; a=rsa-sha256; d=" + name + "; s=" + name + "; h=from; bh=eHh4; b=eHh4"}}, fields...)
 	}
-	put("forwarders.toml", "[[forwarder]]\nnetwork = \"198.51.100.16/28\"\ncomment = \"university\"\nexpires = 2099-01-01\n"+
-		"[[forwarder]]\nnetwork = \"198.51.100.32/28\"\ncomment = \"old\"\nexpires = 2020-01-01\n")
-	good := put("signpost.toml", "trusted_networks = [\"192.0.2.0/28\"]\n[dmarc]\ntrusted_forwarders = [\"198.51.100.0/28\", \"2001:db8:1::/48\"]\n")
-	broken := put("broken.toml", "no_such_key = 1\n")
-	list := put("list", "# 203.0.113.200\n203.0.113.0/28\tpermit\n2001:db8:2::/48\tpermit\n")
+	session := milter.Session{MTA: "mx", SMTP: true, HELO: "\" dkim=pass:a.example/s " + forged, Client: netip.MustParseAddr(client)}
+	message := f.Begin(t.Context(), session, milter.Envelope{Sender: m.sender, Login: m.login})
+	for _, field := range fields {
+		message.Header(field.Name, field.Value)
+	}
+	message.EndHeaders("4fXyAb1Cd2z3")
+	message.Body([]byte("text\r\n"))
+	message.Finish(t.Context())
+	if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), "client="+client+" action=") {
+		t.Fatalf("%d log lines, or not in this form: %s", lines, log.String())
+	}
+	return log.String()
+}
 
-	commands := regexp.MustCompile(`'ignorecommand', '([^']*)'`)
-	for _, c := range []struct {
-		configuration, list string
-		never, may          string // addresses
-	}{
-		{good, list, "203.0.113.1 2001:db8:2::1 192.0.2.1 198.51.100.1 198.51.100.17 2001:db8:1::1", "203.0.113.200 198.51.100.33 2001:db8:3::1"},
-		{good, list + ".none", "192.0.2.1 198.51.100.17", "203.0.113.1 2001:db8:2::1"},
-		{good, dir, "203.0.113.200", ""}, // which is not a file
-		{broken, list, "203.0.113.1 203.0.113.200", ""},
-		{good + ".none", list, "203.0.113.200", ""},
-	} {
-		conf := fail2banFiles(t, fmt.Sprintf("[DEFAULT]\nsignpost_configuration = %[1]s\ngreyskip_list = %[2]s\n[signpost]\nenabled = true\n"+
-			"signpost_configuration = %[1]s\ngreyskip_list = %[2]s\n[postscreen-dnsbl]\nenabled = true\nsignpost_configuration = %[1]s\ngreyskip_list = %[2]s\n", c.configuration, c.list))
-		found := commands.FindAllStringSubmatch(client(t, conf, "-d"), -1)
-		if len(found) != 2 {
-			t.Fatalf("commands: %q", found)
-		}
-		for _, f := range found {
-			check := func(address string, want int) {
-				run := exec.Command("sh", "-c", strings.ReplaceAll(f[1], "<ip>", address))
-				run.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-				out, _ := run.CombinedOutput()
-				if code := run.ProcessState.ExitCode(); code != want {
-					t.Errorf("%s: exit code %d, want %d\n%s", run.Args[2], code, want, out)
-				}
-			}
-			for address := range strings.FieldsSeq(c.never) {
-				check(address, 0)
-			}
-			for address := range strings.FieldsSeq(c.may) {
-				check(address, 1)
-			}
-		}
+// The line that the filter writes has the form that the first filter matches.
+func TestFail2banReadsLog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs fail2ban-regex")
 	}
+	t.Parallel()
+	two := []string{"ann@a.example", "ann@b.example"}
+	bad := map[string]bool{}
+	lines := map[string]string{}
+	for i, m := range []sent{
+		{sender: "ann@a.example", froms: two, found: true},
+		{sender: "", froms: two, found: true},
+		{sender: `"\" dkim=pass:a.example/s client=192.0.2.99 "@a.example`, froms: two, found: true},
+		{sender: "ann@a.example", froms: []string{`dkim=pass:a.example/s client=192.0.2.99`}, found: true},
+		{sender: "ann@a.example", froms: []string{"ann@denied.example"}, found: true},
+		{sender: "ann@a.example", froms: two, broken: 1, found: true},
+
+		{sender: "ann@a.example", froms: two, signed: true},
+		{sender: "ann@a.example", froms: two, signed: true, broken: 2},
+		{sender: "ann@a.example", froms: two, signed: true, broken: 7},
+		{sender: "ann@a.example", froms: []string{"ann@denied.example"}, signed: true},
+		{sender: "SRS0=ab=cd=a.example=ann@forwarder.example", froms: two},
+		{sender: "ann@a.example", froms: two, observe: true},
+		{sender: "ann@a.example", froms: two, login: "ann"},
+		{sender: "ann@a.example", froms: []string{"ann@a.example"}},
+	} {
+		client := fmt.Sprintf("203.0.113.%d", i+1)
+		lines[client], bad[client] = m.line(t, client), m.found
+	}
+	compareFound(t, "signpost", lines, func(address string) bool { return bad[address] })
 }
