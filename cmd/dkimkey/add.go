@@ -111,7 +111,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		}
 		if err != nil {
 			wrong = true
-			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %s: %v\n", domain, err)
+			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("%s: %w", domain, err))
 		} else if !d.rules(domain).Manual() {
 			automatic = append(automatic, domain)
 		}

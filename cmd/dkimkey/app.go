@@ -118,7 +118,7 @@ func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (fail
 				all = joined.Unwrap()
 			}
 			for _, err := range all {
-				fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+				cli.Print(stderr, "dkimkey", err)
 			}
 		})
 	})

@@ -119,7 +119,7 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
-		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
+		cli.Print(c.ErrOrStderr(), "dkimkey", err)
 	}
 	var imported []*keys.Metadata
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.

@@ -49,6 +49,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Execute(ctx, e.newRoot(), args, term.Clean(stdout), term.Clean(stderr))
+}
+
+// newRoot returns the command dkimkey with all commands below it.
+func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dkimkey",
 		Short: "The life of DKIM keys: make, publish, rotate, revoke, remove",
@@ -66,7 +71,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	root.AddCommand(man.Command(root, page()))
 	e.complete(root)
-	return cli.Execute(ctx, root, args, term.Clean(stdout), term.Clean(stderr))
+	return root
 }
 
 // open reads the configuration and returns the store of keys.

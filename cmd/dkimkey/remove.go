@@ -54,7 +54,7 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 		if err := removeDomain(c, conf, store, domain); err != nil {
 			// The other domains are removed nevertheless.
 			failed = true
-			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: remove: %v\n", err)
+			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("remove: %w", err))
 		}
 	}
 	return attention(failed)

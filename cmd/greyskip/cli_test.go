@@ -17,7 +17,7 @@ func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args, want string
 	}{
-		{"--no-such-flag", "unknown flag: --no-such-flag\nhint: see greyskip --help"},
+		{"--no-such-flag", "no such flag: --no-such-flag\nhint: see greyskip --help"},
 		{"-f " + w.file, w.file + `:2: "two example" is not a domain name`},
 		{"-f " + w.dir + "/none", "no such file"},
 		{"-f " + w.file + " one.example", "not both"},

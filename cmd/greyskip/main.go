@@ -52,6 +52,11 @@ var errAttention = errors.New("action needed, see above")
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = term.Clean(stdout), term.Clean(stderr)
 	e.Stdout, e.Stderr = stdout, stderr
+	return cli.Execute(ctx, e.newRoot(), args, stdout, stderr)
+}
+
+// newRoot returns the command greyskip.
+func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",
 		Short: "Who may skip postscreen's deep tests: an allow list from SPF records",
@@ -100,7 +105,7 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	// The only error is an unknown flag.
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(allowlist.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(man.Command(root, page()))
-	return cli.Execute(ctx, root, args, stdout, stderr)
+	return root
 }
 
 // run carries out the command line.

@@ -112,7 +112,7 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 		return nil, journal.Reading(conf.JournalFile(), err)
 	}
 	if err := journal.Reading(conf.JournalFile(), past.Unread()); err != nil {
-		fmt.Fprintf(stderr, "signpost: %s\n", term.PrintableLines(err.Error()))
+		cli.Print(stderr, "signpost", err)
 	}
 	if learner.Full {
 		fmt.Fprintln(stderr, "signpost: too many messages: the newest were not read\nhint: pass a later --since")

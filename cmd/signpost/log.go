@@ -102,7 +102,7 @@ func listMessages(ctx context.Context, conf *config.Config, o logOptions, f jour
 	if o.follow {
 		return (&journal.Follower{Path: file, Open: open, Filter: f, Show: show, Report: func(err error, retries bool) {
 			again := map[bool]string{true: "; trying again"}[retries]
-			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(err.Error()), again)
+			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(cli.Text(err)), again)
 		}}).Run(ctx, o.most)
 	}
 	r, err := open()

@@ -29,6 +29,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Execute(ctx, newRoot(), args, stdout, stderr)
+}
+
+// newRoot returns the command signpost with all commands below it.
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "signpost",
 		Short: "Sign your post and check everybody else's: a milter for Postfix",
@@ -95,7 +100,7 @@ dkimkey(1).
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault))
 	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
-	return cli.Execute(ctx, root, args, stdout, stderr)
+	return root
 }
 
 // loaded returns the RunE of a command that loads the configuration first.

@@ -5,6 +5,7 @@ package man
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,7 +59,7 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	r.tag("-h, --help", "")
 	r.line("Show the help%s.", map[bool]string{true: " of the program or of a command"}[len(commands) > 0])
 	r.tag("-v, --version", "")
-	r.line("Show the version, the commit and the Go release that it was built with.")
+	r.line("Show the version, the commit and the Go release that it was built with. The command version does the same.")
 	if root.Example != "" {
 		r.line(".SH EXAMPLES")
 		r.example(root.Example)
@@ -77,11 +78,11 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	return err
 }
 
-// visible returns the commands that a person types; cobra adds help and completion when it runs.
+// visible returns the commands of a program without those that every program has: help, completion and version.
 func visible(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, below := range c.Commands() {
-		if !below.Hidden && below.Name() != "help" && below.Name() != "completion" {
+		if !below.Hidden && !slices.Contains([]string{"help", "completion", "version"}, below.Name()) {
 			all = append(all, below)
 		}
 	}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"signpost/internal/allowlist"
+	"signpost/internal/testcli"
+)
+
+// Whatever is wrong on the command line, the message is for people.
+func TestWrongUsage(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.toml")
+	if err := os.WriteFile(file, []byte("[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"50ms\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newEnv := func() *env { return &env{Maker: allowlist.Maker{Now: time.Now}} }
+	testcli.Walk(t, testcli.Program{
+		Root: newEnv().newRoot(),
+		Run: func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+			return newEnv().execute(ctx, args, stdout, stderr)
+		},
+		Flags:     map[string]string{"config": file},
+		Arguments: map[string][]string{"": {"example.org"}},
+	})
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"signpost/internal/testcli"
+)
+
+// Whatever is wrong on the command line, the message is for people.
+func TestWrongUsage(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{
+		"c.toml": "state_dir = \"" + dir + "/state\"\n[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"50ms\"\nmessage_timeout = \"1s\"\n",
+		"zone":   "", "mail": "From: ann@example.org\n\nHello\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mail := filepath.Join(dir, "mail")
+	testcli.Walk(t, testcli.Program{
+		Root: newRoot(), Run: run,
+		Flags: map[string]string{"config": filepath.Join(dir, "c.toml"), "dns": filepath.Join(dir, "zone"), "listen": "127.0.0.1:0"},
+		Arguments: map[string][]string{
+			"verify": {mail}, "sign": {mail}, "explain": {"4fXyAb1Cd2z3"}, "spf": {"example.org", "192.0.2.1"}, "dmarc": {"example.org"},
+			"doctor": {"example.org"},
+		},
+		Broken: []string{"serve"},
+	})
+}
