@@ -66,7 +66,9 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(dir); err != nil && !known[domain] {
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrPermission) {
+		return err
+	} else if err != nil && !known[domain] {
 		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // in a directory of another name
 			return fmt.Errorf("%s: %w", domain, set.Of(domain)[0].Err)
 		}

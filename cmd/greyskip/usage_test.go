@@ -8,9 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"signpost/internal/allowlist"
 	"signpost/internal/testcli"
 )
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"greyskip": main}) }
 
 // Whatever is wrong on the command line, the message is for people.
 func TestWrongUsage(t *testing.T) {
@@ -28,4 +32,9 @@ func TestWrongUsage(t *testing.T) {
 		Flags:     map[string]string{"config": file},
 		Arguments: map[string][]string{"": {"example.org"}},
 	})
+}
+
+// A permission error names the user to run the command as.
+func TestPermissionDenied(t *testing.T) {
+	testcli.Denied(t, "greyskip", "example.org -o DIR/keys/list -c CONFIG")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -96,6 +97,13 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 	// Before the first request: this changes the user of the whole process.
 	if _, err := owner.Act(site.File); err != nil {
 		return errors.Join(err, ln.Close())
+	}
+	r, err := site.Open()
+	if errors.Is(err, fs.ErrPermission) {
+		return errors.Join(err, ln.Close())
+	}
+	if err == nil { // otherwise the page shows the error until there is a journal
+		r.Close()
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		fmt.Fprintf(stderr, "signpost: %s is not a loopback address: whoever reaches it reads who writes to whom, without a password\n", ln.Addr())

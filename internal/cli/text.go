@@ -41,9 +41,12 @@ func Hint(err error) string {
 		if !ok || !filepath.IsAbs(path.Path) && strings.HasSuffix(path.Op, "at") { // below an os.Root
 			return hint == ""
 		}
-		uid, name := owner.User(path.Path)
-		if uid >= 0 && uid != os.Geteuid() && os.Geteuid() != 0 {
-			hint = "run it as user " + name
+		switch uid, name := owner.User(path.Path); {
+		case uid < 0 || uid == os.Geteuid() || os.Geteuid() == 0:
+		case uid == 0:
+			hint = "run it as root"
+		default:
+			hint = "run it as user " + name + " or as root"
 		}
 		return false
 	})
