@@ -53,6 +53,7 @@ record it.`,
 	c.Flags().BoolVar(&f.missing, "missing", false, "make keys only for domains that have none")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without checking its record in DNS")
 	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"algorithm": cli.Words("rsa", "ed25519"), "bits": cli.Words("2048", "3072", "4096"), "selector": cli.Any(), "from-file": cli.File()})
 	return c
 }
 

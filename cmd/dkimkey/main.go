@@ -68,6 +68,7 @@ Run it as the daemon's user, or as root: files get the owner of the keys directo
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
+	cli.Complete(root, map[string]cobra.CompletionFunc{"config": cli.ConfigFile()})
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	root.AddCommand(man.Command(root, page()))
 	e.complete(root)

@@ -102,8 +102,8 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	f.BoolVar(&e.OverLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
 	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
-	// The only error is an unknown flag.
-	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(allowlist.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	cli.Complete(root, map[string]cobra.CompletionFunc{"file": cli.File(), "output": cli.File(), "format": cli.Words(allowlist.Formats()...),
+		"reload": cli.Words("postfix reload"), "widest": cli.Any(), "config": cli.ConfigFile()})
 	root.AddCommand(man.Command(root, page()))
 	return root
 }

@@ -49,5 +49,6 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 	}
 	c.Flags().StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"dns": cli.File()})
 	return c
 }

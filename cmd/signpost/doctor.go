@@ -73,6 +73,8 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	c.Flags().StringSliceVar(&addresses, "address", nil, "this host sends from the address `ADDR`, as others see it (repeatable)")
 	c.Flags().StringSliceVar(&selectors, "selector", nil, "look at DOMAIN's DKIM key `NAME` (repeatable)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	c.ValidArgsFunction = hostedDomains(load)
+	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Directory(), "address": cli.Any(), "selector": cli.Any()})
 	return c
 }
 

@@ -25,6 +25,8 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 			"that of the field Message-ID. Where several messages had it, all are shown, the newest first. Times are in UTC.",
 		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			return explainID(c.Context(), conf, args[0], asJSON, c.OutOrStdout())
 		}),

@@ -52,6 +52,7 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringVar(&o.accept, "accept", "", "write the entry of this proposal, a domain or a network by its `NAME`, into the file")
 	f.StringVar(&o.until, "until", "", fmt.Sprintf("the last `DATE` on which it counts; in %d months if not given", acceptedFor))
 	f.BoolVar(&o.json, "json", false, "print the proposals as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"since": times(), "accept": cli.Any(), "until": cli.Any()})
 	return c
 }
 

@@ -62,8 +62,15 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.IntVarP(&o.most, "lines", "n", 50, "the newest `N` of them")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with those that come, until interrupted")
 	f.BoolVar(&o.json, "json", false, "print all that is known of each, as JSON, one object a line")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "since": times(), "until": times(), "lines": cli.Any()})
+	for _, choice := range q.Choices() {
+		cli.Complete(c, map[string]cobra.CompletionFunc{choice.Name: cli.Words(choice.Words...)})
+	}
 	return c
 }
+
+// times completes a time with examples.
+func times() cobra.CompletionFunc { return cli.Words("1h", "24h", "7d", "14d") }
 
 func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	f, err := o.query.Filter(now)

@@ -50,6 +50,7 @@ dkimkey(1).
 	}
 	var file string
 	root.PersistentFlags().StringVarP(&file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
+	cli.Complete(root, map[string]cobra.CompletionFunc{"config": cli.ConfigFile()})
 	open := func(named bool) (*config.Config, error) {
 		c, err := setup.Load(file, named)
 		if err != nil {

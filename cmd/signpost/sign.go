@@ -52,6 +52,7 @@ address, or from one who logged in by that name. Keys and state are read and nev
 	f.StringVar(&o.login, "login", "", "the `NAME` that the client logged in by")
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON instead of the message")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"ip": cli.Any(), "login": cli.Any(), "from": cli.Any()})
 	return c
 }
 

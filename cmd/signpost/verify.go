@@ -51,6 +51,7 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
 	f.StringVar(&o.zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"ip": cli.Any(), "name": cli.Words("unknown"), "helo": cli.Any(), "from": cli.Any(), "dns": cli.File()})
 	return c
 }
 

@@ -49,6 +49,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
 	c.Flags().StringSliceVar(&names, "name", nil, "browsers may call this host by `NAME`, beside localhost and its addresses (repeatable)")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "name": cli.Any()})
 	return c
 }
 

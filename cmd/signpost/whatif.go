@@ -51,6 +51,7 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the decisions that were made, those in observe mode too; print nothing if all can be\n"+
 		"judged and are the same, or there is no journal")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"since": times(), "as-if-policy": cli.Words("quarantine", "reject"), "domain": hostedDomain(load)})
 	return c
 }
 

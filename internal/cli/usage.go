@@ -14,8 +14,12 @@ import (
 	"signpost/internal/doctor"
 )
 
-// markUsage makes argument errors of a command and its subcommands usage errors.
+// markUsage makes argument errors of a command and its subcommands usage errors. The shell completes no argument of a command without
+// arguments.
 func markUsage(c *cobra.Command) {
+	if _, most := arguments(c.Use); most == 0 && c.ValidArgsFunction == nil {
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			err := check(c, args)

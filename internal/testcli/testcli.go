@@ -68,6 +68,9 @@ func walk(t *testing.T, p Program, c *cobra.Command) {
 		if name == "help" {
 			continue
 		}
+		if _, completes := c.GetFlagCompletionFunc(name); !completes && f.NoOptDefVal == "" {
+			t.Errorf("%s: no completion for the values of --%s", path, name)
+		}
 		for _, value := range wrong {
 			if name == "config" && value == "" && slices.Contains(p.Broken, path) {
 				continue
