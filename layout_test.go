@@ -20,7 +20,7 @@ func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/dkimkey":             "cli config domain man setup term keys keys/opendkim policy",
 		"cmd/greyskip":            "allowlist cli dns domain man setup term",
-		"cmd/signpost":            "cli config daemon dkim dmarc dns doctor doctor/host domain explain filter forwarders journal man owner setup spf term top web whatif keys milter policy",
+		"cmd/signpost":            "cli config daemon dkim dmarc dns doctor doctor/host domain explain filter forwarders journal man owner setup spf term top trace web whatif keys milter policy",
 		"internal/allowlist":      "cli dns durable owner spfset term",
 		"internal/authres":        "domain",
 		"internal/cli":            "doctor owner term",
@@ -60,6 +60,7 @@ func TestImports(t *testing.T) {
 		"internal/testmta":        "testport",
 		"internal/testport":       "",
 		"internal/top":            "filter journal term keys",
+		"internal/trace":          "dkim",
 		"internal/web":            "doctor domain explain filter hostheader journal keys",
 		"internal/whatif":         "dkim dmarc filter journal spf term policy",
 		"keys":                    "dkim dns domain durable",

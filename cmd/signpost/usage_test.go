@@ -13,7 +13,7 @@ func TestWrongUsage(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{
 		"c.toml": "state_dir = \"" + dir + "/state\"\n[dns]\nservers = [\"127.0.0.1:1\"]\ntimeout = \"50ms\"\nmessage_timeout = \"1s\"\n",
-		"zone":   "", "mail": "From: ann@example.org\n\nHello\n",
+		"zone":   "", "mail": "Return-Path: <>\nReceived: from a (b [192.0.2.1])\n\tby c (Postfix) with ESMTP id 1; Fri, 27 Nov 2026 10:00:00 +0000 (UTC)\nFrom: ann@example.org\n\nHello\n",
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
