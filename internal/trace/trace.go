@@ -163,7 +163,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 }
 
 // isHELO reports whether Postfix can have written a HELO name: it replaces these characters by "?".
-func isHELO(s string) bool { return s != "" && !strings.ContainsAny(s, ` <>()\";:@`) }
+func isHELO(s string) bool { return s != "" && !strings.ContainsAny(s, ` <>()\";@`) }
 
 func isHostName(s string) bool { return s != "" && consists(s, "-._") }
 

@@ -130,7 +130,7 @@ func FuzzForgedHELO(f *testing.F) {
 			return r
 		}
 		helo = strings.Map(func(r rune) rune {
-			if strings.ContainsRune(` <>()\";:@`, r) {
+			if strings.ContainsRune(` <>()\";@`, r) {
 				return '?'
 			}
 			return printable(r)
