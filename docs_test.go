@@ -309,7 +309,7 @@ func TestManuals(t *testing.T) {
 			list, _, _ = strings.Cut(list, "\n\n")
 			for line := range strings.Lines(list) {
 				name := strings.Fields(line)[0]
-				if name != "help" && name != "completion" {
+				if name != "help" && name != "completion" && name != "version" { // of every program: OPTIONS mentions version
 					below := strings.TrimSpace(command + " " + name)
 					helped = append(helped, below)
 					walk(below)

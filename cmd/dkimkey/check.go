@@ -60,6 +60,9 @@ func (e *env) check(c *cobra.Command, args []string) error {
 			}
 			term.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
 			observation := d.rotator.Checker.Look(c.Context(), metadata, k.Signer)
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			o := observation.Outcome()
 			all = append(all, checked{domain, k.Selector, k.State, observation, o.Words, o.Ready})
 			wrong = wrong || !o.Ready && (k.State == keys.Active || k.State == keys.Retiring)

@@ -33,6 +33,7 @@ func TestWrongUsage(t *testing.T) {
 			"import": {filepath.Join(dir, "none")}, "import opendkim": {filepath.Join(dir, "none"), filepath.Join(dir, "none")},
 			"rotate": {"example.org"}, "check": {"example.org"}, "status": {"example.org"},
 		},
+		Interrupted: []string{"check", "rotate"},
 	})
 }
 

@@ -31,6 +31,8 @@ func TestWrongUsage(t *testing.T) {
 		},
 		Flags:     map[string]string{"config": file},
 		Arguments: map[string][]string{"": {"example.org"}},
+
+		Interrupted: []string{""},
 	})
 }
 

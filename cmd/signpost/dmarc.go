@@ -36,6 +36,9 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 				return err
 			}
 			result, steps := dmarc.Explain(c.Context(), view, domain)
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			if asJSON {
 				return term.WriteJSON(c.OutOrStdout(), struct {
 					dmarc.Result

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 				Inbound:  func(ctx context.Context) host.Inbound { return inbound(ctx, conf, time.Now()) },
 				Progress: func(format string, a ...any) { term.Progress(c.ErrOrStderr(), format, a...) }}
 			found, err := d.Run(c.Context(), args...)
-			if err != nil {
+			if err = cmp.Or(err, c.Context().Err()); err != nil {
 				return err
 			}
 			return printFindings(c.OutOrStdout(), found, asJSON)

@@ -49,6 +49,9 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 				return err
 			}
 			result, walk := spf.Trace(c.Context(), view, client, cmp.Or(helo, domain), cmp.Or(sender, "postmaster@"+domain))
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			if asJSON {
 				return term.WriteJSON(c.OutOrStdout(), struct {
 					spf.Result

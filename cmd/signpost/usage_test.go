@@ -28,7 +28,8 @@ func TestWrongUsage(t *testing.T) {
 			"verify": {mail}, "sign": {mail}, "explain": {"4fXyAb1Cd2z3"}, "spf": {"example.org", "192.0.2.1"}, "dmarc": {"example.org"},
 			"doctor": {"example.org"},
 		},
-		Broken: []string{"serve"},
+		Broken:      []string{"serve"},
+		Interrupted: []string{"verify", "spf", "dmarc", "doctor"},
 	})
 }
 

@@ -96,7 +96,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	if ctx.Err() != nil { // results that DNS could not complete
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if o.json {

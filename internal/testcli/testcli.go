@@ -25,6 +25,8 @@ type Program struct {
 	Arguments map[string][]string
 	// Broken are paths of commands that must not run: their configuration is one that cannot be read.
 	Broken []string
+	// Interrupted are paths of commands that do not complete when they are interrupted, and state it.
+	Interrupted []string
 }
 
 // wrong are values that no flag or argument accepts, or that lead to a file that cannot be read.
@@ -108,7 +110,10 @@ func walk(t *testing.T, p Program, c *cobra.Command) {
 	}
 	interrupted, cancel := context.WithCancel(ctx)
 	cancel()
-	p.check(t, interrupted, append(given(""), p.Arguments[path]...), -1)
+	errs := p.check(t, interrupted, append(given(""), p.Arguments[path]...), -1)
+	if slices.Contains(p.Interrupted, path) && !strings.Contains(errs, p.Root.Name()+": interrupted\n") {
+		t.Errorf("%s: interrupted, it prints: %s", path, errs)
+	}
 	for _, below := range c.Commands() {
 		if name := below.Name(); len(name) > 3 && !below.Hidden && p.Arguments[path] == nil {
 			errs := p.check(t, ctx, append(slices.Clone(base), name[:2]+name[3:], "--json"), 2)
