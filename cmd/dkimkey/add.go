@@ -181,7 +181,7 @@ func (f *addFlags) check() error {
 		}
 		f.selector = selector // in lower case, as DNS compares it
 		if len(f.algorithms) > 1 {
-			return fmt.Errorf("--selector names one key, and keys of %d algorithms would be made; use --algorithm too", len(f.algorithms))
+			return fmt.Errorf("--selector names one key, but keys of %d algorithms are to be made\nhint: pass --algorithm too", len(f.algorithms))
 		}
 	}
 	return nil

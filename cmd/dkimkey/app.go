@@ -155,7 +155,7 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 		all = append(all, listed...)
 	}
 	if len(all) == 0 {
-		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: pass DOMAIN or --from-file FILE; see %s --help", c.CommandPath()))
 	}
 	return domain.Unique(all), nil
 }

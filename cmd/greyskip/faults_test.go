@@ -94,14 +94,14 @@ func TestStateLost(t *testing.T) {
 	t.Parallel()
 	const one = `"one.example": {"at": "2026-11-28T00:00:00Z", "networks": `
 	for name, c := range map[string]struct{ text, why string }{
-		"empty":      {"", "is broken (unexpected end of JSON input); a new one is made"},
-		"cut":        {`{"version": 1, "domains": {` + one, "is broken (unexpected end of JSON input)"},
+		"empty":      {"", "is broken (not valid JSON at byte 0); a new one is made"},
+		"cut":        {`{"version": 1, "domains": {` + one, "is broken (not valid JSON at byte "},
 		"null":       {"null", "is broken (its version is 0)"},
 		"nulls":      {`{"version": 1, "domains": null, "since": null}`, "is broken (something is missing)"},
 		"version":    {`{"version": 2}`, "is broken (its version is 2)"},
 		"no network": {`{"version": 1, "domains": {` + one + `["37.0.0.0"]}}}`, "is broken ("},
 		"no prefix":  {`{"version": 1, "domains": {` + one + `[""]}}}`, `is broken (a network of "one.example" is none)`},
-		"binary":     {"\x00\x1b[31m\xff", "is broken (invalid character"},
+		"binary":     {"\x00\x1b[31m\xff", "is broken (not valid JSON"},
 		"not a file": {"-", "is not a regular file"},
 		"not there":  {"--", "is not there, although"},
 	} {

@@ -136,11 +136,11 @@ func (e *env) run(ctx context.Context, args []string, configGiven bool) error {
 func (e *env) check(args []string) error {
 	switch {
 	case e.DomainsFile != "" && len(args) > 0:
-		return errors.New("name domains, or a file of them with -f, not both")
+		return errors.New("pass DOMAIN or -f FILE, not both")
 	case e.Output == "" && (e.Reload != "" || e.Diff || e.DryRun || e.Force):
-		return errors.New("--reload, --diff, --dry-run and --force are about a file: which? -o FILE")
+		return errors.New("--reload, --diff, --dry-run and --force require -o FILE")
 	case !slices.Contains(allowlist.Formats(), e.Format):
-		return fmt.Errorf("--format: %q is none of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
+		return fmt.Errorf("--format: %q is not one of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
 	}
 	// The header of the list names both files. It may be read from another directory.
 	for _, path := range []*string{&e.DomainsFile, &e.Output} {
@@ -201,7 +201,7 @@ func parseDomains(file string, r io.Reader) ([]string, error) {
 	all, err := domain.ReadList(r, file, func(text string) (string, error) {
 		name, err := domainName(text)
 		if err != nil {
-			err = fmt.Errorf("%w; write one domain a line, and comments behind a #", err)
+			err = fmt.Errorf("%w; write one domain on each line, and comments after #", err)
 		}
 		return name, err
 	})

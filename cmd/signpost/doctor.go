@@ -43,15 +43,15 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			for _, s := range addresses {
 				a, err := netip.ParseAddr(s)
 				if err != nil {
-					return cli.Usage(fmt.Errorf("--address: %q is no IP address", s))
+					return cli.Usage(fmt.Errorf("--address: %q is not an IP address", s))
 				}
 				given = append(given, a.Unmap())
 			}
 			if len(selectors) > 0 && len(args) == 0 {
-				return cli.Usage(errors.New("--selector wants a DOMAIN; the keys of this host are looked at without it"))
+				return cli.Usage(errors.New("--selector requires DOMAIN; without it, doctor checks the keys of this host"))
 			}
 			if len(args) > 0 && dir != "" {
-				return cli.Usage(errors.New("--postfix is for a look at this machine, which is not looked at with a DOMAIN: leave one of the two out"))
+				return cli.Usage(errors.New("--postfix and DOMAIN exclude each other: with DOMAIN, doctor does not check Postfix"))
 			}
 			conf, faulty := load()
 			if faulty != nil && len(args) > 0 {

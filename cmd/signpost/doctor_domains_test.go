@@ -110,9 +110,9 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--address", "mail.example.org"}, `--address: "mail.example.org" is no IP address`},
+		{[]string{"--address", "mail.example.org"}, `--address: "mail.example.org" is not an IP address`},
 		{[]string{"--address", "192.0.2.1", "example.net"}, `--address: "example.net" is no domain that this host signs for`},
-		{[]string{"--selector", "s1"}, "--selector wants a DOMAIN"},
+		{[]string{"--selector", "s1"}, "--selector requires DOMAIN"},
 	} {
 		found, code, stderr := doctored(t, doctoredZone, c.args...)
 		if code != 2 || len(found) > 0 || !strings.Contains(stderr, c.want) {

@@ -71,7 +71,7 @@ func TestDoctorExitCodes(t *testing.T) {
 		{"this machine, where no daemon runs", []string{"-c", file, "--postfix", postfix}, 1, "something is red"},
 		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "something is red"},
 		{"the same, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
-		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix is for a look at this machine"},
+		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix and DOMAIN exclude each other"},
 		{"two domains", []string{"-c", file, "example.org", "example.net"}, 2, "signpost: doctor: unexpected argument \"example.net\"\nhint: see signpost doctor --help\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

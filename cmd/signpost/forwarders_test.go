@@ -220,10 +220,10 @@ func TestForwardersAreProposed(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for want, o := range map[string]forwardersOptions{
-		`"spoofer3.example" is not proposed; there are uni.example`: {accept: "spoofer3.example"},
-		`--until 2026-01-01 is over`:                                {accept: "uni.example", until: "2026-01-01"},
-		`--until "soon" is no date`:                                 {accept: "uni.example", until: "soon"},
-		`--until is for --accept NAME`:                              {until: "2099-01-01"},
+		`"spoofer3.example" is not proposed; the proposals are uni.example`: {accept: "spoofer3.example"},
+		`--until 2026-01-01 has passed`:                                     {accept: "uni.example", until: "2026-01-01"},
+		`--until "soon" is not a date`:                                      {accept: "uni.example", until: "soon"},
+		`--until requires --accept NAME`:                                    {until: "2099-01-01"},
 	} {
 		if _, err := propose(t, conf, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

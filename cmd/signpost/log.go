@@ -78,9 +78,9 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	case err != nil:
 		return f, flagError(err)
 	case o.most < 0 || o.most == 0 && !o.follow:
-		return f, cli.Usage(fmt.Errorf("-n %d: how many messages are to be shown? At least 1, or with -f 0", o.most))
+		return f, cli.Usage(fmt.Errorf("-n %d: at least 1 is required, or 0 with -f", o.most))
 	case o.follow && o.query.Until != "":
-		return f, cli.Usage(errors.New("-f goes on with what comes, and --until ends before: take one of them"))
+		return f, cli.Usage(errors.New("-f and --until exclude each other"))
 	}
 	return f, nil
 }

@@ -130,8 +130,8 @@ func TestLog(t *testing.T) {
 		"--client example.org":   `--client "example.org" is neither an address nor a network`,
 		"--spf wrong":            `--spf "wrong": it may be none, neutral, pass`,
 		"--since yesterday":      `--since "yesterday" is no time`,
-		"-n 0":                   "how many messages",
-		"-f --until 2030-01-01":  "take one of them",
+		"-n 0":                   "at least 1 is required",
+		"-f --until 2030-01-01":  "exclude each other",
 		"--domain not..a.domain": "is not a domain name",
 	} {
 		if code, _, stderr := a.run(append([]string{"log"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {

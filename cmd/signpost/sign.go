@@ -61,7 +61,7 @@ func (o signOptions) session() (milter.Session, error) {
 	if o.ip != "" {
 		var err error
 		if s.Client, err = netip.ParseAddr(o.ip); err != nil {
-			return s, cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
+			return s, cli.Usage(fmt.Errorf("--ip %q is not an address", o.ip))
 		}
 	}
 	return s, nil

@@ -42,7 +42,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			client, err := netip.ParseAddr(args[1])
 			if err != nil {
-				return cli.Usage(fmt.Errorf("%q is no IP address", args[1]))
+				return cli.Usage(fmt.Errorf("%q is not an IP address", args[1]))
 			}
 			view, err := walkView(conf, zone)
 			if err != nil {

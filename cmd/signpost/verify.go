@@ -112,7 +112,7 @@ func (o *verifyOptions) client() (client netip.Addr, err error) {
 		return client, nil
 	}
 	if client, err = netip.ParseAddr(o.ip); err != nil {
-		return client, cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
+		return client, cli.Usage(fmt.Errorf("--ip %q is not an address", o.ip))
 	}
 	return client, nil
 }

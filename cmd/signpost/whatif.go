@@ -62,7 +62,7 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	}
 	asIf := dmarc.Policy(o.asIf)
 	if asIf != "" && asIf != dmarc.PolicyQuarantine && asIf != dmarc.PolicyReject {
-		return cli.Usage(fmt.Errorf("--as-if-policy %q is no policy; it may be quarantine or reject", o.asIf))
+		return cli.Usage(fmt.Errorf("--as-if-policy %q is not a policy: quarantine and reject are allowed", o.asIf))
 	}
 	r := setup.Rules(conf)
 	if r.Hosted, err = setup.KeyStore(conf).Hosted(); err != nil {

@@ -311,7 +311,7 @@ func TestWhatIfErrors(t *testing.T) {
 	for want, o := range map[string]whatIfOptions{
 		conf.JournalFile() + ": there is no journal here yet": {},
 		`--since "yesterday" is no time; it may be 14d`:       {since: "yesterday"},
-		`--as-if-policy "none" is no policy`:                  {asIf: "none"},
+		`--as-if-policy "none" is not a policy`:               {asIf: "none"},
 		`--domain: `:                                          {domain: "two words"},
 	} {
 		if err := whatIf(t.Context(), conf, "NEW.toml", o, nil, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -96,6 +97,10 @@ func plain(err error) (words string, known bool) {
 		return e.Name + ": " + e.Err, true
 	case *exec.Error:
 		return e.Name + ": " + strings.Replace(Text(e.Err), "executable file not found in $PATH", "no such program", 1), true
+	case *json.SyntaxError:
+		return "not valid JSON at byte " + strconv.FormatInt(e.Offset, 10), true
+	case *json.UnmarshalTypeError:
+		return "not the expected JSON at byte " + strconv.FormatInt(e.Offset, 10), true
 	case *strconv.NumError:
 		if errors.Is(e, strconv.ErrRange) {
 			return strconv.Quote(e.Num) + " is out of range", true
