@@ -23,7 +23,7 @@ func TestImports(t *testing.T) {
 		"cmd/signpost":            "cli config daemon dkim dmarc dns doctor doctor/host domain explain filter forwarders journal man owner setup spf term top trace web whatif keys milter policy",
 		"internal/allowlist":      "cli dns durable owner spfset term",
 		"internal/authres":        "domain",
-		"internal/cli":            "doctor owner term",
+		"internal/cli":            "doctor man owner term",
 		"internal/config":         "domain durable",
 		"internal/conformance":    "",
 		"internal/daemon":         "config dns filter journal metrics setup keys milter",

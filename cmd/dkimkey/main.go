@@ -61,9 +61,7 @@ func (e *env) newRoot() *cobra.Command {
 whole world can verify it, and its record stays until the last mail that it signed is old. A running daemon sees new keys
 within seconds. "dkimkey rotate", daily from cron, does all that is due.
 
-Run it as the daemon's user, or as root: files get the owner of the keys directory.
-
-` + cli.Completion("dkimkey"),
+Run it as the daemon's user, or as root: files get the owner of the keys directory.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}

@@ -75,9 +75,7 @@ cannot be looked up keeps its last good answer, from FILE.state beside the outpu
 it is dropped. Where all domains fail, or half of them, or the list would shrink or grow by more than half, the old file
 stays.
 
-Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.
-
-`, allowlist.WarnAfter/day, allowlist.DropAfter/day) + cli.Completion("greyskip"),
+Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
   25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,

@@ -42,9 +42,7 @@ send (SPF, DKIM, DMARC, ARC): the results stand on top of the message, results t
 are removed, and what is forged is refused or tagged as its domain's policy asks. Each message gets one line in the log.
 
 "serve" is the daemon. The other commands show what it would do and why, and change nothing. Keys are made and rotated by
-dkimkey(1).
-
-` + cli.Completion("signpost"),
+dkimkey(1).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signpost/internal/man"
 	"signpost/internal/term"
 )
 
@@ -38,6 +39,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	addStandard(root, args)
 	markUsage(root)
 	root.Version = Version()
+	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\nShell completion:\n\n" + man.Completion(root.Name()) + "\n{{end}}")
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -92,12 +94,4 @@ func addStandard(root *cobra.Command, args []string) {
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		}
 	}
-}
-
-// Completion returns the part of the help about shell completion.
-func Completion(program string) string {
-	return "Completion in the shell:\n\n" +
-		"  bash: " + program + " completion bash > /usr/share/bash-completion/completions/" + program + "\n" +
-		"  zsh:  " + program + " completion zsh > /usr/local/share/zsh/site-functions/_" + program + "\n" +
-		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
 }

@@ -64,6 +64,8 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 		r.line(".SH EXAMPLES")
 		r.example(root.Example)
 	}
+	r.line(".SH SHELL COMPLETION")
+	r.example(Completion(root.Name()))
 	r.line(".SH FILES")
 	for _, f := range p.Files {
 		r.line(".TP\n.I %s", escape(f[0]))
@@ -76,6 +78,13 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	r.seeAlso(p.SeeAlso)
 	_, err := io.WriteString(w, r.String())
 	return err
+}
+
+// Completion returns the commands that install the shell completion of a program.
+func Completion(program string) string {
+	return "  bash: " + program + " completion bash > /usr/share/bash-completion/completions/" + program + "\n" +
+		"  zsh:  " + program + " completion zsh > /usr/local/share/zsh/site-functions/_" + program + "\n" +
+		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
 }
 
 // visible returns the commands of a program without those that every program has: help, completion and version.
