@@ -56,7 +56,7 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dkimkey",
-		Short: "The life of DKIM keys: make, publish, rotate, revoke, remove",
+		Short: "Make, publish, rotate, revoke and remove DKIM keys",
 		Long: `Dkimkey makes the keys that signpost(8) signs with, publishes their records, and rotates them. None signs before the
 whole world can verify it, and its record stays until the last mail that it signed is old. A running daemon sees new keys
 within seconds. "dkimkey rotate", daily from cron, does all that is due.

@@ -59,7 +59,7 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",
-		Short: "Who may skip postscreen's deep tests: an allow list from SPF records",
+		Short: "Write an allow list for postscreen(8) from SPF records",
 		Long: fmt.Sprintf(`Greyskip follows the SPF records of big senders, which try again from other addresses and so never come through greylisting
 and postscreen(8)'s deep protocol tests in good time, and writes the networks that pass as an allow list. What it lists
 skips every test of postscreen, DNS block lists too; docs/operations.md says when dnswl.org is the better choice.
