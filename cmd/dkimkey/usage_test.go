@@ -39,6 +39,8 @@ func TestWrongUsage(t *testing.T) {
 
 // A permission error names the user to run the command as.
 func TestPermissionDenied(t *testing.T) {
-	testcli.Denied(t, "dkimkey", "status -c CONFIG", "rotate -c CONFIG", "check -c CONFIG", "add example.org -c CONFIG", "show example.org x -c CONFIG",
+	testcli.Denied(t, "dkimkey", 0o700, "status -c CONFIG", "rotate -c CONFIG", "check -c CONFIG", "add example.org -c CONFIG", "show example.org x -c CONFIG",
 		"revoke example.org x --compromised -c CONFIG", "remove example.org --yes -c CONFIG", "import DIR/keys/x --selector x --domain example.org -c CONFIG")
+	testcli.Denied(t, "dkimkey", 0o755, "status -c CONFIG", "status example.com -c CONFIG", "check -c CONFIG", "show example.com x -c CONFIG",
+		"revoke example.com x --compromised -c CONFIG", "rotate -c CONFIG", "remove example.com --yes -c CONFIG", "add example.com -c CONFIG")
 }

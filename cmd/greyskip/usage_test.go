@@ -38,5 +38,5 @@ func TestWrongUsage(t *testing.T) {
 
 // A permission error names the user to run the command as.
 func TestPermissionDenied(t *testing.T) {
-	testcli.Denied(t, "greyskip", "example.org -o DIR/keys/list -c CONFIG")
+	testcli.Denied(t, "greyskip", 0o700, "example.org -o DIR/keys/list -c CONFIG")
 }

@@ -35,6 +35,7 @@ func TestWrongUsage(t *testing.T) {
 
 // A permission error names the user to run the command as.
 func TestPermissionDenied(t *testing.T) {
-	testcli.Denied(t, "signpost", "log -c CONFIG", "log -f -c CONFIG", "explain x -c CONFIG", "what-if -c CONFIG", "forwarders -c CONFIG", "top -c CONFIG",
+	testcli.Denied(t, "signpost", 0o700, "log -c CONFIG", "log -f -c CONFIG", "explain x -c CONFIG", "what-if -c CONFIG", "forwarders -c CONFIG", "top -c CONFIG",
 		"web --listen 127.0.0.1:0 -c CONFIG", "sign /dev/null -c CONFIG", "serve -c CONFIG")
+	testcli.Denied(t, "signpost", 0o755, "sign /dev/null -c CONFIG")
 }

@@ -19,9 +19,10 @@ const (
 	callerID = 65534 // nobody
 )
 
-// Denied runs commands of a program as a user who may not read the state directory of another one. TestMain has to pass the program
-// to testscript.Main. DIR in args is the state directory, and CONFIG a configuration file with it.
-func Denied(t *testing.T, program string, commands ...string) {
+// Denied runs commands of a program as a user who may not read the journal and the keys of another one: with keysMode 0700 the keys
+// directory, with 0755 only that of example.com in it. TestMain has to pass the program to testscript.Main. DIR in a command is the
+// state directory, and CONFIG a configuration file with it.
+func Denied(t *testing.T, program string, keysMode os.FileMode, commands ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("running a program as another user needs root")
@@ -30,9 +31,10 @@ func Denied(t *testing.T, program string, commands ...string) {
 	state, config := filepath.Join(dir, "state"), filepath.Join(dir, "c.toml")
 	err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Mkdir(state, 0o755), os.Chown(state, ownerID, ownerID),
 		os.WriteFile(config, []byte("state_dir = \""+state+"\"\n"), 0o644), copyProgram(filepath.Join(dir, program)))
-	for _, name := range []string{"journal", "keys"} {
+	for _, name := range []string{"journal", "keys", "keys/example.com"} {
 		err = errors.Join(err, os.Mkdir(filepath.Join(state, name), 0o700), os.Chown(filepath.Join(state, name), ownerID, ownerID))
 	}
+	err = errors.Join(err, os.Chmod(filepath.Join(state, "keys"), keysMode))
 	if err != nil {
 		t.Fatal(err)
 	}
