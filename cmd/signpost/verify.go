@@ -82,16 +82,16 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	session := milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: hostName(), SMTP: true}
-	envelope := milter.Envelope{Sender: o.from}
-	if fields, err = o.addTrace(&session, &envelope, fields, file, stderr); err != nil {
-		return cli.Usage(err)
-	}
 	var report filter.Report
 	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = resolver
 	f.Judged = func(r filter.Report) { report = r }
+	session := milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: hostName(), SMTP: true}
+	envelope := milter.Envelope{Sender: o.from}
+	if fields, err = o.addTrace(&session, &envelope, fields, file, stderr); err != nil {
+		return cli.Usage(err)
+	}
 	edits, reply, err := play(ctx, f, session, envelope, fields, body)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
