@@ -91,6 +91,9 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 
 // serveWeb serves until ctx ends.
 func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
+	if listen == "" { // Listen would take all addresses and any port
+		return cli.Usage(errors.New("--listen: ADDRESS required"))
+	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--listen: %w", err))
