@@ -90,18 +90,25 @@ func stringsOf(t *testing.T, pattern string, names ...string) []string {
 	return slices.Compact(all)
 }
 
-// column gives what stands in backquotes in a column of the tables of a section.
-func column(t *testing.T, text, section string, column int) []string {
+// sectionOf returns the text of a section and of those below it. section is its heading, as "## Install".
+func sectionOf(t *testing.T, text, section string) string {
 	t.Helper()
 	_, text, ok := strings.Cut(text, "\n"+section+"\n")
 	if !ok {
 		t.Fatalf("there is no %s", section)
 	}
-	if end := regexp.MustCompile(`(?m)^##? `).FindStringIndex(text); end != nil {
+	level := strings.IndexByte(section, ' ')
+	if end := regexp.MustCompile(fmt.Sprintf("(?m)^#{1,%d} ", level)).FindStringIndex(text); end != nil {
 		text = text[:end[0]]
 	}
+	return text
+}
+
+// column returns what is in backquotes in a column of the tables of a section.
+func column(t *testing.T, text, section string, column int) []string {
+	t.Helper()
 	var all []string
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(sectionOf(t, text, section)) {
 		cells := strings.Split(line, "|")
 		if !strings.HasPrefix(line, "|") || len(cells) < column+2 {
 			continue
@@ -137,7 +144,7 @@ func TestLogIsDocumented(t *testing.T) {
 	}
 	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged)
 
-	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Duration", "add", "words")
+	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Float64", "text", "number")
 	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })
 	differ(t, "fields", column(t, text, "### A message", 1), fields)
 }
@@ -180,7 +187,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 		t.Errorf("only %d paths and %d names were found", paths, len(named))
 	}
 	tests := ""
-	for _, pattern := range []string{"*_test.go", "internal/config/*_test.go", "internal/setup/*_test.go", "internal/journal/*_test.go", "internal/daemon/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "internal/config/*_test.go", "internal/setup/*_test.go", "internal/journal/*_test.go", "internal/daemon/*_test.go", "internal/explain/*_test.go", "internal/whatif/*_test.go", "policy/*_test.go"} {
 		files, _ := filepath.Glob(pattern)
 		for _, file := range files {
 			tests += read(t, file)
@@ -309,7 +316,7 @@ func TestManuals(t *testing.T) {
 			list, _, _ = strings.Cut(list, "\n\n")
 			for line := range strings.Lines(list) {
 				name := strings.Fields(line)[0]
-				if name != "help" && name != "completion" {
+				if name != "help" && name != "completion" && name != "version" { // of every program: OPTIONS mentions version
 					below := strings.TrimSpace(command + " " + name)
 					helped = append(helped, below)
 					walk(below)

@@ -16,8 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"signpost/internal/decision"
 	"signpost/internal/explain"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
@@ -25,9 +25,9 @@ import (
 // constant is declared and not used, or a word is not explained.
 func TestRecipes(t *testing.T) {
 	code := checkTypes(t)
-	except := []string{ // tests alone set these Facts; Spent is for --json
+	except := []string{ // tests alone set these Facts; the others are for JSON, or set by the reader of the record
 		"internal/doctor/host.Facts.User", "internal/doctor/postfix.Facts.User", "internal/doctor/postfix.Facts.Root", "internal/doctor/postfix.Facts.Wait",
-		"internal/filter.Report.Spent",
+		"internal/decision.Record.Version", "internal/decision.Record.Lookups",
 	}
 	setup := []string{"internal/setup", "internal/daemon", "cmd/signpost"}
 	for _, want := range []struct {
@@ -38,8 +38,8 @@ func TestRecipes(t *testing.T) {
 		{"policy.Rules", setup},
 		{"internal/filter.Filter", []string{"internal/filter"}},
 		{"internal/filter.Filter", setup},
-		{"internal/filter.Report", []string{"internal/filter/finish.go"}},
-		{"internal/filter.Report", []string{"internal/explain"}},
+		{"internal/decision.Record", []string{"internal/filter/finish.go"}},
+		{"internal/decision.Record", []string{"internal/explain", "internal/filter/log.go", "internal/journal"}},
 		{"internal/doctor/host.Facts", []string{"internal/doctor/host"}},
 		{"internal/doctor/host.Facts", setup},
 		{"internal/doctor/postfix.Facts", []string{"internal/doctor/postfix"}},
@@ -63,8 +63,22 @@ func TestRecipes(t *testing.T) {
 			}
 		}
 	}
+	for name, o := range code.scope(t, "policy") {
+		c, ok := o.(*types.Const)
+		if !ok || !strings.HasSuffix(c.Type().String(), "/policy.Code") {
+			continue
+		}
+		if !slices.Contains(policy.Codes(), policy.Code(constant.StringVal(c.Val()))) {
+			t.Errorf("policy.%s: Codes does not return it", name)
+		}
+		if !code.used("policy."+name, func(file string) bool {
+			return file != "policy/reason.go" && file != "policy/text.go" && filepath.Dir(file) != "internal/explain"
+		}) {
+			t.Errorf("policy.%s: no rule has it", name)
+		}
+	}
 	explained := map[string]bool{}
-	operations := read(t, "docs/operations.md")
+	operations, described := read(t, "docs/operations.md"), column(t, read(t, "docs/json.md"), "## Overrides", 1)
 	for name, o := range code.scope(t, "policy") {
 		c, ok := o.(*types.Const)
 		if !ok || !strings.HasSuffix(c.Type().String(), "/policy.Override") {
@@ -74,7 +88,7 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("policy.%s: no rule of policy/ has it", name)
 		}
 		word := constant.StringVal(c.Val())
-		for _, row := range explain.Message(filter.Report{Verdict: policy.Verdict{Override: policy.Override(word)}}).Decided {
+		for _, row := range explain.Message(&decision.Record{Verdict: policy.Verdict{Override: policy.Override(word)}}).Decided {
 			if text, ok := strings.CutPrefix(row.Text, word+": "); ok {
 				if text == "" || explained[text] {
 					t.Errorf("policy.%s: internal/explain/explain.go has no text of its own for it", name)
@@ -86,6 +100,9 @@ func TestRecipes(t *testing.T) {
 		if line, _, _ = strings.Cut(line, "\n"); !strings.Contains(line, word) {
 			t.Errorf("policy.%s: docs/operations.md, \"A message\", lacks %s", name, word)
 		}
+		if !slices.Contains(described, word) {
+			t.Errorf("policy.%s: docs/json.md, \"Overrides\", lacks %s", name, word)
+		}
 	}
 	if len(explained) == 0 {
 		t.Error("no override was found")
@@ -96,7 +113,7 @@ func TestRecipes(t *testing.T) {
 type code struct {
 	packages map[string]*types.Package
 	declared map[string]string   // name of a type, as internal/config.Keys -> file
-	uses     map[string][]string // name of a constant or a field, as internal/config.Keys.Resolver -> files
+	uses     map[string][]string // name of a constant, function, field or method, as internal/config.Keys.Resolver -> files
 }
 
 func (c *code) scope(t *testing.T, pkg string) map[string]types.Object {
@@ -172,7 +189,7 @@ func checkTypes(t *testing.T) *code {
 			}
 			parsed = append(parsed, f)
 		}
-		info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+		info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}
 		if c.packages[name], err = (&types.Config{Importer: imports}).Check("signpost/"+name, set, parsed, info); err != nil {
 			t.Fatal(err)
 		}
@@ -180,6 +197,9 @@ func checkTypes(t *testing.T) *code {
 			if _, ok := o.(*types.TypeName); ok {
 				c.declared[name+"."+typ] = set.Position(o.Pos()).Filename
 			}
+		}
+		for _, f := range parsed {
+			c.formats(set, f, info)
 		}
 		for id, o := range info.Uses {
 			if o.Pkg() == nil || !strings.HasPrefix(o.Pkg().Path(), "signpost/") {
@@ -196,16 +216,49 @@ func checkTypes(t *testing.T) *code {
 	return c
 }
 
-// namesOf are the names of the constants of a package, and of the fields of its structs.
+// formats records each argument of another module's function whose type is one of ours with a method String, as a use of that method:
+// fmt calls it.
+func (c *code) formats(set *token.FileSet, f *ast.File, info *types.Info) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		fun, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || info.Uses[fun.Sel] == nil || info.Uses[fun.Sel].Pkg() == nil || strings.HasPrefix(info.Uses[fun.Sel].Pkg().Path(), "signpost/") {
+			return true
+		}
+		for _, arg := range call.Args {
+			named, ok := info.Types[arg].Type.(*types.Named)
+			if !ok || named.Obj().Pkg() == nil {
+				continue
+			}
+			for m := range named.Methods() {
+				if m.Name() == "String" {
+					name := strings.TrimPrefix(named.Obj().Pkg().Path(), "signpost/") + "." + named.Obj().Name() + ".String"
+					c.uses[name] = append(c.uses[name], set.Position(arg.Pos()).Filename)
+				}
+			}
+		}
+		return true
+	})
+}
+
+// namesOf returns the names of the constants and functions of a package, of the fields of its structs and of the methods of its types.
 func namesOf(p *types.Package) map[types.Object]string {
 	all := map[types.Object]string{}
 	for _, name := range p.Scope().Names() {
 		o := p.Scope().Lookup(name)
 		full := strings.TrimPrefix(p.Path(), "signpost/") + "." + name
 		switch o := o.(type) {
-		case *types.Const:
+		case *types.Const, *types.Func:
 			all[o] = full
 		case *types.TypeName:
+			if named, ok := o.Type().(*types.Named); ok {
+				for m := range named.Methods() {
+					all[m] = full + "." + m.Name()
+				}
+			}
 			if s, ok := o.Type().Underlying().(*types.Struct); ok {
 				for f := range s.Fields() {
 					all[f] = full + "." + f.Name()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,14 +38,14 @@ const (
 	Same    ServerStatus = "same"     // the key's record and no other
 	Other   ServerStatus = "other"    // another record, or several
 	Nothing ServerStatus = "none"     // no TXT record
-	NoReply ServerStatus = "mute"     // it does not answer
-	NoRoute ServerStatus = "no route" // this host has no route to that address family
+	NoReply ServerStatus = "no_reply" // it does not answer
+	NoRoute ServerStatus = "no_route" // this host has no route to that address family
 )
 
 // ServerAnswer is the answer of one server.
 type ServerAnswer struct {
 	Server string       `json:"server"` // name and address
-	Status ServerStatus `json:"view"`
+	Status ServerStatus `json:"status"`
 	Text   []string     `json:"text,omitempty"`
 	Why    string       `json:"why,omitempty"`
 }
@@ -54,9 +55,17 @@ type Observation struct {
 	Servers  []ServerAnswer `json:"servers"`
 	Aliases  []ServerAnswer `json:"aliases,omitempty"` // of the servers that hold the aliases on the way to the record
 	Resolver ServerAnswer   `json:"resolver"`
-	Wait     time.Duration  `json:"wait"`          // how long caches may keep the earlier answer
-	TTL      time.Duration  `json:"ttl,omitempty"` // of the record
-	Err      error          `json:"-"`             // the zone or its servers were not found
+	Wait     Seconds        `json:"wait_s"`          // how long caches may keep the earlier answer
+	TTL      Seconds        `json:"ttl_s,omitempty"` // of the record
+	Err      error          `json:"-"`               // the zone or its servers were not found
+}
+
+// Seconds is a duration that JSON has in seconds.
+type Seconds time.Duration
+
+// MarshalJSON returns the number of seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', -1, 64), nil
 }
 
 const (
@@ -75,7 +84,7 @@ func (c *Checker) Look(ctx context.Context, m *Metadata, signer crypto.Signer) O
 	if err != nil {
 		return Observation{Err: err}
 	}
-	o := Observation{Wait: max(minWait, answers.NegativeTTL, answers.AliasTTL, time.Duration(m.OldTTL))}
+	o := Observation{Wait: Seconds(max(minWait, answers.NegativeTTL, answers.AliasTTL, time.Duration(m.OldTTL)))}
 	for i, hop := range answers.Hops {
 		for _, served := range answers.Aliases[i] {
 			o.Aliases = append(o.Aliases, newServerAnswer(served, func() (ServerStatus, string) { return compareAlias(hop, served.Target) }))
@@ -83,7 +92,7 @@ func (c *Checker) Look(ctx context.Context, m *Metadata, signer crypto.Signer) O
 	}
 	for _, served := range answers.Text {
 		o.Servers = append(o.Servers, newServerAnswer(served, func() (ServerStatus, string) { return compare(m, signer, served.Text) }))
-		o.TTL = max(o.TTL, served.TTL)
+		o.TTL = max(o.TTL, Seconds(served.TTL))
 	}
 	o.Wait = max(o.Wait, 2*o.TTL)
 	o.Resolver = ServerAnswer{Server: "resolver"}

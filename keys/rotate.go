@@ -324,11 +324,11 @@ func (r *Rotator) seen(l *Metadata, s Observation, now time.Time) {
 		l.Seen = &now
 		what := l.Selector + " is seen by the world"
 		if l.Activated == nil {
-			what += "; it may sign from " + now.Add(s.Wait).Format(timeFormat) + " on"
+			what += "; it may sign from " + now.Add(time.Duration(s.Wait)).Format(timeFormat) + " on"
 		}
 		r.Done(l.Domain, what)
 	}
-	l.Wait = Span(max(time.Duration(l.Wait), s.Wait))
+	l.Wait = max(l.Wait, Span(s.Wait))
 	r.fresh[l.Domain+" "+l.Selector] = true
 }
 

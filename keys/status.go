@@ -163,7 +163,7 @@ func (s Status) action(rules Rules, now time.Time) string {
 	case s.Err != nil:
 		return fmt.Sprintf("cannot be used: %v; correct the file, or move it out of the keys directory", s.Err)
 	case s.Unseen():
-		return "signs, and its record has never been seen in DNS: publish it (dkimkey show " + name + "), then dkimkey check " + s.Domain
+		return "signs, and its record has never been seen in DNS: publish it (dkimkey show " + name + "), then dkimkey rotate " + s.Domain
 	case s.State == Generated && !rules.Manual() && waited > grace:
 		return "its record has not been published since " + s.Since.UTC().Format(dateFormat) + ": dkimkey rotate " + s.Domain + " prints why"
 	case (s.State == Generated || s.State == Published) && waited > grace:

@@ -51,22 +51,22 @@ type Message interface {
 // Edits are the changes to a message that is not refused. Deletions are carried out first, then insertions in their order, so
 // that of two at index 0 the later one is on top.
 type Edits struct {
-	Delete []Deletion
-	Insert []Insertion
-	Hold   string // not empty: Postfix's hold queue, with this reason
+	Delete []Deletion  `json:"delete,omitempty"`
+	Insert []Insertion `json:"insert,omitempty"`
+	Hold   string      `json:"hold,omitempty"` // not empty: Postfix's hold queue, with this reason
 }
 
 // Deletion names a field by its place among the fields of its name, from 1, counted as Postfix showed them.
 type Deletion struct {
-	Name  string
-	Index int
+	Name  string `json:"name"`
+	Index int    `json:"index"`
 }
 
 // Insertion puts a field at an index of the whole header; 0 is above everything, Postfix's own Received included.
 type Insertion struct {
-	Index int
-	Name  string
-	Value string // with its leading space; LF or CRLF inside folds
+	Index int    `json:"index"`
+	Name  string `json:"name"`
+	Value string `json:"value"` // with its leading space; LF or CRLF inside folds
 }
 
 // Reply is the answer to the SMTP client. The zero Reply accepts the message.

@@ -16,7 +16,7 @@ func BenchmarkOrdinary(b *testing.B) {
 	e.DMARC[0].Status = dmarc.Pass
 	b.ReportAllocs()
 	for b.Loop() {
-		if AssignRole(e, r).Role != Verify {
+		if a, _ := AssignRole(e, r); a.Role != RoleVerify {
 			b.Fatal("not verified")
 		}
 		if v := Decide(e, r); v.Reply.Code != 0 {

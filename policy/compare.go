@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -10,7 +10,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// Other is a result that another filter of this host wrote into the message, beside which Signpost only observes.
+// Other is a result that another filter of this host wrote into the message. It is recorded in observe mode.
 type Other struct {
 	Method    string `json:"method"` // spf, dkim or dmarc
 	Result    string `json:"result"`
@@ -21,25 +21,56 @@ type Other struct {
 	Reason    string `json:"reason,omitempty"`
 }
 
+// Comparison is our results beside those of another filter.
+type Comparison struct {
+	Same      []string     `json:"same,omitempty"`      // methods whose results are the same
+	Missing   []string     `json:"missing,omitempty"`   // methods for which the other filter reported no result
+	Different []Difference `json:"different,omitempty"` // each result that differs
+}
+
 // Difference is a result that differs from the other filter's.
 type Difference struct {
 	Method string `json:"method"`
-	Name   string `json:"name,omitempty"`
-	Ours   string `json:"ours"` // with the reason
-	Theirs string `json:"theirs"`
+	Name   string `json:"name,omitempty"` // a domain, with /selector for DKIM
+	Ours   Side   `json:"ours"`
+	Theirs Side   `json:"theirs"`
 }
 
-func (d Difference) String() string {
-	return fmt.Sprintf("%s: %s here, %s there", strings.TrimSpace(d.Method+" "+d.Name), d.Ours, d.Theirs)
+// Side is one of the two results. An empty Result means that there is none.
+type Side struct {
+	Result  string `json:"result,omitempty"`
+	Domain  string `json:"domain,omitempty"`     // if it is not that of the Difference
+	Cause   string `json:"cause,omitempty"`      // ours: the cause of the engine
+	Detail  string `json:"detail,omitempty"`     // ours: its detail; theirs: their reason
+	Aligned string `json:"aligned,omitempty"`    // ours, DMARC: the aligned domain
+	Org     string `json:"org_domain,omitempty"` // ours, DMARC: the Organizational Domain if it is not the Author Domain
 }
 
-// Compare says where the results differ from those that another filter wrote. A method of which it says nothing is not
-// compared: OpenDKIM knows no SPF.
-func Compare(e Evidence) []Difference {
-	var all []Difference
-	all = append(all, compareSPF(e)...)
-	all = append(all, compareDKIM(e)...)
-	return append(all, compareDMARC(e)...)
+// Compare compares our results with those that another filter wrote. A method for which it reported no result is Missing, not
+// Different: OpenDKIM, for example, reports no SPF.
+func Compare(e Evidence) Comparison {
+	var c Comparison
+	if len(e.Others) == 0 || e.SPF == nil { // every message that was verified has an SPF result
+		return c
+	}
+	for _, m := range []struct {
+		name    string
+		compare func(Evidence) (different []Difference, reported bool)
+	}{
+		{"spf", compareSPF},
+		{"dkim", compareDKIM},
+		{"dmarc", compareDMARC},
+	} {
+		different, reported := m.compare(e)
+		switch {
+		case !reported:
+			c.Missing = append(c.Missing, m.name)
+		case len(different) == 0:
+			c.Same = append(c.Same, m.name)
+		}
+		c.Different = append(c.Different, different...)
+	}
+	return c
 }
 
 func (e Evidence) others(method string) []Other {
@@ -52,12 +83,10 @@ func (e Evidence) others(method string) []Other {
 	return all
 }
 
-func compareSPF(e Evidence) []Difference {
-	if e.SPF == nil {
-		return nil
-	}
+// compareSPF, compareDKIM and compareDMARC return the differences, and whether the other filter reported the method.
+func compareSPF(e Evidence) ([]Difference, bool) {
 	for _, o := range e.others("spf") {
-		// The same identity alone: OpenDMARC writes a result for HELO beside the one for MAIL FROM.
+		// Only the same identity: OpenDMARC writes a result for HELO beside the one for MAIL FROM.
 		if o.HELO != (e.SPF.Identity == spf.HELO) {
 			continue
 		}
@@ -65,89 +94,83 @@ func compareSPF(e Evidence) []Difference {
 			o.Result = "fail" // the word of old filters
 		}
 		if o.Result != string(e.SPF.Status) || o.Domain != "" && o.Domain != e.SPF.Domain {
-			return []Difference{{"spf", e.SPF.Domain, because(string(e.SPF.Status), e.SPF.Reason), because(named(o, e.SPF.Domain), o.Reason)}}
+			ours := Side{Result: string(e.SPF.Status), Cause: string(e.SPF.Cause), Detail: cmp.Or(e.SPF.Term, e.SPF.Detail)}
+			return []Difference{{"spf", e.SPF.Domain, ours, o.side(e.SPF.Domain)}}, true
 		}
-		return nil
+		return nil, true
 	}
-	return nil
+	return nil, false
 }
 
-func compareDKIM(e Evidence) []Difference {
+func compareDKIM(e Evidence) ([]Difference, bool) {
 	theirs := e.others("dkim")
 	if len(theirs) == 0 {
-		return nil
+		return nil, false
 	}
 	theirs = slices.DeleteFunc(theirs, func(o Other) bool { return o.Result == "none" && o.Domain == "" })
 	var all []Difference
 	for _, s := range e.DKIM {
-		ours := because(string(s.Status), s.Reason)
+		ours := Side{Result: string(s.Status), Cause: string(s.Cause), Detail: s.Detail}
 		name := strings.TrimSuffix(s.Domain+"/"+s.Selector, "/")
 		i := slices.IndexFunc(theirs, func(o Other) bool { return o.about(s) })
 		if i < 0 {
-			all = append(all, Difference{"dkim", name, ours, "no result"})
+			all = append(all, Difference{"dkim", name, ours, Side{}})
 			continue
 		}
 		if theirs[i].Result != string(s.Status) {
-			all = append(all, Difference{"dkim", name, ours, because(theirs[i].Result, theirs[i].Reason)})
+			all = append(all, Difference{"dkim", name, ours, theirs[i].side("")})
 		}
 		theirs = slices.Delete(theirs, i, i+1)
 	}
 	for _, o := range theirs {
-		all = append(all, Difference{"dkim", strings.TrimSuffix(o.Domain+"/"+o.Selector, "/"), "no such signature", because(o.Result, o.Reason)})
+		all = append(all, Difference{"dkim", strings.TrimSuffix(o.Domain+"/"+o.Selector, "/"), Side{}, o.side("")})
 	}
-	return all
+	return all, true
 }
 
-// about says whether a result is that of a signature; what it does not say is no difference.
+// about reports whether a result is that of a signature. Properties that the result does not state match every signature.
 func (o Other) about(s dkim.Result) bool {
 	return (o.Domain == "" || o.Domain == s.Domain) && (o.Selector == "" || o.Selector == s.Selector) && strings.HasPrefix(s.Signature, o.Signature)
 }
 
-func compareDMARC(e Evidence) []Difference {
+func compareDMARC(e Evidence) ([]Difference, bool) {
 	theirs := e.others("dmarc")
 	if len(theirs) == 0 {
-		return nil
+		return nil, false
 	}
 	var all []Difference
 	for _, d := range e.DMARC {
 		i := slices.IndexFunc(theirs, func(o Other) bool { return o.Domain == "" || o.Domain == d.Domain })
 		if i < 0 {
-			all = append(all, Difference{"dmarc", d.Domain, because(string(d.Status), whyDMARC(d)), because(named(theirs[0], d.Domain), theirs[0].Reason)})
+			all = append(all, Difference{"dmarc", d.Domain, sideDMARC(d), theirs[0].side(d.Domain)})
 		} else if theirs[i].Result != string(d.Status) {
-			all = append(all, Difference{"dmarc", d.Domain, because(string(d.Status), whyDMARC(d)), because(theirs[i].Result, theirs[i].Reason)})
+			all = append(all, Difference{"dmarc", d.Domain, sideDMARC(d), theirs[i].side("")})
 		}
 	}
-	if e.Author.Doubt != "" && theirs[0].Result != string(dmarc.None) {
-		all = append(all, Difference{"dmarc", theirs[0].Domain, because("none", e.Author.Doubt), because(theirs[0].Result, theirs[0].Reason)})
+	if e.Author.Cause != "" && theirs[0].Result != string(dmarc.None) {
+		ours := Side{Result: string(dmarc.None), Cause: string(e.Author.Cause), Detail: e.Author.Detail}
+		all = append(all, Difference{"dmarc", theirs[0].Domain, ours, theirs[0].side(theirs[0].Domain)})
 	}
-	return all
+	return all, true
 }
 
-// whyDMARC has what most often tells the tree walk's verdict from one by the Public Suffix List: who the organisation is.
-func whyDMARC(d dmarc.Result) string {
-	var why []string
-	if d.Reason != "" {
-		why = append(why, d.Reason)
+// sideDMARC returns our DMARC result. It has the Organizational Domain, in which a tree walk and the Public Suffix List differ most often.
+func sideDMARC(d dmarc.Result) Side {
+	s := Side{Result: string(d.Status), Cause: string(d.Cause), Detail: d.Detail}
+	if d.Aligned != nil {
+		s.Aligned = d.Aligned.Domain
 	}
-	if d.Aligned != "" {
-		why = append(why, "aligned: "+d.Aligned)
+	if d.OrgDomain != d.Domain {
+		s.Org = d.OrgDomain
 	}
-	if d.OrgDomain != "" && d.OrgDomain != d.Domain {
-		why = append(why, "Organizational Domain "+d.OrgDomain)
-	}
-	return strings.Join(why, "; ")
+	return s
 }
 
-func named(o Other, ours string) string {
-	if o.Domain == "" || o.Domain == ours {
-		return o.Result
+// side returns the other filter's result. of is the domain of the Difference, or "" if the result names the same.
+func (o Other) side(of string) Side {
+	s := Side{Result: o.Result, Detail: o.Reason}
+	if of != "" && o.Domain != of {
+		s.Domain = o.Domain
 	}
-	return o.Result + " for " + o.Domain
-}
-
-func because(word, reason string) string {
-	if reason == "" {
-		return word
-	}
-	return word + " (" + reason + ")"
+	return s
 }

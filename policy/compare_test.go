@@ -9,50 +9,55 @@ import (
 	"signpost/internal/spf"
 )
 
-// What another filter wrote is held against what was found here, result by result; what it does not say is no difference.
+// Our results are compared with those of another filter one by one. What it does not report is missing, not different.
 func TestCompare(t *testing.T) {
 	e := Evidence{
-		SPF: &spf.Result{Status: spf.SoftFail, Identity: spf.MailFrom, Domain: "example.com", Reason: "it matched ~all"},
+		SPF: &spf.Result{Status: spf.SoftFail, Identity: spf.MailFrom, Domain: "example.com", Cause: spf.TermMatched, Term: "~all"},
 		DKIM: []dkim.Result{{Status: dkim.Pass, Domain: "example.com", Selector: "s", Signature: "AbCdEfGh12"},
-			{Status: dkim.Policy, Domain: "list.example", Selector: "s", Signature: "ZZ", Reason: "l= leaves 9 octets"}},
-		DMARC: []dmarc.Result{{Status: dmarc.Pass, Domain: "mail.example.com", OrgDomain: "example.com", Aligned: "dkim example.com"}},
+			{Status: dkim.Policy, Domain: "list.example", Selector: "s", Signature: "ZZ", Cause: dkim.BodyPartlySigned, Detail: "9"}},
+		DMARC: []dmarc.Result{{Status: dmarc.Pass, Domain: "mail.example.com", OrgDomain: "example.com", Aligned: &dmarc.AlignedIdentifier{Method: dmarc.DKIM, Domain: "example.com"}}},
 	}
 	same := []Other{{Method: "spf", Result: "softfail", Domain: "example.com"}, {Method: "dkim", Result: "pass", Domain: "example.com", Signature: "AbCdEfGh"},
 		{Method: "dkim", Result: "policy", Domain: "list.example"}, {Method: "dmarc", Result: "pass", Domain: "mail.example.com"}}
+	pass, softfail := Side{Result: "pass"}, Side{Result: "softfail", Cause: "term_matched", Detail: "~all"}
+	partly := Side{Result: "policy", Cause: "body_partly_signed", Detail: "9"}
+	aligned := Side{Result: "pass", Aligned: "example.com", Org: "example.com"}
 	for _, c := range []struct {
 		name string
 		say  func(o []Other) []Other
-		want []string
+		want []Difference
 	}{
 		{"nothing", func([]Other) []Other { return nil }, nil},
 		{"the same", func(o []Other) []Other { return o }, nil},
 		{"only DKIM", func(o []Other) []Other { return o[1:3] }, nil},
-		{"another SPF", func(o []Other) []Other { o[0].Result = "hardfail"; return o }, []string{"spf example.com: softfail (it matched ~all) here, fail there"}},
+		{"another SPF", func(o []Other) []Other { o[0].Result = "hardfail"; return o }, []Difference{{"spf", "example.com", softfail, Side{Result: "fail"}}}},
 		{"SPF of HELO", func(o []Other) []Other { o[0].HELO, o[0].Result = true, "pass"; return o }, nil},
-		{"SPF of another domain", func(o []Other) []Other { o[0].Domain = "x.example"; return o }, []string{"spf example.com: softfail (it matched ~all) here, softfail for x.example there"}},
-		{"DKIM fails there", func(o []Other) []Other { o[1].Result, o[1].Reason = "fail", "bad"; return o }, []string{"dkim example.com/s: pass here, fail (bad) there"}},
-		{"a signature that they do not have", func(o []Other) []Other { return slices.Delete(o, 2, 3) }, []string{"dkim list.example/s: policy (l= leaves 9 octets) here, no result there"}},
+		{"SPF of another domain", func(o []Other) []Other { o[0].Domain = "x.example"; return o }, []Difference{{"spf", "example.com", softfail, Side{Result: "softfail", Domain: "x.example"}}}},
+		{"DKIM fails there", func(o []Other) []Other { o[1].Result, o[1].Reason = "fail", "bad"; return o }, []Difference{{"dkim", "example.com/s", pass, Side{Result: "fail", Detail: "bad"}}}},
+		{"a signature that they do not have", func(o []Other) []Other { return slices.Delete(o, 2, 3) }, []Difference{{"dkim", "list.example/s", partly, Side{}}}},
 		{"a signature that we do not have", func(o []Other) []Other {
 			return append(o, Other{Method: "dkim", Result: "pass", Domain: "other.example", Selector: "t"})
-		}, []string{"dkim other.example/t: no such signature here, pass there"}},
+		}, []Difference{{"dkim", "other.example/t", Side{}, Side{Result: "pass"}}}},
 		{"no signature there", func(o []Other) []Other { o[1] = Other{Method: "dkim", Result: "none"}; return slices.Delete(o, 2, 3) },
-			[]string{"dkim example.com/s: pass here, no result there", "dkim list.example/s: policy (l= leaves 9 octets) here, no result there"}},
+			[]Difference{{"dkim", "example.com/s", pass, Side{}}, {"dkim", "list.example/s", partly, Side{}}}},
 		{"DMARC fails there", func(o []Other) []Other { o[3].Result = "fail"; return o },
-			[]string{"dmarc mail.example.com: pass (aligned: dkim example.com; Organizational Domain example.com) here, fail there"}},
+			[]Difference{{"dmarc", "mail.example.com", aligned, Side{Result: "fail"}}}},
 		{"DMARC of another domain", func(o []Other) []Other { o[3].Domain = "example.com"; return o },
-			[]string{"dmarc mail.example.com: pass (aligned: dkim example.com; Organizational Domain example.com) here, pass for example.com there"}},
+			[]Difference{{"dmarc", "mail.example.com", aligned, Side{Result: "pass", Domain: "example.com"}}}},
 	} {
 		e.Others = c.say(slices.Clone(same))
-		var got []string
-		for _, d := range Compare(e) {
-			got = append(got, d.String())
-		}
+		got := Compare(e).Different
 		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	doubtful := Evidence{Author: dmarc.Author{Doubt: "there are 2 From fields"}, Others: []Other{{Method: "dmarc", Result: "pass", Domain: "example.com"}}}
-	if got := Compare(doubtful); len(got) != 1 || got[0].String() != "dmarc example.com: none (there are 2 From fields) here, pass there" {
-		t.Errorf("%v", got)
+	e.Others = same[1:3]
+	if got := Compare(e); !slices.Equal(got.Same, []string{"dkim"}) || !slices.Equal(got.Missing, []string{"spf", "dmarc"}) || len(got.Different) > 0 {
+		t.Errorf("%+v", got)
+	}
+	doubtful := Evidence{SPF: &spf.Result{Status: spf.None}, Author: dmarc.Author{Cause: dmarc.FromSeveral, Detail: "2"}, Others: []Other{{Method: "dmarc", Result: "pass", Domain: "example.com"}}}
+	want := []Difference{{"dmarc", "example.com", Side{Result: "none", Cause: "from_several", Detail: "2"}, pass}}
+	if got := Compare(doubtful).Different; !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

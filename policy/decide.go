@@ -1,15 +1,13 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
-	"strings"
 
 	"signpost/internal/dmarc"
 	"signpost/internal/spf"
 )
 
-// The operator's choices about strangers' mail, in the words of the configuration.
+// The operator's choices about inbound mail, in the words of the configuration.
 const (
 	RejectOnEvidence = "evidence" // dmarc.reject
 	RejectAlways     = "always"
@@ -32,9 +30,9 @@ type Rules struct {
 	SignDomains     []string            // empty: every hosted one
 	Subdomains      bool                // a name below a hosted domain signs with that domain's key
 	LoginDomains    map[string][]string // login, lower case -> domains it may use; empty: any
-	OnMissingKey    MissingKeyAction
+	OnMissingKey    Action              // Tempfail, Hold or Accept
 
-	// About strangers' mail; the words are those of the configuration.
+	// About inbound mail; the words are those of the configuration.
 	HostileFrom       string            // verify.hostile_from
 	Reject            string            // dmarc.reject
 	RejectFor         map[string]string // [dmarc.domain.NAME]: domain -> reject
@@ -47,100 +45,124 @@ type Rules struct {
 	Forwarders        []Forwarder // dmarc.forwarders_file
 }
 
-// Decide returns the verdict on a message whose role is Verify.
+// Decide returns the verdict on a message whose role is RoleVerify.
 func Decide(e Evidence, r Rules) Verdict {
 	if !e.Connection.SMTP {
-		return Verdict{} // results only: whoever sent it is gone
+		return accept() // results only: its client is gone
 	}
+	v := decide(e, r)
+	v.Override = override(v.Reasons)
+	return v
+}
+
+func decide(e Evidence, r Rules) Verdict {
 	if v, ok := denied(e, r); ok {
 		return v
 	}
-	if e.Author.Doubt != "" {
+	if e.Author.Cause != "" {
 		return hostile(e, r)
 	}
 	return allowed(e, r, byResults(e, r))
 }
 
-// byResults is what SPF and DMARC lead to.
+// byResults returns the verdict by the results of SPF and DMARC.
 func byResults(e Evidence, r Rules) Verdict {
-	d, refused := judgeDMARC(e, r)
-	spf, spfRefused := judgeSPF(e, r)
+	d := decideDMARC(e, r)
+	spf := decideSPF(e, r)
 	switch {
-	case refused && spfRefused:
-		// RFC 7372 section 3.4.
-		return Verdict{
-			Reply:    Reply{550, "5.7.26", "Multiple authentication checks failed: " + d.Reply.Text + "; " + spf.Reply.Text},
-			Reason:   d.Reason + "; " + spf.Reason,
-			Evidence: d.Evidence,
-		}
-	case refused:
+	case d.Action == Reject && spf.Action == Reject:
+		return Verdict{Action: Reject, Reply: replyBoth(d.Reply, spf.Reply), Reasons: append(d.Reasons, spf.Reasons...), Evidence: d.Evidence}
+	case d.Action == Reject:
 		return d
-	case d.Reply.Code != 0: // deferred: the next try may know more
+	case d.Action == Tempfail: // the next try may know more
 		return d
-	case spf.Reply.Code != 0, d.Reason == "":
+	case spf.Action != "" && (spf.Action != Accept || d.Code().Plain()):
 		return spf
 	}
 	return d
 }
 
-// hostile: RFC 9989 section 11.5: mail whose author no two readers would agree on is outside DMARC, and a threat. More
-// domains than are looked up are never let through: the one that fails would stand last.
+// hostile returns the verdict on a message whose author programs disagree about: DMARC does not apply to it, and it is a threat (RFC
+// 9989 section 11.5). A From field with too many domains is never accepted: a forger would put the failing domain last, where it is
+// not looked up.
 func hostile(e Evidence, r Rules) Verdict {
-	if r.HostileFrom == HostileTag && !e.Author.TooMany {
-		return Verdict{Tag: e.Author.Doubt, Reason: e.Author.Doubt + "; verify.hostile_from = tag"}
+	why := hostileFrom(e.Author)
+	if r.HostileFrom == HostileTag && e.Author.Cause != dmarc.FromTooManyDomains {
+		return Verdict{Action: Tag, Reasons: []Reason{why, {Code: HostileTagged}}}
 	}
-	return Verdict{Reply: Reply{550, "5.6.0", "Message not accepted: " + e.Author.Doubt}, Reason: e.Author.Doubt}
+	return refuse(replyTo(why), why)
 }
 
-// judgeDMARC takes the strictest of what the Author Domains' policies lead to.
-func judgeDMARC(e Evidence, r Rules) (worst Verdict, refused bool) {
-	rank := func(v Verdict) int {
-		switch {
-		case v.Reply.Code >= 500:
-			return 4
-		case v.Reply.Code != 0:
-			return 3
-		case v.Hold != "" || v.Tag != "":
-			return 2
-		case v.Reason != "":
-			return 1
-		}
-		return 0
+func hostileFrom(a dmarc.Author) Reason {
+	return Reason{Code: HostileFrom, Detail: a.Detail, Cause: string(a.Cause)}
+}
+
+// decideDMARC returns the strictest verdict of all Author Domains.
+func decideDMARC(e Evidence, r Rules) Verdict {
+	if len(e.DMARC) == 0 {
+		return accept(Reason{Code: NoAuthor})
 	}
-	for _, d := range e.DMARC {
-		if v := judgeDomain(e, d, r); rank(v) > rank(worst) {
+	rank := func(v Verdict) int {
+		switch v.Action {
+		case Reject:
+			return 5
+		case Tempfail:
+			return 4
+		case Hold, Tag:
+			return 3
+		}
+		if !v.Code().Plain() {
+			return 2
+		}
+		return 1
+	}
+	var worst Verdict
+	for i, d := range e.DMARC {
+		if v := decideDomain(e, d, r); i == 0 || rank(v) > rank(worst) {
 			worst = v
 		}
 	}
-	return worst, worst.Reply.Code >= 500
+	return worst
 }
 
-func judgeDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
+// requested returns the tag that requests the policy, as "sp=reject".
+func requested(d dmarc.Result) string { return d.Tag + "=" + string(d.Published) }
+
+func dmarcFail(d dmarc.Result) Reason {
+	r := Reason{Code: DMARCFail, Domain: d.Domain, Detail: requested(d)}
+	if d.Fault != nil {
+		r.Cause = string(d.Fault.Cause) // it counts as p=none
+	}
+	return r
+}
+
+func decideDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	switch d.Status {
 	case dmarc.TempError:
 		return temporary(e, d, r)
 	case dmarc.Fail:
-		return failing(e, d, r, "DMARC fails for "+d.Domain)
+		return failing(e, d, r, dmarcFail(d))
+	case dmarc.Pass:
+		return accept(Reason{Code: DMARCPass, Domain: d.Domain})
+	case dmarc.PermError:
+		return accept(Reason{Code: DMARCPermError, Domain: d.Domain, Cause: string(d.Cause)})
 	}
-	return Verdict{}
+	return accept(Reason{Code: DMARCNone, Domain: d.Domain})
 }
 
-// failing carries out the policy for a message that is not authenticated. what states that; the policy is added to it.
-func failing(e Evidence, d dmarc.Result, r Rules, what string) Verdict {
-	asked := fmt.Sprintf("%s, %s", what, d.Source(d.PolicyDomain))
-	var testing Override
+// failing returns the verdict that the policy requests on a message that is not authenticated, for these reasons.
+func failing(e Evidence, d dmarc.Result, r Rules, why ...Reason) Verdict {
 	if d.Testing {
-		asked += ", t=y"
-		testing = PolicyTestMode
+		why = append(why, Reason{Code: TestMode})
 	}
 	if d.Policy != dmarc.PolicyQuarantine && d.Policy != dmarc.PolicyReject {
-		return Verdict{Reason: asked, Override: testing} // RFC 9989 section 5.4: handling is not to change
+		return accept(why...) // RFC 9989 section 5.4: handling does not change
 	}
-	if v, ok := vouched(e, r, d.Domain, asked); ok {
+	if v, ok := vouched(e, r, d.Domain, why); ok {
 		return v
 	}
 	if d.Policy == dmarc.PolicyQuarantine {
-		return quarantine(asked, testing, r)
+		return quarantine(r, why...)
 	}
 	exemption, failed, denied := exempt(e, d, r)
 	shown := unrelayed(e, d)
@@ -150,126 +172,73 @@ func failing(e Evidence, d dmarc.Result, r Rules, what string) Verdict {
 	reject, key := r.reject(d.Domain)
 	switch {
 	case reject == RejectNever:
-		return quarantine(asked+"; not rejected: "+key+" = never", LocalPolicy, r)
-	case reject == RejectOnEvidence && exemption.why != "":
+		return quarantine(r, append(why, Reason{Code: NeverReject, Detail: key})...)
+	case reject == RejectOnEvidence && exemption.Code != "":
 		// RFC 9989 section 7.4: never on p=reject alone.
-		return quarantine(asked+"; not rejected: "+exemption.why, exemption.kind, r)
+		return quarantine(r, append(why, exemption)...)
 	case reject == RejectOnEvidence && failed != "":
-		text := fmt.Sprintf("DMARC fails for %s and no relay can be verified: lookup of %s failed, try again later", d.Domain, failed)
-		if d.Status == dmarc.TempError {
-			text = fmt.Sprintf("DMARC cannot be evaluated for %s: lookup of %s failed, try again later", d.Domain, failed)
-		}
-		return Verdict{
-			Reply:  Reply{451, "4.7.1", text},
-			Reason: asked + "; not rejected yet: a relay cannot be verified, because the lookup of " + failed + " failed",
-		}
-	case exemption.why != "":
-		shown = []string{key + " = always, although " + exemption.why}
+		return refuse(replyUnverified(d, failed), append(why, Reason{Code: RelayUnverified, Detail: failed})...)
+	case exemption.Code != "":
+		shown = []Reason{{Code: AlwaysReject, Detail: key}, exemption}
 	}
-	return Verdict{
-		Reply:    Reply{550, "5.7.1", fmt.Sprintf("Email rejected per DMARC policy for %s: neither SPF nor DKIM passes for that domain (%s)", d.Domain, findings(e))},
-		Reason:   asked,
-		Evidence: shown,
-	}
+	v := refuse(replyRejected(e, d), why...)
+	v.Evidence = shown
+	return v
 }
 
-func quarantine(why string, o Override, r Rules) Verdict {
+func quarantine(r Rules, why ...Reason) Verdict {
 	if r.Quarantine == QuarantineHold {
-		return Verdict{Hold: why, Reason: why, Override: o}
+		return Verdict{Action: Hold, Reasons: why}
 	}
-	return Verdict{Tag: why, Reason: why, Override: o}
+	return Verdict{Action: Tag, Reasons: why}
 }
 
-// temporary decides about a message for which a lookup failed. Such a failure never gets it further than a DMARC failure would,
-// since a sender can cause one: it is treated as if the lookup had found nothing, but deferred instead of rejected. It is
-// accepted only where the policy is known to be none, or where no policy was ever seen and our own DNS works.
+// temporary returns the verdict on a message for which a lookup failed. A sender can cause such a failure, so it never gets a message
+// further than a DMARC failure would. The message is treated as if the lookup had found nothing, but deferred instead of rejected. It
+// is accepted only if the policy is known to be none, or if no policy was ever seen and our own DNS works.
 func temporary(e Evidence, d dmarc.Result, r Rules) Verdict {
-	v := Verdict{Reason: d.Reason}
-	if d.Assumed == dmarc.Pass || d.Policy == dmarc.PolicyNone {
-		return v
-	}
+	why := Reason{Code: DMARCTempError, Domain: d.Domain, Detail: d.Failed, Cause: string(d.Cause)}
 	switch {
+	case d.Assumed == dmarc.Pass || d.Policy == dmarc.PolicyNone:
+		return accept(why)
 	case e.Fault == Exhausted:
-		v.Reply = Reply{451, "4.3.0", "Too many DNS lookups under way here, try again later"}
-		v.Reason += "; out of DNS slots or file descriptors"
-		return v
+		return refuse(replyExhausted(), why, Reason{Code: NoSlot})
 	case e.Fault == Unreachable:
-		v.Reply = Reply{451, "4.4.3", "DNS does not work here at the moment, try again later"}
-		v.Reason += "; the DNS root does not answer either, so the fault is in our own DNS"
-		return v
+		return refuse(replyDNSDown(), why, Reason{Code: DNSDown})
 	case r.TempError == TempErrorDefer:
-		v.Reply = deferral(d)
-		return v
+		return refuse(replyTempfail(d), why)
 	case d.Assumed != dmarc.Fail:
-		return v
+		return accept(why)
 	}
-	as := failing(e, d, r, d.Reason+"; counts as a DMARC failure for "+d.Domain)
-	if as.Reply.Code >= 500 {
-		as.Reply, as.Evidence = deferral(d), nil
+	as := failing(e, d, r, why, Reason{Code: TempErrorAsFail, Domain: d.Domain, Detail: requested(d)})
+	if as.Action == Reject {
+		as.Action, as.Reply, as.Evidence = Tempfail, replyTempfail(d), nil
 	}
 	return as
 }
 
-// deferral asks the client to try again, and names the lookup that failed.
-func deferral(d dmarc.Result) Reply {
-	failed := "lookup of " + d.Failed + " failed, try again later"
-	switch d.Cause {
-	case dmarc.DKIM: // RFC 6376 section 6.3
-		return Reply{451, "4.7.5", "Unable to verify signature, key server unavailable: " + failed}
-	case dmarc.SPF: // RFC 7372 section 3.2
-		return Reply{451, "4.7.24", "SPF validation error: " + failed}
-	}
-	return Reply{451, "4.7.1", "DMARC cannot be evaluated: " + failed}
-}
-
-// judgeSPF is spf.fail = "reject". A message that passes DMARC goes on, since SPF breaks at every honest forwarder while
-// an aligned signature speaks for the author (RFC 9989 section 7.1); so does one of a trusted forwarder, and one of which a
-// trusted sealer swears that it had passed.
-func judgeSPF(e Evidence, r Rules) (v Verdict, refused bool) {
+// decideSPF returns the verdict of spf.fail = "reject". The zero Verdict leaves the decision to DMARC: for a message that passes DMARC,
+// since SPF breaks at every honest forwarder but an aligned signature is evidence of the author (RFC 9989 section 7.1), for one from a
+// trusted forwarder, and for one that a trusted sealer found to pass.
+func decideSPF(e Evidence, r Rules) Verdict {
 	if r.SPFFail != SPFReject || e.SPF == nil || contains(r.TrustedForwarders, e.Connection.Client) {
-		return Verdict{}, false
+		return Verdict{}
 	}
 	for _, d := range e.DMARC {
 		if _, saw := sealer(e, r, d.Domain); d.Status == dmarc.Pass || saw > 0 {
-			return Verdict{}, false
+			return Verdict{}
 		}
 	}
 	switch e.SPF.Status {
 	case spf.Fail:
-		return Verdict{
-			Reply:  Reply{550, "5.7.23", fmt.Sprintf("SPF validation failed: %s may not send mail for %s", e.Connection.Client, e.SPF.Domain)},
-			Reason: "SPF fails for " + e.SPF.Domain + ", spf.fail = reject",
-		}, true
+		return refuse(replySPF(e), Reason{Code: SPFFail, Domain: e.SPF.Domain, Detail: e.Connection.Client.String()})
 	case spf.TempError:
-		v = Verdict{Reason: "SPF of " + e.SPF.Domain + ": " + e.SPF.Reason}
+		why := Reason{Code: SPFTempError, Domain: e.SPF.Domain, Detail: e.SPF.Failed, Cause: string(e.SPF.Cause)}
 		// A term whose lookup failed may stand between the client and -all. Without any record there is nothing to fail.
 		if r.TempError == TempErrorDefer || e.SPF.Record != "" {
-			v.Reply = Reply{451, "4.7.24", fmt.Sprintf("SPF validation error for %s: lookup of %s failed, try again later", e.SPF.Domain, e.SPF.Failed)}
+			return refuse(replySPFTempfail(e.SPF), why)
 		}
-		return v, false
+		return accept(why)
 	}
-	return Verdict{}, false
-}
-
-// findings are the checks of a message in words for its sender's administrator.
-func findings(e Evidence) string {
-	var all []string
-	if e.SPF != nil && e.SPF.Domain != "" {
-		all = append(all, fmt.Sprintf("SPF %s for %s", e.SPF.Status, e.SPF.Domain))
-	}
-	const most = 3
-	for i, s := range e.DKIM {
-		switch {
-		case i == most:
-			all = append(all, fmt.Sprintf("and %d more signatures", len(e.DKIM)-most))
-		case i < most && s.Domain != "":
-			all = append(all, fmt.Sprintf("DKIM %s for %s", s.Status, s.Domain))
-		case i < most:
-			all = append(all, fmt.Sprintf("DKIM %s", s.Status))
-		}
-	}
-	if len(e.DKIM) == 0 {
-		all = append(all, "no DKIM signature")
-	}
-	return strings.Join(all, ", ")
+	return Verdict{}
 }

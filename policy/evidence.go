@@ -1,5 +1,5 @@
-// Package policy decides what becomes of a message. It is pure: no socket, no DNS, no clock. Everything that it may look at
-// stands in Evidence, everything that the operator chose in Rules, so that a decision can be made again from a record of it.
+// Package policy decides what is done with a message. It is pure: it uses no socket, DNS, clock or file. Everything that a decision
+// depends on is in Evidence and Rules, so that a decision can be repeated from a record of it.
 package policy
 
 import (
@@ -10,49 +10,49 @@ import (
 	"signpost/internal/spf"
 )
 
-// Evidence is what was found out about a message.
+// Evidence is what is known about a message. The structs are embedded so that its JSON is flat.
 type Evidence struct {
-	QueueID    string       `json:"queue_id"`
-	Connection Connection   `json:"connection"`
-	Envelope   Envelope     `json:"envelope"`
-	Author     dmarc.Author `json:"author"`
-	MessageID  string       `json:"message_id,omitempty"`  // as the message has it
-	OwnResults bool         `json:"own_results,omitempty"` // it bears an Authentication-Results of our authserv-id
-	Oversize   bool         `json:"oversize,omitempty"`    // its header went over the bounds and was not kept
-	Size       int64        `json:"size"`                  // octets of the body
-	Relayed    []string     `json:"relayed,omitempty"`     // which fields it has of those that lists and forwarders add; unverified
+	QueueID string `json:"queue_id,omitempty"`
+	Connection
+	Envelope
+	dmarc.Author
+	MessageID  string   `json:"message_id,omitempty"`  // as in the message
+	OwnResults bool     `json:"own_results,omitempty"` // the message has an Authentication-Results with our authserv-id
+	Oversize   bool     `json:"oversize,omitempty"`    // its header exceeds the bounds and was not kept
+	Size       int64    `json:"body_bytes"`
+	Relayed    []string `json:"relay_fields,omitempty"` // those of its fields that lists and forwarders add; unverified
 
-	// ResultsAbout states which Author Domain the OwnResults name. It is empty in journal entries of older versions.
+	// ResultsAbout states which Author Domain the OwnResults name. It is empty in the oldest journal entries.
 	ResultsAbout ResultsAbout `json:"results_about,omitempty"`
 
 	// Others are the results that another filter of this host wrote, in observe mode.
-	Others []Other `json:"others,omitempty"`
+	Others []Other `json:"other_results,omitempty"`
 
-	SPF   *spf.Result    `json:"spf,omitempty"`   // nil where the client is one of ours
+	SPF   *spf.Result    `json:"spf,omitempty"`   // nil for outbound mail
 	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // for each DKIM-Signature field, top to bottom
 	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain
 
-	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil where the message has no ARC field
+	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil if the message has no ARC field
 	SealedDMARC []SealedDMARC `json:"sealed_dmarc,omitempty"`
 
-	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that they were looked for;
-	// journal entries of older versions do not have it.
+	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that they were looked for; the
+	// oldest journal entries do not have it.
 	Relays        []Relay `json:"relays,omitempty"`
 	RelaysChecked bool    `json:"relays_checked,omitempty"`
 
 	// LongLines are the lines of a message signed here that Postfix breaks when it sends the message, nil if it has none.
 	LongLines *dkim.LongLines `json:"long_lines,omitempty"`
 	// Absent are the fields that a message signed here should have but lacks, so that anyone can add them: Date, Message-ID.
-	Absent []string `json:"absent,omitempty"`
+	Absent []string `json:"missing_fields,omitempty"`
 
-	Fault Fault `json:"fault,omitempty"` // with a DMARC temperror: what of ours is to blame
+	Fault Fault `json:"own_fault,omitempty"` // with a DMARC temperror: the failure of our own that caused it
 }
 
 // ResultsAbout states which Author Domain the results of ours in a message name.
 type ResultsAbout string
 
-// The values of ResultsAbout, the first that applies. Mail is signed in spite of them only with AboutOthers: with AboutUnknown,
-// what was judged may be a forgery of the present Author Domain.
+// The values of ResultsAbout; the first that applies. A message with results of ours is signed only if they are AboutOthers: if they are
+// AboutUnknown, the message that was verified may be a forgery of the present Author Domain.
 const (
 	AboutAuthor  ResultsAbout = "author"  // one of them names the present Author Domain
 	AboutUnknown ResultsAbout = "unknown" // one cannot be read, or none names any
@@ -68,24 +68,38 @@ const (
 	Unreachable Fault = "unreachable" // the DNS root does not answer
 )
 
-// Connection is who handed the message over.
+// Connection is the client that sent the message.
 type Connection struct {
-	Client netip.Addr `json:"client"`         // not valid where Postfix does not know it
-	Name   string     `json:"name,omitempty"` // {client_name}: "unknown" unless forward and reverse DNS agree
-	PTR    string     `json:"ptr,omitempty"`  // {client_ptr}
+	Client netip.Addr `json:"client,omitzero"`       // not valid if Postfix does not know it
+	Name   string     `json:"client_name,omitempty"` // {client_name}: "unknown" unless forward and reverse DNS agree
+	PTR    string     `json:"client_ptr,omitempty"`  // {client_ptr}
 	HELO   string     `json:"helo,omitempty"`
-	SMTP   bool       `json:"smtp"`             // it came over SMTP; otherwise cleanup(8) speaks for sendmail(1) or the queue
-	Daemon string     `json:"daemon,omitempty"` // {daemon_name} at CONNECT
+	SMTP   bool       `json:"smtp"`                  // received over SMTP; otherwise by cleanup(8), from sendmail(1) or the queue
+	Daemon string     `json:"daemon_name,omitempty"` // {daemon_name} at CONNECT
 }
 
-// Envelope is what was said before the message itself.
+// IPRev returns the result of RFC 8601 section 2.7.3 by what Postfix found, "" if there is none: {client_name} is "unknown" unless
+// the name and the address agree.
+func (c Connection) IPRev() string {
+	switch {
+	case !c.Client.IsValid() || c.Name == "":
+		return ""
+	case c.Name != "unknown":
+		return "pass"
+	case c.PTR != "" && c.PTR != "unknown":
+		return "fail"
+	}
+	return "permerror"
+}
+
+// Envelope is the envelope of the message.
 type Envelope struct {
-	Sender string `json:"sender"`          // MAIL FROM without brackets, empty for a bounce
-	Login  string `json:"login,omitempty"` // {auth_authen}, empty where the client did not authenticate
+	Sender string `json:"mail_from"`       // without angle brackets, empty for a bounce
+	Login  string `json:"login,omitempty"` // {auth_authen}, empty if the client did not authenticate
 
-	Addressees int      `json:"addressees,omitempty"` // how many recipients Postfix accepted
-	Recipients []string `json:"recipients,omitempty"` // the first of them; only where somebody is to remember them
+	Addressees int      `json:"rcpt_count,omitempty"` // number of recipients that Postfix accepted
+	Recipients []string `json:"rcpts,omitempty"`      // the first of them; only if they are recorded
 }
 
-// local says that the message was made on this machine and not by SMTP.
+// local reports whether the message was made on this machine and not received by SMTP.
 func (c Connection) local() bool { return !c.SMTP && c.Client.IsLoopback() }

@@ -10,36 +10,43 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Forwarder is a mailing list or a forwarder that the operator accepted for a time. One of Network, Sealer and Signer is
-// given, or Network and Signer, which then have to fit both.
+// Forwarder is a mailing list or a forwarder that the operator accepted for a time. One of Network, Sealer and Signer is set, or both
+// Network and Signer, which then both have to match.
 type Forwarder struct {
-	Network netip.Prefix // not valid: any. Alone it counts among TrustedForwarders
-	Sealer  string       // d= of ARC-Seal; it counts among TrustedSealers
-	Signer  string       // d= of a signature that passes: what bears it is let through
+	Network netip.Prefix // not valid: any. Without Signer it is one of the TrustedForwarders
+	Sealer  string       // d= of ARC-Seal; it is one of the TrustedSealers
+	Signer  string       // d=; a message with a signature of it that passes is accepted
 	Comment string
-	Expires time.Time // from then on it does not count
+	Expires time.Time // from then on it does not apply
 }
 
-// String names an entry as the operator wrote it.
+// String returns an entry as key=value pairs.
 func (f Forwarder) String() string {
-	var parts []string
+	var b strings.Builder
 	for _, p := range []struct{ key, value string }{{"sealer", f.Sealer}, {"signer", f.Signer}} {
 		if p.value != "" {
-			parts = append(parts, p.key+" "+p.value)
+			b.WriteString(p.key + "=" + p.value + " ")
 		}
 	}
-	if f.Network.IsValid() {
-		parts = append(parts, "network "+f.Network.String())
-	}
-	return fmt.Sprintf("%s, %q, until %s", strings.Join(parts, " and "), f.Comment, f.Expires.AddDate(0, 0, -1).Format(time.DateOnly))
+	return b.String() + commonKeys(f.Network, f.Comment, f.Expires)
 }
 
-// forwardersAt puts the accepted forwarders that count at a time where they count. Signers stay where they are.
+// commonKeys returns the keys that [[allow]], [[deny]] and [[forwarder]] have in common, as key=value pairs.
+func commonKeys(network netip.Prefix, comment string, expires time.Time) string {
+	text := fmt.Sprintf("comment=%q expires=%s", comment, expires.AddDate(0, 0, -1).Format(time.DateOnly))
+	if network.IsValid() {
+		text = "network=" + network.String() + " " + text
+	}
+	return text
+}
+
+// forwardersAt adds the accepted forwarders that have not expired at a time to TrustedForwarders and TrustedSealers. Only those with a
+// Signer stay in Forwarders.
 func (r *Rules) forwardersAt(now time.Time) {
 	if len(r.Forwarders) == 0 {
 		return
 	}
-	// What others read is not written to.
+	// The caller's slices share memory with the configuration, which other goroutines read.
 	r.TrustedForwarders, r.TrustedSealers = slices.Clip(r.TrustedForwarders), slices.Clip(r.TrustedSealers)
 	var signers []Forwarder
 	for _, f := range r.Forwarders {
@@ -56,15 +63,15 @@ func (r *Rules) forwardersAt(now time.Time) {
 	r.Forwarders = signers
 }
 
-// relayed lets through what was to be refused, held, tagged or deferred, where an accepted forwarder signed it. His signature
-// says that it came from him as it is, and the operator that he is to be believed.
+// relayed returns a verdict that accepts the message if an accepted forwarder signed it, and otherwise v, which does not accept it. The
+// signature shows that the message left the forwarder unchanged, and the operator trusts the forwarder.
 func relayed(e Evidence, r Rules, v Verdict) Verdict {
 	for _, f := range r.Forwarders {
 		signed := func(s dkim.Result) bool { return s.Status == dkim.Pass && s.Domain == f.Signer }
 		if f.Signer == "" || f.Network.IsValid() && !contains([]netip.Prefix{f.Network}, e.Connection.Client) || !slices.ContainsFunc(e.DKIM, signed) {
 			continue
 		}
-		return Verdict{Reason: v.Reason + "; let through, trusted_forwarder: [[forwarder]] " + f.String(), Override: TrustedForwarder}
+		return Verdict{Action: Accept, Reasons: append(v.Reasons, Reason{Code: AcceptedForwarder, Domain: f.Signer, Detail: f.String()})}
 	}
 	return v
 }

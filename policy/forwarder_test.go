@@ -57,7 +57,7 @@ func TestAcceptedSigner(t *testing.T) {
 			r.Deny = []LocalRule{{Network: netip.MustParsePrefix("192.0.2.0/24"), Comment: "x", Expires: until}}
 		}
 		v := Decide(e, r)
-		if (v.Reply.Code == 0) != c.want || c.want && (v.Override != TrustedForwarder || !strings.Contains(v.Reason, `[[forwarder]] signer lists.example and network 192.0.2.0/24, "x", until 2027-03-31`)) {
+		if (v.Reply.Code == 0) != c.want || c.want && (v.Override != TrustedForwarder || !strings.Contains(reasons(v.Reasons), `accepted_forwarder lists.example signer=lists.example network=192.0.2.0/24 comment="x" expires=2027-03-31`)) {
 			t.Errorf("%s: %+v", name, v)
 		}
 	}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,27 +9,24 @@ import (
 	"signpost/internal/domain"
 )
 
-// LocalRule is the operator's exception: one [[allow]] or [[deny]]. What is given of Domain and Network has to fit.
+// LocalRule is an exception of the operator: one [[allow]] or [[deny]]. Domain and Network have to match if they are set.
 type LocalRule struct {
 	Domain  string       // the Author Domain, or one above it; empty: any
 	Network netip.Prefix // not valid: any
 	Comment string
-	Expires time.Time // from then on it does not count
+	Expires time.Time // from then on it does not apply
 }
 
-// String names a rule as the operator wrote it.
+// String returns a rule as key=value pairs.
 func (l LocalRule) String() string {
-	var parts []string
+	text := commonKeys(l.Network, l.Comment, l.Expires)
 	if l.Domain != "" {
-		parts = append(parts, "domain "+l.Domain)
+		text = "domain=" + l.Domain + " " + text
 	}
-	if l.Network.IsValid() {
-		parts = append(parts, "network "+l.Network.String())
-	}
-	return fmt.Sprintf("%s, %q, until %s", strings.Join(parts, " and "), l.Comment, l.Expires.AddDate(0, 0, -1).Format(time.DateOnly))
+	return text
 }
 
-// At gives the rules as they are at a time: without the exceptions and the accepted forwarders that have expired.
+// At returns the rules that apply at a time: without the exceptions and the accepted forwarders that have expired.
 func (r Rules) At(now time.Time) Rules {
 	r.forwardersAt(now)
 	over := func(l LocalRule) bool { return !now.Before(l.Expires) }
@@ -43,7 +39,7 @@ func (r Rules) At(now time.Time) Rules {
 	return r
 }
 
-// deniedRelay returns the first [[deny]] whose domain is that of a relay, or one above it: it does not spare a message.
+// deniedRelay returns the first [[deny]] whose domain is that of a relay, or one above it. Such a relay does not count as evidence.
 func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 	for _, l := range r.Deny {
 		if l.Domain != "" && domain.Within(relay.Domain, l.Domain) && l.from(e) {
@@ -53,27 +49,22 @@ func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 	return LocalRule{}, false
 }
 
-// denied is the first [[deny]] that fits: one author of its domain is enough.
+// denied returns the verdict of the first [[deny]] that matches: one author of its domain is enough.
 func denied(e Evidence, r Rules) (Verdict, bool) {
 	for _, l := range r.Deny {
 		within := func(d string) bool { return domain.Within(d, l.Domain) }
 		if !l.from(e) || l.Domain != "" && !slices.ContainsFunc(e.Author.Domains, within) {
 			continue
 		}
-		what := "mail from " + e.Connection.Client.String()
-		if l.Domain != "" {
-			what = "mail of " + l.Domain
-		}
-		return Verdict{Reply: Reply{550, "5.7.1", "Refused by local policy: " + what + " is not accepted here"},
-			Reason: "[[deny]] " + l.String(), Override: LocalPolicy}, true
+		return refuse(replyDenied(l.Domain, e.Connection.Client), Reason{Code: LocalDeny, Domain: l.Domain, Detail: l.String()}), true
 	}
 	return Verdict{}, false
 }
 
-// allowed lets through what was to be refused, held, tagged or deferred, where an [[allow]] fits: all authors have to be of
-// its domain.
+// allowed returns v, or a verdict that accepts the message if v does not and an [[allow]] or an accepted forwarder matches. All Author
+// Domains have to be within the domain of an [[allow]].
 func allowed(e Evidence, r Rules, v Verdict) Verdict {
-	if v.Reply.Code == 0 && v.Hold == "" && v.Tag == "" {
+	if v.Action == Accept {
 		return v
 	}
 	for _, l := range r.Allow {
@@ -81,17 +72,17 @@ func allowed(e Evidence, r Rules, v Verdict) Verdict {
 		if !l.from(e) || l.Domain != "" && (len(e.Author.Domains) == 0 || slices.ContainsFunc(e.Author.Domains, outside)) {
 			continue
 		}
-		return Verdict{Reason: v.Reason + "; let through, local_policy: [[allow]] " + l.String(), Override: LocalPolicy}
+		return Verdict{Action: Accept, Reasons: append(v.Reasons, Reason{Code: LocalAllow, Domain: l.Domain, Detail: l.String()})}
 	}
 	return relayed(e, r, v)
 }
 
-// from says whether the client is in the rule's network.
+// from reports whether the client is in the network of the rule.
 func (l LocalRule) from(e Evidence) bool {
 	return !l.Network.IsValid() || contains([]netip.Prefix{l.Network}, e.Connection.Client)
 }
 
-// reject is dmarc.reject for an Author Domain, and the key that says so: the nearest [dmarc.domain.NAME] at or above it.
+// reject returns dmarc.reject for an Author Domain, and its key: the nearest [dmarc.domain.NAME] at or above it.
 func (r Rules) reject(domain string) (word, key string) {
 	for name := domain; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if word, ok := r.RejectFor[name]; ok {

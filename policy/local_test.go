@@ -76,9 +76,9 @@ func TestDeniedRelay(t *testing.T) {
 		e, r := forged(), verifying()
 		e.Relays = []Relay{{Kind: RelayARC, Domain: "relay.example", Method: "arc", Failed: c.failed}}
 		r.Deny = c.deny
-		if got := Decide(e, r); got.Reply.Code != c.want || (got.Tag != "") != (c.want == 0) {
+		if got := Decide(e, r); got.Reply.Code != c.want || (got.Action == Tag) != (c.want == 0) {
 			t.Errorf("%s: %+v, want %d", c.name, got, c.want)
-		} else if c.want == 550 && !strings.Contains(strings.Join(got.Evidence, "; "), "relay.example") {
+		} else if c.want == 550 && !strings.Contains(reasons(got.Evidence), "relay.example") {
 			t.Errorf("%s: the denied relay is not named: %q", c.name, got.Evidence)
 		}
 	}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -31,81 +30,55 @@ type Relay struct {
 	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
 }
 
-func (r Relay) String() string {
-	what := map[RelayKind]string{
-		RelayAuthor: "only the header is authenticated, by a signature of",
-		RelayList:   "relayed by the mailing list of",
-		RelaySRS:    "forwarded by",
-		RelayResent: "resent by",
-		RelayARC:    "ARC chain validates, last sealed by",
-	}[r.Kind]
-	if r.Failed != "" {
-		return fmt.Sprintf("not verified, because the lookup of %s failed: %s %s", r.Failed, what, r.Domain)
-	}
-	return fmt.Sprintf("%s %s (verified by %s)", what, r.Domain, strings.ToUpper(r.Method))
+// reason returns the relay as a Reason.
+func (r Relay) reason() Reason {
+	code := map[RelayKind]Code{RelayAuthor: AuthorHeader, RelayList: MailingListRelay, RelaySRS: SRSRelay, RelayResent: ResentRelay, RelayARC: ARCRelay}[r.Kind]
+	return Reason{Code: code, Domain: r.Domain, Detail: r.Method}
 }
 
-// override returns the RFC 9990 override type for this relay.
-func (r Relay) override() Override {
-	if r.Kind == RelayList {
-		return MailingList
-	}
-	return LocalPolicy
-}
-
-// exemption is a reason not to reject a message at p=reject: RFC 9989 section 7.4.
-type exemption struct {
-	kind Override
-	why  string
-}
-
-// exempt returns the first exemption of a message. If there is none, failed is the DNS name of a failed lookup that could have
-// shown one, and denied lists the relays that do not count because of a [[deny]].
-func exempt(e Evidence, d dmarc.Result, r Rules) (found exemption, failed string, denied []string) {
+// exempt returns the first reason not to reject a message at p=reject: RFC 9989 section 7.4. If there is none, found is zero, failed is
+// the DNS name of a failed lookup that could have shown one, and denied lists the relays that do not count because of a [[deny]].
+func exempt(e Evidence, d dmarc.Result, r Rules) (found Reason, failed string, denied []Reason) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
-		said := "whose results do not say that it passed"
+		code := SealedWithoutPass
 		if !slices.ContainsFunc(e.SealedDMARC, func(s SealedDMARC) bool { return s.Instance == len(e.ARC.Sets) }) {
-			said = "whose results have no DMARC result that can be read"
+			code = SealedUnreadable
 		}
-		return exemption{TrustedForwarder, fmt.Sprintf("sealed by %s of dmarc.trusted_sealers, %s", newest, said)}, "", nil
+		return Reason{Code: code, Domain: newest}, "", nil
 	}
 	if contains(r.TrustedForwarders, e.Connection.Client) {
-		return exemption{TrustedForwarder, "the client is in dmarc.trusted_forwarders"}, "", nil
+		return Reason{Code: TrustedClient}, "", nil
 	}
 	for _, relay := range e.Relays {
 		rule, deny := deniedRelay(e, r, relay)
 		switch {
 		case relay.Author != "" && relay.Author != d.Domain:
 		case deny:
-			denied = append(denied, relay.String()+", which does not count: [[deny]] "+rule.String())
+			denied = append(denied, Reason{Code: RelayDenied, Domain: relay.Domain, Detail: rule.String()})
 		case relay.Failed == "":
-			return exemption{relay.override(), relay.String()}, "", nil
+			return relay.reason(), "", nil
 		case failed == "":
 			failed = relay.Failed
 		}
 	}
-	return exemption{}, failed, denied
+	return Reason{}, failed, denied
 }
 
-// unrelayed returns the evidence for a rejection: the signs of a relay that were looked for and not found.
-func unrelayed(e Evidence, d dmarc.Result) []string {
-	var all []string
+// unrelayed returns the evidence for a rejection: the signs of a relay that the message lacks.
+func unrelayed(e Evidence, d dmarc.Result) []Reason {
+	var all []Reason
 	const most = 3
 	for _, s := range e.DKIM {
 		switch {
 		case s.Domain == "" || !domain.Within(s.Domain, d.OrgDomain) || len(all) == most:
 		case s.HeaderHolds || s.HoldsUntagged:
-			all = append(all, fmt.Sprintf("its signature of %s verifies over the header, but is over 7 days old or does not cover From, Subject, To and Date", s.Domain))
+			all = append(all, Reason{Code: HeaderStale, Domain: s.Domain})
 		default:
-			all = append(all, fmt.Sprintf("its signature of %s does not verify over the header (%s)", s.Domain, s.Status))
+			all = append(all, Reason{Code: HeaderBroken, Domain: s.Domain, Detail: string(s.Status)})
 		}
 	}
 	if len(all) == 0 {
-		all = append(all, "no signature of "+d.OrgDomain)
+		all = append(all, Reason{Code: NoAuthorSignature, Domain: d.OrgDomain})
 	}
-	none := "no mailing list, forwarder, Resent-From domain or ARC chain could be verified"
-	if len(e.Relayed) > 0 {
-		none += ", although it has " + strings.Join(e.Relayed, ", ")
-	}
-	return append(all, none, "the client is not in dmarc.trusted_forwarders")
+	return append(all, Reason{Code: NoRelay, Detail: strings.Join(e.Relayed, ",")}, Reason{Code: NotTrusted})
 }

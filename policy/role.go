@@ -1,10 +1,11 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"signpost/internal/dmarc"
 )
 
 // Role is what Signpost does with a message.
@@ -12,141 +13,130 @@ type Role string
 
 // The roles.
 const (
-	Sign   Role = "sign"
-	Verify Role = "verify"
-	Leave  Role = "leave"
-	Refuse Role = "refuse"
+	RoleSign   Role = "sign"   // outbound mail
+	RoleVerify Role = "verify" // inbound mail
+	RoleBypass Role = "bypass" // neither verified nor signed
 )
 
-// Assignment is the role that a message gets, and why.
+// Roles returns all roles.
+func Roles() []Role { return []Role{RoleSign, RoleVerify, RoleBypass} }
+
+// Assignment is the role of a message, and why.
 type Assignment struct {
-	Role        Role   `json:"role"`
-	Reason      string `json:"reason"`
-	ResultsOnly bool   `json:"results_only,omitempty"` // Verify: whatever comes out, the message is not refused or held
-	Domain      string `json:"domain,omitempty"`       // Sign: the hosted domain whose key signs
-	Reply       Reply  `json:"reply,omitzero"`         // Refuse
+	Role        Role   `json:"role,omitempty"`         // empty: the message was not processed so far
+	Reason      Reason `json:"role_reason,omitzero"`   // zero for inbound mail from a client
+	ResultsOnly bool   `json:"results_only,omitempty"` // RoleVerify: whatever the results, the message is neither rejected nor held
+	Domain      string `json:"sign_domain,omitempty"`  // RoleSign: the hosted domain whose key signs
 }
 
-// AssignRole gives the first row of the roles table that fits (README.md has the table).
-func AssignRole(e Evidence, r Rules) Assignment {
+// AssignRole returns the first matching row of the table of roles in README.md. A verdict with an Action is the decision about the
+// message; otherwise the caller decides.
+func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 	c := e.Connection
 	if !c.SMTP && !c.Client.IsLoopback() {
-		// postsuper -r hands a stranger's queued mail to cleanup(8) again, under the stranger's address.
+		// postsuper -r passes queued inbound mail to cleanup(8) again, with the address of its client.
 		if e.Oversize {
-			return Assignment{Role: Leave, Reason: refuseOversize().Reason}
+			return bypass(Reason{Code: HeaderTooLarge}), Verdict{}
 		}
-		return Assignment{Role: Verify, ResultsOnly: true, Reason: "not by SMTP, from a client that is not loopback: mail from the queue"}
+		return Assignment{Role: RoleVerify, ResultsOnly: true, Reason: Reason{Code: Requeued}}, Verdict{}
 	}
 	if contains(r.SkipNetworks, c.Client) {
-		return Assignment{Role: Leave, Reason: "client in verify.skip_networks"}
+		return bypass(Reason{Code: SkipNetwork}), Verdict{}
 	}
-	why := submitter(e, r)
-	if why == "" {
+	submitter := submitter(e, r)
+	if submitter == "" {
+		a := Assignment{Role: RoleVerify}
 		if e.Oversize {
-			return refuseOversize()
+			return a, rejectFor(Reason{Code: HeaderTooLarge})
 		}
-		return Assignment{Role: Verify, Reason: "neither authenticated nor in trusted_networks"}
+		return a, Verdict{}
 	}
-	a := assignSubmitted(e, r, why)
+	a, rejected := assignSubmitted(e, r, submitter)
 	// A list manager may write its own address into From: our results are about the original author, not about this one.
-	passedOn := e.ResultsAbout == AboutOthers && a.Role != Refuse
+	passedOn := e.ResultsAbout == AboutOthers && rejected.Action == ""
 	if e.OwnResults && !passedOn && e.Envelope.Login == "" && (c.local() || contains(r.TrustedNetworks, c.Client)) {
-		return Assignment{Role: Leave, Reason: alreadyJudged(e)}
+		return bypass(Reason{Code: OwnResults, Domain: strings.Join(e.Author.Domains, ", "), Detail: string(e.ResultsAbout)}), Verdict{}
 	}
-	if a.Role == Refuse && !c.SMTP {
-		// What this machine itself wrote has nobody to refuse it to.
-		return Assignment{Role: Leave, Reason: a.Reason}
+	if rejected.Action != "" && !c.SMTP {
+		return bypass(rejected.Reasons[0]), Verdict{} // local submission has no client that could be sent a reply
 	}
-	return a
+	return a, rejected
 }
 
-func alreadyJudged(e Evidence) string {
-	switch e.ResultsAbout {
-	case AboutAuthor:
-		return "already judged: it has a result of ours about " + strings.Join(e.Author.Domains, ", ")
-	case AboutUnknown:
-		return "already judged: it has results of ours, and their Author Domain is not known"
-	}
-	return "already judged: it has a result of ours"
-}
+func bypass(why Reason) Assignment { return Assignment{Role: RoleBypass, Reason: why} }
 
-// Stranger says whether SPF is to be checked for what a client sends: it is neither one of ours nor one that is left alone.
-// The header is not known yet; AssignRole has the last word.
-func Stranger(c Connection, e Envelope, r Rules) bool {
+func rejectFor(why Reason) Verdict { return refuse(replyTo(why), why) }
+
+// Unauthenticated reports whether SPF has to be checked for a client: it neither submits outbound mail nor is bypassed. The header
+// is not known yet; AssignRole decides.
+func Unauthenticated(c Connection, e Envelope, r Rules) bool {
 	if !c.SMTP && !c.Client.IsLoopback() {
 		return true
 	}
 	return !contains(r.SkipNetworks, c.Client) && submitter(Evidence{Connection: c, Envelope: e}, r) == ""
 }
 
-// submitter says what makes the client one of ours, or "".
-func submitter(e Evidence, r Rules) string {
+// submitter returns what makes a message outbound, or "".
+func submitter(e Evidence, r Rules) Code {
 	switch c := e.Connection; {
 	case e.Envelope.Login != "":
-		return "authenticated"
+		return Authenticated
 	case c.SMTP && c.Daemon == "ORIGINATING":
-		return "daemon_name ORIGINATING"
+		return Originating
 	case contains(r.TrustedNetworks, c.Client):
-		return "client in trusted_networks"
+		return TrustedNetwork
 	case c.local():
-		return "local submission"
+		return LocalSubmission
 	}
 	return ""
 }
 
-// assignSubmitted is about mail of our own users.
-func assignSubmitted(e Evidence, r Rules, why string) Assignment {
-	if e.Oversize {
-		return refuseOversize()
-	}
-	if e.Author.Doubt != "" {
-		return refuse(550, "5.6.0", "Message not accepted: "+e.Author.Doubt, e.Author.Doubt)
-	}
-	if len(e.Author.Domains) > 1 {
-		return refuse(550, "5.6.0", "Message not accepted: the From field names several domains", "the From field names several domains")
+// assignSubmitted returns the role of outbound mail, and the verdict if it is rejected.
+func assignSubmitted(e Evidence, r Rules, submitter Code) (Assignment, Verdict) {
+	a := Assignment{Role: RoleSign, Reason: Reason{Code: submitter}}
+	switch {
+	case e.Oversize:
+		return a, rejectFor(Reason{Code: HeaderTooLarge})
+	case e.Author.Cause != "":
+		return a, rejectFor(hostileFrom(e.Author))
+	case len(e.Author.Domains) > 1:
+		return a, rejectFor(Reason{Code: SeveralAuthors})
+	case len(e.Author.Domains) == 0: // a damaged entry of the journal: a message without a domain has a cause
+		return a, rejectFor(hostileFrom(dmarc.Author{Cause: dmarc.FromMissing}))
 	}
 	author := e.Author.Domains[0]
 	domain, not := SigningDomain(author, r)
 	if domain == "" {
-		return Assignment{Role: Leave, Reason: fmt.Sprintf("%s; Author Domain %s %s", why, author, not)}
+		return bypass(Reason{Code: not, Domain: author}), Verdict{}
 	}
 	if login := e.Envelope.Login; login != "" && len(r.LoginDomains) > 0 {
 		allowed := r.LoginDomains[strings.ToLower(login)]
 		if !slices.Contains(allowed, author) && !slices.Contains(allowed, domain) {
-			return refuse(550, "5.7.1", "Sender not allowed: this login may not use "+author+" in From",
-				fmt.Sprintf("login %q may not use Author Domain %s (sign.login_domains)", login, author))
+			return a, rejectFor(Reason{Code: LoginMismatch, Domain: author, Detail: login})
 		}
 	}
-	return Assignment{Role: Sign, Domain: domain, Reason: why + "; Author Domain hosted here"}
+	a.Domain = domain
+	return a, Verdict{}
 }
 
-// SigningDomain returns the nearest hosted domain at or above author, whose key signs, or "" and why none does.
-func SigningDomain(author string, r Rules) (domain, not string) {
+// SigningDomain returns the nearest hosted domain at or above author, whose key signs, or "" and why there is none.
+func SigningDomain(author string, r Rules) (domain string, not Code) {
 	for name := author; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if !r.Hosted[name] {
 			continue
 		}
 		if name != author && !r.Subdomains {
-			return "", "is below a hosted domain (sign.subdomains = false)"
+			return "", SubdomainOfHosted
 		}
 		if len(r.SignDomains) > 0 && !slices.Contains(r.SignDomains, name) {
-			return "", "is not in sign.domains"
+			return "", NotInSignDomains
 		}
 		return name, ""
 	}
 	if slices.Contains(r.SignDomains, author) {
-		return "", "has no active key yet"
+		return "", NoActiveKey
 	}
-	return "", "is not hosted here"
-}
-
-func refuse(code int, enhanced, text, reason string) Assignment {
-	return Assignment{Role: Refuse, Reason: reason, Reply: Reply{code, enhanced, text}}
-}
-
-// A truncated header is never judged or signed.
-func refuseOversize() Assignment {
-	return refuse(552, "5.3.4", "Message header too large", "the header is over 1 MiB or 1000 fields")
+	return "", NotHosted
 }
 
 func contains(networks []netip.Prefix, a netip.Addr) bool {
@@ -154,10 +144,11 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// Unsignable is about mail to be signed whose header no signature can cover.
-func Unsignable(e Evidence, why string) Assignment {
+// Unsignable returns the role and the verdict of outbound mail whose header no signature can cover.
+func Unsignable(e Evidence, a Assignment) (Assignment, Verdict) {
+	why := Reason{Code: TooManyFields}
 	if !e.Connection.SMTP {
-		return Assignment{Role: Leave, Reason: why}
+		return bypass(why), Verdict{}
 	}
-	return refuse(550, "5.6.0", "Message not accepted: "+why, why)
+	return a, rejectFor(why)
 }

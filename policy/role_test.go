@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -28,7 +27,7 @@ func TestAssignRole(t *testing.T) {
 	queue := Connection{Client: netip.MustParseAddr("203.0.113.9")}
 	ann := Envelope{Sender: "ann@example.org", Login: "Ann@example.org"}
 	from := func(d ...string) dmarc.Author { return dmarc.Author{Domains: d} }
-	doubt := dmarc.Author{Doubt: "there are 2 From fields"}
+	doubt := dmarc.Author{Cause: dmarc.FromSeveral, Detail: "2"}
 	for _, c := range []struct {
 		name   string
 		e      Evidence
@@ -38,70 +37,74 @@ func TestAssignRole(t *testing.T) {
 		code   string
 		reason string
 	}{
-		{"a stranger", Evidence{Connection: stranger, Author: from("example.com")}, nil, Verify, "", "", "neither"},
-		{"a stranger in our own name", Evidence{Connection: stranger, Author: from("example.org")}, nil, Verify, "", "", "neither"},
-		{"a stranger with two From", Evidence{Connection: stranger, Author: doubt}, nil, Verify, "", "", "neither"},
-		{"a stranger with forged results", Evidence{Connection: stranger, Author: from("example.com"), OwnResults: true}, nil, Verify, "", "", "neither"},
-		{"a stranger with a huge header", Evidence{Connection: stranger, Oversize: true}, nil, Refuse, "", "552 5.3.4", "1 MiB"},
-		{"a client without address", Evidence{Connection: Connection{SMTP: true}, Author: from("example.org")}, nil, Verify, "", "", "neither"},
-		{"postsuper -r of a stranger's mail", Evidence{Connection: queue, Author: from("example.org")}, nil, Verify, "", "", "queue"},
-		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, Leave, "", "", "1 MiB"},
-		{"own relay", Evidence{Connection: smtp("198.51.100.7"), Author: from("example.org")}, nil, Leave, "", "", "skip_networks"},
-		{"own relay, mapped address", Evidence{Connection: smtp("::ffff:198.51.100.7")}, nil, Leave, "", "", "skip_networks"},
-		{"re-injected by a filter", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Author: from("example.org")}, nil, Leave, "", "", "already judged"},
-		{"re-injected by Sieve", Evidence{Connection: local, OwnResults: true, Author: from("example.com")}, nil, Leave, "", "", "already judged"},
-		{"re-injected, results about the author", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutAuthor, Author: from("example.org")}, nil, Leave, "", "", "a result of ours about example.org"},
-		{"re-injected, results about no known author", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutUnknown, Author: from("example.org")}, nil, Leave, "", "", "not known"},
-		{"a list manager by SMTP", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.org")}, nil, Sign, "example.org", "", "trusted_networks"},
-		{"a list manager by sendmail(1)", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutOthers, Author: from("lists.example.org")}, nil, Sign, "example.org", "", "hosted here"},
-		{"a list manager on another host", Evidence{Connection: lan, OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.org")}, nil, Sign, "example.org", "", "trusted_networks"},
-		{"a list manager, domain not hosted", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.com")}, nil, Leave, "", "", "not hosted"},
-		{"re-injected, two From fields", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutOthers, Author: doubt}, nil, Leave, "", "", "already judged"},
-		{"re-injected, huge header", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Oversize: true}, nil, Leave, "", "", "already judged"},
-		{"a stranger with results about others", Evidence{Connection: stranger, Author: from("example.org"), OwnResults: true, ResultsAbout: AboutOthers}, nil, Verify, "", "", "neither"},
-		{"authenticated, with results about the author", Evidence{Connection: lan, Envelope: ann, OwnResults: true, ResultsAbout: AboutAuthor, Author: from("example.org")}, nil, Sign, "example.org", "", "authenticated"},
-		{"authenticated, with our results", Evidence{Connection: lan, Envelope: ann, OwnResults: true, Author: from("example.org")}, nil, Sign, "example.org", "", "authenticated"},
-		{"authenticated", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, nil, Sign, "example.org", "", "authenticated"},
-		{"submission service", Evidence{Connection: submission, Author: from("example.org")}, nil, Sign, "example.org", "", "ORIGINATING"},
-		{"trusted network", Evidence{Connection: lan, Author: from("example.org")}, nil, Sign, "example.org", "", "trusted_networks"},
-		{"sendmail(1)", Evidence{Connection: local, Author: from("example.org")}, nil, Sign, "example.org", "", "trusted_networks"},
-		{"sendmail(1), loopback not trusted", Evidence{Connection: local, Author: from("example.org")}, func(r *Rules) { r.TrustedNetworks = nil }, Sign, "example.org", "", "local submission"},
-		{"SMTP from loopback, loopback not trusted", Evidence{Connection: smtp("127.0.0.1"), Author: from("example.org")}, func(r *Rules) { r.TrustedNetworks = nil }, Verify, "", "", "neither"},
-		{"non-SMTP with main.cf's daemon_name", Evidence{Connection: Connection{Client: queue.Client, Daemon: "ORIGINATING"}, Author: from("example.org")}, nil, Verify, "", "", "queue"},
-		{"a subdomain", Evidence{Connection: lan, Author: from("host.mail.example.org")}, nil, Sign, "example.org", "", "hosted here"},
-		{"the nearest parent", Evidence{Connection: lan, Author: from("host.sub.example.net")}, nil, Sign, "sub.example.net", "", "hosted here"},
-		{"a subdomain, switched off", Evidence{Connection: lan, Author: from("host.example.org")}, func(r *Rules) { r.Subdomains = false }, Leave, "", "", "sign.subdomains"},
-		{"a name that only ends alike", Evidence{Connection: lan, Author: from("badexample.org")}, nil, Leave, "", "", "not hosted"},
-		{"not hosted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.com")}, nil, Leave, "", "", "not hosted"},
-		{"to be signed, no key yet", Evidence{Connection: lan, Author: from("example.com")}, func(r *Rules) { r.SignDomains = []string{"example.com"} }, Leave, "", "", "no active key yet"},
-		{"hosted, not to be signed", Evidence{Connection: lan, Author: from("example.org")}, func(r *Rules) { r.SignDomains = []string{"example.net"} }, Leave, "", "", "sign.domains"},
-		{"login may", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, logins, Sign, "example.org", "", ""},
-		{"login may, subdomain", Evidence{Connection: stranger, Envelope: ann, Author: from("x.example.org")}, logins, Sign, "example.org", "", ""},
-		{"login may not", Evidence{Connection: stranger, Envelope: ann, Author: from("example.net")}, logins, Refuse, "", "550 5.7.1", "login_domains"},
-		{"login not listed", Evidence{Connection: stranger, Envelope: Envelope{Login: "bob"}, Author: from("example.org")}, logins, Refuse, "", "550 5.7.1", "login_domains"},
-		{"no login, not asked for one", Evidence{Connection: lan, Author: from("example.net")}, logins, Sign, "example.net", "", ""},
-		{"login may not, not by SMTP", Evidence{Connection: local, Envelope: ann, Author: from("example.net")}, logins, Leave, "", "", "login_domains"},
-		{"two From fields", Evidence{Connection: lan, Author: doubt}, nil, Refuse, "", "550 5.6.0", "2 From"},
-		{"two domains in From", Evidence{Connection: lan, Author: from("example.org", "example.net")}, nil, Refuse, "", "550 5.6.0", "several domains"},
-		{"two From fields, not by SMTP", Evidence{Connection: local, Author: doubt}, nil, Leave, "", "", "2 From"},
-		{"huge header", Evidence{Connection: lan, Oversize: true}, nil, Refuse, "", "552 5.3.4", "1 MiB"},
-		{"huge header, not by SMTP", Evidence{Connection: local, Oversize: true}, nil, Leave, "", "", "1 MiB"},
+		{"a stranger", Evidence{Connection: stranger, Author: from("example.com")}, nil, RoleVerify, "", "", ""},
+		{"a stranger in our own name", Evidence{Connection: stranger, Author: from("example.org")}, nil, RoleVerify, "", "", ""},
+		{"a stranger with two From", Evidence{Connection: stranger, Author: doubt}, nil, RoleVerify, "", "", ""},
+		{"a stranger with forged results", Evidence{Connection: stranger, Author: from("example.com"), OwnResults: true}, nil, RoleVerify, "", "", ""},
+		{"a stranger with a huge header", Evidence{Connection: stranger, Oversize: true}, nil, RoleVerify, "", "552 5.3.4", "header_too_large"},
+		{"a client without address", Evidence{Connection: Connection{SMTP: true}, Author: from("example.org")}, nil, RoleVerify, "", "", ""},
+		{"postsuper -r of a stranger's mail", Evidence{Connection: queue, Author: from("example.org")}, nil, RoleVerify, "", "", "requeued"},
+		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, RoleBypass, "", "", "header_too_large"},
+		{"own relay", Evidence{Connection: smtp("198.51.100.7"), Author: from("example.org")}, nil, RoleBypass, "", "", "skip_network"},
+		{"own relay, mapped address", Evidence{Connection: smtp("::ffff:198.51.100.7")}, nil, RoleBypass, "", "", "skip_network"},
+		{"re-injected by a filter", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Author: from("example.org")}, nil, RoleBypass, "", "", "own_results"},
+		{"re-injected by Sieve", Evidence{Connection: local, OwnResults: true, Author: from("example.com")}, nil, RoleBypass, "", "", "own_results"},
+		{"re-injected, results about the author", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutAuthor, Author: from("example.org")}, nil, RoleBypass, "", "", "own_results example.org author"},
+		{"re-injected, results about no known author", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutUnknown, Author: from("example.org")}, nil, RoleBypass, "", "", "own_results example.org unknown"},
+		{"a list manager by SMTP", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.org")}, nil, RoleSign, "example.org", "", "trusted_network"},
+		{"a list manager by sendmail(1)", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutOthers, Author: from("lists.example.org")}, nil, RoleSign, "example.org", "", ""},
+		{"a list manager on another host", Evidence{Connection: lan, OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.org")}, nil, RoleSign, "example.org", "", "trusted_network"},
+		{"a list manager, domain not hosted", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.com")}, nil, RoleBypass, "", "", "not_hosted"},
+		{"re-injected, two From fields", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutOthers, Author: doubt}, nil, RoleBypass, "", "", "own_results"},
+		{"re-injected, huge header", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Oversize: true}, nil, RoleBypass, "", "", "own_results"},
+		{"a stranger with results about others", Evidence{Connection: stranger, Author: from("example.org"), OwnResults: true, ResultsAbout: AboutOthers}, nil, RoleVerify, "", "", ""},
+		{"authenticated, with results about the author", Evidence{Connection: lan, Envelope: ann, OwnResults: true, ResultsAbout: AboutAuthor, Author: from("example.org")}, nil, RoleSign, "example.org", "", "authenticated"},
+		{"authenticated, with our results", Evidence{Connection: lan, Envelope: ann, OwnResults: true, Author: from("example.org")}, nil, RoleSign, "example.org", "", "authenticated"},
+		{"authenticated", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, nil, RoleSign, "example.org", "", "authenticated"},
+		{"submission service", Evidence{Connection: submission, Author: from("example.org")}, nil, RoleSign, "example.org", "", "originating"},
+		{"trusted network", Evidence{Connection: lan, Author: from("example.org")}, nil, RoleSign, "example.org", "", "trusted_network"},
+		{"sendmail(1)", Evidence{Connection: local, Author: from("example.org")}, nil, RoleSign, "example.org", "", "trusted_network"},
+		{"sendmail(1), loopback not trusted", Evidence{Connection: local, Author: from("example.org")}, func(r *Rules) { r.TrustedNetworks = nil }, RoleSign, "example.org", "", "local_submission"},
+		{"SMTP from loopback, loopback not trusted", Evidence{Connection: smtp("127.0.0.1"), Author: from("example.org")}, func(r *Rules) { r.TrustedNetworks = nil }, RoleVerify, "", "", ""},
+		{"non-SMTP with main.cf's daemon_name", Evidence{Connection: Connection{Client: queue.Client, Daemon: "ORIGINATING"}, Author: from("example.org")}, nil, RoleVerify, "", "", "requeued"},
+		{"a subdomain", Evidence{Connection: lan, Author: from("host.mail.example.org")}, nil, RoleSign, "example.org", "", ""},
+		{"the nearest parent", Evidence{Connection: lan, Author: from("host.sub.example.net")}, nil, RoleSign, "sub.example.net", "", ""},
+		{"a subdomain, switched off", Evidence{Connection: lan, Author: from("host.example.org")}, func(r *Rules) { r.Subdomains = false }, RoleBypass, "", "", "subdomain_of_hosted"},
+		{"a name that only ends alike", Evidence{Connection: lan, Author: from("badexample.org")}, nil, RoleBypass, "", "", "not_hosted"},
+		{"not hosted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.com")}, nil, RoleBypass, "", "", "not_hosted"},
+		{"to be signed, no key yet", Evidence{Connection: lan, Author: from("example.com")}, func(r *Rules) { r.SignDomains = []string{"example.com"} }, RoleBypass, "", "", "no_active_key"},
+		{"hosted, not to be signed", Evidence{Connection: lan, Author: from("example.org")}, func(r *Rules) { r.SignDomains = []string{"example.net"} }, RoleBypass, "", "", "not_in_sign_domains"},
+		{"login may", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, logins, RoleSign, "example.org", "", ""},
+		{"login may, subdomain", Evidence{Connection: stranger, Envelope: ann, Author: from("x.example.org")}, logins, RoleSign, "example.org", "", ""},
+		{"login may not", Evidence{Connection: stranger, Envelope: ann, Author: from("example.net")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
+		{"login not listed", Evidence{Connection: stranger, Envelope: Envelope{Login: "bob"}, Author: from("example.org")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
+		{"no login, not asked for one", Evidence{Connection: lan, Author: from("example.net")}, logins, RoleSign, "example.net", "", ""},
+		{"login may not, not by SMTP", Evidence{Connection: local, Envelope: ann, Author: from("example.net")}, logins, RoleBypass, "", "", "login_mismatch"},
+		{"two From fields", Evidence{Connection: lan, Author: doubt}, nil, RoleSign, "", "550 5.6.0", "hostile_from"},
+		{"two domains in From", Evidence{Connection: lan, Author: from("example.org", "example.net")}, nil, RoleSign, "", "550 5.6.0", "several_authors"},
+		{"two From fields, not by SMTP", Evidence{Connection: local, Author: doubt}, nil, RoleBypass, "", "", "hostile_from"},
+		{"huge header", Evidence{Connection: lan, Oversize: true}, nil, RoleSign, "", "552 5.3.4", "header_too_large"},
+		{"huge header, not by SMTP", Evidence{Connection: local, Oversize: true}, nil, RoleBypass, "", "", "header_too_large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := rules()
 			if c.change != nil {
 				c.change(&r)
 			}
-			a := AssignRole(c.e, r)
+			a, v := AssignRole(c.e, r)
 			code := ""
-			if a.Reply.Code != 0 {
-				code = strings.TrimSpace(strings.Join([]string{strconv.Itoa(a.Reply.Code), a.Reply.Enhanced}, " "))
+			if v.Reply.Code != 0 {
+				code = verdict(v)
 			}
-			if a.Role != c.role || a.Domain != c.domain || code != c.code || !strings.Contains(a.Reason, c.reason) || a.Reason == "" {
-				t.Errorf("got %+v", a)
+			why := append([]Reason{a.Reason}, v.Reasons...)
+			if a.Role != c.role || a.Domain != c.domain || code != c.code || !strings.Contains(reasons(why), c.reason) {
+				t.Errorf("got %+v %+v", a, v)
 			}
-			if a.ResultsOnly != (c.reason == "queue") {
+			if a.ResultsOnly != (c.reason == "requeued") {
 				t.Errorf("ResultsOnly = %v", a.ResultsOnly)
+			}
+			if inbound := a.Role == RoleVerify && !a.ResultsOnly; inbound != (a.Reason.Code == "") {
+				t.Errorf("the reason of role %s is %+v", a.Role, a.Reason)
 			}
 		})
 	}
@@ -120,7 +123,7 @@ func TestMissingKey(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		e      Evidence
-		action MissingKeyAction
+		action Action
 		code   int
 		hold   bool
 	}{
@@ -132,8 +135,8 @@ func TestMissingKey(t *testing.T) {
 		{"a bounce is not held either", made, Hold, 0, false},
 		{"accept", smtp, Accept, 0, false},
 	} {
-		v := MissingKey(c.e, Rules{OnMissingKey: c.action}, "no key")
-		if v.Reply.Code != c.code || (v.Hold != "") != c.hold || v.Reason == "" {
+		v := MissingKey(c.e, Rules{OnMissingKey: c.action}, Reason{Code: NoUsableKey})
+		if v.Reply.Code != c.code || (v.Action == Hold) != c.hold || v.Code() != NoUsableKey {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 		if c.action == Tempfail {

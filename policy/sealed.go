@@ -1,26 +1,26 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 
 	"signpost/internal/dkim"
 )
 
-// SealedDMARC is what one ARC set says of DMARC, where it says it once and can be read.
+// SealedDMARC is the DMARC result that one ARC set states, if there is exactly one and it can be read.
 type SealedDMARC struct {
 	Instance int    `json:"instance"`
 	Domain   string `json:"domain"` // header.from, lower-case A-labels
 	Result   string `json:"result"`
 }
 
-// sealer is the newest sealer of a chain that passes, where the operator trusts him, or "". saw is the set in which he, or
-// one before him, found that the message passed DMARC for a domain, or 0.
+// sealer returns the newest sealer of a chain that passes if the operator trusts it, or "". saw is the set whose sealer found that
+// the message passed DMARC for a domain, or 0.
 //
-// RFC 8617 section 7.2: a chain shows who handled a message, not that they are honest. Only the newest seal says that the
-// message came to us as its sealer sent it. From there back each set counts only while its sealer is trusted, since each
-// of them swears, by cv=pass, that the message came to him as the one before had sent it. A message signature without From
-// would let whoever came after it choose the author.
+// RFC 8617 section 7.2: a chain shows who handled a message, not that they are honest. Only the newest seal shows that the message
+// arrived here as its sealer sent it. Each earlier set counts only if all later sealers are trusted: each of them states by cv=pass that
+// the message arrived as the previous sealer sent it. If a message signature did not cover From, any later sealer could choose the
+// author.
 func sealer(e Evidence, r Rules, domain string) (newest string, saw int) {
 	if e.ARC == nil || e.ARC.Status != dkim.Pass || len(e.ARC.Sets) == 0 {
 		return "", 0
@@ -39,21 +39,20 @@ func sealer(e Evidence, r Rules, domain string) (newest string, saw int) {
 	return newest, 0
 }
 
-// vouched lets a failing message through of which a trusted sealer swears that it passed when it came to him: RFC 9989
-// section 5.4 has the receiver's own knowledge override a policy, and RFC 9990 calls this one trusted_forwarder.
-func vouched(e Evidence, r Rules, domain, asked string) (Verdict, bool) {
+// vouched returns the verdict that accepts a failing message, if a trusted sealer found it to pass: RFC 9989 section 5.4 lets a
+// receiver's own knowledge override a policy, and RFC 9990 calls this override trusted_forwarder.
+func vouched(e Evidence, r Rules, domain string, why []Reason) (Verdict, bool) {
 	newest, saw := sealer(e, r, domain)
 	if saw == 0 {
 		return Verdict{}, false
 	}
-	s := e.ARC.Sets[saw-1]
 	return Verdict{
-		Override: TrustedForwarder,
-		Reason:   fmt.Sprintf("%s; let through, trusted_forwarder: sealed by %s, which had seen dmarc=pass", asked, s.Domain),
-		Evidence: []string{
-			fmt.Sprintf("the ARC chain passes, last sealed by %s (instance %d)", newest, len(e.ARC.Sets)),
-			"every sealer from instance " + fmt.Sprint(saw) + " on is in dmarc.trusted_sealers",
-			fmt.Sprintf("instance %d says dmarc=pass for %s", saw, domain),
+		Action:  Accept,
+		Reasons: append(why, Reason{Code: SealedPass, Domain: e.ARC.Sets[saw-1].Domain}),
+		Evidence: []Reason{
+			{Code: ChainValid, Domain: newest, Detail: strconv.Itoa(len(e.ARC.Sets))},
+			{Code: SealersTrusted, Detail: strconv.Itoa(saw)},
+			{Code: SealerFoundPass, Domain: domain, Detail: strconv.Itoa(saw)},
 		},
 	}, true
 }

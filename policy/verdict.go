@@ -1,33 +1,77 @@
 package policy
 
-// Reply is what the SMTP client is told. The zero Reply accepts.
+// Reply is the answer to the SMTP client. The zero Reply accepts.
 type Reply struct {
 	Code     int    `json:"code,omitempty"`
 	Enhanced string `json:"enhanced,omitempty"` // RFC 3463
 	Text     string `json:"text,omitempty"`
 }
 
-// MissingKeyAction is sign.on_missing_key.
-type MissingKeyAction string
+// Action is what is done with a message.
+type Action string
 
-// What can be done with mail that should be signed and cannot be.
+// The actions. Tempfail, Hold and Accept are also the values of sign.on_missing_key.
 const (
-	Tempfail MissingKeyAction = "tempfail"
-	Hold     MissingKeyAction = "hold"
-	Accept   MissingKeyAction = "accept"
+	Accept   Action = "accept"
+	Sign     Action = "sign"
+	Tag      Action = "tag"  // accepted, with a header field that marks it for quarantine
+	Hold     Action = "hold" // into Postfix's hold queue
+	Discard  Action = "discard"
+	Tempfail Action = "tempfail"
+	Reject   Action = "reject"
 )
 
-// Verdict is what is done with a message at its end.
+// Actions returns all actions, from the mildest on.
+func Actions() []Action { return []Action{Accept, Sign, Tag, Hold, Discard, Tempfail, Reject} }
+
+// Verdict is the decision about a message.
 type Verdict struct {
+	Action   Action   `json:"action"`
+	Reasons  []Reason `json:"reasons,omitempty"` // the first one decided; the others qualify it
+	Override Override `json:"override,omitempty"`
+	Evidence []Reason `json:"evidence,omitempty"` // what a rejection rests on, or the acceptance of a sealed message
 	Reply    Reply    `json:"reply,omitzero"`
-	Hold     string   `json:"hold,omitempty"`     // Postfix's hold queue, and why
-	Tag      string   `json:"tag,omitempty"`      // the message goes on as one to be quarantined, and why
-	Reason   string   `json:"reason,omitempty"`   // why it is not simply accepted, for the log
-	Override Override `json:"override,omitempty"` // why it is not what the domain's policy asks for
-	Evidence []string `json:"evidence,omitempty"` // what a refusal rests on, or a sealed message that fails and is let through
 }
 
-// Override is why what is done differs from what a policy asks for, in the words of RFC 9990's PolicyOverrideType.
+// Code returns the code of the reason that decided, or "".
+func (v Verdict) Code() Code {
+	if len(v.Reasons) == 0 {
+		return ""
+	}
+	return v.Reasons[0].Code
+}
+
+// Has reports whether a code is among the reasons.
+func (v Verdict) Has(c Code) bool {
+	_, ok := v.Find(c)
+	return ok
+}
+
+// Find returns the first reason with one of these codes.
+func (v Verdict) Find(codes ...Code) (Reason, bool) {
+	for _, r := range v.Reasons {
+		for _, c := range codes {
+			if r.Code == c {
+				return r, true
+			}
+		}
+	}
+	return Reason{}, false
+}
+
+// accept returns the verdict that accepts a message.
+func accept(reasons ...Reason) Verdict { return Verdict{Action: Accept, Reasons: reasons} }
+
+// refuse returns a verdict with a reply: Tempfail for 4xx, Reject for 5xx.
+func refuse(reply Reply, reasons ...Reason) Verdict {
+	action := Tempfail
+	if reply.Code >= 500 {
+		action = Reject
+	}
+	return Verdict{Action: action, Reply: reply, Reasons: reasons}
+}
+
+// Override is why what is done differs from what a policy requests, in the words of RFC 9990's PolicyOverrideType.
 type Override string
 
 // The overrides.
@@ -38,30 +82,59 @@ const (
 	TrustedForwarder Override = "trusted_forwarder"
 )
 
-// MissingKey decides about a message that its role says to sign where no key can: fail closed, so that a domain's mail is
-// never silently unsigned. why names what is missing.
-func MissingKey(e Evidence, r Rules, why string) Verdict {
+// override returns the override of a decision: that of the last of its reasons that has one.
+func override(reasons []Reason) (last Override) {
+	for _, r := range reasons {
+		if o, _ := r.Code.Override(); o != "" {
+			last = o
+		}
+	}
+	return last
+}
+
+// Override returns the override of a reason with this code, or "". known is false for a code that this function does not list; a test
+// checks that it lists all.
+func (c Code) Override() (o Override, known bool) {
+	switch c {
+	case TestMode:
+		return PolicyTestMode, true
+	case MailingListRelay:
+		return MailingList, true
+	case SealedPass, SealedWithoutPass, SealedUnreadable, TrustedClient, AcceptedForwarder:
+		return TrustedForwarder, true
+	case LocalDeny, LocalAllow, NeverReject, AuthorHeader, SRSRelay, ResentRelay, ARCRelay:
+		return LocalPolicy, true
+	case Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued, SkipNetwork, OwnResults, NotHosted, NoActiveKey, SubdomainOfHosted, NotInSignDomains,
+		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
+		HostileFrom, HostileTagged, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,
+		AlwaysReject, RelayDenied, RelayUnverified, HeaderStale, HeaderBroken, NoAuthorSignature, NoRelay, NotTrusted, ChainValid, SealersTrusted, SealerFoundPass, Legacy:
+		return "", true
+	}
+	return "", false
+}
+
+// MissingKey returns the verdict on a message with RoleSign that no key can sign. It fails closed, so that mail of a domain is never
+// sent unsigned by accident.
+func MissingKey(e Evidence, r Rules, why Reason) Verdict {
 	switch {
 	case bounce(e):
-		return Verdict{Reason: why + "; a bounce made here goes out unsigned rather than being lost"}
-	case r.OnMissingKey == Accept:
-		return Verdict{Reason: why + "; sign.on_missing_key = accept"}
-	case r.OnMissingKey == Hold:
-		return Verdict{Hold: why, Reason: why + "; sign.on_missing_key = hold"}
+		return accept(why, Reason{Code: BounceUnsigned})
+	case r.OnMissingKey == Accept, r.OnMissingKey == Hold:
+		return Verdict{Action: r.OnMissingKey, Reasons: []Reason{why, {Code: OnMissingKey, Detail: string(r.OnMissingKey)}}}
 	}
-	return Verdict{Reply: Reply{451, "4.3.5", "Message cannot be signed at the moment, try again later"}, Reason: why}
+	return refuse(replyCannotSign(), why)
 }
 
-// Broken decides about a message that could not be worked on to its end: a defect of ours or an overload. Accepting it
-// could let a forged result through or an unsigned message out.
+// Broken returns the verdict on a message that could not be processed because of a defect of ours or an overload. If it was accepted, a
+// forged result could come in, or an unsigned message could go out.
 func Broken(e Evidence) Verdict {
-	const why = "an internal error; see the log"
+	why := Reason{Code: InternalError}
 	if bounce(e) {
-		return Verdict{Reason: why}
+		return accept(why)
 	}
-	return Verdict{Reply: Reply{451, "4.3.0", "Temporary failure of the mail filter, try again later"}, Reason: why}
+	return refuse(replyInternal(), why)
 }
 
-// bounce says that Postfix itself made this message about another one: it is never answered 4xx or 5xx, because nobody is
-// there to try again.
+// bounce reports whether Postfix itself made this message about another one. Such a message is never answered 4xx or 5xx, because
+// there is no client that could retry.
 func bounce(e Evidence) bool { return !e.Connection.SMTP && e.Envelope.Sender == "" }

@@ -53,6 +53,7 @@ record it.`,
 	c.Flags().BoolVar(&f.missing, "missing", false, "make keys only for domains that have none")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without checking its record in DNS")
 	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"algorithm": cli.Words("rsa", "ed25519"), "bits": cli.Words("2048", "3072", "4096"), "selector": cli.Any(), "from-file": cli.File()})
 	return c
 }
 
@@ -111,7 +112,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		}
 		if err != nil {
 			wrong = true
-			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %s: %v\n", domain, err)
+			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("%s: %w", domain, err))
 		} else if !d.rules(domain).Manual() {
 			automatic = append(automatic, domain)
 		}
@@ -180,7 +181,7 @@ func (f *addFlags) check() error {
 		}
 		f.selector = selector // in lower case, as DNS compares it
 		if len(f.algorithms) > 1 {
-			return fmt.Errorf("--selector names one key, and keys of %d algorithms would be made; use --algorithm too", len(f.algorithms))
+			return fmt.Errorf("--selector names one key, but keys of %d algorithms are to be made\nhint: pass --algorithm too", len(f.algorithms))
 		}
 	}
 	return nil

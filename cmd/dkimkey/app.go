@@ -118,7 +118,7 @@ func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (fail
 				all = joined.Unwrap()
 			}
 			for _, err := range all {
-				fmt.Fprintf(stderr, "dkimkey: %v\n", err)
+				cli.Print(stderr, "dkimkey", err)
 			}
 		})
 	})
@@ -155,7 +155,11 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 		all = append(all, listed...)
 	}
 	if len(all) == 0 {
-		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: name one, or a file of domains with --from-file; see %s --help", c.CommandPath()))
+		domain := "DOMAIN"
+		if c.Flags().Lookup("domain") != nil {
+			domain = "--domain DOMAIN"
+		}
+		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: pass %s or --from-file FILE; see %s --help", domain, c.CommandPath()))
 	}
 	return domain.Unique(all), nil
 }

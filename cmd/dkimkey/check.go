@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,12 +56,18 @@ func (e *env) check(c *cobra.Command, args []string) error {
 			return err
 		}
 		for _, k := range set.Of(domain) {
+			if errors.Is(k.Err, fs.ErrPermission) {
+				return k.Err
+			}
 			metadata, err := d.rotator.MetadataOf(k)
 			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {
 				continue
 			}
 			term.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
 			observation := d.rotator.Checker.Look(c.Context(), metadata, k.Signer)
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			o := observation.Outcome()
 			all = append(all, checked{domain, k.Selector, k.State, observation, o.Words, o.Ready})
 			wrong = wrong || !o.Ready && (k.State == keys.Active || k.State == keys.Retiring)
@@ -168,6 +176,11 @@ func (d *app) oneKey(args []string) (*keys.Key, error) {
 		i = slices.IndexFunc(of, func(k *keys.Key) bool { return strings.EqualFold(k.Selector, args[1]) })
 	}
 	if i < 0 {
+		for _, k := range of {
+			if errors.Is(k.Err, fs.ErrPermission) { // the directory of the domain, perhaps
+				return nil, k.Err
+			}
+		}
 		return nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
 	}
 	return of[i], nil

@@ -25,7 +25,7 @@ func TestCheckShowsText(t *testing.T) {
 		texts []string // a record each
 		want  []string
 	}{
-		{"no key record", []string{"v=DKIM1; p=\x1b[31m\u202e!"}, []string{`other: "v=DKIM1; p=\x1b[31m\u202e!": malformed key record: `}},
+		{"no key record", []string{"v=DKIM1; p=\x1b[31m\u202e!"}, []string{`other: "v=DKIM1; p=\x1b[31m\u202e!": key record has invalid character in tag: p=`}},
 		{"a long text", []string{strings.Repeat("x", 250)}, []string{`other: "` + strings.Repeat("x", maxText) + `...": `}},
 		{"a second record", []string{record[:200], "hello"}, []string{`"hello"`, "2 TXT records"}},
 		{"many records", []string{"a1", "a2", "a3", "a4", "a5"}, []string{`", ...: 5 TXT records`}},

@@ -45,6 +45,18 @@ func TestDomainsThatCannotBeHosted(t *testing.T) {
 	}
 }
 
+// The hint names the flag of a command that takes no DOMAIN as argument.
+func TestNoDomain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
+	if out, code := h.run("import", h.dir+"/key.pem"); code != 2 || !strings.Contains(out, "pass --domain DOMAIN or --from-file FILE") {
+		t.Error(code, out)
+	}
+	if out, code := h.run("add"); code != 2 || !strings.Contains(out, "pass DOMAIN or --from-file FILE") {
+		t.Error(code, out)
+	}
+}
+
 // add warns if Ed25519 would be the only algorithm of the domain, and only then.
 func TestEd25519Alone(t *testing.T) {
 	t.Parallel()

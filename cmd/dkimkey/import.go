@@ -66,6 +66,7 @@ log and the metadata of the key record it.
 	c.Flags().StringSliceVar(&f.domains, "domain", nil, "`DOMAIN` that the key signs for; may be repeated")
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` under which its record is published")
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": e.words(0), "selector": cli.Any(), "from-file": cli.File()})
 	c.AddCommand(&cobra.Command{
 		Use:   "opendkim KEYTABLE SIGNINGTABLE",
 		Short: "Import all keys of an OpenDKIM installation",
@@ -119,7 +120,7 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
-		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %v\n", err)
+		cli.Print(c.ErrOrStderr(), "dkimkey", err)
 	}
 	var imported []*keys.Metadata
 	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.

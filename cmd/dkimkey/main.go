@@ -49,24 +49,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Execute(ctx, e.newRoot(), args, term.Clean(stdout), term.Clean(stderr))
+}
+
+// newRoot returns the command dkimkey with all commands below it.
+func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dkimkey",
-		Short: "The life of DKIM keys: make, publish, rotate, revoke, remove",
+		Short: "Make, publish, rotate, revoke and remove DKIM keys",
 		Long: `Dkimkey makes the keys that signpost(8) signs with, publishes their records, and rotates them. None signs before the
 whole world can verify it, and its record stays until the last mail that it signed is old. A running daemon sees new keys
 within seconds. "dkimkey rotate", daily from cron, does all that is due.
 
-Run it as the daemon's user, or as root: files get the owner of the keys directory.
-
-` + cli.Completion("dkimkey"),
+Run it as the daemon's user, or as root: files get the owner of the keys directory.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVarP(&e.file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
+	cli.Complete(root, map[string]cobra.CompletionFunc{"config": cli.ConfigFile()})
 	root.AddCommand(e.addCommand(), e.rotateCommand(), e.statusCommand(), e.checkCommand(), e.showCommand(), e.revokeCommand(), e.importCommand(), e.removeCommand())
 	root.AddCommand(man.Command(root, page()))
 	e.complete(root)
-	return cli.Execute(ctx, root, args, term.Clean(stdout), term.Clean(stderr))
+	return root
 }
 
 // open reads the configuration and returns the store of keys.

@@ -221,7 +221,7 @@ func TestRotateNowRefused(t *testing.T) {
 		rfc2136+"[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n")
 	h.must("add", "example.org")
 	for _, args := range [][]string{{"rotate", "--now"}, {"rotate", "--now", "--dry-run"}} {
-		if out, code := h.run(args...); code != 2 || !strings.Contains(out, "--now rotates the domains that are named") {
+		if out, code := h.run(args...); code != 2 || !strings.Contains(out, "--now requires DOMAIN") {
 			t.Errorf("%q: %d %s", args, code, out)
 		}
 	}

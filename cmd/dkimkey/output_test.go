@@ -94,7 +94,7 @@ func TestJSON(t *testing.T) {
 		}
 	}
 	play(`"state": "generated"`, "add", "example.org")
-	play(`"do": "check"`, "rotate", "--dry-run")
+	play(`"action": "check"`, "rotate", "--dry-run")
 	play("[]", "rotate")
 	h.now = h.now.Add(3 * time.Hour)
 	play(`"what": "key sp20261124 signs from now on"`, "rotate")

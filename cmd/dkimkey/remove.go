@@ -54,7 +54,7 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 		if err := removeDomain(c, conf, store, domain); err != nil {
 			// The other domains are removed nevertheless.
 			failed = true
-			fmt.Fprintf(c.ErrOrStderr(), "dkimkey: remove: %v\n", err)
+			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("remove: %w", err))
 		}
 	}
 	return attention(failed)
@@ -66,7 +66,9 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(dir); err != nil && !known[domain] {
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrPermission) {
+		return err
+	} else if err != nil && !known[domain] {
 		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // in a directory of another name
 			return fmt.Errorf("%s: %w", domain, set.Of(domain)[0].Err)
 		}
@@ -101,11 +103,24 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	}
 	switch {
 	case signer == "":
-		fmt.Fprintf(stderr, "%s: no longer hosted, its mail leaves unsigned: %s %s\n", domain, domain, not)
+		fmt.Fprintf(stderr, "%s: no longer hosted, its mail is sent unsigned: %s %s\n", domain, domain, unsigned(not))
 	case len(set.Signing(signer)) == 0:
 		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, which has no key that signs: sign.on_missing_key applies\n", domain, signer)
 	default:
 		fmt.Fprintf(stderr, "%s: no longer hosted; the key of %s signs its mail from now on (d=%s)\n", domain, signer, signer)
 	}
 	return nil
+}
+
+// unsigned returns why no key signs the mail of a domain: a code of policy.SigningDomain in words.
+func unsigned(why policy.Code) string {
+	switch why {
+	case policy.SubdomainOfHosted:
+		return "is below a hosted domain (sign.subdomains = false)"
+	case policy.NotInSignDomains:
+		return "is not in sign.domains"
+	case policy.NoActiveKey:
+		return "has no active key"
+	}
+	return "is not hosted here"
 }

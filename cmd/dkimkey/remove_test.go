@@ -13,8 +13,8 @@ func TestRemove(t *testing.T) {
 	for _, c := range []struct{ sign, want string }{
 		{"", "b.example.org: no longer hosted; the key of example.org signs its mail from now on (d=example.org)\n"},
 		{"domains = [\"example.org\"]\n", "the key of example.org signs its mail from now on"},
-		{"subdomains = false\n", "b.example.org: no longer hosted, its mail leaves unsigned: b.example.org is below a hosted domain (sign.subdomains = false)\n"},
-		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted, its mail leaves unsigned: b.example.org is not in sign.domains\n"},
+		{"subdomains = false\n", "b.example.org: no longer hosted, its mail is sent unsigned: b.example.org is below a hosted domain (sign.subdomains = false)\n"},
+		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted, its mail is sent unsigned: b.example.org is not in sign.domains\n"},
 	} {
 		h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[sign]\n"+c.sign)
 		h.must("add", "example.org", "--unsafe-activate")
@@ -23,7 +23,7 @@ func TestRemove(t *testing.T) {
 		if !strings.Contains(out, c.want) || !strings.Contains(out, "b.example.org: key s deleted; leave its record s._domainkey.b.example.org in DNS") {
 			t.Errorf("[sign] %s: %s", c.sign, out)
 		}
-		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted, its mail leaves unsigned: ") {
+		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted, its mail is sent unsigned: ") {
 			t.Errorf("[sign] %s: %s", c.sign, out)
 		}
 	}

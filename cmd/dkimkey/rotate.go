@@ -49,7 +49,7 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.now && len(args) == 0 {
-				return cli.Usage(errors.New("--now rotates the domains that are named, and none is\nhint: see dkimkey rotate --help"))
+				return cli.Usage(errors.New("--now requires DOMAIN\nhint: see dkimkey rotate --help"))
 			}
 			d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
@@ -100,7 +100,7 @@ func (d *app) domains(args []string) ([]string, error) {
 // planned is a step in `rotate --dry-run --json`.
 type planned struct {
 	Domain    string      `json:"domain"`
-	Do        keys.Action `json:"do"`
+	Do        keys.Action `json:"action"`
 	Algorithm string      `json:"algorithm"`
 	Selector  string      `json:"selector,omitempty"` // empty: a key that is to be made
 	Due       time.Time   `json:"due"`

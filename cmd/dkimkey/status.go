@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -48,7 +50,7 @@ type keyStatus struct {
 	Signs      bool       `json:"signs"`
 	Since      time.Time  `json:"since,omitzero"`
 	Unsafe     bool       `json:"unsafe_activated"`
-	Unmanaged  bool       `json:"by_hand"`
+	Unmanaged  bool       `json:"unmanaged"`
 	RecordName string     `json:"record_name"`
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
@@ -82,9 +84,14 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	all := []keyStatus{}
 	signing := map[string]bool{}
 	var actions []string
+	hint := ""
 	for _, k := range set.Status(setup.KeyRules(conf), e.now()) {
 		if !wanted(k.Domain) {
 			continue
+		}
+		if k.Err != nil {
+			k.Next, k.Action = plain(k.Next, k.Err), plain(k.Action, k.Err)
+			hint = cmp.Or(hint, cli.Hint(k.Err))
 		}
 		signing[k.Domain] = signing[k.Domain] || k.Signs || k.Elsewhere
 		all = append(all, describe(k))
@@ -123,7 +130,18 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	for _, action := range actions {
 		fmt.Fprintln(c.ErrOrStderr(), term.Printable(action))
 	}
+	if hint != "" {
+		fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", term.Printable(hint))
+	}
 	return attention(len(actions) > 0)
+}
+
+// plain returns a text about a key that cannot be used with the error as users see it.
+func plain(text string, err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		text, _, _ = strings.Cut(text, "; correct the file") // there is nothing to correct
+	}
+	return strings.ReplaceAll(text, err.Error(), cli.Text(err))
 }
 
 func printStatus(out io.Writer, all []keyStatus) error {
@@ -176,7 +194,7 @@ func describe(k keys.Status) keyStatus {
 		Unmanaged: k.Metadata == nil, Unsafe: k.Metadata != nil && k.Metadata.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next,
 		ActionNeeded: k.Action, unseen: k.Unseen()}
 	if k.Err != nil && !k.Elsewhere {
-		s.Error = k.Err.Error()
+		s.Error = cli.Text(k.Err)
 	}
 	return s
 }

@@ -155,7 +155,7 @@ func TestStatusUnsafe(t *testing.T) {
 	h.must("add", "example.org", "--selector", "s", "--unsafe-activate")
 	table, actions, all, code := h.status()
 	if code != 1 || !strings.Contains(table, " active (unsafe) ") || !all[0].Unsafe ||
-		!strings.Contains(actions, "example.org: key s: signs, and its record has never been seen in DNS: publish it (dkimkey show example.org s), then dkimkey check example.org\n") {
+		!strings.Contains(actions, "example.org: key s: signs, and its record has never been seen in DNS: publish it (dkimkey show example.org s), then dkimkey rotate example.org\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
 	path := filepath.Join(h.dir, "state/keys/example.org/s.json")

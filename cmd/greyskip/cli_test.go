@@ -17,16 +17,16 @@ func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args, want string
 	}{
-		{"--no-such-flag", "unknown flag: --no-such-flag\nhint: see greyskip --help"},
+		{"--no-such-flag", "no such flag: --no-such-flag\nhint: see greyskip --help"},
 		{"-f " + w.file, w.file + `:2: "two example" is not a domain name`},
 		{"-f " + w.dir + "/none", "no such file"},
 		{"-f " + w.file + " one.example", "not both"},
 		{"localhost", `"localhost" is not a domain name`},
-		{"one.example --format xml", `--format: "xml" is none of postscreen, cidr, nftables, pf, rspamd`},
+		{"one.example --format xml", `--format: "xml" is not one of postscreen, cidr, nftables, pf, rspamd`},
 		{"one.example --widest 33,28", `--widest: "33,28"`},
 		{"one.example --widest 12", `--widest: "12"`},
-		{"one.example --diff", "which? -o FILE"},
-		{"one.example --reload true", "which? -o FILE"},
+		{"one.example --diff", "require -o FILE"},
+		{"one.example --reload true", "require -o FILE"},
 		{"one.example -c " + w.dir + "/none.toml", "no such file"},
 	} {
 		out, errs, code := w.run(strings.Fields(c.args)...)

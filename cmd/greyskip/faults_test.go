@@ -27,7 +27,7 @@ func TestDNSDown(t *testing.T) {
 	w.dns.Stop()
 	w.same(func() {
 		said := w.cron(1, "--force")
-		w.said(said, "10 of 10 domains could not be looked up (looking up d0.example.: ", "something may be wrong with DNS here: "+w.list+" stays as it is")
+		w.said(said, "10 of 10 domains could not be looked up (lookup failed for d0.example: connection refused)", "something may be wrong with DNS here: "+w.list+" stays as it is")
 		if strings.Count(said, "\n") != 1 {
 			t.Error("it is said too often:", said)
 		}
@@ -57,7 +57,7 @@ func TestHalfFails(t *testing.T) {
 	}
 	w.zone(changed + faults)
 	w.same(func() {
-		w.said(w.cron(1), "5 of 10 domains could not be looked up (looking up d0.example.: the name servers answer SERVFAIL)", w.list+" stays as it is")
+		w.said(w.cron(1), "5 of 10 domains could not be looked up (lookup failed for d0.example: SERVFAIL)", w.list+" stays as it is")
 	})
 	w.zone(changed + strings.Replace(faults, ";fault d0.example. SERVFAIL\n", "", 1))
 	w.quiet(w.cron(0))
@@ -94,14 +94,14 @@ func TestStateLost(t *testing.T) {
 	t.Parallel()
 	const one = `"one.example": {"at": "2026-11-28T00:00:00Z", "networks": `
 	for name, c := range map[string]struct{ text, why string }{
-		"empty":      {"", "is broken (unexpected end of JSON input); a new one is made"},
-		"cut":        {`{"version": 1, "domains": {` + one, "is broken (unexpected end of JSON input)"},
+		"empty":      {"", "is broken (not valid JSON at byte 0); a new one is made"},
+		"cut":        {`{"version": 1, "domains": {` + one, "is broken (not valid JSON at byte "},
 		"null":       {"null", "is broken (its version is 0)"},
 		"nulls":      {`{"version": 1, "domains": null, "since": null}`, "is broken (something is missing)"},
 		"version":    {`{"version": 2}`, "is broken (its version is 2)"},
 		"no network": {`{"version": 1, "domains": {` + one + `["37.0.0.0"]}}}`, "is broken ("},
 		"no prefix":  {`{"version": 1, "domains": {` + one + `[""]}}}`, `is broken (a network of "one.example" is none)`},
-		"binary":     {"\x00\x1b[31m\xff", "is broken (invalid character"},
+		"binary":     {"\x00\x1b[31m\xff", "is broken (not valid JSON"},
 		"not a file": {"-", "is not a regular file"},
 		"not there":  {"--", "is not there, although"},
 	} {
@@ -125,7 +125,7 @@ func TestStateLost(t *testing.T) {
 			w.zone(records + ";fault three.example. SERVFAIL\n")
 			w.same(func() {
 				said := w.cron(1, "--force")
-				w.said(said, state, c.why, "three.example: looking up three.example.: the name servers answer SERVFAIL, and what it answered before is not known: "+w.list+" stays as it is")
+				w.said(said, state, c.why, "three.example: lookup failed for three.example: SERVFAIL, and what it answered before is not known: "+w.list+" stays as it is")
 				if strings.Contains(said, "\x1b") {
 					t.Errorf("%q", said)
 				}

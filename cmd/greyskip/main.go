@@ -52,9 +52,14 @@ var errAttention = errors.New("action needed, see above")
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = term.Clean(stdout), term.Clean(stderr)
 	e.Stdout, e.Stderr = stdout, stderr
+	return cli.Execute(ctx, e.newRoot(), args, stdout, stderr)
+}
+
+// newRoot returns the command greyskip.
+func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",
-		Short: "Who may skip postscreen's deep tests: an allow list from SPF records",
+		Short: "Write an allow list for postscreen(8) from SPF records",
 		Long: fmt.Sprintf(`Greyskip follows the SPF records of big senders, which try again from other addresses and so never come through greylisting
 and postscreen(8)'s deep protocol tests in good time, and writes the networks that pass as an allow list. What it lists
 skips every test of postscreen, DNS block lists too; docs/operations.md says when dnswl.org is the better choice.
@@ -70,9 +75,7 @@ cannot be looked up keeps its last good answer, from FILE.state beside the outpu
 it is dropped. Where all domains fail, or half of them, or the list would shrink or grow by more than half, the old file
 stays.
 
-Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.
-
-`, allowlist.WarnAfter/day, allowlist.DropAfter/day) + cli.Completion("greyskip"),
+Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
   25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
@@ -97,10 +100,10 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	f.BoolVar(&e.OverLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
 	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
-	// The only error is an unknown flag.
-	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(allowlist.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	cli.Complete(root, map[string]cobra.CompletionFunc{"file": cli.File(), "output": cli.File(), "format": cli.Words(allowlist.Formats()...),
+		"reload": cli.Words("postfix reload"), "widest": cli.Any(), "config": cli.ConfigFile()})
 	root.AddCommand(man.Command(root, page()))
-	return cli.Execute(ctx, root, args, stdout, stderr)
+	return root
 }
 
 // run carries out the command line.
@@ -131,11 +134,11 @@ func (e *env) run(ctx context.Context, args []string, configGiven bool) error {
 func (e *env) check(args []string) error {
 	switch {
 	case e.DomainsFile != "" && len(args) > 0:
-		return errors.New("name domains, or a file of them with -f, not both")
+		return errors.New("pass DOMAIN or -f FILE, not both")
 	case e.Output == "" && (e.Reload != "" || e.Diff || e.DryRun || e.Force):
-		return errors.New("--reload, --diff, --dry-run and --force are about a file: which? -o FILE")
+		return errors.New("--reload, --diff, --dry-run and --force require -o FILE")
 	case !slices.Contains(allowlist.Formats(), e.Format):
-		return fmt.Errorf("--format: %q is none of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
+		return fmt.Errorf("--format: %q is not one of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
 	}
 	// The header of the list names both files. It may be read from another directory.
 	for _, path := range []*string{&e.DomainsFile, &e.Output} {
@@ -196,7 +199,7 @@ func parseDomains(file string, r io.Reader) ([]string, error) {
 	all, err := domain.ReadList(r, file, func(text string) (string, error) {
 		name, err := domainName(text)
 		if err != nil {
-			err = fmt.Errorf("%w; write one domain a line, and comments behind a #", err)
+			err = fmt.Errorf("%w; write one domain on each line, and comments after #", err)
 		}
 		return name, err
 	})

@@ -108,12 +108,12 @@ func TestLastGoodAnswer(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 	at(7)
 	w.same(func() {
-		w.said(w.cron(1), "three.example: looking up three.example.: the name servers answer SERVFAIL; the answer of 2026-11-28 stays listed until 2026-12-28")
+		w.said(w.cron(1), "three.example: lookup failed for three.example: SERVFAIL; the answer of 2026-11-28 stays listed until 2026-12-28")
 	})
 	at(29)
 	w.same(func() { w.said(w.cron(1), "three.example: ") })
 	at(30)
-	w.said(w.cron(1), "three.example: looking up three.example.: the name servers answer SERVFAIL; the last good answer, of 2026-11-28, is too old, so that it is not listed")
+	w.said(w.cron(1), "three.example: lookup failed for three.example: SERVFAIL; the last good answer, of 2026-11-28, is too old, so that it is not listed")
 	if got := w.entries(); strings.Contains(got, "37.0.3.0/24") || !strings.Contains(got, "37.0.9.0/24") {
 		t.Error(got)
 	}
@@ -148,7 +148,7 @@ func TestNewDomainFails(t *testing.T) {
 func TestPartOfADomain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records+";fault two.example. SERVFAIL\n", "one.example\n")
-	why := "one.example: looking up two.example.: the name servers answer SERVFAIL; "
+	why := "one.example: lookup failed for two.example: SERVFAIL; "
 	w.said(w.cron(1), why+"there is no earlier answer, so that only what passes before that is listed")
 	const part = "37.0.0.0/24\tpermit\n2a00:1::/48\tpermit"
 	if got := w.entries(); got != part {

@@ -110,7 +110,7 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 		want  string
 	}{
 		{"another address", []*os.File{unix}, "", `passed the socket "unix:` + other + `", which listen does not name`},
-		{"no socket", []*os.File{file}, "", `descriptor 3 ("signpost.socket"), which is of no use: getsockopt: socket operation on non-socket`},
+		{"no socket", []*os.File{file}, "", `descriptor 3 ("signpost.socket"), which is of no use: socket operation on non-socket`},
 		{"a connection", []*os.File{connected}, "", "Accept=no"},
 		{"no number", nil, "LISTEN_FDS=many", `LISTEN_FDS is "many"`},
 	} {

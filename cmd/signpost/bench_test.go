@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/internal/setup"
 	"signpost/internal/testdns"
 	"signpost/keys"
@@ -103,10 +103,10 @@ func BenchmarkCostliestMessage(b *testing.B) {
 		b.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	var report filter.Report
+	var got *decision.Record
 	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
-	f.Judged = func(r filter.Report) { report = r }
+	f.Finished = func(r *decision.Record) { got = r }
 	s := milter.Session{Client: netip.MustParseAddr("203.0.113.9"), HELO: "mail.stranger.example", MTA: "mx.example.org", SMTP: true}
 	queries, before := len(server.Queries()), processorTime(b)
 	for b.Loop() {
@@ -121,13 +121,13 @@ func BenchmarkCostliestMessage(b *testing.B) {
 	b.ReportMetric(per(b.Elapsed().Seconds()*1000), "wall-ms/op")
 	b.ReportMetric(per(float64(len(server.Queries())-queries)), "queries/op")
 	tried := 0
-	for _, r := range report.Evidence.DKIM {
+	for _, r := range got.Evidence.DKIM {
 		if r.KeyBits == dkim.MaxRSABits {
 			tried++
 		}
 	}
 	if tried != dkim.MaxSignatures {
-		b.Errorf("%d signatures were tried with their keys, want %d: %+v", tried, dkim.MaxSignatures, report.Evidence.DKIM)
+		b.Errorf("%d signatures were tried with their keys, want %d: %+v", tried, dkim.MaxSignatures, got.Evidence.DKIM)
 	}
 	// It was 0.3 s when this was written; a busy or an old machine may need fifteen times that.
 	if cpu > 5_000 {

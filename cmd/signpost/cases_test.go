@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"flag"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/conformance"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
@@ -37,8 +40,8 @@ const (
 	shortTimeout = 100 * time.Millisecond
 )
 
-// Each testdata/*.txtar and testdata/*/*.txtar at the top of the project is a message, the session that brings it, what DNS says, and what must
-// come of it; testdata/README.md has the format. Adding one needs no Go. `go test ./cmd/signpost -run TestCases -update`
+// Each testdata/*.txtar and testdata/*/*.txtar at the top of the project is a message, the session that it arrives in, the DNS, and what has to be
+// decided; testdata/README.md has the format. Adding one needs no Go. `go test ./cmd/signpost -run TestCases -update`
 // fills in what comes out, to be read before a commit.
 func TestCases(t *testing.T) {
 	update := flag.Lookup("update").Value.String() == "true"
@@ -78,8 +81,9 @@ func TestCases(t *testing.T) {
 				if fault == "TRUNCATED" { // by TCP all is well
 					want = "want-truncated"
 				}
-				report, _, edits, reply := judgeCaseWithin(t, shortTimeout, parts, fault)
-				got := caseText(report, edits, reply)
+				record, _, edits, reply := judgeCaseWithin(t, shortTimeout, parts, fault)
+				noSentence(t, record)
+				got := caseText(record, edits, reply)
 				if got != parts[want] { // on a busy machine, an answer may take longer
 					got = runCase(t, parts, fault)
 				}
@@ -185,10 +189,10 @@ func putTop(fields []dkim.Field, words string) []dkim.Field {
 }
 
 // playCase has a case go through the whole filter. change may change the filter before that.
-func playCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (report filter.Report, edits milter.Edits, reply milter.Reply) {
+func playCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (record *decision.Record, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
-	report, _, edits, reply = judgeCase(t, parts, fault, change...)
-	return report, edits, reply
+	record, _, edits, reply = judgeCase(t, parts, fault, change...)
+	return record, edits, reply
 }
 
 // runCase gives what stands in the part "want".
@@ -198,19 +202,19 @@ func runCase(t *testing.T, parts map[string]string, fault string, change ...func
 }
 
 // judgeCase plays a case, and gives the rules by which it was judged too.
-func judgeCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (report filter.Report, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
+func judgeCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (record *decision.Record, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
 	return judgeCaseWithin(t, caseTimeout, parts, fault, change...)
 }
 
-func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]string, fault string, change ...func(*filter.Filter)) (report filter.Report, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
+func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]string, fault string, change ...func(*filter.Filter)) (record *decision.Record, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
-	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
+	published, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := testdns.Start(strings.NewReplacer("%FAULT%", fault, "%KEY%", record).Replace(parts["dns"]))
+	server, err := testdns.Start(strings.NewReplacer("%FAULT%", fault, "%KEY%", published).Replace(parts["dns"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +227,7 @@ func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]strin
 	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: timeout, Now: time.Now, Log: log})
-	f.Judged = func(r filter.Report) { report = r }
+	f.Finished = func(r *decision.Record) { r.Lookups = r.Answered.Lookups(); record = r }
 	f.Now = caseTime
 	for _, c := range change {
 		c(f)
@@ -278,26 +282,40 @@ func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]strin
 	}
 	rules = f.Rules.At(f.Now())
 	rules.Hosted = f.Keys().Hosted
-	return report, rules, edits, reply
+	return record, rules, edits, reply
 }
 
 // caseTime is when the messages come.
 func caseTime() time.Time { return time.Unix(1_700_000_000, 0) }
 
-// caseText is what stands in the part "want".
-func caseText(report filter.Report, edits milter.Edits, reply milter.Reply) string {
+// caseText returns the part "want": codes, and header fields without prose.
+func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) string {
 	var out strings.Builder
 	say := func(name, value string) {
 		if value != "" {
 			fmt.Fprintln(&out, name, value)
 		}
 	}
-	say("verdict", report.Done)
-	say("because", report.Verdict.Reason)
-	if reply.Code != 0 {
-		say("reply", fmt.Sprintf("%d %s %s", reply.Code, reply.Enhanced, reply.Text))
+	action := string(record.Action)
+	if r := record.Reply; r.Code != 0 {
+		action = fmt.Sprintf("%s %d %s", action, r.Code, r.Enhanced)
 	}
-	say("hold", edits.Hold)
+	say("action", action)
+	say("role", strings.TrimSpace(fmt.Sprintf("%s %s", record.Role, reasonText(record.Assignment.Reason))))
+	for _, r := range record.Reasons {
+		say("reason", reasonText(r))
+	}
+	for _, r := range record.Verdict.Evidence {
+		say("evidence", reasonText(r))
+	}
+	say("override", string(record.Override))
+	say("causes", causes(record))
+	if reply.Code != 0 {
+		say("reply", fmt.Sprintf("%d %s", reply.Code, reply.Enhanced))
+	}
+	if edits.Hold != "" {
+		say("hold", "yes")
+	}
 	for _, d := range edits.Delete {
 		say("delete", fmt.Sprintf("%s %d", d.Name, d.Index))
 	}
@@ -306,15 +324,62 @@ func caseText(report filter.Report, edits milter.Edits, reply milter.Reply) stri
 		if edits.Insert[i].Name == dkim.SignatureField {
 			value, _, _ = strings.Cut(value, "\r\n") // who signed
 		}
+		if edits.Insert[i].Name == "X-Signpost-Disposition" {
+			value, _, _ = strings.Cut(value, ";") // the prose is behind it
+		}
 		say(edits.Insert[i].Name+":", value)
 	}
 	text := regexp.MustCompile(`\n\t((iprev|spf|dkim|dmarc|arc)=)`).ReplaceAllString(out.String(), "\n    $1")
 	text = strings.ReplaceAll(text, "\n\t", " ")
-	text = regexp.MustCompile(` header\.b=("[^"]*"|[^ ;\n]+)`).ReplaceAllString(text, "")
-	return hideFaults(text)
+	return regexp.MustCompile(` (header\.b|reason)=("([^"\\]|\\.)*"|[^ ;\n]+)`).ReplaceAllString(text, "")
 }
 
-// hideFaults takes the resolver's words for a failure out, which differ by fault.
-func hideFaults(text string) string {
-	return regexp.MustCompile(`((lookup|looking up) [^ ]+|could not be looked up): ([^",;l\n][^",;\n]*)`).ReplaceAllString(text, "$1: FAULT")
+// reasonText returns a reason without prose: code, domain or -, detail and cause.
+func reasonText(r policy.Reason) string {
+	return strings.TrimSuffix(strings.TrimRight(strings.Join([]string{string(r.Code), cmp.Or(r.Domain, "-"), r.Detail, r.Cause}, " "), " "), " -")
+}
+
+// noSentence checks that reasons, causes and lookups consist of words: docs/decisions/decision.md.
+func noSentence(t *testing.T, r *decision.Record) {
+	t.Helper()
+	word := regexp.MustCompile(`^[A-Za-z0-9_]*$`)
+	for _, reason := range slices.Concat([]policy.Reason{r.Assignment.Reason}, r.Reasons, r.Verdict.Evidence) {
+		rule := slices.Contains([]policy.Code{policy.LocalDeny, policy.LocalAllow, policy.AcceptedForwarder, policy.RelayDenied}, reason.Code)
+		if !word.MatchString(string(reason.Code)) || !word.MatchString(reason.Cause) || !rule && strings.Contains(reason.Detail, " ") {
+			t.Errorf("a sentence: %+v", reason)
+		}
+	}
+	for cause := range strings.FieldsSeq(causes(r)) {
+		if _, cause, _ = strings.Cut(cause, "="); !word.MatchString(cause) {
+			t.Errorf("a sentence: %s", cause)
+		}
+	}
+	for _, l := range r.Lookups {
+		if !word.MatchString(string(l.Status)) || l.Status == "" {
+			t.Errorf("a sentence: %+v", l)
+		}
+	}
+}
+
+// causes returns the causes of the results, method by method.
+func causes(r *decision.Record) string {
+	var all []string
+	add := func(method, cause string) {
+		if cause != "" {
+			all = append(all, method+"="+cause)
+		}
+	}
+	if r.SPF != nil {
+		add("spf", string(r.SPF.Cause))
+	}
+	for _, s := range r.DKIM {
+		add("dkim", string(s.Cause))
+	}
+	if r.ARC != nil {
+		add("arc", string(r.ARC.Cause))
+	}
+	for _, d := range r.DMARC {
+		add("dmarc", string(d.Cause))
+	}
+	return strings.Join(all, " ")
 }

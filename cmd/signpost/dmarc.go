@@ -36,6 +36,9 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 				return err
 			}
 			result, steps := dmarc.Explain(c.Context(), view, domain)
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			if asJSON {
 				return term.WriteJSON(c.OutOrStdout(), struct {
 					dmarc.Result
@@ -49,5 +52,6 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 	}
 	c.Flags().StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"dns": cli.File()})
 	return c
 }

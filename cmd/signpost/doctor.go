@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,15 +43,15 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			for _, s := range addresses {
 				a, err := netip.ParseAddr(s)
 				if err != nil {
-					return cli.Usage(fmt.Errorf("--address: %q is no IP address", s))
+					return cli.Usage(fmt.Errorf("--address: %q is not an IP address", s))
 				}
 				given = append(given, a.Unmap())
 			}
 			if len(selectors) > 0 && len(args) == 0 {
-				return cli.Usage(errors.New("--selector wants a DOMAIN; the keys of this host are looked at without it"))
+				return cli.Usage(errors.New("--selector requires DOMAIN; without it, doctor checks the keys of this host"))
 			}
 			if len(args) > 0 && dir != "" {
-				return cli.Usage(errors.New("--postfix is for a look at this machine, which is not looked at with a DOMAIN: leave one of the two out"))
+				return cli.Usage(errors.New("--postfix and DOMAIN exclude each other: with DOMAIN, doctor does not check Postfix"))
 			}
 			conf, faulty := load()
 			if faulty != nil && len(args) > 0 {
@@ -63,7 +64,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 				Inbound:  func(ctx context.Context) host.Inbound { return inbound(ctx, conf, time.Now()) },
 				Progress: func(format string, a ...any) { term.Progress(c.ErrOrStderr(), format, a...) }}
 			found, err := d.Run(c.Context(), args...)
-			if err != nil {
+			if err = cmp.Or(err, c.Context().Err()); err != nil {
 				return err
 			}
 			return printFindings(c.OutOrStdout(), found, asJSON)
@@ -73,6 +74,8 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	c.Flags().StringSliceVar(&addresses, "address", nil, "this host sends from the address `ADDR`, as others see it (repeatable)")
 	c.Flags().StringSliceVar(&selectors, "selector", nil, "look at DOMAIN's DKIM key `NAME` (repeatable)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	c.ValidArgsFunction = hostedDomains(load)
+	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Directory(), "address": cli.Any(), "selector": cli.Any()})
 	return c
 }
 
@@ -121,8 +124,11 @@ func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.I
 	return in
 }
 
-// printFindings prints the findings. It returns an error if one is red.
+// printFindings prints the findings and their count. It returns an error if one is red.
 func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
+	if !asJSON && len(found) > 0 {
+		fmt.Fprintln(w, doctor.Count(found))
+	}
 	red := 0
 	for _, f := range found {
 		if f.Level == doctor.Red {
@@ -131,8 +137,8 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.What))
-		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fix}} {
+		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.Headline()))
+		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fixes()}} {
 			if f.Level != doctor.Green && line.text != "" {
 				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
 			}

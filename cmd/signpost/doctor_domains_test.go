@@ -94,7 +94,7 @@ func TestDoctorOfAnotherDomain(t *testing.T) {
 	}
 	found, code, _ := doctored(t, doctoredZone+"example.net. IN MX 0 .\n"+`_dmarc.example.net. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.net"`+"\n", "example.net")
 	for check, what := range map[string]string{
-		"mx": "example.net takes no mail, and says so", "spf": "the SPF record of example.net is right and costs 0 of 10 look-ups", "dmarc": "the DMARC record of example.net is right: p=reject",
+		"mx": "example.net takes no mail, and says so", "spf": "the SPF record of example.net is correct and needs 0 of 10 DNS lookups", "dmarc": "the DMARC record of example.net is right: p=reject",
 		"dkim": "DNS has no list of the DKIM keys of example.net; --selector NAME looks at one (NAME is s= in its mail's DKIM-Signature)",
 	} {
 		says(t, found, check, doctor.Green, what)
@@ -110,9 +110,9 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--address", "mail.example.org"}, `--address: "mail.example.org" is no IP address`},
+		{[]string{"--address", "mail.example.org"}, `--address: "mail.example.org" is not an IP address`},
 		{[]string{"--address", "192.0.2.1", "example.net"}, `--address: "example.net" is no domain that this host signs for`},
-		{[]string{"--selector", "s1"}, "--selector wants a DOMAIN"},
+		{[]string{"--selector", "s1"}, "--selector requires DOMAIN"},
 	} {
 		found, code, stderr := doctored(t, doctoredZone, c.args...)
 		if code != 2 || len(found) > 0 || !strings.Contains(stderr, c.want) {
@@ -169,5 +169,57 @@ func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 				t.Errorf("the line does not mend it: %+v", found)
 			}
 		})
+	}
+}
+
+// This host's name is a finding once, with one line, however many domains it sends for.
+func TestDoctorOfSeveralDomains(t *testing.T) {
+	file, postfix := doctorHost(t, "[sign]\nkeys_dir = \"KEYS\"\n")
+	dir := filepath.Dir(file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(text, []byte("KEYS"), []byte(dir+"/keys"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	main := filepath.Join(postfix, "main.cf")
+	if err := os.WriteFile(main, []byte("myhostname = debian\nmilter_default_action = accept\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(main, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	store := keys.Store{State: dir + "/state", Dir: dir + "/keys", Now: time.Now}
+	if err := store.Make(); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, domain := range []string{"a.test", "b.test", "c.test"} {
+		if _, err := store.Import(domain, "s1", key, "manual"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Activate(domain, "s1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, out, errs := doctorSays(t, "-c", file, "--postfix", postfix, "--address", "192.0.2.1")
+	for _, want := range []string{
+		"\nred    helo: the HELO name \"debian\" is no name of the Internet\n",
+		"\nred    spf: a.test has no SPF record; the same for 2 more domains: b.test, c.test\n",
+	} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("not once %q in\n%s%s", want, out, errs)
+		}
+	}
+	if strings.Count(out, " helo: ") != 1 || strings.Count(out, "myhostname = mail.") != 1 {
+		t.Errorf("more than one finding about the HELO name:\n%s", out)
 	}
 }

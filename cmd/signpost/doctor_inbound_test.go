@@ -11,21 +11,21 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/doctor"
-	"signpost/internal/filter"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
 
 // inboundMail is n messages of a client, of one role and SPF result.
-func inboundMail(n int, client string, role policy.Role, status spf.Status) []filter.Report {
-	all := make([]filter.Report, n)
+func inboundMail(n int, client string, role policy.Role, status spf.Status) []*decision.Record {
+	all := make([]*decision.Record, n)
 	for i := range all {
 		e := policy.Evidence{QueueID: fmt.Sprint(client, i), Connection: policy.Connection{Client: netip.MustParseAddr(client), SMTP: true}}
 		if status != "" {
 			e.SPF = &spf.Result{Status: status}
 		}
-		all[i] = filter.Report{Evidence: e, Assignment: policy.Assignment{Role: role}, Done: "accepted"}
+		all[i] = &decision.Record{Evidence: e, Assignment: policy.Assignment{Role: role}, Verdict: policy.Verdict{Action: policy.Accept}}
 	}
 	return all
 }
@@ -33,16 +33,16 @@ func inboundMail(n int, client string, role policy.Role, status spf.Status) []fi
 // doctor reads who delivers the mail from the journal: inbound mail of the last 7 days, its SPF results, and nothing of clients
 // that the configuration has made trusted or skipped since.
 func TestDoctorFindsGateway(t *testing.T) {
-	gateway := func(n int) []filter.Report {
-		return append(inboundMail(n/2, "192.0.2.5", policy.Verify, spf.Fail), inboundMail(n/2, "192.0.2.5", policy.Verify, spf.SoftFail)...)
+	gateway := func(n int) []*decision.Record {
+		return append(inboundMail(n/2, "192.0.2.5", policy.RoleVerify, spf.Fail), inboundMail(n/2, "192.0.2.5", policy.RoleVerify, spf.SoftFail)...)
 	}
-	others := func(n int) (all []filter.Report) {
+	others := func(n int) (all []*decision.Record) {
 		for i := range n {
-			all = append(all, inboundMail(1, fmt.Sprintf("203.0.113.%d", i), policy.Verify, spf.Pass)...)
+			all = append(all, inboundMail(1, fmt.Sprintf("203.0.113.%d", i), policy.RoleVerify, spf.Pass)...)
 		}
 		return all
 	}
-	mail := func(all ...[]filter.Report) (reports []filter.Report) {
+	mail := func(all ...[]*decision.Record) (reports []*decision.Record) {
 		for _, some := range all {
 			reports = append(reports, some...)
 		}
@@ -52,16 +52,16 @@ func TestDoctorFindsGateway(t *testing.T) {
 		name    string
 		toml    string
 		age     time.Duration
-		reports []filter.Report
+		reports []*decision.Record
 		want    string // what the check prints
 	}{
 		{name: "a gateway", reports: mail(gateway(80), others(120)), want: "192.0.2.5 delivers 40 % of inbound mail, and SPF fails for 100 % of that"},
 		{name: "six days ago", age: 6 * 24 * time.Hour, reports: mail(gateway(80), others(120)), want: "192.0.2.5 delivers 40 %"},
 		{name: "eight days ago", age: 8 * 24 * time.Hour, reports: mail(gateway(80), others(120)), want: "too few inbound messages in the journal to find a gateway: 0 of 100"},
-		{name: "outbound mail does not count", reports: mail(gateway(80), others(120), inboundMail(400, "198.51.100.1", policy.Sign, "")), want: "192.0.2.5 delivers 40 %"},
+		{name: "outbound mail does not count", reports: mail(gateway(80), others(120), inboundMail(400, "198.51.100.1", policy.RoleSign, "")), want: "192.0.2.5 delivers 40 %"},
 		{name: "after the fix", toml: "[verify]\nskip_networks = [\"192.0.2.5\"]\n", reports: mail(gateway(80), others(120)), want: "in a sample of 120 inbound messages"},
-		{name: "trusted since", reports: mail(inboundMail(80, "127.0.0.1", policy.Verify, spf.Fail), others(120)), want: "in a sample of 120 inbound messages"},
-		{name: "SPF has no opinion", reports: mail(inboundMail(80, "192.0.2.5", policy.Verify, spf.None), others(120)), want: "in a sample of 200 inbound messages"},
+		{name: "trusted since", reports: mail(inboundMail(80, "127.0.0.1", policy.RoleVerify, spf.Fail), others(120)), want: "in a sample of 120 inbound messages"},
+		{name: "SPF has no opinion", reports: mail(inboundMail(80, "192.0.2.5", policy.RoleVerify, spf.None), others(120)), want: "in a sample of 200 inbound messages"},
 		{name: "a small host", reports: mail(gateway(40), others(50)), want: "too few inbound messages in the journal to find a gateway: 90 of 100"},
 		{name: "no journal", want: "too few inbound messages in the journal to find a gateway: 0 of 100"},
 	} {
@@ -98,7 +98,7 @@ func TestDoctorFindsGateway(t *testing.T) {
 // A journal that cannot be read in time is reported as such, not as one with too little mail.
 func TestDoctorGatewayTimeout(t *testing.T) {
 	conf := stateIn(t)
-	keepReports(t, conf, time.Now(), inboundMail(200, "192.0.2.5", policy.Verify, spf.Fail)...)
+	keepReports(t, conf, time.Now(), inboundMail(200, "192.0.2.5", policy.RoleVerify, spf.Fail)...)
 	late, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
 	if in := inbound(late, conf, time.Now()); in.Err == nil || !strings.Contains(in.Err.Error(), "timeout") {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,7 @@ func TestDoctorExitCodes(t *testing.T) {
 		{"this machine, where no daemon runs", []string{"-c", file, "--postfix", postfix}, 1, "something is red"},
 		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "something is red"},
 		{"the same, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
-		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix is for a look at this machine"},
+		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix and DOMAIN exclude each other"},
 		{"two domains", []string{"-c", file, "example.org", "example.net"}, 2, "signpost: doctor: unexpected argument \"example.net\"\nhint: see signpost doctor --help\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,6 +100,41 @@ func TestDoctorText(t *testing.T) {
 	}
 	if strings.Contains(out, "\x1b") {
 		t.Errorf("colours where there is no terminal:\n%q", out)
+	}
+}
+
+// The first line counts the findings. Observe mode stands before the others, and the worst of them come first.
+func TestDoctorOrder(t *testing.T) {
+	file, postfix := doctorHost(t, "")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append([]byte("mode = \"observe\"\n"), text...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, out, _ := doctorSays(t, "-c", file, "--postfix", postfix)
+	count, list, _ := strings.Cut(out, "\n")
+	var levels []string
+	for line := range strings.Lines(list) {
+		if !strings.HasPrefix(line, " ") {
+			level, _, _ := strings.Cut(line, " ")
+			levels = append(levels, level)
+		}
+	}
+	if !strings.HasPrefix(list, "yellow mode: mode = \"observe\"") {
+		t.Errorf("observe mode is not first:\n%s", out)
+	}
+	n := map[string]int{}
+	for _, l := range levels {
+		n[l]++
+	}
+	if want := fmt.Sprintf("%d red, %d yellow, %d green", n["red"], n["yellow"], n["green"]); count != want || n["red"] == 0 {
+		t.Errorf("the first line is %q, want %q", count, want)
+	}
+	rank := map[string]int{"red": 0, "yellow": 1, "green": 2}
+	if !slices.IsSortedFunc(levels[1:], func(a, b string) int { return rank[a] - rank[b] }) {
+		t.Errorf("the order is %q", levels)
 	}
 }
 

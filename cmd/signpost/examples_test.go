@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/filter"
 	"signpost/policy"
 )
@@ -86,15 +87,15 @@ func TestExamplesOfREADME(t *testing.T) {
 	}
 	shows(t, "$ signpost verify mail.eml --ip 203.0.113.9 --helo mail.stranger.example --from x@stranger.example", string(verified))
 
-	var report filter.Report
+	var record *decision.Record
 	runCase(t, map[string]string{
 		"dns":     "mailer.example. TXT \"v=spf1 ip4:192.0.2.0/28 -all\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"\n",
 		"session": "client 192.0.2.10\nhelo mailer.example\nfrom x@mailer.example\n",
 		"message": "From: ann@example.org\r\nMessage-ID: <2@mailer.example>\r\n\r\ntext\r\n",
-	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
-	report.Evidence.QueueID = "QUEUEID"
+	}, "", func(f *filter.Filter) { wrap(f, func(r *decision.Record) { record = r }) })
+	record.QueueID = "QUEUEID"
 	conf := stateIn(t)
-	keepReports(t, conf, time.Date(2026, 11, 25, 18, 35, 45, 0, time.UTC), report)
+	keepReports(t, conf, time.Date(2026, 11, 25, 18, 35, 45, 0, time.UTC), record)
 	var out bytes.Buffer
 	if err := explainID(t.Context(), conf, "2@mailer.example", false, &out); err != nil {
 		t.Fatal(err)
@@ -107,9 +108,9 @@ func TestWhatIfExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.Reject = policy.RejectAlways
 	at := time.Date(2026, 11, 25, 18, 20, 45, 0, time.UTC)
-	var all []filter.Report
+	var all []*decision.Record
 	for n := range 12 {
-		var report filter.Report
+		var record *decision.Record
 		parts := map[string]string{
 			"dns": "example.com. TXT \"v=spf1 ip4:192.0.2.25 -all\"\n_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n" +
 				"lists.example. TXT \"v=spf1 ip4:203.0.113.9 -all\"\n",
@@ -120,9 +121,9 @@ func TestWhatIfExample(t *testing.T) {
 			parts["session"] = "client 203.0.113.9\nhelo lists.example\nfrom friends-bounces@lists.example\n"
 			parts["message"] = "List-Id: <friends.lists.example>\r\nList-Post: <mailto:friends@lists.example>\r\n" + parts["message"]
 		}
-		runCase(t, parts, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
-		report.Evidence.QueueID = fmt.Sprintf("4fXyAb1Cd2z%d", n)
-		all = append(all, report)
+		runCase(t, parts, "", func(f *filter.Filter) { wrap(f, func(r *decision.Record) { record = r }) })
+		record.QueueID = fmt.Sprintf("4fXyAb1Cd2z%d", n)
+		all = append(all, record)
 	}
 	keepReports(t, conf, at, all...)
 	var out bytes.Buffer

@@ -18,18 +18,20 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "explain QUEUE-ID|MESSAGE-ID",
-		Short: "Tell why a message was signed, refused, tagged or let through",
-		Long: "Tell the story of a message from the journal, in words that its sender's administrator can be sent: who brought it,\n" +
-			"what each check found by which record, what was decided and why, what the client was told, and what helps. The DNS\n" +
-			"records are those of that moment, whatever DNS says now. The ID is Postfix's, as its log and the replies have it, or\n" +
-			"that of the field Message-ID. Where several messages had it, all are shown, the newest first. Times are in UTC.",
+		Short: "Explain why a message was signed, rejected, tagged or accepted",
+		Long: "Explain a message of the journal, in words that you can send to its sender's administrator: the client, the result of\n" +
+			"each check with its record, the action and its reason, the reply, and what helps. The DNS records are those of the\n" +
+			"moment when the message arrived. The ID is the queue ID of Postfix's log and of the replies, or the Message-ID. If\n" +
+			"several messages have it, all are shown, the newest first. Times are in UTC.",
 		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			return explainID(c.Context(), conf, args[0], asJSON, c.OutOrStdout())
 		}),
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print a list of all that is known of each message, as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print a list of the records as JSON (docs/json.md)")
 	return c
 }
 

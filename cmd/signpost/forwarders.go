@@ -52,6 +52,7 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringVar(&o.accept, "accept", "", "write the entry of this proposal, a domain or a network by its `NAME`, into the file")
 	f.StringVar(&o.until, "until", "", fmt.Sprintf("the last `DATE` on which it counts; in %d months if not given", acceptedFor))
 	f.BoolVar(&o.json, "json", false, "print the proposals as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"since": times(), "accept": cli.Any(), "until": cli.Any()})
 	return c
 }
 
@@ -66,7 +67,7 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 		return err
 	}
 	if o.until != "" && o.accept == "" {
-		return cli.Usage(errors.New("--until is for --accept NAME: whom?"))
+		return cli.Usage(errors.New("--until requires --accept NAME"))
 	}
 	all, err := learnForwarders(ctx, conf, which.Since, now, stderr)
 	if err != nil {
@@ -78,7 +79,7 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	case o.json:
 		return term.WriteJSON(stdout, append([]forwarders.Proposal{}, all...))
 	case len(all) == 0:
-		fmt.Fprintln(stderr, "signpost: there is nobody to propose: see signpost forwarders --help for what is asked of a list or forwarder")
+		fmt.Fprintln(stderr, "signpost: nothing to propose\nhint: signpost forwarders --help lists what a list or forwarder has to fulfil")
 	}
 	for i, p := range all {
 		if i > 0 {
@@ -112,7 +113,7 @@ func learnForwarders(ctx context.Context, conf *config.Config, since, now time.T
 		return nil, journal.Reading(conf.JournalFile(), err)
 	}
 	if err := journal.Reading(conf.JournalFile(), past.Unread()); err != nil {
-		fmt.Fprintf(stderr, "signpost: %s\n", term.PrintableLines(err.Error()))
+		cli.Print(stderr, "signpost", err)
 	}
 	if learner.Full {
 		fmt.Fprintln(stderr, "signpost: too many messages: the newest were not read\nhint: pass a later --since")
@@ -126,13 +127,13 @@ func lastDay(text string, now time.Time) (time.Time, error) {
 	if text != "" {
 		var err error
 		if day, err = time.Parse(time.DateOnly, text); err != nil {
-			return day, cli.Usage(fmt.Errorf("--until %q is no date; write it like 2027-05-31", text))
+			return day, cli.Usage(fmt.Errorf("--until %q is not a date such as 2027-05-31", text))
 		}
 	}
 	if end := day.AddDate(0, 0, 1); end.After(now) {
 		return end, nil
 	}
-	return day, cli.Usage(fmt.Errorf("--until %s is over", text))
+	return day, cli.Usage(fmt.Errorf("--until %s has passed", text))
 }
 
 func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
@@ -155,7 +156,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 			continue
 		}
 		if conf.DMARC.ForwardersFile == "" {
-			return errors.New("there is no configuration file whose folder could take forwarders.toml: give one by --config")
+			return errors.New("no configuration file, whose directory would hold forwarders.toml\nhint: pass --config FILE")
 		}
 		back, err := owner.Act(conf.DMARC.ForwardersFile) // it may be in state_dir
 		if err != nil {
@@ -170,7 +171,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 		return nil
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("%q is not proposed; nobody is. What you know of it yourself you can write into %s", name, conf.DMARC.ForwardersFile)
+		return fmt.Errorf("%q is not proposed; nothing is\nhint: to accept it nevertheless, write the entry into %s", name, conf.DMARC.ForwardersFile)
 	}
-	return fmt.Errorf("%q is not proposed; there are %s. What you know of it yourself you can write into %s", name, strings.Join(names, ", "), conf.DMARC.ForwardersFile)
+	return fmt.Errorf("%q is not proposed; the proposals are %s\nhint: to accept it nevertheless, write the entry into %s", name, strings.Join(names, ", "), conf.DMARC.ForwardersFile)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/filter"
@@ -41,7 +42,7 @@ type mail struct {
 	relayed        []string
 }
 
-func (m mail) report() filter.Report {
+func (m mail) report() *decision.Record {
 	e := policy.Evidence{
 		Connection: policy.Connection{Client: netip.MustParseAddr(m.client), Name: m.name, SMTP: true},
 		Envelope:   policy.Envelope{Sender: "x@" + m.envelope},
@@ -50,12 +51,12 @@ func (m mail) report() filter.Report {
 		SPF:        &spf.Result{Status: m.spf, Identity: spf.MailFrom, Domain: m.envelope},
 		DMARC:      []dmarc.Result{{Status: dmarc.Fail, Domain: m.author, OrgDomain: m.author, PolicyDomain: m.author, Tag: "p", Published: "reject", Policy: "reject"}},
 	}
-	done := "tagged"
+	action := policy.Tag
 	if m.signature != "" {
 		e.DKIM = append(e.DKIM, dkim.Result{Status: dkim.Fail, Domain: m.author, Selector: "s", Signature: m.signature, HeaderHolds: m.holds, HoldsUntagged: m.untagged})
 	}
 	if m.pass {
-		e.DMARC[0].Status, e.DMARC[0].Aligned, done = dmarc.Pass, "dkim "+m.author, "accepted"
+		e.DMARC[0].Status, e.DMARC[0].Aligned, action = dmarc.Pass, &dmarc.AlignedIdentifier{Method: dmarc.DKIM, Domain: m.author}, policy.Accept
 		e.DKIM[0].Status, e.DKIM[0].HeaderHolds = dkim.Pass, false
 	}
 	if m.signer != "" {
@@ -67,7 +68,7 @@ func (m mail) report() filter.Report {
 			e.SealedDMARC = []policy.SealedDMARC{{Instance: 1, Domain: m.author, Result: "pass"}}
 		}
 	}
-	return filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Evidence: e, Done: done}
+	return &decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Evidence: e, Verdict: policy.Verdict{Action: action}}
 }
 
 // twoMonths is a journal of them: a list, a forwarder and a university's aliases, and what is none of these. The n-th message
@@ -220,10 +221,10 @@ func TestForwardersAreProposed(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for want, o := range map[string]forwardersOptions{
-		`"spoofer3.example" is not proposed; there are uni.example`: {accept: "spoofer3.example"},
-		`--until 2026-01-01 is over`:                                {accept: "uni.example", until: "2026-01-01"},
-		`--until "soon" is no date`:                                 {accept: "uni.example", until: "soon"},
-		`--until is for --accept NAME`:                              {until: "2099-01-01"},
+		`"spoofer3.example" is not proposed; the proposals are uni.example`: {accept: "spoofer3.example"},
+		`--until 2026-01-01 has passed`:                                     {accept: "uni.example", until: "2026-01-01"},
+		`--until "soon" is not a date`:                                      {accept: "uni.example", until: "soon"},
+		`--until requires --accept NAME`:                                    {until: "2099-01-01"},
 	} {
 		if _, err := propose(t, conf, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -252,26 +253,26 @@ func TestTaggingListIsProposed(t *testing.T) {
 
 // A footer leaves the header of a broken signature as it was, and the daemon sees that with what it has asked anyway.
 func TestHeaderHolds(t *testing.T) {
-	var report filter.Report
+	var record *decision.Record
 	runCase(t, map[string]string{
 		"dns":     "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nkey._domainkey.example.com. TXT \"%KEY%\"\n",
 		"session": "client 203.0.113.9\nhelo mx.example\nfrom list@lists.example\nsign example.com key\nappend footer\n",
 		"message": "From: ann@example.com\r\nSubject: as it was\r\n\r\ntext\r\n",
-	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
-	if d := report.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || !d[0].HeaderHolds {
+	}, "", func(f *filter.Filter) { wrap(f, func(r *decision.Record) { record = r }) })
+	if d := record.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || !d[0].HeaderHolds {
 		t.Errorf("%+v", d)
 	}
 }
 
 // The same where a list puts its name into Subject, too.
 func TestHoldsUntagged(t *testing.T) {
-	var report filter.Report
+	var record *decision.Record
 	runCase(t, map[string]string{
 		"dns":     "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nkey._domainkey.example.com. TXT \"%KEY%\"\n",
 		"session": "client 203.0.113.9\nhelo mx.example\nfrom list@lists.example\nsign example.com key\nset Subject: [list] as it was\nappend footer\n",
 		"message": "From: ann@example.com\r\nSubject: as it was\r\n\r\ntext\r\n",
-	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
-	if d := report.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || d[0].HeaderHolds || !d[0].HoldsUntagged {
+	}, "", func(f *filter.Filter) { wrap(f, func(r *decision.Record) { record = r }) })
+	if d := record.Evidence.DKIM; len(d) != 1 || d[0].Status != dkim.Fail || d[0].HeaderHolds || !d[0].HoldsUntagged {
 		t.Errorf("%+v", d)
 	}
 }
@@ -300,7 +301,7 @@ func TestForwarderConcerns(t *testing.T) {
 	if err := os.WriteFile(accepted, fmt.Appendf(nil, entry+entry, "a.example", "2026-01-01", "b.example", "2099-01-01"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := say(), "has expired and does not count: [[forwarder]] sealer a.example, \"x\", until 2026-01-01 in "+accepted+"\n"; got != want {
+	if got, want := say(), "has expired and does not count: [[forwarder]] sealer=a.example comment=\"x\" expires=2026-01-01 in "+accepted+"\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -21,11 +21,11 @@ func readJournal(conf *config.Config) (*journal.Reader, error) {
 		return nil, err
 	}
 	f, err := os.OpenFile(conf.JournalFile(), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrPermission) && root {
-		return nil, fmt.Errorf("%w: root reads the journal as the owner of its directory", err)
-	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%w: the journal is for root and user signpost alone", err)
+		if root {
+			err = fmt.Errorf("%w: root reads the journal as the owner of its directory", err)
+		}
+		return nil, err
 	}
 	if err == nil {
 		fi, err := f.Stat()

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"signpost/internal/filter"
+	"signpost/internal/decision"
 	"signpost/internal/journal"
 	"signpost/policy"
 )
@@ -51,7 +51,7 @@ func marked(parts map[string]string) map[string]string {
 // judgedCase is a case and what became known of it.
 type judgedCase struct {
 	name   string
-	report filter.Report
+	record *decision.Record
 	rules  policy.Rules
 }
 
@@ -100,7 +100,7 @@ func judgedCases(t *testing.T) (all []judgedCase) {
 	}), "")
 	all = append(all, judgedCase{"login-allowed", report, rules})
 	for i := range all {
-		to := &all[i].report.Evidence.Envelope
+		to := &all[i].record.Evidence.Envelope
 		to.Addressees, to.Recipients = 2, []string{markLocal + "@rcpt.example", "zqlogin@rcpt.example"}
 	}
 	return all
@@ -113,7 +113,7 @@ func keptCases(t *testing.T, cases []judgedCase, addresses journal.Addresses) (e
 	j := journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 512 << 20, Addresses: addresses},
 		Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	for _, c := range cases {
-		j.Add(c.report)
+		j.Add(c.record)
 	}
 	j.Close()
 	r, err := journal.OpenReader(path)
@@ -177,12 +177,12 @@ func TestJournalHasNoBodyNorKey(t *testing.T) {
 			parts["message"] += "\n"
 		}
 		parts["message"] += body + "\n"
-		report, _, _, _ := judgeCase(t, parts, "SERVFAIL")
-		b, err := json.Marshal(journal.Entry{Report: report})
+		record, _, _, _ := judgeCase(t, parts, "SERVFAIL")
+		b, err := json.Marshal(journal.Entry{Record: *record})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if report.Done == "signed" {
+		if record.Action == policy.Sign {
 			signed++
 		}
 		for _, never := range []string{body, secret, base64.StdEncoding.EncodeToString([]byte(secret)), hex.EncodeToString([]byte(secret))} {
@@ -209,12 +209,14 @@ func TestJournalReplay(t *testing.T) {
 			entries, _ := keptCases(t, cases, addresses)
 			var differ []string
 			for i, e := range entries {
-				was, rules := cases[i].report, cases[i].rules
-				role := policy.AssignRole(e.Evidence, rules)
-				same := role.Role == was.Assignment.Role && role.Domain == was.Assignment.Domain && role.ResultsOnly == was.Assignment.ResultsOnly && role.Reply.Code == was.Assignment.Reply.Code
-				if same && role.Role == policy.Verify {
-					v, w := policy.Decide(e.Evidence, rules), was.Verdict
-					same = v.Reply.Code == w.Reply.Code && v.Reply.Enhanced == w.Reply.Enhanced && (v.Hold == "") == (w.Hold == "") && (v.Tag == "") == (w.Tag == "") &&
+				was, rules := cases[i].record, cases[i].rules
+				role, v := policy.AssignRole(e.Evidence, rules)
+				same := role.Role == was.Role && role.Domain == was.Assignment.Domain && role.ResultsOnly == was.ResultsOnly
+				if v.Action == "" && role.Role == policy.RoleVerify {
+					v = policy.Decide(e.Evidence, rules)
+				}
+				if w := was.Verdict; v.Action != "" {
+					same = same && v.Action == w.Action && v.Reply.Code == w.Reply.Code && v.Reply.Enhanced == w.Reply.Enhanced && v.Code() == w.Code() &&
 						v.Override == w.Override && len(v.Evidence) == len(w.Evidence)
 				}
 				if !same {

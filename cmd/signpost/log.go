@@ -28,11 +28,11 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "log [-f] [-n N] [--domain DOMAIN] [--client ADDRESS] [--failed] ...",
 		Short: "List the messages in the journal, one a line, the newest last",
-		Long: "List the messages in the journal, one a line, the newest last: when it came (local time), its queue ID, the client, the\n" +
-			"Author Domain, the role, the verdict (in brackets where observe mode did not carry it out), the results of the checks,\n" +
-			"and the reason where it was not simply accepted or signed. In a narrow terminal results and reason have a line below.\n" +
-			"\"signpost explain QUEUE-ID\" tells all of one. Flags choose; of several all have to fit. A WORD may be a list:\n" +
-			"--spf fail,softfail. A TIME is " + journal.TimeFormats + ".",
+		Long: "List the messages in the journal, one a line, the newest last: the time (local), the queue ID, the client, the Author\n" +
+			"Domain, the role, the action (in parentheses if observe mode did not carry it out), the results of the checks, and the\n" +
+			"reason if the message was not simply accepted or signed. In a narrow terminal, results and reason have a line of their\n" +
+			"own. \"signpost explain QUEUE-ID\" explains one message.\n\n" +
+			"Filters are combined with AND. A WORD may be a list: --spf fail,softfail. A TIME is " + journal.TimeFormats + ".",
 		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -48,22 +48,29 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 		},
 	}
 	f, q := c.Flags(), &o.query
-	f.StringVar(&q.Domain, "domain", "", "only those of this Author `DOMAIN`")
-	f.StringVar(&q.Client, "client", "", "only those of this client, an `ADDRESS` or a network")
-	f.StringSliceVar(&q.Role, "role", nil, "only those that got this role: `WORD` is sign, verify, leave or refuse")
-	f.StringSliceVar(&q.Verdict, "verdict", nil, "only those of which this became: `WORD` is accepted, signed, tagged, held, deferred or refused")
-	f.StringSliceVar(&q.SPF, "spf", nil, "only those with this result, a `WORD` such as fail")
-	f.StringSliceVar(&q.DKIM, "dkim", nil, "the same for the best of the signatures: `WORD`")
-	f.StringSliceVar(&q.DMARC, "dmarc", nil, "the same for the worst of the Author Domains: `WORD`")
-	f.StringSliceVar(&q.ARC, "arc", nil, "the same for the chain: `WORD`")
-	f.BoolVar(&q.Failed, "failed", false, "only those that were not simply accepted or signed, or failed DMARC")
-	f.StringVar(&q.Since, "since", "", "only those from this `TIME` on")
-	f.StringVar(&q.Until, "until", "", "only those before this `TIME`")
-	f.IntVarP(&o.most, "lines", "n", 50, "the newest `N` of them")
-	f.BoolVarP(&o.follow, "follow", "f", false, "go on with those that come, until interrupted")
-	f.BoolVar(&o.json, "json", false, "print all that is known of each, as JSON, one object a line")
+	f.StringVar(&q.Domain, "domain", "", "messages of this Author `DOMAIN`")
+	f.StringVar(&q.Client, "client", "", "messages from this client, an `ADDRESS` or a network")
+	f.StringSliceVar(&q.Role, "role", nil, "messages with this role: `WORD` is sign, verify or bypass")
+	f.StringSliceVar(&q.Action, "action", nil, "messages with this action: `WORD` is accept, sign, tag, hold, discard, tempfail or reject")
+	f.StringSliceVar(&q.SPF, "spf", nil, "messages with this SPF result, a `WORD` such as fail")
+	f.StringSliceVar(&q.DKIM, "dkim", nil, "the same for the best DKIM result: `WORD`")
+	f.StringSliceVar(&q.DMARC, "dmarc", nil, "the same for the worst DMARC result of the Author Domains: `WORD`")
+	f.StringSliceVar(&q.ARC, "arc", nil, "the same for the ARC chain: `WORD`")
+	f.BoolVar(&q.Failed, "failed", false, "messages with action tag, hold, discard, tempfail or reject, or that failed DMARC")
+	f.StringVar(&q.Since, "since", "", "messages from this `TIME` on")
+	f.StringVar(&q.Until, "until", "", "messages before this `TIME`")
+	f.IntVarP(&o.most, "lines", "n", 50, "at most the newest `N` messages")
+	f.BoolVarP(&o.follow, "follow", "f", false, "continue with new messages, until interrupted")
+	f.BoolVar(&o.json, "json", false, "print the record of each message as JSON, one a line (docs/json.md)")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "since": times(), "until": times(), "lines": cli.Any()})
+	for _, choice := range q.Choices() {
+		cli.Complete(c, map[string]cobra.CompletionFunc{choice.Name: cli.Words(choice.Words...)})
+	}
 	return c
 }
+
+// times completes a time with examples.
+func times() cobra.CompletionFunc { return cli.Words("1h", "24h", "7d", "14d") }
 
 func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	f, err := o.query.Filter(now)
@@ -71,9 +78,9 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	case err != nil:
 		return f, flagError(err)
 	case o.most < 0 || o.most == 0 && !o.follow:
-		return f, cli.Usage(fmt.Errorf("-n %d: how many messages are to be shown? At least 1, or with -f 0", o.most))
+		return f, cli.Usage(fmt.Errorf("-n %d: at least 1 is required, or 0 with -f", o.most))
 	case o.follow && o.query.Until != "":
-		return f, cli.Usage(errors.New("-f goes on with what comes, and --until ends before: take one of them"))
+		return f, cli.Usage(errors.New("-f and --until exclude each other"))
 	}
 	return f, nil
 }
@@ -102,7 +109,7 @@ func listMessages(ctx context.Context, conf *config.Config, o logOptions, f jour
 	if o.follow {
 		return (&journal.Follower{Path: file, Open: open, Filter: f, Show: show, Report: func(err error, retries bool) {
 			again := map[bool]string{true: "; trying again"}[retries]
-			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(err.Error()), again)
+			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(cli.Text(err)), again)
 		}}).Run(ctx, o.most)
 	}
 	r, err := open()

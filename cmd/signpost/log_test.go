@@ -16,8 +16,8 @@ import (
 	"unicode/utf8"
 
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/explain"
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/internal/term"
 	"signpost/policy"
@@ -46,7 +46,7 @@ func (a *archive) open() *journal.Journal {
 
 func (a *archive) journal() string { return filepath.Join(a.dir, "journal", "journal.db") }
 
-func (a *archive) keep(reports ...filter.Report) {
+func (a *archive) keep(reports ...*decision.Record) {
 	j := a.open()
 	for _, r := range reports {
 		j.Add(r)
@@ -63,12 +63,12 @@ func (a *archive) run(args ...string) (code int, stdout, stderr string) {
 }
 
 // caseReports are what becomes of cases, under their names as queue IDs.
-func caseReports(t *testing.T, names ...string) (all []filter.Report) {
+func caseReports(t *testing.T, names ...string) (all []*decision.Record) {
 	t.Helper()
 	for _, name := range names {
-		report, _, _ := playCase(t, caseParts(t, "../../testdata/"+name+".txtar"), "SERVFAIL")
-		report.Evidence.QueueID = filepath.Base(name)
-		all = append(all, report)
+		record, _, _ := playCase(t, caseParts(t, "../../testdata/"+name+".txtar"), "SERVFAIL")
+		record.QueueID = filepath.Base(name)
+		all = append(all, record)
 	}
 	return all
 }
@@ -92,8 +92,8 @@ func TestLog(t *testing.T) {
 		"":                                 "forged legitimate client-a3 resent fault-policy-tempfail observe arc-trusted ipv6-client",
 		"-n 2":                             "arc-trusted ipv6-client",
 		"--failed":                         "forged resent fault-policy-tempfail observe arc-trusted",
-		"--verdict refused":                "forged observe",
-		"--verdict tagged,deferred":        "resent fault-policy-tempfail",
+		"--action reject":                  "forged observe",
+		"--action tag,tempfail":            "resent fault-policy-tempfail",
 		"--role sign":                      "client-a3",
 		"--client 192.0.2.1":               "legitimate",
 		"--client 192.0.2.0/24":            "legitimate",
@@ -111,11 +111,12 @@ func TestLog(t *testing.T) {
 		}
 	}
 	_, out, _ := a.run("log")
+	why := policy.Reason{Code: policy.DMARCFail, Domain: "example.com", Detail: "p=reject"}.String()
 	for _, want := range []string{
-		" forged                203.0.113.9  example.com verify refused   spf=pass dkim=none dmarc=fail          DMARC fails for example.com, p=reject at example.com\n",
-		" legitimate            192.0.2.1    example.com verify accepted  spf=pass dkim=pass dmarc=pass\n",
-		" client-a3             203.0.113.9  example.com sign   signed    keys=key                               authenticated; Author Domain hosted here\n",
-		" observe               203.0.113.9  example.com verify (refused) spf=pass",
+		" forged                203.0.113.9  example.com verify reject   spf=pass dkim=none dmarc=fail          " + why + "\n",
+		" legitimate            192.0.2.1    example.com verify accept   spf=pass dkim=pass dmarc=pass\n",
+		" client-a3             203.0.113.9  example.com sign   sign     keys=key\n",
+		" observe               203.0.113.9  example.com verify (reject) spf=pass",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("there is no line %q in\n%s", want, out)
@@ -123,15 +124,15 @@ func TestLog(t *testing.T) {
 	}
 	code, out, _ := a.run("log", "--json", "--role", "sign")
 	var e journal.Entry
-	if err := json.Unmarshal([]byte(out), &e); code != 0 || err != nil || e.Evidence.QueueID != "client-a3" || strings.Count(out, "\n") != 1 {
+	if err := json.Unmarshal([]byte(out), &e); code != 0 || err != nil || e.QueueID != "client-a3" || strings.Count(out, "\n") != 1 {
 		t.Errorf("%d %v %s", code, err, out)
 	}
 	for args, want := range map[string]string{
 		"--client example.org":   `--client "example.org" is neither an address nor a network`,
 		"--spf wrong":            `--spf "wrong": it may be none, neutral, pass`,
 		"--since yesterday":      `--since "yesterday" is no time`,
-		"-n 0":                   "how many messages",
-		"-f --until 2030-01-01":  "take one of them",
+		"-n 0":                   "at least 1 is required",
+		"-f --until 2030-01-01":  "exclude each other",
 		"--domain not..a.domain": "is not a domain name",
 	} {
 		if code, _, stderr := a.run(append([]string{"log"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {
@@ -148,12 +149,12 @@ func TestExplainCommand(t *testing.T) {
 	}
 	all := caseReports(t, "forged", "legitimate")
 	for i := range all {
-		all[i].Evidence.QueueID, all[i].Evidence.MessageID = "4twice", fmt.Sprintf("<%d@example.org>", i)
+		all[i].QueueID, all[i].Evidence.MessageID = "4twice", fmt.Sprintf("<%d@example.org>", i)
 	}
 	a.keep(all...)
 	code, out, stderr := a.run("explain", "4twice")
 	first, second, _ := strings.Cut(out, "2 of 2 messages with this ID")
-	if code != 0 || !strings.HasPrefix(first, "1 of 2 messages") || !strings.Contains(first, "\nverdict      accepted\n") || !strings.Contains(second, "\nverdict      refused 550 5.7.1\n") {
+	if code != 0 || !strings.HasPrefix(first, "1 of 2 messages") || !strings.Contains(first, "\naction       accept\n") || !strings.Contains(second, "\naction       reject 550 5.7.1\n") {
 		t.Errorf("%d %s%s", code, stderr, out)
 	}
 	if code, out, _ := a.run("explain", "0@example.org"); code != 0 || strings.Contains(out, "of 2") || !strings.Contains(out, "Message-ID   <0@example.org>\n") || !strings.Contains(out, "MAIL FROM    <x@stranger.example>\n") {
@@ -161,7 +162,7 @@ func TestExplainCommand(t *testing.T) {
 	}
 	code, out, _ = a.run("explain", "--json", "4twice")
 	var entries []journal.Entry
-	if err := json.Unmarshal([]byte(out), &entries); code != 0 || err != nil || len(entries) != 2 || entries[1].Done != "refused 550 5.7.1" {
+	if err := json.Unmarshal([]byte(out), &entries); code != 0 || err != nil || len(entries) != 2 || entries[1].Action != policy.Reject || entries[1].Code != policy.DMARCFail {
 		t.Errorf("%d %v %s", code, err, out)
 	}
 	code, out, stderr = a.run("explain", "\x1b[31m4other")
@@ -176,7 +177,7 @@ func TestLogFollows(t *testing.T) {
 	a := newArchive(t)
 	r := caseReports(t, "legitimate")[0]
 	add := func(j *journal.Journal, id string) {
-		r.Evidence.QueueID = id
+		r.QueueID = id
 		j.Add(r)
 	}
 	j := a.open()
@@ -257,27 +258,27 @@ func fill(v reflect.Value, text string) {
 func TestHostileHistory(t *testing.T) {
 	for name, text := range map[string]string{
 		"escapes":   "a\x1b[2J\x1b]0;title\x07\u009b31mb\x00c\x7f",
-		"lines":     "a\nverdict      accepted\r\nb\u2028c\u2029d\u0085e\vf\fg",
-		"faked":     "a             verdict      accepted                                                                                        verdict      accepted",
+		"lines":     "a\naction       accept\r\nb\u2028c\u2029d\u0085e\vf\fg",
+		"faked":     "a             action       accept                                                                                        action       accept",
 		"bidi":      "a\u202eexe.cod\u2066x\u2069\u200fb\u061c\u200b\ufeff\U000e0001",
 		"not UTF-8": "a\xff\xc3\x28\xed\xa0\x80b",
 		"markup":    `"><script>` + "\t" + `%s%n$(id)`,
-		"long":      strings.Repeat("verdict ", 400),
+		"long":      strings.Repeat("action ", 400),
 		"long word": strings.Repeat("宽x", 600),
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newArchive(t)
-			var all []filter.Report
+			var all []*decision.Record
 			statuses := []string{"", "fail", "pass", "temperror", "permerror", "none"}
 			if len(text) > 1000 {
 				statuses = statuses[1:2] // megabytes of JSON are slow
 			}
-			for _, role := range []policy.Role{policy.Verify, policy.Sign, policy.Leave, policy.Refuse} {
+			for _, role := range []policy.Role{policy.RoleVerify, policy.RoleSign, policy.RoleBypass, ""} {
 				for _, status := range statuses {
-					var r filter.Report
+					var r decision.Record
 					fill(reflect.ValueOf(&r).Elem(), text)
-					r.Assignment.Role, r.Done, r.Verdict.Reply.Code = role, "refused 550 5.7.1", 550
-					r.Evidence.QueueID = "4hostile"
+					r.Role, r.Action, r.Reply.Code, r.Reply.Enhanced = role, policy.Reject, 550, "5.7.1"
+					r.QueueID = "4hostile"
 					if status != "" {
 						fill(reflect.ValueOf(&r.Evidence.SPF.Status).Elem(), status)
 						fill(reflect.ValueOf(&r.Evidence.ARC.Status).Elem(), status)
@@ -285,9 +286,9 @@ func TestHostileHistory(t *testing.T) {
 							fill(reflect.ValueOf(&r.Evidence.DKIM[i].Status).Elem(), status)
 							fill(reflect.ValueOf(&r.Evidence.DMARC[i].Status).Elem(), status)
 						}
-						r.Evidence.Author.Doubt = ""
+						r.Author.Cause = ""
 					}
-					all = append(all, r)
+					all = append(all, &r)
 				}
 			}
 			a.keep(all...)
@@ -309,21 +310,21 @@ func TestHostileHistory(t *testing.T) {
 			}
 			code, out, stderr = a.run("explain", "4hostile")
 			check(code, out, stderr)
-			verdicts := 0
+			actions := 0
 			for line := range strings.Lines(out) {
 				line = strings.TrimSuffix(line, "\n")
 				if term.Columns(line) > term.LineWidth {
 					t.Errorf("a line of %d columns: %q", term.Columns(line), line)
 				}
-				if strings.HasPrefix(line, "verdict ") {
-					verdicts++
-					if strings.Join(strings.Fields(line), " ") != "verdict refused 550 5.7.1" {
-						t.Errorf("a verdict that is none of ours: %q", line)
+				if strings.HasPrefix(line, "action ") {
+					actions++
+					if strings.Join(strings.Fields(line), " ") != "action reject 550 5.7.1" {
+						t.Errorf("an action that is none of ours: %q", line)
 					}
 				}
 			}
-			if verdicts != len(all) {
-				t.Errorf("%d verdicts for %d messages", verdicts, len(all))
+			if actions != len(all) {
+				t.Errorf("%d actions for %d messages", actions, len(all))
 			}
 			is := func(helo string) bool { // whole, or cut where it is longer than any name
 				begin, cut := strings.CutSuffix(helo, "...(cut)")

@@ -29,22 +29,26 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Execute(ctx, newRoot(), args, stdout, stderr)
+}
+
+// newRoot returns the command signpost with all commands below it.
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "signpost",
-		Short: "Sign your post and check everybody else's: a milter for Postfix",
-		Long: `Signpost is the mail-authentication milter for Postfix. It signs what your users send (DKIM) and judges what strangers
-send (SPF, DKIM, DMARC, ARC): the results stand on top of the message, results that strangers forge in your server's name
-are removed, and what is forged is refused or tagged as its domain's policy asks. Each message gets one line in the log.
+		Short: "Sign outbound mail and verify inbound mail: DKIM, SPF, DMARC and ARC for Postfix",
+		Long: `Signpost is the mail-authentication milter for Postfix. It signs outbound mail (DKIM) and verifies inbound mail (SPF, DKIM,
+DMARC, ARC). It adds the results to the message, removes forged results in the name of your server, and rejects or tags
+forged mail by the policy of its domain. Each message has one line in the log.
 
-"serve" is the daemon. The other commands show what it would do and why, and change nothing. Keys are made and rotated by
-dkimkey(1).
-
-` + cli.Completion("signpost"),
+"serve" is the daemon. The other commands show what it would do and why; of them, only "forwarders --accept" changes a file.
+dkimkey(1) makes and rotates the keys.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var file string
 	root.PersistentFlags().StringVarP(&file, "config", "c", "/etc/signpost/signpost.toml", "configuration `FILE`")
+	cli.Complete(root, map[string]cobra.CompletionFunc{"config": cli.ConfigFile()})
 	open := func(named bool) (*config.Config, error) {
 		c, err := setup.Load(file, named)
 		if err != nil {
@@ -94,8 +98,8 @@ dkimkey(1).
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault))
-	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
-	return cli.Execute(ctx, root, args, stdout, stderr)
+	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), manualCommand(root), doctorCommand(loadOrDefault, &file))
+	return root
 }
 
 // loaded returns the RunE of a command that loads the configuration first.

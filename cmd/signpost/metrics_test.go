@@ -95,10 +95,10 @@ func TestMetrics(t *testing.T) {
 
 	_, scrape := get(t, url+"/metrics")
 	for _, line := range []string{
-		`signpost_messages_total{disposition="signed",role="sign"} 1`,
-		`signpost_messages_total{disposition="accepted",role="verify"} 1`,
-		`signpost_messages_total{disposition="refused",role="verify"} 1`,
-		`signpost_messages_total{disposition="refused",role="refuse"} 1`,
+		`signpost_messages_total{action="sign",role="sign"} 1`,
+		`signpost_messages_total{action="accept",role="verify"} 1`,
+		`signpost_messages_total{action="reject",role="verify"} 1`,
+		`signpost_messages_total{action="reject",role="sign"} 1`,
 		`signpost_results_total{method="spf",result="fail"} 2`,
 		`signpost_results_total{method="dkim",result="none"} 2`,
 		`signpost_results_total{method="dmarc",result="none"} 2`,

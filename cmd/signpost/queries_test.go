@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/internal/setup"
 	"signpost/internal/testdns"
 	"signpost/keys"
@@ -77,8 +77,8 @@ func TestQueriesOfTheWorstMessage(t *testing.T) {
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: time.Minute, Now: time.Now, Log: log})
 	f.MessageTimeout = time.Minute
-	var report filter.Report
-	f.Judged = func(r filter.Report) { report = r }
+	var got *decision.Record
+	f.Finished = func(r *decision.Record) { got = r }
 	fields := []dkim.Field{{Name: "From", Value: " " + strings.Join(authors, ", ")}}
 	signer, err := dkim.NewSigner(fields, signing, f.Now(), time.Hour)
 	if err != nil {
@@ -92,15 +92,15 @@ func TestQueriesOfTheWorstMessage(t *testing.T) {
 	if _, _, err := play(t.Context(), f, s, milter.Envelope{Sender: "x@" + sender}, append(signatures, fields...), strings.NewReader("")); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range report.Evidence.DKIM {
+	for _, r := range got.Evidence.DKIM {
 		if r.Status != dkim.Pass {
-			t.Errorf("a signature does not ask for a walk: %s %s", r.Status, r.Reason)
+			t.Errorf("a signature does not ask for a walk: %s %s", r.Status, r.Cause)
 		}
 	}
-	if r := report.Evidence.SPF; r.Status != "pass" {
+	if r := got.Evidence.SPF; r.Status != "pass" {
 		t.Errorf("SPF does not ask for a walk: %+v", r)
 	}
-	for _, r := range report.Evidence.DMARC {
+	for _, r := range got.Evidence.DMARC {
 		if r.Status == dmarc.Pass {
 			t.Errorf("%+v", r)
 		}

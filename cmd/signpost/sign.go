@@ -15,9 +15,10 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
+	"signpost/internal/explain"
 	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -52,6 +53,7 @@ address, or from one who logged in by that name. Keys and state are read and nev
 	f.StringVar(&o.login, "login", "", "the `NAME` that the client logged in by")
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON instead of the message")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"ip": cli.Any(), "login": cli.Any(), "from": cli.Any()})
 	return c
 }
 
@@ -60,7 +62,7 @@ func (o signOptions) session() (milter.Session, error) {
 	if o.ip != "" {
 		var err error
 		if s.Client, err = netip.ParseAddr(o.ip); err != nil {
-			return s, cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
+			return s, cli.Usage(fmt.Errorf("--ip %q is not an address", o.ip))
 		}
 	}
 	return s, nil
@@ -93,29 +95,29 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	if err != nil {
 		return err
 	}
-	var report filter.Report
+	var record decision.Record
 	f := setup.Filter(conf, log)
 	f.Observe = false
 	f.Keys = func() *keys.Snapshot { return snapshot }
 	f.Resolver = empty.Resolver(time.Now, log) // inbound mail is not verified here
-	f.Judged = func(r filter.Report) { report = r }
+	f.Finished = func(r *decision.Record) { record = *r }
 	var signed bytes.Buffer // the body as far as it was read
 	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from, Login: o.login}, fields, io.TeeReader(body, &signed))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
 	if o.json {
-		if err := term.WriteJSON(stdout, verified{report, edits, reply}); err != nil {
+		if err := term.WriteJSON(stdout, verified{record, edits}); err != nil {
 			return err
 		}
 	}
-	if report.Done != "signed" {
-		return notSigned(report, reply)
+	if record.Action != policy.Sign {
+		return notSigned(&record, reply)
 	}
 	if conf.Observe {
 		fmt.Fprintln(stderr, `signpost: with mode = "observe" the daemon leaves it unsigned`)
 	}
-	if long := policy.LongLines(report.Evidence.LongLines); long != "" {
+	if long := policy.LongLines(record.LongLines); long != "" {
 		fmt.Fprintf(stderr, "signpost: warning: %s\nhint: encode the text as quoted-printable or base64, and fold header fields\n", long)
 	}
 	if o.json {
@@ -124,15 +126,14 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	return write(stdout, edited(fields, edits), signed.Bytes(), !bytes.Contains(text, []byte("\r\n")))
 }
 
-func notSigned(r filter.Report, reply milter.Reply) error {
-	why := r.Assignment.Reason
-	if r.Verdict.Reason != "" && r.Verdict.Reason != why {
-		why += "; " + r.Verdict.Reason
-	}
+func notSigned(r *decision.Record, reply milter.Reply) error {
 	if reply.Code != 0 {
-		return fmt.Errorf("not signed: role %s: %s; the client is told %d %s %s", r.Assignment.Role, why, reply.Code, reply.Enhanced, reply.Text)
+		return fmt.Errorf("not signed: role %s: %s; reply to the client: %d %s %s", r.Role, explain.Why(r), reply.Code, reply.Enhanced, reply.Text)
 	}
-	return fmt.Errorf("not signed: role %s: %s", r.Assignment.Role, why)
+	if r.Role == policy.RoleVerify {
+		return fmt.Errorf("not signed: role %s: the client is neither authenticated nor in trusted_networks", r.Role)
+	}
+	return fmt.Errorf("not signed: role %s: %s", r.Role, explain.Why(r))
 }
 
 // edited returns the header with the edits applied, as Postfix does.

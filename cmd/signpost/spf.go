@@ -42,13 +42,16 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			client, err := netip.ParseAddr(args[1])
 			if err != nil {
-				return cli.Usage(fmt.Errorf("%q is no IP address", args[1]))
+				return cli.Usage(fmt.Errorf("%q is not an IP address", args[1]))
 			}
 			view, err := walkView(conf, zone)
 			if err != nil {
 				return err
 			}
 			result, walk := spf.Trace(c.Context(), view, client, cmp.Or(helo, domain), cmp.Or(sender, "postmaster@"+domain))
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			if asJSON {
 				return term.WriteJSON(c.OutOrStdout(), struct {
 					spf.Result
@@ -64,6 +67,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringVar(&helo, "helo", "", "the `NAME` that the client said in HELO or EHLO (default: DOMAIN)")
 	f.StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	f.BoolVar(&asJSON, "json", false, "print everything as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"sender": cli.Any(), "helo": cli.Any(), "dns": cli.File()})
 	return c
 }
 
@@ -79,9 +83,19 @@ func walkView(conf *config.Config, zone string) (*dns.View, error) {
 
 // hostedDomains completes a first argument with the hosted domains, if the state can be read.
 func hostedDomains(load func() (*config.Config, error)) cobra.CompletionFunc {
-	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return func(c *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return hostedDomain(load)(c, args, typed)
+	}
+}
+
+// hostedDomain completes the value of a flag with the hosted domains.
+func hostedDomain(load func() (*config.Config, error)) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		conf, err := load()
-		if err != nil || len(args) > 0 {
+		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		hosted, err := setup.KeyStore(conf).Hosted()

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
@@ -16,12 +16,12 @@ import (
 // is reported.
 func TestTopPrints(t *testing.T) {
 	a := newArchive(t)
-	a.keep(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "refused 550 5.7.1",
+	a.keep(&decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Reject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1"}},
 		Evidence: policy.Evidence{QueueID: "4f", Author: dmarc.Author{Domains: []string{"forged.example"}}, DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: "forged.example"}}},
-		Lookups:  []dns.Lookup{{Name: "forged.example.", Type: "TXT", Answer: "the time for it was up", Took: 2 * time.Second}}})
+		Lookups:  []dns.Lookup{{Name: "forged.example.", Type: "TXT", Status: dns.Timeout, Took: dns.Millis(2 * time.Second)}}})
 	code, out, stderr := a.run("top")
 	words := strings.Join(strings.Fields(out), " ")
-	for _, want := range []string{"refused 1 0.1", "DMARC fail 1", "1 asked, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
+	for _, want := range []string{"reject 1 0.1", "DMARC fail 1", "1 asked, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
 		if !strings.Contains(words, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}

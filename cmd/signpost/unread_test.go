@@ -23,7 +23,7 @@ func TestUnreadEntry(t *testing.T) {
 		{"log", " list-id ", " legitimate "},
 		{"log --json", `"list-id"`, `"legitimate"`},
 		{"explain list-id", "DMARC        fail", why},
-		{"explain legitimate", "", "verdict"},
+		{"explain legitimate", "", "action"},
 		{"what-if", "2 messages from", "3 messages"},
 	} {
 		code, out, stderr := a.run(strings.Fields(c.args)...)

@@ -1,24 +1,28 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/explain"
 	"signpost/internal/filter"
 	"signpost/internal/setup"
 	"signpost/internal/term"
+	"signpost/internal/trace"
 	"signpost/keys"
 	"signpost/milter"
 )
@@ -26,41 +30,44 @@ import (
 // verifyOptions are the flags of signpost verify.
 type verifyOptions struct {
 	ip, name, helo, from, zone string
-	json                       bool
+	hasFrom, json              bool
 }
 
 func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 	var o verifyOptions
 	c := &cobra.Command{
-		Use:   "verify FILE --ip ADDRESS [--helo NAME] [--from ADDRESS]",
-		Short: "Judge a message in a file as the daemon would, and show each step",
-		Long: "Judge a message in a file as the daemon would, had a stranger at --ip sent it, and show each step, each DNS answer\n" +
-			"and the verdict. FILE may be - for standard input. Nothing is sent anywhere but DNS queries; with --dns not even\n" +
-			"those: a zone file answers, for trying records out before they are published.",
-		Example: "  signpost verify mail.eml --ip 192.0.2.1 --helo mail.example.com --from ann@example.com\n" +
-			"  signpost verify mail.eml --ip 192.0.2.1 --helo mail.example.com --from '' --dns draft.zone",
+		Use:   "verify FILE [--ip ADDRESS] [--helo NAME] [--from ADDRESS]",
+		Short: "Verify a message in a file as the daemon would, and show each step",
+		Long: "Verify a message in a file as the daemon would, and show each step, each DNS answer and the action. FILE may be - for\n" +
+			"standard input.\n\n" +
+			"Client, HELO name and envelope sender are read from the fields that Postfix adds to the top of a delivered message: the\n" +
+			"topmost Received field, and Return-Path above it. A message on standard error states what was read from them. --ip, with\n" +
+			"--name and --helo, overrides Received; --from overrides Return-Path. A message without these fields needs the flags.\n\n" +
+			"Nothing is sent but DNS queries. With --dns, a zone file answers them, to try records before they are published.",
+		Example: "  signpost verify mail.eml\n" +
+			"  signpost verify draft.eml --ip 192.0.2.1 --helo mail.example.com --from ann@example.com\n" +
+			"  signpost verify bounce.eml --ip 192.0.2.1 --helo mail.example.com --from '' --dns draft.zone",
 		Args: cobra.ExactArgs(1),
 		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
-			return verify(c.Context(), conf, args[0], o, c.InOrStdin(), c.OutOrStdout())
+			o.hasFrom = c.Flags().Changed("from")
+			return verify(c.Context(), conf, args[0], o, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS` (required)")
+	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS` (default: of the Received field)")
 	f.StringVar(&o.name, "name", "", "the client's verified host `NAME`, for iprev; \"unknown\" if it has none")
-	f.StringVar(&o.helo, "helo", "", "the `NAME` that the client said in HELO or EHLO")
+	f.StringVar(&o.helo, "helo", "", "the `NAME` that the client sent in HELO or EHLO")
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
 	f.StringVar(&o.zone, "dns", "", "answer DNS from this zone `FILE` alone")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"ip": cli.Any(), "name": cli.Words("unknown"), "helo": cli.Any(), "from": cli.Any(), "dns": cli.File()})
 	return c
 }
 
-func verify(ctx context.Context, conf *config.Config, file string, o verifyOptions, stdin io.Reader, stdout io.Writer) error {
-	if o.ip == "" {
-		return cli.Usage(fmt.Errorf("--ip is missing: whose message is it? See signpost verify --help"))
-	}
-	client, err := netip.ParseAddr(o.ip)
+func verify(ctx context.Context, conf *config.Config, file string, o verifyOptions, stdin io.Reader, stdout, stderr io.Writer) error {
+	client, err := o.client()
 	if err != nil {
-		return cli.Usage(fmt.Errorf("--ip %q is no address", o.ip))
+		return err
 	}
 	log := slog.New(slog.DiscardHandler)
 	resolver, err := newResolver(conf, o.zone, log)
@@ -76,34 +83,85 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	var report filter.Report
+	var record decision.Record
 	f := setup.Filter(conf, log)
 	f.Keys = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }
 	f.Resolver = resolver
-	f.Judged = func(r filter.Report) { report = r }
+	f.Finished = func(r *decision.Record) { record = *r; record.Lookups = r.Answered.Lookups() }
 	session := milter.Session{Client: client, Name: o.name, HELO: o.helo, MTA: hostName(), SMTP: true}
-	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from}, fields, body)
+	envelope := milter.Envelope{Sender: o.from}
+	if fields, err = o.addTrace(&session, &envelope, fields, file, stderr); err != nil {
+		return cli.Usage(err)
+	}
+	edits, _, err := play(ctx, f, session, envelope, fields, body)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	if o.json {
-		return term.WriteJSON(stdout, verified{report, edits, reply})
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	explain.WriteReport(stdout, report, edits)
+	if o.json {
+		return term.WriteJSON(stdout, verified{record, edits})
+	}
+	explain.WriteRecord(stdout, &record, edits)
 	return nil
+}
+
+// client returns the address of --ip, or an invalid one without the flag.
+func (o *verifyOptions) client() (client netip.Addr, err error) {
+	if o.ip == "" {
+		return client, nil
+	}
+	if client, err = netip.ParseAddr(o.ip); err != nil {
+		return client, cli.Usage(fmt.Errorf("--ip %q is not an address", o.ip))
+	}
+	return client, nil
+}
+
+// addTrace sets what no flag sets from the trace fields of the message, and writes to stderr what it took from them. Without --ip it
+// returns the fields that the daemon saw: those that were added after the milters are removed.
+func (o *verifyOptions) addTrace(s *milter.Session, e *milter.Envelope, fields []dkim.Field, file string, stderr io.Writer) ([]dkim.Field, error) {
+	t := trace.Read(fields)
+	var taken []string
+	if !s.Client.IsValid() {
+		if t.Received == nil {
+			return nil, fmt.Errorf("%s: no client: the topmost Received field is not one of Postfix, or there is none\nhint: pass --ip, --helo and --from", file)
+		}
+		s.Client, s.Name, s.HELO = t.Received.Client, cmp.Or(s.Name, t.Received.Name), cmp.Or(s.HELO, t.Received.HELO)
+		taken = append(taken, fmt.Sprintf("client %s (%s) and HELO %s from Received by %s", s.Client, s.Name, s.HELO, t.Received.By))
+	}
+	if !o.hasFrom {
+		if t.Sender == nil {
+			return nil, fmt.Errorf("%s: no envelope sender: there is no Return-Path above the Received fields\nhint: pass --from ADDRESS, or --from '' for a bounce", file)
+		}
+		e.Sender = *t.Sender
+		taken = append(taken, fmt.Sprintf("sender <%s> from Return-Path", e.Sender))
+	}
+	if len(taken) > 0 {
+		fmt.Fprintf(stderr, "signpost: %s\n", term.Printable(file+": "+strings.Join(taken, "; ")))
+	}
+	if o.ip != "" {
+		return fields, nil
+	}
+	if t.Received.Authenticated() {
+		fmt.Fprintf(stderr, "signpost: warning: the client was authenticated (%s): the daemon did not verify this message\n", t.Received.With)
+	}
+	return t.Rest, nil
 }
 
 // verified is the output of --json.
 type verified struct {
-	filter.Report
+	decision.Record
 	Edits milter.Edits `json:"edits"`
-	Reply milter.Reply `json:"smtp_reply,omitzero"`
 }
 
 // openInput opens the file of a message, or stdin if file is "-".
 func openInput(file string, stdin io.Reader) (io.ReadCloser, error) {
 	if file == "-" {
 		return io.NopCloser(stdin), nil
+	}
+	if fi, err := os.Stat(file); err == nil && fi.IsDir() {
+		return nil, fmt.Errorf("%s is a directory", file)
 	}
 	return os.Open(file)
 }

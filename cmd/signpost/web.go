@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -33,9 +34,9 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 		Use:   "web",
 		Short: "Show the journal, the keys and doctor's findings as a page in the browser",
 		Long: "Show the journal, the keys and doctor's findings as a page in the browser, in the foreground until SIGTERM: messages\n" +
-			"and verdicts over time, where failing mail comes from, search, and the story of each message. Nothing can be changed\n" +
-			"there. There is no login: everybody who reaches the address reads along, every user of this machine too. From another\n" +
-			"machine use ssh(1), as below, and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
+			"and actions over time, the sources of failing mail, search, and an explanation of each message. Nothing can be changed\n" +
+			"there. There is no login: everyone who can connect to the address can read it, every user of this machine too. From\n" +
+			"another machine use ssh(1), as below, and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
 		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -48,6 +49,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
 	c.Flags().StringSliceVar(&names, "name", nil, "browsers may call this host by `NAME`, beside localhost and its addresses (repeatable)")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "name": cli.Any()})
 	return c
 }
 
@@ -89,6 +91,9 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 
 // serveWeb serves until ctx ends.
 func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
+	if listen == "" { // Listen would take all addresses and any port
+		return cli.Usage(errors.New("--listen: ADDRESS required"))
+	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--listen: %w", err))
@@ -96,6 +101,13 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 	// Before the first request: this changes the user of the whole process.
 	if _, err := owner.Act(site.File); err != nil {
 		return errors.Join(err, ln.Close())
+	}
+	r, err := site.Open()
+	if errors.Is(err, fs.ErrPermission) {
+		return errors.Join(err, ln.Close())
+	}
+	if err == nil { // otherwise the page shows the error until there is a journal
+		r.Close()
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		fmt.Fprintf(stderr, "signpost: %s is not a loopback address: whoever reaches it reads who writes to whom, without a password\n", ln.Addr())

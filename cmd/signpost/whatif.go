@@ -28,15 +28,15 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	var o whatIfOptions
 	c := &cobra.Command{
 		Use:   "what-if",
-		Short: "Make the journal's decisions again, under another configuration",
-		Long: "Make the journal's decisions again under the configuration FILE of --config, and count what would have become of each\n" +
-			"message instead of what did: by change, by author, client and sender, with examples for \"signpost explain\". Nothing is\n" +
-			"changed. The journal is that of the state_dir that FILE names. mode is taken as enforce, and messages that were seen in\n" +
-			"observe mode as accepted: with the configuration in use it says what observe mode would have refused.\n\n" +
-			"What the journal does not have is not guessed, and such messages are counted apart: SPF, DKIM and DMARC of mail that was\n" +
-			"never verified, logins that journal.addresses left out, the verified relays of entries that an older version wrote,\n" +
-			"and evidence that was cut because there was too much of it. Taken for granted are the domains that are hosted now, that\n" +
-			"there was a key for mail that would be signed now, and that authserv_id and its aliases were the same.",
+		Short: "Repeat the decisions of the journal with another configuration",
+		Long: "Repeat the decisions of the journal with the configuration FILE of --config, and count the messages whose action would\n" +
+			"change: by change, author, client and sender, with examples for \"signpost explain\". Nothing is changed. The journal is\n" +
+			"that of the state_dir of FILE. mode counts as enforce, and messages seen in observe mode as accepted: with the\n" +
+			"configuration in use, it shows what observe mode would have rejected.\n\n" +
+			"Messages whose record does not suffice are counted separately: mail that was never verified and would be now, logins\n" +
+			"that journal.addresses left out, the verified relays of entries of an older version, and evidence that was cut. The\n" +
+			"domains that are hosted now and the present authserv_id are used, and there is assumed to have been a key for mail\n" +
+			"that would be signed now.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
 			"  signpost what-if --as-if-policy reject --domain example.org\n  signpost what-if --upgrade",
 		Args: cobra.NoArgs,
@@ -51,6 +51,7 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the decisions that were made, those in observe mode too; print nothing if all can be\n"+
 		"judged and are the same, or there is no journal")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"since": times(), "as-if-policy": cli.Words("quarantine", "reject"), "domain": hostedDomain(load)})
 	return c
 }
 
@@ -61,7 +62,7 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	}
 	asIf := dmarc.Policy(o.asIf)
 	if asIf != "" && asIf != dmarc.PolicyQuarantine && asIf != dmarc.PolicyReject {
-		return cli.Usage(fmt.Errorf("--as-if-policy %q is no policy; it may be quarantine or reject", o.asIf))
+		return cli.Usage(fmt.Errorf("--as-if-policy %q is not a policy: quarantine and reject are allowed", o.asIf))
 	}
 	r := setup.Rules(conf)
 	if r.Hosted, err = setup.KeyStore(conf).Hosted(); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/daemon"
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/filter"
@@ -27,7 +28,7 @@ import (
 )
 
 // keepReports writes reports into the journal of a state folder, all at one time.
-func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...filter.Report) {
+func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...*decision.Record) {
 	t.Helper()
 	lost := 0
 	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: daemon.JournalLimits(conf), Now: func() time.Time { return at },
@@ -105,7 +106,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 		entry       journal.Entry
 	}
 	var cases []*played
-	var reports []filter.Report
+	var reports []*decision.Record
 	for _, file := range append(files, more...) {
 		ar, err := txtar.ParseFile(file)
 		if err != nil {
@@ -129,7 +130,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 		var first *filter.Filter
 		runCase(t, c.parts, c.fault, func(f *filter.Filter) {
 			c.rules, first = f.Rules, f
-			wrap(f, func(r filter.Report) { reports = append(reports, r) })
+			wrap(f, func(r *decision.Record) { reports = append(reports, r) })
 		})
 		c.keys = first.Keys
 		cases = append(cases, c)
@@ -155,13 +156,16 @@ func TestWhatIfIsTrue(t *testing.T) {
 					var real whatif.Fate
 					runCase(t, c.parts, c.fault, func(f *filter.Filter) {
 						f.Rules, f.Observe, f.Keys = rules, false, c.keys
-						wrap(f, func(r filter.Report) { real = whatif.Fate{Role: r.Assignment.Role, Done: r.Done} })
+						wrap(f, func(r *decision.Record) {
+							e := journal.Entry{Record: *r}
+							real = whatif.Was(&e)
+						})
 					})
 					rules.Hosted = c.hosted
 					said := whatif.Judge(&c.entry, rules)
 					if said.Unknown != "" {
 						unknown.Add(1)
-						if c.entry.Evidence.SPF != nil && real.Role == policy.Verify {
+						if c.entry.Evidence.SPF != nil && real.Role == policy.RoleVerify {
 							t.Errorf("%s: %s, but it was verified", name, said.Unknown)
 						}
 						continue
@@ -182,9 +186,9 @@ func TestWhatIfIsTrue(t *testing.T) {
 	}
 }
 
-func wrap(f *filter.Filter, also func(filter.Report)) {
-	before := f.Judged
-	f.Judged = func(r filter.Report) {
+func wrap(f *filter.Filter, also func(*decision.Record)) {
+	before := f.Finished
+	f.Finished = func(r *decision.Record) {
 		before(r)
 		also(r)
 	}
@@ -206,9 +210,9 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 		if dns := parts["dns"]; !strings.Contains(dns, "p=none") || strings.Contains(dns, "FAULT") {
 			continue
 		}
-		play := func(policy string) (all []filter.Report) {
+		play := func(policy string) (all []*decision.Record) {
 			parts := map[string]string{"config": parts["config"], "session": parts["session"], "message": parts["message"], "dns": strings.ReplaceAll(parts["dns"], "p=none", "p="+policy)}
-			runCase(t, parts, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { all = append(all, r) }) })
+			runCase(t, parts, "", func(f *filter.Filter) { wrap(f, func(r *decision.Record) { all = append(all, r) }) })
 			return all
 		}
 		for _, p := range []dmarc.Policy{dmarc.PolicyQuarantine, dmarc.PolicyReject} {
@@ -220,8 +224,8 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if said, real := whatif.Judge(whatif.AsIf(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Done != real.Done {
-				t.Errorf("%s: p=%s would have it %s, and it is %s", file, p, said.Done, real.Done)
+			if said, real := whatif.Judge(whatif.AsIf(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Action != real.Action || said.Reply != whatif.Was(&journal.Entry{Record: *real}).Reply {
+				t.Errorf("%s: p=%s would have it %v, and it is %v", file, p, said.Fate, real.Verdict)
 			}
 		}
 	}
@@ -231,16 +235,16 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 }
 
 // failing is a message of a p=POLICY domain that comes straight from a forger.
-func failing(t *testing.T, author, policyWord string) filter.Report {
+func failing(t *testing.T, author, policyWord string) *decision.Record {
 	t.Helper()
-	var report filter.Report
+	var record *decision.Record
 	runCase(t, map[string]string{
 		"dns":     "_dmarc." + author + ". TXT \"v=DMARC1; p=" + policyWord + "\"\n",
 		"session": "client 203.0.113.9\nhelo \x1b[2J.example\nfrom ann@" + author + "\n",
 		"message": "From: ann@" + author + "\r\nMessage-ID: <1@" + author + ">\r\n\r\ntext\r\n",
-	}, "", func(f *filter.Filter) { wrap(f, func(r filter.Report) { report = r }) })
-	report.Evidence.QueueID = "4Q\x1b[2J" + author
-	return report
+	}, "", func(f *filter.Filter) { wrap(f, func(r *decision.Record) { record = r }) })
+	record.QueueID = "4Q\x1b[2J" + author
+	return record
 }
 
 // The command says how many messages would fare otherwise, whose, and which for example; a stranger's words do nothing to a
@@ -266,12 +270,12 @@ func TestWhatIfSays(t *testing.T) {
 		got  string
 		want []string
 	}{
-		{"less strict", say(never, whatIfOptions{}), []string{"under NEW.toml\n4 messages", "1   25.0%  as it was", "3   75.0%  would change", "2   50.0%  refused 550 5.7.1 -> tagged\n",
-			"authors: a.example 2\n", "clients: 203.0.113.9 2\n", "senders: a.example 2\n", "for example 4Q?[2Ja.example at ", "1   25.0%  accepted -> tagged\n"}},
-		{"what observe mode would have refused", say(same, whatIfOptions{}), []string{"1   25.0%  accepted -> refused 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  as it was"}},
-		{"p=none as p=reject", say(same, whatIfOptions{asIf: "reject"}), []string{"p=none taken as p=reject", "2   50.0%  accepted -> refused 550 5.7.1\n", "b.example 1"}},
-		{"of one domain", say(never, whatIfOptions{domain: "B.example", asIf: "quarantine"}), []string{"1 messages", "1  100.0%  accepted -> tagged\n"}},
-		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  as it was", "3   75.0%  refused 550 5.7.1 -> tagged\n"}},
+		{"less strict", say(never, whatIfOptions{}), []string{"under NEW.toml\n4 messages", "1   25.0%  as it was", "3   75.0%  would change", "2   50.0%  reject 550 5.7.1 -> tag\n",
+			"authors: a.example 2\n", "clients: 203.0.113.9 2\n", "senders: a.example 2\n", "for example 4Q?[2Ja.example at ", "1   25.0%  accept -> tag\n"}},
+		{"what observe mode would have rejected", say(same, whatIfOptions{}), []string{"1   25.0%  accept -> reject 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  as it was"}},
+		{"p=none as p=reject", say(same, whatIfOptions{asIf: "reject"}), []string{"p=none taken as p=reject", "2   50.0%  accept -> reject 550 5.7.1\n", "b.example 1"}},
+		{"of one domain", say(never, whatIfOptions{domain: "B.example", asIf: "quarantine"}), []string{"1 messages", "1  100.0%  accept -> tag\n"}},
+		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  as it was", "3   75.0%  reject 550 5.7.1 -> tag\n"}},
 		{"of nobody", say(never, whatIfOptions{domain: "c.example"}), []string{"no messages"}},
 	} {
 		for _, want := range c.want {
@@ -297,7 +301,7 @@ func TestWhatIfSays(t *testing.T) {
 	if got := say(same, whatIfOptions{upgrade: true}); got != "1 of 5 messages cannot be judged from the journal: "+whatif.OlderVersion+"\n" {
 		t.Errorf("an upgrade that changes nothing, with a message that cannot be judged: %s", got)
 	}
-	if got := say(same, whatIfOptions{upgrade: true, json: true}); !strings.Contains(got, `"unjudged": 1`) {
+	if got := say(same, whatIfOptions{upgrade: true, json: true}); !strings.Contains(got, `"undecidable": 1`) {
 		t.Errorf("the same as JSON: %s", got)
 	}
 }
@@ -311,7 +315,7 @@ func TestWhatIfErrors(t *testing.T) {
 	for want, o := range map[string]whatIfOptions{
 		conf.JournalFile() + ": there is no journal here yet": {},
 		`--since "yesterday" is no time; it may be 14d`:       {since: "yesterday"},
-		`--as-if-policy "none" is no policy`:                  {asIf: "none"},
+		`--as-if-policy "none" is not a policy`:               {asIf: "none"},
 		`--domain: `:                                          {domain: "two words"},
 	} {
 		if err := whatIf(t.Context(), conf, "NEW.toml", o, nil, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
@@ -326,9 +330,9 @@ func TestWhatIfIsBounded(t *testing.T) {
 	const many = 30_000
 	for i := range many {
 		e := &journal.Entry{}
-		e.Done, e.Assignment.Role = "accepted", policy.Verify
+		e.Action, e.Role = policy.Accept, policy.RoleVerify
 		e.Evidence.Connection.Client = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		tally.Add(e, whatif.Judged{Fate: whatif.Fate{Role: policy.Verify, Done: "tagged"}})
+		tally.Add(e, whatif.Judged{Fate: whatif.Fate{Role: policy.RoleVerify, Action: policy.Tag}})
 	}
 	c := tally.Result(2).Changes[0]
 	if i := slices.IndexFunc(c.Clients, func(n whatif.Count) bool { return n.Name == "(others)" }); i != 2 || c.Clients[i].Messages != many-2 || c.Messages != many {

@@ -11,6 +11,7 @@ import (
 
 	"go4.org/netipx"
 
+	"signpost/internal/cli"
 	"signpost/internal/dns"
 	"signpost/internal/spfset"
 )
@@ -98,7 +99,7 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 	s, lost := readState(stateAt)
 	switch {
 	case lost != nil && !absent(lost):
-		m.warn("%v", lost)
+		m.warn("%s", cli.Text(lost))
 	case lost != nil && old.exists:
 		m.warn("%s is not there, although %s is; a new one is made", stateAt.path(), m.Output)
 	}

@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"signpost/internal/man"
 	"signpost/internal/term"
 )
 
@@ -25,15 +23,23 @@ func Usage(err error) error { return UsageError{err} }
 // Unwrap returns the error itself.
 func (e UsageError) Unwrap() error { return e.error }
 
-// Execute runs root with args and returns the exit code.
+// Execute runs root with args and returns the exit code. It adds the command version.
 func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return Usage(commandError(c, flagError(err))) })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if _, rest, _ := root.Find(args); len(rest) > 0 && isUnknownCommand(c, rest[0]) { // the flag may be one of the command that was meant
+			return noCommand(c, rest[0])
+		}
+		return flagError(c, err)
+	})
+	root.AddCommand(versionCommand())
+	addStandard(root, args)
 	markUsage(root)
 	root.Version = Version()
+	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\nShell completion:\n\n" + man.Completion(root.Name()) + "\n{{end}}")
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -42,7 +48,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), term.PrintableLines(err.Error()))
+	Print(stderr, root.Name(), err)
 	var usage UsageError
 	if errors.As(err, &usage) {
 		return 2
@@ -50,79 +56,42 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	return 1
 }
 
-// markUsage makes argument errors of a command and its subcommands usage errors.
-func markUsage(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return Usage(argumentError(c, args, err))
+// Print writes the message about an error: the name of the program, the text, and a hint if there is one.
+func Print(w io.Writer, program string, err error) {
+	text := Text(err)
+	if hint := Hint(err); hint != "" {
+		text += "\nhint: " + hint
+	}
+	fmt.Fprintf(w, "%s: %s\n", program, term.PrintableLines(text))
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version, the commit and the Go release that it was built with",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s\n", c.Root().Name(), Version())
+			return err
+		},
+	}
+}
+
+// addStandard adds cobra's commands help and completion, and makes an unknown topic or shell a usage error.
+func addStandard(root *cobra.Command, args []string) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if below, rest, _ := root.Find(args); len(rest) > 0 {
+					return noCommand(below, rest[0])
+				}
+				return nil
 			}
-			return nil
+		case "completion":
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		}
 	}
-	for _, below := range c.Commands() {
-		markUsage(below)
-	}
-}
-
-// argumentError returns an error that names the missing or unexpected arguments as the usage line does.
-func argumentError(c *cobra.Command, args []string, err error) error {
-	required, most := arguments(c.Use)
-	what := err.Error()
-	switch {
-	case len(args) < len(required):
-		what = strings.Join(required, " ") + " required"
-	case most == 0 && c.HasSubCommands():
-		what = fmt.Sprintf("unknown command %q", args[0])
-	case len(args) > most:
-		what = fmt.Sprintf("unexpected argument %q", args[most])
-	}
-	return commandError(c, what)
-}
-
-// flagError returns the text of a flag error, without the words of Go's parsers.
-func flagError(err error) string {
-	var invalid *pflag.InvalidValueError
-	if !errors.As(err, &invalid) {
-		return err.Error()
-	}
-	f := invalid.GetFlag()
-	kinds := map[string]string{"int": "a number", "bool": "true or false", "duration": "a duration, such as 30m or 12h"}
-	if kind, ok := kinds[f.Value.Type()]; ok {
-		return fmt.Sprintf("--%s: %q is not %s", f.Name, invalid.GetValue(), kind)
-	}
-	return fmt.Sprintf("--%s: %q: %v", f.Name, invalid.GetValue(), invalid.Unwrap())
-}
-
-func commandError(c *cobra.Command, what string) error {
-	if _, below, isBelow := strings.Cut(c.CommandPath(), " "); isBelow {
-		what = below + ": " + what
-	}
-	return fmt.Errorf("%s\nhint: see %s --help", what, c.CommandPath())
-}
-
-// arguments returns the required arguments of a usage line, such as "show DOMAIN SELECTOR [--json]", and how many there may be.
-func arguments(use string) (required []string, most int) {
-	for _, word := range strings.Fields(use)[1:] {
-		switch {
-		case strings.HasPrefix(strings.TrimPrefix(word, "["), "-"):
-			return required, most
-		case strings.HasSuffix(strings.TrimSuffix(word, "]"), "..."):
-			most = math.MaxInt
-		default:
-			most++
-		}
-		if !strings.HasPrefix(word, "[") {
-			required = append(required, word)
-		}
-	}
-	return required, most
-}
-
-// Completion returns the part of the help about shell completion.
-func Completion(program string) string {
-	return "Completion in the shell:\n\n" +
-		"  bash: " + program + " completion bash > /usr/share/bash-completion/completions/" + program + "\n" +
-		"  zsh:  " + program + " completion zsh > /usr/local/share/zsh/site-functions/_" + program + "\n" +
-		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
 }

@@ -26,6 +26,9 @@ func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted")
 // ObservedDir is where the daemon keeps its observations of unmanaged keys.
 func (c *Config) ObservedDir() string { return filepath.Join(c.StateDir, "observed") }
 
+// LocksDir is where commands lock the domains that they work on.
+func (c *Config) LocksDir() string { return filepath.Join(c.StateDir, "locks") }
+
 // JournalFile is the database of the journal.
 func (c *Config) JournalFile() string { return filepath.Join(c.StateDir, "journal", "journal.db") }
 

@@ -44,11 +44,11 @@ func TestAcceptedForwarders(t *testing.T) {
 		answers := r.dial().Message("ann@example.com", header...)
 		switch all := strings.Join(answers, "\n"); {
 		case strings.HasPrefix(answers[len(answers)-1], "y550"):
-			return "refused"
+			return "reject"
 		case strings.Contains(all, "X-Signpost-Disposition"):
-			return "tagged"
+			return "tag"
 		}
-		return "accepted"
+		return "accept"
 	}
 	accept := func(text string) (log string, ok bool) {
 		r.put("forwarders.toml", text)
@@ -66,22 +66,22 @@ func TestAcceptedForwarders(t *testing.T) {
 			t.Errorf("%s: the list's is %s", when, got)
 		}
 	}
-	check("nobody accepted", "refused", "tagged")
+	check("nobody accepted", "reject", "tag")
 	network, list := `network = "192.0.2.0/24"`, `signer = "lists.example.org"`
 	if log, ok := accept(entry(network, "2099-01-01") + entry(list, "2099-01-01")); !ok || !strings.Contains(log, "changed=dmarc.forwarders_file") {
 		t.Error(log)
 	}
-	check("accepted", "tagged", "accepted")
+	check("accepted", "tag", "accept")
 	if log, ok := accept("\n[[forwarder]]\nsigner = \"x\"\n"); ok || !strings.Contains(log, "forwarders.toml:3: forwarder[1].signer: ") || !strings.Contains(log, "needs expires") {
 		t.Error(log)
 	}
-	check("with an error in the file", "tagged", "accepted")
+	check("with an error in the file", "tag", "accept")
 	if log, ok := accept(entry(network, "2026-01-01") + entry(list, "2026-01-01")); !ok || strings.Count(log, "has expired and does not count") != 2 {
 		t.Error(log)
 	}
-	check("expired", "refused", "tagged")
+	check("expired", "reject", "tag")
 	if _, ok := accept(entry(list+"\nnetwork = \"198.51.100.0/24\"", "2099-01-01")); !ok {
 		t.Error("not read")
 	}
-	check("from another network", "refused", "tagged")
+	check("from another network", "reject", "tag")
 }

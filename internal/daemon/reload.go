@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/decision"
 	"signpost/internal/dns"
 	"signpost/internal/filter"
-	"signpost/internal/journal"
 	"signpost/internal/setup"
 	"signpost/keys"
 )
@@ -80,12 +80,16 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		g.guard = &keys.Guard{Watcher: g.watcher, Now: time.Now, Log: d.log}
 	}
 	g.filter = setup.Filter(conf, d.log)
-	g.filter.Keys, g.filter.Resolver, g.filter.Measured = g.watcher.Current, g.resolver, d.metrics.Message
-	if d.journal != nil {
-		g.filter.Kept = d.journal.Keep
-		g.filter.Recipients = JournalLimits(conf).Addresses != journal.Omit
-	}
+	g.filter.Keys, g.filter.Resolver, g.filter.Finished = g.watcher.Current, g.resolver, d.finished
 	return g, nil
+}
+
+// finished counts a message, and adds it to the journal.
+func (d *service) finished(r *decision.Record) {
+	d.metrics.Message(r)
+	if d.journal != nil {
+		d.journal.Add(r)
+	}
 }
 
 // runGenerations runs the watcher and the guard of the current generation's keys until ctx ends. At SIGHUP it reloads.

@@ -294,6 +294,6 @@ func someValue(t *testing.T, key string) string {
 // effect is all by which two generations can act differently.
 func effect(g *generation) []any {
 	f := *g.filter
-	f.Keys, f.Resolver, f.Now, f.Log, f.Kept, f.Measured = nil, nil, nil, nil, nil, nil
+	f.Keys, f.Resolver, f.Now, f.Log, f.Finished = nil, nil, nil, nil, nil
 	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
 }

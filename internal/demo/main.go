@@ -134,7 +134,7 @@ func receiving(ctx context.Context, w *world, signed string) error {
 	if err != nil {
 		return err
 	}
-	w.sum("forged, p=reject                refused: " + reply[:9] + ", with the reason in the reply")
+	w.sum("forged, p=reject                rejected: " + reply[:9] + ", with the reason in the reply")
 
 	say("a stranger writes results in this server's name into his mail")
 	mail, err = w.send(ctx, append(stranger(), "--h-From", "Eve <x@stranger.example>", "--body", "Trust me.",

@@ -72,10 +72,20 @@ func chainLines(c Chain) string {
 	if c.OldestPass > 0 {
 		fmt.Fprintf(&b, " oldest-pass=%d", c.OldestPass)
 	}
-	if c.Reason != "" {
-		b.WriteString(": " + c.Reason)
+	if c.Cause != "" {
+		b.WriteString(": " + causeWords(c.Cause, c.Detail))
 	}
 	b.WriteString("\n")
+	if c.Field != "" {
+		fmt.Fprintf(&b, "at %s", c.Field)
+		if c.Instance > 0 {
+			fmt.Fprintf(&b, " %d", c.Instance)
+		}
+		if c.KeyName != "" {
+			fmt.Fprintf(&b, " key %s", c.KeyName)
+		}
+		b.WriteString("\n")
+	}
 	for _, s := range c.Sets {
 		from := "no-from"
 		if s.CoversFrom {

@@ -1,8 +1,6 @@
 package dkim
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +10,7 @@ import (
 type set struct {
 	instance int
 	results  Field
-	payload  string // results behind the instance
+	payload  string // results after the instance
 	message  *signature
 	seal     *signature
 	cv       string
@@ -20,14 +18,21 @@ type set struct {
 
 // chain is the ARC sets of a message. If it has a fault, no signature is verified and no key is looked up.
 type chain struct {
-	sets  []*set // instance 1 first; nil where a message has none
-	fault string // why the sets are no chain, or ""
-	whole bool   // each set has its three fields, and they can be read
+	sets  []*set    // instance 1 first; nil where a message has none
+	fault *setFault // why the chain fails before any signature is verified; nil: it does not
+	whole bool      // each set has its three fields, and they can be parsed
+}
+
+// setFault is a fault of a field of a set, or of the sets together.
+type setFault struct {
+	Fault
+	field    string // in lower case; "": of no single field
+	instance int    // 0: unknown
 }
 
 // verified returns the message signatures that are verified, the newest last.
 func (c *chain) verified() []*signature {
-	if c.fault != "" {
+	if c.fault != nil {
 		return nil
 	}
 	var all []*signature
@@ -38,7 +43,7 @@ func (c *chain) verified() []*signature {
 }
 
 func (c *chain) seals() []*signature {
-	if c.fault != "" {
+	if c.fault != nil {
 		return nil
 	}
 	var all []*signature
@@ -50,20 +55,18 @@ func (c *chain) seals() []*signature {
 
 // readChain collects the sets and checks their structure: RFC 8617 section 5.2 steps 1 to 3.
 func readChain(fields []Field, x *index) chain {
-	results := x.all("arc-authentication-results")
-	messages := x.all("arc-message-signature")
-	seals := x.all("arc-seal")
+	results, messages, seals := x.all(arcResults), x.all(arcSignature), x.all(arcSeal)
 	n := len(seals)
 	if n+len(messages)+len(results) == 0 {
 		return chain{}
 	}
 	// Step 1. The limit is checked before any field is parsed.
-	if max(n, len(messages), len(results)) > MaxSets {
-		return chain{fault: fmt.Sprintf("there are more than %d ARC sets", MaxSets)}
+	if most := max(n, len(messages), len(results)); most > MaxSets {
+		return chain{fault: &setFault{Fault: Fault{TooManyARCSets, strconv.Itoa(most)}}}
 	}
-	// Step 3: each set has one of each field. As many of each as there are, each instance once, leave no gap.
+	// Step 3: each set has one of each field. If their numbers are equal and no instance is repeated, none is missing.
 	if n != len(messages) || n != len(results) {
-		return chain{fault: "the ARC sets are not whole: there are not as many of each field"}
+		return chain{fault: &setFault{Fault: Fault{Cause: IncompleteARCSets}}}
 	}
 	c := chain{sets: make([]*set, n)}
 	for i := range c.sets {
@@ -72,22 +75,23 @@ func readChain(fields []Field, x *index) chain {
 	for _, kind := range []struct {
 		name string
 		at   []int
-		put  func(at int, f Field) error
-	}{{ARCResultsField, results, c.putResults}, {ARCSignatureField, messages, c.putMessage}, {ARCSealField, seals, c.putSeal}} {
+		put  func(at int, f Field) (instance int, fault *Fault)
+	}{{arcResults, results, c.putResults}, {arcSignature, messages, c.putMessage}, {arcSeal, seals, c.putSeal}} {
 		for _, i := range kind.at {
-			if err := kind.put(i, fields[i]); err != nil {
-				c.fault = fmt.Sprintf("%s: %v", kind.name, err)
+			if instance, fault := kind.put(i, fields[i]); fault != nil {
+				c.fault = &setFault{*fault, kind.name, instance}
 				return c
 			}
 		}
 	}
 	c.whole = true
-	c.fault = c.doubted()
+	c.fault = c.checkCV()
 	return c
 }
 
-// doubted returns what the sealers themselves state against the chain: RFC 8617 section 5.2 steps 2 and 3.
-func (c *chain) doubted() string {
+// checkCV returns the fault of the newest seal whose cv= is wrong: RFC 8617 section 5.2 steps 2 and 3. The first seal needs cv=none, the
+// others cv=pass.
+func (c *chain) checkCV() *setFault {
 	for i := len(c.sets) - 1; i >= 0; i-- {
 		s, want := c.sets[i], "pass"
 		if i == 0 {
@@ -95,82 +99,88 @@ func (c *chain) doubted() string {
 		}
 		switch {
 		case s.cv == "fail":
-			return fmt.Sprintf("the sealer of instance %d found the chain broken (cv=fail)", i+1)
+			return &setFault{Fault{Cause: SealerReportsBrokenChain}, arcSeal, i + 1}
 		case s.cv != want:
-			return fmt.Sprintf("instance %d has cv=%s, not %s", i+1, s.cv, want)
+			return &setFault{Fault{UnexpectedChainValidation, s.cv}, arcSeal, i + 1}
 		}
 	}
-	return ""
+	return nil
 }
 
-// at returns the set of an instance, from 1 to the number of sets, unless it has the field already.
-func (c *chain) at(text string, has func(*set) bool) (*set, error) {
-	n, err := readInstance(text)
+// at returns the set of instance n, unless it has the field already. n is 0 for an instance that cannot be parsed.
+func (c *chain) at(n int, has func(*set) bool) (*set, *Fault) {
 	switch {
-	case err != nil:
-		return nil, err
+	case n == 0:
+		return nil, &Fault{Cause: InvalidInstance}
 	case n > len(c.sets):
-		return nil, fmt.Errorf("i=%d, where there are %d sets", n, len(c.sets))
+		return nil, &Fault{InstanceExceedsSets, strconv.Itoa(len(c.sets))}
 	case has(c.sets[n-1]):
-		return nil, fmt.Errorf("instance %d stands twice", n)
+		return nil, &Fault{Cause: DuplicateInstance}
 	}
 	return c.sets[n-1], nil
 }
 
-// readInstance parses an instance: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. 01 is 1.
-func readInstance(s string) (int, error) {
+// readInstance parses an instance: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. 01 is 1. It returns 0 for other text.
+func readInstance(s string) int {
 	n, err := strconv.ParseUint(s, 10, 8)
-	if err != nil || len(s) > 2 || n < 1 || n > MaxSets {
-		return 0, errors.New("i= is not a number from 1 to 50")
+	if err != nil || len(s) > 2 || n > MaxSets {
+		return 0
 	}
-	return int(n), nil
+	return int(n)
 }
 
-// putResults takes an ARC-Authentication-Results field: RFC 8617 section 4.1.1: "i=1;" and the syntax of RFC 8601.
-func (c *chain) putResults(_ int, f Field) error {
+// putResults adds an ARC-Authentication-Results field: RFC 8617 section 4.1.1: "i=1;" and the syntax of RFC 8601.
+func (c *chain) putResults(_ int, f Field) (int, *Fault) {
 	head, payload, ok := strings.Cut(f.Value, ";")
 	name, value, hasValue := strings.Cut(head, "=")
 	if !ok || !hasValue || strings.Trim(name, fws) != "i" {
-		return errors.New("it does not begin with i=")
+		return 0, &Fault{Cause: MissingInstance}
 	}
-	s, err := c.at(strings.Trim(value, fws), func(s *set) bool { return s.results.Name != "" })
-	if err == nil {
+	n := readInstance(strings.Trim(value, fws))
+	s, fault := c.at(n, func(s *set) bool { return s.results.Name != "" })
+	if fault == nil {
 		s.results, s.payload = f, payload
 	}
-	return err
+	return n, fault
 }
 
-// putMessage takes an ARC-Message-Signature: RFC 8617 section 4.1.2.
-func (c *chain) putMessage(at int, f Field) error {
-	sig, tags, err := readSetField(f)
-	if err != nil {
-		return err
+// putMessage adds an ARC-Message-Signature: RFC 8617 section 4.1.2.
+func (c *chain) putMessage(at int, f Field) (int, *Fault) {
+	sig, tags, fault := readSetField(f)
+	n := readInstance(tags["i"])
+	if fault != nil {
+		return n, fault
 	}
-	s, err := c.at(tags["i"], func(s *set) bool { return s.message != nil })
-	if err != nil {
-		return err
+	s, fault := c.at(n, func(s *set) bool { return s.message != nil })
+	if fault != nil {
+		return n, fault
 	}
 	s.message, sig.at = sig, at
-	if sig.bodyHash, err = decodeBase64(tags["bh"]); err != nil || len(sig.bodyHash) != 32 {
-		return errors.New("bh= is not the base64 of a SHA-256 hash")
+	return n, sig.readMessage(tags)
+}
+
+func (s *signature) readMessage(tags map[string]string) *Fault {
+	var err error
+	if s.bodyHash, err = decodeBase64(tags["bh"]); err != nil || len(s.bodyHash) != 32 {
+		return &Fault{Cause: InvalidBodyHash}
 	}
 	h, ok := tags["h"]
 	if !ok {
-		return errors.New("h= is missing")
+		return tagFault(MissingTag, "h")
 	}
 	// The validation suite accepts empty items in h=, and an empty h=. Such an item signs nothing; Sealer.CoversFrom reports
 	// whether a signature covers the author.
 	if h = withoutEmpty(h); h != "" {
-		if err := sig.readHeaders(h); err != nil {
-			return err
+		if fault := s.readHeaders(h); fault != nil {
+			return fault
 		}
 	}
-	// Section 4.1.2 forbids to sign any ARC field. Seals come after the message signature, so that one that covers them cannot
-	// verify; signing the other two is in use, and is accepted.
-	if sig.covers("arc-seal") {
-		return errors.New("h= covers ARC-Seal")
+	// Section 4.1.2 forbids signing any ARC field. A signature that covers seals, which are added after it, cannot verify. Some signers
+	// sign the other two fields, which is accepted.
+	if s.covers(arcSeal) {
+		return &Fault{Cause: MessageSignatureCoversSeal}
 	}
-	return sig.readNumbers(tags)
+	return s.readNumbers(tags)
 }
 
 func withoutEmpty(list string) string {
@@ -178,67 +188,75 @@ func withoutEmpty(list string) string {
 	return strings.Join(slices.DeleteFunc(strings.Split(list, ":"), empty), ":")
 }
 
-// putSeal takes an ARC-Seal: RFC 8617 section 4.1.3.
-func (c *chain) putSeal(_ int, f Field) error {
-	sig, tags, err := readSetField(f)
-	if err != nil {
-		return err
+// putSeal adds an ARC-Seal: RFC 8617 section 4.1.3.
+func (c *chain) putSeal(_ int, f Field) (int, *Fault) {
+	sig, tags, fault := readSetField(f)
+	n := readInstance(tags["i"])
+	if fault != nil {
+		return n, fault
 	}
-	s, err := c.at(tags["i"], func(s *set) bool { return s.seal != nil })
-	if err != nil {
-		return err
+	s, fault := c.at(n, func(s *set) bool { return s.seal != nil })
+	if fault != nil {
+		return n, fault
 	}
 	s.seal = sig
 	// Section 4.1.3: what a seal covers is fixed; one with h= fails.
 	if _, ok := tags["h"]; ok {
-		return errors.New("it has h=")
+		return n, tagFault(ForbiddenTag, "h")
 	}
 	switch s.cv = tags["cv"]; s.cv {
 	case "none", "pass", "fail":
 	default:
-		return errors.New("cv= is not none, pass or fail")
+		return n, &Fault{Cause: InvalidChainValidation}
 	}
-	for _, name := range []string{"l", "x"} { // not a seal's
+	for _, name := range []string{"l", "x"} { // no tags of a seal
 		delete(tags, name)
 	}
-	return sig.readNumbers(tags)
+	return n, sig.readNumbers(tags)
 }
 
-// readSetField reads what message signatures and seals have in common with DKIM, and differ in: no v=, and i= is the
-// instance (RFC 8617 section 4.1.2).
-func readSetField(f Field) (*signature, map[string]string, error) {
+// readSetField parses a message signature or a seal. Unlike DKIM-Signature, they have no v=, and i= is the instance (RFC 8617 section
+// 4.1.2). If the tags can be parsed, it returns them with a fault too.
+func readSetField(f Field) (*signature, map[string]string, *Fault) {
 	s := &signature{field: f, at: -1, limit: -1, time: -1, expiration: -1}
 	if len(f.Value) > MaxSignatureField {
-		return nil, nil, fmt.Errorf("it is longer than %d octets", MaxSignatureField)
+		return nil, nil, &Fault{SignatureFieldTooLong, strconv.Itoa(len(f.Value))}
 	}
 	// RFC 6376 section 3.2 allows one semicolon at the end, and no empty item.
 	if list := strings.TrimRight(f.Value, fws); strings.Contains(stripFWS(list), ";;") || strings.HasPrefix(stripFWS(list), ";") {
-		return nil, nil, errors.New("an empty place between semicolons")
+		return nil, nil, &Fault{Cause: EmptyTag}
 	}
-	tags, err := parseTags(f.Value)
-	if err != nil {
-		return nil, nil, err
+	tags, fault := parseTags(f.Value)
+	if fault != nil {
+		return nil, nil, fault
 	}
 	instance := tags["i"]
 	delete(tags, "i")
-	if err := s.readNames(tags); err != nil {
-		return nil, nil, err
+	fault = s.readCommon(tags)
+	tags["i"] = instance
+	return s, tags, fault
+}
+
+// readCommon reads the tags of DKIM that both fields have. i= is not among them.
+func (s *signature) readCommon(tags map[string]string) *Fault {
+	if fault := s.readNames(tags); fault != nil {
+		return fault
 	}
 	for _, name := range []string{"a", "b", "d", "s"} {
 		if tags[name] == "" {
-			return nil, nil, fmt.Errorf("%s= is missing or empty", name)
+			return tagFault(MissingTag, name)
 		}
 	}
-	// Without c= the early drafts meant relaxed/relaxed; the validation suite and dkimpy still do, and it signs no less.
+	// In early drafts, a missing c= meant relaxed/relaxed. The validation suite and dkimpy still read it so.
 	if _, ok := tags["c"]; !ok {
 		tags["c"] = "relaxed/relaxed"
 	}
-	if err := s.readAlgorithms(tags); err != nil {
-		return nil, nil, err
+	if fault := s.readAlgorithms(tags); fault != nil {
+		return fault
 	}
+	var err error
 	if s.value, err = decodeBase64(tags["b"]); err != nil {
-		return nil, nil, errors.New("b= is not base64")
+		return &Fault{Cause: InvalidSignatureValue}
 	}
-	tags["i"] = instance
-	return s, tags, nil
+	return nil
 }

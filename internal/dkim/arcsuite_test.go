@@ -51,7 +51,7 @@ func TestARCValidationSuite(t *testing.T) {
 			if got.Status == want {
 				agree++
 			} else {
-				t.Errorf("%s: %s (%s), want %s", name, got.Status, got.Reason, want)
+				t.Errorf("%s: %s (%s), want %s", name, got.Status, got.Cause, want)
 			}
 		}
 	}

@@ -127,10 +127,15 @@ func resultLine(r Result) string {
 	if r.Testing {
 		line += " testing"
 	}
-	if r.Reason != "" {
-		line += ": " + r.Reason
+	if r.Cause != "" {
+		line += ": " + causeWords(r.Cause, r.Detail)
 	}
 	return line + "\n"
+}
+
+// causeWords returns a cause and its detail as in the want parts.
+func causeWords(c Cause, detail string) string {
+	return strings.TrimSuffix(string(c)+" "+detail, " ")
 }
 
 // caseKeys are what the cases sign with, and another RSA key that they do not sign with. short has 1024 bits.
@@ -189,9 +194,9 @@ func (k caseKeys) zone(t *testing.T, text string) func(string) ([]string, error)
 		name, txt, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		switch txt {
 		case "!temporary":
-			failures[name] = &net.DNSError{Err: "no answer in time", Name: name, IsTemporary: true}
+			failures[name] = &net.DNSError{Err: "timeout", Name: name, IsTemporary: true}
 		case "!useless":
-			failures[name] = &net.DNSError{Err: "more than 16384 octets of text", Name: name}
+			failures[name] = &net.DNSError{Err: "too_much_text", Name: name}
 		default:
 			records[name] = append(records[name], k.fill(t, unescape(txt)))
 		}

@@ -44,7 +44,7 @@ func TestHeaderHolds(t *testing.T) {
 		results := v.Results(time.Now(), look)
 		before := results[0]
 		v.CheckHeaders(results, func(string) bool { return true }, look)
-		if got := results[0].HeaderHolds; got != c.want || results[0].Status != before.Status || results[0].Reason != before.Reason {
+		if got := results[0].HeaderHolds; got != c.want || results[0].Status != before.Status || results[0].Cause != before.Cause {
 			t.Errorf("%s: %v %+v", name, got, results[0])
 		}
 	}
@@ -92,7 +92,7 @@ func TestHoldsUntagged(t *testing.T) {
 		results := v.Results(time.Now(), look)
 		before := results[0]
 		v.CheckHeaders(results, func(string) bool { return true }, look)
-		if got := results[0].HoldsUntagged; got != c.want || results[0].Status != before.Status || results[0].Reason != before.Reason {
+		if got := results[0].HoldsUntagged; got != c.want || results[0].Status != before.Status || results[0].Cause != before.Cause {
 			t.Errorf("%s: %v %+v", name, got, results[0])
 		}
 		if results[0].HeaderHolds != (c.was == c.subject) {

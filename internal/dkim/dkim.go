@@ -23,42 +23,43 @@ type Status string
 const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"      // the hash or the signature does not match
-	Policy    Status = "policy"    // cryptographically right or not looked at, but not acceptable here
+	Policy    Status = "policy"    // valid or not verified, but not acceptable here
 	TempError Status = "temperror" // no answer from the key's name servers
 	PermError Status = "permerror" // malformed, expired, no usable key
 )
 
-// Bounds on what a stranger may make us do. Everything outside them is refused before it costs anything.
+// Bounds on the work that a message can cause. They are checked before the work is done.
 const (
-	// MaxSignatures is how many signatures of a message are verified; the rest is answered with Policy.
-	// RFC 6376 section 6.1 lets a verifier limit the number; honest mail carries one to four.
+	// MaxSignatures is how many signatures of a message are verified; the others have the status Policy.
+	// RFC 6376 section 6.1 lets a verifier limit the number; honest mail has one to four.
 	MaxSignatures = 8
-	// MaxSignedNames is how many names an h= may list. Each costs a look-up and honest signers list 10 to 50.
+	// MaxSignedNames is how many names an h= may list. Each is searched for in the header; honest signers list 10 to 50.
 	MaxSignedNames = 200
-	// MaxSignatureField is the size in octets of a signature field that is read at all.
+	// MaxSignatureField is the size in bytes of the longest signature field that is parsed.
 	MaxSignatureField = 32 << 10
-	// MinRSABits is the least that may pass: RFC 8301 section 3.2.
+	// MinRSABits is the size of the smallest RSA key that may pass: RFC 8301 section 3.2.
 	MinRSABits = 1024
-	// MaxRSABits is the most that is computed: RFC 8301 asks for 4096, more only burns processor time.
+	// MaxRSABits is the size of the largest RSA key that is used. RFC 8301 requires 4096; larger keys only take processor time.
 	MaxRSABits = 8192
-	// MaxKeyRecord is the size in octets of a key's TXT record.
+	// MaxKeyRecord is the size in bytes of the longest key record that is parsed.
 	MaxKeyRecord = 16 << 10
 	// maxKeyRecords is how many TXT records at one selector are tried; RFC 6376 section 3.6.2.2 leaves several undefined.
 	maxKeyRecords = 4
-	// clockSkew is how far a signer's clock and ours may be apart before t= or x= is held against a signature.
+	// clockSkew is how far a signer's clock and ours may differ before t= or x= makes a signature fail.
 	clockSkew = time.Hour
 )
 
-// Result is what became of one signature.
+// Result is the result of verifying one signature.
 type Result struct {
 	Status    Status   `json:"status"`
-	Reason    string   `json:"reason,omitempty"`    // why not pass, in words; empty when there is nothing to add
+	Cause     Cause    `json:"cause,omitempty"`     // why not pass
+	Detail    string   `json:"detail,omitempty"`    // as the comment of Cause states
 	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
 	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
 	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= where it is absent
 	Algorithm string   `json:"algorithm,omitempty"` // a=, such as "rsa-sha256"
 	KeyBits   int      `json:"key_bits,omitempty"`  // size of the public key that was used; 0 if none was
-	Testing   bool     `json:"testing,omitempty"`   // the key record says t=y: RFC 6376 section 3.6.1
+	Testing   bool     `json:"testing,omitempty"`   // the key record has t=y: RFC 6376 section 3.6.1
 	Headers   []string `json:"headers,omitempty"`   // h=, lower case, in its order
 	Signature string   `json:"signature,omitempty"` // b= without white space, as header.b of RFC 6008 shortens it
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
@@ -67,7 +68,15 @@ type Result struct {
 	// HeaderHolds reports that the signature verifies over the header as received. HoldsUntagged reports that it does once a
 	// leading [tag] is removed from Subject, where mailing lists put one. HeaderOpen reports that the key could not be looked
 	// up, so that neither is known. CheckHeaders sets them.
-	HeaderHolds   bool `json:"header_holds,omitempty"`
-	HoldsUntagged bool `json:"holds_untagged,omitempty"`
-	HeaderOpen    bool `json:"header_open,omitempty"`
+	HeaderHolds   bool `json:"header_verifies,omitempty"`
+	HoldsUntagged bool `json:"header_verifies_untagged,omitempty"`
+	HeaderOpen    bool `json:"header_unknown,omitempty"`
+}
+
+// set sets the outcome. fault is nil if it is Pass.
+func (r *Result) set(status Status, fault *Fault) {
+	r.Status = status
+	if fault != nil {
+		r.Cause, r.Detail = fault.Cause, fault.Detail
+	}
 }

@@ -11,12 +11,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"signpost/internal/domain"
 )
 
-// KeyRecord is a public key as DNS gives it: RFC 6376 section 3.6.1.
+// KeyRecord is a parsed key record: RFC 6376 section 3.6.1.
 type KeyRecord struct {
 	Type    string // k=: "rsa" or "ed25519"
 	Bits    int
@@ -25,34 +26,45 @@ type KeyRecord struct {
 	public  crypto.PublicKey
 }
 
-// ParseKeyRecord reads a TXT record, its strings joined. The error says what is wrong in words for the domain's owner.
+// ParseKeyRecord parses a TXT record, its strings joined. The error is a *Fault.
 func ParseKeyRecord(txt string) (*KeyRecord, error) {
-	if len(txt) > MaxKeyRecord {
-		return nil, fmt.Errorf("the key record is longer than %d octets", MaxKeyRecord)
+	k, fault := parseKeyRecord(txt)
+	if fault != nil {
+		return nil, fault
 	}
-	tags, err := parseTags(txt)
-	if err != nil {
-		return nil, fmt.Errorf("malformed key record: %w", mistyped(txt, nil, err))
+	return k, nil
+}
+
+func parseKeyRecord(txt string) (*KeyRecord, *Fault) {
+	if len(txt) > MaxKeyRecord {
+		return nil, &Fault{KeyRecordTooLong, strconv.Itoa(len(txt))}
+	}
+	tags, fault := parseTags(txt)
+	if fault != nil {
+		return nil, mistyped(txt, nil, ofKeyRecord(fault))
 	}
 	// v= is optional. If present, it is the first tag and its value is DKIM1.
 	if v, ok := tags["v"]; ok {
 		first, _, _ := strings.Cut(txt, "=")
-		if v != "DKIM1" || strings.Trim(first, fws) != "v" {
-			return nil, fmt.Errorf("malformed key record: %w", mistyped(txt, tags, errors.New("it does not begin with v=DKIM1")))
+		switch {
+		case v != "DKIM1":
+			return nil, mistyped(txt, tags, &Fault{Cause: KeyRecordVersion})
+		case strings.Trim(first, fws) != "v":
+			return nil, mistyped(txt, tags, &Fault{Cause: KeyRecordVersionLate})
 		}
 	}
 	p, ok := tags["p"]
 	if !ok {
-		return nil, fmt.Errorf("malformed key record: %w", mistyped(txt, tags, errors.New("p= is missing")))
+		return nil, mistyped(txt, tags, &Fault{Cause: KeyRecordWithoutKey})
 	}
 	if p == "" {
-		return nil, errors.New("the key was revoked (empty p=)")
+		return nil, &Fault{Cause: KeyRevoked}
 	}
 	if h, ok := tags["h"]; ok && !listHas(h, "sha256") {
 		return nil, mistyped(txt, tags, wrongHash(h))
 	}
 	if s, ok := tags["s"]; ok && !listHas(s, "*", "email") {
-		return nil, mistyped(txt, tags, errors.New("the key record's s= does not allow email"))
+		return nil, mistyped(txt, tags, &Fault{Cause: KeyRecordForbidsEmail})
 	}
 	k := &KeyRecord{Type: "rsa", Testing: listHas(tags["t"], "y"), Strict: listHas(tags["t"], "s")}
 	if t, ok := tags["k"]; ok {
@@ -63,47 +75,64 @@ func ParseKeyRecord(txt string) (*KeyRecord, error) {
 	}
 	data, err := decodeBase64(p)
 	if err != nil {
-		return nil, fmt.Errorf("malformed key record: %w", mistyped(txt, tags, errors.New("p= is not base64")))
+		return nil, mistyped(txt, tags, &Fault{Cause: KeyRecordBase64})
 	}
-	return k, k.setPublic(data)
+	if fault := k.setPublic(data); fault != nil {
+		return nil, fault
+	}
+	return k, nil
 }
 
-func unknownType(k string) error {
+// ofKeyRecord returns what a fault of parseTags is called in a key record.
+func ofKeyRecord(f *Fault) *Fault {
+	cause := KeyRecordTagName
+	switch f.Cause {
+	case TagWithoutEqualsSign:
+		cause = KeyRecordTagWithoutSign
+	case DuplicateTag:
+		cause = KeyRecordDuplicateTag
+	case InvalidCharacterInTag:
+		cause = KeyRecordCharacter
+	}
+	return &Fault{cause, f.Detail}
+}
+
+func unknownType(k string) *Fault {
 	if lower := strings.ToLower(k); lower == "rsa" || lower == "ed25519" {
-		return fmt.Errorf("the key record's k= must be %s in lower case (RFC 6376 section 3.2)", lower)
+		return &Fault{KeyRecordMisspellsType, k}
 	}
-	return errors.New("the key record's k= names an unknown key type")
+	return &Fault{Cause: KeyRecordUnknownType}
 }
 
-// wrongHash names what owners write into h= instead of sha256: the algorithm of a signature, or other case.
-func wrongHash(h string) error {
+// wrongHash finds what owners write into h= instead of sha256: the algorithm of a signature, or other case.
+func wrongHash(h string) *Fault {
 	for item := range strings.SplitSeq(h, ":") {
 		if item = trimFWS(item); strings.TrimPrefix(strings.ToLower(item), "rsa-") == "sha256" {
-			return fmt.Errorf("the key record's h= must contain sha256, not %s", item)
+			return &Fault{KeyRecordMisspellsSHA256, item}
 		}
 	}
-	return errors.New("the key record's h= does not allow sha256")
+	return &Fault{Cause: KeyRecordForbidsSHA256}
 }
 
 // mistyped returns the typing error that the record shows and that caused fault. Otherwise it returns fault. tags is nil
-// where the record is not a list of tags.
-func mistyped(txt string, tags map[string]string, fault error) error {
+// if the record is not a list of tags.
+func mistyped(txt string, tags map[string]string, fault *Fault) *Fault {
 	host := strings.TrimSuffix(trimFWS(txt), ".")
 	if _, err := domain.Parse(host); err == nil && strings.Contains(host, ".") {
-		return errors.New("it is a host name; to refer to a record elsewhere, publish a CNAME instead of TXT")
+		return &Fault{Cause: KeyRecordIsHostName}
 	}
 	if strings.Contains(txt, `\;`) {
-		return errors.New("it has a backslash before a semicolon")
+		return &Fault{Cause: KeyRecordBackslash}
 	}
 	if quoted(txt) || strings.Contains(tags["p"], `"`) {
-		return errors.New("the text contains quotes of its own")
+		return &Fault{Cause: KeyRecordQuotes}
 	}
 	if rest, ok := strings.CutPrefix(tags["v"], "DKIM1"); ok && rest != "" {
-		return errors.New("v=DKIM1 must be followed by a semicolon")
+		return tagFault(KeyRecordLacksSemicolon, "v")
 	}
 	for _, name := range []string{"h", "k", "s", "t"} {
 		if words := strings.Fields(tags[name]); len(words) > 1 && len(words[1]) > 1 && words[1][1] == '=' {
-			return fmt.Errorf("a semicolon is missing after %s=", name)
+			return tagFault(KeyRecordLacksSemicolon, name)
 		}
 	}
 	return fault
@@ -114,26 +143,26 @@ func quoted(txt string) bool {
 	return strings.HasPrefix(txt, `"`) || strings.HasSuffix(txt, `"`)
 }
 
-func (k *KeyRecord) setPublic(data []byte) error {
+func (k *KeyRecord) setPublic(data []byte) *Fault {
 	switch k.Type {
 	case "ed25519":
-		// RFC 8463 section 4.2: the 32 octets themselves, not wrapped in ASN.1.
+		// RFC 8463 section 4.2: the 32 bytes of the key, without ASN.1.
 		if len(data) != ed25519.PublicKeySize {
-			return errors.New("malformed key record: p= is not an Ed25519 key of 32 octets")
+			return &Fault{KeyRecordMalformedKey, k.Type}
 		}
 		k.public, k.Bits = ed25519.PublicKey(data), 256
 		return nil
 	default:
 		key, err := parseRSA(data)
 		if err != nil {
-			return errors.New("malformed key record: p= is not an RSA key")
+			return &Fault{KeyRecordMalformedKey, k.Type}
 		}
 		k.public, k.Bits = key, key.N.BitLen()
 		if k.Bits < MinRSABits {
-			return fmt.Errorf("the RSA key has %d bits; less than %d must not be used (RFC 8301)", k.Bits, MinRSABits)
+			return &Fault{KeyTooShort, strconv.Itoa(k.Bits)}
 		}
 		if k.Bits > MaxRSABits {
-			return fmt.Errorf("the RSA key has %d bits, more than the %d that are accepted", k.Bits, MaxRSABits)
+			return &Fault{KeyTooLong, strconv.Itoa(k.Bits)}
 		}
 		return nil
 	}
@@ -176,7 +205,7 @@ func (k *KeyRecord) verify(sum [sha256.Size]byte, sig []byte) bool {
 	return false
 }
 
-// FormatKeyRecord is the TXT record for a public key, *rsa.PublicKey or ed25519.PublicKey.
+// FormatKeyRecord returns the TXT record of a public key, *rsa.PublicKey or ed25519.PublicKey.
 func FormatKeyRecord(public crypto.PublicKey) (string, error) {
 	switch key := public.(type) {
 	case *rsa.PublicKey:
@@ -188,10 +217,10 @@ func FormatKeyRecord(public crypto.PublicKey) (string, error) {
 	case ed25519.PublicKey:
 		return "v=DKIM1; k=ed25519; h=sha256; p=" + base64.StdEncoding.EncodeToString(key), nil
 	}
-	return "", fmt.Errorf("a %T is no DKIM key", public)
+	return "", &Fault{UnsupportedKeyType, fmt.Sprintf("%T", public)}
 }
 
-// Equal says whether two records are of the same key.
+// Equal reports whether two records have the same public key.
 func (k *KeyRecord) Equal(other *KeyRecord) bool {
 	type comparer interface{ Equal(crypto.PublicKey) bool }
 	p, ok := k.public.(comparer)

@@ -69,7 +69,7 @@ func TestLongLines(t *testing.T) {
 			}
 			sent := brokenByPostfix(string(sign(t, []byte(msg), Key{"example.org", "r1", k.rsa})))
 			if got := verifyIn(t, []byte(sent), 100, testTime(), rec)[0]; (got.Status == Pass) != c.survives {
-				t.Errorf("after Postfix broke the lines: %v %s", got.Status, got.Reason)
+				t.Errorf("after Postfix broke the lines: %v %s", got.Status, got.Cause)
 			}
 		})
 	}

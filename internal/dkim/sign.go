@@ -7,7 +7,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,6 +20,9 @@ type Key struct {
 	Signer   crypto.Signer
 }
 
+// name returns the DNS name of the key's record.
+func (k Key) name() string { return k.Selector + "._domainkey." + k.Domain }
+
 // Algorithm is the key's word for a=, or "" for a key that DKIM does not know.
 func (k Key) Algorithm() string {
 	switch k.Signer.Public().(type) {
@@ -31,9 +33,6 @@ func (k Key) Algorithm() string {
 	}
 	return ""
 }
-
-// ErrTooManyFields says that a message has more fields to sign than a verifier with our bounds would look at.
-var ErrTooManyFields = errors.New("the message has more header fields to sign than fit into a signature")
 
 // oversigning states when a name is listed in h= once more than the message has fields of it, so that an added field breaks the
 // signature (RFC 6376 sections 5.4.2 and 8.15).
@@ -83,12 +82,12 @@ type Signer struct {
 	expire time.Duration
 }
 
-// NewSigner chooses what to sign among a message's header fields (top to bottom). t= is now, x= lies expire after it and
-// is left out where expire is 0.
+// NewSigner chooses what to sign among a message's header fields (top to bottom). t= is now, x= is now plus expire; there is no x= if
+// expire is 0. The error wraps a *Fault.
 func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) (*Signer, error) {
 	for _, k := range keys {
 		if k.Algorithm() == "" {
-			return nil, fmt.Errorf("selector %s of %s: a %T is no DKIM key", k.Selector, k.Domain, k.Signer.Public())
+			return nil, fmt.Errorf("%s: %w", k.name(), &Fault{UnsupportedKeyType, fmt.Sprintf("%T", k.Signer.Public())})
 		}
 	}
 	s := &Signer{keys: keys, time: now, expire: expire, body: body{canon: relaxed, sink: newSink(nil)}}
@@ -99,7 +98,7 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 		s.cover(n, fields, &x)
 	}
 	if len(s.names) > MaxSignedNames {
-		return nil, ErrTooManyFields
+		return nil, &Fault{TooManyFieldsToSign, strconv.Itoa(len(s.names))}
 	}
 	return s, nil
 }
@@ -158,7 +157,7 @@ func (s *Signer) LongLines() LongLines {
 	return long
 }
 
-// Sign ends the message and gives one field for each key, in the order of the keys.
+// Sign ends the message and returns one field for each key, in the order of the keys. The error wraps a *Fault.
 func (s *Signer) Sign() ([]Field, error) {
 	s.body.close()
 	signatures := make([]Field, 0, len(s.keys))
@@ -174,7 +173,7 @@ func (s *Signer) Sign() ([]Field, error) {
 		}
 		value, err := k.Signer.Sign(rand.Reader, sum[:], hash)
 		if err != nil {
-			return nil, fmt.Errorf("signing with selector %s of %s: %w", k.Selector, k.Domain, err)
+			return nil, fmt.Errorf("%w: %w", &Fault{SigningFailed, k.name()}, err)
 		}
 		b := base64.StdEncoding.EncodeToString(value)
 		signatures = append(signatures, Field{Name: SignatureField, Value: unsigned.Value + foldBase64(b)})

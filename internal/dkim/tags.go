@@ -4,14 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 )
 
 // parseTags reads a tag-list of RFC 6376 section 3.2. A tag that stands twice makes the whole list invalid. Values come
 // without surrounding white space. Empty places between semicolons are passed over: many key records have them.
-func parseTags(s string) (map[string]string, error) {
+func parseTags(s string) (map[string]string, *Fault) {
 	tags := make(map[string]string, 12)
 	for spec := range strings.SplitSeq(s, ";") {
 		name, value, ok := strings.Cut(spec, "=")
@@ -20,17 +19,17 @@ func parseTags(s string) (map[string]string, error) {
 			if name == "" {
 				continue
 			}
-			return nil, errors.New("a tag without \"=\"")
+			return nil, &Fault{Cause: TagWithoutEqualsSign}
 		}
 		if !validTagName(name) {
-			return nil, errors.New("a malformed tag name")
+			return nil, &Fault{Cause: MalformedTagName}
 		}
 		if _, twice := tags[name]; twice {
-			return nil, fmt.Errorf("%s= stands twice", name)
+			return nil, tagFault(DuplicateTag, name)
 		}
 		value = trimFWS(value)
 		if !validTagValue(value) {
-			return nil, fmt.Errorf("%s= holds a character that is not allowed", name)
+			return nil, tagFault(InvalidCharacterInTag, name)
 		}
 		tags[name] = value
 	}
@@ -124,7 +123,7 @@ func listHas(list string, words ...string) bool {
 }
 
 // decodeQP undoes dkim-quoted-printable (RFC 6376 section 2.11), which i= may use in its local part.
-func decodeQP(s string) (string, error) {
+func decodeQP(s string) (string, *Fault) {
 	s = stripFWS(s)
 	if !strings.Contains(s, "=") {
 		return s, nil
@@ -141,9 +140,9 @@ func decodeQP(s string) (string, error) {
 		}
 		if hi < 0 || lo < 0 {
 			if _, err := hex.DecodeString(s[i+1 : min(i+3, len(s))]); err == nil && i+2 < len(s) {
-				return "", errors.New("an =XX in lower case")
+				return "", &Fault{Cause: LowerCaseEscapeInIdentity}
 			}
-			return "", errors.New("a bare \"=\", which must be written as =3D")
+			return "", &Fault{Cause: BareEqualsSignInIdentity}
 		}
 		b.WriteByte(byte(hi<<4 | lo))
 		i += 2

@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"iter"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,7 +76,7 @@ func (v *Verifier) capSignatures(authors []string) {
 	if len(v.sigs) <= MaxSignatures {
 		return
 	}
-	var open []*signature // not judged yet
+	var open []*signature // no result yet
 	for _, s := range v.sigs {
 		if s.result.Status == "" {
 			open = append(open, s)
@@ -99,12 +99,11 @@ func (v *Verifier) capSignatures(authors []string) {
 	}
 	slices.SortStableFunc(open, func(a, b *signature) int { return rank(a) - rank(b) })
 	for _, s := range open[MaxSignatures:] {
-		s.result.Status = Policy
-		s.result.Reason = fmt.Sprintf("not verified: the message has more than %d signatures", MaxSignatures)
+		s.result.set(Policy, &Fault{TooManySignatures, strconv.Itoa(len(v.sigs))})
 	}
 }
 
-// listDomain is the identifier of the uppermost List-Id (RFC 2919), or "".
+// listDomain returns the identifier of the topmost List-Id (RFC 2919), or "".
 func (v *Verifier) listDomain() string {
 	at := v.index.all("list-id")
 	if len(at) == 0 {
@@ -119,7 +118,7 @@ func (v *Verifier) listDomain() string {
 	return d
 }
 
-// KeyNames are the DNS names whose TXT records Results and Chain will ask for, each once.
+// KeyNames returns the DNS names whose TXT records Results and Chain look up, each once.
 func (v *Verifier) KeyNames() []string {
 	var names []string
 	add := func(s *signature) {
@@ -146,15 +145,15 @@ func (v *Verifier) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Results ends the message and gives one Result for each DKIM-Signature field, top to bottom. key gives the TXT records
-// of a name, each with its strings joined. A *net.DNSError with IsNotFound says that there is none, another one that is not
-// temporary that the answer is no use, and any other error that the servers could not be asked.
+// Results ends the message and returns one Result for each DKIM-Signature field, top to bottom. key returns the TXT records of a name,
+// each with its strings joined. Its error is a *net.DNSError with IsNotFound if there is none, a *net.DNSError that is not temporary if
+// the answer cannot be used, and any other error if the lookup failed.
 func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
 	v.end()
 	results := make([]Result, len(v.sigs))
 	for i, s := range v.sigs {
 		if s.result.Status == "" {
-			s.result.Status, s.result.Reason = v.judge(s, now, key)
+			s.result.set(v.verify(s, now, key))
 		}
 		results[i] = s.result
 	}
@@ -167,7 +166,7 @@ func (v *Verifier) Passing(now time.Time, among func(domain string) bool, key fu
 	v.end()
 	for _, s := range v.sigs {
 		if s.result.Status == "" && among(s.result.Domain) {
-			s.result.Status, s.result.Reason = v.judge(s, now, key)
+			s.result.set(v.verify(s, now, key))
 		}
 		if s.result.Status == Pass {
 			domains = append(domains, s.result.Domain)
@@ -189,96 +188,105 @@ func (v *Verifier) end() {
 	}
 }
 
-// judge looks at what needs no key first: a message that was changed fails whatever DNS answers, so that a dead name
-// server cannot turn a forgery into a temperror.
-func (v *Verifier) judge(s *signature, now time.Time, key func(string) ([]string, error)) (Status, string) {
-	if why := s.untimely(now); why != "" {
-		return PermError, why
+// verify returns the result of a signature. It first checks what needs no key: a message that was changed fails whatever DNS answers, so
+// that a dead name server cannot turn a forgery into a temperror.
+func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]string, error)) (Status, *Fault) {
+	if fault := s.untimely(now); fault != nil {
+		return PermError, fault
 	}
 	sink := &v.bodies[s.body].sink
 	sum := sink.total
 	if s.limit >= 0 {
 		if s.limit > sink.length {
-			return PermError, fmt.Sprintf("l=%d is more than the body's %d octets", s.limit, sink.length)
+			return PermError, &Fault{SignedLengthExceedsBody, strconv.FormatInt(s.limit, 10)}
 		}
 		sum = sink.sums[s.limit]
 	}
 	if subtle.ConstantTimeCompare(sum, s.bodyHash) != 1 {
 		s.bodyChanged = true
-		return Fail, "the body hash does not match: the body was changed after signing"
+		return Fail, &Fault{Cause: BodyHashMismatch}
 	}
-	status, reason := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
+	status, fault := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
 	s.headerGood = status == Pass
 	if status == Pass && s.limit >= 0 && s.limit < sink.length {
-		// The attacks of May 2024: whoever appends to a message with l= would speak in the signer's name.
-		return Policy, fmt.Sprintf("l= leaves %d octets of the body unsigned", sink.length-s.limit)
+		// The attacks of May 2024: anyone could append text to a message with l= in the signer's name.
+		return Policy, &Fault{BodyPartlySigned, strconv.FormatInt(sink.length-s.limit, 10)}
 	}
-	return status, reason
+	return status, fault
 }
 
-// untimely says why the signature is not valid now, or "".
-func (s *signature) untimely(now time.Time) string {
+// untimely returns why the signature is not valid now, or nil.
+func (s *signature) untimely(now time.Time) *Fault {
 	if s.expiration >= 0 && now.Add(-clockSkew).Unix() > s.expiration {
-		return "the signature expired at " + time.Unix(s.expiration, 0).UTC().Format(time.RFC3339)
+		return &Fault{SignatureExpired, formatTime(s.expiration)}
 	}
 	if s.time >= 0 && now.Add(clockSkew).Unix() < s.time {
-		return "the signature's t= lies in the future"
+		return &Fault{SignatureInFuture, formatTime(s.time)}
 	}
-	return ""
+	return nil
 }
 
-// tryKeys verifies with what stands in DNS. header gives the hash of what was signed, and is asked only where there is a
-// key.
-func (s *signature) tryKeys(key func(string) ([]string, error), header func() [sha256.Size]byte) (Status, string) {
+// formatTime returns a time in the form of RFC 3339, or "" if its year has more than four digits.
+func formatTime(unix int64) string {
+	const end = 253402300800 // 10000-01-01T00:00:00Z
+	if unix >= end {
+		return ""
+	}
+	return time.Unix(unix, 0).UTC().Format(time.RFC3339)
+}
+
+// tryKeys verifies a signature with each key record in DNS. header returns the hash of the signed header; it is called only if there is a
+// record.
+func (s *signature) tryKeys(key func(string) ([]string, error), header func() [sha256.Size]byte) (Status, *Fault) {
 	s.result.KeyName = s.keyName()
 	records, err := key(s.result.KeyName)
 	if err != nil {
 		var dns *net.DNSError
 		switch known := errors.As(err, &dns); {
 		case known && dns.IsNotFound:
-			return PermError, "there is no key record at " + s.result.KeyName
+			return PermError, &Fault{Cause: KeyRecordMissing}
 		case known && !dns.Temporary():
-			return PermError, "the key record at " + s.result.KeyName + " is no use: " + dns.Err
+			return PermError, &Fault{KeyRecordUnusable, dns.Err}
 		case known:
-			return TempError, "the key record at " + s.result.KeyName + " could not be looked up: " + dns.Err
+			return TempError, &Fault{KeyLookupFailed, dns.Err}
 		}
-		return TempError, "the key record at " + s.result.KeyName + " could not be looked up"
+		return TempError, &Fault{Cause: KeyLookupFailed}
 	}
 	if len(records) == 0 {
-		return PermError, "there is no key record at " + s.result.KeyName
+		return PermError, &Fault{Cause: KeyRecordMissing}
 	}
 	sum := header()
 	// Section 3.6.2.2 leaves several records undefined. Trying each makes the verdict independent of their order. The result
-	// keeps the record that the reason is about.
-	status, reason := PermError, ""
+	// keeps the record that the cause is about.
+	status, fault := PermError, (*Fault)(nil)
 	for _, txt := range records[:min(len(records), maxKeyRecords)] {
-		k, st, why := s.tryKey(txt, sum)
-		if st == PermError && reason != "" {
+		k, st, f := s.tryKey(txt, sum)
+		if st == PermError && fault != nil {
 			continue
 		}
-		status, reason = st, why
+		status, fault = st, f
 		s.result.KeyRecord, s.result.KeyBits, s.result.Testing = txt, k.Bits, k.Testing
 		if st == Pass {
 			break
 		}
 	}
-	return status, reason
+	return status, fault
 }
 
 // tryKey verifies with one record. It returns an empty KeyRecord if the record cannot be used.
-func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Status, string) {
-	k, err := ParseKeyRecord(txt)
+func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Status, *Fault) {
+	k, fault := parseKeyRecord(txt)
 	switch {
-	case err != nil:
-		return &KeyRecord{}, PermError, err.Error()
+	case fault != nil:
+		return &KeyRecord{}, PermError, fault
 	case k.Type != s.keyType:
-		return k, PermError, fmt.Sprintf("a=%s does not fit the key record's k=%s", s.result.Algorithm, k.Type)
+		return k, PermError, &Fault{KeyTypeMismatch, k.Type}
 	case k.Strict && s.idDomain != s.result.Domain:
-		return k, PermError, "the key record's t=s does not allow an i= below d="
+		return k, PermError, &Fault{Cause: KeyForbidsSubIdentity}
 	case !k.verify(sum, s.value):
-		return k, Fail, "the signature does not match: signed header fields were changed, or it was made with another key"
+		return k, Fail, &Fault{Cause: SignatureMismatch}
 	}
-	return k, Pass, ""
+	return k, Pass, nil
 }
 
 // headerBuffer is the size in octets of what most messages have signed.

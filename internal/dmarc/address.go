@@ -1,7 +1,6 @@
 package dmarc
 
 import (
-	"errors"
 	"strings"
 
 	"signpost/internal/domain"
@@ -42,9 +41,9 @@ func (p *parser) list(group bool) error {
 		case c == ';' && group, c == 0 && !group:
 			return nil
 		case c == 0:
-			return errors.New("a colon outside quotes begins a group that does not end")
+			return &Fault{Cause: FromGroupUnclosed}
 		default:
-			return errors.New("text follows an address")
+			return &Fault{Cause: FromTextAfterAddress}
 		}
 	}
 }
@@ -68,7 +67,7 @@ func (p *parser) address(inGroup bool) error {
 		return p.angle("")
 	case ':':
 		if inGroup || words == "" {
-			return errors.New("a colon outside quotes")
+			return &Fault{Cause: FromUnquotedColon}
 		}
 		p.i++
 		if err := p.list(true); err != nil {
@@ -92,19 +91,19 @@ func (p *parser) address(inGroup bool) error {
 		p.domains = append(p.domains, domain)
 		return nil
 	case ',':
-		return errors.New("a comma outside quotes")
+		return &Fault{Cause: FromUnquotedComma}
 	case '>':
-		return errors.New("a closing angle bracket outside quotes")
+		return &Fault{Cause: FromUnquotedAngleBracket}
 	case ';':
 		if !inGroup {
-			return errors.New("a semicolon outside quotes")
+			return &Fault{Cause: FromUnquotedSemicolon}
 		}
 	case 0:
 		if inGroup {
-			return errors.New("a colon outside quotes begins a group that does not end")
+			return &Fault{Cause: FromGroupUnclosed}
 		}
 	}
-	return errors.New("a name without an address")
+	return &Fault{Cause: FromNameWithoutAddress}
 }
 
 // angle reads "<local@domain>". Where alike is set, the domain has to be that.
@@ -114,14 +113,14 @@ func (p *parser) angle(alike string) error {
 		return err
 	}
 	if p.peek() == '@' {
-		return errors.New("it holds a source route")
+		return &Fault{Cause: FromSourceRoute}
 	}
 	local, err := p.words()
 	if err != nil {
 		return err
 	}
 	if p.peek() != '@' {
-		return errors.New("angle brackets without an address")
+		return &Fault{Cause: FromBracketsWithoutAddress}
 	}
 	domain, err := p.addrSpec(local)
 	if err != nil {
@@ -131,10 +130,10 @@ func (p *parser) angle(alike string) error {
 		return err
 	}
 	if p.peek() != '>' {
-		return errors.New("an angle bracket does not close")
+		return &Fault{Cause: FromAngleBracketUnclosed}
 	}
 	if alike != "" && alike != domain {
-		return errors.New("two addresses where one belongs")
+		return &Fault{Cause: FromTwoAddresses}
 	}
 	p.i++
 	p.domains = append(p.domains, domain)
@@ -147,17 +146,17 @@ func (p *parser) addrSpec(local string) (string, error) {
 		return "", err
 	}
 	if !plainLocal(local) {
-		return "", errors.New("a local part is malformed")
+		return "", &Fault{Cause: FromMalformedLocalPart}
 	}
 	if !shownAsIs(local) {
-		return "", errors.New("a local part is not what a reader is shown")
+		return "", &Fault{Cause: FromDeceptiveLocalPart}
 	}
 	p.i++ // "@"
 	if err := p.blank(); err != nil {
 		return "", err
 	}
 	if p.peek() == '[' {
-		return "", errors.New("an address literal stands in place of a domain")
+		return "", &Fault{Cause: FromAddressLiteral}
 	}
 	start := p.i
 	for p.i < len(p.s) && (atext(p.s[p.i]) || p.s[p.i] == '.') {
@@ -166,7 +165,7 @@ func (p *parser) addrSpec(local string) (string, error) {
 	// RFC 9989 section 5.3.1: a U-label must be turned into an A-label.
 	domain, err := domain.Parse(p.s[start:p.i])
 	if err != nil {
-		return "", errors.New("what follows an @ is not a domain name")
+		return "", &Fault{Cause: FromInvalidDomain}
 	}
 	return domain, nil
 }
@@ -186,7 +185,7 @@ func onlyWords(comments string) error {
 	for i := range len(comments) {
 		c := comments[i]
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("() \t-", c) >= 0) {
-			return errors.New("a comment inside an address contains more than words")
+			return &Fault{Cause: FromCommentInAddress}
 		}
 	}
 	return nil
@@ -229,9 +228,9 @@ func (p *parser) words() (string, error) {
 		case atext(c) || c == '.' || c == '[' || c == ']':
 			p.i++
 		case c == ')':
-			return "", errors.New("a closing parenthesis outside quotes")
+			return "", &Fault{Cause: FromUnquotedParenthesis}
 		case c == '\\':
-			return "", errors.New("a backslash outside quotes")
+			return "", &Fault{Cause: FromUnquotedBackslash}
 		default:
 			return p.s[start:p.word], nil
 		}
@@ -250,7 +249,7 @@ func (p *parser) quoted() error {
 			return nil
 		}
 	}
-	return errors.New("a quoted string does not end")
+	return &Fault{Cause: FromQuotedStringUnclosed}
 }
 
 // space reads white space and comments.
@@ -260,7 +259,7 @@ func (p *parser) space() error {
 		switch c := p.s[p.i]; {
 		case c == '(':
 			if depth++; depth > maxComment {
-				return errors.New("comments nest too deep")
+				return &Fault{Cause: FromCommentsTooDeep}
 			}
 		case c == ')' && depth > 0:
 			depth--
@@ -271,7 +270,7 @@ func (p *parser) space() error {
 		}
 	}
 	if depth > 0 {
-		return errors.New("a comment does not end")
+		return &Fault{Cause: FromCommentUnclosed}
 	}
 	return nil
 }

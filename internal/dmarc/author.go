@@ -1,10 +1,10 @@
-// Package dmarc finds the Author Domain of a message and, as it grows, the policy that its owner publishes: RFC 9989.
+// Package dmarc finds the Author Domain of a message, the policy that its owner publishes, and whether the message satisfies it:
+// RFC 9989.
 package dmarc
 
 import (
-	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -12,30 +12,30 @@ import (
 // look-ups; honest mail has one.
 const MaxAuthorDomains = 4
 
-// Author is what the From fields of a message say: RFC 9989 section 5.3.1.
+// Author is the author of a message by its From fields: RFC 9989 section 5.3.1.
 type Author struct {
-	Domains []string `json:"domains,omitempty"`  // lower-case A-labels, each once, in the order of the field
-	Doubt   string   `json:"doubt,omitempty"`    // why no reader can be sure who wrote this; empty where it is plain
-	TooMany bool     `json:"too_many,omitempty"` // the Doubt is that there are more than MaxAuthorDomains
+	Domains []string `json:"header_from,omitempty"` // lower-case A-labels, each once, in the order of the field
+	Cause   Cause    `json:"from_cause,omitempty"`  // why it is not certain who wrote the message: one of AuthorCauses
+	Detail  string   `json:"from_detail,omitempty"` // see Cause
 }
 
-// ReadAuthor reads the values of all From fields of a message. Whatever two readers could take for different domains is
-// a Doubt, never a guess: no field, several fields, anything outside RFC 5322 section 3.4 that would move the address.
-// With a Doubt, Domains is empty.
+// ReadAuthor reads the values of all From fields of a message. Whatever two readers could take for different domains has a
+// Cause, and no domain is guessed: no field, several fields, anything outside RFC 5322 section 3.4 that would move the
+// address. With a Cause, Domains is empty.
 func ReadAuthor(values []string) Author {
 	switch len(values) {
 	case 0:
-		return Author{Doubt: "there is no From field"}
+		return Author{Cause: FromMissing}
 	case 1:
 	default:
-		return Author{Doubt: fmt.Sprintf("there are %d From fields", len(values))}
+		return Author{Cause: FromSeveral, Detail: strconv.Itoa(len(values))}
 	}
 	domains, err := fromDomains(values[0])
 	if err != nil {
-		return Author{Doubt: "the From field is not readable: " + err.Error()}
+		return Author{Cause: causeOf(err)}
 	}
 	if len(domains) > MaxAuthorDomains {
-		return Author{Doubt: fmt.Sprintf("the From field names more than %d domains", MaxAuthorDomains), TooMany: true}
+		return Author{Cause: FromTooManyDomains, Detail: strconv.Itoa(len(domains))}
 	}
 	return Author{Domains: domains}
 }
@@ -46,11 +46,11 @@ func fromDomains(value string) ([]string, error) {
 		return nil, err
 	}
 	if hidesAddress(text) {
-		return nil, errors.New("an encoded name hides the address")
+		return nil, &Fault{Cause: FromNameHidesAddress}
 	}
 	p := &parser{s: text}
 	if strings.Contains(text, escape) {
-		err = errors.New(controlInField)
+		err = &Fault{Cause: FromControlCharacter}
 	} else {
 		err = p.list(false)
 	}
@@ -61,7 +61,7 @@ func fromDomains(value string) ([]string, error) {
 		return nil, err
 	}
 	if len(p.domains) == 0 {
-		return nil, errors.New("it contains no address")
+		return nil, &Fault{Cause: FromWithoutAddress}
 	}
 	var distinct []string
 	for _, d := range p.domains {
@@ -79,7 +79,7 @@ func unfold(s string) (string, error) {
 	}
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' && c != escape[0] {
-			return "", errors.New(controlInField)
+			return "", &Fault{Cause: FromControlCharacter}
 		}
 	}
 	return s, nil

@@ -8,8 +8,13 @@ import (
 	"signpost/internal/domain"
 )
 
-func TestReadAuthor(t *testing.T) {
-	for _, c := range []struct{ from, domains, doubt string }{
+type authorCase struct {
+	from, domains string
+	cause         Cause
+}
+
+func authorCases() []authorCase {
+	return []authorCase{
 		{"ann@example.org", "example.org", ""},
 		{" Ann <ann@Example.ORG>", "example.org", ""},
 		{"\"Ann, of <x@evil.example>\" <ann@example.org>", "example.org", ""},
@@ -76,108 +81,135 @@ func TestReadAuthor(t *testing.T) {
 
 		{"a@a.example, b@b.example, c@c.example, d@d.example", "a.example b.example c.example d.example", ""},
 
-		{"a@a.example, b@b.example, c@c.example, d@d.example, e@e.example", "", "more than 4"},
-		{"", "", "no address"},
-		{"Ann", "", "without an address"},
-		{"undisclosed:;", "", "no address"},
-		{"user@example.net>", "", "text follows"}, // OpenDMARC #174, #113, #342
-		{"<user@example.net", "", "does not close"},
-		{"Ann <ann@example.org> x", "", "text follows"},
-		{"Ann <ann@example.org> <bob@example.net>", "", "text follows"},
-		{"ann@example.org <bob@example.net>", "", "two addresses"},
+		{"a@a.example, b@b.example, c@c.example, d@d.example, e@e.example", "", FromTooManyDomains},
+		{"", "", FromWithoutAddress},
+		{"Ann", "", FromNameWithoutAddress},
+		{"undisclosed:;", "", FromWithoutAddress},
+		{"user@example.net>", "", FromTextAfterAddress}, // OpenDMARC #174, #113, #342
+		{"<user@example.net", "", FromAngleBracketUnclosed},
+		{"Ann <ann@example.org> x", "", FromTextAfterAddress},
+		{"Ann <ann@example.org> <bob@example.net>", "", FromTextAfterAddress},
+		{"ann@example.org <bob@example.net>", "", FromTwoAddresses},
 
 		// A display name outside the grammar with another @, or with more than one reading.
-		{"Acme, Inc. <news@example.org>, <x@evil.example>", "", "a comma outside quotes"},
-		{"ann@evil.example, Acme: News <news@example.org>", "", "a colon outside quotes"},
-		{"Acme; x@evil.example <news@example.org>", "", "a semicolon outside quotes"},
-		{"Acme, \"x@evil.example\" <news@example.org>", "", "a comma outside quotes"},
-		{"Acme, (x@evil.example) <news@example.org>", "", "a comma outside quotes"},
-		{"Acme, Inc. <news@example.org> x", "", "a comma outside quotes"},
-		{"Acme, Inc. <news@example.org> (c)", "", "a comma outside quotes"},
-		{"Acme, Inc. <news@example.org>,", "", "a comma outside quotes"},
-		{"Acme, <Inc.> <news@example.org>", "", "a comma outside quotes"},
-		{"Acme, Inc. <news>", "", "a comma outside quotes"},
-		{"Acme, Inc. <>", "", "a comma outside quotes"},
-		{"Acme, Inc. <@relay.example:news@example.org>", "", "a comma outside quotes"},
-		{"Acme, \"Inc. <news@example.org>", "", "a comma outside quotes"},
-		{"Acme, =?utf-8?q?x=40evil.example?= <news@example.org>", "", "a comma outside quotes"},
-		{"=?utf-8?b?PGFubkBldmlsLmV4YW1wbGU+?=, <news@example.org>", "", "a comma outside quotes"},
-		{"Acme, =?utf-7?q?x+AEA-evil.example?= <news@example.org>", "", "a comma outside quotes"},
-		{"Acme, =?utf-8?b?eEBldmls*?= <news@example.org>", "", "a comma outside quotes"}, // not base64
-		{"Acme, =?utf-8?q?=3D=3Futf-8=3Fq=3Fx=40y=3F=3D?= <news@example.org>", "", "a comma outside quotes"},
-		{"\x1b$B<x@evil.example>\x1b(B <news@example.org>", "", "control"},
-		{"\x1b$B=?utf-8?q?x=40evil.example?=\x1b(B <news@example.org>", "", "control"},
-		{"\x1b$B4k <news@example.org>", "", "control"}, // the bracket is half a character
-		{"\x1b <news@example.org>", "", "control"},
-		{"Ann\x1b<news@example.org>", "", "control"},
-		{"\x1b[2J <news@example.org>", "", "control"},
-		{"\x1b$B4k\x1b(B news@example.org", "", "control"},
-		{"<news\x1b(B@example.org>", "", "control"},
-		{"\x81@evil.example <news@example.org>", "", "two addresses"},
-		{"Acme: News; Ann", "", "without an address"},
-		{"Acme: ann@example.org", "", "a group that does not end"},
-		{"Acme: Ann", "", "a group that does not end"},
-		{"MAILER DAEMON <>", "", "bracket"},
-		{",", "", "no address"},
-		{".@example.org", "", "local part"},
-		{"x@stranger.example(x).evil.example", "", "text follows"},
-		{"ann(x@evil.example)@example.org", "", "comment"},
-		{"ann(evil.example)@example.org", "", "comment"},
-		{"<(x@evil.example)ann@example.org>", "", "comment"},
-		{"ann@(=?utf-8?q?evil?=)example.org", "", "comment"},
-		{"<@relay.example:ann@example.org>", "", "source route"},
-		{"<@relay.example,@b.example:ann@example.org>", "", "source route"},
-		{"<>", "", "bracket"},
-		{"ann@[192.0.2.1]", "", "literal"},
-		{"ann@", "", "domain"},
-		{"ann@.example", "", "domain"},
-		{"ann@example..org", "", "domain"},
-		{"ann@example.org.", "", "domain"},
-		{"ann@exam ple.org", "", "text follows"},
-		{"ann@example.org@example.net", "", "text follows"},
-		{"@example.org", "", "local part"},
-		{"a b@example.org", "", "local part"},
-		{"a(comment)b@example.org", "", "local part"},
-		{"\"ann\"x@example.org", "", "local part"},
-		{"ann@(evil.example)example.org", "", "comment"},
-		{"<ann@example.org(x@evil.example)>", "", "comment"},
-		{"=?utf-8?q?x=40evil.example?=@example.org", "", "shown"},
-		{"\"=?utf-8?q?x=40evil.example?=\"@example.org", "", "shown"},
+		{"Acme, Inc. <news@example.org>, <x@evil.example>", "", FromUnquotedComma},
+		{"ann@evil.example, Acme: News <news@example.org>", "", FromGroupUnclosed},
+		{"Acme; x@evil.example <news@example.org>", "", FromUnquotedSemicolon},
+		{"Acme, \"x@evil.example\" <news@example.org>", "", FromUnquotedComma},
+		{"Acme, (x@evil.example) <news@example.org>", "", FromUnquotedComma},
+		{"Acme, Inc. <news@example.org> x", "", FromUnquotedComma},
+		{"Acme, Inc. <news@example.org> (c)", "", FromUnquotedComma},
+		{"Acme, Inc. <news@example.org>,", "", FromUnquotedComma},
+		{"Acme, <Inc.> <news@example.org>", "", FromUnquotedComma},
+		{"Acme, Inc. <news>", "", FromUnquotedComma},
+		{"Acme, Inc. <>", "", FromUnquotedComma},
+		{"Acme, Inc. <@relay.example:news@example.org>", "", FromUnquotedComma},
+		{"Acme, \"Inc. <news@example.org>", "", FromUnquotedComma},
+		{"Acme, =?utf-8?q?x=40evil.example?= <news@example.org>", "", FromUnquotedComma},
+		{"=?utf-8?b?PGFubkBldmlsLmV4YW1wbGU+?=, <news@example.org>", "", FromUnquotedComma},
+		{"Acme, =?utf-7?q?x+AEA-evil.example?= <news@example.org>", "", FromUnquotedComma},
+		{"Acme, =?utf-8?b?eEBldmls*?= <news@example.org>", "", FromUnquotedComma}, // not base64
+		{"Acme, =?utf-8?q?=3D=3Futf-8=3Fq=3Fx=40y=3F=3D?= <news@example.org>", "", FromUnquotedComma},
+		{"\x1b$B<x@evil.example>\x1b(B <news@example.org>", "", FromControlCharacter},
+		{"\x1b$B=?utf-8?q?x=40evil.example?=\x1b(B <news@example.org>", "", FromControlCharacter},
+		{"\x1b$B4k <news@example.org>", "", FromControlCharacter}, // the bracket is half a character
+		{"\x1b <news@example.org>", "", FromControlCharacter},
+		{"Ann\x1b<news@example.org>", "", FromControlCharacter},
+		{"\x1b[2J <news@example.org>", "", FromControlCharacter},
+		{"\x1b$B4k\x1b(B news@example.org", "", FromControlCharacter},
+		{"<news\x1b(B@example.org>", "", FromControlCharacter},
+		{"\x81@evil.example <news@example.org>", "", FromTwoAddresses},
+		{"Acme: News; Ann", "", FromNameWithoutAddress},
+		{"Acme: ann@example.org", "", FromGroupUnclosed},
+		{"Acme: Ann", "", FromGroupUnclosed},
+		{"MAILER DAEMON <>", "", FromBracketsWithoutAddress},
+		{",", "", FromWithoutAddress},
+		{".@example.org", "", FromMalformedLocalPart},
+		{"x@stranger.example(x).evil.example", "", FromTextAfterAddress},
+		{"ann(x@evil.example)@example.org", "", FromCommentInAddress},
+		{"ann(evil.example)@example.org", "", FromCommentInAddress},
+		{"<(x@evil.example)ann@example.org>", "", FromCommentInAddress},
+		{"ann@(=?utf-8?q?evil?=)example.org", "", FromCommentInAddress},
+		{"<@relay.example:ann@example.org>", "", FromSourceRoute},
+		{"<@relay.example,@b.example:ann@example.org>", "", FromSourceRoute},
+		{"<>", "", FromBracketsWithoutAddress},
+		{"ann@[192.0.2.1]", "", FromAddressLiteral},
+		{"ann@", "", FromInvalidDomain},
+		{"ann@.example", "", FromInvalidDomain},
+		{"ann@example..org", "", FromInvalidDomain},
+		{"ann@example.org.", "", FromInvalidDomain},
+		{"ann@exam ple.org", "", FromTextAfterAddress},
+		{"ann@example.org@example.net", "", FromTextAfterAddress},
+		{"@example.org", "", FromMalformedLocalPart},
+		{"a b@example.org", "", FromMalformedLocalPart},
+		{"a(comment)b@example.org", "", FromMalformedLocalPart},
+		{"\"ann\"x@example.org", "", FromMalformedLocalPart},
+		{"ann@(evil.example)example.org", "", FromCommentInAddress},
+		{"<ann@example.org(x@evil.example)>", "", FromCommentInAddress},
+		{"=?utf-8?q?x=40evil.example?=@example.org", "", FromDeceptiveLocalPart},
+		{"\"=?utf-8?q?x=40evil.example?=\"@example.org", "", FromDeceptiveLocalPart},
 		{"bounce=?x@example.org", "example.org", ""},
-		{"<\u202egro.live@example.org>", "", "shown"},
+		{"<\u202egro.live@example.org>", "", FromDeceptiveLocalPart},
 		{"<a\u200cb@example.org>", "example.org", ""}, // a joiner belongs to some scripts
-		{"=?utf-8?q?x=40evil.example=00?= <ann@example.org>", "", "hides"},
-		{"=?utf-8?q?x=40evil.example?= =?utf-8?q?=0A?= <ann@example.org>", "", "hides"},
-		{"\"x=?big5?b?AA==?=\" <ann@example.org>", "", "hides"},
+		{"=?utf-8?q?x=40evil.example=00?= <ann@example.org>", "", FromNameHidesAddress},
+		{"=?utf-8?q?x=40evil.example?= =?utf-8?q?=0A?= <ann@example.org>", "", FromNameHidesAddress},
+		{"\"x=?big5?b?AA==?=\" <ann@example.org>", "", FromNameHidesAddress},
 		{"=?utf-8?q?Ann=0A?= <ann@example.org>", "example.org", ""}, // a script's echo
 		{"=?x?y?= =?utf-8?q?Ann?= <ann@example.org>", "example.org", ""},
-		{"\"ann <ann@example.org>", "", "quoted string"},
-		{strings.Repeat("(", 17) + strings.Repeat(")", 17) + "ann@example.org", "", "nest"},
-		{"Ann \\<x@evil.example> <ann@example.org>", "", "backslash"},
-		{"ann@example.org\x00.evil.example", "", "control"},
-		{"ann@example.org\r\nbob@example.net", "", "control"},
-		{"ann@exa\x80mple.org", "", "domain"},
-		{"a: b: ann@example.org;;", "", "colon"},
-		{"=?utf-8?b?YW5uQGV4YW1wbGUub3Jn?=", "", "without an address"},
-	} {
+		{"\"ann <ann@example.org>", "", FromQuotedStringUnclosed},
+		{strings.Repeat("(", 17) + strings.Repeat(")", 17) + "ann@example.org", "", FromCommentsTooDeep},
+		{"Ann \\<x@evil.example> <ann@example.org>", "", FromUnquotedBackslash},
+		{"ann@example.org\x00.evil.example", "", FromControlCharacter},
+		{"ann@example.org\r\nbob@example.net", "", FromControlCharacter},
+		{"ann@exa\x80mple.org", "", FromInvalidDomain},
+		{"a: b: ann@example.org;;", "", FromUnquotedColon},
+		{"=?utf-8?b?YW5uQGV4YW1wbGUub3Jn?=", "", FromNameWithoutAddress},
+		{"Ann) x@evil.example <ann@example.org>", "", FromUnquotedParenthesis},
+		{"Ann> <ann@example.org>", "", FromUnquotedAngleBracket},
+		{"(Ann ann@example.org", "", FromCommentUnclosed},
+	}
+}
+
+func TestReadAuthor(t *testing.T) {
+	for _, c := range authorCases() {
 		got := ReadAuthor([]string{c.from})
-		if d := strings.Join(got.Domains, " "); d != c.domains || !strings.Contains(got.Doubt, c.doubt) || (c.doubt == "") != (got.Doubt == "") {
-			t.Errorf("From:%s\ngot  %+v\nwant %q, doubt %q", c.from, got, c.domains, c.doubt)
+		if d := strings.Join(got.Domains, " "); d != c.domains || got.Cause != c.cause {
+			t.Errorf("From:%s\ngot  %+v\nwant %q, %q", c.from, got, c.domains, c.cause)
 		}
 	}
 }
 
 // CVE-2019-16378, CVE-2021-34555: of several From fields the first one is not the author.
 func TestReadAuthorFields(t *testing.T) {
-	if got := ReadAuthor(nil); got.Doubt != "there is no From field" {
+	if got := ReadAuthor(nil); got.Cause != FromMissing {
 		t.Errorf("%+v", got)
 	}
-	if got := ReadAuthor([]string{"a@example.org", "b@example.org"}); got.Doubt != "there are 2 From fields" || got.Domains != nil {
+	if got := ReadAuthor([]string{"a@example.org", "b@example.org"}); got.Cause != FromSeveral || got.Detail != "2" || got.Domains != nil {
+		t.Errorf("%+v", got)
+	}
+	if got := ReadAuthor([]string{"a@a.example, b@b.example, c@c.example, d@d.example, e@e.example"}); got.Detail != "5" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// Every From field yields either domains that are safe to look up or a doubt. Where net/mail, an independent parser, reads
+// Each cause occurs in a case. FromHiddenField is set where the fields are read.
+func TestEachAuthorCauseOccurs(t *testing.T) {
+	seen := map[Cause]bool{FromMissing: true, FromSeveral: true, FromHiddenField: true}
+	for _, c := range authorCases() {
+		seen[c.cause] = true
+	}
+	for _, cause := range AuthorCauses() {
+		if !seen[cause] {
+			t.Errorf("%s occurs in no case", cause)
+		}
+		delete(seen, cause)
+	}
+	if delete(seen, ""); len(seen) > 0 {
+		t.Errorf("AuthorCauses does not return %v", seen)
+	}
+}
+
+// Every From field yields either domains that are safe to look up or a cause. Where net/mail, an independent parser, reads
 // one address, it is not an address of another domain.
 func FuzzReadAuthor(f *testing.F) {
 	f.Add("Ann (x) <ann@example.org>, \"b\" <c@d.example>")
@@ -188,7 +220,7 @@ func FuzzReadAuthor(f *testing.F) {
 	f.Add(",ann(c)@(d)example.org,, (e)")
 	f.Fuzz(func(t *testing.T, from string) {
 		got := ReadAuthor([]string{from})
-		if (got.Doubt == "") == (len(got.Domains) == 0) {
+		if (got.Cause == "") == (len(got.Domains) == 0) {
 			t.Fatalf("%+v", got)
 		}
 		for _, d := range got.Domains {
@@ -197,7 +229,7 @@ func FuzzReadAuthor(f *testing.F) {
 			}
 		}
 		others, err := mail.ParseAddressList(from)
-		if got.Doubt != "" || err != nil || len(others) != 1 {
+		if got.Cause != "" || err != nil || len(others) != 1 {
 			return
 		}
 		address := others[0].Address

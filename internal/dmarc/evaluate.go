@@ -3,7 +3,6 @@ package dmarc
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 
 	"signpost/internal/domain"
@@ -24,20 +23,12 @@ const (
 // Method is how an identifier was authenticated.
 type Method string
 
-// The methods. DNS stands for DMARC's own look-ups in Result.Cause.
+// The methods. DNS stands for DMARC's own lookups in Result.FailedMethod.
 const (
 	DKIM Method = "dkim"
 	SPF  Method = "spf"
 	DNS  Method = "dmarc"
 )
-
-// record returns what is looked up for a method, in words.
-func (m Method) record() string {
-	if m == DKIM {
-		return "DKIM key"
-	}
-	return "SPF record"
-}
 
 // Identifier is a domain that DKIM or SPF authenticated, or could not check.
 type Identifier struct {
@@ -45,6 +36,12 @@ type Identifier struct {
 	Domain string // lower-case A-labels
 	Open   bool   // it could not be checked (temperror); otherwise it passed
 	Failed string // Open: the DNS name whose lookup failed
+}
+
+// AlignedIdentifier is a domain that DKIM or SPF authenticated and that is aligned with the Author Domain.
+type AlignedIdentifier struct {
+	Method Method `json:"method"`
+	Domain string `json:"domain"`
 }
 
 // Result is DMARC's view of one Author Domain.
@@ -58,16 +55,33 @@ type Result struct {
 	Published    Policy `json:"published,omitempty"` // its value
 	Policy       Policy `json:"policy,omitempty"`    // what is left of it after t=y
 	Testing      bool   `json:"testing,omitempty"`   // t=y
-	Aligned      string `json:"aligned,omitempty"`   // pass: the method and the domain that aligned, as "dkim example.org"
-	Cause        Method `json:"cause,omitempty"`     // temperror: whose look-up failed
-	Failed       string `json:"failed,omitempty"`    // temperror: the DNS name whose lookup failed first
+
+	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // pass, or a temperror that would be one: what passed and is aligned
+
+	Cause            Cause  `json:"cause,omitempty"`             // why the Status is not pass
+	Detail           string `json:"detail,omitempty"`            // see Cause
+	IdentifierDomain string `json:"identifier_domain,omitempty"` // temperror: of the identifier that could not be checked or compared
+	Failed           string `json:"failed,omitempty"`            // temperror and PolicyLookupUnusable: the DNS name whose lookup failed first
+
 	// Assumed is the status that a temperror would have if the lookups that failed had found nothing: pass, fail or none.
 	Assumed Status `json:"assumed,omitempty"`
 	// Remembered reports that the policy is from an earlier answer, because its lookup failed.
-	Remembered bool   `json:"remembered,omitempty"`
-	Reason     string `json:"reason,omitempty"`
-	// Fault is why the record counts as p=none although it does not say so, or empty.
-	Fault string `json:"record_fault,omitempty"`
+	Remembered bool `json:"remembered,omitempty"`
+	// Fault is why the record counts as p=none although it does not say so, nil if it says so.
+	Fault *Fault `json:"record_fault,omitempty"`
+}
+
+// FailedMethod returns the method whose lookup failed, empty if none failed.
+func (r Result) FailedMethod() Method {
+	switch r.Cause {
+	case PolicyLookupFailed, PolicyLookupUnusable, OrganizationLookupFailed:
+		return DNS
+	case KeyLookupFailed:
+		return DKIM
+	case SPFLookupFailed:
+		return SPF
+	}
+	return ""
 }
 
 // Unauthenticated reports whether the message fails DMARC, or would fail if the lookups that failed had found nothing.
@@ -75,21 +89,12 @@ func (r Result) Unauthenticated() bool {
 	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
 }
 
-// Source returns the tag that sets the published policy, as "p=reject at example.org", or the fault that makes it none. at
-// is the name of the record.
-func (r Result) Source(at string) string {
-	if r.Fault != "" {
-		return "none at " + at + ": " + r.Fault
-	}
-	return r.Tag + "=" + string(r.Published) + " at " + at
-}
-
 // AsIf returns the result as if a domain that publishes p=none had published another policy. Other results are unchanged.
 func (r Result) AsIf(p Policy) Result {
 	if r.Published != PolicyNone {
 		return r
 	}
-	r.Published, r.Policy, r.Fault = p, p, ""
+	r.Published, r.Policy, r.Fault = p, p, nil
 	if r.Testing {
 		r.Policy = p.soften()
 	}
@@ -173,11 +178,12 @@ func (d *Discovery) finish() {
 	if r.Policy = r.Published; r.Testing {
 		r.Policy = r.Policy.soften()
 	}
+	if d.record.Broken { // section 4.10.1: no DMARC processing
+		r.Status, r.Cause, r.Detail, r.Policy, r.Published, r.Tag = None, d.record.Fault.Cause, d.record.Fault.Detail, "", "", ""
+		return
+	}
 	if r.Tag == "p" {
 		r.Fault = d.record.Fault
-	}
-	if d.record.Broken != "" { // section 4.10.1: no DMARC processing
-		r.Status, r.Reason, r.Policy, r.Published, r.Tag = None, d.record.Broken, "", "", ""
 	}
 }
 
@@ -187,22 +193,18 @@ func (d *Discovery) none(w *walked) {
 	switch {
 	case w.failed != nil:
 		r.OrgDomain = "" // a guess
-		d.temporary(DNS, d.policyFailure(), w.failed.name, None)
+		d.temporary(PolicyLookupFailed, w.failed, None)
 	case w.unusable != nil:
-		r.Status, r.Cause, r.Reason = PermError, DNS, fmt.Sprintf("the DMARC policy of %s could not be looked up: %v", r.Domain, w.unusable.err)
+		r.Status, r.Cause, r.Detail, r.Failed = PermError, PolicyLookupUnusable, dnsStatus(w.unusable.err), w.unusable.name
 	default:
-		r.Status, r.Reason = None, "no DMARC record"
+		r.Status, r.Cause = None, NoRecord
 	}
 }
 
-func (d *Discovery) policyFailure() string {
-	return fmt.Sprintf("the DMARC policy of %s could not be looked up: %v", d.result.Domain, d.failed.err)
-}
-
 // temporary makes the result a temperror. assumed is the status if the lookup that failed had found nothing.
-func (d *Discovery) temporary(cause Method, reason, name string, assumed Status) {
+func (d *Discovery) temporary(cause Cause, f *failure, assumed Status) {
 	r := &d.result
-	r.Status, r.Cause, r.Reason, r.Failed, r.Assumed = TempError, cause, reason, strings.TrimSuffix(name, "."), assumed
+	r.Status, r.Cause, r.Detail, r.Failed, r.Assumed = TempError, cause, dnsStatus(f.err), strings.TrimSuffix(f.name, "."), assumed
 }
 
 // organizational finds the author's Organizational Domain, once.
@@ -235,9 +237,9 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 			}
 			switch {
 			case aligned && !id.Open && doubt == nil:
-				d.result.Aligned = string(id.Method) + " " + id.Domain
+				d.result.Aligned = &AlignedIdentifier{id.Method, id.Domain}
 				if d.failed != nil {
-					d.temporary(DNS, d.policyFailure(), d.failed.name, Pass)
+					d.temporary(PolicyLookupFailed, d.failed, Pass)
 				} else {
 					d.result.Status = Pass
 				}
@@ -252,22 +254,25 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 	d.organizational(ctx) // the evidence about relays needs it
 	switch {
 	case likely != nil:
-		d.result.Aligned = string(likely.Method) + " " + likely.Domain
-		d.temporary(DNS, orgFailure(likely.Domain, likelyWhy), likelyWhy.name, Pass)
+		d.result.Aligned = &AlignedIdentifier{likely.Method, likely.Domain}
+		d.result.IdentifierDomain = likely.Domain
+		d.temporary(OrganizationLookupFailed, likelyWhy, Pass)
 	case open != nil && openWhy != nil:
-		d.temporary(DNS, orgFailure(open.Domain, openWhy), openWhy.name, Fail)
+		d.result.IdentifierDomain = open.Domain
+		d.temporary(OrganizationLookupFailed, openWhy, Fail)
 	case open != nil:
-		d.temporary(open.Method, "the "+open.Method.record()+" of "+open.Domain+" could not be looked up", cmp.Or(open.Failed, open.Domain), Fail)
+		cause := SPFLookupFailed
+		if open.Method == DKIM {
+			cause = KeyLookupFailed
+		}
+		d.result.IdentifierDomain = open.Domain
+		d.temporary(cause, &failure{name: cmp.Or(open.Failed, open.Domain)}, Fail)
 	case d.failed != nil:
-		d.temporary(DNS, d.policyFailure(), d.failed.name, Fail)
+		d.temporary(PolicyLookupFailed, d.failed, Fail)
 	default:
-		d.result.Status, d.result.Reason = Fail, "no aligned identifier passed"
+		d.result.Status, d.result.Cause = Fail, NoAlignedIdentifierPassed
 	}
 	return d.result
-}
-
-func orgFailure(domain string, f *failure) string {
-	return fmt.Sprintf("the Organizational Domain of %s could not be looked up: %v", domain, f.err)
 }
 
 // aligned reports whether another name than the Author Domain is aligned with it, as if the lookups that failed had found

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -88,15 +89,17 @@ func evaluate(t *testing.T, view *dns.View, given []string) string {
 	add("tag=", r.Tag)
 	add("at=", r.PolicyDomain)
 	add("org=", r.OrgDomain)
-	add("aligned=", strings.Replace(r.Aligned, " ", ":", 1))
-	add("cause=", string(r.Cause))
+	if r.Aligned != nil {
+		add("aligned=", string(r.Aligned.Method)+":"+r.Aligned.Domain)
+	}
+	add("cause=", string(r.FailedMethod()))
 	add("assumed=", string(r.Assumed))
 	add("failed=", r.Failed)
 	if r.Domain != given[0] {
 		t.Errorf("the Author Domain became %q", r.Domain)
 	}
-	if (r.Reason == "") != (r.Status == dmarc.Pass) {
-		t.Errorf("%s: the reason is %q", given, r.Reason)
+	if (r.Cause == "") != (r.Status == dmarc.Pass) {
+		t.Errorf("%s: the cause is %q", given, r.Cause)
 	}
 	return strings.Join(words, " ")
 }
@@ -133,32 +136,66 @@ func TestReportURIs(t *testing.T) {
 	}
 }
 
-// The reasons for a record that has no or another effect name its fault, and show a wrong value only if it is harmless.
-func TestRecordFaults(t *testing.T) {
+// stepCase is the TXT record of example.org. The step is without Name and Record.
+type stepCase struct {
+	txt  string
+	step dmarc.Step
+}
+
+func stepCases() []stepCase {
 	const rua = "; rua=mailto:a@example.org"
-	for _, c := range []struct{ txt, step, reason, fault string }{
-		{"v=DMARC1; p=reject" + rua, "a record", "", ""},
-		{"v=DMARC1; p=rejct" + rua, "a record: p has no valid policy (rejct); with rua that counts as none", "", "p has no valid policy (rejct); with rua that counts as none"},
-		{"v=DMARC1; p=rejct", "a record without effect: p has no valid policy (rejct), and the record has no valid rua", "p has no valid policy (rejct), and the record has no valid rua", ""},
-		{"v=DMARC1; p=" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
-		{"v=DMARC1; p:reject" + rua, "a record: p is missing; with rua that counts as none", "", "p is missing; with rua that counts as none"},
-		{"v=DMARC1; sp=reject", "a record without effect: p is missing, and the record has no valid rua", "p is missing, and the record has no valid rua", ""},
-		{"v=DMARC1; p=reject; sp=foo" + rua, "a record: sp has no valid policy (foo); with rua that counts as none", "", "sp has no valid policy (foo); with rua that counts as none"},
-		{"v=DMARC1; p=reject; np=foo", "a record without effect: np has no valid policy (foo), and the record has no valid rua", "np has no valid policy (foo), and the record has no valid rua", ""},
-		{"v=DMARC1; p=\"reject\"" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
-		{"v=DMARC1; p=reject please, if you can" + rua, "a record: p has no valid policy; with rua that counts as none", "", "p has no valid policy; with rua that counts as none"},
-		{"v=DMARC1 p=reject", "no DMARC record: v=DMARC1 is followed by p=reject instead of a semicolon", "no DMARC record", ""},
-		{"v = DMARC1\\; p=reject", "no DMARC record: v=DMARC1 is followed by \\ instead of a semicolon", "no DMARC record", ""},
-		{"v=DMARC1, p=reject", "no DMARC record: v=DMARC1 is followed by , p=reject instead of a semicolon", "no DMARC record", ""},
-		{"v=DMARC1: p=reject", "no DMARC record: v=DMARC1 is followed by : p=reject instead of a semicolon", "no DMARC record", ""},
-		{"v=dmarc1; p=reject", "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters", "no DMARC record", ""},
-	} {
-		result, steps := dmarc.Explain(t.Context(), texts{"_dmarc.example.org": c.txt}, "example.org")
-		if len(steps) == 0 || steps[0].Outcome != c.step || result.Reason != c.reason || result.Fault != c.fault {
-			t.Errorf("%s\ngot  %+v, %q, %q\nwant %q, %q, %q", c.txt, steps, result.Reason, result.Fault, c.step, c.reason, c.fault)
+	return []stepCase{
+		{"v=DMARC1; p=reject" + rua, dmarc.Step{Outcome: dmarc.RecordFound}},
+		{"v=DMARC1; p=reject; psd=n", dmarc.Step{Outcome: dmarc.RecordFound, PSD: "n"}},
+		{"v=DMARC1; p=reject; psd=y", dmarc.Step{Outcome: dmarc.RecordFound, PSD: "y"}},
+		{"v=DMARC1; p=rejct" + rua, dmarc.Step{Outcome: dmarc.RecordFound, Cause: dmarc.PolicyTagInvalid, Detail: "p=rejct"}},
+		{"v=DMARC1; p=rejct", dmarc.Step{Outcome: dmarc.RecordWithoutEffect, Cause: dmarc.PolicyTagInvalid, Detail: "p=rejct"}},
+		{"v=DMARC1; p=" + rua, dmarc.Step{Outcome: dmarc.RecordFound, Cause: dmarc.PolicyTagInvalid, Detail: "p="}},
+		{"v=DMARC1; p:reject" + rua, dmarc.Step{Outcome: dmarc.RecordFound, Cause: dmarc.PolicyTagMissing}},
+		{"v=DMARC1; sp=reject", dmarc.Step{Outcome: dmarc.RecordWithoutEffect, Cause: dmarc.PolicyTagMissing}},
+		{"v=DMARC1; p=reject; sp=foo" + rua, dmarc.Step{Outcome: dmarc.RecordFound, Cause: dmarc.PolicyTagInvalid, Detail: "sp=foo"}},
+		{"v=DMARC1; p=reject; np=foo", dmarc.Step{Outcome: dmarc.RecordWithoutEffect, Cause: dmarc.PolicyTagInvalid, Detail: "np=foo"}},
+		{"v=DMARC1; p=\"reject\"" + rua, dmarc.Step{Outcome: dmarc.RecordFound, Cause: dmarc.PolicyTagInvalid, Detail: "p="}},
+		{"v=DMARC1; p=reject please, if you can" + rua, dmarc.Step{Outcome: dmarc.RecordFound, Cause: dmarc.PolicyTagInvalid, Detail: "p="}},
+		{"v=DMARC1 p=reject", dmarc.Step{Outcome: dmarc.RecordNone, Cause: dmarc.SemicolonMissing, Detail: "p=reject"}},
+		{"v = DMARC1\\; p=reject", dmarc.Step{Outcome: dmarc.RecordNone, Cause: dmarc.SemicolonMissing, Detail: "\\"}},
+		{"v=DMARC1, p=reject", dmarc.Step{Outcome: dmarc.RecordNone, Cause: dmarc.SemicolonMissing, Detail: ", p=reject"}},
+		{"v=DMARC1: p=reject", dmarc.Step{Outcome: dmarc.RecordNone, Cause: dmarc.SemicolonMissing, Detail: ": p=reject"}},
+		{"v=dmarc1; p=reject", dmarc.Step{Outcome: dmarc.RecordNone, Cause: dmarc.VersionMissing}},
+		{"", dmarc.Step{Outcome: dmarc.RecordNone}},
+	}
+}
+
+// A record that has no or another effect has a cause, which shows a wrong value only if it is harmless.
+func TestRecordFaults(t *testing.T) {
+	for _, c := range stepCases() {
+		zone := texts{"_dmarc.example.org": c.txt}
+		if c.txt == "" {
+			zone = nil
 		}
-		if shown := steps[0].Record == c.txt; shown != !strings.Contains(c.txt, "dmarc1") {
-			t.Errorf("%s: the step shows %q", c.txt, steps[0].Record)
+		result, steps := dmarc.Explain(t.Context(), zone, "example.org")
+		want := dmarc.Result{Cause: c.step.Cause, Detail: c.step.Detail}
+		switch c.step.Outcome {
+		case dmarc.RecordNone:
+			want = dmarc.Result{Cause: dmarc.NoRecord}
+		case dmarc.RecordFound:
+			want = dmarc.Result{}
+			if c.step.Cause != "" {
+				want.Fault = &dmarc.Fault{Cause: c.step.Cause, Detail: c.step.Detail}
+			}
+		}
+		if result.Cause != want.Cause || result.Detail != want.Detail || !reflect.DeepEqual(result.Fault, want.Fault) {
+			t.Errorf("%s\ngot  %+v\nwant %+v", c.txt, result, want)
+		}
+		if len(steps) == 0 {
+			t.Fatalf("%s: no steps", c.txt)
+		}
+		got := steps[0]
+		if shown := got.Record == c.txt; shown != !strings.Contains(c.txt, "dmarc1") {
+			t.Errorf("%s: the step shows %q", c.txt, got.Record)
+		}
+		if got.Name, got.Record = "", ""; got != c.step {
+			t.Errorf("%s\ngot  %+v\nwant %+v", c.txt, got, c.step)
 		}
 	}
 }
@@ -177,7 +214,7 @@ func (t texts) Exists(context.Context, string) (bool, error) { return true, nil 
 
 func (t texts) Remembered(string) []string { return nil }
 
-// Whatever stands in a TXT record, a policy comes out of it or a reason why not.
+// Each DMARC record has one of the three policies.
 func FuzzParseRecord(f *testing.F) {
 	f.Add("v=DMARC1; p=reject; sp=none; rua=mailto:a@example.org")
 	f.Add("v = DMARC1 ; p = x")

@@ -3,16 +3,38 @@ package dmarc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 )
+
+// Outcome is what a Step found.
+type Outcome string
+
+// The outcomes. The last two are those of the lookup that decides between np and sp.
+const (
+	RecordFound         Outcome = "record"                // Cause: why it counts as p=none although it does not say so
+	RecordWithoutEffect Outcome = "record_without_effect" // Cause: why
+	RecordNone          Outcome = "no_record"             // Cause, if it has a value: why its TXT records are none
+	LookupFailed        Outcome = "lookup_failed"         // Detail: the DNS status
+	NameExists          Outcome = "name_exists"           // np does not apply
+	NameMissing         Outcome = "name_missing"          // np applies
+)
+
+// Outcomes returns all outcomes.
+func Outcomes() []Outcome {
+	return []Outcome{RecordFound, RecordWithoutEffect, RecordNone, LookupFailed, NameExists, NameMissing}
+}
 
 // Step is one lookup of a walk, for a person who follows it.
 type Step struct {
-	Name    string `json:"name"`
-	Record  string `json:"record,omitempty"` // the record, or a TXT record that is almost one
-	Outcome string `json:"outcome"`          // what the record means, or that there is none
+	Name    string  `json:"name"`
+	Record  string  `json:"record,omitempty"` // the record, or with SemicolonMissing the TXT record that is almost one
+	Outcome Outcome `json:"outcome"`
+	PSD     string  `json:"psd,omitempty"`    // y or n: psd=y and psd=n end the walk
+	Cause   Cause   `json:"cause,omitempty"`  // see Outcome
+	Detail  string  `json:"detail,omitempty"` // see Cause and Outcome
 }
 
 // Explain finds the policy for an Author Domain as it is found for a message, and its Organizational Domain, whether or not
@@ -20,8 +42,8 @@ type Step struct {
 func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
 	t := &tracer{resolver: r, steps: []Step{}}
 	d := Discover(ctx, t, author)
-	if f := d.organizational(ctx).failed; f != nil && d.result.Reason == "" {
-		d.result.Reason = "the Organizational Domain could not be looked up: " + f.err.Error()
+	if f := d.organizational(ctx).failed; f != nil && d.result.Cause == "" {
+		d.result.Cause, d.result.Detail, d.result.Failed = OrganizationLookupFailed, dnsStatus(f.err), strings.TrimSuffix(f.name, ".")
 	}
 	return d.result, t.steps
 }
@@ -34,7 +56,13 @@ type tracer struct {
 
 func (t *tracer) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	txts, err := t.resolver.LookupTXT(ctx, name)
-	s := Step{Name: name, Outcome: "no record"}
+	t.note(stepOf(name, txts, err))
+	return txts, err
+}
+
+// stepOf returns the step of a lookup of TXT records.
+func stepOf(name string, txts []string, err error) Step {
+	s := Step{Name: name, Outcome: RecordNone}
 	var records []*Record
 	for _, txt := range txts {
 		if r, ok := ParseRecord(txt); ok {
@@ -45,31 +73,43 @@ func (t *tracer) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 	case err != nil:
-		s.Outcome = "not known: " + err.Error()
+		s.Outcome, s.Detail = LookupFailed, dnsStatus(err)
 	case len(records) > 1:
-		s.Outcome = fmt.Sprintf("%d records, which count as none", len(records))
+		s.Cause, s.Detail = SeveralRecords, strconv.Itoa(len(records))
 	case len(records) == 1:
-		s.Record, s.Outcome = records[0].Text, records[0].words()
+		s.found(records[0])
 	case len(txts) > 0:
-		s.Outcome = "no DMARC record among its TXT records: v=DMARC1 has to come first, in these letters"
+		s.Cause = VersionMissing
 		for _, txt := range txts {
 			if after := nearMiss(txt); after != "" {
-				s.Record, s.Outcome = txt, "no DMARC record: v=DMARC1 is followed by "+after+" instead of a semicolon"
+				s.Record, s.Cause, s.Detail = txt, SemicolonMissing, after
 			}
 		}
 	}
-	t.note(s)
-	return txts, err
+	return s
+}
+
+func (s *Step) found(r *Record) {
+	s.Record, s.Outcome = r.Text, RecordFound
+	if r.Broken {
+		s.Outcome = RecordWithoutEffect
+	}
+	if r.Fault != nil {
+		s.Cause, s.Detail = r.Fault.Cause, r.Fault.Detail
+	}
+	if r.PSD != 'u' {
+		s.PSD = string(r.PSD)
+	}
 }
 
 func (t *tracer) Exists(ctx context.Context, name string) (bool, error) {
 	exists, err := t.resolver.Exists(ctx, name)
-	s := Step{Name: name, Outcome: "the name does not exist: np applies"}
+	s := Step{Name: name, Outcome: NameMissing}
 	switch {
 	case err != nil:
-		s.Outcome = "not known: " + err.Error()
+		s.Outcome, s.Detail = LookupFailed, dnsStatus(err)
 	case exists:
-		s.Outcome = "the name exists: np does not apply"
+		s.Outcome = NameExists
 	}
 	t.note(s)
 	return exists, err
@@ -81,20 +121,4 @@ func (t *tracer) note(s Step) {
 	if !slices.ContainsFunc(t.steps, func(known Step) bool { return known.Name == s.Name }) {
 		t.steps = append(t.steps, s)
 	}
-}
-
-// words returns what a record means for the walk.
-func (r *Record) words() string {
-	switch {
-	case r.Broken != "":
-		return "a record without effect: " + r.Broken
-	case r.PSD == 'y':
-		return "a record of a public suffix (psd=y): the walk ends"
-	case r.PSD == 'n':
-		return "a record of an Organizational Domain (psd=n): the walk ends"
-	}
-	if r.Fault != "" {
-		return "a record: " + r.Fault
-	}
-	return "a record"
 }

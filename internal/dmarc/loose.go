@@ -5,10 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	escape         = "\x1b" // begins the shift sequences of ISO-2022-JP: RFC 1468
-	controlInField = "it contains a control character"
-)
+// escape begins the shift sequences of ISO-2022-JP: RFC 1468.
+const escape = "\x1b"
 
 // looseDomain reads a field that the grammar refuses because of its display name, such as
 //

@@ -25,8 +25,8 @@ type Record struct {
 	PSD        byte   // 'y', 'n' or 'u'
 	Testing    bool   // t=y
 	RUA, RUF   []string
-	Fault      string // what is wrong with p, sp or np if the record counts because of its rua (section 4.10.1), or empty
-	Broken     string // why the record has no effect (section 4.10.1), or empty
+	Fault      *Fault // what is wrong with p, sp or np, nil if nothing is: PolicyTagMissing or PolicyTagInvalid
+	Broken     bool   // the record has no effect because of Fault (section 4.10.1); otherwise it counts as p=none
 }
 
 // ParseRecord parses a TXT record, its strings joined. ok is false if it is not a DMARC record: v=DMARC1 has to come first, in
@@ -46,9 +46,8 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		}
 	}
 	r = &Record{Text: txt, P: PolicyNone, PSD: 'u'}
-	fault := ""
 	if _, ok := tags["p"]; !ok {
-		fault = "p is missing"
+		r.Fault = &Fault{Cause: PolicyTagMissing}
 	}
 	bad := false
 	for _, t := range []struct {
@@ -62,7 +61,7 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		p := Policy(strings.ToLower(value))
 		if p != PolicyNone && p != PolicyQuarantine && p != PolicyReject {
 			if !bad {
-				fault = t.name + " has no valid policy" + shown(value)
+				r.Fault = &Fault{PolicyTagInvalid, t.name + "=" + shown(value)}
 			}
 			bad = true
 			continue
@@ -79,32 +78,29 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 	// Section 4.10.1: with a valid rua the record counts as p=none, otherwise there is no DMARC processing. An absent p is
 	// p=none by section 4.7 and leaves sp and np alone.
 	switch {
-	case fault == "":
+	case r.Fault == nil:
 		return r, true
 	case len(r.RUA) == 0:
-		r.Broken = fault + ", and the record has no valid rua"
-	default:
-		r.Fault = fault + "; with rua that counts as none"
-		if !bad {
-			return r, true
-		}
+		r.Broken = true
+	case !bad:
+		return r, true
 	}
 	r.P, r.SP, r.NP = PolicyNone, "", ""
 	return r, true
 }
 
-// maxShown is the length in bytes of the longest wrong value that a reason shows: enough for a misspelt policy.
+// maxShown is the length in bytes of the longest wrong value that a Fault shows: enough for a misspelt policy.
 const maxShown = 20
 
-// shown returns a wrong value in parentheses if it is short and needs no quoting in a results field.
+// shown returns a wrong value if it is short and needs no quoting in a results field, and otherwise nothing.
 func shown(value string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" .,:=_-", r)
 	}
-	if value == "" || len(value) > maxShown || strings.ContainsFunc(value, func(r rune) bool { return !plain(r) }) {
+	if len(value) > maxShown || strings.ContainsFunc(value, func(r rune) bool { return !plain(r) }) {
 		return ""
 	}
-	return " (" + value + ")"
+	return value
 }
 
 // nearMiss returns what follows v=DMARC1 in a TXT record where a semicolon belongs, or the empty string.

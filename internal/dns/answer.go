@@ -26,13 +26,6 @@ const (
 	maxNegativeTTL = 15 * time.Minute
 )
 
-// The words for what is not a temporary failure, by which Recall recognizes it.
-const (
-	noRecord = "no such record"
-	noName   = "no such name"
-	tooMuch  = "more than "
-)
-
 // answer is the result of a question.
 type answer struct {
 	err       *net.DNSError // nil: there are records
@@ -49,14 +42,14 @@ type answer struct {
 	names []string // PTR, CNAME
 	tlsa  []TLSA
 
-	short atomic.Pointer[string] // the result of shortened, after its first call: writing takes longer than the lookup
+	short atomic.Pointer[short] // the result of shortened, after its first call
 }
 
 // read returns the records for a question in a reply to it at the name at. target is the end of the aliases, if the reply ends
 // with them.
 func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return failed(q, "the name servers answer "+dns.RcodeToString[m.Rcode], true), ""
+		return failed(q, rcodeStatus(m.Rcode)), ""
 	}
 	a = &answer{authentic: m.AuthenticatedData, ttl: maxTTL}
 	name, seen := at, []string{at}
@@ -68,7 +61,7 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 		a.keepFor(c.Hdr.Ttl)
 		next := dns.CanonicalName(c.Target)
 		if slices.Contains(seen, next) || len(seen) > 2*maxHops {
-			return failed(q, "its aliases lead in circles", true), ""
+			return failed(q, AliasLoop), ""
 		}
 		name, seen = next, append(seen, next)
 	}
@@ -78,14 +71,14 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 			continue
 		}
 		if records++; records > maxRecords {
-			return failed(q, fmt.Sprintf(tooMuch+"%d records", maxRecords), false), ""
+			return failed(q, TooManyRecords), ""
 		}
 		a.keepFor(rr.Header().Ttl)
 		switch rr := rr.(type) {
 		case *dns.TXT:
 			text := joinText(rr.Txt)
 			if size += len(text); size > maxText {
-				return failed(q, fmt.Sprintf(tooMuch+"%d octets of text", maxText), false), ""
+				return failed(q, TooMuchText), ""
 			}
 			a.text = append(a.text, text)
 		case *dns.A:
@@ -111,12 +104,12 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	}
 	if len(m.Answer) > 0 && name == at && soa < 0 && m.Rcode == dns.RcodeSuccess {
 		// Only records of other types: that is not a negative answer (RFC 2308 section 2.2).
-		return failed(q, "the answer is to another question", true), ""
+		return failed(q, UnrelatedAnswer), ""
 	}
-	a.err = &net.DNSError{Err: noRecord, Name: q.name, IsNotFound: true}
+	a.err = &net.DNSError{Err: string(NoData), Name: q.name, IsNotFound: true}
 	a.absent = m.Rcode == dns.RcodeNameError && name == at
 	if a.absent {
-		a.err.Err = noName
+		a.err.Err = string(NXDomain)
 	}
 	if soa < 0 {
 		a.ttl = 0 // RFC 2308 section 5: without a SOA it is not kept
@@ -182,11 +175,12 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // bytes returns about how many bytes of memory an answer takes, its short form included.
 func (a *answer) bytes() int {
-	n := 256 + 32*(len(a.text)+len(a.addrs)+len(a.mx)+len(a.names))
-	size := a.textBytes()
-	n += size + min(size, MaxShortened)
+	n := 256 + 48*(len(a.text)+len(a.names)) + 96*(len(a.addrs)+len(a.mx))
+	for _, s := range a.text {
+		n += len(s)
+	}
 	for _, m := range a.mx {
-		n += 32 + len(m.Host)
+		n += 32 + 2*len(m.Host)
 	}
 	for _, s := range a.names {
 		n += len(s)
@@ -195,27 +189,6 @@ func (a *answer) bytes() int {
 		n += 64 + len(t.Data)
 	}
 	return n
-}
-
-// String returns the answer in words.
-func (a *answer) String() string {
-	if a.err != nil {
-		return a.err.Err
-	}
-	var all []string
-	for _, t := range a.text {
-		all = append(all, fmt.Sprintf("%q", t))
-	}
-	for _, addr := range a.addrs {
-		all = append(all, addr.String())
-	}
-	for _, m := range a.mx {
-		all = append(all, fmt.Sprintf("%d %s", m.Pref, m.Host))
-	}
-	for _, t := range a.tlsa {
-		all = append(all, fmt.Sprintf("%d %d %d %s", t.Usage, t.Selector, t.Matching, t.Data))
-	}
-	return strings.Join(append(all, a.names...), ", ")
 }
 
 // maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.

@@ -79,7 +79,7 @@ func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dn
 	case err != nil:
 		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.TypeToString[qtype], err)
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("asking for %s %s: the name servers answer %s", name, dns.TypeToString[qtype], dns.RcodeToString[m.Rcode])
+		return nil, fmt.Errorf("asking for %s %s: %s", name, dns.TypeToString[qtype], rcodeStatus(m.Rcode))
 	}
 	return m, nil
 }
@@ -207,7 +207,7 @@ func (a *Authority) ask(ctx context.Context, p Place) []Served {
 		}
 		answer, _ := read(question{p.Name, dns.TypeTXT}, p.Name, m)
 		if answer.err != nil && !answer.err.IsNotFound {
-			served.Err = errors.New(answer.err.Err)
+			served.Err = &queryError{status: Status(answer.err.Err)}
 			return served
 		}
 		served.Text, served.TTL = answer.text, answer.ttl
@@ -257,7 +257,7 @@ func (a *Authority) direct(ctx context.Context, s NameServer, name string, qtype
 	case err != nil:
 		served.Err = err
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
-		served.Err = fmt.Errorf("it answers %s", dns.RcodeToString[m.Rcode])
+		served.Err = fmt.Errorf("it answers %s", rcodeStatus(m.Rcode))
 	case !m.Authoritative:
 		served.Err = errors.New("it does not hold the zone (lame)")
 	default:

@@ -2,14 +2,9 @@ package dns
 
 import (
 	"context"
-	"errors"
 	"runtime/debug"
-	"syscall"
 	"time"
 )
-
-// noTime is the error of a lookup whose caller stopped waiting.
-const noTime = "timeout"
 
 // flight is a question under way, shared by all callers who ask it meanwhile. It has a timeout of its own: each caller leaves
 // when its own context ends, and the last one ends the flight.
@@ -165,15 +160,9 @@ func (r *Resolver) giveUp(f *flight) {
 	if r.flights[f.question] == f {
 		delete(r.flights, f.question)
 	}
-	f.answer = noSlot(f.question)
+	f.answer = failed(f.question, NoSlot)
 	close(f.done)
 	r.observe(f.question, Exhausted, r.limit)
-}
-
-func noSlot(q question) *answer {
-	a := failed(q, "too many DNS lookups at a time", true)
-	a.lack = true
-	return a
 }
 
 // promote makes a waiting flight a reserved one.
@@ -189,9 +178,9 @@ func (r *Resolver) gaveUp(f *flight) *answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f.state == waiting {
-		return noSlot(f.question)
+		return failed(f.question, NoSlot)
 	}
-	return failed(f.question, noTime, true)
+	return failed(f.question, Timeout)
 }
 
 // leave removes a caller, and ends the flight if it was the last one.
@@ -220,7 +209,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 		v := recover()
 		if v != nil {
 			r.log.Error("internal error", "event", "DNS", "name", q.name, "panic", v, "stack", string(debug.Stack()))
-			a = failed(q, "internal error", true)
+			a = failed(q, InternalError)
 		}
 		r.observe(q, outcome(ctx, a, v), time.Since(start))
 		r.mu.Lock()
@@ -243,15 +232,4 @@ func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 		r.startNext()
 	}()
 	a = r.resolve(ctx, q)
-}
-
-// isLack reports whether err means that this host is short of file descriptors, ports or memory, so that no query was sent.
-// EAGAIN is what connect(2) returns for UDP when all local ports are in use.
-func isLack(err error) bool {
-	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN} {
-		if errors.Is(err, lack) {
-			return true
-		}
-	}
-	return false
 }

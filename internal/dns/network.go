@@ -67,7 +67,7 @@ func newNetwork(o Options) *network {
 // ask queries the servers one after the other until one answers, the preferred one first.
 func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	if len(n.servers) == 0 {
-		return nil, errors.New("there is no name server")
+		return nil, &queryError{status: NoServer}
 	}
 	first := 0
 	if len(n.servers) > 1 {
@@ -81,7 +81,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	for i := range n.servers {
 		m, err := n.askOne(ctx, n.servers[(first+i)%len(n.servers)], q)
 		if ctx.Err() != nil {
-			return nil, errors.New(noTime)
+			return nil, &queryError{status: Timeout}
 		}
 		switch {
 		case isLack(err):
@@ -108,7 +108,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	return nil, failure
 }
 
-// askOne queries one server by UDP, and by TCP if the answer did not fit. The error is in words for a log.
+// askOne queries one server by UDP, and by TCP if the answer did not fit. Each error is a *queryError.
 func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
 	end := time.Now().Add(n.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
@@ -125,22 +125,17 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 		m, err = byTCP(ctx, server, q, end)
 	}
 	if err == nil && m.Truncated {
-		err = errors.New("the answer is truncated over TCP")
+		err = &queryError{status: Truncated}
 	}
-	// Addresses are omitted: a reply to a client may contain the error.
-	var op *net.OpError
 	var timeout net.Error
 	switch {
 	case err == nil:
 		return m, nil
-	case isLack(err) && errors.As(err, &op): // before the timeouts, because EAGAIN calls itself one
-		return nil, fmt.Errorf("this host is short of resources: %w", op.Err)
-	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
-		return nil, errors.New("no answer in time")
-	case errors.As(err, &op):
-		return nil, fmt.Errorf("the name server: %w", op.Err)
+	case isLack(err): // before the timeouts, because EAGAIN calls itself one
+	case ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout():
+		return nil, &queryError{status: Timeout}
 	}
-	return nil, err
+	return nil, queryErrorOf(err)
 }
 
 // byUDP uses a new socket for each query: an unpredictable source port prevents forged answers (RFC 5452 section 9.2). The library
@@ -200,12 +195,12 @@ func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
 			return nil, err
 		case m == nil, m.Id != q.Id, !m.Response, !sameQuestion(m, q):
 			if stream {
-				return nil, errors.New("the answer is to another question")
+				return nil, &queryError{status: UnrelatedAnswer}
 			}
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("malformed answer: %w", err)
+			return nil, &queryError{Malformed, err}
 		}
 		return m, nil
 	}

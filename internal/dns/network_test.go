@@ -211,6 +211,50 @@ func TestDeadServer(t *testing.T) {
 	}
 }
 
+// A lookup whose query gets no answer shows what happened to it.
+func TestStatusOfQueries(t *testing.T) {
+	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses := closed.LocalAddr().String()
+	closed.Close()
+	broken, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			_, from, err := broken.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			const header, name = 12, 11 // bytes of a.example and of the header before it
+			reply := buf[:header+name+4]
+			reply[2], reply[7], reply[11] = reply[2]|1<<7, 1, 0 // a reply with one record
+			_, _ = broken.WriteTo(append(reply, 0xff), from)
+		}
+	}()
+	faulty := server(t, ";fault a.example TRUNCATED-ONLY\n;fault b.example TIMEOUT\n")
+	for _, c := range []struct {
+		server, name string
+		want         dns.Status
+	}{
+		{refuses, "a.example", dns.ConnectionRefused},
+		{broken.LocalAddr().String(), "a.example", dns.Malformed},
+		{faulty.Addr(), "a.example", dns.ConnectionClosed}, // over TCP
+		{faulty.Addr(), "b.example", dns.Timeout},
+	} {
+		v := resolver(300*time.Millisecond, c.server).View(netip.Addr{})
+		_, err := v.LookupTXT(t.Context(), c.name)
+		if l := v.Answered().Lookups()[0]; l.Status != c.want || kind(err) != "temporary" {
+			t.Errorf("%+v (%v), want %s", l, err, c.want)
+		}
+	}
+}
+
 // A packet that is lost is sent again, from the same socket under the same ID.
 func TestResend(t *testing.T) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -293,7 +337,7 @@ func TestReadServers(t *testing.T) {
 
 func TestParseZone(t *testing.T) {
 	_, err := dns.ParseZone(strings.NewReader("a.example. IN TXT \"x\"\nb.example. IN A not-an-address\n"), "zone.txt")
-	if err == nil || !strings.Contains(err.Error(), "zone.txt") || !strings.Contains(err.Error(), "line: 2") {
+	if err == nil || !strings.Contains(err.Error(), "zone.txt:2: ") {
 		t.Error(err)
 	}
 }

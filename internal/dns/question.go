@@ -46,7 +46,7 @@ func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
 	q := question{full, qtype}
 	if err != nil {
 		// RFC 7208 section 4.8: a name that cannot be looked up is one that does not exist.
-		return &answer{absent: true, err: &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}}
+		return &answer{absent: true, err: &net.DNSError{Err: string(InvalidName), Name: name, IsNotFound: true}}
 	}
 	a, at, f, _ := v.take(ctx, name, q, true)
 	if f != nil {
@@ -97,7 +97,7 @@ func (v *View) take(ctx context.Context, name string, q question, wait bool) (a 
 	case v.known:
 		return v.miss(q), 0, nil, false
 	case v.over(ctx):
-		mine.answer, mine.vain = failed(q, noTime, true), true
+		mine.answer, mine.vain = failed(q, Timeout), true
 	default:
 		mine.answer, mine.flight = s.resolver.begin(q, asker{s.client, v.reserved})
 	}
@@ -145,7 +145,7 @@ func (v *View) over(ctx context.Context) bool {
 
 func (v *View) miss(q question) *answer {
 	v.missed = true
-	return failed(q, "not looked up yet", true)
+	return failed(q, NotLookedUp)
 }
 
 // await waits for the answer to the question at a place that take returned, until ctx ends.

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,69 +17,51 @@ func Recall(all []Lookup) *View {
 	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for _, l := range all {
 		name, err := canonical(l.Name)
-		if err != nil || l.Cut() {
+		if err != nil || l.Incomplete() {
 			continue
 		}
 		q := question{name, dns.StringToType[l.Type]}
-		v.shared.asked = append(v.shared.asked, asked{question: q, name: l.Name, answer: recall(q, l.Answer), cached: l.Cached, took: l.Took})
+		if a := recall(q, l); a != nil {
+			v.shared.asked = append(v.shared.asked, asked{question: q, name: l.Name, answer: a, cached: l.Cached, took: time.Duration(l.Took)})
+		}
 	}
 	return v.Known()
 }
 
-// recall parses the text of answer.String.
-func recall(q question, text string) *answer {
-	a := &answer{}
-	switch q.qtype {
-	case dns.TypeTXT:
-		for rest := text; rest != ""; rest = strings.TrimPrefix(rest, ", ") {
-			if len(a.text) > 0 && strings.HasPrefix(rest, "(") {
-				break // the note of shortened: the records that are left out have no version tag
-			}
-			quoted, err := strconv.QuotedPrefix(rest)
-			if err != nil {
-				return recallFailure(q, text)
-			}
-			rest = rest[len(quoted):]
-			record, _ := strconv.Unquote(quoted) // QuotedPrefix has looked at it
-			a.text = append(a.text, record)
-		}
-		return a
+// recall returns the answer that l records, nil if a record of it cannot be read.
+func recall(q question, l Lookup) *answer {
+	a := &answer{authentic: l.Authentic}
+	switch {
+	case l.Status.notFound():
+		a.err = &net.DNSError{Err: string(l.Status), Name: q.name, IsNotFound: true}
+		a.absent = l.Status == NXDomain
+	case l.Status != NoError:
+		return failed(q, l.Status)
 	}
-	for piece := range strings.SplitSeq(text, ", ") {
-		if !a.take(q.qtype, piece) {
-			return recallFailure(q, text)
+	for _, r := range l.Records {
+		if !a.take(q.qtype, r) {
+			return nil
 		}
 	}
 	return a
 }
 
-// take parses one record that is not a text. Names end in a dot; no error does.
-func (a *answer) take(qtype uint16, piece string) bool {
+// take parses one record.
+func (a *answer) take(qtype uint16, record string) bool {
 	switch qtype {
+	case dns.TypeTXT:
+		a.text = append(a.text, record)
+		return true
 	case dns.TypeA, dns.TypeAAAA:
-		addr, err := netip.ParseAddr(piece)
+		addr, err := netip.ParseAddr(record)
 		a.addrs = append(a.addrs, addr)
 		return err == nil
 	case dns.TypeMX:
 		mx := &net.MX{}
-		_, err := fmt.Sscanf(piece, "%d %s", &mx.Pref, &mx.Host)
+		_, err := fmt.Sscanf(record, "%d %s", &mx.Pref, &mx.Host)
 		a.mx = append(a.mx, mx)
 		return err == nil
 	}
-	a.names = append(a.names, piece)
-	return strings.HasSuffix(piece, ".")
-}
-
-func recallFailure(q question, text string) *answer {
-	if text == noName || text == noRecord {
-		return &answer{err: &net.DNSError{Err: text, Name: q.name, IsNotFound: true}, absent: text == noName}
-	}
-	useless := strings.HasPrefix(text, tooMuch) && !strings.HasSuffix(text, " aliases")
-	return failed(q, text, !useless)
-}
-
-// Failed reports whether the lookup failed: the answer is neither records nor that there are none.
-func (l Lookup) Failed() bool {
-	a := recall(question{l.Name, dns.StringToType[l.Type]}, l.Answer)
-	return a.err != nil && !a.err.IsNotFound
+	a.names = append(a.names, record)
+	return strings.HasSuffix(record, ".")
 }

@@ -2,12 +2,12 @@
 // resolvers, which follow delegations and validate DNSSEC.
 //
 // Each lookup fails with a bare *net.DNSError: IsNotFound if there is no such record, IsTemporary if no answer came or the
-// servers failed, and neither if the answer exceeds a bound. See OverLimit and View.Exhausted for two causes that are ours.
+// servers failed, and neither if the answer exceeds a bound. Its Err is a Status. See OverLimit and View.Exhausted for two causes
+// that are ours.
 package dns
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -109,9 +109,7 @@ func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 		m.AuthenticatedData = true // RFC 6840 section 5.7: requests the bit without the signatures
 		reply, err := r.ask(ctx, m)
 		if err != nil {
-			a := failed(q, err.Error(), true)
-			a.lack = isLack(err)
-			return a
+			return failed(q, queryErrorOf(err).status)
 		}
 		a, target := read(q, at, reply)
 		ttl = min(ttl, a.ttl)
@@ -122,10 +120,10 @@ func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 		}
 		at = target
 	}
-	return failed(q, fmt.Sprintf("more than %d aliases", maxHops), true)
+	return failed(q, TooManyAliases)
 }
 
 // failed returns an answer that has only an error. It is not cached.
-func failed(q question, why string, temporary bool) *answer {
-	return &answer{err: &net.DNSError{Err: why, Name: q.name, IsTemporary: temporary}}
+func failed(q question, s Status) *answer {
+	return &answer{err: &net.DNSError{Err: string(s), Name: q.name, IsTemporary: s.temporary()}, lack: s.lack()}
 }

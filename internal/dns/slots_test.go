@@ -212,12 +212,12 @@ func TestExhausted(t *testing.T) {
 			t.Errorf("%v; a lookup that is not reserved exhausted the message: %v", err, v.Exhausted())
 		}
 		short = v.Until(time.Now().Add(time.Second))
-		if _, err := short.Reserved().LookupTXT(t.Context(), "well.example"); kindOf(err) != "temporary" || !v.Exhausted() {
+		if _, err := short.Reserved().LookupTXT(t.Context(), "well.example"); kindOf(err) != "temporary" || !v.Exhausted() || statusOfError(nil, err) != NoSlot {
 			t.Errorf("%v, exhausted %v", err, v.Exhausted())
 		}
 		time.Sleep(time.Minute)
 		v = r.View(clientAddr(9)).Reserved()
-		if _, err := v.LookupTXT(t.Context(), "dead.example"); kindOf(err) != "temporary" || v.Exhausted() {
+		if _, err := v.LookupTXT(t.Context(), "dead.example"); kindOf(err) != "temporary" || v.Exhausted() || statusOfError(nil, err) != Timeout {
 			t.Errorf("%v; the sender's DNS exhausted us: %v", err, v.Exhausted())
 		}
 	})

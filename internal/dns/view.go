@@ -22,16 +22,6 @@ type View struct {
 	missed   bool      // known: a lookup would have needed a query
 }
 
-// Lookup is one question of a message and its answer, as it is logged and explained.
-type Lookup struct {
-	Name      string        `json:"name"`
-	Type      string        `json:"type"`
-	Answer    string        `json:"answer"`
-	Authentic bool          `json:"authentic,omitempty"` // the resolver validated it by DNSSEC
-	Cached    bool          `json:"cached,omitempty"`
-	Took      time.Duration `json:"took"` // nanoseconds; 0 from the cache
-}
-
 // View returns the view of a message. client is the SMTP client that it came from: if slots are short, the clients with the
 // most lookups under way wait first. Lookups for an invalid client have no such limit.
 func (r *Resolver) View(client netip.Addr) *View {
@@ -96,14 +86,19 @@ func (v *View) Answered() Answered {
 }
 
 // Lookups returns them with complete answers.
-func (a Answered) Lookups() []Lookup { return a.lookups((*answer).String) }
-
-// Shortened returns them with answers of at most MaxShortened bytes; Lookup.Cut reports which of them are incomplete.
-func (a Answered) Shortened() []Lookup { return a.lookups((*answer).shortened) }
-
-func (a Answered) lookups(words func(*answer) string) (all []Lookup) {
+func (a Answered) Lookups() []Lookup {
+	all := make([]Lookup, 0, len(a.all))
 	for _, a := range a.all {
-		all = append(all, Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Answer: words(a.answer), Authentic: a.answer.authentic, Cached: a.cached, Took: a.took})
+		all = append(all, a.lookup(a.answer.records(), 0))
+	}
+	return all
+}
+
+// Shortened returns them with answers that are shortened as Lookup.Shorten does.
+func (a Answered) Shortened() []Lookup {
+	all := make([]Lookup, 0, len(a.all))
+	for _, a := range a.all {
+		all = append(all, a.lookup(a.answer.shortened()))
 	}
 	return all
 }
@@ -130,10 +125,10 @@ func (v *View) Spent() (queries int, open time.Duration) {
 // overLimit is wrapped by the error of a lookup that a view's Limit prevented.
 type overLimit struct{}
 
-func (overLimit) Error() string { return "the message has reached its limit of DNS queries" }
+func (overLimit) Error() string { return string(Limit) }
 
 func tooMany(q question) *answer {
-	return &answer{err: &net.DNSError{UnwrapErr: overLimit{}, Err: overLimit{}.Error(), Name: q.name, IsTemporary: true}}
+	return &answer{err: &net.DNSError{UnwrapErr: overLimit{}, Err: string(Limit), Name: q.name, IsTemporary: true}}
 }
 
 // OverLimit reports whether a lookup was not made because its message reached the limit of its queries.
@@ -175,7 +170,7 @@ func (v *View) LookupAAAA(ctx context.Context, name string) ([]netip.Addr, error
 func (v *View) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	name, err := dns.ReverseAddr(addr)
 	if err != nil {
-		return nil, &net.DNSError{Err: "not an address", Name: addr, IsNotFound: true}
+		return nil, &net.DNSError{Err: string(InvalidName), Name: addr, IsNotFound: true}
 	}
 	a := v.lookup(ctx, name, dns.TypePTR)
 	return a.names, a.error()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"time"
 
 	"github.com/miekg/dns"
@@ -35,9 +36,21 @@ func ParseZone(r io.Reader, file string) (*Zone, error) {
 		z.records[name] = append(z.records[name], rr)
 	}
 	if err := parser.Err(); err != nil {
-		return nil, fmt.Errorf("reading the zone: %w", err)
+		return nil, fmt.Errorf("reading the zone: %w", zoneFault(file, err))
 	}
 	return z, nil
+}
+
+// zoneErrors are the errors of package dns for zone files: FILE: dns: FAULT: "TOKEN" at line: LINE:COLUMN.
+var zoneErrors = regexp.MustCompile(`^(?:.*: )?dns: (.*): ("(?:.*)") at line: (\d+):\d+$`)
+
+// zoneFault returns the place of an error, and what is wrong there.
+func zoneFault(file string, err error) error {
+	m := zoneErrors.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	return fmt.Errorf("%s:%s: %s: %s", file, m[3], m[1], m[2])
 }
 
 // Answer returns the answer of a recursive resolver that knows only this zone: records behind aliases, NODATA if the name or one

@@ -25,6 +25,11 @@ type Finding struct {
 	Where string `json:"where,omitempty"` // the file, parameter or DNS name where it was found, and its value
 	Why   string `json:"why,omitempty"`   // why it matters; empty if Level is Green
 	Fix   string `json:"fix,omitempty"`   // the exact line to type, write or publish; empty if Level is Green
+
+	Domain string     `json:"domain,omitempty"` // the domain that it is about; empty: this host
+	Others []Instance `json:"others,omitempty"` // the further domains with the same cause; Arrange sets it
+	Cause  string     `json:"-"`                // what Arrange compares instead of What, if What names more than the domain
+	First  bool       `json:"-"`                // stands before worse findings, because it explains them
 }
 
 // Check is one check of a list.

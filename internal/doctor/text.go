@@ -3,7 +3,9 @@ package doctor
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +14,13 @@ import (
 
 // Printable returns f with texts that cannot control a terminal. Only line feeds are kept.
 func (f Finding) Printable() Finding {
-	for _, text := range []*string{&f.What, &f.Where, &f.Why, &f.Fix} {
+	f.Others = slices.Clone(f.Others)
+	texts := []*string{&f.What, &f.Where, &f.Why, &f.Fix, &f.Domain}
+	for i := range f.Others {
+		o := &f.Others[i]
+		texts = append(texts, &o.Domain, &o.What, &o.Where, &o.Fix)
+	}
+	for _, text := range texts {
 		var b strings.Builder
 		for _, c := range []byte(*text) {
 			if c >= ' ' && c <= '~' || c == '\n' {
@@ -32,6 +40,9 @@ func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // maxWord bounds the words that Nearest compares.
 const maxWord = 32
 
+// shortWord is the length up to which only one letter may differ: two changes make any short word of any other.
+const shortWord = 4
+
 // Nearest returns the word that was most likely meant, or an empty string if none is similar.
 func Nearest(word string, words ...string) string {
 	word = strings.ToLower(word)
@@ -39,6 +50,9 @@ func Nearest(word string, words ...string) string {
 		return ""
 	}
 	best, least := "", 3
+	if len(word) <= shortWord {
+		least = 2
+	}
 	for _, w := range words {
 		if n := edlib.OSADamerauLevenshteinDistance(word, w); n < least && n < len(w) {
 			best, least = w, n
@@ -58,13 +72,31 @@ func Join[T any](all []T, separator string, text func(T) string) string {
 	return strings.Join(texts, separator)
 }
 
-// OrNotPermitted returns f, the finding about an error of reading, unless the error is that this process may not read.
+// OrNotPermitted returns f, the finding about an error of access, unless the error is that this process has no permission. The finding
+// then names the user as whom to run doctor.
 func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return f
 	}
-	return Finding{Level: Yellow, What: "not looked at: user " + UserName(uint32(os.Geteuid())) + " has no right to", Where: err.Error(),
-		Why: "whether it is right is not known", Fix: "sudo signpost doctor"}
+	if os.Geteuid() == 0 { // root acted as the owner of a directory
+		f.Where = denied(err)
+		return f
+	}
+	return Finding{Level: Yellow, What: "permission denied: user " + UserName(uint32(os.Geteuid())) + " cannot check this; run doctor as root", Where: denied(err),
+		Why: "it is not known whether this is correct", Fix: "sudo signpost doctor"}
+}
+
+// denied returns what permission is missing for, without the names that Go gives to system calls.
+func denied(err error) string {
+	var path *fs.PathError
+	var socket *net.OpError
+	switch {
+	case errors.As(err, &path):
+		return path.Path + ": permission denied"
+	case errors.As(err, &socket) && socket.Addr != nil:
+		return socket.Addr.String() + ": permission denied"
+	}
+	return err.Error()
 }
 
 // RunsSystemd reports whether systemd is the service manager, as sd_booted(3) does.

@@ -6,13 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
 	"signpost/internal/testdns"
 	"signpost/keys"
+	"signpost/policy"
 )
 
 // compareZone has senders on whose mail all filters agree, and such on whose they do not.
@@ -25,12 +28,12 @@ _dmarc.b.example.com. TXT "v=DMARC1; p=none; psd=n"
 a.b.example.com. A 203.0.113.9
 `
 
-// comparison is a stranger's message and what the log says of the other filter's results.
+// comparison is a message of an unauthenticated client and its compared= in the log.
 type comparison struct {
 	name, from, sender string
 	sign               []string // d=, top to bottom
 	tamper             bool
-	want               string
+	want               policy.Comparison
 }
 
 // compare sends the messages through the other filters and an observing Signpost behind them.
@@ -76,20 +79,31 @@ func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey,
 				continue
 			}
 			_, got, _ := strings.Cut(line, "compared=")
-			if got, _, _ = strings.Cut(got, " sender="); strings.Trim(got, `"`) != c.want {
-				t.Errorf("%s: compared %s, want %q\n%s", c.name, got, c.want, head(mail))
+			got, err := strconv.QuotedPrefix(got)
+			if err != nil {
+				t.Fatal(line, err)
+			}
+			if want := strconv.Quote(c.want.String()); got != want {
+				t.Errorf("%s: compared=%s, want %s\n%s", c.name, got, want, head(mail))
 			}
 		}
 	}
 }
 
-func compareCases(organisation, nokey string) []comparison {
+// compareCases returns the messages. organization is what the other filter finds by another Organizational Domain, nokey what it finds
+// about a signature without a key.
+func compareCases(organization, nokey policy.Side) []comparison {
+	same := policy.Comparison{Same: []string{"spf", "dkim", "dmarc"}}
+	walk := policy.Comparison{Same: []string{"spf", "dkim"}, Different: []policy.Difference{{Method: "dmarc", Name: "a.b.example.com", Theirs: organization,
+		Ours: policy.Side{Result: "fail", Cause: string(dmarc.NoAlignedIdentifierPassed), Org: "b.example.com"}}}}
+	unsigned := policy.Comparison{Same: []string{"spf", "dmarc"}, Different: []policy.Difference{{Method: "dkim", Name: "nokey.example.com/s", Theirs: nokey,
+		Ours: policy.Side{Result: "permerror", Cause: string(dkim.KeyRecordMissing)}}}}
 	return []comparison{
-		{name: "all pass", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, want: "same"},
-		{name: "changed on the way", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, tamper: true, want: "same"},
-		{name: "forged", from: "Ann <ann@example.com>", sender: "x@stranger.example", want: "same"},
-		{name: "by the tree walk another organisation", from: "ann@a.b.example.com", sender: "x@stranger.example", sign: []string{"example.com"}, want: organisation},
-		{name: "a signature without a key", from: "ann@example.com", sender: "ann@example.com", sign: []string{"nokey.example.com"}, want: nokey},
+		{name: "all pass", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, want: same},
+		{name: "changed on the way", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, tamper: true, want: same},
+		{name: "forged", from: "Ann <ann@example.com>", sender: "x@stranger.example", want: same},
+		{name: "by the tree walk another organization", from: "ann@a.b.example.com", sender: "x@stranger.example", sign: []string{"example.com"}, want: walk},
+		{name: "a signature without a key", from: "ann@example.com", sender: "ann@example.com", sign: []string{"nokey.example.com"}, want: unsigned},
 	}
 }
 
@@ -105,8 +119,7 @@ func TestCompareOpenDMARC(t *testing.T) {
 	opendkim := startOpenDKIM(t, "Mode v\nAuthservID mx.example.org\nAlwaysAddARHeader yes\nTestPublicKeys "+filepath.Join(dir, "keys")+"\n")
 	compare(t, []string{opendkim, startOpenDMARC(t, zone)}, zone, key, compareCases(
 		// OpenDMARC 1.4 without a list of public suffixes finds no policy above the author's own name.
-		"dmarc a.b.example.com: fail (no aligned identifier passed; Organizational Domain b.example.com) here, none there",
-		"dkim nokey.example.com/s: permerror (there is no key record at s._domainkey.nokey.example.com) here, fail (key not found in DNS) there"))
+		policy.Side{Result: "none"}, policy.Side{Result: "fail", Detail: "key not found in DNS"}))
 }
 
 // startOpenDMARC runs the real one. It asks the name server of /etc/resolv.conf, so it gets one of its own, in a mount
@@ -142,6 +155,5 @@ func TestCompareRspamd(t *testing.T) {
 	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
 	compare(t, []string{startRspamd(t, zone, "[]", `milter_headers { use = ["authentication-results"]; }`, "spf", "dmarc", "milter_headers")}, zone, key, compareCases(
 		// rspamd goes by the list of public suffixes, and names the domain that had the record.
-		"dmarc a.b.example.com: fail (no aligned identifier passed; Organizational Domain b.example.com) here, pass for example.com there",
-		"dkim nokey.example.com/s: permerror (there is no key record at s._domainkey.nokey.example.com) here, none there"))
+		policy.Side{Result: "pass", Domain: "example.com"}, policy.Side{Result: "none"}))
 }

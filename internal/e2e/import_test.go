@@ -91,7 +91,7 @@ func signers(t *testing.T, mail string, records map[string]string) string {
 	var all []string
 	for _, s := range verify(mail, func(name string) string { return records[name] }) {
 		if s.Status != dkim.Pass {
-			t.Errorf("the signature of %s: %s %s\n%s", s.Domain, s.Status, s.Reason, head(mail))
+			t.Errorf("the signature of %s: %s %s\n%s", s.Domain, s.Status, s.Cause, head(mail))
 		}
 		all = append(all, s.Domain+"/"+s.Selector)
 	}

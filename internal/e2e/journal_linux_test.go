@@ -130,7 +130,7 @@ func (j *journaled) send() (all []outcome) {
 		if strings.HasPrefix(reply, "250 ") {
 			o = seen(j.delivered(subject))
 		}
-		o.reply = regexp.MustCompile(`queued as \w+|queue id \w+`).ReplaceAllString(reply, "ID")
+		o.reply = regexp.MustCompile(`queued as \w+|\w+\)"?$`).ReplaceAllString(reply, "ID")
 		all = append(all, o)
 	}
 	return all

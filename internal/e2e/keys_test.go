@@ -36,14 +36,14 @@ func TestKeyGone(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.removePEMs()
 	w.refused(w.swaks(w.SMTP, letter("ann@example.org")...), "451 4.3.5")
-	w.logged("verdict=\"deferred 451 4.3.5\"", "no usable key for example.org")
+	w.logged("action=tempfail code=no_usable_key", "reply=\"451 4.3.5\"")
 	w.swaks(w.SMTP, letter("ann@example.com")...)
 	w.unsigned(w.mail(1))
 	// sendmail(1) puts it into the queue, where it waits for its key.
 	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: ann@example.org\nSubject: waits\n\ntext\n")); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("verdict=\"deferred 451 4.3.5\"", "smtp=false")
+	w.logged("action=tempfail code=no_usable_key", "smtp=false")
 	w.dkimkey("add", "example.org", "--unsafe-activate")
 	w.logged("signs without its record", "example.org")
 	if _, err := w.Run(w.context(), "postfix", "flush"); err != nil {
@@ -68,7 +68,7 @@ func TestKeyGoneHold(t *testing.T) {
 		out, err := w.Run(w.context(), "postqueue", "-p")
 		return err == nil && strings.Contains(out, "!")
 	})
-	w.logged("verdict=held", "no usable key")
+	w.logged("action=hold code=no_usable_key")
 }
 
 func TestKeyGoneAccept(t *testing.T) {
@@ -76,7 +76,7 @@ func TestKeyGoneAccept(t *testing.T) {
 	w.removePEMs()
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	w.unsigned(w.mail(1))
-	w.logged("verdict=accepted", "on_missing_key = accept")
+	w.logged("action=accept code=no_usable_key")
 }
 
 // Bounces are neither refused nor deferred when the key has gone: nobody could send them again.
@@ -91,7 +91,7 @@ func TestKeyGoneBounce(t *testing.T) {
 	if mail := w.mail(1); !strings.Contains(field(mail, "From")[0], "MAILER-DAEMON") {
 		t.Errorf("no bounce:\n%s", head(mail))
 	}
-	w.logged("a bounce made here goes out unsigned")
+	w.logged("action=accept code=no_usable_key", "mail_from=\"\"", "smtp=false")
 }
 
 // The keys folder gone: a running daemon goes on signing, a start is refused.

@@ -171,7 +171,7 @@ func TestHugeHeader(t *testing.T) {
 	if _, err := s.Data(552, []byte("From: ann@example.org\r\n"+strings.Repeat("X-Filler: y\r\n", 1100)+"\r\ntext\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("refused 552 5.3.4", "1000 fields")
+	w.logged("action=reject code=header_too_large", "reply=\"552 5.3.4\"")
 	w.send(s, 250, "ann@example.org")
 	w.signed(w.mail(1), "example.org")
 }
@@ -185,8 +185,8 @@ func TestObserve(t *testing.T) {
 	if len(field(mail, "Authentication-Results")) != 1 {
 		t.Error("something was deleted")
 	}
-	w.logged("verdict=accepted", "would=signed")
+	w.logged("action=accept would=sign")
 	w.swaks(w.SMTP, append(letter("ann@example.org"), "--add-header", "From: eve@example.org")...)
 	w.mail(2)
-	w.logged("verdict=accepted", "would=\"refused 550 5.6.0\"")
+	w.logged("action=accept would=reject code=hostile_from")
 }

@@ -11,6 +11,7 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/testmta"
+	"signpost/policy"
 )
 
 // transport returns the transport to a server on loopback in Postfix's words.
@@ -66,15 +67,15 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 		name, header, body string
 		has                string // of what arrives
 		verifies           bool
-		warning            string
+		warning            *dkim.LongLines
 	}{
-		{"the longest body line", "", x(998) + "\r\nlast\r\n", "\r\n" + x(998) + "\r\nlast\r\n", true, ""},
-		{"a longer body line", "", x(999) + "\r\nlast\r\n", "\r\n" + x(998) + "\r\n x\r\nlast\r\n", false, "a line of 999 bytes in the body"},
-		{"a body line beyond line_length_limit", "", x(5000) + "\r\n", "\r\n" + x(998) + "\r\n " + x(997) + "\r\n " + x(997), false, "a line of 5000 bytes in the body"},
-		{"the longest header line", "Subject: " + x(989) + "\r\n", "text\r\n", "\r\nSubject: " + x(989) + "\r\n", true, ""},
-		{"a longer header line", "Subject: " + x(990) + "\r\n", "text\r\n", "\r\nSubject: " + x(989) + "\r\n x\r\n", false, "a line of 999 bytes in Subject"},
-		{"a field that need not be signed", "References: <" + x(2990) + ">\r\n", "text\r\n", "\r\nReferences: <" + x(985) + "\r\n " + x(997), true, "a line over 998 bytes in References: not signed"},
-		{"a folded field", "References: <" + x(900) + ">\r\n <" + x(900) + ">\r\n", "text\r\n", "\r\nReferences: <" + x(900) + ">\r\n <" + x(900) + ">\r\n", true, ""},
+		{"the longest body line", "", x(998) + "\r\nlast\r\n", "\r\n" + x(998) + "\r\nlast\r\n", true, nil},
+		{"a longer body line", "", x(999) + "\r\nlast\r\n", "\r\n" + x(998) + "\r\n x\r\nlast\r\n", false, &dkim.LongLines{LongestLineBytes: 999}},
+		{"a body line beyond line_length_limit", "", x(5000) + "\r\n", "\r\n" + x(998) + "\r\n " + x(997) + "\r\n " + x(997), false, &dkim.LongLines{LongestLineBytes: 5000}},
+		{"the longest header line", "Subject: " + x(989) + "\r\n", "text\r\n", "\r\nSubject: " + x(989) + "\r\n", true, nil},
+		{"a longer header line", "Subject: " + x(990) + "\r\n", "text\r\n", "\r\nSubject: " + x(989) + "\r\n x\r\n", false, &dkim.LongLines{LongestLineBytes: 999, Field: "Subject"}},
+		{"a field that need not be signed", "References: <" + x(2990) + ">\r\n", "text\r\n", "\r\nReferences: <" + x(985) + "\r\n " + x(997), true, &dkim.LongLines{Unsigned: []string{"References"}}},
+		{"a folded field", "References: <" + x(900) + ">\r\n <" + x(900) + ">\r\n", "text\r\n", "\r\nReferences: <" + x(900) + ">\r\n <" + x(900) + ">\r\n", true, nil},
 	} {
 		w.submit(s, "bob@far.example", c.header+"X-Case: "+c.name+"\r\n", c.body)
 		mail := n.receive(t)
@@ -85,7 +86,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 			t.Errorf("%s: verifies: %v, want %v\n%s", c.name, got, c.verifies, mail)
 		}
 		lines := strings.Split(strings.TrimSpace(w.daemon.log.String()), "\n") // Postfix sends a message only after it is logged
-		if line := lines[len(lines)-1]; !strings.Contains(line, "role=sign") || !strings.Contains(line, c.warning) || c.warning == "" && strings.Contains(line, "998 bytes") {
+		if line := lines[len(lines)-1]; !strings.Contains(line, "role=sign") || !strings.Contains(line, policy.LongLines(c.warning)) || c.warning == nil && strings.Contains(line, "reason=") {
 			t.Errorf("%s: the log has %s", c.name, line)
 		}
 	}

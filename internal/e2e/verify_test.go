@@ -129,15 +129,12 @@ func TestVerify(t *testing.T) {
 		w.swaks(w.SMTP, args(good(), w.signedBy("good.example", "Ann <ann@good.example>"))...)
 		untagged(t, w.results(1, "iprev=pass policy.iprev=203.0.113.9", "spf=pass smtp.mailfrom=good.example", "dkim=pass header.d=good.example header.s=k header.a=ed25519-sha256 header.b=",
 			"dmarc=pass header.from=good.example policy.dmarc=reject"))
-		w.logged("role=verify", "verdict=accepted", "spf=pass:good.example", "dkim=pass:good.example/k", "dmarc=pass:reject", "dns_queries=", "dns_time=", "handler_time=")
+		w.logged("role=verify", "action=accept", "code=dmarc_pass", "spf=pass:good.example", "dkim=pass:good.example/k", "dmarc=pass policy=reject", "dns_queries=", "dns_ms=", "handler_ms=")
 	})
 	t.Run("forged", func(*testing.T) {
 		out := w.swaks(w.SMTP, args(stranger(), written("ann@good.example"))...)
-		w.refused(out, "550 5.7.1 Email rejected per DMARC policy for good.example: neither SPF nor DKIM passes for that domain (SPF pass for stranger.example, no DKIM signature)")
-		if !strings.Contains(out, "(queue id ") {
-			t.Error(out)
-		}
-		w.logged("verdict=\"refused 550 5.7.1\"", "dmarc=fail:reject", "evidence=\"no signature of good.example, no mailing list")
+		w.refused(out, "550 5.7.1 ")
+		w.logged("queue_id="+queueID(out), "action=reject code=dmarc_fail role=verify", "reply=\"550 5.7.1\"", "dmarc=fail policy=reject", "evidence=")
 	})
 	t.Run("p=none", func(*testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("ann@none.example"))...)
@@ -145,12 +142,13 @@ func TestVerify(t *testing.T) {
 	})
 	t.Run("p=quarantine", func(*testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("ann@quarantine.example", "X-Signpost-Disposition: forged"))...)
-		tagged(t, w.results(3, "dmarc=fail", "policy.dmarc=quarantine"), "p=quarantine")
-		w.logged("verdict=tagged", "forged_fields_removed=1")
+		tagged(t, w.results(3, "dmarc=fail", "policy.dmarc=quarantine"), "quarantine")
+		w.logged("action=tag", "forged_fields_removed=1")
 	})
 	t.Run("a mailing list", func(*testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("ann@good.example", "List-Id: <list.stranger.example>", "List-Post: <mailto:list@stranger.example>"))...)
-		tagged(t, w.results(4, "dmarc=fail reason=", "policy.dmarc=reject"), "relayed by the mailing list of stranger.example (verified by SPF)")
+		tagged(t, w.results(4, "dmarc=fail reason=", "policy.dmarc=reject"), "stranger.example")
+		w.logged("action=tag code=dmarc_fail", "override=mailing_list")
 	})
 	t.Run("null sender", func(*testing.T) {
 		w.swaks(w.SMTP, args(from("203.0.113.9", "mail.good.example", "<>"), written("MAILER-DAEMON@good.example"))...)
@@ -164,10 +162,10 @@ func TestVerify(t *testing.T) {
 		w.results(6, "policy.iprev=\"2001:db8::25\"", "spf=pass", "dmarc=pass")
 	})
 	t.Run("two From fields", func(*testing.T) {
-		w.refused(w.swaks(w.SMTP, args(stranger(), written("x@stranger.example", "From: ann@good.example"))...), "550 5.6.0 Message not accepted: there are 2 From fields")
+		w.refused(w.swaks(w.SMTP, args(stranger(), written("x@stranger.example", "From: ann@good.example"))...), "550 5.6.0 ")
 	})
 	t.Run("temporary errors are deferred at p=reject", func(*testing.T) {
-		w.refused(w.swaks(w.SMTP, args(from("203.0.113.9", "mail.dead.example", "a@dead.example"), written("a@dead.example"))...), "451 4.7.24 SPF validation error: lookup of dead.example failed")
+		w.refused(w.swaks(w.SMTP, args(from("203.0.113.9", "mail.dead.example", "a@dead.example"), written("a@dead.example"))...), "451 4.7.24 ")
 	})
 	t.Run("temporary errors of a domain without a known policy are accepted", func(*testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("a@deadpolicy.example"))...)
@@ -228,16 +226,16 @@ func TestPolicies(t *testing.T) {
 		held         bool
 	}{
 		{"reject always", "[dmarc]\nreject = \"always\"\n", args(stranger(), written("ann@good.example", list...)), "550 5.7.1", "", "", false},
-		{"reject never", "[dmarc]\nreject = \"never\"\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "dmarc.reject = never", false},
+		{"reject never", "[dmarc]\nreject = \"never\"\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "dmarc.reject", false},
 		{"quarantine hold", "[dmarc]\nquarantine = \"hold\"\n", args(stranger(), written("ann@quarantine.example")), "", "dmarc=fail", "", true},
 		{"trusted forwarder", "[dmarc]\ntrusted_forwarders = [\"198.51.100.0/24\"]\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "trusted_forwarders", false},
 		{"tempfail, policy", "[dmarc]\ntemperror = \"tempfail\"\n", args(stranger(), written("a@deadpolicy.example")), "451 4.7.1", "", "", false},
 		{"tempfail, SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("a@dead.example")), "451 4.7.24", "", "", false},
 		{"tempfail, a stranger's SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("ann@good.example")), "550 5.7.1", "", "", false},
 		{"SPF fail, left to DMARC", "", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "", "spf=fail", "", false},
-		{"SPF fail, reject", "[spf]\nfail = \"reject\"\n", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "550 5.7.23 SPF validation failed: 203.0.113.9 may not send mail for stranger.example", "", "", false},
+		{"SPF fail, reject", "[spf]\nfail = \"reject\"\n", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "550 5.7.23 ", "", "", false},
 		{"SPF and DMARC", "[spf]\nfail = \"reject\"\n", args(from("198.51.100.7", "h.example", "ann@good.example"), written("ann@good.example")), "550 5.7.26", "", "", false},
-		{"hostile From, tag", "[verify]\nhostile_from = \"tag\"\n", args(stranger(), written("x@stranger.example", "From: ann@good.example")), "", "dmarc=none reason=\"there are 2 From fields\"", "2 From fields", false},
+		{"hostile From, tag", "[verify]\nhostile_from = \"tag\"\n", args(stranger(), written("x@stranger.example", "From: ann@good.example")), "", "dmarc=none reason=", "2", false},
 		{"own authserv-id of the MTA", "authserv_aliases = [\"old.example.org\"]\n", args(good(), written("ann@good.example", "Authentication-Results: old.example.org; dmarc=pass")), "", "dmarc=pass", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -248,7 +246,7 @@ func TestPolicies(t *testing.T) {
 				return
 			}
 			if c.held {
-				w.logged("verdict=held")
+				w.logged("action=hold")
 				queue, err := w.Run(w.context(), "postqueue", "-p")
 				if err != nil || !strings.Contains(queue, "!") {
 					t.Errorf("not in the hold queue: %v\n%s", err, queue)
@@ -276,7 +274,7 @@ func TestPolicies(t *testing.T) {
 // A name server that never answers defers the mail where the operator chose so, within the time that DNS has.
 func TestDeadKeyServer(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), config: "[dmarc]\ntemperror = \"tempfail\"\n", timeout: "1s"})
-	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 Unable to verify signature, key server unavailable: lookup of k._domainkey.deadkey.example failed")
+	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 ")
 }
 
 // mode = "observe" in both halves: nothing refused, deleted, tagged or signed; results under a name of their own.
@@ -293,8 +291,8 @@ func TestObserveVerifies(t *testing.T) {
 			t.Errorf("%s: %q", author, got)
 		}
 	}
-	w.logged("verdict=accepted", "would=\"refused 550 5.7.1\"", "evidence=")
-	w.logged("verdict=accepted", "would=tagged")
+	w.logged("action=accept would=reject code=dmarc_fail", "evidence=")
+	w.logged("action=accept would=tag")
 	w.swaks(w.SMTP, append(client("ann"), letter("ann@example.org")...)...)
 	mail := w.mail(4)
 	w.unsigned(mail)
@@ -313,7 +311,7 @@ func TestReinjectedKeepsResults(t *testing.T) {
 	if got := field(w.mail(2), "Authentication-Results"); len(got) != 1 || got[0] != first {
 		t.Errorf("%q, want %q", got, first)
 	}
-	w.logged("role=leave", "already judged")
+	w.logged("code=own_results role=bypass")
 }
 
 // After all of it the daemon holds nothing but its own few goroutines (SIGQUIT makes Go print them all).
@@ -362,7 +360,7 @@ func TestMilterHeaderChecks(t *testing.T) {
 	}
 	w := newWorld(t, setup{zone: zone(), mta: testmta.Options{MainCF: map[string]string{"milter_header_checks": "regexp:" + checks}}})
 	w.swaks(w.SMTP, args(stranger(), written("ann@quarantine.example"))...)
-	tagged(t, w.results(1, "dmarc=fail"), "p=quarantine")
+	tagged(t, w.results(1, "dmarc=fail"), "quarantine")
 	if got := field(w.mail(1), "Delivered-To"); len(got) != 1 || got[0] != "quarantine@example.net" {
 		t.Errorf("delivered to %q", got)
 	}

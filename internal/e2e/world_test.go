@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -353,18 +355,17 @@ func (w *world) unsigned(mail string) {
 // logged wants a line in the daemon's log that holds all of parts.
 func (w *world) logged(parts ...string) {
 	w.t.Helper()
-	w.until(fmt.Sprintf("a log line with %q", parts), func() bool {
-	lines:
-		for line := range strings.Lines(w.daemon.log.String()) {
-			for _, p := range parts {
-				if !strings.Contains(line, p) {
-					continue lines
-				}
-			}
-			return true
+	w.until(fmt.Sprintf("a log line with %q", parts), func() bool { return w.lines(parts...) > 0 })
+}
+
+// lines returns how many lines of the daemon's log contain all of parts.
+func (w *world) lines(parts ...string) (n int) {
+	for line := range strings.Lines(w.daemon.log.String()) {
+		if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
+			n++
 		}
-		return false
-	})
+	}
+	return n
 }
 
 func (w *world) refused(transcript, code string) {
@@ -372,6 +373,14 @@ func (w *world) refused(transcript, code string) {
 	if !strings.Contains(transcript, "<** "+code) {
 		w.t.Errorf("not refused with %q:\n%s", code, transcript)
 	}
+}
+
+// queueID returns the queue ID at the end of the reply that rejects a message, "(none)" if there is none.
+func queueID(transcript string) string {
+	if id := regexp.MustCompile(`(?m)^<\*\* [45].* (\w+)\)\r?$`).FindStringSubmatch(transcript); id != nil {
+		return id[1]
+	}
+	return "(none)"
 }
 
 func head(mail string) string {

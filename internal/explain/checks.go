@@ -10,6 +10,7 @@ import (
 	"signpost/internal/dkim"
 	"signpost/internal/domain"
 	"signpost/internal/spf"
+	"signpost/policy"
 )
 
 // spfRows returns the steps of a check through its records.
@@ -23,16 +24,36 @@ func spfRows(steps []spf.Step) []Row {
 			break
 		}
 		if s.Term == "" {
-			l.row("record", "%s%s: %s", in, s.Domain, s.Outcome)
+			l.row("record", "%s%s: %s", in, s.Domain, spfOutcome(s))
 			continue
 		}
 		term := s.Term
 		if s.Target != "" {
 			term += " (" + s.Target + ")"
 		}
-		l.more(fmt.Sprintf("%s  %s: %s", in, term, s.Outcome))
+		l.more(fmt.Sprintf("%s  %s: %s", in, term, spfOutcome(s)))
 	}
 	return l
+}
+
+// spfOutcome returns what a step led to.
+func spfOutcome(s spf.Step) string {
+	switch s.Outcome {
+	case spf.RecordFound:
+		return s.Record
+	case spf.RecordNone:
+		return "no SPF record"
+	case spf.Match:
+		return "match"
+	case spf.NoMatch:
+		return "no match"
+	case spf.Redirected:
+		return string(s.Status)
+	case spf.EndedBelow:
+		return "the check ends below"
+	}
+	r := spf.Result{Domain: s.Domain, Cause: s.Cause, Detail: s.Detail, Term: s.Wrong, Failed: s.Failed}
+	return "the check ends: " + policy.SPFText(&r)
 }
 
 func (x *explainer) spf() []Row {
@@ -43,7 +64,7 @@ func (x *explainer) spf() []Row {
 	}
 	identity := "MAIL FROM"
 	if s.Identity == spf.HELO {
-		identity = "HELO, since the sender is null"
+		identity = "HELO, because the sender is null"
 	}
 	l.row("SPF", "%s for %s (%s)", s.Status, cmp.Or(s.Domain, "no domain"), identity)
 	l.more(x.spfWords())
@@ -56,7 +77,7 @@ func (x *explainer) spf() []Row {
 		l = append(l, spfRows(walk.Steps)...)
 	case s.Record != "":
 		l.row("record", "%s: %s", s.Domain, s.Record)
-		l.more("its terms cannot be shown one by one: not all that was asked is known any more")
+		l.more("its terms cannot be shown one by one: the journal no longer has all DNS answers")
 	}
 	return l
 }
@@ -64,25 +85,25 @@ func (x *explainer) spf() []Row {
 // spfWords returns what the result means.
 func (x *explainer) spfWords() string {
 	s, client := x.e.SPF, x.e.Connection.Client
-	because := strings.TrimSuffix(": "+s.Reason, ": ")
+	why := strings.TrimSuffix(": "+policy.SPFText(s), ": ")
 	switch s.Status {
 	case spf.Pass:
 		return fmt.Sprintf("%s may send mail of %s", client, s.Domain)
 	case spf.Fail:
-		return fmt.Sprintf("%s says that %s may not send its mail%s", s.Domain, client, because)
+		return fmt.Sprintf("%s states that %s may not send its mail%s", s.Domain, client, why)
 	case spf.SoftFail:
-		return fmt.Sprintf("%s says that %s most likely may not send its mail%s", s.Domain, client, because)
+		return fmt.Sprintf("%s states that %s probably may not send its mail%s", s.Domain, client, why)
 	case spf.Neutral:
-		return fmt.Sprintf("%s does not say whether %s may send its mail%s", s.Domain, client, because)
+		return fmt.Sprintf("%s does not state whether %s may send its mail%s", s.Domain, client, why)
 	case spf.None:
 		if s.Domain != "" && client.IsValid() {
 			return s.Domain + " has no SPF record"
 		}
-		return s.Reason
+		return policy.SPFText(s)
 	case spf.PermError:
-		return "the SPF record is of no use" + because
+		return "the SPF record is not valid" + why
 	}
-	return "the SPF record could not be looked up" + because
+	return "the SPF record could not be looked up" + why
 }
 
 // maxSignatures is the number of signatures shown: no more are verified.
@@ -125,7 +146,7 @@ func (x *explainer) dkim() []Row {
 			}
 		}
 		l.row("DKIM", "%s", strings.TrimSpace(string(s.Status)+" "+strings.Join(tags, " ")))
-		l.more(s.Reason)
+		l.more(policy.DKIMText(s))
 		l.more(intact(s))
 		if s.Status == dkim.Fail && s.KeyRecord != "" && len(s.Headers) > 0 { // the body hash matched
 			l.more("signed fields: " + strings.Join(s.Headers, ", "))
@@ -137,7 +158,7 @@ func (x *explainer) dkim() []Row {
 			l.more(fmt.Sprintf("the record at %s: %s", s.KeyName, s.KeyRecord))
 		}
 		if s.Testing {
-			l.more("the key record says that it is for testing (t=y)")
+			l.more("the key record is marked for testing (t=y)")
 		}
 	}
 	return l
@@ -150,7 +171,7 @@ func intact(s dkim.Result) string {
 	case s.HeaderHolds:
 		return "the signed header is unchanged"
 	case s.HoldsUntagged:
-		return "the signed header is unchanged, but for a tag in brackets that a mailing list put into Subject"
+		return "the signed header is unchanged except for a [tag] that a mailing list added to Subject"
 	}
 	return ""
 }
@@ -163,7 +184,7 @@ func (x *explainer) arc() []Row {
 		return nil
 	}
 	l.row("ARC", "%s", c.Status)
-	l.more(c.Reason)
+	l.more(policy.ChainText(c))
 	if c.OldestPass > 0 {
 		l.more(fmt.Sprintf("the message was changed before instance %d", c.OldestPass))
 	}
@@ -174,7 +195,7 @@ func (x *explainer) arc() []Row {
 		}
 		for _, d := range x.e.SealedDMARC {
 			if d.Instance == s.Instance {
-				l.more(fmt.Sprintf("it says dmarc=%s for %s", d.Result, d.Domain))
+				l.more(fmt.Sprintf("it states dmarc=%s for %s", d.Result, d.Domain))
 			}
 		}
 	}
@@ -185,7 +206,18 @@ func (x *explainer) arc() []Row {
 func (x *explainer) relays() []Row {
 	var l list
 	for _, r := range x.e.Relays {
-		l.row("relay", "%s", r)
+		what := map[policy.RelayKind]string{
+			policy.RelayAuthor: "only the header is authenticated, by a signature of",
+			policy.RelayList:   "relayed by the mailing list of",
+			policy.RelaySRS:    "forwarded by",
+			policy.RelayResent: "resent by",
+			policy.RelayARC:    "ARC chain validates, last sealed by",
+		}[r.Kind]
+		if r.Failed != "" {
+			l.row("relay", "not verified, because the lookup of %s failed: %s %s", r.Failed, what, r.Domain)
+		} else {
+			l.row("relay", "%s %s (verified by %s)", what, r.Domain, strings.ToUpper(r.Method))
+		}
 		if r.Author != "" {
 			l.more("Author Domain " + r.Author)
 		}

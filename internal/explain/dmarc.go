@@ -9,27 +9,61 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/dns"
 	"signpost/internal/domain"
 	"signpost/internal/spf"
+	"signpost/policy"
 )
 
 // dmarcRows returns the steps of the tree walk.
 func dmarcRows(steps []dmarc.Step) []Row {
 	var l list
 	for _, s := range steps {
-		l.row("asked", "%s: %s", s.Name, s.Outcome)
+		l.row("lookup", "%s: %s", s.Name, dmarcOutcome(s))
 		l.more(s.Record)
 	}
 	return l
 }
 
-// policyOf returns the policy that applies and the tag or fault that sets it.
-func policyOf(d dmarc.Result) string {
-	source := d.Source("_dmarc." + d.PolicyDomain)
-	if d.Fault != "" {
-		return source
+// dmarcOutcome returns what a lookup of the walk found.
+func dmarcOutcome(s dmarc.Step) string {
+	switch s.Outcome {
+	case dmarc.LookupFailed:
+		return "lookup failed: " + dns.Status(s.Detail).Words()
+	case dmarc.NameExists:
+		return "the name exists: np does not apply"
+	case dmarc.NameMissing:
+		return "the name does not exist: np applies"
+	case dmarc.RecordWithoutEffect:
+		return "a record without effect: " + policy.FaultText(s.Cause, s.Detail) + ", and the record has no valid rua"
+	case dmarc.RecordNone:
+		switch s.Cause {
+		case dmarc.SeveralRecords:
+			return s.Detail + " records, which count as none"
+		case dmarc.VersionMissing:
+			return "no DMARC record among its TXT records: a record must begin with v=DMARC1"
+		case dmarc.SemicolonMissing:
+			return "no DMARC record: v=DMARC1 is followed by " + s.Detail + " instead of a semicolon"
+		}
+		return "no record"
 	}
-	return string(d.Policy) + ", by " + source
+	switch {
+	case s.PSD == "y":
+		return "a record of a public suffix (psd=y): the walk ends"
+	case s.PSD == "n":
+		return "a record of an Organizational Domain (psd=n): the walk ends"
+	case s.Cause != "":
+		return "a record: " + policy.FaultText(s.Cause, s.Detail) + "; with rua it counts as p=none"
+	}
+	return "a record"
+}
+
+// policyOf returns the policy that applies and the tag or fault that sets it. at is the name of the record.
+func policyOf(d dmarc.Result, at string) string {
+	if d.Fault != nil {
+		return "none, at " + at + ": " + policy.FaultText(d.Fault.Cause, d.Fault.Detail) + "; with rua it counts as p=none"
+	}
+	return fmt.Sprintf("%s, by %s=%s at %s", d.Policy, d.Tag, d.Published, at)
 }
 
 func (x *explainer) dmarc() []Row {
@@ -38,24 +72,24 @@ func (x *explainer) dmarc() []Row {
 		l.row("DMARC", "%s for %s", d.Status, d.Domain)
 		switch {
 		case d.Status == dmarc.Fail:
-			l.more(d.Reason)
+			l.more(policy.DMARCText(d))
 			for _, s := range x.unaligned(d) {
 				l.more("- " + s)
 			}
 		case d.Status == dmarc.None && d.Record == "":
-			l.more("there is no DMARC record for it: its owner asks for nothing")
+			l.more("no DMARC record: the owner of the domain requests nothing")
 		default:
-			l.more(d.Reason)
+			l.more(policy.DMARCText(d))
 		}
-		if method, domain, _ := strings.Cut(d.Aligned, " "); d.Aligned != "" {
-			l.more(fmt.Sprintf("%s passes for %s, which %s", strings.ToUpper(method), domain, same(domain, d)))
+		if a := d.Aligned; a != nil {
+			l.more(fmt.Sprintf("%s passes for %s, which %s", strings.ToUpper(string(a.Method)), a.Domain, same(a.Domain, d)))
 		}
 		switch {
 		case d.PolicyDomain == "":
 		case d.Published == "":
 			l.more(fmt.Sprintf("no policy can be taken from the record at _dmarc.%s: %s", d.PolicyDomain, d.Record))
 		default:
-			l.more(fmt.Sprintf("policy %s: %s", policyOf(d), d.Record))
+			l.more(fmt.Sprintf("policy %s: %s", policyOf(d, "_dmarc."+d.PolicyDomain), d.Record))
 			l.more(whichTag(d))
 		}
 		if d.OrgDomain != "" {
@@ -73,27 +107,31 @@ func same(domain string, d dmarc.Result) string {
 	return "belongs to " + cmp.Or(d.OrgDomain, d.Domain) + " as the author's domain does"
 }
 
+// testMode explains t=y: RFC 9989 section 4.7.
+const testMode = "t=y: the policy is in test mode, so the next weaker one applies"
+
 // whichTag returns why that tag applies, and the effect of t=y.
 func whichTag(d dmarc.Result) string {
 	var all []string
 	switch d.Tag {
 	case "sp":
-		all = append(all, fmt.Sprintf("sp, since %s is below %s", d.Domain, d.PolicyDomain))
+		all = append(all, fmt.Sprintf("sp applies because %s is below %s", d.Domain, d.PolicyDomain))
 	case "np":
-		all = append(all, fmt.Sprintf("np, since %s does not exist in DNS", d.Domain))
+		all = append(all, fmt.Sprintf("np applies because %s does not exist in DNS", d.Domain))
 	}
 	if d.Testing {
-		all = append(all, "t=y: its owner is testing, so it is taken one step milder than it says")
+		all = append(all, testMode)
 	}
 	return strings.Join(all, "; ")
 }
 
-// walk repeats the tree walk with the answers of that time. It omits lookups that were not made or were only prefetched, and
-// does not repeat the record that applies.
+// walk repeats the tree walk with the recorded answers. It omits lookups that were not made or were only prefetched, and does not repeat
+// the record that applies.
 func (x *explainer) walk(d dmarc.Result) []dmarc.Step {
 	_, steps := dmarc.Explain(context.Background(), x.view, d.Domain)
 	// If the Author Domain has a record, the walk continues only for the Organizational Domain.
-	needed := d.OrgDomain != "" || d.Status == dmarc.Fail || d.Cause == dmarc.DNS
+	failed := d.FailedMethod() == dmarc.DNS || d.Status == dmarc.TempError && d.Cause == policy.LegacyCause
+	needed := d.OrgDomain != "" || d.Status == dmarc.Fail || failed
 	if !needed && d.PolicyDomain == d.Domain {
 		steps = steps[:min(1, len(steps))]
 	}
@@ -105,6 +143,7 @@ func (x *explainer) walk(d dmarc.Result) []dmarc.Step {
 	return slices.DeleteFunc(steps, func(s dmarc.Step) bool { return !x.asked(s.Name) })
 }
 
+// asked reports whether the TXT records of a name were looked up for the message.
 func (x *explainer) asked(name string) bool {
 	for _, l := range x.Lookups {
 		if l.Type == "TXT" && strings.EqualFold(strings.TrimSuffix(l.Name, "."), strings.TrimSuffix(name, ".")) {
@@ -120,7 +159,7 @@ func (x *explainer) unaligned(d dmarc.Result) []string {
 	if s := x.e.SPF; s != nil {
 		passes, fails := "SPF passes for "+s.Domain, fmt.Sprintf("SPF does not pass for %s (%s)", s.Domain, s.Status)
 		if s.Domain == "" {
-			all = append(all, "SPF: the sender has no domain that could speak for "+d.Domain)
+			all = append(all, "SPF: MAIL FROM has no domain that could be aligned with "+d.Domain)
 		} else {
 			all = append(all, x.notAuthentic(d, dmarc.SPF, s.Domain, s.Status == spf.Pass, passes, fails))
 		}
@@ -129,7 +168,7 @@ func (x *explainer) unaligned(d dmarc.Result) []string {
 		if i == maxSignatures {
 			break
 		}
-		name := "the signature of " + cmp.Or(s.Domain, "nobody who could be read")
+		name := "the signature of " + cmp.Or(s.Domain, "an unreadable domain")
 		all = append(all, x.notAuthentic(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass, name+" passes", fmt.Sprintf("%s does not pass (%s)", name, s.Status)))
 	}
 	if len(x.e.DKIM) == 0 {
@@ -143,7 +182,7 @@ func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, pa
 	not := x.whyUnaligned(d, m, name, passed)
 	switch {
 	case passed:
-		return passes + ", but " + cmp.Or(not, "that does not count here")
+		return passes + ", but " + cmp.Or(not, "it does not count here")
 	case not == "":
 		return fails
 	}
@@ -160,12 +199,12 @@ func (x *explainer) whyUnaligned(d dmarc.Result, m dmarc.Method, name string, pa
 	record, _ := dmarc.ParseRecord(d.Record)
 	of := d.Domain
 	if org != d.Domain {
-		of = org + ", the organisation of " + d.Domain
+		of = org + ", the Organizational Domain of " + d.Domain
 	}
 	switch {
 	case record != nil && (m == dmarc.DKIM && record.StrictDKIM || m == dmarc.SPF && record.StrictSPF):
 		tag := map[dmarc.Method]string{dmarc.DKIM: "adkim=s", dmarc.SPF: "aspf=s"}[m]
-		return fmt.Sprintf("%s is not %s itself, as %s asks", name, d.Domain, tag)
+		return fmt.Sprintf("%s is not %s itself, which %s requires", name, d.Domain, tag)
 	case !domain.Within(name, org):
 		return fmt.Sprintf("%s does not belong to %s", name, of)
 	}

@@ -1,5 +1,5 @@
-// Package explain explains to people what was done with a message and why: what is known of it, what each check found in which
-// record, what was decided, and what its sender can do. It makes no DNS query: it uses the recorded answers.
+// Package explain explains in English what was done with a message and why: its envelope, the result and the DNS record of each check,
+// the decision, and what its sender can do. It makes no DNS queries; it uses the recorded answers.
 package explain
 
 import (
@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"signpost/internal/decision"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
@@ -22,30 +22,38 @@ type Explanation struct {
 	Head    []Row    // who sent it, and its role
 	Found   []Row    // the checks; none if the role is not verify
 	Decided []Row    // what was done, and by which rule
-	Help    []string // what its sender or the postmaster here can do; none if all is well
+	Help    []string // what its sender or the postmaster here can do; none if nothing is wrong
 }
 
 // Bounds on what is shown, in bytes.
 const (
-	maxText   = 300  // of a record: a key of 4096 bits has 750 bytes, which are of no interest
-	maxReason = 2048 // of what decided, which should be complete unless a sender chose very long names
+	maxText   = 300  // of a record: the 750 bytes of a 4096-bit key do not help the reader
+	maxReason = 2048 // of the reasons, which should be complete unless a sender chose very long names
 )
 
 // Message explains a message.
-func Message(r filter.Report) Explanation {
-	x := &explainer{Report: r, e: &r.Evidence, view: dns.Recall(r.Lookups)}
+func Message(r *decision.Record) Explanation {
+	x := &explainer{Record: r, e: &r.Evidence, view: dns.Recall(r.Lookups)}
 	e := Explanation{Short: clip(x.short(), maxReason), Head: x.head(), Decided: x.decided(), Help: x.help()}
 	for i := range e.Help {
 		e.Help[i] = clip(e.Help[i], maxReason)
 	}
-	if r.Assignment.Role == policy.Verify {
+	if r.Role == policy.RoleVerify {
 		e.Found = slices.Concat(x.spf(), x.dkim(), x.arc(), x.dmarc(), x.relays(), x.compared())
 	}
 	return e
 }
 
+// Why returns why a message was not simply accepted or signed, as one phrase.
+func Why(r *decision.Record) string {
+	if text := policy.Text(r.Reasons); text != "" {
+		return text
+	}
+	return r.Assignment.Reason.String()
+}
+
 type explainer struct {
-	filter.Report
+	*decision.Record
 	e    *policy.Evidence
 	view *dns.View
 }
@@ -68,7 +76,7 @@ func clip(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	return fmt.Sprintf("%s... (%d octets)", strings.ToValidUTF8(s[:most], ""), len(s))
+	return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(s[:most], ""), len(s))
 }
 
 func (x *explainer) head() []Row {
@@ -76,27 +84,28 @@ func (x *explainer) head() []Row {
 	c := x.e.Connection
 	l.row("client", "%s, HELO %s", x.client(), cmp.Or(c.HELO, "(none)"))
 	if x.e.Envelope.Login != "" {
-		l.row("login", "%s", whole(x.e.Envelope.Login))
+		l.row("login", "%s", markOmitted(x.e.Envelope.Login))
 	}
 	if x.e.Envelope.Sender == "" {
-		l.row("MAIL FROM", "<>: a bounce, or another notice of a mail server")
+		l.row("MAIL FROM", "<> (null sender: a bounce, or another notice of a mail server)")
 	} else {
-		l.row("MAIL FROM", "<%s>", whole(x.e.Envelope.Sender))
+		l.row("MAIL FROM", "<%s>", markOmitted(x.e.Envelope.Sender))
 	}
 	l = append(l, x.recipients()...)
-	if author := cmp.Or(strings.Join(x.e.Author.Domains, ", "), x.e.Author.Doubt); author != "" {
+	if author := cmp.Or(strings.Join(x.e.Author.Domains, ", "), policy.AuthorText(x.e.Author)); author != "" {
 		l.row("Author", "%s", author)
 	}
-	if x.Assignment.Role != "" {
-		l.row("role", "%s: %s", x.Assignment.Role, x.Assignment.Reason)
-	}
-	switch x.Assignment.Role {
-	case policy.Sign:
-		l.more("one of our own users' messages, to be signed for " + x.Assignment.Domain)
-	case policy.Verify:
-		l.more("a stranger's message, to be checked")
-	case policy.Leave:
-		l.more("neither checked nor signed")
+	switch x.Role {
+	case policy.RoleSign:
+		l.row("role", "sign: outbound mail, %s", submitters(x.Assignment.Reason))
+	case policy.RoleVerify:
+		l.row("role", "verify: inbound mail")
+		if x.ResultsOnly {
+			l.more(x.Assignment.Reason.String())
+		}
+	case policy.RoleBypass:
+		l.row("role", "bypass: neither verified nor signed")
+		l.more(x.Assignment.Reason.String())
 	}
 	return l
 }
@@ -110,7 +119,7 @@ func (x *explainer) recipients() []Row {
 	case len(shown) > 0:
 		label := "RCPT TO"
 		for _, r := range shown {
-			l.row(label, "<%s>", whole(r))
+			l.row(label, "<%s>", markOmitted(r))
 			label = ""
 		}
 		if n := e.Addressees - len(shown); n > 0 {
@@ -122,8 +131,8 @@ func (x *explainer) recipients() []Row {
 	return l
 }
 
-// whole marks an address whose local part the journal omits.
-func whole(address string) string {
+// markOmitted returns an address with "..." in place of a local part that the journal omits.
+func markOmitted(address string) string {
 	if strings.HasPrefix(address, "@") {
 		return "..." + address
 	}
@@ -143,38 +152,45 @@ func (x *explainer) client() string {
 	case c.Name != "unknown":
 		return fmt.Sprintf("%s (%s)", c.Client, c.Name)
 	case c.PTR != "" && c.PTR != "unknown":
-		return fmt.Sprintf("%s (calls itself %s in DNS, which does not lead back to it)", c.Client, c.PTR)
+		return fmt.Sprintf("%s (its name in DNS, %s, does not resolve to this address)", c.Client, c.PTR)
 	}
-	return c.Client.String() + " (without a name in DNS)"
+	return c.Client.String() + " (no name in DNS)"
 }
 
 func (x *explainer) decided() []Row {
 	var l list
-	l.row("verdict", "%s", x.Done)
+	action := string(x.Decided())
+	if r := x.Reply; r.Code != 0 {
+		action = fmt.Sprintf("%s %d %s", x.Decided(), r.Code, r.Enhanced)
+	}
+	l.row("action", "%s", action)
 	if x.Observe {
-		l.more("observe mode: it was let through, and nothing of this was done")
+		l.more("observe mode: the message was accepted unchanged, and this action was not carried out")
 	}
-	v := x.Verdict
-	if v.Reason != "" {
-		l = append(l, Row{"because", clip(v.Reason, maxReason)})
+	if x.Code != "" {
+		l.row("code", "%s", x.Code)
 	}
+	if text := policy.Text(x.Reasons); text != "" {
+		l = append(l, Row{"because", clip(text, maxReason)})
+	}
+	evidence := x.Verdict.Evidence
 	switch {
-	case len(v.Evidence) > 1 && v.Reply.Code >= 500:
-		l.more("nothing shows that a mailing list or a forwarder relayed it:")
-	case len(v.Evidence) > 1:
-		l.more("a forwarder that is trusted here vouches for it:")
+	case len(evidence) > 1 && x.Decided() == policy.Reject:
+		l.more("there is no evidence that a mailing list or a forwarder relayed it:")
+	case len(evidence) > 1:
+		l.more("a trusted forwarder vouches for it:")
 	}
-	for _, s := range v.Evidence {
-		l.more(s)
+	for _, r := range evidence {
+		l.more(r.String())
 	}
-	if v.Override != "" {
-		l.row("override", "%s: %s", v.Override, overrides(v.Override))
+	if x.Override != "" {
+		l.row("override", "%s: %s", x.Override, overrides(x.Override))
 	}
-	if x.Selectors != "" {
-		l.row("keys", "%s of %s", x.Selectors, x.Assignment.Domain)
+	if len(x.Selectors) > 0 {
+		l.row("keys", "%s of %s", strings.Join(x.Selectors, ","), x.Assignment.Domain)
 	}
-	if a := x.Answer(); a.Code != 0 && !x.Observe {
-		l = append(l, Row{"reply", fmt.Sprintf("%d %s %s", a.Code, a.Enhanced, a.Text)})
+	if r := x.Reply.WithID(x.QueueID); r.Code != 0 && !x.Observe {
+		l = append(l, Row{"reply", fmt.Sprintf("%d %s %s", r.Code, r.Enhanced, r.Text)})
 	}
 	return l
 }
@@ -183,25 +199,28 @@ func (x *explainer) decided() []Row {
 func overrides(o policy.Override) string {
 	switch o {
 	case policy.LocalPolicy:
-		return "the receiver's own rule, not the policy of the author's domain"
+		return "a rule of the receiver, not the policy of the author's domain"
 	case policy.MailingList:
-		return "relayed by a verified mailing list, which breaks the authentication of what it relays"
+		return "relayed by a verified mailing list, which breaks the authentication of the mail that it relays"
 	case policy.PolicyTestMode:
-		return "the author's domain says that it is testing its policy (t=y)"
+		return "the policy of the author's domain is in test mode (t=y)"
 	case policy.TrustedForwarder:
-		return "it came by a forwarder that is trusted here"
+		return "relayed by a forwarder that is trusted here"
 	}
 	return ""
 }
 
-// compared returns the differences from the results of another filter on this host.
+// compared returns the comparison of our results with those of another filter on this host.
 func (x *explainer) compared() []Row {
 	var l list
-	all := policy.Compare(*x.e)
-	if len(x.e.Others) > 0 && len(all) == 0 {
-		l.row("compared", "the other filter found the same")
+	c := policy.Compare(*x.e)
+	if len(c.Same) > 0 {
+		l.row("compared", "the other filter found the same: %s", strings.Join(c.Same, ", "))
 	}
-	for _, d := range all {
+	if len(c.Missing) > 0 {
+		l.row("compared", "the other filter reported no result: %s", strings.Join(c.Missing, ", "))
+	}
+	for _, d := range c.Different {
 		l.row("differs", "%s", d)
 	}
 	return l

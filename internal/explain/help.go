@@ -12,46 +12,47 @@ import (
 	"signpost/policy"
 )
 
-// help returns one sentence for each cause.
+// help returns what can be done: one sentence for each way.
 func (x *explainer) help() []string {
-	a, reason := x.Assignment, x.Verdict.Reason
+	a, code := x.Assignment, x.Verdict.Code()
 	switch {
-	case a.Role == policy.Sign && reason != "":
-		return []string{"The postmaster here: dkimkey status " + a.Domain + " says which key is missing, and what its next step is."}
-	case a.Role == "":
-		return []string{"The postmaster here: the log has a line \"internal error\" of that moment; please report it."}
-	case a.Role == policy.Leave:
-		return x.helpLeft()
-	case a.Role == policy.Refuse && strings.Contains(a.Reason, "login_domains"):
-		return []string{"Write from an address of a domain that this login may use; which these are, the postmaster sets in sign.login_domains."}
-	case x.e.Oversize:
-		return []string{"Send the message with a smaller header: 1 MiB and 1000 fields are the bounds, and honest mail has a few dozen fields."}
-	case a.Role == policy.Sign && x.e.LongLines != nil:
-		return []string{fmt.Sprintf("Send lines of at most %d bytes: encode the text as quoted-printable or base64, and fold header fields.", dkim.MaxLine)}
-	case a.Role == policy.Sign:
-		return nil
-	case x.e.Author.Doubt != "":
+	case code == policy.InternalError:
+		return []string{"Postmaster: the log has a line \"internal error\" at that time; please report it."}
+	case code == policy.HeaderTooLarge || a.Reason.Code == policy.HeaderTooLarge:
+		return []string{"Send the message with a smaller header: at most 1 MiB and 1000 fields. Most messages have a few dozen fields."}
+	case code == policy.LoginMismatch || a.Reason.Code == policy.LoginMismatch:
+		return []string{"Use a From address of a domain that this login may use; the postmaster sets these domains in sign.login_domains."}
+	case code == policy.HostileFrom || a.Reason.Code == policy.HostileFrom:
 		return []string{"Send one From field with one plain address in it, as in From: \"Ann Example\" <ann@example.org>."}
-	case a.Role == policy.Refuse:
+	case code == policy.SeveralAuthors || a.Reason.Code == policy.SeveralAuthors:
 		return []string{"Send one From field that names one domain."}
-	case strings.HasPrefix(reason, "[[deny]]"):
-		return []string{"Nothing in the message or in DNS changes this: write to the postmaster here, from elsewhere."}
+	case code == policy.TooManyFields || a.Reason.Code == policy.TooManyFields:
+		return []string{"Send the message with fewer header fields."}
+	case a.Role == policy.RoleBypass:
+		return x.helpBypassed()
+	case x.Decided() == policy.Sign && x.e.LongLines != nil:
+		return []string{fmt.Sprintf("Send lines of at most %d bytes: encode the text as quoted-printable or base64, and fold header fields.", dkim.MaxLine)}
+	case a.Role == policy.RoleSign && x.Decided() != policy.Sign && a.Domain != "":
+		return []string{"Postmaster: dkimkey status " + a.Domain + " shows which key is missing, and its next step."}
+	case a.Role == policy.RoleSign:
+		return nil
+	case code == policy.LocalDeny:
+		return []string{"No change to the message or to DNS helps: write to the postmaster here from another address."}
 	}
 	return x.helpByResults()
 }
 
-// helpLeft is for the postmaster here: it is about outbound mail.
-func (x *explainer) helpLeft() []string {
-	author := strings.Join(x.e.Author.Domains, ", ")
-	switch reason := x.Assignment.Reason; {
-	case strings.HasSuffix(reason, "is not hosted here"):
-		return []string{"To have mail of " + author + " signed: dkimkey add " + author + ". Where it has a key already, dkimkey status says what that waits for."}
-	case strings.HasSuffix(reason, "has no active key yet"):
-		return []string{"dkimkey status " + author + " says what its first key waits for."}
-	case strings.HasSuffix(reason, "(sign.subdomains = false)"):
-		return []string{"To have it signed: sign.subdomains = true, or a key of its own by dkimkey add " + author + "."}
-	case strings.HasSuffix(reason, "is not in sign.domains"):
-		return []string{"To have it signed, put the domain into sign.domains."}
+// helpBypassed is for the postmaster here: it is about outbound mail.
+func (x *explainer) helpBypassed() []string {
+	switch author := x.Assignment.Reason.Domain; x.Assignment.Reason.Code {
+	case policy.NotHosted:
+		return []string{"To sign the mail of " + author + ": dkimkey add " + author + ". If it has a key already, dkimkey status shows its next step."}
+	case policy.NoActiveKey:
+		return []string{"dkimkey status " + author + " shows the next step of its first key."}
+	case policy.SubdomainOfHosted:
+		return []string{"To sign it, set sign.subdomains = true, or create a key with dkimkey add " + author + "."}
+	case policy.NotInSignDomains:
+		return []string{"To sign it, add the domain to sign.domains."}
 	}
 	return nil
 }
@@ -64,12 +65,13 @@ func (x *explainer) helpByResults() []string {
 	for _, d := range x.e.DMARC {
 		switch {
 		case d.Status == dmarc.TempError:
-			all = append(all, "Try again: this may pass by itself. If it does not, the name servers of the domain do not answer, or not to this server's resolver.")
+			all = append(all, "Try again: the failure may be temporary. If it persists, the name servers of the domain do not answer, or do not answer the resolver of this server.")
 		case d.Status == dmarc.PermError || d.Status == dmarc.None && d.Record != "":
-			all = append(all, fmt.Sprintf("Let the owner of %s know that the DMARC record needs mending: %s.", cmp.Or(d.PolicyDomain, d.Domain), d.Reason))
+			all = append(all, fmt.Sprintf("Tell the owner of %s that the DMARC record has to be corrected: %s.", cmp.Or(d.PolicyDomain, d.Domain), policy.DMARCText(d)))
 		}
 	}
-	if s := x.e.SPF; s != nil && len(all) == 0 && (strings.HasPrefix(x.Verdict.Reason, "SPF ") || s.Status == spf.PermError) {
+	bySPF := x.Verdict.Has(policy.SPFFail) || x.Verdict.Has(policy.SPFTempError)
+	if s := x.e.SPF; s != nil && len(all) == 0 && (bySPF || s.Status == spf.PermError) {
 		all = append(all, x.helpSPF(s))
 	}
 	return all
@@ -78,7 +80,7 @@ func (x *explainer) helpByResults() []string {
 // maxBroken is the number of broken signatures that have a sentence.
 const maxBroken = 4
 
-// helpFailing returns several ways; one of them is enough.
+// helpFailing returns ways to authenticate mail of a domain that fails DMARC. One of them is enough.
 func (x *explainer) helpFailing(d dmarc.Result) []string {
 	var all []string
 	org := cmp.Or(d.OrgDomain, d.Domain)
@@ -94,15 +96,15 @@ func (x *explainer) helpFailing(d dmarc.Result) []string {
 	}
 	strict := dmarcTag(d)
 	if !broken {
-		all = append(all, fmt.Sprintf("Sign with a DKIM key of %s (d=%s), behind everything that still changes the message.", nameOf(org, d.Domain, strict("adkim")), nameOf(org, d.Domain, strict("adkim"))))
+		all = append(all, fmt.Sprintf("Sign with a DKIM key of %s (d=%s), after every program that changes the message.", nameOf(org, d.Domain, strict("adkim")), nameOf(org, d.Domain, strict("adkim"))))
 	}
 	switch s := x.e.SPF; {
 	case s != nil && s.Domain != "" && s.Status != spf.Pass && x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) == "":
 		all = append(all, x.helpSPF(s))
 	case s != nil && s.Identity == spf.HELO:
-		all = append(all, fmt.Sprintf("Let the host, for mail without an envelope sender, greet (HELO) with a name of %s whose SPF record names %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
+		all = append(all, fmt.Sprintf("For mail with a null sender, use a HELO name of %s whose SPF record allows %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
 	default:
-		all = append(all, fmt.Sprintf("Let the envelope sender (MAIL FROM) be of %s, and its SPF record name %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
+		all = append(all, fmt.Sprintf("Use an envelope sender (MAIL FROM) of %s whose SPF record allows %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
 	}
 	if len(all) > 1 {
 		last := all[len(all)-1]
@@ -111,13 +113,13 @@ func (x *explainer) helpFailing(d dmarc.Result) []string {
 	relay, ok := x.relay(d)
 	switch {
 	case ok:
-		all = append(all, fmt.Sprintf("The postmaster here: to deliver what %s relays, see dmarc.trusted_forwarders and \"signpost forwarders\"; "+
+		all = append(all, fmt.Sprintf("Postmaster: to deliver what %s relays, see dmarc.trusted_forwarders and \"signpost forwarders\"; "+
 			"to reject it, write a [[deny]] with domain = \"%s\".", relay.Domain, relay.Domain))
 	case len(x.e.Relayed) > 0 || x.Verdict.Override == policy.TrustedForwarder || broken && x.e.SPF != nil && x.whyUnaligned(d, dmarc.SPF, x.e.SPF.Domain, x.e.SPF.Status == spf.Pass) != "":
-		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: let it pass messages on unchanged, or write its own domain into From. "+
-			"The postmaster here can let it through by an [[allow]] with network = \"%s\".", x.e.Connection.Client, x.e.Connection.Client))
+		all = append(all, fmt.Sprintf("If %s is a mailing list or a forwarder: it should relay messages unchanged, or write its own domain into From. "+
+			"The postmaster here can accept it with an [[allow]] with network = \"%s\".", x.e.Connection.Client, x.e.Connection.Client))
 	case !broken:
-		all = append(all, fmt.Sprintf("If it is not from %s at all, somebody used its name, and there is nothing to mend.", d.Domain))
+		all = append(all, fmt.Sprintf("If %s did not send it, it is a forgery, and there is nothing to correct.", d.Domain))
 	}
 	return all
 }
@@ -157,44 +159,44 @@ func (x *explainer) helpSPF(s *spf.Result) string {
 	term += client.Unmap().String()
 	switch s.Status {
 	case spf.None:
-		return fmt.Sprintf("Publish an SPF record at %s that names this host: v=spf1 %s -all.", s.Domain, term)
+		return fmt.Sprintf("Publish an SPF record at %s that allows this host: v=spf1 %s -all.", s.Domain, term)
 	case spf.PermError:
-		return fmt.Sprintf("Mend the SPF record of %s: %s.", s.Domain, s.Reason)
+		return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, policy.SPFText(s))
 	case spf.TempError:
-		return fmt.Sprintf("Let the name servers answer for the SPF record of %s: %s.", s.Domain, s.Reason)
+		return fmt.Sprintf("Check that the name servers answer for the SPF record of %s: %s.", s.Domain, policy.SPFText(s))
 	}
-	return fmt.Sprintf("If %s is a host of %s, add it to the SPF record (%s); if not, send by a host that the record names.", client, s.Domain, term)
+	return fmt.Sprintf("If %s is a host of %s, add it to the SPF record (%s); if not, send through a host that the record allows.", client, s.Domain, term)
 }
 
 // helpSignature is about a signature that should have passed.
 func helpSignature(s dkim.Result) string {
-	why := s.Reason
-	has := func(part string) bool { return strings.Contains(why, part) }
-	switch {
-	case has("the body was changed"):
-		return "The body was changed after it was signed: let what adds footers or rewrites text run before signing."
-	case has("signed header fields were changed"):
-		return fmt.Sprintf("Let nothing change the signed fields (%s) after signing, and check that the record at %s is of the key that signs.", strings.Join(s.Headers, ", "), s.KeyName)
-	case has("there is no key record"):
+	why := policy.DKIMText(s)
+	switch s.Cause {
+	case dkim.BodyHashMismatch:
+		return "The body was changed after it was signed: sign after every program that adds footers or rewrites text."
+	case dkim.SignatureMismatch:
+		return fmt.Sprintf("Do not change the signed fields (%s) after signing, and check that the record at %s belongs to the key that signs.", strings.Join(s.Headers, ", "), s.KeyName)
+	case dkim.KeyRecordMissing:
 		return "Publish the key record at " + s.KeyName + "."
-	case has("was revoked"):
+	case dkim.KeyRevoked:
 		return fmt.Sprintf("Sign with another key: the one at %s was revoked.", s.KeyName)
-	case has("could not be looked up"):
-		return fmt.Sprintf("Let the name servers answer for %s.", s.KeyName)
-	case has("expired"):
-		return "Sign it anew: " + why + "."
-	case has("lies in the future"):
+	case dkim.KeyLookupFailed:
+		return fmt.Sprintf("Check that the name servers answer for %s.", s.KeyName)
+	case dkim.SignatureExpired:
+		return "Sign it again: " + why + "."
+	case dkim.SignatureInFuture:
 		return "Set the clock of the signing host."
-	case has("bits"):
+	case dkim.KeyTooShort:
 		return "Sign with an RSA key of 2048 bits."
-	case has("l="):
+	case dkim.BodyPartlySigned, dkim.SignedLengthExceedsBody:
 		return "Sign without l=, so that the whole body is signed."
-	case has("not verified"):
-		return "Take signatures out that nobody needs: " + why + "."
-	case has("key record"):
-		return fmt.Sprintf("Mend the key record at %s: %s.", s.KeyName, why)
-	case has("From"):
+	case dkim.TooManySignatures:
+		return fmt.Sprintf("Remove unnecessary signatures: at most %d of a message are verified.", dkim.MaxSignatures)
+	case dkim.FromNotSigned:
 		return "Sign with From in h=."
 	}
-	return "Mend what signs: " + why + "."
+	if s.KeyRecord != "" {
+		return fmt.Sprintf("Correct the key record at %s: %s.", s.KeyName, why)
+	}
+	return "Correct the signer: " + why + "."
 }

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// verdictColumn and resultsColumn are columns of a list. Results and reason are its second part.
-	verdictColumn = 5
+	// actionColumn and resultsColumn are columns of a list. Results and reason are its second part.
+	actionColumn  = 5
 	resultsColumn = 6
 	// maxCell is the greatest width of a column: names of usual length fit.
 	maxCell = 48
@@ -39,9 +39,9 @@ type painter struct{ term.Painter }
 
 func (p painter) cell(column int, text string) string {
 	switch column {
-	case verdictColumn:
+	case actionColumn:
 		word := strings.TrimRight(text, " ")
-		return p.verdict(word) + text[len(word):]
+		return p.action(word) + text[len(word):]
 	case resultsColumn:
 		words := strings.Split(text, " ")
 		for i, word := range words {
@@ -54,13 +54,13 @@ func (p painter) cell(column int, text string) string {
 	return text
 }
 
-func (p painter) verdict(word string) string {
-	switch strings.Trim(word, "()") {
-	case "refused":
+func (p painter) action(word string) string {
+	switch policy.Action(strings.Trim(word, "()")) {
+	case policy.Reject, policy.Discard:
 		return p.Bad(word)
-	case "deferred", "held", "tagged":
+	case policy.Tempfail, policy.Hold, policy.Tag:
 		return p.Warn(word)
-	case "signed":
+	case policy.Sign:
 		return p.Good(word)
 	}
 	return word
@@ -68,17 +68,17 @@ func (p painter) verdict(word string) string {
 
 // cells returns the cells of a message. Each is one word, except results and reason.
 func cells(e *journal.Entry) []string {
-	verdict := cell(e.Word())
+	action := cell(string(e.Decided()))
 	if e.Observe {
-		verdict = "(" + verdict + ")"
+		action = "(" + action + ")"
 	}
-	reason := e.Verdict.Reason
-	if reason == "" && e.Assignment.Role != policy.Verify {
-		reason = e.Assignment.Reason
+	reason := ""
+	if !e.Code.Plain() {
+		reason = Why(&e.Record)
 	}
 	reason = term.Shorten(strings.Join(strings.Fields(term.Printable(reason)), " "), maxListReason)
-	return []string{e.Time.Local().Format(time.DateTime), cell(e.Evidence.QueueID), cell(e.Client()), cell(e.Domain()), cell(string(e.Assignment.Role)),
-		verdict, results(e), reason}
+	return []string{e.Time.Local().Format(time.DateTime), cell(e.QueueID), cell(e.Addr()), cell(e.Domain()), cell(string(e.Role)),
+		action, results(e), reason}
 }
 
 // results returns the results of the checks, or the keys that signed.
@@ -86,12 +86,12 @@ func results(e *journal.Entry) string {
 	o := e.Outcome()
 	var all []string
 	for _, r := range [][2]string{{"spf", o.SPF}, {"dkim", o.DKIM}, {"arc", o.ARC}, {"dmarc", o.DMARC}} {
-		if r[1] != "" && e.Assignment.Role == policy.Verify {
+		if r[1] != "" && e.Role == policy.RoleVerify {
 			all = append(all, r[0]+"="+cell(r[1]))
 		}
 	}
-	if e.Selectors != "" {
-		all = append(all, "keys="+cell(e.Selectors))
+	if len(e.Selectors) > 0 {
+		all = append(all, "keys="+cell(strings.Join(e.Selectors, ",")))
 	}
 	return cmp.Or(strings.Join(all, " "), "-")
 }

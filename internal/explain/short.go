@@ -1,9 +1,7 @@
 package explain
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -16,134 +14,154 @@ import (
 func (x *explainer) short() string {
 	done := x.done()
 	if x.Observe {
-		done = fmt.Sprintf("Signpost only observes: the message went on untouched. Otherwise it would have been %s.", x.Done)
+		done = fmt.Sprintf("Observe mode: the message was accepted unchanged. Otherwise the action would have been %s.", x.Decided())
 	}
 	return done + " " + x.why()
 }
 
 func (x *explainer) done() string {
-	word, code, _ := strings.Cut(x.Done, " ")
-	switch {
-	case word == "signed":
+	switch x.Decided() {
+	case policy.Sign:
 		return "The message was signed."
-	case word == "refused":
-		return "The message was refused (" + code + "): the sending server was told so, and nobody here got it."
-	case word == "deferred":
-		return "The message was put off (" + code + "): the sending server was asked to try again later, and does so by itself."
-	case word == "held":
-		return "The message was held: it waits in the queue here until the postmaster looks at it."
-	case word == "tagged":
-		return "The message was delivered as a suspicious one, with a header field that says so."
-	case x.Assignment.Role == policy.Leave:
-		return "The message went through, neither checked nor signed."
-	case x.Assignment.Role == policy.Sign:
-		return "The message went out unsigned."
+	case policy.Reject:
+		return fmt.Sprintf("The message was rejected (%d): the sending server got this reply, and no recipient here got the message.", x.Reply.Code)
+	case policy.Tempfail:
+		return fmt.Sprintf("The message was deferred (%d): the sending server was asked to try again later, and does so by itself.", x.Reply.Code)
+	case policy.Hold:
+		return "The message is on hold: it stays in the queue here until the postmaster releases it."
+	case policy.Discard:
+		return "The message was discarded: it was accepted, and no recipient got it."
+	case policy.Tag:
+		return "The message was accepted, with a header field that marks it as suspicious."
+	}
+	switch x.Role {
+	case policy.RoleBypass:
+		return "The message was accepted, neither verified nor signed."
+	case policy.RoleSign:
+		return "The message was sent unsigned."
 	}
 	return "The message was accepted."
 }
 
 func (x *explainer) why() string {
-	a := x.Assignment
+	a, v := x.Assignment, x.Verdict
 	switch {
-	case a.Role == policy.Sign && x.Verdict.Reason != "":
-		return fmt.Sprintf("It is from one of our own users and should have been signed for %s, but that could not be done: %s.", a.Domain, x.Verdict.Reason)
-	case a.Role == policy.Sign:
-		text := fmt.Sprintf("It is from one of our own users, %s, and was signed for %s by %s.", x.whose(), a.Domain, keysOf(x.Selectors))
-		if absent := policy.Absent(x.e.Absent); absent != "" {
-			text += " It has " + absent + "."
-		}
-		if long := policy.LongLines(x.e.LongLines); long != "" {
-			text += " Warning: " + long + "."
-		}
-		return text
-	case a.Role == "":
-		return "It could not be worked on to its end, by a fault here that is not the sender's: " + x.Verdict.Reason + "."
-	case a.Role == policy.Leave:
-		return x.whyLeft()
-	case a.Role == policy.Refuse:
-		return "It is from one of our own users, and was not taken: " + a.Reason + "."
-	case x.e.Author.Doubt != "" && strings.Contains(x.Verdict.Reason, x.e.Author.Doubt):
-		return fmt.Sprintf("Programs do not agree on who wrote such a message, which forgers make use of: %s.%s", x.e.Author.Doubt, x.letThrough())
-	case strings.HasPrefix(x.Verdict.Reason, "[[deny]]"):
-		return "The postmaster here does not want it, whatever the checks say: " + x.Verdict.Reason + "."
+	case v.Code() == policy.InternalError:
+		return "Signpost could not process it because of a fault here, which is not the sender's."
+	case x.Decided() == policy.Sign:
+		return x.whySigned()
+	case v.Code() == policy.HostileFrom:
+		return fmt.Sprintf("Mail programs disagree about the author of such a message, and forgers exploit that: %s.%s", v.Reasons[0], x.acceptedBy())
+	case a.Role == policy.RoleSign && a.Domain != "":
+		return fmt.Sprintf("It is outbound mail and should have been signed for %s, but could not be: %s.", a.Domain, policy.Text(v.Reasons))
+	case a.Role == policy.RoleSign:
+		return fmt.Sprintf("It is outbound mail, %s: %s.", submitters(a.Reason), policy.Text(v.Reasons))
+	case a.Role == policy.RoleBypass:
+		return sentence(a.Reason)
+	case v.Code() == policy.LocalDeny:
+		return "The postmaster here rejects such mail, whatever the checks find: " + v.Reasons[0].String() + "."
+	case v.Code() == policy.HeaderTooLarge:
+		return sentence(v.Reasons[0])
 	case a.ResultsOnly:
-		return "It came from this server's own queue, where nobody is left to be told; it was judged when it first came."
+		return "It came from the queue of this host, so there is no client to reply to. The decision was made when the message first arrived."
 	}
 	return x.whyByResults()
 }
 
-// whose returns why the client counts as authenticated or trusted: the role's reason begins with it.
-func (x *explainer) whose() string {
-	switch by, _, _ := strings.Cut(x.Assignment.Reason, ";"); by {
-	case "authenticated":
-		return "who had logged in"
-	case "daemon_name ORIGINATING":
-		return "by the service for them (ORIGINATING)"
-	case "client in trusted_networks":
-		return "at an address of our own networks"
-	case "local submission":
-		return "at this machine itself"
-	default:
-		return by
+func (x *explainer) whySigned() string {
+	signed := "was signed"
+	if x.Observe {
+		signed = "would have been signed"
 	}
+	text := fmt.Sprintf("It is outbound mail, %s, and %s for %s by %s.", submitters(x.Assignment.Reason), signed, x.Assignment.Domain, keysOf(x.Selectors))
+	if absent := policy.Absent(x.e.Absent); absent != "" {
+		text += " It has " + absent + "."
+	}
+	if long := policy.LongLines(x.e.LongLines); long != "" {
+		text += " Warning: " + long + "."
+	}
+	return text
+}
+
+// submitters returns what makes a message outbound.
+func submitters(r policy.Reason) string {
+	switch r.Code {
+	case policy.Authenticated:
+		return "from an authenticated client"
+	case policy.Originating:
+		return "from the submission service (daemon_name ORIGINATING)"
+	case policy.TrustedNetwork:
+		return "from a client in trusted_networks"
+	case policy.LocalSubmission:
+		return "submitted on this host"
+	}
+	return r.String()
+}
+
+// sentence returns a reason as a sentence.
+func sentence(r policy.Reason) string {
+	switch r.Code {
+	case policy.SkipNetwork:
+		return "It came from a client whose mail is not verified here (verify.skip_networks)."
+	case policy.OwnResults:
+		return "It was verified when it first arrived: it has a result of this server already."
+	case policy.NotHosted:
+		return fmt.Sprintf("It is outbound mail, but no mail of %s is signed here.", r.Domain)
+	case policy.NoActiveKey:
+		return fmt.Sprintf("It is outbound mail, but %s has no active key yet.", r.Domain)
+	case policy.SubdomainOfHosted:
+		return fmt.Sprintf("It is outbound mail, but %s is below a hosted domain and sign.subdomains is false.", r.Domain)
+	case policy.NotInSignDomains:
+		return fmt.Sprintf("It is outbound mail, but %s is not in sign.domains.", r.Domain)
+	}
+	return "Reason: " + r.String() + "."
 }
 
 // keysOf names keys by their selectors.
-func keysOf(selectors string) string {
-	if all := strings.Split(selectors, ","); len(all) > 1 {
+func keysOf(all []string) string {
+	if len(all) > 1 {
 		return "the keys " + strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
 	}
-	return "the key " + selectors
+	return "the key " + strings.Join(all, "")
 }
 
-// whyLeft is about messages that are neither checked nor signed.
-func (x *explainer) whyLeft() string {
-	reason := x.Assignment.Reason
-	_, about, ours := strings.Cut(reason, "; Author Domain ")
-	switch {
-	case ours && strings.HasSuffix(about, " is not hosted here"):
-		return fmt.Sprintf("It is from one of our own users, %s, but no mail of %s is signed here.", x.whose(), strings.TrimSuffix(about, " is not hosted here"))
-	case ours:
-		return fmt.Sprintf("It is from one of our own users, %s, but %s.", x.whose(), about)
-	case reason == "client in verify.skip_networks":
-		return "It came from a host whose mail is not checked here (verify.skip_networks)."
-	case strings.HasPrefix(reason, "already judged"):
-		return "It was checked when it first came: it bears a result of this server already."
-	}
-	return "The reason: " + reason + "."
-}
-
-// letThrough returns the rule that accepted the message nevertheless.
-func (x *explainer) letThrough() string {
-	if _, rule, ok := strings.Cut(x.Verdict.Reason, "; let through, "); ok {
-		return " It was let through all the same (" + rule + ")."
+// acceptedBy returns the rule that accepted the message nevertheless.
+func (x *explainer) acceptedBy() string {
+	if r, ok := x.Verdict.Find(policy.LocalAllow, policy.AcceptedForwarder, policy.SealedPass); ok {
+		text := r.String()
+		if r.Code == policy.SealedPass {
+			text = r.Fact()
+		}
+		return fmt.Sprintf(" It was accepted nevertheless (%s: %s).", x.Override, text)
 	}
 	return ""
 }
 
 func (x *explainer) whyByResults() string {
-	reason := x.Verdict.Reason
 	var all []string
 	if d, ok := x.failing(); ok {
 		all = append(all, x.whyFailing(d))
 	}
-	if s := x.e.SPF; s != nil && strings.Contains(reason, "SPF fails for "+s.Domain) {
-		all = append(all, fmt.Sprintf("%s says that %s may not send its mail, and this server refuses what fails SPF so (spf.fail = reject).", s.Domain, x.e.Connection.Client))
+	if r, ok := x.Verdict.Find(policy.SPFFail); ok {
+		all = append(all, fmt.Sprintf("%s states that %s may not send its mail, and this server rejects mail that fails SPF (spf.fail = reject).", r.Domain, x.e.Connection.Client))
+	}
+	if x.Verdict.Code() == policy.Legacy {
+		all = append(all, sentence(x.Reasons[0]))
 	}
 	if len(all) > 0 {
-		return strings.Join(all, " ") + x.letThrough()
+		return strings.Join(all, " ") + x.acceptedBy()
 	}
 	for _, d := range x.e.DMARC {
 		if d.Status == dmarc.TempError {
-			text := fmt.Sprintf("It is not known whether it is from %s, because a DNS lookup failed: %s%s.", d.Domain, d.Reason, x.behind(d))
-			if v := x.Verdict; d.Assumed == dmarc.Fail && (v.Tag != "" || v.Hold != "" || v.Reply.Code != 0) {
-				text += fmt.Sprintf(" The message is treated as if DMARC failed, and the policy of %s is %s (%s=%s).", d.PolicyDomain, d.Policy, d.Tag, d.Published)
+			text := fmt.Sprintf("It is not known whether it is from %s, because a DNS lookup failed: %s%s.", d.Domain, policy.DMARCText(d), x.failedCheck(d))
+			if x.Verdict.Has(policy.TempErrorAsFail) {
+				text += fmt.Sprintf(" The message is treated as if DMARC had failed, and the policy of %s is %s (%s=%s).", d.PolicyDomain, d.Policy, d.Tag, d.Published)
 			}
-			return text
+			return text + x.exempted() + x.acceptedBy()
 		}
 	}
-	if reason != "" {
-		return "The reason: " + reason + "."
+	if len(x.Reasons) > 0 && !x.Code.Plain() {
+		return sentence(x.Reasons[0])
 	}
 	return x.whyFine()
 }
@@ -153,58 +171,65 @@ func (x *explainer) whyFine() string {
 	for _, d := range x.e.DMARC {
 		switch {
 		case d.Status == dmarc.None && d.Record == "":
-			return fmt.Sprintf("%s publishes no DMARC policy, so nothing says how to tell its mail from a forgery.", d.Domain)
+			return fmt.Sprintf("%s publishes no DMARC policy, so DMARC cannot detect forgeries of its mail.", d.Domain)
 		case d.Status == dmarc.None || d.Status == dmarc.PermError:
-			return fmt.Sprintf("The DMARC record for %s has no effect: %s.", d.Domain, d.Reason)
+			return fmt.Sprintf("The DMARC record for %s has no effect: %s.", d.Domain, policy.DMARCText(d))
 		}
 	}
 	if len(x.e.DMARC) == 0 {
-		return "There is no author's domain to check."
+		return "There is no Author Domain to check."
 	}
 	var all []string
 	for _, d := range x.e.DMARC {
-		method, domain, _ := strings.Cut(d.Aligned, " ")
-		all = append(all, fmt.Sprintf("It is shown to be from %s: %s passes for %s.", d.Domain, strings.ToUpper(method), domain))
+		if a := d.Aligned; a != nil {
+			all = append(all, fmt.Sprintf("It is authenticated as mail of %s: %s passes for %s.", d.Domain, strings.ToUpper(string(a.Method)), a.Domain))
+		}
 	}
 	return strings.Join(all, " ")
 }
 
-// failing returns the Author Domain whose failure decided, or the first that fails.
+// failing returns the Author Domain whose failure decided, or the first that fails if none decided.
 func (x *explainer) failing() (dmarc.Result, bool) {
+	r, decided := x.Verdict.Find(policy.DMARCFail)
 	for _, d := range x.e.DMARC {
-		if d.Status == dmarc.Fail && strings.HasPrefix(x.Verdict.Reason, "DMARC fails for "+d.Domain+",") {
+		if d.Status == dmarc.Fail && (decided && d.Domain == r.Domain || !decided && (x.Code.Plain() || x.ResultsOnly || x.Code == policy.Legacy)) {
 			return d, true
 		}
 	}
-	i := slices.IndexFunc(x.e.DMARC, func(d dmarc.Result) bool { return d.Status == dmarc.Fail && x.Verdict.Reason == "" })
-	if i < 0 {
-		return dmarc.Result{}, false
-	}
-	return x.e.DMARC[i], true
+	return dmarc.Result{}, false
 }
 
 func (x *explainer) whyFailing(d dmarc.Result) string {
-	text := fmt.Sprintf("It says that it is from %s, but nothing shows that: %s.", d.Domain, strings.Join(x.proofs(d), "; "))
+	text := fmt.Sprintf("It claims to be from %s, but nothing proves it: %s.", d.Domain, strings.Join(x.proofs(d), "; "))
 	tag := fmt.Sprintf("%s=%s", d.Tag, d.Published)
 	switch d.Policy {
 	case dmarc.PolicyReject:
-		text += fmt.Sprintf(" %s asks to refuse such mail (%s", d.PolicyDomain, tag)
+		text += fmt.Sprintf(" %s requests that such mail be rejected (%s", d.PolicyDomain, tag)
 	case dmarc.PolicyQuarantine:
-		text += fmt.Sprintf(" %s asks to treat such mail as suspicious (%s", d.PolicyDomain, tag)
+		text += fmt.Sprintf(" %s requests that such mail be quarantined (%s", d.PolicyDomain, tag)
 	default:
-		text += fmt.Sprintf(" %s requests no action (%s", d.PolicyDomain, cmp.Or(d.Fault, tag))
+		if d.Fault != nil {
+			tag = policy.FaultText(d.Fault.Cause, d.Fault.Detail) + "; with rua it counts as p=none"
+		}
+		text += fmt.Sprintf(" %s requests no action (%s", d.PolicyDomain, tag)
 	}
 	if d.Policy != dmarc.PolicyReject && d.Published != d.Policy {
-		text += ", softened by t=y"
+		text += ", weakened by t=y"
 	}
-	text += ")."
-	text += x.whySeals()
-	if _, why, ok := strings.Cut(x.Verdict.Reason, "; not rejected: "); ok {
-		text += " It was quarantined instead of rejected: " + why + "."
-	} else if _, why, ok := strings.Cut(x.Verdict.Reason, "; not rejected yet: "); ok {
-		text += " It was not rejected yet: " + why + "."
+	return text + ")." + x.whySeals() + x.exempted()
+}
+
+// exempted returns why the message was not rejected, or not yet.
+func (x *explainer) exempted() string {
+	for _, r := range x.Reasons {
+		switch {
+		case r.Exempts():
+			return " It was quarantined instead of rejected: " + r.Fact() + "."
+		case r.Code == policy.RelayUnverified:
+			return " It was not rejected yet: " + r.Fact() + "."
+		}
 	}
-	return text
+	return ""
 }
 
 // whySeals returns why ARC did not help.
@@ -214,59 +239,63 @@ func (x *explainer) whySeals() string {
 	case c == nil || x.Verdict.Override == policy.TrustedForwarder:
 		return "" // the reason states its effect
 	case c.Status == dkim.Pass && len(c.Sets) > 0:
-		return fmt.Sprintf(" Its ARC chain validates (the newest sealer is %s). It would be accepted for that only if dmarc.trusted_sealers named the sealer and its results had dmarc=pass.", c.Sets[len(c.Sets)-1].Domain)
+		return fmt.Sprintf(" Its ARC chain validates (the newest sealer is %s). It would be accepted for that only if dmarc.trusted_sealers named the sealer and its results stated dmarc=pass.", c.Sets[len(c.Sets)-1].Domain)
 	case c.Status == dkim.Fail:
-		return fmt.Sprintf(" Its ARC seals, by which a forwarder could have vouched for it, are not good (%s).", c.Reason)
+		return fmt.Sprintf(" Its ARC chain, by which a forwarder could have vouched for it, fails (%s).", policy.ChainText(c))
 	}
 	return ""
 }
 
 func because(word, reason string) string { return strings.TrimSuffix(word+": "+reason, ": ") }
 
-// behind returns the failed lookup, if DMARC's own reason names only its method.
-func (x *explainer) behind(d dmarc.Result) string {
-	if d.Cause == dmarc.SPF && x.e.SPF != nil && x.e.SPF.Reason != "" {
-		return " (" + x.e.SPF.Reason + ")"
-	}
-	for _, s := range x.e.DKIM {
-		if d.Cause == dmarc.DKIM && s.Status == dkim.TempError && x.whyUnaligned(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) == "" {
-			return " (" + s.Reason + ")"
+// failedCheck returns the failed SPF or DKIM check in parentheses, if the cause of the DMARC result names only the method.
+func (x *explainer) failedCheck(d dmarc.Result) string {
+	switch d.FailedMethod() {
+	case dmarc.SPF:
+		if x.e.SPF != nil && x.e.SPF.Cause != "" {
+			return " (" + policy.SPFText(x.e.SPF) + ")"
+		}
+	case dmarc.DKIM:
+		for _, s := range x.e.DKIM {
+			if s.Status == dkim.TempError && x.whyUnaligned(d, dmarc.DKIM, s.Domain, false) == "" {
+				return " (" + policy.DKIMText(s) + ")"
+			}
 		}
 	}
 	return ""
 }
 
-// proofs returns what could have shown that a message is from a domain, and did not.
+// proofs returns the checks that could have shown that a message is from a domain, but did not.
 func (x *explainer) proofs(d dmarc.Result) []string {
 	var all []string
-	whose := "its envelope sender is"
+	whose := "its envelope sender"
 	if s := x.e.SPF; s != nil && s.Identity == spf.HELO {
-		whose = "the name by which the host greets (HELO) is"
+		whose = "its HELO name"
 	}
 	switch s := x.e.SPF; {
 	case s == nil:
 	case s.Domain == "":
-		all = append(all, "its envelope names no domain")
+		all = append(all, "its envelope sender has no domain")
 	case s.Status == spf.Pass:
-		all = append(all, fmt.Sprintf("%s of %s, which may use this host but is another domain", whose, s.Domain))
+		all = append(all, fmt.Sprintf("%s belongs to %s, which is authenticated but is another domain", whose, s.Domain))
 	case x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) != "":
-		all = append(all, fmt.Sprintf("%s of another domain, %s", whose, s.Domain))
+		all = append(all, fmt.Sprintf("%s belongs to another domain, %s", whose, s.Domain))
 	case s.Status == spf.Fail || s.Status == spf.SoftFail:
-		all = append(all, fmt.Sprintf("by the SPF record of %s the host %s may not send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), s.Reason)))
+		all = append(all, fmt.Sprintf("the SPF record of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), policy.SPFText(s))))
 	default:
-		all = append(all, fmt.Sprintf("SPF of %s does not say that %s may send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), s.Reason)))
+		all = append(all, fmt.Sprintf("SPF of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), policy.SPFText(s))))
 	}
 	others := 0
 	for _, s := range x.signatures() {
 		switch own := x.whyUnaligned(d, dmarc.DKIM, s.Domain, s.Status == dkim.Pass) == "" && s.Domain != ""; {
 		case own && s.Status != dkim.Pass:
-			why := s.Reason
+			why := policy.DKIMText(s)
 			if left := intact(s); left != "" {
 				why += "; " + left
 			}
-			all = append(all, fmt.Sprintf("its signature of %s is not good (%s)", s.Domain, why))
+			all = append(all, fmt.Sprintf("its signature of %s does not verify (%s)", s.Domain, why))
 		case s.Status == dkim.Pass:
-			all = append(all, "the signature that it has is of another domain, "+s.Domain)
+			all = append(all, "its signature of another domain, "+s.Domain+", does not count")
 		default:
 			others++
 		}
@@ -277,7 +306,7 @@ func (x *explainer) proofs(d dmarc.Result) []string {
 	if len(x.e.DKIM) == 0 {
 		all = append(all, "it has no DKIM signature")
 	} else if others == len(x.e.DKIM) {
-		all = append(all, "it has no good DKIM signature")
+		all = append(all, "it has no DKIM signature that verifies")
 	}
 	return all
 }

@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dmarc"
-	"signpost/internal/filter"
+	"signpost/internal/dns"
 	"signpost/internal/journal"
 	"signpost/internal/spf"
 	"signpost/internal/term"
 	"signpost/milter"
+	"signpost/policy"
 )
 
 const (
@@ -28,10 +31,10 @@ func Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC")
 
 // WriteEntry explains a message of the journal.
 func WriteEntry(w io.Writer, e *journal.Entry) {
-	x := Message(e.Report)
-	rows := []Row{{"message", cmp.Or(e.Evidence.QueueID, "(no queue ID)")}}
-	if e.Evidence.MessageID != "" {
-		rows = append(rows, Row{"Message-ID", e.Evidence.MessageID})
+	x := Message(&e.Record)
+	rows := []Row{{"message", cmp.Or(e.QueueID, "(no queue ID)")}}
+	if e.MessageID != "" {
+		rows = append(rows, Row{"Message-ID", e.MessageID})
 	}
 	if e.Cut {
 		rows = append(rows, Row{"incomplete", journal.CutNote})
@@ -55,8 +58,8 @@ func (x Explanation) writeHelp(w io.Writer) {
 	}
 }
 
-// WriteReport explains a message that was just decided: in addition, each DNS answer, and how its header changes.
-func WriteReport(w io.Writer, r filter.Report, edits milter.Edits) {
+// WriteRecord explains a message that was just decided. It adds each DNS answer, and how the header changes.
+func WriteRecord(w io.Writer, r *decision.Record, edits milter.Edits) {
 	x := Message(r)
 	writeRows(w, x.Head)
 	if len(x.Found) > 0 {
@@ -67,7 +70,7 @@ func WriteReport(w io.Writer, r filter.Report, edits milter.Edits) {
 	fmt.Fprintln(w)
 	writeRows(w, x.Decided)
 	for _, d := range edits.Delete {
-		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it claims to be ours, or cannot be read", d.Name, d.Index)}})
+		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it claims to be ours, or cannot be parsed", d.Name, d.Index)}})
 	}
 	x.writeHelp(w)
 	for _, i := range slices.Backward(edits.Insert) { // the last one becomes the first field
@@ -76,27 +79,45 @@ func WriteReport(w io.Writer, r filter.Report, edits milter.Edits) {
 }
 
 // answers returns the DNS answers.
-func answers(r filter.Report) (rows []Row) {
+func answers(r *decision.Record) (rows []Row) {
 	for _, l := range r.Lookups {
-		notes := []string{l.Took.Round(10 * time.Microsecond).String()}
+		notes := []string{time.Duration(l.Took).Round(10 * time.Microsecond).String()}
 		if l.Authentic {
 			notes = append(notes, "DNSSEC")
 		}
 		if l.Cached {
 			notes = append(notes, "cached")
 		}
-		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, l.Answer, strings.Join(notes, ", "))})
+		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, answerOf(l), strings.Join(notes, ", "))})
 	}
 	return rows
+}
+
+// answerOf returns the records of a lookup, or its status if it has none.
+func answerOf(l dns.Lookup) string {
+	if len(l.Records) == 0 && l.Cut == 0 {
+		return l.Status.Words()
+	}
+	var all []string
+	for _, r := range l.Records {
+		if l.Type == "TXT" {
+			r = strconv.Quote(r)
+		}
+		all = append(all, r)
+	}
+	if l.Cut > 0 {
+		all = append(all, fmt.Sprintf("(incomplete, %d bytes in all)", l.Cut))
+	}
+	return strings.Join(all, ", ")
 }
 
 // WriteSPF writes an SPF check with each of its steps.
 func WriteSPF(w io.Writer, r spf.Result, walk *spf.Path) {
 	writeRows(w, spfRows(walk.Steps))
-	writeRow(w, "counted", fmt.Sprintf("%d of 10 terms that ask DNS, %d of 2 look-ups that find nothing", walk.Terms, walk.Voids))
+	writeRow(w, "counted", fmt.Sprintf("DNS lookups %d/%d, void lookups %d/%d", walk.Terms, spf.MaxTerms, walk.Voids, spf.MaxVoids))
 	fmt.Fprintf(w, "\n%-*s %s for %s\n", labelWidth, "result", term.Paint(w).Status(string(r.Status)), term.Printable(r.Domain))
-	if r.Reason != "" {
-		writeRow(w, "because", r.Reason)
+	if text := policy.SPFText(&r); r.Status != spf.Pass && text != "" {
+		writeRow(w, "because", text)
 	}
 }
 
@@ -108,13 +129,13 @@ func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	if r.Status != "" {
 		fmt.Fprintf(w, "%-*s %s\n", labelWidth, "policy", term.Paint(w).Status(string(r.Status)))
 	} else {
-		writeRow(w, "policy", policyOf(r))
+		writeRow(w, "policy", policyOf(r, "_dmarc."+r.PolicyDomain))
 		if r.Testing {
-			writeRow(w, "", "t=y: the owner is testing, so it is one step milder than it says")
+			writeRow(w, "", testMode)
 		}
 	}
-	if r.Reason != "" {
-		writeRow(w, "because", r.Reason)
+	if text := policy.DMARCText(r); text != "" {
+		writeRow(w, "because", text)
 	}
 }
 
@@ -123,8 +144,8 @@ func writeRow(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
 }
 
-// writeRows writes rows, with their texts in a column. It breaks the lines, so that a long untrusted text cannot continue at the
-// beginning of a line, where our own words are.
+// writeRows writes rows, with their texts in a column. It breaks long lines, so that an untrusted text cannot continue in the column of
+// labels.
 func writeRows(w io.Writer, rows []Row) {
 	paint := term.Paint(w)
 	room := term.LineWidth

@@ -3,7 +3,6 @@ package filter
 import (
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"signpost/internal/authres"
@@ -12,8 +11,8 @@ import (
 	"signpost/policy"
 )
 
-// judgeChain fills in what became of the message's ARC sets. A message without any has no word of ARC in its results.
-func (m *message) judgeChain(key func(string) ([]string, error)) {
+// verifyChain records the ARC chain in the evidence. A message without ARC sets has no arc result.
+func (m *message) verifyChain(key func(string) ([]string, error)) {
 	chain := m.verification.verifier.Chain(m.filter.Now(), key)
 	if chain.Status == dkim.None {
 		return
@@ -24,8 +23,8 @@ func (m *message) judgeChain(key func(string) ([]string, error)) {
 	}
 }
 
-// sealedDMARC reads each sealer's result of DMARC. It reads leniently: policy uses only the results of trusted sealers. A set
-// with more than one such result says nothing, because one of them may be a client's text that the sealer copied.
+// sealedDMARC returns the DMARC result of each sealer. It is lenient: policy uses only results of trusted sealers. A set with more than
+// one DMARC result is ignored, because one of them may be a client's text that the sealer copied.
 func sealedDMARC(sets []dkim.Sealer) []policy.SealedDMARC {
 	var all []policy.SealedDMARC
 	for _, s := range sets {
@@ -75,28 +74,4 @@ func addressDomain(value string) (string, error) {
 		return "", errors.New("not one address")
 	}
 	return domain.Parse(value[at+1:])
-}
-
-// arcResult has the properties of RFC 8617 section 10.2: the client's address and, of a chain that passes, the oldest set
-// whose message signature holds.
-func arcResult(c *dkim.Chain, from policy.Connection) authres.Result {
-	r := authres.Result{Method: "arc", Value: string(c.Status), Reason: c.Reason}
-	if from.Client.IsValid() {
-		r.Props = append(r.Props, authres.Prop{Type: "smtp", Name: "remote-ip", Value: from.Client.String()})
-	}
-	if c.Status == dkim.Pass {
-		r.Props = append(r.Props, authres.Prop{Type: "header", Name: "oldest-pass", Value: strconv.Itoa(c.OldestPass)})
-	}
-	return r
-}
-
-// arcWord has the status and the newest sealer.
-func arcWord(c *dkim.Chain) string {
-	switch {
-	case c == nil:
-		return ""
-	case len(c.Sets) == 0:
-		return string(c.Status)
-	}
-	return string(c.Status) + ":" + c.Sets[len(c.Sets)-1].Domain
 }

@@ -47,8 +47,7 @@ func TestARCInTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := judge(sealed)
-	for _, want := range []string{"verdict=accepted", " arc=pass:list.example ", "trusted_forwarder: sealed by list.example, which had seen dmarc=pass",
-		"the ARC chain passes, last sealed by list.example (instance 1)", "instance 1 says dmarc=pass for example.com"} {
+	for _, want := range []string{" action=accept code=dmarc_fail ", " arc=pass:list.example ", " override=trusted_forwarder ", " evidence="} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%q is not in %s", want, line)
 		}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dns"
 	"signpost/internal/testdns"
@@ -253,18 +254,17 @@ func BenchmarkRounds(b *testing.B) {
 	}
 }
 
-// What it costs the mail's own way to hand a message to the journal, beside one that nobody is told of.
-func BenchmarkKept(b *testing.B) {
+// BenchmarkFinished compares a message with a record, and one whose lookups are written out at once, with one without.
+func BenchmarkFinished(b *testing.B) {
 	f, _ := served(b, zoneFor(b, rsaKey(b)))
 	o := ordinaryMessage("ann@example.com")
 	o.play(b.Context(), f)
 	for _, c := range []struct {
-		name   string
-		kept   func(Kept)
-		judged func(Report)
-	}{{"nobody", nil, nil}, {"kept", func(Kept) {}, nil}, {"written out at once", nil, func(Report) {}}} {
+		name     string
+		finished func(*decision.Record)
+	}{{"none", nil}, {"record", func(*decision.Record) {}}, {"lookups", func(r *decision.Record) { r.Answered.Lookups() }}} {
 		b.Run(c.name, func(b *testing.B) {
-			f.Kept, f.Judged = c.kept, c.judged
+			f.Finished = c.finished
 			b.ReportAllocs()
 			for b.Loop() {
 				o.play(b.Context(), f)

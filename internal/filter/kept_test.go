@@ -5,50 +5,46 @@ import (
 	"strings"
 	"testing"
 
+	"signpost/internal/decision"
 	"signpost/milter"
+	"signpost/policy"
 )
 
-// The journal is handed what Judged is told, its look-ups to be written out later, with as many recipients as are remembered.
-func TestKept(t *testing.T) {
+// Finished gets the record of each message, with lookups to be written out later and at most so many recipients.
+func TestFinished(t *testing.T) {
 	f := newFilter(t, "example.com. TXT \"v=spf1 -all\"\n")
-	var kept []Kept
-	var judged []Report
-	f.Kept, f.Judged = func(k Kept) { kept = append(kept, k) }, func(r Report) { judged = append(judged, r) }
+	var got *decision.Record
+	f.Finished = func(r *decision.Record) { got = r }
 	session := milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}
-	for _, wanted := range []bool{false, true} {
-		f.Recipients = wanted
-		m := f.Begin(t.Context(), session, milter.Envelope{Sender: "a@example.com"})
-		for range maxRecipients + 1 {
-			m.Recipient([]byte(strings.Repeat("b", 2*maxAddress)))
-		}
-		m.Header("From", " a@example.com")
-		m.EndHeaders("Q")
-		m.Finish(t.Context())
-		k, r := kept[len(kept)-1], judged[len(judged)-1]
-		if a, b := k.Answered.Lookups(), r.Lookups; len(a) == 0 || len(a) != len(b) || a[0] != b[0] || k.Evidence.SPF.Status != "fail" {
-			t.Errorf("kept %+v, judged %+v", k, r)
-		}
-		e := k.Evidence.Envelope
-		if e.Addressees != maxRecipients+1 || wanted && (len(e.Recipients) != maxRecipients || len(e.Recipients[0]) != maxAddress) || !wanted && e.Recipients != nil {
-			t.Errorf("%d recipients, of %d", len(e.Recipients), e.Addressees)
-		}
+	m := f.Begin(t.Context(), session, milter.Envelope{Sender: "a@example.com"})
+	for range maxRecipients + 1 {
+		m.Recipient([]byte(strings.Repeat("b", 2*maxAddress)))
+	}
+	m.Header("From", " a@example.com")
+	m.EndHeaders("Q")
+	m.Finish(t.Context())
+	if got == nil || len(got.Answered.Lookups()) == 0 || got.SPF.Status != "fail" || got.Action != policy.Accept || got.Role != policy.RoleVerify || got.Code != policy.DMARCNone {
+		t.Fatalf("%+v", got)
+	}
+	if e := got.Envelope; e.Addressees != maxRecipients+1 || len(e.Recipients) != maxRecipients || len(e.Recipients[0]) != maxAddress {
+		t.Errorf("%d recipients, of %d", len(e.Recipients), e.Addressees)
 	}
 }
 
-// A message that could not be worked on to its end is in the journal too, with what became of it.
-func TestBrokenIsKept(t *testing.T) {
+// There is a record of a message whose handling failed, with its action.
+func TestBrokenIsRecorded(t *testing.T) {
 	f := newFilter(t, "")
-	var kept []Kept
-	f.Kept = func(k Kept) { kept = append(kept, k) }
+	var all []*decision.Record
+	f.Finished = func(r *decision.Record) { all = append(all, r) }
 	envelope := milter.Envelope{Sender: "a@example.com", QueueID: "Q1"}
 	f.Broken(milter.Session{SMTP: true}, envelope)
 	f.Broken(milter.Session{}, milter.Envelope{})
 	f.Observe = true
 	f.Broken(milter.Session{SMTP: true}, envelope)
-	if len(kept) != 3 || kept[0].Done != "deferred 451 4.3.0" || kept[1].Done != "accepted" || !kept[2].Observe || kept[2].Done != kept[0].Done {
-		t.Fatalf("%+v", kept)
+	if len(all) != 3 || all[0].Action != policy.Tempfail || all[0].Reply.Enhanced != "4.3.0" || all[1].Action != policy.Accept || !all[2].Observe || all[2].Action != policy.Accept || all[2].Would != policy.Tempfail {
+		t.Fatalf("%+v", all)
 	}
-	if k := kept[0]; k.Evidence.QueueID != "Q1" || k.Evidence.Envelope.Sender != "a@example.com" || !strings.Contains(k.Verdict.Reason, "an internal error") {
-		t.Errorf("%+v", k)
+	if r := all[0]; r.QueueID != "Q1" || r.Sender != "a@example.com" || r.Code != policy.InternalError {
+		t.Errorf("%+v", r)
 	}
 }

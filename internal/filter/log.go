@@ -1,10 +1,15 @@
 package filter
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/spf"
@@ -12,93 +17,164 @@ import (
 )
 
 const (
-	// maxLogged is how much of a stranger's words stands in a log line.
-	maxLogged = 256
-	// maxWords is how much of our own: all evidence, and the results of all signatures that are verified, with names of
-	// usual length.
-	maxWords = 2048
-	// maxAttrs is how many attributes a line has: those of a verified message, and all that can join them.
-	maxAttrs = 25
+	// maxLine is the size in bytes of the attributes of a line: with time, level and message it has at most 4 KiB.
+	maxLine = 4<<10 - 128
+	// tail is the part of maxLine that is reserved for the numbers at the end of a line.
+	tail = 256
+	// maxValue is the size of most values, maxWords that of those with a part for each signature or reason.
+	maxValue = 256
+	maxWords = 1024
+	// maxRcpts is how many recipients a line has.
+	maxRcpts = 10
+	// usualAttrs is the initial capacity: the attributes of a verified message, and all optional ones.
+	usualAttrs = 32
 )
 
-// log writes the one line of a message, its queue ID first. What comes from outside is quoted by the handler.
-func (m *message) log(forged, unnamed int) {
-	e := &m.evidence
-	did, would := m.did, ""
-	if m.filter.Observe {
-		did, would = "accepted", m.did
-	}
-	attrs := make([]slog.Attr, 0, maxAttrs)
-	attrs = append(attrs, slog.String("queue_id", clip(e.QueueID, maxLogged)), slog.String("role", string(m.assignment.Role)), slog.String("verdict", did))
-	addUpTo := func(most int, key, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(key, clip(value, most)))
-		}
-	}
-	add := func(key, value string) { addUpTo(maxLogged, key, value) }
-	words := func(key, value string) { addUpTo(maxWords, key, value) }
-	add("would", would)
-	reason := m.assignment.Reason
-	if m.verdict.Reason != "" && m.verdict.Reason != reason {
-		reason += "; " + m.verdict.Reason
-	}
-	for _, note := range []string{policy.Absent(e.Absent), policy.LongLines(e.LongLines)} {
-		if note != "" {
-			reason += "; " + note
-		}
-	}
-	words("reason", reason)
-	add("override", string(m.verdict.Override))
-	words("evidence", strings.Join(m.verdict.Evidence, ", "))
-	words("author", strings.Join(e.Author.Domains, ","))
-	if m.verifying() {
-		words("spf", spfWord(e.SPF))
-		words("dkim", dkimWords(e.DKIM))
-		words("arc", arcWord(e.ARC))
-		words("dmarc", dmarcWords(e.DMARC))
-	}
-	words("compared", compared(*e))
-	add("domain", m.assignment.Domain)
-	add("selectors", m.selectors)
-	attrs = append(attrs, slog.String("sender", clip(e.Envelope.Sender, maxLogged)))
-	add("login", e.Envelope.Login)
+// log writes the line of a message. Its fields and their order are a contract: docs/operations.md, "What every log line means". What a
+// sender can choose comes after client and role, and is quoted by the handler.
+func (f *Filter) log(ctx context.Context, r *decision.Record) {
+	l := line{attrs: make([]slog.Attr, 0, usualAttrs), left: maxLine - tail}
+	l.text("queue_id", r.QueueID, maxValue)
 	client := "unknown"
-	if e.Connection.Client.IsValid() {
-		client = e.Connection.Client.String()
+	if r.Client.IsValid() {
+		client = r.Client.String()
 	}
-	add("client", client)
-	attrs = append(attrs, slog.Bool("smtp", e.Connection.SMTP))
-	add("helo", e.Connection.HELO)
-	add("message_id", e.MessageID)
-	attrs = append(attrs, slog.Int64("size", e.Size))
-	if forged > 0 {
-		attrs = append(attrs, slog.Int("forged_fields_removed", forged))
+	l.text("client", client, maxValue)
+	l.text("action", string(r.Action), maxValue)
+	l.text("would", string(r.Would), maxValue)
+	l.text("code", string(r.Code), maxValue)
+	l.text("role", string(r.Role), maxValue)
+	l.text("header_from", strings.Join(r.Author.Domains, ","), maxValue)
+	l.attrs = append(l.attrs, slog.String("mail_from", l.fit(r.Sender, maxValue)))
+	l.text("login", r.Login, maxValue)
+	l.text("rcpts", strings.Join(r.Recipients[:min(maxRcpts, len(r.Recipients))], ","), maxWords/2)
+	l.number("rcpt_count", r.Addressees)
+	if r.SPF != nil && r.Role == policy.RoleVerify {
+		l.text("spf", spfWord(r.SPF), maxValue)
+		l.text("dkim", dkimWords(r.DKIM), maxWords/2)
+		l.text("arc", arcWord(r.ARC), maxValue)
+		status, policies := dmarcWords(r.DMARC)
+		l.text("dmarc", status, maxValue)
+		l.text("policy", policies, maxValue)
 	}
-	if unnamed > 0 {
-		attrs = append(attrs, slog.Int("unnamed_results_removed", unnamed))
+	l.text("override", string(r.Override), maxValue)
+	if r.Reply.Code != 0 {
+		l.text("reply", fmt.Sprintf("%d %s", r.Reply.Code, r.Reply.Enhanced), maxValue)
 	}
-	if v := m.verification; v != nil {
-		queries, open := v.view.Spent()
-		attrs = append(attrs, slog.Int("dns_queries", queries), slog.Duration("dns_time", open))
+	l.text("reason", reason(r), maxWords)
+	l.text("evidence", policy.Text(r.Verdict.Evidence), maxWords/2)
+	l.text("compared", policy.Compare(r.Evidence).String(), maxWords)
+	l.text("message_id", r.MessageID, maxValue)
+	l.text("helo", r.HELO, maxValue)
+	if !r.SMTP {
+		l.attrs = append(l.attrs, slog.Bool("smtp", false))
 	}
-	attrs = append(attrs, slog.Duration("handler_time", m.spent))
+	l.text("sign_domain", r.Assignment.Domain, maxValue)
+	l.text("selectors", strings.Join(r.Selectors, ","), maxValue)
+	l.attrs = append(l.attrs, slog.Int64("body_bytes", r.Size))
+	l.number("forged_fields_removed", r.Forged)
+	l.number("unnamed_results_removed", r.Unnamed)
+	if r.Role == policy.RoleVerify {
+		l.attrs = append(l.attrs, slog.Int("dns_queries", r.DNSQueries), slog.Float64("dns_ms", r.DNSMS))
+	}
+	l.attrs = append(l.attrs, slog.Float64("handler_ms", r.HandlerMS))
 	level := slog.LevelInfo
-	if strings.HasPrefix(m.did, "deferred") || m.did == "held" || e.LongLines != nil && e.LongLines.LongestLineBytes > 0 {
+	if decided := r.Decided(); decided == policy.Tempfail || decided == policy.Hold || r.LongLines != nil && r.LongLines.LongestLineBytes > 0 {
 		level = slog.LevelWarn
 	}
-	// Not by LogAttrs, which looks for its caller's place in the source, that no line shows.
-	if h := m.filter.Log.Handler(); h.Enabled(m.ctx, level) {
+	// LogAttrs would look up the source line of its caller, which the log does not show.
+	if h := f.Log.Handler(); h.Enabled(ctx, level) {
 		record := slog.NewRecord(time.Now(), level, "message", 0)
-		record.AddAttrs(attrs...)
-		_ = h.Handle(m.ctx, record) // nobody is there to be told
+		record.AddAttrs(l.attrs...)
+		_ = h.Handle(ctx, record) // an error has no reader
 	}
 }
 
+// reason returns why the message was not simply accepted or signed, and notes about a signed message.
+func reason(r *decision.Record) string {
+	var all []string
+	if !r.Assignment.Reason.Code.Plain() && r.Assignment.Reason.Code != r.Verdict.Code() {
+		all = append(all, r.Assignment.Reason.String())
+	}
+	if !r.Verdict.Code().Plain() {
+		all = append(all, policy.Text(r.Reasons))
+	}
+	all = append(all, policy.Absent(r.Absent), policy.LongLines(r.LongLines))
+	var text strings.Builder
+	for _, s := range all {
+		if s != "" && text.Len() > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(s)
+	}
+	return text.String()
+}
+
+// line collects the attributes of a line, up to a number of bytes.
+type line struct {
+	attrs []slog.Attr
+	left  int
+}
+
+// text adds a value of at most so many bytes, unless it is empty.
+func (l *line) text(key, value string, most int) {
+	if value == "" {
+		return
+	}
+	l.left -= len(key) + len(` =""`)
+	if l.left > 0 {
+		l.attrs = append(l.attrs, slog.String(key, l.fit(value, most)))
+	}
+}
+
+func (l *line) number(key string, n int) {
+	if n > 0 {
+		l.attrs = append(l.attrs, slog.Int(key, n))
+	}
+}
+
+// fit returns the beginning of a value that fits, quoted, into a number of bytes and into what is left of the line.
+func (l *line) fit(value string, most int) string {
+	value = clip(value, most)
+	for size := quoted(value); size > l.left; size = quoted(value) {
+		value = clip(value, max(0, len(value)/2-len(cutMark)))
+		if len(value) <= len(cutMark) {
+			break
+		}
+	}
+	l.left -= quoted(value)
+	return value
+}
+
+// quoted returns the size of a value in a line of text or JSON, whichever is longer, without the quotes around it.
+func quoted(s string) int {
+	plain := true
+	inJSON := len(s)
+	for _, r := range s {
+		switch {
+		case r < ' ' || r == utf8.RuneError: // as \u0001, and \ufffd for a byte that is not valid UTF-8
+			inJSON += len(`\u0000`) - 1
+		case r == '"' || r == '\\':
+			inJSON++
+		case r == '\u2028' || r == '\u2029':
+			inJSON += len(`\u2028`) - len("\u2028")
+		case r < 0x7f:
+			continue
+		}
+		plain = false
+	}
+	if plain {
+		return len(s)
+	}
+	return max(len(strconv.Quote(s)), inJSON)
+}
+
+// spfWord returns status and domain: "pass:example.org".
 func spfWord(s *spf.Result) string {
 	return strings.TrimSuffix(string(s.Status)+":"+s.Domain, ":")
 }
 
-// dkimWords has for each signature its status, domain and selector.
+// dkimWords returns status, domain and selector of each signature: "pass:example.org/s1,fail:list.example/x".
 func dkimWords(signatures []dkim.Result) string {
 	if len(signatures) == 0 {
 		return "none"
@@ -110,18 +186,35 @@ func dkimWords(signatures []dkim.Result) string {
 	return strings.Join(words, ",")
 }
 
-// dmarcWords has for each Author Domain its status and policy.
-func dmarcWords(domains []dmarc.Result) string {
-	var words []string
-	for _, d := range domains {
-		words = append(words, strings.TrimSuffix(string(d.Status)+":"+string(d.Policy), ":"))
+// arcWord returns the status and the newest sealer: "pass:list.example".
+func arcWord(c *dkim.Chain) string {
+	switch {
+	case c == nil:
+		return ""
+	case len(c.Sets) == 0:
+		return string(c.Status)
 	}
-	return strings.Join(words, ",")
+	return string(c.Status) + ":" + c.Sets[len(c.Sets)-1].Domain
 }
+
+// dmarcWords returns the status and the policy of each Author Domain.
+func dmarcWords(domains []dmarc.Result) (status, policies string) {
+	if len(domains) == 1 {
+		return string(domains[0].Status), string(domains[0].Policy)
+	}
+	var words [2][]string
+	for _, d := range domains {
+		words[0], words[1] = append(words[0], string(d.Status)), append(words[1], string(d.Policy))
+	}
+	return strings.Join(words[0], ","), strings.Trim(strings.Join(words[1], ","), ",")
+}
+
+// cutMark ends a value that was cut.
+const cutMark = "..."
 
 func clip(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
+	return strings.ToValidUTF8(s[:most], "") + cutMark
 }

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -14,7 +15,7 @@ import (
 	"signpost/policy"
 )
 
-// Bounds on a message. One whose header exceeds them is not judged: policy answers 552.
+// Bounds on a message. A message whose header exceeds them is rejected: policy answers 552.
 const (
 	maxHeader = 1 << 20 // bytes; Postfix's own header_size_limit is 100 KiB a field
 	maxFields = 1000    // honest mail has a few dozen
@@ -51,11 +52,10 @@ type message struct {
 
 	assignment policy.Assignment
 	signer     *dkim.Signer
-	selectors  string
+	selectors  []string
 
 	verification *verification // nil for outbound mail
 	verdict      policy.Verdict
-	did          string // the log's word for what became of it
 }
 
 // measure adds the time since start to spent.
@@ -65,7 +65,7 @@ func (m *message) measure(start time.Time) { m.spent += time.Since(start) }
 func (m *message) Recipient(p []byte) {
 	e := &m.evidence.Envelope
 	e.Addressees++
-	if m.filter.Recipients && len(e.Recipients) < maxRecipients {
+	if len(e.Recipients) < maxRecipients {
 		e.Recipients = append(e.Recipients, string(p[:min(maxAddress, len(p))]))
 	}
 }
@@ -151,44 +151,44 @@ func (m *message) EndHeaders(queueID string) {
 	if !m.evidence.Oversize {
 		m.evidence.Author = dmarc.ReadAuthor(m.froms)
 		if m.hidden {
-			m.evidence.Author = dmarc.Author{Doubt: "a field hides another one behind a stray line end"}
+			m.evidence.Author = dmarc.Author{Cause: dmarc.FromHiddenField}
 		}
 	}
 	m.evidence.ResultsAbout = resultsAbout(m.own, m.evidence.Author.Domains)
 	snapshot := m.filter.Keys()
 	m.rules = m.filter.Rules.At(m.filter.Now())
 	m.rules.Hosted = snapshot.Hosted
-	m.assignment = policy.AssignRole(m.evidence, m.rules)
-	m.did = "accepted"
-	switch m.assignment.Role {
-	case policy.Refuse:
-		m.verdict = policy.Verdict{Reply: m.assignment.Reply, Reason: m.assignment.Reason}
-	case policy.Sign:
+	m.assignment, m.verdict = policy.AssignRole(m.evidence, m.rules)
+	switch {
+	case m.verdict.Action != "":
+	case m.assignment.Role == policy.RoleSign:
 		m.startSigning(snapshot.Set.Signing(m.assignment.Domain))
-	case policy.Verify:
+	case m.assignment.Role == policy.RoleVerify:
 		m.startVerifying()
+	default:
+		m.verdict.Action = policy.Accept
 	}
 	m.fields, m.own = nil, nil
 }
 
 func (m *message) startSigning(keys []dkim.Key) {
 	if len(keys) == 0 {
-		m.verdict = policy.MissingKey(m.evidence, m.rules, "no usable key for "+m.assignment.Domain)
+		m.verdict = policy.MissingKey(m.evidence, m.rules, policy.Reason{Code: policy.NoUsableKey, Domain: m.assignment.Domain})
 		return
 	}
-	names := make([]string, len(keys))
+	m.selectors = make([]string, len(keys))
 	for i, k := range keys {
-		names[i] = k.Selector
+		m.selectors[i] = k.Selector
 	}
-	m.selectors = strings.Join(names, ",")
 	var err error
 	m.signer, err = dkim.NewSigner(m.fields, keys, m.filter.Now(), m.filter.Expire)
+	var fault *dkim.Fault
 	switch {
-	case errors.Is(err, dkim.ErrTooManyFields):
-		m.assignment = policy.Unsignable(m.evidence, err.Error())
-		m.verdict = policy.Verdict{Reply: m.assignment.Reply, Reason: m.assignment.Reason}
+	case errors.As(err, &fault) && fault.Cause == dkim.TooManyFieldsToSign:
+		m.assignment, m.verdict = policy.Unsignable(m.evidence, m.assignment)
+		m.verdict.Action = cmp.Or(m.verdict.Action, policy.Accept)
 	case err != nil:
-		m.verdict = policy.MissingKey(m.evidence, m.rules, err.Error())
+		m.verdict = policy.MissingKey(m.evidence, m.rules, signingFailed(err))
 	}
 }
 

@@ -9,10 +9,10 @@ import (
 	"signpost/policy"
 )
 
-// maxOthers is how many fields of other filters are kept: two or three run before us, and a stranger may add his own.
+// maxOthers is how many fields of other filters are kept: two or three filters run before us, and a client may add fields of its own.
 const maxOthers = 10
 
-// noteOther keeps what another filter of this host wrote, where Signpost runs beside it and only observes.
+// noteOther keeps a field that another filter of this host wrote. It does nothing outside observe mode.
 func (m *message) noteOther(value string) {
 	if !m.filter.Observe || len(m.others) == maxOthers {
 		return
@@ -23,8 +23,8 @@ func (m *message) noteOther(value string) {
 	}
 }
 
-// readOthers takes the results of each method from the uppermost field that has them: what stands below may have come
-// with the message, where the other filter removes nothing.
+// readOthers returns the results of each method from the topmost field that has them. A lower field may have come with the message, if
+// the other filter removes nothing.
 func readOthers(fields []string) []policy.Other {
 	var all []policy.Other
 	seen := map[string]bool{}
@@ -76,19 +76,4 @@ func domainOf(s string) string {
 		return d
 	}
 	return strings.ToLower(s)
-}
-
-// compared has what differs, in words; "same" where nothing does, and "" where there is nothing to compare.
-func compared(e policy.Evidence) string {
-	if len(e.Others) == 0 {
-		return ""
-	}
-	var words []string
-	for _, d := range policy.Compare(e) {
-		words = append(words, d.String())
-	}
-	if len(words) == 0 {
-		return "same"
-	}
-	return strings.Join(words, "; ")
 }

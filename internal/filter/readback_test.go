@@ -31,7 +31,7 @@ func TestNoResultsOfSenders(t *testing.T) {
 		"HELO":      {Connection: policy.Connection{HELO: evil}, SPF: &spf.Result{Status: spf.None, Identity: spf.HELO}},
 		"MAIL FROM": {Envelope: policy.Envelope{Sender: "a@" + evil}, SPF: &spf.Result{Status: spf.None, Identity: spf.MailFrom}},
 		"PTR":       {Connection: policy.Connection{Client: netip.MustParseAddr("192.0.2.1"), Name: "unknown", PTR: evil}, SPF: &spf.Result{Status: spf.None}},
-		"SPF term":  {SPF: &spf.Result{Status: spf.PermError, Domain: "a.example", Reason: "the term 'exists:" + evil + "' is not valid"}},
+		"SPF term":  {SPF: &spf.Result{Status: spf.PermError, Domain: "a.example", Cause: spf.UnknownMechanism, Detail: evil}},
 		"b=": {SPF: &spf.Result{Status: spf.None}, DKIM: []dkim.Result{
 			{Status: dkim.PermError, Domain: "a.example", Signature: "dmarc=pass1"}, {Status: dkim.PermError, Domain: "a.example", Signature: "dmarc=pass2"}}},
 	} {
@@ -40,6 +40,26 @@ func TestNoResultsOfSenders(t *testing.T) {
 		field := authres.Format("mx.example.org", all)
 		if got := strings.Count(field, ";"); strings.Contains(field, "dmarc=pass") || got != len(all) {
 			t.Errorf("%s: %d semicolons for %d results:%s", name, got, len(all), field)
+		}
+	}
+}
+
+// The same holds for the DNS name of a failed lookup, which SPF macros put MAIL FROM into, if an [[allow]] accepts the message.
+func TestNoResultsOfFailedNames(t *testing.T) {
+	const name = "x;dmarc=pass.a.example"
+	e := policy.Evidence{SPF: &spf.Result{Status: spf.TempError, Domain: "a.example", Cause: spf.LookupFailed, Failed: name},
+		DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: "victim.example"}}}
+	for _, code := range []policy.Code{policy.SPFTempError, policy.DMARCTempError, policy.RelayUnverified} {
+		v := policy.Verdict{Override: policy.LocalPolicy, Reasons: []policy.Reason{{Code: code, Domain: "a.example", Detail: name}, {Code: policy.LocalAllow}}}
+		for _, status := range []dmarc.Status{dmarc.Fail, dmarc.None} {
+			e.DMARC[0].Status = status
+			field := authres.Format("mx.example.org", results(&e, v))
+			if strings.Contains(field, "dmarc=pass") || !strings.Contains(field, "dmarc?pass") {
+				t.Errorf("%s: %s", code, field)
+			}
+		}
+		if v.Reasons[0].Detail != name {
+			t.Errorf("%s: the reason was changed: %+v", code, v.Reasons)
 		}
 	}
 }
@@ -55,7 +75,7 @@ func TestResultsReadBack(t *testing.T) {
 	var meant []testauthres.Header
 	for range readBack {
 		e := hostileEvidence(random)
-		all := results(&e, policy.Verdict{Reason: hostileText(random)})
+		all := results(&e, policy.Verdict{Reasons: []policy.Reason{{Code: policy.LocalDeny, Detail: hostileText(random)}}})
 		fields = append(fields, authres.Format("mx.example.org", all))
 		meant = append(meant, testauthres.Header{ID: "mx.example.org", Results: asMeant(all)})
 	}
@@ -128,14 +148,14 @@ func hostileEvidence(random *rand.Rand) policy.Evidence {
 			PTR: hostileText(random), HELO: hostileText(random)},
 		Envelope: policy.Envelope{Sender: hostileText(random)},
 		SPF: &spf.Result{Status: []spf.Status{spf.None, spf.Pass, spf.Fail, spf.PermError}[random.IntN(4)],
-			Identity: []spf.Identity{spf.MailFrom, spf.HELO}[random.IntN(2)], Reason: hostileText(random)},
+			Identity: []spf.Identity{spf.MailFrom, spf.HELO}[random.IntN(2)], Cause: spf.UnknownMechanism, Detail: hostileText(random)},
 	}
 	if random.IntN(2) == 0 {
 		e.SPF.Domain = name()
 	}
 	for range random.IntN(4) {
 		// Of a signature that cannot be read only b= may be left.
-		s := dkim.Result{Status: dkim.PermError, Reason: hostileText(random), Signature: hostileText(random)}
+		s := dkim.Result{Status: dkim.PermError, Cause: dkim.MissingTag, Detail: hostileText(random), Signature: hostileText(random)}
 		if random.IntN(2) == 0 {
 			s.Status, s.Domain, s.Selector, s.Algorithm, s.Testing = dkim.Pass, name(), "key_1", "rsa-sha256", random.IntN(2) == 0
 		}
@@ -143,10 +163,10 @@ func hostileEvidence(random *rand.Rand) policy.Evidence {
 	}
 	for range random.IntN(3) {
 		e.DMARC = append(e.DMARC, dmarc.Result{Status: []dmarc.Status{dmarc.Pass, dmarc.Fail, dmarc.None, dmarc.TempError}[random.IntN(4)],
-			Domain: name(), Policy: []dmarc.Policy{"", dmarc.PolicyReject}[random.IntN(2)], Reason: hostileText(random)})
+			Domain: name(), Policy: []dmarc.Policy{"", dmarc.PolicyReject}[random.IntN(2)], Cause: dmarc.PolicyTagInvalid, Detail: hostileText(random)})
 	}
 	if random.IntN(4) == 0 {
-		e.Author.Doubt = hostileText(random)
+		e.Author.Cause, e.Author.Detail = dmarc.FromSeveral, hostileText(random)
 	}
 	return e
 }

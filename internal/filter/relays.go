@@ -54,7 +54,7 @@ func (t *traces) note(name, value string) string {
 		if named(name, "resent-from") {
 			first(&t.resentFrom)
 		}
-		return "a Resent- field"
+		return "Resent-"
 	}
 	return ""
 }
@@ -133,7 +133,7 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 // srs adds the forwarder that rewrote MAIL FROM if the embedded domain belongs to the author's organization and SPF passes.
 func (r *relays) srs(d dmarc.Result) {
 	s := r.e.SPF
-	embedded := SRSDomain(r.e.Envelope.Sender)
+	embedded := spf.SRSDomain(r.e.Envelope.Sender)
 	if embedded == "" || s.Identity != spf.MailFrom || s.Status != spf.Pass && s.Status != spf.TempError {
 		return
 	}
@@ -247,36 +247,3 @@ func postDomain(value string) string {
 	}
 	return ""
 }
-
-// SRSDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, "" if it is not of that
-// form: SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= and the rest of an SRS0, or Exchange's BOX+SRS=HASH=TIME=DOMAIN=LOCAL.
-func SRSDomain(sender string) string {
-	local := sender[:max(0, strings.LastIndexByte(sender, '@'))]
-	upper := strings.ToUpper(local)
-	const tag, exchange = "SRS0=", "+SRS="
-	rest := ""
-	switch i := strings.Index(upper, exchange); {
-	case strings.HasPrefix(upper, "SRS0") && len(local) > len(tag) && separates(local[4]):
-		rest = local[len(tag):]
-	case strings.HasPrefix(upper, "SRS1") && len(local) > len(tag) && separates(local[4]):
-		_, rest, _ = strings.Cut(local[len(tag):], "=") // after its hash
-		if _, rest, _ = strings.Cut(rest, "="); rest == "" || !separates(rest[0]) {
-			return ""
-		}
-		rest = rest[1:]
-	case i >= 0:
-		rest = local[i+len(exchange):]
-	}
-	const hash, stamp, host, user = 0, 1, 2, 3
-	parts := strings.SplitN(rest, "=", user+1)
-	if len(parts) <= user || parts[hash] == "" || parts[stamp] == "" {
-		return ""
-	}
-	d, err := domain.Parse(parts[host])
-	if err != nil {
-		return ""
-	}
-	return d
-}
-
-func separates(c byte) bool { return c == '=' || c == '+' || c == '-' }

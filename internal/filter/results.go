@@ -1,27 +1,29 @@
 package filter
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"signpost/internal/authres"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/spf"
+	"signpost/milter"
 	"signpost/policy"
 )
 
 const (
-	// maxListed is how many signatures that were not verified are listed: a thousand of them are one line of log, not a
-	// field over Postfix's header_size_limit.
+	// maxListed is how many signatures that were not verified are listed. A thousand of them would exceed Postfix's header_size_limit.
 	maxListed = dkim.MaxSignatures
 	// shortB is how much of b= names a signature: RFC 6008 section 3 asks for eight characters or more.
 	shortB = 8
-	// beside is how many results there can be beside those of signatures and Author Domains: iprev, spf, arc, and dmarc of
+	// beside is how many results there can be besides those of signatures and Author Domains: iprev, spf, arc, and dmarc of
 	// mail that has no Author Domain.
 	beside = 4
 )
 
-// results are a message's results in the words of RFC 8601.
+// results returns the results of a message in the form of RFC 8601.
 func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 	all := make([]authres.Result, 0, beside+max(len(e.DKIM), 1)+len(e.DMARC))
 	if r, ok := iprev(e.Connection); ok {
@@ -33,11 +35,14 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 	if e.ARC != nil {
 		all = append(all, arcResult(e.ARC, e.Connection))
 	}
-	why := v.Reason
+	why := ""
+	if !v.Code().Plain() {
+		why = policy.Text(foreignReasons(v.Reasons))
+	}
 	for _, d := range e.DMARC {
 		r := authres.Result{Method: "dmarc", Value: string(d.Status), Props: []authres.Prop{{Type: "header", Name: "from", Value: d.Domain}}}
 		if d.Status != dmarc.None || d.Record != "" {
-			r.Reason = d.Reason
+			r.Reason = policy.DMARCText(d)
 		}
 		if d.Policy != "" {
 			r.Props = append(r.Props, authres.Prop{Type: "policy", Name: "dmarc", Value: string(d.Policy)})
@@ -47,50 +52,38 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 		}
 		all = append(all, r)
 	}
-	if why != "" && v.Override != "" && why != e.Author.Doubt {
-		all[spfAt].Reason = why // no DMARC failure bears it
+	if why != "" && v.Override != "" {
+		all[spfAt].Reason = why // there is no DMARC failure to put it at
 	}
-	if e.Author.Doubt != "" {
-		// RFC 8601 section 2.7.5 as RFC 9989 section 9.2 has it: none where no Author Domain could be found.
-		all = append(all, authres.Result{Method: "dmarc", Value: "none", Reason: e.Author.Doubt})
+	if e.Author.Cause != "" {
+		// RFC 8601 section 2.7.5 as updated by RFC 9989 section 9.2: none if no Author Domain could be found.
+		all = append(all, authres.Result{Method: "dmarc", Value: "none", Reason: policy.AuthorText(e.Author)})
 	}
 	return all
 }
 
-// iprev comes from what Postfix found: {client_name} is "unknown" unless the name and the address agree.
-func iprev(c policy.Connection) (authres.Result, bool) {
-	word := iprevWord(c)
+// iprev returns the result of Postfix's check of the client's name. ok is false if Postfix did not check it.
+func iprev(c policy.Connection) (r authres.Result, ok bool) {
+	word := c.IPRev()
 	if word == "" {
 		return authres.Result{}, false
 	}
-	r := authres.Result{Method: "iprev", Value: word, Props: []authres.Prop{{Type: "policy", Name: "iprev", Value: c.Client.String()}}}
+	r = authres.Result{Method: "iprev", Value: word, Props: []authres.Prop{{Type: "policy", Name: "iprev", Value: c.Client.String()}}}
 	switch word {
 	case "fail":
-		r.Reason = "the client's name " + foreign(c.PTR) + " does not lead back to its address"
+		r.Reason = "the client's name " + foreign(c.PTR) + " does not resolve to its address"
 	case "permerror":
 		r.Reason = "the client's address has no name"
 	}
 	return r, true
 }
 
-func iprevWord(c policy.Connection) string {
-	switch {
-	case !c.Client.IsValid() || c.Name == "":
-		return ""
-	case c.Name != "unknown":
-		return "pass"
-	case c.PTR != "" && c.PTR != "unknown":
-		return "fail"
-	}
-	return "permerror"
-}
-
-// spfResult names the domain alone: the local part is not authenticated (RFC 8601 section 2.7.2).
+// spfResult returns the result of SPF. It contains only the domain, since the local part is not authenticated (RFC 8601 section 2.7.2).
 func spfResult(e *policy.Evidence) authres.Result {
 	s := e.SPF
 	r := authres.Result{Method: "spf", Value: string(s.Status)}
 	if s.Status != spf.None {
-		r.Reason = strings.ReplaceAll(foreign(s.Reason), "redirect?", "redirect=") // it quotes terms of the record
+		r.Reason = strings.ReplaceAll(foreign(policy.SPFText(s)), "redirect?", "redirect=") // it quotes terms of the record
 	}
 	name, value := "mailfrom", s.Domain
 	if s.Identity == spf.HELO {
@@ -108,8 +101,8 @@ func spfResult(e *policy.Evidence) authres.Result {
 	return r
 }
 
-// foreign returns text that a sender chose without semicolons and equals signs. Filters that do not parse the field split it at
-// semicolons or search it for "dmarc=pass", even in quotes.
+// foreign returns a text that a sender chose with "?" in place of semicolons and equals signs. Filters that do not parse the field split
+// it at semicolons or search it for "dmarc=pass", even in quotes.
 func foreign(text string) string {
 	if !strings.ContainsAny(text, ";=") {
 		return text
@@ -120,6 +113,18 @@ func foreign(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// foreignReasons returns reasons in which DNS names are foreign: SPF macros put the sender's local part into them.
+func foreignReasons(all []policy.Reason) []policy.Reason {
+	all = slices.Clone(all)
+	for i := range all {
+		switch all[i].Code {
+		case policy.SPFTempError, policy.DMARCTempError, policy.RelayUnverified:
+			all[i].Detail = foreign(all[i].Detail)
+		}
+	}
+	return all
 }
 
 func dkimResults(signatures []dkim.Result) []authres.Result {
@@ -134,9 +139,9 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 				continue
 			}
 		}
-		r := authres.Result{Method: "dkim", Value: string(s.Status), Reason: s.Reason}
+		r := authres.Result{Method: "dkim", Value: string(s.Status), Reason: policy.DKIMText(s)}
 		if s.Testing {
-			r.Reason = strings.TrimPrefix(r.Reason+"; the key record says that it is for testing (t=y)", "; ")
+			r.Reason = strings.TrimPrefix(r.Reason+"; the key record is marked for testing (t=y)", "; ")
 		}
 		r.Props = make([]authres.Prop, 0, 4)
 		for _, p := range [...]authres.Prop{{Type: "header", Name: "d", Value: s.Domain}, {Type: "header", Name: "s", Value: s.Selector},
@@ -150,7 +155,7 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 	return all
 }
 
-// shorten gives as much of a signature's b= as tells it from the others: RFC 6008 section 3.
+// shorten returns as much of a signature's b= as distinguishes it from the others: RFC 6008 section 3.
 func shorten(signatures []dkim.Result, i int) string {
 	b := signatures[i].Signature
 	n := min(shortB, len(b))
@@ -166,3 +171,29 @@ func shorten(signatures []dkim.Result, i int) string {
 	}
 	return foreign(value) + b[len(value):]
 }
+
+// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2: the client's address and, of a chain that passes,
+// the oldest set whose message signature verifies.
+func arcResult(c *dkim.Chain, from policy.Connection) authres.Result {
+	r := authres.Result{Method: "arc", Value: string(c.Status), Reason: policy.ChainText(c)}
+	if from.Client.IsValid() {
+		r.Props = append(r.Props, authres.Prop{Type: "smtp", Name: "remote-ip", Value: from.Client.String()})
+	}
+	if c.Status == dkim.Pass {
+		r.Props = append(r.Props, authres.Prop{Type: "header", Name: "oldest-pass", Value: strconv.Itoa(c.OldestPass)})
+	}
+	return r
+}
+
+// resultsField returns Authentication-Results, which is inserted above Postfix's own Received field: RFC 8601 section 4.1.
+func (m *message) resultsField() milter.Insertion {
+	return milter.Insertion{Name: authres.FieldName, Value: authres.Format(m.filter.id(m.mta), results(&m.evidence, m.verdict))}
+}
+
+// tagField returns the field that marks a failing message that is accepted.
+func (m *message) tagField() milter.Insertion {
+	return milter.Insertion{Name: dispositionField, Value: " quarantine; " + policy.Text(m.verdict.Reasons)}
+}
+
+// holdReason returns the text that Postfix logs with a message in the hold queue.
+func (m *message) holdReason() string { return "signpost: " + policy.Text(m.verdict.Reasons) }

@@ -122,7 +122,7 @@ func (m *message) finishVerifying(ctx context.Context) {
 		return others.LookupTXT(ctx, name)
 	}
 	e.DKIM = v.verifier.Results(m.filter.Now(), key)
-	m.judgeChain(key)
+	m.verifyChain(key)
 	e.Others = readOthers(m.others)
 	result := m.finishSPF(ctx, others)
 	e.SPF = &result

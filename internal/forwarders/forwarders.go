@@ -98,7 +98,7 @@ func (l *Learner) trusted(s seen) bool {
 // look returns what is needed of an entry. Only what passes counts for a relay: anyone can write the rest.
 func look(e *journal.Entry) (s seen, ok bool) {
 	ev := &e.Evidence
-	if e.Assignment.Role != policy.Verify || !ev.Connection.SMTP || len(ev.DMARC) != 1 || ev.SPF == nil {
+	if e.Role != policy.RoleVerify || !ev.Connection.SMTP || len(ev.DMARC) != 1 || ev.SPF == nil {
 		return s, false
 	}
 	d := ev.DMARC[0]
@@ -130,7 +130,7 @@ func look(e *journal.Entry) (s seen, ok bool) {
 	}
 	// A message that passes shows a relay if the author's SPF fails for its envelope, or if the relay sealed it. A host that the
 	// author uses for sending, such as that of a newsletter, shows neither.
-	byKey := d.Status == dmarc.Pass && strings.HasPrefix(d.Aligned, "dkim ")
+	byKey := d.Status == dmarc.Pass && d.Aligned != nil && d.Aligned.Method == dmarc.DKIM
 	astray := (ev.SPF.Status == spf.Fail || ev.SPF.Status == spf.SoftFail) && own(ev.SPF.Domain)
 	if !byKey || !astray && !s.saw {
 		return s, false

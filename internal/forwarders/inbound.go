@@ -17,7 +17,7 @@ const (
 
 // Inbound calls add for a sample of the inbound messages of the last days whose SPF was checked: of each day the newest.
 func Inbound(ctx context.Context, r *journal.Reader, now time.Time, add func(*journal.Entry)) error {
-	f := journal.Filter{Outcome: func(o journal.Outcome) bool { return o.Role == string(policy.Verify) && o.SPF != "" }}
+	f := journal.Filter{Outcome: func(o journal.Outcome) bool { return o.Role == string(policy.RoleVerify) && o.SPF != "" }}
 	for day := range inboundDays {
 		f.Before = now.AddDate(0, 0, -day)
 		f.Since = now.AddDate(0, 0, -day-1)

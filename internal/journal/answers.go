@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"signpost/internal/dns"
 )
 
 // Large DNS answers and records recur in thousands of messages, and a public key does not shrink. Each is stored once in the
@@ -103,29 +105,80 @@ const maxTexts = 16 << 20
 
 // restore replaces the marks of an entry by their texts, most of which recur in thousands of messages.
 func (r *Reader) restore(ctx context.Context, e *Entry) {
-	replaceTexts(e, func(text string) string {
+	whole := func(text string) string {
 		key, ok := strings.CutPrefix(text, mark)
 		sum, err := strconv.ParseInt(key, 36, 64)
 		if !ok || err != nil {
 			return text
 		}
-		whole, known := r.texts[sum]
+		stored, known := r.texts[sum]
 		if known {
-			return whole
+			return stored
 		}
-		if err := r.row(ctx, []any{&whole}, "SELECT text FROM answer WHERE hash = ?", sum); err != nil {
+		if err := r.row(ctx, []any{&stored}, "SELECT text FROM answer WHERE hash = ?", sum); err != nil {
 			return forgotten
 		}
-		if r.textsSize += len(whole); r.texts == nil || r.textsSize > maxTexts {
-			r.texts, r.textsSize = map[int64]string{}, len(whole)
+		if r.textsSize += len(stored); r.texts == nil || r.textsSize > maxTexts {
+			r.texts, r.textsSize = map[int64]string{}, len(stored)
 		}
-		r.texts[sum] = whole
-		return whole
+		r.texts[sum] = stored
+		return stored
+	}
+	replaceTexts(e, whole, func(l *dns.Lookup) {
+		if len(l.Records) != 1 || !strings.HasPrefix(l.Records[0], mark) {
+			return
+		}
+		text := whole(l.Records[0])
+		switch {
+		case e.Version == 1:
+			answer1(l, text)
+		case text == forgotten:
+			l.Status, l.Records = dns.Forgotten, nil
+		default:
+			l.Records = splitRecords(text)
+		}
 	})
 }
 
-// replaceTexts replaces the texts of an entry that come from DNS, the most important ones first. The entry's slices are its own.
-func replaceTexts(e *Entry, by func(string) string) {
+// joined precedes the records of an answer that are stored as one text. It is followed by the length of each, a colon and the record.
+const joined = "\x02"
+
+// joinRecords returns records as one text. Most answers have one record, which is the text.
+func joinRecords(records []string) string {
+	if len(records) == 1 && !strings.HasPrefix(records[0], joined) && !strings.HasPrefix(records[0], mark) {
+		return records[0]
+	}
+	var b strings.Builder
+	b.WriteString(joined)
+	for _, r := range records {
+		b.WriteString(strconv.Itoa(len(r)))
+		b.WriteByte(':')
+		b.WriteString(r)
+	}
+	return b.String()
+}
+
+// splitRecords returns the records that joinRecords joined.
+func splitRecords(text string) []string {
+	rest, ok := strings.CutPrefix(text, joined)
+	if !ok {
+		return []string{text}
+	}
+	var records []string
+	for rest != "" {
+		length, after, _ := strings.Cut(rest, ":")
+		n, err := strconv.Atoi(length)
+		if err != nil || n < 0 || n > len(after) {
+			break // the database is damaged
+		}
+		records, rest = append(records, after[:n]), after[n:]
+	}
+	return records
+}
+
+// replaceTexts replaces the texts of an entry that come from DNS, the most important ones first, and has records replace those of
+// a lookup. The entry's slices are its own, but not the records of a lookup.
+func replaceTexts(e *Entry, by func(string) string, records func(*dns.Lookup)) {
 	ev := &e.Evidence
 	if ev.SPF != nil {
 		ev.SPF.Record = by(ev.SPF.Record)
@@ -137,6 +190,6 @@ func replaceTexts(e *Entry, by func(string) string) {
 		ev.DKIM[i].KeyRecord = by(ev.DKIM[i].KeyRecord)
 	}
 	for i := range e.Lookups {
-		e.Lookups[i].Answer = by(e.Lookups[i].Answer)
+		records(&e.Lookups[i])
 	}
 }

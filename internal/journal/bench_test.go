@@ -21,13 +21,13 @@ func BenchmarkWriter(b *testing.B) {
 		entries := make([]Entry, batch)
 		for i := range entries {
 			n := from + i
-			entries[i] = Entry{Time: time.Unix(1_790_000_000, 0).Add(time.Duration(n) * 10 * time.Millisecond), Report: all[n%different].Report}
+			entries[i] = Entry{Time: time.Unix(1_790_000_000, 0).Add(time.Duration(n) * 10 * time.Millisecond), Record: all[n%different].Record}
 			entries[i].Evidence.QueueID = all[(n*31)%different].Evidence.QueueID
 		}
 		return entries
 	}
 	for i := range all {
-		all[i] = Entry{Time: time.Unix(1_790_000_000, 0), Report: sample(i)}
+		all[i] = Entry{Time: time.Unix(1_790_000_000, 0), Record: *sample(i)}
 	}
 	each := func(b *testing.B, f func(first int)) {
 		b.ReportAllocs()
@@ -47,7 +47,7 @@ func BenchmarkWriter(b *testing.B) {
 	defer db.close()
 	c := newCodec()
 	packed := func(b *testing.B, e Entry) *row {
-		e.Report = redact(e.Report, Omit, nil)
+		e.Record = redact(e.Record, Omit, nil)
 		r, err := pack(&e, c, db.stored)
 		if err != nil {
 			b.Fatal(err)
@@ -57,7 +57,7 @@ func BenchmarkWriter(b *testing.B) {
 	b.Run("redact", func(b *testing.B) {
 		each(b, func(first int) {
 			for _, e := range fresh(first) {
-				redact(e.Report, Omit, nil)
+				redact(e.Record, Omit, nil)
 			}
 		})
 	})

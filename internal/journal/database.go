@@ -23,7 +23,7 @@ import (
 // version is the version of the tables below, as in user_version.
 const version = 1
 
-// schema: a message's number is its time in microseconds, made unique. The words of an outcome are stored once for each
+// schema: the column verdict has the action. A message's number is its time in microseconds, made unique. The words of an outcome are stored once for each
 // combination, so that a filter becomes a short list of numbers, and each index below returns rows in the order of time. The
 // index of clients does so day by day: no index has the messages of a network in order.
 const schema = `
@@ -238,13 +238,14 @@ func (d *database) begin(ctx context.Context, log *slog.Logger, path string) err
 // errForeign is the error of a journal of another version. It is put aside like a broken one.
 var errForeign = errors.New("not a journal that can be read")
 
+// readOutcomes returns the outcomes by their numbers, with the words that the database has.
 func readOutcomes(ctx context.Context, db *sql.DB) (map[Outcome]int64, error) {
 	all := map[Outcome]int64{}
 	rows, err := db.QueryContext(ctx, "SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
 	return all, each(rows, err, func() error {
 		var id int64
 		var o Outcome
-		err := rows.Scan(&id, &o.Role, &o.Verdict, &o.SPF, &o.DKIM, &o.DMARC, &o.ARC, &o.Observed)
+		err := rows.Scan(&id, &o.Role, &o.Action, &o.SPF, &o.DKIM, &o.DMARC, &o.ARC, &o.Observed)
 		all[o] = id
 		return err
 	})

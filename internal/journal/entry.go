@@ -6,15 +6,17 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/klauspost/compress/s2"
 
+	"signpost/internal/decision"
 	"signpost/internal/dmarc"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
@@ -23,27 +25,21 @@ type Entry struct {
 	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
 	Time time.Time `json:"time"`
 	Cut  bool      `json:"cut,omitempty"` // the evidence was too large and was cut
-	filter.Report
+	decision.Record
 }
 
-// Word returns the word for what was done, or would have been done in observe mode: one of filter.Dispositions.
-func (e *Entry) Word() string {
-	word, _, _ := strings.Cut(e.Done, " ")
-	return word
-}
-
-// Domain returns the first Author Domain. If there is none, it returns the domain of the sender.
+// Domain returns the first Author Domain. If there is none, it returns the domain of MAIL FROM.
 func (e *Entry) Domain() string {
-	if a := e.Evidence.Author.Domains; len(a) > 0 {
+	if a := e.Author.Domains; len(a) > 0 {
 		return a[0]
 	}
-	_, domain, _ := cutAddress(e.Evidence.Envelope.Sender)
+	_, domain, _ := cutAddress(e.Sender)
 	return strings.ToLower(domain)
 }
 
-// Client returns the address of the client, or "unknown".
-func (e *Entry) Client() string {
-	if a := e.Evidence.Connection.Client; a.IsValid() {
+// Addr returns the address of the client, or "unknown".
+func (e *Entry) Addr() string {
+	if a := e.Client; a.IsValid() {
 		return a.Unmap().String()
 	}
 	return "unknown"
@@ -51,14 +47,14 @@ func (e *Entry) Client() string {
 
 // Outcome is what messages are filtered and counted by. A journal has some hundred different ones.
 type Outcome struct {
-	Role, Verdict, SPF, DKIM, DMARC, ARC string // words; empty: not checked
-	Observed                             bool   // in observe mode: the verdict was not carried out
+	Role, Action, SPF, DKIM, DMARC, ARC string // words; empty: not checked
+	Observed                            bool   // in observe mode: the action was not carried out
 }
 
 // Failed reports whether the message was not simply accepted or signed, or DMARC did not pass.
 func (o Outcome) Failed() bool {
-	switch o.Verdict {
-	case "tagged", "held", "deferred", "refused":
+	switch policy.Action(o.Action) {
+	case policy.Tag, policy.Hold, policy.Discard, policy.Tempfail, policy.Reject:
 		return true
 	}
 	return o.DMARC == "fail" || o.DMARC == "temperror" || o.DMARC == "permerror"
@@ -66,7 +62,7 @@ func (o Outcome) Failed() bool {
 
 // Outcome returns the outcome of a message. DKIM is the best result of its signatures.
 func (e *Entry) Outcome() Outcome {
-	o := Outcome{Role: string(e.Assignment.Role), Verdict: e.Word(), Observed: e.Observe}
+	o := Outcome{Role: string(e.Role), Action: string(e.Decided()), Observed: e.Observe}
 	ev := &e.Evidence
 	if ev.SPF != nil {
 		o.SPF = string(ev.SPF.Status)
@@ -76,7 +72,7 @@ func (e *Entry) Outcome() Outcome {
 			o.DKIM = word
 		}
 	}
-	if e.Assignment.Role == policy.Verify && len(ev.DKIM) == 0 {
+	if e.Role == policy.RoleVerify && len(ev.DKIM) == 0 {
 		o.DKIM = "none"
 	}
 	for _, worst := range []dmarc.Status{dmarc.Fail, dmarc.TempError, dmarc.PermError, dmarc.None, dmarc.Pass} { // the worst decides
@@ -98,25 +94,32 @@ func hash(s string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
-// words are strings that occur in entries; those near the end are found the fastest. They must never change within a version of
-// the database: entries that were written with them could no longer be read.
-//
-//go:embed dictionary.txt
-var words []byte
+// dictionary1 and dictionary2 have strings that occur in entries of these versions; those near the end are found the fastest. They
+// must never change: entries that were written with them could no longer be read.
+var (
+	//go:embed dictionary.txt
+	dictionary1 []byte
+	//go:embed dictionary2.txt
+	dictionary2 []byte
+)
+
+// magic precedes an entry of version 2 and later, with the version and the CRC-32 of the JSON. An entry of version 1 has none of these:
+// it begins with its length, which is not zero.
+const magic = "\x00"
 
 // codec packs entries: into a few hundred bytes, of which most are names.
 type codec struct {
-	dictionary *s2.Dict
-	text       bytes.Buffer
-	json       *json.Encoder // into text
-	packed     []byte
+	old, dictionary *s2.Dict
+	text            bytes.Buffer
+	json            *json.Encoder // into text
+	packed          []byte
 }
 
-// maxDecoded bounds the size in bytes that an entry may claim. Entries of earlier versions had no bound on their parts.
+// maxDecoded bounds the size in bytes that an entry may claim. The oldest entries had no bound on their parts.
 const maxDecoded = 16 << 20
 
 func newCodec() *codec {
-	c := &codec{dictionary: s2.MakeDict(words, nil)}
+	c := &codec{old: s2.MakeDict(dictionary1, nil), dictionary: s2.MakeDict(dictionary2, nil)}
 	c.json = json.NewEncoder(&c.text)
 	c.json.SetEscapeHTML(false)
 	return c
@@ -128,28 +131,54 @@ func (c *codec) encode(e *Entry) ([]byte, error) {
 	if err := c.json.Encode(e); err != nil {
 		return nil, err
 	}
-	if need := s2.MaxEncodedLen(c.text.Len()); cap(c.packed) < need {
+	const head = len(magic) + 1 + crc32.Size
+	if need := head + s2.MaxEncodedLen(c.text.Len()); cap(c.packed) < need {
 		c.packed = make([]byte, need)
 	}
-	return c.dictionary.Encode(c.packed[:cap(c.packed)], c.text.Bytes()), nil
+	packed := append(c.packed[:0], magic...)
+	packed = append(packed, decision.Version)
+	packed = binary.BigEndian.AppendUint32(packed, crc32.ChecksumIEEE(c.text.Bytes()))
+	return packed[:head+len(c.dictionary.Encode(packed[head:cap(packed)], c.text.Bytes()))], nil
 }
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {
-	n, err := s2.DecodedLen(packed)
-	if err == nil && n > maxDecoded {
-		err = errTooLarge
-	}
-	var text []byte
-	if err == nil {
-		text, err = c.dictionary.Decode(nil, packed)
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &e)
+	rest, current := bytes.CutPrefix(packed, []byte(magic))
+	switch {
+	case !current:
+		var text []byte
+		if text, err = unpack(c.old, packed); err == nil {
+			e, err = decodeVersion1(text)
+		}
+	case len(rest) == 0 || rest[0] != decision.Version:
+		err = errors.New("a later version of Signpost wrote it")
+	case len(rest) < 1+crc32.Size:
+		err = errDamaged
+	default:
+		var text []byte
+		text, err = unpack(c.dictionary, rest[1+crc32.Size:])
+		if err == nil && crc32.ChecksumIEEE(text) != binary.BigEndian.Uint32(rest[1:]) {
+			err = errDamaged
+		}
+		if err == nil {
+			err = json.Unmarshal(text, &e)
+		}
 	}
 	if err != nil {
-		err = fmt.Errorf("no entry: %w", err)
+		err = fmt.Errorf("decoding an entry: %w", err)
 	}
 	return e, err
 }
 
-var errTooLarge = fmt.Errorf("it is larger than %d bytes", maxDecoded)
+// errDamaged is the error of an entry that is not what was written.
+var errDamaged = errors.New("it is damaged: its checksum does not match")
+
+func unpack(dictionary *s2.Dict, packed []byte) ([]byte, error) {
+	n, err := s2.DecodedLen(packed)
+	if err != nil {
+		return nil, err
+	}
+	if n > maxDecoded {
+		return nil, fmt.Errorf("it is larger than %d bytes", maxDecoded)
+	}
+	return dictionary.Decode(nil, packed)
+}

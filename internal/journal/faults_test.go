@@ -222,7 +222,7 @@ func TestExpired(t *testing.T) {
 	if err := db.expire(t.Context(), d.Now().Add(-d.Keep)); err != nil {
 		t.Fatal(err)
 	}
-	for table, want := range map[string]int{"message": 1, "answer": 4, "hour": 1} {
+	for table, want := range map[string]int{"message": 1, "answer": 2, "hour": 1} {
 		var n int
 		if err := db.db.QueryRow("SELECT count(*) FROM " + table).Scan(&n); err != nil || n > want || n == 0 {
 			t.Errorf("%s: %d rows, %v", table, n, err)
@@ -349,7 +349,7 @@ func TestContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.close()
-	e := Entry{Time: d.Now(), Report: sample(3)}
+	e := Entry{Time: d.Now(), Record: *sample(3)}
 	r, err := pack(&e, newCodec(), db.stored)
 	if err != nil {
 		t.Fatal(err)

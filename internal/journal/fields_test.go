@@ -6,7 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"signpost/internal/filter"
+	"signpost/internal/decision"
+	"signpost/internal/dns"
 )
 
 // fillTexts sets each text below v, and puts n items into each list. Words that the program chooses have types of their own.
@@ -57,18 +58,18 @@ func texts(v reflect.Value, path string, f func(path string, v reflect.Value)) {
 }
 
 // uncut are fields without a bound of their own: a sender does not choose how long they are.
-const uncut = `Assignment.Reply.Enhanced Evidence.Absent Evidence.DMARC Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.QueueID
+const uncut = `Evidence.Absent Evidence.DMARC Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.QueueID
 	Evidence.Relays.Method Lookups.Type Verdict.Reply.Enhanced`
 
 // Each text and each list of an entry has a bound: shorten cuts it, or it is kept as an answer.
 func TestEachFieldIsCut(t *testing.T) {
 	const items, long = 200, 5000
 	var e Entry
-	fillTexts(reflect.ValueOf(&e.Report).Elem(), strings.Repeat("x", long), items)
+	fillTexts(reflect.ValueOf(&e.Record).Elem(), strings.Repeat("x", long), items)
 	short := shorten(&e, 0)
-	replaceTexts(&short, func(string) string { return "" })
+	replaceTexts(&short, func(string) string { return "" }, func(*dns.Lookup) {})
 	var got []string
-	texts(reflect.ValueOf(short.Report), "", func(path string, v reflect.Value) {
+	texts(reflect.ValueOf(short.Record), "", func(path string, v reflect.Value) {
 		if v.Kind() == reflect.Slice && v.Len() == items || v.Kind() == reflect.String && v.Len() == long {
 			got = append(got, path)
 		}
@@ -77,28 +78,30 @@ func TestEachFieldIsCut(t *testing.T) {
 }
 
 // unhidden are fields that contain no address, or are kept whole: names, words of ours, DNS records, the Message-ID.
-const unhidden = `Assignment.Domain Assignment.Reply.Enhanced Done Evidence.ARC.Failed Evidence.ARC.Reason Evidence.ARC.Sets.CV
-	Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent Evidence.Author.Domains Evidence.Author.Doubt
-	Evidence.Connection.Daemon Evidence.Connection.HELO Evidence.Connection.Name Evidence.Connection.PTR Evidence.DKIM.Algorithm
-	Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord Evidence.DKIM.Selector
-	Evidence.DKIM.Signature Evidence.DMARC.Aligned Evidence.DMARC.Domain Evidence.DMARC.Fault Evidence.DMARC.OrgDomain
-	Evidence.DMARC.PolicyDomain Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned
-	Evidence.MessageID Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector
-	Evidence.Others.Signature Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain
-	Evidence.Relays.Method Evidence.SPF.Domain Evidence.SPF.Record Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result
-	Lookups.Answer Lookups.Name Lookups.Type Selectors Verdict.Reply.Enhanced`
+const unhidden = `Assignment.Domain Assignment.Reason.Cause Assignment.Reason.Domain Evidence.ARC.Failed Evidence.ARC.Field
+	Evidence.ARC.KeyName Evidence.ARC.Sets.CV Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent
+	Evidence.Author.Domains Evidence.Connection.Daemon Evidence.Connection.HELO Evidence.Connection.Name Evidence.Connection.PTR
+	Evidence.DKIM.Algorithm Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord
+	Evidence.DKIM.Selector Evidence.DKIM.Signature Evidence.DMARC.Aligned.Domain Evidence.DMARC.Domain
+	Evidence.DMARC.Fault.Detail Evidence.DMARC.IdentifierDomain Evidence.DMARC.OrgDomain Evidence.DMARC.PolicyDomain
+	Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.MessageID
+	Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector Evidence.Others.Signature
+	Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain Evidence.Relays.Method Evidence.SPF.Domain
+	Evidence.SPF.Record Evidence.SPF.Term Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result Lookups.Name Lookups.Records
+	Lookups.Type Selectors Verdict.Evidence.Cause Verdict.Evidence.Domain Verdict.Reasons.Cause Verdict.Reasons.Domain
+	Verdict.Reply.Enhanced`
 
 // Each text of an entry that may contain an address is without it: redact hides it.
 func TestEachFieldIsRedacted(t *testing.T) {
-	var r filter.Report
-	fillTexts(reflect.ValueOf(&r).Elem(), "secret@example.com", 1)
+	r := new(decision.Record)
+	fillTexts(reflect.ValueOf(r).Elem(), "secret@example.com", 1)
 	var got []string
-	texts(reflect.ValueOf(redact(r, Omit, nil)), "", func(path string, v reflect.Value) {
+	texts(reflect.ValueOf(redact(*r, Omit, nil)), "", func(path string, v reflect.Value) {
 		if v.Kind() == reflect.String && strings.Contains(v.String(), "secret") {
 			got = append(got, path)
 		}
 	})
-	compare(t, got, unhidden, "hide addresses in trim.go")
+	compare(t, got, unhidden, "hide addresses in redact.go")
 }
 
 // compare reports fields that only one of the lists has.

@@ -32,7 +32,7 @@ func (r *Reader) numbers(ctx context.Context, match func(Outcome) bool) ([]int64
 	}
 	ids := []int64{}
 	for o, id := range outcomes {
-		if match(o) {
+		if match(o.current()) {
 			ids = append(ids, id)
 		}
 	}

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
@@ -28,7 +28,7 @@ func noise(random *rand.ChaCha8, n int) string {
 }
 
 // hostile returns a unique message in which every part that a sender controls is as large as Signpost accepts.
-func hostile(n int) filter.Report {
+func hostile(n int) *decision.Record {
 	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "hostile", n)))
 	text := func(size int) string { return noise(random, size) }
 	r := sample(n)
@@ -39,41 +39,44 @@ func hostile(n int) filter.Report {
 	for range 50 {
 		ev.Envelope.Recipients = append(ev.Envelope.Recipients, text(200)+"@"+text(120))
 	}
-	ev.SPF.Record, ev.SPF.Reason, ev.SPF.Domain = "v=spf1 "+text(16_000), text(4000), text(250)
-	ev.DMARC[0].Record, ev.DMARC[0].Reason = "v=DMARC1; "+text(16_000), text(4000)
+	ev.SPF.Record, ev.SPF.Detail, ev.SPF.Domain = "v=spf1 "+text(16_000), text(4000), text(250)
+	ev.DMARC[0].Record, ev.DMARC[0].Detail = "v=DMARC1; "+text(16_000), text(4000)
 	for range 20 {
-		d := dkim.Result{Status: dkim.Fail, Reason: text(1000), Domain: text(250), Selector: text(250), Identity: text(2000), Algorithm: text(1000), KeyName: text(250), KeyRecord: text(3000)}
+		d := dkim.Result{Status: dkim.Fail, Detail: text(1000), Domain: text(250), Selector: text(250), Identity: text(2000), Algorithm: text(1000), KeyName: text(250), KeyRecord: text(3000)}
 		for range 100 {
 			d.Headers = append(d.Headers, text(60))
 		}
 		ev.DKIM = append(ev.DKIM, d)
 	}
-	ev.SPF.Failed, ev.DMARC[0].Failed, ev.DMARC[0].Fault = text(250), text(250), text(1000)
+	ev.SPF.Failed, ev.DMARC[0].Failed, ev.DMARC[0].Fault = text(250), text(250), &dmarc.Fault{Cause: dmarc.PolicyTagInvalid, Detail: text(1000)}
 	for range 20 {
 		ev.Relays = append(ev.Relays, policy.Relay{Kind: policy.RelayList, Domain: text(250), Method: "dkim", Author: text(250), Failed: text(250)})
 	}
-	ev.ARC = &dkim.Chain{Status: dkim.Fail, Reason: text(2000), Failed: text(250)}
+	ev.ARC = &dkim.Chain{Status: dkim.Fail, Detail: text(2000), Failed: text(250)}
 	for i := range 50 {
 		ev.ARC.Sets = append(ev.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: text(250), Selector: text(250), CV: text(1000), Results: text(3000)})
 		ev.SealedDMARC = append(ev.SealedDMARC, policy.SealedDMARC{Instance: i + 1, Domain: text(250), Result: text(1000)})
 	}
 	for range 80 {
 		ev.Others = append(ev.Others, policy.Other{Method: "spf", Result: text(500), Domain: text(250), Reason: text(1000)})
-		r.Lookups = append(r.Lookups, dns.Lookup{Name: text(250), Type: "TXT", Answer: `"` + text(3000) + `"`})
+		r.Lookups = append(r.Lookups, dns.Lookup{Name: text(250), Type: "TXT", Status: dns.NoError, Records: []string{text(dns.MaxShortened - 10)}})
 	}
-	r.Verdict.Reason, r.Verdict.Reply.Text, r.Assignment.Reason = text(3000), text(3000), text(3000)
-	r.Verdict.Evidence = []string{text(3000), text(3000)}
+	reason := func() policy.Reason {
+		return policy.Reason{Code: policy.DMARCFail, Domain: text(250), Detail: text(3000), Cause: text(300)}
+	}
+	r.Verdict.Reply.Text, r.Assignment.Reason = text(3000), reason()
+	r.Verdict.Reasons, r.Verdict.Evidence = []policy.Reason{reason(), reason()}, []policy.Reason{reason(), reason()}
 	return r
 }
 
 // smallAnswers returns a message with many answers that are just large enough for a row of their own.
-func smallAnswers(n int) filter.Report {
+func smallAnswers(n int) *decision.Record {
 	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "small", n)))
 	r := sample(n)
 	r.Evidence.MessageID = fmt.Sprintf("<small%d@attacker.example>", n)
 	r.Evidence.DKIM, r.Lookups = nil, nil
 	for i := range 200 {
-		r.Lookups = append(r.Lookups, dns.Lookup{Name: fmt.Sprintf("%d.example.", i), Type: "TXT", Answer: noise(random, large)})
+		r.Lookups = append(r.Lookups, dns.Lookup{Name: fmt.Sprintf("%d.example.", i), Type: "TXT", Status: dns.NoError, Records: []string{noise(random, large)}})
 	}
 	return r
 }
@@ -88,7 +91,7 @@ func (d *fixture) fileBytes() (all int64) {
 }
 
 // flood writes messages as fast as the journal takes them, and returns the greatest size of its files and of the heap.
-func (d *fixture) flood(t *testing.T, n int, message func(int) filter.Report) (files int64, heap uint64) {
+func (d *fixture) flood(t *testing.T, n int, message func(int) *decision.Record) (files int64, heap uint64) {
 	t.Helper()
 	runtime.GC()
 	var m runtime.MemStats
@@ -122,7 +125,7 @@ func TestCostOfMessage(t *testing.T) {
 	if underRace {
 		t.Skip("takes five times as long under the race detector; make test runs it without")
 	}
-	for name, message := range map[string]func(int) filter.Report{"hostile": hostile, "small answers": smallAnswers, "bulky": bulky} {
+	for name, message := range map[string]func(int) *decision.Record{"hostile": hostile, "small answers": smallAnswers, "bulky": bulky} {
 		for _, addresses := range []Addresses{Full, Omit} {
 			t.Run(name+" "+string(addresses), func(t *testing.T) {
 				d := newFixture(t)
@@ -149,7 +152,7 @@ func TestFlood(t *testing.T) {
 	for name, c := range map[string]struct {
 		n       int
 		maxSize int64
-		message func(int) filter.Report
+		message func(int) *decision.Record
 	}{"large answers": {5000, 32 << 20, floodMail}, "small answers": {1000, 22 << 20, smallAnswers}} {
 		t.Run(name, func(t *testing.T) {
 			n := c.n
@@ -174,7 +177,7 @@ func TestFlood(t *testing.T) {
 				t.Errorf("%d messages are kept, %d counted by outcome, want %d: %v", kept, counted, old+n, err)
 			}
 			first, err := r.Find(t.Context(), sample(0).Evidence.MessageID)
-			if err != nil || len(first) != 1 || first[0].Word() != "accepted" || first[0].Outcome().DMARC != "pass" || first[0].Evidence.DKIM[0].KeyRecord != forgotten {
+			if err != nil || len(first) != 1 || first[0].Action != policy.Accept || first[0].Outcome().DMARC != "pass" || first[0].Evidence.DKIM[0].KeyRecord != forgotten {
 				t.Errorf("the oldest message, whose answers are to be deleted: %v %v", first, err)
 			}
 			var cost, noted int64
@@ -186,13 +189,13 @@ func TestFlood(t *testing.T) {
 }
 
 // floodMail returns a message that asked for sixteen texts of 15 KiB that no other one asks for.
-func floodMail(n int) filter.Report {
+func floodMail(n int) *decision.Record {
 	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "flood", n)))
 	r := sample(n)
 	r.Evidence.MessageID = fmt.Sprintf("<flood%d@attacker.example>", n)
 	r.Evidence.DKIM, r.Lookups = nil, nil
 	for i := range 16 {
-		r.Lookups = append(r.Lookups, dns.Lookup{Name: fmt.Sprintf("%d.example.", i), Type: "TXT", Answer: `"` + noise(random, 15_000) + `"`})
+		r.Lookups = append(r.Lookups, dns.Lookup{Name: fmt.Sprintf("%d.example.", i), Type: "TXT", Status: dns.NoError, Records: []string{noise(random, dns.MaxShortened-10)}})
 	}
 	return r
 }
@@ -237,16 +240,16 @@ func TestCutIsMarked(t *testing.T) {
 		t.Fatal(len(found), err)
 	}
 	e := found[0]
-	if !e.Cut || e.Outcome() != (&Entry{Report: want}).Outcome() || e.Evidence.QueueID != want.Evidence.QueueID {
+	if !e.Cut || e.Outcome() != (&Entry{Record: *want}).Outcome() || e.Evidence.QueueID != want.Evidence.QueueID {
 		t.Errorf("cut: %v, outcome %+v", e.Cut, e.Outcome())
 	}
-	for name, text := range map[string]string{"Message-ID": e.Evidence.MessageID, "sender": e.Evidence.Envelope.Sender, "HELO": e.Evidence.Connection.HELO, "reason": e.Verdict.Reason, "reply": e.Verdict.Reply.Text} {
+	for name, text := range map[string]string{"Message-ID": e.Evidence.MessageID, "sender": e.Evidence.Envelope.Sender, "HELO": e.Evidence.Connection.HELO, "reason": e.Reasons[0].Detail, "reply": e.Verdict.Reply.Text} {
 		if !strings.HasSuffix(text, cutMark) {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
-	if a := e.Lookups[len(e.Lookups)-1]; !a.Cut() && a.Answer != forgotten {
-		t.Errorf("an answer: %q", a.Answer)
+	if a := e.Lookups[len(e.Lookups)-1]; !a.Incomplete() {
+		t.Errorf("an answer: %+v", a)
 	}
 	sets, results := e.Evidence.ARC.Sets, e.Evidence.SealedDMARC
 	if newest := len(want.Evidence.ARC.Sets); sets[len(sets)-1].Instance != newest || results[len(results)-1].Instance != newest {

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"signpost/internal/filter"
+	"signpost/internal/decision"
 )
 
 // Options configure a Journal. All but Lost are required.
@@ -99,36 +99,33 @@ func newJournal(o Options) *Journal {
 // Limit replaces the limits.
 func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
 
-// Add queues a message whose lookups are already written out; see Keep.
-func (j *Journal) Add(r filter.Report) { j.Keep(filter.Kept{Report: r}) }
-
-// Keep queues a message and never waits: if the queue is full, the message is lost to the journal and counted. It packs the
-// message first, so that nothing of the message itself, its header or the DNS cache stays in memory.
-func (j *Journal) Keep(k filter.Kept) {
+// Add queues a message and never waits: if the queue is full, the message is lost to the journal and counted. It packs the message
+// first, so that nothing of the message itself, its header or the DNS cache stays in memory.
+func (j *Journal) Add(r *decision.Record) {
 	if cause := j.full(0); cause != "" {
 		j.lose(cause, 1)
 		return
 	}
-	e := Entry{Time: j.options.Now(), Report: k.Report}
+	e := Entry{Time: j.options.Now(), Record: *r}
 	if e.Lookups == nil {
-		e.Lookups = k.Answered.Shortened()
+		e.Lookups = r.Answered.Shortened()
 	}
-	r, err := j.pack(&e)
+	packed, err := j.pack(&e)
 	if err != nil {
-		j.options.Log.Error("a message cannot be written to the journal", "queue_id", e.Evidence.QueueID, "error", err)
+		j.options.Log.Error("a message cannot be written to the journal", "queue_id", e.QueueID, "error", err)
 		j.lose(NotEncodable, 1)
 		return
 	}
-	cause := j.full(j.queued.Add(r.bytes()))
+	cause := j.full(j.queued.Add(packed.bytes()))
 	if cause == "" {
 		select {
-		case j.queue <- r:
+		case j.queue <- packed:
 			return
 		default:
 			cause = QueueFull
 		}
 	}
-	j.queued.Add(-r.bytes())
+	j.queued.Add(-packed.bytes())
 	j.lose(cause, 1)
 }
 
@@ -152,7 +149,7 @@ func (j *Journal) pack(e *Entry) (*row, error) {
 	} else if keep == Hash {
 		keep = Omit // less than the operator allows rather than more
 	}
-	e.Report = redact(e.Report, keep, secret)
+	e.Record = redact(e.Record, keep, secret)
 	c := j.encoders.Get().(*codec)
 	if c.text.Cap() <= maxPooled {
 		defer j.encoders.Put(c)

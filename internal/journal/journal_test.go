@@ -68,10 +68,10 @@ func TestKept(t *testing.T) {
 		if err != nil || len(found) != 1 {
 			t.Fatalf("%s: %d messages, %v", id, len(found), err)
 		}
-		kept := shorten(&Entry{Report: want}, 0).Report
+		kept := shorten(&Entry{Record: *want}, 0).Record
 		kept.Evidence.Envelope.Sender = "@sender23.example"
 		kept.Evidence.DKIM[0].Identity = "@sender23.example"
-		got, _ := json.Marshal(found[0].Report)
+		got, _ := json.Marshal(found[0].Record)
 		if want, _ := json.Marshal(kept); !bytes.Equal(got, want) {
 			t.Errorf("%s: %.3000s, want %.3000s", id, got, want)
 		}

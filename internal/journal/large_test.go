@@ -40,7 +40,7 @@ func newCrowd(b *testing.B, db *database) *crowd {
 	random := rand.New(rand.NewPCG(1, 2))
 	c := &crowd{random: random, domains: rand.NewZipf(random, 1.2, 4, 50_000)}
 	for n := range told {
-		e := Entry{Report: redact(sample(n), Omit, nil)}
+		e := Entry{Record: redact(*sample(n), Omit, nil)}
 		e.Evidence.QueueID = queueOf(n)
 		r, err := pack(&e, db.codec, db.stored)
 		if err != nil {
@@ -63,9 +63,9 @@ func (c *crowd) message(b *testing.B, db *database, n int, at time.Time) *row {
 	e.Time = at
 	switch {
 	case n%5 == 0:
-		e.Assignment.Role, e.Done, ev.SPF, ev.DKIM, ev.DMARC = policy.Sign, "signed", nil, nil, nil
+		e.Role, e.Action, ev.SPF, ev.DKIM, ev.DMARC = policy.RoleSign, policy.Sign, nil, nil, nil
 	case n%1_000_003 == 1: // a dozen, in the most common domain
-		e.Done = "held"
+		e.Action = policy.Hold
 		ev.Author.Domains = []string{"sender0.example"}
 	}
 	if n%told == 0 {
@@ -224,10 +224,10 @@ func flow(b *testing.B, path string, size int64) {
 	}
 }
 
-func verdict(words ...string) func(Outcome) bool {
+func action(words ...string) func(Outcome) bool {
 	return func(o Outcome) bool {
 		for _, w := range words {
-			if o.Verdict == w {
+			if o.Action == w {
 				return true
 			}
 		}
@@ -238,7 +238,7 @@ func verdict(words ...string) func(Outcome) bool {
 // ask asks everything, each question once with nothing in the reader's own cache.
 func ask(b *testing.B, path string, rows int) {
 	network, wide, one := netip.MustParsePrefix("60.0.0.0/14"), netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("10.0.0.1/32")
-	failed, held, never := Outcome.Failed, verdict("held"), verdict("deferred")
+	failed, held, never := Outcome.Failed, action("hold"), action("tempfail")
 	early := time.Now().Add(-largeSpan).Add(time.Hour)
 	filters := []struct {
 		name string
@@ -246,7 +246,7 @@ func ask(b *testing.B, path string, rows int) {
 	}{
 		{"all", Filter{}},
 		{"failed", Filter{Outcome: failed}},
-		{"rare verdict", Filter{Outcome: held}},
+		{"rare action", Filter{Outcome: held}},
 		{"verdict that never was", Filter{Outcome: never}},
 		{"common domain", Filter{Domain: "sender0.example"}},
 		{"rare domain", Filter{Domain: "sender49999.example"}},

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 )
 
 // Each lost message is counted and logged with its cause, and the log has a line for each cause.
@@ -21,7 +21,7 @@ func TestCausesOfLoss(t *testing.T) {
 	}{
 		QueueFull: {func(t *testing.T, d *fixture, j *Journal) {
 			for i := range queueMessages + 3 {
-				j.Add(filter.Report{Done: fmt.Sprint(i)})
+				j.Add(&decision.Record{Selectors: []string{fmt.Sprint(i)}})
 			}
 		}, "messages=3"},
 		QueueBytes: {func(t *testing.T, d *fixture, j *Journal) {
@@ -92,8 +92,8 @@ func TestNoSecretYet(t *testing.T) {
 // Names that a cut record may have made of the sender's local part are not kept: what is missing may be the macro.
 func TestMacrosInCutAnswers(t *testing.T) {
 	lookups := []dns.Lookup{
-		{Name: "example.com.", Type: "TXT", Answer: dns.Shorten(`"v=spf1 ` + strings.Repeat("ip4:192.0.2.1 ", 200) + `exists:%{l}.example.com"`)},
-		{Name: "secretary.example.com.", Type: "A", Answer: "192.0.2.1"},
+		{Name: "example.com.", Type: "TXT", Status: dns.NoError, Cut: 2837},
+		{Name: "secretary.example.com.", Type: "A", Status: dns.NoError, Records: []string{"192.0.2.1"}},
 	}
 	kept, _ := hideNames(lookups, "secretary")
 	if kept[1].Name != leftOut {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"signpost/internal/dns"
 )
@@ -48,21 +49,32 @@ const textRow = 72
 
 // pack packs a message. If its entry is too large, it is cut shorter until it fits.
 func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
-	r := &row{at: e.Time, queue: hash(e.Evidence.QueueID), mid: hash(e.Evidence.MessageID), domain: strings.Clone(cut(e.Domain(), maxDomain)),
-		client: address(e.Evidence.Connection.Client), outcome: e.Outcome()}
+	r := &row{at: e.Time, queue: hash(e.QueueID), mid: hash(e.MessageID), domain: strings.Clone(cut(e.Domain(), maxDomain)),
+		client: address(e.Client), outcome: e.Outcome()}
 	for level := 0; ; level++ {
 		short := shorten(e, level)
 		var texts []text
-		replaceTexts(&short, func(s string) string {
-			if len(s) < large && !strings.HasPrefix(s, mark) {
-				return s
-			}
-			s = dns.Shorten(s)
+		store := func(s string) string {
 			sum, known := stored.sum(s)
 			if !known {
 				texts = append(texts, text{sum, s})
 			}
 			return mark + strconv.FormatInt(sum, 36)
+		}
+		replaceTexts(&short, func(s string) string {
+			if len(s) < large && !strings.HasPrefix(s, mark) {
+				return s
+			}
+			return store(dns.Shorten(s))
+		}, func(l *dns.Lookup) {
+			size, valid := 0, true // JSON keeps valid UTF-8 alone
+			for _, r := range l.Records {
+				size += len(r)
+				valid = valid && utf8.ValidString(r)
+			}
+			if size >= large || !valid || len(l.Records) == 1 && strings.HasPrefix(l.Records[0], mark) {
+				l.Records = []string{store(joinRecords(l.Records))}
+			}
 		})
 		packed, err := c.encode(&short)
 		if err != nil {

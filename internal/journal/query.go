@@ -8,17 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/domain"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
 // Query is a Filter in the words of a user. Empty fields are ignored; all others have to match.
 type Query struct {
-	Domain, Client                       string
-	Since, Until                         string // TimeFormats
-	Role, Verdict, SPF, DKIM, DMARC, ARC []string
-	Failed                               bool
+	Domain, Client                      string
+	Since, Until                        string // TimeFormats
+	Role, Action, SPF, DKIM, DMARC, ARC []string
+	Failed                              bool
 }
 
 // Choice is a field of a Query that has a list of words.
@@ -32,8 +32,8 @@ type Choice struct {
 // Choices returns the fields of a Query that have a list of words.
 func (q *Query) Choices() []Choice {
 	return []Choice{
-		{"verdict", filter.Dispositions(), &q.Verdict, func(o Outcome) string { return o.Verdict }},
-		{"role", []string{string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)}, &q.Role, func(o Outcome) string { return o.Role }},
+		{"action", decision.Words(policy.Actions()), &q.Action, func(o Outcome) string { return o.Action }},
+		{"role", decision.Words(policy.Roles()), &q.Role, func(o Outcome) string { return o.Role }},
 		{"spf", []string{"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}, &q.SPF, func(o Outcome) string { return o.SPF }},
 		{"dkim", []string{"none", "pass", "fail", "policy", "temperror", "permerror"}, &q.DKIM, func(o Outcome) string { return o.DKIM }},
 		{"dmarc", []string{"pass", "fail", "none", "temperror", "permerror"}, &q.DMARC, func(o Outcome) string { return o.DMARC }},

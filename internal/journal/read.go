@@ -245,8 +245,8 @@ func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
 	err := r.rows(ctx, func(rows *sql.Rows) error {
 		var h Hour
 		var hour int64
-		err := rows.Scan(&hour, &h.N, &h.Role, &h.Verdict, &h.SPF, &h.DKIM, &h.DMARC, &h.ARC, &h.Observed)
-		h.Start = time.Unix(hour*3600, 0)
+		err := rows.Scan(&hour, &h.N, &h.Role, &h.Action, &h.SPF, &h.DKIM, &h.DMARC, &h.ARC, &h.Observed)
+		h.Start, h.Outcome = time.Unix(hour*3600, 0), h.current()
 		all = append(all, h)
 		return err
 	}, `SELECT hour, n, role, verdict, spf, dkim, dmarc, arc, observed FROM hour JOIN outcome ON outcome.id = hour.outcome

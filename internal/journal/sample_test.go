@@ -8,16 +8,16 @@ import (
 	"net/netip"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
 
-// sample is the report of the n-th message: most pass, each tenth fails and is refused.
-func sample(n int) filter.Report {
+// sample is the record of the n-th message: most pass, each tenth fails and is rejected.
+func sample(n int) *decision.Record {
 	domain := fmt.Sprintf("sender%d.example", n%100)
 	client := netip.AddrFrom4([4]byte{203, 0, byte(n >> 8), byte(n)})
 	record := fmt.Sprintf("v=spf1 ip4:203.0.0.0/16 include:_spf.%s include:mail.provider%d.example include:servers.mcsv.example -all", domain, n%20)
@@ -34,30 +34,33 @@ func sample(n int) filter.Report {
 			Headers: []string{"from", "to", "subject", "date", "message-id", "mime-version", "content-type"}, Signature: fmt.Sprintf("%032x", n*48271) + keyTail[:312],
 			KeyName: "s2048._domainkey." + domain, KeyRecord: key}},
 		DMARC: []dmarc.Result{{Status: dmarc.Pass, Domain: domain, OrgDomain: domain, PolicyDomain: domain, Record: "v=DMARC1; p=reject; rua=mailto:dmarc@" + domain,
-			Tag: "p", Published: "reject", Policy: "reject", Aligned: "dkim " + domain}},
+			Tag: "p", Published: "reject", Policy: "reject", Aligned: &dmarc.AlignedIdentifier{Method: dmarc.DKIM, Domain: domain}}},
 	}
-	r := filter.Report{Assignment: policy.Assignment{Role: policy.Verify, Reason: "neither authenticated nor in trusted_networks"}, Evidence: e, Done: "accepted", Spent: 2 * time.Millisecond,
+	r := &decision.Record{Version: decision.Version, Code: policy.DMARCPass, Assignment: policy.Assignment{Role: policy.RoleVerify}, Evidence: e,
+		Verdict: policy.Verdict{Action: policy.Accept, Reasons: []policy.Reason{{Code: policy.DMARCPass, Domain: domain}}}, HandlerMS: 2, DNSQueries: 3, DNSMS: 12,
 		Lookups: []dns.Lookup{
-			{Name: domain + ".", Type: "TXT", Answer: fmt.Sprintf("%q", record), Took: 12 * time.Millisecond},
-			{Name: "s2048._domainkey." + domain + ".", Type: "TXT", Answer: fmt.Sprintf("%q", key), Took: 11 * time.Millisecond},
-			{Name: "_dmarc." + domain + ".", Type: "TXT", Answer: fmt.Sprintf("%q", "v=DMARC1; p=reject; rua=mailto:dmarc@"+domain), Cached: true},
+			{Name: domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{record}, TTL: 3600, Took: dns.Millis(12 * time.Millisecond)},
+			{Name: "s2048._domainkey." + domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{key}, TTL: 3600, Took: dns.Millis(11 * time.Millisecond)},
+			{Name: "_dmarc." + domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{"v=DMARC1; p=reject; rua=mailto:dmarc@" + domain}, TTL: 3600, Cached: true},
 		}}
 	if n%10 == 9 {
-		r.Evidence.SPF = &spf.Result{Status: spf.Fail, Identity: spf.MailFrom, Domain: domain, Record: record, Reason: "-all matches"}
+		r.Evidence.SPF = &spf.Result{Status: spf.Fail, Identity: spf.MailFrom, Domain: domain, Record: record, Cause: spf.TermMatched, Term: "-all", RecordDomain: domain}
 		r.Evidence.DKIM = nil
-		r.Evidence.DMARC[0].Status, r.Evidence.DMARC[0].Aligned, r.Evidence.DMARC[0].Reason = dmarc.Fail, "", "no aligned identifier passed"
-		r.Verdict = policy.Verdict{Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "DMARC failed for " + domain}, Reason: "DMARC failed, p=reject at _dmarc." + domain, Evidence: []string{"no signature of the author's organisation", "no List-Id, List-Post, ARC-Seal or Resent- field"}}
-		r.Done = "refused 550 5.7.1"
+		r.Evidence.DMARC[0].Status, r.Evidence.DMARC[0].Aligned, r.Evidence.DMARC[0].Cause = dmarc.Fail, nil, dmarc.NoAlignedIdentifierPassed
+		r.Code = policy.DMARCFail
+		r.Verdict = policy.Verdict{Action: policy.Reject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "DMARC failed for " + domain},
+			Reasons:  []policy.Reason{{Code: policy.DMARCFail, Domain: domain, Detail: "p=reject"}},
+			Evidence: []policy.Reason{{Code: policy.NoAuthorSignature, Domain: domain}, {Code: policy.NoRelay}}}
 	}
 	return r
 }
 
 // bulky is a message that takes some 8 KiB, as few do: it asked for a text that no other one asks for.
-func bulky(n int) filter.Report {
+func bulky(n int) *decision.Record {
 	r := sample(n)
-	text := make([]byte, 6<<10)
+	text := make([]byte, dns.MaxShortened*3/4-10) // in base64, as large as the journal stores
 	rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, n))).Read(text)
-	r.Lookups = append(r.Lookups, dns.Lookup{Name: "x.example.", Type: "TXT", Answer: base64.StdEncoding.EncodeToString(text)})
+	r.Lookups = append(r.Lookups, dns.Lookup{Name: "x.example.", Type: "TXT", Status: dns.NoError, Records: []string{base64.StdEncoding.EncodeToString(text)}})
 	return r
 }
 

@@ -1,194 +1,19 @@
 package journal
 
 import (
-	"cmp"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
-	"strconv"
 	"strings"
 
 	"signpost/internal/dkim"
-	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
-
-// Addresses is what the journal keeps of the local part of addresses, and of recipients: journal.addresses.
-type Addresses string
-
-// The choices.
-const (
-	Omit Addresses = "omit" // nothing
-	Hash Addresses = "hash" // a word that is the same for the same address, made with the secret of this journal
-	Full Addresses = "full" // all of it
-)
-
-// leftOut replaces what is not kept.
-const leftOut = "(left out)"
-
-// redact returns a report without what is not to be kept. It does not change the slices of its argument.
-func redact(r filter.Report, keep Addresses, secret []byte) filter.Report {
-	if keep == Full {
-		return r
-	}
-	hide := hider{hash: keep == Hash, secret: secret}
-	e := &r.Evidence
-	local, _, _ := cutAddress(e.Envelope.Sender)
-	login := e.Envelope.Login
-	e.Envelope.Sender, e.Envelope.Login = hide.address(e.Envelope.Sender), hide.address(login)
-	e.Envelope.Recipients = slices.Clone(e.Envelope.Recipients)
-	for i, to := range e.Envelope.Recipients {
-		e.Envelope.Recipients[i] = hide.address(to)
-	}
-	if keep == Omit {
-		e.Envelope.Recipients = nil
-	}
-	var names []string
-	r.Lookups, names = hideNames(r.Lookups, local)
-	failed := "" // the name of the failed lookup, if it may contain the local part; the decision names it as well
-	if e.SPF != nil && e.SPF.Failed != e.SPF.Domain && slices.Contains(names, e.SPF.Failed) {
-		failed = e.SPF.Failed
-	}
-	text := func(s string) string {
-		if failed != "" {
-			s = strings.ReplaceAll(s, failed, leftOut)
-		}
-		if login != "" {
-			s = strings.ReplaceAll(s, strconv.Quote(login), strconv.Quote(leftOut))
-		}
-		return hide.text(s)
-	}
-	e.DKIM = slices.Clone(e.DKIM)
-	for i := range e.DKIM {
-		e.DKIM[i].Identity, e.DKIM[i].Reason = hide.address(e.DKIM[i].Identity), text(e.DKIM[i].Reason)
-	}
-	e.DMARC = slices.Clone(e.DMARC)
-	for i := range e.DMARC {
-		e.DMARC[i].Reason, e.DMARC[i].Failed = text(e.DMARC[i].Reason), text(e.DMARC[i].Failed)
-	}
-	e.Others = slices.Clone(e.Others)
-	for i := range e.Others {
-		e.Others[i].Reason = text(e.Others[i].Reason)
-	}
-	if e.ARC != nil {
-		arc := *e.ARC
-		arc.Sets = slices.Clone(arc.Sets)
-		for i := range arc.Sets {
-			arc.Sets[i].Results = text(arc.Sets[i].Results)
-		}
-		e.ARC = &arc
-	}
-	r.Assignment.Reason, r.Assignment.Reply.Text = text(r.Assignment.Reason), text(r.Assignment.Reply.Text)
-	r.Verdict.Reason, r.Verdict.Reply.Text = text(r.Verdict.Reason), text(r.Verdict.Reply.Text)
-	r.Verdict.Hold, r.Verdict.Tag = text(r.Verdict.Hold), text(r.Verdict.Tag)
-	r.Verdict.Evidence = slices.Clone(r.Verdict.Evidence)
-	for i, s := range r.Verdict.Evidence {
-		r.Verdict.Evidence[i] = text(s)
-	}
-	e.Relays = slices.Clone(e.Relays)
-	for i := range e.Relays {
-		e.Relays[i].Failed = text(e.Relays[i].Failed)
-	}
-	if e.SPF != nil {
-		spf := *e.SPF
-		for _, name := range names {
-			spf.Reason = strings.ReplaceAll(spf.Reason, name, leftOut)
-		}
-		spf.Reason, spf.Failed = text(spf.Reason), text(spf.Failed)
-		e.SPF = &spf
-	}
-	return r
-}
-
-// Hidden reports whether an address or a login of an entry differs from that of the message: its local part is left out, or
-// replaced by a word.
-func Hidden(address string) bool {
-	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
-}
-
-// cutAddress cuts an address at the last @. Without one, the local part is all of it.
-func cutAddress(address string) (local, domain string, ok bool) {
-	at := strings.LastIndexByte(address, '@')
-	if at < 0 {
-		return address, "", false
-	}
-	return address[:at], address[at+1:], true
-}
-
-type hider struct {
-	hash   bool
-	secret []byte
-}
-
-func (h hider) address(address string) string {
-	local, domain, ok := cutAddress(address)
-	if local == "" {
-		return address
-	}
-	word := ""
-	if h.hash {
-		mac := hmac.New(sha256.New, h.secret)
-		mac.Write([]byte(strings.ToLower(address)))
-		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
-	}
-	if !ok {
-		return cmp.Or(word, leftOut) // an empty one would be a bounce, or a client without a login
-	}
-	return word + "@" + domain
-}
-
-// text hides each word before an @.
-func (h hider) text(s string) string {
-	if !strings.Contains(s, "@") {
-		return s
-	}
-	const separators = " \t\r\n;,=<>()\""
-	var b strings.Builder
-	for s != "" {
-		word := strings.TrimLeft(s, separators)
-		b.WriteString(s[:len(s)-len(word)])
-		end := strings.IndexAny(word, separators)
-		if end < 0 {
-			end = len(word)
-		}
-		word, s = word[:end], word[end:]
-		if strings.Contains(word, "@") {
-			word = h.address(word)
-		}
-		b.WriteString(word)
-	}
-	return b.String()
-}
-
-// hideNames replaces the names of lookups that may contain the sender's local part: macros s and l of RFC 7208 section 7.2.
-func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, hidden []string) {
-	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
-		has := func(macro string) bool { return strings.Contains(l.Answer, macro) }
-		return l.Cut() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // what is cut off may have macros
-	})
-	if !macros || local == "" {
-		return all, nil
-	}
-	pieces := strings.FieldsFunc(strings.ToLower(local), func(r rune) bool { return strings.ContainsRune(".-+,/_=", r) })
-	kept = slices.Clone(all)
-	for i, l := range kept {
-		low := strings.ToLower(l.Name)
-		if slices.ContainsFunc(pieces, func(p string) bool { return strings.Contains(low, p) }) {
-			hidden = append(hidden, l.Name, strings.TrimSuffix(l.Name, "."))
-			kept[i].Name = leftOut
-		}
-	}
-	return kept, hidden
-}
 
 // Bounds on the parts of an entry, in bytes or items. Honest messages stay below them; each level halves them.
 const (
 	maxDomain   = 253     // the longest domain name
 	maxWord     = 320     // a name, address or identifier: the longest address, RFC 5321 section 4.5.3.1
 	maxID       = 998     // a Message-ID fits a line: RFC 5322 section 2.1.1
-	maxSentence = 512     // a reason or reply: a line of SMTP, RFC 5321 section 4.5.3.1.5
+	maxSentence = 512     // a detail or reply: a line of SMTP, RFC 5321 section 4.5.3.1.5
 	maxSealed   = 2 << 10 // the results of an ARC set
 	maxNames    = 64      // the names in h=, and the lookups: twice what honest messages have
 	maxResults  = 16      // signatures, ARC sets, results of other filters: twice the number of signatures that are verified
@@ -230,15 +55,13 @@ func (s *shortener) text(p *string, most int) {
 	}
 }
 
-func (s *shortener) words(all ...*string) {
-	for _, p := range all {
-		s.text(p, maxWord)
-	}
-}
+func (s *shortener) words(all ...*string) { s.texts(maxWord, all) }
 
-func (s *shortener) sentences(all ...*string) {
+func (s *shortener) sentences(all ...*string) { s.texts(maxSentence, all) }
+
+func (s *shortener) texts(most int, all []*string) {
 	for _, p := range all {
-		s.text(p, maxSentence)
+		s.text(p, most)
 	}
 }
 
@@ -292,13 +115,15 @@ func shorten(e *Entry, level int) Entry {
 	ev := &short.Evidence
 	s.text(&ev.MessageID, maxID)
 	c, env := &ev.Connection, &ev.Envelope
-	s.words(&c.Name, &c.PTR, &c.HELO, &c.Daemon, &env.Sender, &env.Login, &short.Selectors, &short.Assignment.Domain)
+	s.words(&c.Name, &c.PTR, &c.HELO, &c.Daemon, &env.Sender, &env.Login, &short.Assignment.Domain)
 	env.Recipients = s.names(env.Recipients, maxNames, maxWord)
 	ev.Author.Domains = s.names(ev.Author.Domains, maxResults, maxWord)
 	ev.Relayed = s.names(ev.Relayed, maxResults, maxWord)
+	short.Selectors = s.names(short.Selectors, maxResults, maxWord)
 	v := &short.Verdict
-	v.Evidence = s.names(v.Evidence, maxResults, maxSentence)
-	s.sentences(&ev.Author.Doubt, &short.Assignment.Reason, &short.Assignment.Reply.Text, &v.Reply.Text, &v.Hold, &v.Tag, &v.Reason, &short.Done)
+	v.Reasons, v.Evidence = s.reasons(v.Reasons), s.reasons(v.Evidence)
+	s.reason(&short.Assignment.Reason)
+	s.sentences(&ev.Author.Detail, &v.Reply.Text)
 	s.results(ev)
 	ev.ARC = s.chain(ev.ARC)
 	ev.Others = firstOf(s, ev.Others, 2*maxResults, func(*policy.Other) bool { return false })
@@ -316,15 +141,29 @@ func shorten(e *Entry, level int) Entry {
 	short.Lookups = slices.Clone(e.Lookups[:min(len(e.Lookups), max(maxNames>>level, 1))])
 	for i := range short.Lookups {
 		s.words(&short.Lookups[i].Name)
+		short.Lookups[i] = short.Lookups[i].Shorten()
 	}
 	return short
+}
+
+func (s *shortener) reason(r *policy.Reason) {
+	s.words(&r.Domain, &r.Cause)
+	s.sentences(&r.Detail)
+}
+
+func (s *shortener) reasons(all []policy.Reason) []policy.Reason {
+	all = firstOf(s, all, maxResults, func(*policy.Reason) bool { return true })
+	for i := range all {
+		s.reason(&all[i])
+	}
+	return all
 }
 
 func (s *shortener) results(ev *policy.Evidence) {
 	if ev.SPF != nil {
 		spf := *ev.SPF
-		s.words(&spf.Domain, &spf.Failed)
-		s.sentences(&spf.Reason)
+		s.words(&spf.Domain, &spf.Failed, &spf.Term, &spf.RecordDomain)
+		s.sentences(&spf.Detail)
 		ev.SPF = &spf
 	}
 	ev.DKIM = firstOf(s, ev.DKIM, maxResults, func(d *dkim.Result) bool { return d.Status == dkim.Pass })
@@ -332,14 +171,23 @@ func (s *shortener) results(ev *policy.Evidence) {
 		d := &ev.DKIM[i]
 		d.Signature = d.Signature[:min(maxSignature, len(d.Signature))]
 		d.Headers = s.names(d.Headers, maxNames, maxWord)
-		s.words(&d.Domain, &d.Selector, &d.Identity, &d.Algorithm, &d.KeyName)
-		s.sentences(&d.Reason)
+		s.words(&d.Domain, &d.Selector, &d.Identity, &d.Algorithm, &d.KeyName, &d.Detail)
 	}
 	ev.DMARC = slices.Clone(ev.DMARC) // one for each Author Domain
 	for i := range ev.DMARC {
 		d := &ev.DMARC[i]
-		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.Aligned, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy), &d.Failed)
-		s.sentences(&d.Reason, &d.Fault)
+		s.words(&d.Domain, &d.OrgDomain, &d.PolicyDomain, &d.IdentifierDomain, &d.Tag, (*string)(&d.Published), (*string)(&d.Policy), &d.Failed)
+		s.sentences(&d.Detail)
+		if d.Aligned != nil {
+			aligned := *d.Aligned
+			s.words(&aligned.Domain)
+			d.Aligned = &aligned
+		}
+		if d.Fault != nil {
+			fault := *d.Fault
+			s.sentences(&fault.Detail)
+			d.Fault = &fault
+		}
 	}
 	ev.Relays = firstOf(s, ev.Relays, maxResults, func(r *policy.Relay) bool { return r.Failed == "" })
 	for i := range ev.Relays {
@@ -353,8 +201,7 @@ func (s *shortener) chain(c *dkim.Chain) *dkim.Chain {
 		return nil
 	}
 	short := *c
-	s.sentences(&short.Reason)
-	s.words(&short.Failed)
+	s.words(&short.Failed, &short.Detail, &short.Field, &short.KeyName)
 	short.Sets = lastOf(s, c.Sets, maxResults)
 	for i := range short.Sets {
 		set := &short.Sets[i]

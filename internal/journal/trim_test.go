@@ -2,13 +2,16 @@ package journal
 
 import (
 	"encoding/json"
+	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -55,18 +58,60 @@ func TestHashedAddresses(t *testing.T) {
 // reason and the reply, too.
 func TestFailedNameIsLeftOut(t *testing.T) {
 	const name = "secretary.u.example.com"
-	r := filter.Report{Lookups: []dns.Lookup{
-		{Name: "example.com", Type: "TXT", Answer: `"v=spf1 exists:%{l}.u.example.com -all"`},
-		{Name: name, Type: "A", Answer: "the name servers answer SERVFAIL"},
+	r := &decision.Record{Lookups: []dns.Lookup{
+		{Name: "example.com", Type: "TXT", Status: dns.NoError, Records: []string{"v=spf1 exists:%{l}.u.example.com -all"}},
+		{Name: name, Type: "A", Status: dns.ServFail},
 	}}
 	e := &r.Evidence
 	e.Envelope.Sender = "secretary@example.com"
-	e.SPF = &spf.Result{Status: spf.TempError, Domain: "example.com", Failed: name, Reason: "looking up " + name + ".: SERVFAIL"}
+	e.SPF = &spf.Result{Status: spf.TempError, Domain: "example.com", Failed: name, Cause: spf.LookupFailed, Detail: "SERVFAIL"}
 	e.DMARC = []dmarc.Result{{Status: dmarc.TempError, Domain: "example.com", Failed: name}}
 	e.Relays = []policy.Relay{{Kind: policy.RelaySRS, Domain: "example.com", Failed: name}}
-	r.Verdict = policy.Verdict{Reason: "the lookup of " + name + " failed", Reply: policy.Reply{Code: 451, Text: "lookup of " + name + " failed"}}
-	text, err := json.Marshal(redact(r, Omit, nil))
+	r.Verdict = policy.Verdict{Reasons: []policy.Reason{{Code: policy.RelayUnverified, Detail: name}}, Reply: policy.Reply{Code: 451, Text: "lookup of " + name + " failed"}}
+	text, err := json.Marshal(redact(*r, Omit, nil))
 	if err != nil || strings.Contains(string(text), "secretary") {
 		t.Errorf("%v %s", err, text)
+	}
+}
+
+// SPF macros put the local part into DNS names, whole or in parts, escaped or not. The journal has none of these names, even where the
+// name is invalid and there is no lookup of it.
+func TestNamesOfMacrosAreLeftOut(t *testing.T) {
+	for _, local := range []string{"zq.local", "zq!local", `"zq local"`, "zq%local", "zqé", "ZQÉ", "zq\xfflocal", `"zq@local"`, `zq\local`, "zq+a/b_c=local", "zq..local", strings.Repeat("zq", 40)} {
+		for _, term := range []string{"exists:%{l}.a.example.com", "exists:%{L}.a.example.com", "exists:%{S}.a.example.com", "a:%{L1}.x%{l2r+}.example.com",
+			"include:zz.%{l}.example.com", "include:%{L}.Fail.example.com", "redirect=%{l}.Spf.Example.com", "redirect=%{L}.nowhere.example.com"} {
+			zone, err := dns.ParseZone(strings.NewReader("example.com. TXT \"v=spf1 "+term+" -all\"\n*.Spf.Example.com. TXT \"v=spf1 foo:bar -all\"\n"), "zone")
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := zone.Resolver(time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
+			r := &decision.Record{}
+			r.Sender = local + "@example.com"
+			result := spf.Check(t.Context(), v, netip.MustParseAddr("203.0.113.9"), "helo.example", r.Sender)
+			r.SPF, r.Lookups = &result, v.Answered().Lookups()
+			text, err := json.Marshal(redact(*r, Omit, nil))
+			if low := strings.ToLower(string(text)); err != nil || strings.Contains(low, "zq") || strings.Contains(low, "qlocal") {
+				t.Errorf("%q %s: %v %s", local, term, err, text)
+			}
+		}
+	}
+}
+
+// In the results of others, an address may be quoted or contain equals signs. What is not a local part stays.
+func TestAddressesInResults(t *testing.T) {
+	for text, want := range map[string]string{
+		"i=1; mx; spf=pass smtp.mailfrom=zq@a.example; dkim=pass header.i=@b.example": "i=1; mx; spf=pass smtp.mailfrom=@a.example; dkim=pass header.i=@b.example",
+		"spf=pass smtp.mailfrom=l+zq=zq.example@a.example":                            "spf=pass smtp.mailfrom=@a.example",
+		`spf=pass smtp.mailfrom="zq zq"@a.example`:                                    `spf=pass smtp.mailfrom=@a.example`,
+		`spf=pass smtp.mailfrom="zq zq@a.example"`:                                    `spf=pass smtp.mailfrom=@a.example`,
+		`(domain of zq=zq@a.example designates <zq@b.example> "zq zq"@c.example)`:     `(domain of @a.example designates <@b.example> @c.example)`,
+		`reason="no key for \"zq@a.example\" there"`:                                  `reason="no key for @a.example there"`,
+		`spf=pass smtp.mailfrom="zq@a.example`:                                        `spf=pass smtp.mailfrom=@a.example`,
+		`dmarc=pass (p=none sp=none) header.from=a.example`:                           `dmarc=pass (p=none sp=none) header.from=a.example`,
+		`network=192.0.2.0/24 comment="asked zq@a.example on 3 March" expires=x`:      `network=192.0.2.0/24 comment="asked @a.example on 3 March" expires=x`,
+	} {
+		if got := (hider{}).text(text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
 	}
 }

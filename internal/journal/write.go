@@ -280,7 +280,7 @@ func (d *database) outcome(ctx context.Context, tx *sql.Tx, added map[Outcome]in
 	if id, ok := added[o]; ok {
 		return id, nil
 	}
-	r, err := tx.ExecContext(ctx, "INSERT INTO outcome (role, verdict, spf, dkim, dmarc, arc, observed) VALUES (?,?,?,?,?,?,?)", o.Role, o.Verdict, o.SPF, o.DKIM, o.DMARC, o.ARC, o.Observed)
+	r, err := tx.ExecContext(ctx, "INSERT INTO outcome (role, verdict, spf, dkim, dmarc, arc, observed) VALUES (?,?,?,?,?,?,?)", o.Role, o.Action, o.SPF, o.DKIM, o.DMARC, o.ARC, o.Observed)
 	if err != nil {
 		return 0, fmt.Errorf("an outcome: %w", err)
 	}

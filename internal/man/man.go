@@ -5,6 +5,7 @@ package man
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,11 +59,13 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	r.tag("-h, --help", "")
 	r.line("Show the help%s.", map[bool]string{true: " of the program or of a command"}[len(commands) > 0])
 	r.tag("-v, --version", "")
-	r.line("Show the version, the commit and the Go release that it was built with.")
+	r.line("Show the version, the commit and the Go release that it was built with. The command version does the same.")
 	if root.Example != "" {
 		r.line(".SH EXAMPLES")
 		r.example(root.Example)
 	}
+	r.line(".SH SHELL COMPLETION")
+	r.example(Completion(root.Name()))
 	r.line(".SH FILES")
 	for _, f := range p.Files {
 		r.line(".TP\n.I %s", escape(f[0]))
@@ -77,11 +80,18 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	return err
 }
 
-// visible returns the commands that a person types; cobra adds help and completion when it runs.
+// Completion returns the commands that install the shell completion of a program.
+func Completion(program string) string {
+	return "  bash: " + program + " completion bash > /usr/share/bash-completion/completions/" + program + "\n" +
+		"  zsh:  " + program + " completion zsh > /usr/local/share/zsh/site-functions/_" + program + "\n" +
+		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
+}
+
+// visible returns the commands of a program without those that every program has: help, completion and version.
 func visible(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, below := range c.Commands() {
-		if !below.Hidden && below.Name() != "help" && below.Name() != "completion" {
+		if !below.Hidden && !slices.Contains([]string{"help", "completion", "version"}, below.Name()) {
 			all = append(all, below)
 		}
 	}

@@ -1,9 +1,9 @@
 package metrics
 
 import (
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
-	"signpost/internal/filter"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -25,38 +25,39 @@ func resultPairs() (all []pair) {
 	return append(all, cross([]string{"iprev"}, []string{"pass", "fail", "permerror"})...)
 }
 
-// Message counts a message: filter.Filter.Measured.
-func (m *Metrics) Message(f filter.Measure) {
-	add(m.messages, string(f.Role), f.Disposition)
-	m.forged.Add(float64(f.Forged))
-	m.unnamed.Add(float64(f.Unnamed))
-	if f.Role == policy.Sign && f.Disposition == "signed" {
-		m.signSeconds.Observe(f.Spent.Seconds())
+// Message counts a message: filter.Filter.Finished.
+func (m *Metrics) Message(r *decision.Record) {
+	add(m.messages, string(r.Role), string(r.Decided()))
+	if c := m.codes[r.Code]; c != nil {
+		c.Inc()
 	}
-	if !f.Verified {
+	m.forged.Add(float64(r.Forged))
+	m.unnamed.Add(float64(r.Unnamed))
+	seconds := r.HandlerMS / 1000
+	if r.Decided() == policy.Sign {
+		m.signSeconds.Observe(seconds)
+	}
+	if r.Role != policy.RoleVerify || r.SPF == nil {
 		return
 	}
-	m.verifySeconds.Observe(f.Spent.Seconds())
-	e := f.Evidence
-	if f.IPRev != "" {
-		add(m.results, "iprev", f.IPRev)
+	m.verifySeconds.Observe(seconds)
+	if word := r.IPRev(); word != "" {
+		add(m.results, "iprev", word)
 	}
-	if e.SPF != nil {
-		add(m.results, "spf", string(e.SPF.Status))
+	add(m.results, "spf", string(r.SPF.Status))
+	for i := range r.DKIM {
+		add(m.results, "dkim", string(r.DKIM[i].Status))
 	}
-	for i := range e.DKIM {
-		add(m.results, "dkim", string(e.DKIM[i].Status))
-	}
-	if len(e.DKIM) == 0 {
+	if len(r.DKIM) == 0 {
 		add(m.results, "dkim", none)
 	}
-	for i := range e.DMARC {
-		add(m.results, "dmarc", string(e.DMARC[i].Status))
+	for i := range r.DMARC {
+		add(m.results, "dmarc", string(r.DMARC[i].Status))
 	}
-	if len(e.DMARC) == 0 {
+	if len(r.DMARC) == 0 {
 		add(m.results, "dmarc", none)
 	}
-	if e.ARC != nil {
-		add(m.results, "arc", string(e.ARC.Status))
+	if r.ARC != nil {
+		add(m.results, "arc", string(r.ARC.Status))
 	}
 }

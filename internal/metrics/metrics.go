@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"signpost/internal/decision"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/policy"
 )
 
@@ -22,7 +22,8 @@ type pair struct{ a, b string }
 type Metrics struct {
 	registry *prometheus.Registry
 
-	messages map[pair]prometheus.Counter // role, disposition
+	messages map[pair]prometheus.Counter // role, action
+	codes    map[policy.Code]prometheus.Counter
 	results  map[pair]prometheus.Counter // method, result
 	queries  map[pair]prometheus.Counter // type, outcome
 
@@ -50,15 +51,16 @@ type Source struct {
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	roles := []string{string(policy.Sign), string(policy.Verify), string(policy.Leave), string(policy.Refuse)}
-	m.messages = m.counters("signpost_messages_total", "Messages by role and by what became of them; in observe mode what would have become of them.",
-		"role", "disposition", cross(roles, filter.Dispositions()))
-	m.results = m.counters("signpost_results_total", "Results of checks by method and word, as RFC 8601 has them.", "method", "result", resultPairs())
-	var outcomes []string
-	for _, o := range dns.Outcomes() {
-		outcomes = append(outcomes, string(o))
+	m.messages = m.counters("signpost_messages_total", "Messages by role and action; in observe mode the action that would have been carried out.",
+		"role", "action", cross(decision.Words(policy.Roles()), decision.Words(policy.Actions())))
+	m.codes = make(map[policy.Code]prometheus.Counter)
+	codes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_decisions_total", Help: "Messages by the code of the reason that decided: docs/json.md."}, []string{"code"})
+	m.registry.MustRegister(codes)
+	for _, c := range policy.Codes() {
+		m.codes[c] = codes.WithLabelValues(string(c))
 	}
-	m.queries = m.counters("signpost_dns_queries_total", "DNS questions by type and outcome; outcome cached asked nobody.", "type", "outcome", cross(dns.Types(), outcomes))
+	m.results = m.counters("signpost_results_total", "Results of checks by method and word, as RFC 8601 has them.", "method", "result", resultPairs())
+	m.queries = m.counters("signpost_dns_queries_total", "DNS lookups by type and outcome; for outcome cached, no query was sent.", "type", "outcome", cross(dns.Types(), decision.Words(dns.Outcomes())))
 	m.querySeconds = m.histogram("signpost_dns_query_seconds", "How long DNS questions took that were not answered from the cache.",
 		[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30})
 	spent := []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -13,10 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/internal/spf"
 	"signpost/keys"
 	"signpost/policy"
@@ -39,10 +40,11 @@ func sum(t *testing.T, m *Metrics, name string) (total float64) {
 	return total
 }
 
-func message() filter.Measure {
-	e := &policy.Evidence{SPF: &spf.Result{Status: spf.Pass}, DKIM: []dkim.Result{{Status: dkim.Pass}, {Status: dkim.Fail}},
-		DMARC: []dmarc.Result{{Status: dmarc.Pass}}, ARC: &dkim.Chain{Status: none}}
-	return filter.Measure{Role: policy.Verify, Disposition: "accepted", IPRev: "pass", Evidence: e, Verified: true, Spent: time.Second}
+func message() *decision.Record {
+	e := policy.Evidence{SPF: &spf.Result{Status: spf.Pass}, DKIM: []dkim.Result{{Status: dkim.Pass}, {Status: dkim.Fail}},
+		DMARC: []dmarc.Result{{Status: dmarc.Pass}}, ARC: &dkim.Chain{Status: none},
+		Connection: policy.Connection{Client: netip.MustParseAddr("192.0.2.1"), Name: "mail.example"}}
+	return &decision.Record{Code: policy.DMARCPass, Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Accept}, Evidence: e, HandlerMS: 1000}
 }
 
 // What a message and a question cost is no allocation: counting must not be felt.
@@ -57,14 +59,20 @@ func TestAllocations(t *testing.T) {
 // Every word that a message and a question can have is counted.
 func TestEveryWordCounts(t *testing.T) {
 	m, n := New(false, "1.2"), 0.0
-	for _, role := range []policy.Role{policy.Sign, policy.Verify, policy.Leave, policy.Refuse} {
-		for _, word := range filter.Dispositions() {
+	for _, role := range policy.Roles() {
+		for _, action := range policy.Actions() {
 			n++
-			m.Message(filter.Measure{Role: role, Disposition: word})
+			m.Message(&decision.Record{Assignment: policy.Assignment{Role: role}, Verdict: policy.Verdict{Action: action}})
 		}
 	}
 	if got := sum(t, m, "signpost_messages_total"); got != n {
 		t.Errorf("%v messages, want %v", got, n)
+	}
+	for i, code := range policy.Codes() {
+		m.Message(&decision.Record{Code: code})
+		if got := sum(t, m, "signpost_decisions_total"); got != float64(i+1) {
+			t.Errorf("%s is not counted", code)
+		}
 	}
 	removed := message()
 	removed.Forged, removed.Unnamed = 3, 2

@@ -167,3 +167,34 @@ func (p Place) primaryGroup() int {
 	}
 	return p.GID
 }
+
+// User returns the user who owns a directory, or the directory of a file. If it does not exist, or the caller may not stat it, User
+// returns the owner of the nearest directory above. uid is -1 if there is none. The name of a user without a passwd entry is "#UID".
+func User(path string) (uid int, name string) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return -1, ""
+	}
+	for {
+		fi, err := os.Stat(path)
+		if s, ok := sys(fi, err); ok && fi.IsDir() {
+			id := strconv.FormatUint(uint64(s.Uid), 10)
+			if u, err := user.LookupId(id); err == nil {
+				return int(s.Uid), u.Username
+			}
+			return int(s.Uid), "#" + id
+		}
+		if path == "/" {
+			return -1, ""
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+func sys(fi fs.FileInfo, err error) (*syscall.Stat_t, bool) {
+	if err != nil {
+		return nil, false
+	}
+	s, ok := fi.Sys().(*syscall.Stat_t)
+	return s, ok
+}

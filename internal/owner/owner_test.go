@@ -87,6 +87,21 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// The user is that of the directory, or of the nearest one that exists.
+func TestUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a directory to another user needs root")
+	}
+	top := tree(t, "!theirs/", "!theirs/sub/", "theirs/file", "link -> theirs")
+	for path, want := range map[string]int{
+		"": 0, "none": 0, "theirs": nobody, "theirs/file": nobody, "theirs/none/x": nobody, "theirs/sub": nobody, "link/none": nobody,
+	} {
+		if uid, name := owner.User(filepath.Join(top, path)); uid != want || name == "" {
+			t.Errorf("%s: %d %q, want %d", path, uid, name, want)
+		}
+	}
+}
+
 // What is opened below a foreign directory lies below it, and the directory is the one that was found.
 func TestOpen(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -3,6 +3,7 @@ package packaging
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,6 +86,11 @@ func TestDoctor(t *testing.T) {
 		eleven += fmt.Sprintf("p%d.example. TXT \"v=spf1 ip4:198.51.100.%d -all\"\n", i, i)
 		includes += fmt.Sprintf("include:p%d.example ", i)
 	}
+	other, err := net.Listen("tcp", "127.0.0.1:7357") // the milter of another program, which runs
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
 	const socket = "/var/spool/postfix/signpost/milter.sock"
 	for _, c := range []struct{ name, line, old, new, check, what, fix string }{
 		{name: "wrong socket path in the chroot", line: "postconf -e 'smtpd_milters = unix:" + socket + "'",

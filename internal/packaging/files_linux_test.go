@@ -60,7 +60,8 @@ func missing(files []string, text string) (lacks []string) {
 	}
 	for _, m := range relative.FindAllStringSubmatch(text, -1) {
 		name := clean(m[1])
-		need(name, path.Join(docDir, name), path.Join(docDir, "examples", path.Base(name)), path.Join("/usr/lib/systemd/system", path.Base(name)))
+		need(name, path.Join(docDir, name), path.Join(docDir, "examples", path.Base(name)),
+			path.Join(docDir, "examples", strings.TrimPrefix(name, "dist/")), path.Join("/usr/lib/systemd/system", path.Base(name)))
 	}
 	for _, m := range page.FindAllStringSubmatch(text, -1) {
 		need(m[1], path.Join(docDir, m[1]), path.Join(docDir, "docs", m[1]), path.Join(docDir, "docs/decisions", m[1]))
@@ -78,7 +79,7 @@ func missing(files []string, text string) (lacks []string) {
 func TestNamedFilesArePackaged(t *testing.T) {
 	files := packageFiles(t)
 	var texts []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "dist/*", "dist/debian/*"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "dist/*", "dist/debian/*", "dist/fail2ban/*/*"} {
 		found, _ := filepath.Glob(filepath.Join("../..", pattern))
 		texts = append(texts, found...)
 	}
@@ -132,6 +133,7 @@ func TestNamedFilesArePackaged(t *testing.T) {
 		"see docs/absent.md.":           1,
 		"(absent.md)":                   1,
 		"dist/absent.sieve":             1,
+		"dist/fail2ban":                 0,
 		"signpost-absent(8)":            1,
 		"signpost-absent.timer":         1,
 		"/usr/share/signpost/absent":    1,

@@ -122,7 +122,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	}
 	run(t, `printf '[[deny]]\nnetwork = "`+stranger+`"\ncomment = "test"\nexpires = 2099-01-01\n' >>`+configFile)
 	out := upgrade(deb(t, 2))
-	told, restart := strings.Index(out, " 1   50.0%  accepted -> "), strings.Index(out, "systemctl restart signpost.service")
+	told, restart := strings.Index(out, " 1   50.0%  accept -> "), strings.Index(out, "systemctl restart signpost.service")
 	if told < 0 || restart < told || !strings.Contains(out, "clients: "+stranger+" 1") {
 		t.Errorf("before the restart, the package does not print which decision changes:\n%s", out)
 	}

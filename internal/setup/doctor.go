@@ -39,8 +39,13 @@ type Doctor struct {
 	Progress  func(format string, args ...any) // reports what may take long
 }
 
-// Run checks domains. If there are none, it checks this host, Postfix, and the domains that have keys here.
-func (d Doctor) Run(ctx context.Context, domains ...string) (found []doctor.Finding, err error) {
+// Run checks domains. If there are none, it checks this host, Postfix, and the domains that have keys here. The findings are arranged.
+func (d Doctor) Run(ctx context.Context, domains ...string) ([]doctor.Finding, error) {
+	found, err := d.find(ctx, domains...)
+	return doctor.Arrange(found), err
+}
+
+func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Finding, err error) {
 	log := slog.New(slog.DiscardHandler)
 	resolver, noResolver := Resolver(d.Config, time.Now, log)
 	if noResolver != nil && len(domains) > 0 {
@@ -75,28 +80,24 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	}
 	var sender domain.Sender
 	if slices.ContainsFunc(domains, ours) {
-		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Postconf: postfix.Postconf(d.Postfix)}, &sender))
+		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Domain: domains[slices.IndexFunc(domains, ours)], Resolver: authority.Resolver, Postconf: postfix.Postconf(d.Postfix)}, &sender))
 	}
+	var all []domain.Facts
 	for _, name := range domains {
-		d.Progress("looking at what %q publishes", name)
 		f := domain.Facts{Domain: name, Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority}, Selectors: d.Selectors}
 		if ours(name) {
 			f.Own = &domain.Own{Sender: sender, Keys: set.Of(name)}
 		}
-		for _, f := range domain.Run(ctx, f) {
-			if !slices.Contains(found, f) { // this host's name and addresses are the same for each domain
-				found = append(found, f)
-			}
-		}
+		all = append(all, f)
 	}
-	return found, nil
+	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("looking at what %q publishes", name) })...), nil
 }
 
 // HostFacts returns the facts of a configuration for the checks of this host. The caller adds the facts that are not in it.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
-		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir()},
-		SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
+		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
+		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
 	for _, forwarder := range conf.DMARC.Forwarders {
 		if now.Before(forwarder.Expires) {
 			f.Decided = append(f.Decided, forwarder.Network)
@@ -123,10 +124,19 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 // PostfixFacts returns the facts of a configuration for the checks of Postfix. dir is Postfix's configuration directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
-		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks}
+		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
+		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}}
 	for _, ln := range conf.Listen {
 		mode, group := conf.Rights(ln)
 		f.Listen = append(f.Listen, postfix.Listener{Network: ln.Network, Address: ln.Address, Mode: mode, Group: group})
+	}
+	addresses, _ := net.InterfaceAddrs() // without them, only loopback addresses are known to be this machine's
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			f.Addresses = append(f.Addresses, p.Addr().Unmap())
+		}
 	}
 	return f
 }

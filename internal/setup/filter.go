@@ -32,7 +32,7 @@ func Rules(conf *config.Config) policy.Rules {
 		SignDomains:     conf.Sign.Domains,
 		Subdomains:      conf.Sign.Subdomains,
 		LoginDomains:    conf.Sign.LoginDomains,
-		OnMissingKey:    policy.MissingKeyAction(conf.Sign.OnMissingKey),
+		OnMissingKey:    policy.Action(conf.Sign.OnMissingKey),
 
 		HostileFrom:       conf.Verify.HostileFrom,
 		Reject:            conf.DMARC.Reject,

@@ -4,6 +4,7 @@
 package setup
 
 import (
+	"errors"
 	"time"
 
 	"signpost/internal/config"
@@ -12,6 +13,9 @@ import (
 // Load returns the configuration of a file. If the file does not exist and the command line does not name it, it returns the
 // defaults, so that a command works before anything is installed.
 func Load(file string, named bool) (*config.Config, error) {
+	if file == "" {
+		return nil, errors.New("--config: FILE required")
+	}
 	if !named && !config.Exists(file) {
 		return config.Default(), nil
 	}

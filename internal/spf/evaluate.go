@@ -3,10 +3,10 @@ package spf
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"signpost/internal/domain"
@@ -35,59 +35,57 @@ type evaluation struct {
 	path         *Path    // nil: not recorded
 }
 
-// stop is the error that ends an evaluation: an error of a record, or of DNS.
-type stop struct {
-	status Status
-	why    string
-	name   string // TempError: the DNS name whose lookup failed
+// decision is what decided: the term that matched, or why none did.
+type decision struct {
+	cause        Cause
+	term, domain string // as in Result
 }
 
-func (s stop) Error() string { return s.why }
-
-func permError(format string, args ...any) error {
-	return stop{status: PermError, why: fmt.Sprintf(format, args...)}
-}
-
-// host evaluates a domain's record. The reason names the term that decided.
-func (e *evaluation) host(ctx context.Context, domain string) (Status, string, error) {
+// host evaluates a domain's record. Its error is a *Fault.
+func (e *evaluation) host(ctx context.Context, domain string) (Status, decision, error) {
 	at := e.path.begin(domain, "")
-	record, text, err := e.find(ctx, domain)
-	e.path.end(at, e, text, err)
+	record, text, err := Find(ctx, e.resolver, domain)
+	if e.record == "" {
+		e.record = text
+	}
+	e.path.found(at, e, text, err)
 	if err != nil || record == nil {
-		return None, "there is no SPF record", err
+		return None, decision{cause: NoRecord}, err
 	}
 	for _, d := range record.terms {
 		at := e.path.begin(domain, d.Text)
 		if d.Mechanism == Redirect {
 			status, why, err := e.redirect(ctx, d, domain)
-			e.path.end(at, e, string(status), err)
+			err = located(err, d.Text, domain)
+			e.path.redirected(at, e, status, err)
 			return status, why, err
 		}
 		matches, err := e.match(ctx, d, domain)
-		e.path.end(at, e, matchWord(matches), err)
+		err = located(err, d.Text, domain)
+		e.path.matched(at, e, matches, err)
 		if err != nil {
-			return "", "", err
+			return "", decision{}, err
 		}
 		if matches {
-			return d.Qualifier, fmt.Sprintf("%s of %s", d.Text, domain), nil
+			return d.Qualifier, decision{TermMatched, d.Text, domain}, nil
 		}
 	}
-	return Neutral, "no term matched", nil
+	return Neutral, decision{cause: NoTermMatched, domain: domain}, nil
 }
 
 // redirect evaluates redirect=: section 6.1.
-func (e *evaluation) redirect(ctx context.Context, d Directive, domain string) (Status, string, error) {
+func (e *evaluation) redirect(ctx context.Context, d Directive, domain string) (Status, decision, error) {
 	target, _, err := e.target(ctx, d, domain)
 	if err != nil {
-		return "", "", err
+		return "", decision{}, err
 	}
-	return e.follow(ctx, d, domain, target)
+	return e.follow(ctx, d, target)
 }
 
 // target counts a term that asks DNS, and returns its name. known is that of expand.
 func (e *evaluation) target(ctx context.Context, d Directive, domain string) (name string, known bool, err error) {
 	if e.terms++; e.terms > MaxTerms {
-		return "", false, permError("more than %d terms that ask DNS", MaxTerms)
+		return "", false, &Fault{Cause: TooManyLookupTerms}
 	}
 	if d.Domain == "" {
 		return domain, true, nil
@@ -100,30 +98,22 @@ func (e *evaluation) target(ctx context.Context, d Directive, domain string) (na
 }
 
 // follow evaluates the record that an include or redirect leads to.
-func (e *evaluation) follow(ctx context.Context, d Directive, domain, target string) (Status, string, error) {
+func (e *evaluation) follow(ctx context.Context, d Directive, target string) (Status, decision, error) {
 	e.path.deeper(1)
 	status, why, err := e.host(ctx, target)
 	e.path.deeper(-1)
 	if err == nil && status == None {
-		err = permError("%s of %s leads to no SPF record", d.Text, domain)
+		cause := IncludeNoRecord
+		if d.Mechanism == Redirect {
+			cause = RedirectNoRecord
+		}
+		err = &Fault{Cause: cause, Detail: target}
 	}
 	return status, why, err
 }
 
-// find looks up a domain's record, and returns its text for Path. It returns nil if there is none.
-func (e *evaluation) find(ctx context.Context, domain string) (*Record, string, error) {
-	record, text, err := Find(ctx, e.resolver, domain)
-	if e.record == "" {
-		e.record = text
-	}
-	if text == "" {
-		text = "no SPF record"
-	}
-	return record, text, err
-}
-
-// Find looks up a domain's record: RFC 7208 sections 4.3 to 4.6. It returns nil if there is none. IsTemporary classifies its
-// errors.
+// Find looks up a domain's record: RFC 7208 sections 4.3 to 4.6. It returns nil if there is none. Its error is a *Fault;
+// IsTemporary classifies it.
 func Find(ctx context.Context, r Resolver, domain string) (record *Record, text string, err error) {
 	text, found, err := lookup(ctx, r, domain)
 	switch {
@@ -132,10 +122,12 @@ func Find(ctx context.Context, r Resolver, domain string) (record *Record, text 
 	case found == 0:
 		return nil, "", nil
 	case found > 1:
-		return nil, text, permError("%s has %d SPF records", domain, found)
+		return nil, text, &Fault{Cause: SeveralRecords, Detail: strconv.Itoa(found), RecordDomain: domain}
 	}
-	if record, err = ParseRecord(text); err != nil {
-		return nil, text, permError("the record of %s is not valid: %s", domain, err)
+	record, fault := parse(text)
+	if fault != nil {
+		fault.RecordDomain = domain
+		return nil, text, fault
 	}
 	return record, text, nil
 }
@@ -166,8 +158,7 @@ func Among(txt []string) (record string, n int) {
 
 // IsTemporary reports whether an error of Find or Failure means temperror: a retry may succeed. The others mean permerror.
 func IsTemporary(err error) bool {
-	var stopped stop
-	return errors.As(err, &stopped) && stopped.status == TempError
+	return CauseOf(err) == LookupFailed
 }
 
 // lookable reports whether a name can have a record: section 4.3.
@@ -194,22 +185,22 @@ func (e *evaluation) answered(err error) error {
 		return Failure(err)
 	}
 	if e.voids++; e.voids > MaxVoids {
-		return permError("more than %d look-ups that find nothing", MaxVoids)
+		return &Fault{Cause: TooManyVoidLookups}
 	}
 	return nil
 }
 
-// Failure returns the error of a check for an error of a Resolver that is not IsNotFound.
+// Failure returns the *Fault of a check for an error of a Resolver that is not IsNotFound.
 func Failure(err error) error {
 	var dns *net.DNSError
-	status, why, name := TempError, err.Error(), ""
-	if errors.As(err, &dns) {
-		why, name = fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err), strings.TrimSuffix(dns.Name, ".")
-		if !dns.IsTemporary && !dns.IsTimeout {
-			status = PermError // an unusable answer, which a retry does not change
-		}
+	if !errors.As(err, &dns) {
+		return &Fault{Cause: LookupFailed, err: err}
 	}
-	return stop{status, why, name}
+	f := &Fault{Cause: LookupFailed, Detail: dns.Err, Name: strings.TrimSuffix(dns.Name, "."), err: err}
+	if !dns.IsTemporary && !dns.IsTimeout {
+		f.Cause = LookupUnusable
+	}
+	return f
 }
 
 // IsNotFound reports whether a Resolver's error means that there is no such record.
@@ -232,7 +223,7 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 	}
 	switch d.Mechanism {
 	case Include: // the table of section 5.2
-		status, _, err := e.follow(ctx, d, domain, target)
+		status, _, err := e.follow(ctx, d, target)
 		return status == Pass, err
 	case PTR:
 		return e.matchPTR(ctx, target)
@@ -269,7 +260,7 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 		return false, e.answered(err)
 	}
 	if len(hosts) > MaxHosts {
-		return false, permError("%s has more than %d mail exchanges", name, MaxHosts)
+		return false, &Fault{Cause: TooManyMX, Detail: name}
 	}
 	var absent error
 	for _, mx := range hosts {

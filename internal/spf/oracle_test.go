@@ -72,7 +72,7 @@ func TestAgainstOracle(t *testing.T) {
 			theirs, why := oracle.CheckHostWithSender(net.ParseIP(client), "helo.example.com", sender,
 				oracle.WithContext(t.Context()), oracle.WithResolver(asker{resolver.View(netip.Addr{}), strings.Contains(client, ":")}))
 			if string(ours.Status) != string(theirs) {
-				t.Fatalf("%s from %s: %s (%s), the library %s (%v)\n%s", sender, client, ours.Status, ours.Reason, theirs, why, zone)
+				t.Fatalf("%s from %s: %s (%s), the library %s (%v)\n%s", sender, client, ours.Status, ours.Cause, theirs, why, zone)
 			}
 			counts[ours.Status]++
 		}

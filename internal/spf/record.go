@@ -2,8 +2,6 @@ package spf
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -76,34 +74,36 @@ func IsRecord(txt string) bool {
 	return strings.EqualFold(version, "v=spf1")
 }
 
-// ParseRecord parses an SPF record. Its error names the first wrong term, for the owner of the domain.
+// ParseRecord parses an SPF record. Its error is a *Fault with the first wrong term.
 func ParseRecord(txt string) (*Record, error) {
+	r, fault := parse(txt)
+	if fault != nil {
+		return nil, fault
+	}
+	return r, nil
+}
+
+func parse(txt string) (*Record, *Fault) {
 	if !IsRecord(txt) {
-		return nil, errors.New("it does not begin with v=spf1")
+		return nil, &Fault{Cause: VersionMissing}
 	}
 	r := &Record{}
-	seen := map[string]bool{}
 	for term := range strings.SplitSeq(txt[len("v=spf1"):], " ") {
 		if term == "" {
 			continue
 		}
 		name, value, isModifier := cutModifier(term)
-		var err error
+		var fault *Fault
 		if isModifier {
-			if name == "redirect" || name == "exp" {
-				if seen[name] {
-					return nil, fmt.Errorf("%s= stands twice", name) // section 6
-				}
-				seen[name] = true
-			}
-			err = r.modifier(name, value, term)
+			fault = r.modifier(name, value, term)
 		} else {
 			var d Directive
-			d, err = parseDirective(term)
+			d, fault = parseDirective(term)
 			r.Directives = append(r.Directives, d)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("the term %q: %w", term, err)
+		if fault != nil {
+			fault.Term = term
+			return nil, fault
 		}
 	}
 	if r.terms = r.Directives; r.Redirect != "" {
@@ -126,20 +126,25 @@ func cutModifier(term string) (name, value string, ok bool) {
 	return strings.ToLower(name), value, true
 }
 
-func (r *Record) modifier(name, value, term string) (err error) {
+func (r *Record) modifier(name, value, term string) (fault *Fault) {
+	to := &r.Redirect
 	switch name {
 	case "redirect":
-		r.Redirect, err = parseDomainSpec(value)
 	case "exp":
-		r.Exp, err = parseDomainSpec(value)
+		to = &r.Exp
 	default: // section 6: unknown modifiers are ignored
 		r.Unknown = append(r.Unknown, term)
-		_, err = checkMacros(value, "slodiphcrtv")
+		_, fault = checkMacros(value, "slodiphcrtv")
+		return fault
 	}
-	return err
+	if *to != "" { // section 6; parseDomainSpec refuses an empty one
+		return &Fault{Cause: RepeatedModifier, Detail: name + "="}
+	}
+	*to, fault = parseDomainSpec(value)
+	return fault
 }
 
-func parseDirective(term string) (Directive, error) {
+func parseDirective(term string) (Directive, *Fault) {
 	d := Directive{Text: term, Qualifier: Pass, Bits4: 32, Bits6: 128}
 	rest := term
 	switch term[0] {
@@ -156,20 +161,21 @@ func parseDirective(term string) (Directive, error) {
 	if end < 0 {
 		end = len(rest)
 	}
-	d.Mechanism, rest = Mechanism(strings.ToLower(rest[:end])), rest[end:]
-	var err error
+	written, rest := rest[:end], rest[end:]
+	d.Mechanism = Mechanism(strings.ToLower(written))
+	var fault *Fault
 	switch d.Mechanism {
 	case All:
 		if rest != "" {
-			err = errors.New("nothing may follow all")
+			fault = &Fault{Cause: TextAfterAll, Detail: rest}
 		}
-		return d, err
+		return d, fault
 	case IP4, IP6:
-		d.Network, err = parseNetwork(d.Mechanism, rest)
-		return d, err
+		d.Network, fault = parseNetwork(d.Mechanism, rest)
+		return d, fault
 	case A, MX:
-		if rest, d.Bits4, d.Bits6, err = cutBits(rest); err != nil {
-			return d, err
+		if rest, d.Bits4, d.Bits6, fault = cutBits(rest); fault != nil {
+			return d, fault
 		}
 		if rest == "" {
 			return d, nil
@@ -180,72 +186,73 @@ func parseDirective(term string) (Directive, error) {
 		}
 	case Include, Exists:
 	default:
-		return d, errors.New("there is no such mechanism")
+		return d, &Fault{Cause: UnknownMechanism, Detail: written}
 	}
 	if !strings.HasPrefix(rest, ":") {
-		return d, errors.New("a colon and a domain name have to follow")
+		return d, &Fault{Cause: DomainMissing}
 	}
-	d.Domain, err = parseDomainSpec(rest[1:])
-	return d, err
+	d.Domain, fault = parseDomainSpec(rest[1:])
+	return d, fault
 }
 
 // parseNetwork parses the network of an ip4 or ip6: RFC 7208 section 5.6.
-func parseNetwork(m Mechanism, rest string) (netip.Prefix, error) {
+func parseNetwork(m Mechanism, rest string) (netip.Prefix, *Fault) {
 	text, ok := strings.CutPrefix(rest, ":")
 	if !ok {
-		return netip.Prefix{}, errors.New("a colon and an address have to follow")
+		return netip.Prefix{}, &Fault{Cause: AddressMissing}
 	}
 	text, length, cut := strings.Cut(text, "/")
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" || addr.Is4() != (m == IP4) {
-		return netip.Prefix{}, fmt.Errorf("%q is no address of %s", text, m)
+		return netip.Prefix{}, &Fault{Cause: InvalidAddress, Detail: text}
 	}
 	bits := addr.BitLen()
 	if cut {
-		if bits, err = parseBits(length, bits); err != nil {
-			return netip.Prefix{}, err
+		var fault *Fault
+		if bits, fault = parseBits(length, bits); fault != nil {
+			return netip.Prefix{}, fault
 		}
 	}
 	return netip.PrefixFrom(addr, bits), nil
 }
 
 // cutBits splits a dual-cidr-length off the end. A domain name cannot end like one: its last label has a letter.
-func cutBits(s string) (rest string, four, six int, err error) {
+func cutBits(s string) (rest string, four, six int, fault *Fault) {
 	rest, four, six = s, 32, 128
 	if i := strings.LastIndex(rest, "//"); i >= 0 && isDigits(rest[i+2:]) {
-		if six, err = parseBits(rest[i+2:], 128); err != nil {
-			return "", 0, 0, err
+		if six, fault = parseBits(rest[i+2:], 128); fault != nil {
+			return "", 0, 0, fault
 		}
 		rest = rest[:i]
 	}
 	if i := strings.LastIndexByte(rest, '/'); i >= 0 && isDigits(rest[i+1:]) {
-		if four, err = parseBits(rest[i+1:], 32); err != nil {
-			return "", 0, 0, err
+		if four, fault = parseBits(rest[i+1:], 32); fault != nil {
+			return "", 0, 0, fault
 		}
 		rest = rest[:i]
 	}
 	return rest, four, six, nil
 }
 
-func parseBits(s string, most int) (int, error) {
+func parseBits(s string, most int) (int, *Fault) {
 	n, err := strconv.Atoi(s)
 	if err != nil || !isDigits(s) || n > most || len(s) > 1 && s[0] == '0' {
-		return 0, fmt.Errorf("the prefix length %q is none from 0 to %d", s, most)
+		return 0, &Fault{Cause: InvalidPrefixLength, Detail: s}
 	}
 	return n, nil
 }
 
 // parseDomainSpec parses a domain-spec: a macro-string that ends in a macro or in a top label after a dot. RFC 7208 section 7.1.
-func parseDomainSpec(s string) (DomainSpec, error) {
-	endsInMacro, err := checkMacros(s, "slodiphv") // section 7.2: c, r and t are for explanations
-	if err != nil {
-		return "", err
+func parseDomainSpec(s string) (DomainSpec, *Fault) {
+	endsInMacro, fault := checkMacros(s, "slodiphv") // section 7.2: c, r and t are for explanations
+	if fault != nil {
+		return "", fault
 	}
 	if !endsInMacro {
 		name := strings.TrimSuffix(s, ".")
 		dot := strings.LastIndexByte(name, '.')
 		if dot < 0 || !isTopLabel(name[dot+1:]) {
-			return "", fmt.Errorf("%q is no domain name with a top-level domain", s)
+			return "", &Fault{Cause: InvalidDomainName, Detail: s}
 		}
 	}
 	return DomainSpec(s), nil
@@ -267,17 +274,17 @@ func isTopLabel(s string) bool {
 }
 
 // checkMacros checks a macro-string with the given macro letters: RFC 7208 section 7.1.
-func checkMacros(s, letters string) (endsInMacro bool, err error) {
+func checkMacros(s, letters string) (endsInMacro bool, fault *Fault) {
 	for i := 0; i < len(s); i++ {
 		endsInMacro = false
 		if s[i] < 0x21 || s[i] > 0x7e {
-			return false, errors.New("only printable ASCII is allowed")
+			return false, &Fault{Cause: InvalidCharacter}
 		}
 		if s[i] != '%' {
 			continue
 		}
 		if i++; i == len(s) {
-			return false, errors.New("a % has to begin a macro")
+			return false, &Fault{Cause: StrayPercent, Detail: s[i-1:]}
 		}
 		endsInMacro = true
 		switch s[i] {
@@ -285,11 +292,11 @@ func checkMacros(s, letters string) (endsInMacro bool, err error) {
 			continue
 		case '{':
 		default:
-			return false, errors.New("a % has to begin a macro")
+			return false, &Fault{Cause: StrayPercent, Detail: s[i-1:]}
 		}
 		body, _, closed := strings.Cut(s[i+1:], "}")
 		if !closed || !isMacro(body, letters) {
-			return false, fmt.Errorf("%q is no macro that is allowed here", s[i-1:])
+			return false, &Fault{Cause: InvalidMacro, Detail: s[i-1:]}
 		}
 		i += len(body) + 1
 	}

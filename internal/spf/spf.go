@@ -5,7 +5,6 @@ package spf
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -42,9 +41,16 @@ type Result struct {
 	Status   Status   `json:"status"`
 	Identity Identity `json:"identity"`
 	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty if the name is not a domain
-	Reason   string   `json:"reason,omitempty"`
-	Record   string   `json:"record,omitempty"` // the domain's own
-	Failed   string   `json:"failed,omitempty"` // temperror: the DNS name whose lookup failed
+
+	// Cause is why the Status is not pass. Term is the term that decided or is wrong, as written, and RecordDomain is the
+	// domain whose record has it.
+	Cause        Cause  `json:"cause,omitempty"`
+	Detail       string `json:"detail,omitempty"` // see Cause
+	Term         string `json:"term,omitempty"`
+	RecordDomain string `json:"record_domain,omitempty"`
+
+	Record string `json:"record,omitempty"` // the domain's own
+	Failed string `json:"failed,omitempty"` // LookupFailed, LookupUnusable: the DNS name
 }
 
 // Resolver makes the lookups of a check. Errors are bare *net.DNSError: IsNotFound, IsTemporary, or neither.
@@ -73,12 +79,12 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	domain, err := domain.Parse(name)
 	if err != nil || !strings.Contains(domain, ".") {
 		// RFC 7208 section 4.3: address literals, single labels and other strings that are not names.
-		result.Reason = "there is no domain to check"
+		result.Cause = NoDomain
 		return result
 	}
 	result.Domain = domain
 	if !client.IsValid() {
-		result.Reason = "the client's address is not known"
+		result.Cause = ClientUnknown
 		return result
 	}
 	if local == "" {
@@ -86,16 +92,15 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	}
 	e := &evaluation{resolver: r, client: client.Unmap().WithZone(""), helo: heloName(helo), local: local, sender: domain, path: path}
 	status, why, err := e.host(ctx, domain)
-	var stopped stop
-	if errors.As(err, &stopped) {
-		status, why = stopped.status, stopped.why
-		if status == TempError {
-			result.Failed = cmp.Or(stopped.name, domain)
-		}
-	}
 	result.Status, result.Record = status, e.record
-	if status != Pass {
-		result.Reason = why
+	switch f := faultOf(err); {
+	case f != nil:
+		result.Status, result.Cause, result.Detail, result.Term, result.RecordDomain = f.status(), f.Cause, f.Detail, f.Term, f.RecordDomain
+		if result.Failed = f.Name; f.Cause == LookupFailed {
+			result.Failed = cmp.Or(f.Name, domain)
+		}
+	case status != Pass:
+		result.Cause, result.Term, result.RecordDomain = why.cause, why.term, why.domain
 	}
 	return result
 }

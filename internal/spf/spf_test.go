@@ -125,8 +125,8 @@ func TestCheck(t *testing.T) {
 			if got.Status != c.status || got.Identity != c.identity || got.Domain != c.domain {
 				t.Errorf("got %+v", got)
 			}
-			if (got.Reason == "") != (got.Status == spf.Pass) {
-				t.Errorf("the reason is %q", got.Reason)
+			if (got.Cause == "") != (got.Status == spf.Pass) {
+				t.Errorf("the cause is %q", got.Cause)
 			}
 		})
 	}

@@ -15,15 +15,40 @@ type Path struct {
 	ended bool // by an error, which is recorded at its step
 }
 
+// Outcome is what a Step led to.
+type Outcome string
+
+// The outcomes. The first two are those of a record, Redirected is that of redirect=.
+const (
+	RecordFound Outcome = "record"
+	RecordNone  Outcome = "no_record"
+	Match       Outcome = "match"
+	NoMatch     Outcome = "no_match"
+	Redirected  Outcome = "redirected"  // Status is the result of the record that it leads to
+	Ended       Outcome = "ended"       // the check ends here, with Cause
+	EndedBelow  Outcome = "ended_below" // the check ends at a later step, which this one leads to
+)
+
+// Outcomes returns all outcomes.
+func Outcomes() []Outcome {
+	return []Outcome{RecordFound, RecordNone, Match, NoMatch, Redirected, Ended, EndedBelow}
+}
+
 // Step is a record that was looked up, or one term of it that was evaluated.
 type Step struct {
-	Depth   int    `json:"depth"` // number of include and redirect terms that lead here
-	Domain  string `json:"domain"`
-	Term    string `json:"term,omitempty"`   // empty: the step is the record
-	Target  string `json:"target,omitempty"` // the term's domain-spec with its macros expanded
-	Outcome string `json:"outcome"`          // the record; "match", "no match", or why the check ends here
-	Terms   int    `json:"terms"`            // as in Path, after the step
-	Voids   int    `json:"voids"`
+	Depth   int     `json:"depth"` // number of include and redirect terms that lead here
+	Domain  string  `json:"domain"`
+	Term    string  `json:"term,omitempty"`   // empty: the step is the record
+	Target  string  `json:"target,omitempty"` // the term's domain-spec with its macros expanded
+	Outcome Outcome `json:"outcome"`
+	Record  string  `json:"record,omitempty"` // RecordFound; Ended: the record that has an error
+	Status  Status  `json:"status,omitempty"` // Redirected
+	Cause   Cause   `json:"cause,omitempty"`  // Ended; Detail, Wrong and Failed belong to it
+	Detail  string  `json:"detail,omitempty"`
+	Wrong   string  `json:"wrong_term,omitempty"` // the wrong term of Record
+	Failed  string  `json:"failed,omitempty"`     // the DNS name whose lookup failed
+	Terms   int     `json:"terms"`                // as in Path, after the step
+	Voids   int     `json:"voids"`
 }
 
 // Trace returns the result of Check and its steps.
@@ -54,25 +79,53 @@ func (p *Path) deeper(by int) {
 	}
 }
 
-// end sets the outcome of a step. An error is recorded at the innermost step that it ended.
-func (p *Path) end(at int, e *evaluation, outcome string, err error) {
+// found ends the step of a record.
+func (p *Path) found(at int, e *evaluation, record string, err error) {
 	if p == nil {
 		return
 	}
-	if err != nil {
-		outcome = "the check ends below"
-		if !p.ended {
-			p.ended, outcome = true, "the check ends: "+err.Error()
-		}
+	p.Steps[at].Record = record
+	if record == "" {
+		p.end(at, e, RecordNone, err)
+		return
+	}
+	p.end(at, e, RecordFound, err)
+}
+
+// matched ends the step of a term.
+func (p *Path) matched(at int, e *evaluation, matches bool, err error) {
+	if matches {
+		p.end(at, e, Match, err)
+		return
+	}
+	p.end(at, e, NoMatch, err)
+}
+
+// redirected ends the step of redirect=.
+func (p *Path) redirected(at int, e *evaluation, status Status, err error) {
+	if p == nil {
+		return
+	}
+	p.Steps[at].Status = status
+	p.end(at, e, Redirected, err)
+}
+
+// end sets the outcome of a step. An error is recorded at the innermost step that it ended.
+func (p *Path) end(at int, e *evaluation, outcome Outcome, err error) {
+	if p == nil {
+		return
 	}
 	p.Terms, p.Voids = e.terms, e.voids
 	s := &p.Steps[at]
 	s.Outcome, s.Terms, s.Voids = outcome, e.terms, e.voids
-}
-
-func matchWord(matches bool) string {
-	if matches {
-		return "match"
+	if f := faultOf(err); f != nil {
+		s.Outcome, s.Status = EndedBelow, ""
+		if !p.ended {
+			p.ended = true
+			s.Outcome, s.Cause, s.Detail, s.Failed = Ended, f.Cause, f.Detail, f.Name
+			if s.Term == "" {
+				s.Wrong = f.Term
+			}
+		}
 	}
-	return "no match"
 }

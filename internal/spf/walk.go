@@ -2,8 +2,6 @@ package spf
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -13,12 +11,6 @@ import (
 // learns by how much it exceeds the limit.
 const maxWalk = 60
 
-// The errors of a Node.
-var (
-	ErrCycle   = errors.New("it leads in circles")
-	ErrTooMany = errors.New("the tree goes on") // at maxWalk
-)
-
 // Node is a term of an SPF record, at its place in the tree of the records that it leads to.
 type Node struct {
 	Directive        // for redirect= too
@@ -26,7 +18,7 @@ type Node struct {
 	Lookups   int    // number of terms that ask DNS so far, this one included
 	Target    string // the name that it looks up, as written; empty: none, or it depends on the message
 	Record    string // include and redirect: the record of Target
-	Err       error  // ErrTooMany: the walk leaves its record here; include and redirect: why there is no record to follow
+	Err       error  // a *Fault. TreeTooLarge: the walk leaves its record here; include and redirect: why there is no record to follow
 }
 
 // AsksDNS reports whether a mechanism counts as a term of RFC 7208 section 4.6.4.
@@ -34,7 +26,7 @@ func (m Mechanism) AsksDNS() bool { return m != All && m != IP4 && m != IP6 }
 
 // Walk returns the terms of a domain's record, and after an include or redirect the terms of the record that it leads to, in
 // the order of a check that matches nothing. The walk ends: it does not follow a record into itself, and at maxWalk it leaves
-// each record. If r is nil, it visits the first record only. The error of a failed lookup is that of r.
+// each record. If r is nil, it visits the first record only.
 func Walk(ctx context.Context, r Resolver, domain string, record *Record) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		w := &walk{resolver: r, yield: yield}
@@ -57,7 +49,7 @@ func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
 		n := Node{Directive: d, Depth: len(w.path) - 1}
 		if d.Mechanism.AsksDNS() {
 			if w.lookups == maxWalk {
-				n.Lookups, n.Err = w.lookups, ErrTooMany
+				n.Lookups, n.Err = w.lookups, &Fault{Cause: TreeTooLarge}
 				return w.yield(n)
 			}
 			w.lookups++
@@ -81,21 +73,19 @@ func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
 }
 
 // follow looks up the record that a term leads to.
-func (w *walk) follow(ctx context.Context, n *Node) (record *Record) {
+func (w *walk) follow(ctx context.Context, n *Node) *Record {
 	if slices.Contains(w.path, strings.ToLower(n.Target)) {
-		n.Err = ErrCycle
+		n.Err = &Fault{Cause: RecordLoop}
 		return nil
 	}
-	text, found, err := lookup(ctx, w.resolver, n.Target)
+	record, text, err := Find(ctx, w.resolver, n.Target)
 	switch {
 	case err != nil:
 		n.Err = err
-	case found != 1:
-		n.Err = fmt.Errorf("%d SPF records", found)
+	case record == nil:
+		n.Err = &Fault{Cause: NoRecord}
 	default:
-		if record, n.Err = ParseRecord(text); n.Err == nil {
-			n.Record = text
-		}
+		n.Record = text
 	}
 	return record
 }

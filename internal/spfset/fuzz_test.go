@@ -42,7 +42,7 @@ func FuzzFind(f *testing.F) {
 			got := spf.Check(t.Context(), r.View(netip.Addr{}), addr, "mail.a.example", "ann@a.example")
 			listed := err == nil && answer.Networks.Contains(addr)
 			if pass := got.Status == spf.Pass; listed && !pass || !listed && pass && err == nil && len(answer.Notes) == 0 {
-				t.Fatalf("%s: listed %v, SPF says %s (%s); %q", addr, listed, got.Status, got.Reason, answer.Notes)
+				t.Fatalf("%s: listed %v, SPF says %s (%s); %q", addr, listed, got.Status, got.Cause, answer.Notes)
 			}
 		}
 	})

@@ -192,7 +192,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 			oracle.WithContext(t.Context()), oracle.WithResolver(asker{asked.View(netip.Addr{}), addr.Is6()}))
 		pass := ours.Status == spf.Pass
 		if string(theirs) != string(ours.Status) && (theirs == oracle.Pass || pass) {
-			t.Fatalf("%s from %s: ours %s (%s), the library's %s (%v)", domain, addr, ours.Status, ours.Reason, theirs, why)
+			t.Fatalf("%s from %s: ours %s (%s), the library's %s (%v)", domain, addr, ours.Status, ours.Cause, theirs, why)
 		}
 		if set := exempt[domain]; set != nil && set.Contains(addr) {
 			if listed {
@@ -201,7 +201,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 			continue
 		}
 		if listed != pass {
-			t.Fatalf("%s for %s: listed %v, SPF says %s (%s)", addr, domain, listed, ours.Status, ours.Reason)
+			t.Fatalf("%s for %s: listed %v, SPF says %s (%s)", addr, domain, listed, ours.Status, ours.Cause)
 		}
 		if listed {
 			passed[domain]++

@@ -57,7 +57,7 @@ func TestTrees(t *testing.T) {
 				exists := spf.Check(t.Context(), ask[true].View(netip.Addr{}), addr, "helo.example.com", "ann@"+domain)
 				both := absent.Status == spf.Pass && exists.Status == spf.Pass
 				if listed && !both || both && !listed && !maybe && !everybody {
-					t.Fatalf("%s from %s: listed %v, SPF says %s (%s) or %s (%s); %q %v\n%s", domain, client, listed, absent.Status, absent.Reason, exists.Status, exists.Reason, answer.Notes, err, zone)
+					t.Fatalf("%s from %s: listed %v, SPF says %s (%s) or %s (%s); %q %v\n%s", domain, client, listed, absent.Status, absent.Cause, exists.Status, exists.Cause, answer.Notes, err, zone)
 				}
 			}
 		}

@@ -77,7 +77,7 @@ func TestChains(t *testing.T) {
 				}
 				ours := chain(t, []byte(v.msg), p.records)
 				if theirs.Status != v.want || string(ours.Status) != v.want {
-					t.Errorf("%s, %d hops, %s: dkimpy %s (%s), we %s (%s), want %s", sealer, hop, v.name, theirs.Status, theirs.Detail, ours.Status, ours.Reason, v.want)
+					t.Errorf("%s, %d hops, %s: dkimpy %s (%s), we %s (%s), want %s", sealer, hop, v.name, theirs.Status, theirs.Detail, ours.Status, ours.Cause, v.want)
 				}
 				if v.want == "pass" && (len(ours.Sets) != hop || ours.Sets[hop-1].Domain != "example.org") {
 					t.Errorf("%s, %d hops: sets %+v", sealer, hop, ours.Sets)

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/internal/term"
 	"signpost/keys"
+	"signpost/policy"
 )
 
 const (
@@ -109,8 +109,8 @@ func (w *watch) rates(f term.Frame, now time.Time) []term.Line {
 	}
 	row("all", func(journal.Outcome) bool { return true })
 	row("verified", func(o journal.Outcome) bool { return o.Role == "verify" })
-	for _, d := range filter.Dispositions() {
-		row(d, func(o journal.Outcome) bool { return o.Verdict == d })
+	for _, a := range policy.Actions() {
+		row(string(a), func(o journal.Outcome) bool { return o.Action == string(a) })
 	}
 	return lines
 }

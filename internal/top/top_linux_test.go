@@ -19,9 +19,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"signpost/internal/decision"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -124,9 +124,9 @@ func oneMessage(t *testing.T, evil string) Source {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
 	j := open(path, time.Now)
-	j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "refused 550 5.7.1",
+	j.Add(&decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Reject},
 		Evidence: policy.Evidence{QueueID: "4f", Author: dmarc.Author{Domains: []string{evil}}, DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: evil}}},
-		Lookups:  []dns.Lookup{{Name: evil + ".", Type: "TXT", Answer: "the time for it was up", Took: 2 * time.Second}}})
+		Lookups:  []dns.Lookup{{Name: evil + ".", Type: "TXT", Status: dns.Timeout, Took: dns.Millis(2 * time.Second)}}})
 	j.Close()
 	return sourceIn(path)
 }
@@ -261,7 +261,7 @@ func TestTopResized(t *testing.T) {
 		{40, 10, []string{"Messages/min 1 min  10 min\n", "more: in a larger window)"}},
 		{200, 60, []string{"Messages/min 1 min  10 min  Results", "Keys"}},
 		{1, 1, []string{"s"}},
-		{80, 24, []string{"refused          1     0.1", "DMARC  fail 1", "1 asked, 1 failed, 1 took a second or more", "domains", "clients", "Keys"}},
+		{80, 24, []string{"reject           1     0.1", "DMARC  fail 1", "1 asked, 1 failed, 1 took a second or more", "domains", "clients", "Keys"}},
 	} {
 		if err := unix.IoctlSetWinsize(int(tty.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: to.columns, Row: to.rows}); err != nil {
 			t.Fatal(err)
@@ -365,7 +365,7 @@ func TestTopMuchMail(t *testing.T) {
 	now := time.Now()
 	j := open(path, func() time.Time { return now.Add(-250*time.Second + time.Duration(came.Load())*100*time.Millisecond) })
 	for range backlog + 500 { // fewer than the journal has room for
-		j.Add(filter.Report{Assignment: policy.Assignment{Role: policy.Verify}, Done: "accepted"})
+		j.Add(&decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Accept}})
 		came.Add(1)
 	}
 	j.Close()

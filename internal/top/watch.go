@@ -120,7 +120,7 @@ func remember(e *journal.Entry) seen {
 	s := seen{at: e.Time, outcome: e.Outcome()}
 	for _, l := range e.Lookups {
 		if !l.Cached {
-			s.lookups = append(s.lookups, looked{name: l.Name, took: l.Took, failed: l.Failed(), slow: l.Took >= slow})
+			s.lookups = append(s.lookups, looked{name: l.Name, took: time.Duration(l.Took), failed: l.Failed(), slow: time.Duration(l.Took) >= slow})
 		}
 	}
 	return s

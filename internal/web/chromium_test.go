@@ -14,11 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/doctor"
-	"signpost/internal/filter"
 	"signpost/internal/spf"
+	"signpost/policy"
 )
 
 // browser is a headless Chromium, spoken to by its DevTools protocol over two pipes.
@@ -180,14 +181,14 @@ func (b *browser) screenshot(file string) {
 // it does. SIGNPOST_SCREENSHOTS=FOLDER keeps
 // pictures to look at: make screenshots.
 func TestInBrowser(t *testing.T) {
-	var all []filter.Report
+	var all []*decision.Record
 	for n := range 120 {
-		all = append(all, report(n))
+		all = append(all, record(n))
 	}
-	// Each verdict and each result has a colour of its own.
-	for i, done := range []string{"tagged", "held", "deferred 451 4.7.1"} {
-		r := report(2)
-		r.Done, r.Observe = done, i == 1
+	// Each action and each result has a colour of its own.
+	for i, action := range []policy.Action{policy.Tag, policy.Hold, policy.Tempfail} {
+		r := record(2)
+		r.Action, r.Observe = action, i == 1
 		r.Evidence.SPF.Status = []spf.Status{spf.SoftFail, spf.TempError, spf.PermError}[i]
 		r.Evidence.DKIM[0].Status = []dkim.Status{dkim.Policy, dkim.TempError, dkim.PermError}[i]
 		r.Evidence.DMARC[0].Status = []dmarc.Status{dmarc.None, dmarc.TempError, dmarc.PermError}[i]

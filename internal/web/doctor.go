@@ -26,22 +26,20 @@ type findings struct {
 	view
 	Running      bool
 	Began, Ended time.Time
-	Findings     []doctor.Finding // red ones, then yellow ones
+	Findings     []doctor.Finding // those that are not green
+	Count        string
 	Green        []doctor.Finding
 	Limit        string
 }
 
 // sort puts the findings that need action first.
 func (f *findings) sort(all []doctor.Finding) {
-	for _, level := range []doctor.Level{doctor.Red, doctor.Yellow, doctor.Green} {
-		for _, found := range all {
-			switch {
-			case found.Level != level:
-			case level == doctor.Green:
-				f.Green = append(f.Green, found)
-			default:
-				f.Findings = append(f.Findings, found)
-			}
+	f.Count = doctor.Count(all)
+	for _, found := range doctor.Arrange(all) {
+		if found.Level == doctor.Green {
+			f.Green = append(f.Green, found)
+		} else {
+			f.Findings = append(f.Findings, found)
 		}
 	}
 }

@@ -1,10 +1,10 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"signpost/internal/explain"
 	"signpost/internal/journal"
@@ -13,7 +13,7 @@ import (
 type message struct {
 	view
 	Entry              *journal.Entry // nil: not found
-	Reply              string         // the codes of the verdict, if it has any
+	Codes              string         // of the reply, if there is one
 	Explained          explain.Explanation
 	Sections           []section
 	OfDomain, OfClient string // addresses of searches
@@ -68,17 +68,19 @@ func (s *site) message(r *http.Request) shown {
 
 func (m *message) fill(e *journal.Entry) {
 	m.Entry = e
-	_, m.Reply, _ = strings.Cut(e.Done, " ")
-	if e.Evidence.QueueID != "" {
-		m.Title = "Message " + show(e.Evidence.QueueID)
+	if r := e.Reply; r.Code != 0 {
+		m.Codes = fmt.Sprintf("%d %s", r.Code, r.Enhanced)
+	}
+	if e.QueueID != "" {
+		m.Title = "Message " + show(e.QueueID)
 	}
 	if d := e.Domain(); d != "" {
 		m.OfDomain = search(url.Values{"domain": {d}})
 	}
-	if a := e.Evidence.Connection.Client; a.IsValid() {
+	if a := e.Client; a.IsValid() {
 		m.OfClient = search(url.Values{"client": {a.WithZone("").String()}})
 	}
-	m.Explained = explain.Message(e.Report)
+	m.Explained = explain.Message(&e.Record)
 	if e.Cut {
 		m.Explained.Head = append(m.Explained.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
 	}

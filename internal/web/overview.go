@@ -7,8 +7,8 @@ import (
 	"net/url"
 	"time"
 
-	"signpost/internal/filter"
 	"signpost/internal/journal"
+	"signpost/policy"
 )
 
 // span is a period that the overview can show, in bars of length step.
@@ -129,7 +129,10 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 
 // count makes the charts and the totals.
 func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
-	verdicts := filter.Dispositions()
+	actions := make([]string, 0, len(policy.Actions()))
+	for _, a := range policy.Actions() {
+		actions = append(actions, string(a))
+	}
 	dmarc := []string{"pass", "none", "temperror", "permerror", "fail"}
 	charts := []struct {
 		*chart
@@ -137,8 +140,8 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 		of    func(journal.Hour) string
 		class string
 	}{
-		{&chart{ID: "verdicts", Title: "Messages by verdict"}, verdicts, func(h journal.Hour) string { return h.Verdict }, "v-"},
-		{&chart{ID: "dmarc", Title: "Strangers' messages by DMARC result"}, dmarc, func(h journal.Hour) string { return h.DMARC }, "r-"},
+		{&chart{ID: "actions", Title: "Messages by action"}, actions, func(h journal.Hour) string { return h.Action }, "v-"},
+		{&chart{ID: "dmarc", Title: "Inbound messages by DMARC result"}, dmarc, func(h journal.Hour) string { return h.DMARC }, "r-"},
 	}
 	var all int64
 	for _, h := range hours {

@@ -53,7 +53,7 @@ type found struct {
 func choices(q *journal.Query) []choice {
 	all := []choice{{journal.Choice{Name: "since"}, "In", []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}}
 	for _, c := range q.Choices() {
-		label := map[string]string{"verdict": "Verdict", "role": "Role"}[c.Name]
+		label := map[string]string{"action": "Action", "role": "Role"}[c.Name]
 		field := choice{c, cmp.Or(label, strings.ToUpper(c.Name)), []option{{Label: "any"}}}
 		for _, w := range c.Words {
 			field.Options = append(field.Options, option{Value: w, Label: w})

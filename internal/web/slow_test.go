@@ -23,7 +23,7 @@ func (s stuck) Write(b []byte) (int, error) {
 
 // Browsers that take a page in slowly, as many as pages are made at a time, keep nobody else waiting.
 func TestSlowBrowsers(t *testing.T) {
-	h := newSite(t, report(1)).Handler()
+	h := newSite(t, record(1)).Handler()
 	get(t, h, "/") // alone: what reflect keeps of a first call in a sync.Map is a race to the detector, which does not look into that
 	writes, let, done := make(chan bool, maxPages), make(chan bool), make(chan bool)
 	for range maxPages {

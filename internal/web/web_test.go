@@ -16,19 +16,19 @@ import (
 
 	"golang.org/x/net/html"
 
+	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/internal/spf"
 	"signpost/keys"
 	"signpost/policy"
 )
 
-// report is a message: each third is refused, each fifth signed.
-func report(n int) filter.Report {
+// record is a message: each third is rejected, each fifth signed.
+func record(n int) *decision.Record {
 	domain := fmt.Sprintf("sender%d.example", n%7)
 	e := policy.Evidence{
 		QueueID: fmt.Sprintf("4fXy%04d", n), MessageID: fmt.Sprintf("<%d@%s>", n, domain), Size: 2000,
@@ -36,30 +36,31 @@ func report(n int) filter.Report {
 		Envelope:   policy.Envelope{Sender: "bounce@" + domain}, Author: dmarc.Author{Domains: []string{domain}},
 	}
 	if n%5 == 0 {
-		return filter.Report{Assignment: policy.Assignment{Role: policy.Sign, Reason: "authenticated"}, Evidence: e, Done: "signed", Selectors: "s1"}
+		return &decision.Record{Code: policy.Authenticated, Assignment: policy.Assignment{Role: policy.RoleSign, Reason: policy.Reason{Code: policy.Authenticated}, Domain: domain},
+			Verdict: policy.Verdict{Action: policy.Sign}, Evidence: e, Selectors: []string{"s1"}}
 	}
 	e.SPF = &spf.Result{Status: spf.Pass, Identity: spf.MailFrom, Domain: domain, Record: "v=spf1 ip4:192.0.2.0/24 -all"}
 	e.DKIM = []dkim.Result{{Status: dkim.Pass, Domain: domain, Selector: "s"}}
-	e.DMARC = []dmarc.Result{{Status: dmarc.Pass, Domain: domain, OrgDomain: domain, PolicyDomain: domain, Record: "v=DMARC1; p=reject", Tag: "p", Published: "reject", Policy: "reject", Aligned: "dkim " + domain}}
-	r := filter.Report{Assignment: policy.Assignment{Role: policy.Verify, Reason: "neither authenticated nor in trusted_networks"}, Evidence: e, Done: "accepted",
-		Lookups: []dns.Lookup{{Name: "_dmarc." + domain + ".", Type: "TXT", Answer: `"v=DMARC1; p=reject"`, Took: 9 * time.Millisecond}}}
+	e.DMARC = []dmarc.Result{{Status: dmarc.Pass, Domain: domain, OrgDomain: domain, PolicyDomain: domain, Record: "v=DMARC1; p=reject", Tag: "p", Published: "reject", Policy: "reject", Aligned: &dmarc.AlignedIdentifier{Method: dmarc.DKIM, Domain: domain}}}
+	r := &decision.Record{Code: policy.DMARCPass, Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Accept, Reasons: []policy.Reason{{Code: policy.DMARCPass, Domain: domain}}}, Evidence: e,
+		Lookups: []dns.Lookup{{Name: "_dmarc." + domain + ".", Type: "TXT", Status: dns.NoError, Records: []string{"v=DMARC1; p=reject"}}}}
 	if n%3 == 0 {
-		r.Evidence.SPF.Status, r.Evidence.DKIM[0].Status, r.Evidence.DMARC[0].Status, r.Evidence.DMARC[0].Aligned = spf.Fail, dkim.Fail, dmarc.Fail, ""
-		r.Done = "refused 550 5.7.1"
-		r.Verdict = policy.Verdict{Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Email rejected per DMARC policy for " + domain}, Reason: "DMARC fails for " + domain}
+		r.Evidence.SPF.Status, r.Evidence.DKIM[0].Status, r.Evidence.DMARC[0].Status, r.Evidence.DMARC[0].Aligned = spf.Fail, dkim.Fail, dmarc.Fail, nil
+		r.Code = policy.DMARCFail
+		r.Verdict = policy.Verdict{Action: policy.Reject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Email rejected per DMARC policy for " + domain}, Reasons: []policy.Reason{{Code: policy.DMARCFail, Domain: domain, Detail: "p=reject"}}}
 	}
 	return r
 }
 
 // newSite is a page about some messages, keys and findings.
-func newSite(t *testing.T, reports ...filter.Report) Site {
+func newSite(t *testing.T, records ...*decision.Record) Site {
 	t.Helper()
 	now := time.Now().UTC()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
 	var asked atomic.Int64 // the writer asks for the time too
 	j := journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 14 * 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full},
 		Now: func() time.Time { return now.Add(-20*time.Hour + time.Duration(asked.Add(1))*5*time.Minute) }, Log: slog.New(slog.DiscardHandler)})
-	for _, r := range reports {
+	for _, r := range records {
 		j.Add(r)
 	}
 	j.Close()
@@ -138,22 +139,23 @@ func text(doc *html.Node) string {
 	return b.String()
 }
 
-// hostile is a report with the same text in each field that a stranger writes.
-func hostile(evil string) filter.Report {
-	r := report(3)
+// hostile is a record with the same text in each field that a stranger writes.
+func hostile(evil string) *decision.Record {
+	r := record(3)
 	e := &r.Evidence
 	e.QueueID, e.MessageID, e.Connection.HELO, e.Connection.Name, e.Connection.PTR = evil, evil, evil, evil, evil
 	e.Envelope = policy.Envelope{Sender: evil, Login: evil}
-	e.Author = dmarc.Author{Domains: []string{evil}, Doubt: evil}
+	e.Author = dmarc.Author{Domains: []string{evil}, Cause: dmarc.FromSeveral, Detail: evil}
 	e.Relayed = []string{evil}
-	*e.SPF = spf.Result{Status: spf.Fail, Identity: spf.MailFrom, Domain: evil, Reason: evil, Record: evil}
-	e.DKIM = []dkim.Result{{Status: dkim.Fail, Reason: evil, Domain: evil, Selector: evil, Identity: evil, Algorithm: evil, Headers: []string{evil}, Signature: evil, KeyName: evil, KeyRecord: evil}}
-	e.DMARC = []dmarc.Result{{Status: dmarc.Fail, Domain: evil, OrgDomain: evil, PolicyDomain: evil, Record: evil, Tag: "p", Published: "reject", Policy: "reject", Reason: evil}}
-	e.ARC = &dkim.Chain{Status: dkim.Fail, Reason: evil, Sets: []dkim.Sealer{{Instance: 1, Domain: evil, Selector: evil, Results: evil}}}
+	*e.SPF = spf.Result{Status: spf.Fail, Identity: spf.MailFrom, Domain: evil, Cause: spf.UnknownMechanism, Detail: evil, Term: evil, RecordDomain: evil, Record: evil}
+	e.DKIM = []dkim.Result{{Status: dkim.Fail, Cause: dkim.MissingTag, Detail: evil, Domain: evil, Selector: evil, Identity: evil, Algorithm: evil, Headers: []string{evil}, Signature: evil, KeyName: evil, KeyRecord: evil}}
+	e.DMARC = []dmarc.Result{{Status: dmarc.Fail, Domain: evil, OrgDomain: evil, PolicyDomain: evil, Record: evil, Tag: "p", Published: "reject", Policy: "reject", Cause: dmarc.PolicyTagInvalid, Detail: evil}}
+	e.ARC = &dkim.Chain{Status: dkim.Fail, Cause: dkim.MissingTag, Detail: evil, Sets: []dkim.Sealer{{Instance: 1, Domain: evil, Selector: evil, Results: evil}}}
 	e.Others = []policy.Other{{Method: "dkim", Result: evil, Domain: evil, Selector: evil, Reason: evil}}
-	r.Verdict.Reason, r.Verdict.Evidence, r.Verdict.Reply.Text, r.Verdict.Tag = evil, []string{evil}, evil, evil
-	r.Assignment.Reason = evil
-	r.Lookups = []dns.Lookup{{Name: evil, Type: "TXT", Answer: evil}}
+	reason := policy.Reason{Code: policy.DMARCFail, Domain: evil, Detail: evil, Cause: evil}
+	r.Reasons, r.Verdict.Evidence, r.Reply.Text = []policy.Reason{reason}, []policy.Reason{reason}, evil
+	r.Assignment.Reason = reason
+	r.Lookups = []dns.Lookup{{Name: evil, Type: "TXT", Status: dns.NoError, Records: []string{evil}}}
 	return r
 }
 
@@ -225,7 +227,7 @@ func shapes(t *testing.T, site Site) map[string]string {
 
 // Nothing but GET and HEAD, by our own names alone, and nothing for another site's page; what is answered says so to the browser.
 func TestGuard(t *testing.T) {
-	site := newSite(t, report(1))
+	site := newSite(t, record(1))
 	site.Names = []string{"mail.example.org"}
 	h := site.Handler()
 	for _, c := range []struct {
@@ -264,9 +266,9 @@ func TestGuard(t *testing.T) {
 
 // A search finds what it says, fifty at a time, and the way to older ones leads on.
 func TestSearch(t *testing.T) {
-	var all []filter.Report
+	var all []*decision.Record
 	for n := range 120 {
-		all = append(all, report(n))
+		all = append(all, record(n))
 	}
 	h := newSite(t, all...).Handler()
 	list := func(path string) (n int, older string) {
@@ -291,8 +293,8 @@ func TestSearch(t *testing.T) {
 	if total != 120 {
 		t.Errorf("the pages have %d messages", total)
 	}
-	for path, want := range map[string]int{"/search?failed=1": 32, "/search?id=4fXy0007": 1, "/search?domain=SENDER3.example.": 17, "/search?verdict=signed&role=sign": 24,
-		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&verdict=signed": 24} {
+	for path, want := range map[string]int{"/search?failed=1": 32, "/search?id=4fXy0007": 1, "/search?domain=SENDER3.example.": 17, "/search?action=sign&role=sign": 24,
+		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&action=sign": 24} {
 		if n, _ := list(path); n != want {
 			t.Errorf("%s: %d messages, want %d", path, n, want)
 		}
@@ -301,25 +303,25 @@ func TestSearch(t *testing.T) {
 
 // The overview counts each message once, and draws it.
 func TestOverview(t *testing.T) {
-	var all []filter.Report
+	var all []*decision.Record
 	for n := range 60 {
-		all = append(all, report(n))
+		all = append(all, record(n))
 	}
 	page := get(t, newSite(t, all...).Handler(), "/").Body.String()
 	words := strings.Join(strings.Fields(text(parsed(t, page))), " ")
-	for _, want := range []string{"60 messages", "32 accepted", "12 signed", "16 refused", "sender3.example"} {
+	for _, want := range []string{"60 messages", "32 accept", "12 sign", "16 reject", "sender3.example"} {
 		if !strings.Contains(words, want) {
 			t.Errorf("it does not say %q: %s", want, words)
 		}
 	}
-	if n := strings.Count(page, `<rect class="v-refused" x=`); n < 3 {
-		t.Errorf("%d bars have a part for what was refused", n)
+	if n := strings.Count(page, `<rect class="v-reject" x=`); n < 3 {
+		t.Errorf("%d bars have a part for what was rejected", n)
 	}
 }
 
 // Doctor looks when he is asked to, once at a time, and his findings stay.
 func TestDoctor(t *testing.T) {
-	site := newSite(t, report(1))
+	site := newSite(t, record(1))
 	begun, end := make(chan bool, 2), make(chan bool)
 	whole := site.Doctor
 	site.Doctor = func(ctx context.Context) ([]doctor.Finding, error) {
@@ -353,7 +355,7 @@ func TestDoctor(t *testing.T) {
 
 // What is to be mended comes first, and what is as it should be in few lines behind it.
 func TestDoctorsOrder(t *testing.T) {
-	site := newSite(t, report(1))
+	site := newSite(t, record(1))
 	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
 		return []doctor.Finding{{Check: "a", Level: doctor.Green, What: "first"}, {Check: "b", Level: doctor.Yellow, What: "second"}, {Check: "c", Level: doctor.Red, What: "third"}, {Check: "d", Level: doctor.Green, What: "fourth"}}, nil
 	}
@@ -372,7 +374,7 @@ func TestDoctorsOrder(t *testing.T) {
 
 // The line of a key's life is told in words too, with what is still to come.
 func TestKeys(t *testing.T) {
-	page := get(t, newSite(t, report(1)).Handler(), "/keys").Body.String()
+	page := get(t, newSite(t, record(1)).Handler(), "/keys").Body.String()
 	now := time.Now().UTC()
 	for _, want := range []string{"signs from " + now.AddDate(0, 0, 30).Format("2006-01-02") + " on", `class="k-signs ahead"`, "signs; hands over on a day"} {
 		if !strings.Contains(page, want) {

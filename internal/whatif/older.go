@@ -5,7 +5,6 @@ import (
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/internal/spf"
 	"signpost/policy"
@@ -42,7 +41,8 @@ func aboutDecides(e policy.Evidence, r policy.Rules, a policy.Assignment) bool {
 		return false
 	}
 	e.ResultsAbout = policy.AboutOthers
-	return policy.AssignRole(e, r).Role != a.Role
+	other, _ := policy.AssignRole(e, r)
+	return other.Role != a.Role
 }
 
 func unauthenticated(e policy.Evidence) bool {
@@ -82,6 +82,6 @@ func relayed(e policy.Evidence) (proved, possible bool) {
 		}
 		passes = passes || s.Status == dkim.Pass
 	}
-	rewritten := bySPF && (journal.Hidden(e.Envelope.Sender) || filter.SRSDomain(e.Envelope.Sender) != "")
+	rewritten := bySPF && (journal.Hidden(e.Envelope.Sender) || spf.SRSDomain(e.Envelope.Sender) != "")
 	return false, rewritten || passes && (has("List-Id") && has("List-Post") || has("a Resent- field"))
 }

@@ -83,15 +83,15 @@ func (t *Tally) Add(e *journal.Entry, now Judged) {
 		t.changes[[2]Fate{was, now.Fate}] = c
 	}
 	c.n++
-	sender := e.Evidence.Envelope.Sender
+	sender := e.Sender
 	if sender = strings.ToLower(sender[strings.LastIndexByte(sender, '@')+1:]); sender == "" {
 		sender = "<>"
 	}
-	author := cmp.Or(strings.Join(e.Evidence.Author.Domains, ", "), "no readable author")
+	author := cmp.Or(strings.Join(e.Author.Domains, ", "), "no readable author")
 	c.authors.add(author)
-	c.clients.add(e.Client())
+	c.clients.add(e.Addr())
 	c.senders.add(sender)
-	if c.examples = append(c.examples, Example{e.Evidence.QueueID, e.Time, author, e.Client()}); len(c.examples) > examples {
+	if c.examples = append(c.examples, Example{e.QueueID, e.Time, author, e.Addr()}); len(c.examples) > examples {
 		c.examples = c.examples[1:]
 	}
 }
@@ -103,8 +103,8 @@ type Result struct {
 	Messages int       `json:"messages"`
 	Same     int       `json:"same"`
 	Changed  int       `json:"changed"`
-	Unjudged int       `json:"unjudged"`
-	Granted  int       `json:"key_taken_for_granted,omitempty"`
+	Unjudged int       `json:"undecidable"`
+	Granted  int       `json:"key_assumed,omitempty"`
 	Changes  []Change  `json:"changes"`
 	Unknown  []Count   `json:"unknown"`
 }
@@ -118,6 +118,10 @@ type Change struct {
 	Clients  []Count   `json:"clients"`
 	Senders  []Count   `json:"senders"`  // domains of the envelope
 	Examples []Example `json:"examples"` // the newest first
+}
+
+func (c Change) sortKey() string {
+	return string(c.From.Action+c.To.Action) + c.From.Reply + c.To.Reply + string(c.From.Role+c.To.Role)
 }
 
 // Count is the number of messages of a name.
@@ -139,7 +143,7 @@ func (t *Tally) Result(most int) Result {
 		r.Changes = append(r.Changes, Change{fates[0], fates[1], c.n, c.authors.top(most), c.clients.top(most), c.senders.top(most), newest})
 	}
 	slices.SortFunc(r.Changes, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.From.Done+a.To.Done, b.From.Done+b.To.Done), cmp.Compare(a.From.Role+a.To.Role, b.From.Role+b.To.Role))
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.sortKey(), b.sortKey()))
 	})
 	r.Unknown = names{n: t.unknown}.top(len(t.unknown))
 	r.Unjudged = r.Messages - r.Same - r.Changed

@@ -29,10 +29,10 @@ func (r Result) Write(w io.Writer, under string) {
 	}
 	for _, c := range r.Changes {
 		change := describe(c.From, c.To)
-		switch to := c.To.Done; {
-		case strings.HasPrefix(to, "refused"):
+		switch c.To.Action {
+		case policy.Reject, policy.Discard:
 			change = paint.Bad(change)
-		case to == "tagged", to == "held", strings.HasPrefix(to, "deferred"):
+		case policy.Tag, policy.Hold, policy.Tempfail:
 			change = paint.Warn(change)
 		default:
 			change = paint.Good(change)
@@ -71,10 +71,9 @@ func share(n, of int) string {
 
 // describe returns what changes: the action, and the role if it is another one.
 func describe(from, to Fate) string {
-	text := from.Done + " -> " + to.Done
+	text := from.String() + " -> " + to.String()
 	if from.Role != to.Role {
-		roles := map[policy.Role]string{policy.Sign: "signing", policy.Verify: "verifying", policy.Leave: "leaving alone", policy.Refuse: "refusing"}
-		text += " (" + roles[to.Role] + " instead of " + roles[from.Role] + ")"
+		text += fmt.Sprintf(" (role %s instead of %s)", to.Role, from.Role)
 	}
 	return text
 }

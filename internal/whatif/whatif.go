@@ -2,29 +2,41 @@
 package whatif
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
-	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
-	"signpost/internal/filter"
 	"signpost/internal/journal"
 	"signpost/policy"
 )
 
 // Fate is what is done with a message.
 type Fate struct {
-	Role policy.Role `json:"role"`
-	Done string      `json:"done"` // the word of the log, and the codes of a reply: "refused 550 5.7.1"
+	Role   policy.Role   `json:"role,omitempty"`
+	Action policy.Action `json:"action,omitempty"`
+	Reply  string        `json:"reply,omitempty"` // the codes of a reply: "550 5.7.1"
 }
 
-// Why a message cannot be judged again.
+// String returns the action and the codes of the reply.
+func (f Fate) String() string { return strings.TrimSpace(string(f.Action) + " " + f.Reply) }
+
+func fate(role policy.Role, v policy.Verdict) Fate {
+	f := Fate{Role: role, Action: v.Action}
+	if r := v.Reply; r.Code != 0 {
+		f.Reply = fmt.Sprintf("%d %s", r.Code, r.Enhanced)
+	}
+	return f
+}
+
+// The reasons why a decision cannot be repeated.
 const (
-	NeverVerified = "it was signed, left alone or refused, so that SPF, DKIM and DMARC were never looked at; now they would be"
+	NeverVerified = "it was signed, bypassed or rejected before SPF, DKIM and DMARC were verified, which these rules would do"
 	EvidenceCut   = "it had more evidence than the journal keeps of one message"
-	LoginLeftOut  = "sign.login_domains names logins, and the journal did not keep this one (journal.addresses)"
-	OlderVersion  = "an older version wrote it, which did not verify relays, or note what a failed DNS lookup decides or which Author Domain our results name"
+	LoginLeftOut  = "sign.login_domains depends on the login, which the journal did not keep (journal.addresses)"
+	OlderVersion  = "an older version recorded it without its relays, the effect of a failed DNS lookup, or the Author Domain of our results"
 )
 
 // Judged is a repeated decision.
@@ -34,59 +46,98 @@ type Judged struct {
 	Granted bool   // it would be signed and was not, if there was a usable key
 }
 
+// kind is how a decision is repeated.
+type kind int
+
+const (
+	byRules     kind = iota // decided again, by evidence and rules
+	independent             // the same under all rules: a defect of ours
+	unsignable              // outbound mail whose header no signature can cover: only its client decides
+	obstacle                // outbound mail that could not be signed: what is done with it is decided again
+)
+
+// kindOf returns the kind of a decision by its code. known is false for a code that this function does not list; a test checks that it
+// lists all.
+func kindOf(c policy.Code) (k kind, known bool) {
+	switch c {
+	case policy.InternalError:
+		return independent, true
+	case policy.TooManyFields:
+		return unsignable, true
+	case policy.NoUsableKey, policy.SigningFailed, policy.OnMissingKey, policy.BounceUnsigned:
+		return obstacle, true
+	}
+	switch c {
+	case policy.Authenticated, policy.Originating, policy.TrustedNetwork, policy.LocalSubmission, policy.Requeued,
+		policy.SkipNetwork, policy.OwnResults, policy.NotHosted, policy.NoActiveKey, policy.SubdomainOfHosted, policy.NotInSignDomains,
+		policy.LoginMismatch, policy.SeveralAuthors, policy.HeaderTooLarge,
+		policy.HostileFrom, policy.HostileTagged, policy.LocalDeny, policy.LocalAllow, policy.DMARCPass, policy.DMARCNone, policy.DMARCFail,
+		policy.DMARCTempError, policy.DMARCPermError, policy.TempErrorAsFail, policy.TestMode, policy.NoAuthor, policy.SPFFail, policy.SPFTempError,
+		policy.NoSlot, policy.DNSDown, policy.NeverReject, policy.AlwaysReject, policy.SealedPass, policy.SealedWithoutPass, policy.SealedUnreadable,
+		policy.TrustedClient, policy.AcceptedForwarder, policy.AuthorHeader, policy.MailingListRelay, policy.SRSRelay, policy.ResentRelay,
+		policy.ARCRelay, policy.RelayDenied, policy.RelayUnverified, policy.HeaderStale, policy.HeaderBroken, policy.NoAuthorSignature, policy.NoRelay,
+		policy.NotTrusted, policy.ChainValid, policy.SealersTrusted, policy.SealerFoundPass, policy.Legacy:
+		return byRules, true
+	}
+	return byRules, false
+}
+
+// decided returns what was decided about a message, whether or not it was carried out.
+func decided(e *journal.Entry) Fate {
+	v := e.Verdict
+	v.Action = e.Decided()
+	return fate(e.Role, v)
+}
+
 // Was returns what was done with a message. In observe mode it was accepted.
 func Was(e *journal.Entry) Fate {
 	if e.Observe {
-		return Fate{e.Assignment.Role, "accepted"}
+		return Fate{Role: e.Role, Action: policy.Accept}
 	}
-	return Fate{e.Assignment.Role, e.Done}
+	return decided(e)
 }
 
-// Judge decides about a message under other rules, in enforce mode. A rule with an expiry date applies if it did at the time of
-// the message; Hosted is used as it is.
+// Judge repeats the decision about a message under other rules, in enforce mode. A rule with an expiry date applies if it did at the
+// time of the message. Rules.Hosted is that of today.
 func Judge(e *journal.Entry, r policy.Rules) Judged {
 	if e.Cut {
 		return Judged{Unknown: EvidenceCut}
 	}
 	r = r.At(e.Time)
 	ev := e.Evidence
-	if b := policy.Broken(ev); b.Reply.Code != 0 && e.Verdict.Reply == b.Reply || b.Reason != "" && e.Verdict.Reason == b.Reason {
-		// A fault of ours does not depend on the rules.
-		return done(e.Assignment.Role, e.Verdict, "accepted")
+	if kind, _ := kindOf(e.Code); kind == independent {
+		return Judged{Fate: decided(e)}
 	}
-	a := policy.AssignRole(ev, r)
+	a, v := policy.AssignRole(ev, r)
 	if aboutDecides(ev, r, a) {
 		return Judged{Unknown: OlderVersion}
 	}
 	if len(r.LoginDomains) > 0 && journal.Hidden(ev.Envelope.Login) {
 		any := r
 		any.LoginDomains = nil
-		if a = policy.AssignRole(ev, any); a.Role == policy.Sign {
+		if a, v = policy.AssignRole(ev, any); a.Role == policy.RoleSign && v.Action == "" {
 			return Judged{Unknown: LoginLeftOut}
 		}
 	}
-	switch a.Role {
-	case policy.Sign:
+	switch {
+	case v.Action != "":
+		return Judged{Fate: fate(a.Role, v)}
+	case a.Role == policy.RoleSign:
 		return sign(e, a, r)
-	case policy.Verify:
-		v := policy.Decide(ev, r)
-		if ev.SPF == nil && !withoutResults(ev, v) {
+	case a.Role == policy.RoleVerify:
+		if ev.SPF == nil && !withoutResults(ev, policy.Decide(ev, r)) {
 			return Judged{Unknown: NeverVerified}
 		}
 		return verified(a.Role, ev, r)
 	}
-	return done(a.Role, policy.Verdict{Reply: a.Reply}, "accepted")
+	return Judged{Fate: Fate{Role: a.Role, Action: policy.Accept}}
 }
 
-func done(role policy.Role, v policy.Verdict, otherwise string) Judged {
-	return Judged{Fate: Fate{role, filter.Done(v, otherwise)}}
-}
-
-// verified decides about a message whose entry may be ambiguous. It judges the message only if all possibilities agree.
+// verified returns the decision about a message whose entry may be ambiguous. It is Unknown unless all possibilities agree.
 func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
 	var first Judged
 	for i, possible := range possibilities(e) {
-		switch now := done(role, policy.Decide(possible, r), "accepted"); {
+		switch now := (Judged{Fate: fate(role, policy.Decide(possible, r))}); {
 		case i == 0:
 			first = now
 		case now != first:
@@ -98,24 +149,24 @@ func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
 
 // withoutResults reports whether the verdict does not depend on the results of SPF, DKIM and DMARC.
 func withoutResults(e policy.Evidence, v policy.Verdict) bool {
-	return !e.Connection.SMTP || e.Author.Doubt != "" || strings.HasPrefix(v.Reason, "[[deny]] ")
+	return !e.Connection.SMTP || v.Code() == policy.HostileFrom || v.Code() == policy.LocalDeny
 }
 
-// sign decides about a message to be signed. If it was to be signed by the same domain, the same obstacle remains. If not, the
-// journal does not have the keys of that time.
+// sign returns the decision about a message to be signed. If the same domain was to sign it, what prevented that still does. If not, the
+// journal does not have the keys of that time, and a usable key is assumed.
 func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
-	if why := dkim.ErrTooManyFields.Error(); e.Assignment.Reason == why {
-		a = policy.Unsignable(e.Evidence, why)
-		return done(a.Role, policy.Verdict{Reply: a.Reply}, "accepted")
+	if kind, _ := kindOf(e.Code); kind == unsignable {
+		a, v := policy.Unsignable(e.Evidence, a)
+		v.Action = cmp.Or(v.Action, policy.Accept)
+		return Judged{Fate: fate(a.Role, v)}
 	}
-	if e.Assignment.Role != policy.Sign || e.Assignment.Domain != a.Domain {
-		return Judged{Fate: Fate{policy.Sign, "signed"}, Granted: true}
+	if e.Role != policy.RoleSign || e.Assignment.Domain != a.Domain {
+		return Judged{Fate: Fate{Role: policy.RoleSign, Action: policy.Sign}, Granted: true}
 	}
-	if e.Word() == "signed" {
-		return done(policy.Sign, policy.Verdict{}, "signed")
+	if e.Decided() == policy.Sign || len(e.Reasons) == 0 {
+		return Judged{Fate: decided(e)}
 	}
-	why, _, _ := strings.Cut(e.Verdict.Reason, "; sign.on_missing_key = ")
-	return done(policy.Sign, policy.MissingKey(e.Evidence, r, why), "accepted")
+	return Judged{Fate: fate(policy.RoleSign, policy.MissingKey(e.Evidence, r, e.Reasons[0]))}
 }
 
 // Options are the options of Replay.
@@ -125,7 +176,7 @@ type Options struct {
 	Observed bool         // messages of observe mode count as accepted, not as decided
 }
 
-// Replay judges the messages that match a filter. It calls read after each.
+// Replay repeats the decisions about the messages that match a filter. It calls read after each.
 func Replay(ctx context.Context, past *journal.Reader, which journal.Filter, o Options, read func()) (*Tally, error) {
 	tally := &Tally{}
 	err := past.Each(ctx, which, func(e *journal.Entry) bool {

@@ -39,8 +39,10 @@ func (l *examination) checkDANE(ctx context.Context) {
 		switch {
 		case spf.IsNotFound(err):
 		case err != nil:
-			l.unknown(e.name(), err)
-			l.all[len(l.all)-1].Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
+			if f, isNew := l.failure(ctx, e.name(), err); isNew {
+				f.Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
+				l.add(f)
+			}
 		default:
 			e.signed = e.signed && (l.view.Authentic(ctx, dns.A, host) || l.view.Authentic(ctx, dns.AAAA, host))
 			all = append(all, e)
@@ -53,10 +55,15 @@ func (l *examination) checkDANE(ctx context.Context) {
 	asking.Wait()
 	for _, e := range all {
 		before := len(l.all)
-		l.judgeRecords(e)
-		l.judgeProof(ctx, e)
+		l.checkTLSA(e)
+		l.checkDNSSEC(ctx, e)
 		if len(l.all) == before {
 			l.good("DNSSEC proves the TLSA records of "+e.host+", and its certificate is as they say", lines(e.name(), e.records))
+		}
+	}
+	for i, f := range l.all {
+		if f.Level != doctor.Green { // the exchange may be that of several domains
+			l.all[i].Where += "\na mail exchange of " + l.domain
 		}
 	}
 	if len(l.all) == before {
@@ -64,8 +71,8 @@ func (l *examination) checkDANE(ctx context.Context) {
 	}
 }
 
-// judgeRecords checks the records, and compares the certificate with them.
-func (l *examination) judgeRecords(e *exchange) {
+// checkTLSA checks the records, and compares the certificate with them.
+func (l *examination) checkTLSA(e *exchange) {
 	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
 	if len(e.chain) > 0 {
 		right = lines(e.name(), []dns.TLSA{own(e.chain[0])})
@@ -111,9 +118,9 @@ func (l *examination) daneLevel(e *exchange) doctor.Level {
 	return doctor.Red
 }
 
-// judgeProof checks whether DNSSEC proves exchange and records; otherwise the records have no effect: RFC 7672 section 2.2.1. The AD
+// checkDNSSEC checks whether DNSSEC proves exchange and records; otherwise the records have no effect: RFC 7672 section 2.2.1. The AD
 // bit counts only if the path to the resolver is secure: RFC 4035 section 4.9.3.
-func (l *examination) judgeProof(ctx context.Context, e *exchange) {
+func (l *examination) checkDNSSEC(ctx context.Context, e *exchange) {
 	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
 	switch {
 	case !l.Resolver.Near():

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 
 	"signpost/internal/dkim"
@@ -37,8 +40,8 @@ func (l *examination) checkKeys(ctx context.Context) {
 		}
 		switch {
 		case k.Err != nil && !k.Elsewhere:
-			l.add(doctor.Finding{Level: doctor.Red, What: "the key " + k.Selector + " of " + l.domain + " cannot be used", Where: fmt.Sprintf("%q", k.Err.Error()),
-				Why: "what cannot be signed is put off, or goes out unsigned", Fix: "dkimkey status " + l.domain})
+			l.add(doctor.Finding{Level: doctor.Red, What: "the key " + k.Selector + " of " + l.domain + " cannot be used", Where: fmt.Sprintf("%q", k.Err.Error()), Cause: keyCause(k),
+				Why: "mail that cannot be signed is deferred, or sent unsigned", Fix: "dkimkey status " + l.domain})
 		case k.State == keys.Revoked:
 			l.checkRevoked(ctx, k)
 		case k.State == keys.Removed || k.Signer == nil && k.Metadata == nil:
@@ -59,6 +62,15 @@ func (l *examination) checkKeys(ctx context.Context) {
 	}
 }
 
+// keyCause returns why a key cannot be used, without its domain and selector: a fault of the keys directory concerns all keys.
+func keyCause(k *keys.Key) string {
+	var failed *fs.PathError
+	if errors.As(k.Err, &failed) {
+		return failed.Err.Error()
+	}
+	return strings.NewReplacer(k.Domain, "", k.Selector, "").Replace(k.Err.Error())
+}
+
 func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 	metadata := k.Metadata
 	if metadata == nil {
@@ -71,41 +83,47 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 	name := keys.RecordName(l.domain, k.Selector)
 	all, err := l.text(ctx, name)
 	if err != nil {
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 		return
 	}
 	f := doctor.Finding{Level: doctor.Red, Where: records(name, all), Fix: record(name, metadata.Record)}
+	found := func(what string) {
+		f.What, f.Cause = "the record of the DKIM key "+k.Selector+" of "+l.domain+" "+what, "the record "+what
+	}
 	if k.State != keys.Active && k.State != keys.Retiring {
 		f.Level = doctor.Yellow // it does not sign yet
 	}
 	if len(all) == 0 {
-		f.What, f.Where = "the record of the DKIM key "+k.Selector+" of "+l.domain+" is missing", name+": no TXT record"
+		found("is missing")
+		f.Where = name + ": no TXT record"
 		f.Why = "RFC 6376 section 6.1.2: without it no signature of this key verifies"
 		if twice, err := l.text(ctx, name+"."+l.domain); err == nil && len(twice) > 0 {
 			f.Where = records(name+"."+l.domain, twice)
 			f.Why += "; it stands under a name with the domain twice, as a zone file has it where the final dot is forgotten"
 		}
-		l.add(f)
+		l.add(l.nowhere(ctx, name, "the name of the DKIM key "+k.Selector+" of "+l.domain, f))
 		return
 	}
 	served, err := dkim.ParseKeyRecord(all[0])
 	ours, ownErr := dkim.ParseKeyRecord(metadata.Record)
 	switch {
 	case len(all) > 1:
-		f.What = fmt.Sprintf("%d TXT records at the DKIM key %s of %s", len(all), k.Selector, l.domain)
+		f.What, f.Cause = fmt.Sprintf("%d TXT records at the DKIM key %s of %s", len(all), k.Selector, l.domain), "several TXT records"
 		f.Why = "RFC 6376 section 3.6.2.2: what receivers do then is not defined; leave this one alone there"
 	case err != nil:
-		f.What, f.Where = "the record of the DKIM key "+k.Selector+" of "+l.domain+" cannot be used", f.Where+"\n"+fmt.Sprintf("%q", err.Error())
+		found("cannot be used")
+		f.Where += "\n" + fmt.Sprintf("%q", err.Error())
 		f.Why = "RFC 6376 section 6.1.2: no signature of this key verifies"
 	case ownErr != nil || !served.Equal(ours):
-		f.What = "the record of the DKIM key " + k.Selector + " of " + l.domain + " is of another key"
+		found("is of another key")
 		f.Where += "\nin DNS: " + keyEnds(all[0]) + "\nhere:   " + keyEnds(metadata.Record)
 		f.Why = "RFC 6376 section 6.1.3: mail is signed with one key and verified with the other: every signature fails"
 	case served.Testing:
-		f.Level, f.What = doctor.Yellow, "the record of the DKIM key "+k.Selector+" of "+l.domain+" says t=y"
+		found("says t=y")
+		f.Level = doctor.Yellow
 		f.Why = "RFC 6376 section 3.6.1: a key that is only tested counts as no signature at some receivers"
 	case served.Type == "rsa" && served.Bits < goodBits:
-		f.Level, f.What = doctor.Yellow, fmt.Sprintf("the DKIM key %s of %s has %d bits", k.Selector, l.domain, served.Bits)
+		f.Level, f.What, f.Cause = doctor.Yellow, fmt.Sprintf("the DKIM key %s of %s has %d bits", k.Selector, l.domain, served.Bits), "too few bits"
 		f.Why = "RFC 8301 section 3.2: signers should use 2048 bits at least; some receivers pass over less"
 		f.Fix = "dkimkey rotate " + l.domain + " --now"
 	case l.Checker != nil:
@@ -120,19 +138,54 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 
 // askServers queries the authoritative servers, and verifies a probe signed with the key.
 func (l *examination) askServers(ctx context.Context, f doctor.Finding, k *keys.Key, metadata *keys.Metadata) {
-	o := l.Checker.Look(ctx, metadata, k.Signer).Outcome()
-	if o.Ready {
-		l.good("the record of the DKIM key "+k.Selector+" of "+l.domain+" is that of the key", keys.RecordName(l.domain, k.Selector)+": "+o.Words)
+	seen := l.Checker.Look(ctx, metadata, k.Signer)
+	o := seen.Outcome()
+	name := keys.RecordName(l.domain, k.Selector)
+	switch {
+	case o.Ready:
+		l.good("the record of the DKIM key "+k.Selector+" of "+l.domain+" is that of the key", name+": "+o.Words)
+		return
+	case o.Silent && l.silent(seen, name):
 		return
 	}
 	f.Where += fmt.Sprintf("\n%q", o.Words)
-	f.What = "not every name server shows the record of the DKIM key " + k.Selector + " of " + l.domain
+	f.What, f.Cause = "not every name server shows the record of the DKIM key "+k.Selector+" of "+l.domain, "differs: "+differing(seen)
 	f.Why = "whoever asks such a server finds no key, or another: the signature fails there"
 	if o.Silent {
-		f.Level, f.Fix = doctor.Yellow, "dkimkey check "+l.domain
+		f.Level, f.Fix, f.Cause = doctor.Yellow, "dkimkey check "+l.domain, ""
 		f.What = "not every name server answers for the DKIM key " + k.Selector + " of " + l.domain
 	}
 	l.add(f)
+}
+
+// silent adds a finding for each name server that does not answer, and reports whether there is one. It is the same for all domains
+// of the server.
+func (l *examination) silent(seen keys.Observation, name string) (any bool) {
+	for _, a := range slices.Concat(seen.Servers, seen.Aliases) {
+		server, addr, _ := strings.Cut(a.Server, " ")
+		if a.Status != keys.NoReply {
+			continue
+		}
+		any = true
+		f := doctor.Finding{Level: doctor.Yellow, What: "the name server " + server + " (" + addr + ") does not answer", Where: fmt.Sprintf("%s at %s: %q", name, a.Server, a.Why),
+			Why: "lookups that reach this server are slow or fail", Fix: "dig @" + addr + " " + word(name) + " TXT"}
+		if !slices.Contains(l.failures, f.What) { // another key's record may be there too
+			l.failures = append(l.failures, f.What)
+			l.add(f)
+		}
+	}
+	return any
+}
+
+// differing returns the name servers that do not show the record of a key.
+func differing(seen keys.Observation) string {
+	var all []string
+	for _, a := range slices.Concat(seen.Servers, seen.Aliases) {
+		if a.Status == keys.Other || a.Status == keys.Nothing {
+			all = append(all, a.Server)
+		}
+	}
+	return strings.Join(all, " ")
 }
 
 func (l *examination) checkRevoked(ctx context.Context, k *keys.Key) {

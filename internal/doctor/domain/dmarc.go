@@ -18,13 +18,13 @@ func (l *examination) checkDMARC(ctx context.Context) {
 	name := "_dmarc." + l.domain
 	all, err := l.text(ctx, name)
 	if err != nil {
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 		return
 	}
 	found := only(all, isDMARC)
 	switch {
 	case len(found) == 1:
-		l.judgeDMARC(ctx, name, found[0])
+		l.checkDMARCRecord(ctx, name, found[0])
 	case len(found) > 1:
 		mended, _ := mendDMARC(slices.MaxFunc(found, func(a, b string) int { return len(a) - len(b) })) // DNS returns them in any order
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%d DMARC records at %s", len(found), name), Where: records(name, found),
@@ -47,34 +47,37 @@ func isDMARC(text string) bool {
 func (l *examination) noDMARC(ctx context.Context, name string) {
 	d := dmarc.Discover(ctx, l.view, l.domain).Found()
 	if d.Status == dmarc.TempError {
-		l.add(doctor.Finding{Level: doctor.Yellow, What: "the DMARC policy of " + l.domain + " could not be looked up", Where: fmt.Sprintf("%q", d.Reason),
-			Why: "RFC 9989 section 5.3.6: receivers can neither pass nor fail its mail", Fix: "dig " + name + " TXT"})
+		l.unknown(ctx, d.Failed, l.errorOf(ctx, d.Failed))
 		return
 	}
 	if d.PolicyDomain != "" && d.Status == "" {
+		if c := l.chainOf(ctx, name); c.isAlias() {
+			l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias that leads nowhere", Where: c.absent("TXT"),
+				Why: "the policy of " + d.PolicyDomain + " applies instead of one of its own", Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
+		}
 		l.inherited(name, d)
 		return
 	}
-	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
-		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one",
-		Fix: record(name, "v=DMARC1; p=none; rua=mailto:postmaster@"+l.domain)}
+	text := "v=DMARC1; p=none; rua=mailto:postmaster@" + l.domain
 	if l.nullMX { // it sends no mail that could be lost
-		f.Fix = record(name, "v=DMARC1; p=reject")
+		text = "v=DMARC1; p=reject"
 	}
+	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
+		Why: "RFC 9989 section 4.10.1: receivers let forged mail pass; Gmail, Yahoo and Microsoft refuse those who send much without one"}
 	if d.Record != "" {
 		f.Where = record("_dmarc."+d.PolicyDomain, d.Record)
-		f.Why = "RFC 9989 section 4.10.1: that of " + d.PolicyDomain + " would apply, and has no effect: " + d.Reason + "; with one of its own the domain does not need it"
+		f.Why = "RFC 9989 section 4.10.1: that of " + d.PolicyDomain + " would apply, and has no effect: " + (&dmarc.Fault{Cause: d.Cause, Detail: d.Detail}).Error() + "; with one of its own the domain does not need it"
 	}
 	for _, wrong := range []string{l.domain, name + "." + l.domain} {
 		all, _ := l.text(ctx, wrong)
 		for _, t := range only(all, isDMARC) {
 			f.Where = record(wrong, t)
 			f.Why += "; one stands at " + wrong + ", where nobody asks"
-			mended, _ := mendDMARC(t)
-			f.Fix = record(name, mended)
+			text, _ = mendDMARC(t)
 		}
 	}
-	l.add(f)
+	f.Fix = record(name, text)
+	l.add(l.nowhere(ctx, name, name, f))
 }
 
 // inherited checks the record of the Organizational Domain, or of the public suffix above it, if that applies: RFC 9989 section 4.10.1.
@@ -116,7 +119,7 @@ func below(r *dmarc.Record) string {
 	return fmt.Sprintf("below it: %s for names that exist (sp), %s for others (np)", sp, np)
 }
 
-func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
+func (l *examination) checkDMARCRecord(ctx context.Context, name, text string) {
 	r, _ := dmarc.ParseRecord(text)
 	mended, faults := mendDMARC(text)
 	l.dmarcFor, l.dmarcSub = string(r.P), string(r.SP)
@@ -129,8 +132,8 @@ func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 	}
 	if len(faults) > 0 {
 		level, why := doctor.Yellow, "RFC 9989 section 4.8: receivers pass over what they cannot read, and take the default"
-		if m, ok := dmarc.ParseRecord(mended); r.Broken != "" {
-			level, why = doctor.Red, "RFC 9989 section 4.10.1: receivers apply no DMARC: "+r.Broken
+		if m, ok := dmarc.ParseRecord(mended); r.Broken {
+			level, why = doctor.Red, "RFC 9989 section 4.10.1: receivers apply no DMARC: "+r.Fault.Error()+", and the record has no valid rua"
 		} else if ok && m.P != r.P {
 			level, why = doctor.Red, fmt.Sprintf("RFC 9989 section 4.10.1: receivers take the policy as p=%s, not the p=%s that was meant", r.P, m.P)
 		}
@@ -157,7 +160,7 @@ func (l *examination) judgeDMARC(ctx context.Context, name, text string) {
 	org, met, err := dmarc.Organization(ctx, l.view, l.domain)
 	switch {
 	case err != nil:
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 	case !strings.Contains(org, ".") && len(met) > 1:
 		report(doctor.Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: it is taken for your Organizational Domain", withTag(rest, "psd", "n"))
 	case len(l.all)+len(l.rua) == 0:
@@ -187,7 +190,9 @@ func (l *examination) externalReports(ctx context.Context, name string, r *dmarc
 		asked := l.domain + "._report._dmarc." + host
 		all, err := l.text(ctx, asked)
 		if err != nil {
-			l.rua = append(l.rua, unknown(asked, err))
+			if f, isNew := l.failure(ctx, asked, err); isNew {
+				l.rua = append(l.rua, f)
+			}
 			continue
 		}
 		if !slices.ContainsFunc(all, isDMARC) {

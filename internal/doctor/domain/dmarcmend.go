@@ -61,6 +61,18 @@ func mendDMARC(text string) (mended string, faults []string) {
 		fault("it holds characters that are not allowed")
 		text = plain
 	}
+	if quote := text[:min(1, len(text))]; len(text) > 1 && strings.Trim(quote, `"'`) == "" && strings.HasSuffix(text, quote) {
+		fault("it has quotes of its own")
+		text = text[1 : len(text)-1]
+	}
+	if plain := regexp.MustCompile(`\\+\s*(;|$)`).ReplaceAllString(text, "$1"); plain != text {
+		fault("a backslash stands before a semicolon")
+		text = plain
+	}
+	if plain := strings.TrimLeft(text, " \t"); plain != text {
+		fault("it begins with white space")
+		text = plain
+	}
 	// A semicolon is missing between two tags. Only white space is there, or a comma.
 	run := regexp.MustCompile(`(?i)([^;\s,])(?:\s*,\s*|\s+)((?:v|p|sp|np|rua|ruf|adkim|aspf|fo|psd|t|pct|rf|ri)\s*=)`)
 	if cut := run.ReplaceAllString(text, "$1; $2"); cut != text {
@@ -83,6 +95,10 @@ func mendDMARC(text string) (mended string, faults []string) {
 			fault("%s is of older days and passed over", name)
 			continue
 		}
+		if policy := slices.Contains([]string{"none", "quarantine", "reject"}, name); policy && t.value == "" && !hasP(text) {
+			fault("p= is missing before %q", t.name)
+			name, t.value = "p", name
+		}
 		if !slices.Contains(dmarcTags(), name) {
 			near := nearTag(name, t.value, text)
 			if near == "" {
@@ -97,7 +113,11 @@ func mendDMARC(text string) (mended string, faults []string) {
 			continue
 		}
 		value := mendValue(name, t.value)
-		if name != "v" && value != t.value {
+		switch {
+		case name == "v" || value == t.value:
+		case strings.HasSuffix(name, "p") && value == "none" && doctor.Nearest(t.value, "none") == "":
+			fault("%s=%q is not a policy", name, t.value)
+		default:
 			fault("%s=%q is not valid: %s was meant", name, t.value, value)
 		}
 		all = append(all, tag{name, value})
@@ -121,6 +141,10 @@ func mendDMARC(text string) (mended string, faults []string) {
 		all = slices.Insert(all, 1, tag{"p", "none"})
 	}
 	return joinTags(all), faults
+}
+
+func hasP(text string) bool {
+	return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, "p") })
 }
 
 // nearTag returns the tag that was probably meant. A value that is a policy or an address shows more than the name.

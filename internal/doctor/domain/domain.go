@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -58,18 +57,39 @@ type examination struct {
 	Facts
 	view   *dns.View // nil if Domain is not a domain name
 	domain string
+	host   bool // the checks are of this host
 	own    *Own
 	all    []doctor.Finding
+	// failures are the lookups that failed and are reported already.
+	failures []string
 
 	exchanges []string         // the mail exchanges, without final dots; none: not found
 	nullMX    bool             // the domain accepts no mail: RFC 7505
 	signed    bool             // DNSSEC proves the MX records
+	spfText   string           // the SPF record
 	tree      []doctor.Finding // of spf-tree
 	rua       []doctor.Finding // of dmarc-rua
 	dmarcFor  string           // what receivers do with forged mail; empty: no policy
 	dmarcSub  string
 	dmarcName string // the name of the record that applies
 	dmarcText string // its text
+}
+
+// RunAll runs the checks of domains, one after the other, and sets Domain of what they find. It calls begin before each domain. If no
+// DNS server answers, it ends: the finding is the same for all of them.
+func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (all []doctor.Finding) {
+	for _, f := range domains {
+		begin(f.Domain)
+		answers := f.Resolver.RootAnswers(ctx)
+		for _, found := range Run(ctx, f) {
+			found.Domain = cmp.Or(found.Domain, f.Domain)
+			all = append(all, found)
+		}
+		if !answers {
+			break
+		}
+	}
+	return all
 }
 
 // Run runs the checks of a domain. It ends after a minute.
@@ -79,10 +99,13 @@ func Run(ctx context.Context, f Facts) []doctor.Finding {
 	return doctor.Run(ctx, Checks(f))
 }
 
-// Checks returns the checks of what a domain publishes. Those of its own keys, names and addresses find nothing if Own is nil. A check
-// may use what earlier ones have found.
+// Checks returns the checks of what a domain publishes. Those of its own keys find nothing if Own is nil. A check may use what
+// earlier ones have found.
 func Checks(f Facts) []doctor.Check {
 	l := &examination{Facts: f, own: f.Own}
+	if f.Own != nil {
+		l.failures = slices.Clone(f.Own.failures)
+	}
 	l.SMTPPort, l.HTTPSPort = cmp.Or(f.SMTPPort, 25), cmp.Or(f.HTTPSPort, 443)
 	if l.Dial == nil {
 		l.Dial = (&net.Dialer{Timeout: maxPeer}).DialContext
@@ -93,14 +116,13 @@ func Checks(f Facts) []doctor.Check {
 			if l.view != nil || name == "domain" {
 				run(ctx)
 			}
+			l.place(ctx)
 			return l.all
 		}}
 	}
 	return []doctor.Check{
-		check("domain", "the name", l.checkName),
+		check("domain", "the name, and whether any DNS server answers", l.checkName),
 		check("mx", "the MX records, and the addresses of the mail exchanges", l.checkMX),
-		check("ptr", "the PTR records of the addresses that this host sends from, and the addresses of these names", l.checkPTR),
-		check("helo", "the address of the HELO name, and its SPF record", l.checkHELO),
 		check("spf", "the SPF record, and whether it allows this host", l.checkSPF),
 		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
 		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
@@ -113,13 +135,27 @@ func Checks(f Facts) []doctor.Check {
 	}
 }
 
-func (l *examination) checkName(context.Context) {
+func (l *examination) checkName(ctx context.Context) {
 	name, err := domain.ParseArgument(l.Domain)
 	if err != nil || !strings.Contains(name, ".") {
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is not a domain name", l.Domain), Fix: "signpost doctor example.org"})
 		return
 	}
+	if !l.Resolver.RootAnswers(ctx) {
+		l.add(doctor.Finding{Level: doctor.Red, First: true, What: "no DNS server answers", Where: ". IN NS: no answer",
+			Why: "the records of domains were not checked; mail that needs a DNS lookup is answered 451", Fix: "dig . NS # then the same with @ADDRESS for each of dns.servers in signpost.toml"})
+		return
+	}
 	l.domain, l.view = name, l.Resolver.View(netip.Addr{}).Limit(maxQueries)
+}
+
+// place puts the lines of all findings where they can be published.
+func (l *examination) place(ctx context.Context) {
+	for i, f := range l.all {
+		if l.view != nil {
+			l.all[i].Fix = l.placed(ctx, f.Fix)
+		}
+	}
 }
 
 func (l *examination) add(f doctor.Finding) { l.all = append(l.all, f) }
@@ -128,24 +164,10 @@ func (l *examination) good(what, where string) {
 	l.add(doctor.Finding{Level: doctor.Green, What: what, Where: where})
 }
 
-func (l *examination) unknown(name string, err error) { l.add(unknown(name, err)) }
-
-// unknown returns the finding for a name whose DNS lookup failed.
-func unknown(name string, err error) doctor.Finding {
-	why := err.Error()
-	var failed *net.DNSError
-	if errors.As(err, &failed) {
-		why = failed.Err
-	}
-	return doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: name + ": " + why,
-		Why: "whoever asks now learns no more; receivers put mail off, or take it as not authenticated",
-		Fix: "dig " + word(name) + " # and see which name server does not answer"}
-}
-
-// text returns the TXT records of a name. It is not an error if there are none.
+// text returns the TXT records of a name. It is not an error if there are none, or if its CNAME records form a loop.
 func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	all, err := l.view.LookupTXT(ctx, name)
-	if spf.IsNotFound(err) {
+	if err != nil && (spf.IsNotFound(err) || l.chainOf(ctx, name).loops) {
 		return nil, nil
 	}
 	return all, err
@@ -157,8 +179,13 @@ func (l *examination) optional(ctx context.Context, name, lack string) []string 
 	all, err := l.text(ctx, name)
 	switch {
 	case err != nil:
-		l.unknown(name, err)
-	case len(all) == 0:
+		l.unknown(ctx, name, err)
+	case len(all) > 0:
+	case l.chainOf(ctx, name).isAlias():
+		c := l.chainOf(ctx, name)
+		l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias that leads nowhere", Where: c.absent("TXT"),
+			Why: "whoever owns the name at its end can publish the record for " + l.domain, Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
+	default:
 		l.good(l.domain+" "+lack+", which is its choice", name+": no TXT record")
 	}
 	return all
@@ -169,17 +196,18 @@ func only(all []string, keep func(string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !keep(t) })
 }
 
-// addrs returns all addresses of a name. It is not an error if there are none.
+// addrs returns all addresses of a name. It is not an error if there are none, or if its CNAME records form a loop.
 func (l *examination) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	four, err := l.view.LookupA(ctx, name)
-	if err != nil && !spf.IsNotFound(err) {
-		return nil, err
+	if err == nil || spf.IsNotFound(err) {
+		var six []netip.Addr
+		six, err = l.view.LookupAAAA(ctx, name)
+		four = append(slices.Clip(four), six...)
 	}
-	six, err := l.view.LookupAAAA(ctx, name)
-	if err != nil && !spf.IsNotFound(err) {
-		return nil, err
+	if err == nil || spf.IsNotFound(err) || l.chainOf(ctx, name).loops {
+		return four, nil
 	}
-	return slices.Concat(four, six), nil
+	return nil, err
 }
 
 // record returns a TXT record as a line of a zone file.

@@ -44,10 +44,14 @@ func keyRecord(t *testing.T, k crypto.Signer) string {
 	return record("s1._domainkey.example.org", text) + "\n"
 }
 
-// check runs the checks of one domain.
-func (f Facts) check(ctx context.Context, domain string, own *Own) []doctor.Finding {
+// check runs the checks of one domain, and those of the host if it is its own.
+func (f Facts) check(ctx context.Context, domain string, own *Own) (found []doctor.Finding) {
 	f.Domain, f.Own = domain, own
-	return Run(ctx, f)
+	if own != nil {
+		checks := HostChecks(Host{Domain: domain, Resolver: f.Resolver}, &own.Sender)
+		found = doctor.Run(ctx, checks[1:]) // the first one runs postconf
+	}
+	return append(found, Run(ctx, f)...)
 }
 
 func check(t *testing.T, zone string, own *Own) []doctor.Finding {
@@ -135,12 +139,12 @@ func TestMisconfigured(t *testing.T) {
 		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 ip4:198.51.100.0/24 ~all"`, "spf", "2 SPF records at example.org", "198.51.100.0/24", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
 		{"SPF with 11 look-ups", spfAt, `example.org. IN TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "SPF of example.org takes 11 look-ups, and 10 are allowed",
 			" 11  example.org\n  1    include:p0.example\n", `example.org. IN TXT "v=spf1 ip4:198.51.100.0` + includes[len(" include:p0.example"):] + ` ip4:192.0.2.1 -all"`},
-		{"SPF with a wrong term", "v=spf1 mx", "v=spf1 mx ipv4:198.51.100.1", "spf", "the SPF record of example.org has an error", `the term "ipv4:198.51.100.1"`, `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
+		{"SPF with a wrong term", "v=spf1 mx", "v=spf1 mx ipv4:198.51.100.1", "spf", "the SPF record of example.org has an error", "unknown mechanism: ipv4 (ipv4:198.51.100.1)", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
 		{"SPF with a wrong version", "v=spf1 mx", "v=spf1;mx", "spf", "the SPF record of example.org does not begin with v=spf1 and a space", "v=spf1;mx", spfAt},
-		{"+all", "mx -all", "mx +all", "spf", "the SPF record of example.org lets everybody send", "+all", spfAt},
+		{"+all", "mx -all", "mx +all", "spf", "the SPF record of example.org allows every host to send", "+all", spfAt},
 		{"ptr", "v=spf1 mx", "v=spf1 mx ptr", "spf", "the SPF record of example.org uses ptr", "mx ptr", spfAt},
 		{"no end", "mx -all", "mx", "spf", "the SPF record of example.org has no end", `"v=spf1 mx"`, spfAt},
-		{"include of nothing", "v=spf1 mx", "v=spf1 mx include:no.example", "spf-tree", "a term of the SPF record of example.org leads nowhere: include:no.example: 0 SPF records", "no.example", spfAt},
+		{"include of nothing", "v=spf1 mx", "v=spf1 mx include:no.example", "spf-tree", "a term of the SPF record of example.org leads nowhere: include:no.example: no record", "no.example", spfAt},
 		{"voids", "v=spf1 mx", "v=spf1 mx a:a.example a:b.example a:c.example", "spf-tree", "4 look-ups of SPF of example.org find nothing, and 2 are allowed", "a:c.example", spfAt},
 		{"own address", "v=spf1 mx", "v=spf1 ip4:198.51.100.1", "spf", "this host may not send for example.org", "192.0.2.1: fail", `example.org. IN TXT "v=spf1 ip4:192.0.2.1 ip4:198.51.100.1 -all"`},
 		{"alias as MX", "mail.example.org. IN A 192.0.2.1", "mail.example.org. IN A 192.0.2.1\nmx.example.org. IN CNAME mail.example.org.\nexample.org. IN MX 20 mx.example.org.", "mx", "the mail exchange mx.example.org is an alias", "CNAME", "example.org. IN MX 20 mail.example.org."},
@@ -179,7 +183,7 @@ func TestKeyRecord(t *testing.T) {
 		{"missing", "", "the record of the DKIM key s1 of example.org is missing", "s1._domainkey.example.org: no TXT record"},
 		{"twice the domain", strings.Replace(right, "example.org.", "example.org.example.org.", 1), "the record of the DKIM key s1 of example.org is missing", "example.org.example.org. IN TXT"},
 		{"another key", keyRecord(t, key(t, 1).Signer), "the record of the DKIM key s1 of example.org is of another key", "in DNS: 32 octets, 2df04125 ... 27da0fa6\nhere:   32 octets, af06a3e3 ... 9383341d"},
-		{"no key", strings.Replace(right, "p=", "p=!", 1), "the record of the DKIM key s1 of example.org cannot be used", "p= is not base64"},
+		{"no key", strings.Replace(right, "p=", "p=!", 1), "the record of the DKIM key s1 of example.org cannot be used", "key record has invalid base64"},
 		{"t=y", strings.Replace(right, "p=", "t=y; p=", 1), "the record of the DKIM key s1 of example.org says t=y", "t=y"},
 		{"two", right + "\n" + `s1._domainkey.example.org. IN TXT "x"`, "2 TXT records at the DKIM key s1 of example.org", `"x"`},
 	} {

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -15,14 +16,11 @@ import (
 	"signpost/internal/spf"
 )
 
-// checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers refuse mail from
+// checkPTROf checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers refuse mail from
 // addresses without a name that has the address.
 func (l *examination) checkPTR(ctx context.Context) {
-	if l.own == nil {
-		return
-	}
 	for _, addr := range l.own.Sends {
-		l.judgePTR(ctx, addr.Unmap())
+		l.checkPTROf(ctx, addr.Unmap())
 	}
 }
 
@@ -32,19 +30,19 @@ func (l *examination) heloName() string { return domain.Fold(l.own.HELO) }
 // checkHELO checks the HELO name. RFC 5321 section 4.1.4 requires a full name that has the address of the host; RFC 7208 section 2.3
 // recommends that it passes SPF.
 func (l *examination) checkHELO(ctx context.Context) {
-	if l.own == nil || l.heloName() == "" {
+	if l.heloName() == "" {
 		return
 	}
 	helo := l.heloName()
 	sends := l.own.Sends
 	if !fullName(helo) {
-		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the HELO name %q is no name of the Internet", helo), Where: "main.cf: smtp_helo_name, $myhostname by default",
-			Why: "RFC 5321 section 4.1.4: it has to be a full domain name; many receivers refuse others (504 5.5.2)", Fix: "postconf -e 'myhostname = mail." + l.domain + "'"})
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the HELO name %q is no name of the Internet", helo), Where: cmp.Or(l.own.heloPlace, "main.cf: smtp_helo_name, $myhostname by default"),
+			Why: "RFC 5321 section 4.1.4: it has to be a full domain name; many receivers refuse others (504 5.5.2)", Fix: l.nameHost(ctx)})
 		return
 	}
 	addrs, err := l.addrs(ctx, helo)
 	if err != nil {
-		l.unknown(helo, err)
+		l.unknown(ctx, helo, err)
 		return
 	}
 	if len(addrs) == 0 {
@@ -53,25 +51,27 @@ func (l *examination) checkHELO(ctx context.Context) {
 		if len(sends) > 0 {
 			f.Fix = fmt.Sprintf("%s. IN %s %s", helo, addrType(sends[0]), sends[0])
 		}
+		if c := l.chainOf(ctx, helo); c.isAlias() {
+			f.What, f.Where, f.Fix = "the HELO name "+helo+" is an alias that leads nowhere", c.absent("A or AAAA"), f.Fix+" ; "+replaced
+		}
 		l.add(f)
 		return
 	}
 	var fails []string
-	fix, judged := "v=spf1 a -all", ""
+	fix, status := "v=spf1 a -all", ""
 	for _, addr := range sends {
 		r := spf.Check(ctx, l.view, addr, helo, "")
 		if r.Status == spf.TempError {
-			l.add(doctor.Finding{Level: doctor.Yellow, What: "SPF of the HELO name " + helo + " could not be looked up", Where: helo + ": " + r.Reason,
-				Why: "RFC 7208 section 2.4: bounces are checked by the HELO name", Fix: "dig " + word(helo) + " TXT"})
+			l.unknown(ctx, r.Failed, l.errorOf(ctx, r.Failed))
 			return
 		}
-		if judged == "" || r.Status != spf.Pass {
-			judged = string(r.Status)
+		if status == "" || r.Status != spf.Pass {
+			status = string(r.Status)
 		}
 		if r.Status == spf.Pass {
 			continue
 		}
-		fails = append(fails, fmt.Sprintf("%s: %s", addr, r.Reason))
+		fails = append(fails, fmt.Sprintf("%s: %s", addr, spfReason(r)))
 		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
 			fix = r.Record // it may also be a domain's: add to it
 		}
@@ -85,7 +85,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 	case len(fails) == 0:
 		l.good("the HELO name "+helo+" passes SPF", helo)
 	default:
-		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, judged), Where: helo + "\n" + strings.Join(fails, "\n"),
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, status), Where: helo + "\n" + strings.Join(fails, "\n"),
 			Why: "RFC 7208 section 2.4: bounces have no sender, and are checked by the HELO name; without a pass they are refused or end as junk",
 			Fix: record(helo, fix)})
 	}
@@ -102,7 +102,46 @@ func allow(text string, addr netip.Addr) string {
 	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
 }
 
-func (l *examination) judgePTR(ctx context.Context, addr netip.Addr) {
+// nameHost returns the command that gives this host a HELO name: one that leads to an address that it sends from, if it has such a name.
+func (l *examination) nameHost(ctx context.Context) string {
+	if l.own.heloUnset != "" && fullName(l.own.hostname) {
+		return l.own.heloUnset
+	}
+	name := "mail." + l.domain
+	for _, addr := range l.own.Sends {
+		if own := l.nameOf(ctx, addr.Unmap()); own != "" {
+			name = own
+			break
+		}
+	}
+	fix := "postconf -e " + doctor.Quote("myhostname = "+name)
+	if l.own.heloUnset != "" {
+		fix = l.own.heloUnset + " && " + fix
+	}
+	return fix
+}
+
+// plainName reports whether a name has only the characters of host names.
+func plainName(name string) bool {
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
+}
+
+// nameOf returns a name of an address that has this address, or "" if there is none that is this host's own.
+func (l *examination) nameOf(ctx context.Context, addr netip.Addr) string {
+	names, err := l.view.LookupAddr(ctx, addr.String())
+	if err != nil {
+		return ""
+	}
+	for _, name := range names[:min(len(names), maxExchanges)] {
+		host := domain.Fold(name)
+		if addrs, err := l.addrs(ctx, host); err == nil && fullName(host) && plainName(host) && !generic(host, addr) && slices.Contains(addrs, addr) {
+			return host
+		}
+	}
+	return ""
+}
+
+func (l *examination) checkPTROf(ctx context.Context, addr netip.Addr) {
 	helo := l.heloName()
 	reverse, err := dns.ReverseAddr(addr.String())
 	if err != nil {
@@ -111,7 +150,7 @@ func (l *examination) judgePTR(ctx context.Context, addr netip.Addr) {
 	fix := reverse + " IN PTR " + l.hostName() + "."
 	names, err := l.view.LookupAddr(ctx, addr.String())
 	if err != nil && !spf.IsNotFound(err) {
-		l.unknown(strings.TrimSuffix(reverse, "."), err)
+		l.unknown(ctx, strings.TrimSuffix(reverse, "."), err)
 		return
 	}
 	if len(names) == 0 {
@@ -127,7 +166,7 @@ func (l *examination) judgePTR(ctx context.Context, addr netip.Addr) {
 		host := domain.Fold(name)
 		addrs, err := l.addrs(ctx, host)
 		if err != nil {
-			l.unknown(host, err)
+			l.unknown(ctx, host, err)
 			return
 		}
 		if slices.Contains(addrs, addr) {

@@ -18,7 +18,7 @@ const maxExchanges = 10
 func (l *examination) checkMX(ctx context.Context) {
 	all, err := l.view.LookupMX(ctx, l.domain)
 	if err != nil && !spf.IsNotFound(err) {
-		l.unknown(l.domain, err)
+		l.unknown(ctx, l.domain, err)
 		return
 	}
 	l.signed = l.view.Authentic(ctx, dns.MX, l.domain)
@@ -61,7 +61,7 @@ func (l *examination) noMX(ctx context.Context) {
 	addrs, err := l.addrs(ctx, l.domain)
 	switch {
 	case err != nil:
-		l.unknown(l.domain, err)
+		l.unknown(ctx, l.domain, err)
 	case len(addrs) > 0:
 		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has no MX record", Where: fmt.Sprintf("%s: addresses %v", l.domain, addrs),
 			Why: "RFC 5321 section 5.1: its address is taken instead; some receivers refuse mail from a domain without MX. A name that is not for mail says so: MX 0 . and SPF v=spf1 -all",
@@ -91,29 +91,28 @@ func (l *examination) checkExchange(ctx context.Context, host, line string) {
 			Fix: fmt.Sprintf("%smail.%s. ; with mail.%s. IN %s %s", line, l.domain, l.domain, addrType(addr), addr)})
 		return
 	}
-	target, err := l.view.LookupCNAME(ctx, host)
-	if err != nil && !spf.IsNotFound(err) {
-		l.unknown(host, err)
-		return
-	}
-	if target != "" {
-		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s is an alias", host), Where: host + ". IN CNAME " + target,
-			Why: "RFC 2181 section 10.3, RFC 5321 section 5.1: an MX must not name an alias; some senders give up",
-			Fix: line + target})
-		return
-	}
 	addrs, err := l.addrs(ctx, host)
+	c := l.chainOf(ctx, host)
 	switch {
 	case err != nil:
-		l.unknown(host, err)
+		l.unknown(ctx, host, err)
 	case len(addrs) == 0:
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, 1})
 		if l.own != nil && len(l.own.Sends) > 0 {
 			addr = l.own.Sends[0]
 		}
-		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s has no address", host), Where: line + host + ".",
+		f := doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s has no address", host), Where: line + host + ".",
 			Why: "RFC 5321 section 5.1: mail for the domain cannot be delivered there",
-			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)})
+			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)}
+		if c.isAlias() {
+			f.What, f.Where = fmt.Sprintf("the mail exchange %s is an alias that leads nowhere", host), line+host+".\n"+c.absent("A or AAAA")
+			f.Fix += ", " + replaced
+		}
+		l.add(f)
+	case c.isAlias():
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s is an alias", host), Where: c.lines(),
+			Why: "RFC 2181 section 10.3, RFC 5321 section 5.1: an MX must not name an alias; some senders give up",
+			Fix: line + c.end() + "."})
 	}
 }
 

@@ -3,6 +3,7 @@ package domain
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,12 +22,16 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 	}
 	all, err := l.text(ctx, name)
 	if err != nil {
-		l.unknown(name, err)
+		l.unknown(ctx, name, err)
 		return
 	}
 	if len(all) == 0 {
-		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
-			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"})
+		f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
+			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"}
+		if c := l.chainOf(ctx, name); c.isAlias() {
+			f.What, f.Where = "the name of the DKIM key "+selector+" of "+l.domain+" is an alias that leads nowhere", c.absent("TXT")
+		}
+		l.add(f)
 		return
 	}
 	f := doctor.Finding{Where: records(name, all), Fix: "dkimkey add " + l.domain + " # on the host that signs"}
@@ -41,6 +46,11 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 	case err != nil:
 		f.Level, f.What = doctor.Red, "the DKIM key "+selector+" of "+l.domain+" cannot be used: "+err.Error()
 		f.Why = "RFC 6376 section 6.1.2: no signature of this key verifies"
+		if mended := mendKey(all[0]); mended != "" {
+			f.Fix = record(name, mended)
+		} else if target, err := domain.Parse(strings.TrimSuffix(all[0], ".")); err == nil && l.hasKey(ctx, target) {
+			f.Fix = name + ". IN CNAME " + target + ". ; in place of the TXT record"
+		}
 	case key.Testing:
 		f.Level, f.What = doctor.Yellow, "the record of the DKIM key "+selector+" of "+l.domain+" says t=y"
 		f.Why, f.Fix = "RFC 6376 section 3.6.1: a key that is only tested counts as no signature at some receivers", record(name, tested(all[0]))
@@ -52,6 +62,28 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 		return
 	}
 	l.add(f)
+}
+
+// hasKey reports whether a name has a key record.
+func (l *examination) hasKey(ctx context.Context, name string) bool {
+	all, err := l.text(ctx, name)
+	if err != nil || len(all) != 1 {
+		return false
+	}
+	_, err = dkim.ParseKeyRecord(all[0])
+	return err == nil
+}
+
+// mendKey returns the key record that was probably meant, or "" if that is not recognizable.
+func mendKey(text string) string {
+	text = strings.NewReplacer(`\`, "", `"`, "").Replace(text)
+	text = regexp.MustCompile(`([^;\s])\s+([vkhtsn]=|p=)`).ReplaceAllString(text, "$1; $2")
+	text = regexp.MustCompile(`(^|;)(\s*h\s*=\s*)(rsa|ed25519)-`).ReplaceAllString(text, "$1$2")
+	text = joinTags(tagsOf(text))
+	if _, err := dkim.ParseKeyRecord(text); err != nil || revoked(text) {
+		return ""
+	}
+	return text
 }
 
 func revoked(text string) bool {

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"signpost/internal/dns"
 	"signpost/internal/doctor"
 )
 
@@ -18,11 +20,19 @@ type Sender struct {
 	HELO    string       // empty if another host delivers our mail
 	Sends   []netip.Addr // the addresses that it sends from, as far as they are known
 	Partial bool         // there may be more
+
+	heloPlace string // where Postfix has the HELO name from; empty: smtp_helo_name and myhostname are not known
+	heloUnset string // the command that makes it myhostname again; empty if it is myhostname
+	hostname  string // myhostname
+
+	failures []string // the lookups of its checks that failed
 }
 
-// Host has what is needed to determine the Sender.
+// Host has what is needed to determine the Sender, and to check its name and addresses.
 type Host struct {
-	Given []netip.Addr // the addresses, from the command line; empty: detected
+	Given    []netip.Addr  // the addresses, from the command line; empty: detected
+	Domain   string        // one of this host, for names that are proposed
+	Resolver *dns.Resolver // for the checks of the name and the addresses
 	// Postconf returns the output of postconf(1).
 	Postconf func(ctx context.Context, args ...string) (string, error)
 	// Source returns the address from which the system would send to another; nil: it is queried.
@@ -31,16 +41,37 @@ type Host struct {
 
 // clientSettings are those of Postfix's client that delivers to the Internet, and the addresses to which its other clients bind.
 type clientSettings struct {
-	main  map[string]string
-	bound []netip.Addr
+	main    map[string]string
+	bound   []netip.Addr
+	ownHELO bool // master.cf sets smtp_helo_name
 }
 
-// HostChecks returns the check of how other servers see this host. It sets sender.
+// HostChecks returns the checks of how other servers see this host, which are the same for all of its domains. The first one sets
+// sender.
 func HostChecks(h Host, sender *Sender) []doctor.Check {
-	return []doctor.Check{{Name: "sends", Doc: "the HELO name and the addresses of this host: Postfix's settings, and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
-		*sender, found = h.find(ctx)
-		return found
-	}}}
+	l := &examination{Facts: Facts{Resolver: h.Resolver}, domain: h.Domain, host: true}
+	check := func(run func(context.Context)) func(context.Context) []doctor.Finding {
+		return func(ctx context.Context) []doctor.Finding {
+			if !h.Resolver.RootAnswers(ctx) {
+				return nil // the check of the first domain reports it
+			}
+			ctx, cancel := context.WithTimeout(ctx, maxTime)
+			defer cancel()
+			l.all, l.own, l.view = nil, &Own{Sender: *sender}, cmp.Or(l.view, h.Resolver.View(netip.Addr{}).Limit(maxQueries))
+			run(ctx)
+			l.place(ctx)
+			sender.failures = l.failures
+			return l.all
+		}
+	}
+	return []doctor.Check{
+		{Name: "sends", Doc: "the HELO name and the addresses of this host: Postfix's settings, and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
+			*sender, found = h.find(ctx)
+			return found
+		}},
+		{Name: "ptr", Doc: "the PTR records of the addresses that this host sends from, and the addresses of these names", Run: check(l.checkPTR)},
+		{Name: "helo", Doc: "the address of the HELO name, and its SPF record", Run: check(l.checkHELO)},
+	}
 }
 
 func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {
@@ -56,7 +87,15 @@ func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {
 	if relay := s.relay(); relay != "" {
 		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Green, What: "mail leaves through " + relay + ": its own name and address are what others see; --address ADDR looks at them"}}
 	}
-	sender := Sender{HELO: s.main["smtp_helo_name"], Sends: h.Given}
+	sender := Sender{HELO: s.main["smtp_helo_name"], Sends: h.Given, hostname: s.main["myhostname"]}
+	switch {
+	case s.ownHELO:
+		sender.heloPlace, sender.heloUnset = "master.cf: smtp/unix -o smtp_helo_name="+sender.HELO, "postconf -PX 'smtp/unix/smtp_helo_name'"
+	case sender.HELO != sender.hostname:
+		sender.heloPlace, sender.heloUnset = "main.cf: smtp_helo_name = "+sender.HELO, "postconf -X 'smtp_helo_name'"
+	default:
+		sender.heloPlace = "main.cf: myhostname = " + sender.hostname
+	}
 	if len(sender.Sends) > 0 {
 		return sender, nil
 	}
@@ -87,7 +126,7 @@ func list(s string) []string {
 
 // settings reads only the settings that are needed: reading all of them takes seconds.
 func (h Host) settings(ctx context.Context) (*clientSettings, error) {
-	out, err := h.Postconf(ctx, "-x", "smtp_helo_name", "smtp_bind_address", "smtp_bind_address6", "inet_interfaces", "inet_protocols", "relayhost", "default_transport")
+	out, err := h.Postconf(ctx, "-x", "myhostname", "smtp_helo_name", "smtp_bind_address", "smtp_bind_address6", "inet_interfaces", "inet_protocols", "relayhost", "default_transport")
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +146,7 @@ func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 		switch {
 		case strings.HasPrefix(where, "smtp/unix/"):
 			s.main[name] = value
+			s.ownHELO = s.ownHELO || name == "smtp_helo_name"
 		case (name == "smtp_bind_address" || name == "smtp_bind_address6") && err == nil && public(addr):
 			s.bound = append(s.bound, addr) // a transport of its own, for some senders or some domains
 		}

@@ -80,6 +80,29 @@ func TestHost(t *testing.T) {
 	}
 }
 
+// A HELO name that is none is mended where Postfix has it from, by a name that leads to this host if there is one.
+func TestHELOPlace(t *testing.T) {
+	for _, c := range []struct{ name, main, master, fix string }{
+		{"the host's", "myhostname = mail\nsmtp_helo_name = mail\n", "", "postconf -e 'myhostname = mx7.example.org'"},
+		{"its own", "myhostname = mail.example.org\nsmtp_helo_name = localhost\n", "", "postconf -X 'smtp_helo_name'"},
+		{"both", "myhostname = mail\nsmtp_helo_name = localhost\n", "", "postconf -X 'smtp_helo_name' && postconf -e 'myhostname = mx7.example.org'"},
+		{"in master.cf", "myhostname = mail.example.org\nsmtp_helo_name = mail.example.org\n", "smtp/unix/smtp_helo_name = localhost\n", "postconf -PX 'smtp/unix/smtp_helo_name'"},
+	} {
+		h := Host{Domain: "example.org", Given: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Postconf: func(_ context.Context, args ...string) (string, error) {
+			if args[0] == "-x" {
+				return c.main, nil
+			}
+			return c.master, nil
+		}}
+		sender, _ := h.find(t.Context())
+		found := bad(check(t, healthy+"mx7.example.org. IN A 192.0.2.7\n7.2.0.192.in-addr.arpa. IN PTR mx7.example.org.\n", &Own{Sender: sender}))
+		at := slices.IndexFunc(found, func(f doctor.Finding) bool { return f.Check == "helo" })
+		if at < 0 || found[at].Fix != c.fix || strings.Contains(found[at].Where, "by default") {
+			t.Errorf("%s: %+v", c.name, found)
+		}
+	}
+}
+
 // The real postconf prints the parameters as they are parsed, with its own defaults and master.cf.
 func TestHostOfPostfix(t *testing.T) {
 	dir := t.TempDir()

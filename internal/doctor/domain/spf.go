@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"signpost/internal/doctor"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 )
 
@@ -18,40 +20,52 @@ const (
 )
 
 func (l *examination) checkSPF(ctx context.Context) {
+	failed := len(l.failures)
+	right := l.examineSPF(ctx)
+	if l.own != nil {
+		l.compareSPF(ctx)
+	}
+	if len(l.all)+len(l.tree) == 0 && len(l.failures) == failed {
+		l.good(right, record(l.domain, l.spfText))
+	}
+}
+
+// examineSPF checks the SPF record. It returns the text of the finding if everything is right.
+func (l *examination) examineSPF(ctx context.Context) (right string) {
 	all, err := l.text(ctx, l.domain)
 	if err != nil {
-		l.unknown(l.domain, err)
-		return
+		l.unknown(ctx, l.domain, err)
+		return ""
 	}
 	found := only(all, spf.IsRecord)
 	switch len(found) {
 	case 0:
 		l.noSPF(ctx, all)
-		return
+		return ""
 	case 1:
 	default:
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%d SPF records at %s", len(found), l.domain), Where: records(l.domain, found),
 			Why: "RFC 7208 section 4.5: with more than one record the result is permerror: no mail of the domain passes SPF; publish this one in place of all of them",
 			Fix: l.fitting(ctx, mergeSPF(found))})
-		return
+		return ""
 	}
 	text := found[0]
 	rec, err := spf.ParseRecord(text)
 	if err != nil {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " has an error", Where: record(l.domain, text) + "\n" + err.Error(),
-			Why: "RFC 7208 section 4.6: one wrong term makes the whole record permerror: no mail of the domain passes SPF",
+			Why: "RFC 7208 section 4.6: one invalid term makes the result permerror: no mail of the domain passes SPF",
 			Fix: l.fitting(ctx, mendSPF(text))})
-		return
+		return ""
 	}
-	l.judgeSPF(text, rec)
+	l.checkSPFRecord(ctx, text, rec)
 	tree := l.walkSPF(ctx, l.domain, rec)
-	l.judgeTree(text, rec, tree)
-	if len(l.all)+len(l.tree) == 0 && l.own != nil {
-		l.ownSPF(ctx, text)
+	l.checkSPFTree(ctx, text, rec, tree)
+	red := func(f doctor.Finding) bool { return f.Level == doctor.Red } // no mail passes then
+	if l.own != nil && !slices.ContainsFunc(l.all, red) && !slices.ContainsFunc(l.tree, red) {
+		l.ownSPF(ctx, text, rec)
 	}
-	if len(l.all)+len(l.tree) == 0 {
-		l.good(fmt.Sprintf("the SPF record of %s is right and costs %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), record(l.domain, text))
-	}
+	l.spfText = text
+	return fmt.Sprintf("the SPF record of %s is correct and needs %d of %d DNS lookups", l.domain, tree.cost, spf.MaxTerms)
 }
 
 // firstSPF returns a record for a domain without one.
@@ -80,18 +94,19 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 	for _, t := range all {
 		if rest, ok := likeSPF(t); ok {
 			l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " does not begin with v=spf1 and a space", Where: record(l.domain, t),
-				Why: "RFC 7208 section 4.5: what does not begin so is no SPF record, and the domain has none", Fix: l.fitting(ctx, mendSPF("v=spf1 "+rest))})
+				Why: "RFC 7208 section 4.5: a record that does not begin with them is not an SPF record, so the domain has none", Fix: l.fitting(ctx, mendSPF("v=spf1 "+rest))})
 			return
 		}
 	}
 	if l.nullMX {
-		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " takes no mail, and does not say that it sends none", Where: l.domain + ": no TXT record that begins with v=spf1",
-			Why: "RFC 7208 section 10.1: a name that sends nothing says so; otherwise forgeries of it are neutral", Fix: record(l.domain, "v=spf1 -all")})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " accepts no mail, but does not state that it sends none", Where: l.domain + ": no TXT record that begins with v=spf1",
+			Why: "RFC 7208 section 10.1: a name that sends no mail should state that; otherwise SPF of forged mail is neutral", Fix: record(l.domain, "v=spf1 -all")})
 		return
 	}
 	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
 		Why: "RFC 7208 section 4.5: receivers cannot tell your servers from others'; Gmail, Yahoo and Microsoft refuse or junk such mail",
 		Fix: record(l.domain, l.firstSPF())}
+	f = l.nowhere(ctx, l.domain, l.domain, f)
 	if l.own != nil && l.own.Partial {
 		f.Why += "; the record must name the address that others see, which is not known here"
 		f.Fix = "signpost doctor --address ADDR # prints the record for this address"
@@ -99,19 +114,30 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 	l.add(f)
 }
 
-// judgeSPF checks the record itself.
-func (l *examination) judgeSPF(text string, rec *spf.Record) {
+// checkSPFRecord checks the record itself.
+func (l *examination) checkSPFRecord(ctx context.Context, text string, rec *spf.Record) {
 	report := func(level doctor.Level, what, why, fix string) {
 		l.add(doctor.Finding{Level: level, What: what, Where: record(l.domain, text), Why: why, Fix: record(l.domain, fix)})
+	}
+	var ignored []string
+	mended := text
+	for _, t := range rec.Unknown {
+		if term := mendTerm(t); term != "" {
+			ignored, mended = append(ignored, t), replaceTerm(mended, t, term)
+		}
+	}
+	if len(ignored) > 0 {
+		l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " has terms without effect: " + strings.Join(ignored, " "), Where: record(l.domain, text),
+			Why: "RFC 7208 section 6: with = they are unknown modifiers, which every check ignores; mechanisms have a colon", Fix: l.fitting(ctx, mended)})
 	}
 	ends := rec.Redirect != ""
 	for _, d := range rec.Directives {
 		switch {
 		case d.Mechanism == spf.PTR:
-			report(doctor.Yellow, "the SPF record of "+l.domain+" uses ptr", "RFC 7208 section 5.5: it should not be used; large receivers pass it over", l.without(text, d.Text))
+			report(doctor.Yellow, "the SPF record of "+l.domain+" uses ptr", "RFC 7208 section 5.5: it should not be used; large receivers ignore it", l.without(text, d.Text))
 		case d.Mechanism != spf.All:
 		case d.Qualifier == spf.Pass:
-			report(doctor.Red, "the SPF record of "+l.domain+" lets everybody send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, strings.TrimSpace(l.lastSPF())))
+			report(doctor.Red, "the SPF record of "+l.domain+" allows every host to send", "RFC 7208 section 5.1: +all makes every forgery pass", replaceTerm(text, d.Text, strings.TrimSpace(l.lastSPF())))
 			ends = true
 		case d.Qualifier == spf.Neutral:
 			report(doctor.Yellow, "the SPF record of "+l.domain+" ends in ?all", "RFC 7208 section 8.2: neutral is treated as if there were no record", replaceTerm(text, d.Text, "~all"))
@@ -121,31 +147,69 @@ func (l *examination) judgeSPF(text string, rec *spf.Record) {
 		}
 	}
 	if !ends {
-		report(doctor.Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect strangers are neutral, as if there were no record", text+l.lastSPF())
+		report(doctor.Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect, the result for other hosts is neutral, as if there were no record", text+l.lastSPF())
 	}
 	if l.nullMX && text != "v=spf1 -all" {
-		report(doctor.Yellow, l.domain+" takes no mail, and its SPF record lets hosts send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail says so", "v=spf1 -all")
+		report(doctor.Yellow, l.domain+" accepts no mail, but its SPF record allows hosts to send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail should state that", "v=spf1 -all")
 	}
 }
 
+// ownResult returns the SPF result of mail of the domain from an address of this host.
+func (l *examination) ownResult(ctx context.Context, r spf.Resolver, addr netip.Addr) spf.Result {
+	return spf.Check(ctx, r, addr, l.own.HELO, "postmaster@"+l.domain)
+}
+
 // ownSPF checks whether the record allows the addresses from which we send.
-func (l *examination) ownSPF(ctx context.Context, text string) {
+func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) {
 	fix := text
 	var fails []string
+	var refused []netip.Addr
 	for _, addr := range l.own.Sends {
-		r := spf.Check(ctx, l.view, addr, l.own.HELO, "postmaster@"+l.domain)
-		switch r.Status {
-		case spf.Pass:
-		case spf.TempError:
-			l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of %s for %s could not be looked up", addr, l.domain), Where: record(l.domain, text) + "\n" + r.Reason,
-				Why: "RFC 7208 section 2.6.6: receivers answer with temporary errors", Fix: "dig " + l.domain + " TXT"})
-		default:
-			fails = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, r.Reason))
-			fix = allow(fix, addr)
+		r := l.ownResult(ctx, l.view, addr)
+		if r.Status == spf.Pass || r.Status == spf.TempError { // compareSPF reports a temporary error
+			continue
+		}
+		fails, refused = append(fails, fmt.Sprintf("%s: %s, %s", addr, r.Status, spfReason(r))), append(refused, addr)
+		fix = allow(fix, addr)
+	}
+	if len(fails) == 0 {
+		return
+	}
+	f := doctor.Finding{Level: doctor.Red, What: "this host may not send for " + l.domain, Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
+		Why: "RFC 7208 section 8.4: receivers refuse or junk mail from hosts that the record does not allow", Fix: record(l.domain, fix)}
+	if name, text := l.shared(ctx, rec, refused); name != "" {
+		f.Cause, f.Fix = "the record of "+name, record(name, text)
+	}
+	l.add(f)
+}
+
+// shared returns the name of a record of ours that the domain's record uses, as those of other domains may, and the text with which
+// it allows the addresses. name is empty if there is none.
+func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
+	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
+		name := strings.ToLower(n.Target)
+		if n.Depth > 0 || n.Record == "" || n.Qualifier != spf.Pass || domain.Within(name, l.domain) || !l.controls(ctx, l.chainOf(ctx, name).end()) {
+			continue
+		}
+		text := n.Record
+		for _, a := range slices.Backward(addrs) {
+			text = allow(text, a)
+		}
+		after := published{l.view, name, text}
+		if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return l.ownResult(ctx, after, a).Status != spf.Pass }) {
+			return name, text
 		}
 	}
-	if len(fails) > 0 {
-		l.add(doctor.Finding{Level: doctor.Red, What: "this host may not send for " + l.domain, Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
-			Why: "RFC 7208 section 8.4: receivers refuse or junk mail that the record does not allow", Fix: record(l.domain, fix)})
+	return "", ""
+}
+
+// spfReason returns why an SPF result is not a pass.
+func spfReason(r spf.Result) string {
+	switch r.Cause {
+	case spf.NoRecord:
+		return "no SPF record"
+	case spf.TermMatched:
+		return r.Term + " of " + r.RecordDomain
 	}
+	return (&spf.Fault{Cause: r.Cause, Detail: r.Detail, Term: r.Term, RecordDomain: r.RecordDomain, Name: r.Failed}).Error()
 }

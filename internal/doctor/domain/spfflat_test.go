@@ -66,7 +66,7 @@ to.example. IN A 203.0.113.2
 			for _, a := range addrs {
 				r := spf.Check(t.Context(), view, netip.MustParseAddr(a), "x.example", "ann@example.org")
 				if (r.Status == spf.Pass) != want || r.Status == spf.PermError {
-					t.Errorf("%s: %s is %s %s by\n%s", c.record, a, r.Status, r.Reason, all[at].Fix)
+					t.Errorf("%s: %s is %s %s by\n%s", c.record, a, r.Status, r.Cause, all[at].Fix)
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"context"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -12,10 +13,12 @@ import (
 
 // likeSPF reports whether a text was meant to be a record, and returns what follows its version.
 func likeSPF(t string) (rest string, ok bool) {
+	// U+FFFD stands for a byte that is not UTF-8, such as the no-break space of ISO 8859-1.
+	t = strings.TrimLeft(t, " \t\u00a0\ufeff\ufffd\"'")
 	low := strings.ToLower(t)
-	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "\"v=spf1", "=spf1"} {
+	for _, start := range []string{"v=spf1", "v = spf1", "v= spf1", "v =spf1", "v=spf 1", "v=spf-1", "v=spf2", "v=spf", "v:spf1", "v-spf1", "vspf1", "spf1", "=spf1"} {
 		if strings.HasPrefix(low, start) {
-			return strings.Trim(t[len(start):], " ;,:\""), true
+			return strings.Trim(t[len(start):], " \t\u00a0\ufffd\\;,:.\"'"), true
 		}
 	}
 	return "", false
@@ -69,9 +72,10 @@ func mendSPF(text string) string {
 }
 
 // spaced corrects white space: missing before all, or inserted after a qualifier or before a value. It also replaces the dashes
-// of word processors by hyphens, and URLs by their names.
+// of word processors by hyphens, and URLs by their names, and removes backslashes.
 func spaced(text string) string {
-	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-").Replace(text)
+	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-",
+		"\u00a0", " ", "\ufeff", "", "\xa0", " ", `\`, "").Replace(text)
 	for _, r := range []struct{ wrong, right string }{
 		{`(?i)(:)https?://([^\s/]+)\S*`, "$1$2"},
 		{`(?i)(\s)([-~?+])\s+(all|a|mx|ip4|ip6|include|exists)\b`, "$1$2$3"},
@@ -90,7 +94,7 @@ func mendTerm(t string) string {
 		_, err := spf.ParseRecord("v=spf1 " + t)
 		return err == nil
 	}
-	t = strings.TrimRight(strings.Trim(t, ",;\""), ".")
+	t = strings.TrimRight(strings.Trim(t, ",;\"'"), ".")
 	if t == "" || valid(t) && !strings.Contains(t, "=") {
 		return t
 	}
@@ -111,6 +115,9 @@ func mendTerm(t string) string {
 	}
 	switch low := strings.ToLower(name); low {
 	case "ip", "ipv4", "ipv6", "ip4", "ip6":
+		if addr, bits, ok := strings.Cut(value, "/"); ok && !valid("ip4:0.0.0.0/"+bits) && !strings.Contains(addr, ":") {
+			value = addr // the length of the prefix is not valid
+		}
 		name = "ip4"
 		if strings.Contains(value, ":") {
 			name = "ip6"
@@ -169,6 +176,38 @@ func (l *examination) without(text string, terms ...string) string {
 		return l.firstSPF()
 	case !ends:
 		return text + " ~all"
+	}
+	return text
+}
+
+// mendTarget returns a record for the name that an include or redirect leads to, for all domains that use it. It returns "" if the
+// name belongs to someone else, or if nothing is known that the record could contain.
+func (l *examination) mendTarget(ctx context.Context, name string) string {
+	all, err := l.text(ctx, name)
+	if c := l.chainOf(ctx, name); err != nil || c.loops || !l.controls(ctx, c.end()) {
+		return ""
+	}
+	switch found := only(all, spf.IsRecord); len(found) {
+	case 0:
+	case 1:
+		if _, err := spf.ParseRecord(found[0]); err == nil {
+			return "" // it leads in circles
+		}
+		return mendSPF(found[0])
+	default:
+		return mergeSPF(found)
+	}
+	for _, t := range all {
+		if rest, ok := likeSPF(t); ok {
+			return mendSPF("v=spf1 " + rest)
+		}
+	}
+	if l.own == nil || len(l.own.Sends) == 0 {
+		return ""
+	}
+	text := "v=spf1" + l.lastSPF()
+	for _, a := range slices.Backward(l.own.Sends) {
+		text = allow(text, a)
 	}
 	return text
 }

@@ -2,9 +2,7 @@ package domain
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,7 +22,9 @@ type term struct {
 	fixed    bool // it stands for the networks, and for nothing else
 	networks []netip.Prefix
 	wrong    string // why its value is not known
-	unknown  bool   // wrong only because a lookup failed
+	failed   error  // of the lookup that failed, if wrong is nothing else
+	source   *term  // the term below, or this one, that wrong is about; nil: not include or redirect
+	target   string // of include and redirect: the name that it leads to
 	domain   string // of redirect: where it leads
 	record   string // of redirect: the record there
 }
@@ -41,7 +41,7 @@ func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Recor
 		closeTo(n.Depth)
 		at := open[n.Depth]
 		switch {
-		case errors.Is(n.Err, spf.ErrTooMany):
+		case spf.CauseOf(n.Err) == spf.TreeTooLarge:
 			at.wrong, at.fixed = n.Err.Error(), false
 		case n.Mechanism.AsksDNS():
 			open = append(open, l.newTerm(ctx, n))
@@ -62,9 +62,16 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	name := strings.ToLower(n.Target)
 	switch {
 	case n.Err != nil:
-		var failed *net.DNSError
-		if t.wrong = n.Err.Error(); errors.As(n.Err, &failed) {
-			t.wrong, t.unknown = "it could not be looked up", true
+		t.source, t.target = t, name
+		c := l.chainOf(ctx, name)
+		_, failed := l.view.LookupTXT(ctx, name)
+		switch t.wrong = n.Err.Error(); {
+		case c.loops:
+			t.wrong = "its CNAME records form a loop"
+		case failed != nil && !spf.IsNotFound(failed):
+			t.wrong, t.failed = "it could not be looked up", failed
+		case c.isAlias():
+			t.wrong += " at " + c.end() + ", where its CNAME record leads"
 		}
 	case name == "":
 	case n.Mechanism == spf.A:
@@ -88,9 +95,8 @@ func (t *term) take(b *term) {
 	t.voids6 += b.voids6
 	t.fixed = t.fixed && b.fixed
 	t.networks = append(t.networks, b.networks...)
-	t.unknown = t.unknown || b.unknown
 	if t.wrong == "" && b.wrong != "" {
-		t.wrong = b.text + ": " + b.wrong
+		t.wrong, t.failed, t.source = b.text+": "+b.wrong, b.failed, b.source
 	}
 }
 
@@ -157,15 +163,17 @@ func width(networks []netip.Prefix) int {
 	return n
 }
 
-// judgeTree checks the tree of a record.
-func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
+// checkSPFTree checks the tree of a record.
+func (l *examination) checkSPFTree(ctx context.Context, text string, rec *spf.Record, tree *term) {
 	where := record(l.domain, text) + "\n" + tree.lines("")
 	report := func(level doctor.Level, what, why, fix string) {
 		l.tree = append(l.tree, doctor.Finding{Level: level, What: what, Where: where, Why: why, Fix: fix})
 	}
 	switch {
-	case tree.unknown:
-		report(doctor.Yellow, "a term of the SPF record of "+l.domain+" could not be looked up: "+tree.wrong, "RFC 7208 section 2.6.6: receivers answer with temporary errors", "dig "+word(unknownName(tree))+" TXT # and see which name server does not answer")
+	case tree.failed != nil:
+		if f, isNew := l.failure(ctx, tree.source.target, tree.failed); isNew {
+			l.tree = append(l.tree, f)
+		}
 	case tree.wrong != "" && tree.cost <= spf.MaxTerms:
 		var bad []string
 		for _, b := range tree.below {
@@ -177,8 +185,15 @@ func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 		if mended := spaced(text); mended != text {
 			fix = record(l.domain, mended)
 		}
-		report(doctor.Red, "a term of the SPF record of "+l.domain+" leads nowhere: "+tree.wrong, "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror",
-			fix)
+		f := doctor.Finding{Level: doctor.Red, What: "a term of the SPF record of " + l.domain + " leads nowhere: " + tree.wrong, Where: where, Fix: fix,
+			Why: "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror"}
+		if t := tree.source; t != nil {
+			f.Cause = "leads nowhere: " + t.target
+			if text := l.mendTarget(ctx, t.target); text != "" {
+				f.Fix = record(t.target, text)
+			}
+		}
+		l.tree = append(l.tree, f)
 	case tree.cost > spf.MaxTerms:
 		report(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, spf.MaxTerms),
 			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
@@ -203,14 +218,4 @@ func (l *examination) judgeTree(text string, rec *spf.Record, tree *term) {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the SPF record of %s has %d octets", l.domain, len(text)), Where: record(l.domain, text),
 			Why: "RFC 7208 section 3.4: the answer should fit into 512 octets; some receivers get no longer ones", Fix: l.spread(text, tree, spf.MaxTerms)})
 	}
-}
-
-func unknownName(t *term) string {
-	for _, b := range t.below {
-		if b.unknown {
-			return unknownName(b)
-		}
-	}
-	_, name, _ := strings.Cut(strings.Replace(t.text, "=", ":", 1), ":")
-	return name
 }

@@ -29,6 +29,9 @@ type Facts struct {
 	Files    []string         // the files and directories of the configuration, all of which the daemon reads
 	User     string           // of the daemon; empty: signpost
 
+	Observe   bool   // mode = "observe"
+	ModePlace string // the file and line of mode; empty: File
+
 	StateDir, KeysDir string
 	Written           []string // the directories below StateDir in which the daemon writes
 	KeysErr           error    // why the keys could not be read
@@ -55,9 +58,10 @@ func Checks(f Facts) []doctor.Check {
 		return doctor.Check{Name: name, Doc: doc, Run: doctor.Or(good, func(context.Context) []doctor.Finding { return run() })}
 	}
 	return []doctor.Check{
+		check("mode", "mode", "mail is signed and verified", m.mode),
 		check("config", "signpost.toml and conf.d", m.File+" is valid", m.configuration),
 		check("service-user", "user signpost", "user "+m.User+" is there", m.serviceUser),
-		check("key-files", "the keys folder, each key and its life", "the private keys are the daemon's alone", m.keyFiles),
+		check("key-files", "the keys directory, each key and its metadata", "the private keys are the daemon's alone", m.keyFiles),
 		check("state-dir", "state_dir", "the daemon can write what it remembers", m.stateDir),
 		check("clock", "the time, and on Linux whether something keeps it right (adjtimex(2))", "the clock is right, as far as this machine knows", clockNow),
 		check("resolver", "dns.servers, /etc/resolv.conf", "a name server is known", m.resolver),
@@ -70,6 +74,15 @@ type machine struct {
 	Facts
 	service    *doctor.Account
 	serviceErr error
+}
+
+// mode reports observe mode before anything else: it explains why nothing is signed or rejected.
+func (m *machine) mode() []doctor.Finding {
+	if !m.Observe {
+		return nil
+	}
+	return []doctor.Finding{{Level: doctor.Yellow, First: true, What: `mode = "observe": Signpost signs, rejects and tags nothing`, Where: cmp.Or(m.ModePlace, m.File),
+		Why: "the log states what enforce mode would do", Fix: `mode = "enforce" # when the log shows what you expect: docs/operations.md, "Observe mode"`}}
 }
 
 func (m *machine) configuration() (found []doctor.Finding) {
@@ -110,7 +123,7 @@ func Unreadable(uid, gid uint32, paths []string) []doctor.Finding {
 
 func (m *machine) denied(paths []string) (found []doctor.Finding) {
 	for _, path := range paths {
-		if f := m.readable(path); f != nil && !slices.Contains(found, *f) {
+		if f := m.readable(path); f != nil && !slices.ContainsFunc(found, func(other doctor.Finding) bool { return other.What == f.What }) {
 			found = append(found, *f)
 		}
 	}
@@ -191,7 +204,7 @@ func (m *machine) chown(path string) string {
 // stateDir checks the directory in which the daemon keeps what it has observed.
 func (m *machine) stateDir() (found []doctor.Finding) {
 	dir := m.StateDir
-	fi, err := os.Stat(dir)
+	_, err := os.Stat(dir)
 	if err != nil {
 		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the state folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start",
 			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
@@ -206,15 +219,31 @@ func (m *machine) stateDir() (found []doctor.Finding) {
 			}
 		}
 	}
-	if doctor.PermissionsOf(fi).Mode.Perm()&0o002 != 0 {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may write in " + dir, Where: dir + ": " + doctor.PermissionsOf(fi).String(),
-			Why: "who has a login here can put a key of his own there", Fix: "chmod 0700 " + doctor.Quote(dir)})
+	if unix.Access(dir, unix.W_OK) == unix.EROFS {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "the file system of " + dir + " is mounted read-only", Where: dir, Why: "no key is made or rotated, and neither the journal nor what was seen of keys is kept",
+			Fix: writable(dir)})
+	}
+	for _, d := range append([]string{dir}, m.Written...) {
+		fi, err := os.Stat(d)
+		if err != nil || doctor.PermissionsOf(fi).Mode.Perm()&0o002 == 0 {
+			continue
+		}
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "any user may write to " + d, Where: d + ": " + doctor.PermissionsOf(fi).String(),
+			Why: "who has a login here can put a key or a hosted domain of his own there", Fix: "chmod 0700 " + doctor.Quote(d)})
 	}
 	var room unix.Statfs_t
 	if err := unix.Statfs(dir, &room); err != nil {
 		return found
 	}
 	return append(found, freeSpace(dir, int64(room.Bavail)*int64(room.Bsize), int64(room.Files), int64(room.Ffree))...)
+}
+
+// writable returns the command that makes a file system writable.
+func writable(dir string) string {
+	if runtime.GOOS == "freebsd" {
+		return `mount -uw "$(df ` + doctor.Quote(dir) + ` | awk 'END { print $NF }')"`
+	}
+	return `mount -o remount,rw "$(df --output=target ` + doctor.Quote(dir) + ` | tail -1)"`
 }
 
 // A key and its metadata take two blocks. Below the least the next rotation may fail; below enough an administrator should act.

@@ -80,13 +80,23 @@ func TestMachine(t *testing.T) {
 		{"a key of root", "chown root state/keys/example.org/a.pem", "key-files", "may not read", doctor.Red},
 		{"a life of root", "chown root:root state/keys/example.org/a.json", "key-files", "a.json", doctor.Red},
 		{"a domain of root", "chown root:root state/keys/example.org", "key-files", "keys/example.org", doctor.Red},
-		{"a backup put back by root", "chown -R root:root state/keys", "key-files", "is not the daemon's", doctor.Red},
+		{"a backup put back by root", "chown -R root:root state/keys", "key-files", "does not belong to user daemon", doctor.Red},
 		{"keys that anybody may add to", "chmod 777 state/keys", "key-files", "others may write", doctor.Red},
-		{"no keys folder", "rm -r state/keys", "key-files", "is not there", doctor.Red},
+		{"a domain that anybody may add to", "chmod 777 state/keys/example.org", "key-files", "others may write to ROOT/state/keys/example.org", doctor.Red},
+		{"a domain of another group", "chgrp users state/keys/example.org; chmod 770 state/keys/example.org", "key-files", "others may write to ROOT/state/keys/example.org", doctor.Red},
+		{"two domains that anybody may add to", "chmod 777 state/keys/example.*", "key-files", "keys/example.net, and 1 more", doctor.Red},
+		{"a link to a domain that anybody may add to", "mv state/keys/example.org real; ln -s ../../real state/keys/example.org; chmod 777 real state/keys/example.net", "key-files", "and 1 more", doctor.Red},
+		{"a domain of another user", "chown nobody state/keys/example.org; chmod 755 state/keys/example.org", "key-files", "a user other than daemon owns ROOT/state/keys/example.org", doctor.Red},
+		{"metadata that anybody may change", "chmod 666 state/keys/example.org/a.json", "key-files", "others may write to ROOT/state/keys/example.org/a.json", doctor.Red},
+		{"keys in a folder for everybody", "chmod 777 .", "key-files", "any user may replace the keys: ROOT", doctor.Red},
+		{"a domain that all may list", "chmod 755 state/keys state/keys/example.org", "", "", ""},
+		{"hosted domains that anybody may add to", "chmod 777 state/hosted", "state-dir", "any user may write to ROOT/state/hosted", doctor.Red},
+		{"no keys directory", "rm -r state/keys", "key-files", "is not there", doctor.Red},
 		{"a key that leads nowhere", "rm state/keys/example.org/a.pem; ln -s /nowhere state/keys/example.org/a.pem", "", "", ""},
 		{"a state folder that cannot be written", "chown root:daemon state; chmod 750 state", "state-dir", "may not write in", doctor.Red},
 		{"what was seen cannot be written", "chown root:root state/hosted", "state-dir", "state/hosted", doctor.Red},
-		{"a state folder for everybody", "chmod 777 state", "state-dir", "everybody may write", doctor.Red},
+		{"locks of root", "mkdir -m 700 state/locks", "state-dir", "may not write in ROOT/state/locks", doctor.Red},
+		{"a state folder for everybody", "chmod 777 state", "state-dir", "any user may write", doctor.Red},
 		{"no configuration", "rm etc/signpost.toml", "config", "there is no configuration", doctor.Red},
 		{"a configuration for root alone", "chmod 600 etc/signpost.toml", "config", "may not read", doctor.Red},
 		{"a closed folder of the configuration", "chmod 700 etc", "config", "may not search", doctor.Red},
@@ -105,7 +115,7 @@ func TestMachine(t *testing.T) {
 				}
 				return
 			}
-			if len(found) != 1 || found[0].Check != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, c.what) {
+			if len(found) != 1 || found[0].Check != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, strings.ReplaceAll(c.what, "ROOT", h.root)) {
 				t.Fatalf("got %+v, want one %s with %q", found, c.check, c.what)
 			}
 			// There is no group signpost on this machine, nor a user.
@@ -140,6 +150,28 @@ func TestFaultyConfiguration(t *testing.T) {
 	if len(found) != 2 || found[0].Level != doctor.Red || found[0].Where != h.file+`:2: on_missing_key = "reject"` || !strings.Contains(found[0].What, "sign.on_missing_key") ||
 		!strings.Contains(found[0].Fix, "+2 '"+h.file+"'") || found[1].Where != h.file+`:3: colour = "\x1b[31m"` {
 		t.Errorf("%+v", found)
+	}
+}
+
+// Observe mode is the first finding, before those that are worse.
+func TestObserveModeIsFirst(t *testing.T) {
+	h := newMachine(t)
+	h.sh(t, "chmod 777 state; printf 'mode = \"observe\"\\n' >etc/signpost.toml")
+	var err error
+	if h.conf, err = config.Load(h.file); err != nil {
+		t.Fatal(err)
+	}
+	h.conf.StateDir = h.root + "/state"
+	found := doctor.Arrange(h.find())
+	if len(found) != 2 || found[0].Check != "mode" || found[0].Level != doctor.Yellow || found[0].Where != h.file+":1" || found[1].Level != doctor.Red {
+		t.Fatalf("got %+v", found)
+	}
+	if h.conf, err = config.Parse(h.file, []byte(found[0].Fix)); err != nil {
+		t.Fatal(err)
+	}
+	h.conf.StateDir = h.root + "/state"
+	if found := h.find(); len(found) != 1 {
+		t.Errorf("after the fix: %+v", found)
 	}
 }
 

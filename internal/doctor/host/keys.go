@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,12 +24,12 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	dir := m.KeysDir
 	fi, err := os.Stat(dir)
 	if err != nil {
-		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys folder " + dir + " is not there", Where: err.Error(),
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys directory " + dir + " is not there", Where: err.Error(),
 			Why: "the daemon does not start without it", Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
 	}
 	files, err := filesOfKeys(dir)
 	if err != nil {
-		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys folder " + dir + " cannot be read", Where: err.Error(),
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys directory " + dir + " cannot be read", Where: err.Error(),
 			Why: "nothing can be signed", Fix: "ls -la " + doctor.Quote(dir)})}
 	}
 	p := doctor.PermissionsOf(fi)
@@ -37,9 +38,10 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	}
 	foreign := func(gid uint32) bool { return m.service == nil || gid != m.service.GIDs[0] }
 	if bits := p.Mode.Perm(); bits&0o002 != 0 || bits&0o020 != 0 && foreign(p.GID) {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write in the keys folder " + dir, Where: dir + ": " + p.String(),
-			Why: "who has a login here can put a key of his own there", Fix: "chmod 0700 " + doctor.Quote(dir)})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write in the keys directory " + dir, Where: dir + ": " + p.String(),
+			Why: "any user with a login here can put a key there", Fix: "chmod 0700 " + doctor.Quote(dir)})
 	}
+	found = append(found, m.changeable(files, foreign)...)
 	var open, mild []keyFile
 	for _, f := range files {
 		switch p := f.permissions.Mode.Perm(); {
@@ -52,7 +54,7 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	}
 	if len(open) > 0 {
 		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may read the private key " + open[0].path + andMore(open), Where: open[0].path + ": " + open[0].permissions.String(),
-			Why: "whoever reads it can sign as its domain; if others have logins here, take a new key: dkimkey rotate", Fix: shut(dir, open)})
+			Why: "whoever reads it can sign as its domain; if other users have logins here, replace the key: dkimkey rotate", Fix: shut(dir, open)})
 	}
 	if len(mild) > 0 {
 		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "the daemon's group may read the private key " + mild[0].path + andMore(mild), Where: mild[0].path + ": " + mild[0].permissions.String(),
@@ -76,8 +78,8 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	}
 	all := "chown -R " + m.User + ":" + doctor.GroupName(m.service.GIDs[0]) + " " + doctor.Quote(dir)
 	if p.UID != m.service.UID || !m.service.May(p, doctor.Read|doctor.Search) {
-		return []doctor.Finding{{Level: doctor.Red, What: "the keys folder " + dir + " is not the daemon's", Where: dir + ": " + p.String(),
-			Why: "the daemon cannot read the keys, or not those that dkimkey makes next: they belong to the owner of the folder", Fix: all + " && chmod 0700 " + doctor.Quote(dir)}}
+		return []doctor.Finding{{Level: doctor.Red, What: "the keys directory " + dir + " does not belong to user " + m.User, Where: dir + ": " + p.String(),
+			Why: "the daemon cannot read the keys, or not those that dkimkey makes next: they belong to the owner of the directory", Fix: all + " && chmod 0700 " + doctor.Quote(dir)}}
 	}
 	files = slices.DeleteFunc(slices.Clone(files), func(f keyFile) bool {
 		want := doctor.Read
@@ -91,8 +93,53 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	}
 	f := m.closed(files[0].path, files[0].permissions, "", all+" && chmod -R u+rX "+doctor.Quote(dir))
 	f.What += andMore(files)
-	f.Why = "the daemon cannot sign with it; what it cannot sign is put off"
+	f.Why = "the daemon cannot sign with it; mail that it cannot sign is deferred"
 	return []doctor.Finding{f}
+}
+
+// changeable finds directories of domains, and metadata, that others than the daemon and root may change: they can put keys there, or
+// exchange them. It also finds a directory above the keys in which everybody may rename.
+func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (found []doctor.Finding) {
+	const why = "whoever may write there can put a key of his own in place of the domain's, or stop its mail from being signed"
+	var open, owned []keyFile
+	for _, f := range files {
+		switch p := f.permissions; {
+		case filepath.Ext(f.path) == ".pem" && !p.Mode.IsDir():
+		case p.Mode.Perm()&0o002 != 0 || p.Mode.Perm()&0o020 != 0 && foreign(p.GID):
+			open = append(open, f)
+		case m.service != nil && p.UID != 0 && p.UID != m.service.UID && m.service.May(p, doctor.Read):
+			owned = append(owned, f)
+		}
+	}
+	if n := len(open); n > 0 {
+		fix := "chmod go-w " + doctor.Quote(open[0].path)
+		if n > 1 {
+			fix = "find -L " + doctor.Quote(m.KeysDir) + " -not -name '*.pem' -exec chmod go-w {} +"
+		}
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write to " + open[0].path + andCount(n), Where: open[0].path + ": " + open[0].permissions.String(), Why: why, Fix: fix})
+	}
+	if n := len(owned); n > 0 {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "a user other than " + m.User + " owns " + owned[0].path + andCount(n), Where: owned[0].path + ": " + owned[0].permissions.String(), Why: why,
+			Fix: "chown -R " + m.User + ":" + doctor.GroupName(m.service.GIDs[0]) + " " + doctor.Quote(m.KeysDir)})
+	}
+	for dir := filepath.Dir(filepath.Clean(m.KeysDir)); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		fi, err := os.Stat(dir)
+		if err != nil || dir == filepath.Clean(m.StateDir) {
+			continue
+		}
+		if p := doctor.PermissionsOf(fi); p.Mode.Perm()&0o002 != 0 && p.Mode&fs.ModeSticky == 0 {
+			found = append(found, doctor.Finding{Level: doctor.Red, What: "any user may replace the keys: " + dir + " is world-writable", Where: dir + ": " + p.String(), Why: why, Fix: "chmod o-w " + doctor.Quote(dir)})
+		}
+	}
+	return found
+}
+
+// andCount returns the number of further files, for the end of a line.
+func andCount(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", and %d more", n-1)
 }
 
 func andMore(files []keyFile) string {

@@ -3,7 +3,9 @@ package postfix
 import (
 	"context"
 	"net"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"signpost/internal/doctor"
@@ -20,10 +22,10 @@ func (l *site) filtered(filter string) []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.postconf.get(s, filter) == "" })
 }
 
-// reinjects reports whether a service accepts mail back from a filter: it names a loopback address to listen on, and either it
-// overrides the filter's parameter, or other services have a filter and it has none.
+// reinjects reports whether a service accepts mail back from a filter: it names a loopback address to listen on, it is not a submission
+// service, and either it overrides the filter's parameter, or other services have a filter and it has none.
 func (l *site) reinjects(s *service) bool {
-	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) || l.postconf.get(s, afterQueue) != "" || l.postconf.get(s, beforeQueue) != "" {
+	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) || l.forUsers(s) || l.postconf.get(s, afterQueue) != "" || l.postconf.get(s, beforeQueue) != "" {
 		return false
 	}
 	return l.postconf.at(s, afterQueue) != nil || l.postconf.at(s, beforeQueue) != nil || len(l.filtered(afterQueue)) > 0 || len(l.filtered(beforeQueue)) > 0
@@ -57,23 +59,62 @@ func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	return slices.Concat(found, l.pipes(), l.proxies())
 }
 
-// pipes finds filters that are programs. They reinject mail by sendmail(1), where it cannot be distinguished from this host's own,
-// unless there is a service to reinject it by SMTP.
+// pipes finds filters that are programs. They reinject mail through sendmail(1), where it cannot be distinguished from this host's own,
+// unless there is a service to reinject it by SMTP and the program is not told to use sendmail(1).
 func (l *site) pipes() (found []doctor.Finding) {
-	if len(l.reinjectors()) > 0 {
-		return nil
-	}
+	back := l.reinjectors()
 	for _, s := range l.filtered(afterQueue) {
-		name := l.postconf.get(s, afterQueue)
-		transport, _, _ := strings.Cut(name, ":")
-		if !slices.ContainsFunc(l.postconf.of("pipe"), func(p *service) bool { return p.id == transport+"/unix" }) {
+		transport, _, _ := strings.Cut(l.postconf.get(s, afterQueue), ":")
+		pipes := l.postconf.of("pipe")
+		i := slices.IndexFunc(pipes, func(p *service) bool { return p.id == transport+"/unix" })
+		if i < 0 {
 			continue
 		}
-		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "the filter " + transport + " puts mail back by sendmail(1), and Signpost sees it again", Where: l.postconf.where(s, afterQueue),
-			Why: "users' mail is signed twice; this opens a port without milters, and the filter's program is to send there instead",
-			Fix: l.postconf.command() + " -M '127.0.0.1:10026/inet=127.0.0.1:10026 inet n - n - - smtpd -o " + afterQueue + "= -o " + overrides + "=no_milters,no_unknown_recipient_checks,no_header_body_checks'"})
+		sendmail := sendmailIn(pipes[i].args)
+		if sendmail == "" && len(back) > 0 {
+			continue
+		}
+		port, open := l.freePort(), ""
+		if len(back) > 0 {
+			_, port = back[0].listens()
+		} else {
+			open = l.postconf.command() + " -M '127.0.0.1:" + port + "/inet=127.0.0.1:" + port + " inet n - n - - smtpd -o " + afterQueue + "= -o " + overrides +
+				"=no_milters,no_unknown_recipient_checks,no_header_body_checks'"
+		}
+		f := doctor.Finding{Level: doctor.Yellow, What: "the filter " + transport + " probably returns mail through sendmail(1), and Signpost sees it again", Where: l.postconf.where(s, afterQueue),
+			Why: "users' mail is signed twice; this line opens a port without milters, to which the filter must send instead", Fix: open}
+		if sendmail != "" {
+			f.What = "the filter " + transport + " returns mail through sendmail(1), and Signpost sees it again"
+			f.Where += "; master.cf: " + pipes[i].id + " pipe " + pipes[i].args
+			f.Why = "users' mail is signed twice, and inbound mail looks like this host's own; msmtp(1) returns it by SMTP, to a port without milters"
+			// msmtp(1) takes the options of sendmail(1). It must not add header fields: the message is already signed.
+			const instead = "/usr/bin/msmtp --host=127.0.0.1 --set-date-header=off --set-msgid-header=off --remove-bcc-headers=off --port="
+			f.Fix = strings.TrimPrefix(open+" && ", " && ") + l.postconf.command() + " -F " +
+				doctor.Quote(pipes[i].id+"/command=pipe "+strings.Replace(pipes[i].args, sendmail, instead+port, 1)) + " # needs msmtp(1): apt-get install msmtp"
+		}
+		found = append(found, f)
 	}
 	return found
+}
+
+// sendmailIn returns the sendmail(1) that the arguments of a pipe(8) service name, with its path, or an empty string.
+func sendmailIn(args string) string {
+	for _, w := range strings.Fields(args) {
+		if w = strings.TrimPrefix(w, "argv="); path.Base(w) == "sendmail" {
+			return w
+		}
+	}
+	return ""
+}
+
+// freePort returns a port on which no service of master.cf listens.
+func (l *site) freePort() string {
+	for n := 10026; ; n++ {
+		port := strconv.Itoa(n)
+		if !slices.ContainsFunc(l.postconf.services, func(s service) bool { _, p := s.listens(); return p == port }) {
+			return port
+		}
+	}
 }
 
 // proxies finds filters between smtpd(8) and the queue. smtpd then passes no content to the milters, and for the service behind the

@@ -2,124 +2,11 @@ package postfix
 
 import (
 	"context"
-	"maps"
-	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"signpost/internal/doctor"
 )
-
-// entry is one milter of a list.
-type entry struct {
-	raw      string
-	address  string            // unix:PATH or inet:HOST:PORT
-	settings map[string]string // Postfix 3.0: { ADDRESS, default_action=tempfail }
-}
-
-func entries(list string) (all []entry) {
-	for _, raw := range words(list) {
-		e := entry{raw: raw, address: raw}
-		if inner, ok := strings.CutPrefix(raw, "{"); ok {
-			parts := words(strings.TrimSuffix(inner, "}"))
-			if len(parts) == 0 {
-				continue
-			}
-			e.address, e.settings = parts[0], map[string]string{}
-			for _, s := range parts[1:] {
-				name, value, _ := strings.Cut(strings.Trim(s, "{} "), "=")
-				e.settings[strings.TrimSpace(name)] = strings.TrimSpace(value)
-			}
-		}
-		all = append(all, e)
-	}
-	return all
-}
-
-// with returns the entry with one of its settings changed.
-func (e entry) with(name, value string) string {
-	text := "{ " + e.address
-	for _, k := range slices.Sorted(maps.Keys(e.settings)) {
-		if k == name {
-			text += ", " + k + "=" + value
-		} else {
-			text += ", " + k + "=" + e.settings[k]
-		}
-	}
-	return text + " }"
-}
-
-// resolve returns the socket that a program opens. The program runs in the queue directory; in a chroot, absolute paths start there too.
-func (l *site) resolve(address string, chroot bool) (network, at string) {
-	kind, rest, _ := strings.Cut(address, ":")
-	switch {
-	case kind == "inet":
-		return "tcp", rest
-	case kind != "unix" && kind != "local":
-		return "", address
-	case chroot || !filepath.IsAbs(rest):
-		return "unix", filepath.Join(l.postconf.main["queue_directory"], rest)
-	}
-	return "unix", filepath.Clean(rest)
-}
-
-// right reports whether an entry is the address of one of our sockets.
-func (l *site) right(e entry, chroot bool) bool {
-	network, at := l.resolve(e.address, chroot)
-	for _, ln := range l.Listen {
-		if ln.Network == network && (network == "unix" && filepath.Clean(ln.Address) == at || network == "tcp" && samePort(ln.Address, at)) {
-			return true
-		}
-	}
-	return false
-}
-
-// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong.
-func (l *site) meant(e entry, chroot bool) bool {
-	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
-		return true
-	}
-	_, rest, _ := strings.Cut(e.address, ":")
-	port, host, _ := strings.Cut(rest, "@") // the form of sendmail: inet:PORT@HOST
-	return slices.ContainsFunc(l.Listen, func(ln Listener) bool {
-		return ln.Network == "unix" && ln.Address == rest || ln.Network == "tcp" && samePort(ln.Address, net.JoinHostPort(host, port))
-	})
-}
-
-// samePort reports whether two addresses are the same. All names of localhost count as one.
-func samePort(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	return errA == nil && errB == nil && portA == portB && (hostA == hostB || local(hostA) && local(hostB))
-}
-
-func local(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
-}
-
-// name returns the value in main.cf for our first socket. It is empty if the chroot does not contain the socket. A relative path works
-// with a chroot and without.
-func (l *site) name() string {
-	ln := l.Listen[0]
-	if ln.Network != "unix" {
-		host, port, _ := net.SplitHostPort(ln.Address)
-		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-			host = "127.0.0.1"
-		}
-		return "inet:" + net.JoinHostPort(host, port)
-	}
-	if below, ok := strings.CutPrefix(filepath.Clean(ln.Address), filepath.Clean(l.postconf.main["queue_directory"])+"/"); ok {
-		return "unix:" + below
-	}
-	for _, s := range slices.Concat(l.postconf.of("smtpd"), l.postconf.of("cleanup")) {
-		if s.chroot {
-			return ""
-		}
-	}
-	return "unix:" + ln.Address
-}
 
 // list is a parameter that holds milters, and a program that reads it.
 type list struct {
@@ -160,7 +47,7 @@ func (one list) replaced(i int, text string) string {
 	for j, e := range one.entries {
 		switch {
 		case j != i:
-			all = append(all, e.raw)
+			all = append(all, e.text())
 		case text != "":
 			all = append(all, text)
 		}
@@ -199,7 +86,7 @@ const (
 func (l *site) smtpdMilters(context.Context) (found []doctor.Finding) {
 	all := l.postconf.of("smtpd")
 	if len(all) == 0 {
-		return []doctor.Finding{{Level: doctor.Red, What: "no service runs smtpd(8)", Where: "master.cf", Why: "no mail comes by SMTP, neither from users nor from strangers",
+		return []doctor.Finding{{Level: doctor.Red, What: "no service runs smtpd(8)", Where: "master.cf", Why: "Postfix receives no mail by SMTP, neither from users nor from other servers",
 			Fix: l.postconf.command() + " -M 'smtp/inet=smtp inet n - - - - smtpd'"}}
 	}
 	for _, s := range all {
@@ -212,7 +99,7 @@ func (l *site) smtpdMilters(context.Context) (found []doctor.Finding) {
 
 func (l *site) nonSMTPDMilters(context.Context) (found []doctor.Finding) {
 	if len(l.postconf.of("cleanup")) == 0 {
-		return []doctor.Finding{{Level: doctor.Red, What: "no service runs cleanup(8)", Where: "master.cf", Why: "Postfix takes no mail without it",
+		return []doctor.Finding{{Level: doctor.Red, What: "no service runs cleanup(8)", Where: "master.cf", Why: "Postfix accepts no mail without it",
 			Fix: l.postconf.command() + " -M 'cleanup/unix=cleanup unix n - - - 0 cleanup'"}}
 	}
 	for _, s := range l.postconf.of("pickup") {
@@ -244,34 +131,42 @@ func (l *site) missing(name, command, why string) (found []doctor.Finding) {
 	return found
 }
 
-// listenLine returns the line for signpost.toml that puts the socket into Postfix's chroot.
-func (l *site) listenLine() string {
-	return `listen = ["unix:` + filepath.Join(l.postconf.main["queue_directory"], "signpost/milter.sock") + `"]`
-}
-
-// socketPath finds addresses that are another socket for Postfix, such as an absolute path in a chroot.
+// socketPath finds addresses that are another socket for Postfix, such as an absolute path in a chroot, and entries that Postfix cannot
+// read.
 func (l *site) socketPath(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
-		i := l.ours(one)
-		if i < 0 || l.right(one.entries[i], one.service.chroot) {
+		chroot := one.service.chroot
+		report := func(e entry, i int, what, why string) {
+			name := e.address
+			if l.meant(e, chroot) && !l.right(e, chroot) {
+				name = l.nameFor(e)
+			}
+			fix := l.postconf.setAt(one.at, one.name, one.replaced(i, e.at(name)))
+			if name == "" {
+				fix = l.listenLine()
+			}
+			found = append(found, doctor.Finding{Level: doctor.Red, What: what, Where: l.postconf.where(one.at, one.name), Why: why, Fix: fix})
+		}
+		if i := slices.IndexFunc(one.entries, func(e entry) bool { return e.fault != "" }); i >= 0 {
+			e := one.entries[i]
+			what := "Postfix cannot read the milter " + e.address + " of " + one.service.id + ": " + e.fault
+			e.fault = ""
+			report(e, i, what, "Postfix answers every message with 451, or does not answer at all")
 			continue
 		}
-		e := one.entries[i]
-		network, at := l.resolve(e.address, one.service.chroot)
-		what := one.service.id + " looks for " + at + ", and the daemon listens on " + l.Listen[0].Address
-		if one.service.chroot && network == "unix" {
+		i := l.ours(one)
+		if i < 0 || l.right(one.entries[i], chroot) {
+			continue
+		}
+		network, at := l.resolve(one.entries[i].address, chroot)
+		what := one.service.id + " connects to " + at + ", but the daemon listens on " + doctor.Join(l.Listen, ", ", func(ln Listener) string { return ln.Address })
+		switch {
+		case chroot && network == "unix":
 			what += "; it runs chrooted in " + l.postconf.main["queue_directory"]
+		case network == "tcp" && l.protocol() != "tcp":
+			what += "; inet_protocols = " + l.postconf.main["inet_protocols"]
 		}
-		name := l.name()
-		fix := l.postconf.setAt(one.at, one.name, one.replaced(i, name))
-		if name == "" {
-			fix = l.listenLine()
-		} else if e.settings != nil {
-			moved := entry{address: name, settings: e.settings}
-			fix = l.postconf.setAt(one.at, one.name, one.replaced(i, moved.with("", "")))
-		}
-		found = append(found, doctor.Finding{Level: doctor.Red, What: what, Where: l.postconf.where(one.at, one.name),
-			Why: "Postfix cannot reach the daemon, and does what milter_default_action says with every mail", Fix: fix})
+		report(one.entries[i], i, what, "Postfix cannot reach the daemon, and applies milter_default_action to every message")
 	}
 	return found
 }

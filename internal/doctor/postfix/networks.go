@@ -21,7 +21,9 @@ const mynetworks = "mynetworks"
 func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	var outside []netip.Prefix
 	var where []string
-	trusted := slices.Concat(l.TrustedNetworks, l.SkipNetworks)
+	wideTrusted, narrowTrusted := divide(l.TrustedNetworks)
+	wideSkipped, narrowSkipped := divide(l.SkipNetworks)
+	trusted := slices.Concat(narrowTrusted, narrowSkipped)
 	for _, s := range l.postconf.places(mynetworks) {
 		var all clients
 		for _, w := range words(l.postconf.get(s, mynetworks)) {
@@ -45,13 +47,42 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 				Fix: "add the networks that " + what + " has to trusted_networks in " + l.File})
 		}
 	}
+	fix := "trusted_networks = " + tomlList(slices.Concat(narrowTrusted, outside))
+	if len(wideSkipped) > 0 {
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "verify.skip_networks has everybody in it: " + doctor.Join(wideSkipped, ", ", netip.Prefix.String),
+			Where: l.File + ": verify.skip_networks", Why: "no mail is verified", Fix: "skip_networks = " + tomlList(narrowSkipped) + " # in [verify]"})
+	}
+	if len(wideTrusted) > 0 {
+		return append(found, doctor.Finding{Level: doctor.Red, What: "Signpost trusts everybody: " + doctor.Join(wideTrusted, ", ", netip.Prefix.String), Where: l.File + ": trusted_networks",
+			Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: fix})
+	}
 	if len(outside) == 0 {
 		return found
 	}
 	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + doctor.Join(outside, ", ", netip.Prefix.String),
 		Where: strings.Join(where, "; ") + "; " + l.File + ": trusted_networks",
 		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
-		Fix:   `trusted_networks = ["` + doctor.Join(slices.Concat(l.TrustedNetworks, outside), `", "`, netip.Prefix.String) + `"]`})
+		Fix:   fix})
+}
+
+// divide separates the networks that are too large from the others.
+func divide(networks []netip.Prefix) (wide, narrow []netip.Prefix) {
+	for _, p := range networks {
+		if tooLarge(p) {
+			wide = append(wide, p)
+		} else {
+			narrow = append(narrow, p)
+		}
+	}
+	return wide, narrow
+}
+
+// tomlList returns networks as a value of the configuration.
+func tomlList(networks []netip.Prefix) string {
+	if len(networks) == 0 {
+		return "[]"
+	}
+	return `["` + doctor.Join(networks, `", "`, netip.Prefix.String) + `"]`
 }
 
 // tooLarge reports whether a network is larger than any site's own.

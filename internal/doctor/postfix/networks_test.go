@@ -31,6 +31,12 @@ func TestPostfixNetworks(t *testing.T) {
 		{name: "trusted in two halves", main: "mynetworks = 192.0.2.0/24\n-- signpost.toml --\ntrusted_networks = [\"192.0.2.0/25\", \"192.0.2.128/25\"]\n"},
 		{name: "of one service", master: "  -o mynetworks=192.0.2.0/24\n",
 			check: "mynetworks", what: "192.0.2.0/24", fix: trust(`"192.0.2.0/24"`), level: doctor.Red},
+		{name: "everybody trusted", main: "-- signpost.toml --\ntrusted_networks = [\"0.0.0.0/0\", \"::/0\", \"127.0.0.0/8\"]\n",
+			check: "mynetworks", what: "Signpost trusts everybody: 0.0.0.0/0, ::/0", fix: `trusted_networks = ["127.0.0.0/8", "::1/128"]`, level: doctor.Red},
+		{name: "only everybody trusted", main: "-- signpost.toml --\ntrusted_networks = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\n",
+			check: "mynetworks", what: "Signpost trusts everybody", fix: `trusted_networks = ["127.0.0.0/8", "::1/128"]`, level: doctor.Red},
+		{name: "everybody skipped", main: "-- signpost.toml --\nverify.skip_networks = [\"0.0.0.0/0\"]\n",
+			check: "mynetworks", what: "skip_networks has everybody in it: 0.0.0.0/0", fix: `skip_networks = [] # in [verify]`, level: doctor.Red},
 		{name: "everybody", main: "mynetworks = 127.0.0.0/8 0.0.0.0/0\n",
 			check: "mynetworks", what: "relays for everybody: 0.0.0.0/0", fix: "-e 'mynetworks = 127.0.0.0/8'", level: doctor.Red},
 	})

@@ -60,13 +60,15 @@ func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
 func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	l.settings("default_action", "tempfail", func(action, where, fix string) {
 		f := doctor.Finding{Where: where, Fix: fix}
-		switch action {
+		switch strings.ToLower(action) {
 		case "accept":
 			f.Level, f.What, f.Why = doctor.Red, "an outage lets everything pass: default_action accept", "while the daemon is away forged results come in and mail leaves unsigned, and nobody is told"
 		case "reject":
 			f.Level, f.What, f.Why = doctor.Yellow, "an outage refuses mail for good: default_action reject", "while the daemon is away each mail bounces instead of waiting"
-		default:
+		case "", "tempfail", "quarantine", "shutdown":
 			return
+		default:
+			f.Level, f.What, f.Why = doctor.Yellow, "Postfix knows no default_action "+action, "while the daemon is away Postfix answers 451 4.3.5 and warns in its log, whatever was meant"
 		}
 		found = append(found, f)
 	})
@@ -95,7 +97,7 @@ func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
 	l.settings("protocol", "6", func(v, where, fix string) {
 		if n, err := strconv.Atoi(v); err == nil && n < needProtocol {
 			found = append(found, doctor.Finding{Level: doctor.Red, What: "Postfix speaks milter protocol " + v, Where: where,
-				Why: "the daemon needs protocol 6 and ends the connection; every mail goes the way of milter_default_action", Fix: fix})
+				Why: "the daemon needs protocol 6 and ends the connection; Postfix applies milter_default_action to every message", Fix: fix})
 		}
 	})
 	return found

@@ -26,6 +26,10 @@ type Facts struct {
 	TrustedNetworks []netip.Prefix
 	SkipNetworks    []netip.Prefix // verify.skip_networks
 
+	Addresses []netip.Addr // of this machine, besides loopback
+	// Lookup returns the addresses of a host, as the system's resolver does for Postfix.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+
 	User string        // of the daemon; empty: signpost
 	Wait time.Duration // for an answer of the daemon; 0: answerTimeout
 }
@@ -43,6 +47,7 @@ type Listener struct {
 type site struct {
 	Facts
 	postconf *postconf // nil if postconf failed
+	hosts    map[string][]netip.Addr
 }
 
 // Checks returns the checks of Postfix, in the order in which to act on their findings. The first one runs postconf; if that fails,
@@ -62,9 +67,9 @@ func Checks(f Facts) []doctor.Check {
 		{Name: "postfix", Doc: "postconf(1), and parameters that it does not know", Run: l.readPostconf},
 		check("smtpd-milters", "smtpd_milters of each smtpd(8)", "mail by SMTP comes to Signpost", l.smtpdMilters),
 		check("non-smtpd-milters", "non_smtpd_milters of each cleanup(8)", "mail of this host comes to Signpost", l.nonSMTPDMilters),
-		check("socket-path", "the name of the socket, seen from Postfix's chroot", "Postfix's names for the socket lead to it", l.socketPath),
+		check("socket-path", "the names of the milters, seen from Postfix's chroot", "Postfix's names for the socket lead to it", l.socketPath),
 		check("milter-order", "the milters after Signpost", "no milter stands after Signpost", l.milterOrder),
-		check("other-signer", "other milters that sign, by their names and ports", "no other milter signs", l.otherSigners),
+		check("other-signer", "other milters that sign, by their names and ports", "", l.otherSigners),
 		check("reinjection", "mail that comes back from a filter: content_filter, smtpd_proxy_filter, and what takes it back", "no mail comes to Signpost twice", l.reinjection),
 		check("list-managers", "in enforce mode, the tables of transport_maps, mailbox_transport_maps, fallback_transport_maps, alias_maps and alias_database that can be listed, and the pipe(8) services that they name",
 			"no table that can be read names a list manager", l.listManagers),
@@ -85,7 +90,7 @@ func Checks(f Facts) []doctor.Check {
 		check("mynetworks", "mynetworks, its files and tables too, beside trusted_networks and verify.skip_networks", "Postfix's networks are trusted here too", l.myNetworks),
 		check("socket-access", "each folder on the way to the sockets that Postfix names, and the socket, by owner, group and mode (no access lists), for the user mail_owner and his groups; what socket_mode and socket_group will make of it",
 			"", l.socketAccess),
-		{Name: "socket-answers", Doc: "each socket, by a negotiation as Postfix's", Run: doctor.Or("Signpost answers at "+doctor.Join(l.Listen, ", ", Listener.name), l.socketAnswers)},
+		{Name: "socket-answers", Doc: "each socket, under the name that Postfix uses, by a negotiation as Postfix's; the other milters, by a connection", Run: doctor.Or("", l.socketAnswers)},
 	}
 }
 
@@ -101,5 +106,6 @@ func (l *site) readPostconf(ctx context.Context) []doctor.Finding {
 		return []doctor.Finding{f}
 	}
 	l.postconf = p
+	l.lookUp(ctx)
 	return doctor.Or("Postfix "+p.main["mail_version"], l.misspelt)(ctx)
 }

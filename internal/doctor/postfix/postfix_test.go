@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -86,14 +85,10 @@ func (p site) facts() postfix.Facts {
 	return f
 }
 
-// notGreen returns what is not green, but for the sockets, which do not exist. main.cf is made to look old: Postfix reads no file that was changed less than two seconds ago,
-// as it may still be written.
+// notGreen returns what is not green, but for the sockets, which do not exist.
 func notGreen(t *testing.T, p site) (all []doctor.Finding) {
 	t.Helper()
-	old := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(filepath.Join(p.Dir, "main.cf"), old, old); err != nil {
-		t.Fatal(err)
-	}
+	old(t, p)
 	all = doctor.Run(t.Context(), slices.DeleteFunc(postfix.Checks(p.facts()), func(c doctor.Check) bool { return strings.HasPrefix(c.Name, "socket-a") }))
 	return slices.DeleteFunc(all, func(f doctor.Finding) bool { return f.Level == doctor.Green })
 }
@@ -105,6 +100,14 @@ func checks(all []doctor.Finding) string {
 		names = append(names, f.Check)
 	}
 	return strings.Join(names, " ")
+}
+
+// shell runs a line as an administrator does.
+func shell(t *testing.T, line string) {
+	t.Helper()
+	if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
 }
 
 // hold looks at each case: its misconfiguration is found under its name alone, and its Fix, run by sh where it is a command
@@ -141,9 +144,7 @@ func hold(t *testing.T, cases []postfixCase) {
 			if program, _, _ := strings.Cut(want, " "); program != "postconf" && program != "echo" && program != "printf" && program != "sed" {
 				return
 			}
-			if out, err := exec.Command("sh", "-c", want).CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v\n%s", want, err, out)
-			}
+			shell(t, want)
 			if found := notGreen(t, p); len(found) > 0 {
 				t.Errorf("after the fix: %+v", found)
 			}
@@ -296,11 +297,14 @@ func TestPostfixSettings(t *testing.T) {
 		{name: "own chroot", main: "smtpd_milters = { unix:/var/spool/postfix/signpost/milter.sock, content_timeout=400s }\nnon_smtpd_milters = " + ours + "\n",
 			check: "socket-path", what: "chrooted", fix: "-e 'smtpd_milters = { unix:signpost/milter.sock, content_timeout=400s }'", level: doctor.Red},
 		{name: "sendmail's words", main: "smtpd_milters = inet:8891@localhost\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n",
-			check: "socket-path", what: "smtp/inet looks for 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: doctor.Red},
+			check: "socket-path", what: "smtp/inet connects to 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: doctor.Red},
 		{name: "socket outside the chroot", main: "smtpd_milters = unix:/run/signpost/milter.sock\n-- signpost.toml --\nlisten = [\"unix:/run/signpost/milter.sock\"]\n",
-			check: "socket-path", what: "smtp/inet looks for /var/spool/postfix/run/signpost/milter.sock, and the daemon listens on /run/signpost/milter.sock; it runs chrooted in /var/spool/postfix",
+			check: "socket-path", what: "smtp/inet connects to /var/spool/postfix/run/signpost/milter.sock, but the daemon listens on /run/signpost/milter.sock; it runs chrooted in /var/spool/postfix",
 			fix: `listen = ["unix:/var/spool/postfix/signpost/milter.sock"]`, level: doctor.Red},
 		{name: "another's accept", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},
+		{name: "no action", main: "milter_default_action = acept\n", check: "default-action", what: "knows no default_action acept", fix: "-e 'milter_default_action = tempfail'", level: doctor.Yellow},
+		{name: "own action that is none", main: own("default_action=tempfial"), check: "default-action", what: "tempfial", fix: fixed("default_action=tempfail"), level: doctor.Yellow},
+		{name: "in capitals", main: "milter_default_action = Quarantine\n"},
 		{name: "service's accept", master: "  -o milter_default_action=accept\n", check: "default-action", what: "accept",
 			fix: "-P 'submission/inet/milter_default_action=tempfail'", level: doctor.Red},
 		{name: "service's protocol", master: "  -o milter_protocol=3\n", check: "milter-protocol", what: "protocol 3", fix: "-P 'submission/inet/milter_protocol=6'", level: doctor.Red},
@@ -314,7 +318,7 @@ func TestPostfixSettings(t *testing.T) {
 			fix: "-P 'submission/inet/smtpd_milters={" + ours + ",default_action=tempfail}'", level: doctor.Red},
 		{name: "service's own words", master: "  -o { smtpd_milters = unix:opendkim/s, " + ours + " } -v\n", check: "other-signer", what: "of submission/inet",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Yellow},
-		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet looks for",
+		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet connects to",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Red},
 		{name: "no names", main: "smtpd_peername_lookup = no\n", check: "client-names", what: "smtp/inet looks up no client's name", fix: "-X 'smtpd_peername_lookup'", level: doctor.Yellow},
 		{name: "misspelt", main: "smtpd_milter = unix:signpost/milter.sock\nnonsense = 1\n", check: "postfix", what: "knows no parameter smtpd_milter; smtpd_milters is meant", fix: "-X 'smtpd_milter'", level: doctor.Yellow},

@@ -69,7 +69,13 @@ func (l *site) genericMaps(context.Context) (found []doctor.Finding) {
 				Why: why + "; " + canonical + " rewrite before", Fix: l.postconf.unset(l.postconf.at(s, generic), generic) + " && " + l.postconf.set(canonical, before)})
 		}
 		for _, name := range []string{"smtp_header_checks", "smtp_mime_header_checks", "smtp_nested_header_checks", "smtp_body_checks"} {
-			found = append(found, l.rules(doctor.Yellow, s, name, changes(name), "after the mail was signed", why)...)
+			signature := onFields("dkim-signature")
+			if name != "smtp_header_checks" {
+				signature = func(string) bool { return false }
+			}
+			found = append(found, l.rules(doctor.Red, s, name, signature, "after the mail was signed", "mail leaves unsigned")...)
+			other := func(pattern string) bool { return changes(name)(pattern) && !signature(pattern) }
+			found = append(found, l.rules(doctor.Yellow, s, name, other, "after the mail was signed", why)...)
 		}
 	}
 	for _, s := range l.postconf.of("cleanup") {

@@ -34,6 +34,7 @@ func TestPostfixRewrite(t *testing.T) {
 		{name: "canonical", main: "canonical_maps = hash:/etc/postfix/canonical\nmasquerade_domains = example.org\n"},
 		{name: "header out", main: checks("smtp_header_checks", "# privacy\n/^Received: from/ IGNORE\n/^(X-Mailer|Subject):/i\n  REPLACE Subject: none\n/^From:/ WARN\n"),
 			check: "generic-maps", what: "smtp_header_checks changes what may be signed, after the mail was signed: ^(X-Mailer|Subject):", fix: "sed -i '3,4s/^/#/' 'DIR/checks'", level: doctor.Yellow},
+		{name: "signature out", main: checks("smtp_header_checks", "/^DKIM-Signature:/ IGNORE\n"), check: "generic-maps", what: "after the mail was signed: ^DKIM-Signature:", fix: "sed -i '1,1s/^/#/' 'DIR/checks'", level: doctor.Red},
 		{name: "body out", main: checks("smtp_body_checks", "/secret/ REPLACE -\n"), check: "generic-maps", what: "smtp_body_checks", fix: "sed -i '1,1s/^/#/' 'DIR/checks'", level: doctor.Yellow},
 		{name: "unreadable out", main: "smtp_header_checks = mysql:/etc/postfix/checks.cf\n", check: "generic-maps", what: "what mysql:/etc/postfix/checks.cf changes",
 			fix: "-X 'smtp_header_checks'", level: doctor.Yellow},

@@ -87,6 +87,20 @@ func (s *service) submission() bool {
 	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
 }
 
+// forUsers reports whether a service is for users: it has the name or port of a submission service, it is set up for logins or marked
+// ORIGINATING itself, or it accepts mail from nothing but logins. The settings of main.cf count for all services, so they prove nothing.
+func (l *site) forUsers(s *service) bool {
+	if s.submission() || s.over["smtpd_sasl_auth_enable"] == "yes" || s.over["milter_macro_daemon_name"] == "ORIGINATING" {
+		return true
+	}
+	for _, list := range []string{"client", "helo", "sender", "relay", "recipient"} {
+		if slices.Equal(words(l.postconf.get(s, "smtpd_"+list+"_restrictions")), []string{"permit_sasl_authenticated", "reject"}) {
+			return true
+		}
+	}
+	return false
+}
+
 // closed reports whether a service accepts no mail from unauthenticated clients: it requires a certificate, or one of its lists of
 // restrictions rejects before anything permits such a client. Tables do not count: the administrator may permit whom he wants.
 func (l *site) closed(s *service) bool {

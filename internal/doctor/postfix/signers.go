@@ -3,10 +3,13 @@ package postfix
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"signpost/internal/doctor"
@@ -17,8 +20,8 @@ type signer struct {
 	name  string
 	marks []string // parts of its address
 	port  string   // the default of its package
-	// signs reports whether it is configured to sign.
-	signs func(l *site) bool
+	// signs reports whether it is configured to sign. Its error is that this process may not read that.
+	signs func(l *site) (bool, error)
 	// fix returns the command that stops it from signing; nil: remove it from the list, as it does nothing else.
 	fix func(l *site) string
 }
@@ -26,7 +29,7 @@ type signer struct {
 func signers() []signer {
 	return []signer{
 		{name: "OpenDKIM", marks: []string{"opendkim"}, port: "8891", signs: opendkimSigns},
-		{name: "dkimpy-milter", marks: []string{"dkimpy"}, port: "8892", signs: func(*site) bool { return true }},
+		{name: "dkimpy-milter", marks: []string{"dkimpy"}, port: "8892", signs: func(*site) (bool, error) { return true, nil }},
 		{name: "rspamd", marks: []string{"rspamd"}, port: "11332", signs: rspamdSigns, fix: func(l *site) string {
 			return "echo 'enabled = false;' > " + doctor.Quote(l.path("etc/rspamd/override.d/dkim_signing.conf"))
 		}},
@@ -59,56 +62,89 @@ func (l *site) signer(e entry, chroot bool) (signer, bool) {
 }
 
 // matches returns what the first group of a regular expression matches in files, in the order in which their program reads them.
-func (l *site) matches(expression string, patterns ...string) (all []string) {
+func (l *site) matches(expression string, patterns ...string) (all []string, err error) {
 	for _, p := range patterns {
 		files, _ := filepath.Glob(l.path(p)) // sorted; its only error is a bad pattern
 		for _, file := range files {
-			text, _ := os.ReadFile(file) // an unreadable file has no matches
+			text, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrPermission) {
+				return nil, err
+			}
 			for _, m := range regexp.MustCompile(expression).FindAllSubmatch(text, -1) {
 				all = append(all, string(m[1]))
 			}
 		}
 	}
-	return all
+	return all, nil
 }
 
 // opendkimSigns reports whether OpenDKIM signs: it does unless it is configured to verify only.
-func opendkimSigns(l *site) bool {
-	modes := l.matches(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
-	return len(modes) == 0 || strings.Contains(modes[len(modes)-1], "s")
+func opendkimSigns(l *site) (bool, error) {
+	modes, err := l.matches(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
+	return len(modes) == 0 || strings.Contains(modes[len(modes)-1], "s"), err
 }
 
 // rspamdSigns reports whether rspamd signs: its module is on by default, and does nothing without settings or keys.
-func rspamdSigns(l *site) bool {
+func rspamdSigns(l *site) (bool, error) {
 	files := []string{"etc/rspamd/local.d/dkim_signing.conf", "etc/rspamd/override.d/dkim_signing.conf"}
-	if on := l.matches(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...); len(on) > 0 {
-		last := on[len(on)-1]
-		return last != "false" && last != "no" && last != "off"
+	on, err := l.matches(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...)
+	if len(on) > 0 || err != nil {
+		last := append([]string{""}, on...)[len(on)]
+		return last != "false" && last != "no" && last != "off", err
 	}
-	for _, p := range append(files, "var/lib/rspamd/dkim/*.key") {
-		if found, _ := filepath.Glob(l.path(p)); len(found) > 0 {
-			return true
+	for _, p := range files {
+		if _, err := os.Stat(l.path(p)); err == nil {
+			return true, nil
 		}
 	}
-	return false
+	keys, err := os.ReadDir(l.path("var/lib/rspamd/dkim"))
+	if errors.Is(err, fs.ErrPermission) {
+		return false, err
+	}
+	return slices.ContainsFunc(keys, func(k fs.DirEntry) bool { return filepath.Ext(k.Name()) == ".key" }), nil
 }
 
 // amavisSigns reports whether amavis signs: it does not by default.
-func amavisSigns(l *site) bool {
-	on := l.matches(`(?m)^\s*\$enable_dkim_signing\s*=\s*(\d)`, "etc/amavis/conf.d/*", "etc/amavisd/amavisd.conf", "etc/amavisd.conf", "usr/local/etc/amavisd.conf")
-	return len(on) > 0 && on[len(on)-1] != "0"
+func amavisSigns(l *site) (bool, error) {
+	on, err := l.matches(`(?m)^\s*\$enable_dkim_signing\s*=\s*(\d)`, "etc/amavis/conf.d/*", "etc/amavisd/amavisd.conf", "etc/amavisd.conf", "usr/local/etc/amavisd.conf")
+	return len(on) > 0 && on[len(on)-1] != "0", err
 }
 
-// otherSigners finds other milters that sign. In observe mode, Signpost is compared with them.
+// remote reports whether an entry is a milter on another machine, whose configuration is not here.
+func (l *site) remote(e entry) bool {
+	network, at := l.resolve(e.address, false)
+	host, _, err := net.SplitHostPort(at)
+	return network == "tcp" && err == nil && host != "localhost" && !slices.ContainsFunc(l.hosts[host], l.here)
+}
+
+// otherSigners finds other milters that sign beside Signpost. In observe mode, Signpost is compared with them.
 func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
-	if l.Observe {
-		return nil
+	var signing, unknown []string
+	add := func(all []string, address string) []string {
+		if slices.Contains(all, address) {
+			return all
+		}
+		return append(all, address)
 	}
 	for _, one := range l.allLists() {
 		ours := l.ours(one)
 		for i, e := range one.entries {
 			other, ok := l.signer(e, one.service.chroot)
-			if ours < 0 || !ok || !other.signs(l) {
+			if !ok || l.remote(e) {
+				if !l.meant(e, one.service.chroot) {
+					unknown = add(unknown, e.address)
+				}
+				continue
+			}
+			signs, err := other.signs(l)
+			switch {
+			case err != nil:
+				found = append(found, doctor.OrNotPermitted(err, doctor.Finding{}))
+				continue
+			case !signs:
+				continue
+			case l.Observe || ours < 0:
+				signing = add(signing, other.name+" ("+e.address+")")
 				continue
 			}
 			where := "after"
@@ -125,13 +161,27 @@ func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 				Fix:   fix})
 		}
 	}
-	return found
+	if len(found) > 0 {
+		return found
+	}
+	good := doctor.Finding{Level: doctor.Green, What: "no other milter signs"}
+	switch {
+	case len(signing) > 0:
+		good.What = strings.Join(signing, ", ") + " signs, and Signpost does not sign the same mail"
+	case len(unknown) > 0:
+		good.What = "whether these milters sign is not known to doctor: " + strings.Join(unknown, ", ")
+	}
+	return []doctor.Finding{good}
 }
 
 // removed reports whether the fix of otherSigners removes a milter from the list.
 func (l *site) removed(e entry, chroot bool) bool {
 	other, ok := l.signer(e, chroot)
-	return ok && other.fix == nil && other.signs(l)
+	if !ok || other.fix != nil {
+		return false
+	}
+	signs, err := other.signs(l)
+	return signs && err == nil
 }
 
 // milterOrder finds milters after Signpost: what they change in signed fields or the body breaks the signature.
@@ -146,9 +196,9 @@ func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 			switch {
 			case j == i:
 			case j > i && !l.meant(e, one.service.chroot) && (l.Observe || !l.removed(e, one.service.chroot)):
-				before, after = append(before, e.raw), append(after, e.address)
+				before, after = append(before, e.text()), append(after, e.address)
 			default:
-				before = append(before, e.raw)
+				before = append(before, e.text())
 			}
 		}
 		if len(after) == 0 {
@@ -156,7 +206,7 @@ func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 		}
 		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "milters stand after Signpost in " + one.name + " of " + one.service.id + ": " + strings.Join(after, ", "),
 			Where: l.postconf.where(one.at, one.name), Why: "what a later milter changes in the body or in signed fields breaks the signature",
-			Fix: l.postconf.setAt(one.at, one.name, strings.Join(append(before, one.entries[i].raw), ", "))})
+			Fix: l.postconf.setAt(one.at, one.name, strings.Join(append(before, one.entries[i].text()), ", "))})
 	}
 	return found
 }

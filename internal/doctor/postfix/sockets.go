@@ -9,15 +9,12 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"signpost/internal/doctor"
-	"signpost/milter"
 )
 
 // answerTimeout is how long the daemon has to answer. It answers a negotiation at once.
@@ -95,14 +92,14 @@ func (l *site) leadsOut(path, from string, chroot bool) *doctor.Finding {
 		return nil
 	}
 	return &doctor.Finding{Level: doctor.Red, What: "a link leads the way to " + path + " out of Postfix's chroot", Where: filepath.Dir(path) + " is " + real + "; chroot is " + from,
-		Why: "chrooted, Postfix does not find what lies outside; every mail goes the way of milter_default_action", Fix: l.listenLine()}
+		Why: "chrooted, Postfix does not find what lies outside; Postfix applies milter_default_action to every message", Fix: l.listenLine()}
 }
 
 // barred returns the finding for a directory that who may not search, or that does not exist.
 func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.Barrier) doctor.Finding {
 	group, last := doctor.GroupName(who.GIDs[0]), b.Path == filepath.Dir(ln.Address) && b.Path != from
 	f := doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " does not get to " + ln.Address + ": the folder " + b.Path + " is closed to him",
-		Where: b.Path + ": " + b.Permissions.String(), Why: "Postfix cannot connect, and does what milter_default_action says with every mail"}
+		Where: b.Path + ": " + b.Permissions.String(), Why: "Postfix cannot connect, and applies milter_default_action to every message"}
 	switch letter, _ := who.Class(b.Permissions); {
 	case b.Err != nil:
 		f.What, f.Where = "the folder "+b.Path+" of the socket "+ln.Address+" is not to be had", b.Err.Error()
@@ -150,7 +147,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 		}
 	}
 	f := &doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " may not write to the socket " + ln.Address, Where: ln.Address + ": " + now.String(),
-		Why: "Postfix cannot connect, and does what milter_default_action says with every mail"}
+		Why: "Postfix cannot connect, and applies milter_default_action to every message"}
 	open, lasts := there && who.May(now, doctor.Write), given && who.May(then, doctor.Write)
 	switch {
 	case lasts && (open || !there):
@@ -208,7 +205,7 @@ func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, d
 	if daemon != nil && !mayGive(daemon, dir, then.GID) {
 		fix = "chgrp " + postfix + " " + doctor.Quote(filepath.Dir(ln.Address)) + " && chmod 2710 " + doctor.Quote(filepath.Dir(ln.Address)) + " && "
 	}
-	fix += daemonLine("restart", l.File)
+	fix += daemonLine(l.File)
 	if len(lines) == 0 {
 		return fix
 	}
@@ -219,71 +216,4 @@ func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, d
 // files of the directory belong to that group already.
 func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
 	return a.UID == 0 || slices.Contains(a.GIDs, gid) || dir.GID == gid && dir.Mode&fs.ModeSetgid != 0
-}
-
-// socketAnswers negotiates at each socket as Postfix does.
-func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
-	for _, ln := range l.Listen {
-		within, cancel := context.WithTimeout(ctx, l.Wait)
-		err := milter.Identify(within, ln.Network, ln.Address)
-		cancel()
-		if err != nil {
-			found = append(found, doctor.OrNotPermitted(err, l.silent(ln, err)))
-		}
-	}
-	return found
-}
-
-// silent returns the finding for a socket at which Signpost does not answer.
-func (l *site) silent(ln Listener, err error) doctor.Finding {
-	f := doctor.Finding{Level: doctor.Red, Where: ln.name() + ": " + err.Error(), Why: "every mail goes the way of milter_default_action", Fix: daemonLine("start", l.File)}
-	if doctor.RunsSystemd() {
-		f.Why += "; journalctl -u signpost -n 20 shows how it ended"
-	}
-	fi, statErr := os.Lstat(ln.Address)
-	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		f.What = "the daemon does not run: there is no socket " + ln.Address
-	case ln.Network == "unix" && statErr == nil && fi.Mode().Type() != fs.ModeSocket:
-		f.What, f.Fix = ln.Address+" is no socket", "mv "+doctor.Quote(ln.Address)+" "+doctor.Quote(ln.Address+".old")+" && "+f.Fix
-	case errors.Is(err, syscall.ECONNREFUSED) && ln.Network == "unix":
-		f.What = "the daemon does not run: the socket " + ln.Address + " is what an earlier one left behind"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		f.What = "the daemon does not run: nobody listens on " + ln.Address
-	case errors.Is(err, milter.ErrAnother):
-		f.What, f.Fix = "another milter answers at "+ln.Address, whose(ln)+" # names it; give one of the two another address: listen in "+l.File
-	case errors.As(err, &timeout) && timeout.Timeout():
-		f.What, f.Fix = "nobody answers at "+ln.Address+" although the connection is taken", daemonLine("restart", l.File)
-	default:
-		f.What, f.Fix = "what answers at "+ln.Address+" is no milter", whose(ln)+" # names it; give one of the two another address: listen in "+l.File
-	}
-	return f
-}
-
-// whose returns the command that shows which program listens on a socket.
-func whose(ln Listener) string {
-	_, port, _ := strings.Cut(ln.Address, ":")
-	switch {
-	case runtime.GOOS != "linux":
-		return "sockstat -l"
-	case ln.Network == "unix":
-		return "ss -lxp src " + doctor.Quote(ln.Address)
-	}
-	return "ss -ltnp sport = :" + doctor.Quote(port[strings.LastIndexByte(port, ':')+1:])
-}
-
-// daemonLine returns the command that starts or restarts the daemon with this machine's service manager.
-func daemonLine(verb, file string) string {
-	if doctor.RunsSystemd() {
-		return "systemctl " + verb + " signpost"
-	}
-	if runtime.GOOS == "freebsd" {
-		return "service signpost " + verb
-	}
-	line := "runuser -u " + doctor.ServiceUser + " -- signpost serve -c " + doctor.Quote(file)
-	if verb == "restart" {
-		line = "pkill -x signpost; " + line
-	}
-	return line
 }

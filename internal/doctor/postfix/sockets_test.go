@@ -352,16 +352,16 @@ func TestSocketAnswers(t *testing.T) {
 			ln.(*net.UnixListener).SetUnlinkOnClose(false)
 			ln.Close()
 		}},
-		{"a file", "is no socket", "mv ", func(t *testing.T, q *queue) { q.sh(t, "echo >spool/signpost/milter.sock") }},
+		{"a file", "is not a socket", "mv ", func(t *testing.T, q *queue) { q.sh(t, "echo >spool/signpost/milter.sock") }},
 		{"another milter", "another milter answers", "ss -lxp src ", func(t *testing.T, q *queue) {
 			serve(t, q, string(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x01\x3f\x00\x00\x00\x00")))
 		}},
-		{"no milter", "is no milter", "ss -lxp src ", func(t *testing.T, q *queue) { serve(t, q, "220 mx.example.org ESMTP\r\n") }},
-		{"it hangs", "nobody answers", start, func(t *testing.T, q *queue) {
+		{"no milter", "is not a milter", "ss -lxp src ", func(t *testing.T, q *queue) { serve(t, q, "220 mx.example.org ESMTP\r\n") }},
+		{"it hangs", "nothing answers", start, func(t *testing.T, q *queue) {
 			q.wait = 50 * time.Millisecond
 			serve(t, q, "")
 		}},
-		{"nobody on a port", "nobody listens on 127.0.0.1:", start, func(t *testing.T, q *queue) {
+		{"nobody on a port", "nothing listens on 127.0.0.1:", start, func(t *testing.T, q *queue) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,116 @@
+package dmarc
+
+import (
+	"errors"
+	"net"
+	"strings"
+)
+
+// Cause is why a Result is not a pass, what is wrong with a record, or why a From field names no Author Domain. With spaces
+// for its underscores it reads as plain English.
+type Cause string
+
+// The causes of a Result. Unless stated otherwise, Detail is empty.
+const (
+	NoRecord                  Cause = "no_record"                    // no DMARC record applies to the domain
+	NoAlignedIdentifierPassed Cause = "no_aligned_identifier_passed" // the message fails
+	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, it has no valid rua either
+	PolicyTagInvalid          Cause = "policy_tag_invalid"           // p, sp or np has no valid policy; in a Result, there is no valid rua either. Detail: see Fault
+	PolicyLookupFailed        Cause = "policy_lookup_failed"         // temperror. Detail: the DNS status
+	PolicyLookupUnusable      Cause = "policy_lookup_unusable"       // a DNS answer that a retry does not change. Detail: the DNS status
+	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // of IdentifierDomain, or of Domain if that is empty. Detail: the DNS status
+	KeyLookupFailed           Cause = "key_lookup_failed"            // the DKIM key of IdentifierDomain
+	SPFLookupFailed           Cause = "spf_lookup_failed"            // the SPF check of IdentifierDomain
+)
+
+// The causes of a Step without a valid record, which a Result does not have.
+const (
+	SeveralRecords   Cause = "several_records"   // they count as none. Detail: how many
+	VersionMissing   Cause = "version_missing"   // no TXT record begins with v=DMARC1, in these letters
+	SemicolonMissing Cause = "semicolon_missing" // Detail: what follows v=DMARC1 instead
+)
+
+// Causes returns the causes of results, records and steps. Those of a From field are AuthorCauses.
+func Causes() []Cause {
+	return []Cause{
+		NoRecord, NoAlignedIdentifierPassed, PolicyTagMissing, PolicyTagInvalid, PolicyLookupFailed, PolicyLookupUnusable,
+		OrganizationLookupFailed, KeyLookupFailed, SPFLookupFailed, SeveralRecords, VersionMissing, SemicolonMissing,
+	}
+}
+
+// The causes of an Author without domains. Unless stated otherwise, Detail is empty.
+const (
+	FromMissing                Cause = "from_missing"                  // there is no From field
+	FromSeveral                Cause = "from_several"                  // Detail: the number of From fields
+	FromTooManyDomains         Cause = "from_too_many_domains"         // more than MaxAuthorDomains. Detail: their number
+	FromHiddenField            Cause = "from_hidden_field"             // a header field hides another one behind a stray line end
+	FromWithoutAddress         Cause = "from_without_address"          // no address at all
+	FromNameWithoutAddress     Cause = "from_name_without_address"     // a display name without one
+	FromBracketsWithoutAddress Cause = "from_brackets_without_address" // angle brackets without one
+	FromControlCharacter       Cause = "from_control_character"
+	FromNameHidesAddress       Cause = "from_name_hides_address" // encoded words that decode to a NUL, or to a line end and an address
+	FromUnquotedColon          Cause = "from_unquoted_colon"
+	FromUnquotedComma          Cause = "from_unquoted_comma"
+	FromUnquotedSemicolon      Cause = "from_unquoted_semicolon"
+	FromUnquotedBackslash      Cause = "from_unquoted_backslash"
+	FromUnquotedAngleBracket   Cause = "from_unquoted_angle_bracket" // >
+	FromUnquotedParenthesis    Cause = "from_unquoted_parenthesis"   // )
+	FromGroupUnclosed          Cause = "from_group_unclosed"         // an unquoted colon begins a group that does not end
+	FromAngleBracketUnclosed   Cause = "from_angle_bracket_unclosed"
+	FromQuotedStringUnclosed   Cause = "from_quoted_string_unclosed"
+	FromCommentUnclosed        Cause = "from_comment_unclosed"
+	FromCommentsTooDeep        Cause = "from_comments_too_deep"  // more than maxComment levels
+	FromCommentInAddress       Cause = "from_comment_in_address" // one with more than words
+	FromTextAfterAddress       Cause = "from_text_after_address"
+	FromTwoAddresses           Cause = "from_two_addresses" // where one belongs
+	FromSourceRoute            Cause = "from_source_route"
+	FromAddressLiteral         Cause = "from_address_literal" // instead of a domain
+	FromInvalidDomain          Cause = "from_invalid_domain"
+	FromMalformedLocalPart     Cause = "from_malformed_local_part"
+	FromDeceptiveLocalPart     Cause = "from_deceptive_local_part" // a reader is shown another one
+)
+
+// AuthorCauses returns the causes of an Author.
+func AuthorCauses() []Cause {
+	return []Cause{
+		FromMissing, FromSeveral, FromTooManyDomains, FromHiddenField, FromWithoutAddress, FromNameWithoutAddress,
+		FromBracketsWithoutAddress, FromControlCharacter, FromNameHidesAddress, FromUnquotedColon, FromUnquotedComma,
+		FromUnquotedSemicolon, FromUnquotedBackslash, FromUnquotedAngleBracket, FromUnquotedParenthesis, FromGroupUnclosed,
+		FromAngleBracketUnclosed, FromQuotedStringUnclosed, FromCommentUnclosed, FromCommentsTooDeep, FromCommentInAddress,
+		FromTextAfterAddress, FromTwoAddresses, FromSourceRoute, FromAddressLiteral, FromInvalidDomain, FromMalformedLocalPart,
+		FromDeceptiveLocalPart,
+	}
+}
+
+// Fault is what is wrong with a record or a From field. In a record, Detail of PolicyTagInvalid is the tag as written, such as
+// "p=rejct", or "p=" if the value is long or contains unusual characters.
+type Fault struct {
+	Cause  Cause  `json:"cause"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func (f *Fault) Error() string {
+	s := strings.ReplaceAll(string(f.Cause), "_", " ")
+	if f.Detail != "" {
+		s += ": " + f.Detail
+	}
+	return s
+}
+
+// causeOf returns the Cause of a *Fault, empty for other errors.
+func causeOf(err error) Cause {
+	var f *Fault
+	if errors.As(err, &f) {
+		return f.Cause
+	}
+	return ""
+}
+
+// dnsStatus returns the DNS status of a lookup's error, empty if it has none.
+func dnsStatus(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return dns.Err
+	}
+	return ""
+}

@@ -1,0 +1,96 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+
+	"signpost/internal/dns"
+	"signpost/internal/doctor"
+	"signpost/internal/domain"
+	"signpost/internal/spf"
+)
+
+// unknown adds the finding for a name whose DNS lookup failed, once for each name that is the cause.
+func (l *examination) unknown(ctx context.Context, name string, err error) {
+	if f, isNew := l.failure(ctx, name, err); isNew {
+		l.add(f)
+	}
+}
+
+// failure returns the finding for a name whose DNS lookup failed. isNew reports whether no check has reported it before.
+func (l *examination) failure(ctx context.Context, name string, err error) (f doctor.Finding, isNew bool) {
+	f = doctor.Finding{Level: doctor.Yellow, What: "not all records of " + l.domain + " were checked", Where: err.Error(),
+		Why: "the checks of a domain end after a minute, or after 250 DNS queries", Fix: "signpost doctor " + l.domain}
+	if !dns.OverLimit(err) && ctx.Err() == nil {
+		name, err = l.failed(ctx, name, err)
+		where := name + ": " + cause(err)
+		if !l.host && !domain.Within(name, l.domain) {
+			where += "\nneeded for " + l.domain
+		}
+		f = doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: where,
+			Why: "receivers that look it up answer with a temporary error, or treat the mail as unauthenticated",
+			Fix: "dig " + word(name) + " # shows whether its name servers answer"}
+	}
+	isNew = !slices.Contains(l.failures, f.What)
+	l.failures = append(l.failures, f.What)
+	return f, isNew
+}
+
+// cause returns the text of a lookup's error without the name.
+func cause(err error) string {
+	var failed *net.DNSError
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err.Error()
+}
+
+// failed returns the name that is the cause of a lookup's error, and the error of its own lookup. A resolver reports a failure at
+// the end of CNAME records as one of the name that was asked for. If the lookup of a name above fails too, the highest of these is
+// the cause: their name servers do not answer.
+func (l *examination) failed(ctx context.Context, name string, err error) (string, error) {
+	var dnsErr *net.DNSError
+	if errors.As(err, &dnsErr) && dnsErr.Name != "" {
+		name = strings.TrimSuffix(dnsErr.Name, ".")
+	}
+	name = l.chainOf(ctx, name).end()
+	for at := name; ; {
+		_, above, ok := strings.Cut(at, ".")
+		if !ok || !temporary(err) {
+			return name, err
+		}
+		at = above
+		if strings.HasPrefix(above, "_") {
+			continue // rarely a zone of its own
+		}
+		_, aboveErr := l.view.LookupTXT(ctx, above)
+		if !temporary(aboveErr) || dns.OverLimit(aboveErr) || ctx.Err() != nil {
+			return name, err
+		}
+		name, err = above, aboveErr
+	}
+}
+
+// temporary reports whether a lookup has no answer, as opposed to a negative answer or one that is too large.
+func temporary(err error) bool {
+	var failed *net.DNSError
+	return errors.As(err, &failed) && failed.Temporary()
+}
+
+// errorOf returns the error of the lookups of a name, for a check that returned only the name.
+func (l *examination) errorOf(ctx context.Context, name string) error {
+	_, err := l.view.LookupTXT(ctx, name)
+	if err == nil || spf.IsNotFound(err) {
+		_, err = l.view.LookupMX(ctx, name)
+	}
+	if err == nil || spf.IsNotFound(err) {
+		_, err = l.addrs(ctx, name)
+	}
+	if err == nil || spf.IsNotFound(err) {
+		err = errors.New("the lookup failed")
+	}
+	return err
+}

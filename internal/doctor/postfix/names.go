@@ -1,0 +1,207 @@
+package postfix
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// resolve returns the socket that a program opens. The program runs in the queue directory; in a chroot, absolute paths start there too.
+func (l *site) resolve(address string, chroot bool) (network, at string) {
+	kind, rest, _ := strings.Cut(address, ":")
+	switch {
+	case kind == "inet":
+		return "tcp", rest
+	case kind != "unix" && kind != "local":
+		return "", address
+	case chroot || !filepath.IsAbs(rest):
+		return "unix", filepath.Join(l.postconf.main["queue_directory"], rest)
+	}
+	return "unix", filepath.Clean(rest)
+}
+
+// lookUp looks up the addresses of the hosts that the entries and our sockets name.
+func (l *site) lookUp(ctx context.Context) {
+	l.hosts = map[string][]netip.Addr{}
+	var all []string
+	for _, ln := range l.Listen {
+		all = append(all, ln.Address)
+	}
+	for _, one := range l.allLists() {
+		for _, e := range one.entries {
+			all = append(all, strings.TrimPrefix(e.address, "inet:"))
+		}
+	}
+	for _, address := range all {
+		host, _, err := net.SplitHostPort(address)
+		if _, known := l.hosts[host]; err != nil || known {
+			continue
+		}
+		if a, err := netip.ParseAddr(host); err == nil {
+			l.hosts[host] = []netip.Addr{a.Unmap()}
+			continue
+		}
+		found, _ := l.Lookup(ctx, host) // Postfix has no address either for a name that cannot be looked up
+		for _, a := range found {
+			l.hosts[host] = append(l.hosts[host], a.Unmap())
+		}
+	}
+}
+
+// protocol returns the network on which Postfix connects to an inet name.
+func (l *site) protocol() string {
+	switch strings.Join(words(l.postconf.main["inet_protocols"]), " ") {
+	case "ipv4":
+		return "tcp4"
+	case "ipv6":
+		return "tcp6"
+	}
+	return "tcp"
+}
+
+// reaches reports whether Postfix may connect to an address of a family.
+func (l *site) reaches(a netip.Addr) bool {
+	switch l.protocol() {
+	case "tcp4":
+		return a.Is4()
+	case "tcp6":
+		return a.Is6()
+	}
+	return true
+}
+
+// here reports whether an address is one of this machine.
+func (l *site) here(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsUnspecified() || slices.Contains(l.Addresses, a)
+}
+
+// leadsTo reports whether a connection to HOST:PORT reaches one of our sockets. Postfix tries each address of a host.
+func (l *site) leadsTo(at string, ln Listener) bool {
+	host, port, err := net.SplitHostPort(at)
+	ourHost, ourPort, ourErr := net.SplitHostPort(ln.Address)
+	if err != nil || ourErr != nil || !samePort(port, ourPort) {
+		return false
+	}
+	ours := l.hosts[ourHost]
+	if len(ours) == 0 || len(l.hosts[host]) == 0 {
+		return host == ourHost // socket-answers reports a name that cannot be looked up
+	}
+	if i := slices.IndexFunc(ours, netip.Addr.Is4); i >= 0 {
+		ours = ours[i:] // net.Listen takes one address, and prefers IPv4
+	}
+	return slices.ContainsFunc(l.hosts[host], func(a netip.Addr) bool {
+		switch {
+		case !l.reaches(a):
+			return false
+		case ours[0].IsUnspecified():
+			return l.here(a) && (ours[0].Is6() || a.Is4())
+		case a.IsUnspecified():
+			return ours[0].IsLoopback() && ours[0].Is4() == a.Is4()
+		}
+		return a == ours[0]
+	})
+}
+
+// samePort compares two ports; either may be a name of services(5).
+func samePort(a, b string) bool {
+	first, err := net.LookupPort("tcp", a)
+	second, err2 := net.LookupPort("tcp", b)
+	return err == nil && err2 == nil && first == second
+}
+
+// socketOf returns our socket that an entry leads to.
+func (l *site) socketOf(e entry, chroot bool) (Listener, bool) {
+	network, at := l.resolve(e.address, chroot)
+	i := slices.IndexFunc(l.Listen, func(ln Listener) bool {
+		return ln.Network == network && (network == "unix" && filepath.Clean(ln.Address) == at || network == "tcp" && l.leadsTo(at, ln))
+	})
+	if i < 0 || e.fault != "" {
+		return Listener{}, false
+	}
+	return l.Listen[i], true
+}
+
+// right reports whether an entry leads to one of our sockets.
+func (l *site) right(e entry, chroot bool) bool {
+	_, ok := l.socketOf(e, chroot)
+	return ok
+}
+
+// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong: it has the port of one, at an
+// address of this machine.
+func (l *site) meant(e entry, chroot bool) bool {
+	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
+		return true
+	}
+	_, rest, _ := strings.Cut(e.address, ":")
+	return slices.ContainsFunc(l.Listen, func(ln Listener) bool {
+		return ln.Network == "unix" && ln.Address == rest || ln.Network == "tcp" && l.samePortHere(rest, ln)
+	})
+}
+
+// samePortHere reports whether an inet name has the port of one of our sockets, and a host that is this machine.
+func (l *site) samePortHere(name string, ln Listener) bool {
+	host, port, err := net.SplitHostPort(name)
+	if err != nil {
+		port, host, _ = strings.Cut(name, "@") // the form of sendmail: inet:PORT@HOST
+	}
+	ourHost, ourPort, err := net.SplitHostPort(ln.Address)
+	return err == nil && samePort(port, ourPort) && (host == ourHost || host == "localhost" || slices.ContainsFunc(l.hosts[host], l.here))
+}
+
+// name returns the value in main.cf for our first socket; empty: Postfix cannot reach it.
+func (l *site) name() string { return l.nameOf(l.Listen[0]) }
+
+// nameFor returns the value in main.cf for the socket of ours that an entry is intended to name: the one with its port, or else the
+// first one.
+func (l *site) nameFor(e entry) string {
+	_, rest, _ := strings.Cut(e.address, ":")
+	i := slices.IndexFunc(l.Listen, func(ln Listener) bool { return ln.Network == "tcp" && l.samePortHere(rest, ln) })
+	return l.nameOf(l.Listen[max(i, 0)])
+}
+
+// nameOf returns the value in main.cf for one of our sockets. It is empty if the chroot does not contain the socket, or if Postfix does
+// not use its IP version. A relative path works with a chroot and without.
+func (l *site) nameOf(ln Listener) string {
+	if ln.Network != "unix" {
+		host, port, _ := net.SplitHostPort(ln.Address)
+		ip, err := netip.ParseAddr(host)
+		switch {
+		case err != nil:
+			return "inet:" + net.JoinHostPort(host, port)
+		case ip.IsUnspecified() && ip.Is6() && l.protocol() == "tcp6":
+			host = "::1"
+		case ip.IsUnspecified():
+			host = "127.0.0.1"
+		}
+		if ip, _ = netip.ParseAddr(host); !l.reaches(ip) {
+			return ""
+		}
+		return "inet:" + net.JoinHostPort(host, port)
+	}
+	if below, ok := strings.CutPrefix(filepath.Clean(ln.Address), filepath.Clean(l.postconf.main["queue_directory"])+"/"); ok {
+		return "unix:" + below
+	}
+	for _, s := range slices.Concat(l.postconf.of("smtpd"), l.postconf.of("cleanup")) {
+		if s.chroot {
+			return ""
+		}
+	}
+	return "unix:" + ln.Address
+}
+
+// listenLine returns the line for signpost.toml that puts the first socket where Postfix can reach it.
+func (l *site) listenLine() string {
+	if ln := l.Listen[0]; ln.Network != "unix" {
+		_, port, _ := net.SplitHostPort(ln.Address)
+		host := "127.0.0.1"
+		if l.protocol() == "tcp6" {
+			host = "::1"
+		}
+		return `listen = ["inet:` + net.JoinHostPort(host, port) + `"]`
+	}
+	return `listen = ["unix:` + filepath.Join(l.postconf.main["queue_directory"], "signpost/milter.sock") + `"]`
+}

@@ -1,0 +1,274 @@
+package journal
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"slices"
+	"strings"
+
+	"signpost/internal/decision"
+	"signpost/internal/dns"
+	"signpost/policy"
+)
+
+// Addresses is what the journal keeps of the local part of addresses, and of recipients: journal.addresses.
+type Addresses string
+
+// The choices.
+const (
+	Omit Addresses = "omit" // nothing
+	Hash Addresses = "hash" // a word that is the same for the same address, made with the secret of this journal
+	Full Addresses = "full" // all of it
+)
+
+// leftOut replaces what is not kept.
+const leftOut = "(left out)"
+
+// redact returns a record without what is not to be kept. It does not change the slices of its argument.
+func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
+	if keep == Full {
+		return r
+	}
+	hide := hider{hash: keep == Hash, secret: secret}
+	local, _, _ := cutAddress(r.Sender)
+	r.Sender, r.Login = hide.address(r.Sender), hide.address(r.Login)
+	r.Recipients = slices.Clone(r.Recipients)
+	for i, to := range r.Recipients {
+		r.Recipients[i] = hide.address(to)
+	}
+	if keep == Omit {
+		r.Recipients = nil
+	}
+	r.Lookups, hide.pieces = hideNames(r.Lookups, local)
+	e := &r.Evidence
+	failed := failedNames(e)
+	e.Author.Detail = hide.detail(e.Author.Detail)
+	e.DKIM = slices.Clone(e.DKIM)
+	for i := range e.DKIM {
+		e.DKIM[i].Identity, e.DKIM[i].Detail = hide.address(e.DKIM[i].Identity), hide.detail(e.DKIM[i].Detail)
+	}
+	e.DMARC = slices.Clone(e.DMARC)
+	for i := range e.DMARC {
+		e.DMARC[i].Failed, e.DMARC[i].Detail = hide.detail(e.DMARC[i].Failed), hide.detail(e.DMARC[i].Detail)
+	}
+	e.Others = slices.Clone(e.Others)
+	for i := range e.Others {
+		e.Others[i].Reason = hide.text(e.Others[i].Reason)
+	}
+	if e.ARC != nil {
+		arc := *e.ARC
+		arc.Detail = hide.detail(arc.Detail)
+		arc.Sets = slices.Clone(arc.Sets)
+		for i := range arc.Sets {
+			arc.Sets[i].Results = hide.text(arc.Sets[i].Results)
+		}
+		e.ARC = &arc
+	}
+	e.Relays = slices.Clone(e.Relays)
+	for i := range e.Relays {
+		e.Relays[i].Failed = hide.detail(e.Relays[i].Failed)
+	}
+	if e.SPF != nil {
+		spf := *e.SPF
+		spf.Failed, spf.RecordDomain, spf.Detail = hide.detail(spf.Failed), hide.detail(spf.RecordDomain), hide.detail(spf.Detail)
+		e.SPF = &spf
+	}
+	r.Assignment.Reason = hide.reason(r.Assignment.Reason)
+	r.Verdict.Reasons, r.Verdict.Evidence = hide.reasons(r.Verdict.Reasons), hide.reasons(r.Verdict.Evidence)
+	if slices.ContainsFunc(failed, func(name string) bool { return hide.name(name) == leftOut && strings.Contains(r.Reply.Text, name) }) {
+		r.Reply.Text = leftOut
+	}
+	r.Reply.Text = hide.text(r.Reply.Text)
+	return r
+}
+
+// failedNames returns the DNS names whose lookup failed.
+func failedNames(e *policy.Evidence) []string {
+	var all []string
+	if e.SPF != nil {
+		all = append(all, e.SPF.Failed)
+	}
+	for _, d := range e.DMARC {
+		all = append(all, d.Failed)
+	}
+	for _, r := range e.Relays {
+		all = append(all, r.Failed)
+	}
+	return all
+}
+
+// Hidden reports whether an address or a login of an entry differs from that of the message: its local part is left out, or
+// replaced by a word.
+func Hidden(address string) bool {
+	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
+}
+
+// cutAddress cuts an address at the last @. Without one, the local part is all of it.
+func cutAddress(address string) (local, domain string, ok bool) {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address, "", false
+	}
+	return address[:at], address[at+1:], true
+}
+
+type hider struct {
+	hash   bool
+	secret []byte
+	pieces []string // of the local part, which DNS names may contain
+}
+
+// detail hides the detail of a reason or of a cause: a DNS name, or what a sender or the operator wrote.
+func (h hider) detail(s string) string { return h.text(h.name(s)) }
+
+// name hides a DNS name that may contain the local part. There may be no lookup of it: not every name that a macro leads to is valid.
+func (h hider) name(s string) string {
+	if strings.Contains(s, ".") && containsAny(s, h.pieces) {
+		return leftOut
+	}
+	return s
+}
+
+// containsAny reports whether a text contains one of the pieces, which are in lower case.
+func containsAny(s string, pieces []string) bool {
+	low := strings.ToLower(s)
+	return slices.ContainsFunc(pieces, func(p string) bool { return strings.Contains(low, p) })
+}
+
+func (h hider) reason(r policy.Reason) policy.Reason {
+	switch r.Code {
+	case policy.LoginMismatch:
+		r.Detail = h.address(r.Detail)
+	case policy.LocalDeny, policy.LocalAllow, policy.AcceptedForwarder, policy.RelayDenied, policy.NeverReject, policy.AlwaysReject: // the operator's words
+		r.Detail = h.text(r.Detail)
+	default:
+		r.Detail = h.detail(r.Detail)
+	}
+	return r
+}
+
+func (h hider) reasons(all []policy.Reason) []policy.Reason {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i] = h.reason(all[i])
+	}
+	return all
+}
+
+func (h hider) address(address string) string {
+	local, domain, ok := cutAddress(address)
+	if local == "" {
+		return address
+	}
+	word := ""
+	if h.hash {
+		mac := hmac.New(sha256.New, h.secret)
+		mac.Write([]byte(strings.ToLower(address)))
+		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
+	}
+	if !ok {
+		return cmp.Or(word, leftOut) // an empty one would be a bounce, or a client without a login
+	}
+	return word + "@" + domain
+}
+
+// text hides each word before an @. A quoted string, in which spaces may be, is part of a word.
+func (h hider) text(s string) string {
+	if !strings.Contains(s, "@") {
+		return s
+	}
+	const separators = " \t\r\n;,<>()"
+	var b strings.Builder
+	for s != "" {
+		word := strings.TrimLeft(s, separators)
+		b.WriteString(s[:len(s)-len(word)])
+		end := 0
+		for end < len(word) && !strings.Contains(separators, word[end:end+1]) {
+			end += max(1, quotedPrefix(word[end:]))
+		}
+		word, s = word[:end], word[end:]
+		if strings.Contains(word, "@") {
+			word = h.word(word)
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
+
+// quotedPrefix returns the size of the quoted string that a text begins with, or 0.
+func quotedPrefix(s string) int {
+	if !strings.HasPrefix(s, `"`) {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// word hides what precedes the @ of a word. It keeps the name of a property or a key, since a local part may contain = as well.
+func (h hider) word(word string) string {
+	name := keyName(word)
+	value := word[len(name):]
+	if n := quotedPrefix(value); n == 0 || n < len(value) {
+		return name + h.address(strings.Trim(value, `"\`))
+	}
+	inner := value[1 : len(value)-1]
+	if strings.Contains(name, ".") {
+		return name + h.address(inner)
+	}
+	return name + `"` + h.text(inner) + `"`
+}
+
+// keyName returns the name of a property of RFC 8601 that a word begins with, or of a key that reasons and other filters have, with its
+// equals sign; "" if there is none.
+func keyName(word string) string {
+	name, _, ok := strings.Cut(word, "=")
+	low := strings.ToLower(name)
+	method, property, dotted := strings.Cut(low, ".")
+	letters := func(s string) bool { return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == "" }
+	switch {
+	case !ok:
+		return ""
+	case dotted && slices.Contains([]string{"smtp", "header", "policy", "body"}, method) && letters(property):
+	case slices.Contains([]string{"reason", "comment", "envelope-from", "from"}, low):
+	case len(low) != 1 || !letters(low):
+		return ""
+	}
+	return word[:len(name)+1]
+}
+
+// hideNames replaces the names of lookups that may contain the sender's local part: macros s and l of RFC 7208 section 7.2. It
+// returns the pieces of the local part, none if no record has such a macro.
+func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
+	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
+		has := func(macro string) bool {
+			return slices.ContainsFunc(l.Records, func(r string) bool { return strings.Contains(r, macro) })
+		}
+		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // what is missing may have macros
+	})
+	if !macros || local == "" {
+		return all, nil
+	}
+	for piece := range strings.FieldsFuncSeq(local, func(r rune) bool { return strings.ContainsRune(".-+,/_=", r) }) {
+		pieces = append(pieces, strings.ToLower(piece), strings.ToLower(escape(piece)))
+	}
+	kept = slices.Clone(all)
+	for i, l := range kept {
+		if containsAny(l.Name, pieces) {
+			kept[i].Name = leftOut
+		}
+	}
+	return kept, pieces
+}
+
+// escape returns a text as the macros in upper case have it: RFC 7208 section 7.3.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -1,0 +1,88 @@
+package whatif
+
+import (
+	"bufio"
+	"cmp"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"signpost/internal/journal"
+	"signpost/policy"
+)
+
+// A journal of version 1 is replayed as the Signpost that wrote it did: testdata/version1.want has the decisions that it made about the
+// messages of that journal under four sets of rules.
+func TestVersion1(t *testing.T) {
+	packed, err := os.Open(filepath.Join("..", "journal", "testdata", "version1.db.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	unpacked, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "journal.db")
+	text, err := io.ReadAll(unpacked)
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := journal.OpenReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got := map[string]string{}
+	for name, change := range map[string]func(*policy.Rules){
+		"default":      func(*policy.Rules) {},
+		"always":       func(r *policy.Rules) { r.Reject = policy.RejectAlways },
+		"never-hold":   func(r *policy.Rules) { r.Reject, r.Quarantine = policy.RejectNever, policy.QuarantineHold },
+		"tempfail-spf": func(r *policy.Rules) { r.TempError, r.SPFFail = policy.TempErrorDefer, policy.SPFReject },
+	} {
+		rules := policy.Rules{HostileFrom: policy.HostileRefuse, Reject: policy.RejectOnEvidence, Quarantine: policy.QuarantineTag, TempError: policy.TempErrorAccept,
+			SPFFail: policy.SPFLeftToDMARC, OnMissingKey: policy.Tempfail, Subdomains: true,
+			TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Hosted: map[string]bool{"example.org": true}}
+		change(&rules)
+		err := r.Each(t.Context(), journal.Filter{}, func(e *journal.Entry) bool {
+			j := Judge(e, rules)
+			words := []string{string(j.Role), string(j.Action), j.Reply}
+			if j.Unknown != "" {
+				words = append(words, "unknown")
+			}
+			if j.Granted {
+				words = append(words, "granted")
+			}
+			got[name+" "+e.QueueID] = strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.Open(filepath.Join("testdata", "version1.want"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer want.Close()
+	n := 0
+	for lines := bufio.NewScanner(want); lines.Scan(); n++ {
+		words := strings.SplitN(lines.Text(), " ", 3)
+		key := words[0] + " " + words[1]
+		if decided := strings.TrimSpace(cmp.Or(got[key], "nothing")); len(words) < 3 || decided != strings.TrimSpace(words[2]) {
+			t.Errorf("%s: %s, want %s", key, decided, fmt.Sprint(words[2:]))
+		}
+	}
+	if n != len(got) {
+		t.Errorf("%d decisions, want %d", len(got), n)
+	}
+}
