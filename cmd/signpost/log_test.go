@@ -277,7 +277,7 @@ func TestHostileHistory(t *testing.T) {
 				for _, status := range statuses {
 					var r decision.Record
 					fill(reflect.ValueOf(&r).Elem(), text)
-					r.Role, r.Action, r.Reply.Code, r.Reply.Enhanced = role, policy.Reject, 550, "5.7.1"
+					r.Role, r.Action, r.Would, r.Reply.Code, r.Reply.Enhanced = role, policy.Reject, "", 550, "5.7.1"
 					r.QueueID = "4hostile"
 					if status != "" {
 						fill(reflect.ValueOf(&r.Evidence.SPF.Status).Elem(), status)

@@ -347,7 +347,7 @@ func TestSocketAnswers(t *testing.T) {
 		}},
 		{"no socket", "there is no socket", start, func(*testing.T, *queue) {}},
 		{"no folder", "there is no socket", start, func(t *testing.T, q *queue) { q.sh(t, "rmdir spool/signpost") }},
-		{"killed", "left behind", start, func(t *testing.T, q *queue) {
+		{"killed", "left over from", start, func(t *testing.T, q *queue) {
 			ln := q.listen(t)
 			ln.(*net.UnixListener).SetUnlinkOnClose(false)
 			ln.Close()
