@@ -8,7 +8,7 @@
 # make build  bin/signpost, bin/dkimkey and bin/greyskip, static
 # make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
-# make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
+# make install  into PREFIX (/usr/local), below DESTDIR; docs/install.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
 # make bare  README's commands on a new Debian 12 with only git and make, or SUITE=trixie; up to an hour, as root
 # make matrix  the long checks: make bare and make machine on each supported Debian, years of dkimkey with faults, an operator and runs at once; hours, as root

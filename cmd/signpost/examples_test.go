@@ -16,16 +16,16 @@ import (
 	"signpost/policy"
 )
 
-// shownAfter is what docs/operations.md shows that a command prints: the block behind it, without its indentation.
-func shownAfter(t *testing.T, command string) string {
+// shownAfter returns the output that a page of docs shows after a command: the block that follows it, without its indentation.
+func shownAfter(t *testing.T, page, command string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/operations.md")
+	text, err := os.ReadFile("../../docs/" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(text), "\n    "+command+"\n\n")
 	if !found {
-		t.Fatalf("docs/operations.md does not show %q", command)
+		t.Fatalf("docs/%s does not show %q", page, command)
 	}
 	var block strings.Builder
 	for line := range strings.Lines(after) {
@@ -103,7 +103,7 @@ func TestExamplesOfREADME(t *testing.T) {
 	shows(t, "# signpost explain 2@mailer.example", out.String())
 }
 
-// What docs/operations.md shows of what-if is what it prints.
+// The output of what-if that docs/observe.md shows is real.
 func TestWhatIfExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.Reject = policy.RejectAlways
@@ -130,12 +130,12 @@ func TestWhatIfExample(t *testing.T) {
 	if err := whatIf(t.Context(), conf, "/root/new/signpost.toml", whatIfOptions{}, &out, &out); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := strings.TrimSpace(out.String()), shownAfter(t, "signpost what-if --config /root/new/signpost.toml --since 14d"); got != want {
-		t.Errorf("it prints\n%s\nand docs/operations.md shows\n%s", got, want)
+	if got, want := strings.TrimSpace(out.String()), shownAfter(t, "observe.md", "signpost what-if --config /root/new/signpost.toml --since 14d"); got != want {
+		t.Errorf("it prints\n%s\nand docs/observe.md shows\n%s", got, want)
 	}
 }
 
-// The same of forwarders, but for the days.
+// The output of forwarders that docs/lists.md shows is real, except for the dates.
 func TestForwardersExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.ForwardersFile = filepath.Join(t.TempDir(), "forwarders.toml")
@@ -145,13 +145,13 @@ func TestForwardersExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	day := regexp.MustCompile(`\d{4}-\d\d-\d\d`)
-	want := day.ReplaceAllString(shownAfter(t, "signpost forwarders"), "DAY")
+	want := day.ReplaceAllString(shownAfter(t, "lists.md", "signpost forwarders"), "DAY")
 	if got := day.ReplaceAllString(out, "DAY"); !strings.Contains(got, want+"\n") || !strings.Contains(want, "expires = DAY") {
-		t.Errorf("it prints\n%s\nand docs/operations.md shows\n%s", got, want)
+		t.Errorf("it prints\n%s\nand docs/lists.md shows\n%s", got, want)
 	}
 }
 
-// What docs/operations.md shows of check-config, with the files that it shows and that a new installation has.
+// The output of check-config that docs/install.md shows is real, for the files that the page shows and that a new installation has.
 func TestShownCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	minimal, err := os.ReadFile("../../dist/minimal.toml")
@@ -159,12 +159,12 @@ func TestShownCheckConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(dir, "signpost.toml"), string(minimal))
-	put(t, filepath.Join(dir, "conf.d", "local.toml"), shownAfter(t, "cat /etc/signpost/conf.d/local.toml"))
+	put(t, filepath.Join(dir, "conf.d", "local.toml"), shownAfter(t, "install.md", "cat /etc/signpost/conf.d/local.toml"))
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{"check-config", "-c", filepath.Join(dir, "signpost.toml")}, &out, &out); code != 0 {
 		t.Fatal(code, out.String())
 	}
-	if got, want := strings.TrimSpace(strings.ReplaceAll(out.String(), dir, "/etc/signpost")), shownAfter(t, "signpost check-config"); got != want {
-		t.Errorf("check-config prints\n%s\ndocs/operations.md shows\n%s", got, want)
+	if got, want := strings.TrimSpace(strings.ReplaceAll(out.String(), dir, "/etc/signpost")), shownAfter(t, "install.md", "signpost check-config"); got != want {
+		t.Errorf("check-config prints\n%s\ndocs/install.md shows\n%s", got, want)
 	}
 }

@@ -129,7 +129,7 @@ func TestNamedFilesArePackaged(t *testing.T) {
 		t.Errorf("only %d strings", n)
 	}
 	for text, want := range map[string]int{
-		"see docs/operations.md, \"Upgrade\", and signpost(8)": 0,
+		"see docs/upgrade.md, \"Upgrade\", and signpost(8)": 0,
 		"see docs/absent.md.":           1,
 		"(absent.md)":                   1,
 		"dist/absent.sieve":             1,
