@@ -42,16 +42,16 @@ func shownAfter(t *testing.T, page, command string) string {
 	return strings.TrimSpace(shown)
 }
 
-// shows says whether an example of README.md is what a command printed, but for "..." and what is behind it.
-func shows(t *testing.T, command, printed string) {
+// shows checks that a page shows lines that a command printed, in the same order. "..." stands for lines that are left out.
+func shows(t *testing.T, page, command, printed string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(text), "    "+command+"\n")
 	if !found {
-		t.Fatalf("README.md does not show %q", command)
+		t.Fatalf("%s does not show %q", page, command)
 	}
 	left := "\n" + printed
 	for line := range strings.Lines(after) {
@@ -63,14 +63,14 @@ func shows(t *testing.T, command, printed string) {
 			continue
 		}
 		if _, left, found = strings.Cut(left, "\n"+line); !found {
-			t.Fatalf("README.md shows %q, and %s prints\n%s", line, command, printed)
+			t.Fatalf("%s shows %q, and %s prints\n%s", page, line, command, printed)
 		}
 		left = "\n" + left
 	}
 }
 
-// What README.md shows of verify and of explain is what they print.
-func TestExamplesOfREADME(t *testing.T) {
+// The output of verify in docs/journal.md and those of log and explain in README.md are real.
+func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"zone":   "stranger.example. 3600 IN TXT \"v=spf1 ip4:203.0.113.9 -all\"\n_dmarc.example.org. 3600 IN TXT \"v=DMARC1; p=reject\"\n",
@@ -85,7 +85,7 @@ func TestExamplesOfREADME(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, verified)
 	}
-	shows(t, "$ signpost verify mail.eml --ip 203.0.113.9 --helo mail.stranger.example --from x@stranger.example", string(verified))
+	shows(t, "docs/journal.md", "$ signpost verify mail.eml --ip 203.0.113.9 --helo mail.stranger.example --from x@stranger.example", string(verified))
 
 	var record *decision.Record
 	runCase(t, map[string]string{
@@ -100,7 +100,7 @@ func TestExamplesOfREADME(t *testing.T) {
 	if err := explainID(t.Context(), conf, "2@mailer.example", false, &out); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "# signpost explain 2@mailer.example", out.String())
+	shows(t, "README.md", "# signpost explain 2@mailer.example", out.String())
 }
 
 // The output of what-if that docs/observe.md shows is real.
