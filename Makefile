@@ -8,11 +8,11 @@
 # make build  bin/signpost, bin/dkimkey and bin/greyskip, static
 # make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
-# make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
+# make install  into PREFIX (/usr/local), below DESTDIR; docs/install.md says what is left to do
 # make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
 # make bare  README's commands on a new Debian 12 with only git and make, or SUITE=trixie; up to an hour, as root
 # make matrix  the long checks: make bare and make machine on each supported Debian, years of dkimkey with faults, an operator and runs at once; hours, as root
-# make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
+# make screenshots  bin/screenshots/: each page of signpost web in the sizes of a phone and of a desktop, light and dark; docs/page.png, the picture in README.md
 # make cross  bin/OS-ARCH/ for the other systems that are supported
 
 VERSION = $(shell scripts/version)
@@ -96,6 +96,7 @@ demo: setup build
 screenshots: setup
 	@mkdir -p bin/screenshots
 	SIGNPOST_SCREENSHOTS="$(CURDIR)/bin/screenshots" go test -count=1 -run TestInBrowser ./internal/web
+	cp bin/screenshots/page.png docs/page.png
 
 go:
 	@scripts/setup go

@@ -62,7 +62,7 @@ func (e *env) newRoot() *cobra.Command {
 		Short: "Write an allow list for postscreen(8) from SPF records",
 		Long: fmt.Sprintf(`Greyskip follows the SPF records of big senders, which try again from other addresses and so never come through greylisting
 and postscreen(8)'s deep protocol tests in good time, and writes the networks that pass as an allow list. What it lists
-skips every test of postscreen, DNS block lists too; docs/operations.md says when dnswl.org is the better choice.
+skips every test of postscreen, DNS block lists too; docs/postscreen.md says when dnswl.org is the better choice.
 
 A domains file has one domain a line; # begins a comment. DOMAIN on the command line prints the list for that one.
 

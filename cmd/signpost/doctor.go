@@ -33,7 +33,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		Use:   "doctor [DOMAIN]",
 		Short: "Look at Postfix and at DNS, and say what to mend and how",
 		Long: "Look at Postfix, at this machine and at what the hosted domains publish, or at DOMAIN alone. Nothing is changed. Each\n" +
-			"finding says what, where, why it matters, and the line that mends it: docs/operations.md lists them. As root it sees\n" +
+			"finding says what, where, why it matters, and the line that mends it: docs/doctor.md lists them. As root it sees\n" +
 			"all; what another user has no right to look at is yellow. If the configuration has an error, doctor reports it in red and\n" +
 			"checks the rest with the defaults; \"doctor DOMAIN\" then ends with exit code 2.\n\n" +
 			"Exit code 0: nothing is red; 1: something is; 2: wrong usage.",

@@ -133,12 +133,12 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	manual, err := os.ReadFile("../../docs/operations.md")
+	manual, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if documented := ownNames(string(manual), "(?m)^\\| `(signpost_\\w+)` \\|"); !slices.Equal(documented, shown) {
-		t.Errorf("docs/operations.md has\n%q, and the daemon shows\n%q", documented, shown)
+		t.Errorf("docs/metrics.md has\n%q, and the daemon shows\n%q", documented, shown)
 	}
 }
 

@@ -148,7 +148,7 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 func (d *service) warn(conf *config.Config) {
 	if conf.TagUnhandled() {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			"hint", "install junk.sieve or milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
+			"hint", "install junk.sieve or milter_header_checks, then set it to true: docs/observe.md, \"Quarantined mail\"")
 	}
 	for _, entry := range setup.Expired(conf, time.Now()) {
 		d.log.Warn("an exception has expired and does not count", "entry", entry)

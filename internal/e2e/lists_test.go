@@ -15,7 +15,7 @@ import (
 // is signed. Under the author's From it is not, in particular not a forgery of a hosted domain.
 func TestListManager(t *testing.T) {
 	needRoot(t)
-	// The service that docs/operations.md, "Mailing lists on this server", has for a list manager that removes our results.
+	// The service that docs/lists.md, "Mailing lists on this server", has for a list manager that removes our results.
 	port, release, err := testport.Take("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)

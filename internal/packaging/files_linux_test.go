@@ -129,15 +129,15 @@ func TestNamedFilesArePackaged(t *testing.T) {
 		t.Errorf("only %d strings", n)
 	}
 	for text, want := range map[string]int{
-		"see docs/operations.md, \"Upgrade\", and signpost(8)": 0,
-		"see docs/absent.md.":           1,
-		"(absent.md)":                   1,
-		"dist/absent.sieve":             1,
-		"dist/fail2ban":                 0,
-		"signpost-absent(8)":            1,
-		"signpost-absent.timer":         1,
-		"/usr/share/signpost/absent":    1,
-		"/etc/signpost/signpost.toml:3": 0,
+		"see docs/upgrade.md, \"Upgrade\", and signpost(8)": 0,
+		"see docs/absent.md.":                               1,
+		"(absent.md)":                                       1,
+		"dist/absent.sieve":                                 1,
+		"dist/fail2ban":                                     0,
+		"signpost-absent(8)":                                1,
+		"signpost-absent.timer":                             1,
+		"/usr/share/signpost/absent":                        1,
+		"/etc/signpost/signpost.toml:3":                     0,
 	} {
 		if lacks := missing(files, text); len(lacks) != want {
 			t.Errorf("%q: %q", text, lacks)

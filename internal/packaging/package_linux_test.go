@@ -251,14 +251,14 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	kept("a new installation")
 }
 
-// The commands of docs/operations.md for a machine without systemd start the daemon as user signpost, have it reload and stop it.
+// The commands of docs/install.md for a machine without systemd start the daemon as user signpost, have it reload and stop it.
 func TestWithoutSystemd(t *testing.T) {
 	if !inside(t) {
 		return
 	}
 	run(t, "dpkg -i "+deb(t, 1)+"; printf 'listen = [\"inet:127.0.0.1:8891\"]\n' >/etc/signpost/conf.d/local.toml")
 	run(t, "dkimkey add example.org >/dev/null")
-	text, err := os.ReadFile("/usr/share/doc/signpost/docs/operations.md")
+	text, err := os.ReadFile("/usr/share/doc/signpost/docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func Concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	if conf.TagUnhandled() {
 		all = append(all, doctor.Finding{Level: doctor.Red, Where: conf.Place("dmarc.quarantine_handled"), What: "dmarc.quarantine_handled is false: no filter is known to act on the tag of quarantined mail",
 			Why: "without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			Fix: "quarantine_handled = true # in [dmarc], after you installed junk.sieve or milter_header_checks: docs/operations.md, \"Quarantined mail\""})
+			Fix: "quarantine_handled = true # in [dmarc], after you installed junk.sieve or milter_header_checks: docs/observe.md, \"Quarantined mail\""})
 	}
 	for _, entry := range Expired(conf, now) {
 		all = append(all, doctor.Finding{What: "has expired and does not count: " + entry, Why: "what it was for is no longer let through, or refused",
