@@ -1,4 +1,15 @@
-// Package authres is about the Authentication-Results header field of RFC 8601.
+// Package authres reads and writes Authentication-Results header fields: RFC 8601.
+//
+// [Format] writes the [Result] values of a message. [ReadClaim] reports whether a field of the message claims to be ours; such
+// a field of an unauthenticated client is removed. [Read] parses a field strictly, [ReadTrusted] parses one of a trusted sealer
+// leniently.
+//
+//	value := authres.Format("mx.example.org", []authres.Result{{
+//		Method: "spf", Value: "pass",
+//		Props: []authres.Prop{{Type: "smtp", Name: "mailfrom", Value: "example.com"}},
+//	}})
+//	// value is " mx.example.org;
+//	spf=pass smtp.mailfrom=example.com".
 package authres
 
 import (

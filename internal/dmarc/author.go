@@ -1,5 +1,17 @@
-// Package dmarc finds the Author Domain of a message, the policy that its owner publishes, and whether the message satisfies it:
-// RFC 9989.
+// Package dmarc finds the Author Domain of a message and the policy of its Domain Owner, and reports whether the message satisfies
+// it: RFC 9989.
+//
+// [ReadAuthor] parses the From fields. [Discover] finds the policy of one Author Domain by the DNS Tree Walk, and its
+// [Discovery] compares the identifiers that DKIM and SPF authenticated. The [Result] has the status and its [Cause]. [Explain]
+// returns each step of the walk. Lookups are made by a [Resolver], which the caller provides.
+//
+//	author := dmarc.ReadAuthor([]string{" Ann <ann@example.org>"})
+//	for _, domain := range author.Domains {
+//		r := dmarc.Discover(ctx, resolver, domain).Evaluate(ctx, resolver, []dmarc.Identifier{
+//			{Method: dmarc.SPF, Domain: "bounces.example.org"},
+//		})
+//		fmt.Println(r.Domain, r.Status, r.Policy) // example.org pass reject
+//	}
 package dmarc
 
 import (

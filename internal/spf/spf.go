@@ -1,5 +1,14 @@
-// Package spf checks whether a client may send mail in the name of a domain: RFC 7208. docs/decisions/spf.md states why it has an
-// evaluation of its own.
+// Package spf checks whether a client may send mail in the name of a domain: RFC 7208. docs/decisions/spf.md states why Signpost
+// has an evaluator of its own.
+//
+// [Check] returns the [Result] for a message, [Trace] also the steps that led to it. [ParseRecord] parses a [Record], and [Walk]
+// visits the records that it includes without a message. A [Cause] is why a check does not pass. Lookups are made by a
+// [Resolver], which the caller provides.
+//
+//	r := spf.Check(ctx, resolver, netip.MustParseAddr("192.0.2.1"), "mail.example.org", "ann@example.org")
+//	if r.Status != spf.Pass {
+//		fmt.Println(r.Status, r.Cause, r.Term) // fail term_matched -all
+//	}
 package spf
 
 import (
