@@ -14,7 +14,7 @@ package dkim
 
 import "time"
 
-// Field is one header field as it stood on the wire.
+// Field is one header field as received.
 type Field struct {
 	Name  string // up to the colon, as written
 	Value string // all that follows the colon, leading space included; CRLF inside folds, none at the end
@@ -46,7 +46,7 @@ const (
 	MaxSignatureField = 32 << 10
 	// MinRSABits is the size of the smallest RSA key that may pass: RFC 8301 section 3.2.
 	MinRSABits = 1024
-	// MaxRSABits is the size of the largest RSA key that is used. RFC 8301 requires 4096; larger keys only take processor time.
+	// MaxRSABits is the size of the largest RSA key that is used. RFC 8301 requires 4096; larger keys only cost processor time.
 	MaxRSABits = 8192
 	// MaxKeyRecord is the size in bytes of the longest key record that is parsed.
 	MaxKeyRecord = 16 << 10

@@ -38,8 +38,8 @@ const (
 // Identity is the kind of name that was checked.
 type Identity string
 
-// The identities. A null reverse-path stands for postmaster at the HELO name (RFC 7208 section 2.4); only then is HELO
-// checked, so that a pass of it cannot be taken for one of MAIL FROM.
+// The identities. HELO is checked only for a null reverse-path, which means postmaster at the HELO name (RFC 7208 section 2.4). So a
+// pass for HELO cannot be mistaken for one for MAIL FROM.
 const (
 	MailFrom Identity = "mailfrom"
 	HELO     Identity = "helo"
@@ -54,7 +54,7 @@ type Result struct {
 	// Cause is why the Status is not pass. Term is the term that decided or is wrong, as written, and RecordDomain is the
 	// domain whose record has it.
 	Cause        Cause  `json:"cause,omitempty"`
-	Detail       string `json:"detail,omitempty"` // see Cause
+	Detail       string `json:"detail,omitempty"` // the comment of Cause states which value
 	Term         string `json:"term,omitempty"`
 	RecordDomain string `json:"record_domain,omitempty"`
 
