@@ -114,7 +114,7 @@ func logins(r *Rules) {
 	r.LoginDomains = map[string][]string{"ann@example.org": {"example.org"}}
 }
 
-// Fail closed: without a key nothing leaves unsigned, unless the operator chose so; bounces are never answered.
+// Fail closed: without a key no message is sent unsigned, unless the operator chose that. Bounces are never rejected or deferred.
 func TestMissingKey(t *testing.T) {
 	smtp := Evidence{Connection: Connection{SMTP: true}, Envelope: Envelope{Sender: "ann@example.org"}}
 	nullSMTP := Evidence{Connection: Connection{SMTP: true}}

@@ -1,6 +1,5 @@
-// Command demo shows Signpost at work: a private Postfix, the daemon, a name server on loopback, what users send and what
-// strangers send, and what becomes of it. Nothing of the system is touched, and everything is gone at the end. `make demo`
-// runs it.
+// Command demo demonstrates Signpost with a private Postfix, the daemon and a name server on loopback. It sends outbound and inbound
+// mail and shows what happens to it. It changes nothing on the system, and removes all its files at the end. `make demo` runs it.
 package main
 
 import (
@@ -30,7 +29,7 @@ func main() {
 
 func say(format string, args ...any) { fmt.Printf("\n== "+format+"\n", args...) }
 
-// records are what the domains of the demo publish beside their keys.
+// records are the DNS records of the domains of the demo, except for their keys.
 const records = `
 example.org.                IN TXT "v=spf1 ip4:192.0.2.25 -all"
 _dmarc.example.org.         IN TXT "v=DMARC1; p=reject"
@@ -70,7 +69,7 @@ func demo(ctx context.Context) (err error) {
 	return nil
 }
 
-// sending is the way out: keys, DNS, a user's mail.
+// sending demonstrates outbound mail: keys, DNS, a user's message.
 func sending(ctx context.Context, w *world) (signed string, err error) {
 	say("dkimkey makes keys for example.org, and what belongs into DNS")
 	printed, err := w.dkimkey(ctx, "add", "example.org", "--algorithm", "rsa,ed25519")
@@ -117,7 +116,7 @@ func sending(ctx context.Context, w *world) (signed string, err error) {
 	return mail, nil
 }
 
-// receiving is the way in: what strangers bring.
+// receiving demonstrates inbound mail.
 func receiving(ctx context.Context, w *world, signed string) error {
 	say("Ann's mail arrives at a server like this one, from her own: 192.0.2.25")
 	mail, err := w.bring(ctx, signed, "--xclient", "ADDR=192.0.2.25 NAME=mail.example.org", "--helo", "mail.example.org", "--from", "ann@example.org")
