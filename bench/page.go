@@ -16,13 +16,13 @@ import (
 const (
 	pageFile    = "docs/performance.md"
 	pictureFile = "docs/performance.svg"
-	// Between these marks the page is written by hand and stays as it is.
+	// Text between these marks is written by hand and kept.
 	keptBegin = "<!-- by hand: begin -->\n"
 	keptEnd   = "<!-- by hand: end -->\n"
 	keptFirst = "\n## Where the time goes\n\n"
 )
 
-// write makes the page and the picture.
+// write writes the page and the picture.
 func (r *report) write(f facts) error {
 	old, err := os.ReadFile(pageFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +34,7 @@ func (r *report) write(f facts) error {
 	return os.WriteFile(pictureFile, []byte(r.picture()), 0o644)
 }
 
-// kept is what the page has between the marks.
+// kept returns the text between the marks of the page.
 func kept(page string) string {
 	_, rest, begun := strings.Cut(page, keptBegin)
 	text, _, ended := strings.Cut(rest, keptEnd)
@@ -133,7 +133,7 @@ The parts have benchmarks of their own; two states of the source are compared wi
 Two builds of the whole, taking turns: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
 `
 
-// facts say where and on what the numbers were made.
+// facts state on which machine and with which versions the numbers were measured.
 type facts struct {
 	date, machine, commit, compiler string
 	versions                        []string

@@ -131,7 +131,7 @@ func (w *world) refused(ctx context.Context, args ...string) (string, error) {
 	transcript, err := testmta.Swaks(ctx, append([]string{"--server", w.mta.SMTP, "--to", "bob@example.net"}, args...)...)
 	_, reply, found := strings.Cut(transcript, "<** 550 ")
 	if err == nil || !found {
-		return "", fmt.Errorf("not refused:\n%s", transcript)
+		return "", fmt.Errorf("not rejected:\n%s", transcript)
 	}
 	reply, _, _ = strings.Cut("550 "+reply, "\n")
 	fmt.Println("the SMTP reply:", reply)
@@ -188,7 +188,7 @@ func (w *world) publish(ctx context.Context, printed string) (map[string]string,
 		if err != nil || len(txt) != 1 {
 			return nil, fmt.Errorf("looking up %s at %s: %q, %w", name, w.dns.Addr(), txt, err)
 		}
-		fmt.Printf("%s: %d octets at %s\n", name, len(txt[0]), w.dns.Addr())
+		fmt.Printf("%s: %d bytes at %s\n", name, len(txt[0]), w.dns.Addr())
 		keys[name] = txt[0]
 	}
 	return keys, nil
