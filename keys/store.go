@@ -1,16 +1,4 @@
-// Package keys manages the DKIM keys: the files, the metadata of each key, and the set that signs at a moment.
-//
-// A [Store] is the keys on disk, a [Key] is one private key, and its [Metadata] has its state. A [Rotator] creates, publishes,
-// activates, revokes and removes keys; dkimkey uses it. A [Watcher] gives the daemon the current [Snapshot], whose [Set] has
-// the keys that sign. A [Checker] looks up key records.
-//
-//	watcher, err := keys.Open(store, log)
-//	if err != nil {
-//		return err
-//	}
-//	for _, key := range watcher.Current().Set.Signing("example.org") {
-//		fmt.Println(key.Selector)
-//	}
+// Package keys keeps the DKIM keys: the files, the metadata of each key, and the set that signs at a moment.
 //
 // KEYS_DIR/DOMAIN/SELECTOR.pem is the private key, KEYS_DIR/DOMAIN/SELECTOR.json its metadata. The JSON is durable before the PEM
 // appears, and the PEM is deleted first, so that there is never a key without its metadata. A PEM without a JSON is an

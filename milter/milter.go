@@ -1,18 +1,9 @@
-// Package milter is the filter's side of Postfix's milter protocol. It accepts connections, separates the state of a connection from
-// that of a message, passes each message to a [Message] as it streams in, and sends the header edits and the reply that Finish
-// returns. It makes no decisions.
+// Package milter speaks Postfix's side of the milter protocol: it accepts connections, keeps what belongs to a connection
+// apart from what belongs to a message, hands each message to a Message as it streams in, and turns what that decides into
+// header edits and a reply. It decides nothing itself.
 //
-// A [Server] serves connections. Options.Begin is called for each message, with its [Session] and [Envelope]:
-//
-//	server := milter.NewServer(milter.Options{Begin: begin, Broken: broken, Log: log})
-//	listener, err := milter.Listen("tcp", "127.0.0.1:8891", 0, "")
-//	if err != nil {
-//		return err
-//	}
-//	return server.Serve(ctx, listener)
-//
-// Postfix gets no reply before the end of a message, because no-reply is negotiated for all other events (SMFIP_NR_*). So a
-// message costs one round trip, and no event can reject it early by mistake.
+// Postfix gets no reply before the end of a message: every event but that one is negotiated to need none (SMFIP_NR_*), so
+// a message costs one round trip, and nothing can be refused early by mistake.
 package milter
 
 import (

@@ -106,7 +106,7 @@ type setup struct {
 	message string // dns.message_timeout; empty: the default
 	alone   bool   // not in parallel with other tests, which would affect the measurement
 	env     []string
-	before  []string // milters that run before Signpost, in the syntax of smtpd_milters
+	before  []string // milters that run before ours, in Postfix's words
 }
 
 const addDefault = "example.org --unsafe-activate"
