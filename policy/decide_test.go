@@ -123,7 +123,7 @@ func TestDecide(t *testing.T) {
 		reason string
 	}{
 		// The rules of dmarc.reject = "evidence", one by one.
-		{"straight from a stranger", nil, "550 5.7.1", "sp=reject"},
+		{"directly from an unauthenticated client", nil, "550 5.7.1", "sp=reject"},
 		{"a broken signature of the Author Domain", changes{signature("mail.example.com", dkim.Fail)}, "550 5.7.1", ""},
 		{"a broken signature of the Organizational Domain", changes{signature("example.com", dkim.PermError)}, "550 5.7.1", ""},
 		{"a signature of another organization", changes{signature("stranger.example", dkim.Pass)}, "550 5.7.1", ""},

@@ -192,7 +192,7 @@ func onlyWords(comments string) error {
 }
 
 // plainLocal reports whether s is a quoted string, or atoms and dots. Japanese mobile providers issued addresses whose
-// dots are at either end or side by side, which RFC 5322 section 3.4.1 does not allow.
+// dots are at either end or adjacent, which RFC 5322 section 3.4.1 does not allow.
 func plainLocal(s string) bool {
 	if strings.HasPrefix(s, `"`) {
 		q := &parser{s: s}

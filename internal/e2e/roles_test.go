@@ -27,7 +27,7 @@ func TestRoles(t *testing.T) {
 		role   string
 		reason string
 	}{
-		{"a stranger in our name is not signed", w.SMTP, client(""), "Ann <ann@example.org>", "", "verify", "code=dmarc_none"},
+		{"an unauthenticated client with our From is not signed", w.SMTP, client(""), "Ann <ann@example.org>", "", "verify", "code=dmarc_none"},
 		{"loopback is trusted", w.SMTP, nil, "Ann <ann@example.org>", "example.org", "sign", "code=trusted_network"},
 		{"a trusted network", w.SMTP, []string{"--xclient", "ADDR=192.0.2.5 NAME=pc.example.org"}, "ann@example.org", "example.org", "sign", "code=trusted_network"},
 		{"an authenticated user", w.SMTP, client("ann"), "Ann <ann@example.org>", "example.org", "sign", "code=authenticated"},

@@ -231,7 +231,7 @@ func TestPolicies(t *testing.T) {
 		{"trusted forwarder", "[dmarc]\ntrusted_forwarders = [\"198.51.100.0/24\"]\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "trusted_forwarders", false},
 		{"tempfail, policy", "[dmarc]\ntemperror = \"tempfail\"\n", args(stranger(), written("a@deadpolicy.example")), "451 4.7.1", "", "", false},
 		{"tempfail, SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("a@dead.example")), "451 4.7.24", "", "", false},
-		{"tempfail, a stranger's SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("ann@good.example")), "550 5.7.1", "", "", false},
+		{"tempfail, SPF of a domain that is not aligned", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("ann@good.example")), "550 5.7.1", "", "", false},
 		{"SPF fail, left to DMARC", "", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "", "spf=fail", "", false},
 		{"SPF fail, reject", "[spf]\nfail = \"reject\"\n", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "550 5.7.23 ", "", "", false},
 		{"SPF and DMARC", "[spf]\nfail = \"reject\"\n", args(from("198.51.100.7", "h.example", "ann@good.example"), written("ann@good.example")), "550 5.7.26", "", "", false},

@@ -54,7 +54,7 @@ func TestUnits(t *testing.T) {
 		args = append(args, file)
 	}
 	if len(args) != 2+7 {
-		t.Errorf("looked at %q", args[2:])
+		t.Errorf("checked %q", args[2:])
 	}
 	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)

@@ -104,7 +104,7 @@ func TestRelay(t *testing.T) {
 	out, err := Swaks(t.Context(), "--server", m.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=[UNAVAILABLE]", "--helo", "x.example",
 		"--from", "a@sender.example", "--to", "b@foreign.example")
 	if err == nil || !strings.Contains(out, "554 5.7.1 <b@foreign.example>: Relay access denied") {
-		t.Errorf("a stranger may relay: %v\n%s", err, out)
+		t.Errorf("an unauthenticated client may relay: %v\n%s", err, out)
 	}
 	swaks(t, "--server", m.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=x.example LOGIN=ann@example.org", "--helo", "x.example",
 		"--from", "ann@example.org", "--to", "b@foreign.example")
