@@ -48,7 +48,7 @@ func TestListManager(t *testing.T) {
 		if !strings.Contains(head(mail), "header.from="+author[strings.Index(author, "@")+1:]) {
 			t.Fatalf("no result about %s:\n%s", author, head(mail))
 		}
-		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // what virtual(8) adds; a second one would look like a loop
+		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // virtual(8) adds it; a second one would be treated as a loop
 		_, mail, _ = strings.Cut(mail, "\n")
 		return mail
 	}

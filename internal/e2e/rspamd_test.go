@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// startRspamd runs the real one as a milter with the plugins named and nothing else, and gives its socket in Postfix's words.
+// startRspamd runs the real rspamd as a milter with only the given plugins, and returns its socket in the syntax of smtpd_milters.
 func startRspamd(t *testing.T, zone, local, conf string, plugins ...string) string {
 	t.Helper()
 	s, err := testdns.Start(zone)
@@ -36,7 +36,7 @@ actions { reject = null; add_header = null; greylist = null; }
 	for _, p := range plugins {
 		text += fmt.Sprintf("  path = \"/usr/share/rspamd/plugins/%s.lua\";\n", p)
 	}
-	// The public suffixes of the test zones. Where rspamd's own list is depends on its version.
+	// The public suffixes of the test zones. The path of rspamd's own list depends on its version.
 	for name, text := range map[string]string{"conf": text + "}\n", "suffixes": "com\nexample\norg\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -46,7 +46,7 @@ actions { reject = null; add_header = null; greylist = null; }
 	return "inet:" + addr
 }
 
-// What rspamd signs in a real Postfix, our engine verifies; a changed body it does not.
+// Our engine verifies rspamd's signatures from a real Postfix, and rejects a changed body.
 func TestWeVerifyRspamd(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestWeVerifyRspamd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mta.Stop() })
-	// Of a body of white space RFC 6376 section 3.4.4 leaves nothing; rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
+	// RFC 6376 section 3.4.4 reduces a body of white space to nothing, but rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
 	// dkimpy agree with us.
 	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
 	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd signed in a real Postfix; it is wrong about a body of white space alone.", verified)
