@@ -36,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		select {
 		case s.slots <- struct{}{}:
 		default:
-			s.options.Log.Warn("too many milter connections, the next one waits", "limit", s.options.Connections)
+			s.options.Log.Warn("too many milter connections, new ones wait", "limit", s.options.Connections)
 			select {
 			case s.slots <- struct{}{}:
 			case <-ctx.Done():
@@ -65,7 +65,7 @@ func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil, err
 		}
-		o.Log.Error("accepting a milter connection, trying again", "error", err)
+		o.Log.Error("accepting a milter connection failed, retrying", "error", err)
 		select {
 		case <-ctx.Done():
 			return nil, err
@@ -79,7 +79,7 @@ func (s *Server) serve(nc net.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := newConn(nc, s.buffers, cancel)
 	if err != nil {
-		s.options.Log.Error("a milter connection is of no use", "error", err)
+		s.options.Log.Error("a milter connection cannot be used", "error", err)
 		cancel()
 		nc.Close()
 		<-s.slots

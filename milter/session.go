@@ -154,7 +154,7 @@ func (s *session) header(data []byte) {
 	_, more, ended := bytes.Cut(rest, []byte{0})
 	if !named || !ended || len(more) > 0 {
 		if s.message == nil || !s.message.broken {
-			s.options.Log.Warn("a malformed milter packet", "client", s.facts.Client)
+			s.options.Log.Warn("malformed milter packet", "client", s.facts.Client)
 		}
 		s.broken()
 		return

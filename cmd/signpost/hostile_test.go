@@ -75,7 +75,7 @@ func startDaemon(t testing.TB, zone, more string) *testDaemon {
 		server.Stop()
 	})
 	t.Cleanup(d.stop) // a test that fails before it stops it leaves no daemon to the next ones
-	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost serves") })
+	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost started") })
 	return d
 }
 

@@ -109,7 +109,7 @@ func (d *service) run(ctx context.Context) error {
 	if health != nil {
 		health.Ready(sockets)
 	}
-	log.Info("signpost serves", "listen", names, "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
+	log.Info("signpost started", "listen", names, "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
 	d.notify("READY=1\n" + d.status())
 	if interval := watchdogInterval(); interval > 0 {
 		background.Go(func() { d.watchdog(serving, interval) })
@@ -125,7 +125,7 @@ func (d *service) run(ctx context.Context) error {
 	d.notify("STOPPING=1")
 	stop()
 	background.Wait()
-	log.Info("signpost stops, messages under way are finished first")
+	log.Info("signpost is stopping: messages in progress are completed first")
 	draining, cancel := context.WithTimeout(context.Background(), milter.DrainTimeout)
 	defer cancel()
 	d.server.Drain(draining)
@@ -148,10 +148,10 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 func (d *service) warn(conf *config.Config) {
 	if conf.TagUnhandled() {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			"hint", "install junk.sieve or milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
+			"hint", "install junk.sieve or milter_header_checks, then set it to true: see quarantine_handled in signpost.toml(5)")
 	}
 	for _, entry := range setup.Expired(conf, time.Now()) {
-		d.log.Warn("an exception has expired and does not count", "entry", entry)
+		d.log.Warn("an exception has expired and is ignored", "entry", entry)
 	}
 }
 
@@ -167,7 +167,7 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 	if err != nil {
 		return nil, err
 	}
-	log.Info("metrics are served", "listen", s.Addr().String())
+	log.Info("metrics server started", "listen", s.Addr().String())
 	return s, nil
 }
 

@@ -29,7 +29,7 @@ func (d *service) notify(state string) {
 		c.Close()
 	}
 	if err != nil {
-		d.log.Warn("telling the service manager", "error", err)
+		d.log.Warn("notifying the service manager failed", "error", err)
 	}
 }
 
@@ -70,7 +70,7 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 		if err := d.probe(ctx, interval*3/4); err == nil {
 			d.notify("WATCHDOG=1\n" + d.status())
 		} else if ctx.Err() == nil {
-			d.log.Error("a socket of ours does not answer", "error", err)
+			d.log.Error("a milter socket does not answer", "error", err)
 		}
 	}
 }

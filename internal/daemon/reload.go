@@ -121,7 +121,7 @@ func (d *service) reload() {
 	err := d.hintConfined(d.next())
 	d.notify("READY=1\n" + d.status()) // after an error too: the daemon continues
 	if err != nil {
-		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
+		d.log.Error("configuration not reloaded (SIGHUP): the previous one stays in effect", "error", err)
 	}
 	d.metrics.Reloaded(err == nil)
 	if d.reloaded != nil {
@@ -134,7 +134,7 @@ func (d *service) next() error {
 	old := d.now.Load()
 	if d.File == "" {
 		old.watcher.Reload()
-		d.log.Info("keys read again (SIGHUP)")
+		d.log.Info("keys reloaded (SIGHUP)")
 		return nil
 	}
 	conf, err := config.Load(d.File)
@@ -168,6 +168,6 @@ func (d *service) next() error {
 	if d.journal != nil {
 		d.journal.Limit(JournalLimits(conf))
 	}
-	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
+	d.log.Info("configuration reloaded (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
 	return nil
 }

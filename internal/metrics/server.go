@@ -65,7 +65,7 @@ func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	go func() {
 		// The daemon continues without metrics: mail comes first.
 		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("metrics are served no more", "error", err)
+			log.Error("metrics server failed", "error", err)
 		}
 	}()
 	return s, nil
