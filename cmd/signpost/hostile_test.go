@@ -125,7 +125,7 @@ func TestHostileConnections(t *testing.T) {
 	}
 	attacks := []attack{
 		{"nothing", func(*testmilter.MTA) {}, ""},
-		{"garbage", func(m *testmilter.MTA) { _, _ = m.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }, "no milter client"},
+		{"garbage", func(m *testmilter.MTA) { _, _ = m.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }, "not a milter client"},
 		{"half a packet", func(m *testmilter.MTA) {
 			m.Connect()
 			_, _ = m.Write(testmilter.Packet('M', "<a@example.com>\x00")[:9])
