@@ -1,5 +1,7 @@
-// Package daemon is signpost serve: it listens for Postfix, filters messages, reloads the configuration and the keys, confines the
-// process, notifies the service manager, and drains.
+// Package daemon is signpost serve. It opens the sockets for Postfix, filters messages, reloads the configuration and the keys, confines
+// the process with Landlock, and notifies the service manager. When it stops, it completes the messages in progress.
+//
+//	err := daemon.Run(ctx, daemon.Options{Config: conf, File: file, Stderr: os.Stderr, Version: version, Confine: true})
 package daemon
 
 import (
@@ -25,22 +27,23 @@ import (
 // Options are the arguments of Run.
 type Options struct {
 	Config  *config.Config
-	File    string // of Config, which SIGHUP reads again; empty: SIGHUP reloads only the keys
+	File    string // of Config, which SIGHUP reloads; empty: SIGHUP reloads only the keys
 	Stderr  io.Writer
-	Version string // which the metrics show
-	// Confine makes the process drop the access to files that the daemon does not need, until the process ends.
+	Version string // for the metric signpost_build_info
+	// Confine removes the access of the process to files that the daemon does not need. It cannot be undone.
 	Confine bool
 }
 
-// Run runs the daemon until ctx ends or a socket fails, and drains it.
+// Run runs the daemon until ctx ends or a socket fails. Before it returns, it completes the messages in progress, for at most
+// milter.DrainTimeout.
 func Run(ctx context.Context, o Options) error { return (&service{Options: o}).run(ctx) }
 
 // service is one run of the daemon.
 type service struct {
 	Options
-	reloaded func(ok bool) // called after each reload, if set
+	reloaded func(ok bool) // if not nil, called after each reload
 
-	notifySocket string // of the service manager, as it was at the start; empty: there is none
+	notifySocket string // NOTIFY_SOCKET; empty: there is no service manager
 	log          *slog.Logger
 	limits       limits
 	metrics      *metrics.Metrics
@@ -54,7 +57,7 @@ type service struct {
 }
 
 func (d *service) run(ctx context.Context) error {
-	// Before anything else: a SIGHUP that is not handled would end the daemon.
+	// First of all: an unhandled SIGHUP would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -132,7 +135,7 @@ func (d *service) run(ctx context.Context) error {
 	return err
 }
 
-// begin and broken use the current generation. A message keeps the generation that it began with.
+// begin and broken use the current generation. A message keeps the generation with which it began.
 func (d *service) begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
 	m := d.now.Load().filter.Begin(ctx, s, e)
 	d.messages.Add(1)
@@ -143,8 +146,7 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 	return d.now.Load().filter.Broken(s, e)
 }
 
-// warn logs expired entries, and that nothing acts on the tag of quarantined mail. It runs at the start and at each reload, which
-// may turn observe mode off.
+// warn logs expired entries, and warns if nothing acts on the tag of quarantined mail. It is called at the start and at each reload.
 func (d *service) warn(conf *config.Config) {
 	if conf.TagUnhandled() {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
@@ -155,7 +157,7 @@ func (d *service) warn(conf *config.Config) {
 	}
 }
 
-// startMetrics serves the metrics at metrics.listen. It returns nil if that is empty.
+// startMetrics starts the server for the metrics. It returns nil if metrics.listen is empty.
 func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*metrics.Server, error) {
 	if conf.MetricsListen == "" {
 		return nil, nil
@@ -182,7 +184,7 @@ func (d *service) watchMetrics() {
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {
 	lost := func(cause journal.Cause, n int) { m.JournalLost(string(cause), n) }
 	for _, cause := range journal.Causes() {
-		lost(cause, 0) // so that the first loss is an increase
+		lost(cause, 0) // so that Prometheus sees the first loss as an increase
 	}
 	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: JournalLimits(conf), Now: time.Now, Log: log, Lost: lost})
 }
