@@ -12,9 +12,9 @@ import (
 	"signpost/internal/owner"
 )
 
-// readJournal opens the daemon's journal for a command. SQLite opens and creates files by their paths, in a directory whose owner
-// can put links there. So if root runs the command, the process acts as that owner from here on. A command that has to be root again
-// calls owner.Act itself, before, and back after it has closed the journal.
+// readJournal opens the daemon's journal for a command. SQLite opens and creates files by their paths, and the owner of their directory
+// could plant links there. So if root runs the command, the process acts as that owner from here on. A command that must be root
+// afterwards calls owner.Act itself first, and calls the function that it returned after the journal is closed.
 func readJournal(conf *config.Config) (*journal.Reader, error) {
 	root := os.Getuid() == 0
 	if _, err := owner.Act(conf.JournalFile()); err != nil {
@@ -36,7 +36,7 @@ func readJournal(conf *config.Config) (*journal.Reader, error) {
 	}
 	r, err := journal.OpenReader(conf.JournalFile())
 	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {
-		err = fmt.Errorf("%w, and journal.enabled = false has it keep none", err)
+		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes none", err)
 	}
 	return r, err
 }

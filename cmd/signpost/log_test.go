@@ -132,7 +132,7 @@ func TestLog(t *testing.T) {
 		"--spf wrong":            `--spf "wrong": it may be none, neutral, pass`,
 		"--since yesterday":      `--since "yesterday" is no time`,
 		"-n 0":                   "at least 1 is required",
-		"-f --until 2030-01-01":  "exclude each other",
+		"-f --until 2030-01-01":  "cannot be combined",
 		"--domain not..a.domain": "is not a domain name",
 	} {
 		if code, _, stderr := a.run(append([]string{"log"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {

@@ -42,7 +42,7 @@ func get(t *testing.T, url string) (status int, body string) {
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
 	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
-	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(d.log.String())
+	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(d.log.String())
 	if at == nil {
 		t.Fatal(d.log)
 	}

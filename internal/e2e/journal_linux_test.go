@@ -182,14 +182,14 @@ func (j *journaled) goesOn() (id string) {
 func (j *journaled) loses(why string) {
 	j.t.Helper()
 	j.until("something is lost", func() bool { j.mail(); return j.lost() > 0 })
-	j.logged("the journal cannot be written; mail goes on without it", why)
-	j.logged("messages are missing from the journal; mail went on")
+	j.logged("the journal cannot be written; mail continues without it", why)
+	j.logged("messages are missing from the journal; mail was not affected")
 }
 
 // lost returns the daemon's count of lost messages.
 func (j *journaled) lost() int {
 	j.t.Helper()
-	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(j.daemon.log.String())
+	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(j.daemon.log.String())
 	r, err := http.Get("http://" + at[1] + "/metrics")
 	if err != nil {
 		j.t.Fatal(err)
@@ -286,12 +286,12 @@ func TestJournalFaults(t *testing.T) {
 	}
 	overwrite()
 	j.shown(j.goesOn())
-	j.logged("the journal is broken; it is put aside and a new one begun", "aside="+j.file+".broken")
+	j.logged("the journal is damaged; it is renamed and a new one is created", "aside="+j.file+".broken")
 	j.stop()
 	overwrite()
 	j.start("signpost")
 	j.shown(j.goesOn())
-	j.logged("the journal is broken; it is put aside and a new one begun")
+	j.logged("the journal is damaged; it is renamed and a new one is created")
 }
 
 // killed kills the daemon under load and starts it again. Clients retry after a 4xx reply, and all mail is delivered.
@@ -322,7 +322,7 @@ func (j *journaled) killed() {
 	_ = j.daemon.cmd.Process.Kill()
 	<-j.daemon.done
 	j.start("signpost")
-	j.logged("the journal was not closed in order; messages of its last moment may be missing")
+	j.logged("the journal was not closed cleanly; its last messages may be missing")
 	all.Wait()
 	if n := len(accepted); n != clients*each {
 		j.t.Fatalf("%d of %d are accepted", n, clients*each)

@@ -220,7 +220,7 @@ func (w *world) start(program string) {
 			w.t.Fatalf("the daemon ended:\n%s", d.log)
 		default:
 		}
-		return strings.Contains(d.log.String(), "signpost serves")
+		return strings.Contains(d.log.String(), "signpost started")
 	})
 }
 

@@ -25,7 +25,7 @@ func TestInstalled(t *testing.T) {
 		return
 	}
 	said := run(t, "dpkg -i "+deb(t, 1))
-	if !strings.Contains(said, "nothing of it runs yet") {
+	if !strings.Contains(said, "installed, but not started") {
 		t.Errorf("the installation says nothing of what is left to do:\n%s", said)
 	}
 	for path, want := range map[string]string{
@@ -222,7 +222,7 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	if got := run(t, "cat /etc/signpost/signpost.toml"); got != config {
 		t.Errorf("the upgrade changed the configuration:\n%s", got)
 	}
-	if strings.Contains(said, "nothing of it runs yet") {
+	if strings.Contains(said, "installed, but not started") {
 		t.Errorf("an upgrade speaks as a first installation does:\n%s", said)
 	}
 	// There is no systemd to restart the daemon; the old one continues.
@@ -244,7 +244,7 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	said = run(t, "dpkg -P signpost")
 	kept("the purge")
 	run(t, "! test -e /etc/signpost && ! test -e /var/lib/signpost/journal && getent passwd signpost")
-	if !strings.Contains(said, "the keys stay in /var/lib/signpost/keys") {
+	if !strings.Contains(said, "the keys in /var/lib/signpost/keys") {
 		t.Errorf("the purge does not say where the keys are:\n%s", said)
 	}
 	run(t, "dpkg -i "+deb(t, 2))

@@ -127,7 +127,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 		t.Errorf("before the restart, the package does not print which decision changes:\n%s", out)
 	}
 	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl")
-	if out := upgrade(deb(t, 2)); !strings.Contains(out, "there is no systemd here: if the daemon runs, restart it") {
+	if out := upgrade(deb(t, 2)); !strings.Contains(out, "systemd is not running: restart the daemon yourself") {
 		t.Errorf("without systemd, the package does not ask for a restart:\n%s", out)
 	}
 	run(t, "grep -qx example.com /etc/signpost/greyskip.domains")
