@@ -88,7 +88,7 @@ func TestDoctorText(t *testing.T) {
 	file, postfix := doctorHost(t, "colour = 1\n")
 	_, out, _ := doctorSays(t, "-c", file, "--postfix", postfix)
 	for _, want := range []string{
-		"red    config: " + file + ":5: dns.colour: unknown key\n       where  " + file + ":5: colour = 1\n       why    the daemon does not start with it",
+		"red    config: " + file + ":5: dns.colour: unknown key\n       where  " + file + ":5: colour = 1\n       why    the daemon does not start, and a reload",
 		"\ngreen  postfix: Postfix ",
 		"\nred    default-action: an outage lets everything pass: default_action accept\n       where  main.cf: milter_default_action = accept\n       why    ",
 		"\n       fix    postconf -c '" + postfix + "' -e 'milter_default_action = tempfail'\n",
