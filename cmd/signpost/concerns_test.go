@@ -74,7 +74,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if err := os.Chown(filepath.Join(dir, "keys"), 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if out := check(""); !strings.Contains(out, "user 12345, who owns "+dir+"/keys, cannot read the file: permission denied\nhint: chown 12345 "+dir+"/good && chmod 0600 "+dir+"/good\n") {
+	if out := check(""); !strings.Contains(out, "user 12345, the owner of "+dir+"/keys, cannot read the file: permission denied\nhint: chown 12345 "+dir+"/good && chmod 0600 "+dir+"/good\n") {
 		t.Error(out)
 	}
 	// The message has the place of the value that counts.
