@@ -74,7 +74,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if err := os.Chown(filepath.Join(dir, "keys"), 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if out := check(""); !strings.Contains(out, "user 12345, who owns "+dir+"/keys, cannot read the file: permission denied\nhint: chown 12345 "+dir+"/good && chmod 0600 "+dir+"/good\n") {
+	if out := check(""); !strings.Contains(out, "user 12345, the owner of "+dir+"/keys, cannot read the file: permission denied\nhint: chown 12345 "+dir+"/good && chmod 0600 "+dir+"/good\n") {
 		t.Error(out)
 	}
 	// The message has the place of the value that counts.
@@ -122,8 +122,8 @@ func TestCheckConfigAsTheDaemonsUser(t *testing.T) {
 		want string
 	}{
 		{local, 0o644, 0, ""},
-		{local, 0o600, 2, "signpost: user 12345 may not read " + local + " (" + local + ": owner root, group root, mode 0600)\nhint: chgrp 12345 '" + local + "' && chmod 0640 '" + local + "'\n"},
-		{filepath.Dir(local), 0o700, 2, "signpost: user 12345 may not search " + filepath.Dir(local) + " ("},
+		{local, 0o600, 2, "signpost: permission denied: user 12345 cannot read " + local + " (" + local + ": owner root, group root, mode 0600)\nhint: chgrp 12345 '" + local + "' && chmod 0640 '" + local + "'\n"},
+		{filepath.Dir(local), 0o700, 2, "signpost: permission denied: user 12345 cannot search " + filepath.Dir(local) + " ("},
 		{filepath.Dir(file), 0o700, 0, ""},
 	} {
 		if err := os.Chmod(c.path, c.mode); err != nil {

@@ -31,13 +31,14 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	var addresses, selectors []string
 	c := &cobra.Command{
 		Use:   "doctor [DOMAIN]",
-		Short: "Look at Postfix and at DNS, and say what to mend and how",
-		Long: "Look at Postfix, at this machine and at what the hosted domains publish, or at DOMAIN alone. Nothing is changed. Each\n" +
-			"finding says what, where, why it matters, and the line that mends it: docs/doctor.md lists them. As root it sees\n" +
-			"all; what another user has no right to look at is yellow. If the configuration has an error, doctor reports it in red and\n" +
-			"checks the rest with the defaults; \"doctor DOMAIN\" then ends with exit code 2.\n\n" +
-			"Exit code 0: nothing is red; 1: something is; 2: wrong usage.",
-		Args: cobra.MaximumNArgs(1),
+		Short: "Check Postfix, this host and DNS records, and show the fixes",
+		Long: "Check Postfix, this host and the DNS records of the hosted domains, or only the DNS records of DOMAIN.\n\n" +
+			"doctor changes nothing. Each finding has a level, what is wrong, where, why it matters, and the fix. A check for which the\n" +
+			"user has no permission is yellow; run doctor as root. If the configuration has an error, doctor reports it in red and\n" +
+			"uses the defaults for the other checks; with DOMAIN it ends with exit code 2. docs/doctor.md lists the checks.\n\n" +
+			"Exit code 0: no finding is red; 1: at least one is; 2: usage or configuration error.",
+		Example: "  sudo signpost doctor\n  sudo signpost doctor --address 203.0.113.25\n  signpost doctor example.org --selector s1",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var given []netip.Addr
 			for _, s := range addresses {
@@ -71,19 +72,19 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		},
 	}
 	c.Flags().StringVar(&dir, "postfix", "", "Postfix's configuration `DIR`")
-	c.Flags().StringSliceVar(&addresses, "address", nil, "this host sends from the address `ADDR`, as others see it (repeatable)")
-	c.Flags().StringSliceVar(&selectors, "selector", nil, "look at DOMAIN's DKIM key `NAME` (repeatable)")
+	c.Flags().StringSliceVar(&addresses, "address", nil, "public address `ADDR` that this host sends from (repeatable)")
+	c.Flags().StringSliceVar(&selectors, "selector", nil, "check the DKIM key with the selector `NAME` of DOMAIN (repeatable)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	c.ValidArgsFunction = hostedDomains(load)
 	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Directory(), "address": cli.Any(), "selector": cli.Any()})
 	return c
 }
 
-// inboundTime is how long doctor may read the journal for the check of gateways, on a slow disk.
+// inboundTime limits how long the check of gateways reads the journal.
 const inboundTime = 2 * time.Second
 
 // inbound counts a sample of the inbound mail by client. It reads the journal as the owner of its directory. After inboundTime it
-// returns what it has counted so far.
+// returns the counts so far.
 func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.Inbound) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -153,7 +154,7 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		}
 	}
 	if red > 0 {
-		return errors.New("something is red")
+		return errors.New("action needed: at least one finding is red")
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func says(t *testing.T, found []doctor.Finding, check string, level doctor.Level
 func TestDoctorOfOwnDomain(t *testing.T) {
 	found, code, _ := doctored(t, doctoredZone, "example.org", "--address", "192.0.2.1", "--address", "192.0.2.9")
 	says(t, found, "ptr", doctor.Red, "192.0.2.9 has no PTR record")
-	says(t, found, "spf", doctor.Red, "this host may not send for example.org")
+	says(t, found, "spf", doctor.Red, "the SPF record of example.org does not allow this host")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -94,8 +94,8 @@ func TestDoctorOfAnotherDomain(t *testing.T) {
 	}
 	found, code, _ := doctored(t, doctoredZone+"example.net. IN MX 0 .\n"+`_dmarc.example.net. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.net"`+"\n", "example.net")
 	for check, what := range map[string]string{
-		"mx": "example.net takes no mail, and says so", "spf": "the SPF record of example.net is correct and needs 0 of 10 DNS lookups", "dmarc": "the DMARC record of example.net is right: p=reject",
-		"dkim": "DNS has no list of the DKIM keys of example.net; --selector NAME looks at one (NAME is s= in its mail's DKIM-Signature)",
+		"mx": "example.net has a null MX: it accepts no mail", "spf": "the SPF record of example.net is correct and needs 0 of 10 DNS lookups", "dmarc": "the DMARC record of example.net is valid: p=reject",
+		"dkim": "DNS does not list the DKIM keys of example.net; check one with --selector NAME (s= in a DKIM-Signature)",
 	} {
 		says(t, found, check, doctor.Green, what)
 	}
@@ -111,7 +111,7 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 		want string
 	}{
 		{[]string{"--address", "mail.example.org"}, `--address: "mail.example.org" is not an IP address`},
-		{[]string{"--address", "192.0.2.1", "example.net"}, `--address: "example.net" is no domain that this host signs for`},
+		{[]string{"--address", "192.0.2.1", "example.net"}, `--address: "example.net" is not a domain that this host signs for`},
 		{[]string{"--selector", "s1"}, "--selector requires DOMAIN"},
 	} {
 		found, code, stderr := doctored(t, doctoredZone, c.args...)
@@ -135,10 +135,10 @@ func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 	for _, c := range []struct{ name, old, new, check, what, fix string }{
 		{"nothing", "", "", "", "", ""},
 		{"record missing", dkimAt, "", "dkim", "the record of the DKIM key s1 of example.org is missing", dkimAt},
-		{"record wrong", dkimAt, strings.Replace(dkimAt, "p=O2on", "p=P2on", 1), "dkim", "the record of the DKIM key s1 of example.org is of another key", dkimAt},
+		{"record wrong", dkimAt, strings.Replace(dkimAt, "p=O2on", "p=P2on", 1), "dkim", "the record of the DKIM key s1 of example.org contains another key", dkimAt},
 		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 include:p1.example ~all"`, "spf", "2 SPF records at example.org", `example.org. IN TXT "v=spf1 mx include:p1.example ~all"`},
-		{"SPF with 11 look-ups", spfAt, eleven, "spf-tree", "SPF of example.org takes 11 look-ups, and 10 are allowed", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
-		{"DMARC with a typo", "p=reject", "p=rejct", "dmarc", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`, dmarcAt},
+		{"SPF with 11 look-ups", spfAt, eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
+		{"DMARC with a typo", "p=reject", "p=rejct", "dmarc", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`, dmarcAt},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -212,7 +212,7 @@ func TestDoctorOfSeveralDomains(t *testing.T) {
 	}
 	_, out, errs := doctorSays(t, "-c", file, "--postfix", postfix, "--address", "192.0.2.1")
 	for _, want := range []string{
-		"\nred    helo: the HELO name \"debian\" is no name of the Internet\n",
+		"\nred    helo: the HELO name \"debian\" is not a fully qualified domain name\n",
 		"\nred    spf: a.test has no SPF record; the same for 2 more domains: b.test, c.test\n",
 	} {
 		if strings.Count(out, want) != 1 {

@@ -57,13 +57,13 @@ func TestDoctorFindsGateway(t *testing.T) {
 	}{
 		{name: "a gateway", reports: mail(gateway(80), others(120)), want: "192.0.2.5 delivers 40 % of inbound mail, and SPF fails for 100 % of that"},
 		{name: "six days ago", age: 6 * 24 * time.Hour, reports: mail(gateway(80), others(120)), want: "192.0.2.5 delivers 40 %"},
-		{name: "eight days ago", age: 8 * 24 * time.Hour, reports: mail(gateway(80), others(120)), want: "too few inbound messages in the journal to find a gateway: 0 of 100"},
+		{name: "eight days ago", age: 8 * 24 * time.Hour, reports: mail(gateway(80), others(120)), want: "too few inbound messages in the journal to find a mail gateway: 0 of 100"},
 		{name: "outbound mail does not count", reports: mail(gateway(80), others(120), inboundMail(400, "198.51.100.1", policy.RoleSign, "")), want: "192.0.2.5 delivers 40 %"},
 		{name: "after the fix", toml: "[verify]\nskip_networks = [\"192.0.2.5\"]\n", reports: mail(gateway(80), others(120)), want: "in a sample of 120 inbound messages"},
 		{name: "trusted since", reports: mail(inboundMail(80, "127.0.0.1", policy.RoleVerify, spf.Fail), others(120)), want: "in a sample of 120 inbound messages"},
 		{name: "SPF has no opinion", reports: mail(inboundMail(80, "192.0.2.5", policy.RoleVerify, spf.None), others(120)), want: "in a sample of 200 inbound messages"},
-		{name: "a small host", reports: mail(gateway(40), others(50)), want: "too few inbound messages in the journal to find a gateway: 90 of 100"},
-		{name: "no journal", want: "too few inbound messages in the journal to find a gateway: 0 of 100"},
+		{name: "a small host", reports: mail(gateway(40), others(50)), want: "too few inbound messages in the journal to find a mail gateway: 90 of 100"},
+		{name: "no journal", want: "too few inbound messages in the journal to find a mail gateway: 0 of 100"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file, postfix := doctorHost(t, c.toml)

@@ -68,9 +68,9 @@ func TestDoctorExitCodes(t *testing.T) {
 		stderr string
 	}{
 		{"a domain that is well", []string{"-c", file, "example.org"}, 0, ""},
-		{"a domain with nothing", []string{"-c", file, "example.net"}, 1, "something is red"},
-		{"this machine, where no daemon runs", []string{"-c", file, "--postfix", postfix}, 1, "something is red"},
-		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "something is red"},
+		{"a domain with nothing", []string{"-c", file, "example.net"}, 1, "action needed: at least one finding is red"},
+		{"this machine, where no daemon runs", []string{"-c", file, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
+		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
 		{"the same, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
 		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix and DOMAIN exclude each other"},
 		{"two domains", []string{"-c", file, "example.org", "example.net"}, 2, "signpost: doctor: unexpected argument \"example.net\"\nhint: see signpost doctor --help\n"},
@@ -88,9 +88,9 @@ func TestDoctorText(t *testing.T) {
 	file, postfix := doctorHost(t, "colour = 1\n")
 	_, out, _ := doctorSays(t, "-c", file, "--postfix", postfix)
 	for _, want := range []string{
-		"red    config: " + file + ":5: dns.colour: unknown key\n       where  " + file + ":5: colour = 1\n       why    the daemon does not start with it",
+		"red    config: " + file + ":5: dns.colour: unknown key\n       where  " + file + ":5: colour = 1\n       why    the daemon does not start, and a reload",
 		"\ngreen  postfix: Postfix ",
-		"\nred    default-action: an outage lets everything pass: default_action accept\n       where  main.cf: milter_default_action = accept\n       why    ",
+		"\nred    default-action: default_action is accept: while the daemon is not running, mail is neither verified nor signed\n       where  main.cf: milter_default_action = accept\n       why    ",
 		"\n       fix    postconf -c '" + postfix + "' -e 'milter_default_action = tempfail'\n",
 		"\nred    socket-answers: ",
 	} {

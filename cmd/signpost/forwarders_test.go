@@ -294,14 +294,14 @@ func TestForwarderConcerns(t *testing.T) {
 		}
 		return all
 	}
-	if got, want := say(), "dmarc.forwarders_file: there is no "+accepted+"\n"; got != want {
+	if got, want := say(), "dmarc.forwarders_file: "+accepted+" does not exist\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	entry := "[[forwarder]]\nsealer = \"%s\"\ncomment = \"x\"\nexpires = %s\n"
 	if err := os.WriteFile(accepted, fmt.Appendf(nil, entry+entry, "a.example", "2026-01-01", "b.example", "2099-01-01"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := say(), "has expired and does not count: [[forwarder]] sealer=a.example comment=\"x\" expires=2026-01-01 in "+accepted+"\n"; got != want {
+	if got, want := say(), "expired and ignored: [[forwarder]] sealer=a.example comment=\"x\" expires=2026-01-01 in "+accepted+"\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

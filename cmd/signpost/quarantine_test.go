@@ -62,7 +62,7 @@ func TestQuarantineHandled(t *testing.T) {
 			red := false
 			for _, f := range found {
 				red = red || f.Check == "config" && f.Level == doctor.Red && strings.Contains(f.What, key) &&
-					strings.Contains(f.Why, "reach the inbox") && strings.HasPrefix(f.Fix, "quarantine_handled = true")
+					strings.Contains(f.Why, "delivered to the inbox") && strings.HasPrefix(f.Fix, "quarantine_handled = true")
 			}
 			if red != c.want {
 				t.Errorf("doctor is red: %v, want %v\n%s", red, c.want, out)

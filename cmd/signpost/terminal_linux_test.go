@@ -16,7 +16,7 @@ func TestDoctorOnATerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	t.Setenv("NO_COLOR", "")
 	_, out := onTerminal(t, "doctor", "-c", file, "example.org")
-	if !strings.Contains(out, "looking at what \"example.org\" publishes ...") || !strings.Contains(out, "\x1b[32mgreen \x1b[0m spf: ") {
+	if !strings.Contains(out, "checking the DNS records of \"example.org\" ...") || !strings.Contains(out, "\x1b[32mgreen \x1b[0m spf: ") {
 		t.Errorf("%q", out)
 	}
 	t.Setenv("NO_COLOR", "1")

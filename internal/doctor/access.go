@@ -15,7 +15,7 @@ import (
 // ServiceUser is the user of the daemon, as in dist/sysusers.conf.
 const ServiceUser = "signpost"
 
-// Account is a user with all groups, as a process has them after initgroups(3), which Postfix calls too.
+// Account is a user with the groups that initgroups(3) sets, which Postfix calls too.
 type Account struct {
 	Name string
 	UID  uint32
@@ -50,7 +50,7 @@ const (
 	Read   fs.FileMode = 4
 )
 
-// Permissions are what the kernel decides by. Access control lists are not considered.
+// Permissions are the owner, group and mode of a file. They do not include access control lists.
 type Permissions struct {
 	UID, GID uint32
 	Mode     fs.FileMode
@@ -62,7 +62,7 @@ func PermissionsOf(fi fs.FileInfo) Permissions {
 	return Permissions{st.Uid, st.Gid, fi.Mode()}
 }
 
-// Class returns the class of permission bits that applies to a, as its letter in chmod(1), and these bits.
+// Class returns the letter of chmod(1) for the class of permission bits that applies to a, and these bits.
 func (a *Account) Class(p Permissions) (letter string, bits fs.FileMode) {
 	mode := p.Mode.Perm()
 	switch {
@@ -74,21 +74,21 @@ func (a *Account) Class(p Permissions) (letter string, bits fs.FileMode) {
 	return "o", mode & 7
 }
 
-// May reports whether a has all of the wanted permissions.
+// May reports whether a has all permissions in want.
 func (a *Account) May(p Permissions, want fs.FileMode) bool {
 	_, bits := a.Class(p)
 	return a.UID == 0 || bits&want == want
 }
 
-// Barrier is the first directory on a path that stops an account.
+// Barrier is the first directory on a path that an account cannot search.
 type Barrier struct {
 	Path        string
 	Permissions Permissions
-	Err         error // it does not exist, or this process cannot stat it
+	Err         error // the error of stat(2); nil if the permissions deny access
 }
 
-// Barrier returns what stops a on the path from one directory to another below it, or nil. Links are followed, and the directories
-// of their targets count.
+// Barrier returns the first directory that a cannot search on the path from one directory to another below it, or nil. It follows
+// symbolic links and checks the directories of their targets too.
 func (a *Account) Barrier(from, to string) *Barrier {
 	dirs := dirsBetween(from, to)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real != filepath.Clean(to) {
@@ -113,7 +113,7 @@ func (a *Account) Barrier(from, to string) *Barrier {
 	return nil
 }
 
-// dirsBetween returns from and all directories below it down to to.
+// dirsBetween returns the directories on the path from one directory to another below it, both included.
 func dirsBetween(from, to string) []string {
 	all := []string{to}
 	for d := filepath.Clean(to); d != filepath.Clean(from) && d != "/" && d != "."; {
@@ -134,7 +134,7 @@ func (p Permissions) String() string {
 	return fmt.Sprintf("owner %s, group %s, mode %s", UserName(p.UID), GroupName(p.GID), Octal(p.Mode))
 }
 
-// Octal returns a mode as chmod(1) takes it.
+// Octal returns a mode in octal, for chmod(1).
 func Octal(m fs.FileMode) string {
 	n := uint32(m.Perm())
 	for bit, is := range map[uint32]bool{0o4000: m&fs.ModeSetuid != 0, 0o2000: m&fs.ModeSetgid != 0, 0o1000: m&fs.ModeSticky != 0} {
@@ -145,7 +145,7 @@ func Octal(m fs.FileMode) string {
 	return fmt.Sprintf("%04o", n)
 }
 
-// UserName returns the name of a user, or the number if there is none.
+// UserName returns the name of a user, or the UID if it has no name.
 func UserName(uid uint32) string {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if u, err := user.LookupId(id); err == nil {
@@ -154,7 +154,7 @@ func UserName(uid uint32) string {
 	return id
 }
 
-// GroupName returns the name of a group, or the number if there is none.
+// GroupName returns the name of a group, or the GID if it has no name.
 func GroupName(gid uint32) string {
 	id := strconv.FormatUint(uint64(gid), 10)
 	if g, err := user.LookupGroupId(id); err == nil {

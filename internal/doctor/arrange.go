@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Instance is what differs in a finding that was made for a further domain.
+// Instance holds the texts of the same finding for another domain.
 type Instance struct {
 	Domain string `json:"domain"`
 	What   string `json:"what"`
@@ -15,12 +15,12 @@ type Instance struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-// maxShown is the number of further domains, and of lines of Fix, that Headline and Fixes name.
+// maxShown is the maximum number of further domains in Headline, and of lines in Fixes.
 const maxShown = 3
 
-// Arrange returns one finding for each cause, the worst ones first. Findings about several domains have one cause if they have the
-// same Check and Level, and also the same Cause and Why after the domain is removed from these texts. The first of them becomes the
-// finding, and the others become its Others. Findings whose texts are all equal become one. Arrange may be applied to its own result.
+// Arrange returns one finding for each cause, the worst first. Findings about several domains have the same cause if they have equal
+// Check and Level, and equal Cause and Why after the domain is removed from these texts. The first of them becomes the finding, and the
+// rest become its Others. Findings whose texts are all equal become one. Arrange is idempotent.
 func Arrange(all []Finding) []Finding {
 	type key struct {
 		check, level, cause, why, where, fix string
@@ -73,7 +73,8 @@ func (f Finding) mentions(domain string) bool {
 	return domain != "" && slices.ContainsFunc([]string{f.What, f.Where, f.Why, f.Fix}, func(text string) bool { return mask(text, domain) != text })
 }
 
-// mask replaces a domain in a text. Its subdomains keep their own labels; a longer name that only contains the same letters stays.
+// mask replaces a domain in a text by a NUL. Subdomains keep their own labels; a longer name that only contains the same letters is
+// unchanged.
 func mask(text, domain string) string {
 	if domain == "" {
 		return text
@@ -99,7 +100,7 @@ func mask(text, domain string) string {
 	}
 }
 
-// Headline returns What, and the number and the first names of the further domains.
+// Headline returns What, followed by the number of further domains and the first of them.
 func (f Finding) Headline() string {
 	n := len(f.Others)
 	if n == 0 {
@@ -115,7 +116,7 @@ func (f Finding) Headline() string {
 	return fmt.Sprintf("%s; the same for %d more %s: %s%s", f.What, n, domains, Join(f.Others[:min(n, maxShown)], ", ", func(o Instance) string { return o.Domain }), more)
 }
 
-// Fixes returns the lines of Fix for the first of the domains, and the number of the others.
+// Fixes returns the Fix lines of the first domains, followed by the number of the rest.
 func (f Finding) Fixes() string {
 	lines := []string{f.Fix}
 	for _, o := range f.Others {

@@ -1,5 +1,8 @@
-// Package doctor checks a mail server as a troubleshooting service would. Its packages postfix, host and domain check Postfix,
-// this machine, and what domains publish in DNS. They change nothing.
+// Package doctor runs checks and arranges their findings. A Check finds problems of a mail server; each Finding states what is wrong,
+// where, why it matters and how to fix it. The packages postfix, host and domain below it have the checks of Postfix, of this host and
+// of DNS records. They change nothing:
+//
+//	findings := doctor.Arrange(doctor.Run(ctx, host.Checks(facts)))
 package doctor
 
 import (
@@ -13,34 +16,34 @@ type Level string
 // The levels, as on a traffic light.
 const (
 	Green  Level = "green"  // correct
-	Yellow Level = "yellow" // works, but not always or not for all
-	Red    Level = "red"    // mail is lost, unsigned, or passes forged
+	Yellow Level = "yellow" // works, but not always or not for everyone
+	Red    Level = "red"    // mail is lost, sent unsigned, or accepted although forged
 )
 
 // Finding is one result of a check.
 type Finding struct {
 	Check string `json:"check"` // the Name of the check; Run sets it
 	Level Level  `json:"level"`
-	What  string `json:"what"`            // what was found, in one line
+	What  string `json:"what"`            // the problem, in one line
 	Where string `json:"where,omitempty"` // the file, parameter or DNS name where it was found, and its value
 	Why   string `json:"why,omitempty"`   // why it matters; empty if Level is Green
-	Fix   string `json:"fix,omitempty"`   // the exact line to type, write or publish; empty if Level is Green
+	Fix   string `json:"fix,omitempty"`   // the command, configuration line or DNS record that fixes it; empty if Level is Green
 
-	Domain string     `json:"domain,omitempty"` // the domain that it is about; empty: this host
+	Domain string     `json:"domain,omitempty"` // the domain concerned; empty: this host
 	Others []Instance `json:"others,omitempty"` // the further domains with the same cause; Arrange sets it
-	Cause  string     `json:"-"`                // what Arrange compares instead of What, if What names more than the domain
-	First  bool       `json:"-"`                // stands before worse findings, because it explains them
+	Cause  string     `json:"-"`                // compared by Arrange instead of What; set if What contains more than the domain
+	First  bool       `json:"-"`                // sorted before worse findings, because it explains them
 }
 
 // Check is one check of a list.
 type Check struct {
 	Name string // as in docs/doctor.md
-	Doc  string // what it checks, as in docs/doctor.md
+	Doc  string // the objects that it checks, as in docs/doctor.md
 	Run  func(context.Context) []Finding
 }
 
-// Run runs checks in their order. It sets Check of what they find, and makes all texts printable, since they contain text from DNS
-// and from files.
+// Run runs the checks in order and returns their findings. It sets Check of each finding, and makes all texts printable, since they
+// contain text from DNS and from files.
 func Run(ctx context.Context, checks []Check) (all []Finding) {
 	for _, c := range checks {
 		for _, f := range c.Run(ctx) {
@@ -51,8 +54,8 @@ func Run(ctx context.Context, checks []Check) (all []Finding) {
 	return all
 }
 
-// Or returns a Run that reports good as a green finding if run finds nothing. Of several findings with the same Fix, it keeps the
-// first: several services may have one cause.
+// Or returns a function for Check.Run that returns good as a green finding if run finds nothing. Of several findings with the same Fix,
+// it keeps the first: several services may have one cause.
 func Or(good string, run func(context.Context) []Finding) func(context.Context) []Finding {
 	return func(ctx context.Context) []Finding {
 		found := run(ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/hbollon/go-edlib"
 )
 
-// Printable returns f with texts that cannot control a terminal. Only line feeds are kept.
+// Printable returns f with all bytes escaped that are neither printable ASCII nor line feeds, so that no text can control a terminal.
 func (f Finding) Printable() Finding {
 	f.Others = slices.Clone(f.Others)
 	texts := []*string{&f.What, &f.Where, &f.Why, &f.Fix, &f.Domain}
@@ -34,16 +34,16 @@ func (f Finding) Printable() Finding {
 	return f
 }
 
-// Quote returns s as one word for sh(1).
+// Quote returns s quoted as one word for sh(1).
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// maxWord bounds the words that Nearest compares.
+// maxWord is the maximum length of a word that Nearest compares.
 const maxWord = 32
 
-// shortWord is the length up to which only one letter may differ: two changes make any short word of any other.
+// shortWord is the length up to which only one letter may differ: two changes turn any short word into any other.
 const shortWord = 4
 
-// Nearest returns the word that was most likely meant, or an empty string if none is similar.
+// Nearest returns the most similar of words, or "" if none is similar.
 func Nearest(word string, words ...string) string {
 	word = strings.ToLower(word)
 	if len(word) > maxWord {
@@ -63,7 +63,7 @@ func Nearest(word string, words ...string) string {
 	return best
 }
 
-// Join returns the texts of all items, with a separator between them.
+// Join returns the texts of all items, separated by separator.
 func Join[T any](all []T, separator string, text func(T) string) string {
 	var texts []string
 	for _, item := range all {
@@ -72,8 +72,8 @@ func Join[T any](all []T, separator string, text func(T) string) string {
 	return strings.Join(texts, separator)
 }
 
-// OrNotPermitted returns f, the finding about an error of access, unless the error is that this process has no permission. The finding
-// then names the user as whom to run doctor.
+// OrNotPermitted returns f, a finding about err, unless err means that this process has no permission. Then it returns a finding that
+// asks the user to run doctor as root.
 func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return f
@@ -83,10 +83,10 @@ func OrNotPermitted(err error, f Finding) Finding {
 		return f
 	}
 	return Finding{Level: Yellow, What: "permission denied: user " + UserName(uint32(os.Geteuid())) + " cannot check this; run doctor as root", Where: denied(err),
-		Why: "it is not known whether this is correct", Fix: "sudo signpost doctor"}
+		Why: "doctor cannot tell whether this is correct", Fix: "sudo signpost doctor"}
 }
 
-// denied returns what permission is missing for, without the names that Go gives to system calls.
+// denied returns the path or address and "permission denied", without Go's names of system calls.
 func denied(err error) string {
 	var path *fs.PathError
 	var socket *net.OpError

@@ -1,5 +1,9 @@
-// Package hostheader checks the Host header field of HTTP requests. A page in a browser can resolve a name of its own to
-// this host and then read what we answer (DNS rebinding). Such a request carries that name in Host.
+// Package hostheader checks the Host header field of HTTP requests, against DNS rebinding: a web site changes the address of its own name
+// to that of this host, and a browser then lets its page read the answers. Such a request has that name in Host. For example:
+//
+//	if !hostheader.Own(r.Host, names) {
+//		http.Error(w, "unknown host", http.StatusForbidden)
+//	}
 package hostheader
 
 import (
@@ -11,8 +15,8 @@ import (
 	"signpost/internal/domain"
 )
 
-// Own reports whether host, with or without a port, is an IP address, localhost, or one of names, which are in lower case.
-// No foreign name can be rebound to these.
+// Own reports whether host, with or without a port, is an IP address, localhost, or one of names, which are in lower case. A web site
+// cannot rebind these.
 func Own(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

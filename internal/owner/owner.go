@@ -1,4 +1,8 @@
-// Package owner finds out who owns the directories of a path. Root must not follow the links that another user can plant there.
+// Package owner determines the owner of the directories of a path, so that root does not follow symbolic links of another user. Find
+// returns a Place, which Open opens safely; Act makes root act as the owner:
+//
+//	back, err := owner.Act("/var/lib/signpost/journal/journal.db")
+//	defer back()
 package owner
 
 import (
@@ -16,20 +20,20 @@ import (
 	"signpost/internal/durable"
 )
 
-// Place is a path whose symbolic links are resolved as far as only root can change them.
+// Place is a path whose symbolic links are resolved up to the first directory that another user owns.
 type Place struct {
-	Dir      string // has no symbolic link: the first directory on the way that another user owns, or else the parent of the path
+	Dir      string // without symbolic links: the first directory of the path that another user owns, or the parent of the path
 	Rest     string // the path below Dir
-	Foreign  bool   // for root: another user owns Dir, and decides what is below it
+	Foreign  bool   // root only: another user owns Dir and controls its content
 	UID, GID int    // of Dir
 	info     fs.FileInfo
 }
 
-// maxLinks is the kernel's limit of symbolic links on the way to a file.
+// maxLinks is the kernel's limit of symbolic links in a path.
 const maxLinks = 40
 
-// Find resolves an absolute path. Its last element need not exist. Only root distinguishes owners: for other callers, no
-// directory is foreign.
+// Find resolves an absolute path. Its last element does not have to exist. It returns an error for a symbolic link that another user owns.
+// Only for root it distinguishes owners: for other callers, no directory is foreign.
 func Find(path string) (Place, error) {
 	at, rest, links := "/", elements(path), 0
 	for len(rest) > 0 {
@@ -51,7 +55,7 @@ func Find(path string) (Place, error) {
 		switch {
 		case fi.Mode()&fs.ModeSymlink != 0:
 			if foreign(fi) {
-				return Place{}, fmt.Errorf("%s: is a symbolic link that another user owns: not followed", next)
+				return Place{}, fmt.Errorf("%s: is a symbolic link owned by another user; root does not follow it", next)
 			}
 			target, err := os.Readlink(next)
 			if links++; err == nil && links > maxLinks {
@@ -96,7 +100,8 @@ func foreign(fi fs.FileInfo) bool {
 	return os.Geteuid() == 0 && (!ok || s.Uid != 0)
 }
 
-// Open opens the directory of the path, and returns the name in it. Nothing below Dir leads out of it.
+// Open opens the parent directory of the path, and returns the name in it. Symbolic links below Dir cannot lead out of it. It returns an
+// error if Dir was replaced after Find.
 func (p Place) Open() (*os.Root, string, error) {
 	root, err := durable.OpenDir(p.Dir)
 	if err != nil {
@@ -104,7 +109,7 @@ func (p Place) Open() (*os.Root, string, error) {
 	}
 	fi, err := root.Stat(".")
 	if err == nil && !os.SameFile(fi, p.info) {
-		err = fmt.Errorf("%s: was replaced in the meantime", p.Dir)
+		err = fmt.Errorf("%s: the directory was replaced while it was opened", p.Dir)
 	}
 	if dir := filepath.Dir(p.Rest); err == nil && dir != "." {
 		var below *os.Root
@@ -120,17 +125,17 @@ func (p Place) Open() (*os.Root, string, error) {
 	return root, p.Rest, nil
 }
 
-// Act has root act as the owner of the first directory on the way to path that another user owns, for programs such as SQLite
-// that open files by their paths. The kernel then applies this user's permissions, so that the user's symbolic links lead to
-// nothing that the user cannot reach. back makes the process act as root again. Both concern the whole process, all threads
-// of it. For other callers, and where root owns all directories, Act does nothing.
+// Act makes root act as the owner of the first directory of path that another user owns, for libraries such as SQLite that open files by
+// their paths. The kernel then applies this user's permissions, so that the user's symbolic links lead only to files that the user can
+// access. back makes the process act as root again. Both affect all threads of the process. For other callers, and if root owns all
+// directories, Act does nothing.
 func Act(path string) (back func() error, err error) {
 	back = func() error { return nil }
 	if os.Geteuid() != 0 {
 		return back, nil
 	}
 	p, err := Find(path)
-	if errors.Is(err, fs.ErrNotExist) { // root's own directories end before the path does
+	if errors.Is(err, fs.ErrNotExist) { // the path does not exist, and root owns all its existing directories
 		return back, nil
 	}
 	if err != nil || !p.Foreign {
@@ -153,12 +158,12 @@ func Act(path string) (back func() error, err error) {
 		err = syscall.Seteuid(p.UID)
 	}
 	if err != nil {
-		return back, errors.Join(fmt.Errorf("acting as user %d, who owns %s: %w", p.UID, p.Dir, err), undo())
+		return back, errors.Join(fmt.Errorf("acting as user %d, the owner of %s: %w", p.UID, p.Dir, err), undo())
 	}
 	return undo, nil
 }
 
-// primaryGroup is that of the owner. The group of the directory may have more rights.
+// primaryGroup returns the primary group of the owner. The group of the directory may have more permissions.
 func (p Place) primaryGroup() int {
 	if u, err := user.LookupId(strconv.Itoa(p.UID)); err == nil {
 		if gid, err := strconv.Atoi(u.Gid); err == nil {
@@ -168,8 +173,8 @@ func (p Place) primaryGroup() int {
 	return p.GID
 }
 
-// User returns the user who owns a directory, or the directory of a file. If it does not exist, or the caller may not stat it, User
-// returns the owner of the nearest directory above. uid is -1 if there is none. The name of a user without a passwd entry is "#UID".
+// User returns the owner of a directory, or of the directory of a file. If that does not exist, or the caller has no permission to stat it,
+// User returns the owner of the nearest parent directory. uid is -1 if there is none. The name of a user without a passwd entry is "#UID".
 func User(path string) (uid int, name string) {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestFind(t *testing.T) {
 		"theirs/out/x":  "theirs out/x foreign",
 		"theirs/root/x": "theirs root/x foreign",
 		"to/x":          "theirs sub/x foreign",
-		"planted/file":  "planted: is a symbolic link that another user owns: not followed",
+		"planted/file":  "planted: is a symbolic link owned by another user; root does not follow it",
 		"loop":          "too many levels of symbolic links",
 		"lost":          "no such file or directory",
 		"a/none/x":      "no such file or directory",
@@ -134,7 +134,7 @@ func TestOpen(t *testing.T) {
 	if err := os.Symlink("etc", filepath.Join(top, "theirs")); err != nil {
 		t.Fatal(err)
 	}
-	if root, _, err := p.Open(); err == nil || !strings.Contains(err.Error(), "was replaced in the meantime") {
+	if root, _, err := p.Open(); err == nil || !strings.Contains(err.Error(), "was replaced while it was opened") {
 		t.Errorf("%v %v", root, err)
 	}
 }

@@ -178,7 +178,7 @@ func TestUpgradeOfBrokenInstallation(t *testing.T) {
 	if out := run(t, "dpkg -i "+deb(t, 2)+" </dev/null"); !strings.Contains(out, "/etc/signpost/conf.d/local.toml: permission denied") || !strings.Contains(out, "the old daemon keeps running") || strings.Contains(out, "systemctl restart signpost.service") {
 		t.Errorf("with a configuration that user signpost cannot read:\n%s", out)
 	}
-	if out := run(t, "! signpost check-config 2>&1"); !strings.Contains(out, "user signpost may not read /etc/signpost/conf.d/local.toml") {
+	if out := run(t, "! signpost check-config 2>&1"); !strings.Contains(out, "user signpost cannot read /etc/signpost/conf.d/local.toml") {
 		t.Errorf("check-config as root:\n%s", out)
 	}
 	run(t, "rm /etc/signpost/conf.d/local.toml; echo nonsense >>"+configFile)

@@ -9,13 +9,13 @@ import (
 	"signpost/internal/dns"
 )
 
-// ResolvConf is the file with the name servers that are used if the configuration names none.
+// ResolvConf is the file with the DNS servers that are used if the configuration sets none.
 const ResolvConf = "/etc/resolv.conf"
 
 // dnsPort is the port of authoritative name servers.
 const dnsPort = 53
 
-// ResolverOptions returns the name servers of the configuration, or those of this machine, and the timeout of a query.
+// ResolverOptions returns the DNS servers of the configuration, or those of this host, and the timeout of a query.
 func ResolverOptions(conf *config.Config, now func() time.Time, log *slog.Logger) (dns.Options, error) {
 	o := dns.Options{Servers: conf.DNS.Servers, Timeout: conf.DNS.Timeout, Now: now, Log: log}
 	var err error
@@ -25,7 +25,7 @@ func ResolverOptions(conf *config.Config, now func() time.Time, log *slog.Logger
 	return o, err
 }
 
-// Resolver returns a resolver that queries the same name servers as the daemon.
+// Resolver returns a resolver that queries the same DNS servers as the daemon.
 func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns.Resolver, error) {
 	o, err := ResolverOptions(conf, now, log)
 	if err != nil {
@@ -34,8 +34,8 @@ func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns
 	return dns.New(o), nil
 }
 
-// Authority returns what queries the authoritative name servers of the keys' records. It finds them through keys.resolver if that is
-// set, otherwise through resolver, or through a new one if resolver is nil.
+// Authority returns the client of the authoritative name servers of key records. It finds these servers through keys.resolver if that is
+// set, otherwise through resolver, or through a new resolver if resolver is nil.
 func Authority(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*dns.Authority, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)

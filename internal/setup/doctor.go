@@ -31,15 +31,16 @@ import (
 type Doctor struct {
 	Config    *config.Config // the defaults if Faulty is not nil
 	File      string         // of the configuration
-	Faulty    error          // why the configuration is not valid
+	Faulty    error          // the error of the configuration; nil if it is valid
 	Postfix   string         // Postfix's configuration directory; empty: postconf's default
-	Addresses []netip.Addr   // that this host sends from; empty: detected
-	Selectors []string       // of DKIM keys to check besides our own
+	Addresses []netip.Addr   // the addresses that this host sends from; empty: detected
+	Selectors []string       // the DKIM selectors to check besides our own
 	Inbound   func(context.Context) host.Inbound
-	Progress  func(format string, args ...any) // reports what may take long
+	Progress  func(format string, args ...any) // called before steps that may take long
 }
 
-// Run checks domains. If there are none, it checks this host, Postfix, and the domains that have keys here. The findings are arranged.
+// Run checks domains and returns the arranged findings. If domains is empty, it checks this host, Postfix, and the domains that have keys
+// here.
 func (d Doctor) Run(ctx context.Context, domains ...string) ([]doctor.Finding, error) {
 	found, err := d.find(ctx, domains...)
 	return doctor.Arrange(found), err
@@ -53,7 +54,7 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 	}
 	set, unread := KeyStore(d.Config).Load(nil)
 	if len(domains) == 0 {
-		d.Progress("looking at this machine and at Postfix")
+		d.Progress("checking this host and Postfix")
 		f := HostFacts(d.Config, d.File, d.Faulty, time.Now())
 		f.KeysErr, f.ResolverErr, f.Inbound = unread, noResolver, d.Inbound(ctx)
 		found = doctor.Run(ctx, slices.Concat(host.Checks(f), postfix.Checks(PostfixFacts(d.Config, d.File, d.Postfix))))
@@ -72,11 +73,11 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 	return append(found, published...), err
 }
 
-// domains checks what domains publish. It compares those that have keys here with this host. set may be nil.
+// domains checks the DNS records of domains. For those that have keys here, it compares the records with this host. set may be nil.
 func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
 	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
 	if len(d.Addresses) > 0 && !slices.ContainsFunc(domains, ours) {
-		return nil, cli.Usage(fmt.Errorf("--address: %q is no domain that this host signs for; signpost spf DOMAIN IP shows whether an address may send for it", domains[0]))
+		return nil, cli.Usage(fmt.Errorf("--address: %q is not a domain that this host signs for; use signpost spf DOMAIN IP to check an address", domains[0]))
 	}
 	var sender domain.Sender
 	if slices.ContainsFunc(domains, ours) {
@@ -90,10 +91,10 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 		}
 		all = append(all, f)
 	}
-	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("looking at what %q publishes", name) })...), nil
+	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
 }
 
-// HostFacts returns the facts of a configuration for the checks of this host. The caller adds the facts that are not in it.
+// HostFacts returns the facts for the checks of this host that a configuration contains. The caller adds the others.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
@@ -121,7 +122,7 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 	return f
 }
 
-// PostfixFacts returns the facts of a configuration for the checks of Postfix. dir is Postfix's configuration directory.
+// PostfixFacts returns the facts for the checks of Postfix that a configuration contains. dir is Postfix's configuration directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
 		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
@@ -132,7 +133,7 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 		mode, group := conf.Rights(ln)
 		f.Listen = append(f.Listen, postfix.Listener{Network: ln.Network, Address: ln.Address, Mode: mode, Group: group})
 	}
-	addresses, _ := net.InterfaceAddrs() // without them, only loopback addresses are known to be this machine's
+	addresses, _ := net.InterfaceAddrs() // on error, only loopback addresses count as addresses of this host
 	for _, a := range addresses {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
 			f.Addresses = append(f.Addresses, p.Addr().Unmap())
@@ -141,39 +142,39 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	return f
 }
 
-// configFiles returns what the daemon must be able to read of a configuration: its files, their directory conf.d, and the file of
-// accepted forwarders.
+// configFiles returns the files and directories of a configuration that the daemon must be able to read: its files, the directory
+// conf.d, and the file of accepted forwarders.
 func configFiles(conf *config.Config, file string) []string {
 	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
 }
 
-// Concerns returns the warnings of check-config and doctor about a valid configuration. If Where is empty, it is the file.
+// Concerns returns the warnings of check-config and doctor about a valid configuration. An empty Where means the configuration file.
 func Concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	if conf.TagUnhandled() {
-		all = append(all, doctor.Finding{Level: doctor.Red, Where: conf.Place("dmarc.quarantine_handled"), What: "dmarc.quarantine_handled is false: no filter is known to act on the tag of quarantined mail",
-			Why: "without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			Fix: "quarantine_handled = true # in [dmarc], after you installed junk.sieve or milter_header_checks: docs/observe.md, \"Quarantined mail\""})
+		all = append(all, doctor.Finding{Level: doctor.Red, Where: conf.Place("dmarc.quarantine_handled"), What: "dmarc.quarantine_handled is false: no filter handles the tag of quarantined mail",
+			Why: "without a filter for X-Signpost-Disposition, quarantined mail is delivered to the inbox",
+			Fix: "quarantine_handled = true # in [dmarc], after you install junk.sieve or milter_header_checks: docs/observe.md, \"Quarantined mail\""})
 	}
 	for _, entry := range Expired(conf, now) {
-		all = append(all, doctor.Finding{What: "has expired and does not count: " + entry, Why: "what it was for is no longer let through, or refused",
-			Fix: "expires = " + now.AddDate(1, 0, 0).Format(time.DateOnly) + " # or take it out"})
+		all = append(all, doctor.Finding{What: "expired and ignored: " + entry, Why: "an expired entry no longer accepts or rejects mail",
+			Fix: "expires = " + now.AddDate(1, 0, 0).Format(time.DateOnly) + " # or remove the entry"})
 	}
 	if _, err := os.Stat(conf.DMARC.ForwardersFile); conf.DMARC.ForwardersGiven && errors.Is(err, fs.ErrNotExist) {
-		all = append(all, doctor.Finding{What: "dmarc.forwarders_file: there is no " + conf.DMARC.ForwardersFile, Where: conf.Place("dmarc.forwarders_file"), Why: "no list or forwarder is accepted", Fix: "signpost forwarders"})
+		all = append(all, doctor.Finding{What: "dmarc.forwarders_file: " + conf.DMARC.ForwardersFile + " does not exist", Where: conf.Place("dmarc.forwarders_file"), Why: "mail of accepted mailing lists and forwarders may be rejected", Fix: "signpost forwarders"})
 	}
 	if conf.MetricsOpen() {
 		_, port, _ := net.SplitHostPort(conf.MetricsListen)
-		all = append(all, doctor.Finding{What: OpenMetrics, Where: conf.Place("metrics.listen"), Why: "there is no password", Fix: `metrics.listen = "127.0.0.1:` + port + `"`})
+		all = append(all, doctor.Finding{What: OpenMetrics, Where: conf.Place("metrics.listen"), Why: "the metrics are not protected by a password", Fix: `metrics.listen = "127.0.0.1:` + port + `"`})
 	}
 	if slices.Equal(conf.Keys.Algorithms, []string{"ed25519"}) {
-		all = append(all, doctor.Finding{What: `keys.algorithms: with "ed25519" alone, many receivers cannot verify the mail`, Where: conf.Place("keys.algorithms"), Why: keys.Ed25519Alone,
+		all = append(all, doctor.Finding{What: `keys.algorithms: many receivers cannot verify signatures if "ed25519" is the only algorithm`, Where: conf.Place("keys.algorithms"), Why: keys.Ed25519Alone,
 			Fix: `algorithms = ["rsa", "ed25519"] # in [keys]`})
 	}
 	return append(all, tsigConcerns(conf)...)
 }
 
-// tsigConcerns returns what is wrong with the TSIG secrets of all publish tables. It does not keep the daemon from starting, since
-// only dkimkey uses them.
+// tsigConcerns returns the warnings about the TSIG secrets of all publish tables. They do not prevent the daemon from starting, since only
+// dkimkey uses the secrets.
 func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 	read := map[string]bool{}
 	for _, domain := range append([]string{""}, slices.Sorted(maps.Keys(conf.PublishDomain))...) {
@@ -205,8 +206,8 @@ func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 	return all
 }
 
-// unreadableFor returns the owner of the keys directory, as whom the timer runs dkimkey, and an error if root can read a file and
-// this user cannot. It returns no error if that is not known.
+// unreadableFor returns the owner of the keys directory, as which the timer runs dkimkey, and an error if root can read a file but this
+// user cannot. It returns no error if that is not known.
 func unreadableFor(file, dir string) (name string, err error) {
 	of, err := os.Stat(dir)
 	if err != nil {
@@ -222,11 +223,11 @@ func unreadableFor(file, dir string) (name string, err error) {
 	if p.UID == uid && p.Mode.Perm()&0o400 != 0 || p.Mode.Perm()&0o040 != 0 { // the user may be a member of the group
 		return name, nil
 	}
-	return name, fmt.Errorf("%s: user %s, who owns %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
+	return name, fmt.Errorf("%s: user %s, the owner of %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
 }
 
-// Unreadable returns an error if root can read the configuration and the owner of state_dir, as whom the daemon runs, cannot. A
-// file of --config in a directory that this user cannot reach is a draft, which no daemon reads.
+// Unreadable returns an error if root can read the configuration but the owner of state_dir, as which the daemon runs, cannot. A file
+// given with --config in a directory that this user cannot search is a draft, which no daemon reads.
 func Unreadable(conf *config.Config, file string, given bool) error {
 	fi, err := os.Stat(conf.StateDir)
 	if err != nil || os.Geteuid() != 0 {
@@ -258,7 +259,7 @@ func Unreadable(conf *config.Config, file string, given bool) error {
 		}
 	}
 	var all config.Errors
-	// A user can have groups that Act does not set.
+	// Act does not set supplementary groups.
 	for _, f := range host.Unreadable(of.UID, of.GID, denied) {
 		all = append(all, fmt.Errorf("%s (%s)\nhint: %s", f.What, f.Where, f.Fix))
 	}

@@ -23,8 +23,8 @@ func Filter(conf *config.Config, log *slog.Logger) *filter.Filter {
 	}
 }
 
-// Rules returns the rules of the configuration, without the hosted domains. They include local rules and forwarders that have
-// expired: see policy.Rules.At.
+// Rules returns the rules of the configuration, without the hosted domains. They include expired local rules and forwarders: see
+// policy.Rules.At.
 func Rules(conf *config.Config) policy.Rules {
 	return policy.Rules{
 		TrustedNetworks: conf.TrustedNetworks,

@@ -12,12 +12,12 @@ import (
 	"signpost/keys/publish"
 )
 
-// KeyStore returns the store of the keys and of what is recorded about them.
+// KeyStore returns the store of the keys and their metadata.
 func KeyStore(conf *config.Config) keys.Store {
 	return keys.Store{State: conf.StateDir, Dir: conf.KeysDir(), Now: time.Now}
 }
 
-// KeyRules returns the rules by which the steps of each domain's keys are planned.
+// KeyRules returns a function that returns the rules for the rotation of a domain's keys.
 func KeyRules(conf *config.Config) func(domain string) keys.Rules {
 	return func(domain string) keys.Rules {
 		p := conf.PublishFor(domain)
@@ -29,7 +29,8 @@ func KeyRules(conf *config.Config) func(domain string) keys.Rules {
 	}
 }
 
-// Publisher returns the publisher of a domain's records. It returns an error if publish.method is "manual".
+// Publisher returns the publisher of a domain's records. It returns an error if publish.method is "manual", or if the TSIG secret cannot be
+// read.
 func Publisher(conf *config.Config, domain string, store keys.Store, authority *dns.Authority) (keys.Publisher, error) {
 	p := conf.PublishFor(domain)
 	switch p.Method {
@@ -51,7 +52,8 @@ func Publisher(conf *config.Config, domain string, store keys.Store, authority *
 	return nil, fmt.Errorf("publish.method is %s", p.Method)
 }
 
-// Snapshot returns the keys that a daemon started now would use. It changes nothing.
+// Snapshot returns the keys that a daemon would use if it started now. It changes nothing. It returns an error if a key cannot be read for
+// lack of permission.
 func Snapshot(conf *config.Config) (*keys.Snapshot, error) {
 	store := KeyStore(conf)
 	set, err := store.Load(nil)

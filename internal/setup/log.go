@@ -12,8 +12,8 @@ import (
 	"signpost/internal/config"
 )
 
-// Logger returns the logger that [log] configures: to stderr, or to syslog with the priority of each line. It sets level, which may
-// change later.
+// Logger returns the logger that [log] configures: to stderr, or to syslog with a priority for each line. It sets level, which the caller
+// may change later.
 func Logger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(conf.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
@@ -27,12 +27,12 @@ func Logger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logg
 	}
 	w, err := syslog.New(facility(conf.Syslog)|syslog.LOG_INFO, "signpost")
 	if err != nil {
-		return nil, fmt.Errorf("log.syslog: no syslog answers on this machine (%w); log.syslog = \"\" logs to stderr", err)
+		return nil, fmt.Errorf("log.syslog: cannot connect to syslog on this host (%w); log.syslog = \"\" logs to stderr", err)
 	}
 	return slog.New(newSyslogHandler(w, conf, options)), nil
 }
 
-// newSyslogHandler returns a handler that omits the time and the level: syslog adds them.
+// newSyslogHandler returns a handler that omits the time and the level, because syslog adds them.
 func newSyslogHandler(w *syslog.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
@@ -62,8 +62,8 @@ func toJournal(w io.Writer) bool {
 	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// newJournalHandler returns a handler that writes the priority before each line, as in sd-daemon(3); the journal removes it. Our
-// time stays, although the journal adds one: it is the time of the event.
+// newJournalHandler returns a handler that writes the priority before each line, as in sd-daemon(3); the journal removes it. The handler
+// keeps the time, although the journal adds one: it is the time of the event.
 func newJournalHandler(w io.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	at := func(p syslog.Priority) slog.Handler {
 		return format(conf.Format, priority(func(line string) error {
@@ -91,12 +91,12 @@ func facility(name string) syslog.Priority {
 	return syslog.LOG_MAIL
 }
 
-// priority is a function that writes a line with one priority, such as a method of syslog.Writer, as an io.Writer.
+// priority is an io.Writer that calls a function for each line, such as a method of syslog.Writer.
 type priority func(string) error
 
 func (p priority) Write(b []byte) (int, error) { return len(b), p(string(b)) }
 
-// priorityHandler has a handler for each syslog priority, because slog's handlers do not pass the level to their writer.
+// priorityHandler has one handler for each syslog priority, because slog's handlers do not pass the level to their writer.
 type priorityHandler struct{ debug, info, warn, err slog.Handler }
 
 func (h *priorityHandler) of(level slog.Level) slog.Handler {

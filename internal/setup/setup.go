@@ -1,6 +1,9 @@
-// Package setup turns a configuration into what the programs work with: resolvers, the key store, the rules of keys and their
-// publishers, the filter and its rules, loggers. It is the only place that does so: a configuration key has the same
-// effect in all programs. It does not import the journal, because dkimkey and greyskip would then link SQLite.
+// Package setup creates the parts of a program from its configuration: resolvers, the key store, key rules and publishers, the filter and
+// its rules, and loggers. All programs use it, so that a configuration key has the same effect in each. It does not import the journal,
+// because dkimkey and greyskip would then link SQLite. For example:
+//
+//	conf, err := setup.Load(file, named)
+//	resolver, err := setup.Resolver(conf, time.Now, log)
 package setup
 
 import (
@@ -10,8 +13,8 @@ import (
 	"signpost/internal/config"
 )
 
-// Load returns the configuration of a file. If the file does not exist and the command line does not name it, it returns the
-// defaults, so that a command works before anything is installed.
+// Load returns the configuration of a file. If the file does not exist and named is false, it returns the defaults, so that a command
+// works without an installation. named is true if the command line names the file.
 func Load(file string, named bool) (*config.Config, error) {
 	if file == "" {
 		return nil, errors.New("--config: FILE required")
@@ -22,7 +25,7 @@ func Load(file string, named bool) (*config.Config, error) {
 	return config.Load(file)
 }
 
-// Expired returns a text for each local rule and each accepted forwarder that has expired.
+// Expired returns the text of each expired local rule and accepted forwarder.
 func Expired(conf *config.Config, now time.Time) (all []string) {
 	rules := Rules(conf)
 	add := func(expires time.Time, entry string) {
@@ -42,5 +45,5 @@ func Expired(conf *config.Config, now time.Time) (all []string) {
 	return all
 }
 
-// OpenMetrics is the warning if metrics.listen is not a loopback address.
-const OpenMetrics = "metrics.listen is not a loopback address: whoever reaches it reads your domains and counts your mail; let a firewall allow Prometheus alone"
+// OpenMetrics is the warning about a metrics.listen that is not a loopback address.
+const OpenMetrics = "metrics.listen is not a loopback address: other hosts can read your domains and mail counts; allow only Prometheus in the firewall"

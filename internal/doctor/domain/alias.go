@@ -10,13 +10,13 @@ import (
 	"signpost/internal/domain"
 )
 
-// maxAliases is how many CNAME records of a name are followed. Resolvers follow about as many.
+// maxAliases is the maximum number of CNAME records that chainOf follows. Resolvers follow about as many.
 const maxAliases = 8
 
-// replaced is the comment of a line that replaces a CNAME record: RFC 1034 section 3.6.2 allows no other record beside that.
+// replaced is the comment of a line that replaces a CNAME record: RFC 1034 section 3.6.2 allows no other record at the same name.
 const replaced = "in place of the CNAME record"
 
-// chain is the CNAME records that a lookup of a name follows.
+// chain is a name and the CNAME records that a lookup of it follows.
 type chain struct {
 	names []string // the name, and the target of each record; one name: it has no CNAME record
 	loops bool     // the last target is an earlier name, or there are more than maxAliases
@@ -52,7 +52,7 @@ func (c chain) lines() string {
 	return strings.Join(all, "\n")
 }
 
-// absent returns the text of Where for an alias that leads to no record of a type.
+// absent returns the text of Where for an alias whose target has no record of a type.
 func (c chain) absent(kind string) string {
 	if c.loops {
 		return c.lines() + "\nthe CNAME records form a loop"
@@ -60,21 +60,21 @@ func (c chain) absent(kind string) string {
 	return c.lines() + "\n" + c.end() + ": no " + kind + " record"
 }
 
-// nowhere changes a finding about the TXT record that a name lacks, if the name is an alias: the finding names the CNAME records.
+// nowhere changes a finding about a missing TXT record if the name is an alias: the finding then names the CNAME records.
 func (l *examination) nowhere(ctx context.Context, name, subject string, f doctor.Finding) doctor.Finding {
 	c := l.chainOf(ctx, name)
 	if !c.isAlias() {
 		return f
 	}
-	f.What, f.Where = subject+" is an alias that leads nowhere", c.absent("TXT")
+	f.What, f.Where = subject+" is an alias without a TXT record at its target", c.absent("TXT")
 	if f.Cause != "" {
-		f.Cause = "an alias that leads nowhere"
+		f.Cause = "an alias without a TXT record at its target"
 	}
 	return f
 }
 
-// placed returns the lines of a Fix for the names where they can be published: a name with a CNAME record has no other record. A line
-// for an alias is for its end if that is ours, and otherwise replaces the CNAME record.
+// placed returns the lines of a Fix with names at which they can be published: a name with a CNAME record has no other record. A line for
+// an alias is changed to its target if that belongs to this site; otherwise it replaces the CNAME record.
 func (l *examination) placed(ctx context.Context, fix string) string {
 	lines := strings.Split(fix, "\n")
 	for i, line := range lines {

@@ -60,24 +60,24 @@ func TestAliasesThatLeadNowhere(t *testing.T) {
 	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
 	const dmarcText = `IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@example.org"`
 	for _, c := range []struct{ name, old, new, what, where, fix string }{
-		{"DKIM, own target", right, "s1._domainkey.example.org. IN CNAME s1.keys.example.org.\n", "the name of the DKIM key s1 of example.org is an alias that leads nowhere",
+		{"DKIM, own target", right, "s1._domainkey.example.org. IN CNAME s1.keys.example.org.\n", "the name of the DKIM key s1 of example.org is an alias without a TXT record at its target",
 			"s1._domainkey.example.org. IN CNAME s1.keys.example.org.\ns1.keys.example.org: no TXT record", "s1.keys.example.org. " + keyText},
-		{"DKIM, target of another organization", right, "s1._domainkey.example.org. IN CNAME k2.mailer.example.\n", "the name of the DKIM key s1 of example.org is an alias that leads nowhere",
+		{"DKIM, target of another organization", right, "s1._domainkey.example.org. IN CNAME k2.mailer.example.\n", "the name of the DKIM key s1 of example.org is an alias without a TXT record at its target",
 			"s1._domainkey.example.org. IN CNAME k2.mailer.example.\nk2.mailer.example: no TXT record", right + " ; in place of the CNAME record"},
-		{"DKIM, two aliases", right, "s1._domainkey.example.org. IN CNAME a.example.\na.example. IN CNAME s1.keys.example.org.\n", "the name of the DKIM key s1 of example.org is an alias that leads nowhere",
+		{"DKIM, two aliases", right, "s1._domainkey.example.org. IN CNAME a.example.\na.example. IN CNAME s1.keys.example.org.\n", "the name of the DKIM key s1 of example.org is an alias without a TXT record at its target",
 			"a.example. IN CNAME s1.keys.example.org.\ns1.keys.example.org: no TXT record", "s1.keys.example.org. " + keyText},
-		{"DKIM, a loop", right, "s1._domainkey.example.org. IN CNAME a.example.org.\na.example.org. IN CNAME s1._domainkey.example.org.\n", "the name of the DKIM key s1 of example.org is an alias that leads nowhere",
+		{"DKIM, a loop", right, "s1._domainkey.example.org. IN CNAME a.example.org.\na.example.org. IN CNAME s1._domainkey.example.org.\n", "the name of the DKIM key s1 of example.org is an alias without a TXT record at its target",
 			"the CNAME records form a loop", right + " ; in place of the CNAME record"},
-		{"DMARC, own target", dmarcAt, "_dmarc.example.org. IN CNAME policy.example.org.\n", "_dmarc.example.org is an alias that leads nowhere", "policy.example.org: no TXT record", "policy.example.org. " + dmarcText},
-		{"DMARC, target of another organization", dmarcAt, "_dmarc.example.org. IN CNAME example.org.vendor.example.\n", "_dmarc.example.org is an alias that leads nowhere",
+		{"DMARC, own target", dmarcAt, "_dmarc.example.org. IN CNAME policy.example.org.\n", "_dmarc.example.org is an alias without a TXT record at its target", "policy.example.org: no TXT record", "policy.example.org. " + dmarcText},
+		{"DMARC, target of another organization", dmarcAt, "_dmarc.example.org. IN CNAME example.org.vendor.example.\n", "_dmarc.example.org is an alias without a TXT record at its target",
 			"example.org.vendor.example: no TXT record", "_dmarc.example.org. " + dmarcText + " ; in place of the CNAME record"},
 		{"mail exchange", "example.org. IN MX 10 mail.example.org.", "example.org. IN MX 10 mail.example.org.\nexample.org. IN MX 20 mx.example.org.\nmx.example.org. IN CNAME old.host.example.\n",
-			"the mail exchange mx.example.org is an alias that leads nowhere", "mx.example.org. IN CNAME old.host.example.\nold.host.example: no A or AAAA record",
+			"the mail exchange mx.example.org is an alias whose target has no address", "mx.example.org. IN CNAME old.host.example.\nold.host.example: no A or AAAA record",
 			"mx.example.org. IN A 192.0.2.1 ; or the right address, in place of the CNAME record"},
 		{"mail exchange, two aliases", "example.org. IN MX 10 mail.example.org.", "example.org. IN MX 10 mx.example.org.\nmx.example.org. IN CNAME a.example.\na.example. IN CNAME mail.example.org.\n",
 			"the mail exchange mx.example.org is an alias", "a.example. IN CNAME mail.example.org.", "example.org. IN MX 10 mail.example.org."},
-		{"MTA-STS", spfAt, spfAt + "\n_mta-sts.example.org. IN CNAME sts.vendor.example.\n", "_mta-sts.example.org is an alias that leads nowhere", "sts.vendor.example: no TXT record", "; remove _mta-sts.example.org. IN CNAME sts.vendor.example."},
-		{"include", spfAt, `example.org. IN TXT "v=spf1 mx include:spf.example.org -all"` + "\nspf.example.org. IN CNAME spf.vendor.example.\n", "a term of the SPF record of example.org leads nowhere: include:spf.example.org: ... at spf.vendor.example, where its CNAME record leads", "include:spf.example.org", spfAt},
+		{"MTA-STS", spfAt, spfAt + "\n_mta-sts.example.org. IN CNAME sts.vendor.example.\n", "_mta-sts.example.org is an alias without a TXT record at its target", "sts.vendor.example: no TXT record", "; remove _mta-sts.example.org. IN CNAME sts.vendor.example."},
+		{"include", spfAt, `example.org. IN TXT "v=spf1 mx include:spf.example.org -all"` + "\nspf.example.org. IN CNAME spf.vendor.example.\n", "a term of the SPF record of example.org has no valid target: include:spf.example.org: ... at spf.vendor.example, the target of its CNAME record", "include:spf.example.org", spfAt},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			own := &Own{Sender: Sender{HELO: "mail.example.org", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, Keys: []*keys.Key{k}}
@@ -109,7 +109,7 @@ func TestSPFOfAlias(t *testing.T) {
 				found = append(found, f)
 			}
 		}
-		if len(found) != 1 || found[0].What != "news.example.org is an alias that leads nowhere" || found[0].Where != c.where || found[0].Fix != c.fix {
+		if len(found) != 1 || found[0].What != "news.example.org is an alias without a TXT record at its target" || found[0].Where != c.where || found[0].Fix != c.fix {
 			t.Fatalf("%+v", found)
 		}
 		for _, f := range lookAt(t, mend(t, c.zone, c.fix), "news.example.org", nil) {
@@ -127,13 +127,13 @@ func TestRecordsBehindAliases(t *testing.T) {
 	wrong := strings.TrimSpace(keyRecord(t, key(t, 1).Signer))
 	const dmarcAt = `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
 	for _, c := range []struct{ name, old, new, target, what, fix string }{
-		{"a key of ours", right, strings.Replace(wrong, "s1._domainkey.example.org.", "TARGET", 1), "s1.keys.example.org.", "the record of the DKIM key s1 of example.org is of another key",
+		{"a key of ours", right, strings.Replace(wrong, "s1._domainkey.example.org.", "TARGET", 1), "s1.keys.example.org.", "the record of the DKIM key s1 of example.org contains another key",
 			strings.Replace(right, "s1._domainkey.example.org.", "s1.keys.example.org.", 1)},
-		{"a key elsewhere", right, strings.Replace(wrong, "s1._domainkey.example.org.", "TARGET", 1), "k.mailer.example.", "the record of the DKIM key s1 of example.org is of another key",
+		{"a key elsewhere", right, strings.Replace(wrong, "s1._domainkey.example.org.", "TARGET", 1), "k.mailer.example.", "the record of the DKIM key s1 of example.org contains another key",
 			right + " ; in place of the CNAME record"},
-		{"a policy of ours", dmarcAt, `TARGET IN TXT "v=DMARC1; p=rejct; rua=mailto:reports@example.org"`, "policy.example.org.", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`,
+		{"a policy of ours", dmarcAt, `TARGET IN TXT "v=DMARC1; p=rejct; rua=mailto:reports@example.org"`, "policy.example.org.", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`,
 			strings.Replace(dmarcAt, "_dmarc.", "policy.", 1)},
-		{"a policy elsewhere", dmarcAt, `TARGET IN TXT "v=DMARC1; p=rejct; rua=mailto:reports@example.org"`, "policy.vendor.example.", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`,
+		{"a policy elsewhere", dmarcAt, `TARGET IN TXT "v=DMARC1; p=rejct; rua=mailto:reports@example.org"`, "policy.vendor.example.", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`,
 			dmarcAt + " ; in place of the CNAME record"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -162,20 +162,20 @@ func TestNameThatFailed(t *testing.T) {
 		fails      []string
 		want       string
 	}{
-		{"above the DMARC record", zone, []string{"_dmarc.test"}, "_dmarc.test could not be looked up"},
-		{"DMARC record from above", strings.Replace(zone, "_dmarc.a.test.", "_dmarc.test.", 1), []string{"_dmarc.test"}, "_dmarc.test could not be looked up"},
-		{"behind an alias", alias, []string{"s1.keys.example"}, "s1.keys.example could not be looked up"},
-		{"the servers behind an alias", alias, []string{"*.keys.example"}, "keys.example could not be looked up"},
-		{"the domain's servers", zone, []string{"*.a.test"}, "a.test could not be looked up"},
-		{"a key's name", zone, []string{"s1._domainkey.a.test"}, "s1._domainkey.a.test could not be looked up"},
-		{"an include of an include", include, []string{"*.c.example"}, "c.example could not be looked up"},
-		{"a mail exchange", strings.Replace(zone, "MX 10 mail.a.test.", "MX 10 mx.b.example.", 1), []string{"*.b.example"}, "b.example could not be looked up"},
+		{"above the DMARC record", zone, []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
+		{"DMARC record from above", strings.Replace(zone, "_dmarc.a.test.", "_dmarc.test.", 1), []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
+		{"behind an alias", alias, []string{"s1.keys.example"}, "s1.keys.example: DNS lookup failed"},
+		{"the servers behind an alias", alias, []string{"*.keys.example"}, "keys.example: DNS lookup failed"},
+		{"the domain's servers", zone, []string{"*.a.test"}, "a.test: DNS lookup failed"},
+		{"a key's name", zone, []string{"s1._domainkey.a.test"}, "s1._domainkey.a.test: DNS lookup failed"},
+		{"an include of an include", include, []string{"*.c.example"}, "c.example: DNS lookup failed"},
+		{"a mail exchange", strings.Replace(zone, "MX 10 mail.a.test.", "MX 10 mx.b.example.", 1), []string{"*.b.example"}, "b.example: DNS lookup failed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			own := &Own{Sender: Sender{HELO: "mail.a.test", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, Keys: []*keys.Key{k}}
 			var failed []string
 			for _, f := range (Facts{Resolver: failingAt(t, c.zone, c.fails...)}).check(t.Context(), "a.test", own) {
-				name, ok := strings.CutSuffix(f.What, " could not be looked up")
+				name, ok := strings.CutSuffix(f.What, ": DNS lookup failed")
 				if !ok {
 					continue
 				}

@@ -12,29 +12,29 @@ import (
 // checkBIMI checks the BIMI record: draft-brand-indicators-for-message-identification-14. It does not fetch the files of the record.
 func (l *examination) checkBIMI(ctx context.Context) {
 	name := "default._bimi." + l.domain
-	all := l.optional(ctx, name, "shows no logo by BIMI")
+	all := l.optional(ctx, name, "has no BIMI record")
 	if len(all) == 0 {
 		return
 	}
 	all = versioned(all, "v=BIMI1")
 	declined, err := parseBIMI(all[0])
 	if len(all) > 1 {
-		err = errors.New("there are several")
+		err = errors.New("there is more than one")
 	}
 	switch {
 	case err != nil:
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "the BIMI record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
-			Why: "the BIMI draft: no logo is shown", Fix: record(name, "v=BIMI1; l=https://"+l.domain+"/logo.svg; a=")})
+			Why: "BIMI draft: mail clients show no logo", Fix: record(name, "v=BIMI1; l=https://"+l.domain+"/logo.svg; a=")})
 	case !declined && (l.dmarcFor != "quarantine" && l.dmarcFor != "reject" || l.dmarcSub == "none"):
-		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has BIMI and no enforced DMARC policy", Where: record(name, all[0]),
-			Why: "the BIMI draft: a logo is shown only where DMARC asks for quarantine or reject, subdomains included, and not t=y",
+		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has a BIMI record, but no enforced DMARC policy", Where: record(name, all[0]),
+			Why: "BIMI draft: mail clients show a logo only if the DMARC policy is quarantine or reject, also for subdomains, and not t=y",
 			Fix: l.enforced()})
 	default:
-		l.good("the BIMI record of "+l.domain+" is right", record(name, all[0]))
+		l.good("the BIMI record of "+l.domain+" is valid", record(name, all[0]))
 	}
 }
 
-// enforced returns the DMARC record that applies, changed as BIMI requires.
+// enforced returns the DMARC record that applies, with the policy that BIMI requires.
 func (l *examination) enforced() string {
 	all := tagsOf(l.dmarcText)
 	if len(all) == 0 {
@@ -48,7 +48,7 @@ func (l *examination) enforced() string {
 	return record(l.dmarcName, joinTags(all))
 }
 
-// parseBIMI parses a record. An empty l= declines.
+// parseBIMI parses a record. declined is true if l= and a= are empty.
 func parseBIMI(text string) (declined bool, err error) {
 	all := tagsOf(text)
 	if len(all) == 0 || all[0] != (tag{"v", "BIMI1"}) {
@@ -67,9 +67,9 @@ func parseBIMI(text string) (declined bool, err error) {
 	case !has:
 		return false, errors.New("l= is missing")
 	case logo != "" && (!isHTTPS(logo) || !strings.HasSuffix(strings.ToLower(logo), ".svg") && !strings.HasSuffix(strings.ToLower(logo), ".svgz")):
-		return false, errors.New("l= has to be an https URI of an SVG file")
+		return false, errors.New("l= must be an https URI of an SVG file")
 	case cert != "" && !isHTTPS(cert):
-		return false, errors.New("a= has to be an https URI")
+		return false, errors.New("a= must be an https URI")
 	}
 	return logo == "" && cert == "", nil
 }

@@ -68,17 +68,17 @@ func TestOneFindingForEachCause(t *testing.T) {
 		fix            string
 	}{
 		{"nothing", "", "", nil, "", ""},
-		{"the HELO name", "", "", func(f *Facts) { f.Own.HELO = "debian" }, `the HELO name "debian" is no name of the Internet`, "postconf -e 'myhostname = mail.hoster.example'"},
+		{"the HELO name", "", "", func(f *Facts) { f.Own.HELO = "debian" }, `the HELO name "debian" is not a fully qualified domain name`, "postconf -e 'myhostname = mail.hoster.example'"},
 		{"the host's address", "1.2.0.192.in-addr.arpa. IN PTR mail.hoster.example.\n", "", nil, "192.0.2.1 has no PTR record", "1.2.0.192.in-addr.arpa. IN PTR mail.hoster.example."},
 		{"an include without a record", `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"`, "", nil,
-			"a term of the SPF record of a.test leads nowhere: include:_spf.hoster.example: ..." + more, `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"`},
+			"a term of the SPF record of a.test has no valid target: include:_spf.hoster.example: ..." + more, `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"`},
 		{"an include with an error", `"v=spf1 ip4:192.0.2.1 -all"`, `"v=spf1 ipv4:192.0.2.1 -all"`, nil,
-			"a term of the SPF record of a.test leads nowhere: include:_spf.hoster.example: ..." + more, `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"`},
+			"a term of the SPF record of a.test has no valid target: include:_spf.hoster.example: ..." + more, `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"`},
 		{"an include without the host", `"v=spf1 ip4:192.0.2.1 -all"`, `"v=spf1 ip4:192.0.2.7 -all"`, nil,
-			"this host may not send for a.test" + more, `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 ip4:192.0.2.7 -all"`},
+			"the SPF record of a.test does not allow this host" + more, `_spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 ip4:192.0.2.7 -all"`},
 		{"the keys directory", "", "", func(f *Facts) {
 			f.Own.Keys = append(f.Own.Keys, &keys.Key{Domain: f.Domain, Selector: "z" + f.Domain[:1], State: keys.Unusable, Err: fmt.Errorf("keys/%s: %w", f.Domain, missing)})
-		}, "the key za of a.test cannot be used" + more, "dkimkey status a.test\ndkimkey status b.test\ndkimkey status c.test"},
+		}, "the key za of a.test is unusable" + more, "dkimkey status a.test\ndkimkey status b.test\ndkimkey status c.test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			look := func(zone string) []doctor.Finding {
@@ -117,10 +117,10 @@ func TestOneFindingForEachFailure(t *testing.T) {
 		fails []string
 		want  []string
 	}{
-		{"the servers of an include", []string{"_spf.hoster.example"}, []string{"_spf.hoster.example could not be looked up; the same for 2 more domains: b.test, c.test"}},
-		{"the servers of the host's domain", []string{"*.hoster.example"}, []string{"hoster.example could not be looked up"}},
-		{"a name above", []string{"_dmarc.test"}, []string{"_dmarc.test could not be looked up; the same for 2 more domains: b.test, c.test"}},
-		{"the domains' servers", []string{"*.a.test", "*.b.test"}, []string{"a.test could not be looked up; the same for 1 more domain: b.test"}},
+		{"the servers of an include", []string{"_spf.hoster.example"}, []string{"_spf.hoster.example: DNS lookup failed; the same for 2 more domains: b.test, c.test"}},
+		{"the servers of the host's domain", []string{"*.hoster.example"}, []string{"hoster.example: DNS lookup failed"}},
+		{"a name above", []string{"_dmarc.test"}, []string{"_dmarc.test: DNS lookup failed; the same for 2 more domains: b.test, c.test"}},
+		{"the domains' servers", []string{"*.a.test", "*.b.test"}, []string{"a.test: DNS lookup failed; the same for 1 more domain: b.test"}},
 	} {
 		zone, all := hosted(t, "a.test", "b.test", "c.test")
 		var got []string
@@ -142,7 +142,7 @@ func TestOneFindingForEachNameServer(t *testing.T) {
 	}
 	for _, c := range []struct{ name, second, want string }{
 		{"it does not answer", first + ";fault *.test REFUSED\n", "yellow the name server ns2.hoster.example (127.0.0.2) does not answer; the same for 1 more domain: b.test"},
-		{"it has old zones", strings.NewReplacer("s0._domainkey", "x", "s1._domainkey", "x").Replace(first), "red not every name server shows the record of the DKIM key s0 of a.test; the same for 1 more domain: b.test"},
+		{"it has old zones", strings.NewReplacer("s0._domainkey", "x", "s1._domainkey", "x").Replace(first), "red not every name server serves the record of the DKIM key s0 of a.test; the same for 1 more domain: b.test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			one, err := testdns.Start(first)

@@ -26,9 +26,9 @@ func TestNameServersOfKeys(t *testing.T) {
 		level        doctor.Level
 		what, where  string
 	}{
-		{"all show it", right, doctor.Green, "the record of the DKIM key s1 of example.org is that of the key", "seen at all 2 name servers"},
-		{"one does not have it", "", doctor.Red, "not every name server shows the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: no TXT record"},
-		{"one has another", keyRecord(t, key(t, 1).Signer), doctor.Red, "not every name server shows the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record is of another key"},
+		{"all show it", right, doctor.Green, "the record of the DKIM key s1 of example.org matches the key", "seen at all 2 name servers"},
+		{"one does not have it", "", doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: no TXT record"},
+		{"one has another", keyRecord(t, key(t, 1).Signer), doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record is of another key"},
 		{"one does not answer", right + ";fault s1._domainkey.example.org REFUSED\n", doctor.Yellow, "the name server ns2.example.org (127.0.0.2) does not answer", "s1._domainkey.example.org at ns2.example.org 127.0.0.2: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -73,15 +73,15 @@ func TestSelectors(t *testing.T) {
 		level                   doctor.Level
 		what, fix               string
 	}{
-		{"none named", "", "", doctor.Green, "DNS has no list of the DKIM keys of example.org; --selector NAME looks at one (NAME is s= in its mail's DKIM-Signature)", ""},
-		{"right", "s1", right, doctor.Green, "the DKIM key s1 of example.org can be used: ed25519, 256 bits", ""},
+		{"none named", "", "", doctor.Green, "DNS does not list the DKIM keys of example.org; check one with --selector NAME (s= in a DKIM-Signature)", ""},
+		{"right", "s1", right, doctor.Green, "the DKIM key s1 of example.org is valid: ed25519, 256 bits", ""},
 		{"missing", "s1", "", doctor.Red, "example.org has no DKIM key s1", "dkimkey show example.org s1 # on the host that signs"},
 		{"revoked", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p="`, doctor.Yellow, "the DKIM key s1 of example.org is revoked", "dkimkey add example.org # on the host that signs"},
-		{"broken", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p=!"`, doctor.Red, "the DKIM key s1 of example.org cannot be used: key record has invalid base64", "dkimkey add example.org # on the host that signs"},
+		{"broken", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p=!"`, doctor.Red, "the DKIM key s1 of example.org is unusable: key record has invalid base64", "dkimkey add example.org # on the host that signs"},
 		{"short", "s1", strings.TrimSpace(keyRecord(t, short)), doctor.Yellow, "the DKIM key s1 of example.org has 1024 bits", "dkimkey add example.org # on the host that signs"},
-		{"tested", "s1", strings.Replace(right, "p=", "t=y:s; p=", 1), doctor.Yellow, "the record of the DKIM key s1 of example.org says t=y", strings.Replace(right, "p=", "t=s; p=", 1)},
+		{"tested", "s1", strings.Replace(right, "p=", "t=y:s; p=", 1), doctor.Yellow, "the record of the DKIM key s1 of example.org contains t=y (testing)", strings.Replace(right, "p=", "t=s; p=", 1)},
 		{"two", "s1", right + "\n" + `s1._domainkey.example.org. IN TXT "x"`, doctor.Red, "2 TXT records at the DKIM key s1 of example.org", `; remove s1._domainkey.example.org. IN TXT "x"`},
-		{"no selector", "a b", "", doctor.Red, `"a b" is no selector`, "signpost doctor example.org --selector NAME"},
+		{"no selector", "a b", "", doctor.Red, `"a b" is not a valid selector`, "signpost doctor example.org --selector NAME"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var found []doctor.Finding

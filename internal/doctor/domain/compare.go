@@ -15,7 +15,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// published is the DNS after a TXT record is published at a name.
+// published is a resolver that returns a TXT record as if it were already published.
 type published struct {
 	spf.Resolver
 	name, text string
@@ -29,8 +29,7 @@ func (p published) LookupTXT(ctx context.Context, name string) ([]string, error)
 	return all, err
 }
 
-// libraryResolver makes the lookups of go/spf. As the resolver of the standard library does, it returns the addresses of both
-// families.
+// libraryResolver is the resolver for go/spf. Like the resolver of the standard library, it returns the addresses of both families.
 type libraryResolver struct{ spf.Resolver }
 
 func (r libraryResolver) LookupIPAddr(ctx context.Context, host string) (all []net.IPAddr, err error) {
@@ -56,12 +55,12 @@ type opinions struct {
 	addr   netip.Addr
 	ours   spf.Result
 	theirs library.Result
-	why    error // of theirs
+	why    error // returned by go/spf
 }
 
 func (o opinions) differ() bool { return string(o.ours.Status) != string(o.theirs) }
 
-// String returns both results as a line of Where.
+// String returns both results in one line, for Where.
 func (o opinions) String() string {
 	reasons := ""
 	if o.ours.Status != spf.Pass {
@@ -73,8 +72,8 @@ func (o opinions) String() string {
 	return fmt.Sprintf("%s: Signpost has %s, blitiri.com.ar/go/spf has %s%s", o.addr, o.ours.Status, o.theirs, reasons)
 }
 
-// compareSPF compares the SPF results of the addresses of this host with those of go/spf. A difference is a finding, or a part of the
-// first one about the record.
+// compareSPF compares the SPF results for the addresses of this host with those of go/spf. It reports a difference as a finding, or in
+// the first finding about the record.
 func (l *examination) compareSPF(ctx context.Context) {
 	var differ []opinions
 	for _, addr := range l.own.Sends {

@@ -33,12 +33,12 @@ func TestSPFResultsDiffer(t *testing.T) {
 			"two implementations of SPF differ about example.org: Signpost has pass, blitiri.com.ar/go/spf has fail", "192.0.2.1: Signpost has pass, blitiri.com.ar/go/spf has fail; go/spf: ",
 			`example.org. IN TXT "v=spf1 ip4:192.0.2.1 exists:%{p}.ok.example.org -all"`},
 		{"a mapped address", `example.org. IN TXT "v=spf1 ip6:::ffff:192.0.2.1 -all"`, "", doctor.Red,
-			"this host may not send for example.org", "192.0.2.1: Signpost has fail, blitiri.com.ar/go/spf has pass; Signpost: -all of example.org; go/spf: ",
+			"the SPF record of example.org does not allow this host", "192.0.2.1: Signpost has fail, blitiri.com.ar/go/spf has pass; Signpost: -all of example.org; go/spf: ",
 			`example.org. IN TXT "v=spf1 ip4:192.0.2.1 ip6:::ffff:192.0.2.1 -all"`},
 		{"a wrong term after the one that matches", `example.org. IN TXT "v=spf1 mx ipv4:198.51.100.1 -all"`, "", doctor.Red,
 			"the SPF record of example.org has an error", permerror, `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
 		{"a wrong term in an include", `example.org. IN TXT "v=spf1 include:p.example -all"`, `p.example. IN TXT "v=spf1 ip4:192.0.2.1 ipv4:198.51.100.1 -all"` + "\n", doctor.Red,
-			"a term of the SPF record of example.org leads nowhere: include:p.example: ...", permerror, `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
+			"a term of the SPF record of example.org has no valid target: include:p.example: ...", permerror, `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			zone := strings.Replace(healthy, spfAt, c.record, 1) + c.records
@@ -64,7 +64,7 @@ func TestSPFResultsDiffer(t *testing.T) {
 func TestOwnAddressBesideYellow(t *testing.T) {
 	zone := strings.Replace(healthy, `"v=spf1 mx -all"`, `"v=spf1 ip4:198.51.100.1 ?all"`, 1)
 	found := spfOf(t, zone)
-	if len(found) != 2 || found[0].What != "the SPF record of example.org ends in ?all" || found[1].Level != doctor.Red || found[1].What != "this host may not send for example.org" ||
+	if len(found) != 2 || found[0].What != "the SPF record of example.org ends in ?all" || found[1].Level != doctor.Red || found[1].What != "the SPF record of example.org does not allow this host" ||
 		found[1].Fix != `example.org. IN TXT "v=spf1 ip4:192.0.2.1 ip4:198.51.100.1 ?all"` {
 		t.Errorf("%+v", found)
 	}

@@ -14,18 +14,18 @@ import (
 	"signpost/internal/spf"
 )
 
-// exchange is a mail exchange that has TLSA records.
+// exchange is a mail exchange (MX host) with TLSA records.
 type exchange struct {
 	host    string
 	records []dns.TLSA
-	signed  bool // DNSSEC proves them, and the addresses
+	signed  bool // DNSSEC validates them and the addresses
 	chain   []*x509.Certificate
 	err     error // why chain is empty
 }
 
 func (e *exchange) name() string { return "_25._tcp." + e.host }
 
-// checkDANE checks the TLSA records: RFC 7672. It runs last, since mail servers are slow, and many networks block port 25.
+// checkDANE checks the TLSA records (RFC 7672). It runs last, since mail servers are slow, and many networks block port 25.
 func (l *examination) checkDANE(ctx context.Context) {
 	if len(l.exchanges) == 0 {
 		return
@@ -40,7 +40,7 @@ func (l *examination) checkDANE(ctx context.Context) {
 		case spf.IsNotFound(err):
 		case err != nil:
 			if f, isNew := l.failure(ctx, e.name(), err); isNew {
-				f.Why = "RFC 7672 section 2.1.3: where the zone is signed, senders that know DANE put mail off until this name is answered"
+				f.Why = "RFC 7672 section 2.1.3: if the zone is signed, senders that use DANE defer mail until this lookup succeeds"
 				l.add(f)
 			}
 		default:
@@ -58,7 +58,7 @@ func (l *examination) checkDANE(ctx context.Context) {
 		l.checkTLSA(e)
 		l.checkDNSSEC(ctx, e)
 		if len(l.all) == before {
-			l.good("DNSSEC proves the TLSA records of "+e.host+", and its certificate is as they say", lines(e.name(), e.records))
+			l.good("the TLSA records of "+e.host+" are validated by DNSSEC and match its certificate", lines(e.name(), e.records))
 		}
 	}
 	for i, f := range l.all {
@@ -67,13 +67,13 @@ func (l *examination) checkDANE(ctx context.Context) {
 		}
 	}
 	if len(l.all) == before {
-		l.good("the mail exchanges of "+l.domain+" have no TLSA records (no DANE), which is their choice", "_25._tcp."+l.exchanges[0]+": no TLSA record")
+		l.good("the mail exchanges of "+l.domain+" have no TLSA records; DANE is optional", "_25._tcp."+l.exchanges[0]+": no TLSA record")
 	}
 }
 
 // checkTLSA checks the records, and compares the certificate with them.
 func (l *examination) checkTLSA(e *exchange) {
-	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits behind TLSA 3 1 1"
+	right := "openssl s_client -starttls smtp -connect " + word(e.host) + ":25 </dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum # the digits for TLSA 3 1 1"
 	if len(e.chain) > 0 {
 		right = lines(e.name(), []dns.TLSA{own(e.chain[0])})
 	}
@@ -84,8 +84,8 @@ func (l *examination) checkTLSA(e *exchange) {
 			if better := mendTLSA(t); unusable(better) == "" && len(e.chain) == 0 {
 				fix = lines(e.name(), []dns.TLSA{better})
 			}
-			l.add(doctor.Finding{Level: doctor.Yellow, What: "a TLSA record of " + e.host + " cannot be used: " + why, Where: lines(e.name(), []dns.TLSA{t}),
-				Why: "RFC 7672 section 3.1: senders pass it over; where all are so, they do not look at the certificate", Fix: fix})
+			l.add(doctor.Finding{Level: doctor.Yellow, What: "a TLSA record of " + e.host + " is unusable: " + why, Where: lines(e.name(), []dns.TLSA{t}),
+				Why: "RFC 7672 section 3.1: senders ignore an unusable record; if all records are unusable, they do not check the certificate", Fix: fix})
 			continue
 		}
 		usable++
@@ -99,18 +99,18 @@ func (l *examination) checkTLSA(e *exchange) {
 	switch {
 	case usable == 0 || mismatch == "none":
 	case mismatch != "":
-		l.add(doctor.Finding{Level: l.daneLevel(e), What: "the certificate of " + e.host + " is not the one in its TLSA records: " + mismatch, Where: lines(e.name(), e.records) + "\nserved: " + lines(e.name(), []dns.TLSA{own(e.chain[0])}),
-			Why: "RFC 7672 section 2.2: senders that know DANE do not deliver there", Fix: right})
+		l.add(doctor.Finding{Level: l.daneLevel(e), What: "the certificate of " + e.host + " does not match its TLSA records: " + mismatch, Where: lines(e.name(), e.records) + "\nserved: " + lines(e.name(), []dns.TLSA{own(e.chain[0])}),
+			Why: "RFC 7672 section 2.2: senders that use DANE do not deliver to this host", Fix: right})
 	case e.err == errNoTLS:
-		l.add(doctor.Finding{Level: l.daneLevel(e), What: e.host + " has TLSA records and does not offer STARTTLS", Where: lines(e.name(), e.records),
-			Why: "RFC 7672 section 2.2: senders that know DANE do not deliver there", Fix: "postconf -e 'smtpd_tls_security_level = may'"})
+		l.add(doctor.Finding{Level: l.daneLevel(e), What: e.host + " has TLSA records, but does not offer STARTTLS", Where: lines(e.name(), e.records),
+			Why: "RFC 7672 section 2.2: senders that use DANE do not deliver to this host", Fix: "postconf -e 'smtpd_tls_security_level = may'"})
 	default:
-		l.add(doctor.Finding{Level: doctor.Yellow, What: "the certificate of " + e.host + " could not be held against its TLSA records", Where: lines(e.name(), e.records) + fmt.Sprintf("\n%q", e.err.Error()),
-			Why: "many networks let nobody out to port 25; look from another host", Fix: "posttls-finger -c -l dane " + l.domain})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: "the certificate of " + e.host + " could not be compared with its TLSA records", Where: lines(e.name(), e.records) + fmt.Sprintf("\n%q", e.err.Error()),
+			Why: "many networks block outbound port 25; repeat the check on another host", Fix: "posttls-finger -c -l dane " + l.domain})
 	}
 }
 
-// daneLevel returns Yellow for records that DNSSEC does not prove: they have no effect yet. If that cannot be known, they count as proved.
+// daneLevel returns Yellow for records that DNSSEC does not validate: they have no effect yet. If doctor cannot know that, it returns Red.
 func (l *examination) daneLevel(e *exchange) doctor.Level {
 	if l.Resolver.Near() && !e.signed {
 		return doctor.Yellow
@@ -118,29 +118,29 @@ func (l *examination) daneLevel(e *exchange) doctor.Level {
 	return doctor.Red
 }
 
-// checkDNSSEC checks whether DNSSEC proves exchange and records; otherwise the records have no effect: RFC 7672 section 2.2.1. The AD
+// checkDNSSEC checks whether DNSSEC validates the exchange and its records; otherwise the records have no effect: RFC 7672 section 2.2.1. The AD
 // bit counts only if the path to the resolver is secure: RFC 4035 section 4.9.3.
 func (l *examination) checkDNSSEC(ctx context.Context, e *exchange) {
 	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
 	switch {
 	case !l.Resolver.Near():
-		f.What = "whether DNSSEC proves the TLSA records of " + e.host + " cannot be said here"
-		f.Why = "RFC 4035 section 4.9.3: only a resolver on this machine can be believed; put one here (unbound), and name it in [dns] of signpost.toml"
+		f.What = "doctor cannot check DNSSEC of the TLSA records of " + e.host + ": the DNS resolver is not on this host"
+		f.Why = "RFC 4035 section 4.9.3: the AD bit is trustworthy only from a resolver on this host; install one (unbound) and set it in [dns] of signpost.toml"
 		f.Fix = `servers = ["127.0.0.1:53"]`
 	case e.signed && l.signed:
 		return
 	case !l.view.Authentic(ctx, dns.MX, "org"): // signed since 2009
-		f.What = "whether DNSSEC proves the TLSA records of " + e.host + " is not known: the resolver does not validate"
-		f.Why = "RFC 7672 section 2.2: they count only where DNSSEC proves them; unbound validates as Debian installs it"
+		f.What = "doctor cannot check DNSSEC of the TLSA records of " + e.host + ": the DNS resolver does not validate"
+		f.Why = "RFC 7672 section 2.2: senders use only records that DNSSEC validates; unbound on Debian validates by default"
 		f.Fix = "apt-get install unbound dns-root-data"
 	case !e.signed:
-		f.What = "the TLSA records of " + e.host + " have no effect: DNSSEC does not prove them"
-		f.Why = "RFC 7672 section 2.2: senders take them as not there; sign the zone, and have its DS record put into the zone above"
-		f.Fix = "delv " + word(e.name()) + " TLSA # says fully validated when it is done"
+		f.What = "the TLSA records of " + e.host + " have no effect: DNSSEC does not validate them"
+		f.Why = "RFC 7672 section 2.2: senders ignore such records; sign the zone and publish its DS record in the parent zone"
+		f.Fix = "delv " + word(e.name()) + " TLSA # prints \"fully validated\" after that"
 	default:
-		f.What = "the TLSA records of " + e.host + " have little effect: DNSSEC does not prove the MX records of " + l.domain
-		f.Why = "RFC 7672 section 2.2.1: whoever forges the MX records leads mail elsewhere; sign the zone, and have its DS record put into the zone above"
-		f.Fix = "delv " + l.domain + " MX # says fully validated when it is done"
+		f.What = "the TLSA records of " + e.host + " have little effect: the MX records of " + l.domain + " are not validated by DNSSEC"
+		f.Why = "RFC 7672 section 2.2.1: an attacker who forges the MX records redirects the mail; sign the zone and publish its DS record in the parent zone"
+		f.Fix = "delv " + l.domain + " MX # prints \"fully validated\" after that"
 	}
 	l.add(f)
 }
@@ -155,17 +155,17 @@ const (
 func unusable(t dns.TLSA) string {
 	switch {
 	case t.Usage == 0 || t.Usage == 1:
-		return fmt.Sprintf("usage %d is not for mail", t.Usage)
+		return fmt.Sprintf("usage %d must not be used for SMTP", t.Usage)
 	case t.Usage > daneEE:
-		return fmt.Sprintf("usage %d is not known", t.Usage)
+		return fmt.Sprintf("usage %d is unknown", t.Usage)
 	case t.Selector > publicKey:
-		return fmt.Sprintf("selector %d is not known", t.Selector)
+		return fmt.Sprintf("selector %d is unknown", t.Selector)
 	case t.Matching > bySHA512:
-		return fmt.Sprintf("matching type %d is not known", t.Matching)
+		return fmt.Sprintf("matching type %d is unknown", t.Matching)
 	case t.Matching == bySHA256 && len(t.Data) != 2*sha256.Size:
-		return fmt.Sprintf("a SHA-256 digest has %d hexadecimal digits, and this one %d", 2*sha256.Size, len(t.Data))
+		return fmt.Sprintf("a SHA-256 digest has %d hexadecimal digits, this one has %d", 2*sha256.Size, len(t.Data))
 	case t.Matching == bySHA512 && len(t.Data) != 2*sha512.Size:
-		return fmt.Sprintf("a SHA-512 digest has %d hexadecimal digits, and this one %d", 2*sha512.Size, len(t.Data))
+		return fmt.Sprintf("a SHA-512 digest has %d hexadecimal digits, this one has %d", 2*sha512.Size, len(t.Data))
 	case t.Matching != exactly:
 		return ""
 	}
@@ -176,12 +176,12 @@ func unusable(t dns.TLSA) string {
 		_, err = x509.ParsePKIXPublicKey(data)
 	}
 	if err != nil {
-		return "it holds no certificate or key"
+		return "it contains no certificate or key"
 	}
 	return ""
 }
 
-// mendTLSA returns the record that was probably meant: with a usage for mail, and the digest of this length.
+// mendTLSA returns the record that was probably intended: with a usage for SMTP, and the matching type for this length.
 func mendTLSA(t dns.TLSA) dns.TLSA {
 	if t.Usage < daneTA {
 		t.Usage += daneTA
@@ -195,7 +195,8 @@ func mendTLSA(t dns.TLSA) dns.TLSA {
 	return t
 }
 
-// own returns the record that a certificate should have: RFC 7671 section 5.1 recommends 3 1 1, which outlasts a renewal with the same key.
+// own returns the recommended record for a certificate, 3 1 1 (RFC 7671 section 5.1). It stays valid if the renewed certificate has the
+// same key.
 func own(c *x509.Certificate) dns.TLSA {
 	return dns.TLSA{Usage: daneEE, Selector: publicKey, Matching: bySHA256, Data: digest(c, publicKey, bySHA256)}
 }
@@ -223,15 +224,15 @@ func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string 
 		if digest(chain[0], t.Selector, t.Matching) == t.Data {
 			return ""
 		}
-		return "another one is served"
+		return "the server sends another certificate"
 	}
 	anchors := chain
 	if data, err := hex.DecodeString(t.Data); err == nil && t.Selector == wholeCert && t.Matching == exactly {
 		if c, err := x509.ParseCertificate(data); err == nil {
-			anchors = append(anchors[:len(anchors):len(anchors)], c) // the server need not send it
+			anchors = append(anchors[:len(anchors):len(anchors)], c) // the server does not have to send it
 		}
 	}
-	why := "no issuer in what is served is the one"
+	why := "the server sends no certificate of this issuer"
 	for _, a := range anchors {
 		if digest(a, t.Selector, t.Matching) != t.Data {
 			continue

@@ -148,7 +148,7 @@ func TestDANE(t *testing.T) {
 	right, other := ca.issue(t, "mail.example.org", time.Time{}), ca.issue(t, "other.example.org", time.Time{})
 	old := ca.issue(t, "mail.example.org", time.Now().Add(-time.Minute))
 	base := strings.Replace(healthy, "A 192.0.2.1", "A 127.0.0.1", 1)
-	const good = "DNSSEC proves the TLSA records of mail.example.org, and its certificate is as they say"
+	const good = "the TLSA records of mail.example.org are validated by DNSSEC and match its certificate"
 	all, registry, host := []string{"org.", "example.org.", ".example.org."}, []string{"org."}, []string{"org.", ".example.org."}
 	spki := digest(right.Leaf, publicKey, bySHA256)
 	for _, c := range []struct {
@@ -165,17 +165,17 @@ func TestDANE(t *testing.T) {
 		{"expired, which DANE-EE lets be", "3 1 1 " + digest(old.Leaf, publicKey, bySHA256), &old, all, doctor.Green, good, ""},
 		{"issuer", "2 0 1 " + digest(ca.cert, wholeCert, bySHA256), &right, all, doctor.Green, good, ""},
 		{"next key beside it", "3 1 1 " + strings.Repeat("ab", 32) + "\n" + daneAt + "3 1 1 " + spki, &right, all, doctor.Green, good, ""},
-		{"mismatch", "3 1 1 " + strings.Repeat("ab", 32), &right, all, doctor.Red, "the certificate of mail.example.org is not the one in its TLSA records: another one is served", daneAt + "3 1 1 " + spki},
-		{"issuer, another name", "2 0 1 " + digest(ca.cert, wholeCert, bySHA256), &other, all, doctor.Red, `the certificate of mail.example.org is not the one in its TLSA records: "x509: certificate is valid for other.example.org, not mail.example.org"`, daneAt + "3 1 1 " + digest(other.Leaf, publicKey, bySHA256)},
-		{"issuer, not served", "2 0 1 " + strings.Repeat("ab", 32), &right, all, doctor.Red, "the certificate of mail.example.org is not the one in its TLSA records: no issuer in what is served is the one", daneAt + "3 1 1 " + spki},
-		{"no STARTTLS", "3 1 1 " + spki, nil, all, doctor.Red, "mail.example.org has TLSA records and does not offer STARTTLS", "postconf -e 'smtpd_tls_security_level = may'"},
-		{"PKIX", "1 1 1 " + spki, &right, all, doctor.Yellow, "a TLSA record of mail.example.org cannot be used: usage 1 is not for mail", daneAt + "3 1 1 " + spki},
-		{"wrong length", "3 1 2 " + spki, &right, all, doctor.Yellow, "a TLSA record of mail.example.org cannot be used: a SHA-512 digest has 128 hexadecimal digits, and this one 64", daneAt + "3 1 1 " + spki},
-		{"selector", "3 2 1 " + spki, &right, all, doctor.Yellow, "a TLSA record of mail.example.org cannot be used: selector 2 is not known", daneAt + "3 1 1 " + spki},
-		{"nothing at all", "3 0 0 abcd", &right, all, doctor.Yellow, "a TLSA record of mail.example.org cannot be used: it holds no certificate or key", daneAt + "3 1 1 " + spki},
-		{"not signed", "3 1 1 " + spki, &right, registry, doctor.Yellow, "the TLSA records of mail.example.org have no effect: DNSSEC does not prove them", "delv _25._tcp.mail.example.org TLSA # says fully validated when it is done"},
-		{"MX not signed", "3 1 1 " + spki, &right, host, doctor.Yellow, "the TLSA records of mail.example.org have little effect: DNSSEC does not prove the MX records of example.org", "delv example.org MX # says fully validated when it is done"},
-		{"nobody validates", "3 1 1 " + spki, &right, nil, doctor.Yellow, "whether DNSSEC proves the TLSA records of mail.example.org is not known: the resolver does not validate", "apt-get install unbound dns-root-data"},
+		{"mismatch", "3 1 1 " + strings.Repeat("ab", 32), &right, all, doctor.Red, "the certificate of mail.example.org does not match its TLSA records: the server sends another certificate", daneAt + "3 1 1 " + spki},
+		{"issuer, another name", "2 0 1 " + digest(ca.cert, wholeCert, bySHA256), &other, all, doctor.Red, `the certificate of mail.example.org does not match its TLSA records: "x509: certificate is valid for other.example.org, not mail.example.org"`, daneAt + "3 1 1 " + digest(other.Leaf, publicKey, bySHA256)},
+		{"issuer, not served", "2 0 1 " + strings.Repeat("ab", 32), &right, all, doctor.Red, "the certificate of mail.example.org does not match its TLSA records: the server sends no certificate of this issuer", daneAt + "3 1 1 " + spki},
+		{"no STARTTLS", "3 1 1 " + spki, nil, all, doctor.Red, "mail.example.org has TLSA records, but does not offer STARTTLS", "postconf -e 'smtpd_tls_security_level = may'"},
+		{"PKIX", "1 1 1 " + spki, &right, all, doctor.Yellow, "a TLSA record of mail.example.org is unusable: usage 1 must not be used for SMTP", daneAt + "3 1 1 " + spki},
+		{"wrong length", "3 1 2 " + spki, &right, all, doctor.Yellow, "a TLSA record of mail.example.org is unusable: a SHA-512 digest has 128 hexadecimal digits, this one has 64", daneAt + "3 1 1 " + spki},
+		{"selector", "3 2 1 " + spki, &right, all, doctor.Yellow, "a TLSA record of mail.example.org is unusable: selector 2 is unknown", daneAt + "3 1 1 " + spki},
+		{"nothing at all", "3 0 0 abcd", &right, all, doctor.Yellow, "a TLSA record of mail.example.org is unusable: it contains no certificate or key", daneAt + "3 1 1 " + spki},
+		{"not signed", "3 1 1 " + spki, &right, registry, doctor.Yellow, "the TLSA records of mail.example.org have no effect: DNSSEC does not validate them", "delv _25._tcp.mail.example.org TLSA # prints \"fully validated\" after that"},
+		{"MX not signed", "3 1 1 " + spki, &right, host, doctor.Yellow, "the TLSA records of mail.example.org have little effect: the MX records of example.org are not validated by DNSSEC", "delv example.org MX # prints \"fully validated\" after that"},
+		{"nobody validates", "3 1 1 " + spki, &right, nil, doctor.Yellow, "doctor cannot check DNSSEC of the TLSA records of mail.example.org: the DNS resolver does not validate", "apt-get install unbound dns-root-data"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -200,7 +200,7 @@ func TestNoDANE(t *testing.T) {
 		return nil, errors.New("no")
 	}
 	found := daneOf(t, Facts{Resolver: validating(t, healthy, nil), Dial: dial})
-	if len(found) != 1 || found[0].Level != doctor.Green || found[0].What != "the mail exchanges of example.org have no TLSA records (no DANE), which is their choice" {
+	if len(found) != 1 || found[0].Level != doctor.Green || found[0].What != "the mail exchanges of example.org have no TLSA records; DANE is optional" {
 		t.Errorf("%+v", found)
 	}
 }
@@ -214,14 +214,14 @@ func TestDANEWithoutCertificate(t *testing.T) {
 		name, where string
 		talk        func(net.Conn)
 	}{
-		{"a greeting without end", "it says too much", func(c net.Conn) {
+		{"a greeting without end", "the reply is too long", func(c net.Conn) {
 			for {
 				if _, err := io.WriteString(c, strings.Repeat("220-x\r\n", 1000)); err != nil {
 					return
 				}
 			}
 		}},
-		{"a line without end", "it says too much", func(c net.Conn) {
+		{"a line without end", "the reply is too long", func(c net.Conn) {
 			for {
 				if _, err := io.WriteString(c, strings.Repeat("2", 10000)); err != nil {
 					return
@@ -232,7 +232,7 @@ func TestDANEWithoutCertificate(t *testing.T) {
 		{"no mail server", "short response", func(c net.Conn) { _, _ = io.WriteString(c, "!\r\n") }},
 	} {
 		found := daneOf(t, Facts{Resolver: validating(t, zone, signed), SMTPPort: mailServer(t, c.talk)})
-		if len(found) != 1 || found[0].Level != doctor.Yellow || found[0].What != "the certificate of mail.example.org could not be held against its TLSA records" ||
+		if len(found) != 1 || found[0].Level != doctor.Yellow || found[0].What != "the certificate of mail.example.org could not be compared with its TLSA records" ||
 			!strings.Contains(found[0].Where, c.where) || found[0].Fix != "posttls-finger -c -l dane example.org" {
 			t.Errorf("%s: %+v", c.name, found)
 		}
@@ -248,7 +248,7 @@ func TestDANEOfSilentServer(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	})
 	all := Facts{Resolver: validating(t, zone, []string{"example.org.", ".example.org."}), SMTPPort: port}.check(ctx, "example.org", nil)
-	if last := all[len(all)-1]; last.What != "the certificate of mail.example.org could not be held against its TLSA records" {
+	if last := all[len(all)-1]; last.What != "the certificate of mail.example.org could not be compared with its TLSA records" {
 		t.Errorf("%+v", last)
 	}
 }
@@ -265,7 +265,7 @@ func TestDANEOfDistantResolver(t *testing.T) {
 	resolver := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr()), netip.MustParseAddrPort("192.0.2.53:53")},
 		Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	found := daneOf(t, Facts{Resolver: resolver, SMTPPort: mailServer(t, smtpd(&right))})
-	if len(found) != 1 || found[0].Level != doctor.Yellow || found[0].What != "whether DNSSEC proves the TLSA records of mail.example.org cannot be said here" || found[0].Fix != `servers = ["127.0.0.1:53"]` {
+	if len(found) != 1 || found[0].Level != doctor.Yellow || found[0].What != "doctor cannot check DNSSEC of the TLSA records of mail.example.org: the DNS resolver is not on this host" || found[0].Fix != `servers = ["127.0.0.1:53"]` {
 		t.Errorf("%+v", found)
 	}
 }
@@ -279,7 +279,7 @@ func TestTLSAUnanswered(t *testing.T) {
 	defer server.Stop()
 	resolver := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(server.Addr())}, Timeout: 5 * time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	found := daneOf(t, Facts{Resolver: resolver})
-	if len(found) != 1 || found[0].Level != doctor.Yellow || found[0].What != "_25._tcp.mail.example.org could not be looked up" || !strings.Contains(found[0].Why, "RFC 7672 section 2.1.3") {
+	if len(found) != 1 || found[0].Level != doctor.Yellow || found[0].What != "_25._tcp.mail.example.org: DNS lookup failed" || !strings.Contains(found[0].Why, "RFC 7672 section 2.1.3") {
 		t.Errorf("%+v", found)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// tag is a tag of a DMARC record, unchanged.
+// tag is a tag of a record, as written.
 type tag struct{ name, value string }
 
 func dmarcTags() []string {
@@ -49,7 +49,7 @@ func withTag(all []tag, name, value string) string {
 	return joinTags(append(all, tag{name, value}))
 }
 
-// mendDMARC returns the record that was probably meant, and what is wrong with text.
+// mendDMARC returns the record that was probably intended, and the errors in text.
 func mendDMARC(text string) (mended string, faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if plain := strings.Map(func(r rune) rune {
@@ -58,22 +58,22 @@ func mendDMARC(text string) (mended string, faults []string) {
 		}
 		return r
 	}, text); plain != text {
-		fault("it holds characters that are not allowed")
+		fault("it contains characters that are not allowed")
 		text = plain
 	}
 	if quote := text[:min(1, len(text))]; len(text) > 1 && strings.Trim(quote, `"'`) == "" && strings.HasSuffix(text, quote) {
-		fault("it has quotes of its own")
+		fault("the text itself contains quotes")
 		text = text[1 : len(text)-1]
 	}
 	if plain := regexp.MustCompile(`\\+\s*(;|$)`).ReplaceAllString(text, "$1"); plain != text {
-		fault("a backslash stands before a semicolon")
+		fault("there is a backslash before a semicolon")
 		text = plain
 	}
 	if plain := strings.TrimLeft(text, " \t"); plain != text {
 		fault("it begins with white space")
 		text = plain
 	}
-	// A semicolon is missing between two tags. Only white space is there, or a comma.
+	// A semicolon is missing between two tags: there is only white space, or a comma.
 	run := regexp.MustCompile(`(?i)([^;\s,])(?:\s*,\s*|\s+)((?:v|p|sp|np|rua|ruf|adkim|aspf|fo|psd|t|pct|rf|ri)\s*=)`)
 	if cut := run.ReplaceAllString(text, "$1; $2"); cut != text {
 		fault("a semicolon is missing before %q", strings.TrimSpace(run.FindStringSubmatch(text)[2]))
@@ -81,18 +81,18 @@ func mendDMARC(text string) (mended string, faults []string) {
 	}
 	colon := regexp.MustCompile(`(?i)(^|;)(\s*(?:v|p|sp|np|adkim|aspf|fo|psd|t|rua|ruf))\s*:\s*([a-z0-9])`)
 	if cut := colon.ReplaceAllString(text, "$1$2=$3"); cut != text {
-		fault("a colon stands in place of =")
+		fault("a colon is used instead of =")
 		text = cut
 	}
 	if cut := regexp.MustCompile(`(?i)(ru[af]\s*=[^;]*@[^;]*);\s*((?:mailto:)?[^;=\s]+@[^;=\s]+)`).ReplaceAllString(text, "$1,$2"); cut != text {
-		fault("a semicolon stands between two addresses, where a comma belongs")
+		fault("two addresses are separated by a semicolon instead of a comma")
 		text = cut
 	}
 	var all []tag
 	for _, t := range tagsOf(text) {
 		name := strings.ToLower(t.name)
 		if name == "pct" || name == "rf" || name == "ri" {
-			fault("%s is of older days and passed over", name)
+			fault("the tag %s is obsolete and ignored", name)
 			continue
 		}
 		if policy := slices.Contains([]string{"none", "quarantine", "reject"}, name); policy && t.value == "" && !hasP(text) {
@@ -102,23 +102,23 @@ func mendDMARC(text string) (mended string, faults []string) {
 		if !slices.Contains(dmarcTags(), name) {
 			near := nearTag(name, t.value, text)
 			if near == "" {
-				fault("the tag %q is not known", t.name)
+				fault("the tag %q is unknown", t.name)
 				continue
 			}
-			fault("the tag %q is not known: %s was meant", t.name, near)
+			fault("the tag %q is unknown; did you mean %s?", t.name, near)
 			name = near
 		}
 		if slices.ContainsFunc(all, func(o tag) bool { return o.name == name }) {
-			fault("%s stands twice", name)
+			fault("the tag %s occurs twice", name)
 			continue
 		}
 		value := mendValue(name, t.value)
 		switch {
 		case name == "v" || value == t.value:
 		case strings.HasSuffix(name, "p") && value == "none" && doctor.Nearest(t.value, "none") == "":
-			fault("%s=%q is not a policy", name, t.value)
+			fault("%s=%q is not a valid policy", name, t.value)
 		default:
-			fault("%s=%q is not valid: %s was meant", name, t.value, value)
+			fault("%s=%q is not valid; did you mean %s?", name, t.value, value)
 		}
 		all = append(all, tag{name, value})
 	}
@@ -127,11 +127,11 @@ func mendDMARC(text string) (mended string, faults []string) {
 	case at < 0:
 		fault("v=DMARC1 is missing")
 	case at > 0:
-		fault("v=DMARC1 does not stand first")
+		fault("v=DMARC1 is not the first tag")
 		all = slices.Delete(all, at, at+1)
 	default:
 		if _, value, _ := strings.Cut(first, "="); strings.TrimSpace(value) != "DMARC1" {
-			fault("it begins with %q, not v=DMARC1", first)
+			fault("it begins with %q instead of v=DMARC1", first)
 		}
 		all = all[1:]
 	}
@@ -147,7 +147,7 @@ func hasP(text string) bool {
 	return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, "p") })
 }
 
-// nearTag returns the tag that was probably meant. A value that is a policy or an address shows more than the name.
+// nearTag returns the tag that was probably intended. A value that is a policy or an address is a better sign than the name.
 func nearTag(name, value, text string) string {
 	present := func(other string) bool {
 		return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, other) })

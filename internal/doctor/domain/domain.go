@@ -1,4 +1,5 @@
-// Package domain checks what domains publish in DNS, and how other servers see this host.
+// Package domain checks the DNS records of domains, and the name and addresses of this host as other servers see them. Checks and
+// HostChecks return the checks; Facts and Host are their input.
 package domain
 
 import (
@@ -26,7 +27,7 @@ type Facts struct {
 	Resolver *dns.Resolver
 	// Checker queries the authoritative name servers for the keys of Own; nil: only Resolver is used.
 	Checker *keys.Checker
-	// Selectors are those of DKIM keys to check besides the keys of Own: DNS has no list of them.
+	// Selectors are the selectors to check besides those of Own: DNS does not list them.
 	Selectors []string
 
 	SMTPPort  uint16 // of the mail exchanges; 0: 25
@@ -36,7 +37,7 @@ type Facts struct {
 	Roots *x509.CertPool // nil: the system's
 }
 
-// Own is what is known about a domain of this host.
+// Own is the facts about a domain of this host.
 type Own struct {
 	Sender
 	Keys []*keys.Key // the domain's
@@ -44,11 +45,11 @@ type Own struct {
 
 // Bounds on one domain.
 const (
-	// maxTime is for all checks of a domain: an administrator waits for them.
+	// maxTime is the timeout for all checks of a domain: an administrator waits for them.
 	maxTime = 60 * time.Second
-	// maxQueries is several times what the largest honest SPF tree and all other checks need.
+	// maxQueries is several times the number of queries for the largest legitimate SPF tree and all other checks.
 	maxQueries = 250
-	// maxPeer is for one server.
+	// maxPeer is the timeout for one server.
 	maxPeer = 10 * time.Second
 )
 
@@ -57,26 +58,26 @@ type examination struct {
 	Facts
 	view   *dns.View // nil if Domain is not a domain name
 	domain string
-	host   bool // the checks are of this host
+	host   bool // the checks concern this host
 	own    *Own
 	all    []doctor.Finding
-	// failures are the lookups that failed and are reported already.
+	// failures are the failed lookups that a finding has already reported.
 	failures []string
 
-	exchanges []string         // the mail exchanges, without final dots; none: not found
+	exchanges []string         // the mail exchanges, without final dots; empty: not found
 	nullMX    bool             // the domain accepts no mail: RFC 7505
-	signed    bool             // DNSSEC proves the MX records
+	signed    bool             // DNSSEC validates the MX records
 	spfText   string           // the SPF record
 	tree      []doctor.Finding // of spf-tree
 	rua       []doctor.Finding // of dmarc-rua
-	dmarcFor  string           // what receivers do with forged mail; empty: no policy
+	dmarcFor  string           // the policy that receivers apply to forged mail; empty: none
 	dmarcSub  string
 	dmarcName string // the name of the record that applies
 	dmarcText string // its text
 }
 
-// RunAll runs the checks of domains, one after the other, and sets Domain of what they find. It calls begin before each domain. If no
-// DNS server answers, it ends: the finding is the same for all of them.
+// RunAll runs the checks of domains, one after the other, and sets Domain of their findings. It calls begin before each domain. If no
+// DNS server answers, it stops: the finding is the same for all domains.
 func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (all []doctor.Finding) {
 	for _, f := range domains {
 		begin(f.Domain)
@@ -92,15 +93,15 @@ func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (al
 	return all
 }
 
-// Run runs the checks of a domain. It ends after a minute.
+// Run runs the checks of a domain. It stops after one minute.
 func Run(ctx context.Context, f Facts) []doctor.Finding {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
 	return doctor.Run(ctx, Checks(f))
 }
 
-// Checks returns the checks of what a domain publishes. Those of its own keys find nothing if Own is nil. A check may use what
-// earlier ones have found.
+// Checks returns the checks of a domain's DNS records. If Own is nil, they do not check its keys. A check may use the results of earlier
+// checks.
 func Checks(f Facts) []doctor.Check {
 	l := &examination{Facts: f, own: f.Own}
 	if f.Own != nil {
@@ -127,11 +128,11 @@ func Checks(f Facts) []doctor.Check {
 		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
 		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
 		check("dmarc", "the DMARC record that applies", l.checkDMARC),
-		check("dmarc-rua", "whether other organisations agree to take the reports", func(context.Context) { l.all = l.rua }),
+		check("dmarc-rua", "whether other organisations accept the reports", func(context.Context) { l.all = l.rua }),
 		check("mta-sts", "the MTA-STS record and the policy", l.checkMTASTS),
 		check("tlsrpt", "the TLSRPT record", l.checkTLSRPT),
-		check("bimi", "the BIMI record, and whether the DMARC policy suffices for it", l.checkBIMI),
-		check("dane", "the TLSA records of the mail exchanges, their proof by DNSSEC, and the certificates", l.checkDANE),
+		check("bimi", "the BIMI record, and the DMARC policy that it requires", l.checkBIMI),
+		check("dane", "the TLSA records of the mail exchanges, DNSSEC, and the certificates", l.checkDANE),
 	}
 }
 
@@ -143,13 +144,13 @@ func (l *examination) checkName(ctx context.Context) {
 	}
 	if !l.Resolver.RootAnswers(ctx) {
 		l.add(doctor.Finding{Level: doctor.Red, First: true, What: "no DNS server answers", Where: ". IN NS: no answer",
-			Why: "the records of domains were not checked; mail that needs a DNS lookup is answered 451", Fix: "dig . NS # then the same with @ADDRESS for each of dns.servers in signpost.toml"})
+			Why: "doctor did not check the domains; the daemon replies 451 to mail that needs a DNS lookup", Fix: "dig . NS # then the same with @ADDRESS for each of dns.servers in signpost.toml"})
 		return
 	}
 	l.domain, l.view = name, l.Resolver.View(netip.Addr{}).Limit(maxQueries)
 }
 
-// place puts the lines of all findings where they can be published.
+// place changes the Fix of all findings to names at which the records can be published.
 func (l *examination) place(ctx context.Context) {
 	for i, f := range l.all {
 		if l.view != nil {
@@ -164,7 +165,7 @@ func (l *examination) good(what, where string) {
 	l.add(doctor.Finding{Level: doctor.Green, What: what, Where: where})
 }
 
-// text returns the TXT records of a name. It is not an error if there are none, or if its CNAME records form a loop.
+// text returns the TXT records of a name. It returns no error if there are none, or if the CNAME records form a loop.
 func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	all, err := l.view.LookupTXT(ctx, name)
 	if err != nil && (spf.IsNotFound(err) || l.chainOf(ctx, name).loops) {
@@ -173,8 +174,8 @@ func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	return all, err
 }
 
-// optional returns the TXT records of a name. If there are none, it adds a finding: the lookup failed, or the domain lacks something,
-// which is its choice.
+// optional returns the TXT records of a name. If there are none, it adds a finding: the lookup failed, or the domain lacks an optional
+// record.
 func (l *examination) optional(ctx context.Context, name, lack string) []string {
 	all, err := l.text(ctx, name)
 	switch {
@@ -183,20 +184,20 @@ func (l *examination) optional(ctx context.Context, name, lack string) []string 
 	case len(all) > 0:
 	case l.chainOf(ctx, name).isAlias():
 		c := l.chainOf(ctx, name)
-		l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias that leads nowhere", Where: c.absent("TXT"),
-			Why: "whoever owns the name at its end can publish the record for " + l.domain, Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias without a TXT record at its target", Where: c.absent("TXT"),
+			Why: "the owner of the target can publish a record for " + l.domain, Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
 	default:
-		l.good(l.domain+" "+lack+", which is its choice", name+": no TXT record")
+		l.good(l.domain+" "+lack+", which is optional", name+": no TXT record")
 	}
 	return all
 }
 
-// only returns the texts to keep.
+// only returns the texts for which keep returns true.
 func only(all []string, keep func(string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(t string) bool { return !keep(t) })
 }
 
-// addrs returns all addresses of a name. It is not an error if there are none, or if its CNAME records form a loop.
+// addrs returns all addresses of a name. It returns no error if there are none, or if the CNAME records form a loop.
 func (l *examination) addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	four, err := l.view.LookupA(ctx, name)
 	if err == nil || spf.IsNotFound(err) {
@@ -217,7 +218,7 @@ func records(name string, all []string) string {
 	return doctor.Join(all, "\n", func(text string) string { return record(name, text) })
 }
 
-// word returns a name from DNS as one word for sh(1): an attacker may have chosen it, and the administrator runs the line.
+// word returns a name from DNS as one word for sh(1): an attacker may have chosen it, and the administrator runs the command.
 func word(name string) string {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == "" && !strings.HasPrefix(name, "-") {
 		return name

@@ -13,24 +13,24 @@ import (
 	"signpost/internal/spf"
 )
 
-// unknown adds the finding for a name whose DNS lookup failed, once for each name that is the cause.
+// unknown adds the finding about a failed DNS lookup, once for each name that caused a failure.
 func (l *examination) unknown(ctx context.Context, name string, err error) {
 	if f, isNew := l.failure(ctx, name, err); isNew {
 		l.add(f)
 	}
 }
 
-// failure returns the finding for a name whose DNS lookup failed. isNew reports whether no check has reported it before.
+// failure returns the finding about a failed DNS lookup. isNew is true if no check has reported it before.
 func (l *examination) failure(ctx context.Context, name string, err error) (f doctor.Finding, isNew bool) {
 	f = doctor.Finding{Level: doctor.Yellow, What: "not all records of " + l.domain + " were checked", Where: err.Error(),
-		Why: "the checks of a domain end after a minute, or after 250 DNS queries", Fix: "signpost doctor " + l.domain}
+		Why: "doctor stops the checks of a domain after one minute or 250 DNS queries", Fix: "signpost doctor " + l.domain}
 	if !dns.OverLimit(err) && ctx.Err() == nil {
 		name, err = l.failed(ctx, name, err)
 		where := name + ": " + cause(err)
 		if !l.host && !domain.Within(name, l.domain) {
 			where += "\nneeded for " + l.domain
 		}
-		f = doctor.Finding{Level: doctor.Yellow, What: name + " could not be looked up", Where: where,
+		f = doctor.Finding{Level: doctor.Yellow, What: name + ": DNS lookup failed", Where: where,
 			Why: "receivers that look it up answer with a temporary error, or treat the mail as unauthenticated",
 			Fix: "dig " + word(name) + " # shows whether its name servers answer"}
 	}
@@ -39,7 +39,7 @@ func (l *examination) failure(ctx context.Context, name string, err error) (f do
 	return f, isNew
 }
 
-// cause returns the text of a lookup's error without the name.
+// cause returns the text of a lookup error without the name.
 func cause(err error) string {
 	var failed *net.DNSError
 	if errors.As(err, &failed) {
@@ -48,9 +48,9 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// failed returns the name that is the cause of a lookup's error, and the error of its own lookup. A resolver reports a failure at
-// the end of CNAME records as one of the name that was asked for. If the lookup of a name above fails too, the highest of these is
-// the cause: their name servers do not answer.
+// failed returns the name that caused a lookup error, and the error of its own lookup. A resolver reports a failure at the target of
+// CNAME records as a failure of the queried name. If the lookup of a parent name fails too, the highest of them is the cause: its name
+// servers do not answer.
 func (l *examination) failed(ctx context.Context, name string, err error) (string, error) {
 	var dnsErr *net.DNSError
 	if errors.As(err, &dnsErr) && dnsErr.Name != "" {
@@ -74,13 +74,13 @@ func (l *examination) failed(ctx context.Context, name string, err error) (strin
 	}
 }
 
-// temporary reports whether a lookup has no answer, as opposed to a negative answer or one that is too large.
+// temporary reports whether a lookup got no answer, as opposed to a negative answer or one that is too large.
 func temporary(err error) bool {
 	var failed *net.DNSError
 	return errors.As(err, &failed) && failed.Temporary()
 }
 
-// errorOf returns the error of the lookups of a name, for a check that returned only the name.
+// errorOf looks up a name again and returns the error, for a check that returned only the name.
 func (l *examination) errorOf(ctx context.Context, name string) error {
 	_, err := l.view.LookupTXT(ctx, name)
 	if err == nil || spf.IsNotFound(err) {

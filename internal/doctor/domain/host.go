@@ -16,8 +16,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// checkPTROf checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers refuse mail from
-// addresses without a name that has the address.
+// checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers reject mail from an
+// address without a PTR record whose name resolves to it.
 func (l *examination) checkPTR(ctx context.Context) {
 	for _, addr := range l.own.Sends {
 		l.checkPTROf(ctx, addr.Unmap())
@@ -36,8 +36,8 @@ func (l *examination) checkHELO(ctx context.Context) {
 	helo := l.heloName()
 	sends := l.own.Sends
 	if !fullName(helo) {
-		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the HELO name %q is no name of the Internet", helo), Where: cmp.Or(l.own.heloPlace, "main.cf: smtp_helo_name, $myhostname by default"),
-			Why: "RFC 5321 section 4.1.4: it has to be a full domain name; many receivers refuse others (504 5.5.2)", Fix: l.nameHost(ctx)})
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the HELO name %q is not a fully qualified domain name", helo), Where: cmp.Or(l.own.heloPlace, "main.cf: smtp_helo_name, $myhostname by default"),
+			Why: "RFC 5321 section 4.1.4: it must be a fully qualified domain name; many receivers reject others (504 5.5.2)", Fix: l.nameHost(ctx)})
 		return
 	}
 	addrs, err := l.addrs(ctx, helo)
@@ -47,12 +47,12 @@ func (l *examination) checkHELO(ctx context.Context) {
 	}
 	if len(addrs) == 0 {
 		f := doctor.Finding{Level: doctor.Red, What: "the HELO name " + helo + " has no address", Where: helo + ": no A or AAAA record",
-			Why: "RFC 5321 section 4.1.4: many receivers refuse a name that leads nowhere (450 4.7.1)", Fix: helo + ". IN A 192.0.2.1 ; or the right address"}
+			Why: "RFC 5321 section 4.1.4: many receivers reject a name without an address (450 4.7.1)", Fix: helo + ". IN A 192.0.2.1 ; or the right address"}
 		if len(sends) > 0 {
 			f.Fix = fmt.Sprintf("%s. IN %s %s", helo, addrType(sends[0]), sends[0])
 		}
 		if c := l.chainOf(ctx, helo); c.isAlias() {
-			f.What, f.Where, f.Fix = "the HELO name "+helo+" is an alias that leads nowhere", c.absent("A or AAAA"), f.Fix+" ; "+replaced
+			f.What, f.Where, f.Fix = "the HELO name "+helo+" is an alias whose target has no address", c.absent("A or AAAA"), f.Fix+" ; "+replaced
 		}
 		l.add(f)
 		return
@@ -86,7 +86,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 		l.good("the HELO name "+helo+" passes SPF", helo)
 	default:
 		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("SPF of the HELO name %s is %s, not pass", helo, status), Where: helo + "\n" + strings.Join(fails, "\n"),
-			Why: "RFC 7208 section 2.4: bounces have no sender, and are checked by the HELO name; without a pass they are refused or end as junk",
+			Why: "RFC 7208 section 2.4: bounces have no envelope sender, so receivers check SPF of the HELO name; without a pass they may reject or junk bounces",
 			Fix: record(helo, fix)})
 	}
 }
@@ -102,7 +102,7 @@ func allow(text string, addr netip.Addr) string {
 	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
 }
 
-// nameHost returns the command that gives this host a HELO name: one that leads to an address that it sends from, if it has such a name.
+// nameHost returns the command that sets the HELO name: to a name of an address that this host sends from, if there is one.
 func (l *examination) nameHost(ctx context.Context) string {
 	if l.own.heloUnset != "" && fullName(l.own.hostname) {
 		return l.own.heloUnset
@@ -121,12 +121,12 @@ func (l *examination) nameHost(ctx context.Context) string {
 	return fix
 }
 
-// plainName reports whether a name has only the characters of host names.
+// plainName reports whether a name consists only of characters that host names have.
 func plainName(name string) bool {
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
 
-// nameOf returns a name of an address that has this address, or "" if there is none that is this host's own.
+// nameOf returns the name of an address that also resolves to it, or "" if there is none or only a generic one.
 func (l *examination) nameOf(ctx context.Context, addr netip.Addr) string {
 	names, err := l.view.LookupAddr(ctx, addr.String())
 	if err != nil {
@@ -155,7 +155,7 @@ func (l *examination) checkPTROf(ctx context.Context, addr netip.Addr) {
 	}
 	if len(names) == 0 {
 		l.add(doctor.Finding{Level: doctor.Red, What: addr.String() + " has no PTR record", Where: reverse,
-			Why: "Gmail, Yahoo and many others refuse mail from an address without a name (550 5.7.25); who gave you the address sets it", Fix: fix})
+			Why: "Gmail, Yahoo and many others reject mail from an address without a PTR record (550 5.7.25); the provider of the address sets it", Fix: fix})
 		return
 	}
 	var back []string
@@ -177,17 +177,17 @@ func (l *examination) checkPTROf(ctx context.Context, addr netip.Addr) {
 	switch {
 	case len(back) == 0:
 		host := domain.Fold(names[0])
-		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the name of %s does not lead back to it", addr), Where: where,
-			Why: "RFC 8601 section 3: the name of an address counts only if it has that address; Gmail refuses otherwise (550 5.7.25)",
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the PTR name of %s does not resolve to it", addr), Where: where,
+			Why: "RFC 8601 section 3: a PTR name counts only if it resolves to the address; Gmail rejects mail otherwise (550 5.7.25)",
 			Fix: fmt.Sprintf("%s. IN %s %s", host, addrType(addr), addr)})
 	case fullName(helo) && !slices.Contains(back, helo):
-		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("this host says HELO %s, and %s is %s", helo, addr, back[0]), Where: where,
-			Why: "RFC 5321 section 4.1.4: receivers take a HELO name that is not the address's own as a sign of a bad host", Fix: fix})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the HELO name is %s, but the PTR name of %s is %s", helo, addr, back[0]), Where: where,
+			Why: "RFC 5321 section 4.1.4: some receivers treat a HELO name that differs from the PTR name as a sign of spam", Fix: fix})
 	case generic(back[0], addr):
-		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the name of %s is one that providers give to everybody", addr), Where: where,
-			Why: "receivers take such names for those of home connections, and refuse or junk their mail", Fix: reverse + " IN PTR mail." + l.domain + "."})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the PTR name of %s is a generic name of a provider", addr), Where: where,
+			Why: "receivers take such names for home connections, and reject or junk their mail", Fix: reverse + " IN PTR mail." + l.domain + "."})
 	default:
-		l.good(fmt.Sprintf("%s is %s, and back", addr, back[0]), where)
+		l.good(fmt.Sprintf("the PTR name of %s is %s, which resolves to it", addr, back[0]), where)
 	}
 }
 

@@ -112,34 +112,34 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 		{"SPF missing", spfAt, "", "example.org has no SPF record"},
 		{"DMARC missing", dmarcAt, "", "example.org has no DMARC record"},
 		{"DKIM missing", right, "", "the record of the DKIM key s1 of example.org is missing"},
-		{"DKIM of another key", right, wrong, "the record of the DKIM key s1 of example.org is of another key"},
+		{"DKIM of another key", right, wrong, "the record of the DKIM key s1 of example.org contains another key"},
 		{"two SPF records", spfAt, two, "2 SPF records at example.org"},
-		{"SPF with 11 look-ups", spfAt, eleven, "SPF of example.org takes 11 look-ups, and 10 are allowed"},
-		{"DMARC with a typo", "p=reject", "p=rejct", `the DMARC record of example.org has a typo: p="rejct" is not valid: reject was meant`},
-		{"DMARC with another typo", "rua=mailto:", "rua=mail:", `the DMARC record of example.org has a typo: rua="mail:reports@example.org" is not valid: mailto:reports@example.org was meant`},
+		{"SPF with 11 look-ups", spfAt, eleven, "the SPF record of example.org needs 11 DNS lookups; the limit is 10"},
+		{"DMARC with a typo", "p=reject", "p=rejct", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`},
+		{"DMARC with another typo", "rua=mailto:", "rua=mail:", `the DMARC record of example.org has a typo: rua="mail:reports@example.org" is not valid; did you mean mailto:reports@example.org?`},
 
 		{"rua without an address", "rua=mailto:reports@example.org", "rua=reports", "the DMARC record of example.org has no rua"},
 		{"p=reject; and nothing", "; rua=mailto:reports@example.org", ";", "the DMARC record of example.org has no rua"},
 		{"a registry without psd", dmarcAt, dmarcAt + "\n" + `_dmarc.org. IN TXT "v=DMARC1; p=none"`, "the registry org has a DMARC record without psd=y above example.org"},
-		{"SPF glued to its end", spfAt, spfOf("include:p1.example mx include:p2.example-all"), "a term of the SPF record of example.org leads nowhere: include:p2.example-all: no record"},
+		{"SPF glued to its end", spfAt, spfOf("include:p1.example mx include:p2.example-all"), "a term of the SPF record of example.org has no valid target: include:p2.example-all: no record"},
 		{"two SPF records with 11 look-ups", spfAt, spfOf(includes(6)+"-all") + "\n" + spfOf("mx include:p6.example include:p7.example include:p8.example include:p9.example ~all"), "2 SPF records at example.org"},
 		{"a wrong term among 11", spfAt, spfOf(includes(11) + "ip:192.0.2.1 -all"), "the SPF record of example.org has an error"},
-		{"redirect alone", spfAt, spfOf("redirect=all.example"), "SPF of example.org takes 13 look-ups, and 10 are allowed"},
-		{"redirect of a redirect", spfAt, spfOf("redirect=more.example"), "SPF of example.org takes 15 look-ups, and 10 are allowed"},
-		{"nine look-ups", spfAt, spfOf(includes(9) + "ip4:192.0.2.1 -all"), "SPF of example.org takes 9 of 10 look-ups"},
-		{"the same term twice", spfAt, spfOf("a:x.example mx mx include:p1.example include:p2.example include:p3.example include:p4.example include:p5.example include:p6.example include:p7.example include:p7.example include:p8.example -all"), "SPF of example.org takes 12 look-ups, and 10 are allowed"},
-		{"ptr among 11", spfAt, spfOf("ptr exists:%{i}.x.example exists:%{l}.y.example exists:a%{i}.example exists:b%{i}.example exists:c%{i}.example exists:d%{i}.example exists:e%{i}.example exists:f%{i}.example exists:g%{i}.example mx -all"), "SPF of example.org takes 11 look-ups, and 10 are allowed"},
-		{"many networks", spfAt, spfOf(wide + "mx -all"), "SPF of example.org takes 12 look-ups, and 10 are allowed"},
-		{"too long", spfAt, spfOf("mx " + manyNetworks(1, 30) + "-all"), "the SPF record of example.org has 614 octets"},
-		{"voids behind a redirect", spfAt, spfOf("redirect=voids.example"), "3 look-ups of SPF of example.org find nothing, and 2 are allowed"},
-		{"voids for IPv6 clients", spfAt, spfOf("a:mail.example.org a:more.example mx a:mail.example.org/31 -all"), "4 look-ups of SPF of example.org find nothing, and 2 are allowed"},
-		{"redirect to nothing", spfAt, spfOf("redirect=none.example"), "a term of the SPF record of example.org leads nowhere: redirect=none.example: no record"},
-		{"two terms to nothing", spfAt, spfOf("mx include:none.example include:no.example -all"), "a term of the SPF record of example.org leads nowhere: include:none.example: no record"},
+		{"redirect alone", spfAt, spfOf("redirect=all.example"), "the SPF record of example.org needs 13 DNS lookups; the limit is 10"},
+		{"redirect of a redirect", spfAt, spfOf("redirect=more.example"), "the SPF record of example.org needs 15 DNS lookups; the limit is 10"},
+		{"nine look-ups", spfAt, spfOf(includes(9) + "ip4:192.0.2.1 -all"), "the SPF record of example.org needs 9 of 10 DNS lookups"},
+		{"the same term twice", spfAt, spfOf("a:x.example mx mx include:p1.example include:p2.example include:p3.example include:p4.example include:p5.example include:p6.example include:p7.example include:p7.example include:p8.example -all"), "the SPF record of example.org needs 12 DNS lookups; the limit is 10"},
+		{"ptr among 11", spfAt, spfOf("ptr exists:%{i}.x.example exists:%{l}.y.example exists:a%{i}.example exists:b%{i}.example exists:c%{i}.example exists:d%{i}.example exists:e%{i}.example exists:f%{i}.example exists:g%{i}.example mx -all"), "the SPF record of example.org needs 11 DNS lookups; the limit is 10"},
+		{"many networks", spfAt, spfOf(wide + "mx -all"), "the SPF record of example.org needs 12 DNS lookups; the limit is 10"},
+		{"too long", spfAt, spfOf("mx " + manyNetworks(1, 30) + "-all"), "the SPF record of example.org has 614 bytes"},
+		{"voids behind a redirect", spfAt, spfOf("redirect=voids.example"), "the SPF record of example.org causes 3 void lookups; the limit is 2"},
+		{"voids for IPv6 clients", spfAt, spfOf("a:mail.example.org a:more.example mx a:mail.example.org/31 -all"), "the SPF record of example.org causes 4 void lookups; the limit is 2"},
+		{"redirect to nothing", spfAt, spfOf("redirect=none.example"), "a term of the SPF record of example.org has no valid target: redirect=none.example: no record"},
+		{"two terms to nothing", spfAt, spfOf("mx include:none.example include:no.example -all"), "a term of the SPF record of example.org has no valid target: include:none.example: no record"},
 		{"only ptr", spfAt, spfOf("ptr -all"), "the SPF record of example.org uses ptr"},
-		{"wide include", spfAt, spfOf("mx include:huge.example -all"), "SPF of example.org lets 16777472 IPv4 addresses send"},
-		{"wide network", spfAt, spfOf("ip4:10.0.0.0/8 mx -all"), "SPF of example.org lets 16777217 IPv4 addresses send"},
-		{"wide networks together", spfAt, spfOf("ip4:10.1.0.0/16 mx ip4:10.2.0.0/16 ip4:10.3.0.0/16 -all"), "SPF of example.org lets 196609 IPv4 addresses send"},
-		{"wide redirect", spfAt, spfOf("redirect=huge.example"), "SPF of example.org lets 16777472 IPv4 addresses send"},
+		{"wide include", spfAt, spfOf("mx include:huge.example -all"), "the SPF record of example.org allows 16777472 IPv4 addresses to send"},
+		{"wide network", spfAt, spfOf("ip4:10.0.0.0/8 mx -all"), "the SPF record of example.org allows 16777217 IPv4 addresses to send"},
+		{"wide networks together", spfAt, spfOf("ip4:10.1.0.0/16 mx ip4:10.2.0.0/16 ip4:10.3.0.0/16 -all"), "the SPF record of example.org allows 196609 IPv4 addresses to send"},
+		{"wide redirect", spfAt, spfOf("redirect=huge.example"), "the SPF record of example.org allows 16777472 IPv4 addresses to send"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -190,16 +190,16 @@ func TestDMARCFromAbove(t *testing.T) {
 		level                 doctor.Level
 		what, fix             string
 	}{
-		{"sp", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=none; sp=reject; rua=mailto:a@example.org"` + "\nnews.example.org. IN A 192.0.2.1", doctor.Green, "sp of example.org applies to news.example.org: reject", ""},
-		{"np", "none.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=none; np=reject; rua=mailto:a@example.org"`, doctor.Green, "np of example.org applies to none.example.org: reject", ""},
-		{"sp=none", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; sp=none; rua=mailto:a@example.org"` + "\nnews.example.org. IN A 192.0.2.1", doctor.Yellow, "sp of example.org applies to news.example.org: none", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; sp=quarantine; rua=mailto:a@example.org"`},
-		{"t=y", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; t=y"`, doctor.Yellow, "the DMARC policy of example.org, which applies to news.example.org, is only tested (t=y)", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; t=n"`},
-		{"a registry's", "example.org", `_dmarc.org. IN TXT "v=DMARC1; p=none; psd=y"` + "\nexample.org. IN A 192.0.2.1", doctor.Yellow, "p of org applies to example.org: none", `_dmarc.example.org. IN TXT "v=DMARC1; p=quarantine; rua=mailto:postmaster@example.org"`},
+		{"sp", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=none; sp=reject; rua=mailto:a@example.org"` + "\nnews.example.org. IN A 192.0.2.1", doctor.Green, "the DMARC policy of news.example.org is reject, by sp of example.org", ""},
+		{"np", "none.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=none; np=reject; rua=mailto:a@example.org"`, doctor.Green, "the DMARC policy of none.example.org is reject, by np of example.org", ""},
+		{"sp=none", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; sp=none; rua=mailto:a@example.org"` + "\nnews.example.org. IN A 192.0.2.1", doctor.Yellow, "the DMARC policy of news.example.org is none, by sp of example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; sp=quarantine; rua=mailto:a@example.org"`},
+		{"t=y", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; t=y"`, doctor.Yellow, "the DMARC policy of example.org, which applies to news.example.org, is in test mode (t=y)", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; t=n"`},
+		{"a registry's", "example.org", `_dmarc.org. IN TXT "v=DMARC1; p=none; psd=y"` + "\nexample.org. IN A 192.0.2.1", doctor.Yellow, "the DMARC policy of example.org is none, by p of org", `_dmarc.example.org. IN TXT "v=DMARC1; p=quarantine; rua=mailto:postmaster@example.org"`},
 		{"nine labels", deep, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject"` + "\n" + deep + ". IN A 192.0.2.1", doctor.Yellow, deep + " has more than 8 labels and no DMARC record of its own", "_dmarc." + deep + `. IN TXT "v=DMARC1; p=reject; rua=mailto:postmaster@` + deep + `"`},
-		{"eight labels", deep[2:], `_dmarc.example.org. IN TXT "v=DMARC1; p=reject"` + "\n" + deep[2:] + ". IN A 192.0.2.1", doctor.Green, "p of example.org applies to " + deep[2:] + ": reject", ""},
+		{"eight labels", deep[2:], `_dmarc.example.org. IN TXT "v=DMARC1; p=reject"` + "\n" + deep[2:] + ". IN A 192.0.2.1", doctor.Green, "the DMARC policy of " + deep[2:] + " is reject, by p of example.org", ""},
 		{"unreadable", "news.example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=rejct"`, doctor.Red, "news.example.org has no DMARC record", `_dmarc.news.example.org. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@news.example.org"`},
-		{"np=none", "example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; np=none; rua=mailto:a@example.org"`, doctor.Yellow, "names below example.org that do not exist may be forged (np=none)", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; np=reject; rua=mailto:a@example.org"`},
-		{"something else", "example.org", `_dmarc.example.org. IN TXT "x"` + "\n" + `_dmarc.example.org. IN TXT "v=DMARC; p=reject; rua=mailto:a@example.org"`, doctor.Red, `the DMARC record of example.org is none: it begins with "v=DMARC", not v=DMARC1`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.org"`},
+		{"np=none", "example.org", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; np=none; rua=mailto:a@example.org"`, doctor.Yellow, "the DMARC policy for subdomains of example.org that do not exist is none (np=none)", `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; np=reject; rua=mailto:a@example.org"`},
+		{"something else", "example.org", `_dmarc.example.org. IN TXT "x"` + "\n" + `_dmarc.example.org. IN TXT "v=DMARC; p=reject; rua=mailto:a@example.org"`, doctor.Red, `the DMARC record of example.org is not valid: it begins with "v=DMARC" instead of v=DMARC1`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.org"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			named := func(f doctor.Finding) bool { return f.Check == "dmarc" && f.What == c.what }
@@ -216,9 +216,9 @@ func TestDMARCFromAbove(t *testing.T) {
 	}
 	all := lookAt(t, healthy, "example.org", nil)
 	if !slices.ContainsFunc(all, func(f doctor.Finding) bool {
-		return strings.Contains(f.Where, "below it: reject for names that exist (sp), reject for others (np)")
+		return strings.Contains(f.Where, "subdomains: reject (sp), reject if they do not exist (np)")
 	}) {
-		t.Errorf("what applies below the domain is not said: %+v", all)
+		t.Errorf("the policies for subdomains are missing: %+v", all)
 	}
 }
 

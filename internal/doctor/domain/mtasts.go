@@ -18,11 +18,11 @@ import (
 	"signpost/internal/domain"
 )
 
-// Bounds of a policy: RFC 8461 section 3.3 permits senders to limit its size, with 64 KiB as an example.
+// Limits of a policy. RFC 8461 section 3.3 allows senders to limit its size, with 64 KiB as an example.
 const (
 	maxPolicy = 64 << 10
-	maxAge    = 31557600 // section 3.2: a year
-	leastAge  = 86400    // less than a day protects hardly any sender
+	maxAge    = 31557600 // seconds; section 3.2: a year
+	leastAge  = 86400    // seconds; senders hardly profit from a policy of less than a day
 )
 
 // stsPolicy is an MTA-STS policy: RFC 8461 section 3.2.
@@ -57,7 +57,7 @@ func parsePolicy(text string) (*stsPolicy, error) {
 		case "max_age":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 0 || n > maxAge {
-				return nil, fmt.Errorf("max_age is no number from 0 to %d: %.80q", maxAge, value)
+				return nil, fmt.Errorf("max_age must be a number from 0 to %d, not %.80q", maxAge, value)
 			}
 			p.maxAge = n
 		case "mx":
@@ -68,7 +68,7 @@ func parsePolicy(text string) (*stsPolicy, error) {
 	case version != "STSv1":
 		return nil, errors.New("the line \"version: STSv1\" is missing")
 	case !slices.Contains([]string{"enforce", "testing", "none"}, p.mode):
-		return nil, fmt.Errorf("mode is none of enforce, testing and none: %.80q", p.mode)
+		return nil, fmt.Errorf("mode must be enforce, testing or none, not %.80q", p.mode)
 	case p.maxAge < 0:
 		return nil, errors.New("max_age is missing")
 	case len(p.mx) == 0 && p.mode != "none":
@@ -77,13 +77,13 @@ func parsePolicy(text string) (*stsPolicy, error) {
 	return p, nil
 }
 
-// covers reports whether the policy names a mail exchange. RFC 8461 section 4.1: a wildcard matches the left-most label only.
+// covers reports whether the policy contains a mail exchange. RFC 8461 section 4.1: a wildcard matches only the left-most label.
 func (p *stsPolicy) covers(host string) bool {
 	_, above, _ := strings.Cut(host, ".")
 	return slices.Contains(p.mx, host) || slices.Contains(p.mx, "*."+above)
 }
 
-// suggest returns a policy for the domain's exchanges, with escaped line ends.
+// suggest returns a policy for the domain's mail exchanges, with line ends escaped for printf(1).
 func (l *examination) suggest() string {
 	lines := "version: STSv1\\nmode: testing\\n"
 	for _, host := range l.exchanges {
@@ -104,21 +104,21 @@ func (l *examination) checkMTASTS(ctx context.Context) {
 	found := only(all, regexp.MustCompile(`^v=STSv1\s*;`).MatchString)
 	if len(found) != 1 || !regexp.MustCompile(`;\s*id=[A-Za-z0-9]{1,32}\s*(;|$)`).MatchString(found[0]) {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS record of " + l.domain + " is not valid", Where: records(name, all),
-			Why: "RFC 8461 section 3.1: exactly one record has to be v=STSv1 with an id of letters and digits; otherwise there is no policy", Fix: record(name, "v=STSv1; id=1")})
+			Why: "RFC 8461 section 3.1: there must be exactly one record with v=STSv1 and an id of letters and digits; otherwise the domain has no policy", Fix: record(name, "v=STSv1; id=1")})
 		return
 	}
 	url := "https://mta-sts." + l.domain + "/.well-known/mta-sts.txt"
 	text, err := l.fetch(ctx, url)
 	if err != nil {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS policy of " + l.domain + " cannot be fetched", Where: fmt.Sprintf("%s\n%q", url, err.Error()),
-			Why: "RFC 8461 section 3.3: it has to come with a valid certificate, as text/plain, without redirects; otherwise senders go on without it",
+			Why: "RFC 8461 section 3.3: the server must have a valid certificate and send text/plain without redirects; otherwise senders deliver without the policy",
 			Fix: "curl -v " + url})
 		return
 	}
 	p, err := parsePolicy(text)
 	if err != nil {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the MTA-STS policy of " + l.domain + " is not valid: " + err.Error(), Where: url,
-			Why: "RFC 8461 section 3.2: senders pass it over", Fix: "printf '" + l.suggest() + "' > mta-sts.txt"})
+			Why: "RFC 8461 section 3.2: senders ignore it", Fix: "printf '" + l.suggest() + "' > mta-sts.txt"})
 		return
 	}
 	before := len(l.all)
@@ -128,20 +128,20 @@ func (l *examination) checkMTASTS(ctx context.Context) {
 			if p.mode == "enforce" {
 				level = doctor.Red
 			}
-			l.add(doctor.Finding{Level: level, What: "the MTA-STS policy of " + l.domain + " does not have the mail exchange " + host, Where: fmt.Sprintf("%s: mode %s, mx %q", url, p.mode, p.mx),
-				Why: "RFC 8461 section 4.1: under enforce senders do not deliver there; a changed policy wants another id in " + name, Fix: "mx: " + host})
+			l.add(doctor.Finding{Level: level, What: "the MTA-STS policy of " + l.domain + " does not contain the mail exchange " + host, Where: fmt.Sprintf("%s: mode %s, mx %q", url, p.mode, p.mx),
+				Why: "RFC 8461 section 4.1: in mode enforce, senders do not deliver to this host; when you change the policy, change the id in " + name, Fix: "mx: " + host})
 		}
 	}
 	switch {
 	case len(l.all) > before:
 	case p.mode != "enforce":
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "the MTA-STS policy of " + l.domain + " is not enforced (" + p.mode + ")", Where: url,
-			Why: "RFC 8461 section 5: senders deliver without TLS too; a changed policy wants another id in " + name, Fix: "mode: enforce"})
+			Why: "RFC 8461 section 5: senders also deliver without TLS; when you change the policy, change the id in " + name, Fix: "mode: enforce"})
 	case p.maxAge < leastAge:
-		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the MTA-STS policy of %s is kept for %d seconds", l.domain, p.maxAge), Where: url,
-			Why: "RFC 8461 section 3.2: it should be weeks; who is attacked between two fetches has no policy; a changed policy wants another id in " + name, Fix: "max_age: 604800"})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the MTA-STS policy of %s expires after %d seconds", l.domain, p.maxAge), Where: url,
+			Why: "RFC 8461 section 3.2: max_age should be weeks, since a sender without a cached policy is not protected; when you change the policy, change the id in " + name, Fix: "max_age: 604800"})
 	default:
-		l.good("the MTA-STS policy of "+l.domain+" is enforced and has its mail exchanges", url)
+		l.good("the MTA-STS policy of "+l.domain+" is enforced and contains its mail exchanges", url)
 	}
 }
 
@@ -166,14 +166,14 @@ func (l *examination) fetch(ctx context.Context, url string) (string, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return "", errors.New("the web server answers " + strconv.Itoa(response.StatusCode))
+		return "", errors.New("the web server replies with status " + strconv.Itoa(response.StatusCode))
 	}
 	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "text/plain" {
 		return "", errors.New("its Content-Type is not text/plain")
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxPolicy+1))
 	if err == nil && len(body) > maxPolicy {
-		err = fmt.Errorf("it is longer than %d octets", maxPolicy)
+		err = fmt.Errorf("it is longer than %d bytes", maxPolicy)
 	}
 	return string(body), err
 }

@@ -36,13 +36,13 @@ mta-sts.example.com. IN A 127.0.0.1
 		what, where, fix        string
 	}{
 		{name: "right", policy: goodPolicy},
-		{name: "another exchange", policy: strings.Replace(goodPolicy, "*.example.com", "mx.example.net", 1), what: "the MTA-STS policy of example.com does not have the mail exchange mail.example.com", where: "mx.example.net", fix: "mx: mail.example.com"},
-		{name: "two labels", policy: strings.Replace(goodPolicy, "*.example.com", "*.com", 1), what: "the MTA-STS policy of example.com does not have the mail exchange mail.example.com", where: "*.com", fix: "mx: mail.example.com"},
-		{name: "mode", policy: strings.Replace(goodPolicy, "enforce", "enforced", 1), what: `the MTA-STS policy of example.com is not valid: mode is none of enforce, testing and none: "enforced"`, where: "https://", fix: `printf 'version: STSv1\nmode: testing\nmx: mail.example.com\nmax_age: 604800\n' > mta-sts.txt`},
+		{name: "another exchange", policy: strings.Replace(goodPolicy, "*.example.com", "mx.example.net", 1), what: "the MTA-STS policy of example.com does not contain the mail exchange mail.example.com", where: "mx.example.net", fix: "mx: mail.example.com"},
+		{name: "two labels", policy: strings.Replace(goodPolicy, "*.example.com", "*.com", 1), what: "the MTA-STS policy of example.com does not contain the mail exchange mail.example.com", where: "*.com", fix: "mx: mail.example.com"},
+		{name: "mode", policy: strings.Replace(goodPolicy, "enforce", "enforced", 1), what: `the MTA-STS policy of example.com is not valid: mode must be enforce, testing or none, not "enforced"`, where: "https://", fix: `printf 'version: STSv1\nmode: testing\nmx: mail.example.com\nmax_age: 604800\n' > mta-sts.txt`},
 		{name: "testing", policy: strings.Replace(goodPolicy, "enforce", "testing", 1), what: "the MTA-STS policy of example.com is not enforced (testing)", where: "https://", fix: "mode: enforce"},
-		{name: "short", policy: strings.Replace(goodPolicy, "604800", "600", 1), what: "the MTA-STS policy of example.com is kept for 600 seconds", where: "https://", fix: "max_age: 604800"},
+		{name: "short", policy: strings.Replace(goodPolicy, "604800", "600", 1), what: "the MTA-STS policy of example.com expires after 600 seconds", where: "https://", fix: "max_age: 604800"},
 		{name: "HTML", policy: goodPolicy, kind: "text/html", what: "the MTA-STS policy of example.com cannot be fetched", where: "Content-Type", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
-		{name: "redirect", policy: goodPolicy, status: http.StatusFound, what: "the MTA-STS policy of example.com cannot be fetched", where: "answers 302", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
+		{name: "redirect", policy: goodPolicy, status: http.StatusFound, what: "the MTA-STS policy of example.com cannot be fetched", where: "status 302", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
 		{name: "too long", policy: goodPolicy + strings.Repeat("x: y\n", maxPolicy), what: "the MTA-STS policy of example.com cannot be fetched", where: "longer than", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
 		{name: "certificate", policy: goodPolicy, stranger: true, what: "the MTA-STS policy of example.com cannot be fetched", where: "certificate", fix: "curl -v https://mta-sts.example.com/.well-known/mta-sts.txt"},
 		{name: "no id", policy: goodPolicy, txt: "v=STSv1; id=2026-11", what: "the MTA-STS record of example.com is not valid", where: "2026-11", fix: `_mta-sts.example.com. IN TXT "v=STSv1; id=1"`},
@@ -98,11 +98,11 @@ func TestSmallRecords(t *testing.T) {
 	for _, c := range []struct{ line, what, fix string }{
 		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:tls@example.org,https://example.org/tls"`, "", ""},
 		{`_smtp._tls.example.org. IN TXT "v=TLSRPT1; rua=mailto:tls@example.org"`, "the TLSRPT record of example.org is not valid: it does not begin with v=TLSRPTv1;", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
-		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=tls@example.org"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
+		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=tls@example.org"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
 		{`_smtp._tls.example.org. IN TXT "v=TLSRPTv1;"`, "the TLSRPT record of example.org is not valid: rua is missing", `_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@example.org"`},
 		{`default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/l.svg; a=https://example.org/l.pem"`, "", ""},
 		{`default._bimi.example.org. IN TXT "v=BIMI1; l=; a="`, "", ""},
-		{`default._bimi.example.org. IN TXT "v=BIMI1; l=http://example.org/l.svg"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/logo.svg; a="`},
+		{`default._bimi.example.org. IN TXT "v=BIMI1; l=http://example.org/l.svg"`, "the BIMI record of example.org is not valid: l= must be an https URI of an SVG file", `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/logo.svg; a="`},
 	} {
 		found := bad(check(t, healthy+c.line+"\n", nil))
 		if c.what == "" {
@@ -120,7 +120,7 @@ func TestSmallRecords(t *testing.T) {
 		}
 	}
 	zone := strings.Replace(healthy, "p=reject", "p=none", 1) + `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/l.svg"` + "\n"
-	if found := bad(check(t, zone, nil)); len(found) != 2 || found[1].What != "example.org has BIMI and no enforced DMARC policy" {
+	if found := bad(check(t, zone, nil)); len(found) != 2 || found[1].What != "example.org has a BIMI record, but no enforced DMARC policy" {
 		t.Errorf("%+v", found)
 	}
 }
@@ -178,7 +178,7 @@ func TestHostilePolicyServer(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = io.WriteString(w, "\x1f\x8b")
 		}},
-		{"escape sequences", `the MTA-STS policy of example.com is not valid: mode is none of enforce, testing and none: "\x1b[2J"`, "https://", func(w http.ResponseWriter, _ *http.Request) {
+		{"escape sequences", `the MTA-STS policy of example.com is not valid: mode must be enforce, testing or none, not "\x1b[2J"`, "https://", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			_, _ = io.WriteString(w, "version: STSv1\nmode: \x1b[2J\nmax_age: 604800\n")
 		}},
@@ -222,15 +222,15 @@ func TestMoreSmallRecords(t *testing.T) {
 	const rptFix, logoFix = rpt + `"v=TLSRPTv1; rua=mailto:postmaster@example.org"`, logo + `"v=BIMI1; l=https://example.org/logo.svg; a="`
 	for _, c := range []struct{ lines, what, fix string }{
 		{rpt + `"something else"` + "\n" + rpt + `"v=TLSRPTv1;rua=mailto:tls@example.org"`, "", ""},
-		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there are several", rptFix},
-		{rpt + `"v=TLSRPTv1; rua=mailto:@"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", rptFix},
-		{rpt + `"v=TLSRPTv1; rua=https:///x"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", rptFix},
-		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org, http://example.org/"`, "the TLSRPT record of example.org is not valid: rua has to be a mailto or https URI", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there is more than one", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:@"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=https:///x"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org, http://example.org/"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
 		{rpt + `"v=TLSRPTv1 rua=mailto:a@example.org"`, "the TLSRPT record of example.org is not valid: it does not begin with v=TLSRPTv1;", rptFix},
 		{logo + `"something else"` + "\n" + logo + `"v=BIMI1; l=https://example.org/l.svg"`, "", ""},
-		{logo + `"v=BIMI1; l=https://example.org/l.svg; a=http://example.org/l.pem"`, "the BIMI record of example.org is not valid: a= has to be an https URI", logoFix},
-		{logo + `"v=BIMI1; l=https:///l.svg"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", logoFix},
-		{logo + `"v=BIMI1; l=https://example.org/l.png"`, "the BIMI record of example.org is not valid: l= has to be an https URI of an SVG file", logoFix},
+		{logo + `"v=BIMI1; l=https://example.org/l.svg; a=http://example.org/l.pem"`, "the BIMI record of example.org is not valid: a= must be an https URI", logoFix},
+		{logo + `"v=BIMI1; l=https:///l.svg"`, "the BIMI record of example.org is not valid: l= must be an https URI of an SVG file", logoFix},
+		{logo + `"v=BIMI1; l=https://example.org/l.png"`, "the BIMI record of example.org is not valid: l= must be an https URI of an SVG file", logoFix},
 		{logo + `"v=BIMI1"`, "the BIMI record of example.org is not valid: l= is missing", logoFix},
 		{logo + `"v=bimi1; l=https://example.org/l.svg"`, "the BIMI record of example.org is not valid: it does not begin with v=BIMI1", logoFix},
 	} {
@@ -265,7 +265,9 @@ func TestLogoWantsDMARC(t *testing.T) {
 			zone = strings.Replace(zone, `_dmarc.example.org. IN TXT ""`+"\n", "", 1)
 		}
 		found := bad(lookAt(t, zone, "example.org", nil))
-		at := slices.IndexFunc(found, func(f doctor.Finding) bool { return f.What == "example.org has BIMI and no enforced DMARC policy" })
+		at := slices.IndexFunc(found, func(f doctor.Finding) bool {
+			return f.What == "example.org has a BIMI record, but no enforced DMARC policy"
+		})
 		if at < 0 || found[at].Fix != record("_dmarc.example.org", c.fix) {
 			t.Errorf("%q: %+v", c.dmarc, found)
 			continue

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// maxExchanges is how many mail exchanges are checked; honest domains have at most about five.
+// maxExchanges is the maximum number of mail exchanges that are checked; legitimate domains have at most about five.
 const maxExchanges = 10
 
 // checkMX checks the MX records and the addresses of the mail exchanges: RFC 5321 section 5.1, RFC 7505.
@@ -34,19 +34,19 @@ func (l *examination) checkMX(ctx context.Context) {
 		return
 	case len(all) == 1 && all[0].Host == ".":
 		l.nullMX = true
-		l.good(l.domain+" takes no mail, and says so", where)
+		l.good(l.domain+" has a null MX: it accepts no mail", where)
 		return
 	case len(all) > maxExchanges:
 		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("%s has %d MX records", l.domain, len(all)), Where: where,
-			Why: "RFC 7208 section 4.6.4: the SPF term mx is an error with more than 10", Fix: shown[0] + " ; and at most nine others"})
+			Why: "RFC 7208 section 4.6.4: the SPF term mx is a permanent error with more than 10", Fix: shown[0] + " ; and at most nine others"})
 		all = all[:maxExchanges]
 	}
 	for _, mx := range all {
 		host := strings.TrimSuffix(mx.Host, ".")
 		line := fmt.Sprintf("%s. IN MX %d ", l.domain, mx.Pref)
 		if host == "" {
-			l.add(doctor.Finding{Level: doctor.Red, What: "a null MX stands beside others at " + l.domain, Where: where,
-				Why: `RFC 7505 section 3: "." says that the domain takes no mail, and has to stand alone`, Fix: "; remove " + line + "."})
+			l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has a null MX and other MX records", Where: where,
+				Why: `RFC 7505 section 3: "." means that the domain accepts no mail, and must be the only MX record`, Fix: "; remove " + line + "."})
 			continue
 		}
 		l.checkExchange(ctx, host, line)
@@ -64,16 +64,16 @@ func (l *examination) noMX(ctx context.Context) {
 		l.unknown(ctx, l.domain, err)
 	case len(addrs) > 0:
 		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has no MX record", Where: fmt.Sprintf("%s: addresses %v", l.domain, addrs),
-			Why: "RFC 5321 section 5.1: its address is taken instead; some receivers refuse mail from a domain without MX. A name that is not for mail says so: MX 0 . and SPF v=spf1 -all",
+			Why: "RFC 5321 section 5.1: senders use its address instead, but some receivers reject mail from a domain without MX. A name without mail should have MX 0 . and SPF v=spf1 -all",
 			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	default:
 		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no MX record and no address", Where: l.domain + ": no MX, A or AAAA record",
-			Why: "RFC 5321 section 5.1: nobody can answer its mail, and many receivers refuse what cannot be answered",
+			Why: "RFC 5321 section 5.1: replies to its mail cannot be delivered, and many receivers reject such mail",
 			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	}
 }
 
-// hostName returns the mail host, as far as it is known.
+// hostName returns the name of the mail host, or a likely one if it is not known.
 func (l *examination) hostName() string {
 	switch {
 	case l.own != nil && fullName(l.own.HELO):
@@ -86,8 +86,8 @@ func (l *examination) hostName() string {
 
 func (l *examination) checkExchange(ctx context.Context, host, line string) {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		l.add(doctor.Finding{Level: doctor.Red, What: "an MX record of " + l.domain + " names an address", Where: line + host + ".",
-			Why: "RFC 5321 section 5.1: an MX names a host; senders find no such host, and mail is lost",
+		l.add(doctor.Finding{Level: doctor.Red, What: "an MX record of " + l.domain + " contains an IP address", Where: line + host + ".",
+			Why: "RFC 5321 section 5.1: an MX record must contain a host name; senders cannot resolve this one, and mail is lost",
 			Fix: fmt.Sprintf("%smail.%s. ; with mail.%s. IN %s %s", line, l.domain, l.domain, addrType(addr), addr)})
 		return
 	}
@@ -102,16 +102,16 @@ func (l *examination) checkExchange(ctx context.Context, host, line string) {
 			addr = l.own.Sends[0]
 		}
 		f := doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s has no address", host), Where: line + host + ".",
-			Why: "RFC 5321 section 5.1: mail for the domain cannot be delivered there",
+			Why: "RFC 5321 section 5.1: mail for the domain cannot be delivered to this host",
 			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)}
 		if c.isAlias() {
-			f.What, f.Where = fmt.Sprintf("the mail exchange %s is an alias that leads nowhere", host), line+host+".\n"+c.absent("A or AAAA")
+			f.What, f.Where = fmt.Sprintf("the mail exchange %s is an alias whose target has no address", host), line+host+".\n"+c.absent("A or AAAA")
 			f.Fix += ", " + replaced
 		}
 		l.add(f)
 	case c.isAlias():
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s is an alias", host), Where: c.lines(),
-			Why: "RFC 2181 section 10.3, RFC 5321 section 5.1: an MX must not name an alias; some senders give up",
+			Why: "RFC 2181 section 10.3, RFC 5321 section 5.1: an MX record must not contain an alias; some senders do not deliver",
 			Fix: line + c.end() + "."})
 	}
 }

@@ -13,7 +13,7 @@ import (
 // A record that was meant to be another is printed as it was meant, and is right once it is published.
 func TestNearMisses(t *testing.T) {
 	const spfRight, dmarcRight = "v=spf1 ip4:192.0.2.1 -all", "v=DMARC1; p=reject; rua=mailto:reports@example.org"
-	const noStart, none, typo = "the SPF record of example.org does not begin with v=spf1 and a space", "the DMARC record of example.org is none: ", "the DMARC record of example.org has a typo: "
+	const noStart, none, typo = "the SPF record of example.org does not begin with v=spf1 and a space", "the DMARC record of example.org is not valid: ", "the DMARC record of example.org has a typo: "
 	for _, c := range []struct{ text, want, what string }{
 		{"v=spf1; ip4:192.0.2.1; -all", spfRight, noStart},
 		{"v=spf1\tip4:192.0.2.1 -all", spfRight, noStart},
@@ -29,19 +29,19 @@ func TestNearMisses(t *testing.T) {
 		{"v=spf1 ip4=192.0.2.1 include=_spf.example.com rp=100 -all", "v=spf1 ip4:192.0.2.1 include:_spf.example.com rp=100 -all", "the SPF record of example.org has terms without effect: ip4=192.0.2.1 include=_spf.example.com"},
 		{"v=spf1 ip4:192.0.2.1/33 -all", spfRight, "the SPF record of example.org has an error"},
 
-		{"v=DMARC1; p=rejct; rua=mailto:reports@example.org", dmarcRight, typo + `p="rejct" is not valid: reject was meant`},
-		{"v=DMARC1; p:reject; rua=mailto:reports@example.org", dmarcRight, typo + "a colon stands in place of ="},
+		{"v=DMARC1; p=rejct; rua=mailto:reports@example.org", dmarcRight, typo + `p="rejct" is not valid; did you mean reject?`},
+		{"v=DMARC1; p:reject; rua=mailto:reports@example.org", dmarcRight, typo + "a colon is used instead of ="},
 		{"v=DMARC1; reject; rua=mailto:reports@example.org", dmarcRight, typo + `p= is missing before "reject"`},
-		{"v=DMARC1; p=; rua=mailto:reports@example.org", "v=DMARC1; p=none; rua=mailto:reports@example.org", typo + `p="" is not a policy`},
+		{"v=DMARC1; p=; rua=mailto:reports@example.org", "v=DMARC1; p=none; rua=mailto:reports@example.org", typo + `p="" is not a valid policy`},
 		{"v=DMARC1; rua=mailto:reports@example.org", "v=DMARC1; p=none; rua=mailto:reports@example.org", typo + "p is missing"},
-		{"v=DMARC1; p=reject; sp=foo; rua=mailto:reports@example.org", "v=DMARC1; p=reject; sp=none; rua=mailto:reports@example.org", typo + `sp="foo" is not a policy`},
-		{"v=DMARC1; p=reject; np=foo; rua=mailto:reports@example.org", "v=DMARC1; p=reject; np=none; rua=mailto:reports@example.org", typo + `np="foo" is not a policy`},
+		{"v=DMARC1; p=reject; sp=foo; rua=mailto:reports@example.org", "v=DMARC1; p=reject; sp=none; rua=mailto:reports@example.org", typo + `sp="foo" is not a valid policy`},
+		{"v=DMARC1; p=reject; np=foo; rua=mailto:reports@example.org", "v=DMARC1; p=reject; np=none; rua=mailto:reports@example.org", typo + `np="foo" is not a valid policy`},
 		{"v=DMARC1 p=reject", "v=DMARC1; p=reject", none + `a semicolon is missing before "p="`},
 		{"v=DMARC1 p=reject; rua=mailto:reports@example.org", dmarcRight, none + `a semicolon is missing before "p="`},
 		{"v=DMARC1, p=reject; rua=mailto:reports@example.org", dmarcRight, none + `a semicolon is missing before "p="`},
-		{"v=DMARC1: p=reject; rua=mailto:reports@example.org", dmarcRight, none + `a semicolon is missing before "p="; it begins with "v=DMARC1:", not v=DMARC1`},
-		{`v=DMARC1\; p=reject\; rua=mailto:reports@example.org`, dmarcRight, none + "a backslash stands before a semicolon"},
-		{`"v=DMARC1; p=reject; rua=mailto:reports@example.org"`, dmarcRight, none + "it has quotes of its own"},
+		{"v=DMARC1: p=reject; rua=mailto:reports@example.org", dmarcRight, none + `a semicolon is missing before "p="; it begins with "v=DMARC1:" instead of v=DMARC1`},
+		{`v=DMARC1\; p=reject\; rua=mailto:reports@example.org`, dmarcRight, none + "there is a backslash before a semicolon"},
+		{`"v=DMARC1; p=reject; rua=mailto:reports@example.org"`, dmarcRight, none + "the text itself contains quotes"},
 		{" v=DMARC1; p=reject; rua=mailto:reports@example.org", dmarcRight, none + "it begins with white space"},
 	} {
 		t.Run(c.text, func(t *testing.T) {

@@ -13,11 +13,11 @@ import (
 	"signpost/keys"
 )
 
-// checkSelector checks the record of a key of which only the name is known: RFC 6376 section 3.6.1.
+// checkSelector checks the key record of a selector: RFC 6376 section 3.6.1.
 func (l *examination) checkSelector(ctx context.Context, selector string) {
 	name := keys.RecordName(l.domain, selector)
 	if _, err := domain.Parse(name); err != nil {
-		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is no selector", selector), Why: "RFC 6376 section 3.1: a selector is made of the labels of a domain name", Fix: "signpost doctor " + l.domain + " --selector NAME"})
+		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%q is not a valid selector", selector), Why: "RFC 6376 section 3.1: a selector consists of labels of a domain name", Fix: "signpost doctor " + l.domain + " --selector NAME"})
 		return
 	}
 	all, err := l.text(ctx, name)
@@ -27,9 +27,9 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 	}
 	if len(all) == 0 {
 		f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DKIM key " + selector, Where: name + ": no TXT record",
-			Why: "RFC 6376 section 6.1.2: no signature under this selector verifies", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"}
+			Why: "RFC 6376 section 6.1.2: no signature with this selector passes", Fix: "dkimkey show " + l.domain + " " + word(selector) + " # on the host that signs"}
 		if c := l.chainOf(ctx, name); c.isAlias() {
-			f.What, f.Where = "the name of the DKIM key "+selector+" of "+l.domain+" is an alias that leads nowhere", c.absent("TXT")
+			f.What, f.Where = "the name of the DKIM key "+selector+" of "+l.domain+" is an alias without a TXT record at its target", c.absent("TXT")
 		}
 		l.add(f)
 		return
@@ -39,26 +39,26 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 	switch {
 	case len(all) > 1:
 		f.Level, f.What = doctor.Red, fmt.Sprintf("%d TXT records at the DKIM key %s of %s", len(all), selector, l.domain)
-		f.Why, f.Fix = "RFC 6376 section 3.6.2.2: what receivers do then is not defined; leave the right one alone there", "; remove "+record(name, all[len(all)-1])
+		f.Why, f.Fix = "RFC 6376 section 3.6.2.2: with several records, the result is undefined; keep only the correct one", "; remove "+record(name, all[len(all)-1])
 	case revoked(all[0]):
 		f.Level, f.What = doctor.Yellow, "the DKIM key "+selector+" of "+l.domain+" is revoked"
-		f.Why = "RFC 6376 section 3.6.1: no signature of this key verifies; if mail is still signed with it, sign with another"
+		f.Why = "RFC 6376 section 3.6.1: no signature of this key passes; if mail is still signed with it, sign with another key"
 	case err != nil:
-		f.Level, f.What = doctor.Red, "the DKIM key "+selector+" of "+l.domain+" cannot be used: "+err.Error()
-		f.Why = "RFC 6376 section 6.1.2: no signature of this key verifies"
+		f.Level, f.What = doctor.Red, "the DKIM key "+selector+" of "+l.domain+" is unusable: "+err.Error()
+		f.Why = "RFC 6376 section 6.1.2: no signature of this key passes"
 		if mended := mendKey(all[0]); mended != "" {
 			f.Fix = record(name, mended)
 		} else if target, err := domain.Parse(strings.TrimSuffix(all[0], ".")); err == nil && l.hasKey(ctx, target) {
 			f.Fix = name + ". IN CNAME " + target + ". ; in place of the TXT record"
 		}
 	case key.Testing:
-		f.Level, f.What = doctor.Yellow, "the record of the DKIM key "+selector+" of "+l.domain+" says t=y"
-		f.Why, f.Fix = "RFC 6376 section 3.6.1: a key that is only tested counts as no signature at some receivers", record(name, tested(all[0]))
+		f.Level, f.What = doctor.Yellow, "the record of the DKIM key "+selector+" of "+l.domain+" contains t=y (testing)"
+		f.Why, f.Fix = "RFC 6376 section 3.6.1: some receivers treat mail with a signature of a test key as unsigned", record(name, tested(all[0]))
 	case key.Type == "rsa" && key.Bits < goodBits:
 		f.Level, f.What = doctor.Yellow, fmt.Sprintf("the DKIM key %s of %s has %d bits", selector, l.domain, key.Bits)
-		f.Why = "RFC 8301 section 3.2: signers should use 2048 bits at least; some receivers pass over less"
+		f.Why = "RFC 8301 section 3.2: signers should use at least 2048 bits; some receivers ignore signatures of shorter keys"
 	default:
-		l.good(fmt.Sprintf("the DKIM key %s of %s can be used: %s, %d bits", selector, l.domain, key.Type, key.Bits), f.Where)
+		l.good(fmt.Sprintf("the DKIM key %s of %s is valid: %s, %d bits", selector, l.domain, key.Type, key.Bits), f.Where)
 		return
 	}
 	l.add(f)
@@ -74,7 +74,7 @@ func (l *examination) hasKey(ctx context.Context, name string) bool {
 	return err == nil
 }
 
-// mendKey returns the key record that was probably meant, or "" if that is not recognizable.
+// mendKey returns the key record that was probably intended, or "" if that cannot be determined.
 func mendKey(text string) string {
 	text = strings.NewReplacer(`\`, "", `"`, "").Replace(text)
 	text = regexp.MustCompile(`([^;\s])\s+([vkhtsn]=|p=)`).ReplaceAllString(text, "$1; $2")

@@ -15,38 +15,38 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Sender is how other servers see this host when it sends mail.
+// Sender is the HELO name and the addresses of this host as other servers see them.
 type Sender struct {
-	HELO    string       // empty if another host delivers our mail
+	HELO    string       // empty if a relayhost delivers our mail
 	Sends   []netip.Addr // the addresses that it sends from, as far as they are known
 	Partial bool         // there may be more
 
-	heloPlace string // where Postfix has the HELO name from; empty: smtp_helo_name and myhostname are not known
-	heloUnset string // the command that makes it myhostname again; empty if it is myhostname
+	heloPlace string // the setting that contains the HELO name; empty: smtp_helo_name and myhostname are not known
+	heloUnset string // the command that resets it to myhostname; empty if it is myhostname
 	hostname  string // myhostname
 
-	failures []string // the lookups of its checks that failed
+	failures []string // the failed lookups of its checks
 }
 
-// Host has what is needed to determine the Sender, and to check its name and addresses.
+// Host is the input of HostChecks.
 type Host struct {
-	Given    []netip.Addr  // the addresses, from the command line; empty: detected
-	Domain   string        // one of this host, for names that are proposed
+	Given    []netip.Addr  // the addresses from the command line; empty: detected
+	Domain   string        // a domain of this host, for proposed names
 	Resolver *dns.Resolver // for the checks of the name and the addresses
 	// Postconf returns the output of postconf(1).
 	Postconf func(ctx context.Context, args ...string) (string, error)
-	// Source returns the address from which the system would send to another; nil: it is queried.
+	// Source returns the source address that the system uses for a destination; nil: the system is queried.
 	Source func(to netip.AddrPort) (netip.Addr, error)
 }
 
-// clientSettings are those of Postfix's client that delivers to the Internet, and the addresses to which its other clients bind.
+// clientSettings are the settings of the smtp(8) client that delivers to the Internet, and the addresses to which other clients bind.
 type clientSettings struct {
 	main    map[string]string
 	bound   []netip.Addr
 	ownHELO bool // master.cf sets smtp_helo_name
 }
 
-// HostChecks returns the checks of how other servers see this host, which are the same for all of its domains. The first one sets
+// HostChecks returns the checks of this host as other servers see it, which are the same for all of its domains. The first one sets
 // sender.
 func HostChecks(h Host, sender *Sender) []doctor.Check {
 	l := &examination{Facts: Facts{Resolver: h.Resolver}, domain: h.Domain, host: true}
@@ -65,7 +65,7 @@ func HostChecks(h Host, sender *Sender) []doctor.Check {
 		}
 	}
 	return []doctor.Check{
-		{Name: "sends", Doc: "the HELO name and the addresses of this host: Postfix's settings, and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
+		{Name: "sends", Doc: "the HELO name and the addresses that this host sends from, by Postfix's settings and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
 			*sender, found = h.find(ctx)
 			return found
 		}},
@@ -77,15 +77,15 @@ func HostChecks(h Host, sender *Sender) []doctor.Check {
 func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {
 	s, err := h.settings(ctx)
 	if err != nil {
-		fix := "postconf -x # and mend what it says"
+		fix := "postconf -x # then correct the error that it prints"
 		if errors.Is(err, exec.ErrNotFound) {
 			fix = "apt-get install postfix"
 		}
-		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Yellow, What: "postconf does not say which name this host says and which addresses it sends from", Where: err.Error(),
-			Why: "the HELO name is not looked at", Fix: fix}}
+		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Yellow, What: "cannot determine the HELO name and the addresses of this host: postconf(1) failed", Where: err.Error(),
+			Why: "doctor does not check the HELO name", Fix: fix}}
 	}
 	if relay := s.relay(); relay != "" {
-		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Green, What: "mail leaves through " + relay + ": its own name and address are what others see; --address ADDR looks at them"}}
+		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Green, What: "mail is sent through " + relay + ", whose name and address other servers see; check its address with --address ADDR"}}
 	}
 	sender := Sender{HELO: s.main["smtp_helo_name"], Sends: h.Given, hostname: s.main["myhostname"]}
 	switch {
@@ -110,13 +110,13 @@ func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {
 	sender.Partial = len(private) > 0 || len(sender.Sends) == 0
 	switch {
 	case len(private) > 0:
-		return sender, []doctor.Finding{{Level: doctor.Yellow, What: "this host sends from " + strings.Join(private, " and ") + ", which others do not see", Where: "main.cf: smtp_bind_address = " + s.main["smtp_bind_address"],
-			Why: "behind NAT the public address is not known here: whether it has a name and passes SPF is not looked at; give it", Fix: "signpost doctor --address ADDR"}}
+		return sender, []doctor.Finding{{Level: doctor.Yellow, What: "this host sends from " + strings.Join(private, " and ") + ", which is not a public address", Where: "main.cf: smtp_bind_address = " + s.main["smtp_bind_address"],
+			Why: "behind NAT, doctor does not know the public address and cannot check its PTR record and SPF; pass --address", Fix: "signpost doctor --address ADDR"}}
 	case len(sender.Sends) == 0:
 		return sender, []doctor.Finding{{Level: doctor.Yellow, What: "this host has no public address", Where: "neither smtp_bind_address nor a route to the Internet",
-			Why: "whether the address that others see has a name and passes SPF is not looked at; give it", Fix: "signpost doctor --address ADDR"}}
+			Why: "doctor cannot check the PTR record and SPF of the public address; pass --address", Fix: "signpost doctor --address ADDR"}}
 	}
-	return sender, []doctor.Finding{{Level: doctor.Green, What: fmt.Sprintf("this host says HELO %s and sends from %s", sender.HELO, doctor.Join(sender.Sends, " and ", netip.Addr.String))}}
+	return sender, []doctor.Finding{{Level: doctor.Green, What: fmt.Sprintf("this host uses HELO %s and sends from %s", sender.HELO, doctor.Join(sender.Sends, " and ", netip.Addr.String))}}
 }
 
 // list returns the items of a list of Postfix.
@@ -124,7 +124,7 @@ func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t", r) })
 }
 
-// settings reads only the settings that are needed: reading all of them takes seconds.
+// settings reads only the needed settings: reading all of them takes seconds.
 func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 	out, err := h.Postconf(ctx, "-x", "myhostname", "smtp_helo_name", "smtp_bind_address", "smtp_bind_address6", "inet_interfaces", "inet_protocols", "relayhost", "default_transport")
 	if err != nil {
@@ -148,13 +148,13 @@ func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 			s.main[name] = value
 			s.ownHELO = s.ownHELO || name == "smtp_helo_name"
 		case (name == "smtp_bind_address" || name == "smtp_bind_address6") && err == nil && public(addr):
-			s.bound = append(s.bound, addr) // a transport of its own, for some senders or some domains
+			s.bound = append(s.bound, addr) // a separate transport for some senders or domains
 		}
 	}
 	return s, nil
 }
 
-// relay returns the host that receives all mail for the Internet.
+// relay returns the host that receives all mail for the Internet, or "" if there is none.
 func (s *clientSettings) relay() string {
 	if _, hop, _ := strings.Cut(s.main["default_transport"], ":"); hop != "" {
 		return hop
@@ -162,8 +162,8 @@ func (s *clientSettings) relay() string {
 	return s.main["relayhost"]
 }
 
-// sources returns the addresses that mail is sent from: smtp_bind_address, the only address in inet_interfaces, or the system's
-// source address for a root name server, to which nothing is sent.
+// sources returns the addresses that mail is sent from: smtp_bind_address, the only address in inet_interfaces, or the system's source
+// address for a root name server. It sends no packet.
 func (h Host) sources(s *clientSettings) []netip.Addr {
 	source := h.Source
 	if source == nil {
@@ -191,7 +191,7 @@ func (h Host) sources(s *clientSettings) []netip.Addr {
 	return all
 }
 
-// onlyInterface returns the address to which Postfix binds: the only one of its family that is not loopback (smtp_bind_address in
+// onlyInterface returns the only address of a family in inet_interfaces, to which Postfix binds unless it is loopback (smtp_bind_address in
 // postconf(5)).
 func (s *clientSettings) onlyInterface(four bool) (only netip.Addr, err error) {
 	n := 0
@@ -211,7 +211,7 @@ func (s *clientSettings) onlyInterface(four bool) (only netip.Addr, err error) {
 	return only, nil
 }
 
-// systemSource connects a UDP socket, which sends nothing.
+// systemSource returns the local address of a connected UDP socket. It sends no packet.
 func systemSource(to netip.AddrPort) (netip.Addr, error) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
@@ -221,7 +221,7 @@ func systemSource(to netip.AddrPort) (netip.Addr, error) {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-// public reports whether an address is not one of RFC 6890, which others on the Internet do not see.
+// public reports whether an address is reachable from the Internet: it is not one of RFC 6890.
 func public(a netip.Addr) bool {
 	for _, p := range []string{"100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "2001:db8::/32"} {
 		if netip.MustParsePrefix(p).Contains(a) {

@@ -27,18 +27,18 @@ func TestHost(t *testing.T) {
 		level              doctor.Level
 		what               string
 	}{
-		{name: "the system's", four: "5.9.0.1", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"5.9.0.1", "2a01:4f8::1"}, level: doctor.Green, what: "this host says HELO mail.example.org and sends from 5.9.0.1 and 2a01:4f8::1"},
-		{name: "NAT", four: "10.0.0.5", six: "fd00::5", helo: "mail.example.org", level: doctor.Yellow, what: "this host sends from 10.0.0.5, which others do not see"},
-		{name: "a carrier's NAT, and IPv6", four: "100.64.3.4", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"2a01:4f8::1"}, level: doctor.Yellow, what: "this host sends from 100.64.3.4, which others do not see"},
+		{name: "the system's", four: "5.9.0.1", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"5.9.0.1", "2a01:4f8::1"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.1 and 2a01:4f8::1"},
+		{name: "NAT", four: "10.0.0.5", six: "fd00::5", helo: "mail.example.org", level: doctor.Yellow, what: "this host sends from 10.0.0.5, which is not a public address"},
+		{name: "a carrier's NAT, and IPv6", four: "100.64.3.4", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"2a01:4f8::1"}, level: doctor.Yellow, what: "this host sends from 100.64.3.4, which is not a public address"},
 		{name: "NAT, and told", four: "10.0.0.5", given: []string{"5.9.0.7"}, helo: "mail.example.org", sends: []string{"5.9.0.7"}},
 		{name: "no route", helo: "mail.example.org", level: doctor.Yellow, what: "this host has no public address"},
-		{name: "bound", main: "smtp_bind_address = 5.9.0.2\nsmtp_helo_name = out.example.org\ninet_protocols = ipv4\n", four: "5.9.0.1", six: "2a01:4f8::1", helo: "out.example.org", sends: []string{"5.9.0.2"}, level: doctor.Green, what: "this host says HELO out.example.org and sends from 5.9.0.2"},
-		{name: "one interface", main: "inet_interfaces = 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.3"}, level: doctor.Green, what: "this host says HELO mail.example.org and sends from 5.9.0.3"},
-		{name: "loopback beside it", main: "inet_interfaces = 127.0.0.1, 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.1"}, level: doctor.Green, what: "this host says HELO mail.example.org and sends from 5.9.0.1"},
+		{name: "bound", main: "smtp_bind_address = 5.9.0.2\nsmtp_helo_name = out.example.org\ninet_protocols = ipv4\n", four: "5.9.0.1", six: "2a01:4f8::1", helo: "out.example.org", sends: []string{"5.9.0.2"}, level: doctor.Green, what: "this host uses HELO out.example.org and sends from 5.9.0.2"},
+		{name: "one interface", main: "inet_interfaces = 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.3"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.3"},
+		{name: "loopback beside it", main: "inet_interfaces = 127.0.0.1, 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.1"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.1"},
 		{name: "bound in master.cf", master: "smtp/unix/smtp_bind_address = 5.9.0.4\nsmtp/unix/smtp_helo_name = four.example.org\nother/unix/smtp_bind_address = 5.9.0.5\nfilter/unix/smtp_bind_address = 127.0.0.1\n",
-			four: "5.9.0.1", helo: "four.example.org", sends: []string{"5.9.0.5", "5.9.0.4"}, level: doctor.Green, what: "this host says HELO four.example.org and sends from 5.9.0.5 and 5.9.0.4"},
-		{name: "a relay", main: "relayhost = [relay.example.net]:587\n", four: "5.9.0.1", level: doctor.Green, what: "mail leaves through [relay.example.net]:587: its own name and address are what others see; --address ADDR looks at them"},
-		{name: "a relay as transport", main: "default_transport = smtp:[relay.example.net]\n", four: "5.9.0.1", level: doctor.Green, what: "mail leaves through [relay.example.net]: its own name and address are what others see; --address ADDR looks at them"},
+			four: "5.9.0.1", helo: "four.example.org", sends: []string{"5.9.0.5", "5.9.0.4"}, level: doctor.Green, what: "this host uses HELO four.example.org and sends from 5.9.0.5 and 5.9.0.4"},
+		{name: "a relay", main: "relayhost = [relay.example.net]:587\n", four: "5.9.0.1", level: doctor.Green, what: "mail is sent through [relay.example.net]:587, whose name and address other servers see; check its address with --address ADDR"},
+		{name: "a relay as transport", main: "default_transport = smtp:[relay.example.net]\n", four: "5.9.0.1", level: doctor.Green, what: "mail is sent through [relay.example.net], whose name and address other servers see; check its address with --address ADDR"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := Host{Postconf: func(_ context.Context, args ...string) (string, error) {
@@ -66,7 +66,7 @@ func TestHost(t *testing.T) {
 			if own.HELO != c.helo || !slices.Equal(sends, c.sends) {
 				t.Errorf("HELO %s, from %s", own.HELO, sends)
 			}
-			if known := len(c.given) > 0 || strings.Contains(c.what, "says HELO"); own.Partial == known {
+			if known := len(c.given) > 0 || strings.Contains(c.what, "uses HELO"); own.Partial == known {
 				t.Errorf("partial: %v", own.Partial)
 			}
 			switch {
@@ -121,7 +121,7 @@ func TestHostOfPostfix(t *testing.T) {
 func TestHostWithoutPostfix(t *testing.T) {
 	given := []netip.Addr{netip.MustParseAddr("5.9.0.7")}
 	own, found := Host{Postconf: postfix.Postconf(filepath.Join(t.TempDir(), "none")), Given: given}.find(t.Context())
-	if own.HELO != "" || !slices.Equal(own.Sends, given) || len(found) != 1 || found[0].Level != doctor.Yellow || !strings.Contains(found[0].Where, "main.cf") || found[0].Fix != "postconf -x # and mend what it says" {
+	if own.HELO != "" || !slices.Equal(own.Sends, given) || len(found) != 1 || found[0].Level != doctor.Yellow || !strings.Contains(found[0].Where, "main.cf") || found[0].Fix != "postconf -x # then correct the error that it prints" {
 		t.Errorf("%+v %+v", own, found)
 	}
 }
@@ -143,9 +143,9 @@ spf.example.org. IN TXT "v=spf1 mx:example.net -all"
 example.net. IN MX 10 spf.example.org.
 `
 	for _, c := range []struct{ helo, what, fix string }{
-		{"debian.localdomain", `the HELO name "debian.localdomain" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
-		{"debian", `the HELO name "debian" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
-		{"[192.0.2.1]", `the HELO name "[192.0.2.1]" is no name of the Internet`, "postconf -e 'myhostname = mail.example.org'"},
+		{"debian.localdomain", `the HELO name "debian.localdomain" is not a fully qualified domain name`, "postconf -e 'myhostname = mail.example.org'"},
+		{"debian", `the HELO name "debian" is not a fully qualified domain name`, "postconf -e 'myhostname = mail.example.org'"},
+		{"[192.0.2.1]", `the HELO name "[192.0.2.1]" is not a fully qualified domain name`, "postconf -e 'myhostname = mail.example.org'"},
 		{"none.example.org", "the HELO name none.example.org has no address", "none.example.org. IN A 192.0.2.1"},
 		{"only.example.org", "SPF of the HELO name only.example.org is none, not pass", `only.example.org. IN TXT "v=spf1 a -all"`},
 		{"other.example.org", "SPF of the HELO name other.example.org is none, not pass", `other.example.org. IN TXT "v=spf1 ip4:192.0.2.1 a -all"`},

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// maxRead is how many bytes of a mail server are read until its certificates are complete; a long chain has 20 KiB.
+// maxRead is the maximum number of bytes that are read from a mail server for its certificates; a long chain has 20 KiB.
 const maxRead = 256 << 10
 
 var errNoTLS = errors.New("it does not offer STARTTLS")
 
-// served returns the certificates that a mail exchange sends, its own first. They are not verified.
+// served returns the certificates that a mail exchange sends, its own first. It does not verify them.
 func (l *examination) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()
@@ -41,7 +41,7 @@ func (l *examination) served(ctx context.Context, host string) ([]*x509.Certific
 	if ok, _ := client.Extension("STARTTLS"); !ok {
 		return nil, errNoTLS
 	}
-	// The caller verifies it, by the TLSA records: RFC 7672 section 3.1.
+	// The caller compares the certificate with the TLSA records: RFC 7672 section 3.1.
 	if err := client.StartTLS(&tls.Config{ServerName: host, InsecureSkipVerify: true}); err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (l *examination) served(ctx context.Context, host string) ([]*x509.Certific
 	return state.PeerCertificates, nil
 }
 
-// connect connects to the first address of a host that accepts.
+// connect connects to the first address of a host that accepts the connection.
 func (l *examination) connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
 	addrs, err := l.addrs(ctx, host)
 	if err == nil && len(addrs) == 0 {
@@ -65,7 +65,7 @@ func (l *examination) connect(ctx context.Context, host string, port uint16) (ne
 	return nil, err
 }
 
-// bounded is a connection that ends after too many bytes: net/smtp does not limit the length of a line.
+// bounded is a connection from which at most left bytes can be read: net/smtp does not limit the length of a line.
 type bounded struct {
 	net.Conn
 	left int
@@ -73,7 +73,7 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, errors.New("it says too much")
+		return 0, errors.New("the reply is too long")
 	}
 	n, err := b.Conn.Read(p[:min(len(p), b.left)])
 	b.left -= n

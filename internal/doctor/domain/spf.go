@@ -12,9 +12,9 @@ import (
 	"signpost/internal/spf"
 )
 
-// The limits beyond which we warn.
+// The limits above which doctor warns.
 const (
-	manyTerms = 8   // the next lookups, of the domain or of a provider, break the record
+	manyTerms = 8   // a few more lookups, of the domain or of a provider, break the record
 	maxRecord = 450 // section 3.4: the answer should fit into 512 octets
 	maxWidth  = 1 << 16
 )
@@ -30,7 +30,7 @@ func (l *examination) checkSPF(ctx context.Context) {
 	}
 }
 
-// examineSPF checks the SPF record. It returns the text of the finding if everything is right.
+// examineSPF checks the SPF record. It returns the text of the green finding if the record is correct.
 func (l *examination) examineSPF(ctx context.Context) (right string) {
 	all, err := l.text(ctx, l.domain)
 	if err != nil {
@@ -82,7 +82,7 @@ func (l *examination) firstSPF() string {
 	return text + l.lastSPF()
 }
 
-// lastSPF returns the last term of a proposed record. With -all, receivers would reject mail from addresses of ours that are not known.
+// lastSPF returns the last term of a proposed record. With -all, receivers would reject mail from unknown addresses of this host.
 func (l *examination) lastSPF() string {
 	if l.own != nil && l.own.Partial {
 		return " ~all"
@@ -94,7 +94,7 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 	for _, t := range all {
 		if rest, ok := likeSPF(t); ok {
 			l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " does not begin with v=spf1 and a space", Where: record(l.domain, t),
-				Why: "RFC 7208 section 4.5: a record that does not begin with them is not an SPF record, so the domain has none", Fix: l.fitting(ctx, mendSPF("v=spf1 "+rest))})
+				Why: "RFC 7208 section 4.5: v=spf1 must be followed by a space or the end of the record; otherwise it is not an SPF record, and the domain has none", Fix: l.fitting(ctx, mendSPF("v=spf1 "+rest))})
 			return
 		}
 	}
@@ -104,11 +104,11 @@ func (l *examination) noSPF(ctx context.Context, all []string) {
 		return
 	}
 	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no SPF record", Where: l.domain + ": no TXT record that begins with v=spf1",
-		Why: "RFC 7208 section 4.5: receivers cannot tell your servers from others'; Gmail, Yahoo and Microsoft refuse or junk such mail",
+		Why: "RFC 7208 section 4.5: receivers cannot distinguish your servers from others; Gmail, Yahoo and Microsoft reject or junk such mail",
 		Fix: record(l.domain, l.firstSPF())}
 	f = l.nowhere(ctx, l.domain, l.domain, f)
 	if l.own != nil && l.own.Partial {
-		f.Why += "; the record must name the address that others see, which is not known here"
+		f.Why += "; the record must contain the public address of this host, which doctor does not know"
 		f.Fix = "signpost doctor --address ADDR # prints the record for this address"
 	}
 	l.add(f)
@@ -128,7 +128,7 @@ func (l *examination) checkSPFRecord(ctx context.Context, text string, rec *spf.
 	}
 	if len(ignored) > 0 {
 		l.add(doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " has terms without effect: " + strings.Join(ignored, " "), Where: record(l.domain, text),
-			Why: "RFC 7208 section 6: with = they are unknown modifiers, which every check ignores; mechanisms have a colon", Fix: l.fitting(ctx, mended)})
+			Why: "RFC 7208 section 6: with = they are unknown modifiers, which receivers ignore; a mechanism has a colon, as in ip4:", Fix: l.fitting(ctx, mended)})
 	}
 	ends := rec.Redirect != ""
 	for _, d := range rec.Directives {
@@ -147,19 +147,19 @@ func (l *examination) checkSPFRecord(ctx context.Context, text string, rec *spf.
 		}
 	}
 	if !ends {
-		report(doctor.Yellow, "the SPF record of "+l.domain+" has no end", "RFC 7208 section 4.7: without all or redirect, the result for other hosts is neutral, as if there were no record", text+l.lastSPF())
+		report(doctor.Yellow, "the SPF record of "+l.domain+" has neither all nor redirect", "RFC 7208 section 4.7: the result for other hosts is then neutral, as if there were no record", text+l.lastSPF())
 	}
 	if l.nullMX && text != "v=spf1 -all" {
-		report(doctor.Yellow, l.domain+" accepts no mail, but its SPF record allows hosts to send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail should state that", "v=spf1 -all")
+		report(doctor.Yellow, l.domain+" accepts no mail, but its SPF record allows hosts to send", "RFC 7505 section 4.2, RFC 7208 section 10.1: a name without mail should state that it sends none", "v=spf1 -all")
 	}
 }
 
-// ownResult returns the SPF result of mail of the domain from an address of this host.
+// ownResult returns the SPF result for mail of the domain from an address of this host.
 func (l *examination) ownResult(ctx context.Context, r spf.Resolver, addr netip.Addr) spf.Result {
 	return spf.Check(ctx, r, addr, l.own.HELO, "postmaster@"+l.domain)
 }
 
-// ownSPF checks whether the record allows the addresses from which we send.
+// ownSPF checks whether the record allows the addresses that this host sends from.
 func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) {
 	fix := text
 	var fails []string
@@ -175,16 +175,16 @@ func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) 
 	if len(fails) == 0 {
 		return
 	}
-	f := doctor.Finding{Level: doctor.Red, What: "this host may not send for " + l.domain, Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
-		Why: "RFC 7208 section 8.4: receivers refuse or junk mail from hosts that the record does not allow", Fix: record(l.domain, fix)}
+	f := doctor.Finding{Level: doctor.Red, What: "the SPF record of " + l.domain + " does not allow this host", Where: record(l.domain, text) + "\n" + strings.Join(fails, "\n"),
+		Why: "RFC 7208 section 8.4: receivers reject or junk mail from hosts that the record does not allow", Fix: record(l.domain, fix)}
 	if name, text := l.shared(ctx, rec, refused); name != "" {
 		f.Cause, f.Fix = "the record of "+name, record(name, text)
 	}
 	l.add(f)
 }
 
-// shared returns the name of a record of ours that the domain's record uses, as those of other domains may, and the text with which
-// it allows the addresses. name is empty if there is none.
+// shared returns the name of a record of this site that the domain's record includes, as those of other domains may, and a text for it
+// that allows the addresses. name is empty if there is none.
 func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
 	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
 		name := strings.ToLower(n.Target)

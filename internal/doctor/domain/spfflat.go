@@ -10,10 +10,10 @@ import (
 	"signpost/internal/spf"
 )
 
-// flat is a record whose terms are replaced by the networks that they stand for.
+// flat is a record whose terms are replaced by the networks that they resolve to.
 type flat struct {
 	fields []string // after the version
-	terms  []*term  // those of them that ask DNS
+	terms  []*term  // those of them that need DNS lookups
 }
 
 func newFlat(text string, tree *term) *flat {
@@ -30,7 +30,7 @@ func (f *flat) cost() int {
 	return n
 }
 
-// replace replaces a term by its networks, if it stands for nothing else.
+// replace replaces a term by its networks, if it matches nothing else.
 func (f *flat) replace(t *term) {
 	at := slices.Index(f.fields, t.text)
 	if !t.fixed || t.record != "" && strings.HasPrefix(t.text, "redirect=") || at < 0 {
@@ -51,8 +51,8 @@ func (f *flat) drop(t *term) {
 	f.terms = slices.Delete(f.terms, at, at+1)
 }
 
-// inline replaces redirect= by the terms of the record that it leads to: RFC 7208 section 6.1. It returns false if there is no
-// such record, or if the record contains a macro of its own name.
+// inline replaces redirect= by the terms of its target record: RFC 7208 section 6.1. It returns false if there is no such record, or if
+// the record contains a macro of its own name.
 func (f *flat) inline() bool {
 	at := slices.IndexFunc(f.fields, func(s string) bool { return strings.HasPrefix(strings.ToLower(s), "redirect=") })
 	i := slices.IndexFunc(f.terms, func(t *term) bool { return strings.HasPrefix(t.text, "redirect=") })
@@ -76,7 +76,7 @@ func (f *flat) inline() bool {
 	return true
 }
 
-// of adds the domain to a term that uses the name of its own record.
+// of adds the domain to a term that uses the domain of its record by default.
 func of(term, domain string) string {
 	name, bits, _ := strings.Cut(strings.ToLower(term), "/")
 	switch strings.TrimLeft(name, "+-~?") {
@@ -86,7 +86,7 @@ func of(term, domain string) string {
 	return term
 }
 
-// smaller returns a record that takes at most limit lookups: the terms that stand for the fewest networks are replaced first.
+// smaller returns a record that needs at most limit lookups. It replaces the terms with the fewest networks first.
 func smaller(text string, tree *term, limit int) *flat {
 	f := newFlat(text, tree)
 	for i := len(f.terms) - 1; i > 0; i-- { // a repeated term has no effect
@@ -120,7 +120,7 @@ func smaller(text string, tree *term, limit int) *flat {
 	return f
 }
 
-// fewerVoids replaces terms that are void lookups: first those without any address, then those without one of either family.
+// fewerVoids returns a record with fewer void lookups. It first replaces terms without any address, then terms without one of either family.
 func fewerVoids(text string, tree *term) string {
 	f := newFlat(text, tree)
 	for {
@@ -144,7 +144,7 @@ func fewerVoids(text string, tree *term) string {
 	}
 }
 
-// spread returns the lines of a record that takes at most limit lookups: one, or several if it is too long.
+// spread returns the lines of a record that needs at most limit lookups: one, or several if it is too long.
 func (l *examination) spread(text string, tree *term, limit int) string {
 	f := smaller(text, tree, limit)
 	if len(f.text()) <= maxRecord {
@@ -165,7 +165,7 @@ func (l *examination) spread(text string, tree *term, limit int) string {
 	return record(l.domain, f.text())
 }
 
-// fitting returns the lines of a corrected record, which may take too many lookups.
+// fitting returns the lines of a corrected record, changed if it needs too many lookups or is too long.
 func (l *examination) fitting(ctx context.Context, text string) string {
 	rec, err := spf.ParseRecord(text)
 	if err != nil {
@@ -176,7 +176,7 @@ func (l *examination) fitting(ctx context.Context, text string) string {
 
 func part(i int, domain string) string { return fmt.Sprintf("_spf%d.%s", i+1, domain) }
 
-// cut moves terms that pass into records of their own, which the first includes.
+// cut moves terms with the qualifier + into records of their own, which the first record includes.
 func (f *flat) cut(domain string) (first string, parts []string) {
 	const end = " -all"
 	var stay, move, ends []string
@@ -211,7 +211,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 	return strings.Join(slices.Concat([]string{"v=spf1"}, stay, ends), " "), parts
 }
 
-// neutral makes the widest terms neutral, and adds our own addresses before them.
+// neutral returns the record with its largest terms neutral, and our own addresses before them.
 func (l *examination) neutral(text string, rec *spf.Record, tree *term) string {
 	wide := tree.below
 	for _, d := range rec.Directives {

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// likeSPF reports whether a text was meant to be a record, and returns what follows its version.
+// likeSPF reports whether a text was probably intended as an SPF record, and returns the text after the version.
 func likeSPF(t string) (rest string, ok bool) {
 	// U+FFFD stands for a byte that is not UTF-8, such as the no-break space of ISO 8859-1.
 	t = strings.TrimLeft(t, " \t\u00a0\ufeff\ufffd\"'")
@@ -24,7 +24,7 @@ func likeSPF(t string) (rest string, ok bool) {
 	return "", false
 }
 
-// mergeSPF merges several records into one with all their terms, each once, and the mildest of their last terms.
+// mergeSPF merges several records into one with all their terms, each once, and the least strict of their all terms.
 func mergeSPF(all []string) string {
 	var terms []string
 	end := ""
@@ -56,7 +56,7 @@ func appendNew(all []string, s string) []string {
 	return append(all, s)
 }
 
-// mendSPF corrects every term whose meaning is recognizable, and removes the others.
+// mendSPF returns the record with each recognizable term corrected, and without the others.
 func mendSPF(text string) string {
 	terms := []string{"v=spf1"}
 	for _, t := range strings.Fields(spaced(text))[1:] {
@@ -71,8 +71,8 @@ func mendSPF(text string) string {
 	return strings.Join(terms, " ")
 }
 
-// spaced corrects white space: missing before all, or inserted after a qualifier or before a value. It also replaces the dashes
-// of word processors by hyphens, and URLs by their names, and removes backslashes.
+// spaced returns the text with corrected white space: missing before all, or inserted after a qualifier or before a value. It also
+// replaces typographic dashes by hyphens and URLs by their host names, and removes backslashes.
 func spaced(text string) string {
 	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-",
 		"\u00a0", " ", "\ufeff", "", "\xa0", " ", `\`, "").Replace(text)
@@ -88,7 +88,7 @@ func spaced(text string) string {
 	return text
 }
 
-// mendTerm returns a corrected term, or "" if its meaning is not recognizable.
+// mendTerm returns the corrected term, or "" if the intended term cannot be determined.
 func mendTerm(t string) string {
 	valid := func(t string) bool {
 		_, err := spf.ParseRecord("v=spf1 " + t)
@@ -155,7 +155,7 @@ func ipTerm(p netip.Prefix) string {
 	return name + s
 }
 
-// without removes terms. The result still authorizes senders and has an end.
+// without returns the record without terms. The result still authorizes senders and has all or redirect.
 func (l *examination) without(text string, terms ...string) string {
 	fields := slices.DeleteFunc(strings.Fields(text), func(t string) bool { return slices.Contains(terms, t) })
 	text = strings.Join(fields, " ")
@@ -180,8 +180,8 @@ func (l *examination) without(text string, terms ...string) string {
 	return text
 }
 
-// mendTarget returns a record for the name that an include or redirect leads to, for all domains that use it. It returns "" if the
-// name belongs to someone else, or if nothing is known that the record could contain.
+// mendTarget returns a record for the target of an include or redirect, for all domains that use it. It returns "" if the name belongs to
+// another site, or if no content for the record is known.
 func (l *examination) mendTarget(ctx context.Context, name string) string {
 	all, err := l.text(ctx, name)
 	if c := l.chainOf(ctx, name); err != nil || c.loops || !l.controls(ctx, c.end()) {
@@ -191,7 +191,7 @@ func (l *examination) mendTarget(ctx context.Context, name string) string {
 	case 0:
 	case 1:
 		if _, err := spf.ParseRecord(found[0]); err == nil {
-			return "" // it leads in circles
+			return "" // the includes form a loop
 		}
 		return mendSPF(found[0])
 	default:

@@ -11,27 +11,27 @@ import (
 	"signpost/internal/spf"
 )
 
-// term is a term of an SPF record that asks DNS, with everything below it.
+// term is a term of an SPF record that needs DNS lookups, with the terms of its target record.
 type term struct {
 	text     string
-	cost     int // lookups, those below included
+	cost     int // lookups, including those below
 	below    []*term
 	voids    int  // void lookups of IPv4 clients
-	voids6   int  // and of IPv6 clients
+	voids6   int  // void lookups of IPv6 clients
 	passes   bool // its qualifier is +
-	fixed    bool // it stands for the networks, and for nothing else
+	fixed    bool // it matches the networks, and nothing else
 	networks []netip.Prefix
 	wrong    string // why its value is not known
-	failed   error  // of the lookup that failed, if wrong is nothing else
-	source   *term  // the term below, or this one, that wrong is about; nil: not include or redirect
-	target   string // of include and redirect: the name that it leads to
-	domain   string // of redirect: where it leads
-	record   string // of redirect: the record there
+	failed   error  // the error of the failed lookup, if that is the reason of wrong
+	source   *term  // the include or redirect that wrong concerns, this term or one below; nil: another kind of term
+	target   string // of include and redirect: the name of the target
+	domain   string // of include and redirect: the target, if it has a record
+	record   string // of include and redirect: the record of the target
 }
 
-// walkSPF reads the tree of a record, as a check that matches nothing does: RFC 7208 section 4.6.4 counts all of its terms.
+// walkSPF returns the tree of a record, as evaluated by a check that matches no term: RFC 7208 section 4.6.4 counts all of them.
 func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Record) *term {
-	open := []*term{{text: domain, passes: true, fixed: true}} // the record, and the include and redirect terms that lead to a node
+	open := []*term{{text: domain, passes: true, fixed: true}} // the record, and the include and redirect terms above a node
 	closeTo := func(depth int) {
 		for ; len(open) > depth+1; open = open[:len(open)-1] {
 			open[len(open)-2].take(open[len(open)-1])
@@ -69,9 +69,9 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 		case c.loops:
 			t.wrong = "its CNAME records form a loop"
 		case failed != nil && !spf.IsNotFound(failed):
-			t.wrong, t.failed = "it could not be looked up", failed
+			t.wrong, t.failed = "the DNS lookup failed", failed
 		case c.isAlias():
-			t.wrong += " at " + c.end() + ", where its CNAME record leads"
+			t.wrong += " at " + c.end() + ", the target of its CNAME record"
 		}
 	case name == "":
 	case n.Mechanism == spf.A:
@@ -84,10 +84,10 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	return t
 }
 
-// take adds a term that is complete to the one above it.
+// take adds a completed term to the one above it.
 func (t *term) take(b *term) {
 	if !b.passes {
-		b.networks = nil // they may not send
+		b.networks = nil // the record does not allow them
 	}
 	t.below = append(t.below, b)
 	t.cost += b.cost
@@ -100,7 +100,7 @@ func (t *term) take(b *term) {
 	}
 }
 
-// addHost adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is one void lookup at most.
+// addHost adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is at most one void lookup.
 func (l *examination) addHost(ctx context.Context, t *term, d spf.Directive, name string) {
 	four, err := l.view.LookupA(ctx, name)
 	six, err6 := l.view.LookupAAAA(ctx, name)
@@ -148,7 +148,7 @@ func (t *term) lines(indent string) string {
 	return s
 }
 
-// width returns how many different IPv4 addresses the networks contain.
+// width returns the number of different IPv4 addresses in the networks.
 func width(networks []netip.Prefix) int {
 	n := 0
 	for i, p := range networks {
@@ -185,37 +185,37 @@ func (l *examination) checkSPFTree(ctx context.Context, text string, rec *spf.Re
 		if mended := spaced(text); mended != text {
 			fix = record(l.domain, mended)
 		}
-		f := doctor.Finding{Level: doctor.Red, What: "a term of the SPF record of " + l.domain + " leads nowhere: " + tree.wrong, Where: where, Fix: fix,
-			Why: "RFC 7208 section 5.2: what a term leads to has to be one valid SPF record; otherwise the result is permerror"}
+		f := doctor.Finding{Level: doctor.Red, What: "a term of the SPF record of " + l.domain + " has no valid target: " + tree.wrong, Where: where, Fix: fix,
+			Why: "RFC 7208 section 5.2: the target of a term must have one valid SPF record; otherwise the result is permerror"}
 		if t := tree.source; t != nil {
-			f.Cause = "leads nowhere: " + t.target
+			f.Cause = "no valid target: " + t.target
 			if text := l.mendTarget(ctx, t.target); text != "" {
 				f.Fix = record(t.target, text)
 			}
 		}
 		l.tree = append(l.tree, f)
 	case tree.cost > spf.MaxTerms:
-		report(doctor.Red, fmt.Sprintf("SPF of %s takes %d look-ups, and %d are allowed", l.domain, tree.cost, spf.MaxTerms),
-			"RFC 7208 section 4.6.4: after the tenth the result is permerror: mail does not pass SPF. The networks in this record are what the terms stand for today; follow their owners when they change",
+		report(doctor.Red, fmt.Sprintf("the SPF record of %s needs %d DNS lookups; the limit is %d", l.domain, tree.cost, spf.MaxTerms),
+			"RFC 7208 section 4.6.4: with more than 10 lookups the result is permerror, and no mail passes SPF. The proposed record has the networks that its terms have today; update it when their owners change them",
 			l.spread(text, tree, spf.MaxTerms))
 	case tree.cost > manyTerms:
-		report(doctor.Yellow, fmt.Sprintf("SPF of %s takes %d of %d look-ups", l.domain, tree.cost, spf.MaxTerms), "RFC 7208 section 4.6.4: the next provider that adds one breaks it",
+		report(doctor.Yellow, fmt.Sprintf("the SPF record of %s needs %d of %d DNS lookups", l.domain, tree.cost, spf.MaxTerms), "RFC 7208 section 4.6.4: if providers in the record add more, the result is permerror",
 			l.spread(text, tree, manyTerms))
 	}
 	if tree.voids > spf.MaxVoids || tree.voids6 > spf.MaxVoids {
-		level := doctor.Yellow // only IPv6 clients meet them
+		level := doctor.Yellow // only IPv6 clients are affected
 		if tree.voids > spf.MaxVoids {
 			level = doctor.Red
 		}
-		report(level, fmt.Sprintf("%d look-ups of SPF of %s find nothing, and %d are allowed", max(tree.voids, tree.voids6), l.domain, spf.MaxVoids),
-			"RFC 7208 section 4.6.4: after the second the result is permerror", record(l.domain, fewerVoids(text, tree)))
+		report(level, fmt.Sprintf("the SPF record of %s causes %d void lookups; the limit is %d", l.domain, max(tree.voids, tree.voids6), spf.MaxVoids),
+			"RFC 7208 section 4.6.4: with more than 2 void lookups the result is permerror", record(l.domain, fewerVoids(text, tree)))
 	}
 	if n := width(tree.networks); n > maxWidth {
-		report(doctor.Yellow, fmt.Sprintf("SPF of %s lets %d IPv4 addresses send", l.domain, n),
-			"RFC 9989 section 11.1: whoever rents one of them passes as you; let DKIM speak for shared senders, and mark their terms with ?", record(l.domain, l.neutral(text, rec, tree)))
+		report(doctor.Yellow, fmt.Sprintf("the SPF record of %s allows %d IPv4 addresses to send", l.domain, n),
+			"RFC 9989 section 11.1: any other customer of these providers passes SPF for your domain; use DKIM for shared senders, and mark their terms with ?", record(l.domain, l.neutral(text, rec, tree)))
 	}
 	if len(text) > maxRecord && tree.cost <= spf.MaxTerms {
-		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the SPF record of %s has %d octets", l.domain, len(text)), Where: record(l.domain, text),
-			Why: "RFC 7208 section 3.4: the answer should fit into 512 octets; some receivers get no longer ones", Fix: l.spread(text, tree, spf.MaxTerms)})
+		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the SPF record of %s has %d bytes", l.domain, len(text)), Where: record(l.domain, text),
+			Why: "RFC 7208 section 3.4: the DNS answer should fit into 512 bytes; some receivers cannot receive longer answers", Fix: l.spread(text, tree, spf.MaxTerms)})
 	}
 }

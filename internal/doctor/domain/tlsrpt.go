@@ -13,24 +13,24 @@ import (
 // checkTLSRPT checks the TLSRPT record: RFC 8460 section 3.
 func (l *examination) checkTLSRPT(ctx context.Context) {
 	name := "_smtp._tls." + l.domain
-	all := l.optional(ctx, name, "asks for no TLS reports")
+	all := l.optional(ctx, name, "has no TLSRPT record")
 	if len(all) == 0 {
 		return
 	}
 	all = versioned(all, "v=TLSRPTv1")
 	err := parseTLSRPT(all[0])
 	if len(all) > 1 {
-		err = errors.New("there are several")
+		err = errors.New("there is more than one")
 	}
 	if err != nil {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "the TLSRPT record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
-			Why: "RFC 8460 section 3: senders pass it over, and you do not learn whose mail cannot come by TLS", Fix: record(name, "v=TLSRPTv1; rua=mailto:postmaster@"+l.domain)})
+			Why: "RFC 8460 section 3: senders ignore it, and you receive no reports about failed TLS connections", Fix: record(name, "v=TLSRPTv1; rua=mailto:postmaster@"+l.domain)})
 		return
 	}
-	l.good("the TLSRPT record of "+l.domain+" is right", record(name, all[0]))
+	l.good("the TLSRPT record of "+l.domain+" is valid", record(name, all[0]))
 }
 
-// versioned returns the records that begin with start, or all if none does: one of them was meant.
+// versioned returns the records that begin with start, or all of them if none does: one was probably intended.
 func versioned(all []string, start string) []string {
 	if found := only(all, func(t string) bool { return strings.HasPrefix(t, start) }); len(found) > 0 {
 		return found
@@ -50,7 +50,7 @@ func parseTLSRPT(text string) error {
 		for uri := range strings.SplitSeq(t.value, ",") {
 			uri = strings.TrimSpace(uri)
 			if !isMailto(uri) && !isHTTPS(uri) {
-				return errors.New("rua has to be a mailto or https URI")
+				return errors.New("rua must be a mailto or https URI")
 			}
 		}
 		return nil

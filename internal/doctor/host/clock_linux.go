@@ -2,7 +2,7 @@ package host
 
 import "golang.org/x/sys/unix"
 
-// synchronised reports whether the kernel's clock is kept synchronised: adjtimex(2), which needs no privileges for that.
+// synchronised reports whether adjtimex(2), which needs no privileges, considers the clock synchronised.
 func synchronised() (bool, error) {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)

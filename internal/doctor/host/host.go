@@ -1,4 +1,5 @@
-// Package host checks what the daemon needs of this machine.
+// Package host checks what the daemon needs on this host: its configuration, user, directories, clock and resolver. Checks returns
+// the checks; Facts is their input.
 package host
 
 import (
@@ -23,10 +24,10 @@ import (
 // Facts are what the checks need to know.
 type Facts struct {
 	File     string           // Signpost's configuration
-	Missing  bool             // there is none: the other facts are the defaults
-	Faults   []Fault          // what is wrong with it; if there are any, the other facts are the defaults
-	Concerns []doctor.Finding // about a valid configuration; an empty Level means Yellow, an empty Where means File
-	Files    []string         // the files and directories of the configuration, all of which the daemon reads
+	Missing  bool             // File does not exist: the other facts are the defaults
+	Faults   []Fault          // the errors of the configuration; if there are any, the other facts are the defaults
+	Concerns []doctor.Finding // warnings about a valid configuration; an empty Level means Yellow, an empty Where means File
+	Files    []string         // the files and directories of the configuration that the daemon reads
 	User     string           // of the daemon; empty: signpost
 
 	Observe   bool   // mode = "observe"
@@ -39,17 +40,17 @@ type Facts struct {
 
 	Inbound      Inbound
 	SkipNetworks []netip.Prefix // verify.skip_networks
-	Decided      []netip.Prefix // the networks for which the configuration states what to do if SPF fails
+	Decided      []netip.Prefix // the networks for which the configuration sets what to do if SPF fails
 }
 
 // Fault is an error of the configuration.
 type Fault struct {
 	Err  error
-	File string // empty: it has no place
+	File string // empty: the error has no file and line
 	Line int
 }
 
-// Checks returns the checks of what the daemon needs of this host: its configuration, its user, its directories, the clock.
+// Checks returns the checks of what the daemon needs on this host: its configuration, its user, its directories, the clock.
 func Checks(f Facts) []doctor.Check {
 	m := &machine{Facts: f}
 	m.User = cmp.Or(m.User, doctor.ServiceUser)
@@ -60,16 +61,16 @@ func Checks(f Facts) []doctor.Check {
 	return []doctor.Check{
 		check("mode", "mode", "mail is signed and verified", m.mode),
 		check("config", "signpost.toml and conf.d", m.File+" is valid", m.configuration),
-		check("service-user", "user signpost", "user "+m.User+" is there", m.serviceUser),
-		check("key-files", "the keys directory, each key and its metadata", "the private keys are the daemon's alone", m.keyFiles),
-		check("state-dir", "state_dir", "the daemon can write what it remembers", m.stateDir),
-		check("clock", "the time, and on Linux whether something keeps it right (adjtimex(2))", "the clock is right, as far as this machine knows", clockNow),
-		check("resolver", "dns.servers, /etc/resolv.conf", "a name server is known", m.resolver),
-		check("gateway", "the journal: a sample of inbound mail of the last 7 days, at most 1000 messages of each", m.goodInbound(), m.gateway),
+		check("service-user", "user signpost", "user "+m.User+" exists", m.serviceUser),
+		check("key-files", "the keys directory, each key and its metadata", "only the daemon can read the private keys", m.keyFiles),
+		check("state-dir", "state_dir", "the daemon can write to state_dir", m.stateDir),
+		check("clock", "the time, and on Linux whether it is synchronised (adjtimex(2))", "the clock is synchronised, as far as this host knows", clockNow),
+		check("resolver", "dns.servers, /etc/resolv.conf", "a DNS server is configured", m.resolver),
+		check("gateway", "the journal: a sample of inbound mail of the last 7 days, at most 1000 messages of each day", m.goodInbound(), m.gateway),
 	}
 }
 
-// machine has the facts, and the account of the daemon, which is nil if serviceErr is not.
+// machine is the facts and the account of the daemon. service is nil if serviceErr is not nil.
 type machine struct {
 	Facts
 	service    *doctor.Account
@@ -87,8 +88,8 @@ func (m *machine) mode() []doctor.Finding {
 
 func (m *machine) configuration() (found []doctor.Finding) {
 	if m.Missing {
-		return []doctor.Finding{{Level: doctor.Red, What: "there is no configuration; the other checks use the defaults", Where: m.File, Why: "the daemon does not start without one",
-			Fix: "install -D -m 0644 /dev/null " + doctor.Quote(m.File) + " # an empty file means the defaults"}}
+		return []doctor.Finding{{Level: doctor.Red, What: "the configuration file does not exist; the other checks use the defaults", Where: m.File, Why: "the daemon does not start without a configuration file",
+			Fix: "install -D -m 0644 /dev/null " + doctor.Quote(m.File) + " # with an empty file, the defaults apply"}}
 	}
 	for _, fault := range m.Faults {
 		found = append(found, doctor.OrNotPermitted(fault.Err, m.faulty(fault)))
@@ -106,7 +107,7 @@ func (m *machine) configuration() (found []doctor.Finding) {
 	return append(found, m.denied(append([]string{m.File}, m.Files...))...)
 }
 
-// Unreadable returns a finding for each of these files and directories that a user may not read by owner, group and mode. gid is
+// Unreadable returns a finding for each path that a user cannot read according to owner, group and mode. gid is
 // the group of a user whose uid has no name.
 func Unreadable(uid, gid uint32, paths []string) []doctor.Finding {
 	m := &machine{Facts: Facts{User: doctor.UserName(uid)}}
@@ -163,7 +164,7 @@ func (m *machine) barred(path string) (f doctor.Finding, at string) {
 // faulty returns the finding for an error of the configuration, with its line.
 func (m *machine) faulty(fault Fault) doctor.Finding {
 	f := doctor.Finding{Level: doctor.Red, What: fault.Err.Error(), Where: m.File,
-		Why: "the daemon does not start with it, and a reload keeps the old one; the other checks use the defaults", Fix: "${EDITOR:-vi} " + doctor.Quote(m.File)}
+		Why: "the daemon does not start, and a reload keeps the old configuration; the other checks use the defaults", Fix: "${EDITOR:-vi} " + doctor.Quote(m.File)}
 	if fault.File == "" {
 		return f
 	}
@@ -179,7 +180,7 @@ func (m *machine) serviceUser() []doctor.Finding {
 	if m.serviceErr == nil {
 		return nil
 	}
-	f := doctor.Finding{Level: doctor.Red, What: "there is no user " + m.User, Where: "the system's user database", Why: "the daemon is not to run as root, nor as a user of Postfix",
+	f := doctor.Finding{Level: doctor.Red, What: "user " + m.User + " does not exist", Where: "the system's user database", Why: "the daemon must run as its own user, neither root nor a user of Postfix",
 		Fix: "useradd --system --home-dir /var/lib/signpost --shell /usr/sbin/nologin " + m.User}
 	if _, err := os.Stat("/usr/lib/sysusers.d/signpost.conf"); err == nil {
 		f.Fix = "systemd-sysusers signpost.conf"
@@ -189,24 +190,24 @@ func (m *machine) serviceUser() []doctor.Finding {
 	return []doctor.Finding{f}
 }
 
-// closed returns the finding for a file that the daemon's user may not access. what is the access; empty: read.
+// closed returns the finding for a file that the daemon's user cannot access. what is the kind of access; empty: read.
 func (m *machine) closed(path string, p doctor.Permissions, what, fix string) doctor.Finding {
-	return doctor.Finding{Level: doctor.Red, What: "user " + m.User + " may not " + cmp.Or(what, "read") + " " + path, Where: path + ": " + p.String(),
-		Why: "the daemon does not start, or goes on with what it had", Fix: fix}
+	return doctor.Finding{Level: doctor.Red, What: "permission denied: user " + m.User + " cannot " + cmp.Or(what, "read") + " " + path, Where: path + ": " + p.String(),
+		Why: "the daemon does not start; if it is running, it keeps its old configuration and keys", Fix: fix}
 }
 
-// chown returns the command that makes a directory the daemon's.
+// chown returns the command that makes the daemon's user the owner of a directory.
 func (m *machine) chown(path string) string {
 	group := doctor.GroupName(m.service.GIDs[0])
 	return "chown " + m.User + ":" + group + " " + doctor.Quote(path) + " && chmod 0700 " + doctor.Quote(path)
 }
 
-// stateDir checks the directory in which the daemon keeps what it has observed.
+// stateDir checks the directory in which the daemon keeps its state.
 func (m *machine) stateDir() (found []doctor.Finding) {
 	dir := m.StateDir
 	_, err := os.Stat(dir)
 	if err != nil {
-		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the state folder " + dir + " is not there", Where: err.Error(), Why: "the daemon does not start",
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the state directory " + dir + " does not exist", Where: err.Error(), Why: "the daemon does not start",
 			Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
 	}
 	if m.service != nil {
@@ -215,12 +216,12 @@ func (m *machine) stateDir() (found []doctor.Finding) {
 		}
 		for _, d := range append([]string{dir}, m.Written...) {
 			if fi, err := os.Stat(d); err == nil && !m.service.May(doctor.PermissionsOf(fi), doctor.Write|doctor.Search) {
-				found = append(found, m.closed(d, doctor.PermissionsOf(fi), "write in", m.chown(d)))
+				found = append(found, m.closed(d, doctor.PermissionsOf(fi), "write to", m.chown(d)))
 			}
 		}
 	}
 	if unix.Access(dir, unix.W_OK) == unix.EROFS {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "the file system of " + dir + " is mounted read-only", Where: dir, Why: "no key is made or rotated, and neither the journal nor what was seen of keys is kept",
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "the file system of " + dir + " is mounted read-only", Where: dir, Why: "keys cannot be created or rotated, and the journal and the observations of keys cannot be saved",
 			Fix: writable(dir)})
 	}
 	for _, d := range append([]string{dir}, m.Written...) {
@@ -228,8 +229,8 @@ func (m *machine) stateDir() (found []doctor.Finding) {
 		if err != nil || doctor.PermissionsOf(fi).Mode.Perm()&0o002 == 0 {
 			continue
 		}
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "any user may write to " + d, Where: d + ": " + doctor.PermissionsOf(fi).String(),
-			Why: "who has a login here can put a key or a hosted domain of his own there", Fix: "chmod 0700 " + doctor.Quote(d)})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "any user can write to " + d, Where: d + ": " + doctor.PermissionsOf(fi).String(),
+			Why: "any local user can add a key or a hosted domain", Fix: "chmod 0700 " + doctor.Quote(d)})
 	}
 	var room unix.Statfs_t
 	if err := unix.Statfs(dir, &room); err != nil {
@@ -246,7 +247,8 @@ func writable(dir string) string {
 	return `mount -o remount,rw "$(df --output=target ` + doctor.Quote(dir) + ` | tail -1)"`
 }
 
-// A key and its metadata take two blocks. Below the least the next rotation may fail; below enough an administrator should act.
+// A key and its metadata take two blocks. With less than leastSpace or leastFiles the next rotation may fail; with less than enoughSpace
+// or enoughFiles an administrator should act.
 const (
 	leastSpace, enoughSpace = 10 << 20, 100 << 20 // bytes
 	leastFiles, enoughFiles = 100, 1000
@@ -255,12 +257,12 @@ const (
 // freeSpace checks the free space of the file system of dir. files is 0 if it has no fixed number of inodes.
 func freeSpace(dir string, bytes, files, freeFiles int64) []doctor.Finding {
 	f := doctor.Finding{Level: doctor.Yellow, Where: fmt.Sprintf("%s: %d MiB and %d files are free", dir, bytes>>20, freeFiles),
-		Why: "without room no new key is written, and what was seen of keys is forgotten", Fix: "df -h " + doctor.Quote(dir) + "; df -i " + doctor.Quote(dir) + " # and make room there"}
+		Why: "on a full file system, new keys and the observations of keys cannot be saved", Fix: "df -h " + doctor.Quote(dir) + "; df -i " + doctor.Quote(dir) + " # then free some space"}
 	switch {
 	case bytes < leastSpace || files > 0 && freeFiles < leastFiles:
-		f.Level, f.What = doctor.Red, "the disk of "+dir+" is full"
+		f.Level, f.What = doctor.Red, "the file system of "+dir+" is full"
 	case bytes < enoughSpace || files > 0 && freeFiles < enoughFiles:
-		f.What = "the disk of " + dir + " is almost full"
+		f.What = "the file system of " + dir + " is almost full"
 	default:
 		return nil
 	}
@@ -280,14 +282,14 @@ func clockNow() []doctor.Finding {
 	return clock(time.Now(), built, synced || err != nil)
 }
 
-// tooOld is longer than a version is in use: it is more likely that the clock is ahead.
+// tooOld is longer than a version is in use. If the sources seem older, it is more likely that the clock is ahead.
 const tooOld = 10 * 365 * 24 * time.Hour
 
 // clock checks the time: receivers compare t= and x= of a signature with their own (RFC 6376 section 3.5), and the rotation of keys
 // depends on it.
 func clock(now, built time.Time, synced bool) []doctor.Finding {
 	f := doctor.Finding{Level: doctor.Red, What: "the clock is wrong", Where: "it is " + now.UTC().Format(time.RFC3339),
-		Why: "a signature from the future or long expired does not verify (RFC 6376 section 3.5), and keys rotate at the wrong time", Fix: "apt-get install systemd-timesyncd"}
+		Why: "receivers reject signatures that are expired or from the future (RFC 6376 section 3.5), and keys rotate at the wrong time", Fix: "apt-get install systemd-timesyncd"}
 	if _, err := exec.LookPath("timedatectl"); err == nil && doctor.RunsSystemd() {
 		f.Fix = "timedatectl set-ntp true"
 	}
@@ -296,13 +298,13 @@ func clock(now, built time.Time, synced bool) []doctor.Finding {
 	}
 	switch {
 	case !built.IsZero() && now.Before(built):
-		f.Where += ", and this program was made of sources of " + built.UTC().Format(time.RFC3339)
+		f.Where += "; the sources of this program are of " + built.UTC().Format(time.RFC3339)
 	case !built.IsZero() && now.Sub(built) > tooOld:
-		f.Level, f.What = doctor.Yellow, "the clock is far ahead, or this program very old"
-		f.Where += ", and this program was made of sources of " + built.UTC().Format(time.RFC3339)
+		f.Level, f.What = doctor.Yellow, "the clock is far ahead, or this program is very old"
+		f.Where += "; the sources of this program are of " + built.UTC().Format(time.RFC3339)
 	case !synced:
-		f.Level, f.What = doctor.Yellow, "nothing keeps the clock right"
-		f.Where += "; adjtimex(2) says that it is not synchronised"
+		f.Level, f.What = doctor.Yellow, "the clock is not synchronised"
+		f.Where += "; adjtimex(2): not synchronised"
 	default:
 		return nil
 	}
@@ -313,6 +315,6 @@ func (m *machine) resolver() []doctor.Finding {
 	if m.ResolverErr == nil {
 		return nil
 	}
-	return []doctor.Finding{{Level: doctor.Red, What: "no name server is known", Where: m.ResolverErr.Error(), Why: "nothing can be verified",
+	return []doctor.Finding{{Level: doctor.Red, What: "no DNS server is configured", Where: m.ResolverErr.Error(), Why: "no mail can be verified",
 		Fix: `dns.servers = ["127.0.0.1"]`}}
 }

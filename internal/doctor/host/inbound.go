@@ -10,7 +10,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Inbound is a sample of recent inbound mail from the journal: messages whose SPF was checked. It omits clients that are
+// Inbound is a sample of recent inbound messages in the journal whose SPF was checked. It omits clients that are
 // now in trusted_networks or verify.skip_networks.
 type Inbound struct {
 	Messages int       // in the sample
@@ -23,20 +23,20 @@ type Inbound struct {
 type ClientMail struct{ Messages, SPFFailed int } // SPFFailed: fail or softfail
 
 const (
-	// fewInbound is the number of messages below which shares mean nothing: on a small host, one newsletter is a third of a day.
+	// fewInbound is the least number of messages for which shares are meaningful: on a small host, one newsletter is a third of a day's mail.
 	fewInbound = 100
-	// A client with a greater share of inbound mail, of which SPF fails for a greater share, is taken for a gateway. A large
-	// provider may have the first share, but its SPF passes.
+	// A client that delivers more than gatewayShare, of which SPF fails for more than gatewayFailed, counts as a gateway. A large
+	// provider may exceed the first share, but its mail passes SPF.
 	gatewayShare, gatewayFailed = 0.30, 0.50
 )
 
-// gateway finds gateways, relays and backup MX of this site that are not in verify.skip_networks. It is Yellow, not Red: a spammer who
-// sends enough looks the same.
+// gateway finds gateways, relays and backup MX hosts of this site that are not in verify.skip_networks. It is Yellow, not Red: a spammer who
+// sends enough mail looks the same.
 func (m *machine) gateway() (found []doctor.Finding) {
 	in := m.Inbound
 	if in.Err != nil {
-		return []doctor.Finding{doctor.OrNotPermitted(in.Err, doctor.Finding{Level: doctor.Yellow, What: "the journal cannot be read", Where: in.Err.Error(),
-			Why: "doctor cannot tell whether a client is your own gateway", Fix: "signpost log"})}
+		return []doctor.Finding{doctor.OrNotPermitted(in.Err, doctor.Finding{Level: doctor.Yellow, What: "cannot read the journal", Where: in.Err.Error(),
+			Why: "doctor reads the journal to find your own mail gateways", Fix: "signpost log"})}
 	}
 	if in.Messages < fewInbound {
 		return nil
@@ -48,11 +48,11 @@ func (m *machine) gateway() (found []doctor.Finding) {
 		}
 		networks := append(slices.Clone(m.SkipNetworks), netip.PrefixFrom(client, client.BitLen()))
 		found = append(found, doctor.Finding{Level: doctor.Yellow,
-			What: fmt.Sprintf("%s delivers %.0f %% of inbound mail, and SPF fails for %.0f %% of that: it may be your own gateway", client, 100*share, 100*failed),
+			What: fmt.Sprintf("%s delivers %.0f %% of inbound mail, and SPF fails for %.0f %% of that: it may be your own mail gateway", client, 100*share, 100*failed),
 			Where: fmt.Sprintf("journal: %d of a sample of %d inbound messages since %s; SPF fail or softfail for %d",
 				n.Messages, in.Messages, in.Since.UTC().Format(time.DateOnly), n.SPFFailed),
-			Why: "mail that comes through a gateway, relay or backup MX has that host's address, so each author's SPF fails, and honest mail is rejected or quarantined",
-			Fix: "skip_networks = [" + doctor.Join(networks, ", ", quoted) + "] # in [verify], if this host is yours and verifies mail itself"})
+			Why: "SPF of mail through a gateway, relay or backup MX is checked against that host's address: it fails, and legitimate mail is rejected or quarantined",
+			Fix: "skip_networks = [" + doctor.Join(networks, ", ", quoted) + "] # in [verify], if the host is yours and verifies mail itself"})
 	}
 	slices.SortFunc(found, func(a, b doctor.Finding) int { return strings.Compare(a.What, b.What) })
 	return found
@@ -61,9 +61,9 @@ func (m *machine) gateway() (found []doctor.Finding) {
 // goodInbound returns the text of the check if nothing is found.
 func (m *machine) goodInbound() string {
 	if m.Inbound.Messages < fewInbound {
-		return fmt.Sprintf("too few inbound messages in the journal to find a gateway: %d of %d", m.Inbound.Messages, fewInbound)
+		return fmt.Sprintf("too few inbound messages in the journal to find a mail gateway: %d of %d", m.Inbound.Messages, fewInbound)
 	}
-	return fmt.Sprintf("no client looks like a gateway of yours, in a sample of %d inbound messages", m.Inbound.Messages)
+	return fmt.Sprintf("no client looks like your own mail gateway, in a sample of %d inbound messages", m.Inbound.Messages)
 }
 
 // quoted returns a network for signpost.toml.

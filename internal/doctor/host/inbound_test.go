@@ -100,14 +100,14 @@ func TestGateway(t *testing.T) {
 func TestGatewayWithoutJournal(t *testing.T) {
 	denied := "cannot check this"
 	if os.Geteuid() == 0 { // who runs doctor as root is not told to do so
-		denied = "the journal cannot be read"
+		denied = "cannot read the journal"
 	}
 	for _, c := range []struct {
 		err  error
 		what string
 	}{
 		{fmt.Errorf("journal.db: %w", fs.ErrPermission), denied},
-		{errors.New("journal.db: database disk image is malformed"), "the journal cannot be read"},
+		{errors.New("journal.db: database disk image is malformed"), "cannot read the journal"},
 	} {
 		found := gateway(t, config.Default(), host.Inbound{Err: c.err})
 		if len(found) != 1 || found[0].Level != doctor.Yellow || !strings.Contains(found[0].What, c.what) || !strings.Contains(found[0].Where, "journal.db") || found[0].Fix == "" {

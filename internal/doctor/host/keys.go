@@ -18,19 +18,19 @@ type keyFile struct {
 	permissions doctor.Permissions
 }
 
-// keyFiles checks who can read the keys: whoever can read a private key can sign as its domain, and a key that the daemon cannot read
+// keyFiles checks the permissions of the keys: a user who can read a private key can sign for its domain, and a key that the daemon cannot read
 // does not sign.
 func (m *machine) keyFiles() (found []doctor.Finding) {
 	dir := m.KeysDir
 	fi, err := os.Stat(dir)
 	if err != nil {
-		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys directory " + dir + " is not there", Where: err.Error(),
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys directory " + dir + " does not exist", Where: err.Error(),
 			Why: "the daemon does not start without it", Fix: "install -d -o " + m.User + " -g " + m.User + " -m 0700 " + doctor.Quote(dir)})}
 	}
 	files, err := filesOfKeys(dir)
 	if err != nil {
-		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "the keys directory " + dir + " cannot be read", Where: err.Error(),
-			Why: "nothing can be signed", Fix: "ls -la " + doctor.Quote(dir)})}
+		return []doctor.Finding{doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "cannot read the keys directory " + dir, Where: err.Error(),
+			Why: "no mail can be signed", Fix: "ls -la " + doctor.Quote(dir)})}
 	}
 	p := doctor.PermissionsOf(fi)
 	if m.service != nil && m.service.UID != 0 {
@@ -38,8 +38,8 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	}
 	foreign := func(gid uint32) bool { return m.service == nil || gid != m.service.GIDs[0] }
 	if bits := p.Mode.Perm(); bits&0o002 != 0 || bits&0o020 != 0 && foreign(p.GID) {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write in the keys directory " + dir, Where: dir + ": " + p.String(),
-			Why: "any user with a login here can put a key there", Fix: "chmod 0700 " + doctor.Quote(dir)})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "other users can write to the keys directory " + dir, Where: dir + ": " + p.String(),
+			Why: "any local user can add a key", Fix: "chmod 0700 " + doctor.Quote(dir)})
 	}
 	found = append(found, m.changeable(files, foreign)...)
 	var open, mild []keyFile
@@ -53,21 +53,21 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 		}
 	}
 	if len(open) > 0 {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may read the private key " + open[0].path + andMore(open), Where: open[0].path + ": " + open[0].permissions.String(),
-			Why: "whoever reads it can sign as its domain; if other users have logins here, replace the key: dkimkey rotate", Fix: shut(dir, open)})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "other users can read the private key " + open[0].path + andMore(open), Where: open[0].path + ": " + open[0].permissions.String(),
+			Why: "a user who has read the key can sign for its domain; if this host has other local users, replace the key: dkimkey rotate", Fix: shut(dir, open)})
 	}
 	if len(mild) > 0 {
-		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "the daemon's group may read the private key " + mild[0].path + andMore(mild), Where: mild[0].path + ": " + mild[0].permissions.String(),
-			Why: "whoever is put into that group can sign as its domain", Fix: shut(dir, mild)})
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "the daemon's group can read the private key " + mild[0].path + andMore(mild), Where: mild[0].path + ": " + mild[0].permissions.String(),
+			Why: "each member of this group can sign for its domain", Fix: shut(dir, mild)})
 	}
 	if len(found) == 0 && m.KeysErr != nil {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "the keys cannot be read", Where: m.KeysErr.Error(), Why: "nothing can be signed", Fix: "dkimkey status"})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "cannot read the keys", Where: m.KeysErr.Error(), Why: "no mail can be signed", Fix: "dkimkey status"})
 	}
 	return found
 }
 
-// unreadable finds what belongs to another user, for example after root restored a backup. p are the permissions of the keys directory:
-// dkimkey makes its owner the owner of new files.
+// unreadable finds files that belong to another user, for example after root restored a backup. p is the permissions of the keys directory:
+// dkimkey gives new files to its owner.
 func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Finding {
 	dir := m.KeysDir
 	if f, at := m.barred(dir); at != "" {
@@ -79,7 +79,7 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	all := "chown -R " + m.User + ":" + doctor.GroupName(m.service.GIDs[0]) + " " + doctor.Quote(dir)
 	if p.UID != m.service.UID || !m.service.May(p, doctor.Read|doctor.Search) {
 		return []doctor.Finding{{Level: doctor.Red, What: "the keys directory " + dir + " does not belong to user " + m.User, Where: dir + ": " + p.String(),
-			Why: "the daemon cannot read the keys, or not those that dkimkey makes next: they belong to the owner of the directory", Fix: all + " && chmod 0700 " + doctor.Quote(dir)}}
+			Why: "dkimkey gives each new key to the owner of the directory; the daemon cannot read a key of another user", Fix: all + " && chmod 0700 " + doctor.Quote(dir)}}
 	}
 	files = slices.DeleteFunc(slices.Clone(files), func(f keyFile) bool {
 		want := doctor.Read
@@ -93,14 +93,14 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	}
 	f := m.closed(files[0].path, files[0].permissions, "", all+" && chmod -R u+rX "+doctor.Quote(dir))
 	f.What += andMore(files)
-	f.Why = "the daemon cannot sign with it; mail that it cannot sign is deferred"
+	f.Why = "the daemon cannot sign with this key; mail that it cannot sign is deferred"
 	return []doctor.Finding{f}
 }
 
-// changeable finds directories of domains, and metadata, that others than the daemon and root may change: they can put keys there, or
-// exchange them. It also finds a directory above the keys in which everybody may rename.
+// changeable finds directories of domains, and metadata, that users other than the daemon and root can change: they could add or replace
+// keys. It also finds a world-writable directory above the keys.
 func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (found []doctor.Finding) {
-	const why = "whoever may write there can put a key of his own in place of the domain's, or stop its mail from being signed"
+	const why = "a user who can write there can replace the domain's key, or stop the signing of its mail"
 	var open, owned []keyFile
 	for _, f := range files {
 		switch p := f.permissions; {
@@ -116,7 +116,7 @@ func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (fo
 		if n > 1 {
 			fix = "find -L " + doctor.Quote(m.KeysDir) + " -not -name '*.pem' -exec chmod go-w {} +"
 		}
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "others may write to " + open[0].path + andCount(n), Where: open[0].path + ": " + open[0].permissions.String(), Why: why, Fix: fix})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "other users can write to " + open[0].path + andCount(n), Where: open[0].path + ": " + open[0].permissions.String(), Why: why, Fix: fix})
 	}
 	if n := len(owned); n > 0 {
 		found = append(found, doctor.Finding{Level: doctor.Red, What: "a user other than " + m.User + " owns " + owned[0].path + andCount(n), Where: owned[0].path + ": " + owned[0].permissions.String(), Why: why,
@@ -128,13 +128,13 @@ func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (fo
 			continue
 		}
 		if p := doctor.PermissionsOf(fi); p.Mode.Perm()&0o002 != 0 && p.Mode&fs.ModeSticky == 0 {
-			found = append(found, doctor.Finding{Level: doctor.Red, What: "any user may replace the keys: " + dir + " is world-writable", Where: dir + ": " + p.String(), Why: why, Fix: "chmod o-w " + doctor.Quote(dir)})
+			found = append(found, doctor.Finding{Level: doctor.Red, What: "any user can replace the keys: " + dir + " is world-writable", Where: dir + ": " + p.String(), Why: why, Fix: "chmod o-w " + doctor.Quote(dir)})
 		}
 	}
 	return found
 }
 
-// andCount returns the number of further files, for the end of a line.
+// andCount returns the suffix of a line for the number of further files.
 func andCount(n int) string {
 	if n == 1 {
 		return ""
@@ -149,7 +149,7 @@ func andMore(files []keyFile) string {
 	return ", and others"
 }
 
-// shut returns the command that makes one private key, or all of them, readable for the owner alone.
+// shut returns the command that makes one private key, or all of them, readable only by the owner.
 func shut(dir string, files []keyFile) string {
 	if len(files) == 1 {
 		return "chmod 0600 " + doctor.Quote(files[0].path)
@@ -157,8 +157,8 @@ func shut(dir string, files []keyFile) string {
 	return "find " + doctor.Quote(dir) + " -name '*.pem' -exec chmod 0600 {} +"
 }
 
-// filesOfKeys returns the domains' directories, the keys in them and their metadata. A link has the permissions of its target. Links
-// without a target are omitted, and so are those to credentials, which systemd protects.
+// filesOfKeys returns the directories of the domains, the keys in them and their metadata. A link has the permissions of its target. Links
+// without a target are omitted, and so are links to credentials, which systemd protects.
 func filesOfKeys(dir string) (all []keyFile, err error) {
 	domains, err := os.ReadDir(dir)
 	if err != nil {

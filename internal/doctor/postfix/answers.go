@@ -15,7 +15,7 @@ import (
 	"signpost/milter"
 )
 
-// socketAnswers connects to each of our sockets by the name that Postfix uses for it, and negotiates the protocol as Postfix does.
+// socketAnswers connects to each of our sockets at the address that Postfix has for it, and negotiates the protocol as Postfix does.
 func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 	peers := l.peers()
 	for _, ln := range peers {
@@ -32,7 +32,7 @@ func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// peers returns the sockets to connect to: those that Postfix names, and those of the daemon that it does not name.
+// peers returns the sockets to connect to: those in Postfix's lists of milters, and the daemon's other sockets.
 func (l *site) peers() (all []Listener) {
 	var named []Listener
 	add := func(ln Listener) {
@@ -63,7 +63,7 @@ func (l *site) peers() (all []Listener) {
 	return all
 }
 
-// network returns the network on which to connect to a socket. For a name that Postfix uses, it has Postfix's IP version.
+// network returns the network for a connection to a socket. For an address in Postfix's lists, it is limited to inet_protocols.
 func (l *site) network(ln Listener) string {
 	if ln.Network == "tcp" && l.postconf != nil && !slices.Contains(l.Listen, ln) {
 		return l.protocol()
@@ -71,7 +71,7 @@ func (l *site) network(ln Listener) string {
 	return ln.Network
 }
 
-// deadMilters finds milters of other programs in Postfix's lists that do not run. Postfix then applies milter_default_action to all mail.
+// deadMilters finds other programs' milters in Postfix's lists that are not running. Postfix then applies milter_default_action to all mail.
 func (l *site) deadMilters(ctx context.Context) (found []doctor.Finding) {
 	if l.postconf == nil {
 		return nil
@@ -104,7 +104,7 @@ func (l *site) deadMilters(ctx context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// refuses reports whether a connection to an entry is refused, or its socket does not exist. Any other error proves nothing.
+// refuses reports whether a connection to an entry is refused, or its socket does not exist. It ignores other errors.
 func (l *site) refuses(ctx context.Context, e entry, chroot bool) bool {
 	network, at := l.resolve(e.address, chroot)
 	if network == "" {
@@ -122,7 +122,7 @@ func (l *site) refuses(ctx context.Context, e entry, chroot bool) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }
 
-// reason returns an error of a connection in the words of the system.
+// reason returns the system's text for an error of a connection.
 func reason(err error) string {
 	var number syscall.Errno
 	var timeout interface{ Timeout() bool }
@@ -135,29 +135,29 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// silent returns the finding for a socket at which Signpost does not answer.
+// silent returns the finding for a socket on which Signpost does not answer.
 func (l *site) silent(ln Listener, err error) doctor.Finding {
 	f := doctor.Finding{Level: doctor.Red, Where: ln.name() + ": " + reason(err), Why: "Postfix applies milter_default_action to every message", Fix: daemonLine(l.File)}
 	if doctor.RunsSystemd() {
-		f.Why += "; journalctl -u signpost -n 20 shows how it ended"
+		f.Why += "; journalctl -u signpost -n 20 shows why it stopped"
 	}
 	fi, statErr := os.Lstat(ln.Address)
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		f.What = "there is no socket " + ln.Address + ": the daemon does not run, or was not restarted after a change of listen"
+		f.What = "the socket " + ln.Address + " does not exist: the daemon is not running, or was not restarted after a change of listen"
 	case ln.Network == "unix" && statErr == nil && fi.Mode().Type() != fs.ModeSocket:
 		f.What, f.Fix = ln.Address+" is not a socket", "mv "+doctor.Quote(ln.Address)+" "+doctor.Quote(ln.Address+".old")+" && "+f.Fix
 	case errors.Is(err, syscall.ECONNREFUSED) && ln.Network == "unix":
-		f.What = "the daemon does not run: the socket " + ln.Address + " is left over from an earlier run"
+		f.What = "the daemon is not running: connection refused at the socket " + ln.Address
 	case errors.Is(err, syscall.ECONNREFUSED):
-		f.What = "nothing listens on " + ln.Address + ": the daemon does not run, or was not restarted after a change of listen"
+		f.What = "connection refused at " + ln.Address + ": the daemon is not running, or was not restarted after a change of listen"
 	case errors.Is(err, milter.ErrAnother):
-		f.What, f.Fix = "another milter answers at "+ln.Address, showListener(ln)+" # shows the program; then change the address of one of the two: listen in "+l.File
+		f.What, f.Fix = "another milter answers at "+ln.Address, showListener(ln)+" # shows the program; then change its address, or listen in "+l.File
 	case errors.As(err, &timeout) && timeout.Timeout():
-		f.What, f.Fix = "nothing answers at "+ln.Address+", although the connection is accepted", daemonLine(l.File)
+		f.What, f.Fix = "timeout: no answer at "+ln.Address+" after the connection was accepted", daemonLine(l.File)
 	default:
-		f.What, f.Fix = "the program that answers at "+ln.Address+" is not a milter", showListener(ln)+" # shows the program; then change the address of one of the two: listen in "+l.File
+		f.What, f.Fix = "the program that answers at "+ln.Address+" is not a milter", showListener(ln)+" # shows the program; then change its address, or listen in "+l.File
 	}
 	return f
 }
@@ -174,8 +174,8 @@ func showListener(ln Listener) string {
 	return "ss -ltnp sport = :" + doctor.Quote(port[strings.LastIndexByte(port, ':')+1:])
 }
 
-// daemonLine returns the command that restarts the daemon with this machine's service manager, or starts it: a daemon that runs with
-// older settings would not see a start.
+// daemonLine returns the command that restarts the daemon with this host's service manager, or starts it. A restart also helps if the
+// daemon runs with older settings.
 func daemonLine(file string) string {
 	if doctor.RunsSystemd() {
 		return "systemctl restart signpost"

@@ -8,17 +8,17 @@ import (
 
 // entry is one milter of a list.
 type entry struct {
-	raw      string            // as the list has it, without quotes around it
+	raw      string            // the text in the list, without quotes around it
 	address  string            // unix:PATH or inet:HOST:PORT
 	settings map[string]string // Postfix 3.0: { ADDRESS, default_action=tempfail }
-	fault    string            // why Postfix cannot read it; empty: it can
+	fault    string            // why Postfix cannot parse it; empty: it can
 }
 
-// quotes have no meaning in a list of milters: Postfix reads them as part of the name.
+// quotes are not special in a list of milters: Postfix takes them as part of the address.
 const quotes = `"'`
 
-// entries parses a list of milters as Postfix's milter_new() does. For an entry that Postfix cannot read, it returns the entry that was
-// meant, with a fault.
+// entries parses a list of milters as Postfix's milter_new() does. For an entry that Postfix cannot parse, it returns the intended entry,
+// with a fault.
 func entries(list string) (all []entry) {
 	for _, raw := range words(list) {
 		clean := strings.Trim(raw, quotes)
@@ -27,7 +27,7 @@ func entries(list string) (all []entry) {
 		}
 		e := entry{raw: clean, address: clean}
 		if clean != raw {
-			e.fault = "the quotes are read as part of the name"
+			e.fault = "the quotes are taken as part of the address"
 		}
 		if inner, ok := strings.CutPrefix(clean, "{"); ok {
 			parts := words(strings.TrimSuffix(inner, "}"))
@@ -36,7 +36,7 @@ func entries(list string) (all []entry) {
 			}
 			e.address = strings.Trim(parts[0], quotes+"{}")
 			if e.address != parts[0] {
-				e.fault = "quotes or braces around the name are read as part of it"
+				e.fault = "quotes or braces around the address are taken as part of it"
 			}
 			e.readSettings(parts[1:])
 		}
@@ -58,12 +58,12 @@ func (e *entry) readSettings(parts []string) {
 				i++
 				inner += parts[i]
 			}
-			e.fault = "smtpd(8) and cleanup(8) terminate at the setting " + setting + ": no white space is allowed around ="
+			e.fault = "smtpd(8) and cleanup(8) terminate with a fatal error at the setting " + setting + ": white space around = is not allowed"
 		}
 		name, value, _ := strings.Cut(inner, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		if !slices.Contains([]string{"command_timeout", "connect_timeout", "content_timeout", "default_action", "protocol"}, name) {
-			e.fault = "smtpd(8) and cleanup(8) terminate at the setting " + name + ", which milters do not have"
+			e.fault = "smtpd(8) and cleanup(8) terminate with a fatal error at the setting " + name + ", which does not exist"
 			continue
 		}
 		e.settings[name] = value
@@ -83,7 +83,7 @@ func (e entry) with(name, value string) string {
 	return text + " }"
 }
 
-// at returns the entry with another address, in a form that Postfix can read.
+// at returns the entry with another address, in a form that Postfix can parse.
 func (e entry) at(address string) string {
 	if len(e.settings) == 0 {
 		return address
@@ -92,7 +92,7 @@ func (e entry) at(address string) string {
 	return e.with("", "")
 }
 
-// text returns the entry as it is in the list, or in a form that Postfix can read.
+// text returns the entry as it is in the list, or in a form that Postfix can parse.
 func (e entry) text() string {
 	if e.fault == "" {
 		return e.raw

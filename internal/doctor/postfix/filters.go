@@ -11,7 +11,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// The parameters that send mail through a filter, which reinjects it: after it was queued, or before.
+// The parameters that send mail through a filter, which returns it to Postfix: after the queue, or before it.
 const (
 	afterQueue  = "content_filter"
 	beforeQueue = "smtpd_proxy_filter"
@@ -35,14 +35,14 @@ func (l *site) reinjectors() []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return !l.reinjects(s) })
 }
 
-// reinjection finds mail that reaches Signpost twice, or without what is needed to verify it.
+// reinjection finds mail that reaches Signpost twice, or without the client and content that verification needs.
 func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)
 		for j := i + 1; i >= 0 && j < len(one.entries); j++ {
 			if l.meant(one.entries[j], one.service.chroot) {
-				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "Signpost stands twice in " + one.name + " of " + one.service.id, Where: l.postconf.where(one.at, one.name),
-					Why: "each mail is judged or signed twice", Fix: l.postconf.setAt(one.at, one.name, one.replaced(j, ""))})
+				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "Signpost is listed twice in " + one.name + " of " + one.service.id, Where: l.postconf.where(one.at, one.name),
+					Why: "each message is signed or verified twice", Fix: l.postconf.setAt(one.at, one.name, one.replaced(j, ""))})
 			}
 		}
 	}
@@ -52,15 +52,15 @@ func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 		if !l.reinjects(s) || l.ours(one) < 0 || proxied && len(l.filtered(afterQueue)) == 0 {
 			continue
 		}
-		found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " takes back what a filter has seen, and Signpost sees it again", Where: l.postconf.where(s, "smtpd_milters"),
-			Why: "users' mail is signed twice, and every client is the filter",
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " receives mail back from a filter and passes it to Signpost a second time", Where: l.postconf.where(s, "smtpd_milters"),
+			Why: "outbound mail is signed twice, and Signpost takes the filter for the client of inbound mail",
 			Fix: l.postconf.setAt(s, overrides, strings.Join(append(words(l.postconf.get(s, overrides)), noMilters), ","))})
 	}
 	return slices.Concat(found, l.pipes(), l.proxies())
 }
 
-// pipes finds filters that are programs. They reinject mail through sendmail(1), where it cannot be distinguished from this host's own,
-// unless there is a service to reinject it by SMTP and the program is not told to use sendmail(1).
+// pipes finds filters that pipe(8) runs. They return mail through sendmail(1), where it cannot be distinguished from this host's own,
+// unless a service accepts it back by SMTP and the program's arguments do not name sendmail(1).
 func (l *site) pipes() (found []doctor.Finding) {
 	back := l.reinjectors()
 	for _, s := range l.filtered(afterQueue) {
@@ -81,12 +81,12 @@ func (l *site) pipes() (found []doctor.Finding) {
 			open = l.postconf.command() + " -M '127.0.0.1:" + port + "/inet=127.0.0.1:" + port + " inet n - n - - smtpd -o " + afterQueue + "= -o " + overrides +
 				"=no_milters,no_unknown_recipient_checks,no_header_body_checks'"
 		}
-		f := doctor.Finding{Level: doctor.Yellow, What: "the filter " + transport + " probably returns mail through sendmail(1), and Signpost sees it again", Where: l.postconf.where(s, afterQueue),
-			Why: "users' mail is signed twice; this line opens a port without milters, to which the filter must send instead", Fix: open}
+		f := doctor.Finding{Level: doctor.Yellow, What: "the filter " + transport + " probably returns mail through sendmail(1), which passes it to Signpost a second time", Where: l.postconf.where(s, afterQueue),
+			Why: "outbound mail is signed twice; the command opens a port without milters, to which you must make the filter send", Fix: open}
 		if sendmail != "" {
-			f.What = "the filter " + transport + " returns mail through sendmail(1), and Signpost sees it again"
+			f.What = "the filter " + transport + " returns mail through sendmail(1), which passes it to Signpost a second time"
 			f.Where += "; master.cf: " + pipes[i].id + " pipe " + pipes[i].args
-			f.Why = "users' mail is signed twice, and inbound mail looks like this host's own; msmtp(1) returns it by SMTP, to a port without milters"
+			f.Why = "outbound mail is signed twice, and inbound mail looks like mail of this host; msmtp(1) returns it by SMTP, to a port without milters"
 			// msmtp(1) takes the options of sendmail(1). It must not add header fields: the message is already signed.
 			const instead = "/usr/bin/msmtp --host=127.0.0.1 --set-date-header=off --set-msgid-header=off --remove-bcc-headers=off --port="
 			f.Fix = strings.TrimPrefix(open+" && ", " && ") + l.postconf.command() + " -F " +
@@ -117,8 +117,8 @@ func (l *site) freePort() string {
 	}
 }
 
-// proxies finds filters between smtpd(8) and the queue. smtpd then passes no content to the milters, and for the service behind the
-// filter every client is the filter. That suffices only for authenticated clients.
+// proxies finds filters between smtpd(8) and the queue. smtpd then passes no content to the milters, and the service behind the filter
+// has the filter as its only client. That suffices only for authenticated clients.
 func (l *site) proxies() (found []doctor.Finding) {
 	all := l.filtered(beforeQueue)
 	for _, s := range all {
@@ -136,8 +136,8 @@ func (l *site) proxies() (found []doctor.Finding) {
 			}
 			fix += " && " + line
 		}
-		found = append(found, doctor.Finding{Level: doctor.Red, What: s.id + " has a filter before the queue: Signpost sees no content in front of it, and behind it no client", Where: l.postconf.where(s, beforeQueue),
-			Why: "strangers' mail cannot be verified, and a forged one that comes back from the filter may be signed; a filter after the queue leaves Signpost in front", Fix: fix})
+		found = append(found, doctor.Finding{Level: doctor.Red, What: s.id + " has a before-queue filter: before it Signpost receives no content, and after it no client", Where: l.postconf.where(s, beforeQueue),
+			Why: "inbound mail cannot be verified, and forged mail that returns from the filter may be signed; with an after-queue filter, Signpost comes first", Fix: fix})
 	}
 	return found
 }

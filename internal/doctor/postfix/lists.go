@@ -9,23 +9,23 @@ import (
 	"signpost/internal/doctor"
 )
 
-// listManager is a program that passes mail on to the members of a list. word occurs in the names of its transport, of its
-// programs or of its socket.
+// listManager is a program that sends mail to the members of a list. word is part of the name of its transport, its programs or its
+// socket.
 type listManager struct{ word, name, fix string }
 
 // mailmanPort is the port on which Mailman 3 accepts mail by LMTP.
 const mailmanPort = "8024"
 
-// knownListManagers returns the list managers, with the setting that makes each keep Authentication-Results.
+// knownListManagers returns the list managers, each with the setting that keeps Authentication-Results.
 func knownListManagers() []listManager {
 	return []listManager{
 		{"mailman3", "Mailman 3", "in section [mta] of mailman.cfg: remove_dkim_headers: no"},
 		{"mailman", "Mailman", "in mm_cfg.py: REMOVE_DKIM_HEADERS = No"},
 		{"sympa", "Sympa", "in sympa.conf: no Authentication-Results in remove_headers and remove_outgoing_headers"},
-		{"schleuder", "Schleuder", "let it write the list's address into From"},
+		{"schleuder", "Schleuder", "make it use the list's address in From"},
 		{"mlmmj", "Mlmmj", "in control/delheaders of each list: no Authentication-Results"},
 		{"ezmlm", "ezmlm", "in headerremove of each list: no Authentication-Results"},
-		{"majordomo", "Majordomo", "let it keep Authentication-Results, or write the list's address into From"},
+		{"majordomo", "Majordomo", "make it keep Authentication-Results, or use the list's address in From"},
 	}
 }
 
@@ -40,8 +40,8 @@ func managerIn(text string) (listManager, bool) {
 	return listManager{}, false
 }
 
-// listManagers warns of the list managers that Postfix's tables name, if mail is signed. What a list manager sends looks like mail
-// of this host once it has removed our results. Whether it does so is not in these tables.
+// listManagers warns of the list managers that Postfix's tables name, if mail is signed. Mail from a list manager that has removed our
+// results looks like mail of this host. The tables do not show whether it removes them.
 func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil
@@ -70,7 +70,7 @@ func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 }
 
 func (m listManager) finding(where, entry string) doctor.Finding {
-	return doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("%s sends mail from this host; if it removes Authentication-Results, forged mail that it passes on is signed", m.name),
+	return doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("%s sends mail from this host; if it removes Authentication-Results, Signpost signs forged mail that it forwards", m.name),
 		Where: where + ": " + strings.ReplaceAll(entry, "\t", " "), Why: `without our results, inbound mail looks like mail of this host; see "Mailing lists on this server" in docs/lists.md`, Fix: m.fix}
 }
 
@@ -92,7 +92,7 @@ func tableEntries(ctx context.Context, name string) []tableLine {
 	return tableLines(string(text))
 }
 
-// entryValue returns what follows the key of a table entry. If a regular expression contains spaces, the rest of it is included.
+// entryValue returns the text after the key of a table entry. If a regular expression contains spaces, the rest of it is included.
 func entryValue(entry string) string {
 	i := strings.IndexAny(entry, " \t")
 	return strings.TrimSpace(entry[max(i, 0):])

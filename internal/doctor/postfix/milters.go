@@ -8,16 +8,16 @@ import (
 	"signpost/internal/doctor"
 )
 
-// list is a parameter that holds milters, and a program that reads it.
+// list is a parameter with a list of milters, and a service that uses it.
 type list struct {
 	name    string
 	service *service
-	at      *service // where it is set: nil is main.cf
+	at      *service // the service that sets it; nil: main.cf
 	entries []entry
 }
 
-// lists returns smtpd_milters of each smtpd(8) that runs milters, or non_smtpd_milters of each cleanup(8). receive_override_options of
-// cleanup(8) do not count: pickup(8) passes its own.
+// lists returns smtpd_milters of each smtpd(8) that runs milters, or non_smtpd_milters of each cleanup(8). It ignores
+// receive_override_options of cleanup(8), because pickup(8) passes its own.
 func (l *site) lists(name, command string) (all []list) {
 	for _, s := range l.postconf.of(command) {
 		if command == "smtpd" && l.off(s) {
@@ -58,7 +58,7 @@ func (one list) replaced(i int, text string) string {
 	return strings.Join(all, ", ")
 }
 
-// noMilters switches milters off for what a service receives.
+// noMilters disables the milters for mail that a service receives.
 const noMilters = "no_milters"
 
 func (l *site) off(s *service) bool {
@@ -67,26 +67,26 @@ func (l *site) off(s *service) bool {
 
 const overrides = "receive_override_options"
 
-// switchedOff finds a service that runs no milters at all.
+// switchedOff finds a service that disables its milters.
 func (l *site) switchedOff(s *service, why string) (found []doctor.Finding) {
 	if !l.off(s) {
 		return nil
 	}
 	at := l.postconf.at(s, overrides)
 	rest := slices.DeleteFunc(words(l.postconf.get(s, overrides)), func(w string) bool { return w == noMilters })
-	return []doctor.Finding{{Level: doctor.Red, What: s.id + " runs no milters: " + overrides + " has " + noMilters,
+	return []doctor.Finding{{Level: doctor.Red, What: s.id + " runs no milters: " + overrides + " contains " + noMilters,
 		Where: l.postconf.where(s, overrides), Why: why, Fix: l.postconf.setAt(at, overrides, strings.Join(rest, ","))}}
 }
 
 const (
-	whySMTP  = "what comes by SMTP is neither verified nor signed"
-	whyLocal = "mail of sendmail(1), cron and web programs, and bounces, leave unsigned"
+	whySMTP  = "mail that this service receives is neither verified nor signed"
+	whyLocal = "bounces, and mail that sendmail(1), cron and web applications send, are not signed"
 )
 
 func (l *site) smtpdMilters(context.Context) (found []doctor.Finding) {
 	all := l.postconf.of("smtpd")
 	if len(all) == 0 {
-		return []doctor.Finding{{Level: doctor.Red, What: "no service runs smtpd(8)", Where: "master.cf", Why: "Postfix receives no mail by SMTP, neither from users nor from other servers",
+		return []doctor.Finding{{Level: doctor.Red, What: "no service runs smtpd(8)", Where: "master.cf", Why: "Postfix accepts no mail by SMTP, neither from users nor from other servers",
 			Fix: l.postconf.command() + " -M 'smtp/inet=smtp inet n - - - - smtpd'"}}
 	}
 	for _, s := range all {
@@ -99,16 +99,16 @@ func (l *site) smtpdMilters(context.Context) (found []doctor.Finding) {
 
 func (l *site) nonSMTPDMilters(context.Context) (found []doctor.Finding) {
 	if len(l.postconf.of("cleanup")) == 0 {
-		return []doctor.Finding{{Level: doctor.Red, What: "no service runs cleanup(8)", Where: "master.cf", Why: "Postfix accepts no mail without it",
+		return []doctor.Finding{{Level: doctor.Red, What: "no service runs cleanup(8)", Where: "master.cf", Why: "without cleanup(8), Postfix accepts no mail",
 			Fix: l.postconf.command() + " -M 'cleanup/unix=cleanup unix n - - - 0 cleanup'"}}
 	}
 	for _, s := range l.postconf.of("pickup") {
-		found = append(found, l.switchedOff(s, "mail of sendmail(1), cron and web programs leaves unsigned")...)
+		found = append(found, l.switchedOff(s, "mail that sendmail(1), cron and web applications send is not signed")...)
 	}
 	return append(found, l.missing("non_smtpd_milters", "cleanup", whyLocal)...)
 }
 
-// missing finds the programs that do not use Signpost. Those that accept reinjected mail need not.
+// missing finds the services that do not use Signpost. Services that accept mail back from a filter do not need it.
 func (l *site) missing(name, command, why string) (found []doctor.Finding) {
 	inMain := entries(l.postconf.main[name])
 	for _, one := range l.lists(name, command) {
@@ -125,14 +125,14 @@ func (l *site) missing(name, command, why string) (found []doctor.Finding) {
 		if l.name() == "" {
 			fix = l.listenLine()
 		}
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "Signpost is not among the " + name + " of " + one.service.id,
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "Signpost is not in " + name + " of " + one.service.id,
 			Where: l.postconf.where(one.at, one.name), Why: why, Fix: fix})
 	}
 	return found
 }
 
-// socketPath finds addresses that are another socket for Postfix, such as an absolute path in a chroot, and entries that Postfix cannot
-// read.
+// socketPath finds addresses that Postfix resolves to another socket, such as an absolute path in a chroot, and entries that Postfix
+// cannot parse.
 func (l *site) socketPath(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		chroot := one.service.chroot
@@ -149,9 +149,9 @@ func (l *site) socketPath(context.Context) (found []doctor.Finding) {
 		}
 		if i := slices.IndexFunc(one.entries, func(e entry) bool { return e.fault != "" }); i >= 0 {
 			e := one.entries[i]
-			what := "Postfix cannot read the milter " + e.address + " of " + one.service.id + ": " + e.fault
+			what := "Postfix cannot parse the milter " + e.address + " of " + one.service.id + ": " + e.fault
 			e.fault = ""
-			report(e, i, what, "Postfix answers every message with 451, or does not answer at all")
+			report(e, i, what, "Postfix replies 451 to every message, or does not reply at all")
 			continue
 		}
 		i := l.ours(one)
@@ -162,7 +162,7 @@ func (l *site) socketPath(context.Context) (found []doctor.Finding) {
 		what := one.service.id + " connects to " + at + ", but the daemon listens on " + doctor.Join(l.Listen, ", ", func(ln Listener) string { return ln.Address })
 		switch {
 		case chroot && network == "unix":
-			what += "; it runs chrooted in " + l.postconf.main["queue_directory"]
+			what += "; the service is chrooted in " + l.postconf.main["queue_directory"]
 		case network == "tcp" && l.protocol() != "tcp":
 			what += "; inet_protocols = " + l.postconf.main["inet_protocols"]
 		}

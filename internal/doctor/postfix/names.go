@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// resolve returns the socket that a program opens. The program runs in the queue directory; in a chroot, absolute paths start there too.
+// resolve returns the socket that a service opens. The service runs in the queue directory; in a chroot, absolute paths start there too.
 func (l *site) resolve(address string, chroot bool) (network, at string) {
 	kind, rest, _ := strings.Cut(address, ":")
 	switch {
@@ -23,7 +23,7 @@ func (l *site) resolve(address string, chroot bool) (network, at string) {
 	return "unix", filepath.Clean(rest)
 }
 
-// lookUp looks up the addresses of the hosts that the entries and our sockets name.
+// lookUp looks up the addresses of the hosts in the entries and in our sockets.
 func (l *site) lookUp(ctx context.Context) {
 	l.hosts = map[string][]netip.Addr{}
 	var all []string
@@ -44,14 +44,14 @@ func (l *site) lookUp(ctx context.Context) {
 			l.hosts[host] = []netip.Addr{a.Unmap()}
 			continue
 		}
-		found, _ := l.Lookup(ctx, host) // Postfix has no address either for a name that cannot be looked up
+		found, _ := l.Lookup(ctx, host) // Postfix cannot look up the name either
 		for _, a := range found {
 			l.hosts[host] = append(l.hosts[host], a.Unmap())
 		}
 	}
 }
 
-// protocol returns the network on which Postfix connects to an inet name.
+// protocol returns the network that Postfix uses for an inet address: inet_protocols.
 func (l *site) protocol() string {
 	switch strings.Join(words(l.postconf.main["inet_protocols"]), " ") {
 	case "ipv4":
@@ -62,7 +62,7 @@ func (l *site) protocol() string {
 	return "tcp"
 }
 
-// reaches reports whether Postfix may connect to an address of a family.
+// reaches reports whether inet_protocols allows Postfix to connect to an address.
 func (l *site) reaches(a netip.Addr) bool {
 	switch l.protocol() {
 	case "tcp4":
@@ -73,7 +73,7 @@ func (l *site) reaches(a netip.Addr) bool {
 	return true
 }
 
-// here reports whether an address is one of this machine.
+// here reports whether an address is one of this host.
 func (l *site) here(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsUnspecified() || slices.Contains(l.Addresses, a)
 }
@@ -90,7 +90,7 @@ func (l *site) leadsTo(at string, ln Listener) bool {
 		return host == ourHost // socket-answers reports a name that cannot be looked up
 	}
 	if i := slices.IndexFunc(ours, netip.Addr.Is4); i >= 0 {
-		ours = ours[i:] // net.Listen takes one address, and prefers IPv4
+		ours = ours[i:] // net.Listen uses one address, and prefers IPv4
 	}
 	return slices.ContainsFunc(l.hosts[host], func(a netip.Addr) bool {
 		switch {
@@ -112,7 +112,7 @@ func samePort(a, b string) bool {
 	return err == nil && err2 == nil && first == second
 }
 
-// socketOf returns our socket that an entry leads to.
+// socketOf returns our socket to which an entry connects. It returns false if there is none.
 func (l *site) socketOf(e entry, chroot bool) (Listener, bool) {
 	network, at := l.resolve(e.address, chroot)
 	i := slices.IndexFunc(l.Listen, func(ln Listener) bool {
@@ -124,14 +124,14 @@ func (l *site) socketOf(e entry, chroot bool) (Listener, bool) {
 	return l.Listen[i], true
 }
 
-// right reports whether an entry leads to one of our sockets.
+// right reports whether an entry connects to one of our sockets.
 func (l *site) right(e entry, chroot bool) bool {
 	_, ok := l.socketOf(e, chroot)
 	return ok
 }
 
-// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong: it has the port of one, at an
-// address of this machine.
+// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong: its port is that of one of them, at
+// an address of this host.
 func (l *site) meant(e entry, chroot bool) bool {
 	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
 		return true
@@ -142,28 +142,27 @@ func (l *site) meant(e entry, chroot bool) bool {
 	})
 }
 
-// samePortHere reports whether an inet name has the port of one of our sockets, and a host that is this machine.
+// samePortHere reports whether an inet address has the port of one of our sockets, and is on this host.
 func (l *site) samePortHere(name string, ln Listener) bool {
 	host, port, err := net.SplitHostPort(name)
 	if err != nil {
-		port, host, _ = strings.Cut(name, "@") // the form of sendmail: inet:PORT@HOST
+		port, host, _ = strings.Cut(name, "@") // the form that Sendmail uses: inet:PORT@HOST
 	}
 	ourHost, ourPort, err := net.SplitHostPort(ln.Address)
 	return err == nil && samePort(port, ourPort) && (host == ourHost || host == "localhost" || slices.ContainsFunc(l.hosts[host], l.here))
 }
 
-// name returns the value in main.cf for our first socket; empty: Postfix cannot reach it.
+// name returns the address of our first socket for main.cf, or "" if Postfix cannot connect to it.
 func (l *site) name() string { return l.nameOf(l.Listen[0]) }
 
-// nameFor returns the value in main.cf for the socket of ours that an entry is intended to name: the one with its port, or else the
-// first one.
+// nameFor returns the address for main.cf of the socket that an entry is intended to be: the one with its port, or the first one.
 func (l *site) nameFor(e entry) string {
 	_, rest, _ := strings.Cut(e.address, ":")
 	i := slices.IndexFunc(l.Listen, func(ln Listener) bool { return ln.Network == "tcp" && l.samePortHere(rest, ln) })
 	return l.nameOf(l.Listen[max(i, 0)])
 }
 
-// nameOf returns the value in main.cf for one of our sockets. It is empty if the chroot does not contain the socket, or if Postfix does
+// nameOf returns the address of one of our sockets for main.cf. It returns "" if the socket is outside the chroot, or if Postfix does
 // not use its IP version. A relative path works with a chroot and without.
 func (l *site) nameOf(ln Listener) string {
 	if ln.Network != "unix" {
@@ -193,7 +192,7 @@ func (l *site) nameOf(ln Listener) string {
 	return "unix:" + ln.Address
 }
 
-// listenLine returns the line for signpost.toml that puts the first socket where Postfix can reach it.
+// listenLine returns the line for signpost.toml that moves the first socket to an address to which Postfix can connect.
 func (l *site) listenLine() string {
 	if ln := l.Listen[0]; ln.Network != "unix" {
 		_, port, _ := net.SplitHostPort(ln.Address)

@@ -199,7 +199,7 @@ func TestSocketAnswersAtPostfixsName(t *testing.T) {
 		}
 		c.Close()
 	}
-	red("inet:"+closed, "inet:"+closed, "nothing listens on "+closed, "connection refused")
+	red("inet:"+closed, "inet:"+closed, "connection refused at "+closed, "connection refused")
 	red("inet:"+at, "inet:"+closed+", inet:"+at, "nothing listens at inet:"+closed+", a milter in smtpd_milters of smtp/inet", "main.cf: smtpd_milters")
 }
 

@@ -17,7 +17,7 @@ import (
 
 const mynetworks = "mynetworks"
 
-// myNetworks finds networks that may relay through Postfix and that the daemon does not trust: it treats their mail as inbound.
+// myNetworks finds networks that may relay through Postfix but that the daemon does not trust: it treats their mail as inbound.
 func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	var outside []netip.Prefix
 	var where []string
@@ -42,26 +42,26 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 			where = append(where, l.postconf.where(s, mynetworks))
 		}
 		for _, what := range all.unread {
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "whom " + what + " of mynetworks lets relay cannot be seen from here", Where: l.postconf.where(s, mynetworks),
-				Why: "whom Signpost does not trust is judged as a stranger",
-				Fix: "add the networks that " + what + " has to trusted_networks in " + l.File})
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "doctor cannot list the networks of " + what + " in mynetworks", Where: l.postconf.where(s, mynetworks),
+				Why: "Signpost treats mail from networks outside trusted_networks as inbound mail",
+				Fix: "add the networks of " + what + " to trusted_networks in " + l.File})
 		}
 	}
 	fix := "trusted_networks = " + tomlList(slices.Concat(narrowTrusted, outside))
 	if len(wideSkipped) > 0 {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "verify.skip_networks has everybody in it: " + doctor.Join(wideSkipped, ", ", netip.Prefix.String),
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "verify.skip_networks contains the whole Internet: " + doctor.Join(wideSkipped, ", ", netip.Prefix.String),
 			Where: l.File + ": verify.skip_networks", Why: "no mail is verified", Fix: "skip_networks = " + tomlList(narrowSkipped) + " # in [verify]"})
 	}
 	if len(wideTrusted) > 0 {
-		return append(found, doctor.Finding{Level: doctor.Red, What: "Signpost trusts everybody: " + doctor.Join(wideTrusted, ", ", netip.Prefix.String), Where: l.File + ": trusted_networks",
-			Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: fix})
+		return append(found, doctor.Finding{Level: doctor.Red, What: "trusted_networks contains the whole Internet: " + doctor.Join(wideTrusted, ", ", netip.Prefix.String), Where: l.File + ": trusted_networks",
+			Why: "Signpost signs forged mail from any client, and verifies nothing", Fix: fix})
 	}
 	if len(outside) == 0 {
 		return found
 	}
-	return append(found, doctor.Finding{Level: doctor.Red, What: "Postfix relays for networks that Signpost does not trust: " + doctor.Join(outside, ", ", netip.Prefix.String),
+	return append(found, doctor.Finding{Level: doctor.Red, What: "mynetworks contains networks that are not in trusted_networks: " + doctor.Join(outside, ", ", netip.Prefix.String),
 		Where: strings.Join(where, "; ") + "; " + l.File + ": trusted_networks",
-		Why:   "mail from there in your own name is not signed; it is judged as a stranger's and may be refused",
+		Why:   "Signpost does not sign mail from these networks; it verifies the mail as inbound and may reject it",
 		Fix:   fix})
 }
 
@@ -77,7 +77,7 @@ func divide(networks []netip.Prefix) (wide, narrow []netip.Prefix) {
 	return wide, narrow
 }
 
-// tomlList returns networks as a value of the configuration.
+// tomlList returns networks as a list in TOML.
 func tomlList(networks []netip.Prefix) string {
 	if len(networks) == 0 {
 		return "[]"
@@ -85,7 +85,7 @@ func tomlList(networks []netip.Prefix) string {
 	return `["` + doctor.Join(networks, `", "`, netip.Prefix.String) + `"]`
 }
 
-// tooLarge reports whether a network is larger than any site's own.
+// tooLarge reports whether a network is too large to belong to one site.
 func tooLarge(p netip.Prefix) bool {
 	return p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
@@ -100,8 +100,8 @@ func (l *site) openRelay(s *service, p netip.Prefix) doctor.Finding {
 	if len(rest) == 0 {
 		rest = []string{"127.0.0.0/8", "[::1]/128"}
 	}
-	return doctor.Finding{Level: doctor.Red, What: "Postfix relays for everybody: " + p.String(), Where: l.postconf.where(s, mynetworks),
-		Why: "strangers send through this host, and soon nobody takes mail from it", Fix: l.postconf.setAt(l.postconf.at(s, mynetworks), mynetworks, strings.Join(rest, " "))}
+	return doctor.Finding{Level: doctor.Red, What: "Postfix is an open relay: mynetworks contains " + p.String(), Where: l.postconf.where(s, mynetworks),
+		Why: "anyone can send spam through this host, and other servers will block it", Fix: l.postconf.setAt(l.postconf.at(s, mynetworks), mynetworks, strings.Join(rest, " "))}
 }
 
 // clients are the networks that a list like mynetworks allows.
@@ -110,7 +110,7 @@ type clients struct {
 	unread            []string
 }
 
-// add reads one item of the list: a network, !ITEM, /FILE of more items, or TYPE:TABLE. The first match wins.
+// add adds one item of the list: a network, !ITEM, a /FILE with more items, or TYPE:TABLE. The first match counts.
 func (c *clients) add(ctx context.Context, word string, allow bool) {
 	if rest, not := strings.CutPrefix(word, "!"); not {
 		c.add(ctx, rest, !allow)
@@ -132,7 +132,7 @@ func (c *clients) add(ctx context.Context, word string, allow bool) {
 			c.network(p, allow)
 		case strings.HasPrefix(word, "/") && !strings.HasPrefix(item, "/"):
 			c.add(ctx, item, allow)
-		default: // a file in a file may contain itself
+		default: // a file in a file could contain itself
 			c.unread = append(c.unread, word)
 			return
 		}
@@ -172,7 +172,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // what is between them is part of the condition, or never matches
+		case w[0] != "if" && w[0] != "endif": // the text between them is part of the condition, or never matches
 			all = append(all, w[0])
 		}
 	}
@@ -193,7 +193,7 @@ func postmapEntries(ctx context.Context, table string) ([]byte, error) {
 	return exec.CommandContext(ctx, path, "-s", table).Output()
 }
 
-// network parses an address or a network. IPv6 has brackets in lists, and none in tables.
+// network parses an address or a network. IPv6 addresses have brackets in lists, but not in tables.
 func network(w string) (netip.Prefix, bool) {
 	w = strings.NewReplacer("[", "", "]", "").Replace(w)
 	p, ok := domain.ParseNetwork(w)

@@ -11,11 +11,11 @@ import (
 	"signpost/milter"
 )
 
-// misspelt finds parameters that Postfix does not know, and whose names resemble one that concerns milters.
+// misspelt finds unknown parameters whose names resemble one that concerns milters.
 func (l *site) misspelt(context.Context) (found []doctor.Finding) {
 	report := func(s *service, name, value, right string) {
-		f := doctor.Finding{Level: doctor.Yellow, What: "Postfix knows no parameter " + name + "; " + right + " is meant", Where: "main.cf: " + name + " = " + value,
-			Why: "what it says counts for nothing", Fix: l.postconf.unset(s, name)}
+		f := doctor.Finding{Level: doctor.Yellow, What: "unknown Postfix parameter " + name + "; did you mean " + right + "?", Where: "main.cf: " + name + " = " + value,
+			Why: "Postfix ignores it", Fix: l.postconf.unset(s, name)}
 		if s != nil {
 			f.Where = l.postconf.where(s, name)
 		}
@@ -48,34 +48,34 @@ func (l *site) misspelt(context.Context) (found []doctor.Finding) {
 func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
 	for _, s := range l.postconf.places("smtpd_milter_maps") {
 		if l.postconf.get(s, "smtpd_milter_maps") != "" {
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "a table chooses other milters, or none, for some clients", Where: l.postconf.where(s, "smtpd_milter_maps"),
-				Why: "what those clients send is neither verified nor signed; verify.skip_networks of signpost.toml leaves clients alone and says so in the log", Fix: l.postconf.unset(s, "smtpd_milter_maps")})
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "smtpd_milter_maps selects other milters, or none, for some clients", Where: l.postconf.where(s, "smtpd_milter_maps"),
+				Why: "mail from those clients is neither verified nor signed; use verify.skip_networks in signpost.toml instead, which also logs it", Fix: l.postconf.unset(s, "smtpd_milter_maps")})
 		}
 	}
 	return found
 }
 
-// defaultAction checks what Postfix does with mail while the daemon is not running. Postfix 3.11's shutdown is like tempfail, and closes
-// the connection.
+// defaultAction checks what Postfix does with mail while the daemon is not running. shutdown (Postfix 3.11) is like tempfail, and also
+// closes the connection.
 func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	l.settings("default_action", "tempfail", func(action, where, fix string) {
 		f := doctor.Finding{Where: where, Fix: fix}
 		switch strings.ToLower(action) {
 		case "accept":
-			f.Level, f.What, f.Why = doctor.Red, "an outage lets everything pass: default_action accept", "while the daemon is away forged results come in and mail leaves unsigned, and nobody is told"
+			f.Level, f.What, f.Why = doctor.Red, "default_action is accept: while the daemon is not running, mail is neither verified nor signed", "Postfix then accepts forged Authentication-Results and sends unsigned mail, without an error"
 		case "reject":
-			f.Level, f.What, f.Why = doctor.Yellow, "an outage refuses mail for good: default_action reject", "while the daemon is away each mail bounces instead of waiting"
+			f.Level, f.What, f.Why = doctor.Yellow, "default_action is reject: while the daemon is not running, Postfix rejects all mail", "the mail bounces instead of waiting in the sender's queue"
 		case "", "tempfail", "quarantine", "shutdown":
 			return
 		default:
-			f.Level, f.What, f.Why = doctor.Yellow, "Postfix knows no default_action "+action, "while the daemon is away Postfix answers 451 4.3.5 and warns in its log, whatever was meant"
+			f.Level, f.What, f.Why = doctor.Yellow, "default_action "+action+" is unknown to Postfix", "while the daemon is not running, Postfix replies 451 4.3.5 and logs a warning"
 		}
 		found = append(found, f)
 	})
 	return found
 }
 
-// settings calls judge for each value of a milter's setting: those of our entries, and those of the parameter milter_NAME. fix is the
+// settings calls judge for each value of a milter's setting: those in our entries, and those of the parameter milter_NAME. fix is the
 // command that sets it to good.
 func (l *site) settings(name, good string, judge func(value, where, fix string)) {
 	parameter := "milter_" + name
@@ -96,14 +96,14 @@ const needProtocol = 6
 func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
 	l.settings("protocol", "6", func(v, where, fix string) {
 		if n, err := strconv.Atoi(v); err == nil && n < needProtocol {
-			found = append(found, doctor.Finding{Level: doctor.Red, What: "Postfix speaks milter protocol " + v, Where: where,
-				Why: "the daemon needs protocol 6 and ends the connection; Postfix applies milter_default_action to every message", Fix: fix})
+			found = append(found, doctor.Finding{Level: doctor.Red, What: "Postfix uses milter protocol " + v, Where: where,
+				Why: "the daemon requires protocol 6 and closes the connection; Postfix applies milter_default_action to every message", Fix: fix})
 		}
 	})
 	return found
 }
 
-// busy is how long a machine under load may take to deliver an answer that is ready.
+// busy is how long a host under load may need to deliver an answer that is ready.
 const busy = 3 * time.Second
 
 func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
@@ -112,9 +112,9 @@ func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 		least          time.Duration
 		what, why, fix string
 	}{
-		{"content_timeout", milter.FinishTimeout, "for the verdict", "with slow DNS the daemon may take 120 seconds; Postfix would give up on it", "300s"},
-		{"command_timeout", busy, "for an answer", "on a busy machine Postfix gives up on the daemon", "30s"},
-		{"connect_timeout", busy, "for a connection", "on a busy machine Postfix gives up on the daemon", "30s"},
+		{"content_timeout", milter.FinishTimeout, "for the action at the end of a message", "with slow DNS the daemon may need 120 seconds; Postfix then reports a timeout and applies milter_default_action", "300s"},
+		{"command_timeout", busy, "for an answer", "on a busy host Postfix then reports a timeout and applies milter_default_action", "30s"},
+		{"connect_timeout", busy, "for a connection", "on a busy host Postfix then reports a timeout and applies milter_default_action", "30s"},
 	} {
 		l.settings(wait.name, wait.fix, func(v, where, fix string) {
 			if d, ok := seconds(v); ok && d <= wait.least {
@@ -125,7 +125,7 @@ func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// seconds parses a time of Postfix: a number and s, m, h, d or w; seconds by default.
+// seconds parses a time value of postconf(5): a number and s, m, h, d or w; seconds by default.
 func seconds(v string) (time.Duration, bool) {
 	units := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 	number := strings.TrimRight(v, "smhdw")
@@ -134,13 +134,13 @@ func seconds(v string) (time.Duration, bool) {
 	return time.Duration(n) * unit, err == nil && ok
 }
 
-// clientNames finds services that do not look up the client's name: iprev is Postfix's result.
+// clientNames finds services that do not look up client names: the iprev result is Postfix's.
 func (l *site) clientNames(context.Context) (found []doctor.Finding) {
 	const name = "smtpd_peername_lookup"
 	for _, s := range l.publicServices() {
 		if l.postconf.get(s, name) == "no" {
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " looks up no client's name", Where: l.postconf.where(s, name),
-				Why: "the results say iprev=permerror of every client", Fix: l.postconf.unset(l.postconf.at(s, name), name)})
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " does not look up client names", Where: l.postconf.where(s, name),
+				Why: "Authentication-Results has iprev=permerror for every client", Fix: l.postconf.unset(l.postconf.at(s, name), name)})
 		}
 	}
 	return found
@@ -153,5 +153,5 @@ func (l *site) internalMail(context.Context) (found []doctor.Finding) {
 		return nil
 	}
 	return []doctor.Finding{{Level: doctor.Yellow, What: "bounces do not pass the milters", Where: l.postconf.where(nil, name),
-		Why: "bounces of this host leave unsigned and fail DMARC elsewhere", Fix: l.postconf.set(name, strings.Join(append(have, "bounce"), ", "))}}
+		Why: "bounces of this host are not signed, and fail DMARC at the recipient", Fix: l.postconf.set(name, strings.Join(append(have, "bounce"), ", "))}}
 }

@@ -17,16 +17,16 @@ import (
 
 // service is one line of master.cf.
 type service struct {
-	id      string // NAME/TYPE, as postconf -P has it
+	id      string // NAME/TYPE, as in postconf -P
 	chroot  bool
 	command string
 	args    string
 	over    map[string]string // its -o NAME=VALUE
 }
 
-// postconf is what postconf(1) prints. Values are as Postfix sees them, with each $name expanded.
+// postconf is the output of postconf(1). Each $name in the values is expanded.
 type postconf struct {
-	dir      string // of the configuration, empty: Postfix's own
+	dir      string // of the configuration; empty: Postfix's default
 	main     map[string]string
 	unused   []string // NAME=VALUE, unknown to this Postfix
 	services []service
@@ -71,8 +71,8 @@ func readPostconf(ctx context.Context, dir string) (*postconf, error) {
 	return p, nil
 }
 
-// readsOneList reads main.cf itself: postconf prints values either unexpanded or with each $name expanded, and running it again takes
-// longer than this.
+// readsOneList reports whether main.cf has non_smtpd_milters = $smtpd_milters. It reads the file, since postconf would have to run a
+// second time to print unexpanded values.
 func (p *postconf) readsOneList() bool {
 	text, err := os.ReadFile(filepath.Join(p.main["config_directory"], "main.cf"))
 	if err != nil {
@@ -82,11 +82,11 @@ func (p *postconf) readsOneList() bool {
 	if len(settings) == 0 {
 		return false
 	}
-	last := strings.TrimSpace(settings[len(settings)-1][1]) // the last one counts: postconf(5)
+	last := strings.TrimSpace(settings[len(settings)-1][1]) // postconf(5): the last one counts
 	return slices.Contains([]string{"$smtpd_milters", "${smtpd_milters}", "$(smtpd_milters)"}, last)
 }
 
-// run runs postconf, and keeps its warnings of unknown parameters.
+// run returns the output of postconf, and keeps its warnings about unused parameters.
 func (p *postconf) run(ctx context.Context, args ...string) (string, error) {
 	if p.dir != "" {
 		args = append([]string{"-c", p.dir}, args...)
@@ -111,7 +111,7 @@ func (p *postconf) run(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// admin returns the path of an administrator's program, even if its directory is not in PATH.
+// admin returns the path of a program of the administrator, even if its directory is not in PATH.
 func admin(program string) (string, error) {
 	path, err := exec.LookPath(program)
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
@@ -158,7 +158,7 @@ func (p *postconf) places(name string) []*service {
 	return all
 }
 
-// at returns where a service's value of a parameter is set: the service, or nil for main.cf.
+// at returns the place where a service's value of a parameter is set: the service, or nil for main.cf.
 func (p *postconf) at(s *service, name string) *service {
 	if s != nil {
 		if _, ok := s.over[name]; ok {
@@ -168,7 +168,7 @@ func (p *postconf) at(s *service, name string) *service {
 	return nil
 }
 
-// where returns a parameter with its place and value.
+// where returns the place, name and value of a parameter.
 func (p *postconf) where(s *service, name string) string {
 	if p.at(s, name) != nil {
 		return "master.cf: " + s.id + " -o " + name + "=" + s.over[name]
@@ -192,8 +192,8 @@ func (p *postconf) set(namesAndValues ...string) string {
 	return line
 }
 
-// setAt returns the command that sets a parameter of a service; nil is main.cf. postconf -P accepts no white space in a value; no list
-// needs it.
+// setAt returns the command that sets a parameter of a service; nil is main.cf. postconf -P does not accept white space in a value, and
+// no list needs it.
 func (p *postconf) setAt(s *service, name, value string) string {
 	if s == nil {
 		return p.set(name, value)
@@ -205,7 +205,7 @@ func (p *postconf) setAt(s *service, name, value string) string {
 	return p.command() + " -P " + doctor.Quote(s.id+"/"+name+"="+strings.Join(items, ","))
 }
 
-// unset returns the command that removes a parameter, so that its default counts, or the value in main.cf for a service.
+// unset returns the command that removes a parameter, so that its default applies, or for a service the value in main.cf.
 func (p *postconf) unset(s *service, name string) string {
 	if s == nil {
 		return p.command() + " -X " + doctor.Quote(name)
@@ -228,7 +228,7 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// words returns the items of a list, which commas and white space separate.
+// words returns the items of a list that is separated by commas and white space.
 func words(list string) []string { return split(list, ", \t") }
 
 // split splits at separators that are not in braces.
@@ -256,7 +256,7 @@ func split(list, separators string) (all []string) {
 	return all
 }
 
-// tableLine is a logical line of a table, with the indented lines that continue it.
+// tableLine is a logical line of a table, including its continuation lines.
 type tableLine struct {
 	first, last int // from 1
 	text        string

@@ -156,14 +156,14 @@ func TestPostfix(t *testing.T) {
 	hold(t, []postfixCase{
 		{name: "healthy"},
 		{"chroot", "smtpd_milters = unix:/var/spool/postfix/signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n", "", "socket-path", "chrooted in /var/spool/postfix", "-e 'smtpd_milters = unix:signpost/milter.sock'", doctor.Red},
-		{"no non_smtpd", "non_smtpd_milters =\n", "", "non-smtpd-milters", "not among the non_smtpd_milters", "-e 'non_smtpd_milters = unix:signpost/milter.sock'", doctor.Red},
-		{"accept", "milter_default_action = accept\n", "", "default-action", "default_action accept", "-e 'milter_default_action = tempfail'", doctor.Red},
+		{"no non_smtpd", "non_smtpd_milters =\n", "", "non-smtpd-milters", "not in non_smtpd_milters", "-e 'non_smtpd_milters = unix:signpost/milter.sock'", doctor.Red},
+		{"accept", "milter_default_action = accept\n", "", "default-action", "default_action is accept", "-e 'milter_default_action = tempfail'", doctor.Red},
 		{"after the signer", "smtpd_milters = unix:signpost/milter.sock, unix:clamav/clamav.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n", "", "milter-order", "unix:clamav/clamav.sock", "-e 'smtpd_milters = unix:clamav/clamav.sock, unix:signpost/milter.sock'", doctor.Yellow},
-		{"another signer", "smtpd_milters = unix:opendkim/s, unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n", "", "other-signer", "OpenDKIM (unix:opendkim/s) stands before", "-e 'smtpd_milters = unix:signpost/milter.sock'", doctor.Yellow},
+		{"another signer", "smtpd_milters = unix:opendkim/s, unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n", "", "other-signer", "OpenDKIM (unix:opendkim/s) also signs: it comes before", "-e 'smtpd_milters = unix:signpost/milter.sock'", doctor.Yellow},
 		{"protocol", "milter_protocol = 4\n", "", "milter-protocol", "protocol 4", "-e 'milter_protocol = 6'", doctor.Red},
 		{"impatient", "milter_content_timeout = 30s\n", "", "milter-timeouts", "30s", "-e 'milter_content_timeout = 300s'", doctor.Yellow},
 		{"bounces", "internal_mail_filter_classes =\n", "", "internal-mail", "bounces", "-e 'internal_mail_filter_classes = bounce'", doctor.Yellow},
-		{"ORIGINATING", "milter_macro_daemon_name = ORIGINATING\n", "", "originating", "every stranger", "-X 'milter_macro_daemon_name'", doctor.Red},
+		{"ORIGINATING", "milter_macro_daemon_name = ORIGINATING\n", "", "originating", "unauthenticated clients as trusted", "-X 'milter_macro_daemon_name'", doctor.Red},
 		{"override", "", "  -o smtpd_milters=\n", "smtpd-milters", "submission/inet", "-PX 'submission/inet/smtpd_milters'", doctor.Red},
 		{"LAN", "mynetworks = 127.0.0.0/8 192.0.2.0/24\n", "", "mynetworks", "192.0.2.0/24", `trusted_networks = ["127.0.0.0/8", "::1/128", "192.0.2.0/24"]`, doctor.Red},
 	})
@@ -173,7 +173,7 @@ func TestPostfix(t *testing.T) {
 func TestPostfixUnreadable(t *testing.T) {
 	p := postfixCase{main: "no equals sign\n"}.site(t)
 	found := notGreen(t, p)
-	if len(found) != 1 || !strings.Contains(found[0].Where, `missing '=' after attribute name: "no equals sign"`) || !strings.HasPrefix(found[0].Fix, "mend what it names") {
+	if len(found) != 1 || !strings.Contains(found[0].Where, `missing '=' after attribute name: "no equals sign"`) || !strings.HasPrefix(found[0].Fix, "postconf -c ") {
 		t.Errorf("got %+v", found)
 	}
 }
@@ -227,12 +227,12 @@ func TestPostfixMilters(t *testing.T) {
 func TestPostfixOriginating(t *testing.T) {
 	const says = "  -o milter_macro_daemon_name=ORIGINATING\n"
 	red := func(name, service string) postfixCase {
-		return postfixCase{name: name, master: service + " inet n - y - - smtpd\n" + says, check: "originating", what: "every stranger",
+		return postfixCase{name: name, master: service + " inet n - y - - smtpd\n" + says, check: "originating", what: "unauthenticated clients as trusted",
 			fix: "-PX '" + service + "/inet/milter_macro_daemon_name'", level: doctor.Red}
 	}
 	hold(t, []postfixCase{
 		red("public port 26", "26"), red("every address", "0.0.0.0:2525"), red("one address", "[2001:db8::1]:smtp"),
-		{name: "behind postscreen", master: "smtpd pass - - y - - smtpd\n" + says, check: "originating", what: "every stranger", fix: "-PX 'smtpd/pass/milter_macro_daemon_name'", level: doctor.Red},
+		{name: "behind postscreen", master: "smtpd pass - - y - - smtpd\n" + says, check: "originating", what: "unauthenticated clients as trusted", fix: "-PX 'smtpd/pass/milter_macro_daemon_name'", level: doctor.Red},
 		{name: "loopback", master: "127.0.0.1:10025 inet n - y - - smtpd\n" + says},
 		{name: "loopback by name", master: "localhost:2525 inet n - y - - smtpd\n" + says},
 		{name: "nothing but loopback", main: "inet_interfaces = loopback-only\n", master: "2525 inet n - y - - smtpd\n" + says},
@@ -240,12 +240,12 @@ func TestPostfixOriginating(t *testing.T) {
 		{name: "certificates", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_tls_req_ccert=yes\n"},
 		{name: "main.cf of an instance for users", main: "milter_macro_daemon_name = ORIGINATING\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject\n"},
 		{name: "permits first", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_recipient_restrictions=permit,reject\n",
-			check: "originating", what: "every stranger", fix: "-PX '2525/inet/milter_macro_daemon_name'", level: doctor.Red},
-		{name: "XCLIENT of everybody", main: "smtpd_authorized_xclient_hosts = 192.0.2.7, 0.0.0.0/0\n", check: "originating", what: "everybody may tell smtp/inet by XCLIENT",
+			check: "originating", what: "unauthenticated clients as trusted", fix: "-PX '2525/inet/milter_macro_daemon_name'", level: doctor.Red},
+		{name: "XCLIENT of everybody", main: "smtpd_authorized_xclient_hosts = 192.0.2.7, 0.0.0.0/0\n", check: "originating", what: "smtp/inet allows XCLIENT for every client",
 			fix: "-e 'smtpd_authorized_xclient_hosts = 192.0.2.7'", level: doctor.Red},
 		{name: "XCLIENT of a proxy", main: "smtpd_authorized_xclient_hosts = 192.0.2.7\n"},
 		{name: "open submission", master: "10.0.0.1:587 inet n - y - - smtpd\n" + says,
-			check: "originating", what: "10.0.0.1:587/inet takes mail for this host from strangers too",
+			check: "originating", what: "10.0.0.1:587/inet accepts mail for this host from unauthenticated clients",
 			fix: "-P '10.0.0.1:587/inet/smtpd_relay_restrictions=permit_mynetworks,permit_sasl_authenticated,permit_tls_clientcerts,reject'", level: doctor.Yellow},
 	})
 }
@@ -259,12 +259,12 @@ func TestPostfixSigners(t *testing.T) {
 	const inet = "\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n"
 	hold(t, []postfixCase{
 		{name: "our own port", main: "smtpd_milters = inet:localhost:8891" + inet},
-		{name: "OpenDKIM's port", main: before("inet:127.0.0.1:8891"), check: "other-signer", what: "OpenDKIM (inet:127.0.0.1:8891) stands before",
+		{name: "OpenDKIM's port", main: before("inet:127.0.0.1:8891"), check: "other-signer", what: "OpenDKIM (inet:127.0.0.1:8891) also signs: it comes before",
 			fix: "-e 'smtpd_milters = unix:signpost/milter.sock'", level: doctor.Yellow},
 		{name: "OpenDKIM that verifies", main: before("unix:opendkim/s") + "-- etc/opendkim.conf --\nMode v\n"},
 		{name: "rspamd as it comes", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n"},
 		{name: "rspamd with settings", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n-- etc/rspamd/local.d/dkim_signing.conf --\nselector = \"a\";\n",
-			check: "other-signer", what: "rspamd (inet:localhost:11332) stands before", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: doctor.Yellow},
+			check: "other-signer", what: "rspamd (inet:localhost:11332) also signs: it comes before", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: doctor.Yellow},
 		{name: "rspamd with keys", main: before("unix:rspamd/s") + "-- etc/rspamd/override.d/x --\n-- var/lib/rspamd/dkim/example.org.dkim.key --\n",
 			check: "other-signer", what: "rspamd (unix:rspamd/s)", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: doctor.Yellow},
 		{name: "amavis", main: before("unix:amavis/s") + "-- etc/amavis/conf.d/50-user --\n$enable_dkim_signing = 1;\n",
@@ -299,10 +299,10 @@ func TestPostfixSettings(t *testing.T) {
 		{name: "sendmail's words", main: "smtpd_milters = inet:8891@localhost\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n",
 			check: "socket-path", what: "smtp/inet connects to 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: doctor.Red},
 		{name: "socket outside the chroot", main: "smtpd_milters = unix:/run/signpost/milter.sock\n-- signpost.toml --\nlisten = [\"unix:/run/signpost/milter.sock\"]\n",
-			check: "socket-path", what: "smtp/inet connects to /var/spool/postfix/run/signpost/milter.sock, but the daemon listens on /run/signpost/milter.sock; it runs chrooted in /var/spool/postfix",
+			check: "socket-path", what: "smtp/inet connects to /var/spool/postfix/run/signpost/milter.sock, but the daemon listens on /run/signpost/milter.sock; the service is chrooted in /var/spool/postfix",
 			fix: `listen = ["unix:/var/spool/postfix/signpost/milter.sock"]`, level: doctor.Red},
 		{name: "another's accept", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},
-		{name: "no action", main: "milter_default_action = acept\n", check: "default-action", what: "knows no default_action acept", fix: "-e 'milter_default_action = tempfail'", level: doctor.Yellow},
+		{name: "no action", main: "milter_default_action = acept\n", check: "default-action", what: "default_action acept is unknown", fix: "-e 'milter_default_action = tempfail'", level: doctor.Yellow},
 		{name: "own action that is none", main: own("default_action=tempfial"), check: "default-action", what: "tempfial", fix: fixed("default_action=tempfail"), level: doctor.Yellow},
 		{name: "in capitals", main: "milter_default_action = Quarantine\n"},
 		{name: "service's accept", master: "  -o milter_default_action=accept\n", check: "default-action", what: "accept",
@@ -320,14 +320,14 @@ func TestPostfixSettings(t *testing.T) {
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Yellow},
 		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet connects to",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Red},
-		{name: "no names", main: "smtpd_peername_lookup = no\n", check: "client-names", what: "smtp/inet looks up no client's name", fix: "-X 'smtpd_peername_lookup'", level: doctor.Yellow},
-		{name: "misspelt", main: "smtpd_milter = unix:signpost/milter.sock\nnonsense = 1\n", check: "postfix", what: "knows no parameter smtpd_milter; smtpd_milters is meant", fix: "-X 'smtpd_milter'", level: doctor.Yellow},
-		{name: "misspelt alone", main: "internal_mail_filter_classes =\ninternal_mail_filter_class = bounce\n", check: "postfix internal-mail", what: "internal_mail_filter_classes is meant",
+		{name: "no names", main: "smtpd_peername_lookup = no\n", check: "client-names", what: "smtp/inet does not look up client names", fix: "-X 'smtpd_peername_lookup'", level: doctor.Yellow},
+		{name: "misspelt", main: "smtpd_milter = unix:signpost/milter.sock\nnonsense = 1\n", check: "postfix", what: "unknown Postfix parameter smtpd_milter; did you mean smtpd_milters?", fix: "-X 'smtpd_milter'", level: doctor.Yellow},
+		{name: "misspelt alone", main: "internal_mail_filter_classes =\ninternal_mail_filter_class = bounce\n", check: "postfix internal-mail", what: "did you mean internal_mail_filter_classes?",
 			fix: "-X 'internal_mail_filter_class' && postconf -c 'DIR' -e 'internal_mail_filter_classes = bounce'", level: doctor.Yellow},
-		{name: "misspelt at a service", master: "  -o recieve_override_options=no_header_body_checks\n", check: "postfix", what: "receive_override_options is meant",
+		{name: "misspelt at a service", master: "  -o recieve_override_options=no_header_body_checks\n", check: "postfix", what: "did you mean receive_override_options?",
 			fix: "-PX 'submission/inet/recieve_override_options' && postconf -c 'DIR' -P 'submission/inet/receive_override_options=no_header_body_checks'", level: doctor.Yellow},
-		{name: "maps", main: "smtpd_milter_maps = cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table", fix: "-X 'smtpd_milter_maps'", level: doctor.Yellow},
-		{name: "service's maps", master: "  -o smtpd_milter_maps=cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "a table",
+		{name: "maps", main: "smtpd_milter_maps = cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "smtpd_milter_maps selects other milters", fix: "-X 'smtpd_milter_maps'", level: doctor.Yellow},
+		{name: "service's maps", master: "  -o smtpd_milter_maps=cidr:/etc/postfix/milter_maps\n", check: "milter-maps", what: "smtpd_milter_maps selects other milters",
 			fix: "-PX 'submission/inet/smtpd_milter_maps'", level: doctor.Yellow},
 		{name: "service's maps off", main: "smtpd_milter_maps =\n", master: "  -o smtpd_milter_maps=\n"},
 	})

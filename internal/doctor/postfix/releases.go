@@ -10,7 +10,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// policyPrepend finds releases in which a milter deletes the wrong field of a name, or none, once Postfix itself has prepended a field.
+// policyPrepend finds releases in which a milter deletes the wrong field of a name, or none, after Postfix itself has prepended a field.
 // This is fixed in Postfix 3.9, and in the last patches of the four releases before it.
 func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	version := l.postconf.main["mail_version"]
@@ -28,8 +28,8 @@ func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 			if !prepends(words(l.postconf.get(s, name))) {
 				continue
 			}
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "with Postfix " + version + " a field that a policy service or a table puts in confuses the milters", Where: l.postconf.where(s, name),
-				Why: "a forged result may stay and another field be deleted in its place; mended in 3.5.25, 3.6.15, 3.7.11, 3.8.6 and 3.9", Fix: "apt-get install --only-upgrade postfix"})
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "in Postfix " + version + ", milters delete the wrong field after a policy service or a table has prepended one", Where: l.postconf.where(s, name),
+				Why: "a forged Authentication-Results may remain, and another field may be deleted; fixed in 3.5.25, 3.6.15, 3.7.11, 3.8.6 and 3.9", Fix: "apt-get install --only-upgrade postfix"})
 		}
 	}
 	return found
@@ -44,7 +44,7 @@ func prepends(restrictions []string) bool {
 		kind, path, _ := strings.Cut(strings.TrimPrefix(w, "proxy:"), ":")
 		text := []byte(w) // inline
 		if slices.Contains([]string{"cidr", "regexp", "pcre", "texthash", "hash", "btree", "lmdb", "cdb"}, kind) && filepath.IsAbs(path) {
-			text, _ = os.ReadFile(path) // an unreadable table prepends nothing, as far as we know
+			text, _ = os.ReadFile(path) // a table that cannot be read counts as one that prepends nothing
 		}
 		return strings.Contains(strings.ToUpper(string(text)), "PREPEND")
 	})
@@ -58,9 +58,9 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 		if l.loopback(s) {
 			continue
 		}
-		f := doctor.Finding{Level: doctor.Yellow, What: s.id + " takes a bare LF for the end of a line", Where: l.postconf.where(s, forbid),
-			Why: "a message can be smuggled in behind another: it comes with the other's client and login, and is verified or signed as such",
-			// yes means normalize in releases that know it, and older ones know yes.
+		f := doctor.Finding{Level: doctor.Yellow, What: s.id + " accepts a bare LF as the end of a line", Where: l.postconf.where(s, forbid),
+			Why: "SMTP smuggling: a second message can be hidden in another; it counts as mail of the same client and login, and passes SPF or is signed",
+			// yes means normalize in releases that have normalize; older ones have only yes.
 			Fix: l.postconf.setAt(l.postconf.at(s, forbid), forbid, "yes")}
 		if _, known := l.postconf.main[forbid]; !known {
 			const guard, chunking = "reject_unauth_pipelining", "chunking"
@@ -79,14 +79,14 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 	const stray = "cleanup_replace_stray_cr_lf"
 	for _, s := range l.postconf.of("cleanup") {
 		if l.postconf.get(s, stray) == "no" {
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " sends a bare CR or LF on", Where: l.postconf.where(s, stray),
-				Why: "the next server may see two messages in one, or another text than was signed", Fix: l.postconf.unset(l.postconf.at(s, stray), stray)})
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " forwards a bare CR or LF", Where: l.postconf.where(s, stray),
+				Why: "the next server may read one message as two, or a different text from the signed one", Fix: l.postconf.unset(l.postconf.at(s, stray), stray)})
 		}
 	}
 	return found
 }
 
-// with returns a list that contains a word.
+// with returns the list with a word, which it adds if necessary.
 func with(list []string, word string) []string {
 	if slices.Contains(list, word) {
 		return list

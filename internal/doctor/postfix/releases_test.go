@@ -13,7 +13,7 @@ import (
 func TestPostfixReleases(t *testing.T) {
 	const policy = "smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policy\n"
 	prepend := func(name, main string) postfixCase {
-		return postfixCase{name: name, main: main, check: "policy-prepend", what: "a field that a policy service", fix: "apt-get install --only-upgrade postfix", level: doctor.Yellow}
+		return postfixCase{name: name, main: main, check: "policy-prepend", what: "milters delete the wrong field after a policy service", fix: "apt-get install --only-upgrade postfix", level: doctor.Yellow}
 	}
 	hold(t, []postfixCase{
 		prepend("policy service, 3.7.10", "mail_version = 3.7.10\n"+policy),
@@ -24,11 +24,11 @@ func TestPostfixReleases(t *testing.T) {
 		{name: "policy service, 3.9.0", main: "mail_version = 3.9.0\n" + policy},
 		{name: "table without PREPEND", main: "mail_version = 3.7.10\nsmtpd_sender_restrictions = check_sender_access hash:DIR/senders\n-- senders --\nexample.org REJECT\n"},
 
-		{name: "bare LF", main: "smtpd_forbid_bare_newline = no\n", check: "bare-newline", what: "smtp/inet takes a bare LF", fix: "-e 'smtpd_forbid_bare_newline = yes'", level: doctor.Yellow},
-		{name: "bare LF at a service", master: "  -o smtpd_forbid_bare_newline=no\n", check: "bare-newline", what: "submission/inet takes a bare LF",
+		{name: "bare LF", main: "smtpd_forbid_bare_newline = no\n", check: "bare-newline", what: "smtp/inet accepts a bare LF", fix: "-e 'smtpd_forbid_bare_newline = yes'", level: doctor.Yellow},
+		{name: "bare LF at a service", master: "  -o smtpd_forbid_bare_newline=no\n", check: "bare-newline", what: "submission/inet accepts a bare LF",
 			fix: "-P 'submission/inet/smtpd_forbid_bare_newline=yes'", level: doctor.Yellow},
 		{name: "bare LF on loopback", master: "127.0.0.1:2525 inet n - y - - smtpd\n  -o smtpd_forbid_bare_newline=no\n"},
-		{name: "bare LF out", main: "cleanup_replace_stray_cr_lf = no\n", check: "bare-newline", what: "cleanup/unix sends a bare CR", fix: "-X 'cleanup_replace_stray_cr_lf'", level: doctor.Yellow},
+		{name: "bare LF out", main: "cleanup_replace_stray_cr_lf = no\n", check: "bare-newline", what: "cleanup/unix forwards a bare CR", fix: "-X 'cleanup_replace_stray_cr_lf'", level: doctor.Yellow},
 		{name: "bare LF refused", main: "smtpd_forbid_bare_newline = reject\n"},
 	})
 }

@@ -11,8 +11,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// rules finds the rules in a parameter's tables, header_checks(5), that change what matters. Only regexp: and pcre: tables can be
-// read.
+// rules finds the rules of header_checks(5) in a parameter's tables whose pattern matters. Only regexp: and pcre: tables can be read.
 func (l *site) rules(level doctor.Level, s *service, parameter string, matters func(pattern string) bool, when, why string) (found []doctor.Finding) {
 	for _, table := range words(l.postconf.get(s, parameter)) {
 		kind, path, _ := strings.Cut(table, ":")
@@ -22,7 +21,7 @@ func (l *site) rules(level doctor.Level, s *service, parameter string, matters f
 			text, err = os.ReadFile(path)
 		}
 		if err != nil {
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "what " + table + " changes " + when + " cannot be seen from here", Where: l.postconf.where(s, parameter),
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "doctor cannot read " + table + ", which may change mail " + when, Where: l.postconf.where(s, parameter),
 				Why: why, Fix: l.postconf.unset(l.postconf.at(s, parameter), parameter)})
 			continue
 		}
@@ -31,7 +30,7 @@ func (l *site) rules(level doctor.Level, s *service, parameter string, matters f
 			if !slices.Contains([]string{"REPLACE", "IGNORE", "STRIP"}, action) || !matters(pattern) {
 				continue
 			}
-			found = append(found, doctor.Finding{Level: level, What: fmt.Sprintf("a rule of %s changes what may be signed, %s: %s", parameter, when, pattern),
+			found = append(found, doctor.Finding{Level: level, What: fmt.Sprintf("a rule in %s changes a field or text that may be signed, %s: %s", parameter, when, pattern),
 				Where: fmt.Sprintf("%s:%d: %s", path, line.first, line.text), Why: why,
 				Fix: fmt.Sprintf("sed -i '%d,%ds/^/#/' %s", line.first, line.last, doctor.Quote(path))})
 		}
@@ -39,7 +38,7 @@ func (l *site) rules(level doctor.Level, s *service, parameter string, matters f
 	return found
 }
 
-// rule parses a line of a table: a pattern between two delimiters of any kind, flags, and an action.
+// rule parses a line of a table: a pattern between two equal delimiters, flags, and an action.
 func rule(line string) (pattern, action string) {
 	line = strings.TrimPrefix(line, "!")
 	first, size := utf8.DecodeRuneInString(line)
@@ -61,7 +60,7 @@ func rule(line string) (pattern, action string) {
 	return "", ""
 }
 
-// changes returns a function that reports whether a pattern of a parameter matters: one of a signed field, or any in the body.
+// changes returns a function that reports whether a pattern of a parameter can match signed data: a signed field, or the body.
 func changes(parameter string) func(pattern string) bool {
 	if strings.Contains(parameter, "body") || strings.Contains(parameter, "nested") {
 		return func(string) bool { return true }

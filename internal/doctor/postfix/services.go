@@ -27,7 +27,7 @@ func (s *service) listens() (host, port string) {
 	return "", name
 }
 
-// loopback reports whether only this machine can connect to a service.
+// loopback reports whether only this host can connect to a service.
 func (l *site) loopback(s *service) bool {
 	if strings.HasSuffix(s.id, "/unix") {
 		return true
@@ -43,17 +43,17 @@ func (l *site) loopback(s *service) bool {
 	})
 }
 
-// originating finds services that make their clients trusted without a password: Signpost signs if {daemon_name} is ORIGINATING.
+// originating finds services that make unauthenticated clients trusted: Signpost signs if {daemon_name} is ORIGINATING.
 func (l *site) originating(ctx context.Context) (found []doctor.Finding) {
 	const name, closing = "milter_macro_daemon_name", "smtpd_relay_restrictions"
 	for _, s := range l.postconf.of("smtpd") {
 		if l.postconf.get(s, name) != "ORIGINATING" || l.loopback(s) || l.closed(s) {
 			continue
 		}
-		f := doctor.Finding{Level: doctor.Red, What: "every stranger counts as a user: ORIGINATING is for submission services only", Where: l.postconf.where(s, name),
-			Why: "what a stranger sends in your name is signed, and nothing is verified", Fix: l.postconf.unset(l.postconf.at(s, name), name)}
+		f := doctor.Finding{Level: doctor.Red, What: s.id + " treats unauthenticated clients as trusted: ORIGINATING is only for submission services", Where: l.postconf.where(s, name),
+			Why: "Signpost signs forged mail from any client, and verifies nothing", Fix: l.postconf.unset(l.postconf.at(s, name), name)}
 		if s.submission() {
-			f.Level, f.What = doctor.Yellow, s.id+" takes mail for this host from strangers too, and each counts as a user: ORIGINATING"
+			f.Level, f.What = doctor.Yellow, s.id+" accepts mail for this host from unauthenticated clients and treats them as trusted: ORIGINATING"
 			f.Fix = l.postconf.setAt(s, closing, "permit_mynetworks,permit_sasl_authenticated,permit_tls_clientcerts,reject")
 		}
 		found = append(found, f)
@@ -61,7 +61,7 @@ func (l *site) originating(ctx context.Context) (found []doctor.Finding) {
 	return append(found, l.xclient(ctx)...)
 }
 
-// xclient finds services that let all clients use XCLIENT, and so choose their own address and login.
+// xclient finds services on which all clients may use XCLIENT, which sets the client's address and login.
 func (l *site) xclient(ctx context.Context) (found []doctor.Finding) {
 	const name = "smtpd_authorized_xclient_hosts"
 	for _, s := range l.publicServices() {
@@ -74,8 +74,8 @@ func (l *site) xclient(ctx context.Context) (found []doctor.Finding) {
 			}
 		}
 		if len(rest) < len(words(l.postconf.get(s, name))) {
-			found = append(found, doctor.Finding{Level: doctor.Red, What: "everybody may tell " + s.id + " by XCLIENT who has logged in, and from where", Where: l.postconf.where(s, name),
-				Why: "a stranger who says that he is a user is signed for", Fix: l.postconf.setAt(l.postconf.at(s, name), name, strings.Join(rest, ", "))})
+			found = append(found, doctor.Finding{Level: doctor.Red, What: s.id + " allows XCLIENT for every client, which can then claim any address and login", Where: l.postconf.where(s, name),
+				Why: "Signpost signs mail of a client that claims to be authenticated", Fix: l.postconf.setAt(l.postconf.at(s, name), name, strings.Join(rest, ", "))})
 		}
 	}
 	return found
@@ -87,8 +87,9 @@ func (s *service) submission() bool {
 	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
 }
 
-// forUsers reports whether a service is for users: it has the name or port of a submission service, it is set up for logins or marked
-// ORIGINATING itself, or it accepts mail from nothing but logins. The settings of main.cf count for all services, so they prove nothing.
+// forUsers reports whether a service is for authenticated clients: it has the name or port of a submission service, it overrides
+// smtpd_sasl_auth_enable or milter_macro_daemon_name for them, or it permits only SASL logins. Settings in main.cf apply to all services and
+// do not count.
 func (l *site) forUsers(s *service) bool {
 	if s.submission() || s.over["smtpd_sasl_auth_enable"] == "yes" || s.over["milter_macro_daemon_name"] == "ORIGINATING" {
 		return true
@@ -102,7 +103,7 @@ func (l *site) forUsers(s *service) bool {
 }
 
 // closed reports whether a service accepts no mail from unauthenticated clients: it requires a certificate, or one of its lists of
-// restrictions rejects before anything permits such a client. Tables do not count: the administrator may permit whom he wants.
+// restrictions rejects before one permits such a client. Tables are ignored: the administrator has chosen their entries.
 func (l *site) closed(s *service) bool {
 	if l.postconf.get(s, "smtpd_tls_req_ccert") == "yes" {
 		return true

@@ -20,9 +20,9 @@ type signer struct {
 	name  string
 	marks []string // parts of its address
 	port  string   // the default of its package
-	// signs reports whether it is configured to sign. Its error is that this process may not read that.
+	// signs reports whether it is configured to sign. It returns an error if this process has no permission to read the configuration.
 	signs func(l *site) (bool, error)
-	// fix returns the command that stops it from signing; nil: remove it from the list, as it does nothing else.
+	// fix returns the command that stops it from signing; nil: it does nothing else and can be removed from the list.
 	fix func(l *site) string
 }
 
@@ -42,7 +42,7 @@ func signers() []signer {
 // path returns a file of another program, below Root.
 func (l *site) path(name string) string { return filepath.Join(cmp.Or(l.Root, "/"), name) }
 
-// signer returns the other program that has an address, by its name or, unless that is one of ours, by its port.
+// signer returns the other program at an address. It recognizes the program's name, or the port if that is not one of ours.
 func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	if l.meant(e, chroot) {
 		return signer{}, false
@@ -61,7 +61,7 @@ func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	return signer{}, false
 }
 
-// matches returns what the first group of a regular expression matches in files, in the order in which their program reads them.
+// matches returns all matches of the first group of a regular expression in files, in the order in which their program reads them.
 func (l *site) matches(expression string, patterns ...string) (all []string, err error) {
 	for _, p := range patterns {
 		files, _ := filepath.Glob(l.path(p)) // sorted; its only error is a bad pattern
@@ -78,13 +78,13 @@ func (l *site) matches(expression string, patterns ...string) (all []string, err
 	return all, nil
 }
 
-// opendkimSigns reports whether OpenDKIM signs: it does unless it is configured to verify only.
+// opendkimSigns reports whether OpenDKIM signs, which it does unless Mode excludes it.
 func opendkimSigns(l *site) (bool, error) {
 	modes, err := l.matches(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
 	return len(modes) == 0 || strings.Contains(modes[len(modes)-1], "s"), err
 }
 
-// rspamdSigns reports whether rspamd signs: its module is on by default, and does nothing without settings or keys.
+// rspamdSigns reports whether rspamd signs: its module is enabled by default, but needs settings or keys.
 func rspamdSigns(l *site) (bool, error) {
 	files := []string{"etc/rspamd/local.d/dkim_signing.conf", "etc/rspamd/override.d/dkim_signing.conf"}
 	on, err := l.matches(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...)
@@ -104,20 +104,20 @@ func rspamdSigns(l *site) (bool, error) {
 	return slices.ContainsFunc(keys, func(k fs.DirEntry) bool { return filepath.Ext(k.Name()) == ".key" }), nil
 }
 
-// amavisSigns reports whether amavis signs: it does not by default.
+// amavisSigns reports whether amavis signs, which it does not by default.
 func amavisSigns(l *site) (bool, error) {
 	on, err := l.matches(`(?m)^\s*\$enable_dkim_signing\s*=\s*(\d)`, "etc/amavis/conf.d/*", "etc/amavisd/amavisd.conf", "etc/amavisd.conf", "usr/local/etc/amavisd.conf")
 	return len(on) > 0 && on[len(on)-1] != "0", err
 }
 
-// remote reports whether an entry is a milter on another machine, whose configuration is not here.
+// remote reports whether an entry is a milter on another host, whose configuration cannot be read here.
 func (l *site) remote(e entry) bool {
 	network, at := l.resolve(e.address, false)
 	host, _, err := net.SplitHostPort(at)
 	return network == "tcp" && err == nil && host != "localhost" && !slices.ContainsFunc(l.hosts[host], l.here)
 }
 
-// otherSigners finds other milters that sign beside Signpost. In observe mode, Signpost is compared with them.
+// otherSigners finds other milters that sign the same mail as Signpost. In observe mode that is correct: Signpost does not sign.
 func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 	var signing, unknown []string
 	add := func(all []string, address string) []string {
@@ -155,9 +155,9 @@ func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 			if other.fix != nil {
 				fix = other.fix(l)
 			}
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: other.name + " (" + e.address + ") stands " + where + " Signpost in " + one.name + " of " + one.service.id + ", and signs",
+			found = append(found, doctor.Finding{Level: doctor.Yellow, What: other.name + " (" + e.address + ") also signs: it comes " + where + " Signpost in " + one.name + " of " + one.service.id,
 				Where: l.postconf.where(one.at, one.name),
-				Why:   "the same mail is signed again: two signatures with two keys to look after; one after Signpost may break the first",
+				Why:   "the mail has two signatures, with two keys to rotate; a milter after Signpost may break the signature of Signpost",
 				Fix:   fix})
 		}
 	}
@@ -167,9 +167,9 @@ func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 	good := doctor.Finding{Level: doctor.Green, What: "no other milter signs"}
 	switch {
 	case len(signing) > 0:
-		good.What = strings.Join(signing, ", ") + " signs, and Signpost does not sign the same mail"
+		good.What = strings.Join(signing, ", ") + " signs, but Signpost does not sign the same mail"
 	case len(unknown) > 0:
-		good.What = "whether these milters sign is not known to doctor: " + strings.Join(unknown, ", ")
+		good.What = "doctor does not know whether these milters sign: " + strings.Join(unknown, ", ")
 	}
 	return []doctor.Finding{good}
 }
@@ -184,7 +184,7 @@ func (l *site) removed(e entry, chroot bool) bool {
 	return signs && err == nil
 }
 
-// milterOrder finds milters after Signpost: what they change in signed fields or the body breaks the signature.
+// milterOrder finds milters after Signpost: a change to a signed field or the body breaks the signature.
 func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)
@@ -204,8 +204,8 @@ func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 		if len(after) == 0 {
 			continue // otherSigners reports these
 		}
-		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "milters stand after Signpost in " + one.name + " of " + one.service.id + ": " + strings.Join(after, ", "),
-			Where: l.postconf.where(one.at, one.name), Why: "what a later milter changes in the body or in signed fields breaks the signature",
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: "milters come after Signpost in " + one.name + " of " + one.service.id + ": " + strings.Join(after, ", "),
+			Where: l.postconf.where(one.at, one.name), Why: "a later milter that changes the body or a signed field breaks the signature",
 			Fix: l.postconf.setAt(one.at, one.name, strings.Join(append(before, one.entries[i].text()), ", "))})
 	}
 	return found

@@ -14,14 +14,14 @@ func TestNoOtherMilterSigns(t *testing.T) {
 		ours    = "unix:signpost/milter.sock"
 		observe = "-- signpost.toml --\nmode = \"observe\"\n"
 		none    = "no other milter signs"
-		unknown = "whether these milters sign is not known to doctor: "
+		unknown = "doctor does not know whether these milters sign: "
 	)
 	for _, c := range []struct{ name, milters, files, want string }{
 		{"alone", ours, "", none},
 		{"OpenDKIM that verifies", "unix:opendkim/s, " + ours, "-- etc/opendkim.conf --\nMode v\n", none},
-		{"observing beside OpenDKIM", "unix:opendkim/s, " + ours, observe, "OpenDKIM (unix:opendkim/s) signs, and Signpost does not sign the same mail"},
+		{"observing beside OpenDKIM", "unix:opendkim/s, " + ours, observe, "OpenDKIM (unix:opendkim/s) signs, but Signpost does not sign the same mail"},
 		{"observing beside OpenDKIM that verifies", "unix:opendkim/s, " + ours, observe + "-- etc/opendkim.conf --\nMode v\n", none},
-		{"OpenDKIM without Signpost", "unix:opendkim/s", "", "OpenDKIM (unix:opendkim/s) signs, and Signpost does not sign the same mail"},
+		{"OpenDKIM without Signpost", "unix:opendkim/s", "", "OpenDKIM (unix:opendkim/s) signs, but Signpost does not sign the same mail"},
 		{"a milter of another name", "unix:clamav/s, " + ours, "", unknown + "unix:clamav/s"},
 		{"OpenDKIM on another machine", "inet:192.0.2.8:8891, " + ours, "-- etc/opendkim.conf --\nMode v\n", unknown + "inet:192.0.2.8:8891"},
 	} {

@@ -17,10 +17,10 @@ import (
 	"signpost/internal/doctor"
 )
 
-// answerTimeout is how long the daemon has to answer. It answers a negotiation at once.
+// answerTimeout is the timeout for the daemon's answer. It answers a negotiation immediately.
 const answerTimeout = 5 * time.Second
 
-// name returns a socket as the configuration writes it.
+// name returns the socket as it is written in the configuration.
 func (ln Listener) name() string {
 	if ln.Network == "unix" {
 		return "unix:" + ln.Address
@@ -28,11 +28,11 @@ func (ln Listener) name() string {
 	return "inet:" + ln.Address
 }
 
-// socketAccess checks whether mail_owner may connect: smtpd(8) and cleanup(8) run as that user.
+// socketAccess checks whether mail_owner can connect: smtpd(8) and cleanup(8) run as that user.
 func (l *site) socketAccess(context.Context) (found []doctor.Finding) {
 	who, err := doctor.LookupAccount(l.postconf.main["mail_owner"])
 	if err != nil {
-		return []doctor.Finding{{Level: doctor.Red, What: "Postfix runs as a user who does not exist", Where: l.postconf.where(nil, "mail_owner") + ": " + err.Error(),
+		return []doctor.Finding{{Level: doctor.Red, What: "the user mail_owner of Postfix does not exist", Where: l.postconf.where(nil, "mail_owner") + ": " + err.Error(),
 			Why: "Postfix does not start", Fix: l.postconf.unset(nil, "mail_owner")}}
 	}
 	for _, ln := range l.Listen {
@@ -49,13 +49,13 @@ func (l *site) socketAccess(context.Context) (found []doctor.Finding) {
 		}
 	}
 	if len(found) == 0 {
-		return []doctor.Finding{{Level: doctor.Green, What: "Postfix's user " + who.Name + " gets to the sockets that Postfix names"}}
+		return []doctor.Finding{{Level: doctor.Green, What: "Postfix's user " + who.Name + " can connect to the sockets in Postfix's lists"}}
 	}
 	return found
 }
 
-// entrance returns the directory where Postfix's path to a socket begins: its programs run in the queue directory, and a chrooted one
-// sees nothing above it. As long as Postfix names none of our sockets, the first one counts as named.
+// entrance returns the directory where Postfix's path to a socket begins, and whether Postfix's lists name the socket. The services run
+// in the queue directory, and a chrooted one sees nothing above it. If the lists name none of our sockets, the first one counts as named.
 func (l *site) entrance(ln Listener) (from string, chroot, named bool) {
 	from = l.postconf.main["queue_directory"]
 	anyOurs := false
@@ -84,25 +84,25 @@ func (l *site) entrance(ln Listener) (from string, chroot, named bool) {
 	return from, chroot, named
 }
 
-// leadsOut finds a link in the chroot to a directory outside: the daemon follows it, and Postfix cannot.
+// leadsOut finds a link in the chroot to a directory outside: the daemon can follow it, but Postfix cannot.
 func (l *site) leadsOut(path, from string, chroot bool) *doctor.Finding {
 	root, err := filepath.EvalSymlinks(from)
 	real, err2 := filepath.EvalSymlinks(filepath.Dir(path))
 	if !chroot || err != nil || err2 != nil || doctor.Within(root, real) {
 		return nil
 	}
-	return &doctor.Finding{Level: doctor.Red, What: "a link leads the way to " + path + " out of Postfix's chroot", Where: filepath.Dir(path) + " is " + real + "; chroot is " + from,
-		Why: "chrooted, Postfix does not find what lies outside; Postfix applies milter_default_action to every message", Fix: l.listenLine()}
+	return &doctor.Finding{Level: doctor.Red, What: "a symbolic link in the path " + path + " leads out of Postfix's chroot", Where: filepath.Dir(path) + " is " + real + "; chroot is " + from,
+		Why: "a chrooted Postfix service cannot open files outside the chroot; Postfix applies milter_default_action to every message", Fix: l.listenLine()}
 }
 
-// barred returns the finding for a directory that who may not search, or that does not exist.
+// barred returns the finding for a directory that who cannot search, or that does not exist.
 func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.Barrier) doctor.Finding {
 	group, last := doctor.GroupName(who.GIDs[0]), b.Path == filepath.Dir(ln.Address) && b.Path != from
-	f := doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " does not get to " + ln.Address + ": the folder " + b.Path + " is closed to him",
+	f := doctor.Finding{Level: doctor.Red, What: "permission denied: user " + who.Name + " cannot search " + b.Path + ", the path of the socket " + ln.Address,
 		Where: b.Path + ": " + b.Permissions.String(), Why: "Postfix cannot connect, and applies milter_default_action to every message"}
 	switch letter, _ := who.Class(b.Permissions); {
 	case b.Err != nil:
-		f.What, f.Where = "the folder "+b.Path+" of the socket "+ln.Address+" is not to be had", b.Err.Error()
+		f.What, f.Where = "cannot open "+b.Path+", the directory of the socket "+ln.Address, b.Err.Error()
 		f.Fix = "install -d -o " + l.User + " -g " + group + " -m 2710 " + doctor.Quote(filepath.Dir(ln.Address))
 	case last:
 		f.Fix = "chgrp " + group + " " + doctor.Quote(b.Path) + " && chmod 2710 " + doctor.Quote(b.Path)
@@ -118,7 +118,7 @@ func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.B
 	return doctor.OrNotPermitted(b.Err, f)
 }
 
-// socketPermissions checks whether who may connect to a socket now, and after the next start of the daemon.
+// socketPermissions checks whether who can connect to a socket now, and after the next start of the daemon.
 func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Finding {
 	if _, err := os.Stat(ln.Address); errors.Is(err, fs.ErrPermission) {
 		f := doctor.OrNotPermitted(err, doctor.Finding{})
@@ -132,7 +132,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 	} else if err == nil {
 		now = doctor.Permissions{UID: daemon.UID, GID: daemon.GIDs[0]}
 	} else {
-		return nil // no user who could create one
+		return nil // the daemon's user does not exist
 	}
 	mode, group := ln.Mode, ln.Group
 	then := doctor.Permissions{UID: now.UID, GID: now.GID, Mode: mode}
@@ -146,7 +146,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 			given = err != nil || mayGive(daemon, dir, then.GID)
 		}
 	}
-	f := &doctor.Finding{Level: doctor.Red, What: "user " + who.Name + " may not write to the socket " + ln.Address, Where: ln.Address + ": " + now.String(),
+	f := &doctor.Finding{Level: doctor.Red, What: "permission denied: user " + who.Name + " cannot write to the socket " + ln.Address, Where: ln.Address + ": " + now.String(),
 		Why: "Postfix cannot connect, and applies milter_default_action to every message"}
 	open, lasts := there && who.May(now, doctor.Write), given && who.May(then, doctor.Write)
 	switch {
@@ -156,11 +156,11 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 		f.Fix = "chgrp " + doctor.GroupName(then.GID) + " " + doctor.Quote(ln.Address) + " && chmod " + doctor.Octal(mode) + " " + doctor.Quote(ln.Address)
 		return f
 	case !given:
-		f.What = "the daemon does not start: user " + daemon.Name + " cannot give the socket " + ln.Address + " to the group " + group
+		f.What = "the daemon does not start: user " + daemon.Name + " cannot change the group of the socket " + ln.Address + " to " + group
 	case !there:
-		f.What = "the socket " + ln.Address + " will be closed to user " + who.Name
+		f.What = "user " + who.Name + " will not be able to write to the socket " + ln.Address
 	case open:
-		f.What = "the socket " + ln.Address + " will be closed to user " + who.Name + " when the daemon starts again"
+		f.What = "after the next start of the daemon, user " + who.Name + " cannot write to the socket " + ln.Address
 	}
 	if open {
 		f.Level, f.What = doctor.Yellow, strings.Replace(f.What, "does not start:", "will not start again:", 1)
@@ -169,7 +169,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 		f.Where = filepath.Dir(ln.Address) + ": " + dir.String()
 	}
 	f.Where += "; " + l.File + fmt.Sprintf(": socket_mode = %q, socket_group = %q", doctor.Octal(mode), group)
-	f.Why += "; the daemon gives its socket these rights at each start"
+	f.Why += "; the daemon sets this mode and group at each start"
 	f.Fix = l.permissionLines(who, daemon, ln, then, dir)
 	return f
 }
@@ -212,8 +212,8 @@ func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, d
 	return strings.Join(lines, "\n") + " # then: " + fix
 }
 
-// mayGive reports whether a process of a can give a file in a directory to a group. chown(2) requires a to be a member, unless new
-// files of the directory belong to that group already.
+// mayGive reports whether a process of a can change the group of a file in a directory to gid. chown(2) requires a to be a member, unless
+// new files in the directory already belong to that group.
 func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
 	return a.UID == 0 || slices.Contains(a.GIDs, gid) || dir.GID == gid && dir.Mode&fs.ModeSetgid != 0
 }

@@ -40,7 +40,7 @@ func newQueue(t *testing.T) *queue {
 	if os.Geteuid() != 0 {
 		t.Skip("files of other owners need root")
 	}
-	root, err := os.MkdirTemp("", "doctor") // t.TempDir lies in a folder that is closed to others
+	root, err := os.MkdirTemp("", "doctor") // other users cannot search the directory of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,9 +271,9 @@ func TestSocketRightsInTheConfiguration(t *testing.T) {
 func TestSocketGroupThatCannotBeGiven(t *testing.T) {
 	for _, c := range []struct{ name, group, sh, want, fix string }{
 		{"given by the folder", "postfix", ":", "", ""},
-		{"a group that the daemon is not in", "users", ":", "cannot give the socket ", "socket_group = \"postfix\" # then: "},
-		{"a folder that does not give it", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot give the socket ", "chgrp postfix '"},
-		{"a group of the daemon's own", "daemon", ":", "will be closed to user postfix", "socket_group = \"postfix\" # then: "},
+		{"a group that the daemon is not in", "users", ":", "cannot change the group of the socket ", "socket_group = \"postfix\" # then: "},
+		{"a folder that does not give it", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot change the group of the socket ", "chgrp postfix '"},
+		{"a group of the daemon's own", "daemon", ":", "user postfix will not be able to write", "socket_group = \"postfix\" # then: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -345,9 +345,9 @@ func TestSocketAnswers(t *testing.T) {
 			ln := q.listen(t)
 			go func() { _ = server.Serve(ctx, ln) }()
 		}},
-		{"no socket", "there is no socket", start, func(*testing.T, *queue) {}},
-		{"no folder", "there is no socket", start, func(t *testing.T, q *queue) { q.sh(t, "rmdir spool/signpost") }},
-		{"killed", "left over from", start, func(t *testing.T, q *queue) {
+		{"no socket", "does not exist: the daemon is not running", start, func(*testing.T, *queue) {}},
+		{"no folder", "does not exist: the daemon is not running", start, func(t *testing.T, q *queue) { q.sh(t, "rmdir spool/signpost") }},
+		{"killed", "the daemon is not running: connection refused", start, func(t *testing.T, q *queue) {
 			ln := q.listen(t)
 			ln.(*net.UnixListener).SetUnlinkOnClose(false)
 			ln.Close()
@@ -357,11 +357,11 @@ func TestSocketAnswers(t *testing.T) {
 			serve(t, q, string(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x01\x3f\x00\x00\x00\x00")))
 		}},
 		{"no milter", "is not a milter", "ss -lxp src ", func(t *testing.T, q *queue) { serve(t, q, "220 mx.example.org ESMTP\r\n") }},
-		{"it hangs", "nothing answers", start, func(t *testing.T, q *queue) {
+		{"it hangs", "timeout: no answer", start, func(t *testing.T, q *queue) {
 			q.wait = 50 * time.Millisecond
 			serve(t, q, "")
 		}},
-		{"nobody on a port", "nothing listens on 127.0.0.1:", start, func(t *testing.T, q *queue) {
+		{"nobody on a port", "connection refused at 127.0.0.1:", start, func(t *testing.T, q *queue) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
