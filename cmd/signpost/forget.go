@@ -35,7 +35,7 @@ func forgetCommand(load func() (*config.Config, error)) *cobra.Command {
 		Short: "Delete the messages of an address from the journal",
 		Long: "Delete the messages of an address from the journal: those with this MAIL FROM, recipient or login, and those whose\n" +
 			"record mentions it, for example in the identity of a signature. With journal.addresses = \"hash\" they are found by the\n" +
-			"word that replaces the address. The files of the journal are overwritten, so that they do not contain it any more.\n" +
+			"word that replaces the address. The files of the journal are overwritten, so that they no longer contain it.\n" +
 			"The daemon may run. Later messages are recorded as before.\n\n" +
 			"With journal.addresses = \"omit\" the journal has no local part of an address. A Message-ID is always kept as it is. Log\n" +
 			"files and backups are not changed: docs/privacy.md. Exit code 0: all of them are deleted, or there are none; 1: failed.",
