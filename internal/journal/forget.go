@@ -27,7 +27,8 @@ func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err 
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
 	}
-	r, err := openReader(dsn(path, busy(readerBusyTimeout), "secure_delete(1)", "synchronous(1)", "temp_store(2)", "wal_autocheckpoint("+strconv.Itoa(walPages)+")") + "&_txlock=immediate")
+	r, err := openReader(dsn(path, busy(readerBusyTimeout), "secure_delete(1)", "synchronous(1)", "temp_store(2)",
+		"wal_autocheckpoint("+strconv.Itoa(walPages)+")") + "&_txlock=immediate")
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
