@@ -41,8 +41,8 @@ func newRoot() *cobra.Command {
 DMARC, ARC). It adds the results to the message, removes forged results in the name of your server, and rejects or tags
 forged mail by the policy of its domain. Each message has one line in the log.
 
-"serve" is the daemon. The other commands show what it does or would do, and why. Of these, only "forwarders --accept" changes a
-file. dkimkey(1) creates and rotates the keys.`,
+"serve" is the daemon. The other commands show what it does or would do, and why. Of these, only "forwarders --accept" and
+"journal forget" change a file. dkimkey(1) creates and rotates the keys.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -100,7 +100,7 @@ file. dkimkey(1) creates and rotates the keys.`,
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
-	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault))
+	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault), journalCommand(loadOrDefault))
 	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), manualCommand(root), doctorCommand(loadOrDefault, &file))
 	return root
 }

@@ -23,8 +23,12 @@ func startRspamd(t *testing.T, zone, local, conf string, plugins ...string) stri
 	t.Cleanup(s.Stop)
 	dir := t.TempDir()
 	addr, _ := freeAddr(t)
-	text := strings.NewReplacer("%DIR%", dir, "%ADDR%", addr, "%DNS%", s.Addr(), "%LOCAL%", local).Replace(`lua = "/usr/share/rspamd/rules/rspamd.lua"
-options { filters = "dkim"; dns { nameserver = ["%DNS%:1"]; timeout = 2s; } local_addrs = %LOCAL%; pidfile = "%DIR%/pid"; tempdir = "%DIR%";
+	filters := "dkim"
+	if strings.Contains(conf, "lua = ") { // a rule in place of rspamd's own modules
+		filters = ""
+	}
+	text := strings.NewReplacer("%FILTERS%", filters, "%DIR%", dir, "%ADDR%", addr, "%DNS%", s.Addr(), "%LOCAL%", local).Replace(`lua = "/usr/share/rspamd/rules/rspamd.lua"
+options { filters = "%FILTERS%"; dns { nameserver = ["%DNS%:1"]; timeout = 2s; } local_addrs = %LOCAL%; pidfile = "%DIR%/pid"; tempdir = "%DIR%";
   control_socket = "%DIR%/control mode=0600"; url_tld = "%DIR%/suffixes"; cache_file = "%DIR%/symbols.cache"; hs_cache_dir = "%DIR%"; }
 logging { type = "console"; level = "info"; }
 worker "rspamd_proxy" { bind_socket = "%ADDR%"; milter = yes; timeout = 20s; count = 1; upstream "local" { default = yes; self_scan = yes; } }
@@ -63,4 +67,52 @@ func TestWeVerifyRspamd(t *testing.T) {
 	// dkimpy agree with us.
 	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
 	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd signed in a real Postfix; it is wrong about a body of white space alone.", verified)
+}
+
+// The rule of docs/from-rspamd.md scores our results in a rspamd behind us, and no results of others. Our signature survives it.
+func TestRspamdScoresOurResults(t *testing.T) {
+	needRoot(t)
+	page, err := os.ReadFile("../../docs/from-rspamd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, _ := strings.Cut(string(page), "```lua\n")
+	rule, _, ok := strings.Cut(rule, "```\n")
+	if !ok {
+		t.Fatal("the page has no rule")
+	}
+	file := filepath.Join(t.TempDir(), "rule.lua")
+	if err := os.WriteFile(file, []byte(rule), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rspamd := startRspamd(t, "", "[]", fmt.Sprintf("lua = %q;\ngroup \"policies\" {\n  .include \"/etc/rspamd/scores.d/policies_group.conf\"\n}\nmilter_headers { use = [\"x-spamd-result\"]; skip_local = false; skip_authenticated = false; }", file), "milter_headers")
+	w := newWorld(t, setup{zone: zone(), after: []string{rspamd}})
+	symbols := func(n int) string {
+		mail := w.mail(n)
+		if all := field(mail, "X-Spamd-Result"); len(all) == 1 {
+			return all[0]
+		}
+		t.Fatalf("no X-Spamd-Result: %s", mail)
+		return ""
+	}
+	has := func(got string, want ...string) {
+		t.Helper()
+		for _, s := range want {
+			if !strings.Contains(got, s+"(") {
+				t.Errorf("there is no %s:\n%s", s, got)
+			}
+		}
+		if n := strings.Count(got, "R_SPF_") + strings.Count(got, "R_DKIM_") + strings.Count(got, "DMARC_"); n != len(want) {
+			t.Errorf("%d symbols, want %q:\n%s", n, want, got)
+		}
+	}
+	w.swaks(w.SMTP, args(good(), w.signedBy("good.example", "Ann <ann@good.example>"))...)
+	has(symbols(1), "R_SPF_ALLOW", "R_DKIM_ALLOW", "DMARC_POLICY_ALLOW")
+	w.swaks(w.SMTP, args(stranger(), written("ann@quarantine.example", "Authentication-Results: mx.example.org; dkim=pass header.d=quarantine.example; dmarc=pass header.from=quarantine.example"))...)
+	has(symbols(2), "R_SPF_ALLOW", "R_DKIM_NA", "DMARC_POLICY_QUARANTINE")
+	w.swaks(w.SMTP, args(stranger(), written("ann@none.example", "Authentication-Results: other.example; spf=fail; dmarc=pass"))...)
+	has(symbols(3), "R_SPF_ALLOW", "R_DKIM_NA", "DMARC_POLICY_SOFTFAIL")
+	w.swaks(w.Submission, written("ann@example.org")...)
+	has(symbols(4))
+	w.signed(w.mail(4), "example.org")
 }

@@ -107,6 +107,7 @@ type setup struct {
 	alone   bool   // not in parallel with other tests, which would affect the measurement
 	env     []string
 	before  []string // milters that run before ours, in Postfix's words
+	after   []string // milters that run after ours
 }
 
 const addDefault = "example.org --unsafe-activate"
@@ -178,7 +179,7 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.mta.Domains == nil {
 		s.mta.Domains = []string{"example.org", "example.net"}
 	}
-	s.mta.Milters = strings.Join(append(s.before, "unix:"+dir+"/milter.sock"), " ")
+	s.mta.Milters = strings.Join(slices.Concat(s.before, []string{"unix:" + dir + "/milter.sock"}, s.after), " ")
 	s.mta.NonSMTPDMilters = s.mta.Milters
 	if w.MTA, err = testmta.Start(t.Context(), s.mta); err != nil {
 		t.Fatal(err)
