@@ -110,11 +110,11 @@ func TestGuard(t *testing.T) {
 	g.step(guardedText(old, now), now.Selector, "")
 	g.clock = g.clock.Add(time.Hour)
 	g.step(guardedZone+";fault "+RecordName("example.org", now.Selector)+" SERVFAIL\n", now.Selector, "")
-	g.step(guardedText(old), now.Selector, "looking again in 10 minutes")
+	g.step(guardedText(old), now.Selector, "next check in 10 minutes")
 	g.step(guardedText(old, now), now.Selector, "") // it was a hiccup
 	g.clock = g.clock.Add(time.Hour)
-	g.step(guardedText(old), now.Selector, "looking again in 10 minutes")
-	g.step(guardedText(old), old.Selector, "another one signs in its place")
+	g.step(guardedText(old), now.Selector, "next check in 10 minutes")
+	g.step(guardedText(old), old.Selector, "another key signs instead")
 	g.step(guardedText(old), old.Selector, "")
 	g.guard.Watcher.Reload()
 	if got := g.signing(); got != old.Selector {
@@ -122,7 +122,7 @@ func TestGuard(t *testing.T) {
 	}
 	g.step(guardedText(old, now), now.Selector, "signs again")
 	g.clock = g.clock.Add(time.Hour)
-	g.step(guardedZone, now.Selector, "looking again")
+	g.step(guardedZone, now.Selector, "next check in 10 minutes")
 	g.step(guardedZone, now.Selector, "no other key verifies")
 	g.step(guardedText(old, now), now.Selector, "")
 }
@@ -133,14 +133,14 @@ func TestGuardAwaits(t *testing.T) {
 	g := newGuarded(t)
 	l := g.place()
 	g.start()
-	if !strings.Contains(g.log.String(), "signs once its record is seen") || g.guard.Watcher.Current().Hosted["example.org"] {
+	if !strings.Contains(g.log.String(), "unmanaged key does not sign until its record is visible") || g.guard.Watcher.Current().Hosted["example.org"] {
 		t.Errorf("a key that nobody has seen: hosted %v\n%s", g.guard.Watcher.Current().Hosted, g.log.String())
 	}
 	const fault = ";fault hand._domainkey.example.org SERVFAIL\n"
-	g.step(guardedZone, "", "waits for its record")
+	g.step(guardedZone, "", "unmanaged key does not sign, its record is not visible")
 	g.step(guardedZone, "", "") // said once
 	g.step(guardedText(l)+fault, "", "SERVFAIL")
-	g.step(guardedText(l), "hand", "its record has been seen")
+	g.step(guardedText(l), "hand", "unmanaged key signs, its record is visible")
 	if !g.guard.Watcher.Current().Hosted["example.org"] {
 		t.Error("it signs and is not hosted: a lost key would let mail leave unsigned")
 	}
@@ -156,8 +156,8 @@ func TestGuardAwaits(t *testing.T) {
 	// Another key under the same name has not been seen.
 	other := g.place()
 	g.guard.Watcher.Reload()
-	g.step(guardedText(l), "", "the record is of another key")
-	g.step(guardedText(other), "hand", "its record has been seen")
+	g.step(guardedText(l), "", "the record belongs to another key")
+	g.step(guardedText(other), "hand", "unmanaged key signs, its record is visible")
 	// The daemon only reads the keys folder.
 	if all, err := filepath.Glob(filepath.Join(g.store.Dir, "example.org", "*")); err != nil || len(all) != 1 {
 		t.Errorf("the keys folder holds %q %v", all, err)
@@ -180,7 +180,7 @@ func TestGuardAwaitsSilentServer(t *testing.T) {
 	g.clock = g.clock.Add(23 * time.Hour)
 	g.step(zone, "", "")
 	g.clock = g.clock.Add(time.Hour)
-	g.step(zone, "hand", "although not every name server has answered for a day")
+	g.step(zone, "hand", "although at least one name server has not answered for a day")
 }
 
 // A key that replaces one whose record is gone does so only as long as it may: a compromised key never signs.

@@ -118,7 +118,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatalf("%v %v", fi.Mode(), err)
 	}
 	activate(t, s, l)
-	for mode, want := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "", 0o644: "open to everybody", 0o606: "open to everybody"} {
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "", 0o644: "accessible to all users", 0o606: "accessible to all users"} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestLifeOfAnotherKey(t *testing.T) {
 	if err := os.WriteFile(s.metadataPath(l.Domain, l.Selector), moved, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not about the key beside it") {
+	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not the key beside it") {
 		t.Error(err)
 	}
 	if k := load(t, s, nil).All()[0]; k.Err == nil || k.State != Unusable {

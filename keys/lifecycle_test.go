@@ -67,7 +67,7 @@ func TestClockJumps(t *testing.T) {
 	first := retiring[0]
 	s.now = s.now.Add(30 * day)
 	out := s.rotate()
-	if s.state()[first] != keys.Retiring || !strings.Contains(out, "nothing is revoked or removed in this run") {
+	if s.state()[first] != keys.Retiring || !strings.Contains(out, "this run revokes only compromised keys and removes no record") {
 		t.Errorf("after a jump of 30 days: %v %s", s.state(), out)
 	}
 	s.now = s.now.Add(time.Hour)
@@ -76,7 +76,7 @@ func TestClockJumps(t *testing.T) {
 		t.Errorf("the run after it: %v", s.state())
 	}
 	s.now = s.now.Add(-40 * day)
-	if out := s.rotate(); !strings.Contains(out, "it went back") {
+	if out := s.rotate(); !strings.Contains(out, "the clock went back") {
 		t.Error(out)
 	}
 	if s.state()[first] != keys.Revoked {
@@ -126,7 +126,7 @@ func TestUnpublishableKeyHoldsUpNothing(t *testing.T) {
 	s.add("")
 	s.days(3)
 	leaked := s.signing()[0]
-	if out := s.add("taken"); !s.needed || !strings.Contains(out, "has another TXT record already") {
+	if out := s.add("taken"); !s.needed || !strings.Contains(out, "already has another TXT record") {
 		t.Fatal(out)
 	}
 	if out := s.leak(leaked); !s.needed || !strings.Contains(out, "publish taken") {
@@ -193,7 +193,7 @@ func TestAddBesideStandby(t *testing.T) {
 	s.add("")
 	s.days(3)
 	standby := s.in(keys.Verified)
-	if out := s.add("big"); !strings.Contains(out, "published big") {
+	if out := s.add("big"); !strings.Contains(out, "published key big") {
 		t.Error(out)
 	}
 	if s.record("big") == "" {

@@ -193,7 +193,7 @@ func TestRotateNowByHand(t *testing.T) {
 	g := newGuarded(t)
 	l := g.place()
 	g.start()
-	g.step(guardedText(l), "hand", "its record has been seen")
+	g.step(guardedText(l), "hand", "unmanaged key signs, its record is visible")
 	r := &Rotator{Store: g.store, Rules: func(string) Rules { return Rules{} }, Done: func(_, _ string) {}}
 	if begun, err := r.RotateNow("example.org", load(t, g.store, nil).Of("example.org"), false); err != nil || !begun {
 		t.Fatal(begun, err)

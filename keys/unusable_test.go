@@ -136,7 +136,7 @@ func TestMisnamedKeys(t *testing.T) {
 // The errors of files are written in plain words.
 func TestFaultWords(t *testing.T) {
 	for text, want := range map[string]string{
-		"{":                                  "no JSON at byte 1",
+		"{":                                  "invalid JSON at byte 1",
 		"[]":                                 "a value is not valid",
 		`{"bits": "many"}`:                   `"bits" is not valid`,
 		`{"created": "x"}`:                   "a value is not valid",

@@ -38,7 +38,7 @@ func (c *crowd) at(args ...string) {
 	for line := range strings.Lines(errs.String()) {
 		// Those that come too late are refused, with a line that names the process.
 		refused := strings.Contains(line, fmt.Sprintf("is locked by process %d", os.Getpid())) || strings.Contains(line, "is locked by another process") ||
-			strings.Contains(line, "a dkimkey of root has taken over")
+			strings.Contains(line, "dkimkey run by root has taken over")
 		if strings.HasPrefix(line, "dkimkey: ") && !refused && !strings.Contains(line, "action needed, see above") {
 			c.Errorf("%q: %s", args, line)
 		}

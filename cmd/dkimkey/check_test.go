@@ -30,7 +30,7 @@ func TestCheckShowsText(t *testing.T) {
 		{"a second record", []string{record[:200], "hello"}, []string{`"hello"`, "2 TXT records"}},
 		{"many records", []string{"a1", "a2", "a3", "a4", "a5"}, []string{`", ...: 5 TXT records`}},
 		{"another key", []string{"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="},
-			[]string{`other: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=": the record is of another key`}},
+			[]string{`other: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=": the record belongs to another key`}},
 		{"testing", []string{"v=DKIM1; t=y; p=11qY"}, []string{`other: "v=DKIM1; t=y; p=11qY": `}},
 	} {
 		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)

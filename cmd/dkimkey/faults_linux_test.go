@@ -201,16 +201,16 @@ func (y *faultyYear) faults() []fault {
 			unlock()
 			rotate("")
 		}},
-		{"a clock set back", "it went back", func(says string) {
+		{"a clock set back", "the clock went back", func(says string) {
 			y.now = y.now.Add(-3 * 24 * time.Hour)
 			rotate(says)
 			y.now = y.now.Add(3 * 24 * time.Hour)
 		}},
-		{"a clock set forward, and back again", "should the clock have jumped", func(says string) {
+		{"a clock set forward, and back again", "the clock may have jumped", func(says string) {
 			y.now = y.now.Add(30 * 24 * time.Hour)
 			rotate(says)
 			y.now = y.now.Add(-30 * 24 * time.Hour)
-			rotate("it went back")
+			rotate("the clock went back")
 		}},
 	}
 }

@@ -80,7 +80,7 @@ func TestImportWaits(t *testing.T) {
 	file, record := h.foreign("mail.private")
 	h.show("example.org", "mail", record)
 	out := h.must("import", file, "--domain", "example.org", "--selector", "mail")
-	if !strings.Contains(out, `key mail: its record is seen by all name servers; it signs from 2026-11-24 05:15 on: run "dkimkey rotate example.org --wait"`) {
+	if !strings.Contains(out, `key mail: its record is visible at all name servers; it signs from 2026-11-24 05:15: run "dkimkey rotate example.org --wait"`) {
 		t.Error(out)
 	}
 	h.now = h.now.Add(59 * time.Minute)
@@ -106,7 +106,7 @@ func TestImportUnseen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, wrong, says string }{
 		{"missing", "", "no TXT record"},
-		{"of another key", "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB", "the record is of another key"},
+		{"of another key", "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB", "the record belongs to another key"},
 	} {
 		for _, beside := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
@@ -123,14 +123,14 @@ func TestImportUnseen(t *testing.T) {
 				file, record := h.foreign("mail.private")
 				h.show("example.org", "mail", c.wrong)
 				out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail")
-				if code != 1 || !strings.Contains(out, "key mail: its record is not seen: ") || !strings.Contains(out, c.says) || !strings.Contains(out, "it does not sign until it is") {
+				if code != 1 || !strings.Contains(out, "key mail: its record is not visible in DNS: ") || !strings.Contains(out, c.says) || !strings.Contains(out, "the key does not sign until it is") {
 					t.Errorf("%d %s", code, out)
 				}
 				said := h.rotates(5, 24*time.Hour)
 				if got := h.signing("example.org"); got != before || h.state("example.org")["mail"] != keys.Published {
 					t.Errorf("%q signs, before %q: %v", got, before, h.state("example.org"))
 				}
-				if strings.Count(said, "key mail: its record is still not in DNS") < 3 || !strings.Contains(said, "rotate does not publish the record of an imported key") || !strings.Contains(said, "mail._domainkey.example.org. 3600 IN TXT (") {
+				if strings.Count(said, "key mail: its record is still not in DNS") < 3 || !strings.Contains(said, "rotate does not publish the records of imported keys") || !strings.Contains(said, "mail._domainkey.example.org. 3600 IN TXT (") {
 					t.Errorf("the owner of the record is not told: %s", said)
 				}
 				if txt, err := h.txt("mail._domainkey.example.org"); err != nil || strings.Join(txt, "") != c.wrong {
@@ -144,7 +144,7 @@ func TestImportUnseen(t *testing.T) {
 				if !beside {
 					return
 				}
-				if out := h.must("status"); !strings.Contains(out, "hands over on") {
+				if out := h.must("status"); !strings.Contains(out, "its successor takes over on") {
 					t.Error(out)
 				}
 				h.must("rotate", "example.org", "--now")
@@ -179,7 +179,7 @@ func TestImportRevoked(t *testing.T) {
 		t.Errorf("the record of the leaked key: %q %v", txt, err)
 	}
 	out := h.rotates(40, 24*time.Hour)
-	if !strings.Contains(out, "left the record at other as it is") || strings.Contains(out, "removed the record of other\n") || !strings.Contains(out, "removed the record of mail\n") {
+	if !strings.Contains(out, "kept the record at selector other") || strings.Contains(out, "removed the record of key other\n") || !strings.Contains(out, "removed the record of key mail\n") {
 		t.Error(out)
 	}
 	if got := h.state("example.org"); got["other"] != keys.Removed || got["mail"] != keys.Removed {
@@ -203,7 +203,7 @@ func TestImportUnsafe(t *testing.T) {
 	good := h.signing("example.org")
 	file, record := h.foreign("mail.private")
 	out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail", "--unsafe-activate")
-	if code != 1 || !strings.Contains(out, "its record has not been checked in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
+	if code != 1 || !strings.Contains(out, "its record has not been checked in DNS") || !strings.Contains(out, "the key signs anyway (--unsafe-activate)") {
 		t.Errorf("%d %s", code, out)
 	}
 	said := h.rotates(20, 24*time.Hour)
@@ -211,7 +211,7 @@ func TestImportUnsafe(t *testing.T) {
 		t.Errorf("%q signs: %v\n%s", h.signing("example.org"), got, said)
 	}
 	h.show("example.org", "mail", record)
-	if out := h.must("rotate"); !strings.Contains(out, "mail is seen by the world\n") || !strings.Contains(out, "key "+good+" signs no more") {
+	if out := h.must("rotate"); !strings.Contains(out, "the record of key mail is visible in DNS\n") || !strings.Contains(out, "retired key "+good) {
 		t.Error(out)
 	}
 	// It has been seen: that its record goes away again changes nothing in rotate. The daemon looks after it.
@@ -264,7 +264,7 @@ func TestImportTwoOfOpenDKIM(t *testing.T) {
 				h.write("KeyTable", "one example.org:"+first+":"+one+"\ntwo example.org:m:"+two+"\n", 0o600)
 				h.write("SigningTable", "*@example.org one\n*@example.org two\n", 0o600)
 				out := h.must("import", "opendkim", filepath.Join(h.dir, "KeyTable"), filepath.Join(h.dir, "SigningTable"))
-				if !strings.Contains(out, "key "+first+": its record is seen by all name servers; it signs from 2026-11-24 05:15 on") || !strings.Contains(out, "key m: its record is seen by all name servers; it stands by") {
+				if !strings.Contains(out, "key "+first+": its record is visible at all name servers; it signs from 2026-11-24 05:15: ") || !strings.Contains(out, "key m: its record is visible at all name servers; it is a standby") {
 					t.Error(out)
 				}
 				h.days(80)

@@ -29,7 +29,7 @@ func TestSecondaryLags(t *testing.T) {
 		t.Errorf("status does not say who lags:\n%s", out)
 	}
 	out, _ := h.run("check")
-	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
+	if !strings.Contains(out, "ns1.example.org 127.0.0.1  correct") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
 		t.Errorf("check:\n%s", out)
 	}
 	set, err := h.store().Load(nil)
@@ -86,7 +86,7 @@ func TestAliasLags(t *testing.T) {
 		t.Errorf("status does not say who lags:\n%s", out)
 	}
 	out, _ := h.run("check")
-	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the alias") || !strings.Contains(out, "ns1.keys.test 127.0.0.1    the key") {
+	if !strings.Contains(out, "ns1.example.org 127.0.0.1  alias correct") || !strings.Contains(out, "ns1.keys.test 127.0.0.1    correct") {
 		t.Errorf("check:\n%s", out)
 	}
 	h.dns.Sync("ns2.example.org")
@@ -155,7 +155,7 @@ func TestCredentialIsTheDaemons(t *testing.T) {
 	if out := h.must("rotate"); out != "" {
 		t.Errorf("not quiet: %s", out)
 	}
-	if out := h.must("status"); !strings.Contains(out, "a systemd credential, which only the daemon reads") || strings.Count(out, "\n") != 2 {
+	if out := h.must("status"); !strings.Contains(out, "a systemd credential, which only the daemon can read") || strings.Count(out, "\n") != 2 {
 		t.Error(out)
 	}
 }

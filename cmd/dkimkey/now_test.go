@@ -28,7 +28,7 @@ func TestAddBesideStandby(t *testing.T) {
 	h.days(3)
 	first := h.signing("example.org")
 	out := h.must("add", "example.org", "--bits", "3072", "--selector", "big")
-	if !strings.Contains(out, "published big") || !strings.Contains(out, "key "+first+" signs until its rotation is due") {
+	if !strings.Contains(out, "published key big") || !strings.Contains(out, "key "+first+" signs until the next rotation") {
 		t.Error(out)
 	}
 	if txt, err := h.txt("big._domainkey.example.org"); err != nil || len(txt) != 1 {
@@ -132,7 +132,7 @@ func TestRotateNowMakes(t *testing.T) {
 			h.must("rotate", "example.org", "--now")
 			for range 3 {
 				h.now = h.now.Add(30 * time.Minute)
-				if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "under way already") {
+				if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "already in progress") {
 					t.Error(out)
 				}
 				if got := h.signing("example.org"); got != first || len(h.state("example.org")) != 2*len(strings.Fields(first)) {
@@ -191,7 +191,7 @@ func TestRotateNowManual(t *testing.T) {
 		t.Fatal(got)
 	}
 	out, code := h.run("rotate", "example.org", "--now")
-	if code != 1 || !strings.Contains(out, "put its record into DNS") || strings.Count(out, "IN TXT (") != 1 {
+	if code != 1 || !strings.Contains(out, "add its record to DNS") || strings.Count(out, "IN TXT (") != 1 {
 		t.Errorf("%d %s", code, out)
 	}
 	h.must("rotate", "example.org", "--now")
@@ -225,7 +225,7 @@ func TestRotateNowRefused(t *testing.T) {
 			t.Errorf("%q: %d %s", args, code, out)
 		}
 	}
-	if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "no key signs yet") {
+	if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "there is no active key to replace") {
 		t.Error(out)
 	}
 	h.days(3)
@@ -238,7 +238,7 @@ func TestRotateNowRefused(t *testing.T) {
 	}
 	// No selector is left until sp1's key is removed.
 	out, code := h.run("rotate", "example.org", "--now")
-	if code != 1 || !strings.Contains(out, "each selector of the ring [sp1 sp2 sp3] is in use") {
+	if code != 1 || !strings.Contains(out, "each selector of keys.selectors [sp1 sp2 sp3] is in use") {
 		t.Errorf("%d %s", code, out)
 	}
 	h.days(60)

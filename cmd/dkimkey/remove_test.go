@@ -11,19 +11,19 @@ import (
 func TestRemove(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ sign, want string }{
-		{"", "b.example.org: no longer hosted; the key of example.org signs its mail from now on (d=example.org)\n"},
-		{"domains = [\"example.org\"]\n", "the key of example.org signs its mail from now on"},
-		{"subdomains = false\n", "b.example.org: no longer hosted, its mail is sent unsigned: b.example.org is below a hosted domain (sign.subdomains = false)\n"},
-		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted, its mail is sent unsigned: b.example.org is not in sign.domains\n"},
+		{"", "b.example.org: no longer hosted; its mail is now signed with the key of example.org (d=example.org)\n"},
+		{"domains = [\"example.org\"]\n", "its mail is now signed with the key of example.org"},
+		{"subdomains = false\n", "b.example.org: no longer hosted; its mail is sent unsigned, because b.example.org is below a hosted domain (sign.subdomains = false)\n"},
+		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted; its mail is sent unsigned, because b.example.org is not in sign.domains\n"},
 	} {
 		h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[sign]\n"+c.sign)
 		h.must("add", "example.org", "--unsafe-activate")
 		h.must("add", "b.example.org", "--unsafe-activate", "--selector", "s")
 		out := h.must("remove", "b.example.org", "--yes")
-		if !strings.Contains(out, c.want) || !strings.Contains(out, "b.example.org: key s deleted; leave its record s._domainkey.b.example.org in DNS") {
+		if !strings.Contains(out, c.want) || !strings.Contains(out, "b.example.org: key s deleted; keep its record s._domainkey.b.example.org in DNS") {
 			t.Errorf("[sign] %s: %s", c.sign, out)
 		}
-		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted, its mail is sent unsigned: ") {
+		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted; its mail is sent unsigned, because ") {
 			t.Errorf("[sign] %s: %s", c.sign, out)
 		}
 	}
@@ -36,7 +36,7 @@ func TestRemoveBelowMissingKey(t *testing.T) {
 	h.must("add", "example.org", "--unsafe-activate")
 	h.must("add", "b.example.org", "--unsafe-activate")
 	h.run("revoke", "example.org", h.signing("example.org"), "--compromised")
-	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, which has no key that signs: sign.on_missing_key applies") {
+	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, which has no active key: sign.on_missing_key applies") {
 		t.Error(out)
 	}
 }
@@ -47,7 +47,7 @@ func TestRemoveUnknown(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
 	h.must("add", "example.org", "--unsafe-activate")
 	h.must("add", "example.net", "--unsafe-activate")
-	if out, code := h.run("remove", "example.com", "--yes"); code != 1 || !strings.Contains(out, "dkimkey: remove: example.com: no such domain; dkimkey status shows those with keys\n") || strings.Contains(out, "hosted") {
+	if out, code := h.run("remove", "example.com", "--yes"); code != 1 || !strings.Contains(out, "dkimkey: remove: example.com: no such domain\nhint: dkimkey status shows all domains with keys\n") || strings.Contains(out, "hosted") {
 		t.Errorf("%d %s", code, out)
 	}
 	out, code := h.run("remove", "example.org", "example.com", "example.net", "--yes")
@@ -71,7 +71,7 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(h.dir, "state/keys/example.org/z.pem"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
+	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and is kept") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
 		t.Error(out)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "state/hosted/example.org")); err == nil {

@@ -85,10 +85,10 @@ func TestStatusRetiringAlone(t *testing.T) {
 	}
 	table, actions, all, code := h.status()
 	if code != 1 || !regexp.MustCompile(`retiring .* its record stays until another key signs\n`).MatchString(table) ||
-		!strings.Contains(actions, "example.org: hosted, and no key signs: sign.on_missing_key applies to its mail; dkimkey rotate example.org --wait\n") {
+		!strings.Contains(actions, "example.org: no active key for a hosted domain: sign.on_missing_key applies to its mail; dkimkey rotate example.org --wait\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
-	if last := all[len(all)-1]; last.Domain != "example.org" || last.Selector != "" || !strings.HasPrefix(last.ActionNeeded, "hosted, and no key signs") {
+	if last := all[len(all)-1]; last.Domain != "example.org" || last.Selector != "" || !strings.HasPrefix(last.ActionNeeded, "no active key for a hosted domain") {
 		t.Errorf("%+v", last)
 	}
 }
@@ -103,8 +103,8 @@ func TestStatusCompromised(t *testing.T) {
 	h.dns.Fail(errors.New("NOTAUTH"))
 	h.run("revoke", "example.org", leaked, "--compromised")
 	table, actions, _, code := h.status()
-	if code != 1 || !strings.Contains(table, "compromised; rotate revokes its record at once") ||
-		!strings.Contains(actions, "example.org: key "+leaked+": compromised, and its record is still in DNS: dkimkey rotate example.org\n") {
+	if code != 1 || !strings.Contains(table, "compromised; rotate revokes its record immediately") ||
+		!strings.Contains(actions, "example.org: key "+leaked+": compromised, but its record is still in DNS: run dkimkey rotate example.org\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
 }
@@ -127,7 +127,7 @@ func TestStatusUnusable(t *testing.T) {
 		"a.example: key two words: cannot be used: ",
 		"b.example: key mail: " + dir + "/b.example/mail.private: this is OpenDKIM's file name; rename it to mail.pem with mode 0600, or run dkimkey import " + dir + "/b.example/mail.private --domain b.example --selector mail\n",
 		"example.org: key torn: cannot be used: ",
-		dir + "/mail.private: a key file outside of a domain's directory is not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
+		dir + "/mail.private: key file outside of a domain's directory, not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
 	} {
 		if strings.Count(actions, want) != 1 {
 			t.Errorf("no %q in\n%s", want, actions)
@@ -155,7 +155,7 @@ func TestStatusUnsafe(t *testing.T) {
 	h.must("add", "example.org", "--selector", "s", "--unsafe-activate")
 	table, actions, all, code := h.status()
 	if code != 1 || !strings.Contains(table, " active (unsafe) ") || !all[0].Unsafe ||
-		!strings.Contains(actions, "example.org: key s: signs, and its record has never been seen in DNS: publish it (dkimkey show example.org s), then dkimkey rotate example.org\n") {
+		!strings.Contains(actions, "example.org: key s: signs, but its record was never found in DNS: publish it (dkimkey show example.org s), then run dkimkey rotate example.org\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
 	path := filepath.Join(h.dir, "state/keys/example.org/s.json")
@@ -186,9 +186,9 @@ func TestStatusOverdue(t *testing.T) {
 	h.now = h.now.Add(7 * day)
 	expect("")
 	h.now = h.now.Add(time.Minute)
-	expect("example.org: key s: waits for its record since 2026-11-24: dkimkey show example.org s prints the record to publish; dkimkey check example.org\n")
+	expect("example.org: key s: waiting for its record since 2026-11-24: dkimkey show example.org s prints the record to publish; see dkimkey check example.org\n")
 	h.run("rotate")
-	expect("(last seen: ")
+	expect("(last check: ")
 	set, err := h.store().Load(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -199,11 +199,11 @@ func TestStatusOverdue(t *testing.T) {
 	h.now = h.now.Add(2 * day)
 	expect("")
 	h.now = h.now.Add(day)
-	expect("example.org: key s: could sign since 2026-12-01 05:16: dkimkey rotate has to run daily")
+	expect("example.org: key s: not activated, although it may sign since 2026-12-01 05:16: run dkimkey rotate daily")
 	h.must("rotate")
 	expect("")
 	h.run("revoke", "example.org", "s", "--compromised")
-	expect("example.org: key s: revoked, and its record has not been seen to be empty: replace it by \"v=DKIM1; k=rsa; p=\", then dkimkey rotate example.org\n")
+	expect("example.org: key s: revoked, but its record is not confirmed to be empty: replace it by \"v=DKIM1; k=rsa; p=\", then run dkimkey rotate example.org\n")
 	h.show("example.org", "s", "v=DKIM1; k=rsa; p=")
 	h.run("rotate")
 	if _, actions, _, _ := h.status(); strings.Contains(actions, "key s:") {
@@ -224,7 +224,7 @@ func TestStatusOfDomain(t *testing.T) {
 	if out, code := h.run("status", "example.org", "example.net"); code != 1 || !strings.Contains(out, "\nexample.org ") || !strings.Contains(out, "\nexample.net: key ") {
 		t.Errorf("%d %s", code, out)
 	}
-	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain; dkimkey status shows those with keys\n" {
+	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain\nhint: dkimkey status shows all domains with keys\n" {
 		t.Errorf("%d %s", code, out)
 	}
 }

@@ -26,7 +26,7 @@ func TestStatusColours(t *testing.T) {
 		return string(out)
 	}
 	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {
-		t.Errorf("no green for the key that signs, or no yellow for the one that stands by: %q", out)
+		t.Errorf("no green for the key that signs, or no yellow for the standby: %q", out)
 	}
 	t.Setenv("NO_COLOR", "1")
 	if out := terminal(); strings.Contains(out, "\x1b") {

@@ -62,7 +62,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"zone not served", func(u *publish.Update) {
 			u.Authority = &signpostdns.Authority{Resolver: signpostdns.New(signpostdns.Options{Servers: []netip.AddrPort{at}, Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), Port: at.Port(), Timeout: time.Second}
 		},
-			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.net" \{ type primary; \}`},
+			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server must be the primary of the zone: zone "example.net" \{ type primary; \}`},
 		{"unsigned NOTAUTH", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
 		{"NOTZONE", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
 		{"SERVFAIL", func(u *publish.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
@@ -71,7 +71,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"NOTIMP", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
 		{"unknown", func(u *publish.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
 		{"unsigned success", func(u *publish.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
-		{"unsigned YXRRSET", func(u *publish.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
+		{"unsigned YXRRSET", func(u *publish.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org already has another TXT record`},
 		{"connection refused", func(u *publish.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
 		{"closed connection", func(u *publish.Update) { u.Server = closed }, `the server closed the connection\n`},
 		{"timeout", func(u *publish.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},

@@ -69,7 +69,7 @@ func TestWhatIsReplaced(t *testing.T) {
 	w := newWorld(t, records, "one.example\n")
 	w.put(w.list, "# my own\n37.0.0.0/8 reject\n")
 	w.same(func() {
-		w.said(w.cron(1, "--force"), w.list+": greyskip did not make it, by its first line; move it away, or name another file")
+		w.said(w.cron(1, "--force"), w.list+": not created by greyskip, according to its first line; move it, or pass another file")
 	})
 	if err := os.Truncate(w.list, 0); err != nil {
 		t.Fatal(err)

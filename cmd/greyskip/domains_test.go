@@ -33,13 +33,13 @@ func TestDomainsFile(t *testing.T) {
 		" Example.ORG.\t# who\r\n#x.example\n\n":                "example.org",
 		"bücher.example\nxn--bcher-kva.example\n":               "xn--bcher-kva.example",
 		"b.example\na.example\nb.example":                       "b.example a.example",
-		"a.example\n\na.example b.example\n":                    `f:3: "a.example b.example" is not a domain name; write one domain on each line, and comments after #`,
+		"a.example\n\na.example b.example\n":                    `f:3: "a.example b.example" is not a domain name; write one domain per line, and comments after #`,
 		"a.example\nip4:37.0.0.0/24\n":                          `f:2: "ip4:37.0.0.0/24" is not`,
 		"a.example\nlocalhost\n":                                `f:2: "localhost" is not`,
 		"a.example\n37.0.0.1\n":                                 `f:2: "37.0.0.1" is not`,
 		"a.example\nx\x1b[31m.example\n":                        `f:2: "x\x1b[31m.example" is not`,
 		"a.example\nann@a.example # a person\n":                 `f:2: "ann@a.example" is not`,
-		"# nothing\n":                                           "f: names no domain",
+		"# nothing\n":                                           "f: contains no domain",
 		"a.example\n" + strings.Repeat("x", 1<<16) + ".example": "f:2: ",
 	} {
 		all, err := parseDomains("f", strings.NewReader(text))

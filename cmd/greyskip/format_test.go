@@ -65,20 +65,20 @@ func TestPrint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, strings.Replace(records, "a -all", "ptr a -all", 1), "one.example\n")
 	out, errs, code := w.run("three.example", "--format", "cidr")
-	want := `# Allow list, made by greyskip(1) from SPF records: what is changed here by hand is lost.
-# Made on 2026-11-28, as by: greyskip --format cidr three.example
-# Networks: 2. Domains: 1. Each block says from whom it is, and since when it is listed.
-# Note on three.example: ptr of three.example depends on the message or on more than the address: whom it lets send is not listed
+	want := `# Allow list, made by greyskip(1) from SPF records. Do not edit: the next run replaces it.
+# Created on 2026-11-28 by: greyskip --format cidr three.example
+# Networks: 2. Domains: 1. Each block has the domains that authorize it and the date since which it is listed.
+# Note on three.example: ptr of three.example depends on more than the client address: its addresses are not listed
 
 # three.example; since 2026-11-28
 37.0.3.0/24
 37.0.4.1/32
 `
-	if out != want || code != 0 || errs != "greyskip: three.example: ptr of three.example depends on the message or on more than the address: whom it lets send is not listed\n" {
+	if out != want || code != 0 || errs != "greyskip: three.example: ptr of three.example depends on more than the client address: its addresses are not listed\n" {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	out, errs, code = w.run("gone.example")
-	if code != 1 || out != "" || errs != "greyskip: gone.example has no SPF record; it is not listed\ngreyskip: action needed, see above\n" {
+	if code != 1 || out != "" || errs != "greyskip: gone.example has no SPF record; the domain is not listed\ngreyskip: action needed, see above\n" {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	if out, errs, code = w.run("-f", w.file); code != 0 || errs != "" || !strings.Contains(out, "37.0.0.0/23\tpermit\n") {
@@ -123,7 +123,7 @@ func TestManyNotes(t *testing.T) {
 	}
 	w := newWorld(t, zone+` " include:`+strings.Repeat(strings.Repeat("a", 60)+".", 4)+strings.Repeat("b.", 90)+`example -all"`, "evil.example\n")
 	said := w.cron(0)
-	if n := strings.Count(said, "\n"); n != 21 || !strings.Contains(said, "greyskip: evil.example: and 43 more of this kind\n") {
+	if n := strings.Count(said, "\n"); n != 21 || !strings.Contains(said, "greyskip: evil.example: 43 more notes\n") {
 		t.Errorf("%d lines:\n%s", n, said)
 	}
 	for text := range strings.Lines(said + w.text()) {

@@ -42,7 +42,7 @@ func TestDiskFull(t *testing.T) {
 	for free := range 2 { // no block, and one, in which the new list has room, and the state has none
 		fill(free)
 		w.same(func() {
-			w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), "writing ", "no space left on device", w.list+" stays as it is")
+			w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), "writing ", "no space left on device", w.list+" was not changed")
 		})
 		if left, _ := filepath.Glob(disk + "/.*new"); len(left) > 0 {
 			t.Errorf("left behind: %q", left)

@@ -13,9 +13,9 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example  # the first\n# a comment\n\ntwo.example\nTHREE.example.\nthree.example\n")
 	w.quiet(w.cron(0))
-	want := `# Allow list, made by greyskip(1) from SPF records: what is changed here by hand is lost.
-# Made on 2026-11-28, as by: greyskip -f ` + w.file + ` -o ` + w.list + `
-# Networks: 5. Domains: 3. Each block says from whom it is, and since when it is listed.
+	want := `# Allow list, made by greyskip(1) from SPF records. Do not edit: the next run replaces it.
+# Created on 2026-11-28 by: greyskip -f ` + w.file + ` -o ` + w.list + `
+# Networks: 5. Domains: 3. Each block has the domains that authorize it and the date since which it is listed.
 # postscreen_access_list = permit_mynetworks, cidr:` + w.list + `
 
 # one.example, two.example; since 2026-11-28
@@ -48,7 +48,7 @@ func TestOnlyChanges(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.9.0/24 ip4:37.0.10.0/24", 1))
 	w.quiet(w.cron(0))
-	w.said(w.text(), "# Made on 2026-12-01", "# one.example; since 2026-12-01\n37.0.10.0/24", "# one.example; since 2026-11-28\n37.0.9.0/24")
+	w.said(w.text(), "# Created on 2026-12-01", "# one.example; since 2026-12-01\n37.0.10.0/24", "# one.example; since 2026-11-28\n37.0.9.0/24")
 	if mode := stat(t, w.list).Mode(); mode != 0o640 {
 		t.Errorf("the mode was not kept: %v", mode)
 	}
@@ -58,7 +58,7 @@ func TestOnlyChanges(t *testing.T) {
 func TestNotesOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, `one.example. TXT "v=spf1 ip4:37.0.0.0/24 ip4:10.0.0.0/24 exists:%{i}.x.example ~all"`, "one.example\n")
-	refused, unknown := "ip4:10.0.0.0/24 of one.example: 10.0.0.0/24 is in or around 10.0.0.0/8 (private, RFC 1918): refused", "exists:%{i}.x.example of one.example depends on the message"
+	refused, unknown := "ip4:10.0.0.0/24 of one.example: 10.0.0.0/24 overlaps 10.0.0.0/8 (private, RFC 1918): refused", "exists:%{i}.x.example of one.example depends on more than the client address"
 	w.said(w.cron(0), "greyskip: one.example: "+refused, "greyskip: one.example: "+unknown)
 	w.said(w.text(), "# Note on one.example: "+refused, "# Note on one.example: "+unknown)
 	w.same(func() { w.quiet(w.cron(0)) })
@@ -108,17 +108,17 @@ func TestLastGoodAnswer(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 	at(7)
 	w.same(func() {
-		w.said(w.cron(1), "three.example: lookup failed for three.example: SERVFAIL; the answer of 2026-11-28 stays listed until 2026-12-28")
+		w.said(w.cron(1), "three.example: lookup failed for three.example: SERVFAIL; the last good answer (2026-11-28) is used until 2026-12-28")
 	})
 	at(29)
 	w.same(func() { w.said(w.cron(1), "three.example: ") })
 	at(30)
-	w.said(w.cron(1), "three.example: lookup failed for three.example: SERVFAIL; the last good answer, of 2026-11-28, is too old, so that it is not listed")
+	w.said(w.cron(1), "three.example: lookup failed for three.example: SERVFAIL; the last good answer (2026-11-28) is too old, so the domain is not listed")
 	if got := w.entries(); strings.Contains(got, "37.0.3.0/24") || !strings.Contains(got, "37.0.9.0/24") {
 		t.Error(got)
 	}
 	at(31)
-	w.same(func() { w.said(w.cron(1), "three.example: ", "there is no earlier answer, so that it is not listed") })
+	w.same(func() { w.said(w.cron(1), "three.example: ", "there is no earlier answer, so the domain is not listed") })
 	w.zone(records)
 	w.quiet(w.cron(0))
 	w.said(w.entries(), "37.0.3.0/24")
@@ -131,7 +131,7 @@ func TestRecordGone(t *testing.T) {
 	w.quiet(w.cron(0))
 	w.zone(strings.Replace(records, "three.example. TXT", "three.example. SPF", 1))
 	w.same(func() {
-		w.said(w.cron(1), "three.example has no SPF record; the answer of 2026-11-28 stays listed until 2026-12-28")
+		w.said(w.cron(1), "three.example has no SPF record; the last good answer (2026-11-28) is used until 2026-12-28")
 	})
 }
 
@@ -139,7 +139,7 @@ func TestRecordGone(t *testing.T) {
 func TestNewDomainFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nfour.example\n")
-	w.said(w.cron(1), "greyskip: four.example has no SPF record; there is no earlier answer, so that it is not listed", "action needed, see above")
+	w.said(w.cron(1), "greyskip: four.example has no SPF record; there is no earlier answer, so the domain is not listed", "action needed, see above")
 	w.said(w.entries(), "37.0.9.0/24")
 }
 
@@ -149,7 +149,7 @@ func TestPartOfADomain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records+";fault two.example. SERVFAIL\n", "one.example\n")
 	why := "one.example: lookup failed for two.example: SERVFAIL; "
-	w.said(w.cron(1), why+"there is no earlier answer, so that only what passes before that is listed")
+	w.said(w.cron(1), why+"there is no earlier answer, so only the terms before the failure are listed")
 	const part = "37.0.0.0/24\tpermit\n2a00:1::/48\tpermit"
 	if got := w.entries(); got != part {
 		t.Error(got)
@@ -161,11 +161,11 @@ func TestPartOfADomain(t *testing.T) {
 	w.zone(records + ";fault two.example. SERVFAIL\n")
 	w.same(func() { w.quiet(w.cron(0)) })
 	w.now = w.now.Add(31 * day)
-	w.said(w.cron(1, "--force"), why+"the last good answer, of 2026-11-28, is too old, so that only what passes before that is listed")
+	w.said(w.cron(1, "--force"), why+"the last good answer (2026-11-28) is too old, so only the terms before the failure are listed")
 	if got := w.entries(); got != part {
 		t.Error(got)
 	}
-	if out, errs, code := w.run("one.example"); code != 1 || !strings.Contains(out, "37.0.0.0/24\tpermit") || !strings.Contains(errs, why+"only what passes before that is listed") {
+	if out, errs, code := w.run("one.example"); code != 1 || !strings.Contains(out, "37.0.0.0/24\tpermit") || !strings.Contains(errs, why+"only the terms before the failure are listed") {
 		t.Error(code, out, errs)
 	}
 }
@@ -186,11 +186,11 @@ func TestDomainRemoved(t *testing.T) {
 func TestJumps(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ zone, why string }{
-		"shrinks":       {strings.Replace(records, "include:two.example", "", 1), "the list would have 256 IPv4 addresses instead of 768, less by more than half"},
+		"shrinks":       {strings.Replace(records, "include:two.example", "", 1), "the list would shrink from 768 to 256 IPv4 addresses, by more than half"},
 		"grows":         {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/23", 1), "the list would have 1024 IPv4 addresses instead of 768"},
-		"grows by more": {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/22", 1), "the list would have 1536 IPv4 addresses instead of 768, more by more than half"},
-		"IPv6":          {strings.Replace(records, "2a00:1::/48", "2a00:1::/52", 1), "IPv6 addresses instead of 1.209e+24, less by more than half"},
-		"nothing":       {`one.example. TXT "v=spf1 -all"`, "the list would have 0 IPv4 addresses"},
+		"grows by more": {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/22", 1), "the list would grow from 768 to 1536 IPv4 addresses, by more than half"},
+		"IPv6":          {strings.Replace(records, "2a00:1::/48", "2a00:1::/52", 1), "the list would shrink from 1.209e+24 to 7.556e+22 IPv6 addresses, by more than half"},
+		"nothing":       {`one.example. TXT "v=spf1 -all"`, "the list would shrink from 768 to 0 IPv4 addresses"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,7 +203,7 @@ func TestJumps(t *testing.T) {
 			}
 			w.same(func() {
 				for range 2 {
-					w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), c.why, w.list+" stays as it is", "--force does it")
+					w.said(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), c.why, w.list+" was not changed", "then pass --force")
 				}
 			})
 			if _, err := os.Stat(w.dir + "/reloaded"); err == nil {
@@ -223,20 +223,20 @@ func TestJumps(t *testing.T) {
 func TestDiffAndDryRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\nthree.example\n")
-	if out := w.cron(0, "--dry-run"); out != w.list+" would be replaced; networks: 5 more, 0 fewer\n" {
+	if out := w.cron(0, "--dry-run"); out != w.list+" would be replaced; networks: 5 added, 0 removed\n" {
 		t.Error(out)
 	}
 	if left, _ := filepath.Glob(w.dir + "/*list*"); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 	w.said(w.cron(0, "--diff"), "+ 37.0.0.0/23  one.example\n+ 37.0.3.0/24  three.example\n")
-	if out := w.cron(0, "--dry-run", "--diff"); out != w.list+" would stay as it is\n" {
+	if out := w.cron(0, "--dry-run", "--diff"); out != w.list+" would not change\n" {
 		t.Error(out)
 	}
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 	want := "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n"
 	w.same(func() {
-		if out := w.cron(0, "--dry-run", "--diff"); out != want+w.list+" would be replaced; networks: 1 more, 1 fewer\n" {
+		if out := w.cron(0, "--dry-run", "--diff"); out != want+w.list+" would be replaced; networks: 1 added, 1 removed\n" {
 			t.Error(out)
 		}
 	})
@@ -261,7 +261,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("it ran %d times for one change", runs())
 	}
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
-	w.said(w.cron(1, "--reload", "echo 'no \x1b such thing' >&2; false"), w.list+" is new, and --reload failed (exit status 1: no ? such thing); the next run tries again")
+	w.said(w.cron(1, "--reload", "echo 'no \x1b such thing' >&2; false"), w.list+" was replaced, but the command of --reload failed (exit status 1: no ? such thing); the next run retries it")
 	w.said(w.entries(), "37.0.10.0/24")
 	w.same(func() {
 		w.quiet(w.cron(0, reload...))

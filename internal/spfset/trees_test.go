@@ -46,7 +46,7 @@ func TestTrees(t *testing.T) {
 			if !answer.Empty() {
 				some++
 			}
-			if strings.Contains(strings.Join(answer.Notes, "\n"), "over the limit") {
+			if strings.Contains(strings.Join(answer.Notes, "\n"), "RFC 7208 section 4.6.4") {
 				over++
 			}
 			everybody := strings.Contains(strings.Join(answer.Notes, "\n"), "refused")
