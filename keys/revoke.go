@@ -43,7 +43,7 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	if l.RecordUnseen() {
 		r.Done(l.Domain, "kept the record at selector "+l.Selector+": it does not belong to this key")
 	} else if rules.Manual() {
-		r.remind(l, fmt.Sprintf("replace its record by %q", revokedRecord(l.Algorithm)))
+		r.remind(l, fmt.Sprintf("replace its record with %q", revokedRecord(l.Algorithm)))
 	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, revokedRecord(l.Algorithm))); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 	switch {
 	case shown != "":
 		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindInterval {
-			r.remind(l, fmt.Sprintf("%s still has its record; replace it by %q", shown, revokedRecord(l.Algorithm)))
+			r.remind(l, fmt.Sprintf("%s still has its record; replace it with %q", shown, revokedRecord(l.Algorithm)))
 			l.Reminded = &now
 			return r.Store.writeMetadata(l)
 		}
@@ -160,7 +160,7 @@ func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 func (s *Set) RevokeSteps(k *Key) []string {
 	var steps []string
 	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // otherwise the record belongs to another key
-		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", RecordName(k.Domain, k.Selector), revokedRecord(k.Algorithm)))
+		steps = append(steps, fmt.Sprintf("replace the TXT record at %s with %q", RecordName(k.Domain, k.Selector), revokedRecord(k.Algorithm)))
 	}
 	if next := NewestPending(s.Of(k.Domain), k.Algorithm, ""); next != nil {
 		steps = append(steps, "add the record of key "+next.Selector+" to DNS (dkimkey show "+k.Domain+" "+next.Selector+")",

@@ -175,7 +175,7 @@ func (s Status) action(rules Rules, now time.Time) string {
 	case s.State == Retiring && s.Metadata.Compromised:
 		return "compromised, but its record is still in DNS: run dkimkey rotate " + s.Domain
 	case s.State == Revoked && rules.Manual() && s.Metadata.Confirmed == nil && (s.Metadata.Compromised || waited > grace):
-		return fmt.Sprintf("revoked, but its record is not confirmed to be empty: replace it by %q, then run dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
+		return fmt.Sprintf("revoked, but its record is not confirmed to be empty: replace it with %q, then run dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
 	}
 	return ""
 }

@@ -30,7 +30,7 @@ func (e *env) addCommand() *cobra.Command {
 		Use:   "add DOMAIN...",
 		Short: "Create a key for a domain and print its DNS record",
 		Long: `Create a key for each domain and print its DNS record, once for a zone file and once for web forms. For several domains,
-print one zone file text with all records that you must publish.
+print the records that you must publish as one text for a zone file.
 
 The key does not sign yet. If publish.method is "manual", add the record to DNS yourself. Otherwise, this command publishes
 it. "dkimkey rotate" then checks the record and activates the key.

@@ -24,7 +24,8 @@ func (e *env) checkCommand() *cobra.Command {
 			"If a record differs, print its text; a long text is truncated.\n\n" +
 			"Exit code 0: all servers have the records of the active and retiring keys. 1: a server has a different record, none, or\n" +
 			"does not answer. 2: usage or configuration error.",
-		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args) },
+		Example: "  dkimkey check\n  dkimkey check example.org",
+		RunE:    func(c *cobra.Command, args []string) error { return e.check(c, args) },
 	}
 	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
@@ -133,9 +134,10 @@ func quoteTexts(texts []string) string {
 
 func (e *env) showCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "show DOMAIN SELECTOR",
-		Short: "Print the DNS record of a key for a zone file and for a web form",
-		Args:  cobra.ExactArgs(2),
+		Use:     "show DOMAIN SELECTOR",
+		Short:   "Print the DNS record of a key for a zone file and for a web form",
+		Example: "  dkimkey show example.org sp20261124\n  dkimkey show example.org sp20261124 --json",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {

@@ -31,7 +31,7 @@ keeps its selector, and dkimkey rotates it like other keys.
 
 The imported key does not sign yet. This command checks its record once and prints when the key may sign. "dkimkey rotate"
 activates the key when all name servers have had the record for long enough. It does not publish the record of an imported
-key. If another key is active, the imported key takes over at the next rotation.
+key. If another key is active, the imported key is its successor.
 
 To import the key for several domains, repeat --domain or use --from-file. --from-file reads domains from a file, or from
 standard input if it is "-". Write one domain per line; # starts a comment.
@@ -70,7 +70,10 @@ have the record of the key. The log and the key's metadata record the use of thi
 	c.AddCommand(&cobra.Command{
 		Use:   "opendkim KEYTABLE SIGNINGTABLE",
 		Short: "Import all keys of an OpenDKIM installation",
-		Args:  cobra.ExactArgs(2),
+		Long: "Import all keys of an OpenDKIM installation. KEYTABLE and SIGNINGTABLE are the values in opendkim.conf, with or without\n" +
+			"\"file:\" or \"refile:\". The command prints each line that has no equivalent in Signpost. See also dkimkey import --help.",
+		Example: "  dkimkey import opendkim /etc/opendkim/KeyTable refile:/etc/opendkim/SigningTable",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			found, skipped, err := opendkim.Read(args[0], args[1])
 			if err != nil {

@@ -59,7 +59,7 @@ func (e *env) newRoot() *cobra.Command {
 		Short: "Create, publish, rotate, revoke and remove DKIM keys",
 		Long: `Create the DKIM keys that signpost(8) signs with, publish their DNS records and rotate them. A key signs only after its
 record is visible in DNS. The record stays in DNS until the signatures of the key have expired. The running daemon reads new
-keys within seconds. Run "dkimkey rotate" daily from cron: it does everything that is due.
+keys within seconds. Run "dkimkey rotate" daily from cron: it runs all steps that are due.
 
 Run dkimkey as the daemon's user or as root. New files get the owner of the keys directory.`,
 		Args: cobra.NoArgs,

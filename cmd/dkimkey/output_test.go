@@ -123,7 +123,7 @@ func TestCompromisedManual(t *testing.T) {
 	record := set.Of("example.org")[0].Metadata.Record
 	show(leaked, record)
 	out, code := h.run("revoke", "example.org", leaked, "--compromised")
-	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org by \"v=DKIM1; k=rsa; p=\"")
+	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org with \"v=DKIM1; k=rsa; p=\"")
 	second := strings.Index(out, "2. add the record of key sp20261124b to DNS")
 	if code != 1 || first < 0 || second < first || !strings.Contains(out, "3. run dkimkey rotate example.org --wait") || strings.Contains(out, "revoked key "+leaked) {
 		t.Errorf("%d %s", code, out)

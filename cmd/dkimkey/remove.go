@@ -23,9 +23,9 @@ func (e *env) removeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "remove DOMAIN... --yes",
 		Short: "Stop hosting domains and delete all their keys",
-		Long: `Delete all keys of the given domains and stop hosting them. Mail of a removed domain is then sent unsigned, or signed with the key
-of a hosted parent domain; the output states which. Requires --yes.`,
-		Example: "  dkimkey remove example.org --yes",
+		Long: `Delete all keys of the given domains and stop hosting them. Mail of a removed domain is then sent unsigned, or signed with
+the key of a hosted parent domain; the output states which. Requires --yes.`,
+		Example: "  dkimkey remove example.org --yes\n  dkimkey remove example.org example.net --yes",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return e.remove(c, args, yes) },
 	}

@@ -19,14 +19,15 @@ func (e *env) revokeCommand() *cobra.Command {
 		Long: `Revoke a compromised key: publish a record with an empty p=, delete the private key, and activate the standby key.
 
 If there is no standby key, a new key is created. It can sign after an hour or more, when its record has been visible in DNS
-for long enough. Until then, sign.on_missing_key applies to outbound mail of the domain: by default, it is deferred (451). With
---sign-nothing, it is sent unsigned.
+for long enough. Until then, sign.on_missing_key applies to outbound mail of the domain: by default, the mail is deferred
+(451). With --sign-nothing, it is sent unsigned.
 
 Another dkimkey process may hold the lock of the domain. As root, this command takes over the lock after two seconds, and
 the other process stops at its next write.
 
 If publish.method is "manual", the command prints the steps that you must do, in order. To replace a key that is not
-compromised, use dkimkey rotate.`,
+compromised, use "dkimkey rotate DOMAIN --now".`,
+		Example: "  dkimkey revoke example.org sp20261124 --compromised\n  dkimkey revoke example.org sp20261124 --compromised --sign-nothing",
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !compromised {

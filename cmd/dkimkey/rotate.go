@@ -35,8 +35,8 @@ func (e *env) rotateCommand() *cobra.Command {
 	var f rotateFlags
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
-		Short: "Do all steps that are due for keys; run it daily from cron",
-		Long: `Do all steps that are due for all keys, or for those of the given domains: create, publish, check, activate, retire, revoke,
+		Short: "Run all steps that are due for keys; use it daily from cron",
+		Long: `Run all steps that are due for all keys, or for those of the given domains: create, publish, check, activate, retire, revoke,
 remove. Without --wait, the command does not wait for DNS: a later run activates a new key. It prints nothing if nothing is
 due.
 
@@ -46,7 +46,7 @@ verifies a signature of the key with that record, and older answers have expired
 --now starts a rotation of the given domains today. Each active key gets a successor, unless one is pending, and the successor
 signs as soon as it may. Later runs complete the rotation. During a rotation, --now starts no second one.
 
-Exit code 0: nothing to do. 1: action needed; standard error has one line for each. 2: usage or configuration error.`,
+Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`,
 		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.now && len(args) == 0 {

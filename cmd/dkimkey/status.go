@@ -34,7 +34,8 @@ func (e *env) statusCommand() *cobra.Command {
 
 Exit code 0: nothing to do. 1: action needed; standard error has one line for each key or domain. 2: usage or configuration
 error.`,
-		RunE: func(c *cobra.Command, args []string) error { return e.status(c, args) },
+		Example: "  dkimkey status\n  dkimkey status example.org --json",
+		RunE:    func(c *cobra.Command, args []string) error { return e.status(c, args) },
 	}
 	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c

@@ -203,7 +203,7 @@ func TestStatusOverdue(t *testing.T) {
 	h.must("rotate")
 	expect("")
 	h.run("revoke", "example.org", "s", "--compromised")
-	expect("example.org: key s: revoked, but its record is not confirmed to be empty: replace it by \"v=DKIM1; k=rsa; p=\", then run dkimkey rotate example.org\n")
+	expect("example.org: key s: revoked, but its record is not confirmed to be empty: replace it with \"v=DKIM1; k=rsa; p=\", then run dkimkey rotate example.org\n")
 	h.show("example.org", "s", "v=DKIM1; k=rsa; p=")
 	h.run("rotate")
 	if _, actions, _, _ := h.status(); strings.Contains(actions, "key s:") {

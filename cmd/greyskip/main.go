@@ -61,22 +61,22 @@ func (e *env) newRoot() *cobra.Command {
 		Use:   "greyskip [DOMAIN...]",
 		Short: "Write an allow list for postscreen(8) from SPF records",
 		Long: fmt.Sprintf(`Write an allow list for postscreen(8) with the networks that the SPF records of large senders authorize. Large senders retry
-from other addresses, so greylisting and the deep protocol tests of postscreen delay their mail for hours or days. A listed
+from other addresses, so greylisting and the deep protocol tests of postscreen can delay their mail for hours. A listed
 client skips all tests of postscreen, including DNS block lists; docs/operations.md explains when to use dnswl.org instead.
 
-Without -f, greyskip prints the list for the DOMAINs on the command line. With -f FILE, it reads the domains from a file with
+Without -f, greyskip prints the list for each DOMAIN on the command line. With -f FILE, it reads the domains from a file with
 one domain per line; # starts a comment.
 
 greyskip lists an address if it passes SPF for every message. It evaluates include, redirect, a, mx, ip4 and ip6. It does not
-list addresses that depend on exists, ptr or macros, +all, private and reserved networks, or networks wider than --widest. It
-prints a note for each. Terms beyond the lookup limits of RFC 7208 authorize nothing, as in an SPF check.
+list what depends on exists, ptr or macros. It does not list +all, private or reserved networks, or networks wider than
+--widest. It prints a note for each. Terms beyond the lookup limits of RFC 7208 authorize nothing, as in an SPF check.
 
-In cron, greyskip replaces the file atomically, only if it has changed, and prints nothing unless there is news or action is
-needed. If the lookup of a domain fails, greyskip keeps its last good answer, which is in FILE.state beside the output. It
-warns after %d days and drops the answer after %d days. greyskip keeps the previous file if all or half of the domains fail, or
-if the list would shrink or grow by more than half.
+With -o FILE, greyskip replaces the file atomically, and only if it has changed. It prints only new notes and needed actions,
+so that it can run in cron. If the lookup of a domain fails, greyskip keeps its last good answer, which is in FILE.state. It
+warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or all of the lookups fail,
+or if the list would shrink or grow by more than half.
 
-Exit code 0: nothing to do. 1: action needed; standard error has one line for each. 2: usage or configuration error.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
+Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
   25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
@@ -99,7 +99,7 @@ Exit code 0: nothing to do. 1: action needed; standard error has one line for ea
 	f.BoolVar(&e.DryRun, "dry-run", false, "print what would be done, but change nothing")
 	f.BoolVar(&e.Force, "force", false, "replace the file even if the list shrinks or grows by more than half")
 	f.BoolVar(&e.OverLimit, "over-limit", false, "also list terms beyond the lookup limits of RFC 7208 section 4.6.4")
-	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "do not list networks with a prefix shorter than these `BITS` for IPv4 and IPv6")
+	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "shortest prefix length of a listed network, `BITS` for IPv4 and for IPv6")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE` with the name servers")
 	cli.Complete(root, map[string]cobra.CompletionFunc{"file": cli.File(), "output": cli.File(), "format": cli.Words(allowlist.Formats()...),
 		"reload": cli.Words("postfix reload"), "widest": cli.Any(), "config": cli.ConfigFile()})

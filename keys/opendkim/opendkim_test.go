@@ -115,7 +115,7 @@ func TestOpenDKIMTableTypes(t *testing.T) {
 	}
 }
 
-// FuzzReadOpenDKIM checks that each key that is found can be hosted, and that each explanation is one line.
+// FuzzRead checks that each key that is found can be hosted, and that each explanation is one line.
 func FuzzRead(f *testing.F) {
 	f.Add("k a.test:mail:/k", "*@* k")
 	f.Add("all %:mail:/k/%", "*@a.test all")
