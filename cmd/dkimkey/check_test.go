@@ -10,7 +10,7 @@ import (
 	"signpost/keys"
 )
 
-// check shows a record that is not the key's, as text that does nothing to a terminal and of bounded length; in JSON all of it.
+// check prints a wrong record without control characters and truncated. The JSON output has the whole record.
 func TestCheckShowsText(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -36,7 +36,7 @@ func TestCheckShowsText(t *testing.T) {
 		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)
 		out, code := h.run("check")
 		for _, want := range c.want {
-			// From the name server and from the resolver.
+			// One line is for the name server and one for the resolver.
 			if code != 1 || strings.Count(out, want) < 2 {
 				t.Errorf("%s: %d, want %s in\n%s", c.name, code, want, out)
 			}

@@ -12,7 +12,7 @@ import (
 	"unicode"
 )
 
-// rotate --wait ends when the key signs, and says once what it waits for.
+// rotate --wait ends when the key signs, and prints once what it waits for.
 func TestRotateWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -22,7 +22,7 @@ func TestRotateWaits(t *testing.T) {
 	if h.signing("example.org") == "" {
 		t.Error("nothing signs:", out)
 	}
-	// Two TTLs of an hour.
+	// The wait is two TTLs of an hour.
 	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitInterval {
 		t.Errorf("it waited %v", waited)
 	}
@@ -31,7 +31,8 @@ func TestRotateWaits(t *testing.T) {
 	}
 }
 
-// Metadata files belong to the daemon's user, and DNS to anybody: what they hold does nothing to the terminal of root.
+// The daemon's user writes metadata files, and anyone can write DNS records. Control characters in them are not printed to the
+// terminal of root.
 func TestNoControls(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -76,7 +77,7 @@ func TestNoControls(t *testing.T) {
 	}
 }
 
-// Each command that prints gives JSON, and nothing else on its standard output, where that is asked for.
+// With --json, standard output is valid JSON.
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -106,7 +107,7 @@ func TestJSON(t *testing.T) {
 	play(`"what": "revoked key sp20261124"`, "revoke", "example.org", "sp20261124", "--compromised")
 }
 
-// A person publishes: revoke says what is to be done, in the order in which it is to be done.
+// If publish.method is manual, revoke prints the steps for the operator in order.
 func TestCompromisedManual(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -128,7 +129,7 @@ func TestCompromisedManual(t *testing.T) {
 	if code != 1 || first < 0 || second < first || !strings.Contains(out, "3. run dkimkey rotate example.org --wait") || strings.Contains(out, "revoked key "+leaked) {
 		t.Errorf("%d %s", code, out)
 	}
-	// Until somebody has done it, each day says so.
+	// Each run repeats this until it is done.
 	for range 2 {
 		h.now = h.now.Add(24 * time.Hour)
 		if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, "key "+leaked+": ns1.example.org 127.0.0.1 still has its record") {

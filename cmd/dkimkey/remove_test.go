@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// remove reports who signs the mail of a domain from then on, by the rules of the daemon.
+// remove reports which key then signs the mail of a domain, by the rules of the daemon.
 func TestRemove(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ sign, want string }{
@@ -29,7 +29,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// The domain above cannot sign at the moment: the mail of the one that is removed waits with it.
+// The parent domain has no active key, so the mail of the removed domain is deferred as well.
 func TestRemoveBelowMissingKey(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -41,7 +41,7 @@ func TestRemoveBelowMissingKey(t *testing.T) {
 	}
 }
 
-// An unknown domain is an error, and the other ones are removed all the same.
+// An unknown domain is an error, and the other domains are removed.
 func TestRemoveUnknown(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -62,7 +62,7 @@ func TestRemoveUnknown(t *testing.T) {
 	}
 }
 
-// A file that is not dkimkey's stays, and does not keep the domain hosted.
+// A file that dkimkey did not write is kept. The domain is no longer hosted.
 func TestRemoveKeepsOtherFiles(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -80,12 +80,12 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(h.dir, "state/keys/example.org/mail.private")); err != nil {
 		t.Error(err)
 	}
-	// A domain that has only a file of OpenDKIM can be removed, too.
+	// A domain that has only a file of OpenDKIM can be removed too.
 	h.must("remove", "example.org", "--yes")
 }
 
-// A directory in upper case is named with what to do, by status and remove; so is a file, and remove deletes it. The names of files
-// put no line breaks into the output.
+// status and remove report a directory or file in upper case, with a remedy, and remove deletes the file. Names of files add no
+// line breaks to the output.
 func TestRemoveMisnamed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -111,7 +111,7 @@ func TestRemoveMisnamed(t *testing.T) {
 	}
 }
 
-// Domain arguments may have a final dot, as in a zone file, and selectors have no case.
+// Domain arguments may have a final dot, as in a zone file, and selectors are case-insensitive.
 func TestNamesAsInZoneFiles(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

@@ -28,7 +28,7 @@ the other process stops at its next write.
 If publish.method is "manual", the command prints the steps that you must do, in order. To replace a key that is not
 compromised, use "dkimkey rotate DOMAIN --now".`,
 		Example: "  dkimkey revoke example.org sp20261124 --compromised\n  dkimkey revoke example.org sp20261124 --compromised --sign-nothing",
-		Args: cobra.ExactArgs(2),
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !compromised {
 				return cli.Usage(fmt.Errorf("revoking key %s invalidates its signatures on mail in transit\nhint: pass --compromised if the key has leaked; otherwise replace it with dkimkey rotate DOMAIN --now", args[1]))

@@ -53,7 +53,7 @@ func TestCompromised(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(h.dir, "state", "keys", "example.org", leaked+".pem")); err == nil {
 		t.Error("its private key is still there")
 	}
-	// At once again: no other one stands by for long enough, so mail waits for the interlock.
+	// The key is revoked immediately. No standby has been visible for long enough, so mail is deferred.
 	second := h.signing("example.org")
 	if out := h.must("revoke", "example.org", second, "--compromised"); !strings.Contains(out, "no standby key: sign.on_missing_key applies") {
 		t.Error(out)
@@ -75,7 +75,7 @@ func TestCompromised(t *testing.T) {
 		t.Error(out)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "state", "hosted", "example.org")); err == nil {
-		t.Error("mail waits although --sign-nothing was said")
+		t.Error("mail is deferred in spite of --sign-nothing")
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"signpost/keys"
 )
 
-// status runs status as text and as JSON, which agree in their exit code and in what they print on standard error.
+// status runs status with text and with JSON output. Both have the same exit code and standard error.
 func (h *house) status() (table, actions string, all []keyStatus, code int) {
 	h.Helper()
 	var out, errs, jsonOut, jsonErrs bytes.Buffer
@@ -34,7 +34,7 @@ func (h *house) status() (table, actions string, all []keyStatus, code int) {
 	return out.String(), errs.String(), all, code
 }
 
-// placed writes files below the keys directory.
+// placed writes files to the keys directory.
 func (h *house) placed(files map[string]string) {
 	h.Helper()
 	for name, text := range files {
@@ -48,7 +48,7 @@ func (h *house) placed(files map[string]string) {
 	}
 }
 
-// Exit code 0 and silence while nothing is to be done, in every state of a rotation.
+// In every state of a rotation, the exit code is 0 and standard error is empty if no action is needed.
 func TestStatusQuiet(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -72,7 +72,7 @@ func TestStatusQuiet(t *testing.T) {
 	}
 }
 
-// A key that retires while no key signs keeps its record, and status says so.
+// A retiring key keeps its record while no key signs, and status reports it.
 func TestStatusRetiringAlone(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -93,7 +93,7 @@ func TestStatusRetiringAlone(t *testing.T) {
 	}
 }
 
-// A compromised key whose record cannot be emptied needs a person.
+// Action is needed for a compromised key whose record cannot be emptied.
 func TestStatusCompromised(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -109,7 +109,7 @@ func TestStatusCompromised(t *testing.T) {
 	}
 }
 
-// Files that cannot be used are named with what to do; a key that never signed is not active.
+// Unusable files are reported with a remedy. A key that never signed is not active.
 func TestStatusUnusable(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -141,14 +141,14 @@ func TestStatusUnusable(t *testing.T) {
 			t.Errorf("%+v", k)
 		}
 	}
-	// rotate makes no key beside one that waits to be renamed.
+	// rotate creates no key beside a file that must be renamed.
 	h.run("rotate")
 	if files, err := filepath.Glob(filepath.Join(dir, "b.example/*.pem")); err != nil || len(files) > 0 {
 		t.Errorf("%v %v", files, err)
 	}
 }
 
-// A key that signs without the interlock is marked until its record is seen.
+// A key is shown as unsafe until its record is found.
 func TestStatusUnsafe(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -171,7 +171,7 @@ func TestStatusUnsafe(t *testing.T) {
 	}
 }
 
-// A record that is not published, or not emptied, in time needs a person; so does rotate if it does not run.
+// Action is needed if a record is not published or emptied in time, or if rotate does not run.
 func TestStatusOverdue(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -211,7 +211,7 @@ func TestStatusOverdue(t *testing.T) {
 	}
 }
 
-// Domains can be named; an unknown one is an error.
+// status accepts domains as arguments. An unknown domain is an error.
 func TestStatusOfDomain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

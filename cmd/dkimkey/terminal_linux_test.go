@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// status has colours on a terminal, and none where they are not wanted or would be octets in a file.
+// status uses colors on a terminal, but not with NO_COLOR or in a file.
 func TestStatusColours(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
 	h.must("add", "example.org")

@@ -19,7 +19,7 @@ import (
 	"signpost/keys/publish"
 )
 
-// What a name server answers to an UPDATE is named, with the server, the zone and what to check.
+// The error of a refused UPDATE has the answer, the server, the zone and what to check.
 func TestUpdateErrors(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)
@@ -32,7 +32,7 @@ func TestUpdateErrors(t *testing.T) {
 	at := netip.MustParseAddrPort(other.Addr())
 	closed := fakeServer(t, func(*dns.Msg) []byte { return nil })
 	silent := fakeServer(t, func(*dns.Msg) []byte { <-t.Context().Done(); return nil })
-	// Answers without a signature: whoever is on the way could have sent them.
+	// Anyone on the network path could have sent these unsigned answers.
 	unsigned := func(rcode int) string {
 		return fakeServer(t, func(m *dns.Msg) []byte {
 			text, err := new(dns.Msg).SetRcode(m, rcode).Pack()
@@ -106,7 +106,7 @@ func TestUpdateErrors(t *testing.T) {
 	}
 }
 
-// The hint is a line of its own in the output of a command.
+// The output of a command has the hint on a separate line.
 func TestUpdateErrorHint(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)
@@ -117,14 +117,14 @@ func TestUpdateErrorHint(t *testing.T) {
 	}
 }
 
-// TSIG names are domain names: their case does not matter.
+// TSIG names are domain names, so they are case-insensitive.
 func TestTSIGNameCase(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, strings.Replace(rfc2136, `"signpost"`, `"SignPost."`, 1))
 	h.must("add", named.zone(t))
 }
 
-// fakeServer answers each DNS message over TCP with what answer returns; nil closes the connection.
+// fakeServer answers each DNS message over TCP with the result of answer. A nil result closes the connection.
 func fakeServer(t *testing.T, answer func(*dns.Msg) []byte) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

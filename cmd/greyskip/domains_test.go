@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The sample reads without fault, and says of each domain who that is.
+// The sample file is valid and has a comment about each domain.
 func TestSample(t *testing.T) {
 	const sample = "../../dist/greyskip.domains"
 	text, err := os.ReadFile(sample)
@@ -20,12 +20,12 @@ func TestSample(t *testing.T) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if domain, comment, _ := strings.Cut(line, "#"); domain != "\n" && strings.TrimSpace(comment) == "" && domain != "" {
-			t.Errorf("%q says nothing of whom it lists", line)
+			t.Errorf("%q has no comment about the domain", line)
 		}
 	}
 }
 
-// One domain a line, and comments: a wrong line is named.
+// A domains file has one domain per line, and comments. The error has the number of the invalid line.
 func TestDomainsFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"example.org\n":                                         "example.org",

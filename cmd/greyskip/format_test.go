@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Each format has the same networks, in its own words.
+// Each format has the same networks.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
@@ -27,8 +27,8 @@ func TestFormats(t *testing.T) {
 			if got := strings.ReplaceAll(w.entries(), "\n", " "); got != want {
 				t.Errorf("%s\nwant\n%s", got, want)
 			}
-			w.said(w.text(), "# three.example; since 2026-11-28")
-			// What was written is read again: another run sees no change.
+			w.contains(w.text(), "# three.example; since 2026-11-28")
+			// greyskip can read its own file: another run finds no change.
 			w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 			if out := w.cron(0, "--format", format, "--diff"); out != "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n" {
 				t.Error(out)
@@ -37,7 +37,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// nft takes the file, and takes it again with what was in it before; also an empty one.
+// nft accepts the file, a second time with elements in the sets, and an empty list.
 func TestNftables(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs nft")
@@ -52,7 +52,7 @@ func TestNftables(t *testing.T) {
 	for _, domain := range []string{"", "none.example\n"} {
 		if domain != "" {
 			w.put(w.file, domain)
-			w.said(w.cron(0, "--format", "nftables", "--force"), "none.example: no address is listed")
+			w.contains(w.cron(0, "--format", "nftables", "--force"), "none.example: no address is listed")
 		}
 		if out, err := exec.Command(nft, "-c", "-f", w.list).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s\n%s", err, out, w.text())
@@ -60,7 +60,7 @@ func TestNftables(t *testing.T) {
 	}
 }
 
-// For one domain the list is printed, with what is not listed on standard error.
+// The list of one domain is printed, and the notes go to standard error.
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, strings.Replace(records, "a -all", "ptr a -all", 1), "one.example\n")
@@ -86,7 +86,7 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// What strangers write into DNS does nothing to a terminal or to the list.
+// Control characters in DNS records are not printed, neither to a terminal nor to the list.
 func TestHostileRecords(t *testing.T) {
 	t.Parallel()
 	for name, record := range map[string]string{
@@ -114,7 +114,7 @@ func TestHostileRecords(t *testing.T) {
 	}
 }
 
-// A record can have a thousand faults; a person reads some.
+// A record can have a thousand errors; only some are printed.
 func TestManyNotes(t *testing.T) {
 	t.Parallel()
 	zone := "evil.example. TXT \"v=spf1 ip4:37.0.0.0/24\""
@@ -141,8 +141,8 @@ func printableASCII() string {
 	return b.String()
 }
 
-// A name server that lies is one that has no answer.
-func TestLies(t *testing.T) {
+// Forged answers count as no answer.
+func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
 	w.quiet(w.cron(0))

@@ -15,7 +15,7 @@ import (
 
 func text(s *netipx.IPSet) string { return strings.Trim(fmt.Sprint(s.Prefixes()), "[]") }
 
-// What is not listed is said, with the term and the domain where it stands, once for both families.
+// Each term that is not listed has a note with the term and its domain, once for both address families.
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
@@ -59,7 +59,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// A domain of which no address is listed has a note that says so and why. A term that every check ignores is in a note of any domain.
+// A domain without any listed address has a note with the reason. A term that every check ignores has a note in any case.
 func TestNoAddress(t *testing.T) {
 	t.Parallel()
 	const none = `no address is listed, because the record "%s" authorizes none`
@@ -105,7 +105,7 @@ typo.example. TXT "v=spf1 ip4=37.0.0.1 -all"
 	}
 }
 
-// Who asks for it gets what stands behind the limits too, and loops end.
+// With OverLimit, terms beyond the limits are listed too, and loops end.
 func TestOverLimit(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
@@ -124,7 +124,7 @@ func TestOverLimit(t *testing.T) {
 	}
 }
 
-// A limit of 0 refuses no width, and +all is refused all the same.
+// A limit of 0 allows any width, but +all is still refused.
 func TestWidest(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
@@ -136,8 +136,8 @@ func TestWidest(t *testing.T) {
 	}
 }
 
-// Nothing is found where the domain has no valid record, for good; and for now, where DNS fails at a name that a check comes to,
-// nothing but what an earlier term matches. What no check comes to does not matter.
+// A domain without a valid record returns a permanent error. A DNS failure at a name that a check reaches returns a temporary
+// error, and the addresses that match earlier terms. Names that no check reaches have no effect.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	zone := `
@@ -188,7 +188,7 @@ unread.example. TXT "v=spf1 ip4:37.0.0.0/24 -all a:host.down.example redirect=do
 	}
 }
 
-// Records that are made to be walked for ever come to an end.
+// The evaluation of endless records ends.
 func TestEndless(t *testing.T) {
 	t.Parallel()
 	bomb := "bomb.example. TXT"
