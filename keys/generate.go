@@ -41,7 +41,7 @@ func (s Store) Create(o Options) (*Metadata, error) {
 	} else if at, used := past[selector]; used && !o.Ring {
 		return nil, fmt.Errorf("selector %s of %s had a key that was removed on %s, and its record may still be needed; choose another selector", selector, o.Domain, at.Format(dateFormat))
 	}
-	oldTTL, err := s.vacate(o.Domain, selector, o.Ring)
+	oldTTL, err := s.checkSelector(o.Domain, selector, o.Ring)
 	if err != nil {
 		return nil, err
 	}
@@ -73,9 +73,9 @@ func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	return s.tree().Write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }
 
-// vacate returns an error if a selector is taken. A selector that had a key is taken, because it must not be used again (RFC 6376
+// checkSelector returns an error if a selector is taken. A selector that had a key is taken, because it must not be used again (RFC 6376
 // section 3.1). In a ring, it is free when its last key is removed; oldTTL is then how long caches may have the old record.
-func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err error) {
+func (s Store) checkSelector(domain, selector string, ring bool) (oldTTL Span, err error) {
 	for _, path := range []string{s.pemPath(domain, selector), s.metadataPath(domain, selector)} {
 		if !s.tree().Exists(path) {
 			continue
@@ -107,7 +107,7 @@ func generate(o Options) (crypto.Signer, error) {
 const maxDated = 1000
 
 // datedSelector returns "sp" (RSA) or "se" (Ed25519) and the day. It appends letters from the second key of a day on. If none is free
-// or the directory cannot be read, it returns the last candidate, which vacate refuses: user signpost can replace the directory by
+// or the directory cannot be read, it returns the last candidate, which checkSelector refuses: user signpost can replace the directory by
 // a link at any time.
 func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time) string {
 	base := "sp"
@@ -160,7 +160,7 @@ func (s Store) Import(domain, selector, file, method string) (*Metadata, error) 
 	if err := s.tree().MakeDir(s.domainDir(domain)); err != nil {
 		return nil, err
 	}
-	if _, err := s.vacate(domain, selector, false); err != nil {
+	if _, err := s.checkSelector(domain, selector, false); err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()

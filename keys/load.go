@@ -144,7 +144,7 @@ func (d domainDir) key(name string) *Key {
 		return k
 	}
 	if d.store.metadataOnly {
-		k.unread, err = true, d.seePEM(name+".pem")
+		k.unread, err = true, d.checkPEM(name+".pem")
 	} else {
 		k.Signer, err = d.readPEM(name + ".pem")
 	}

@@ -100,7 +100,7 @@ func (s Store) lockWithin(ctx context.Context, name string, limit time.Duration)
 
 // TryLock is like Lock but does not wait.
 func (s Store) TryLock(domain string) (unlock func(), err error) {
-	unlock, err = s.hold(domain, func(dir *os.Root) (*durable.Lock, error) {
+	unlock, err = s.acquire(domain, func(dir *os.Root) (*durable.Lock, error) {
 		lock, err := durable.TryLock(dir, filepath.Join(s.lockDir(), domain))
 		if own, ownErr := s.tree().OwnerOf(s.State); err == nil && ownErr == nil {
 			_ = own(lock.File()) // the lock is held even if this fails
@@ -127,15 +127,15 @@ func (s Store) TakeOver(ctx context.Context, domain string) (unlock func(), err 
 	if err == nil || ctx.Err() != nil {
 		return unlock, err
 	}
-	unlock, err = s.hold(domain, func(dir *os.Root) (*durable.Lock, error) { return durable.ReplaceLock(dir, domain) })
+	unlock, err = s.acquire(domain, func(dir *os.Root) (*durable.Lock, error) { return durable.ReplaceLock(dir, domain) })
 	if err != nil {
 		return nil, fmt.Errorf("taking over the lock of %s: %w", domain, err)
 	}
 	return unlock, nil
 }
 
-// hold takes a lock in the directory of locks. It creates the directory if it is missing.
-func (s Store) hold(name string, take func(dir *os.Root) (*durable.Lock, error)) (unlock func(), err error) {
+// acquire takes a lock in the directory of locks. It creates the directory if it is missing.
+func (s Store) acquire(name string, take func(dir *os.Root) (*durable.Lock, error)) (unlock func(), err error) {
 	dir, err := s.tree().Open(s.lockDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = s.MakeState("locks"); err == nil {

@@ -55,8 +55,8 @@ func (s Store) private(domain, selector string) (crypto.Signer, error) {
 	return domainDir{dir: dir, path: s.domainDir(domain)}.readPEM(selector + ".pem")
 }
 
-// seePEM does the checks of readPEM that do not read the file.
-func (d domainDir) seePEM(name string) error {
+// checkPEM does the checks of readPEM that do not read the file.
+func (d domainDir) checkPEM(name string) error {
 	f, err := d.openPEM(name)
 	if err != nil {
 		return err

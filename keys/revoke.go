@@ -17,9 +17,9 @@ func (r *Rotator) retire(k *Key) error {
 	return r.finish(l, "retired key "+l.Selector)
 }
 
-// lookAgain checks the record of a key once more if it was never found, and reports whether the key can be revoked now. The record at
+// recheck checks the record of a key once more if it was never found, and reports whether the key can be revoked now. The record at
 // its selector may belong to another key, and Signpost must not change that.
-func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
+func (r *Rotator) recheck(ctx context.Context, k *Key) (bool, error) {
 	if !k.Metadata.RecordUnseen() {
 		return true, nil
 	}
@@ -36,7 +36,7 @@ func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
 }
 
 func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
-	if ok, err := r.lookAgain(ctx, k); err != nil || !ok {
+	if ok, err := r.recheck(ctx, k); err != nil || !ok {
 		return err
 	}
 	l := k.Metadata

@@ -53,7 +53,7 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 	if err != nil {
 		return err
 	}
-	r.complain(domain, set)
+	r.reportUnusable(domain, set)
 	if err := r.host(domain, set); err != nil {
 		return err
 	}
@@ -122,8 +122,8 @@ func (r *Rotator) host(domain string, set *Set) error {
 	return r.Store.Host(domain)
 }
 
-// complain reports each unusable key and the reason. Plan has no steps for these keys.
-func (r *Rotator) complain(domain string, set *Set) {
+// reportUnusable reports each unusable key and the reason. Plan has no steps for these keys.
+func (r *Rotator) reportUnusable(domain string, set *Set) {
 	for _, k := range set.Of(domain) {
 		if k.Err != nil && !k.Elsewhere {
 			what := fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err)

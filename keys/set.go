@@ -165,24 +165,24 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 			keys = []*Key{{Domain: domain, State: Unusable, Err: misnamed(d.path, domain)}}
 		}
 	default:
-		keys, stamp, err = d.settled(before)
+		keys, stamp, err = d.readStable(before)
 	}
 	switch {
 	case fi.IsDir() && errors.Is(err, fs.ErrNotExist):
 		return // removed in the meantime
 	case err != nil && name != domain:
-		keys, stamp = (*Set)(nil).despite(domain, durable.PathError(d.path, err)), ""
+		keys, stamp = (*Set)(nil).withError(domain, durable.PathError(d.path, err)), ""
 	case err != nil:
-		keys, stamp = before.despite(domain, durable.PathError(d.path, err)), ""
+		keys, stamp = before.withError(domain, durable.PathError(d.path, err)), ""
 	}
 	if len(keys) > 0 {
 		set.add(domain, keys, stamp)
 	}
 }
 
-// settled reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files keep
+// readStable reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files keep
 // changing, it returns the keys of before, which were consistent, and no stamp, so that the next reload reads the files again.
-func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) {
+func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err error) {
 	for range maxReads {
 		now := d.stamp()
 		if stamp == now {
@@ -204,8 +204,8 @@ func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) 
 	return keys, "", nil
 }
 
-// despite returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
-func (s *Set) despite(domain string, err error) []*Key {
+// withError returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
+func (s *Set) withError(domain string, err error) []*Key {
 	if s == nil || len(s.keys[domain]) == 0 {
 		return []*Key{{Domain: domain, State: Unusable, Err: err}}
 	}

@@ -124,7 +124,7 @@ func TestSelectorInLink(t *testing.T) {
 	s, outside := world(t)
 	plant(t, outside, s.domainDir("example.org"))
 	selector := s.datedSelector("example.org", "rsa", nil)
-	if _, err := s.vacate("example.org", selector, false); err == nil || len(selector) > 63 {
+	if _, err := s.checkSelector("example.org", selector, false); err == nil || len(selector) > 63 {
 		t.Errorf("%q %v", selector, err)
 	}
 }

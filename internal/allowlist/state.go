@@ -89,9 +89,9 @@ func (s *state) write(at *place) error {
 	return at.use(d)
 }
 
-// fold updates the state and returns the parts of the new list. A domain whose lookup failed keeps its last good answer until DropAfter.
-// fold prints notes and warnings.
-func (m *Maker) fold(s *state, found []finding) []listed {
+// updateState updates s and returns the parts of the new list. A domain whose lookup failed keeps its last good answer until DropAfter.
+// It prints notes and warnings.
+func (m *Maker) updateState(s *state, found []finding) []listed {
 	var all []listed
 	kept := map[string]answered{}
 	for _, f := range found {

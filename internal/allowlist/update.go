@@ -108,18 +108,18 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 		return err
 	}
 	if err := manyFail(found); err != nil {
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	if i := slices.IndexFunc(found, func(f finding) bool { return f.err != nil }); i >= 0 && lost != nil && old.exists {
-		return m.stays(fmt.Errorf("%s: %w, and its last good answer is unknown", found[i].domain, found[i].err))
+		return m.notChanged(fmt.Errorf("%s: %w, and its last good answer is unknown", found[i].domain, found[i].err))
 	}
 	before := list{s.parts(), old.set}
-	l := newList(m.fold(s, found))
+	l := newList(m.updateState(s, found))
 	return m.replace(ctx, at, old, before, l, s, stateAt)
 }
 
-// stays adds to an error that the file was not changed.
-func (m *Maker) stays(err error) error {
+// notChanged adds to an error that the file was not changed.
+func (m *Maker) notChanged(err error) error {
 	if _, none := os.Stat(m.Output); absent(none) {
 		return fmt.Errorf("%w: %s was not created", err, m.Output)
 	}
@@ -130,7 +130,7 @@ func (m *Maker) stays(err error) error {
 func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
 	four, six, days := l.blocks(s.Since, m.Now())
 	if old.exists && m.render(l, four, six, s.Made) == old.text {
-		return m.leave(ctx, s, stateAt)
+		return m.keepFile(ctx, s, stateAt)
 	}
 	text := m.render(l, four, six, m.Now())
 	lines, more, fewer := changes(before, l)
@@ -139,7 +139,7 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 			fmt.Fprintln(m.Stdout, line)
 		}
 	}
-	if why := m.jump(old, l); why != nil {
+	if why := m.checkSize(old, l); why != nil {
 		if !m.DryRun {
 			why = errors.Join(why, s.write(stateAt))
 		}
@@ -150,16 +150,16 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 		return nil
 	}
 	if err := m.checkByPostfix(ctx, text, l.set); err != nil {
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	d, err := at.newDraft([]byte(text))
 	if err != nil {
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	s.Made, s.Since, s.ReloadDue = m.Now().UTC(), days, m.Reload != ""
 	if err := s.write(stateAt); err != nil {
 		d.Discard()
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	if err := at.use(d); err != nil {
 		return err
@@ -167,8 +167,8 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 	return m.runReload(ctx, s, stateAt)
 }
 
-// leave keeps the file, which is up to date, and writes the state.
-func (m *Maker) leave(ctx context.Context, s *state, stateAt *place) error {
+// keepFile keeps the file, which is up to date, and writes the state.
+func (m *Maker) keepFile(ctx context.Context, s *state, stateAt *place) error {
 	if m.DryRun {
 		fmt.Fprintf(m.Stdout, "%s would not change\n", m.Output)
 		return nil
@@ -179,8 +179,8 @@ func (m *Maker) leave(ctx context.Context, s *state, stateAt *place) error {
 	return m.runReload(ctx, s, stateAt)
 }
 
-// jump returns an error if the size of the list changes by more than half, unless --force is set.
-func (m *Maker) jump(old file, l list) error {
+// checkSize returns an error if the size of the list changes by more than half, unless --force is set.
+func (m *Maker) checkSize(old file, l list) error {
 	if m.Force {
 		return nil
 	}

@@ -55,18 +55,18 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 		}
 		families = append(families, found)
 	}
-	all := w.narrow(domain, union(families...))
+	all := w.removeWide(domain, union(families...))
 	if w.failed != nil {
 		return Answer{all, slices.Concat(w.ignored, w.notes)}, &Error{w.failed.Error(), true}
 	}
 	if empty(all) {
-		return Answer{all, w.none()}, nil
+		return Answer{all, w.emptyNotes()}, nil
 	}
 	return Answer{all, slices.Concat(w.ignored, w.notes)}, nil
 }
 
-// none returns the notes of a domain without any listed address. The first note states this, with the reason if no other note has it.
-func (w *walk) none() []string {
+// emptyNotes returns the notes of a domain without any listed address. The first note states this, with the reason if no other note has it.
+func (w *walk) emptyNotes() []string {
 	const most = 150 // bytes of the record: the reason must fit into the same line
 	record := w.text
 	if len(record) > most {
@@ -99,8 +99,8 @@ func indexAll(r *spf.Record) int {
 	return slices.IndexFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
 }
 
-// passOver adds notes about terms that every check ignores, although they were probably meant to authorize addresses.
-func (w *walk) passOver(r *spf.Record, domain string) {
+// noteIgnored adds notes about terms that every check ignores, although they were probably meant to authorize addresses.
+func (w *walk) noteIgnored(r *spf.Record, domain string) {
 	const most = 20 // a record can have thousands of such terms; the first show the mistake
 	ignore := func(term, why string) {
 		if len(w.ignored) == most {
@@ -168,8 +168,8 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	return without(union(pass...), not...), nil
 }
 
-// narrow removes adjacent networks that together are wider than allowed: sixteen /12 form a /8.
-func (w *walk) narrow(domain string, found *netipx.IPSet) *netipx.IPSet {
+// removeWide removes adjacent networks that together are wider than allowed: sixteen /12 form a /8.
+func (w *walk) removeWide(domain string, found *netipx.IPSet) *netipx.IPSet {
 	var wide []netip.Prefix
 	for _, p := range found.Prefixes() {
 		if limit := w.widest(p.Addr()); p.Bits() < limit {

@@ -67,7 +67,7 @@ func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, erro
 	if len(w.path) == 0 {
 		w.record, w.text = record, text
 	}
-	w.passOver(record, domain)
+	w.noteIgnored(record, domain)
 	w.path = append(w.path, domain)
 	defer func() { w.path = w.path[:len(w.path)-1] }()
 	for _, d := range record.Directives {
