@@ -162,7 +162,7 @@ func TestHandPlacedCredential(t *testing.T) {
 	if err := os.Symlink(filepath.Join(credentials, "example.org-hand"), filepath.Join(w.keysDir(), "example.org", "hand.pem")); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("signs once its record is seen", "selector=hand")
+	w.logged("unmanaged key does not sign until its record is visible", "selector=hand")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	w.unsigned(w.mail(1))
 	public, err := exec.Command("openssl", "pkey", "-in", filepath.Join(credentials, "example.org-hand"), "-pubout", "-outform", "DER").Output()
