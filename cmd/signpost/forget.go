@@ -31,7 +31,7 @@ func journalCommand(load func() (*config.Config, error)) *cobra.Command {
 func forgetCommand(load func() (*config.Config, error)) *cobra.Command {
 	var dryRun bool
 	c := &cobra.Command{
-		Use:   "forget ADDRESS [--dry-run]",
+		Use:   "forget ADDRESS",
 		Short: "Delete the messages of an address from the journal",
 		Long: "Delete the messages of an address from the journal: those with this MAIL FROM, recipient or login, and those whose\n" +
 			"record mentions it, for example in the identity of a signature. With journal.addresses = \"hash\" they are found by the\n" +
