@@ -130,8 +130,8 @@ func size(to *int64, v any, least, most int64) error {
 	if !known || err != nil {
 		return fmt.Errorf("%q is not a size; write a size like \"512MiB\" or \"4GiB\"", s)
 	}
-	if octets := int64(n) << shift; octets >= least && octets <= most {
-		*to = octets
+	if bytes := int64(n) << shift; bytes >= least && bytes <= most {
+		*to = bytes
 		return nil
 	}
 	return fmt.Errorf("%q is out of range; must be %dMiB to %dMiB", s, least>>20, most>>20)
