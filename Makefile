@@ -1,23 +1,24 @@
-# make test   everything that CI does: installs what it needs, builds, vets, tests against a real Postfix
-# make short  the tests that need only Go: no server, no root, a minute
-# make demo   a user's mail through a private Postfix, signed and checked, in front of your eyes
-# make fuzz   each fuzz target for ten minutes, or FUZZTIME=1m
-# make bench  Signpost beside OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it with BENCH="-only verify -size 4k"
-# make bench-journal  the journal with ten million messages, or ROWS=100000
-# make conformance  docs/conformance.md anew, from what the tests counted
-# make build  bin/signpost, bin/dkimkey and bin/greyskip, static
-# make man    the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
-# make deb    bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
-# make install  into PREFIX (/usr/local), below DESTDIR; docs/operations.md says what is left to do
-# make machine  README's steps on an emulated Debian machine with its own systemd and Postfix, or SUITE=trixie; minutes, as root
-# make bare  README's commands on a new Debian 12 with only git and make, or SUITE=trixie; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, years of dkimkey with faults, an operator and runs at once; hours, as root
-# make screenshots  bin/screenshots/: each page of signpost web on a telephone and on a desk, light and dark
-# make cross  bin/OS-ARCH/ for the other systems that are supported
+# make test   all checks of CI: installs the tools, builds, vets, and tests with a real Postfix
+# make short  runs the tests that need only Go: no server, no root; a minute
+# make demo   sends mail through a private Postfix, and shows how it is signed and verified
+# make fuzz   runs each fuzz target for ten minutes, or FUZZTIME=1m
+# make bench  compares the speed with OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it: BENCH="-only verify -size 4k"
+# make bench-journal  the speed of a journal with ten million messages, or ROWS=100000
+# make conformance  writes docs/conformance.md from the counts of the tests
+# make build  builds bin/signpost, bin/dkimkey and bin/greyskip, statically linked
+# make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
+# make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
+# make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
+# make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
+# make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
+# make matrix  the long checks: make bare and make machine on each supported Debian, and simulated years of dkimkey; hours, as root
+# make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
+# make cross  builds bin/OS-ARCH/ for the other supported systems
 
 VERSION = $(shell scripts/version)
 PREFIX = /usr/local
-# scripts/setup installs Go there where the machine has none or an old one. Servers are in sbin, which users do not have in PATH.
+# scripts/setup installs Go in its own directory if the machine has none or an old one. Servers are in sbin, which is not in the PATH of
+# users.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
@@ -59,18 +60,19 @@ short: go
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
-	@# With the flags of GOBUILD, no package is compiled a second time.
+	@# The flags are those of GOBUILD, so that no package is compiled twice.
 	CGO_ENABLED=0 go vet -trimpath ./...
 	CGO_ENABLED=0 GOFLAGS=-trimpath go tool staticcheck ./...
-	@# This code does not run, so it is compiled without optimisation, in less time.
+	@# This code is not run: without optimization, it is compiled faster.
 	GOOS=freebsd go build -gcflags='all=-N -l' ./...
 	GOOS=freebsd go vet -gcflags='all=-N -l' ./...
-	@# A module of its own; staticcheck is a tool of this one.
+	@# bench is a separate module; staticcheck is a tool of the main one.
 	staticcheck=$$(go tool -n staticcheck) && cd bench && go vet ./... && GOOS=freebsd go vet ./... && $$staticcheck ./... && go test -race ./...
 	@rm -rf bin/conformance
-	@# SQLite, which is C turned into Go, is several times as slow under the race detector, and is not what it is to look at.
+	@# SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -timeout 30m -gcflags='modernc.org/sqlite/lib=-race=false' -parallel 8 ./...
-	@# 100,000 SPF checks by a second evaluator, and thousands of large messages: minutes under the race detector, which skips them.
+	@# 100,000 SPF checks by a second evaluator, and thousands of large messages. With the race detector they would take minutes and are
+	@# skipped.
 	CGO_ENABLED=0 go test -trimpath -run 'TestAnswersAreVerdicts|TestCostOfMessage|TestFlood|TestBound$$' ./internal/spfset ./internal/journal
 	@scripts/conformance check
 	@test "$$(id -u)" -eq 0 || echo "make test: the tests that need root were skipped"
@@ -96,6 +98,7 @@ demo: setup build
 screenshots: setup
 	@mkdir -p bin/screenshots
 	SIGNPOST_SCREENSHOTS="$(CURDIR)/bin/screenshots" go test -count=1 -run TestInBrowser ./internal/web
+	cp bin/screenshots/page.png docs/page.png
 
 go:
 	@scripts/setup go

@@ -135,9 +135,9 @@ func differ(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// docs/operations.md has each message and each field of a message's line, and none that is not logged.
+// docs/log.md has each message and each field of a message's line, and none that is not logged.
 func TestLogIsDocumented(t *testing.T) {
-	text := read(t, "docs/operations.md")
+	text := read(t, "docs/log.md")
 	var logged []string
 	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal"} {
 		logged = append(logged, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
@@ -149,13 +149,13 @@ func TestLogIsDocumented(t *testing.T) {
 	differ(t, "fields", column(t, text, "### A message", 1), fields)
 }
 
-// docs/operations.md has each check of doctor and what it looks at, and no other.
+// docs/doctor.md has each check of doctor and what it looks at, and no other.
 func TestChecksAreDocumented(t *testing.T) {
 	var want []string
 	for _, c := range slices.Concat(host.Checks(host.Facts{}), postfix.Checks(postfix.Facts{}), domain.HostChecks(domain.Host{}, nil), domain.Checks(domain.Facts{})) {
 		want = append(want, c.Name+": "+c.Doc)
 	}
-	_, text, _ := strings.Cut(read(t, "docs/operations.md"), "\n## What doctor checks\n")
+	_, text, _ := strings.Cut(read(t, "docs/doctor.md"), "\n## What doctor checks\n")
 	text, _, _ = strings.Cut(text, "\n## ")
 	var got []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)`(?: \\(own\\))? \\| (.*?) \\|").FindAllStringSubmatch(text, -1) {

@@ -57,6 +57,7 @@ func TestImports(t *testing.T) {
 		"internal/testcli":        "",
 		"internal/testdkim":       "testport",
 		"internal/testdns":        "dns",
+		"internal/testjournal":    "",
 		"internal/testmilter":     "",
 		"internal/testmta":        "testport",
 		"internal/testport":       "",

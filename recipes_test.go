@@ -78,7 +78,7 @@ func TestRecipes(t *testing.T) {
 		}
 	}
 	explained := map[string]bool{}
-	operations, described := read(t, "docs/operations.md"), column(t, read(t, "docs/json.md"), "## Overrides", 1)
+	operations, described := read(t, "docs/log.md"), column(t, read(t, "docs/json.md"), "## Overrides", 1)
 	for name, o := range code.scope(t, "policy") {
 		c, ok := o.(*types.Const)
 		if !ok || !strings.HasSuffix(c.Type().String(), "/policy.Override") {
@@ -98,7 +98,7 @@ func TestRecipes(t *testing.T) {
 		}
 		_, line, _ := strings.Cut(operations, "\n| `override` | ")
 		if line, _, _ = strings.Cut(line, "\n"); !strings.Contains(line, word) {
-			t.Errorf("policy.%s: docs/operations.md, \"A message\", lacks %s", name, word)
+			t.Errorf("policy.%s: docs/log.md, \"A message\", lacks %s", name, word)
 		}
 		if !slices.Contains(described, word) {
 			t.Errorf("policy.%s: docs/json.md, \"Overrides\", lacks %s", name, word)

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareName is the name in the tables of the cryptography that a message needs.
+// bareName is the name of the bare cryptography of a message in the tables.
 const bareName = "bare cryptography"
 
-// bare is the processor time of one SHA-256 over a message and one RSA signature or its verification, as Go's
-// library does them: on all cores at once, because that is how a server under load meets them.
+// bare returns the processor time of one SHA-256 over a message and one RSA signature or verification by Go's library. It runs on all
+// cores at once, like a server under load.
 func bare(key *rsa.PrivateKey, role string, size int, d time.Duration) (time.Duration, error) {
 	message := make([]byte, size)
 	sum := sha256.Sum256(message)
@@ -51,7 +51,7 @@ func bare(key *rsa.PrivateKey, role string, size int, d time.Duration) (time.Dur
 	return mean, errors.Join(errs...)
 }
 
-// threadTime is the processor time of f, done over and over for a while.
+// threadTime returns the processor time of f, which it calls repeatedly for a while.
 func threadTime(f func() error, d time.Duration) (time.Duration, error) {
 	var before, after unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before); err != nil {

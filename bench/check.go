@@ -12,13 +12,13 @@ import (
 	"signpost/internal/dkim"
 )
 
-// answer is what a server did with one message.
+// answer is the result of one message at a server.
 type answer struct {
-	fields []dkim.Field // that it put on top
+	fields []dkim.Field // that it added on top
 	action *milter.Action
 }
 
-// ask sends one message to a server, on a connection of its own.
+// ask sends one message to a server on a new connection.
 func (s *server) ask(m *mail) (a answer, err error) {
 	for _, socket := range s.sockets {
 		c, err := dial(socket)
@@ -55,7 +55,7 @@ func (a *answer) edit(edits []milter.ModifyAction) {
 	}
 }
 
-// results are the Authentication-Results that it wrote.
+// results returns the Authentication-Results that it wrote.
 func (a *answer) results() string {
 	var b strings.Builder
 	for _, f := range a.fields {
@@ -71,7 +71,7 @@ func (a *answer) rejected() bool {
 	return a.action.Code == milter.ActReject || a.action.Code == milter.ActReplyCode && a.action.SMTPCode/100 == 5
 }
 
-// check holds a server's answers against what they must be, so that a broken server cannot look fast.
+// check compares a server's answers with the correct ones, so that a broken server cannot appear fast.
 func (w *world) check(s *server) error {
 	if s.does(signing) {
 		if err := w.checkSigning(s); err != nil {
@@ -86,7 +86,7 @@ func (w *world) check(s *server) error {
 	return nil
 }
 
-// checkSigning has another library than ours verify what was signed.
+// checkSigning verifies signatures with a library other than ours.
 func (w *world) checkSigning(s *server) error {
 	for _, size := range []int{4 << 10, 100 << 10, 10 << 20} {
 		m := letter(9999, size, user(), "ann@example.org")
@@ -134,13 +134,13 @@ func (w *world) checkVerifying(s *server) error {
 		return err
 	}
 	if text := a.results(); !a.rejected() && (strings.Contains(text, "dkim=pass") || !strings.Contains(text, "dkim=")) {
-		return fmt.Errorf("a changed body was not seen: %s, %q", said(a.action), a.fields)
+		return fmt.Errorf("a changed body was not detected: %s, %q", said(a.action), a.fields)
 	}
 	if a, err = s.ask(forged); err != nil {
 		return err
 	}
 	if s.spf && !a.rejected() {
-		return fmt.Errorf("a forged sender was not refused: %s, %q", said(a.action), a.fields)
+		return fmt.Errorf("a message with a forged sender was not rejected: %s, %q", said(a.action), a.fields)
 	}
 	return nil
 }

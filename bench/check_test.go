@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 		{"signs nonsense", signing, insert + "DKIM-Signature\x00v=1;a=rsa-sha256;d=example.org;s=bench;h=from;bh=AAAA;b=AAAA\x00 c", "does not verify"},
 		{"has no results", verifying, "c", "no dkim=pass"},
 		{"does not check SPF", verifying, insert + "Authentication-Results\x00mx;dkim=pass\x00 c", "no spf=pass"},
-		{"passes everything", verifying, insert + "Authentication-Results\x00mx;dkim=pass;spf=pass;dmarc=pass\x00 c", "a changed body was not seen"},
+		{"passes everything", verifying, insert + "Authentication-Results\x00mx;dkim=pass;spf=pass;dmarc=pass\x00 c", "a changed body was not detected"},
 	} {
 		f := &fake{events: allEvents &^ (milter.OptNoBody | milter.OptNoHeaders | milter.OptNoEOH), answers: map[byte]string{'E': c.answer}}
 		s := &server{name: "fake", roles: []string{c.role}, spf: true, sockets: []string{f.serve(t)}}

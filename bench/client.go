@@ -14,20 +14,20 @@ import (
 	"signpost/internal/dkim"
 )
 
-// What Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is not among them: the library's client takes SMFIR_SKIP for an error.
+// The options that Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is omitted: the library's client takes SMFIR_SKIP for an error.
 const (
 	allActions = 0x1ff
 	allEvents  = 0x1fffff &^ milter.OptSkip
 )
 
-// replyTimeout is for one reply; the slowest peer takes a minute for 64 messages of 10 MiB at once.
+// replyTimeout is the timeout of one reply. The slowest peer takes a minute for 64 messages of 10 MiB at once.
 const replyTimeout = 5 * time.Minute
 
 // client is Postfix's side of a connection: go-milter's client, on a connection that writes as Postfix does.
 type client struct {
 	*milter.ClientSession
 	stream *stream
-	asked  map[milter.Code][]string // macros that the milter asked for, by event; nil: Postfix's defaults
+	asked  map[milter.Code][]string // macros that the milter requested, by event; nil: Postfix's defaults
 }
 
 // dial connects to a unix socket and negotiates.
@@ -49,7 +49,7 @@ func dial(path string) (*client, error) {
 	return c, nil
 }
 
-// askedMacros returns the lists of macros that a milter asks for in its negotiation packet, which the library does not read.
+// askedMacros returns the lists of macros that a milter requests in its negotiation packet. The library does not parse them.
 func askedMacros(packet []byte) (map[milter.Code][]string, error) {
 	var asked map[milter.Code][]string
 	for lists := packet[5+3*4:]; len(lists) > 4; {
@@ -68,8 +68,8 @@ func askedMacros(packet []byte) (map[milter.Code][]string, error) {
 	return asked, nil
 }
 
-// postfixMacros returns the macros that Postfix sends to a milter that does not choose, with the client's as an operator's
-// milter_connect_macros has them.
+// postfixMacros returns the macros that Postfix sends to a milter that requests none, plus the client's, as if the operator had added
+// them to milter_connect_macros.
 func postfixMacros(event milter.Code) []string {
 	return strings.Fields(map[milter.Code]string{
 		milter.CodeConn: "j {daemon_name} {daemon_addr} v {client_addr} {client_name} {client_ptr} {client_connections}",
@@ -112,7 +112,7 @@ type exchange struct {
 	err    error
 }
 
-// event sends an event after its macros, which Postfix sends even if none has a value. It sends nothing if the milter asked for no such
+// event sends an event after its macros, which Postfix sends even if none has a value. It sends nothing if the milter does not want the
 // event. It reports whether the exchange continues.
 func (x *exchange) event(code milter.Code, unwanted milter.OptProtocol, send func() (*milter.Action, error)) bool {
 	if x.client.ProtocolOption(unwanted) {
@@ -135,7 +135,7 @@ func (c *client) open(p peer) error {
 	return fmt.Errorf("CONNECT was answered with %s, %w", said(x.action), x.err)
 }
 
-// message sends one message. added are fields that another milter has put on top before. An answer other than "continue" ends it early.
+// message sends one message. added are the fields that an earlier milter added on top. An answer other than "continue" ends the message.
 func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyAction, action *milter.Action, err error) {
 	_, host, _ := strings.Cut(m.sender, "@")
 	x := &exchange{client: c, values: map[string]string{"i": m.id, "{mail_addr}": m.sender, "{mail_host}": host, "{mail_mailer}": "smtp",
@@ -148,7 +148,7 @@ func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyActi
 		!x.event(milter.CodeData, milter.OptNoData, c.data) {
 		return nil, x.action, x.err
 	}
-	// smtpd(8) hands the connection to cleanup(8) and leaves nothing in its buffer.
+	// smtpd(8) passes the connection to cleanup(8) and flushes its buffer.
 	if err := c.stream.w.Flush(); err != nil {
 		return nil, nil, err
 	}
@@ -206,7 +206,7 @@ func (c *client) close() {
 	c.stream.Close()
 }
 
-// said returns an answer for an error message.
+// said returns an answer as text for an error message.
 func said(a *milter.Action) string {
 	if a == nil {
 		return "nothing"
@@ -217,21 +217,21 @@ func said(a *milter.Action) string {
 // streamBuffer is the number of bytes that Postfix gathers before it writes (VSTREAM_BUFSIZE).
 const streamBuffer = 4096
 
-// stream is a connection that writes as Postfix does: what needs no reply waits in a buffer, which is written when it is full and before
+// stream is a connection that writes like Postfix: packets without a reply are buffered. The buffer is written when it is full and before
 // a read.
 type stream struct {
 	net.Conn
 	r           *bufio.Reader
 	w           *bufio.Writer
 	negotiating bool
-	negotiated  []byte // what was read while negotiating
+	negotiated  []byte // the bytes read during the negotiation
 }
 
 func newStream(conn net.Conn) *stream {
 	return &stream{Conn: conn, r: bufio.NewReaderSize(conn, streamBuffer), w: bufio.NewWriterSize(conn, streamBuffer), negotiating: true}
 }
 
-// Dial returns the stream itself. It is milter.Dialer's.
+// Dial implements milter.Dialer. It returns the stream itself.
 func (s *stream) Dial(string, string) (net.Conn, error) { return s, nil }
 
 // Write never writes more than a full buffer at once.

@@ -12,17 +12,17 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// fake is a milter that agrees to some terms and notes what comes.
+// fake is a milter that negotiates given options and records the packets.
 type fake struct {
 	events  milter.OptProtocol
-	lists   string // macros asked for, as in the negotiation
+	lists   string // macros requested, as in the negotiation
 	answers map[byte]string
 	got     []string // commands with the names of their macros before them
 	done    chan struct{}
-	stop    func() // waits for the end of what is being served
+	stop    func() // waits for the end of the current connection
 }
 
-// serve returns its socket; connections are served one after the other.
+// serve returns its socket. It serves one connection at a time.
 func (f *fake) serve(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -78,7 +78,7 @@ func (f *fake) packet(conn net.Conn) error {
 	return nil
 }
 
-// talk has one session of two messages with f. It returns the codes of the packets after the negotiation, and the edits.
+// talk sends a session of two messages to f. It returns the codes of the packets after the negotiation, and the edits.
 func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
 	t.Helper()
 	c, err := dial(f.serve(t))
@@ -111,7 +111,7 @@ func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
 	return b.String(), edits
 }
 
-// Without any bit each event is sent and waits for its reply; Postfix's ABORT, macros and QUIT have none.
+// Without protocol bits, each event is sent and has a reply, except for Postfix's ABORT, macros and QUIT.
 func TestEveryReply(t *testing.T) {
 	m := letter(1, 4<<10, sender(), "ann@example.com")
 	m.fields = m.fields[:2]
@@ -125,7 +125,7 @@ func TestEveryReply(t *testing.T) {
 	}
 }
 
-// With all no-reply bits only the end of a message is waited for, and the macros are those that were asked for.
+// With all no-reply bits, only the end of a message has a reply, and the macros are those that were requested.
 func TestNoReply(t *testing.T) {
 	m := letter(1, 100<<10, sender(), "ann@example.com")
 	m.fields = m.fields[:2]
@@ -141,7 +141,7 @@ func TestNoReply(t *testing.T) {
 	}
 }
 
-// A message has the size that it is said to have, and its own words, and each line ends with CRLF.
+// A message has the requested size and a unique text, and each line ends with CRLF.
 func TestLetter(t *testing.T) {
 	for size := 4 << 10; size < 4<<10+200; size++ {
 		text := string(letter(1, size, sender(), "ann@example.com").wire())
@@ -160,7 +160,7 @@ func TestLetter(t *testing.T) {
 	}
 }
 
-// What one milter puts on top, the next one sees there, and waits for nothing more.
+// The next milter gets the fields that the previous one added on top.
 func TestAdded(t *testing.T) {
 	m := letter(1, 4<<10, sender(), "ann@example.com")
 	m.fields = m.fields[:1]

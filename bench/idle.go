@@ -13,8 +13,8 @@ type idleCost struct {
 	fresh, spent int64 // after the negotiation; after one message
 }
 
-// idle opens the connections. What Postfix sends before the first message waits in its buffer, so a connection that has
-// only negotiated is that of a client that sends nothing.
+// idle opens the connections. Postfix buffers what it sends before the first message, so a connection that has only negotiated is that
+// of a client that sends no message.
 func (w *world) idle(s *server, m *mail) (idleCost, error) {
 	cost := idleCost{name: s.name}
 	l := &loader{server: s, cell: cell{role: verifying, perSession: 1}, pool: []*mail{m}}

@@ -11,14 +11,14 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// cell is one combination that is measured.
+// cell is one combination of parameters that is measured.
 type cell struct {
 	role       string
 	size       int // bytes of a message, with its header
-	sessions   int // at once
+	sessions   int // concurrent
 	perSession int // messages on a connection
 	delay      time.Duration
-	cold       bool // every message from a domain that was not seen before
+	cold       bool // every message is from a new domain
 }
 
 func (c cell) String() string {
@@ -36,7 +36,7 @@ func (c cell) String() string {
 	return text
 }
 
-// tedious reports whether a cell would take a slow server minutes.
+// tedious reports whether a slow server would take minutes for a cell.
 func (c cell) tedious() bool { return c.size > 1<<20 && c.sessions > 8 }
 
 // figure is the result of one server in one round.
@@ -48,7 +48,7 @@ type figure struct {
 	peak     int64 // bytes
 }
 
-// perSecond is the throughput.
+// perSecond returns the throughput in messages per second.
 func (f figure) perSecond() float64 {
 	if f.elapsed == 0 {
 		return 0
@@ -62,10 +62,10 @@ type loader struct {
 	cell   cell
 	pool   []*mail
 	next   atomic.Int64
-	limit  int64 // not 0: where next ends a run
+	limit  int64 // not 0: the value of next that ends a run
 }
 
-// run keeps the sessions going for a while, each to the end of the message that it is at, and one message each at the least.
+// run sends messages in all sessions for a while. Each session sends at least one message, and ends after a complete message.
 func (l *loader) run(sessions int, d time.Duration) (latencies []time.Duration, err error) {
 	until := time.Now().Add(d)
 	all := make([][]time.Duration, sessions)
@@ -87,7 +87,7 @@ func (l *loader) run(sessions int, d time.Duration) (latencies []time.Duration, 
 	return slices.Concat(all...), nil
 }
 
-// over reports whether a run is at its end.
+// over reports whether a run has ended.
 func (l *loader) over(until time.Time) bool {
 	return time.Now().After(until) || l.limit > 0 && l.next.Load() >= l.limit
 }
@@ -137,7 +137,7 @@ func hangUp(conns []*client) {
 	}
 }
 
-// open sends what precedes the first message.
+// open sends the events before the first message.
 func (l *loader) open(conns []*client) error {
 	for _, c := range conns {
 		if err := c.open(l.pool[0].from); err != nil {
@@ -147,7 +147,8 @@ func (l *loader) open(conns []*client) error {
 	return nil
 }
 
-// message sends the n-th message to each milter in turn, and checks the answers. Postfix ends a connection's earlier message with ABORT.
+// message sends the n-th message to one milter after the other, and checks the answers. Postfix ends the previous message of a
+// connection with ABORT.
 func (l *loader) message(conns []*client, n int, again bool) error {
 	right := false
 	var seen []milter.ModifyAction
@@ -175,7 +176,7 @@ func (l *loader) message(conns []*client, n int, again bool) error {
 	return nil
 }
 
-// good reports whether an edit is the one that the message needs: a fast server that does nothing has to fail.
+// good reports whether an edit is the correct one for the message, so that a fast server that does nothing fails.
 func (l *loader) good(e milter.ModifyAction) bool {
 	if e.Code != milter.ActAddHeader && e.Code != milter.ActInsertHeader {
 		return false
@@ -190,7 +191,7 @@ func (l *loader) good(e milter.ModifyAction) bool {
 	return strings.Contains(e.HeaderValue, want)
 }
 
-// coldMessages are the messages of a round in which each has a domain of its own.
+// coldMessages returns the messages of a round in which each message has its own domain.
 const coldMessages = 60
 
 // measure runs a cell once.

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allReplies has every event, and a reply to the end of a message only.
+// allReplies requests every event, and a reply only to the end of a message.
 const allReplies = allEvents &^ (milter.OptNoConnect | milter.OptNoHelo | milter.OptNoMailFrom | milter.OptNoRcptTo | milter.OptNoData | milter.OptNoBody |
 	milter.OptNoHeaders | milter.OptNoEOH)
 
-// load sends messages to a fake that answers each, on connections of at most three, until there were seven.
+// load sends seven messages to a fake that answers each, at most three on a connection.
 func load(t *testing.T, f *fake) (latencies []time.Duration, err error) {
 	t.Helper()
 	s := &server{name: "fake", sockets: []string{f.serve(t)}}
@@ -26,7 +26,7 @@ func load(t *testing.T, f *fake) (latencies []time.Duration, err error) {
 	return latencies, err
 }
 
-// Each message is counted once, and there are as many on a connection as were asked for.
+// Each message is counted once, and each connection has the requested number of messages.
 func TestRun(t *testing.T) {
 	f := &fake{events: allReplies, answers: map[byte]string{'E': "i\x00\x00\x00\x00Authentication-Results\x00mx;dkim=pass\x00 c"}}
 	latencies, err := load(t, f)
@@ -43,7 +43,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Under load too an answer that is not the right one ends the measuring.
+// A wrong answer under load ends the measurement.
 func TestRunWrong(t *testing.T) {
 	for answer, want := range map[string]string{
 		"c":                "no result",
@@ -57,7 +57,7 @@ func TestRunWrong(t *testing.T) {
 	}
 }
 
-// A process's clock, read by its number, is the one that the process itself reads.
+// The clock of a process, read by its number, equals the one that the process itself reads.
 func TestCPUTime(t *testing.T) {
 	own := func() time.Duration {
 		var ts unix.Timespec
@@ -73,7 +73,7 @@ func TestCPUTime(t *testing.T) {
 	}
 }
 
-// Children are found, and a child's memory is counted without what it shares.
+// Children are found, and shared memory of a child is not counted again.
 func TestFamily(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "cat; exit")
 	in, err := cmd.StdinPipe()
@@ -91,7 +91,7 @@ func TestFamily(t *testing.T) {
 		in.Close()
 		_ = cmd.Wait()
 	}()
-	// The answer of cat shows that it runs.
+	// The output of cat shows that it runs.
 	if _, err := in.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

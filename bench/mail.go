@@ -15,7 +15,7 @@ const recipient = "bob@example.net"
 // peer is an SMTP client.
 type peer struct{ addr, name, login string }
 
-// The clients: one of our own users, the server of the domain that wrote, and one that may not.
+// The clients: an authenticated user, the server of the sending domain, and one that SPF does not permit.
 func user() peer     { return peer{"192.0.2.10", "pc.example.org", "ann@example.org"} }
 func sender() peer   { return peer{"203.0.113.9", "mail.example.com", ""} }
 func stranger() peer { return peer{"198.51.100.66", "mail.stranger.example", ""} }
@@ -29,8 +29,8 @@ type mail struct {
 	body   []byte
 }
 
-// letter writes a message of a size in bytes, header included: about twenty fields, text, and what is over 8 KiB as an
-// attachment in base64, as large messages are. n makes it different from others.
+// letter returns a message of a size in bytes, including the header: about twenty fields and text; all beyond 8 KiB is an attachment in
+// base64, as in real large messages. n makes the message unique.
 func letter(n, size int, from peer, author string) *mail {
 	m := &mail{from: from, sender: author, id: fmt.Sprintf("4T%07dzBench", n)}
 	_, domain, _ := strings.Cut(author, "@")
@@ -65,7 +65,7 @@ func letter(n, size int, from peer, author string) *mail {
 	return m
 }
 
-// maxText is how much of a body is text.
+// maxText is the maximum size of the text in a body.
 const maxText = 8 << 10
 
 func body(n, size int, boundary string) []byte {
@@ -98,12 +98,12 @@ func body(n, size int, boundary string) []byte {
 	b.WriteString("..\r\n")
 	text := b.Bytes()
 	if i := len(text) - 5; i >= 0 && text[i] == '\r' {
-		text[i] = '.' // half a line end: servers do not agree about those
+		text[i] = '.' // not half a line end, which servers treat differently
 	}
 	return text
 }
 
-// sign puts a signature on top.
+// sign adds a signature on top.
 func (m *mail) sign(key dkim.Key) error {
 	s, err := dkim.NewSigner(m.fields, []dkim.Key{key}, time.Now(), 7*24*time.Hour)
 	if err != nil {
@@ -114,12 +114,12 @@ func (m *mail) sign(key dkim.Key) error {
 	if err != nil {
 		return err
 	}
-	// Below our own Received, as it came.
+	// Below our own Received: the header as received.
 	m.fields = append([]dkim.Field{m.fields[0], signed[0]}, m.fields[1:]...)
 	return nil
 }
 
-// wire is the message as it goes to the next server.
+// wire returns the message as it is sent to the next server.
 func (m *mail) wire() []byte {
 	var b bytes.Buffer
 	for _, f := range m.fields {
@@ -130,7 +130,7 @@ func (m *mail) wire() []byte {
 	return b.Bytes()
 }
 
-// with is the message with a field of a milter's on top.
+// with returns the message with the field of a milter on top.
 func (m *mail) with(f dkim.Field) *mail {
 	changed := *m
 	changed.fields = append([]dkim.Field{f}, m.fields...)
@@ -143,7 +143,7 @@ const (
 	verifying = "verify"
 )
 
-// pool makes n messages, all different. cold gives each its own domain, so that nothing about it is known.
+// pool returns n different messages. If cold is set, each has its own domain, so that nothing about it is cached.
 func (w *world) pool(role string, size, n int, cold bool) ([]*mail, error) {
 	if cold && w.coldUsed+n > coldDomains {
 		return nil, fmt.Errorf("%d new domains are not enough", coldDomains)

@@ -1,5 +1,5 @@
-// Command bench measures Signpost, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter in turns, in one run on one machine. All have the same
-// client, which speaks the milter protocol as Postfix does. `make bench` runs it.
+// Command bench measures Signpost, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on one machine. All have the
+// same client, which uses the milter protocol like Postfix. `make bench` runs it.
 package main
 
 import (
@@ -18,11 +18,11 @@ import (
 // insideName is argv[0] of the copy of this program that runs in the namespaces.
 const insideName = "signpost-bench-inside"
 
-// clientMemory is how much memory this program uses before it collects garbage, in bytes: all messages of a cell have 40 MiB.
+// clientMemory is the memory in bytes that this program uses before it collects garbage. All messages of a cell together have 40 MiB.
 const clientMemory = 512 << 20
 
 func main() {
-	// What is started dies with the thread that started it, which therefore has to live.
+	// Child processes are killed when the thread that started them ends, so it must not end.
 	runtime.LockOSThread()
 	if os.Args[0] != insideName {
 		code, err := reenter()
@@ -98,7 +98,7 @@ func run(ctx context.Context, args []string) (err error) {
 	return r.write(f)
 }
 
-// hold keeps the load of the first cell on one server, for a profiler.
+// hold sends the load of the first cell to one server, for a profiler.
 func (w *world) hold(ctx context.Context, o options, s *server) error {
 	c := o.cells()[0]
 	w.delay(c.delay)
@@ -118,7 +118,7 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 	return nil
 }
 
-// poolSize is how many different messages there are, 40 MiB of them at the most.
+// poolSize is the number of different messages, which together have at most 40 MiB.
 func poolSize(c cell, rounds int) int {
 	if c.cold {
 		return rounds * (coldMessages + c.sessions)
@@ -126,7 +126,7 @@ func poolSize(c cell, rounds int) int {
 	return min(max(40<<20/c.size, 2), 200)
 }
 
-// compare lets the servers take turns at a cell.
+// compare measures a cell with one server after the other, in several rounds.
 func (w *world) compare(ctx context.Context, o options, servers []*server, c cell) ([]row, error) {
 	w.delay(c.delay)
 	pool, err := w.pool(c.role, c.size, poolSize(c, o.rounds), c.cold)
@@ -150,7 +150,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		for k := range loaders {
 			i := k
 			if round%2 == 1 {
-				i = len(loaders) - 1 - k // no server always follows the same one
+				i = len(loaders) - 1 - k // so that no server always follows the same one
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

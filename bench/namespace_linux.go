@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reenter runs this program again with the same arguments in a network and a mount namespace of its own, so that a name
-// server can listen on 127.0.0.1:53 and every peer queries it. It returns the copy's exit code.
+// reenter runs this program again with the same arguments in new network and mount namespaces, in which a name server can listen on
+// 127.0.0.1:53 and every peer queries it. It returns the exit code of the copy.
 func reenter() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("a network namespace and Postfix's master need root: run it as root, as CI does")
 	}
-	// The terminal stops the copy as well, which ends what it started.
+	// The terminal interrupts the copy as well, which ends its children.
 	signal.Ignore(os.Interrupt)
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = insideName
@@ -31,7 +31,7 @@ func reenter() (int, error) {
 	return 1, err
 }
 
-// settle brings loopback up and has /etc/resolv.conf name the stub, for this process and its children alone.
+// settle brings up loopback and replaces /etc/resolv.conf, only for this process and its children.
 func settle(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keeping our mounts to ourselves: %w", err)
@@ -56,7 +56,7 @@ func settle(dir string) error {
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		return fmt.Errorf("bringing loopback up: %w", err)
 	}
-	// Who connects to an address of this machine comes from the same one: so smtp-source gets the address that SPF wants.
+	// A connection to an address of this machine has the same source address. So smtp-source has the address that SPF permits.
 	alias, err := unix.NewIfreq("lo:1")
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// options are what one run is to measure.
+// options state what one run measures.
 type options struct {
 	roles      []string
 	sizes      []int
@@ -19,7 +19,7 @@ type options struct {
 	perSession []int
 	delays     []time.Duration
 	cold       bool
-	whole      bool // nothing was chosen: the plan
+	whole      bool // no selection: the plan
 	idle       bool
 	postfix    bool
 	write      bool
@@ -68,7 +68,7 @@ func parse(args []string) (o options, err error) {
 	})
 	list("sessions", "sessions at once", number(&o.sessions))
 	list("messages", "messages on a connection", number(&o.perSession))
-	list("dns", "how long the DNS takes for an answer: 0s, 20ms", func(word string) error {
+	list("dns", "delay of a DNS answer: 0s, 20ms", func(word string) error {
 		d, err := time.ParseDuration(word)
 		o.delays = append(o.delays, d)
 		return err
@@ -79,28 +79,28 @@ func parse(args []string) (o options, err error) {
 	})
 	f.BoolVar(&o.idle, "idle", false, "idle connections instead of messages")
 	f.BoolVar(&o.postfix, "postfix", false, "through a real Postfix instead")
-	f.BoolVar(&o.write, "write", false, "write docs/performance.md even though not everything was measured")
-	f.BoolVar(&o.cold, "cold", false, "every message to verify comes from a domain of its own")
-	f.IntVar(&o.rounds, "rounds", 3, "how often the servers take turns; the median counts")
-	f.DurationVar(&o.time, "time", 700*time.Millisecond, "how long one server is measured at a time")
-	f.DurationVar(&o.hold, "hold", 0, "measure nothing, but keep the first server under load for so long")
+	f.BoolVar(&o.write, "write", false, "write docs/performance.md even if not everything was measured")
+	f.BoolVar(&o.cold, "cold", false, "each message to verify has its own domain")
+	f.IntVar(&o.rounds, "rounds", 3, "number of rounds; the result is their median")
+	f.DurationVar(&o.time, "time", 700*time.Millisecond, "duration of one measurement")
+	f.DurationVar(&o.hold, "hold", 0, "do not measure, but keep the first server under load for this time")
 	f.StringVar(&o.signpost, "signpost", "bin/signpost", "the `program` to measure")
 	f.StringVar(&o.baseline, "baseline", "", "another build of it to compare with, as the server \"baseline\"")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if f.NArg() > 0 {
-		return o, fmt.Errorf("what is %q?", f.Arg(0))
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	if o.hold > 0 && (o.idle || o.postfix) {
-		return o, errors.New("-hold is for messages")
+		return o, errors.New("-hold cannot be combined with -idle or -postfix")
 	}
 	o.whole = o.roles == nil && o.sizes == nil && o.sessions == nil && o.perSession == nil && o.delays == nil && !o.cold && !o.idle && !o.postfix
 	o.fill()
 	return o, nil
 }
 
-// fill takes everything where nothing was chosen.
+// fill selects everything for options that were not set.
 func (o *options) fill() {
 	if o.whole {
 		o.idle, o.postfix = true, true
@@ -128,7 +128,7 @@ func (o *options) wants(name string) bool {
 	return o.servers == nil || slices.Contains(o.servers, name)
 }
 
-// cells are all combinations. The DNS matters to verifying alone.
+// cells returns all combinations. The DNS delay affects only verifying.
 func (o *options) cells() (all []cell) {
 	if o.whole {
 		return plan()
@@ -164,7 +164,7 @@ func parseSize(word string) (int, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimRight(word, "km"))
 	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%q is no size; 4k, 100k and 10m are", word)
+		return 0, fmt.Errorf("%q is not a size such as 4k, 100k or 10m", word)
 	}
 	return n * unit, nil
 }
@@ -176,5 +176,5 @@ func sizeText(n int) string {
 	case n%(1<<10) == 0:
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
-	return fmt.Sprintf("%d octets", n)
+	return fmt.Sprintf("%d bytes", n)
 }

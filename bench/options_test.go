@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Only a whole run writes the page, unless it is asked to; and a selection measures what it names and nothing else.
+// Only a complete run writes the page, unless -write is set. A selection measures only what it names.
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		args          string
@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 		{"-postfix -write", true, false, true, 0},
 		{"-only verify -size 4k -sessions 8", false, false, false, 1},
 		{"-only verify -size 4k -sessions 8,64 -dns 0s,20ms -messages 1,10", false, false, false, 8},
-		{"-size 10m -dns 0s,20ms -sessions 1", false, false, false, 3}, // signing asks no DNS
+		{"-size 10m -dns 0s,20ms -sessions 1", false, false, false, 3}, // signing makes no DNS queries
 	} {
 		o, err := parse(strings.Fields(c.args))
 		if err != nil || o.write != c.write || o.idle != c.idle || o.postfix != c.postfix || len(o.cells()) != c.cells {
@@ -36,7 +36,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// The plan has the cells that the targets speak of.
+// The plan has the cells of the targets.
 func TestPlan(t *testing.T) {
 	var r report
 	for _, c := range plan() {
@@ -50,15 +50,15 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// A wrong word is said, not guessed.
+// An invalid value is an error.
 func TestParseWrong(t *testing.T) {
 	for args, want := range map[string]string{
 		"-only both":     "neither sign nor verify",
-		"-size 4x":       "no size",
-		"-size 0k":       "no size",
+		"-size 4x":       "is not a size",
+		"-size 0k":       "is not a size",
 		"-sessions 0":    "too small",
-		"-hold 1s -idle": "-hold is for messages",
-		"verify":         "what is",
+		"-hold 1s -idle": "-hold cannot be combined",
+		"verify":         "unexpected argument",
 	} {
 		if _, err := parse(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)

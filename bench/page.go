@@ -16,13 +16,13 @@ import (
 const (
 	pageFile    = "docs/performance.md"
 	pictureFile = "docs/performance.svg"
-	// Between these marks the page is written by hand and stays as it is.
+	// Text between these marks is written by hand and kept.
 	keptBegin = "<!-- by hand: begin -->\n"
 	keptEnd   = "<!-- by hand: end -->\n"
 	keptFirst = "\n## Where the time goes\n\n"
 )
 
-// write makes the page and the picture.
+// write writes the page and the picture.
 func (r *report) write(f facts) error {
 	old, err := os.ReadFile(pageFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +34,7 @@ func (r *report) write(f facts) error {
 	return os.WriteFile(pictureFile, []byte(r.picture()), 0o644)
 }
 
-// kept is what the page has between the marks.
+// kept returns the text between the marks of the page.
 func kept(page string) string {
 	_, rest, begun := strings.Cut(page, keptBegin)
 	text, _, ended := strings.Cut(rest, keptEnd)
@@ -46,9 +46,9 @@ func kept(page string) string {
 
 func (r *report) page(f facts, byHand string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Performance\n\nWritten by `make bench` on %s, in one run in which the servers took turns. %s\n\n", f.date, f.machine)
-	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture leaves dkimpy-milter out, beside whose bars the others would be dots.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
-	b.WriteString("\n## What was asked for\n\n| | wanted | measured | |\n|---|---|---|---|\n")
+	fmt.Fprintf(&b, "# Performance\n\nWritten by `make bench` on %s, in one run in which the servers were measured alternately. %s\n\n", f.date, f.machine)
+	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, whose bars would make the others too short.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
+	b.WriteString("\n## Targets\n\n| | target | measured | |\n|---|---|---|---|\n")
 	for _, t := range r.targets() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", t.what, t.want, t.result(), t.met())
 	}
@@ -62,7 +62,7 @@ func (r *report) page(f facts, byHand string) string {
 func (r *report) cellTables(b *strings.Builder) {
 	for _, role := range []string{signing, verifying} {
 		fmt.Fprintf(b, "\n## %s\n\n", map[string]string{signing: "Signing", verifying: "Verifying"}[role])
-		b.WriteString("\"Ratio\" is Signpost's processor time to that of the row.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("\"Ratio\" is Signpost's processor time divided by that of the row.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 		for _, m := range r.cells {
 			if m.role != role {
 				continue
@@ -83,11 +83,11 @@ func (r *report) cellTables(b *strings.Builder) {
 }
 
 func (r *report) otherTables(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## Through a real Postfix\n\nsmtp-source with %d sessions, messages of 4 KiB that are verified and thrown away.\n\n| | messages/s | to none | milter's CPU ms |\n|---|--:|--:|--:|\n", postfixSessions)
+	fmt.Fprintf(b, "\n## Through a real Postfix\n\nsmtp-source with %d sessions, messages of 4 KiB that are verified and discarded.\n\n| | messages/s | ratio to no milter | milter's CPU ms |\n|---|--:|--:|--:|\n", postfixSessions)
 	for _, t := range r.postfix {
 		fmt.Fprintf(b, "| %s | %.1f | %.2f | %.3f |\n", t.name, t.perSecond, t.perSecond/r.postfix[0].perSecond, milliseconds(t.cpu))
 	}
-	fmt.Fprintf(b, "\n## %d idle connections\n\nMemory of each, in KiB.\n\n| | after the negotiation | after one message |\n|---|--:|--:|\n", idleConnections)
+	fmt.Fprintf(b, "\n## %d idle connections\n\nMemory of each connection, in KiB.\n\n| | after the negotiation | after one message |\n|---|--:|--:|\n", idleConnections)
 	for _, c := range r.idle {
 		fmt.Fprintf(b, "| %s | %.1f | %.1f |\n", c.name, float64(c.fresh)/1024, float64(c.spent)/1024)
 	}
@@ -97,43 +97,43 @@ func (r *report) otherTables(b *strings.Builder) {
 const method = `
 ## How it is measured
 
-bench plays Postfix's side of the milter protocol, with go-milter's client, to each server on a unix socket: the same negotiation
-(except SMFIP_SKIP, which that client does not know), macros
-before every packet, packets of at most 65535 octets and writes of 4096, no waiting where the server agreed that there is no
-reply, ABORT between two messages of a connection: as strace(1) shows Postfix 3.7 to do it. It has a network and a mount
-namespace of its own, with a name server at 127.0.0.1:53. Messages have about twenty header fields; what is over 8 KiB is
-base64. Those to verify bear one signature by RSA-2048, relaxed/relaxed; those to sign come from a user who is logged in.
-"8 sessions of 10" are eight at once, ten messages on each connection. The servers take turns; each number is the median of
-the rounds, of which the cells that are judged have twice as many, the peak the highest.
+bench implements Postfix's side of the milter protocol, with go-milter's client, for each server on a unix socket. It behaves as Postfix
+3.7 does according to strace(1): the same negotiation (except SMFIP_SKIP, which that client does not support), macros before every
+packet, packets of at most 65535 bytes, writes of 4096 bytes, no wait if the server negotiated no reply, and ABORT between two messages
+of a connection. It runs in network and mount namespaces with a name server at 127.0.0.1:53. Messages have about twenty header fields;
+all beyond 8 KiB is base64. Messages to verify have one RSA-2048 signature, relaxed/relaxed. Messages to sign come from an authenticated
+user. "8 sessions of 10" means eight concurrent sessions with ten messages on each connection. The servers are measured alternately, in
+several rounds, and in twice as many for the cells of targets. Each number is the median of the rounds, except for the peak, which is
+the highest.
 
-- Processor time is read from the servers' own clocks, to the nanosecond, children included. "Bare cryptography" is SHA-256 over
-  the message and one RSA signature (or the look at one) by Go's library, on all cores at once.
-- The peak is VmHWM, set back before each round; what a child shares with its parent is counted once.
-- The load comes from the same machine, so that messages/s and latencies contain it; processor time does not.
-- A cell of few messages has their slowest as its p99.
+- Processor time is read from the clocks of the servers and their children, to the nanosecond. "Bare cryptography" is SHA-256 over the
+  message and one RSA signature, or its verification, by Go's library, on all cores at once.
+- The peak is VmHWM, reset before each round. Memory that a child shares with its parent is counted once.
+- The load comes from the same machine. It affects messages/s and latencies, but not processor time.
+- In a cell with few messages, the p99 is the slowest one.
 
-Before anything is measured each server has to give the right answers, and during it every message: a signature that another
-library verifies; dkim, spf and dmarc pass; a changed body fails; a forged sender of a domain with p=reject is refused. By
-design OpenDKIM and dkimpy-milter know DKIM alone, so that they are held to that and their numbers are for less work.
+Each server must give the correct answers before the measurement, and for every message during it: another library verifies the signature;
+dkim, spf and dmarc pass; a changed body fails; a forged sender of a domain with p=reject is rejected. By design OpenDKIM and
+dkimpy-milter check only DKIM. They are tested for that only, and their numbers are for less work.
 
-- OpenDKIM and OpenDMARC are set up as Debian does, without syslog, which is in their favour. OpenDKIM sees 127.0.0.1 as its
-  Nameservers: Debian's is built with libunbound, which has a cache. OpenDMARC has none, in life its cache is the resolver next
-  to it: DNS of 20 ms is harder on it than life.
-- rspamd has the milter proxy that scans by itself, one process as in its own worker-proxy.inc, and spf, dkim, dmarc,
-  dkim_signing and milter_headers of its modules. Its own rules, rules/rspamd.lua, which every installation has unless somebody
-  takes them out, are in the row of that name only, and that only in the cells that are judged.
-- dkimpy-milter is left out of 64 sessions of 10 MiB, which would take minutes, and of Postfix.
+- OpenDKIM and OpenDMARC have Debian's settings, but no syslog, which is in their favour. OpenDKIM has 127.0.0.1 as its Nameservers;
+  Debian's build uses libunbound, which has a cache. OpenDMARC has none. In production, a resolver on the same host is its cache, so a
+  DNS delay of 20 ms is a disadvantage here.
+- rspamd runs its milter proxy in self-scan mode, with one process as in its worker-proxy.inc, and the modules spf, dkim, dmarc,
+  dkim_signing and milter_headers. Its own rules, rules/rspamd.lua, are the default of every installation. They are used only in the row
+  with that name, in the cells of targets.
+- dkimpy-milter is omitted from 64 sessions of 10 MiB, which would take minutes, and from Postfix.
 
-The parts have benchmarks of their own; two states of the source are compared with benchstat:
+The packages have benchmarks too. To compare two states of the source with benchstat:
 
 	go test -run '^$' -bench . -count 8 ./internal/... >old
 	go test -run '^$' -bench . -count 8 ./internal/... >new
 	go tool -C bench benchstat ../old ../new
 
-Two builds of the whole, taking turns: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
+To compare two builds of the program alternately: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
 `
 
-// facts say where and on what the numbers were made.
+// facts state on which machine and with which versions the numbers were measured.
 type facts struct {
 	date, machine, commit, compiler string
 	versions                        []string

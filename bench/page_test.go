@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// cpu is a row of which only the processor time matters.
+// cpu returns a row with only the processor time.
 func cpu(name string, ms float64) row {
 	return row{name, figure{cpu: time.Duration(ms * float64(time.Millisecond)), messages: 1, elapsed: time.Second}}
 }
@@ -33,7 +33,7 @@ func someReport() report {
 	}
 }
 
-// Each target looks at its own numbers, and one that was not measured is not met.
+// Each target uses its own numbers. A target that was not measured is not met.
 func TestTargets(t *testing.T) {
 	r := someReport()
 	want := []struct {
@@ -65,7 +65,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// What is written by hand stays, once, whatever is measured.
+// Text written by hand is kept, exactly once.
 func TestKept(t *testing.T) {
 	r := someReport()
 	const text = "\n## Where the time goes\n\nHalf of it in RSA.\n"
@@ -85,7 +85,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// The picture is XML, and its bars are as long as the times.
+// The picture is valid XML, and the lengths of its bars are proportional to the times.
 func TestPicture(t *testing.T) {
 	r := someReport()
 	text := r.picture()

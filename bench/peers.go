@@ -11,7 +11,7 @@ import (
 // serverDir returns the directory of a server.
 func (w *world) serverDir(s *server) string { return filepath.Join(w.dir, s.name) }
 
-// configure writes a configuration into the directory of a server, which it makes, and returns its path.
+// configure creates the directory of a server, writes a configuration into it, and returns its path.
 func (w *world) configure(s *server, name, text string) (string, error) {
 	dir := w.serverDir(s)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -31,7 +31,7 @@ func (w *world) startPeer(ctx context.Context, s *server, name, conf string, arg
 	return s.start(ctx, w.serverDir(s), name+".sock", append(argv, file)...)
 }
 
-// OpenDKIM and OpenDMARC as Debian sets them up, but without syslog, which does not run here: that is in their favour.
+// OpenDKIM and OpenDMARC have Debian's settings, but without syslog, which does not run here. That is in their favour.
 const (
 	openDKIMConf = `Socket local:%DIR%/opendkim.sock
 PidFile %DIR%/opendkim.pid
@@ -62,7 +62,7 @@ RejectFailures true
 `
 )
 
-// startOpenDKIM signs, and verifies DKIM alone.
+// startOpenDKIM starts OpenDKIM, which signs, and verifies only DKIM.
 func (w *world) startOpenDKIM(ctx context.Context) (*server, error) {
 	s := &server{name: "opendkim", roles: []string{signing, verifying}}
 	return s, w.addOpenDKIM(ctx, s)
@@ -72,7 +72,7 @@ func (w *world) addOpenDKIM(ctx context.Context, s *server) error {
 	return w.startPeer(ctx, s, "opendkim", openDKIMConf, "/usr/sbin/opendkim", "-f", "-x")
 }
 
-// startOpenDMARC is OpenDKIM with OpenDMARC behind it, which checks SPF by itself.
+// startOpenDMARC starts OpenDKIM, followed by OpenDMARC, which checks SPF itself.
 func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 	s := &server{name: "opendkim+opendmarc", roles: []string{verifying}, spf: true}
 	if err := w.addOpenDKIM(ctx, s); err != nil {
@@ -81,8 +81,7 @@ func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 	return s, w.startPeer(ctx, s, "opendmarc", openDMARCConf, "/usr/sbin/opendmarc", "-f", "-c")
 }
 
-// rspamd's milter proxy, which scans by itself, one process as its own worker-proxy.inc has it, and of all that it can do
-// only what Signpost does.
+// rspamd's milter proxy in self-scan mode, with one process as in its worker-proxy.inc, and only the functions that Signpost has.
 const rspamdConf = `lua = "%RULES%";
 options {
   filters = "dkim"; pidfile = "%DIR%/pid"; tempdir = "%DIR%"; control_socket = "%DIR%/control mode=0600";
@@ -109,14 +108,14 @@ modules {
 }
 `
 
-// The two rspamds. Its own rules, which every installation has by default, check much more.
+// The two configurations of rspamd. Its own rules, the default of every installation, check much more.
 const (
 	rspamdName  = "rspamd"
 	rulesName   = "rspamd+rules"
 	rspamdRules = "/usr/share/rspamd/rules/rspamd.lua"
 )
 
-// startRspamd starts one with its own rules, or with none.
+// startRspamd starts rspamd with its own rules, or without them.
 func (w *world) startRspamd(ctx context.Context, name string) (*server, error) {
 	s := &server{name: name, roles: []string{signing, verifying}, spf: true, aside: name == rulesName}
 	rules := rspamdRules
@@ -149,7 +148,7 @@ func (w *world) startDkimpy(ctx context.Context) (*server, error) {
 	return s, w.startPeer(ctx, s, "dkimpy", dkimpyConf, "dkimpy-milter")
 }
 
-// startAll starts what was chosen.
+// startAll starts the selected servers.
 func (w *world) startAll(ctx context.Context, o options) (all []*server, err error) {
 	for _, p := range []struct {
 		name  string

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// report is everything that a whole run found out.
+// report has the results of a complete run.
 type report struct {
 	cells   []measured
 	idle    []idleCost
 	postfix []throughput
 }
 
-// measured is a cell and how the servers did.
+// measured is a cell with the results of the servers.
 type measured struct {
 	cell
 	rows []row
 }
 
-// slowDNS is an answer from the other side of an ocean, or from a resolver that has to ask around.
+// slowDNS is the delay of an answer from another continent, or from a resolver that has to query others.
 const slowDNS = 20 * time.Millisecond
 
-// plan is a whole run. One message on a connection costs more only where the message is small, and the DNS matters to
-// verifying alone.
+// plan returns the cells of a complete run. One message on a connection costs more only for small messages, and the DNS delay affects
+// only verifying.
 func plan() (all []cell) {
 	for _, role := range []string{signing, verifying} {
 		for _, size := range []int{4 << 10, 100 << 10, 10 << 20} {
@@ -46,7 +46,7 @@ func plan() (all []cell) {
 	return all
 }
 
-// measureAll runs the cells, and where it is a whole run the idle connections and Postfix too.
+// measureAll runs the cells and, in a complete run, also the idle connections and Postfix.
 func (w *world) measureAll(ctx context.Context, o options, servers []*server) (r report, err error) {
 	pool, err := w.pool(verifying, 4<<10, 1, false)
 	if err != nil {

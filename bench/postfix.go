@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// postfixSessions is how many clients smtp-source(1) plays at once.
+	// postfixSessions is the number of concurrent sessions of smtp-source(1).
 	postfixSessions = 20
-	// postfixMessages is what it sends in a round, each on a connection of its own, as senders do.
+	// postfixMessages is the number of messages that it sends in a round, each on a new connection, as senders do.
 	postfixMessages = 600
-	// firstPort is that of the first smtpd; each milter has one of its own, so that all are there at once and take turns.
+	// firstPort is the port of the first smtpd. Each milter has its own smtpd, so that the milters can be measured alternately.
 	firstPort = 2501
 )
 
-// throughput is what a real Postfix does with a milter, or without one.
+// throughput is the result of a real Postfix with a milter, or without one.
 type throughput struct {
 	name      string
 	perSecond float64
@@ -32,11 +32,11 @@ type throughput struct {
 // noMilter is the name of Postfix without a milter.
 const noMilter = "no milter"
 
-// throughPostfix has smtp-source send a message over and over, from the address that its SPF record names.
+// throughPostfix sends a message repeatedly with smtp-source, from the address that its SPF record permits.
 func (w *world) throughPostfix(ctx context.Context, o options, servers []*server, m *mail) (rows []throughput, err error) {
 	file := filepath.Join(w.dir, "message.eml")
 	sent := *m
-	sent.fields = m.fields[1:] // Postfix writes the first Received itself
+	sent.fields = m.fields[1:] // Postfix adds the first Received itself
 	text := strings.ReplaceAll(string(sent.wire()), "\r\n", "\n")
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 	return rows, nil
 }
 
-// sendThrough is one round of one server: some to wake Postfix's processes, then those that count.
+// sendThrough runs one round of one server: a few messages that start Postfix's processes, and then the messages that are measured.
 func sendThrough(ctx context.Context, mta *testmta.MTA, s *server, addr, file string) (figure, error) {
 	source := func(n int) error {
 		out, err := exec.CommandContext(ctx, "smtp-source", "-s", fmt.Sprint(postfixSessions), "-m", fmt.Sprint(n), "-M", sender().name,
@@ -117,7 +117,7 @@ func sendThrough(ctx context.Context, mta *testmta.MTA, s *server, addr, file st
 	return f, emptyQueue(ctx, mta)
 }
 
-// emptyQueue waits until everything has been thrown away, so that no round pays for another.
+// emptyQueue waits until all messages have been discarded, so that no round affects the next.
 func emptyQueue(ctx context.Context, mta *testmta.MTA) error {
 	for {
 		queue, err := mta.Run(ctx, "postqueue", "-p")

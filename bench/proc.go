@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// family is a process and all that it started, as far as those live.
+// family returns a process and its running descendants.
 func family(pid int) []int {
 	all := []int{pid}
 	for i := 0; i < len(all); i++ {
@@ -42,7 +42,7 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// timed measures how long f takes and what processor time the processes spend on each of the messages that it returns the number of.
+// timed measures the duration of f, and the processor time of the processes for each of the messages, whose number f returns.
 func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	before, err := cpuTime(pids)
 	if err != nil {
@@ -58,7 +58,7 @@ func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	return figure{messages: n, elapsed: elapsed, cpu: (after - before) / time.Duration(n)}, err
 }
 
-// resetPeak makes what processes use now their peak: "5" in clear_refs, proc(5).
+// resetPeak resets the peak memory of processes to their current memory: "5" in clear_refs, proc(5).
 func resetPeak(pids []int) error {
 	for _, pid := range pids {
 		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {

@@ -19,20 +19,20 @@ const (
 	baselineName = "baseline"
 )
 
-// server is one way to do what Signpost does: one milter, or several of which Postfix would ask one after the other.
+// server is one alternative to Signpost, or a build of it: one milter, or several that Postfix would use one after the other.
 type server struct {
 	name    string
 	sockets []string
-	roles   []string // in which it is measured
-	spf     bool     // it checks spf and dmarc besides dkim, and rejects forged mail
-	slow    bool     // left out of what would take minutes
-	aside   bool     // in a whole run, measured only in the cells that are judged
+	roles   []string // the roles in which it is measured
+	spf     bool     // it checks SPF and DMARC as well as DKIM, and rejects forged mail
+	slow    bool     // omitted from cells that would take minutes
+	aside   bool     // in a complete run, measured only in the cells of targets
 	cmds    []*exec.Cmd
 }
 
 func (s *server) does(role string) bool { return slices.Contains(s.roles, role) }
 
-// pids are all its processes.
+// pids returns all its processes.
 func (s *server) pids() []int {
 	var all []int
 	for _, cmd := range s.cmds {
@@ -83,7 +83,7 @@ func await(ctx context.Context, network, addr string) error {
 	}
 }
 
-// stop ends it and waits.
+// stop ends the server and waits for its end.
 func (s *server) stop() {
 	for _, cmd := range s.cmds {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -91,7 +91,7 @@ func (s *server) stop() {
 	}
 }
 
-// startSignpost runs a build of ours.
+// startSignpost starts a build of Signpost.
 func (w *world) startSignpost(ctx context.Context, name, program string) (*server, error) {
 	s := &server{name: name, roles: []string{signing, verifying}, spf: true}
 	config, err := w.configure(s, "signpost.toml", `listen = ["unix:%DIR%/milter.sock"]

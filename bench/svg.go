@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The picture: a panel for each cell, a bar for each server but dkimpy-milter, beside whose the others would be dots. Its
-// colours follow the reader's, light or dark.
+// The picture has a panel for each cell, and a bar for each server except dkimpy-milter, whose bar would make the others too short. Its
+// colours follow the reader's light or dark theme.
 const (
 	pictureWidth = 820
 	panelWidth   = 390
@@ -35,7 +35,7 @@ text { fill: #e9ecef }
 `
 )
 
-// picture draws what a message costs in processor time.
+// picture returns an SVG of the processor time of a message.
 func (r *report) picture() string {
 	var b strings.Builder
 	var cells []measured

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// row is a server's figure in a cell.
+// row is the result of a server in a cell.
 type row struct {
 	name string
 	figure
 }
 
-// median takes the middle of each number by itself; the peak is the highest.
+// median returns the median of each number separately; the peak is the highest.
 func median(all []figure) figure {
 	var f figure
 	f.cpu = middle(all, func(f figure) time.Duration { return f.cpu })
 	f.p50 = middle(all, func(f figure) time.Duration { return f.p50 })
 	f.p99 = middle(all, func(f figure) time.Duration { return f.p99 })
-	// The throughput of the middle is that of one whole round.
+	// The median throughput is that of one complete round.
 	sorted := slices.SortedFunc(slices.Values(all), func(a, b figure) int { return cmp.Compare(a.perSecond(), b.perSecond()) })
 	f.messages, f.elapsed = sorted[len(sorted)/2].messages, sorted[len(sorted)/2].elapsed
 	for _, one := range all {
@@ -40,7 +40,7 @@ func middle[T cmp.Ordered](all []figure, of func(figure) T) T {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// table is a cell for the eyes. A ratio is the first server's CPU time to that of the row's.
+// table returns a cell as a table. A ratio is the CPU time of the first server divided by that of the row.
 func table(c cell, rows []row) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n%-20s %10s %10s %10s %10s %9s %6s\n", c, "", "messages/s", "CPU ms", "p50 ms", "p99 ms", "peak MiB", "ratio")

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// target is one thing that was asked for, and what came out.
+// target is one goal and its result.
 type target struct {
 	what    string
 	want    string
@@ -36,8 +36,7 @@ func (t target) result() string {
 	return fmt.Sprintf("%.3g%s", t.got, t.unit)
 }
 
-// The cells of most targets: eight sessions are a server that has something to do, and small mail mostly comes one message
-// on a connection.
+// The cells of most targets: eight sessions are a busy server, and most connections have one small message.
 func usual(role string, size int) cell {
 	c := cell{role: role, size: size, sessions: 8, perSession: 10}
 	if size == 4<<10 {
@@ -46,7 +45,7 @@ func usual(role string, size int) cell {
 	return c
 }
 
-// alone is one session, for what a message waits for.
+// alone returns a cell with one session, to measure the time of a message.
 func alone(delay time.Duration, cold bool) cell {
 	return cell{role: verifying, size: 4 << 10, sessions: 1, perSession: 10, delay: delay, cold: cold}
 }
@@ -69,12 +68,12 @@ func (r *report) get(c cell, name string, of func(figure) float64) float64 {
 func cpuOf(f figure) float64 { return milliseconds(f.cpu) }
 func p50Of(f figure) float64 { return milliseconds(f.p50) }
 
-// ratio is our processor time to another's.
+// ratio returns our processor time divided by another server's.
 func (r *report) ratio(c cell, name string) float64 {
 	return r.get(c, ours, cpuOf) / r.get(c, name, cpuOf)
 }
 
-// best is our processor time to that of the best other server.
+// best returns our processor time divided by that of the best other server.
 func (r *report) best(c cell) float64 {
 	ratio := math.NaN()
 	for _, m := range r.cells {
@@ -90,36 +89,36 @@ func (r *report) best(c cell) float64 {
 	return ratio
 }
 
-// targets are what was asked for.
+// targets returns the goals with their results.
 func (r *report) targets() []target {
 	small := 4 << 10
 	verify, sign := usual(verifying, small), usual(signing, small)
 	coldWait := r.get(alone(slowDNS, true), ours, p50Of) - r.get(alone(0, true), ours, p50Of)
 	warmWait := r.get(alone(slowDNS, false), ours, p50Of) - r.get(alone(0, false), ours, p50Of)
 	list := []target{
-		{what: "verify 4 KiB, 8 sessions: CPU to rspamd's", want: "at most 1/5, wished 1/7", got: r.ratio(verify, rspamdName), limit: 1. / 5},
-		{what: "the same to rspamd's with its own rules", want: "at most 1/5, wished 1/7", got: r.ratio(verify, rulesName), limit: 1. / 5},
-		{what: "verify 4 KiB, 8 sessions: CPU to that of OpenDKIM + OpenDMARC", want: "at most 1/8, wished 1/12", got: r.ratio(verify, "opendkim+opendmarc"), limit: 1. / 8},
-		{what: "sign 4 KiB, 8 sessions: CPU to OpenDKIM's", want: "at most 0.55", got: r.ratio(sign, "opendkim"), limit: 0.55},
-		{what: "sign 4 KiB, 8 sessions: CPU to the bare rsa.SignPKCS1v15", want: "at most 1.15", got: r.ratio(sign, bareName), limit: 1.15},
-		{what: "sign 10 MiB, 8 sessions: CPU to the best peer's", want: "at most 0.3", got: r.best(usual(signing, 10<<20)), limit: 0.3},
-		{what: "verify 10 MiB, 8 sessions: CPU to the best peer's", want: "at most 0.3", got: r.best(usual(verifying, 10<<20)), limit: 0.3},
-		{what: fmt.Sprintf("through Postfix, %d sessions: throughput to that without a milter", postfixSessions), want: "at least 0.7", got: r.throughPostfix(), limit: 0.7, atLeast: true},
-		{what: "peak memory at 64 sessions, whatever the size", want: "under 40 MiB", got: r.peak(64), limit: 40, unit: " MiB"},
-		{what: "DNS of 20 ms, new domains: p50 more than with none", want: "at most two round trips, 40 ms", got: coldWait, limit: 40, unit: " ms"},
-		// A tenth of a round trip is what two medians may differ by.
-		{what: "DNS of 20 ms, known domains: p50 more than with none", want: "nothing (2 ms are noise)", got: warmWait, limit: 2, unit: " ms"},
+		{what: "verify 4 KiB, 8 sessions: CPU relative to rspamd's", want: "at most 1/5, ideally 1/7", got: r.ratio(verify, rspamdName), limit: 1. / 5},
+		{what: "the same relative to rspamd's with its own rules", want: "at most 1/5, ideally 1/7", got: r.ratio(verify, rulesName), limit: 1. / 5},
+		{what: "verify 4 KiB, 8 sessions: CPU relative to OpenDKIM + OpenDMARC", want: "at most 1/8, ideally 1/12", got: r.ratio(verify, "opendkim+opendmarc"), limit: 1. / 8},
+		{what: "sign 4 KiB, 8 sessions: CPU relative to OpenDKIM's", want: "at most 0.55", got: r.ratio(sign, "opendkim"), limit: 0.55},
+		{what: "sign 4 KiB, 8 sessions: CPU relative to the bare rsa.SignPKCS1v15", want: "at most 1.15", got: r.ratio(sign, bareName), limit: 1.15},
+		{what: "sign 10 MiB, 8 sessions: CPU relative to the best peer's", want: "at most 0.3", got: r.best(usual(signing, 10<<20)), limit: 0.3},
+		{what: "verify 10 MiB, 8 sessions: CPU relative to the best peer's", want: "at most 0.3", got: r.best(usual(verifying, 10<<20)), limit: 0.3},
+		{what: fmt.Sprintf("through Postfix, %d sessions: throughput relative to no milter", postfixSessions), want: "at least 0.7", got: r.throughPostfix(), limit: 0.7, atLeast: true},
+		{what: "peak memory at 64 sessions, any size", want: "under 40 MiB", got: r.peak(64), limit: 40, unit: " MiB"},
+		{what: "DNS of 20 ms, new domains: additional p50", want: "at most two round trips, 40 ms", got: coldWait, limit: 40, unit: " ms"},
+		// Two medians may differ by a tenth of a round trip.
+		{what: "DNS of 20 ms, known domains: additional p50", want: "none (2 ms are noise)", got: warmWait, limit: 2, unit: " ms"},
 	}
 	for _, c := range r.idle {
 		if c.name == ours {
-			list = append(list, target{what: fmt.Sprintf("%d idle connections, after a message each: memory", idleConnections), want: "under 30 KiB each",
+			list = append(list, target{what: fmt.Sprintf("%d idle connections after one message each: memory", idleConnections), want: "under 30 KiB each",
 				got: float64(max(c.fresh, c.spent)) / 1024, limit: 30, unit: " KiB"})
 		}
 	}
 	return list
 }
 
-// summary is what is known of the targets, for the terminal.
+// summary returns the targets that were measured, for the terminal.
 func (r *report) summary() string {
 	var b strings.Builder
 	for _, t := range r.targets() {
@@ -131,7 +130,7 @@ func (r *report) summary() string {
 	return b.String()
 }
 
-// throughPostfix is the throughput with us to that without a milter.
+// throughPostfix returns our throughput divided by that without a milter.
 func (r *report) throughPostfix() float64 {
 	with, without := math.NaN(), math.NaN()
 	for _, t := range r.postfix {
@@ -145,7 +144,7 @@ func (r *report) throughPostfix() float64 {
 	return with / without
 }
 
-// peak is the most memory that we had with so many sessions, in MiB.
+// peak returns our peak memory with a number of sessions, in MiB.
 func (r *report) peak(sessions int) float64 {
 	most := math.NaN()
 	for _, m := range r.cells {

@@ -19,12 +19,12 @@ import (
 // selector is the selector of every domain's key.
 const selector = "bench"
 
-// coldDomains is the number of senders whose names have never been looked up.
+// coldDomains is the number of domains whose names are not cached by any server.
 const coldDomains = 800
 
 func coldDomain(i int) string { return fmt.Sprintf("cold%d.example", i) }
 
-// world is what all servers share: one key for every domain, and the DNS.
+// world has what all servers share: one key for every domain, and the DNS.
 type world struct {
 	dir     string
 	key     *rsa.PrivateKey
@@ -32,7 +32,7 @@ type world struct {
 	keyFile string // PKCS #1
 	dns     *testdns.Server
 
-	coldUsed int // of the cold domains
+	coldUsed int // number of cold domains that were used
 }
 
 func newWorld(dir string) (*world, error) {
@@ -52,7 +52,7 @@ func newWorld(dir string) (*world, error) {
 	return w, err
 }
 
-// zone has the domains: example.org is hosted here, example.com and the cold ones write to us, bank.example is forged.
+// zone has the domains: example.org is hosted here, example.com and the cold domains send inbound mail, bank.example is forged.
 func (w *world) zone() string {
 	key := dns.QuoteTXT(w.record, " ")
 	domains := []string{"example.org", "example.com", "bank.example"}
@@ -67,5 +67,5 @@ func (w *world) zone() string {
 	return b.String()
 }
 
-// delay makes every answer of the DNS wait.
+// delay delays every DNS answer.
 func (w *world) delay(d time.Duration) { w.dns.SetDelay(d) }

@@ -6,22 +6,23 @@ import (
 	"slices"
 )
 
-// AddOptions describes the keys that Add makes for a domain.
+// AddOptions describe the keys that Add creates for a domain.
 type AddOptions struct {
 	Domain     string
 	Algorithms []string
 	Bits       int
 	Selector   string // empty: dated ones, or those of the ring
-	Unsafe     bool   // the keys sign at once; a key that is pending is activated rather than made
+	Unsafe     bool   // the keys sign immediately; a pending key is activated instead of a new one
 }
 
-// Added is a key that Add made, or one that was pending.
+// Added is a key that Add created, or a pending key that it activated.
 type Added struct {
 	*Metadata
 	New bool
 }
 
-// Add makes the keys of a domain, one of each algorithm. It calls begin before each. With an error, it returns the keys made so far.
+// Add creates the keys of a domain, one of each algorithm. It calls begin before each key. With an error, it also returns the keys that it
+// has created so far.
 func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm string)) (all []Added, err error) {
 	unlock, err := r.Store.Lock(ctx, o.Domain)
 	if err != nil {
@@ -50,7 +51,7 @@ func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm st
 	return all, nil
 }
 
-// addOne makes a key. With activate, it returns the newest pending one if there is one.
+// addOne creates a key. With activate, it returns the newest pending key instead, if there is one.
 func (r *Rotator) addOne(rules Rules, o Options, activate bool) (m *Metadata, isNew bool, err error) {
 	set, err := r.Store.LoadDomain(o.Domain, nil)
 	if err != nil {
@@ -66,21 +67,21 @@ func (r *Rotator) addOne(rules Rules, o Options, activate bool) (m *Metadata, is
 			return nil, false, err
 		}
 		if o.Selector == "" {
-			return nil, false, fmt.Errorf("each selector of the ring %v is still in use; dkimkey status shows until when", ring)
+			return nil, false, fmt.Errorf("each selector of keys.selectors %v is in use; dkimkey status shows until when", ring)
 		}
 	}
 	m, err = r.Store.Create(o)
 	return m, true, err
 }
 
-// chooseSelector chooses the next selector of the ring, or none if each is in use.
+// chooseSelector sets the next selector of the ring, or "" if each is in use.
 func (r *Rotator) chooseSelector(o *Options, rules Rules, keys []*Key) error {
 	all, err := r.Store.WithPast(o.Domain, keys)
 	o.Ring, o.Selector = true, rules.FreeSelector(all, o.Algorithm, r.Store.Now())
 	return err
 }
 
-// SignsUntilRotation returns the active key of the algorithm of m, or nil if m replaces it as soon as m may sign.
+// SignsUntilRotation returns the active key that signs until the next rotation, or nil if m replaces it as soon as m may sign.
 func (r *Rotator) SignsUntilRotation(m *Metadata) (*Key, error) {
 	set, err := r.Store.LoadDomain(m.Domain, nil)
 	if err != nil {
@@ -93,7 +94,7 @@ func (r *Rotator) SignsUntilRotation(m *Metadata) (*Key, error) {
 	return NewestActive(of, m.Algorithm), nil
 }
 
-// Import is Store.Import under the lock of the domain. With unsafe, the key signs at once.
+// Import calls Store.Import under the lock of the domain. With unsafe, it also activates the key.
 func (r *Rotator) Import(ctx context.Context, domain, selector, file string, unsafe bool) (*Metadata, error) {
 	unlock, err := r.Store.Lock(ctx, domain)
 	if err != nil {
@@ -107,7 +108,7 @@ func (r *Rotator) Import(ctx context.Context, domain, selector, file string, uns
 	return m, err
 }
 
-// ReportImport reports when an imported key signs, or what keeps it from signing.
+// ReportImport calls Done with the time from which an imported key signs, or Needs with the reason why it does not.
 func (r *Rotator) ReportImport(domain, selector string) error {
 	k, of, err := r.Store.find(domain, selector)
 	if err == nil {
@@ -117,29 +118,29 @@ func (r *Rotator) ReportImport(domain, selector string) error {
 		return err
 	}
 	if k.Metadata.Seen == nil {
-		does := "it does not sign until it is"
+		does := "the key does not sign until it is"
 		if k.State == Active {
-			does = "it signs all the same (--unsafe-activate)"
+			does = "the key signs anyway (--unsafe-activate)"
 		}
-		r.Needs(domain, fmt.Sprintf("key %s: its record is not seen: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
+		r.Needs(domain, fmt.Sprintf("key %s: its record is not visible in DNS: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
 		return nil
 	}
-	rules, now, what := r.Rules(domain), r.Store.Now(), "it stands by"
+	rules, now, what := r.Rules(domain), r.Store.Now(), "it is a standby"
 	for _, s := range Plan(of, rules, now) {
 		if s.Do != DoActivate || s.Key != k {
 			continue
 		}
-		what = "it signs from " + s.Due.UTC().Format(timeFormat) + " on: "
+		what = "it signs from " + s.Due.UTC().Format(timeFormat) + ": "
 		if slices.Contains(Awaited(of, rules, now), k) {
 			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
 		} else {
-			what += fmt.Sprintf("\"dkimkey rotate %s --now\" makes it sign as soon as it may", domain)
+			what += fmt.Sprintf("with \"dkimkey rotate %s --now\", as soon as it may", domain)
 		}
 	}
 	if k.State == Active {
 		what = "it signs"
 	}
-	r.Done(domain, fmt.Sprintf("key %s: its record is seen by all name servers; %s", selector, what))
+	r.Done(domain, fmt.Sprintf("key %s: its record is visible at all name servers; %s", selector, what))
 	return nil
 }
 
@@ -151,12 +152,12 @@ func (s Store) find(domain, selector string) (*Key, []*Key, error) {
 	}
 	k, of := set.find(domain, selector), set.Of(domain)
 	if k == nil {
-		return nil, nil, fmt.Errorf("key %s is gone", selector)
+		return nil, nil, fmt.Errorf("key %s no longer exists", selector)
 	}
 	return k, of, nil
 }
 
-// WithoutKeys returns those of the domains that have no key.
+// WithoutKeys returns the domains that have no key.
 func (s Store) WithoutKeys(domains []string) ([]string, error) {
 	var without []string
 	for _, domain := range domains {
@@ -171,7 +172,7 @@ func (s Store) WithoutKeys(domains []string) ([]string, error) {
 	return without, nil
 }
 
-// OnlyEd25519 reports whether all keys of a domain that sign or are to sign are Ed25519 keys.
+// OnlyEd25519 reports whether all active and pending keys of a domain are Ed25519 keys.
 func OnlyEd25519(keys []*Key) bool {
 	has := func(algorithm string) bool {
 		return slices.ContainsFunc(keys, func(k *Key) bool { return k.Algorithm == algorithm && (k.State.Pending() || k.State == Active) })

@@ -17,20 +17,20 @@ import (
 	"signpost/internal/dns"
 )
 
-// Authority queries DNS. *dns.Authority is one; tests have a fake.
+// Authority queries DNS. *dns.Authority implements it; tests use a fake.
 type Authority interface {
-	// Query returns what each authoritative name server shows of the TXT records of a name.
+	// Query returns the TXT records of a name from each of its authoritative name servers.
 	Query(ctx context.Context, name string) (dns.Answers, error)
-	// LookupTXT queries the resolver: the one of the daemon, or keys.resolver if the daemon's sees another version of DNS.
+	// LookupTXT queries a resolver: keys.resolver if it is set, otherwise that of the daemon.
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
 
-// Checker compares what DNS shows of a key's record with the key.
+// Checker compares the record of a key in DNS with the key.
 type Checker struct {
 	Authority Authority
 }
 
-// ServerStatus is what one server shows of a key's record.
+// ServerStatus is the result of comparing the answer of one server with the key's record.
 type ServerStatus string
 
 // The server statuses.
@@ -38,7 +38,7 @@ const (
 	Same    ServerStatus = "same"     // the key's record and no other
 	Other   ServerStatus = "other"    // another record, or several
 	Nothing ServerStatus = "none"     // no TXT record
-	NoReply ServerStatus = "no_reply" // it does not answer
+	NoReply ServerStatus = "no_reply" // no answer
 	NoRoute ServerStatus = "no_route" // this host has no route to that address family
 )
 
@@ -50,10 +50,10 @@ type ServerAnswer struct {
 	Why    string       `json:"why,omitempty"`
 }
 
-// Observation is what all of DNS shows of a key's record.
+// Observation is the result of one check of a key's record at all servers.
 type Observation struct {
 	Servers  []ServerAnswer `json:"servers"`
-	Aliases  []ServerAnswer `json:"aliases,omitempty"` // of the servers that hold the aliases on the way to the record
+	Aliases  []ServerAnswer `json:"aliases,omitempty"` // of the servers of each CNAME that leads to the record
 	Resolver ServerAnswer   `json:"resolver"`
 	Wait     Seconds        `json:"wait_s"`          // how long caches may keep the earlier answer
 	TTL      Seconds        `json:"ttl_s,omitempty"` // of the record
@@ -69,13 +69,13 @@ func (s Seconds) MarshalJSON() ([]byte, error) {
 }
 
 const (
-	// minWait is how long a new record has to have been visible before its key signs.
+	// minWait is the shortest time for which a new record must be visible before its key signs.
 	minWait = time.Hour
-	// lookTimeout limits Look if a domain has many name servers that do not answer. Each query has its own timeout (dns.timeout).
+	// lookTimeout limits Look if many name servers do not answer. Each query has its own timeout (dns.timeout).
 	lookTimeout = time.Minute
 )
 
-// Look queries every authoritative server, and the resolver, for a key's record.
+// Look queries every authoritative server and the resolver for the record of a key.
 func (c *Checker) Look(ctx context.Context, m *Metadata, signer crypto.Signer) Observation {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -120,7 +120,7 @@ func newServerAnswer(served dns.Served, judge func() (ServerStatus, string)) Ser
 	return a
 }
 
-// compareAlias compares an alias with the one of the first answer: a client of a name server that lacks it does not find the key.
+// compareAlias compares a CNAME with that of the first answer: a client of a name server that lacks it does not find the key.
 func compareAlias(hop dns.Hop, target string) (ServerStatus, string) {
 	name := strings.TrimSuffix(hop.Name, ".")
 	switch target {
@@ -132,8 +132,8 @@ func compareAlias(hop dns.Hop, target string) (ServerStatus, string) {
 	return Other, name + " is a CNAME of " + strings.TrimSuffix(target, ".") + " there"
 }
 
-// compare compares TXT records with the key's record. If there is a signer, an independent implementation verifies a probe that is
-// signed with the key against the record as it was served.
+// compare compares TXT records with the key's record. With a signer, it also signs a probe, which an independent implementation
+// verifies against the served record.
 func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, string) {
 	if len(text) == 0 {
 		return Nothing, "no TXT record"
@@ -146,11 +146,11 @@ func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, st
 		return Other, err.Error()
 	}
 	if served.Testing {
-		return Other, "the record says t=y (testing)"
+		return Other, "the record has t=y (testing)"
 	}
 	ours, err := dkim.ParseKeyRecord(m.Record)
 	if err != nil || !served.Equal(ours) {
-		return Other, "the record is of another key"
+		return Other, "the record belongs to another key"
 	}
 	if signer != nil {
 		if err := probe(m, signer, text[0]); err != nil {
@@ -160,11 +160,11 @@ func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, st
 	return Same, ""
 }
 
-// probe signs a small message and has another implementation verify it.
+// probe signs a small message and verifies it with another implementation.
 func probe(m *Metadata, signer crypto.Signer, record string) error {
 	fields := []dkim.Field{{Name: "From", Value: " probe@" + m.Domain}, {Name: "Subject", Value: " a probe of the key " + m.Selector}}
 	body := "This message is never sent.\r\n"
-	// time.Now, because the verifier checks the expiry by the wall clock.
+	// time.Now, because the verifier checks the expiry against the wall clock.
 	s, err := dkim.NewSigner(fields, []dkim.Key{{Domain: m.Domain, Selector: m.Selector, Signer: signer}}, time.Now(), 24*time.Hour)
 	if err != nil {
 		return fmt.Errorf("signing a probe: %w", err)
@@ -194,12 +194,12 @@ func probe(m *Metadata, signer crypto.Signer, record string) error {
 	return nil
 }
 
-// Outcome is what an Observation means for a key that is to sign.
+// Outcome is the conclusion from an Observation about a key.
 type Outcome struct {
-	Ready   bool   // all servers show the record
-	Differs bool   // a server shows something else, or nothing
-	Silent  bool   // no server shows anything else, and one does not answer
-	Enough  bool   // Silent: at least half of the servers show the record
+	Ready   bool   // all servers have the record
+	Differs bool   // a server has another record or none
+	Silent  bool   // no server differs, but at least one does not answer
+	Enough  bool   // with Silent: at least half of the servers have the record
 	Words   string // for status and logs
 }
 
@@ -234,7 +234,7 @@ func (o Observation) Outcome() Outcome {
 	case reachable == 0:
 		return Outcome{Silent: true, Words: "this host has no route to any of the name servers"}
 	case len(silent) > 0:
-		return Outcome{Silent: true, Enough: 2*same >= reachable && resolver.Status == Same, Words: "not answering: " + strings.Join(silent, "; ")}
+		return Outcome{Silent: true, Enough: 2*same >= reachable && resolver.Status == Same, Words: "no answer from " + strings.Join(silent, "; ")}
 	}
-	return Outcome{Ready: true, Words: fmt.Sprintf("seen at all %d name servers", same)}
+	return Outcome{Ready: true, Words: fmt.Sprintf("visible at all %d name servers", same)}
 }

@@ -15,18 +15,18 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Options are what key Create makes.
+// Options describe the key that Create makes.
 type Options struct {
 	Domain    string
 	Selector  string // empty: a dated one
 	Algorithm string // "rsa" or "ed25519"
 	Bits      int    // rsa: 2048, 3072 or 4096
-	Publish   string // publish.method, for the record
+	Publish   string // publish.method, for the metadata
 	Random    io.Reader
-	Ring      bool // the selector may be one whose last key is removed
+	Ring      bool // the selector may be that of a removed key
 }
 
-// Create makes a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
+// Create creates a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
 func (s Store) Create(o Options) (*Metadata, error) {
 	if err := s.tree().MakeDir(s.domainDir(o.Domain)); err != nil {
 		return nil, err
@@ -39,9 +39,9 @@ func (s Store) Create(o Options) (*Metadata, error) {
 	if selector == "" {
 		selector = s.datedSelector(o.Domain, o.Algorithm, past)
 	} else if at, used := past[selector]; used && !o.Ring {
-		return nil, fmt.Errorf("selector %s of %s had a key that was removed on %s, and its record may still be needed; choose another one", selector, o.Domain, at.Format(dateFormat))
+		return nil, fmt.Errorf("selector %s of %s had a key that was removed on %s, and its record may still be needed; choose another selector", selector, o.Domain, at.Format(dateFormat))
 	}
-	oldTTL, err := s.vacate(o.Domain, selector, o.Ring)
+	oldTTL, err := s.checkSelector(o.Domain, selector, o.Ring)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s Store) Create(o Options) (*Metadata, error) {
 	return metadata, s.place(metadata, signer)
 }
 
-// place writes a key and its metadata, the metadata first, and fills in what follows from the key.
+// place writes the metadata and then the key. It sets the algorithm, bits and record of the metadata.
 func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
@@ -66,16 +66,16 @@ func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	if err := s.writeMetadata(l); err != nil {
 		return err
 	}
-	if err := s.Lease.check(); err != nil { // who took over has deleted the metadata
+	if err := s.Lease.check(); err != nil { // the process that took over has deleted the metadata
 		return err
 	}
 	s.step("write " + l.Selector + ".pem")
 	return s.tree().Write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }
 
-// vacate refuses a selector that is taken. RFC 6376 section 3.1: a selector is not used again, so one that has had a key is
-// taken, unless it belongs to a ring and nothing is left of its last key; then oldTTL is how long caches may remember that.
-func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err error) {
+// checkSelector returns an error if a selector is taken. A selector that had a key is taken, because it must not be used again (RFC 6376
+// section 3.1). In a ring, it is free when its last key is removed; oldTTL is then how long caches may have the old record.
+func (s Store) checkSelector(domain, selector string, ring bool) (oldTTL Span, err error) {
 	for _, path := range []string{s.pemPath(domain, selector), s.metadataPath(domain, selector)} {
 		if !s.tree().Exists(path) {
 			continue
@@ -84,7 +84,7 @@ func (s Store) vacate(domain, selector string, ring bool) (oldTTL Span, err erro
 			oldTTL = metadata.TTL
 			continue
 		}
-		return 0, fmt.Errorf("selector %s of %s is taken: %s is there", selector, domain, path)
+		return 0, fmt.Errorf("selector %s of %s is taken: %s exists", selector, domain, path)
 	}
 	return oldTTL, nil
 }
@@ -93,21 +93,22 @@ func generate(o Options) (crypto.Signer, error) {
 	switch o.Algorithm {
 	case "rsa":
 		if !slices.Contains([]int{2048, 3072, 4096}, o.Bits) {
-			return nil, fmt.Errorf("an RSA key of %d bits is not made: 2048, 3072 and 4096 are allowed", o.Bits)
+			return nil, fmt.Errorf("RSA keys of %d bits are not supported: 2048, 3072 and 4096 are allowed", o.Bits)
 		}
 		return rsa.GenerateKey(o.Random, o.Bits)
 	case "ed25519":
 		_, key, err := ed25519.GenerateKey(o.Random)
 		return key, err
 	}
-	return nil, fmt.Errorf("algorithm %q is not known: rsa and ed25519 are", o.Algorithm)
+	return nil, fmt.Errorf("unknown algorithm %q: rsa and ed25519 are allowed", o.Algorithm)
 }
 
-// maxDated is how many keys of a day datedSelector numbers. A selector is a DNS label, which has 63 bytes at most.
+// maxDated is the maximum number of dated selectors per day. A selector is a DNS label of at most 63 bytes.
 const maxDated = 1000
 
-// datedSelector returns "sp" (RSA) or "se" (Ed25519) and the day, with letters from the second key of a day on. vacate refuses the
-// last one if none is free, or if the directory cannot be read: user signpost can replace it by a link at any time.
+// datedSelector returns "sp" (RSA) or "se" (Ed25519) and the day. It appends letters from the second key of a day on. If none is free
+// or the directory cannot be read, it returns the last candidate, which checkSelector refuses: user signpost can replace the directory by
+// a link at any time.
 func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time) string {
 	base := "sp"
 	if algorithm == "ed25519" {
@@ -127,13 +128,13 @@ func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time
 	}
 }
 
-// letters counts b, c ... y, za, zb: short, and in order.
+// letters returns b, c ... y, za, zb ... for n = 1, 2 ..., in alphabetical order.
 func letters(n int) string {
 	return strings.Repeat("z", n/25) + string(rune('a'+n%25))
 }
 
-// Activate makes a key sign from now on although its record was not seen, as the operator wants (--unsafe-activate). The metadata
-// records it. The caller holds the lock.
+// Activate activates a key without a check of its record (--unsafe-activate), and records this in the metadata. The caller holds the
+// lock.
 func (s Store) Activate(domain, selector string) (*Metadata, error) {
 	metadata, err := s.readMetadata(domain, selector)
 	if err != nil {
@@ -149,8 +150,8 @@ func (s Store) Activate(domain, selector string) (*Metadata, error) {
 	return metadata, s.writeMetadata(metadata)
 }
 
-// Import copies a private key that another program signs with. Like every key it waits until its record has been seen; the
-// record is taken to be published already, so that rotate never publishes it. The caller holds the lock.
+// Import copies a private key that another program signs with. Like every key, it does not sign until its record is visible in DNS.
+// The key counts as published, so rotate never publishes its record. The caller holds the lock.
 func (s Store) Import(domain, selector, file, method string) (*Metadata, error) {
 	signer, err := ReadKeyFile(file)
 	if err != nil {
@@ -159,7 +160,7 @@ func (s Store) Import(domain, selector, file, method string) (*Metadata, error) 
 	if err := s.tree().MakeDir(s.domainDir(domain)); err != nil {
 		return nil, err
 	}
-	if _, err := s.vacate(domain, selector, false); err != nil {
+	if _, err := s.checkSelector(domain, selector, false); err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()
@@ -167,5 +168,5 @@ func (s Store) Import(domain, selector, file, method string) (*Metadata, error) 
 	return metadata, s.place(metadata, signer)
 }
 
-// Ed25519Alone is why an Ed25519 key needs an RSA key beside it.
+// Ed25519Alone explains why a domain with an Ed25519 key also needs an RSA key.
 const Ed25519Alone = "many receivers, Gmail and Outlook among them, do not verify Ed25519 (RFC 8463); sign with rsa and ed25519"

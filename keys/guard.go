@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Guard checks, while the daemon runs, whether the records of the keys that sign are still in DNS. It never stops mail: if a record is
-// gone from every name server, the newest other key whose record is there signs in its place; if there is none, the key
-// continues to sign and the log reports it.
+// Guard checks in the daemon whether the records of the active keys are still in DNS. It never stops mail. If no name server has the
+// record of a key, the newest other key with a correct record signs instead. If there is none, the key continues to sign and Guard
+// logs an error.
 type Guard struct {
 	Watcher *Watcher
 	Checker *Checker
@@ -21,8 +21,8 @@ type Guard struct {
 	wrong   atomic.Pointer[map[string]int]
 }
 
-// Wrong returns, by domain, the number of keys that sign and whose record was wrong or missing at a name server at the last check. It
-// may be called while the guard runs.
+// Wrong returns, by domain, the number of active keys whose record was wrong or missing at a name server at the last check. It is
+// safe for concurrent use.
 func (g *Guard) Wrong() map[string]int {
 	if wrong := g.wrong.Load(); wrong != nil {
 		return *wrong
@@ -30,21 +30,21 @@ func (g *Guard) Wrong() map[string]int {
 	return nil
 }
 
-// watch is what is known about one key that signs.
+// watch is the state of the checks of one active key.
 type watch struct {
 	key     *Key
 	next    time.Time
 	strikes int
-	instead string // the selector that signs in its place
-	wrong   bool   // at the last check that had an answer, a server did not show its record
+	instead string // the selector that signs instead
+	wrong   bool   // a server did not have its record at the last check that had an answer
 }
 
 const (
 	// recheckInterval is the time between checks of a key whose record was correct.
 	recheckInterval = time.Hour
-	// retryInterval is the time until the next check of a key whose record was missing or unknown. One missing answer has no effect.
+	// retryInterval is the time until the next check of a key whose record was missing or unknown. A single missing record has no effect.
 	retryInterval = 10 * time.Minute
-	// guardInterval is how often the guard looks for keys that are due.
+	// guardInterval is how often Guard looks for keys that are due for a check.
 	guardInterval = time.Minute
 )
 
@@ -122,7 +122,7 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	case shown:
 		if w.instead != "" {
 			g.Watcher.Instead(k.Domain, k.Algorithm, "")
-			g.Log.Info("the record of a key is in DNS again, it signs again", attrs...)
+			g.Log.Info("the record of a key is in DNS again, the key signs again", attrs...)
 		}
 		*w = watch{key: k, next: g.Now().Add(recheckInterval), wrong: observation.Outcome().Differs}
 		return
@@ -132,7 +132,7 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	w.next = g.Now().Add(retryInterval)
 	attrs = append(attrs, "seen", observation.Outcome().Words)
 	if w.strikes == 1 {
-		g.Log.Warn("no name server shows the record of a key that signs; looking again in 10 minutes", attrs...)
+		g.Log.Warn("no name server has the record of an active key; next check in 10 minutes", attrs...)
 		return
 	}
 	if w.instead != "" {
@@ -141,11 +141,11 @@ func (g *Guard) look(ctx context.Context, set *Set, k *Key, w *watch) {
 	if successor := g.successor(ctx, set, k); successor != "" {
 		w.instead = successor
 		g.Watcher.Instead(k.Domain, k.Algorithm, successor)
-		g.Log.Error("no name server shows the record of a key that signs; another one signs in its place", append(attrs, "instead", successor)...)
+		g.Log.Error("no name server has the record of an active key; another key signs instead", append(attrs, "instead", successor)...)
 		return
 	}
 	if w.strikes == 2 || w.strikes%6 == 0 { // once an hour
-		g.Log.Error("no name server shows the record of a key that signs, and no other key verifies: mail is signed and fails everywhere; dkimkey check", attrs...)
+		g.Log.Error("no name server has the record of an active key, and no other key verifies: signatures fail everywhere; see dkimkey check", attrs...)
 	}
 }
 
@@ -157,7 +157,7 @@ func (g *Guard) observe(ctx context.Context, k *Key) Observation {
 	return g.Checker.Look(ctx, metadata, k.Signer)
 }
 
-// lost reports whether no name server shows a record and all of them answer, and whether at least one shows it.
+// lost reports whether all name servers answer and none has the record, and whether at least one has it.
 func lost(s Observation) (gone, shown bool) {
 	gone = len(s.Servers) > 0
 	for _, v := range s.Servers {
@@ -167,12 +167,12 @@ func lost(s Observation) (gone, shown bool) {
 	return gone, shown
 }
 
-// canReplace reports whether a key may sign in the place of one whose record is gone.
+// canReplace reports whether a key may sign instead of one whose record is missing.
 func (k *Key) canReplace() bool {
 	return (k.State == Active || k.State == Retiring || k.State == Verified) && (k.Metadata == nil || !k.Metadata.Compromised)
 }
 
-// successor returns the newest other key of the same algorithm whose record every name server shows.
+// successor returns the selector of the newest other key of the same algorithm whose record every name server has, or "".
 func (g *Guard) successor(ctx context.Context, set *Set, k *Key) string {
 	others := slices.Clone(set.Of(k.Domain))
 	slices.SortFunc(others, func(a, b *Key) int { return b.Since.Compare(a.Since) })

@@ -16,7 +16,7 @@ import (
 
 const guardedZone = "$ORIGIN example.org.\n$TTL 60\n@ IN SOA ns1 hostmaster 1 3600 600 86400 60\n@ IN NS ns1\nns1 IN A 127.0.0.1\n"
 
-// guarded is a Guard with a name server and a clock of its own.
+// guarded is a Guard with its own name server and clock.
 type guarded struct {
 	*testing.T
 	server *testdns.Server
@@ -37,7 +37,7 @@ func newGuarded(t *testing.T) *guarded {
 	return g
 }
 
-// start is a start of the daemon.
+// start simulates a start of the daemon.
 func (g *guarded) start() {
 	g.Helper()
 	log := slog.New(slog.NewTextHandler(&g.log, nil))
@@ -55,7 +55,7 @@ func (g *guarded) signing() string {
 	return selectors(g.guard.Watcher.Current().Set.Signing("example.org"))
 }
 
-// step has the guard look at a zone, and wants what signs then and what it says. Then time goes on.
+// step runs a check against a zone, compares the keys that sign and the log, and then advances the clock.
 func (g *guarded) step(zone, want, says string) {
 	g.Helper()
 	g.log.Reset()
@@ -67,12 +67,12 @@ func (g *guarded) step(zone, want, says string) {
 		g.Errorf("%q signs, want %q\n%s", got, want, g.log.String())
 	}
 	if says == "" && g.log.Len() > 0 || !strings.Contains(g.log.String(), says) {
-		g.Errorf("it said %q, want %q", g.log.String(), says)
+		g.Errorf("the log has %q, want %q", g.log.String(), says)
 	}
 	g.clock = g.clock.Add(11 * time.Minute)
 }
 
-// place puts a fresh key into the keys folder by hand, and gives its record.
+// place writes an unmanaged key to the keys directory and returns its metadata.
 func (g *guarded) place() *Metadata {
 	g.Helper()
 	path := g.store.pemPath("example.org", "hand")
@@ -89,17 +89,17 @@ func (g *guarded) place() *Metadata {
 	return l
 }
 
-// guardedText is the zone with the records of keys.
-func guardedText(lives ...*Metadata) string {
+// guardedText returns the zone with the records of keys.
+func guardedText(keys ...*Metadata) string {
 	all := guardedZone
-	for _, l := range lives {
+	for _, l := range keys {
 		all += ZoneText(l.Domain, l.Selector, l.Record, time.Minute)
 	}
 	return all
 }
 
-// The daemon looks at the keys that sign: a key that is gone from DNS, twice, gives way to another one that verifies; DNS
-// that is silent changes nothing; without another key it goes on signing and says so.
+// If the record of an active key is missing in two checks, another key that verifies signs instead. If there is none, the key
+// continues to sign and the log reports it. Unanswered DNS queries have no effect.
 func TestGuard(t *testing.T) {
 	g := newGuarded(t)
 	old := create(t, g.store, "example.org", "rsa")
@@ -110,11 +110,11 @@ func TestGuard(t *testing.T) {
 	g.step(guardedText(old, now), now.Selector, "")
 	g.clock = g.clock.Add(time.Hour)
 	g.step(guardedZone+";fault "+RecordName("example.org", now.Selector)+" SERVFAIL\n", now.Selector, "")
-	g.step(guardedText(old), now.Selector, "looking again in 10 minutes")
-	g.step(guardedText(old, now), now.Selector, "") // it was a hiccup
+	g.step(guardedText(old), now.Selector, "next check in 10 minutes")
+	g.step(guardedText(old, now), now.Selector, "") // a single missing record has no effect
 	g.clock = g.clock.Add(time.Hour)
-	g.step(guardedText(old), now.Selector, "looking again in 10 minutes")
-	g.step(guardedText(old), old.Selector, "another one signs in its place")
+	g.step(guardedText(old), now.Selector, "next check in 10 minutes")
+	g.step(guardedText(old), old.Selector, "another key signs instead")
 	g.step(guardedText(old), old.Selector, "")
 	g.guard.Watcher.Reload()
 	if got := g.signing(); got != old.Selector {
@@ -122,30 +122,30 @@ func TestGuard(t *testing.T) {
 	}
 	g.step(guardedText(old, now), now.Selector, "signs again")
 	g.clock = g.clock.Add(time.Hour)
-	g.step(guardedZone, now.Selector, "looking again")
+	g.step(guardedZone, now.Selector, "next check in 10 minutes")
 	g.step(guardedZone, now.Selector, "no other key verifies")
 	g.step(guardedText(old, now), now.Selector, "")
 }
 
-// A key that was put there by hand signs when its record has been seen, and not before; that is remembered over restarts,
-// for that key alone.
+// An unmanaged key signs when its record is found, and not before. The observation survives restarts, and is valid for that key
+// only.
 func TestGuardAwaits(t *testing.T) {
 	g := newGuarded(t)
 	l := g.place()
 	g.start()
-	if !strings.Contains(g.log.String(), "signs once its record is seen") || g.guard.Watcher.Current().Hosted["example.org"] {
-		t.Errorf("a key that nobody has seen: hosted %v\n%s", g.guard.Watcher.Current().Hosted, g.log.String())
+	if !strings.Contains(g.log.String(), "unmanaged key does not sign until its record is visible") || g.guard.Watcher.Current().Hosted["example.org"] {
+		t.Errorf("a key whose record was not found: hosted %v\n%s", g.guard.Watcher.Current().Hosted, g.log.String())
 	}
 	const fault = ";fault hand._domainkey.example.org SERVFAIL\n"
-	g.step(guardedZone, "", "waits for its record")
-	g.step(guardedZone, "", "") // said once
+	g.step(guardedZone, "", "unmanaged key does not sign, its record is not visible")
+	g.step(guardedZone, "", "") // logged once
 	g.step(guardedText(l)+fault, "", "SERVFAIL")
-	g.step(guardedText(l), "hand", "its record has been seen")
+	g.step(guardedText(l), "hand", "unmanaged key signs, its record is visible")
 	if !g.guard.Watcher.Current().Hosted["example.org"] {
-		t.Error("it signs and is not hosted: a lost key would let mail leave unsigned")
+		t.Error("it signs and is not hosted: mail would be sent unsigned without its key")
 	}
 	g.step(guardedText(l), "hand", "")
-	// The next start finds DNS dead.
+	// DNS does not answer after the next start.
 	if err := g.server.SetZone(guardedText(l) + fault); err != nil {
 		t.Fatal(err)
 	}
@@ -153,37 +153,37 @@ func TestGuardAwaits(t *testing.T) {
 	if got := g.signing(); got != "hand" {
 		t.Errorf("after a restart %q signs", got)
 	}
-	// Another key under the same name has not been seen.
+	// The record of another key with the same selector was not found.
 	other := g.place()
 	g.guard.Watcher.Reload()
-	g.step(guardedText(l), "", "the record is of another key")
-	g.step(guardedText(other), "hand", "its record has been seen")
-	// The daemon only reads the keys folder.
+	g.step(guardedText(l), "", "the record belongs to another key")
+	g.step(guardedText(other), "hand", "unmanaged key signs, its record is visible")
+	// The daemon does not write to the keys directory.
 	if all, err := filepath.Glob(filepath.Join(g.store.Dir, "example.org", "*")); err != nil || len(all) != 1 {
-		t.Errorf("the keys folder holds %q %v", all, err)
+		t.Errorf("the keys directory has %q %v", all, err)
 	}
 	if err := g.store.Remove("example.org"); err != nil {
 		t.Fatal(err)
 	}
 	if all, err := filepath.Glob(filepath.Join(g.store.State, "observed", "*")); err != nil || len(all) != 0 {
-		t.Errorf("what was seen of a removed domain is kept: %q %v", all, err)
+		t.Errorf("the observations of a removed domain are kept: %q %v", all, err)
 	}
 }
 
-// A name server that does not answer holds a key that was put there by hand up for a day.
+// A name server that does not answer delays an unmanaged key by a day.
 func TestGuardAwaitsSilentServer(t *testing.T) {
 	g := newGuarded(t)
 	l := g.place()
-	zone := guardedText(l) + "example.org. IN NS ns2.example.org.\nns2.example.org. IN A 127.0.0.3\n" // where nobody listens
+	zone := guardedText(l) + "example.org. IN NS ns2.example.org.\nns2.example.org. IN A 127.0.0.3\n" // without a server
 	g.start()
 	g.step(zone, "", "127.0.0.3")
 	g.clock = g.clock.Add(23 * time.Hour)
 	g.step(zone, "", "")
 	g.clock = g.clock.Add(time.Hour)
-	g.step(zone, "hand", "although not every name server has answered for a day")
+	g.step(zone, "hand", "although at least one name server has not answered for a day")
 }
 
-// A key that replaces one whose record is gone does so only as long as it may: a compromised key never signs.
+// A key that replaces one with a missing record stops signing when it is compromised.
 func TestReplacementIsNotCompromised(t *testing.T) {
 	s := newStore(t)
 	first, second := create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// requested reports whether the operator wants an active key replaced as soon as its successor may sign.
+// requested reports whether the operator has requested that an active key be replaced as soon as its successor may sign.
 func (k *Key) requested() bool { return k.Metadata != nil && k.Metadata.Requested != nil }
 
-// created returns when a key was made, or the zero time for an unmanaged key: every key of dkimkey counts as newer.
+// created returns when a key was created, or the zero time for an unmanaged key: every managed key is newer.
 func (k *Key) created() time.Time {
 	if k.Metadata == nil {
 		return time.Time{}
@@ -16,7 +16,7 @@ func (k *Key) created() time.Time {
 	return k.Metadata.Created
 }
 
-// ready returns when a key may sign at the earliest. ok is false if its record has not been seen.
+// ready returns the earliest time at which a key may sign. ok is false if its record is not visible in DNS.
 func (k *Key) ready() (at time.Time, ok bool) {
 	if k.State != Verified {
 		return time.Time{}, false
@@ -25,7 +25,7 @@ func (k *Key) ready() (at time.Time, ok bool) {
 }
 
 // first returns the next key to sign if no key of the algorithm signs, and when it may sign: the earliest key, or the newest of
-// those that may sign now. A name server that does not answer delays a key by unreachableGrace.
+// those that may sign now. An unreachable name server delays a key by unreachableGrace.
 func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 	for _, k := range l.pending {
 		at, ok := k.ready()
@@ -52,13 +52,13 @@ func latest(a, b time.Time) time.Time {
 // handover is the change from an active key to the next one.
 type handover struct {
 	algorithm string
-	next      *Key      // nil: there is none, or none that is to take over
-	due       time.Time // not before; zero: as soon as next may sign
-	awaited   bool      // next is still to be made
+	next      *Key      // nil: no key takes over
+	due       time.Time // the earliest time; zero: as soon as next may sign
+	awaited   bool      // next must still be created
 }
 
-// handover returns the next hand-over of a keyring with an active key. Where keys do not stand by, a key that is newer than the
-// active one was made to replace it at once; an older one waits until rotate_every has passed or the operator wants a rotation.
+// handover returns the next hand-over of a keyring with an active key. Without standby keys, a pending key that is newer than the
+// active one takes over as soon as it may. An older one waits for rotate_every, or until the operator requests a rotation.
 func (l keyring) handover(r Rules, now time.Time) handover {
 	h := handover{algorithm: l.algorithm, next: l.next(r, now)}
 	none := len(l.pending) == 0
@@ -76,8 +76,8 @@ func (l keyring) handover(r Rules, now time.Time) handover {
 	return h
 }
 
-// next returns the newest pending key. One whose record does not come up in time is passed over, so that an import with a wrong
-// selector, or a key that cannot be published, does not end the rotation.
+// next returns the newest pending key. It skips a key whose record does not appear in time, so that an import with a wrong selector,
+// or a key that cannot be published, does not stop the rotation.
 func (l keyring) next(r Rules, now time.Time) *Key {
 	grace := publishGrace
 	if r.Manual() {
@@ -91,11 +91,12 @@ func (l keyring) next(r Rules, now time.Time) *Key {
 	return nil
 }
 
-// pairWindow is how far apart the hand-overs of a pair may be due and still happen together.
+// pairWindow is the longest time between the due times of two hand-overs that happen together.
 const pairWindow = 24 * time.Hour
 
-// activations returns the steps that activate keys. A first key signs as soon as it may. Hand-overs that are due at the same time happen together, when the last of
-// the next keys may sign. Each is a step of its own: if a run is interrupted between the two of a pair, the next run does the other.
+// activations returns the steps that activate keys. A first key signs as soon as it may. Hand-overs that are due within pairWindow
+// happen together, when all their next keys may sign. Each is a separate step: if a run is interrupted between the two of a pair,
+// the next run does the other.
 func activations(all []keyring, r Rules, now time.Time) []Step {
 	var steps []Step
 	var changes []handover
@@ -118,7 +119,7 @@ func activations(all []keyring, r Rules, now time.Time) []Step {
 	return steps
 }
 
-// together returns the steps of hand-overs that happen when all next keys may sign, and not before the last one is due.
+// together returns the steps of hand-overs that happen when all next keys may sign and the last hand-over is due.
 func together(changes []handover) []Step {
 	var steps []Step
 	due := changes[len(changes)-1].due
@@ -142,9 +143,9 @@ func together(changes []handover) []Step {
 	return steps
 }
 
-// RotateNow requests a rotation of a domain's keys today: Plan makes a successor for each that signs, unless one is pending, and
-// the successors sign as soon as they may. It reports whether a rotation was started: none is while one is under way,
-// or if no key signs. With dry, only the keys in memory change, so that Plan returns what would happen.
+// RotateNow requests a rotation of a domain's keys: Plan then creates a successor for each active key that has none, and the
+// successors sign as soon as they may. It reports whether a rotation was started. It starts none during another rotation or if
+// no key signs. With dry, only the keys in memory change, so that Plan returns the steps that a request would cause.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
 	all := keyrings(keys, nil)
 	at, started := r.Store.Now().UTC(), false
@@ -156,8 +157,8 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		return true
 	})
 	for _, l := range all {
-		// Of a pair only one may have the request, because the run that recorded it was interrupted, or because the other one
-		// has its successor already: a key that began to sign after the request.
+		// Only one key of a pair may have the request: the run that recorded it was interrupted, or the other key was already
+		// replaced. Its successor was then activated after the request.
 		if l.active == nil || l.active.requested() || underWay && l.active.Since.After(at) {
 			continue
 		}
@@ -169,15 +170,15 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		if dry {
 			continue
 		}
-		if err := r.finish(metadata, "key "+metadata.Selector+" is to be replaced now"); err != nil {
+		if err := r.finish(metadata, "requested a successor for key "+metadata.Selector); err != nil {
 			return false, err
 		}
 	}
 	return started, nil
 }
 
-// Awaited returns the pending keys of a domain that sign as soon as they may, at most one of each algorithm. A standby
-// key is not among them.
+// Awaited returns the pending keys of a domain that sign as soon as they may, at most one of each algorithm. It does not return
+// standby keys.
 func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 	var all []*Key
 	for _, l := range keyrings(keys, r.Algorithms) {
@@ -196,7 +197,7 @@ func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 	return all
 }
 
-// NewestPending returns the newest key of an algorithm that does not sign yet, or nil; selector "" means any.
+// NewestPending returns the newest pending key of an algorithm, or nil. Selector "" matches any selector.
 func NewestPending(keys []*Key, algorithm, selector string) *Key {
 	for _, k := range keyringOf(keys, algorithm).pending {
 		if selector == "" || k.Selector == selector {

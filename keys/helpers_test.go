@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Files that are synced a thousand times wait for the disk elsewhere.
+	// The tests sync many files, so the files are in memory.
 	if shm, err := os.Stat("/dev/shm"); err == nil && shm.IsDir() && os.Getenv("TMPDIR") == "" {
 		if err := os.Setenv("TMPDIR", "/dev/shm"); err != nil {
 			panic(err)
@@ -33,7 +33,7 @@ func owner(t *testing.T, path string) (uid, gid uint32) {
 	return st.Uid, st.Gid
 }
 
-// pemOf gives a fresh key as a PEM file of a block type; "small" is a PKCS#1 key that RFC 8301 forbids.
+// pemOf returns a new key as a PEM file of a block type. Type "small" is a PKCS#1 key that RFC 8301 forbids.
 func pemOf(t *testing.T, kind string) string {
 	t.Helper()
 	if kind == "small" {
@@ -57,7 +57,7 @@ func pemOf(t *testing.T, kind string) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// parseTXT reads zone-file text with miekg/dns, which stands for the operator's name server.
+// parseTXT parses zone file text with miekg/dns, in place of the operator's name server.
 func parseTXT(t *testing.T, text string) *dns.TXT {
 	t.Helper()
 	rr, err := dns.NewRR(text)

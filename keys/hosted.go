@@ -14,7 +14,7 @@ import (
 )
 
 // STATE_DIR/hosted/DOMAIN records that a domain is hosted, from just before its first key is activated until `dkimkey remove DOMAIN`.
-// Without this record, a lost key would look like a domain that was never signed, and its mail would leave unsigned.
+// Without this record, the domain of a lost key would look like one that was never signed, and its mail would be sent unsigned.
 
 func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, "hosted", domain) }
 
@@ -39,7 +39,7 @@ func (s Store) Unhost(domain string) error {
 	return nil
 }
 
-// Hosted returns all domains that are recorded as hosted. There are none where there is no such directory.
+// Hosted returns all domains that are recorded as hosted. It returns an empty map if the directory does not exist.
 func (s Store) Hosted() (map[string]bool, error) {
 	hosted := map[string]bool{}
 	dir, err := s.tree().Open(filepath.Join(s.State, "hosted"))
@@ -62,16 +62,16 @@ func (s Store) Hosted() (map[string]bool, error) {
 	return hosted, nil
 }
 
-// STATE_DIR/removed/DOMAIN records the selectors of a domain that was removed. Mail that their keys signed is still under way, and
-// their records stay in DNS until it has arrived: a key that is made later takes another selector (RFC 6376 section 3.1).
+// STATE_DIR/removed/DOMAIN records the selectors of a removed domain. Mail that their keys signed may be in transit, so their records
+// stay in DNS for a while, and a new key must use another selector (RFC 6376 section 3.1).
 
-// reuseAfter is how long a selector of a ring is not used again after its domain was removed: the time for which
-// `dkimkey remove` asks that its record be kept.
+// reuseAfter is the time after the removal of a domain until a ring may use its selectors again. `dkimkey remove` asks the operator
+// to keep the records for this time.
 const reuseAfter = 14 * 24 * time.Hour
 
 func (s Store) pastPath(domain string) string { return filepath.Join(s.State, "removed", domain) }
 
-// past returns when each selector of a removed domain was removed. It is empty if the domain never was.
+// past returns when each selector of a domain was removed. It returns an empty map if the domain was never removed.
 func (s Store) past(domain string) (map[string]time.Time, error) {
 	past := map[string]time.Time{}
 	data, err := s.tree().Read(s.pastPath(domain))
@@ -82,7 +82,7 @@ func (s Store) past(domain string) (map[string]time.Time, error) {
 		return nil, fmt.Errorf("reading %s: %w", s.pastPath(domain), err)
 	}
 	if json.Unmarshal(data, &past) != nil {
-		return nil, fmt.Errorf("%s is damaged; remove it to use any selector of the domain again", s.pastPath(domain))
+		return nil, fmt.Errorf("%s is damaged; remove it to allow all selectors of the domain again", s.pastPath(domain))
 	}
 	return past, nil
 }
@@ -111,12 +111,12 @@ func (s Store) rememberSelectors(domain string) error {
 	return s.writeJSON(s.pastPath(domain), past, s.State)
 }
 
-// MayBePublished reports whether the record of a key may be, or have been, in DNS.
+// MayBePublished reports whether the record of a key may be in DNS now or may have been.
 func (k *Key) MayBePublished() bool {
 	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
 }
 
-// WithPast returns keys and, for Rules.FreeSelector, those of the domain before it was removed.
+// WithPast returns keys and those that the domain had before it was removed, for Rules.FreeSelector.
 func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	past, err := s.past(domain)
 	if err != nil {
@@ -129,8 +129,8 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	return all, nil
 }
 
-// RemoveDomain removes a domain: its keys first, then the record that it is hosted. In between its mail waits, and none is signed by
-// half a pair. It returns the keys from before and those that could not be removed.
+// RemoveDomain deletes the keys of a domain, and then the record that the domain is hosted. In between, its mail waits, so that no
+// message is signed by one key of a pair only. It returns the keys before the removal and those that could not be removed.
 func (s Store) RemoveDomain(ctx context.Context, domain string) (before, left []*Key, err error) {
 	unlock, err := s.Lock(ctx, domain)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// An unmanaged key that cannot be used, and never signed, makes no domain hosted: its mail goes on as before.
+// An unusable unmanaged key that never signed does not make its domain hosted: mail is not affected.
 func TestUnusableKeyHostsNothing(t *testing.T) {
 	s := newStore(t)
 	path := s.pemPath("example.org", "mail")
@@ -30,7 +30,8 @@ func TestUnusableKeyHostsNothing(t *testing.T) {
 	}
 }
 
-// A domain is recorded as hosted before its first key is activated: a crash between the two makes mail wait, not leave unsigned.
+// A domain is recorded as hosted before its first key is activated. After a crash between the two, mail is deferred and not sent
+// unsigned.
 func TestHostedBeforeActivation(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "ed25519")
@@ -47,7 +48,7 @@ func TestHostedBeforeActivation(t *testing.T) {
 	}
 }
 
-// A reload that runs while a domain is removed does not record it as hosted again, though it has just read its key.
+// A reload during the removal of a domain does not record it as hosted again, although the reload has just read its key.
 func TestReloadWhileRemoved(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "ed25519")
@@ -57,7 +58,7 @@ func TestReloadWhileRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	unlock := lock(t, s)
-	// The order of dkimkey remove, with a reload after each step.
+	// These are the steps of dkimkey remove, with a reload after each.
 	if err := s.Unhost("example.org"); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,8 @@ func TestReloadWhileRemoved(t *testing.T) {
 	}
 }
 
-// Keys that came back from a backup without the record of their domain: the daemon records it, so that a key lost later is noticed.
+// After a restore of keys without the record of their domain, the daemon records the domain as hosted, so that a missing key is
+// noticed.
 func TestRestoredDomainIsHosted(t *testing.T) {
 	s := newStore(t)
 	activate(t, s, create(t, s, "example.org", "ed25519"))
@@ -90,8 +92,8 @@ func TestRestoredDomainIsHosted(t *testing.T) {
 	}
 }
 
-// RFC 6376 section 3.1: a key made after its domain was removed takes another selector. The record of the old one stays in DNS for
-// the mail that it signed.
+// RFC 6376 section 3.1: a key that is created after its domain was removed takes another selector. The old record stays in DNS
+// for the mail that its key signed.
 func TestSelectorsOfRemovedDomain(t *testing.T) {
 	s := newStore(t)
 	first := create(t, s, "example.org", "ed25519")
@@ -111,13 +113,13 @@ func TestSelectorsOfRemovedDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ring.FreeSelector(all, "ed25519", s.Now()); got != "other" {
-		t.Errorf("the ring gives %q at once", got)
+		t.Errorf("the ring returns %q at once", got)
 	}
 	all = append(all, &Key{Selector: "other", State: Active})
 	if got := ring.FreeSelector(all, "ed25519", s.Now().Add(15*24*time.Hour)); got != first.Selector {
-		t.Errorf("the ring gives %q after two weeks, want %s", got, first.Selector)
+		t.Errorf("the ring returns %q after two weeks, want %s", got, first.Selector)
 	}
-	// Nobody has seen the record of a key that was to be published by program and never was.
+	// The record of this key was never published, so its selector can be used again.
 	o = Options{Domain: "example.net", Selector: "new", Algorithm: "ed25519", Publish: "rfc2136", Random: rand.Reader}
 	for range 2 {
 		if _, err := s.Create(o); err != nil {

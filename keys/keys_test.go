@@ -61,7 +61,7 @@ func selectors(keys []dkim.Key) string {
 	return strings.Join(all, " ")
 }
 
-// A key signs only once it is active; the newest of each algorithm does, RSA first.
+// Only active keys sign: the newest of each algorithm, RSA first.
 func TestSigning(t *testing.T) {
 	s := newStore(t)
 	first := create(t, s, "example.org", "rsa")
@@ -84,14 +84,14 @@ func TestSigning(t *testing.T) {
 		t.Error(got)
 	}
 	if !second.Unsafe && !set.find("example.org", second.Selector).Metadata.Unsafe {
-		t.Error("it is not remembered that the key was activated unseen")
+		t.Error("the metadata does not have unsafe_activated")
 	}
 	if set.Signing("example.net") != nil {
 		t.Error("a domain without keys has some")
 	}
 }
 
-// A selector that had a key is never given another: RFC 6376 section 3.1.
+// A selector that had a key is not used again: RFC 6376 section 3.1.
 func TestSelectorTaken(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "rsa")
@@ -102,7 +102,7 @@ func TestSelectorTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again := create(t, s, "example.org", "rsa"); again.Selector == l.Selector {
-		t.Error("the selector of a key that has gone was used again")
+		t.Error("the selector of a deleted key was used again")
 	}
 	if _, err := s.Create(Options{Domain: "example.org", Algorithm: "rsa", Bits: 1024, Random: rand.Reader}); err == nil {
 		t.Error("1024 bits were accepted")
@@ -118,7 +118,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatalf("%v %v", fi.Mode(), err)
 	}
 	activate(t, s, l)
-	for mode, want := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "", 0o644: "open to everybody", 0o606: "open to everybody"} {
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "", 0o644: "accessible to all users", 0o606: "accessible to all users"} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
@@ -150,11 +150,11 @@ func TestGroupOfKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if k := load(t, s, nil).All()[0]; k.Err != nil {
-		t.Errorf("the keys folder's own group: %v", k.Err)
+		t.Errorf("the group of the keys directory: %v", k.Err)
 	}
 }
 
-func TestHandPlacedKeys(t *testing.T) {
+func TestUnmanagedKeys(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
 		{"PKCS#8", pemOf(t, "PRIVATE KEY"), ""},
 		{"PKCS#1", pemOf(t, "RSA PRIVATE KEY"), ""},
@@ -175,7 +175,7 @@ func TestHandPlacedKeys(t *testing.T) {
 			set := load(t, s, nil)
 			k := set.All()[0]
 			if c.want == "" {
-				// It is usable, and signs when its record has been seen: TestGuardAwaits.
+				// The key is usable and signs when its record is found: see TestGuardAwaits.
 				if k.Err != nil || k.Signer == nil || k.State != Published || selectors(set.Signing("example.org")) != "" || len(set.Domains()) != 0 {
 					t.Errorf("%+v", k)
 				}
@@ -191,7 +191,7 @@ func TestHandPlacedKeys(t *testing.T) {
 	}
 }
 
-// OpenDKIM's file name is an error that states what to do, until SELECTOR.pem is there. No key is made beside such a file alone.
+// A file with OpenDKIM's name is an error with a remedy, until SELECTOR.pem exists. No key is created beside such a file alone.
 func TestForeignKeyFiles(t *testing.T) {
 	s := newStore(t)
 	write := func(path string) {
@@ -220,7 +220,7 @@ func TestForeignKeyFiles(t *testing.T) {
 	if plan := Plan(of, Rules{Algorithms: []string{"rsa"}}, s.Now()); len(plan) != 0 {
 		t.Errorf("%+v", plan)
 	}
-	// The daemon logs it, and does not make the domain hosted.
+	// The daemon logs the error and does not make the domain hosted.
 	var log bytes.Buffer
 	w, err := Open(s, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -242,8 +242,8 @@ func TestForeignKeyFiles(t *testing.T) {
 	}
 }
 
-// A life that speaks of another key is none: it neither makes a key sign nor names files elsewhere.
-func TestLifeOfAnotherKey(t *testing.T) {
+// Metadata that describes another key is ignored: it neither activates a key nor refers to files elsewhere.
+func TestMetadataOfAnotherKey(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "rsa")
 	data, err := os.ReadFile(s.metadataPath(l.Domain, l.Selector))
@@ -254,7 +254,7 @@ func TestLifeOfAnotherKey(t *testing.T) {
 	if err := os.WriteFile(s.metadataPath(l.Domain, l.Selector), moved, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not about the key beside it") {
+	if _, err := s.Activate(l.Domain, l.Selector); err == nil || !strings.Contains(err.Error(), "not the key beside it") {
 		t.Error(err)
 	}
 	if k := load(t, s, nil).All()[0]; k.Err == nil || k.State != Unusable {
@@ -262,7 +262,8 @@ func TestLifeOfAnotherKey(t *testing.T) {
 	}
 }
 
-// The daemon's view: new keys appear, broken ones leave the old, a lost folder changes nothing, a lost key fails closed.
+// The daemon reads new keys and keeps the old version of damaged keys. It keeps all keys if the directory is missing. A domain
+// stays hosted if its key is missing.
 func TestWatcher(t *testing.T) {
 	s := newStore(t)
 	var log bytes.Buffer
@@ -300,10 +301,10 @@ func TestWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := signing(); got != l.Selector || !strings.Contains(log.String(), "does not exist") {
-		t.Errorf("the folder gone: %q\n%s", got, log.String())
+		t.Errorf("the directory is missing: %q\n%s", got, log.String())
 	}
 	if _, err := Open(s, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("a start without a keys folder must be refused")
+		t.Error("Open accepts a missing keys directory")
 	}
 	if err := os.Rename(s.Dir+".away", s.Dir); err != nil {
 		t.Fatal(err)
@@ -312,11 +313,11 @@ func TestWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := signing(); got != "" || !w.Current().Hosted["example.org"] || !strings.Contains(log.String(), "no usable key") {
-		t.Errorf("the key gone: %q, hosted %v\n%s", got, w.Current().Hosted, log.String())
+		t.Errorf("the key is missing: %q, hosted %v\n%s", got, w.Current().Hosted, log.String())
 	}
 	again, err := Open(s, slog.New(slog.DiscardHandler))
 	if err != nil || !again.Current().Hosted["example.org"] {
-		t.Errorf("after a restart the domain is forgotten: %v", err)
+		t.Errorf("after a restart the domain is not hosted: %v", err)
 	}
 	if err := s.Remove("example.org"); err != nil {
 		t.Fatal(err)

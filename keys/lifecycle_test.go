@@ -13,7 +13,8 @@ import (
 	"signpost/keys"
 )
 
-// A name server that is down delays a key by a day; then the key signs if half of them show its record, with a warning.
+// A name server that is down delays a key by a day. Then the key signs, with a warning, if half of the name servers have its
+// record.
 func TestSecondaryDown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": twoServers})
@@ -37,7 +38,7 @@ func TestSecondaryDown(t *testing.T) {
 	}
 }
 
-// A name server that answers SERVFAIL is one that does not answer.
+// SERVFAIL counts as no answer.
 func TestSecondaryServfail(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": twoServers})
@@ -54,7 +55,7 @@ func TestSecondaryServfail(t *testing.T) {
 	}
 }
 
-// After a jump of the clock, a run revokes and removes nothing, and reports it.
+// After a jump of the clock, a run reports it and revokes and removes no key.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": zone})
@@ -67,7 +68,7 @@ func TestClockJumps(t *testing.T) {
 	first := retiring[0]
 	s.now = s.now.Add(30 * day)
 	out := s.rotate()
-	if s.state()[first] != keys.Retiring || !strings.Contains(out, "nothing is revoked or removed in this run") {
+	if s.state()[first] != keys.Retiring || !strings.Contains(out, "this run revokes only compromised keys and removes no record") {
 		t.Errorf("after a jump of 30 days: %v %s", s.state(), out)
 	}
 	s.now = s.now.Add(time.Hour)
@@ -76,7 +77,7 @@ func TestClockJumps(t *testing.T) {
 		t.Errorf("the run after it: %v", s.state())
 	}
 	s.now = s.now.Add(-40 * day)
-	if out := s.rotate(); !strings.Contains(out, "it went back") {
+	if out := s.rotate(); !strings.Contains(out, "the clock went back") {
 		t.Error(out)
 	}
 	if s.state()[first] != keys.Revoked {
@@ -84,7 +85,7 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// After a jump of the clock, only a key that has leaked is revoked.
+// After a jump of the clock, only a compromised key is revoked.
 func TestClockJumpsBeforeRevoke(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": zone})
@@ -101,7 +102,7 @@ func TestClockJumpsBeforeRevoke(t *testing.T) {
 	}
 }
 
-// A second run at the same time reports the process that holds the lock, and does nothing.
+// A concurrent second run reports the process that holds the lock, and does nothing.
 func TestTwoRotates(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": zone})
@@ -119,14 +120,14 @@ func TestTwoRotates(t *testing.T) {
 	s.rotate()
 }
 
-// A key that cannot be published holds up no other: the leaked one is revoked, and the standby signs.
-func TestUnpublishableKeyHoldsUpNothing(t *testing.T) {
+// A key that cannot be published does not affect others: the compromised key is revoked, and the standby signs.
+func TestUnpublishableKeyAffectsNoOther(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": takenZone})
 	s.add("")
 	s.days(3)
 	leaked := s.signing()[0]
-	if out := s.add("taken"); !s.needed || !strings.Contains(out, "has another TXT record already") {
+	if out := s.add("taken"); !s.needed || !strings.Contains(out, "already has another TXT record") {
 		t.Fatal(out)
 	}
 	if out := s.leak(leaked); !s.needed || !strings.Contains(out, "publish taken") {
@@ -140,7 +141,7 @@ func TestUnpublishableKeyHoldsUpNothing(t *testing.T) {
 	}
 }
 
-// The record at the selector of a key that was never published is another program's, and stays when the key is revoked.
+// The record at the selector of a key that was never published belongs to another program. It stays when the key is revoked.
 func TestRevokeLeavesRecordOfOthers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": takenZone})
@@ -151,7 +152,7 @@ func TestRevokeLeavesRecordOfOthers(t *testing.T) {
 	}
 }
 
-// A ring of selectors whose CNAMEs were set once, into a zone that Signpost may update.
+// The CNAMEs of a ring of selectors point to a zone that Signpost may update.
 func TestRing(t *testing.T) {
 	t.Parallel()
 	text := zone
@@ -185,15 +186,15 @@ func TestRing(t *testing.T) {
 	}
 }
 
-// A key that is added beside a standby is published at once and is the next to sign. The old standby stays behind it, and no other
-// key is made.
+// A key that is added beside a standby is published immediately and becomes the successor. The old standby remains pending, and
+// no other key is created.
 func TestAddBesideStandby(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, map[string]string{"example.org.": zone})
 	s.add("")
 	s.days(3)
 	standby := s.in(keys.Verified)
-	if out := s.add("big"); !strings.Contains(out, "published big") {
+	if out := s.add("big"); !strings.Contains(out, "published key big") {
 		t.Error(out)
 	}
 	if s.record("big") == "" {
@@ -201,7 +202,7 @@ func TestAddBesideStandby(t *testing.T) {
 	}
 	s.days(95)
 	if got := s.signing(); !slices.Equal(got, []string{"big"}) || !slices.Equal(s.in(keys.Verified), standby) {
-		t.Errorf("%q signs: %v, before %q stood by", got, s.state(), standby)
+		t.Errorf("%q signs: %v, before, the standby was %q", got, s.state(), standby)
 	}
 	s.days(90)
 	if got := s.signing(); !slices.Equal(got, standby) {
@@ -209,7 +210,7 @@ func TestAddBesideStandby(t *testing.T) {
 	}
 }
 
-// Add is interrupted before each of its operations beside a standby: the next run continues what was started.
+// If Add is interrupted before any of its operations, the next run completes it.
 func TestAddBesideStandbyInterrupted(t *testing.T) {
 	t.Parallel()
 	for step := 1; ; step++ {
@@ -234,8 +235,8 @@ func TestAddBesideStandbyInterrupted(t *testing.T) {
 	}
 }
 
-// A rotation that is requested for a pair, interrupted before each of its operations: the next runs complete it, each key is replaced
-// once, and at each moment both sign.
+// If a requested rotation of a pair is interrupted before any operation, the next runs complete it. Each key is replaced once,
+// and a key of each algorithm signs at all times.
 func TestRotateNowInterrupted(t *testing.T) {
 	t.Parallel()
 	stride := 1

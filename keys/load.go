@@ -23,7 +23,7 @@ type domainDir struct {
 	files  []fs.FileInfo
 }
 
-// stamp changes when a file of interest does: name, inode, size, mode, owner or time.
+// stamp returns a string that changes with the name, inode, size, mode, owner or time of a file of the domain.
 func (d domainDir) stamp() string {
 	var b strings.Builder
 	add := func(fi fs.FileInfo) {
@@ -75,7 +75,7 @@ func (d domainDir) keys(before *Set) []*Key {
 		}
 		name, isPEM := strings.CutSuffix(fi.Name(), ".pem")
 		if !isPEM {
-			// Metadata without a private key: the key is revoked or removed, or its file is missing.
+			// Metadata without a private key: the key was revoked or removed, or its file is missing.
 			var isMetadata bool
 			if name, isMetadata = strings.CutSuffix(fi.Name(), ".json"); !isMetadata || d.has(name+".pem") {
 				continue
@@ -83,7 +83,7 @@ func (d domainDir) keys(before *Set) []*Key {
 		}
 		k := d.key(name)
 		if !isPEM && k.Metadata != nil && k.Metadata.unfinished() {
-			continue // it is being made, or its creation was interrupted
+			continue // it is being created, or its creation was interrupted
 		}
 		if k.Err != nil && before != nil && !errors.Is(k.Err, fs.ErrNotExist) {
 			if old := before.find(d.domain, k.Selector); old != nil && old.Signer != nil {
@@ -97,13 +97,13 @@ func (d domainDir) keys(before *Set) []*Key {
 	return keys
 }
 
-// foreign returns a key file with the name that opendkim-genkey(8) uses. It is never read: it may be a copy of a key that signs
-// elsewhere, and its mode is that of another program.
+// foreign returns a key for a file with the name that opendkim-genkey(8) uses. The file is never read: it may be a copy of a key that
+// signs elsewhere, and another program has set its mode.
 func (d domainDir) foreign(name string) *Key {
 	k := &Key{Domain: d.domain, Selector: strings.ToLower(name), State: Unusable, Foreign: true}
 	path := filepath.Join(d.path, name+".private")
 	what := "rename it to SELECTOR.pem with mode 0600"
-	// Only a selector is put into a command that people copy.
+	// The command is meant to be copied, so it contains only a valid selector.
 	if selector, err := domain.Parse(name); err == nil {
 		what = fmt.Sprintf("rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", selector, path, d.domain, selector)
 	}
@@ -118,7 +118,7 @@ func (d domainDir) key(name string) *Key {
 		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", filepath.Join(d.path, name+".pem"), name)
 		return k
 	}
-	if selector != name { // the key keeps its name, so that it is no other key that has the right one
+	if selector != name { // the key keeps its name, so that it cannot be mistaken for the key with the correct name
 		ext := ".pem"
 		if !d.has(name + ext) {
 			ext = ".json"
@@ -132,7 +132,7 @@ func (d domainDir) key(name string) *Key {
 		k.Metadata, k.State, k.Since = metadata, metadata.State(), metadata.since()
 		k.Algorithm, k.Bits = metadata.Algorithm, metadata.Bits
 		if k.State == Revoked || k.State == Removed {
-			return k // its private key is gone
+			return k // its private key is deleted
 		}
 	case errors.Is(err, fs.ErrNotExist):
 		if fi, err := d.statPEM(name + ".pem"); err == nil {
@@ -144,7 +144,7 @@ func (d domainDir) key(name string) *Key {
 		return k
 	}
 	if d.store.metadataOnly {
-		k.unread, err = true, d.seePEM(name+".pem")
+		k.unread, err = true, d.checkPEM(name+".pem")
 	} else {
 		k.Signer, err = d.readPEM(name + ".pem")
 	}
@@ -164,7 +164,7 @@ func (d domainDir) key(name string) *Key {
 	return k
 }
 
-// observe puts into an unmanaged key what the daemon has seen of it: it signs once its record has been seen.
+// observe sets the state of an unmanaged key from the daemon's observation: the key is active if its record was found in DNS.
 func (d domainDir) observe(k *Key) {
 	if k.Observed = d.store.observed(k); k.Observed == nil {
 		return

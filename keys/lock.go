@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// lockTimeout is how long Lock waits by default. Commands hold a lock for the time of a few writes, or of one publication.
+	// lockTimeout is the default timeout of Lock. Commands hold a lock during a few writes or one publication.
 	lockTimeout = 5 * time.Second
-	// takeOverAfter is how long TakeOver waits for a lock that another command is about to release.
+	// takeOverAfter is how long TakeOver waits before it replaces a lock.
 	takeOverAfter = 2 * time.Second
-	// lockRetry is the time between attempts.
+	// lockRetry is the time between two attempts.
 	lockRetry = 50 * time.Millisecond
 )
 
@@ -30,8 +30,8 @@ type Lease struct {
 	lock *durable.Lock
 }
 
-// check returns an error if root has taken over the lock. Only a file of root counts, because the owner of the directory could
-// replace the lock to stop others.
+// check returns an error if root has taken over the lock. A lock file of another owner is ignored, because the owner of the
+// directory could replace the lock to stop root.
 func (l *Lease) check() error {
 	if l == nil || l.lock == nil {
 		return nil
@@ -43,7 +43,7 @@ func (l *Lease) check() error {
 	if now == nil || !ownedByRoot(now) {
 		return nil
 	}
-	return &lostLockError{fmt.Errorf("a dkimkey of root has taken over %s: nothing more is written here; try again when it has ended", l.name)}
+	return &lostLockError{fmt.Errorf("dkimkey run by root has taken over the lock of %s: this run stops; try again when it has finished", l.name)}
 }
 
 func ownedByRoot(fi fs.FileInfo) bool {
@@ -51,7 +51,7 @@ func ownedByRoot(fi fs.FileInfo) bool {
 	return ok && st.Uid == 0
 }
 
-// lostLockError is the error of a command that no longer has the lock: it must not go on.
+// lostLockError is the error of a command that no longer has the lock and must stop.
 type lostLockError struct{ err error }
 
 func (e *lostLockError) Error() string { return e.err.Error() }
@@ -66,10 +66,10 @@ type Busy struct {
 }
 
 func (e *Busy) Error() string {
-	return e.Name + " is locked by " + e.Holder() + ": try again when it has ended"
+	return e.Name + " is locked by " + e.Holder() + ": try again when it has finished"
 }
 
-// Holder names the process that holds the lock.
+// Holder returns "process PID", or "another process" if the PID is unknown.
 func (e *Busy) Holder() string {
 	if e.PID == 0 {
 		return "another process"
@@ -77,8 +77,8 @@ func (e *Busy) Holder() string {
 	return "process " + strconv.Itoa(e.PID)
 }
 
-// Lock keeps other commands from working on a domain, and waits a few seconds where one does. A caller that waits for DNS, or for
-// time to pass, releases it meanwhile. The error is a *Busy if another process keeps the lock.
+// Lock locks a domain against other commands. It waits up to LockTimeout for the lock; the error is then a *Busy. Callers release the
+// lock during DNS lookups and other waits.
 func (s Store) Lock(ctx context.Context, domain string) (unlock func(), err error) {
 	return s.lockWithin(ctx, domain, cmp.Or(s.LockTimeout, lockTimeout))
 }
@@ -98,12 +98,12 @@ func (s Store) lockWithin(ctx context.Context, name string, limit time.Duration)
 	}
 }
 
-// TryLock is Lock without a wait.
+// TryLock is like Lock but does not wait.
 func (s Store) TryLock(domain string) (unlock func(), err error) {
-	unlock, err = s.hold(domain, func(dir *os.Root) (*durable.Lock, error) {
+	unlock, err = s.acquire(domain, func(dir *os.Root) (*durable.Lock, error) {
 		lock, err := durable.TryLock(dir, filepath.Join(s.lockDir(), domain))
 		if own, ownErr := s.tree().OwnerOf(s.State); err == nil && ownErr == nil {
-			_ = own(lock.File()) // if this fails, the lock is held all the same
+			_ = own(lock.File()) // the lock is held even if this fails
 		}
 		return lock, err
 	})
@@ -116,9 +116,9 @@ func (s Store) TryLock(domain string) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// TakeOver is Lock for commands that cannot wait. If the caller is root and the lock stays busy, it replaces the lock, because
-// any process of the directory's owner can hold the old one forever. A command that holds it legitimately stops at its next
-// write, as if interrupted there; each step can be repeated.
+// TakeOver is like Lock, but root does not wait for long: it replaces a lock that stays busy, because any process of the directory's
+// owner can hold it forever. A command that held the old lock stops at its next write, as if interrupted there; each step can be
+// repeated.
 func (s Store) TakeOver(ctx context.Context, domain string) (unlock func(), err error) {
 	if os.Geteuid() != 0 {
 		return s.Lock(ctx, domain)
@@ -127,15 +127,15 @@ func (s Store) TakeOver(ctx context.Context, domain string) (unlock func(), err 
 	if err == nil || ctx.Err() != nil {
 		return unlock, err
 	}
-	unlock, err = s.hold(domain, func(dir *os.Root) (*durable.Lock, error) { return durable.ReplaceLock(dir, domain) })
+	unlock, err = s.acquire(domain, func(dir *os.Root) (*durable.Lock, error) { return durable.ReplaceLock(dir, domain) })
 	if err != nil {
 		return nil, fmt.Errorf("taking over the lock of %s: %w", domain, err)
 	}
 	return unlock, nil
 }
 
-// hold takes a lock in the directory of the locks, which it creates if there is none.
-func (s Store) hold(name string, take func(dir *os.Root) (*durable.Lock, error)) (unlock func(), err error) {
+// acquire takes a lock in the directory of locks. It creates the directory if it is missing.
+func (s Store) acquire(name string, take func(dir *os.Root) (*durable.Lock, error)) (unlock func(), err error) {
 	dir, err := s.tree().Open(s.lockDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = s.MakeState("locks"); err == nil {

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/durable"
 )
 
-// lock locks example.org, as another process would: each call opens the lock anew.
+// lock locks example.org as another process would: each call opens the lock file again.
 func lock(t *testing.T, s Store) (unlock func()) {
 	t.Helper()
 	unlock, err := s.TryLock("example.org")
@@ -21,7 +21,7 @@ func lock(t *testing.T, s Store) (unlock func()) {
 	return unlock
 }
 
-// Root's cron leaves files that the daemon can read.
+// The files that root's dkimkey writes belong to the owner of the directory, so that the daemon can read them.
 func TestFilesBelongToTheDirectorysOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("files of another owner need root")
@@ -43,8 +43,7 @@ func TestFilesBelongToTheDirectorysOwner(t *testing.T) {
 	}
 }
 
-// Any process of the directory's owner can hold the lock forever. Root takes it over, and a command that held it legitimately
-// writes nothing more.
+// Any process of the directory's owner can hold the lock forever. Root takes it over, and the command that held it stops writing.
 func TestTakeOver(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root takes a lock over")
@@ -76,7 +75,7 @@ func TestTakeOver(t *testing.T) {
 	if _, err := s.TryLock("example.org"); err == nil {
 		t.Error("two commands at once")
 	}
-	// The owner of the directory replaces the lock: that does not stop root.
+	// The owner of the directory replaces the lock. This does not stop root.
 	path := filepath.Join(root.lockDir(), "example.org")
 	if err := os.Rename(path, path+".gone"); err != nil {
 		t.Fatal(err)
@@ -97,7 +96,7 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// Whatever the owner of the directory makes of the lock, root gets it, and writes nothing elsewhere.
+// Whatever the owner of the directory puts in place of the lock, root gets the lock and writes to no other file.
 func TestTakeOverOfOddLocks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root takes a lock over")
@@ -140,7 +139,7 @@ func TestTakeOverOfOddLocks(t *testing.T) {
 	}
 }
 
-// A command that is refused names the process that holds the lock; the lock is of one domain.
+// The error of a locked domain has the process ID of the holder. Other domains are not locked.
 func TestLockIsExclusive(t *testing.T) {
 	s := newStore(t)
 	unlock := lock(t, s)

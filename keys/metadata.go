@@ -8,55 +8,55 @@ import (
 	"signpost/internal/dkim"
 )
 
-// State is the stage of a key's life cycle.
+// State is a stage in the life cycle of a key.
 type State string
 
-// The states, in their order.
+// The states, in order.
 const (
-	Generated State = "generated" // made; its record is not published
-	Published State = "published" // its record is published; not every server shows it yet
-	Verified  State = "verified"  // every server shows it, and a probe signed with it verifies; caches may not have it yet
-	Active    State = "active"    // signs, if it is the newest of its algorithm
-	Retiring  State = "retiring"  // no longer signs; stays published for the mail that it signed
-	Revoked   State = "revoked"   // the record's p= is empty; the private key is gone
-	Removed   State = "removed"   // only the metadata is left, which keeps the selector from being used again
-	Unusable  State = "unusable"  // the file cannot be used, and nothing shows that the key has ever signed
+	Generated State = "generated" // created; its record is not published
+	Published State = "published" // its record is published, but not every server has it yet
+	Verified  State = "verified"  // every server has the record and a probe verifies; caches may have an older answer
+	Active    State = "active"    // signs if it is the newest of its algorithm
+	Retiring  State = "retiring"  // no longer signs; its record stays in DNS for the mail that it signed
+	Revoked   State = "revoked"   // the record's p= is empty; the private key is deleted
+	Removed   State = "removed"   // the record is removed; the metadata reserves the selector
+	Unusable  State = "unusable"  // the file cannot be used, and there is no sign that the key was ever active
 )
 
-// Metadata is SELECTOR.json. The state of a key follows from it: from the times of what was done and what was seen.
+// Metadata is the content of SELECTOR.json. The state of a key follows from the times in it.
 type Metadata struct {
 	Domain    string    `json:"domain"`
 	Selector  string    `json:"selector"`
 	Algorithm string    `json:"algorithm"` // "rsa" or "ed25519"
 	Bits      int       `json:"bits"`
 	Record    string    `json:"record"`  // the TXT record, in one piece
-	Publish   string    `json:"publish"` // how the record gets into DNS: publish.method when the key was made
+	Publish   string    `json:"publish"` // publish.method when the key was created
 	Created   time.Time `json:"created"`
 
-	Published *time.Time `json:"published,omitempty"` // when the record was handed over; manual: first seen
-	Seen      *time.Time `json:"seen,omitempty"`      // since when every server shows it; taken back where one shows another
-	Wait      Span       `json:"wait,omitempty"`      // how long it has to have been seen before it signs
-	Silent    *time.Time `json:"silent,omitempty"`    // since when a server could not be asked, while the others show it
-	Finding   string     `json:"finding,omitempty"`   // what the last check found, in words
-	Reminded  *time.Time `json:"reminded,omitempty"`  // when its owner was last asked to publish it, or to empty it
-	TTL       Span       `json:"ttl,omitempty"`       // of the record, as it was seen last
-	// OldTTL is the longest TTL of another record that the selector had before: caches may still have it.
+	Published *time.Time `json:"published,omitempty"` // when the record was published; manual: first found
+	Seen      *time.Time `json:"seen,omitempty"`      // since when every server has the record; reset if one has another
+	Wait      Span       `json:"wait,omitempty"`      // how long the record must be visible before the key signs
+	Silent    *time.Time `json:"silent,omitempty"`    // since when a server has not answered, while the others have the record
+	Finding   string     `json:"finding,omitempty"`   // the result of the last check, as text
+	Reminded  *time.Time `json:"reminded,omitempty"`  // the last reminder to publish or empty the record
+	TTL       Span       `json:"ttl,omitempty"`       // of the record at the last check
+	// OldTTL is the longest TTL of an earlier record at the selector: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
 
 	Activated *time.Time `json:"activated,omitempty"`
-	// Unsafe states that the key was made to sign before its record was seen in DNS.
+	// Unsafe is set if the key was activated without a check of its record.
 	Unsafe bool `json:"unsafe_activated,omitempty"`
-	// Requested is when the operator asked for a successor that takes over as soon as it may.
+	// Requested is when the operator requested a successor that takes over as soon as it may.
 	Requested   *time.Time `json:"rotate_requested,omitempty"`
-	Imported    string     `json:"imported,omitempty"` // the file that the key came from, if another program made it
+	Imported    string     `json:"imported,omitempty"` // the file of the key if another program created it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
-	Confirmed   *time.Time `json:"confirmed,omitempty"` // manual: when DNS was first seen not to show the key any more
+	Confirmed   *time.Time `json:"confirmed,omitempty"` // manual: when DNS was first found not to have the key
 	Removed     *time.Time `json:"removed,omitempty"`
 }
 
-// State returns the state, which follows from the times.
+// State returns the state.
 func (m *Metadata) State() State {
 	switch {
 	case m.Removed != nil:
@@ -85,23 +85,24 @@ func (m *Metadata) since() time.Time {
 	return m.Created
 }
 
-// Pending reports whether a key has yet to sign for the first time.
+// Pending reports whether a key has not been activated yet.
 func (s State) Pending() bool { return s == Generated || s == Published || s == Verified }
 
-// unfinished reports whether the private key may never have been written, if it is missing: the metadata is written first, and an
-// imported key is published from the start.
+// unfinished reports whether a missing private key may never have been written: the metadata is written first. An imported key starts
+// as published.
 func (m *Metadata) unfinished() bool {
 	s := m.State()
 	return s == Generated || s == Published && m.Imported != ""
 }
 
-// RecordUnseen reports whether the record at the selector may be of another key: that of this one was never seen, and Signpost has
-// not published it. With manual publishing, only another program's key counts: its owner has been asked to publish the others.
+// RecordUnseen reports whether the record at the selector may belong to another key: the record of this key was never found, and
+// Signpost has not published it. If publish.method is manual, this applies to imported keys only, because dkimkey has asked the
+// operator to publish the others.
 func (m *Metadata) RecordUnseen() bool {
 	return m.Seen == nil && (m.Imported != "" || m.Published == nil && m.Publish != "manual")
 }
 
-// revokedRecord returns the record that revokes a key: RFC 6376 section 3.6.1.
+// revokedRecord returns the record of a revoked key: RFC 6376 section 3.6.1.
 func revokedRecord(algorithm string) string { return "v=DKIM1; k=" + algorithm + "; p=" }
 
 // MetadataOf returns the metadata of a key. That of an unmanaged key is derived from the key and is not written.
@@ -123,19 +124,19 @@ func metadataOf(k *Key, method string) (*Metadata, error) {
 	since := k.Since.UTC()
 	m := &Metadata{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, Record: record, Publish: method,
 		Created: since, Published: &since, Imported: k.Selector + ".pem"}
-	if k.State == Active { // since its record was seen
+	if k.State == Active { // since its record was found
 		m.Seen, m.Activated = &since, &since
 	}
 	return m, nil
 }
 
-// Span is a time.Duration that is written as time.Duration.String writes it.
+// Span is a time.Duration that JSON has as a string, such as "1h0m0s".
 type Span time.Duration
 
-// MarshalJSON writes "1h0m0s".
+// MarshalJSON returns the duration in the format of time.Duration.String.
 func (s Span) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).String()) }
 
-// UnmarshalJSON reads it back.
+// UnmarshalJSON parses a duration as time.ParseDuration does.
 func (s *Span) UnmarshalJSON(b []byte) error {
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
@@ -143,7 +144,7 @@ func (s *Span) UnmarshalJSON(b []byte) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf("%q is no duration", text)
+		return fmt.Errorf("%q is not a duration", text)
 	}
 	*s = Span(d)
 	return nil

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Who only shows keys sees the same of each, and reads no private key: one that is damaged looks like any other. Of a key that was
-// put there by hand what was seen counts until another file takes its place.
-func TestLives(t *testing.T) {
+// LoadMetadata returns the same metadata as Load and reads no private key, so it does not notice a damaged one. The observation
+// of an unmanaged key is valid until its file is replaced.
+func TestLoadMetadata(t *testing.T) {
 	s := newStore(t)
 	metadata := create(t, s, "example.org", "rsa")
 	activate(t, s, metadata)
@@ -33,13 +33,13 @@ func TestLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := func(string) Rules { return Rules{} }
-	tell := func(set *Set) (all []string) {
+	describe := func(set *Set) (all []string) {
 		for _, k := range set.Status(rules, now) {
 			all = append(all, fmt.Sprint(k.Domain, k.Selector, k.Algorithm, k.Bits, k.State, k.Since.UTC(), k.Signs, k.Next, k.Err))
 		}
 		return all
 	}
-	lives := func() *Set {
+	metadataOnly := func() *Set {
 		set, err := s.LoadMetadata()
 		if err != nil {
 			t.Fatal(err)
@@ -51,25 +51,25 @@ func TestLives(t *testing.T) {
 		}
 		return set
 	}
-	if got, want := tell(lives()), tell(load(t, s, nil)); !slices.Equal(got, want) {
+	if got, want := describe(metadataOnly()), describe(load(t, s, nil)); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if err := os.WriteFile(s.pemPath("example.org", metadata.Selector), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if k := lives().find("example.org", metadata.Selector); k.Err != nil {
+	if k := metadataOnly().find("example.org", metadata.Selector); k.Err != nil {
 		t.Errorf("the private key is read: %v", k.Err)
 	}
 	if err := os.Chtimes(path, now.Add(time.Hour), now.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if k := lives().find("example.net", "hand"); k.State != Published {
+	if k := metadataOnly().find("example.net", "hand"); k.State != Published {
 		t.Errorf("another file has the state of the one before: %s", k.State)
 	}
 	if err := os.Chmod(s.pemPath("example.org", metadata.Selector), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if k := lives().find("example.org", metadata.Selector); k.Err == nil || lives().Signs(k) {
-		t.Error("a private key that the world reads is shown as a good one")
+	if k := metadataOnly().find("example.org", metadata.Selector); k.Err == nil || metadataOnly().Signs(k) {
+		t.Error("a private key that all users can read is shown as usable")
 	}
 }

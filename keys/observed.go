@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// STATE_DIR/observed/DOMAIN/SELECTOR.json is what the daemon has seen of an unmanaged key, in the form of a key's metadata: the daemon
-// does not write to the keys directory. It is about one key, not about a name: another key under the same selector has not been
-// seen.
+// STATE_DIR/observed/DOMAIN/SELECTOR.json is the daemon's observation of an unmanaged key, in the format of a key's metadata. The daemon
+// does not write to the keys directory. The observation is valid for one key: it is ignored if the selector gets another key.
 
 func (s Store) observedDir(domain string) string { return filepath.Join(s.State, "observed", domain) }
 
@@ -20,19 +19,19 @@ func (s Store) observedPath(domain, selector string) string {
 	return filepath.Join(s.observedDir(domain), selector+".json")
 }
 
-// observed returns what has been seen of a key, nil if nothing has been.
+// observed returns the observation of a key, or nil if there is none.
 func (s Store) observed(k *Key) *Metadata {
 	path := s.observedPath(k.Domain, k.Selector)
 	data, err := s.tree().Read(path)
 	if err != nil {
-		return nil // it is checked again
+		return nil // the key is checked again
 	}
 	l, err := parseMetadata(path, data, k.Domain, k.Selector)
 	if err != nil {
 		return nil
 	}
 	if k.Signer == nil {
-		if !l.Created.Equal(k.Since) { // the time of the file: metadataOf
+		if !l.Created.Equal(k.Since) { // the modification time of the key file: see metadataOf
 			return nil
 		}
 		return l
@@ -43,10 +42,10 @@ func (s Store) observed(k *Key) *Metadata {
 	return l
 }
 
-// awaited reports whether k is an unmanaged key that does not sign because its record has not been seen.
+// awaited reports whether k is an unmanaged key that does not sign because its record was not found in DNS.
 func (k *Key) awaited() bool { return k.Metadata == nil && k.usable() && k.State == Published }
 
-// observe records what has been seen of a key. The key signs if that is enough, and its domain is recorded as hosted just before.
+// observe writes the observation of a key. If the key is activated, observe first records its domain as hosted.
 func (w *Watcher) observe(ctx context.Context, l *Metadata) error {
 	unlock, err := w.store.Lock(ctx, l.Domain)
 	if err != nil {
@@ -54,7 +53,7 @@ func (w *Watcher) observe(ctx context.Context, l *Metadata) error {
 	}
 	defer unlock()
 	if !w.store.tree().Exists(w.store.pemPath(l.Domain, l.Selector)) {
-		return nil // removed meanwhile
+		return nil // removed in the meantime
 	}
 	if l.Activated != nil {
 		if err := w.store.Host(l.Domain); err != nil {
@@ -71,19 +70,19 @@ func (w *Watcher) observe(ctx context.Context, l *Metadata) error {
 	return nil
 }
 
-// await checks the record of an unmanaged key. The key signs as soon as every name server and the resolver show the record and a
-// probe verifies. It does not wait for caches, because it is unknown since when the record has been in DNS. A server that does
-// not answer delays the key by a day, as in Rotator.check.
+// await evaluates an observation of an unmanaged key. The key signs as soon as every name server and the resolver have the record and a
+// probe verifies. await does not wait for caches to expire, because it is unknown since when the record has been in DNS. An
+// unreachable server delays the key by unreachableGrace, as in Rotator.check.
 func (g *Guard) await(ctx context.Context, k *Key, s Observation) {
 	attrs := []any{"domain", k.Domain, "selector", k.Selector}
 	l := k.Observed
 	if l == nil {
 		var err error
 		if l, err = metadataOf(k, ""); err != nil {
-			return // it is being replaced
+			return // the file is being replaced
 		}
 	} else {
-		l = new(*l) // the Snapshot does not change
+		l = new(*l) // a Snapshot must not change
 	}
 	now, o, before := g.Now().UTC(), s.Outcome(), *l
 	l.Finding = o.Words
@@ -96,28 +95,28 @@ func (g *Guard) await(ctx context.Context, k *Key, s Observation) {
 		l.Silent = &now
 	case o.Enough && now.Sub(*l.Silent) >= unreachableGrace:
 		l.Seen, l.Activated = &now, &now
-		g.Log.Warn("a key put there by hand signs although not every name server has answered for a day", append(attrs, "seen", o.Words)...)
+		g.Log.Warn("unmanaged key signs, although at least one name server has not answered for a day", append(attrs, "seen", o.Words)...)
 	}
 	if l.Activated == nil && l.Finding == before.Finding && (l.Silent == nil) == (before.Silent == nil) {
 		return
 	}
 	if l.Activated == nil {
-		g.Log.Warn("a key put there by hand waits for its record", append(attrs, "record", RecordName(k.Domain, k.Selector), "seen", o.Words)...)
+		g.Log.Warn("unmanaged key does not sign, its record is not visible in DNS", append(attrs, "record", RecordName(k.Domain, k.Selector), "seen", o.Words)...)
 	}
 	err := g.Watcher.observe(ctx, l)
-	if busy := (*Busy)(nil); err != nil && !errors.As(err, &busy) { // a command that works on the domain ends soon
-		g.Log.Error("what was seen of a key put there by hand cannot be recorded, so it does not sign", append(attrs, "error", err)...)
+	if busy := (*Busy)(nil); err != nil && !errors.As(err, &busy) { // a command has the lock; the next check tries again
+		g.Log.Error("cannot record the check of an unmanaged key, so the key does not sign", append(attrs, "error", err)...)
 	}
 }
 
-// forget deletes what was seen of a domain's keys.
+// forget deletes the observations of a domain's keys.
 func (s Store) forget(domain string) error {
 	err := s.tree().In(s.observedDir(domain), func(dir *os.Root, name string) error { return dir.RemoveAll(name) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("deleting what was seen of the keys of %s: %w", domain, err)
+		return fmt.Errorf("deleting the observations of the keys of %s: %w", domain, err)
 	}
 	return nil
 }
 
-// awaitInterval is the time between checks of the record of an unmanaged key that does not sign yet.
+// awaitInterval is the time between two checks of an unmanaged key that does not sign yet.
 const awaitInterval = time.Minute

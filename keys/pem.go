@@ -18,11 +18,11 @@ import (
 	"signpost/internal/durable"
 )
 
-// maxPEM bounds what is read as a key: an RSA key of 8192 bits has 6.5 KiB.
+// maxPEM limits the size of a key file in bytes: an RSA key of 8192 bits has 6.5 KiB.
 const maxPEM = 64 << 10
 
-// readPEM reads a private key file, PKCS#8 or PKCS#1. It refuses a file that users other than its owner and a group of ours can
-// read. No byte of the key is ever in an error.
+// readPEM reads a private key file in PKCS#8 or PKCS#1 format. It returns an error if the mode of the file is not private: see
+// checkPrivate. No byte of the key is ever in an error.
 func (d domainDir) readPEM(name string) (crypto.Signer, error) {
 	f, err := d.openPEM(name)
 	if err != nil {
@@ -55,8 +55,8 @@ func (s Store) private(domain, selector string) (crypto.Signer, error) {
 	return domainDir{dir: dir, path: s.domainDir(domain)}.readPEM(selector + ".pem")
 }
 
-// seePEM makes the checks of readPEM that need no read.
-func (d domainDir) seePEM(name string) error {
+// checkPEM does the checks of readPEM that do not read the file.
+func (d domainDir) checkPEM(name string) error {
 	f, err := d.openPEM(name)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (d domainDir) seePEM(name string) error {
 	return f.Close()
 }
 
-// credentialError is the error of a key that is a systemd credential, where this process cannot read it.
+// credentialError is the error of a key that is a systemd credential, which this process cannot read.
 type credentialError struct{ path string }
 
 func (e *credentialError) Error() string {
@@ -92,7 +92,7 @@ func (d domainDir) openPEM(name string) (*os.File, error) {
 	return f, nil
 }
 
-// statPEM returns what is known of the file itself, or of the link where that leads out of the tree and is not followed.
+// statPEM returns the file info of a key. If it is a link that root does not follow, it returns the info of the link.
 func (d domainDir) statPEM(name string) (fs.FileInfo, error) {
 	if fi, err := d.dir.Stat(name); err == nil {
 		return fi, nil
@@ -103,8 +103,8 @@ func (d domainDir) statPEM(name string) (fs.FileInfo, error) {
 	return d.dir.Lstat(name)
 }
 
-// openLink opens a key that is a link out of the tree. Root follows only links of root. The key is read and not written, so the
-// owner of the directory gains nothing by putting another link in its place meanwhile.
+// openLink opens a key that is a link to a file outside of the tree. Root follows only links of root. The key is only read, so the
+// owner of the directory gains nothing by replacing the link in the meantime.
 func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	path := filepath.Join(d.path, name)
 	target, err := d.dir.Readlink(name)
@@ -122,7 +122,7 @@ func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	case errors.Is(err, fs.ErrNotExist) && credential:
 		return nil, &credentialError{path}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w; it is a link to %q: a running daemon opens links into other directories only after a restart", err, target)
+		return nil, fmt.Errorf("%w; it is a link to %q: the daemon must be restarted to open links to other directories", err, target)
 	}
 	return f, err
 }
@@ -130,7 +130,7 @@ func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 func parsePEM(data []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, errors.New("holds no PEM block; a private key in PKCS#8 or PKCS#1 is needed, as openssl genpkey writes it")
+		return nil, errors.New("no PEM block found; expected a private key in PKCS#8 or PKCS#1 format, as openssl genpkey writes it")
 	}
 	var key any
 	var err error
@@ -145,10 +145,10 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	case "ENCRYPTED PRIVATE KEY":
 		return nil, errors.New("the key is encrypted; write it without a passphrase")
 	default:
-		return nil, fmt.Errorf("holds a PEM block of type %q; a private key in PKCS#8 or PKCS#1 is needed", block.Type)
+		return nil, fmt.Errorf("PEM block of type %q found; expected a private key in PKCS#8 or PKCS#1 format", block.Type)
 	}
 	if err != nil {
-		return nil, errors.New("the private key is damaged or of a kind that DKIM does not know")
+		return nil, errors.New("the private key is damaged or of a type that DKIM does not support")
 	}
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
@@ -163,8 +163,8 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	return nil, errors.New("the key is neither RSA nor Ed25519")
 }
 
-// checkPrivate refuses a key that others can read or change, or a group that is neither this process's nor the directory's. The modes
-// of systemd's credentials are their own.
+// checkPrivate returns an error if other users can read or change a key file, or a group that is neither this process's nor the
+// directory's. It does not check the modes of systemd credentials.
 func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)
@@ -175,7 +175,7 @@ func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 		}
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("%s is open to everybody (mode %04o); chmod 0600 it, and take a new key if others have logins here", path, fi.Mode().Perm())
+		return fmt.Errorf("%s is accessible to all users (mode %04o): run chmod 0600, and replace the key if other users can log in to this host", path, fi.Mode().Perm())
 	}
 	if fi.Mode().Perm()&0o070 == 0 {
 		return nil
@@ -187,10 +187,10 @@ func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	if dir, err := d.dir.Stat("."); err == nil && int(dir.Sys().(*syscall.Stat_t).Gid) == gid {
 		return nil
 	}
-	return fmt.Errorf("%s is open to group %d, which is not the keys directory's (mode %04o); chmod 0600 it", path, gid, fi.Mode().Perm())
+	return fmt.Errorf("%s is accessible to group %d, which is not the group of the keys directory (mode %04o): run chmod 0600", path, gid, fi.Mode().Perm())
 }
 
-// ReadKeyFile reads a private key that another program uses, whatever the mode of its file.
+// ReadKeyFile reads a private key of another program. It does not check the mode of the file.
 func ReadKeyFile(file string) (crypto.Signer, error) {
 	f, err := os.Open(file)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Rules are the operator's choices for a domain's keys: [keys] and [publish].
+// Rules are the settings for a domain's keys: [keys] and [publish].
 type Rules struct {
 	Algorithms  []string
 	Bits        int
@@ -18,16 +18,16 @@ type Rules struct {
 	TTL         time.Duration
 }
 
-// Manual reports whether a person publishes the records.
+// Manual reports whether the operator publishes the records.
 func (r Rules) Manual() bool { return r.Method == "manual" }
 
-// standby reports whether the next key is always made and published in advance, so that it is ready if the active key leaks.
+// standby reports whether the next key is created and published in advance, so that it is ready if the active key is compromised.
 func (r Rules) standby() bool { return !r.Manual() && r.RotateEvery > 0 }
 
-// Action is one kind of step.
+// Action is the type of a step.
 type Action string
 
-// The actions, in the order in which a key goes through them.
+// The actions, in the order of a key's life cycle.
 const (
 	DoCreate   Action = "create"
 	DoPublish  Action = "publish"
@@ -35,11 +35,11 @@ const (
 	DoActivate Action = "activate"
 	DoRetire   Action = "retire"
 	DoRevoke   Action = "revoke"
-	DoConfirm  Action = "confirm" // where a person publishes: look whether the record is empty
+	DoConfirm  Action = "confirm" // publish.method manual: check whether the record is empty
 	DoRemove   Action = "remove"
 )
 
-// Step is something that is to be done for a domain, now or at a time to come.
+// Step is an action that is due for a domain, now or in the future.
 type Step struct {
 	Do        Action
 	Algorithm string
@@ -47,8 +47,8 @@ type Step struct {
 	Due       time.Time
 }
 
-// Since is when a step became due, or will: what Plan wants done at once has been due since the key came into its state. A key
-// whose record is already known to be in DNS is checked again at each run, so that check is never overdue.
+// Since returns when a step became or becomes due. A step that Plan returns with the current time has been due since the key entered its
+// state. The check of a verified key is repeated in each run, so it is never overdue.
 func (s Step) Since(now time.Time) time.Time {
 	again := s.Do == DoCheck && s.Key.State == Verified
 	if s.Key != nil && s.Due.Equal(now) && s.Key.Since.Before(now) && !again {
@@ -60,13 +60,13 @@ func (s Step) Since(now time.Time) time.Time {
 // keyring holds the keys of one algorithm.
 type keyring struct {
 	algorithm string
-	active    *Key   // the newest active key: it signs
+	active    *Key   // the newest active key, which signs
 	older     []*Key // the other active keys
-	pending   []*Key // keys that do not sign yet, the newest first; that one is the next to sign
-	unmanaged bool   // the daemon decides about a key: an unmanaged one that was not seen yet, or a credential
+	pending   []*Key // keys that do not sign yet, the newest first
+	unmanaged bool   // the daemon activates a key: a systemd credential, or an unmanaged key whose record was not found yet
 }
 
-// keyrings returns the keyrings that have keys, and those of the algorithms given.
+// keyrings returns the keyrings that have active or pending keys, and those of algorithms.
 func keyrings(keys []*Key, algorithms []string) []keyring {
 	var all []keyring
 	for _, a := range []string{"rsa", "ed25519"} {
@@ -103,8 +103,8 @@ func keyringOf(keys []*Key, algorithm string) keyring {
 	return l
 }
 
-// Plan returns all steps of a domain that has keys, those due and those to come. They follow from the states of the keys and the
-// time alone, so that an interrupted run is simply repeated.
+// Plan returns all steps of a domain, due and future. They depend only on the states of the keys, the rules and the time, so that an
+// interrupted run can be repeated.
 func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	var steps []Step
 	all := keyrings(keys, r.Algorithms)
@@ -122,8 +122,8 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	for _, k := range keys {
 		switch {
 		case k.State == Retiring && k.Metadata.Compromised:
-			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // at once, whatever else
-		// While no key signs whose record has been seen, no record is removed: one of them may be the only good one.
+			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // immediately, in any case
+		// No record is revoked until the record of an active key was found: the old record may be the only correct one.
 		case k.State == Retiring && seen:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
 		case k.State == Revoked:
@@ -136,12 +136,12 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	return steps
 }
 
-// createAt returns when the next key of an algorithm is to be made. A domain that was never added gets none.
+// createAt returns when the next key of an algorithm must be created. ok is false if none is needed, or if the domain was never added.
 func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
 	case !known, len(l.pending) > 0, l.active == nil && l.unmanaged:
 		return time.Time{}, false
-	case l.active == nil: // a new algorithm in the configuration, or every key lost
+	case l.active == nil: // a new algorithm in the configuration, or all keys are lost
 		return now, slices.Contains(r.Algorithms, l.algorithm)
 	case r.standby(), l.active.requested():
 		return now, true
@@ -151,7 +151,7 @@ func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) 
 	return time.Time{}, false
 }
 
-// advance returns the step of a key that does not sign yet, until it is ready.
+// advance returns the next step of a pending key before its activation.
 func advance(k *Key, r Rules, now time.Time) Step {
 	if k.State == Generated && !r.Manual() {
 		return Step{DoPublish, k.Algorithm, k, now}
@@ -159,8 +159,8 @@ func advance(k *Key, r Rules, now time.Time) Step {
 	return Step{DoCheck, k.Algorithm, k, now}
 }
 
-// settle returns the steps of the active keys. The older ones are retired only when the record of the newest has been seen: until
-// then theirs may be the only one that others can verify. An active key that was never seen is checked until it is.
+// settle returns the steps of the active keys. The older keys are retired only when the record of the newest was found: until then,
+// their record may be the only correct one. An active key is checked until its record is found.
 func (l keyring) settle(r Rules, now time.Time) []Step {
 	if l.active == nil {
 		return nil
@@ -169,7 +169,7 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 	seen := l.active.seen()
 	if !seen {
 		do := DoCheck
-		if l.active.Metadata.Published == nil && !r.Manual() { // it was made while a person published
+		if l.active.Metadata.Published == nil && !r.Manual() { // publish.method was manual when the key was created
 			do = DoPublish
 		}
 		steps = append(steps, Step{do, l.algorithm, l.active, now})
@@ -184,11 +184,11 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 	return steps
 }
 
-// seen reports whether the record of an active key has been seen in DNS. An unmanaged key is active only because it was.
+// seen reports whether the record of an active key was found in DNS. That of an active unmanaged key always was.
 func (k *Key) seen() bool { return k.Metadata == nil || k.Metadata.Seen != nil }
 
-// FreeSelector returns the next selector of a ring: one that was never used, or else the one longest out of use. A selector is
-// not free while its old record may be in a cache, or its signatures in transit. FreeSelector returns "" if none is free.
+// FreeSelector returns the next selector of a ring: one that was never used, or else the one that has been unused for the longest time.
+// A selector is not free while its old record may be in a cache or its signatures in transit. FreeSelector returns "" if none is free.
 func (r Rules) FreeSelector(keys []*Key, algorithm string, now time.Time) string {
 	best, bestAt := "", time.Time{}
 	for _, selector := range r.Ring[algorithm] {

@@ -16,7 +16,8 @@ func ago(hours int) *time.Time {
 	return &t
 }
 
-// planKey makes a key of "SELECTOR STEP=HOURS...": how many hours ago each step was. A selector that begins with e is Ed25519's.
+// planKey returns a key for "SELECTOR STEP=HOURS...", with the age of each step in hours. A selector that starts with e has an
+// Ed25519 key.
 func planKey(t *testing.T, text string) *Key {
 	t.Helper()
 	fields := strings.Fields(text)
@@ -52,7 +53,8 @@ func planKey(t *testing.T, text string) *Key {
 	return &Key{Domain: l.Domain, Selector: l.Selector, Algorithm: l.Algorithm, State: l.State(), Metadata: l, Since: l.since()}
 }
 
-// Which key is the next to sign, when it takes over, and what happens to the others. a is active, b stands by, c is newer.
+// Plan determines the successor, the time at which it takes over, and the steps of the other keys. a is active, b is a standby, c
+// is newer.
 func TestPlan(t *testing.T) {
 	const day = 24
 	automatic := Rules{Algorithms: []string{"rsa"}, RotateEvery: 90 * day * time.Hour, RetireAfter: 14 * day * time.Hour, KeepRevoked: 30 * day * time.Hour, Method: "rfc2136"}
@@ -67,7 +69,7 @@ func TestPlan(t *testing.T) {
 		keys  []string
 		want  string
 	}{
-		{"a standby waits for its turn", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239"}, "check b, activate b in 80d"},
+		{"a standby waits for its rotation", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239"}, "check b, activate b in 80d"},
 		{"a key beside a standby is published at once", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=1"},
 			"publish c, check b"},
 		{"and is the next to sign, alone", automatic, []string{"a made=250 seen=245 signs=240", "b made=240 seen=239", "c made=5 seen=4"},
@@ -97,14 +99,14 @@ func TestPlan(t *testing.T) {
 			[]string{"a made=5 published=5 signs=5", "b made=4 seen=3", "e1 made=250 seen=245 signs=240", "e2 made=240 seen=239", "r made=900 seen=899 signs=890 retired=500"},
 			"check b, check a, check e2, activate e2 in 80d, activate b in 89d, revoke r"},
 
-		{"by hand, a newer key takes over as soon as it may", manual, []string{"a made=250 seen=245 signs=240", "c made=5 seen=1"}, "check c, activate c in 1h"},
-		{"by hand, an older key stands by", manual, []string{"a made=250 seen=245 signs=240", "b made=251 seen=239"}, "check b"},
+		{"manual, a newer key takes over as soon as it may", manual, []string{"a made=250 seen=245 signs=240", "c made=5 seen=1"}, "check c, activate c in 1h"},
+		{"manual, an older key is a standby", manual, []string{"a made=250 seen=245 signs=240", "b made=251 seen=239"}, "check b"},
 		{"unless it is asked for", manual, []string{"a made=250 seen=245 signs=240 requested=0", "b made=251 seen=239"}, "check b, activate b"},
 		{"or its time comes", manualEvery, []string{"a made=250 seen=245 signs=240", "b made=251 seen=239"}, "check b, activate b in 80d"},
-		{"nothing is made that nobody asked for", manual, []string{"a made=250 seen=245 signs=240"}, ""},
+		{"no key is created without a request", manual, []string{"a made=250 seen=245 signs=240"}, ""},
 
-		{"an active key that a person was to publish, after a change to rfc2136", automatic, []string{"a made=2 signs=1"}, "create rsa key, publish a"},
-		{"a request makes a successor, by hand", manual, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
+		{"an active key that the operator was to publish, after a change to rfc2136", automatic, []string{"a made=2 signs=1"}, "create rsa key, publish a"},
+		{"a request creates a successor, manual", manual, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
 		{"and where keys never rotate", never, []string{"a made=250 seen=245 signs=240 requested=0"}, "create rsa key"},
 		{"but one alone", never, []string{"a made=250 seen=245 signs=240 requested=3", "c made=3 published=3"}, "check c"},
 		{"that takes over as soon as it may", never, []string{"a made=250 seen=245 signs=240 requested=3", "c made=3 seen=1"}, "check c, activate c in 1h"},
@@ -113,7 +115,7 @@ func TestPlan(t *testing.T) {
 			"check b, check e2"},
 		{"and rotates together", pair, []string{"a made=250 seen=245 signs=240 requested=3", "b made=240 seen=239", "e1 made=250 seen=245 signs=240 requested=3", "e2 made=3 seen=1"},
 			"check b, check e2, activate b in 1h, activate e2 in 1h"},
-		{"or goes on with the second", pair,
+		{"or continues with the second", pair,
 			[]string{"a made=250 seen=245 signs=240 requested=3", "b made=240 seen=239 signs=0", "e1 made=250 seen=245 signs=240 requested=3", "e2 made=9 seen=8"},
 			"create rsa key, retire a, check e2, activate e2"},
 	} {
@@ -122,7 +124,7 @@ func TestPlan(t *testing.T) {
 			for _, text := range c.keys {
 				all = append(all, planKey(t, text))
 			}
-			tell := func() string {
+			describe := func() string {
 				var got []string
 				for _, s := range Plan(all, c.rules, planNow) {
 					what := s.describe()
@@ -135,23 +137,23 @@ func TestPlan(t *testing.T) {
 				}
 				return strings.Join(got, ", ")
 			}
-			if got := tell(); got != c.want {
+			if got := describe(); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
-			// The order of the files says nothing.
+			// The order of the files has no effect.
 			slices.Reverse(all)
 			want := strings.Split(c.want, ", ")
-			got := strings.Split(tell(), ", ")
+			got := strings.Split(describe(), ", ")
 			slices.Sort(want)
 			slices.Sort(got)
 			if !slices.Equal(got, want) {
-				t.Errorf("in another order: %s", tell())
+				t.Errorf("in another order: %s", describe())
 			}
 		})
 	}
 }
 
-// A request is recorded once, for each key that signs; one that began to sign after it is the successor.
+// A request is recorded once for each active key. A key that was activated after the request is the successor.
 func TestRotateNow(t *testing.T) {
 	s := newStore(t)
 	s.Now = func() time.Time { return planNow }
@@ -188,12 +190,12 @@ func TestRotateNow(t *testing.T) {
 	requested("", "a made=5 seen=4 signs=3 requested=2", "b made=5 seen=4 signs=1", "e1 made=5 seen=4 signs=3 requested=2")
 }
 
-// Keys by hand have no file of their own until they are replaced: a request makes one, in which they were seen.
-func TestRotateNowByHand(t *testing.T) {
+// An unmanaged key has no metadata until it is replaced. A request creates the metadata, with the record as found.
+func TestRotateNowUnmanaged(t *testing.T) {
 	g := newGuarded(t)
 	l := g.place()
 	g.start()
-	g.step(guardedText(l), "hand", "its record has been seen")
+	g.step(guardedText(l), "hand", "unmanaged key signs, its record is visible")
 	r := &Rotator{Store: g.store, Rules: func(string) Rules { return Rules{} }, Done: func(_, _ string) {}}
 	if begun, err := r.RotateNow("example.org", load(t, g.store, nil).Of("example.org"), false); err != nil || !begun {
 		t.Fatal(begun, err)
@@ -204,7 +206,8 @@ func TestRotateNowByHand(t *testing.T) {
 	}
 }
 
-// A standby is checked at each run: that is never overdue. A record that was never seen is.
+// A standby is checked in each run, so its check is never overdue. The check of a key whose record was never found can be
+// overdue.
 func TestCheckOverdue(t *testing.T) {
 	for text, want := range map[string]time.Time{"a made=500 seen=499": planNow, "a made=500 published=499": *ago(499), "a made=500 published=499 signs=400": *ago(400)} {
 		s := Step{Do: DoCheck, Key: planKey(t, text), Due: planNow}

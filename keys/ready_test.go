@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A key is made ready once, when it is read. Where its prepared values are missing, crypto/rsa prepares and checks it
-// anew for each signature, without a word: two thirds more time, and sixty allocations. A key that is ready makes two.
+// A key is prepared once, when it is read. Without the precomputed values, crypto/rsa prepares and checks it again for each
+// signature, which takes two thirds more time and sixty allocations instead of two.
 func TestKeysAreReady(t *testing.T) {
 	const most = 4
 	sum := sha256.Sum256([]byte("a message"))
@@ -31,7 +31,7 @@ func TestKeysAreReady(t *testing.T) {
 				t.Errorf("%d allocations for a signature, want %d at most", n, most)
 			}
 			k := signer.(*rsa.PrivateKey)
-			// Else the bound says nothing.
+			// This shows that the limit is meaningful.
 			if n := allocations(t, &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: k.Primes}); n <= most {
 				t.Errorf("%d allocations with a key that is not ready, want more than %d", n, most)
 			}
@@ -39,8 +39,8 @@ func TestKeysAreReady(t *testing.T) {
 	}
 }
 
-// What a message signs with is in the Snapshot: looking it up opens no file and reads no key, and a look at folders
-// that have not changed leaves the keys as they are.
+// The Snapshot has the signing keys: looking them up opens no file. A reload does not read keys again if their directories have
+// not changed.
 func TestSigningReadsNothing(t *testing.T) {
 	s := newStore(t)
 	activate(t, s, create(t, s, "example.org", "rsa"))

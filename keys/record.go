@@ -11,12 +11,12 @@ import (
 // RecordName returns the name of a key's TXT record, without a final dot.
 func RecordName(domain, selector string) string { return selector + "._domainkey." + domain }
 
-// ZoneText returns a key's record as text for a zone file.
+// ZoneText returns the record of a key as text for a zone file.
 func ZoneText(domain, selector, record string, ttl time.Duration) string {
 	return RecordName(domain, selector) + ". " + strconv.Itoa(int(ttl/time.Second)) + " IN TXT (\n\t" + dns.QuoteTXT(record, "\n\t") + " )\n"
 }
 
-// Change is what is to be done to the TXT record of a key.
+// Change is a change to the TXT record of a key.
 type Change struct {
 	Action   string `json:"action"` // "add", "replace" or "remove"
 	Domain   string `json:"domain"`
@@ -25,7 +25,7 @@ type Change struct {
 	Type     string `json:"type"` // "TXT"
 	TTL      int    `json:"ttl"`  // seconds
 	Text     string `json:"text,omitempty"`
-	// Strings is Text as a TXT record has it, each of 255 bytes at most.
+	// Strings is Text split for a TXT record, in strings of at most 255 bytes.
 	Strings []string `json:"strings,omitempty"`
 }
 
@@ -36,7 +36,7 @@ const (
 	Remove  = "remove"
 )
 
-// Publisher gets records into DNS. Publish returns when the primary has the change; other name servers may have it later.
+// Publisher publishes records in DNS. Publish returns when the primary has the change. Other name servers may have it later.
 type Publisher interface {
 	Publish(ctx context.Context, c Change) error
 }

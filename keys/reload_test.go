@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// reloading runs change while a Watcher reloads without a pause, and calls check with each Snapshot. It returns what the Watcher
-// logged as an error.
+// reloading runs change while a Watcher reloads continuously, and calls check with each Snapshot. It returns the errors that the
+// Watcher logged.
 func reloading(t *testing.T, s Store, change func(), check func(*Snapshot)) (logged string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -36,16 +36,16 @@ func reloading(t *testing.T, s Store, change func(), check func(*Snapshot)) (log
 	return log.String()
 }
 
-// A hand-over is two writes, the new key's first. A reload between or during them sees at least one key that signs, whichever of
-// the files it reads first.
+// A hand-over consists of two writes, that of the new key first. A concurrent reload always finds a key that signs, whichever
+// file it reads first.
 func TestReloadDuringHandover(t *testing.T) {
 	const handovers = 200
 	s := newStore(t)
-	lives := [2]*Metadata{create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")}
-	activate(t, s, lives[0])
+	pair := [2]*Metadata{create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")}
+	activate(t, s, pair[0])
 	change := func() {
 		for n := range handovers {
-			next, old, now := lives[(n+1)%2], lives[n%2], s.Now().Add(time.Duration(n)*time.Second)
+			next, old, now := pair[(n+1)%2], pair[n%2], s.Now().Add(time.Duration(n)*time.Second)
 			next.Activated, next.Retired = &now, nil
 			if err := s.writeMetadata(next); err != nil {
 				t.Error(err)
@@ -67,8 +67,8 @@ func TestReloadDuringHandover(t *testing.T) {
 	}
 }
 
-// The daemon reloads while other domains are added and removed. No removed domain is hosted again, the domain that stays is signed
-// all the time, no reload fails, and no temporary file is left.
+// The daemon reloads while other domains are added and removed. Removed domains are not hosted again, the remaining domain always
+// has a key that signs, no reload fails, and no temporary file is left.
 func TestReloadDuringRemove(t *testing.T) {
 	const domains = 60
 	s := newStore(t)
@@ -108,7 +108,7 @@ func TestReloadDuringRemove(t *testing.T) {
 		}
 	})
 	for line := range strings.Lines(logged) {
-		// A domain that is being removed has no key for a moment. Nothing else is an error.
+		// A domain has no key for a moment during its removal. Nothing else is an error.
 		if !strings.Contains(line, ".example.org") || strings.Contains(line, "keys not reloaded") {
 			t.Error(line)
 		}

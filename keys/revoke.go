@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// The last steps of a key, called by Rotator.Run.
+// Rotator.Run calls these functions for the last steps of a key.
 
 func (r *Rotator) retire(k *Key) error {
 	l, err := r.MetadataOf(k)
@@ -14,12 +14,12 @@ func (r *Rotator) retire(k *Key) error {
 		return err
 	}
 	l.Retired = new(r.Store.Now().UTC())
-	return r.finish(l, "key "+l.Selector+" signs no more")
+	return r.finish(l, "retired key "+l.Selector)
 }
 
-// lookAgain checks once more the record of an imported key that was never seen, and reports whether the key can be revoked
-// now. The record at its selector may be of another key, which Signpost must not change.
-func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
+// recheck checks the record of a key once more if it was never found, and reports whether the key can be revoked now. The record at
+// its selector may belong to another key, and Signpost must not change that.
+func (r *Rotator) recheck(ctx context.Context, k *Key) (bool, error) {
 	if !k.Metadata.RecordUnseen() {
 		return true, nil
 	}
@@ -30,20 +30,20 @@ func (r *Rotator) lookAgain(ctx context.Context, k *Key) (bool, error) {
 	if slices.ContainsFunc(s.Servers, func(v ServerAnswer) bool { return v.Status == Same }) {
 		k.Metadata.Seen = new(r.Store.Now().UTC())
 	} else if o := s.Outcome(); o.Silent {
-		return false, fmt.Errorf("cannot see whether the record is of this key: %s", o.Words)
+		return false, fmt.Errorf("cannot check whether the record belongs to this key: %s", o.Words)
 	}
 	return true, nil
 }
 
 func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
-	if ok, err := r.lookAgain(ctx, k); err != nil || !ok {
+	if ok, err := r.recheck(ctx, k); err != nil || !ok {
 		return err
 	}
 	l := k.Metadata
 	if l.RecordUnseen() {
-		r.Done(l.Domain, "left the record at "+l.Selector+" as it is: it is not of this key")
+		r.Done(l.Domain, "kept the record at selector "+l.Selector+": it does not belong to this key")
 	} else if rules.Manual() {
-		r.remind(l, fmt.Sprintf("replace its record by %q", revokedRecord(l.Algorithm)))
+		r.remind(l, fmt.Sprintf("replace its record with %q", revokedRecord(l.Algorithm)))
 	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, revokedRecord(l.Algorithm))); err != nil {
 		return err
 	}
@@ -55,16 +55,16 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	if err := r.Store.removePEM(l.Domain, l.Selector); err != nil {
 		return err
 	}
-	done := "revoked "
+	done := "revoked key "
 	if rules.Manual() {
-		done = "deleted the private key of "
+		done = "deleted private key "
 	}
 	r.Done(l.Domain, done+l.Selector)
 	return nil
 }
 
-// confirm checks whether a person has emptied the record of a revoked key. Until then, whoever has a leaked key can sign for the
-// domain, so each run reminds of it.
+// confirm checks whether the operator has emptied the record of a revoked key. Until then, anyone with a compromised key can sign for
+// the domain, so each run repeats the reminder.
 func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 	s, usable, err := r.look(ctx, k, nil)
 	if err != nil || !usable {
@@ -82,7 +82,7 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 	switch {
 	case shown != "":
 		if l.Compromised || l.Reminded == nil || now.Sub(*l.Reminded) >= remindInterval {
-			r.remind(l, fmt.Sprintf("%s still shows its record; replace it by %q", shown, revokedRecord(l.Algorithm)))
+			r.remind(l, fmt.Sprintf("%s still has its record; replace it with %q", shown, revokedRecord(l.Algorithm)))
 			l.Reminded = &now
 			return r.Store.writeMetadata(l)
 		}
@@ -95,11 +95,11 @@ func (r *Rotator) confirm(ctx context.Context, k *Key) error {
 }
 
 func (r *Rotator) remove(ctx context.Context, l *Metadata, rules Rules) error {
-	done := "removed the record of " + l.Selector
+	done := "removed the record of key " + l.Selector
 	if l.RecordUnseen() {
-		done = "left the record at " + l.Selector + " as it is: it is not of this key"
+		done = "kept the record at selector " + l.Selector + ": it does not belong to this key"
 	} else if rules.Manual() {
-		done = "the record of " + l.Selector + " can be removed"
+		done = "the record of key " + l.Selector + " can be removed"
 		r.remind(l, "remove its record from DNS")
 	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
 		return err
@@ -108,15 +108,15 @@ func (r *Rotator) remove(ctx context.Context, l *Metadata, rules Rules) error {
 	return r.finish(l, done)
 }
 
-// Compromised records that a key has leaked: it stops signing. The next Run revokes it in any case, and activates a successor
-// that has been seen for long enough.
+// Compromised records that a key is compromised, so that it stops signing. The next Run revokes it, and activates a successor whose
+// record has been visible for long enough.
 func (r *Rotator) Compromised(k *Key) error {
 	l, err := r.MetadataOf(k)
 	if err != nil {
 		return err
 	}
 	if s := l.State(); s == Revoked || s == Removed {
-		return fmt.Errorf("%s is revoked already", l.Selector)
+		return fmt.Errorf("key %s is already revoked", l.Selector)
 	}
 	l.Compromised = true
 	if l.Retired == nil {
@@ -125,7 +125,7 @@ func (r *Rotator) Compromised(k *Key) error {
 	return r.Store.writeMetadata(l)
 }
 
-// Leaked is Compromised under the lock of the domain, which it takes over if need be. It returns the key as it was before.
+// Leaked calls Compromised under the lock of the domain, which root takes over if necessary. It returns the previous state of the key.
 func (r *Rotator) Leaked(ctx context.Context, domain, selector string) (before Key, err error) {
 	unlock, err := r.Store.TakeOver(ctx, domain)
 	if err != nil {
@@ -140,8 +140,8 @@ func (r *Rotator) Leaked(ctx context.Context, domain, selector string) (before K
 	return before, r.Compromised(k)
 }
 
-// SignNothing lets mail of a domain leave unsigned, unless another command has activated a key meanwhile. The next key that is
-// activated records the domain as hosted again.
+// SignNothing deletes the record that a domain is hosted, so that its mail is sent unsigned. It does nothing if another command has
+// activated a key in the meantime. The next activation records the domain as hosted again.
 func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 	unlock, err := r.Store.TakeOver(ctx, domain)
 	if err != nil {
@@ -155,16 +155,16 @@ func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 	return r.Store.Unhost(domain)
 }
 
-// RevokeSteps returns what a person who publishes has to do about a key that has leaked, in order. The record of the leaked key comes
-// first: whoever has the key can sign for the domain until its record is empty.
+// RevokeSteps returns what the operator must do about a compromised key if publish.method is manual, in this order. The record of the
+// compromised key comes first: anyone with the key can sign for the domain until its record is empty.
 func (s *Set) RevokeSteps(k *Key) []string {
 	var steps []string
-	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // else the record is of another key
-		steps = append(steps, fmt.Sprintf("replace the TXT record at %s by %q", RecordName(k.Domain, k.Selector), revokedRecord(k.Algorithm)))
+	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // otherwise the record belongs to another key
+		steps = append(steps, fmt.Sprintf("replace the TXT record at %s with %q", RecordName(k.Domain, k.Selector), revokedRecord(k.Algorithm)))
 	}
 	if next := NewestPending(s.Of(k.Domain), k.Algorithm, ""); next != nil {
-		steps = append(steps, "put the record of key "+next.Selector+" into DNS (dkimkey show "+k.Domain+" "+next.Selector+")",
-			"dkimkey rotate "+k.Domain+" --wait: it signs when the world has seen it")
+		steps = append(steps, "add the record of key "+next.Selector+" to DNS (dkimkey show "+k.Domain+" "+next.Selector+")",
+			"run dkimkey rotate "+k.Domain+" --wait: the key signs when its record has been visible for long enough")
 	}
 	return steps
 }

@@ -11,38 +11,38 @@ import (
 	"time"
 )
 
-// Rotator does what is due for keys. It locks one domain at a time, and releases the lock while it waits for DNS.
+// Rotator does the steps that are due for keys. It locks one domain at a time, and releases the lock during DNS lookups.
 type Rotator struct {
 	Store     Store
 	Rules     func(domain string) Rules
-	Publisher func(domain string) (Publisher, error) // not called where publishing is manual
+	Publisher func(domain string) (Publisher, error) // not called if publish.method is manual
 	Checker   *Checker
 	Random    io.Reader
-	// Done is called for each step that was done, Needs for what a person has to do, with the key's metadata or nil.
+	// Done is called for each completed step. Needs is called for each action that the operator must take; the metadata may be nil.
 	Done  func(domain, what string)
 	Needs func(domain, what string, l *Metadata)
-	// Warn is called by RunAll for a clock that jumped.
+	// Warn is called by RunAll if the clock jumped.
 	Warn func(what string)
-	// Frozen: the clock cannot be trusted, so nothing is revoked or removed.
+	// Frozen is set if the clock is not reliable: Run then revokes only compromised keys and removes no record.
 	Frozen bool
-	// Urgent: locks are taken over, as in Store.TakeOver.
+	// Urgent selects Store.TakeOver instead of Store.Lock.
 	Urgent bool
 
-	unlock func()          // releases the lock that is held
-	keys   *Set            // of the domain, as they were last read
-	fresh  map[string]bool // keys that this run has seen
+	unlock func()          // releases the current lock
+	keys   *Set            // the keys of the domain when they were last read
+	fresh  map[string]bool // keys whose record this run has found
 }
 
 const (
-	// unreachableGrace is how long a name server that does not answer delays a new key.
+	// unreachableGrace is how long an unreachable name server delays a new key.
 	unreachableGrace = 24 * time.Hour
-	// remindInterval is the time between reminders of a record that is missing.
+	// remindInterval is the time between reminders of a missing record.
 	remindInterval = 7 * 24 * time.Hour
 )
 
-// Run does each step that is due for one domain, once. A step that fails holds up no other: a key that cannot be published does not
-// keep a leaked one from being revoked. The next run tries it again. The error joins those of all steps; it is a *Busy if another
-// process holds the lock of the domain.
+// Run does each step that is due for one domain, once. A failed step does not affect the others: a compromised key is revoked even if
+// another key cannot be published. The next run retries failed steps. The error joins those of all steps; it is a *Busy if
+// another process holds the lock of the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
 	r.keys, r.fresh = nil, map[string]bool{}
 	if err := r.lock(ctx, domain); err != nil {
@@ -53,7 +53,7 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 	if err != nil {
 		return err
 	}
-	r.complain(domain, set)
+	r.reportUnusable(domain, set)
 	if err := r.host(domain, set); err != nil {
 		return err
 	}
@@ -91,15 +91,15 @@ func (r *Rotator) lock(ctx context.Context, domain string) (err error) {
 	return err
 }
 
-// load reads the keys of the domain, each private key once in a run.
+// load reads the keys of the domain. It reads each private key once per run.
 func (r *Rotator) load(domain string) (*Set, error) {
 	set, err := r.Store.LoadDomain(domain, r.keys)
 	r.keys = set
 	return set, err
 }
 
-// look queries DNS for the record of a key, without the lock. usable is false if the key changed meanwhile, for example because
-// another command retired it.
+// look queries DNS for the record of a key. It releases the lock for that time. usable is false if the key changed in the
+// meantime, for example because another command retired it.
 func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Observation, usable bool, err error) {
 	r.unlock()
 	s = r.Checker.Look(ctx, k.Metadata, signer)
@@ -114,7 +114,7 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Obs
 	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Metadata, k.Metadata), nil
 }
 
-// host records a domain as hosted that has an active key and no such record, as after a backup was restored in part.
+// host records the domain as hosted if it has an active key and that record is missing, for example after a partial restore from a backup.
 func (r *Rotator) host(domain string, set *Set) error {
 	if len(set.Domains()) == 0 || r.Store.tree().Exists(r.Store.hostedPath(domain)) {
 		return nil
@@ -122,8 +122,8 @@ func (r *Rotator) host(domain string, set *Set) error {
 	return r.Store.Host(domain)
 }
 
-// complain reports which keys cannot be used, and why: nothing is planned for them.
-func (r *Rotator) complain(domain string, set *Set) {
+// reportUnusable reports each unusable key and the reason. Plan has no steps for these keys.
+func (r *Rotator) reportUnusable(domain string, set *Set) {
 	for _, k := range set.Of(domain) {
 		if k.Err != nil && !k.Elsewhere {
 			what := fmt.Sprintf("key %s cannot be used: %v", k.Selector, k.Err)
@@ -150,7 +150,7 @@ func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step,
 		if s.Due.After(now) || tried[id] || frozen {
 			continue
 		}
-		// A key signs only on what was seen in this run.
+		// A key is activated only if this run has found its record.
 		if s.Do == DoActivate && !r.fresh[domain+" "+s.Key.Selector] {
 			continue
 		}
@@ -160,8 +160,8 @@ func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step,
 	return Step{}, false
 }
 
-// clean deletes what an interrupted run left: temporary files, metadata whose key was never written, and private keys whose
-// metadata records that they are gone.
+// clean deletes what an interrupted run left: temporary files, metadata whose key was never written, and private keys that their
+// metadata records as deleted.
 func (r *Rotator) clean(domain string, keys []*Key) error {
 	if err := r.Store.removeWhere(domain, isTemp); err != nil {
 		return err
@@ -222,16 +222,16 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 			return err
 		}
 		if o.Selector == "" {
-			return nil // each selector is still in use; a later run finds one free
+			return nil // each selector is still in use; a later run will find a free one
 		}
 	}
 	metadata, err := r.Store.Create(o)
 	if err != nil {
 		return err
 	}
-	r.Done(domain, fmt.Sprintf("made %s key %s", algorithm, metadata.Selector))
+	r.Done(domain, fmt.Sprintf("created %s key %s", algorithm, metadata.Selector))
 	if rules.Manual() {
-		r.remind(metadata, "put its record into DNS")
+		r.remind(metadata, "add its record to DNS")
 		metadata.Reminded = new(r.Store.Now().UTC())
 		return r.Store.writeMetadata(metadata)
 	}
@@ -248,11 +248,11 @@ func (r *Rotator) Publish(ctx context.Context, l *Metadata) error {
 		return err
 	}
 	l.Published = new(r.Store.Now().UTC())
-	r.Done(l.Domain, "published "+l.Selector)
+	r.Done(l.Domain, "published key "+l.Selector)
 	return r.Store.writeMetadata(l)
 }
 
-// Look checks the record of a key outside of Run and records what was seen. It activates no key.
+// Look checks the record of a key outside of Run and records the result. It does not activate the key.
 func (r *Rotator) Look(ctx context.Context, domain, selector string) error {
 	quiet := *r
 	quiet.keys, quiet.fresh, quiet.Done = nil, map[string]bool{}, func(_, _ string) {}
@@ -266,12 +266,12 @@ func (r *Rotator) Look(ctx context.Context, domain, selector string) error {
 	}
 	k := set.find(domain, selector)
 	if k == nil || k.Err != nil {
-		return fmt.Errorf("key %s cannot be read any more", selector)
+		return fmt.Errorf("key %s can no longer be read", selector)
 	}
 	return quiet.check(ctx, k, r.Rules(domain))
 }
 
-// check looks for the record of a key that is pending, or active and never seen, and records what was seen.
+// check checks the record of a pending key, or of an active key whose record was never found, and records the result.
 func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	observation, usable, err := r.look(ctx, k, k.Signer)
 	if err != nil || !usable {
@@ -287,9 +287,9 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	switch {
 	case o.Differs:
 		l.Silent = nil
-		if l.Activated == nil { // an active key that was seen once keeps that: its predecessors are retired already
+		if l.Activated == nil { // an active key keeps its time: its predecessors are already retired
 			l.Seen = nil
-			// Caches may have what was shown. When it is corrected, the new record may have a shorter TTL.
+			// Caches may have the wrong record, and the corrected record may have a shorter TTL.
 			l.OldTTL = max(l.OldTTL, Span(observation.TTL))
 		}
 		r.remindLate(l, now, rules)
@@ -304,14 +304,14 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 			r.remindLate(l, now, rules)
 			break
 		}
-		r.Needs(l.Domain, fmt.Sprintf("warning: %s goes on although not every name server has answered for a day: %s", l.Selector, o.Words), nil)
+		r.Needs(l.Domain, fmt.Sprintf("warning: key %s proceeds, although at least one name server has not answered for a day: %s", l.Selector, o.Words), nil)
 		r.seen(l, observation, now)
 	default:
 		l.Silent = nil
 		r.seen(l, observation, now)
 	}
 	if reflect.DeepEqual(before, *l) {
-		return nil // a write waits for the disk
+		return nil // avoids a synchronous write
 	}
 	return r.Store.writeMetadata(l)
 }
@@ -322,9 +322,9 @@ func (r *Rotator) seen(l *Metadata, s Observation, now time.Time) {
 	}
 	if l.Seen == nil {
 		l.Seen = &now
-		what := l.Selector + " is seen by the world"
+		what := "the record of key " + l.Selector + " is visible in DNS"
 		if l.Activated == nil {
-			what += "; it may sign from " + now.Add(time.Duration(s.Wait)).Format(timeFormat) + " on"
+			what += "; the key may sign from " + now.Add(time.Duration(s.Wait)).Format(timeFormat)
 		}
 		r.Done(l.Domain, what)
 	}
@@ -332,7 +332,7 @@ func (r *Rotator) seen(l *Metadata, s Observation, now time.Time) {
 	r.fresh[l.Domain+" "+l.Selector] = true
 }
 
-// remindLate reminds a person of a record that has not appeared in DNS.
+// remindLate reminds the operator of a record that is still missing in DNS.
 func (r *Rotator) remindLate(l *Metadata, now time.Time, rules Rules) {
 	since, after := l.Created, remindInterval
 	if !rules.Manual() {
@@ -350,23 +350,23 @@ func (r *Rotator) remindLate(l *Metadata, now time.Time, rules Rules) {
 	l.Reminded = &now
 	what := "its record is still not in DNS: " + l.Finding
 	if l.Imported != "" && l.Activated == nil {
-		what += "; rotate does not publish the record of an imported key: publish it, or revoke the key"
+		what += "; rotate does not publish the records of imported keys: publish it, or revoke the key"
 	}
 	r.remind(l, what)
 }
 
 func (r *Rotator) activate(k *Key) error {
 	l := k.Metadata
-	// Recorded before the first signature: from here on a missing key fails closed.
+	// Recorded before the first signature: from here on, sign.on_missing_key applies if the key is missing.
 	r.Store.step("host " + l.Domain)
 	if err := r.Store.Host(l.Domain); err != nil {
 		return err
 	}
 	l.Activated = new(r.Store.Now().UTC())
-	return r.finish(l, "key "+l.Selector+" signs from now on")
+	return r.finish(l, "activated key "+l.Selector)
 }
 
-// finish writes the metadata of a key, and reports what was done.
+// finish writes the metadata of a key and reports the completed step.
 func (r *Rotator) finish(l *Metadata, done string) error {
 	if err := r.Store.writeMetadata(l); err != nil {
 		return err

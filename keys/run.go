@@ -20,15 +20,15 @@ type lastRun struct {
 const lastRunFile = "rotate.json"
 
 const (
-	// maxBack and maxForward are how far the clock may be from that of the last run: a week without a run is no jump.
+	// maxBack and maxForward limit the time since the last run. Anything beyond them is taken for a jump of the clock.
 	maxBack    = 24 * time.Hour
 	maxForward = 7 * 24 * time.Hour
-	// maxWorkers is the number of domains at a time: the slow name servers of some do not hold up the others. The resolver
-	// limits its queries further.
+	// maxWorkers is the number of domains that run concurrently, so that slow name servers of one domain do not delay the others. The
+	// resolver has its own limit.
 	maxWorkers = 8
 )
 
-// checkClock compares the clock with that of the last run. After a jump, no record is revoked or removed.
+// checkClock compares the clock with the time of the last run. After a jump, it sets Frozen.
 func (r *Rotator) checkClock(now time.Time) {
 	data, err := r.Store.ReadState(lastRunFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -36,18 +36,18 @@ func (r *Rotator) checkClock(now time.Time) {
 	}
 	var last lastRun
 	if err != nil || json.Unmarshal(data, &last) != nil || last.At.IsZero() {
-		// User signpost can write the file, and must not be able to stop root.
+		// User signpost can write the file and must not be able to stop root.
 		r.Frozen = true
-		r.Warn(fmt.Sprintf("%s cannot be read, so the time of the last run is unknown: only compromised keys are revoked in this run, and no record is removed", filepath.Join(r.Store.State, lastRunFile)))
+		r.Warn(fmt.Sprintf("cannot read %s, so the time of the last run is unknown: this run revokes only compromised keys and removes no record", filepath.Join(r.Store.State, lastRunFile)))
 		return
 	}
 	switch gap := now.Sub(last.At); {
 	case gap < -maxBack:
 		r.Frozen = true
-		r.Warn(fmt.Sprintf("the clock says %s, and the last run was at %s: it went back; nothing is revoked or removed in this run", now.UTC().Format(time.RFC3339), last.At.Format(time.RFC3339)))
+		r.Warn(fmt.Sprintf("the clock went back: it is %s, and the last run was at %s; this run revokes only compromised keys and removes no record", now.UTC().Format(time.RFC3339), last.At.Format(time.RFC3339)))
 	case gap > maxForward:
 		r.Frozen = true
-		r.Warn(fmt.Sprintf("the last run was %d days ago, at %s: should the clock have jumped, nothing is revoked or removed in this run", int(gap.Hours()/24), last.At.Format(time.RFC3339)))
+		r.Warn(fmt.Sprintf("the last run was %d days ago, at %s; the clock may have jumped, so this run revokes only compromised keys and removes no record", int(gap.Hours()/24), last.At.Format(time.RFC3339)))
 	}
 }
 
@@ -59,7 +59,7 @@ func (r *Rotator) recordRun(now time.Time) error {
 	return r.Store.WriteState(lastRunFile, append(data, '\n'))
 }
 
-// RunAll is Run for several domains concurrently. It calls begin before each domain and failed for each error, possibly from several
+// RunAll calls Run for several domains concurrently. It calls begin before each domain and failed for each error, possibly from several
 // goroutines at the same time.
 func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {
 	now := r.Store.Now()
@@ -90,7 +90,7 @@ func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int
 	}
 }
 
-// RequestRotation is RotateNow under the lock of the domain. If no rotation was started, note is the reason.
+// RequestRotation calls RotateNow under the lock of the domain. If no rotation was started, note is the reason.
 func (r *Rotator) RequestRotation(ctx context.Context, domain string) (note string, err error) {
 	unlock, err := r.Store.Lock(ctx, domain)
 	if err != nil {
@@ -106,12 +106,12 @@ func (r *Rotator) RequestRotation(ctx context.Context, domain string) (note stri
 	case err != nil || started:
 		return "", err
 	case len(set.Signing(domain)) > 0:
-		return "a rotation is under way already", nil
+		return "a rotation is already in progress", nil
 	}
-	return "no key signs yet that could be replaced", nil
+	return "there is no active key to replace", nil
 }
 
-// PlanOf returns the steps of a domain; with rotateNow, as they would be after RequestRotation.
+// PlanOf returns the steps of a domain. With rotateNow, it returns the steps after a RequestRotation.
 func (r *Rotator) PlanOf(domain string, rotateNow bool) ([]Step, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *Rotator) PlanOf(domain string, rotateNow bool) ([]Step, error) {
 	return Plan(set.Of(domain), r.Rules(domain), r.Store.Now()), nil
 }
 
-// NeedSelectors reports, through Needs, a requested rotation that cannot continue because a ring has no free selector.
+// NeedSelectors calls Needs if a requested rotation cannot continue because a ring has no free selector.
 func (r *Rotator) NeedSelectors(domain string) error {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {
@@ -141,13 +141,13 @@ func (r *Rotator) NeedSelectors(domain string) error {
 		k := NewestActive(of, algorithm)
 		requested := k != nil && k.requested() && NewestPending(of, algorithm, "") == nil
 		if requested && len(ring) > 0 && rules.FreeSelector(withPast, algorithm, now) == "" {
-			r.Needs(domain, fmt.Sprintf("no successor can be made yet: each selector of the ring %v is in use; dkimkey status shows until when", ring), nil)
+			r.Needs(domain, fmt.Sprintf("cannot create a successor yet: each selector of keys.selectors %v is in use; dkimkey status shows until when", ring), nil)
 		}
 	}
 	return nil
 }
 
-// Waiting returns what a key of a domain that is about to sign waits for, or "" if there is no such key.
+// Waiting returns what the next key of a domain waits for before it signs, or "" if there is no such key.
 func (r *Rotator) Waiting(domain string) (string, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {
@@ -157,7 +157,7 @@ func (r *Rotator) Waiting(domain string) (string, error) {
 	var until time.Time
 	for _, k := range Awaited(set.Of(domain), r.Rules(domain), r.Store.Now()) {
 		if k.State != Verified || k.Metadata.Silent != nil {
-			return fmt.Sprintf("%s: waiting for the record of %s: %s", domain, k.Selector, k.Metadata.Finding), nil
+			return fmt.Sprintf("%s: waiting for the record of key %s: %s", domain, k.Selector, k.Metadata.Finding), nil
 		}
 		if may := k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)); last == nil || may.After(until) {
 			last, until = k, may
@@ -166,5 +166,5 @@ func (r *Rotator) Waiting(domain string) (string, error) {
 	if last == nil {
 		return "", nil
 	}
-	return fmt.Sprintf("%s: %s is seen; waiting until %s for caches to forget", domain, last.Selector, until.UTC().Format(timeFormat)), nil
+	return fmt.Sprintf("%s: the record of key %s is visible in DNS; waiting until %s for caches to expire", domain, last.Selector, until.UTC().Format(timeFormat)), nil
 }

@@ -20,7 +20,7 @@ import (
 	"signpost/internal/durable"
 )
 
-// Key is one private key as it was found.
+// Key is a private key in the keys directory.
 type Key struct {
 	Domain    string
 	Selector  string
@@ -28,36 +28,36 @@ type Key struct {
 	Bits      int
 	State     State
 	Metadata  *Metadata // nil for an unmanaged key
-	Observed  *Metadata // what the daemon has seen of an unmanaged key; nil: nothing yet
+	Observed  *Metadata // the daemon's observation of an unmanaged key; nil: none yet
 	Since     time.Time
 	Signer    crypto.Signer // nil if Err is set or the key is unread
-	Err       error         // the file is there and cannot be used
+	Err       error         // why the file cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
 	Foreign   bool          // the file has OpenDKIM's name; Err states what to do about it
-	unread    bool          // the file passed the checks that need no read: LoadMetadata
+	unread    bool          // LoadMetadata did not read the file, but it passed the other checks
 }
 
 // usable reports whether the private key can be used.
 func (k *Key) usable() bool { return k.Signer != nil || k.unread }
 
-// Set is all keys at one moment. It does not change.
+// Set holds all keys at one point in time. It is immutable.
 type Set struct {
 	keys    map[string][]*Key // by domain, then by selector
-	stamps  map[string]string // by domain: changes when a file of the domain does
-	instead map[string]string // domain and algorithm -> selector that signs whatever its state: see Guard
+	stamps  map[string]string // by domain: see domainDir.stamp
+	instead map[string]string // domain and algorithm -> selector that signs instead of the newest active key: see Guard
 	// misplaced are the paths of key files directly in the keys directory.
 	misplaced []string
 }
 
-// LoadMetadata is Load for callers that only show keys: no private key is read. So a damaged file is not noticed, and the algorithm of an
-// unmanaged key is known only if its record has been seen.
+// LoadMetadata is like Load but reads no private keys, for callers that only show keys. It does not notice a damaged key file, and the
+// algorithm of an unmanaged key is unknown until its record was found.
 func (s Store) LoadMetadata() (*Set, error) {
 	s.metadataOnly = true
 	return s.Load(nil)
 }
 
-// Load reads the keys directory. What did not change since before is taken from there. A key that cannot be read is taken from
-// before, if it could be read then, and is in the Set with its error otherwise. An error is about the directory as a whole.
+// Load reads the keys directory. It takes unchanged keys from before. If a key cannot be read, it returns the key of before, or a key
+// without a Signer, and sets its Err. The error is about the directory as a whole.
 func (s Store) Load(before *Set) (*Set, error) {
 	dir, err := s.openKeys()
 	if err != nil {
@@ -78,7 +78,7 @@ func (s Store) Load(before *Set) (*Set, error) {
 	return set, nil
 }
 
-// LoadDomain is Load for one domain.
+// LoadDomain is like Load, for one domain.
 func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	dir, err := s.openKeys()
 	if err != nil {
@@ -90,7 +90,7 @@ func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	if len(set.keys) > 0 {
 		return set, nil
 	}
-	// There may be a directory of that name in another form.
+	// The directory may have another form of the name.
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
 		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
@@ -103,7 +103,7 @@ func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	return set, nil
 }
 
-// Known returns the names of all domains that have a directory, sorted. It reads no keys.
+// Known returns the sorted names of all domains that have a directory. It reads no keys.
 func (s Store) Known() ([]string, error) {
 	dir, err := s.openKeys()
 	if err != nil {
@@ -135,12 +135,12 @@ func (s Store) openKeys() (*os.Root, error) {
 	return dir, nil
 }
 
-// maxReads is how often a domain is read if its files change meanwhile. A hand-over is two writes: a single read could see the old
-// key as retired and the new one as not yet active.
+// maxReads is how often a domain is read if its files change during the read. A hand-over consists of two writes: a single read could
+// see the old key as retired and the new one as not yet active.
 const maxReads = 5
 
-// addDomain adds the keys in the directory name of the keys directory to a Set, if it is one of a domain.
-// A directory that cannot be used is a Key with an error, so that it does not affect other domains.
+// addDomain adds the keys of the directory name to a Set if name is a domain. For a directory that cannot be used, it adds a Key with an
+// error, so that other domains are not affected.
 func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	domain, err := domain.Parse(name)
 	if err != nil || strings.HasPrefix(name, ".") {
@@ -165,24 +165,24 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 			keys = []*Key{{Domain: domain, State: Unusable, Err: misnamed(d.path, domain)}}
 		}
 	default:
-		keys, stamp, err = d.settled(before)
+		keys, stamp, err = d.readStable(before)
 	}
 	switch {
 	case fi.IsDir() && errors.Is(err, fs.ErrNotExist):
-		return // removed since
+		return // removed in the meantime
 	case err != nil && name != domain:
-		keys, stamp = (*Set)(nil).despite(domain, durable.PathError(d.path, err)), ""
+		keys, stamp = (*Set)(nil).withError(domain, durable.PathError(d.path, err)), ""
 	case err != nil:
-		keys, stamp = before.despite(domain, durable.PathError(d.path, err)), ""
+		keys, stamp = before.withError(domain, durable.PathError(d.path, err)), ""
 	}
 	if len(keys) > 0 {
 		set.add(domain, keys, stamp)
 	}
 }
 
-// settled reads the keys until their files do not change meanwhile, and returns them with their stamp. If the files keep changing, it
-// returns the keys of before, which were consistent, and no stamp, so that the next reload reads the files again.
-func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) {
+// readStable reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files keep
+// changing, it returns the keys of before, which were consistent, and no stamp, so that the next reload reads the files again.
+func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err error) {
 	for range maxReads {
 		now := d.stamp()
 		if stamp == now {
@@ -193,7 +193,7 @@ func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) 
 			return keys, stamp, nil
 		}
 		keys = d.keys(before)
-		// If the directory is removed while it is open, list returns fs.ErrNotExist.
+		// If the directory is removed while it is open, List returns fs.ErrNotExist.
 		if d.files, err = durable.List(d.dir); err != nil {
 			return nil, "", err
 		}
@@ -204,8 +204,8 @@ func (d *domainDir) settled(before *Set) (keys []*Key, stamp string, err error) 
 	return keys, "", nil
 }
 
-// despite returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
-func (s *Set) despite(domain string, err error) []*Key {
+// withError returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
+func (s *Set) withError(domain string, err error) []*Key {
 	if s == nil || len(s.keys[domain]) == 0 {
 		return []*Key{{Domain: domain, State: Unusable, Err: err}}
 	}
@@ -218,7 +218,7 @@ func (s *Set) despite(domain string, err error) []*Key {
 	return keys
 }
 
-// misnamed returns the error of a file or directory whose name is not in the form of a domain name that DNS and the code use.
+// misnamed returns the error of a file or directory whose name is not in lower case or not an A-label.
 func misnamed(path, name string) error {
 	what := "to lower case"
 	if strings.ContainsFunc(filepath.Base(path), func(r rune) bool { return r >= utf8.RuneSelf }) {
@@ -231,12 +231,12 @@ func (s *Set) add(domain string, keys []*Key, stamp string) {
 	if s.keys == nil {
 		s.keys, s.stamps = map[string][]*Key{}, map[string]string{}
 	}
-	// A second directory is of the same name in another case.
+	// A second directory has the same name in another case.
 	s.keys[domain] = append(slices.Clip(s.keys[domain]), keys...)
 	s.stamps[domain] += stamp
 }
 
-// unchanged returns the keys of a domain if its stamp is the same as then and all of them could be read.
+// unchanged returns the keys of a domain if its stamp has not changed and all of them could be read; otherwise nil.
 func (s *Set) unchanged(domain, stamp string) []*Key {
 	if s == nil || s.stamps[domain] != stamp {
 		return nil
@@ -266,7 +266,7 @@ func (s *Set) find(domain, selector string) *Key {
 	return nil
 }
 
-// All returns all keys, by domain and selector.
+// All returns all keys, sorted by domain and selector.
 func (s *Set) All() []*Key {
 	var all []*Key
 	for _, d := range slices.Sorted(maps.Keys(s.keys)) {
@@ -275,7 +275,8 @@ func (s *Set) All() []*Key {
 	return all
 }
 
-// Domains returns the domains with an active key. A key that became unusable stays active; an unmanaged one that never signed is not.
+// Domains returns the domains with an active key. A key that became unusable is still active. An unmanaged key that never signed is
+// not.
 func (s *Set) Domains() []string {
 	var domains []string
 	for _, d := range slices.Sorted(maps.Keys(s.keys)) {
@@ -286,8 +287,8 @@ func (s *Set) Domains() []string {
 	return domains
 }
 
-// Signing returns the keys that sign for a domain now: the newest active one of each algorithm, RSA first. Without any, the
-// domain's mail cannot be signed.
+// Signing returns the keys that sign for a domain: the newest active key of each algorithm, RSA first. If it returns none, the domain's
+// mail cannot be signed.
 func (s *Set) Signing(domain string) []dkim.Key {
 	var signing []dkim.Key
 	for _, algorithm := range []string{"rsa", "ed25519"} {
@@ -320,11 +321,11 @@ func (s *Set) newestActive(domain, algorithm string) *Key {
 	return newest
 }
 
-// Misplaced returns the paths of key files directly in the keys directory, where they belong to no domain.
+// Misplaced returns the paths of key files that are directly in the keys directory and so belong to no domain.
 func (s *Set) Misplaced() []string { return s.misplaced }
 
-// Known returns the domains that have keys, or had, sorted.
+// Known returns the sorted names of the domains that have or had keys.
 func (s *Set) Known() []string { return slices.Sorted(maps.Keys(s.keys)) }
 
-// Of returns the keys of one domain, by selector.
+// Of returns the keys of one domain, sorted by selector.
 func (s *Set) Of(domain string) []*Key { return s.keys[domain] }

@@ -16,20 +16,20 @@ import (
 
 const (
 	zone = "$ORIGIN example.org.\n$TTL 3600\n@ IN SOA ns1 hostmaster 1 3600 600 86400 300\n@ IN NS ns1\nns1 IN A 127.0.0.1\n"
-	// twoServers is the same zone at two name servers.
+	// twoServers is the same zone with two name servers.
 	twoServers = zone + "@ IN NS ns2\nns2 IN A 127.0.0.2\n"
 	takenZone  = zone + "taken._domainkey IN TXT \"v=DKIM1; p=AAAA\"\n"
 	day        = 24 * time.Hour
 )
 
-// site is the keys of example.org, with a clock and a DNS of their own.
+// site holds the keys of example.org, with its own clock and DNS.
 type site struct {
 	*testing.T
 	dns     *keystest.DNS
 	rotator *keys.Rotator
 	rules   keys.Rules
 	now     time.Time
-	said    strings.Builder // what the rotator reported
+	output  strings.Builder // what the rotator reported
 	needed  bool            // the last run failed, or something needs a person
 }
 
@@ -48,11 +48,11 @@ func newSite(t *testing.T, zones map[string]string) *site {
 	}}
 	s.rotator = &keys.Rotator{Store: store, Rules: func(string) keys.Rules { return s.rules }, Random: rand.Reader, Checker: &keys.Checker{Authority: dns},
 		Publisher: func(string) (keys.Publisher, error) { return dns, nil },
-		Done:      func(domain, what string) { fmt.Fprintf(&s.said, "%s: %s\n", domain, what) },
-		Warn:      func(what string) { fmt.Fprintln(&s.said, what) },
+		Done:      func(domain, what string) { fmt.Fprintf(&s.output, "%s: %s\n", domain, what) },
+		Warn:      func(what string) { fmt.Fprintln(&s.output, what) },
 		Needs: func(domain, what string, _ *keys.Metadata) {
 			s.needed = true
-			fmt.Fprintf(&s.said, "%s: %s\n", domain, what)
+			fmt.Fprintf(&s.output, "%s: %s\n", domain, what)
 		}}
 	if err := store.Make(); err != nil {
 		t.Fatal(err)
@@ -60,15 +60,15 @@ func newSite(t *testing.T, zones map[string]string) *site {
 	return s
 }
 
-// pair makes keys of both algorithms.
+// pair selects keys of both algorithms.
 func (s *site) pair() *site {
 	s.rules.Algorithms = []string{"rsa", "ed25519"}
 	return s
 }
 
-// try does what is due, and returns what was reported.
+// try does the steps that are due, and returns the output.
 func (s *site) try() string {
-	s.said.Reset()
+	s.output.Reset()
 	s.needed = false
 	s.rotator.Frozen, s.rotator.Urgent = false, false
 	return s.run()
@@ -77,12 +77,12 @@ func (s *site) try() string {
 func (s *site) run() string {
 	s.rotator.RunAll(s.Context(), []string{"example.org"}, func(int) {}, func(err error) {
 		s.needed = true
-		fmt.Fprintln(&s.said, err)
+		fmt.Fprintln(&s.output, err)
 	})
-	return s.said.String()
+	return s.output.String()
 }
 
-// rotate is try where nothing may be wrong.
+// rotate is like try, but action needed or an error fails the test.
 func (s *site) rotate() string {
 	s.Helper()
 	out := s.try()
@@ -92,7 +92,7 @@ func (s *site) rotate() string {
 	return out
 }
 
-// days rotates on each of n days.
+// days calls rotate once on each of n days.
 func (s *site) days(n int) {
 	s.Helper()
 	for range n {
@@ -101,7 +101,7 @@ func (s *site) days(n int) {
 	}
 }
 
-// add makes a key of each algorithm and publishes it. Selector may be empty.
+// add creates a key of each algorithm and publishes it. Selector may be empty.
 func (s *site) add(selector string) string {
 	s.Helper()
 	_, err := s.rotator.Add(s.Context(), keys.AddOptions{Domain: "example.org", Algorithms: s.rules.Algorithms, Bits: 2048, Selector: selector}, func(string) {})
@@ -111,7 +111,7 @@ func (s *site) add(selector string) string {
 	return s.try()
 }
 
-// rotateNow asks for successors, and does what is due.
+// rotateNow requests successors, and does the steps that are due.
 func (s *site) rotateNow() (note string) {
 	s.Helper()
 	note, err := s.rotator.RequestRotation(s.Context(), "example.org")
@@ -122,13 +122,13 @@ func (s *site) rotateNow() (note string) {
 	return note
 }
 
-// leak revokes a key that has leaked.
+// leak revokes a compromised key.
 func (s *site) leak(selector string) string {
 	s.Helper()
 	if _, err := s.rotator.Leaked(s.Context(), "example.org", selector); err != nil {
 		s.Fatal(err)
 	}
-	s.said.Reset()
+	s.output.Reset()
 	s.needed, s.rotator.Frozen, s.rotator.Urgent = false, false, true
 	return s.run()
 }
@@ -170,7 +170,7 @@ func (s *site) in(state keys.State) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(selector string) bool { return all[selector] != state })
 }
 
-// status is what people are shown of all keys.
+// status returns the next step and the action needed of all keys.
 func (s *site) status() string {
 	var b strings.Builder
 	for _, k := range s.set().Status(s.rotator.Rules, s.now) {
@@ -189,7 +189,7 @@ func (s *site) record(selector string) string {
 	return strings.Join(texts, " and ")
 }
 
-// interrupted runs do, which ends before operation number step, and reports whether it got that far.
+// interrupted calls do and interrupts it before operation number step. It reports whether do was interrupted.
 func (s *site) interrupted(step int, do func()) (is bool) {
 	type stop struct{}
 	n := 0

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Status is a key as it is shown to people.
+// Status is a key with its next step and the action that it needs, for display.
 type Status struct {
 	*Key
 	Signs  bool
 	Next   string // what happens next
-	Action string // what a person has to do; empty: nothing
-	Steps  []Step // its own, due and to come
+	Action string // what the operator must do; empty: nothing
+	Steps  []Step // the steps of this key, due and future
 }
 
 const (
-	// oldKey is the age from which a key that is not rotated is mentioned: M3AAWG asks for a new one every six months.
+	// oldKey is the age from which the status recommends a rotation: M3AAWG recommends a new key every six months.
 	oldKey = 180 * 24 * time.Hour
-	// publishGrace is how long a record that a program publishes may take to be seen.
+	// publishGrace is how long a record that a program publishes may take to become visible in DNS.
 	publishGrace = 24 * time.Hour
-	// manualGrace is the same for a record that a person publishes or empties; rotate reminds that person as often.
+	// manualGrace is the same for a record that the operator publishes or empties. rotate repeats its reminder at this interval.
 	manualGrace = 7 * 24 * time.Hour
 	// activateGrace is more than the time between two daily runs of rotate.
 	activateGrace = 48 * time.Hour
@@ -52,14 +52,14 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 	return all
 }
 
-// Unseen reports whether a key was activated without the interlock and its record has not been seen since.
+// Unseen reports whether a key was activated by --unsafe-activate and its record has not been found in DNS since.
 func (k *Key) Unseen() bool {
 	return k.Metadata != nil && k.State == Active && k.Metadata.Unsafe && k.Metadata.Seen == nil
 }
 
 func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	if s.Elsewhere {
-		return "a systemd credential, which only the daemon reads"
+		return "a systemd credential, which only the daemon can read"
 	}
 	if s.Err != nil {
 		return "cannot be used: " + s.Err.Error()
@@ -76,62 +76,62 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	case Generated:
 		next = "rotate publishes its record"
 		if rules.Manual() {
-			next = "put its record into DNS (dkimkey show " + s.Domain + " " + s.Selector + "); rotate looks for it"
+			next = "add its record to DNS (dkimkey show " + s.Domain + " " + s.Selector + "); rotate checks it"
 		}
 	case Published:
-		next = "rotate looks for its record"
+		next = "rotate checks its record"
 		switch {
 		case unmanaged:
-			next = "signs when the daemon has seen its record"
+			next = "signs when the daemon finds its record in DNS"
 		case s.Metadata.Imported != "":
-			next = "imported; rotate looks for its record, which has to be in DNS already"
+			next = "imported; rotate checks its record, which must already be in DNS"
 		}
 	case Verified:
-		next = "stands by"
+		next = "standby"
 		if due, ok := s.due(DoActivate); ok {
-			next = "signs from " + due.UTC().Format(timeFormat) + " on"
+			next = "signs from " + due.UTC().Format(timeFormat)
 		}
 	case Active:
 		switch {
 		case !s.Signs:
-			next = "a newer key signs; rotate retires this one when the record of the newer one has been seen"
+			next = "a newer key signs; rotate retires this key when the record of the newer key is visible in DNS"
 		case s.Unseen():
-			next = "signs; its record has not been seen in DNS"
+			next = "signs; its record was not found in DNS"
 		case !successor.IsZero():
-			next = "signs; hands over on " + successor.UTC().Format(dateFormat)
+			next = "signs; its successor takes over on " + successor.UTC().Format(dateFormat)
 		case rules.RotateEvery == 0 && now.Sub(s.Since) > oldKey:
-			next = fmt.Sprintf("signs, for %d days: dkimkey rotate %s --now replaces it", int(now.Sub(s.Since).Hours()/24), s.Domain)
+			next = fmt.Sprintf("signs; active for %d days, replace it: dkimkey rotate %s --now", int(now.Sub(s.Since).Hours()/24), s.Domain)
 		default:
 			next = "signs"
 		}
 	case Retiring:
 		next = s.retiring()
 	case Revoked:
-		next = "its record is removed"
+		next = "its record will be removed"
 		if due, ok := s.due(DoRemove); ok {
 			next += " on " + due.UTC().Format(timeFormat)
 		}
 	case Removed:
-		next = "nothing is left of it"
+		next = "only its metadata is kept"
 	}
 	if m := cmp.Or(s.Metadata, s.Observed); m != nil && (s.State == Generated || s.State == Published) && m.Finding != "" {
-		next += "; last seen: " + m.Finding
+		next += "; last check: " + m.Finding
 	}
 	if unmanaged {
-		next += "; put there by hand"
+		next += "; unmanaged"
 	}
 	return next
 }
 
-// retiring returns what happens next to a retired key. While no key signs, Plan keeps its record unless the key leaked: it may be
-// the only good one.
+// retiring returns what happens next to a retiring key. While no key signs, Plan keeps its record unless the key is compromised:
+// it may be the only correct record.
 func (s Status) retiring() string {
 	due, planned := s.due(DoRevoke)
 	switch {
 	case s.Metadata.Compromised:
-		return "compromised; rotate revokes its record at once"
+		return "compromised; rotate revokes its record immediately"
 	case planned:
-		return "its record is revoked on " + due.UTC().Format(timeFormat)
+		return "its record will be revoked on " + due.UTC().Format(timeFormat)
 	}
 	return "its record stays until another key signs"
 }
@@ -145,7 +145,7 @@ func (s Status) due(a Action) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// action returns what a person has to do about a key, and how.
+// action returns what the operator must do about a key, or "".
 func (s Status) action(rules Rules, now time.Time) string {
 	name := s.Domain + " " + s.Selector
 	waited := now.Sub(s.Since)
@@ -163,31 +163,31 @@ func (s Status) action(rules Rules, now time.Time) string {
 	case s.Err != nil:
 		return fmt.Sprintf("cannot be used: %v; correct the file, or move it out of the keys directory", s.Err)
 	case s.Unseen():
-		return "signs, and its record has never been seen in DNS: publish it (dkimkey show " + name + "), then dkimkey rotate " + s.Domain
+		return "signs, but its record was never found in DNS: publish it (dkimkey show " + name + "), then run dkimkey rotate " + s.Domain
 	case s.State == Generated && !rules.Manual() && waited > grace:
-		return "its record has not been published since " + s.Since.UTC().Format(dateFormat) + ": dkimkey rotate " + s.Domain + " prints why"
+		return "its record has been unpublished since " + s.Since.UTC().Format(dateFormat) + ": dkimkey rotate " + s.Domain + " prints the reason"
 	case (s.State == Generated || s.State == Published) && waited > grace:
-		return fmt.Sprintf("waits for its record since %s%s: %s; dkimkey check %s", s.Since.UTC().Format(dateFormat), s.lastSeen(), show, s.Domain)
+		return fmt.Sprintf("waiting for its record since %s%s: %s; see dkimkey check %s", s.Since.UTC().Format(dateFormat), s.lastSeen(), show, s.Domain)
 	case s.State == Verified:
 		if due, ok := s.due(DoActivate); ok && now.Sub(due) > activateGrace {
-			return "could sign since " + due.UTC().Format(timeFormat) + ": dkimkey rotate has to run daily (dkimkey-rotate.timer)"
+			return "not activated, although it may sign since " + due.UTC().Format(timeFormat) + ": run dkimkey rotate daily (dkimkey-rotate.timer)"
 		}
 	case s.State == Retiring && s.Metadata.Compromised:
-		return "compromised, and its record is still in DNS: dkimkey rotate " + s.Domain
+		return "compromised, but its record is still in DNS: run dkimkey rotate " + s.Domain
 	case s.State == Revoked && rules.Manual() && s.Metadata.Confirmed == nil && (s.Metadata.Compromised || waited > grace):
-		return fmt.Sprintf("revoked, and its record has not been seen to be empty: replace it by %q, then dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
+		return fmt.Sprintf("revoked, but its record is not confirmed to be empty: replace it with %q, then run dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
 	}
 	return ""
 }
 
 func (s Status) lastSeen() string {
 	if m := cmp.Or(s.Metadata, s.Observed); m != nil && m.Finding != "" {
-		return " (last seen: " + m.Finding + ")"
+		return " (last check: " + m.Finding + ")"
 	}
 	return ""
 }
 
-// Remedy returns what gets a key of a hosted domain to sign again.
+// Remedy returns the command or action that lets a key of a hosted domain sign again.
 func Remedy(domain string, keys []*Key) string {
 	is := func(f func(k *Key) bool) bool { return slices.ContainsFunc(keys, f) }
 	switch {
@@ -196,7 +196,7 @@ func Remedy(domain string, keys []*Key) string {
 	case is(func(k *Key) bool { return k.Err != nil }):
 		return "correct the key above"
 	case is(func(k *Key) bool { return k.State == Published }):
-		return "publish the record of the key that waits"
+		return "publish the record of the pending key"
 	}
 	return "dkimkey add " + domain
 }

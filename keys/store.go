@@ -1,8 +1,14 @@
-// Package keys keeps the DKIM keys: the files, the metadata of each key, and the set that signs at a moment.
+// Package keys stores, rotates and checks the DKIM keys.
 //
-// KEYS_DIR/DOMAIN/SELECTOR.pem is the private key, KEYS_DIR/DOMAIN/SELECTOR.json its metadata. The JSON is durable before the PEM
-// appears, and the PEM is deleted first, so that there is never a key without its metadata. A PEM without a JSON is an
-// unmanaged key.
+// KEYS_DIR/DOMAIN/SELECTOR.pem is a private key and KEYS_DIR/DOMAIN/SELECTOR.json its [Metadata]. The JSON file is written before the
+// PEM file and deleted after it, so that a managed key always has metadata. A PEM file without a JSON file is an unmanaged key.
+//
+// [Store] reads and writes these files. [Plan] returns the steps that are due for a domain, and a [Rotator] does them. A [Checker]
+// compares the records in DNS with the keys. The daemon signs with the [Snapshot] of a [Watcher]:
+//
+//	w, err := keys.Open(keys.Store{State: state, Dir: dir, Now: time.Now}, log)
+//	...
+//	signing := w.Current().Set.Signing("example.org")
 package keys
 
 import (
@@ -20,17 +26,17 @@ import (
 	"signpost/internal/durable"
 )
 
-// Store reads and writes the keys directory, and what STATE_DIR records about keys. Only dkimkey writes keys; the daemon records
-// which domains are hosted and what it has seen of unmanaged keys.
+// Store reads and writes the keys directory and the files about keys in STATE_DIR. Only dkimkey writes keys. The daemon records which
+// domains are hosted, and its observations of unmanaged keys.
 type Store struct {
-	State string // STATE_DIR: hosted, observed and locks are in it
+	State string // STATE_DIR, with the directories hosted, observed, removed and locks
 	Dir   string // the keys directory, in STATE_DIR or elsewhere
 	Now   func() time.Time
-	// Hook, if set, is called before each durable operation, so that a test can stop there.
+	// Hook, if set, is called before each durable operation. Tests use it to interrupt a run.
 	Hook func(step string)
 	// Lease, if set, is the lock that this process holds. Copies of the Store share it.
 	Lease *Lease
-	// LockTimeout is how long Lock waits, 0 for the default.
+	// LockTimeout is the timeout of Lock; 0 means the default.
 	LockTimeout time.Duration
 
 	metadataOnly bool // no private key is read
@@ -69,9 +75,9 @@ func parseMetadata(path string, data []byte, domain, selector string) (*Metadata
 	if err := json.Unmarshal(data, &l); err != nil {
 		return nil, damaged(path, err)
 	}
-	// The names become a path when it is written again.
+	// The names become part of the path when the metadata is written again.
 	if l.Domain != domain || l.Selector != selector {
-		return nil, fmt.Errorf("%s is about selector %q of %q, not about the key beside it; correct it, or remove it if the key was put there by hand", path, l.Selector, l.Domain)
+		return nil, fmt.Errorf("%s describes selector %q of %q, not the key beside it; correct it, or remove it if the key is unmanaged", path, l.Selector, l.Domain)
 	}
 	return &l, nil
 }
@@ -83,11 +89,11 @@ func damaged(path string, err error) error {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		what = fmt.Sprintf("no JSON at byte %d", syntax.Offset)
+		what = fmt.Sprintf("invalid JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind) && kind.Field != "":
 		what = fmt.Sprintf("%q is not valid", kind.Field)
 	}
-	return fmt.Errorf("%s is damaged: %s; restore it from a backup, or remove it (a key without metadata counts as put there by hand)", path, what)
+	return fmt.Errorf("%s is damaged: %s; restore it from a backup, or remove it (a key without metadata is unmanaged)", path, what)
 }
 
 func (s Store) writeMetadata(l *Metadata) error {
@@ -116,10 +122,10 @@ func (s Store) ReadState(name string) ([]byte, error) {
 	return s.tree().Read(filepath.Join(s.State, name))
 }
 
-// Make creates the keys directory if there is none.
+// Make creates the keys directory if it does not exist.
 func (s Store) Make() error { return s.tree().MakeDir(s.Dir) }
 
-// MakeState creates directories of STATE_DIR, by name.
+// MakeState creates the named directories in STATE_DIR.
 func (s Store) MakeState(names ...string) error {
 	var errs []error
 	for _, name := range names {
@@ -128,7 +134,7 @@ func (s Store) MakeState(names ...string) error {
 	return errors.Join(errs...)
 }
 
-// removePEM deletes a private key if it is there.
+// removePEM deletes a private key if it exists.
 func (s Store) removePEM(domain, selector string) error {
 	path := s.pemPath(domain, selector)
 	if !s.tree().Exists(path) {
@@ -144,7 +150,8 @@ func (s Store) removePEM(domain, selector string) error {
 	return nil
 }
 
-// removeWhere deletes files of a domain, and links. Directories and the like stay: dkimkey makes none. An error is about the first that could not be deleted.
+// removeWhere deletes the files and links of a domain that are unwanted. Other directory entries stay, because dkimkey creates none.
+// The error is that of the first file that cannot be deleted.
 func (s Store) removeWhere(domain string, unwanted func(name string) bool) error {
 	dir, err := s.tree().Open(s.domainDir(domain))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,7 +170,7 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 		return !isFile || !unwanted(fi.Name())
 	})
 	if len(files) == 0 {
-		return nil // without a sync: rotate comes here twice for each domain
+		return nil // without a sync: rotate calls this twice for each domain
 	}
 	for _, fi := range files {
 		if err := dir.Remove(fi.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -173,7 +180,7 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 	return durable.Sync(dir)
 }
 
-// Remove deletes all keys of a domain, each PEM before its JSON, and what was recorded about them. The caller holds the lock.
+// Remove deletes all keys of a domain, each PEM file before its JSON file, and the observations of them. The caller holds the lock.
 func (s Store) Remove(domain string) error {
 	if err := s.rememberSelectors(domain); err != nil {
 		return err
@@ -187,7 +194,7 @@ func (s Store) Remove(domain string) error {
 			return err
 		}
 	}
-	// A directory with files that are not ours stays.
+	// A directory with other files stays.
 	if err := s.tree().Remove(s.domainDir(domain)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
 		return fmt.Errorf("removing the directory of %s: %w", domain, err)
 	}

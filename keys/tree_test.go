@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// world is a directory of root's that nothing of ours may touch, and a state directory of user nobody.
+// world returns a state directory of user nobody, and a directory of root that must not change.
 func world(t *testing.T) (s Store, outside string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -41,7 +41,7 @@ func plant(t *testing.T, target, path string) {
 	}
 }
 
-// untouched describes a directory: what is in it, of whom, and how.
+// untouched returns a description of a directory: its files with their owners, modes and contents.
 func untouched(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -63,8 +63,8 @@ func untouched(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// Root's dkimkey works in directories of user signpost. A link that this user plants there makes root write, delete or chown
-// nothing elsewhere.
+// Root's dkimkey works in directories of user signpost. Links that this user creates there do not make root write, delete or
+// chown files elsewhere.
 func TestPlantedLinks(t *testing.T) {
 	for name, where := range map[string]string{
 		"the keys directory": "keys", "a domain": "keys/example.org", "a domain with a key": "keys/example.net", "hosted": "hosted", "a hosted domain": "hosted/example.org",
@@ -104,7 +104,7 @@ func TestPlantedLinks(t *testing.T) {
 	}
 }
 
-// A link of a domain that root does not follow is reported for this domain, and the others are not affected.
+// A domain directory that is a link which root does not follow is an error of this domain only.
 func TestLinkedDomain(t *testing.T) {
 	s, outside := world(t)
 	l := create(t, s, "example.org", "ed25519")
@@ -119,17 +119,17 @@ func TestLinkedDomain(t *testing.T) {
 	}
 }
 
-// The choice of a selector ends where the directory of the domain was replaced by a link.
+// The choice of a selector ends even if the directory of the domain was replaced by a link.
 func TestSelectorInLink(t *testing.T) {
 	s, outside := world(t)
 	plant(t, outside, s.domainDir("example.org"))
 	selector := s.datedSelector("example.org", "rsa", nil)
-	if _, err := s.vacate("example.org", selector, false); err == nil || len(selector) > 63 {
+	if _, err := s.checkSelector("example.org", selector, false); err == nil || len(selector) > 63 {
 		t.Errorf("%q %v", selector, err)
 	}
 }
 
-// A link is one to a systemd credential only if it stays in /run/credentials.
+// A link leads to a systemd credential only if its target is in /run/credentials.
 func TestCredentialLink(t *testing.T) {
 	s, outside := world(t)
 	plant(t, "/run/credentials/../.."+outside+"/file", s.pemPath("example.org", "mail"))
@@ -138,7 +138,7 @@ func TestCredentialLink(t *testing.T) {
 	}
 }
 
-// A FIFO in the place of a file does not stop root's command.
+// A FIFO in place of a file does not block root's command.
 func TestFIFO(t *testing.T) {
 	s, _ := world(t)
 	l := create(t, s, "example.org", "ed25519")
@@ -162,7 +162,7 @@ func TestFIFO(t *testing.T) {
 	}
 }
 
-// An interrupted write leaves a temporary file, which the next run deletes. It keeps the backup of a key that an editor made.
+// The next run deletes the temporary file of an interrupted write. It keeps the backup file that an editor made of a key.
 func TestTemporaryFiles(t *testing.T) {
 	s := newStore(t)
 	dir := s.domainDir("example.org")
@@ -183,7 +183,7 @@ func TestTemporaryFiles(t *testing.T) {
 	}
 }
 
-// A FIFO in the place of a directory does not block: not for root, and not for the daemon.
+// A FIFO in place of a directory blocks neither root nor the daemon.
 func TestFIFOForDirectory(t *testing.T) {
 	for _, where := range []string{"", "keys", "keys/example.org", "keys/example.net", "hosted", "observed", "observed/example.org", "locks", "locks/example.org"} {
 		s := newStore(t)

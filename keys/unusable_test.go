@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// asNobody runs f as user nobody, as which the daemon runs. The threads of the process change together.
+// asNobody runs f as user nobody, like the daemon. All threads of the process change their user.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -29,8 +29,8 @@ func asNobody(t *testing.T, f func()) {
 	f()
 }
 
-// The directory of a domain that cannot be used is an error of that domain. The other domains are read, the daemon starts, and
-// what signed before goes on signing.
+// A domain directory that cannot be used is an error of that domain. Other domains are read, the daemon starts, and keys that
+// signed before continue to sign.
 func TestUnusableDomainDirectory(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"unreadable":     func(path string) error { return os.Mkdir(path, 0o700) },
@@ -92,7 +92,7 @@ func TestUnusableDomainDirectory(t *testing.T) {
 	}
 }
 
-// Names in upper case, and domains as U-labels, are reported: DNS and the paths of the code have them in lower case and as A-labels.
+// Names in upper case and U-labels are errors: DNS and the code use lower case and A-labels.
 func TestMisnamedKeys(t *testing.T) {
 	s := newStore(t)
 	for _, path := range []string{"B.a.example/m.pem", "c.a.example/Mail.pem", "c.a.example/mail.pem", "bücher.example/m.pem"} {
@@ -133,10 +133,10 @@ func TestMisnamedKeys(t *testing.T) {
 	}
 }
 
-// The errors of files are written in plain words.
-func TestFaultWords(t *testing.T) {
+// The errors of files have no Go error text.
+func TestFileErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"{":                                  "no JSON at byte 1",
+		"{":                                  "invalid JSON at byte 1",
 		"[]":                                 "a value is not valid",
 		`{"bits": "many"}`:                   `"bits" is not valid`,
 		`{"created": "x"}`:                   "a value is not valid",
@@ -155,7 +155,7 @@ func TestFaultWords(t *testing.T) {
 	if _, err := s.readMetadata("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
 		t.Error(err)
 	}
-	// Releases of Go differ in the last words.
+	// The last words depend on the release of Go.
 	words := regexp.MustCompile("^writing " + regexp.QuoteMeta(s.Dir) + ": rename " + regexp.QuoteMeta(s.Dir) + ": (file exists|is a directory)$")
 	if err := s.WriteState("keys", nil); err == nil || !words.MatchString(err.Error()) {
 		t.Error(err)
@@ -165,7 +165,7 @@ func TestFaultWords(t *testing.T) {
 	}
 }
 
-// Only files and links are removed: a directory with the name of a key, or of a temporary file, stays, and is no error.
+// RemoveDomain deletes only files and links. A directory with the name of a key or of a temporary file stays and is not an error.
 func TestRemoveKeepsDirectories(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "ed25519")

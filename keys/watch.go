@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// Snapshot has the keys and the hosted domains of one moment. Each message is signed by one Snapshot. It does not change.
+// Snapshot holds the keys and the hosted domains at one point in time. It is immutable. Each message uses one Snapshot.
 type Snapshot struct {
 	Set    *Set
 	Hosted map[string]bool
 }
 
-// Watcher holds the current Snapshot and renews it when the keys change, so that the daemon sees a new key without a restart. If the
-// keys directory disappears or cannot be read, the Snapshot stays as it is.
+// Watcher holds the current Snapshot and replaces it when the keys change, so that the daemon uses a new key without a restart. It keeps
+// the Snapshot if the keys directory disappears or cannot be read.
 type Watcher struct {
 	store Store
 	log   *slog.Logger
 	now   atomic.Pointer[Snapshot]
 
 	mu    sync.Mutex // one reload at a time
-	fault string     // what was last logged as wrong, so that it is logged once
-	// instead is that of each Set; it is replaced, never changed.
+	fault string     // the last error in the log, so that each is logged once
+	// instead is the instead map of each Set. It is replaced, never changed.
 	instead map[string]string
 }
 
-// Open reads the keys for the first time. A keys directory that is missing or unreadable is an error: a daemon that starts
-// without its keys would let mail leave unsigned.
+// Open returns a Watcher with the current keys. It returns an error if the keys directory is missing or cannot be read: a daemon without
+// its keys would send mail unsigned.
 func Open(store Store, log *slog.Logger) (*Watcher, error) {
 	w := &Watcher{store: store, log: log}
 	snap, err := w.load(nil)
@@ -46,14 +46,14 @@ func Open(store Store, log *slog.Logger) (*Watcher, error) {
 // Current returns the newest Snapshot.
 func (w *Watcher) Current() *Snapshot { return w.now.Load() }
 
-// Fault returns why the keys could not be read the last time, or "" if they could.
+// Fault returns the error of the last reload, or "" if it succeeded.
 func (w *Watcher) Fault() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.fault
 }
 
-// Run checks for changes until ctx ends.
+// Run checks for changes until ctx is done.
 func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -67,7 +67,7 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Instead makes another key sign in place of a domain's newest one of an algorithm; "" undoes that.
+// Instead selects another key that signs instead of a domain's newest key of an algorithm. Selector "" restores the newest key.
 func (w *Watcher) Instead(domain, algorithm, selector string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -83,7 +83,7 @@ func (w *Watcher) Instead(domain, algorithm, selector string) {
 	w.now.Store(&Snapshot{Set: &set, Hosted: old.Hosted})
 }
 
-// Reload renews the Snapshot if anything changed since the last time.
+// Reload replaces the Snapshot if the keys or the hosted domains have changed.
 func (w *Watcher) Reload() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,7 +92,7 @@ func (w *Watcher) Reload() {
 	if err != nil {
 		if w.fault != err.Error() {
 			w.fault = err.Error()
-			w.log.Error("keys not reloaded, the old ones stay in use", "error", err)
+			w.log.Error("keys not reloaded, the previous keys stay in use", "error", err)
 		}
 		return
 	}
@@ -107,7 +107,7 @@ func (w *Watcher) Reload() {
 	w.announce(old, snap)
 }
 
-// same reports whether two Snapshots were read from the same files, all of which could be read.
+// same reports whether two Snapshots come from the same files and all keys could be read.
 func (s *Snapshot) same(old *Snapshot) bool {
 	if !maps.Equal(s.Hosted, old.Hosted) || !maps.Equal(s.Set.stamps, old.Set.stamps) || !slices.Equal(s.Set.misplaced, old.Set.misplaced) {
 		return false
@@ -125,7 +125,7 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	if old != nil {
 		before = old.Set
 	}
-	// Hosted first: a domain that is removed meanwhile is then hosted without a key, and its mail waits until the next reload.
+	// Hosted is read first: a domain that is removed in between is then hosted without a key, and its mail waits until the next reload.
 	hosted, err := w.store.Hosted()
 	if err != nil {
 		return nil, err
@@ -147,8 +147,8 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	return &Snapshot{Set: set, Hosted: hosted}, nil
 }
 
-// adopt records a domain as hosted that has an active key and no such record, as after a backup was restored in part. Under the
-// lock, dkimkey is not about to remove the domain. While another process holds it, the next reload tries again.
+// adopt records a domain as hosted that has an active key and no such record, for example after a partial restore from a backup. The
+// lock ensures that dkimkey is not removing the domain. If another process holds it, the next reload tries again.
 func (w *Watcher) adopt(domain string) error {
 	unlock, err := w.store.TryLock(domain)
 	if busy := (*Busy)(nil); errors.As(err, &busy) {
@@ -181,11 +181,11 @@ func (w *Watcher) announce(old, new *Snapshot) {
 		attrs := []any{"domain", k.Domain, "selector", k.Selector, "algorithm", k.Algorithm, "bits", k.Bits, "state", k.State}
 		switch {
 		case k.awaited():
-			w.log.Warn("key put there by hand signs once its record is seen in DNS", append(attrs, "record", RecordName(k.Domain, k.Selector))...)
+			w.log.Warn("unmanaged key does not sign until its record is visible in DNS", append(attrs, "record", RecordName(k.Domain, k.Selector))...)
 		case k.Metadata == nil:
-			w.log.Info("key put there by hand signs, its record has been seen", attrs...)
+			w.log.Info("unmanaged key signs, its record is visible in DNS", attrs...)
 		case k.State == Active && k.Metadata.Unsafe:
-			w.log.Warn("key signs without its record having been seen in DNS (--unsafe-activate)", attrs...)
+			w.log.Warn("key signs, although its record was never found in DNS (--unsafe-activate)", attrs...)
 		default:
 			w.log.Info("key read", attrs...)
 		}
@@ -197,7 +197,7 @@ func (w *Watcher) announce(old, new *Snapshot) {
 	}
 	for _, k := range old.Set.All() {
 		if new.Set.find(k.Domain, k.Selector) == nil {
-			w.log.Info("key gone", "domain", k.Domain, "selector", k.Selector)
+			w.log.Info("key no longer exists", "domain", k.Domain, "selector", k.Selector)
 		}
 	}
 	for d := range new.Hosted {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// The guard tells, for who counts, of a key whose record is gone, also before another one signs in its place; silence of
-// DNS changes nothing, and a record that is back ends it.
-func TestGuardTellsWhatIsWrong(t *testing.T) {
+// Wrong counts a key whose record is missing, even before another key signs instead. Unanswered DNS queries do not change the
+// count, and a correct record ends it.
+func TestGuardWrong(t *testing.T) {
 	g := newGuarded(t)
 	l := create(t, g.store, "example.org", "rsa")
 	activate(t, g.store, l)
@@ -35,7 +35,7 @@ func TestGuardTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// What is to be done at once has been due since the key came into its state; what has a day of its own, since then.
+// A step that is due now has been due since the key entered its state. A step with a date has been due since that date.
 func TestStepSince(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	before := now.Add(-72 * time.Hour)

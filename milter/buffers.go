@@ -1,13 +1,13 @@
 package milter
 
-// buffers holds the buffers that no connection uses, for all connections together.
+// buffers has the buffers that no connection uses at the moment. All connections share it.
 type buffers chan *[bufferSize]byte
 
 const (
-	// bufferSize is how many bytes are read at a time: a piece of a body as Postfix cuts it.
+	// bufferSize is the maximum number of bytes read at a time: Postfix sends a body in pieces of this size.
 	bufferSize = 64 << 10
-	// keptBuffers is how many are kept for later. Few connections have something unread at a time: as many as there are
-	// processors, and those that wait for the rest of a packet.
+	// keptBuffers is how many unused buffers are kept. Few connections have unread bytes at a time: about one for each processor,
+	// and those that wait for the rest of a packet.
 	keptBuffers = 16
 )
 

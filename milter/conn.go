@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// conn is a connection as packets. It reads many at a time into one buffer, which it holds only while the buffer is not empty, so
-// that an idle connection costs next to nothing.
+// conn reads and writes milter packets. It reads as many as have arrived into one buffer. It holds the buffer only while that has
+// unread bytes, so that an idle connection takes little memory.
 type conn struct {
 	net.Conn
 	raw     syscall.RawConn
@@ -22,15 +22,15 @@ type conn struct {
 
 	lent     *[bufferSize]byte // from buffers; nil if nothing is buffered, or more than fits
 	buf      []byte            // lent, or larger
-	from, to int               // what was read and not yet taken
-	got      int               // of the last read
-	gotErr   error
+	from, to int               // of the unread bytes in buf
+	got      int               // bytes of the last read
+	gotErr   error             // of the last read
 	readFD   func(fd uintptr) bool
 	deadline time.Time // for reads
-	out      []byte    // the last answer's octets, for the next
+	out      []byte    // room for the next answer: the memory of the last one
 
 	mu       sync.Mutex
-	busy     bool // a message is under way
+	busy     bool // a message is in progress
 	draining bool
 	once     sync.Once
 }
@@ -49,7 +49,8 @@ func newConn(nc net.Conn, buffers buffers, cancel context.CancelFunc) (*conn, er
 	return c, nil
 }
 
-// next begins a packet. The caller must take its data before the next one, whole or in pieces.
+// next reads the head of a packet: its code and the size of its data. The caller must read the data before the next call, with
+// take or piece.
 func (c *conn) next() (code byte, size int, err error) {
 	if err := c.need(packetHead); err != nil {
 		if c.to > c.from {
@@ -59,14 +60,14 @@ func (c *conn) next() (code byte, size int, err error) {
 	}
 	n := binary.BigEndian.Uint32(c.buf[c.from:])
 	if n == 0 || n > maxPacket {
-		return 0, 0, fmt.Errorf("a milter packet of %d octets", n)
+		return 0, 0, fmt.Errorf("a milter packet of %d bytes", n)
 	}
 	code = c.buf[c.from+4]
 	c.from += packetHead
 	return code, int(n) - 1, nil
 }
 
-// take returns the data of a packet, valid until the next read.
+// take returns the data of a packet, which is valid until the next read.
 func (c *conn) take(size int) ([]byte, error) {
 	if err := c.need(size); err != nil {
 		return nil, cut(err)
@@ -76,7 +77,7 @@ func (c *conn) take(size int) ([]byte, error) {
 	return data, nil
 }
 
-// piece returns what has arrived of a packet's data, at least one byte and at most size, valid until the next read.
+// piece returns the data that has arrived, at least one byte and at most size. It is valid until the next read.
 func (c *conn) piece(size int) ([]byte, error) {
 	if err := c.need(min(size, 1)); err != nil {
 		return nil, cut(err)
@@ -92,7 +93,7 @@ func cut(err error) error {
 	return err
 }
 
-// need reads until n octets are there.
+// need reads until at least n bytes are unread.
 func (c *conn) need(n int) error {
 	for c.to-c.from < n {
 		if err := c.read(n); err != nil {
@@ -102,8 +103,8 @@ func (c *conn) need(n int) error {
 	return nil
 }
 
-// read waits for more octets, where n are to be there in the end. They get more room only as they come, whatever a packet
-// says of its length.
+// read waits for more bytes and adds them to buf. n is the number of unread bytes that the caller needs. The buffer grows only as
+// bytes arrive: a client could claim any length of a packet.
 func (c *conn) read(n int) error {
 	if now := time.Now(); c.deadline.Sub(now) < readTimeout-time.Minute {
 		c.deadline = now.Add(readTimeout)
@@ -111,7 +112,7 @@ func (c *conn) read(n int) error {
 			return err
 		}
 	}
-	c.rest()
+	c.releaseEmpty()
 	switch there := c.to - c.from; {
 	case there > 0 && there == len(c.buf):
 		larger := make([]byte, min(2*len(c.buf), n))
@@ -134,8 +135,8 @@ func (c *conn) read(n int) error {
 	return nil
 }
 
-// tryRead is called when there may be something to read, and says whether there was. Until then an empty buffer is given
-// back.
+// tryRead reads what has arrived and reports whether there was anything. The runtime calls it again when the descriptor becomes
+// readable. In between, an empty buffer is released.
 func (c *conn) tryRead(fd uintptr) bool {
 	if c.buf == nil {
 		c.lent = c.buffers.get()
@@ -148,20 +149,20 @@ func (c *conn) tryRead(fd uintptr) bool {
 		}
 	}
 	if c.gotErr == syscall.EAGAIN {
-		c.rest()
+		c.releaseEmpty()
 		return false
 	}
 	return true
 }
 
-// rest is called where the next packet may be long in coming.
-func (c *conn) rest() {
+// releaseEmpty releases the buffer if it has no unread bytes. It is called before waits that may be long.
+func (c *conn) releaseEmpty() {
 	if c.from == c.to {
 		c.release()
 	}
 }
 
-// release returns the buffer.
+// release returns the buffer to the others.
 func (c *conn) release() {
 	if c.lent != nil {
 		c.buffers.put(c.lent)
@@ -169,7 +170,7 @@ func (c *conn) release() {
 	c.lent, c.buf, c.from, c.to = nil, nil, 0, 0
 }
 
-// send writes an answer, all of it at once.
+// send writes an answer with one write.
 func (c *conn) send(answer []byte) error {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
@@ -181,10 +182,11 @@ func (c *conn) send(answer []byte) error {
 	return err
 }
 
-// maxKept is how many octets of room for an answer a connection keeps for its next message.
+// maxKept is how many bytes of memory for answers a connection keeps between messages.
 const maxKept = 4 << 10
 
-// handshake negotiates. Whoever connects and says nothing is let go in silence: that is what port probes and monitoring do.
+// handshake negotiates version, actions and events. If the client sends nothing, the error is io.EOF, which is not logged: port
+// probes and monitoring do that.
 func (c *conn) handshake() error {
 	c.deadline = time.Now().Add(handshakeTimeout)
 	if err := c.SetReadDeadline(c.deadline); err != nil {
@@ -197,15 +199,15 @@ func (c *conn) handshake() error {
 	case n == 0:
 		return io.EOF
 	case n < packetHead, binary.BigEndian.Uint32(head) != size-4, head[4] != eventOptions:
-		return errors.New("this is no milter client: the first packet is no option negotiation")
+		return errors.New("not a milter client: the first packet is not an option negotiation")
 	case err != nil:
-		return errors.New("the first packet is incomplete")
+		return errors.New("the client sent an incomplete option negotiation")
 	}
 	version, actions, events := binary.BigEndian.Uint32(head[5:]), binary.BigEndian.Uint32(head[9:]), binary.BigEndian.Uint32(head[13:])
 	c.from += size
 	c.deadline = time.Time{}
 	if version < needVersion {
-		return fmt.Errorf("the MTA speaks milter protocol %d; set milter_protocol = %d in main.cf", version, needVersion)
+		return fmt.Errorf("the MTA uses milter protocol %d; set milter_protocol = %d in main.cf", version, needVersion)
 	}
 	if missing := needActions &^ actions; missing != 0 {
 		return fmt.Errorf("the MTA does not offer the milter actions %#x; Postfix 2.6 or later is needed", missing)
@@ -216,14 +218,14 @@ func (c *conn) handshake() error {
 	return c.send(appendOptions(c.out))
 }
 
-// begin says that a message is under way.
+// begin notes that a message is in progress.
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.busy = true
 	c.mu.Unlock()
 }
 
-// idle says that none is, and whether the connection is to end for that.
+// idle notes that no message is in progress, and reports whether the connection must be closed.
 func (c *conn) idle() (end bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,14 +233,14 @@ func (c *conn) idle() (end bool) {
 	return c.draining
 }
 
-// drain ends the connection after its next message.
+// drain makes idle report true: the connection ends after its next message.
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
 	c.mu.Unlock()
 }
 
-// closeIdle ends the connection if no message is under way.
+// closeIdle closes the connection if no message is in progress.
 func (c *conn) closeIdle() {
 	c.mu.Lock()
 	busy := c.busy
@@ -248,7 +250,7 @@ func (c *conn) closeIdle() {
 	}
 }
 
-// Close ends the connection and its context. A drain may be first.
+// Close closes the connection and cancels its context. Further calls do nothing.
 func (c *conn) Close() error {
 	var err error
 	c.once.Do(func() {

@@ -15,14 +15,15 @@ import (
 // ErrAnother is the error of Identify if a milter answers that is not Signpost.
 var ErrAnother = errors.New("it is another milter")
 
-// What Postfix offers: all SMFIF_* flags, of which we need needActions, and all SMFIP_* flags, of which we need needEvents.
+// What Postfix offers: all SMFIF_* flags, which include needActions, and all SMFIP_* flags, which include needEvents.
 const (
 	allActions = milter.OptAction(0x1ff)
 	allEvents  = milter.OptProtocol(0x1fffff)
 )
 
-// Identify negotiates with a socket as Postfix does, and closes the connection. It returns nil if Signpost, which it knows by both
-// option masks, answers before ctx ends. network is "tcp" or "unix". The client is not our own code, so that our mistakes show.
+// Identify connects to a milter socket, negotiates as Postfix does, and closes the connection. It returns nil if Signpost answers before
+// ctx ends, and ErrAnother if another milter does. It recognizes Signpost by the options that it requests. network is "tcp" or "unix".
+// The client code is go-milter's, so that it does not share mistakes with this package.
 func Identify(ctx context.Context, network, address string) error {
 	d := &dialer{ctx: ctx}
 	s, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents}).Session()
@@ -49,8 +50,8 @@ func readFailed(err error) bool {
 	return errors.As(err, &failed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// dialer dials one connection, which ends with its context. A server may send its answer and close the connection before our offer:
-// writing then fails, but the answer still shows what the server is. So Write only records the error in err, as Dial does.
+// dialer dials one connection, which ends with its context. A server may send its answer and close the connection before it reads the
+// offer. Writing then fails, but the answer still identifies the server. So Write only stores the error in err, as Dial does.
 type dialer struct {
 	ctx context.Context
 	net.Conn

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// listenTimeout limits the lookup of a host name in an address, and the wait for an answer at a socket that may be stale.
+// listenTimeout limits the lookup of a host name in an address, and the connection to a socket that may be stale.
 const listenTimeout = 5 * time.Second
 
-// Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode and, if group is not empty and
-// exists on this machine, a group. A socket file is replaced if no process answers on it; otherwise it is not.
+// Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode, and the group if that is not empty and
+// exists on this machine. Listen replaces a socket file that no process listens on. It is an error if one does.
 func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
 	if network != "unix" {
-		// No keep-alive, which takes four system calls a connection: readTimeout detects a dead peer.
+		// No keep-alive, which takes four system calls for each connection: readTimeout detects a dead peer.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)
@@ -34,7 +34,7 @@ func Listen(network, address string, mode fs.FileMode, group string) (net.Listen
 	}
 	ln, err := net.Listen("unix", address)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listening on unix:%s: its folder does not exist; make it, for the user who runs this: install -d -m 0710 -g postfix FOLDER", address)
+		return nil, fmt.Errorf("listening on unix:%s: the directory does not exist\nhint: create it as the user that runs signpost: install -d -m 0710 -g postfix DIRECTORY", address)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listening on unix:%s: %w", address, err)
@@ -46,7 +46,7 @@ func Listen(network, address string, mode fs.FileMode, group string) (net.Listen
 	return ln, nil
 }
 
-// clearStale removes the socket that a killed daemon left behind.
+// clearStale removes a socket that no process listens on: a killed daemon leaves one.
 func clearStale(path string) error {
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,15 +56,15 @@ func clearStale(path string) error {
 		return fmt.Errorf("listening on unix:%s: %w", path, err)
 	}
 	if fi.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("listening on unix:%s: there is a file of that name which is no socket; remove it or choose another name", path)
+		return fmt.Errorf("listening on unix:%s: a file of that name exists and is not a socket; remove it, or choose another name", path)
 	}
 	c, err := net.DialTimeout("unix", path, listenTimeout)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("listening on unix:%s: another process answers there; stop it first", path)
+		return fmt.Errorf("listening on unix:%s: another process listens there; stop it first", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("listening on unix:%s: looking whether somebody answers there: %w", path, err)
+		return fmt.Errorf("listening on unix:%s: checking for another process: %w", path, err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing the stale socket: %w", err)
@@ -85,7 +85,7 @@ func setRights(path string, mode fs.FileMode, group string) error {
 				return fmt.Errorf("looking up the group %q: %w", group, err)
 			}
 			if err := os.Lchown(path, -1, gid); err != nil {
-				return fmt.Errorf("giving unix:%s to the group %s (socket_group): %w; the user who runs this has to be in that group", path, group, err)
+				return fmt.Errorf("setting the group of unix:%s to %s (socket_group): %w; the user that runs signpost must be in that group", path, group, err)
 			}
 		}
 	}

@@ -2,15 +2,15 @@ package milter
 
 import "bytes"
 
-// macros are those of Postfix's macros that are used, from one packet.
+// macros are the macros of one packet that this package uses.
 type macros struct {
 	addr, name, ptr, daemon, mta string // at CONNECT
-	smtp                         bool   // {client_connections} is there: cleanup(8) never sends it
+	smtp                         bool   // {client_connections} is set: cleanup(8) never sends it
 	login                        string // at MAIL
 	queueID                      string // at the end of the header and of the message
 }
 
-// readMacros parses the data of a macro packet: the code of the event that they are for, then names and values in turn.
+// readMacros parses the data of a macro packet: the code of the event, then alternating names and values.
 func readMacros(data []byte) (m macros) {
 	if len(data) > 0 {
 		data = data[1:]

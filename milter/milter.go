@@ -1,9 +1,15 @@
-// Package milter speaks Postfix's side of the milter protocol: it accepts connections, keeps what belongs to a connection
-// apart from what belongs to a message, hands each message to a Message as it streams in, and turns what that decides into
-// header edits and a reply. It decides nothing itself.
+// Package milter is a server for the milter protocol of Postfix. A Server accepts connections. For each message, it calls
+// Options.Begin and passes the events to the Message that Begin returns. It sends the Edits and the Reply of Message.Finish to
+// Postfix. It makes no decisions.
 //
-// Postfix gets no reply before the end of a message: every event but that one is negotiated to need none (SMFIP_NR_*), so
-// a message costs one round trip, and nothing can be refused early by mistake.
+// Postfix gets no reply before the end of a message: all other events are negotiated to need none (SMFIP_NR_*). So a message takes one
+// round trip, and no message is rejected before its end.
+//
+//	ln, err := milter.Listen("unix", "/var/spool/postfix/signpost/milter.sock", 0o660, "postfix")
+//	if err != nil {
+//		return err
+//	}
+//	err = milter.NewServer(milter.Options{Begin: begin, Broken: broken, Log: log}).Serve(ctx, ln)
 package milter
 
 import (
@@ -13,56 +19,56 @@ import (
 	"time"
 )
 
-// Session is what is known about a connection of an SMTP client. It is a copy; it does not change during a message.
+// Session is the state of the connection of an SMTP client at the beginning of a message. It is a copy, which does not change.
 type Session struct {
-	Client netip.Addr // not valid where Postfix does not know it
+	Client netip.Addr // invalid if Postfix does not know it
 	Name   string     // {client_name}: "unknown" unless forward and reverse DNS agree
-	PTR    string     // {client_ptr}: as the PTR record says, unverified
+	PTR    string     // {client_ptr}: the name in the PTR record, unverified
 	HELO   string
 	Daemon string // {daemon_name}, as sent at CONNECT
-	MTA    string // {j}: the MTA's own name
-	SMTP   bool   // false where cleanup(8) simulates a session, for sendmail(1) and for mail from the queue
+	MTA    string // {j}: the name of the MTA
+	SMTP   bool   // false if cleanup(8) simulates a session: mail of sendmail(1), or from the queue
 }
 
-// Envelope is what precedes a message.
+// Envelope is the envelope of a message without its recipients.
 type Envelope struct {
 	Sender string // MAIL FROM without angle brackets, empty for the null sender
-	Login  string // {auth_authen}, empty where the client did not authenticate
+	Login  string // {auth_authen}; empty if the client did not authenticate
 
-	QueueID string // only for Broken: a message that is whole learns it at the end of its header
+	QueueID string // set for Options.Broken only; a Message gets it from EndHeaders
 }
 
-// Message takes one message as it comes. Its methods are called from one goroutine, in this order, and not at all after
-// the context that it was begun with has ended.
+// Message handles the events of one message. Its methods are called from one goroutine, in this order. None is called after the
+// context of Options.Begin has ended.
 type Message interface {
-	// Recipient is one that Postfix accepted, without angle brackets. p is only lent.
+	// Recipient is called for each recipient that Postfix accepted, without angle brackets. It must not keep p.
 	Recipient(p []byte)
-	// Header is one field, from the top down: the value as it stands after the colon, leading space included, with LF
-	// inside folds.
+	// Header is called for each field, from the top down. The value is the text after the colon, with its leading space and with
+	// LF in folds.
 	Header(name, value string)
-	// EndHeaders says that no field follows. The queue ID is as Postfix logs it.
+	// EndHeaders is called after the last field, with the queue ID that Postfix logs.
 	EndHeaders(queueID string)
-	// Body is the next piece of the body, CRLF line ends, cut anywhere. p is only lent.
+	// Body is called for each piece of the body, which may end anywhere. Lines end in CRLF. It must not keep p.
 	Body(p []byte)
-	// Finish ends the message and decides.
+	// Finish is called at the end of the message and returns what to do with it.
 	Finish(ctx context.Context) (Edits, Reply)
 }
 
-// Edits are the changes to a message that is not refused. Deletions are carried out first, then insertions in their order, so
-// that of two at index 0 the later one is on top.
+// Edits are the changes to a message that is not rejected. Deletions come first, then insertions in their order: of two insertions at
+// index 0, the later one is on top.
 type Edits struct {
 	Delete []Deletion  `json:"delete,omitempty"`
 	Insert []Insertion `json:"insert,omitempty"`
-	Hold   string      `json:"hold,omitempty"` // not empty: Postfix's hold queue, with this reason
+	Hold   string      `json:"hold,omitempty"` // if not empty: put it into Postfix's hold queue, with this reason
 }
 
-// Deletion names a field by its place among the fields of its name, from 1, counted as Postfix showed them.
+// Deletion deletes a field. Index is its number among the fields of that name, from 1, in the order of the calls of Header.
 type Deletion struct {
 	Name  string `json:"name"`
 	Index int    `json:"index"`
 }
 
-// Insertion puts a field at an index of the whole header; 0 is above everything, Postfix's own Received included.
+// Insertion inserts a field at an index of the whole header. Index 0 is the top, above Postfix's own Received field.
 type Insertion struct {
 	Index int    `json:"index"`
 	Name  string `json:"name"`
@@ -73,36 +79,37 @@ type Insertion struct {
 type Reply struct {
 	Code     int // 4yz or 5yz
 	Enhanced string
-	Text     string // anything that SMTP cannot carry is replaced
+	Text     string // characters that are not printable ASCII are replaced by "?"
 }
 
-// Options are what a Server needs.
+// Options configure a Server. Begin, Broken and Log are required.
 type Options struct {
-	// Begin is called at a message's first recipient that Postfix accepted. ctx ends with the message, whatever ends it.
+	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, however it ends.
 	Begin func(ctx context.Context, s Session, e Envelope) Message
-	// Broken returns the answer to a message whose handling panicked or got out of step: accepting it would let senders evade us.
+	// Broken returns the reply to a message whose handler panicked, or whose packets were malformed. If it was accepted, a sender
+	// could evade all checks.
 	Broken func(s Session, e Envelope) Reply
 	Log    *slog.Logger
-	// Panicked, if not nil, is called after each handling that panicked.
+	// Panicked, if not nil, is called after each panic of a handler.
 	Panicked func()
-	// Connections is how many connections are served at a time; more wait. 0 is DefaultConnections.
+	// Connections is the maximum number of open connections; further ones wait. 0 means DefaultConnections.
 	Connections int
 }
 
 // Bounds.
 const (
-	// DefaultConnections is how many connections are served at a time if Options has no other number. Postfix opens one for
-	// each smtpd(8) and cleanup(8) process, 200 by default; ten times as many are a flood.
+	// DefaultConnections is the default of Options.Connections. Postfix opens one connection for each smtpd(8) and cleanup(8)
+	// process, by default 200 in total. Ten times as many are a flood.
 	DefaultConnections = 2000
-	// readTimeout ends a connection on which nothing comes. Postfix is silent as long as its client is, for 300 seconds
-	// (smtpd_timeout) and a while more at the end of a message.
+	// readTimeout limits the wait for the next packet. Postfix sends nothing while it waits for its client: for 300 seconds
+	// (smtpd_timeout), and longer at the end of a message.
 	readTimeout = 15 * time.Minute
-	// handshakeTimeout is for the first packet, which Postfix sends at once.
+	// handshakeTimeout limits the wait for the first packet, which Postfix sends at once.
 	handshakeTimeout = 30 * time.Second
-	// writeTimeout is for our replies, which fit into any socket buffer.
+	// writeTimeout limits the write of a reply, which fits into any socket buffer.
 	writeTimeout = 30 * time.Second
-	// FinishTimeout is for the end of a message, well under Postfix's milter_content_timeout of 300 seconds.
+	// FinishTimeout limits Message.Finish. It is well below Postfix's milter_content_timeout of 300 seconds.
 	FinishTimeout = 120 * time.Second
-	// DrainTimeout is how long messages that have begun may continue after a stop was requested.
+	// DrainTimeout is how long messages in progress may continue after a stop was requested.
 	DrainTimeout = 30 * time.Second
 )

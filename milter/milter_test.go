@@ -234,7 +234,7 @@ func TestAbort(t *testing.T) {
 func TestStrangeClients(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	for sent, want := range map[string]string{
-		"GET / HTTP/1.0\r\n\r\n": "no milter client",
+		"GET / HTTP/1.0\r\n\r\n": "not a milter client",
 		"\x00\x00\x00\x0dO\x00":  "incomplete",
 		"\x00\x00\x00\x0dO\x00\x00\x00\x02\x00\x00\x01\xff\x00\x1f\xff\xff": "milter_protocol = 6",
 		"\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x00\x01\x00\x1f\xff\xff": "milter actions",
@@ -266,7 +266,7 @@ func TestListenUnix(t *testing.T) {
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o660 {
 		t.Errorf("%v %v", fi, err)
 	}
-	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "another process answers") {
+	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	// What kill -9 leaves: the file without a listener.
@@ -279,11 +279,11 @@ func TestListenUnix(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("a file: %v", err)
 	}
-	if _, err := Listen("unix", filepath.Join(t.TempDir(), "none", "s.sock"), 0o660, ""); err == nil || !strings.Contains(err.Error(), "folder does not exist") {
-		t.Errorf("no folder: %v", err)
+	if _, err := Listen("unix", filepath.Join(t.TempDir(), "none", "s.sock"), 0o660, ""); err == nil || !strings.Contains(err.Error(), "the directory does not exist") {
+		t.Errorf("no directory: %v", err)
 	}
 }
 

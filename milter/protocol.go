@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// The milter protocol, version 6, as Postfix speaks it (its src/milter/milter8.c, after sendmail's mfdef.h). A packet is a
-// length in four octets, most significant first, that counts a code and data; strings in the data end in NUL.
+// The milter protocol, version 6, as Postfix implements it (src/milter/milter8.c, after mfdef.h of Sendmail). A packet is a length
+// of four bytes in network byte order, a code of one byte, and data. The length counts the code and the data. Strings in the data end
+// in NUL.
 
 // Events.
 const (
@@ -24,7 +25,7 @@ const (
 	eventQuit       = 'Q'
 )
 
-// Answers, and edits before them.
+// Answers, and the edits that precede them.
 const (
 	answerContinue = 'c'
 	answerReply    = 'y'
@@ -33,17 +34,17 @@ const (
 	editQuarantine = 'q'
 )
 
-// SMFIF_*: what we may do to a message.
+// SMFIF_*: the actions that a milter requests permission for.
 const (
 	actionAdd        = 0x1
 	actionChange     = 0x10
 	actionQuarantine = 0x20
-	actionMacros     = 0x100 // say which macros are sent
+	actionMacros     = 0x100 // request macros by name
 	needActions      = uint32(actionAdd | actionChange | actionQuarantine | actionMacros)
 )
 
-// SMFIP_*: what we ask Postfix to do: send no unused events, wait for no reply except at the end of a message, and keep the
-// space before a header value.
+// SMFIP_*: what a milter requests of Postfix: to omit unused events, to wait for no reply except at the end of a message, and to
+// keep the space before a header value.
 const (
 	noUnknown       = 0x100
 	noData          = 0x200
@@ -62,7 +63,7 @@ const (
 // needVersion is the protocol of Postfix 2.6 and later, the default of milter_protocol.
 const needVersion = 6
 
-// SMFIM_*: the stages for which macros are asked, whatever milter_*_macros in main.cf say.
+// SMFIM_*: the stages for which macros are requested. A request overrides milter_*_macros in main.cf.
 const (
 	stageConnect    = 0
 	stageMail       = 2
@@ -77,11 +78,11 @@ const (
 // packetHead is how many bytes precede a packet's data.
 const packetHead = 5
 
-// maxPacket bounds a packet; a body comes in pieces of 64 KiB, a header field is at most header_size_limit, 100 KiB by
-// default.
+// maxPacket limits the length of a packet, in bytes. Postfix sends a body in pieces of 64 KiB. A header field has at most
+// header_size_limit bytes, 102400 by default.
 const maxPacket = 1 << 20
 
-// appendOptions appends our side of the negotiation.
+// appendOptions appends the answer to the option negotiation.
 func appendOptions(b []byte) []byte {
 	return appendPacket(b, eventOptions, func(b []byte) []byte {
 		for _, v := range []uint32{needVersion, needActions, needEvents} {
@@ -97,7 +98,7 @@ func appendOptions(b []byte) []byte {
 	})
 }
 
-// appendPacket adds a packet whose data is what data adds.
+// appendPacket appends a packet. data appends its data.
 func appendPacket(b []byte, code byte, data func([]byte) []byte) []byte {
 	start := len(b)
 	b = append(b, 0, 0, 0, 0, code)
@@ -108,7 +109,7 @@ func appendPacket(b []byte, code byte, data func([]byte) []byte) []byte {
 
 func appendString(b []byte, s string) []byte { return append(append(b, s...), 0) }
 
-// appendField adds an edit of a header field. Postfix wants bare LF in folds: it would make CRLF of each CR and each LF.
+// appendField appends an edit of a header field. Folds must have a bare LF: Postfix turns each CR and each LF into CRLF.
 func appendField(b []byte, code byte, index int, name, value string) []byte {
 	return appendPacket(b, code, func(b []byte) []byte {
 		b = appendString(binary.BigEndian.AppendUint32(b, uint32(index)), name)

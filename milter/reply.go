@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// maxReply is the length of a reply's text: RFC 5321 section 4.5.3.1.5 allows 512 octets a line, code and CRLF included.
+// maxReply limits the text of a reply, in bytes. RFC 5321 section 4.5.3.1.5 allows lines of 512 octets, with code and CRLF.
 const maxReply = 480
 
-// replyText returns the text of SMFIR_REPLYCODE: one line, with "%" doubled, since Postfix passes it to a printf.
+// replyText returns the data of SMFIR_REPLYCODE: one line. "%" is doubled, because Postfix passes it to a printf function.
 func replyText(r Reply) string {
 	text := plain(r.Text)
 	if len(text) > maxReply {
@@ -17,7 +17,7 @@ func replyText(r Reply) string {
 	return fmt.Sprintf("%d %s %s", r.Code, r.Enhanced, strings.ReplaceAll(text, "%", "%%"))
 }
 
-// plain replaces whatever is not printable ASCII: RFC 5321 section 4.2 allows nothing else in replies.
+// plain replaces each character that is not printable ASCII by "?": RFC 5321 section 4.2 allows no others in replies.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -13,14 +13,14 @@ import (
 type Server struct {
 	options Options
 	slots   chan struct{} // one for each connection that may be open
-	buffers buffers       // for what is read
+	buffers buffers       // for reading
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	done  sync.WaitGroup
 }
 
-// NewServer returns a Server. Call Serve to start it.
+// NewServer returns a Server with these options. Call Serve to start it.
 func NewServer(o Options) *Server {
 	if o.Connections <= 0 {
 		o.Connections = DefaultConnections
@@ -28,7 +28,8 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, slots: make(chan struct{}, o.Connections), buffers: make(buffers, keptBuffers), conns: map[*conn]struct{}{}}
 }
 
-// Serve accepts connections on ln until ctx ends, then closes ln and returns nil. Connections continue: see Drain.
+// Serve accepts connections on ln until ctx ends. Then it closes ln and returns nil; open connections continue, see Drain. Any other
+// error of ln ends it too.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
@@ -36,7 +37,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		select {
 		case s.slots <- struct{}{}:
 		default:
-			s.options.Log.Warn("too many milter connections, the next one waits", "limit", s.options.Connections)
+			s.options.Log.Warn("too many milter connections, new ones wait", "limit", s.options.Connections)
 			select {
 			case s.slots <- struct{}{}:
 			case <-ctx.Done():
@@ -55,7 +56,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// accept retries after temporary errors, such as a lack of file descriptors.
+// accept accepts a connection. It retries after errors, such as a lack of file descriptors, until ctx ends or ln is closed.
 func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		nc, err := ln.Accept()
@@ -65,7 +66,7 @@ func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil, err
 		}
-		o.Log.Error("accepting a milter connection, trying again", "error", err)
+		o.Log.Error("accepting a milter connection failed, retrying", "error", err)
 		select {
 		case <-ctx.Done():
 			return nil, err
@@ -75,11 +76,11 @@ func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 }
 
 func (s *Server) serve(nc net.Conn) {
-	// Not a child of Serve's context: a drain lets messages end.
+	// Not derived from the context of Serve: messages in progress continue after that ends.
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := newConn(nc, s.buffers, cancel)
 	if err != nil {
-		s.options.Log.Error("a milter connection is of no use", "error", err)
+		s.options.Log.Error("a milter connection cannot be used", "error", err)
 		cancel()
 		nc.Close()
 		<-s.slots
@@ -101,12 +102,12 @@ func (s *Server) serve(nc net.Conn) {
 	})
 }
 
-// idleGrace is how long a connection without a message stays open when a drain begins. Postfix holds back events that need no
-// reply, so a message may be under way although nothing of it has arrived yet.
+// idleGrace is how long Drain keeps a connection without a message open. Postfix buffers events that need no reply, so a message may be
+// in progress although none of its events has arrived.
 const idleGrace = time.Second
 
-// Drain ends all connections: those with a message after it, the others after idleGrace, and the rest when ctx ends. Call it
-// after Serve has returned.
+// Drain closes all connections: each with a message at the end of the message, and the others after idleGrace. When ctx ends, it closes
+// those that are left. Call it after Serve has returned.
 func (s *Server) Drain(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {

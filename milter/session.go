@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// session is one connection's state. All of it belongs to one goroutine.
+// session is the state of one connection. One goroutine uses it.
 type session struct {
 	ctx     context.Context
 	conn    *conn
 	options Options
 	facts   Session
-	macros  macros   // of the previous packet, for the next event only
+	macros  macros   // of the last macro packet; they apply to the next event only
 	message *message // nil between messages
 }
 
-// message is one message's state; it is replaced as a whole, never reset field by field.
+// message is the state of one message. Each message gets a new one, so that nothing of an earlier message is left.
 type message struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -30,7 +30,7 @@ type message struct {
 	broken   bool
 }
 
-// run serves the connection until it ends. io.EOF and net.ErrClosed are ordinary ends.
+// run handles the connection until it ends. The errors io.EOF and net.ErrClosed are normal ends.
 func (s *session) run() error {
 	defer s.conn.release()
 	defer s.end()
@@ -52,13 +52,14 @@ func (s *session) run() error {
 		if err != nil {
 			return err
 		}
-		if goOn, err := s.event(code, data); !goOn || err != nil {
+		if more, err := s.event(code, data); !more || err != nil {
 			return err
 		}
 	}
 }
 
-// body passes on the data of a packet as it arrives. The last piece of a body may come with the end of the message.
+// body passes the data of a packet to the handler as it arrives. The packet for the end of the message may have the last piece of the
+// body.
 func (s *session) body(size int) error {
 	for size > 0 {
 		p, err := s.conn.piece(size)
@@ -71,9 +72,9 @@ func (s *session) body(size int) error {
 	return nil
 }
 
-// event handles any other packet, and reports whether the connection continues. Macros apply to the next event only, so that
-// nothing stale is read.
-func (s *session) event(code byte, data []byte) (goOn bool, err error) {
+// event handles a packet and reports whether the connection continues. Afterwards it clears the macros, because they apply to one
+// event only.
+func (s *session) event(code byte, data []byte) (more bool, err error) {
 	if code == eventMacros {
 		s.macros = readMacros(data)
 		return true, nil
@@ -85,7 +86,7 @@ func (s *session) event(code byte, data []byte) (goOn bool, err error) {
 	case eventHELO:
 		s.facts.HELO = text(data)
 	case eventMail:
-		// A new message, whatever became of the last one.
+		// A new message, even if the last one has not ended.
 		s.start(Envelope{Sender: strings.Trim(text(data), "<>"), Login: s.macros.login})
 	case eventRcpt:
 		s.guard("rcpt", func() {
@@ -104,11 +105,11 @@ func (s *session) event(code byte, data []byte) (goOn bool, err error) {
 	case eventAbort:
 		s.end()
 		return !s.conn.idle(), nil
-	case eventBody: // taken by then
+	case eventBody: // body has handled it
 	case eventQuit:
 		return false, nil
 	default:
-		return false, fmt.Errorf("a milter event %q that was not asked for", code)
+		return false, fmt.Errorf("unexpected milter event %q", code)
 	}
 	return true, nil
 }
@@ -122,22 +123,22 @@ func text(data []byte) string {
 func (s *session) connect(data []byte) error {
 	_, rest, ok := bytes.Cut(data, []byte{0})
 	if !ok || len(rest) == 0 {
-		return errors.New("a malformed CONNECT packet")
+		return errors.New("malformed CONNECT packet")
 	}
 	family, rest := rest[0], rest[1:]
 	address := ""
 	if family == '4' || family == '6' {
 		if len(rest) < 2 {
-			return errors.New("a malformed CONNECT packet")
+			return errors.New("malformed CONNECT packet")
 		}
-		address = text(rest[2:]) // behind the port
+		address = text(rest[2:]) // after the port
 	}
 	m := s.macros
 	s.facts = Session{Client: clientAddr(address, m.addr), Name: m.name, PTR: m.ptr, Daemon: m.daemon, MTA: m.mta, SMTP: m.smtp}
 	return nil
 }
 
-// clientAddr returns the packet's own address, which is always there, or that of the macro if it cannot be parsed.
+// clientAddr returns the address in the packet or, if it cannot be parsed, the one in the macro. It is invalid if neither can.
 func clientAddr(packet, macro string) netip.Addr {
 	for _, s := range []string{packet, macro} {
 		if a, err := netip.ParseAddr(strings.TrimPrefix(s, "IPv6:")); err == nil {
@@ -147,23 +148,23 @@ func clientAddr(packet, macro string) netip.Addr {
 	return netip.Addr{}
 }
 
-// header reads "name NUL value NUL". A field that contains another NUL cannot be read completely, and a message without a
-// complete header is not judged.
+// header parses "name NUL value NUL". A field with another NUL cannot be read completely. Its message is broken, because the checks
+// need the complete header.
 func (s *session) header(data []byte) {
 	name, rest, named := bytes.Cut(data, []byte{0})
 	_, more, ended := bytes.Cut(rest, []byte{0})
 	if !named || !ended || len(more) > 0 {
 		if s.message == nil || !s.message.broken {
-			s.options.Log.Warn("a malformed milter packet", "client", s.facts.Client)
+			s.options.Log.Warn("malformed milter packet", "client", s.facts.Client)
 		}
 		s.broken()
 		return
 	}
-	field := string(data[:len(data)-1]) // one allocation for both
+	field := string(data[:len(data)-1]) // one allocation for name and value
 	s.guard("header", func() { s.handler().Header(field[:len(name)], field[len(name)+1:]) })
 }
 
-// start replaces the message.
+// start ends the current message and begins a new one.
 func (s *session) start(e Envelope) {
 	s.end()
 	grow(0)
@@ -172,8 +173,8 @@ func (s *session) start(e Envelope) {
 	s.conn.begin()
 }
 
-// grow makes the stack as large as a message needs at once; by itself it would get there in three steps, and be copied at
-// each. A connection that never has a message stays small.
+// grow enlarges the stack of the goroutine to what a message needs. Without it, the stack would grow in three steps and be copied at
+// each. The stack of a connection without messages stays small.
 //
 //go:noinline
 func grow(i byte) byte {
@@ -182,7 +183,7 @@ func grow(i byte) byte {
 	return room[255-i]
 }
 
-// end drops the message and cancels what was started for it.
+// end ends the current message and cancels its context.
 func (s *session) end() {
 	if s.message != nil {
 		s.message.cancel()
@@ -190,7 +191,7 @@ func (s *session) end() {
 	}
 }
 
-// handler returns the handler of the message's events. A message whose MAIL or RCPT was not seen has an empty envelope.
+// handler returns the handler of the current message, and begins it if necessary. If there was no MAIL event, its envelope is empty.
 func (s *session) handler() Message {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -201,7 +202,7 @@ func (s *session) handler() Message {
 	return s.message.handler
 }
 
-// broken marks the message as one that cannot be judged.
+// broken marks the current message: Options.Broken returns its reply, and the handler gets no more events.
 func (s *session) broken() {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -209,7 +210,7 @@ func (s *session) broken() {
 	s.message.broken = true
 }
 
-// guard calls f, which handles an event. A panic breaks its message and nothing else.
+// guard calls f, which handles an event, unless the message is broken. A panic of f breaks only the message.
 func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -225,11 +226,11 @@ func (s *session) guard(name string, f func()) {
 	}
 }
 
-// finish handles the end of the message, the only event that has an answer, and returns the bytes of the answer.
+// finish handles the end of the message, the only event that gets an answer, and returns the packets of the answer.
 func (s *session) finish() []byte {
 	var edits Edits
 	var reply Reply
-	s.conn.rest()
+	s.conn.releaseEmpty()
 	s.guard("end of message", func() {
 		h := s.handler()
 		ctx, cancel := context.WithTimeout(s.message.ctx, FinishTimeout)
@@ -249,8 +250,8 @@ func (s *session) finish() []byte {
 	return appendPacket(b, answerContinue, func(b []byte) []byte { return b })
 }
 
-// appendEdits appends the edits. Postfix counts the fields that are left, so deletions go from the highest index of a name to
-// its lowest, and come before insertions.
+// appendEdits appends the packets of the edits. Postfix counts the fields that remain. So deletions come first, from the highest index
+// to the lowest.
 func appendEdits(b []byte, e Edits) []byte {
 	deletions := slices.Clone(e.Delete)
 	slices.SortStableFunc(deletions, func(a, b Deletion) int { return b.Index - a.Index })

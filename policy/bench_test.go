@@ -8,7 +8,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// What an ordinary message that passes is decided for.
+// The cost of a decision about an ordinary message that passes.
 func BenchmarkOrdinary(b *testing.B) {
 	e, r := forged(), verifying()
 	e.SPF = &spf.Result{Status: spf.Pass, Identity: spf.MailFrom, Domain: "mail.example.com"}

@@ -10,8 +10,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// This file has the English of the protocol engines' causes. A cause is a phrase in snake_case: only a cause that needs more words than
-// its own has a text here.
+// This file has the English of the protocol engines' causes. A cause is a phrase in snake_case. Only causes whose phrase is not
+// sufficient have a text here.
 
 // LegacyCause is the cause of results in journal entries of version 1. Their detail is a sentence.
 const LegacyCause = "legacy"

@@ -48,7 +48,7 @@ type Rules struct {
 // Decide returns the verdict on a message whose role is RoleVerify.
 func Decide(e Evidence, r Rules) Verdict {
 	if !e.Connection.SMTP {
-		return accept() // results only: its client is gone
+		return accept() // results only: there is no client that could be sent a reply
 	}
 	v := decide(e, r)
 	v.Override = override(v.Reasons)
@@ -74,7 +74,7 @@ func byResults(e Evidence, r Rules) Verdict {
 		return Verdict{Action: Reject, Reply: replyBoth(d.Reply, spf.Reply), Reasons: append(d.Reasons, spf.Reasons...), Evidence: d.Evidence}
 	case d.Action == Reject:
 		return d
-	case d.Action == Tempfail: // the next try may know more
+	case d.Action == Tempfail: // a retry may succeed
 		return d
 	case spf.Action != "" && (spf.Action != Accept || d.Code().Plain()):
 		return spf
@@ -82,9 +82,9 @@ func byResults(e Evidence, r Rules) Verdict {
 	return d
 }
 
-// hostile returns the verdict on a message whose author programs disagree about: DMARC does not apply to it, and it is a threat (RFC
-// 9989 section 11.5). A From field with too many domains is never accepted: a forger would put the failing domain last, where it is
-// not looked up.
+// hostile returns the verdict on a message in which programs find different authors: DMARC does not apply to it, and it is a threat
+// (RFC 9989 section 11.5). A From field with too many domains is never accepted, because a forger would put the failing domain last,
+// where it is not checked.
 func hostile(e Evidence, r Rules) Verdict {
 	why := hostileFrom(e.Author)
 	if r.HostileFrom == HostileTag && e.Author.Cause != dmarc.FromTooManyDomains {

@@ -21,7 +21,7 @@ func verifying() Rules {
 	return r
 }
 
-// forged is a message that comes straight from a stranger, in the name of a p=reject domain.
+// forged returns a message that an unauthenticated client sends directly, with From of a p=reject domain.
 func forged() Evidence {
 	return Evidence{
 		Connection: Connection{Client: netip.MustParseAddr("203.0.113.9"), SMTP: true},
@@ -92,7 +92,7 @@ func TestDecide(t *testing.T) {
 		e.Relayed = []string{"List-Id", "List-Post", "ARC-Seal", "Resent-"}
 	}
 	forwarder := func(e *Evidence, _ *Rules) { e.Connection.Client = netip.MustParseAddr("::ffff:192.0.2.200") }
-	// chain is a chain of these sealers; each says the word of DMARC that stands behind his name.
+	// chain returns a chain of these sealers. Each name is followed by the DMARC result in the sealer's set.
 	chain := func(status dkim.Status, sealers ...string) func(*Evidence, *Rules) {
 		return func(e *Evidence, r *Rules) {
 			e.ARC = &dkim.Chain{Status: status}
@@ -122,8 +122,8 @@ func TestDecide(t *testing.T) {
 		want   string
 		reason string
 	}{
-		// The evidence rule, row by row.
-		{"straight from a stranger", nil, "550 5.7.1", "sp=reject"},
+		// The rules of dmarc.reject = "evidence", one by one.
+		{"directly from an unauthenticated client", nil, "550 5.7.1", "sp=reject"},
 		{"a broken signature of the Author Domain", changes{signature("mail.example.com", dkim.Fail)}, "550 5.7.1", ""},
 		{"a broken signature of the Organizational Domain", changes{signature("example.com", dkim.PermError)}, "550 5.7.1", ""},
 		{"a signature of another organization", changes{signature("stranger.example", dkim.Pass)}, "550 5.7.1", ""},
@@ -143,7 +143,7 @@ func TestDecide(t *testing.T) {
 		{"a relay of another author that could not be verified", changes{relay(RelaySRS, about("other.example"), unchecked)}, "550 5.7.1", ""},
 		{"a trusted forwarder", changes{forwarder}, "tag", "trusted_forwarder"},
 
-		// A sealed message, RFC 8617 section 7.2: who sealed last, and what the sealers saw, as far back as they are trusted.
+		// A sealed message, RFC 8617 section 7.2: the verdict depends on the newest sealer, and on the results of the trusted sealers before it.
 		{"sealed: it had passed", changes{chain(dkim.Pass, "list.example pass")}, "accept", "sealed_pass list.example"},
 		{"sealed: it had failed", changes{chain(dkim.Pass, "list.example fail")}, "tag", "list.example"},
 		{"sealed: nothing said", changes{chain(dkim.Pass, "list.example")}, "tag", "list.example"},
@@ -164,7 +164,7 @@ func TestDecide(t *testing.T) {
 		{"sealed: had passed, SPF fail", changes{chain(dkim.Pass, "list.example pass"), spfReject}, "accept", ""},
 		{"sealed: had failed, SPF fail", changes{chain(dkim.Pass, "list.example fail"), spfReject}, "550 5.7.23", ""},
 
-		// What the operator chose.
+		// The operator's settings.
 		{"always", changes{reject(RejectAlways)}, "550 5.7.1", ""},
 		{"always, a list", changes{reject(RejectAlways), relay(RelayList)}, "550 5.7.1", ""},
 		{"always, a relay that could not be verified", changes{reject(RejectAlways), relay(RelayList, unchecked)}, "550 5.7.1", ""},
@@ -180,7 +180,7 @@ func TestDecide(t *testing.T) {
 		{"no policy", changes{set(dmarc.None, "")}, "accept", ""},
 		{"permerror", changes{set(dmarc.PermError, "")}, "accept", ""},
 
-		// A temporary error gets a message no further than a failure, and is answered 4xx where that would be rejected.
+		// A temporary error never gets a message further than a failure would. If the failure would be rejected, the reply is 4xx.
 		{"temperror", changes{temp(dmarc.KeyLookupFailed)}, "451 4.7.5", "dmarc_temperror mail.example.com dead.example.com key_lookup_failed|temperror_as_fail mail.example.com sp=reject"},
 		{"temperror, SPF", changes{temp(dmarc.SPFLookupFailed)}, "451 4.7.24", ""},
 		{"temperror, DMARC", changes{temp(dmarc.PolicyLookupFailed)}, "451 4.7.1", ""},
@@ -199,7 +199,7 @@ func TestDecide(t *testing.T) {
 		{"temperror, no policy was ever seen, tempfail", changes{temp(dmarc.PolicyLookupFailed), assumed(dmarc.None), unknown, tempfail}, "451 4.7.1", ""},
 		{"temperror at p=none", changes{temp(dmarc.KeyLookupFailed), tempfail, func(e *Evidence, _ *Rules) { e.DMARC[0].Policy = dmarc.PolicyNone }}, "accept", ""},
 
-		// A fault of our own is answered 4xx, but only where the message would not be accepted without it.
+		// A fault of our own causes a 4xx reply only if the message would not be accepted without it.
 		{"no slot was free", changes{temp(dmarc.KeyLookupFailed), fault(Exhausted)}, "451 4.3.0", "dns_slots_exhausted"},
 		{"the root does not answer", changes{temp(dmarc.PolicyLookupFailed), assumed(dmarc.None), unknown, fault(Unreachable)}, "451 4.4.3", "dns_unreachable"},
 		{"the root does not answer, p=quarantine", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.PolicyLookupFailed), fault(Unreachable)}, "451 4.4.3", ""},
@@ -286,7 +286,7 @@ func TestReplyTexts(t *testing.T) {
 	}
 }
 
-// SPF is never checked for our own users' mail, nor for mail that is left alone.
+// SPF is never checked for outbound mail, nor for mail with role bypass.
 func TestUnauthenticated(t *testing.T) {
 	r := rules()
 	for _, c := range []struct {

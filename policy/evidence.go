@@ -1,5 +1,14 @@
 // Package policy decides what is done with a message. It is pure: it uses no socket, DNS, clock or file. Everything that a decision
-// depends on is in Evidence and Rules, so that a decision can be repeated from a record of it.
+// depends on is in [Evidence] and [Rules], so that a decision can be repeated from a record of it.
+//
+// [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide] returns the [Verdict] on a message to verify: an
+// [Action], and a [Reason] for it with a [Code] that programs match. The English is in text.go and causes.go.
+//
+//	assignment, verdict := policy.AssignRole(evidence, rules)
+//	if verdict.Action == "" && assignment.Role == policy.RoleVerify {
+//		verdict = policy.Decide(evidence, rules)
+//	}
+//	fmt.Println(verdict.Action, verdict.Code()) // reject dmarc_fail
 package policy
 
 import (

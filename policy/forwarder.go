@@ -10,8 +10,8 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Forwarder is a mailing list or a forwarder that the operator accepted for a time. One of Network, Sealer and Signer is set, or both
-// Network and Signer, which then both have to match.
+// Forwarder is a mailing list or a forwarder that the operator accepted until a day. One of Network, Sealer and Signer is set, or both
+// Network and Signer, which then both must match.
 type Forwarder struct {
 	Network netip.Prefix // not valid: any. Without Signer it is one of the TrustedForwarders
 	Sealer  string       // d= of ARC-Seal; it is one of the TrustedSealers

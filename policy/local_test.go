@@ -9,7 +9,7 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// RFC 9990: where what is done is not what the policy asks for, the report says why; so does the log.
+// RFC 9990: if the action differs from the policy, the override states why.
 func TestOverride(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -39,7 +39,7 @@ func TestOverride(t *testing.T) {
 	}
 }
 
-// An exception that has expired is left out; the configuration's own list stays as it is.
+// An expired exception is omitted. The list of the configuration is not changed.
 func TestExpired(t *testing.T) {
 	end := time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)
 	r := Rules{Allow: []LocalRule{{Comment: "old", Expires: end}, {Comment: "new", Expires: end.AddDate(1, 0, 0)}}, Deny: []LocalRule{{Expires: end}}}
@@ -53,8 +53,8 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// A relay whose domain the operator denied, or one above it, is no evidence: the message is rejected, and not deferred where the
-// relay could not be verified either.
+// A relay whose domain, or a parent of it, the operator denied is not evidence. The message is rejected, also if the relay could not be
+// verified.
 func TestDeniedRelay(t *testing.T) {
 	elsewhere := netip.MustParsePrefix("2001:db8:ffff::/48")
 	for _, c := range []struct {

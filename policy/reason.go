@@ -1,6 +1,6 @@
 package policy
 
-// Reason is why something was decided, or a fact that a decision rests on. It contains no sentence: String returns one.
+// Reason is why something was decided, or a fact that a decision is based on. It contains no sentence; String returns one.
 type Reason struct {
 	Code   Code   `json:"code"`
 	Domain string `json:"domain,omitempty"` // the domain that the reason is about
@@ -35,7 +35,7 @@ const (
 	NoUsableKey    Code = "no_usable_key"    // Domain has no key that signs
 	SigningFailed  Code = "signing_failed"   // Cause: a dkim.Cause; Detail: its detail
 	OnMissingKey   Code = "on_missing_key"   // sign.on_missing_key; Detail: its value
-	BounceUnsigned Code = "bounce_unsigned"  // a bounce made here is not lost for lack of a key
+	BounceUnsigned Code = "bounce_unsigned"  // a bounce from this host is sent unsigned rather than lost
 	InternalError  Code = "internal_error"   // a defect of ours, or an overload
 	HeaderTooLarge Code = "header_too_large" // over 1 MiB or 1000 fields; outbound and inbound
 )
@@ -47,7 +47,7 @@ const (
 	LocalDeny       Code = "local_deny"        // Detail: the [[deny]]
 	LocalAllow      Code = "local_allow"       // Detail: the [[allow]]
 	DMARCPass       Code = "dmarc_pass"        // Domain: the Author Domain; the same below
-	DMARCNone       Code = "dmarc_none"        // there is no policy
+	DMARCNone       Code = "dmarc_none"        // no policy is published
 	DMARCFail       Code = "dmarc_fail"        // Detail: the tag that requests the policy, as sp=reject
 	DMARCTempError  Code = "dmarc_temperror"   // Detail: the DNS name whose lookup failed; Cause: a dmarc.Cause
 	DMARCPermError  Code = "dmarc_permerror"   // Cause: a dmarc.Cause

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Each code is one word, once in the list, and its override in reports is decided.
+// Each code is one word, is listed once, and is known to override.
 func TestCodes(t *testing.T) {
 	word := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 	all := Codes()

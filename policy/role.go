@@ -29,8 +29,8 @@ type Assignment struct {
 	Domain      string `json:"sign_domain,omitempty"`  // RoleSign: the hosted domain whose key signs
 }
 
-// AssignRole returns the first matching row of the table of roles in README.md. A verdict with an Action is the decision about the
-// message; otherwise the caller decides.
+// AssignRole returns the role of the first matching row of the table of roles in README.md. A verdict with an Action is the decision
+// about the message; otherwise the caller decides.
 func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 	c := e.Connection
 	if !c.SMTP && !c.Client.IsLoopback() {

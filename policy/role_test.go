@@ -37,13 +37,13 @@ func TestAssignRole(t *testing.T) {
 		code   string
 		reason string
 	}{
-		{"a stranger", Evidence{Connection: stranger, Author: from("example.com")}, nil, RoleVerify, "", "", ""},
-		{"a stranger in our own name", Evidence{Connection: stranger, Author: from("example.org")}, nil, RoleVerify, "", "", ""},
-		{"a stranger with two From", Evidence{Connection: stranger, Author: doubt}, nil, RoleVerify, "", "", ""},
-		{"a stranger with forged results", Evidence{Connection: stranger, Author: from("example.com"), OwnResults: true}, nil, RoleVerify, "", "", ""},
-		{"a stranger with a huge header", Evidence{Connection: stranger, Oversize: true}, nil, RoleVerify, "", "552 5.3.4", "header_too_large"},
+		{"inbound mail", Evidence{Connection: stranger, Author: from("example.com")}, nil, RoleVerify, "", "", ""},
+		{"inbound mail with From of a hosted domain", Evidence{Connection: stranger, Author: from("example.org")}, nil, RoleVerify, "", "", ""},
+		{"inbound mail with two From", Evidence{Connection: stranger, Author: doubt}, nil, RoleVerify, "", "", ""},
+		{"inbound mail with forged results", Evidence{Connection: stranger, Author: from("example.com"), OwnResults: true}, nil, RoleVerify, "", "", ""},
+		{"inbound mail with a huge header", Evidence{Connection: stranger, Oversize: true}, nil, RoleVerify, "", "552 5.3.4", "header_too_large"},
 		{"a client without address", Evidence{Connection: Connection{SMTP: true}, Author: from("example.org")}, nil, RoleVerify, "", "", ""},
-		{"postsuper -r of a stranger's mail", Evidence{Connection: queue, Author: from("example.org")}, nil, RoleVerify, "", "", "requeued"},
+		{"postsuper -r of inbound mail", Evidence{Connection: queue, Author: from("example.org")}, nil, RoleVerify, "", "", "requeued"},
 		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, RoleBypass, "", "", "header_too_large"},
 		{"own relay", Evidence{Connection: smtp("198.51.100.7"), Author: from("example.org")}, nil, RoleBypass, "", "", "skip_network"},
 		{"own relay, mapped address", Evidence{Connection: smtp("::ffff:198.51.100.7")}, nil, RoleBypass, "", "", "skip_network"},
@@ -57,7 +57,7 @@ func TestAssignRole(t *testing.T) {
 		{"a list manager, domain not hosted", Evidence{Connection: local, OwnResults: true, ResultsAbout: AboutOthers, Author: from("example.com")}, nil, RoleBypass, "", "", "not_hosted"},
 		{"re-injected, two From fields", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, ResultsAbout: AboutOthers, Author: doubt}, nil, RoleBypass, "", "", "own_results"},
 		{"re-injected, huge header", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Oversize: true}, nil, RoleBypass, "", "", "own_results"},
-		{"a stranger with results about others", Evidence{Connection: stranger, Author: from("example.org"), OwnResults: true, ResultsAbout: AboutOthers}, nil, RoleVerify, "", "", ""},
+		{"inbound mail with results about others", Evidence{Connection: stranger, Author: from("example.org"), OwnResults: true, ResultsAbout: AboutOthers}, nil, RoleVerify, "", "", ""},
 		{"authenticated, with results about the author", Evidence{Connection: lan, Envelope: ann, OwnResults: true, ResultsAbout: AboutAuthor, Author: from("example.org")}, nil, RoleSign, "example.org", "", "authenticated"},
 		{"authenticated, with our results", Evidence{Connection: lan, Envelope: ann, OwnResults: true, Author: from("example.org")}, nil, RoleSign, "example.org", "", "authenticated"},
 		{"authenticated", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, nil, RoleSign, "example.org", "", "authenticated"},
@@ -74,9 +74,9 @@ func TestAssignRole(t *testing.T) {
 		{"not hosted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.com")}, nil, RoleBypass, "", "", "not_hosted"},
 		{"to be signed, no key yet", Evidence{Connection: lan, Author: from("example.com")}, func(r *Rules) { r.SignDomains = []string{"example.com"} }, RoleBypass, "", "", "no_active_key"},
 		{"hosted, not to be signed", Evidence{Connection: lan, Author: from("example.org")}, func(r *Rules) { r.SignDomains = []string{"example.net"} }, RoleBypass, "", "", "not_in_sign_domains"},
-		{"login may", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, logins, RoleSign, "example.org", "", ""},
-		{"login may, subdomain", Evidence{Connection: stranger, Envelope: ann, Author: from("x.example.org")}, logins, RoleSign, "example.org", "", ""},
-		{"login may not", Evidence{Connection: stranger, Envelope: ann, Author: from("example.net")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
+		{"permitted login", Evidence{Connection: stranger, Envelope: ann, Author: from("example.org")}, logins, RoleSign, "example.org", "", ""},
+		{"permitted login, subdomain", Evidence{Connection: stranger, Envelope: ann, Author: from("x.example.org")}, logins, RoleSign, "example.org", "", ""},
+		{"login not permitted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.net")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
 		{"login not listed", Evidence{Connection: stranger, Envelope: Envelope{Login: "bob"}, Author: from("example.org")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
 		{"no login, not asked for one", Evidence{Connection: lan, Author: from("example.net")}, logins, RoleSign, "example.net", "", ""},
 		{"login may not, not by SMTP", Evidence{Connection: local, Envelope: ann, Author: from("example.net")}, logins, RoleBypass, "", "", "login_mismatch"},
@@ -114,7 +114,7 @@ func logins(r *Rules) {
 	r.LoginDomains = map[string][]string{"ann@example.org": {"example.org"}}
 }
 
-// Fail closed: without a key nothing leaves unsigned, unless the operator chose so; bounces are never answered.
+// Fail closed: without a key no message is sent unsigned, unless the operator chose that. Bounces are never rejected or deferred.
 func TestMissingKey(t *testing.T) {
 	smtp := Evidence{Connection: Connection{SMTP: true}, Envelope: Envelope{Sender: "ann@example.org"}}
 	nullSMTP := Evidence{Connection: Connection{SMTP: true}}

@@ -29,7 +29,7 @@ type Verdict struct {
 	Action   Action   `json:"action"`
 	Reasons  []Reason `json:"reasons,omitempty"` // the first one decided; the others qualify it
 	Override Override `json:"override,omitempty"`
-	Evidence []Reason `json:"evidence,omitempty"` // what a rejection rests on, or the acceptance of a sealed message
+	Evidence []Reason `json:"evidence,omitempty"` // the facts for a rejection, or for accepting a sealed message
 	Reply    Reply    `json:"reply,omitzero"`
 }
 
@@ -82,7 +82,7 @@ const (
 	TrustedForwarder Override = "trusted_forwarder"
 )
 
-// override returns the override of a decision: that of the last of its reasons that has one.
+// override returns the override of a decision: that of the last reason that has one.
 func override(reasons []Reason) (last Override) {
 	for _, r := range reasons {
 		if o, _ := r.Code.Override(); o != "" {
@@ -125,8 +125,8 @@ func MissingKey(e Evidence, r Rules, why Reason) Verdict {
 	return refuse(replyCannotSign(), why)
 }
 
-// Broken returns the verdict on a message that could not be processed because of a defect of ours or an overload. If it was accepted, a
-// forged result could come in, or an unsigned message could go out.
+// Broken returns the verdict on a message that could not be processed because of a defect of ours or an overload. If it were accepted,
+// forged results could be delivered, or an unsigned message sent.
 func Broken(e Evidence) Verdict {
 	why := Reason{Code: InternalError}
 	if bounce(e) {

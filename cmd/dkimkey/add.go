@@ -28,36 +28,39 @@ func (e *env) addCommand() *cobra.Command {
 	var f addFlags
 	c := &cobra.Command{
 		Use:   "add DOMAIN...",
-		Short: "Make a key for a domain and print its DNS record",
-		Long: `Make a key for each domain and print its DNS record, as text for a zone file and as one line for web forms. For several
-domains, print one zone text with the records that you have to publish.
+		Short: "Create a key for a domain and print its DNS record",
+		Long: `Create a key for each domain and print its DNS record, once for a zone file and once for web forms. For several domains,
+print the records that you must publish as one text for a zone file.
 
-The key does not sign yet. Where publish.method is not "manual" its record is published at once; otherwise you put it into
-DNS. "dkimkey rotate" checks the record and activates the key. A domain that has no key signs with the new key as soon as it
-may. If another key signs already, the new key is the next one. It takes over at the next rotation ("dkimkey rotate DOMAIN
---now": as soon as it may); if publish.method is "manual" or keys.rotate_every is "never", as soon as it may.
+The key does not sign yet. If publish.method is "manual", add the record to DNS yourself. Otherwise, this command publishes
+it. "dkimkey rotate" then checks the record and activates the key.
 
---from-file reads domains from a file, or from standard input if it is "-": one on each line, # starts a comment. If a line
-is wrong, nothing is done. To repeat the command after an error, add --missing: it passes over domains that have a key.
+If the domain has no active key, the new key signs as soon as its record has been visible for long enough. If another key is
+active, the new key takes over at the next rotation. "dkimkey rotate DOMAIN --now" starts that rotation today. If
+publish.method is "manual" or keys.rotate_every is "never", the new key does not wait for a rotation.
 
---unsafe-activate makes the newest pending key sign at once, or a new key if none is pending. It is unsafe because the
-record is not checked: mail that is signed before the record is in DNS fails everywhere. The log and the metadata of the key
-record it.`,
+--from-file reads domains from a file, or from standard input if it is "-". Write one domain per line; # starts a comment.
+If a line is invalid, no key is created. To repeat the command after an error, add --missing: it skips domains that have a
+key.
+
+--unsafe-activate activates the newest pending key immediately, or a new key if none is pending. It is unsafe because the
+record is not checked: verification of the signatures fails until the record is in DNS. The log and the key's metadata
+record the use of this flag.`,
 		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add --from-file domains.txt\n  dkimkey add example.org --unsafe-activate",
 		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args, f) },
 	}
 	c.Flags().StringSliceVar(&f.algorithms, "algorithm", nil, "`ALGORITHMS`: rsa, ed25519 or both (default: keys.algorithms)")
 	c.Flags().IntVar(&f.bits, "bits", 0, "`BITS` of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: a dated one)")
-	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
-	c.Flags().BoolVar(&f.missing, "missing", false, "make keys only for domains that have none")
-	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, without checking its record in DNS")
-	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` with one domain per line; \"-\" is standard input")
+	c.Flags().BoolVar(&f.missing, "missing", false, "create keys only for domains that have none")
+	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "activate the key immediately, without checking its record")
+	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"algorithm": cli.Words("rsa", "ed25519"), "bits": cli.Words("2048", "3072", "4096"), "selector": cli.Any(), "from-file": cli.File()})
 	return c
 }
 
-// added is what --json prints for a key.
+// added is a key in the output of --json.
 type added struct {
 	*keys.Metadata
 	State      keys.State `json:"state"`
@@ -101,7 +104,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	}
 	for i, domain := range domains {
 		if len(domains) > 1 {
-			term.Progress(c.ErrOrStderr(), "%s: making its keys (%d of %d)", domain, i+1, len(domains))
+			term.Progress(c.ErrOrStderr(), "%s: creating keys (%d of %d)", domain, i+1, len(domains))
 		}
 		made, err := d.addKeys(c, domain, f)
 		all = append(all, made...)
@@ -134,19 +137,19 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 			return err
 		}
 	}
-	// Records that no person publishes are published now; rotate does the rest.
+	// Publish the records now, unless publish.method is manual; rotate does the rest.
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}
 	return attention(wrong)
 }
 
-// addKeys makes the keys of one domain, one of each algorithm.
+// addKeys creates the keys of one domain, one of each algorithm.
 func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added, err error) {
 	o := keys.AddOptions{Domain: domain, Algorithms: f.algorithms, Bits: f.bits, Selector: f.selector, Unsafe: f.unsafe}
 	made, err := d.rotator.Add(c.Context(), o, func(algorithm string) {
 		if algorithm == "rsa" && f.bits > 2048 {
-			term.Progress(c.ErrOrStderr(), "%s: making an RSA key of %d bits, which takes some seconds", domain, f.bits)
+			term.Progress(c.ErrOrStderr(), "%s: creating an RSA key of %d bits, which takes some seconds", domain, f.bits)
 		}
 	})
 	for _, m := range made {
@@ -160,9 +163,9 @@ func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added
 	return all, err
 }
 
-// warnUnsafe warns of a key that signs although its record was not checked. The daemon logs it again when it reads the key.
+// warnUnsafe warns that a key signs although its record was not checked. The daemon also logs this when it reads the key.
 func warnUnsafe(c *cobra.Command, m *keys.Metadata) {
-	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Warn("key signs from now on; its record has not been checked in DNS", "domain", m.Domain, "selector", m.Selector)
+	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Warn("key activated; its record has not been checked in DNS", "domain", m.Domain, "selector", m.Selector)
 }
 
 func (f *addFlags) check() error {
@@ -179,26 +182,26 @@ func (f *addFlags) check() error {
 		if err != nil {
 			return fmt.Errorf("--selector %q is not a selector: letters, digits and hyphens are allowed", f.selector)
 		}
-		f.selector = selector // in lower case, as DNS compares it
+		f.selector = selector // in lower case: DNS names are case-insensitive
 		if len(f.algorithms) > 1 {
-			return fmt.Errorf("--selector names one key, but keys of %d algorithms are to be made\nhint: pass --algorithm too", len(f.algorithms))
+			return fmt.Errorf("--selector is for one key, but %d algorithms are selected\nhint: pass --algorithm with one of them", len(f.algorithms))
 		}
 	}
 	return nil
 }
 
 func printAdded(c *cobra.Command, a *added, record bool) {
-	what := "made"
+	what := "created"
 	if !a.isNew {
-		what = "was waiting"
+		what = "was pending"
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
-	if record && a.isNew { // that of a key that was waiting was printed when it was made
+	if record && a.isNew { // the record of a pending key was printed when it was created
 		fmt.Fprint(c.OutOrStdout(), a.text())
 	}
 }
 
-// printZone prints the records of several domains that a person has to publish, as one text for zone files.
+// printZone prints the records of several domains that the operator must publish, as one text for zone files.
 func (d *app) printZone(out io.Writer, all []*added) {
 	head := false
 	for _, a := range all {
@@ -207,7 +210,7 @@ func (d *app) printZone(out io.Writer, all []*added) {
 		}
 		if !head {
 			head = true
-			fmt.Fprintln(out, "; DNS records, for zone files:")
+			fmt.Fprintln(out, "; DNS records for zone files:")
 		}
 		fmt.Fprint(out, a.Zone)
 	}
@@ -216,11 +219,11 @@ func (d *app) printZone(out io.Writer, all []*added) {
 // text returns the record for a zone file and for a web form.
 func (a *added) text() string {
 	return fmt.Sprintf("; DNS record of %s key %s, for a zone file:\n%s"+
-		"; The same for a web form. Name (some forms want it without .%s), type TXT, value on one line:\n%s\n%s\n",
+		"; The same record for a web form: name (some forms need it without .%s), type TXT, value on one line:\n%s\n%s\n",
 		a.Domain, a.Selector, a.Zone, a.Domain, a.RecordName, a.Record)
 }
 
-// printNext prints what happens next.
+// printNext prints what the operator must do and what happens next.
 func (d *app) printNext(out io.Writer, domains []string, all []*added, active bool) error {
 	if len(all) == 0 {
 		return nil
@@ -230,14 +233,14 @@ func (d *app) printNext(out io.Writer, domains []string, all []*added, active bo
 		names, of = "DOMAIN...", "a domain"
 	}
 	if active {
-		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is signed from now on.\n", of)
+		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is now signed.\n", of)
 		return nil
 	}
 	if slices.ContainsFunc(all, func(a *added) bool { return d.rules(a.Domain).Manual() }) {
-		do = "put the record into DNS. "
+		do = "add the record to DNS. "
 	}
-	fmt.Fprintf(out, "Next: %sdkimkey rotate, daily from cron, looks for the record; \"dkimkey rotate %s --wait\" waits.\n"+
-		"When every name server of %s has shown it for long enough for caches, the key signs. Until then it does not.\n", do, names, of)
+	fmt.Fprintf(out, "Next: %sThe daily \"dkimkey rotate\" checks the record; \"dkimkey rotate %s --wait\" waits until the key signs.\n"+
+		"The key does not sign yet. It signs when every name server of %s has the record and caches have expired.\n", do, names, of)
 	if len(domains) > 1 {
 		return nil
 	}
@@ -247,7 +250,7 @@ func (d *app) printNext(out io.Writer, domains []string, all []*added, active bo
 			return err
 		}
 		if k != nil {
-			fmt.Fprintf(out, "%s: key %s signs until its rotation is due. With \"dkimkey rotate %s --now\", %s replaces it as soon as it may sign.\n",
+			fmt.Fprintf(out, "%s: key %s signs until the next rotation. To replace it by %[4]s as soon as possible: dkimkey rotate %[3]s --now\n",
 				a.Domain, k.Selector, a.Domain, a.Selector)
 		}
 	}

@@ -21,22 +21,22 @@ import (
 	"signpost/keys"
 )
 
-// app is what the commands that work on keys share: the store, the rotator, and the output.
+// app has what the commands that change or check keys share: the store, the rotator and the output.
 type app struct {
 	conf    *config.Config
 	store   keys.Store
 	rules   func(domain string) keys.Rules
 	rotator *keys.Rotator
-	mu      sync.Mutex // of what follows, and of the output
-	needed  bool       // something needs a person
+	mu      sync.Mutex // guards the following fields and the output
+	needed  bool       // action is needed
 	ran     bool       // run was called before
 	waits   bool       // --wait: a domain that is locked is retried in the next run
 	busy    bool       // a domain was locked in the last run
 	json    bool
-	events  []event // what happened, for --json
+	events  []event // for --json
 }
 
-// event is what was done, or has to be, in the output of --json.
+// event is a completed step or a needed action in the output of --json.
 type event struct {
 	Domain      string `json:"domain"`
 	What        string `json:"what"`
@@ -44,7 +44,7 @@ type event struct {
 	Record      *added `json:"record,omitempty"`
 }
 
-// report prints what happened as JSON, if --json is set.
+// report prints the events as JSON if --json is set.
 func (d *app) report(stdout io.Writer) error {
 	if !d.json {
 		return nil
@@ -99,12 +99,12 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 	return d, nil
 }
 
-// run does what is due for domains. It prints errors, and reports whether there were any.
+// run does the steps that are due for domains. It prints errors and reports whether there were any.
 func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (failed bool) {
 	d.busy = false
 	d.rotator.RunAll(ctx, domains, func(n int) {
 		if len(domains) > 1 && !d.ran { // --wait runs every half minute
-			d.print(func() { term.Progress(stderr, "%s: looking what is due (%d of %d)", domains[n], n+1, len(domains)) })
+			d.print(func() { term.Progress(stderr, "%s: checking what is due (%d of %d)", domains[n], n+1, len(domains)) })
 		}
 	}, func(err error) {
 		d.print(func() {
@@ -133,8 +133,8 @@ func (d *app) print(f func()) {
 	f()
 }
 
-// domainList returns the domains that are to get a key, each once: those named on the command line and those in file, "-" for
-// standard input. All are checked, so that nothing is done if one of them is wrong.
+// domainList returns the domains on the command line and those in file, each once. File "-" is standard input. It returns an error if
+// any of them is invalid, before anything is changed.
 func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
 	var all []string
 	for _, name := range named {
@@ -147,7 +147,7 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 	if file != "" {
 		listed, err := readDomains(c, file)
 		if err == nil && len(named)+len(listed) == 0 {
-			err = fmt.Errorf("%s names no domain", file)
+			err = fmt.Errorf("%s contains no domain", file)
 		}
 		if err != nil {
 			return nil, cli.Usage(err)
@@ -159,7 +159,7 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 		if c.Flags().Lookup("domain") != nil {
 			domain = "--domain DOMAIN"
 		}
-		return nil, cli.Usage(fmt.Errorf("no domain is named\nhint: pass %s or --from-file FILE; see %s --help", domain, c.CommandPath()))
+		return nil, cli.Usage(fmt.Errorf("no domain given\nhint: pass %s or --from-file FILE; see %s --help", domain, c.CommandPath()))
 	}
 	return domain.Unique(all), nil
 }
@@ -177,7 +177,7 @@ func readDomains(c *cobra.Command, file string) ([]string, error) {
 	return domain.ReadList(in, file, domain.ParseHosted)
 }
 
-// warnEd25519Alone warns if all keys of a domain that sign or are to sign are Ed25519 keys.
+// warnEd25519Alone warns if all active and pending keys of a domain are Ed25519 keys.
 func (d *app) warnEd25519Alone(stderr io.Writer, domain string) error {
 	set, err := d.store.LoadDomain(domain, nil)
 	if err != nil {

@@ -18,27 +18,27 @@ import (
 	"signpost/keys"
 )
 
-// daysAtOnce is how long TestYearAtOnce lasts, in days of its clock. With SIGNPOST_DAYS=366 it is a year: make matrix.
+// daysAtOnce is the duration of TestYearAtOnce, in days of its clock. make matrix sets SIGNPOST_DAYS=366.
 const daysAtOnce = 16
 
-// crowd is several operators, cron and a daemon at work on the same keys at the same time.
+// crowd runs several operators, cron and a daemon concurrently on the same keys.
 type crowd struct {
 	*house
-	mu      sync.Mutex // of the clock
+	mu      sync.Mutex // guards the clock
 	world   *receivers
 	records map[string]string // by domain and selector: what no key may lose
 	signs   map[string]bool   // domains that have been signed
 }
 
-// at is one run of dkimkey, as another process would do it.
+// at runs dkimkey once, as another process would.
 func (c *crowd) at(args ...string) {
 	e := *c.env
 	var out, errs bytes.Buffer
 	code := e.execute(context.Background(), append([]string{"-c", c.config}, args...), &out, &errs)
 	for line := range strings.Lines(errs.String()) {
-		// Those that come too late are refused, with a line that names the process.
+		// A command that does not get the lock prints a line with the process ID of the holder.
 		refused := strings.Contains(line, fmt.Sprintf("is locked by process %d", os.Getpid())) || strings.Contains(line, "is locked by another process") ||
-			strings.Contains(line, "a dkimkey of root has taken over")
+			strings.Contains(line, "dkimkey run by root has taken over")
 		if strings.HasPrefix(line, "dkimkey: ") && !refused && !strings.Contains(line, "action needed, see above") {
 			c.Errorf("%q: %s", args, line)
 		}
@@ -48,7 +48,7 @@ func (c *crowd) at(args ...string) {
 	}
 }
 
-// atOnce runs all at the same time, while the daemon reloads and signs.
+// atOnce runs all functions concurrently, while the daemon reloads and signs.
 func (c *crowd) atOnce(all ...func()) {
 	c.Helper()
 	var running sync.WaitGroup
@@ -89,7 +89,7 @@ func (c *crowd) time() time.Time {
 	return c.now
 }
 
-// kept checks the files: no key is lost or replaced, none is half written, and nothing is left over.
+// kept checks the files: no key is lost, replaced or incomplete, and no temporary file is left.
 func (c *crowd) kept() {
 	c.Helper()
 	set, err := c.store().Load(nil)
@@ -124,7 +124,7 @@ func (c *crowd) kept() {
 	}
 }
 
-// inDNS checks that DNS has what the metadata records, and nothing else.
+// inDNS checks that DNS has exactly the records in the metadata.
 func (c *crowd) inDNS() {
 	c.Helper()
 	set, err := c.store().Load(nil)
@@ -158,16 +158,16 @@ func (c *crowd) inDNS() {
 	}
 }
 
-// ready reports whether a key of a domain stands by that may sign now.
+// ready reports whether a domain has a standby key that may sign now.
 func (c *crowd) ready(domain string) bool {
 	return slices.ContainsFunc(c.world.watcher.Current().Set.Of(domain), func(k *keys.Key) bool {
 		return k.State == keys.Verified && !k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)).After(c.now)
 	})
 }
 
-// Weeks, or a year, in which commands run at the same time on the same domains: cron's rotate beside add --from-file, import, rotate --now and
-// revoke --compromised. The only error is that a domain is locked. At no time does mail leave unsigned, or with a signature that
-// others cannot verify, also not those who asked DNS just before a record changed.
+// Commands run concurrently on the same domains for weeks, or for a year: rotate, add --from-file, import, rotate --now and
+// revoke --compromised. The only error is a locked domain. Mail is never sent unsigned, or with a signature that a receiver
+// cannot verify, even if the receiver queried DNS just before a record changed.
 func TestYearAtOnce(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -188,7 +188,7 @@ func TestYearAtOnce(t *testing.T) {
 	r := rand2.New(rand2.NewPCG(seed, seed))
 	imported, revoked := 0, 0
 	for day := range days {
-		// What runs beside cron, on a domain that several may have chosen.
+		// These commands run beside cron. Several may use the same domain.
 		domain := domains[r.IntN(len(domains))]
 		signing := c.world.step(c.now)[domain]
 		var beside []func()
@@ -217,7 +217,7 @@ func TestYearAtOnce(t *testing.T) {
 		}
 		c.atOnce(append(beside, func() { c.at("rotate") }, func() { c.at("rotate", domain) })...)
 		if now := c.world.step(c.now)[domain]; mustSign && len(now) == 0 {
-			t.Errorf("day %d: a key stood by, and no key of %s signs", day, domain)
+			t.Errorf("day %d: there was a standby, but no key of %s signs", day, domain)
 		}
 		c.kept()
 		for range 3 { // what was refused is done when it is run again

@@ -13,11 +13,11 @@ import (
 	"signpost/internal/testbind"
 )
 
-// bindZones is how many zones z1.example, z2.example ... the package's name server has. A test takes one for itself.
+// bindZones is the number of zones z1.example, z2.example ... of the shared name server. Each is for one test.
 const bindZones = 100
 
-// shared is the name server of the package, with example.org, static.example (which takes no updates), loop.example (whose
-// selectors sp1 to sp3 are aliases of themselves), included.example (which includes a file) and bindZones others.
+// shared is the name server of the package. It has example.org, static.example (which refuses updates), loop.example (whose
+// selectors sp1 to sp3 are CNAME loops), included.example (which includes a file) and bindZones others.
 type shared struct {
 	once    sync.Once
 	bind    *testbind.Server
@@ -57,7 +57,7 @@ func (s *shared) stop() error {
 	return errors.Join(s.bind.Stop(), os.RemoveAll(filepath.Dir(s.include)))
 }
 
-// sharedBIND returns the name server of the package, which the first test that needs it starts.
+// sharedBIND returns the name server of the package. The first call starts it.
 func sharedBIND(t *testing.T) *testbind.Server {
 	t.Helper()
 	if testing.Short() {
@@ -70,7 +70,7 @@ func sharedBIND(t *testing.T) *testbind.Server {
 	return named.bind
 }
 
-// zone returns a domain that the test has for itself.
+// zone returns a domain that no other test uses.
 func (s *shared) zone(t *testing.T) string {
 	t.Helper()
 	s.mu.Lock()

@@ -20,12 +20,14 @@ func (e *env) checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [DOMAIN...]",
 		Short: "Show what each name server answers for each key's record",
-		Long: "Compare the record of each published key, as every authoritative name server and the resolver show it, with the key.\n" +
-			"If a record differs, its text is shown; a long one is cut.\n\n" +
-			"Exit code 0: they all show the keys that sign or have signed. 1: one of them differs. 2: wrong usage or configuration.",
-		RunE: func(c *cobra.Command, args []string) error { return e.check(c, args) },
+		Long: "Query the record of each published key at every authoritative name server and the resolver, and compare it with the key.\n" +
+			"If a record differs, print its text; a long text is truncated.\n\n" +
+			"Exit code 0: all servers have the records of the active and retiring keys. 1: a server has a different record, none, or\n" +
+			"does not answer. 2: usage or configuration error.",
+		Example: "  dkimkey check\n  dkimkey check example.org",
+		RunE:    func(c *cobra.Command, args []string) error { return e.check(c, args) },
 	}
-	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
 }
 
@@ -63,7 +65,7 @@ func (e *env) check(c *cobra.Command, args []string) error {
 			if err != nil || k.State == keys.Removed || k.State == keys.Revoked {
 				continue
 			}
-			term.Progress(c.ErrOrStderr(), "%s: asking each name server for the record of %s", domain, k.Selector)
+			term.Progress(c.ErrOrStderr(), "%s: querying each name server for the record of key %s", domain, k.Selector)
 			observation := d.rotator.Checker.Look(c.Context(), metadata, k.Signer)
 			if err := c.Context().Err(); err != nil {
 				return err
@@ -84,16 +86,16 @@ func (e *env) check(c *cobra.Command, args []string) error {
 func printChecks(c *cobra.Command, all []checked) error {
 	paint := term.Paint(c.OutOrStdout())
 	w := tabwriter.NewWriter(term.Raw(c.OutOrStdout()), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tSHOWS")
+	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tRECORD")
 	for _, k := range all {
 		views := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
 		if k.Err != nil {
 			views = []keys.ServerAnswer{{Server: "-", Why: k.Err.Error()}}
 		}
 		for i, v := range views {
-			shows := paint.Good("the key") // the last column, so that escapes move nothing
+			shows := paint.Good("correct") // the last column, so that escape sequences do not affect the alignment
 			if i < len(k.Aliases) {
-				shows = paint.Good("the alias")
+				shows = paint.Good("alias correct")
 			}
 			if v.Status != keys.Same {
 				shows = paint.Bad(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why))
@@ -105,13 +107,13 @@ func printChecks(c *cobra.Command, all []checked) error {
 }
 
 const (
-	// maxTexts is how many TXT records of a name are shown. More than one is wrong already.
+	// maxTexts is the maximum number of TXT records that are printed. More than one is an error.
 	maxTexts = 4
-	// maxText is how many bytes of each are shown: the tags before p=, and enough of p= to distinguish two RSA keys.
+	// maxText is the maximum number of bytes that are printed of each: the tags before p=, and enough of p= to distinguish two RSA keys.
 	maxText = 160
 )
 
-// quoteTexts returns TXT records for a line of output, followed by a colon.
+// quoteTexts returns TXT records for a line of output, followed by a colon, or "" without any.
 func quoteTexts(texts []string) string {
 	var all []string
 	for i, text := range texts {
@@ -132,9 +134,10 @@ func quoteTexts(texts []string) string {
 
 func (e *env) showCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "show DOMAIN SELECTOR",
-		Short: "Print the DNS record of a key, for a zone file and for a web form",
-		Args:  cobra.ExactArgs(2),
+		Use:     "show DOMAIN SELECTOR",
+		Short:   "Print the DNS record of a key for a zone file and for a web form",
+		Example: "  dkimkey show example.org sp20261124\n  dkimkey show example.org sp20261124 --json",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := e.app(c.OutOrStdout(), c.ErrOrStderr())
 			if err != nil {
@@ -156,11 +159,11 @@ func (e *env) showCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
 }
 
-// oneKey returns the key that DOMAIN SELECTOR names.
+// oneKey returns the key for the arguments DOMAIN SELECTOR.
 func (d *app) oneKey(args []string) (*keys.Key, error) {
 	domains, err := d.domains(args[:1])
 	if err != nil {
@@ -172,7 +175,7 @@ func (d *app) oneKey(args []string) (*keys.Key, error) {
 	}
 	of := set.Of(domains[0])
 	i := slices.IndexFunc(of, func(k *keys.Key) bool { return k.Selector == args[1] })
-	if i < 0 { // DNS names have no case (RFC 4343)
+	if i < 0 { // DNS names are case-insensitive (RFC 4343)
 		i = slices.IndexFunc(of, func(k *keys.Key) bool { return strings.EqualFold(k.Selector, args[1]) })
 	}
 	if i < 0 {
@@ -181,7 +184,7 @@ func (d *app) oneKey(args []string) (*keys.Key, error) {
 				return nil, k.Err
 			}
 		}
-		return nil, fmt.Errorf("%s has no key %s; dkimkey status shows which there are", domains[0], args[1])
+		return nil, fmt.Errorf("%s has no key %s\nhint: dkimkey status shows all keys", domains[0], args[1])
 	}
 	return of[i], nil
 }

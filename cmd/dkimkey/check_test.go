@@ -10,7 +10,7 @@ import (
 	"signpost/keys"
 )
 
-// check shows a record that is not the key's, as text that does nothing to a terminal and of bounded length; in JSON all of it.
+// check prints a wrong record without control characters and truncated. The JSON output has the whole record.
 func TestCheckShowsText(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -30,13 +30,13 @@ func TestCheckShowsText(t *testing.T) {
 		{"a second record", []string{record[:200], "hello"}, []string{`"hello"`, "2 TXT records"}},
 		{"many records", []string{"a1", "a2", "a3", "a4", "a5"}, []string{`", ...: 5 TXT records`}},
 		{"another key", []string{"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="},
-			[]string{`other: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=": the record is of another key`}},
+			[]string{`other: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=": the record belongs to another key`}},
 		{"testing", []string{"v=DKIM1; t=y; p=11qY"}, []string{`other: "v=DKIM1; t=y; p=11qY": `}},
 	} {
 		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)
 		out, code := h.run("check")
 		for _, want := range c.want {
-			// From the name server and from the resolver.
+			// One line is for the name server and one for the resolver.
 			if code != 1 || strings.Count(out, want) < 2 {
 				t.Errorf("%s: %d, want %s in\n%s", c.name, code, want, out)
 			}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// add and import refuse a domain from which no mail can come, or which cannot be in DNS, as wrong usage and with the reason.
+// add and import reject a domain that cannot send mail or cannot be in DNS, as a usage error with the reason.
 func TestDomainsThatCannotBeHosted(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -45,7 +45,7 @@ func TestDomainsThatCannotBeHosted(t *testing.T) {
 	}
 }
 
-// The hint names the flag of a command that takes no DOMAIN as argument.
+// The hint has the flag if the command does not take DOMAIN as an argument.
 func TestNoDomain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -57,7 +57,7 @@ func TestNoDomain(t *testing.T) {
 	}
 }
 
-// add warns if Ed25519 would be the only algorithm of the domain, and only then.
+// add warns only if Ed25519 is the only algorithm of the domain.
 func TestEd25519Alone(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

@@ -15,8 +15,8 @@ import (
 	"signpost/keys"
 )
 
-// A year with faults: on most days something is wrong. Never is there a signature that somebody cannot verify, never is a
-// key lost, and each fault is named in one line.
+// On most days of a year, there is a fault. Each signature can be verified at each name server, no key is lost, and the output
+// has one line for each fault.
 func TestYearWithFaults(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -43,7 +43,7 @@ func TestYearWithFaults(t *testing.T) {
 	faults, turn := y.faults(), map[string]int{}
 	days := daysOf(t, 200)
 	for day := range days {
-		// What is due meets each fault in its turn.
+		// Over the year, each type of step meets each fault.
 		f := faults[r.IntN(len(faults))]
 		if due := y.due(); due != "" {
 			f = faults[turn[due]%len(faults)]
@@ -57,7 +57,7 @@ func TestYearWithFaults(t *testing.T) {
 		}
 		h.now = h.now.Add(24 * time.Hour)
 	}
-	for range 100 { // all that was held up is caught up with
+	for range 100 { // runs all delayed steps
 		if out, code := h.run("rotate"); code != 0 {
 			t.Errorf("%d %s", code, out)
 		}
@@ -78,10 +78,10 @@ func TestYearWithFaults(t *testing.T) {
 
 type faultyYear struct {
 	*ledger
-	named map[string]int // how often each fault was said
+	named map[string]int // how often each fault was reported
 }
 
-// due says whether something is due for a key that is new, or old, beside looking at what stands by.
+// due reports whether a step other than the check of a standby is due, and for a new or an old key.
 func (y *faultyYear) due() string {
 	y.Helper()
 	for _, state := range y.state("example.org") {
@@ -103,13 +103,13 @@ func (y *faultyYear) due() string {
 
 const ns2 = "ns2.example.org"
 
-// sync has the secondary take the zone over, as its primary's NOTIFY makes it do.
+// sync makes the secondary transfer the zone, as a NOTIFY of the primary would.
 func (y *faultyYear) sync() {
 	y.dns.Sync(ns2)
 	y.dns.Down(ns2, nil)
 }
 
-// secondaryTXT is what the secondary shows.
+// secondaryTXT returns the TXT records that the secondary has.
 func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
 	answers, err := y.dns.Query(y.Context(), name)
 	if err != nil {
@@ -121,10 +121,10 @@ func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
 	return answers.Text[1].Text, nil
 }
 
-// fault is something that is wrong for one run.
+// fault is a fault during one run.
 type fault struct {
 	name string
-	says string // what names it in the output, or in status; empty: nothing is to be said
+	says string // the text about it in the output or in status; empty: none
 	play func(says string)
 }
 
@@ -137,11 +137,11 @@ func (y *faultyYear) faults() []fault {
 			y.named[says]++
 		}
 		if code != 0 && !named || code > 1 {
-			y.Errorf("%s: exit code %d says nothing of %q: %s", y.now.Format(time.DateOnly), code, says, out)
+			y.Errorf("%s: exit code %d does not have %q: %s", y.now.Format(time.DateOnly), code, says, out)
 		}
 		for line := range strings.Lines(out) {
 			if strings.Count(line, says) > 2 && says != "" {
-				y.Errorf("said more than once: %s", line)
+				y.Errorf("more than one line: %s", line)
 			}
 		}
 	}
@@ -150,7 +150,7 @@ func (y *faultyYear) faults() []fault {
 		rotate(says)
 		y.dns.Fail(nil)
 	}
-	// What DNS shows holds a key up, and status says so; only what lasts for a day is said by rotate.
+	// A wrong answer delays a key, and status prints it. rotate prints only faults that last for a day.
 	looks := func(breaks func()) func(string) {
 		return func(says string) {
 			breaks()
@@ -163,7 +163,7 @@ func (y *faultyYear) faults() []fault {
 			}
 		}
 	}
-	// Those that keep a key from being published stand before the lagging secondary, which needs one that is published new.
+	// The faults that prevent a publication come before the lagging secondary, which needs a newly published key.
 	return []fault{
 		{"a fine day", "", rotate},
 		{"UPDATE refused", "REFUSED", publisher},
@@ -201,16 +201,16 @@ func (y *faultyYear) faults() []fault {
 			unlock()
 			rotate("")
 		}},
-		{"a clock set back", "it went back", func(says string) {
+		{"a clock set back", "the clock went back", func(says string) {
 			y.now = y.now.Add(-3 * 24 * time.Hour)
 			rotate(says)
 			y.now = y.now.Add(3 * 24 * time.Hour)
 		}},
-		{"a clock set forward, and back again", "should the clock have jumped", func(says string) {
+		{"a clock set forward, and back again", "the clock may have jumped", func(says string) {
 			y.now = y.now.Add(30 * 24 * time.Hour)
 			rotate(says)
 			y.now = y.now.Add(-30 * 24 * time.Hour)
-			rotate("it went back")
+			rotate("the clock went back")
 		}},
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"signpost/keys"
 )
 
-// User signpost can write rotate.json. Whatever is in it, root revokes a leaked key; other keys keep their records in that run.
+// User signpost can write rotate.json. Whatever it contains, root revokes a compromised key, and keeps the records of other keys
+// in that run.
 func TestDamagedLastRun(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(path string) error{

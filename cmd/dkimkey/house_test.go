@@ -23,7 +23,7 @@ $TTL 3600
 ns1 IN A 127.0.0.1
 `
 
-// house is dkimkey with a clock of its own and a DNS in memory, or a real one.
+// house is dkimkey with its own clock, and with an in-memory DNS or a real one.
 type house struct {
 	*testing.T
 	env    *env
@@ -45,7 +45,7 @@ func newHouse(t *testing.T, zones map[string]string, more string) *house {
 	return h
 }
 
-// newBINDHouse is newHouse with the package's name server.
+// newBINDHouse is like newHouse, with the shared name server.
 func newBINDHouse(t *testing.T, more string) *house {
 	t.Helper()
 	bind := sharedBIND(t)
@@ -54,7 +54,7 @@ func newBINDHouse(t *testing.T, more string) *house {
 	return h
 }
 
-// houseAt has no DNS.
+// houseAt returns a house without DNS.
 func houseAt(t *testing.T, addr string, port uint16, more string) *house {
 	t.Helper()
 	h := &house{T: t, now: time.Date(2026, 11, 24, 4, 15, 0, 0, time.UTC), dir: t.TempDir()}
@@ -72,7 +72,7 @@ func houseAt(t *testing.T, addr string, port uint16, more string) *house {
 	return h
 }
 
-// txt returns the TXT records that DNS has.
+// txt returns the TXT records of a name in DNS.
 func (h *house) txt(name string) ([]string, error) {
 	if h.dns != nil {
 		return h.dns.LookupTXT(h.Context(), name)
@@ -87,14 +87,14 @@ func (h *house) write(name, text string, mode os.FileMode) {
 	}
 }
 
-// run runs a command and gives its output and exit code.
+// run runs a command and returns its output and exit code.
 func (h *house) run(args ...string) (out string, code int) {
 	var b bytes.Buffer
 	code = h.env.execute(context.Background(), append([]string{"-c", h.config}, args...), &b, &b)
 	return b.String(), code
 }
 
-// must runs a command that has to succeed.
+// must runs a command and returns its output. The test fails unless the exit code is 0.
 func (h *house) must(args ...string) string {
 	h.Helper()
 	out, code := h.run(args...)
@@ -108,7 +108,7 @@ func (h *house) store() keys.Store {
 	return keys.Store{State: filepath.Join(h.dir, "state"), Dir: filepath.Join(h.dir, "state", "keys")}
 }
 
-// signing gives the selectors that sign for a domain.
+// signing returns the selectors that sign for a domain.
 func (h *house) signing(domain string) string {
 	h.Helper()
 	set, err := h.store().Load(nil)
@@ -122,7 +122,7 @@ func (h *house) signing(domain string) string {
 	return strings.Join(all, " ")
 }
 
-// state gives what each key of a domain is, by selector.
+// state returns the state of each key of a domain, by selector.
 func (h *house) state(domain string) map[string]keys.State {
 	h.Helper()
 	set, err := h.store().Load(nil)
@@ -147,7 +147,7 @@ tsig_algorithm = "hmac-sha256"
 tsig_secret_file = "%SECRET%"
 `
 
-// daysOf returns how long a test lasts, in days of its clock: SIGNPOST_DAYS, which make matrix sets, or else short.
+// daysOf returns the duration of a test, in days of its clock: SIGNPOST_DAYS, which make matrix sets, or short.
 func daysOf(t *testing.T, short int) int {
 	t.Helper()
 	text := os.Getenv("SIGNPOST_DAYS")

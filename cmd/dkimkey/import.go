@@ -26,18 +26,18 @@ func (e *env) importCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import KEYFILE --selector SELECTOR --domain DOMAIN",
 		Short: "Import a key that another program signs with",
-		Long: `Import a private key (PEM) that another program signs with. Its file is copied and left where it is. The selector stays, and
-dkimkey rotates the key from here on.
+		Long: `Import a private key (PEM) that another program signs with. The file is copied, and the original does not change. The key
+keeps its selector, and dkimkey rotates it like other keys.
 
-The imported key does not sign yet. As with every key, all name servers have to show its record for long enough for caches;
-then "dkimkey rotate" activates it. import looks for the record once and prints when the key may sign. rotate does not
-publish the record of an imported key. If another key signs already, the imported key is the next one.
+The imported key does not sign yet. This command checks its record once and prints when the key may sign. "dkimkey rotate"
+activates the key when all name servers have had the record for long enough. It does not publish the record of an imported
+key. If another key is active, the imported key is its successor.
 
---domain may be repeated, and --from-file reads domains from a file, or from standard input if it is "-": one on each line,
-# starts a comment. They share the key file.
+To import the key for several domains, repeat --domain or use --from-file. --from-file reads domains from a file, or from
+standard input if it is "-". Write one domain per line; # starts a comment.
 
---unsafe-activate makes the key sign at once. It is unsafe because mail fails everywhere if the record is not the key's. The
-log and the metadata of the key record it.
+--unsafe-activate activates the key immediately. It is unsafe because verification of the signatures fails if DNS does not
+have the record of the key. The log and the key's metadata record the use of this flag.
 
 "dkimkey import opendkim KEYTABLE SIGNINGTABLE" imports all keys of an OpenDKIM installation.`,
 		Example: "  dkimkey import /etc/dkimkeys/mail.private --selector mail --domain example.org\n  dkimkey import opendkim /etc/opendkim/KeyTable /etc/opendkim/SigningTable",
@@ -52,7 +52,7 @@ log and the metadata of the key record it.
 				return cli.Usage(fmt.Errorf("--selector %q is not a selector", f.selector))
 			}
 			if _, err := keys.ReadKeyFile(args[0]); err != nil {
-				return err // once, not for each domain
+				return err // reported once, not for each domain
 			}
 			var found []opendkim.Key
 			for _, d := range domains {
@@ -61,16 +61,19 @@ log and the metadata of the key record it.
 			return e.importKeys(c, found, f)
 		},
 	}
-	c.PersistentFlags().BoolVar(&e.json, "json", false, "print for machines")
-	c.PersistentFlags().BoolVar(&f.unsafe, "unsafe-activate", false, "sign with it at once, whether or not its record is in DNS")
-	c.Flags().StringSliceVar(&f.domains, "domain", nil, "`DOMAIN` that the key signs for; may be repeated")
-	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` under which its record is published")
-	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` of domains, one on each line; \"-\" is standard input")
+	c.PersistentFlags().BoolVar(&e.json, "json", false, "print JSON")
+	c.PersistentFlags().BoolVar(&f.unsafe, "unsafe-activate", false, "activate the key immediately, without checking its record")
+	c.Flags().StringSliceVar(&f.domains, "domain", nil, "`DOMAIN` that the key signs for; can be repeated")
+	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key's record")
+	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` with one domain per line; \"-\" is standard input")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": e.words(0), "selector": cli.Any(), "from-file": cli.File()})
 	c.AddCommand(&cobra.Command{
 		Use:   "opendkim KEYTABLE SIGNINGTABLE",
 		Short: "Import all keys of an OpenDKIM installation",
-		Args:  cobra.ExactArgs(2),
+		Long: "Import all keys of an OpenDKIM installation. KEYTABLE and SIGNINGTABLE are the values in opendkim.conf, with or without\n" +
+			"\"file:\" or \"refile:\". The command prints each line that has no equivalent in Signpost. See also dkimkey import --help.",
+		Example: "  dkimkey import opendkim /etc/opendkim/KeyTable refile:/etc/opendkim/SigningTable",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			found, skipped, err := opendkim.Read(args[0], args[1])
 			if err != nil {
@@ -80,7 +83,7 @@ log and the metadata of the key record it.
 				fmt.Fprintln(c.ErrOrStderr(), s)
 			}
 			if len(found) == 0 {
-				return errors.New("there is no key to import")
+				return errors.New("no key to import")
 			}
 			return e.importKeys(c, found, f)
 		},
@@ -108,22 +111,22 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 	failed := false
 	for i, domain := range domains {
 		if len(domains) > 1 {
-			term.Progress(c.ErrOrStderr(), "%s: importing its keys (%d of %d)", domain, i+1, len(domains))
+			term.Progress(c.ErrOrStderr(), "%s: importing keys (%d of %d)", domain, i+1, len(domains))
 		}
 		failed = d.importDomain(c, of[domain], f.unsafe) || failed
 	}
 	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
 }
 
-// importDomain imports the keys of one domain. It prints errors, and reports whether there were any. A key that fails does not keep
-// the others from being imported; the command can be repeated once the cause is gone.
+// importDomain imports the keys of one domain. It prints errors and reports whether there were any. After an error it continues with
+// the next key; the command can be repeated when the cause is fixed.
 func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) (failed bool) {
 	fail := func(err error) {
 		failed = true
 		cli.Print(c.ErrOrStderr(), "dkimkey", err)
 	}
 	var imported []*keys.Metadata
-	// OpenDKIM signs with the first one. Here the newest is the next to sign, so that one is imported last.
+	// OpenDKIM signs with the first key of a domain. Signpost signs with the newest, so the first is imported last.
 	for _, k := range slices.Backward(found) {
 		metadata, err := d.rotator.Import(c.Context(), k.Domain, k.Selector, k.File, unsafe)
 		if err != nil {
@@ -138,7 +141,7 @@ func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) 
 	for _, m := range slices.Backward(imported) {
 		d.rotator.Done(m.Domain, fmt.Sprintf("imported key %s (%s, %d bits)", m.Selector, m.Algorithm, m.Bits))
 		if m.Algorithm == "rsa" && m.Bits < 2048 {
-			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has %d bits; dkimkey add %s makes a successor of %d\n", m.Domain, m.Selector, m.Bits, m.Domain, d.conf.Keys.RSABits)
+			fmt.Fprintf(c.ErrOrStderr(), "%s: key %s has only %d bits; dkimkey add %s creates a successor with %d bits\n", m.Domain, m.Selector, m.Bits, m.Domain, d.conf.Keys.RSABits)
 		}
 		if err := d.rotator.Look(c.Context(), m.Domain, m.Selector); err != nil {
 			fail(fmt.Errorf("%s: %w", m.Domain, err))

@@ -15,7 +15,7 @@ import (
 	"signpost/keys"
 )
 
-// ticking makes the clock go on by a moment each time that it is read, as a real one does.
+// ticking advances the clock a little each time it is read, like a real one.
 func (h *house) ticking() {
 	h.env.now = func() time.Time {
 		h.now = h.now.Add(time.Microsecond)
@@ -23,7 +23,7 @@ func (h *house) ticking() {
 	}
 }
 
-// foreign writes an RSA key as another program has it, and returns its file and record.
+// foreign writes an RSA key of another program, and returns its file and record.
 func (h *house) foreign(name string) (file, record string) {
 	h.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -37,13 +37,13 @@ func (h *house) foreign(name string) (file, record string) {
 	return filepath.Join(h.dir, name), record
 }
 
-// show puts a TXT record for a key into the zone, "" removes it.
+// show adds the TXT record of a key to the zone. Record "" removes it.
 func (h *house) show(domain, selector, record string) {
 	h.Helper()
 	h.showFor(domain, selector, record, 5*time.Minute)
 }
 
-// showFor is show with a TTL.
+// showFor is like show, with a TTL.
 func (h *house) showFor(domain, selector, record string, ttl time.Duration) {
 	h.Helper()
 	var texts []string
@@ -58,7 +58,7 @@ func (h *house) hosts(domain string) bool {
 	return err == nil
 }
 
-// rotates runs rotate, which may want something from a person, n times in steps.
+// rotates runs rotate n times at intervals of step. Action may be needed.
 func (h *house) rotates(n int, step time.Duration) (out string) {
 	h.Helper()
 	for range n {
@@ -72,15 +72,15 @@ func (h *house) rotates(n int, step time.Duration) (out string) {
 	return out
 }
 
-// The interlock holds for an imported key: its record has to be seen for as long as caches may not know it, and only then it
-// signs and the domain is hosted.
+// An imported key signs, and its domain becomes hosted, only when its record has been visible for longer than caches may have an
+// older answer.
 func TestImportWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
 	file, record := h.foreign("mail.private")
 	h.show("example.org", "mail", record)
 	out := h.must("import", file, "--domain", "example.org", "--selector", "mail")
-	if !strings.Contains(out, `key mail: its record is seen by all name servers; it signs from 2026-11-24 05:15 on: run "dkimkey rotate example.org --wait"`) {
+	if !strings.Contains(out, `key mail: its record is visible at all name servers; it signs from 2026-11-24 05:15: run "dkimkey rotate example.org --wait"`) {
 		t.Error(out)
 	}
 	h.now = h.now.Add(59 * time.Minute)
@@ -93,20 +93,20 @@ func TestImportWaits(t *testing.T) {
 	if got := h.signing("example.org"); got != "mail" || !h.hosts("example.org") {
 		t.Errorf("%q signs, hosted %v", got, h.hosts("example.org"))
 	}
-	// From here on it rotates like any other.
+	// The key then rotates like any other.
 	h.days(95)
 	if got := h.signing("example.org"); got == "mail" || got == "" || h.state("example.org")["mail"] != keys.Retiring {
 		t.Errorf("%q signs: %v", got, h.state("example.org"))
 	}
 }
 
-// A record that is not there, or of another key, keeps an imported key from signing, is never published by rotate, and is asked
-// for; a key that others can verify goes on signing.
+// An imported key does not sign if its record is missing or belongs to another key. rotate never publishes the record, but
+// reminds the operator. The previous key continues to sign.
 func TestImportUnseen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, wrong, says string }{
 		{"missing", "", "no TXT record"},
-		{"of another key", "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB", "the record is of another key"},
+		{"of another key", "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB", "the record belongs to another key"},
 	} {
 		for _, beside := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
@@ -123,15 +123,15 @@ func TestImportUnseen(t *testing.T) {
 				file, record := h.foreign("mail.private")
 				h.show("example.org", "mail", c.wrong)
 				out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail")
-				if code != 1 || !strings.Contains(out, "key mail: its record is not seen: ") || !strings.Contains(out, c.says) || !strings.Contains(out, "it does not sign until it is") {
+				if code != 1 || !strings.Contains(out, "key mail: its record is not visible in DNS: ") || !strings.Contains(out, c.says) || !strings.Contains(out, "the key does not sign until it is") {
 					t.Errorf("%d %s", code, out)
 				}
 				said := h.rotates(5, 24*time.Hour)
 				if got := h.signing("example.org"); got != before || h.state("example.org")["mail"] != keys.Published {
 					t.Errorf("%q signs, before %q: %v", got, before, h.state("example.org"))
 				}
-				if strings.Count(said, "key mail: its record is still not in DNS") < 3 || !strings.Contains(said, "rotate does not publish the record of an imported key") || !strings.Contains(said, "mail._domainkey.example.org. 3600 IN TXT (") {
-					t.Errorf("the owner of the record is not told: %s", said)
+				if strings.Count(said, "key mail: its record is still not in DNS") < 3 || !strings.Contains(said, "rotate does not publish the records of imported keys") || !strings.Contains(said, "mail._domainkey.example.org. 3600 IN TXT (") {
+					t.Errorf("the operator is not reminded: %s", said)
 				}
 				if txt, err := h.txt("mail._domainkey.example.org"); err != nil || strings.Join(txt, "") != c.wrong {
 					t.Errorf("rotate changed the record: %q %v", txt, err)
@@ -144,7 +144,7 @@ func TestImportUnseen(t *testing.T) {
 				if !beside {
 					return
 				}
-				if out := h.must("status"); !strings.Contains(out, "hands over on") {
+				if out := h.must("status"); !strings.Contains(out, "its successor takes over on") {
 					t.Error(out)
 				}
 				h.must("rotate", "example.org", "--now")
@@ -156,8 +156,8 @@ func TestImportUnseen(t *testing.T) {
 	}
 }
 
-// A key that was imported under the selector of another one is revoked and removed, and the record of the other one stays. Its own
-// record, should it be there after all, is emptied.
+// If an imported key has the selector of another key, the record of the other key stays when the imported key is revoked and
+// removed. If the record belongs to the imported key after all, it is emptied.
 func TestImportRevoked(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -179,7 +179,7 @@ func TestImportRevoked(t *testing.T) {
 		t.Errorf("the record of the leaked key: %q %v", txt, err)
 	}
 	out := h.rotates(40, 24*time.Hour)
-	if !strings.Contains(out, "left the record at other as it is") || strings.Contains(out, "removed the record of other\n") || !strings.Contains(out, "removed the record of mail\n") {
+	if !strings.Contains(out, "kept the record at selector other") || strings.Contains(out, "removed the record of key other\n") || !strings.Contains(out, "removed the record of key mail\n") {
 		t.Error(out)
 	}
 	if got := h.state("example.org"); got["other"] != keys.Removed || got["mail"] != keys.Removed {
@@ -193,8 +193,8 @@ func TestImportRevoked(t *testing.T) {
 	}
 }
 
-// With --unsafe-activate an imported key signs at once. The key that others can verify is not retired before that one was seen,
-// and signs again if it is not to be.
+// With --unsafe-activate, an imported key signs immediately. The previous key is not retired until the record of the imported key
+// is found, and signs again if the imported key is revoked.
 func TestImportUnsafe(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -203,7 +203,7 @@ func TestImportUnsafe(t *testing.T) {
 	good := h.signing("example.org")
 	file, record := h.foreign("mail.private")
 	out, code := h.run("import", file, "--domain", "example.org", "--selector", "mail", "--unsafe-activate")
-	if code != 1 || !strings.Contains(out, "its record has not been checked in DNS") || !strings.Contains(out, "it signs all the same (--unsafe-activate)") {
+	if code != 1 || !strings.Contains(out, "its record has not been checked in DNS") || !strings.Contains(out, "the key signs anyway (--unsafe-activate)") {
 		t.Errorf("%d %s", code, out)
 	}
 	said := h.rotates(20, 24*time.Hour)
@@ -211,10 +211,10 @@ func TestImportUnsafe(t *testing.T) {
 		t.Errorf("%q signs: %v\n%s", h.signing("example.org"), got, said)
 	}
 	h.show("example.org", "mail", record)
-	if out := h.must("rotate"); !strings.Contains(out, "mail is seen by the world\n") || !strings.Contains(out, "key "+good+" signs no more") {
+	if out := h.must("rotate"); !strings.Contains(out, "the record of key mail is visible in DNS\n") || !strings.Contains(out, "retired key "+good) {
 		t.Error(out)
 	}
-	// It has been seen: that its record goes away again changes nothing in rotate. The daemon looks after it.
+	// The record was found. rotate does nothing if it disappears again; the daemon handles that.
 	h.show("example.org", "mail", "")
 	h.now = h.now.Add(24 * time.Hour)
 	h.rotates(1, time.Hour)
@@ -223,7 +223,7 @@ func TestImportUnsafe(t *testing.T) {
 	}
 }
 
-// A key that an older version imported without looking signs on, and nothing of the domain is retired or revoked for it.
+// A key that an older version imported without a check continues to sign, and no other key of the domain is retired or revoked.
 func TestImportedByOlderVersion(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -247,8 +247,8 @@ func TestImportedByOlderVersion(t *testing.T) {
 	}
 }
 
-// Two keys of a domain in OpenDKIM's tables: the first one signs here too, however they are published, and whichever is imported
-// first. Where a person publishes, the other never takes over by itself.
+// If OpenDKIM's tables have two keys of a domain, the first signs in Signpost too, whatever the publish.method and the order of
+// import. If publish.method is manual, the second never takes over automatically.
 func TestImportTwoOfOpenDKIM(t *testing.T) {
 	t.Parallel()
 	for name, publish := range map[string]string{"rfc2136": rfc2136, "manual": ""} {
@@ -264,7 +264,7 @@ func TestImportTwoOfOpenDKIM(t *testing.T) {
 				h.write("KeyTable", "one example.org:"+first+":"+one+"\ntwo example.org:m:"+two+"\n", 0o600)
 				h.write("SigningTable", "*@example.org one\n*@example.org two\n", 0o600)
 				out := h.must("import", "opendkim", filepath.Join(h.dir, "KeyTable"), filepath.Join(h.dir, "SigningTable"))
-				if !strings.Contains(out, "key "+first+": its record is seen by all name servers; it signs from 2026-11-24 05:15 on") || !strings.Contains(out, "key m: its record is seen by all name servers; it stands by") {
+				if !strings.Contains(out, "key "+first+": its record is visible at all name servers; it signs from 2026-11-24 05:15: ") || !strings.Contains(out, "key m: its record is visible at all name servers; it is a standby") {
 					t.Error(out)
 				}
 				h.days(80)
@@ -280,8 +280,8 @@ func TestImportTwoOfOpenDKIM(t *testing.T) {
 	}
 }
 
-// The record of an imported key is another one at first, with a long TTL. When it is corrected, caches still have the wrong one for
-// that time, and the key waits for them.
+// The record of an imported key is wrong at first and has a long TTL. After the correction, the key waits until caches have
+// expired.
 func TestImportCorrected(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -300,7 +300,7 @@ func TestImportCorrected(t *testing.T) {
 	}
 }
 
-// import is interrupted before each of its operations: after the next rotate it can be repeated, or is complete.
+// If import is interrupted before any of its operations, it is complete or can be repeated after the next rotate.
 func TestImportInterrupted(t *testing.T) {
 	t.Parallel()
 	for step := 1; ; step++ {

@@ -18,8 +18,8 @@ import (
 	"signpost/keys"
 )
 
-// mortal is dkimkey with a clock and a port from its environment. It counts the operations that last in a file, over all
-// its runs, and kills itself with SIGKILL before number MORTAL_STEP.
+// mortal runs dkimkey with the clock and port of its environment. It counts durable operations of all runs in a file, and kills
+// itself with SIGKILL before number MORTAL_STEP.
 func mortal() {
 	now, err := time.Parse(time.RFC3339, os.Getenv("MORTAL_NOW"))
 	if err != nil {
@@ -45,14 +45,14 @@ func mortal() {
 			panic(err)
 		} else if strings.Count(string(done), "\n") == last {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // it comes
+			select {} // waits for the signal
 		}
 	}}
 	os.Exit(e.execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// lifeCycle walks a pair of keys through all their states, with a kill before operation number step, and gives the operations. At no
-// moment does a key sign that DNS has not; at the end all is as if nothing had happened.
+// lifeCycle takes a pair of keys through all states, with a kill before operation number step, and returns the operations. No key
+// signs whose record is not in DNS, and the final state is the same as without the kill.
 func lifeCycle(t *testing.T, step int) []string {
 	h, domain := newBINDHouse(t, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"), named.zone(t)
 	count := filepath.Join(h.dir, "count")
@@ -81,7 +81,7 @@ func lifeCycle(t *testing.T, step int) []string {
 			}
 			consistent()
 			if set, err := h.store().Load(nil); err == nil && len(set.Of(domain)) > 0 {
-				args = []string{"rotate"} // what was begun is gone on with
+				args = []string{"rotate"} // completes the interrupted command
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func lifeCycle(t *testing.T, step int) []string {
 		h.now = start.Add(time.Duration(day) * 24 * time.Hour)
 		run("rotate")
 	}
-	// One pair signs, one stands by, the first one is gone; DNS and the disk have nothing else.
+	// One pair is active, one is a standby, and the first is removed. There is nothing else in DNS and on disk.
 	states := map[keys.State]int{}
 	known := map[string]bool{}
 	for selector, state := range h.state(domain) {
@@ -113,7 +113,7 @@ func lifeCycle(t *testing.T, step int) []string {
 	for e := range transfer {
 		for _, rr := range e.RR {
 			if name := strings.TrimSuffix(rr.Header().Name, "."); rr.Header().Rrtype == dns.TypeTXT && !known[name] {
-				t.Errorf("a leftover in the zone: %s", rr)
+				t.Errorf("left in the zone: %s", rr)
 			}
 		}
 	}
@@ -124,7 +124,7 @@ func lifeCycle(t *testing.T, step int) []string {
 	return strings.Split(strings.TrimSpace(string(done)), "\n")
 }
 
-// kill -9 before each operation that lasts.
+// dkimkey is killed with SIGKILL before each durable operation.
 func TestKill(t *testing.T) {
 	for i, name := range lifeCycle(t, 0) {
 		t.Run(fmt.Sprint(i+1, " ", name), func(t *testing.T) {

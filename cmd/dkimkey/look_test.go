@@ -10,10 +10,10 @@ import (
 	"signpost/keys"
 )
 
-// twoServers is example.org at two name servers.
+// twoServers is example.org with two name servers.
 const twoServers = exampleZone + "@ IN NS ns2\nns2 IN A 127.0.0.2\n"
 
-// A secondary that lags stops a key: it signs only when the record has been everywhere for the waiting time.
+// A lagging secondary delays a key: it signs only when all servers have had its record for the whole waiting time.
 func TestSecondaryLags(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
 	h.dns.Lag("ns2.example.org", "example.org")
@@ -26,10 +26,10 @@ func TestSecondaryLags(t *testing.T) {
 		t.Fatalf("%s signs while a name server does not have it", got)
 	}
 	if out := h.must("status"); !strings.Contains(out, "127.0.0.2") {
-		t.Errorf("status does not say who lags:\n%s", out)
+		t.Errorf("status does not have the lagging server:\n%s", out)
 	}
 	out, _ := h.run("check")
-	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the key") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
+	if !strings.Contains(out, "ns1.example.org 127.0.0.1  correct") || !strings.Contains(out, "ns2.example.org 127.0.0.2  none: no TXT record") {
 		t.Errorf("check:\n%s", out)
 	}
 	set, err := h.store().Load(nil)
@@ -44,7 +44,7 @@ func TestSecondaryLags(t *testing.T) {
 	if got := h.signing("example.org"); got != "" {
 		t.Fatal("it signs before twice the TTL of an hour is over")
 	}
-	// It goes away once more: what was seen does not count any longer.
+	// The record disappears once more, so the waiting time starts again.
 	name := keys.RecordName("example.org", k.Selector)
 	h.dns.Set(name, 0)
 	h.dns.Lag("ns2.example.org", "example.org")
@@ -64,8 +64,7 @@ func TestSecondaryLags(t *testing.T) {
 	}
 }
 
-// Where the selector is an alias, the name servers that hold the alias are asked too: who asks the one that does not have it
-// does not find the key.
+// If the selector is a CNAME, its name servers are queried too: a client of one that lacks the CNAME does not find the key.
 func TestAliasLags(t *testing.T) {
 	aliased := twoServers
 	for _, s := range []string{"sp1", "sp2", "sp3"} {
@@ -83,10 +82,10 @@ func TestAliasLags(t *testing.T) {
 		t.Fatalf("%s signs while a name server does not have its alias", got)
 	}
 	if out := h.must("status"); !strings.Contains(out, "127.0.0.2: no CNAME at sp1._domainkey.example.org") {
-		t.Errorf("status does not say who lags:\n%s", out)
+		t.Errorf("status does not have the lagging server:\n%s", out)
 	}
 	out, _ := h.run("check")
-	if !strings.Contains(out, "ns1.example.org 127.0.0.1  the alias") || !strings.Contains(out, "ns1.keys.test 127.0.0.1    the key") {
+	if !strings.Contains(out, "ns1.example.org 127.0.0.1  alias correct") || !strings.Contains(out, "ns1.keys.test 127.0.0.1    correct") {
 		t.Errorf("check:\n%s", out)
 	}
 	h.dns.Sync("ns2.example.org")
@@ -98,7 +97,7 @@ func TestAliasLags(t *testing.T) {
 	}
 }
 
-// --wait outlasts another command, such as one that is publishing, which holds the lock for longer than a lock is waited for.
+// --wait continues if another command holds the lock for longer than the timeout of the lock.
 func TestWaitOutlastsLock(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -117,7 +116,7 @@ func TestWaitOutlastsLock(t *testing.T) {
 	}
 }
 
-// A key file that cannot be used is said, by name, in each run; the other domains' keys rotate all the same.
+// Each run reports an unusable key file by name. The keys of other domains rotate.
 func TestUnusableKey(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -141,8 +140,8 @@ func TestUnusableKey(t *testing.T) {
 	}
 }
 
-// A systemd credential is read by the daemon alone: dkimkey neither complains about it nor makes a key in its place.
-func TestCredentialIsTheDaemons(t *testing.T) {
+// Only the daemon can read a systemd credential. dkimkey neither reports an error nor creates a key in its place.
+func TestCredentialOfDaemon(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
 	pem := filepath.Join(h.dir, "state", "keys", "example.org", "fixed.pem")
@@ -155,7 +154,7 @@ func TestCredentialIsTheDaemons(t *testing.T) {
 	if out := h.must("rotate"); out != "" {
 		t.Errorf("not quiet: %s", out)
 	}
-	if out := h.must("status"); !strings.Contains(out, "a systemd credential, which only the daemon reads") || strings.Count(out, "\n") != 2 {
+	if out := h.must("status"); !strings.Contains(out, "a systemd credential, which only the daemon can read") || strings.Count(out, "\n") != 2 {
 		t.Error(out)
 	}
 }

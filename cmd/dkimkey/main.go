@@ -1,4 +1,4 @@
-// Command dkimkey makes, publishes, rotates, revokes and removes DKIM keys, from cron or by hand.
+// Command dkimkey creates, publishes, rotates, revokes and removes DKIM keys.
 package main
 
 import (
@@ -27,16 +27,16 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// env is what every command works with.
+// env has the flags and dependencies that all commands share.
 type env struct {
 	file   string // --config
 	json   bool   // --json
 	now    func() time.Time
 	after  func(time.Duration) <-chan time.Time
 	random io.Reader
-	// authorityPort is where name servers listen; tests have theirs elsewhere.
+	// authorityPort is the port of name servers: 53, except in tests.
 	authorityPort uint16
-	// authority and publisher replace those of the configuration in tests.
+	// authority and publisher, if set, replace those of the configuration. Tests set them.
 	authority   keys.Authority
 	publisher   keys.Publisher
 	hook        func(step string) // keys.Store.Hook
@@ -56,12 +56,12 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dkimkey",
-		Short: "Make, publish, rotate, revoke and remove DKIM keys",
-		Long: `Dkimkey makes the keys that signpost(8) signs with, publishes their records, and rotates them. None signs before the
-whole world can verify it, and its record stays until the last mail that it signed is old. A running daemon sees new keys
-within seconds. "dkimkey rotate", daily from cron, does all that is due.
+		Short: "Create, publish, rotate, revoke and remove DKIM keys",
+		Long: `Create the DKIM keys that signpost(8) signs with, publish their DNS records and rotate them. A key signs only after its
+record is visible in DNS. The record stays in DNS until the signatures of the key have expired. The running daemon reads new
+keys within seconds. Run "dkimkey rotate" daily from cron: it runs all steps that are due.
 
-Run it as the daemon's user, or as root: files get the owner of the keys directory.`,
+Run dkimkey as the daemon's user or as root. New files get the owner of the keys directory.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -84,7 +84,7 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 	return conf, store, nil
 }
 
-// complete completes the domains that have keys, and their selectors, if the keys directory can be read.
+// complete sets up shell completion of domains that have keys, and of their selectors.
 func (e *env) complete(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		switch c.Name() {
@@ -96,7 +96,7 @@ func (e *env) complete(root *cobra.Command) {
 	}
 }
 
-// words returns a function that completes a DOMAIN and, if most is 2, a SELECTOR. If most is 0, each argument is a domain.
+// words returns a completion function for DOMAIN or, if most is 2, for DOMAIN SELECTOR. If most is 0, each argument is a domain.
 func (e *env) words(most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const no = cobra.ShellCompDirectiveNoFileComp
@@ -123,17 +123,17 @@ func (e *env) words(most int) cobra.CompletionFunc {
 	}
 }
 
-// page returns what the manual page has in addition to the commands and their flags.
+// page returns the parts of the manual page other than the commands and their flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",
 		Files: [][2]string{
-			{"/etc/signpost/signpost.toml", "The configuration, that of the daemon."},
-			{"/etc/signpost/conf.d/*.toml", "Files that are read after it: signpost.toml(5)."},
-			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. Its life is in SELECTOR.json beside it: when it was made, published, seen, made to sign, retired, revoked and removed."},
-			{"/var/lib/signpost/hosted/DOMAIN", "Says that mail of the domain has to be signed."},
-			{"/var/lib/signpost/locks/DOMAIN", "Locked while a command works on the domain; it holds the process ID."},
-			{"/var/lib/signpost/rotate.json", "When rotate ran last."},
+			{"/etc/signpost/signpost.toml", "The configuration, which the daemon also reads."},
+			{"/etc/signpost/conf.d/*.toml", "Additional configuration files; see signpost.toml(5)."},
+			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. SELECTOR.json in the same directory is its metadata: the times at which it was created, published, found in DNS, activated, retired, revoked and removed."},
+			{"/var/lib/signpost/hosted/DOMAIN", "Exists if mail of the domain must be signed."},
+			{"/var/lib/signpost/locks/DOMAIN", "Locked while a command changes keys of the domain. It contains the process ID."},
+			{"/var/lib/signpost/rotate.json", "The time of the last run of rotate."},
 		},
 		SeeAlso: []string{"signpost(8)", "signpost.toml(5)", "crontab(5)"},
 	}

@@ -9,11 +9,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The race detector sleeps a second at the end of each program otherwise.
+	// Without this, the race detector sleeps for a second at the end of each program.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	// Files that are synced a thousand times wait for the disk elsewhere.
+	// The tests sync many files, so the files are in memory.
 	if shm, err := os.Stat("/dev/shm"); err == nil && shm.IsDir() && os.Getenv("TMPDIR") == "" {
 		if err := os.Setenv("TMPDIR", "/dev/shm"); err != nil {
 			panic(err)
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// Each testdata/*.txtar is what a user types, and what it must do.
+// Each file testdata/*.txtar has commands and their expected output.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
 		e.Setenv("GORACE", "atexit_sleep_ms=0") // scripts do not inherit it

@@ -19,7 +19,7 @@ func (h *house) inState(domain string, state keys.State) []string {
 
 const both = "[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"
 
-// A key that is added beside a standby is published at once; the output states which key signs until its rotation is due.
+// A key that is added beside a standby is published immediately. The output has the key that signs until the next rotation.
 func TestAddBesideStandby(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -28,7 +28,7 @@ func TestAddBesideStandby(t *testing.T) {
 	h.days(3)
 	first := h.signing("example.org")
 	out := h.must("add", "example.org", "--bits", "3072", "--selector", "big")
-	if !strings.Contains(out, "published big") || !strings.Contains(out, "key "+first+" signs until its rotation is due") {
+	if !strings.Contains(out, "published key big") || !strings.Contains(out, "key "+first+" signs until the next rotation") {
 		t.Error(out)
 	}
 	if txt, err := h.txt("big._domainkey.example.org"); err != nil || len(txt) != 1 {
@@ -36,7 +36,7 @@ func TestAddBesideStandby(t *testing.T) {
 	}
 }
 
-// interrupted runs a command that ends before operation number step, and reports whether it came to that.
+// interrupted runs a command and interrupts it before operation number step. It reports whether the command was interrupted.
 func (h *house) interrupted(step int, args ...string) (is bool) {
 	h.Helper()
 	type stop struct{}
@@ -58,7 +58,7 @@ func (h *house) interrupted(step int, args ...string) (is bool) {
 	return false
 }
 
-// A step that is due at once is listed as "now", although the clock goes on.
+// A step that is due immediately is listed as "now", although the clock advances.
 func TestDryRunNow(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -69,7 +69,7 @@ func TestDryRunNow(t *testing.T) {
 	}
 }
 
-// rotate --now where a key stands by: it signs at once, the next one is made, and the old record stays for the mail on its way.
+// If there is a standby, rotate --now activates it, creates the next key, and keeps the old record for mail in transit.
 func TestRotateNow(t *testing.T) {
 	t.Parallel()
 	for name, algorithms := range map[string]string{"one": "", "pair": both} {
@@ -104,7 +104,7 @@ func TestRotateNow(t *testing.T) {
 			if next := h.inState("example.org", keys.Verified); len(next) != len(first) {
 				t.Errorf("%q stand by", next)
 			}
-			// It is done: later runs change nothing.
+			// Later runs change nothing.
 			h.days(5)
 			if again := strings.Fields(h.signing("example.org")); len(again) != len(now) || slices.ContainsFunc(again, func(s string) bool { return !slices.Contains(now, s) }) {
 				t.Errorf("%q sign five days later", again)
@@ -113,8 +113,9 @@ func TestRotateNow(t *testing.T) {
 	}
 }
 
-// Where nothing stands by, a successor is made, also where keys never rotate, and signs when it was seen for long enough: cron
-// completes that, and asking again starts nothing more. Both algorithms rotate together.
+// Without a standby, rotate --now creates a successor, even if keys.rotate_every is "never". It signs when its record has been
+// visible for long enough. Later runs complete the rotation, and another request starts no second one. Both algorithms rotate
+// together.
 func TestRotateNowMakes(t *testing.T) {
 	t.Parallel()
 	for _, algorithms := range []string{"[keys]\nrotate_every = \"never\"\n", both + "rotate_every = \"never\"\n"} {
@@ -132,7 +133,7 @@ func TestRotateNowMakes(t *testing.T) {
 			h.must("rotate", "example.org", "--now")
 			for range 3 {
 				h.now = h.now.Add(30 * time.Minute)
-				if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "under way already") {
+				if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "already in progress") {
 					t.Error(out)
 				}
 				if got := h.signing("example.org"); got != first || len(h.state("example.org")) != 2*len(strings.Fields(first)) {
@@ -170,7 +171,7 @@ func TestRotateNowWaits(t *testing.T) {
 	}
 }
 
-// A person publishes: the successor's record is printed, and it takes over when it was seen.
+// If publish.method is manual, the record of the successor is printed, and the successor takes over when its record is found.
 func TestRotateNowManual(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -191,7 +192,7 @@ func TestRotateNowManual(t *testing.T) {
 		t.Fatal(got)
 	}
 	out, code := h.run("rotate", "example.org", "--now")
-	if code != 1 || !strings.Contains(out, "put its record into DNS") || strings.Count(out, "IN TXT (") != 1 {
+	if code != 1 || !strings.Contains(out, "add its record to DNS") || strings.Count(out, "IN TXT (") != 1 {
 		t.Errorf("%d %s", code, out)
 	}
 	h.must("rotate", "example.org", "--now")
@@ -210,7 +211,7 @@ func TestRotateNowManual(t *testing.T) {
 	}
 }
 
-// What --now cannot do is said.
+// rotate --now reports why it cannot start or continue a rotation.
 func TestRotateNowRefused(t *testing.T) {
 	t.Parallel()
 	zone := exampleZone
@@ -225,7 +226,7 @@ func TestRotateNowRefused(t *testing.T) {
 			t.Errorf("%q: %d %s", args, code, out)
 		}
 	}
-	if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "no key signs yet") {
+	if out := h.must("rotate", "example.org", "--now"); !strings.Contains(out, "there is no active key to replace") {
 		t.Error(out)
 	}
 	h.days(3)
@@ -236,9 +237,9 @@ func TestRotateNowRefused(t *testing.T) {
 		}
 		h.days(1)
 	}
-	// No selector is left until sp1's key is removed.
+	// There is no free selector until the key of sp1 is removed.
 	out, code := h.run("rotate", "example.org", "--now")
-	if code != 1 || !strings.Contains(out, "each selector of the ring [sp1 sp2 sp3] is in use") {
+	if code != 1 || !strings.Contains(out, "each selector of keys.selectors [sp1 sp2 sp3] is in use") {
 		t.Errorf("%d %s", code, out)
 	}
 	h.days(60)

@@ -12,7 +12,7 @@ import (
 	"unicode"
 )
 
-// rotate --wait ends when the key signs, and says once what it waits for.
+// rotate --wait ends when the key signs, and prints once what it waits for.
 func TestRotateWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -22,16 +22,17 @@ func TestRotateWaits(t *testing.T) {
 	if h.signing("example.org") == "" {
 		t.Error("nothing signs:", out)
 	}
-	// Two TTLs of an hour.
+	// The wait is two TTLs of an hour.
 	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitInterval {
 		t.Errorf("it waited %v", waited)
 	}
-	if strings.Count(out, "waiting until 2026-11-24 06:15 for caches to forget") != 1 || strings.Count(out, "waiting") != 1 || !strings.Contains(out, "signs from now on") {
+	if strings.Count(out, "waiting until 2026-11-24 06:15 for caches to expire") != 1 || strings.Count(out, "waiting") != 1 || !strings.Contains(out, "activated key ") {
 		t.Error(out)
 	}
 }
 
-// Metadata files belong to the daemon's user, and DNS to anybody: what they hold does nothing to the terminal of root.
+// The daemon's user writes metadata files, and anyone can write DNS records. Control characters in them are not printed to the
+// terminal of root.
 func TestNoControls(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -76,7 +77,7 @@ func TestNoControls(t *testing.T) {
 	}
 }
 
-// Each command that prints gives JSON, and nothing else on its standard output, where that is asked for.
+// With --json, standard output is valid JSON.
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -97,16 +98,16 @@ func TestJSON(t *testing.T) {
 	play(`"action": "check"`, "rotate", "--dry-run")
 	play("[]", "rotate")
 	h.now = h.now.Add(3 * time.Hour)
-	play(`"what": "key sp20261124 signs from now on"`, "rotate")
+	play(`"what": "activated key sp20261124"`, "rotate")
 	play(`"signs": true`, "status")
-	play(`"finding": "seen at all 1 name servers"`, "check")
+	play(`"finding": "visible at all 1 name servers"`, "check")
 	play(`"zone_text": "sp20261124._domainkey.example.org. 3600 IN TXT`, "show", "example.org", "sp20261124")
 	play(`"what": "imported key s1 (ed25519, 256 bits)"`, "import", key, "--domain", "example.org", "--selector", "s1")
 	play(`"needs_person": true`, "import", key, "--domain", "example.org", "--selector", "s2")
-	play(`"what": "revoked sp20261124"`, "revoke", "example.org", "sp20261124", "--compromised")
+	play(`"what": "revoked key sp20261124"`, "revoke", "example.org", "sp20261124", "--compromised")
 }
 
-// A person publishes: revoke says what is to be done, in the order in which it is to be done.
+// If publish.method is manual, revoke prints the steps for the operator in order.
 func TestCompromisedManual(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -123,15 +124,15 @@ func TestCompromisedManual(t *testing.T) {
 	record := set.Of("example.org")[0].Metadata.Record
 	show(leaked, record)
 	out, code := h.run("revoke", "example.org", leaked, "--compromised")
-	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org by \"v=DKIM1; k=rsa; p=\"")
-	second := strings.Index(out, "2. put the record of key sp20261124b into DNS")
-	if code != 1 || first < 0 || second < first || !strings.Contains(out, "3. dkimkey rotate example.org --wait") || strings.Contains(out, "revoked "+leaked) {
+	first := strings.Index(out, "1. replace the TXT record at "+leaked+"._domainkey.example.org with \"v=DKIM1; k=rsa; p=\"")
+	second := strings.Index(out, "2. add the record of key sp20261124b to DNS")
+	if code != 1 || first < 0 || second < first || !strings.Contains(out, "3. run dkimkey rotate example.org --wait") || strings.Contains(out, "revoked key "+leaked) {
 		t.Errorf("%d %s", code, out)
 	}
-	// Until somebody has done it, each day says so.
+	// Each run repeats this until it is done.
 	for range 2 {
 		h.now = h.now.Add(24 * time.Hour)
-		if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, "key "+leaked+": ns1.example.org 127.0.0.1 still shows its record") {
+		if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, "key "+leaked+": ns1.example.org 127.0.0.1 still has its record") {
 			t.Errorf("%d %s", code, out)
 		}
 	}

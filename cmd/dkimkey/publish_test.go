@@ -17,7 +17,7 @@ import (
 	"signpost/keys/publish"
 )
 
-// update changes a TXT record at a BIND, as a provider does.
+// update changes a TXT record at a BIND server, as a DNS provider does.
 func update(addr, zone, name string, texts ...string) error {
 	m := new(dns.Msg).SetUpdate(zone)
 	rr := &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: texts}
@@ -33,12 +33,12 @@ func update(addr, zone, name string, texts ...string) error {
 	return err
 }
 
-// provider is a program of the operator's that publishes what it reads.
+// provider is a publishing program of the operator, which reads a change from its standard input.
 func provider() {
 	var c keys.Change
 	err := json.NewDecoder(os.Stdin).Decode(&c)
 	if err == nil && (c.Type != "TXT" || c.Action != "remove" && strings.Join(c.Strings, "") != c.Text) {
-		err = fmt.Errorf("a change that nobody can make: %+v", c)
+		err = fmt.Errorf("an invalid change: %+v", c)
 	}
 	if err == nil {
 		err = update(os.Args[1], c.Domain+".", c.Name, c.Strings...)
@@ -49,7 +49,7 @@ func provider() {
 	}
 }
 
-// days runs rotate for each of n days.
+// days runs rotate once on each of n days.
 func (h *house) days(n int) {
 	h.Helper()
 	for range n {
@@ -58,7 +58,7 @@ func (h *house) days(n int) {
 	}
 }
 
-// wholeLife takes a domain through add, activation, hand-over, revocation and removal, by whatever publishes.
+// wholeLife takes a domain through add, activation, hand-over, revocation and removal, with any publish.method.
 func (h *house) wholeLife(domain string) {
 	h.Helper()
 	h.must("add", domain)
@@ -66,7 +66,7 @@ func (h *house) wholeLife(domain string) {
 		h.Fatalf("%s signs at once", got)
 	}
 	h.now = h.now.Add(90 * time.Minute)
-	h.must("rotate") // sees it
+	h.must("rotate") // finds the record
 	h.now = h.now.Add(130 * time.Minute)
 	h.must("rotate")
 	first := h.signing(domain)
@@ -124,7 +124,7 @@ func TestPublishCommand(t *testing.T) {
 	newBINDHouse(t, "[publish]\nmethod = \"command\"\nargv = [\"provider\", \"%BIND%\"]\n").wholeLife(named.zone(t))
 }
 
-// The include file is one that BIND reads, and the operator's command raises the serial and has it read.
+// BIND can read the included file. The operator's command increases the serial and reloads the zone.
 func TestPublishZoneFile(t *testing.T) {
 	t.Parallel()
 	sharedBIND(t)
@@ -137,7 +137,7 @@ n=$(cat %[1]s 2>/dev/null || echo 1); n=$((n + 1)); echo $n > %[1]s
 sed -i "s/hostmaster [0-9]*/hostmaster $n/" %[2]s/included.example.zone
 kill -HUP %[3]d
 `, serial, h.bind.Dir(), h.bind.PID()), 0o755)
-	// named reads in its own time: a run looks after it.
+	// named reloads asynchronously, so the test waits for the new records.
 	loaded := func() {
 		t.Helper()
 		text, err := os.ReadFile(include)
@@ -172,9 +172,9 @@ kill -HUP %[3]d
 	}
 	text, err := os.ReadFile(include)
 	if err != nil || strings.Count(string(text), "_domainkey.included.example. 3600 IN TXT") != 2 {
-		t.Errorf("the key that signs and the one that stands by: %v\n%s", err, text)
+		t.Errorf("the key that signs and the standby: %v\n%s", err, text)
 	}
-	// A file that is somebody else's is left alone.
+	// A file that dkimkey did not write is not changed.
 	h.write("mine", "www IN A 192.0.2.1\n", 0o644)
 	err = publish.ZoneFile{Path: filepath.Join(h.dir, "mine")}.Publish(t.Context(), keys.Change{Action: keys.Add, Domain: "example.org", Selector: "x", Name: "x._domainkey.example.org", Text: "x"})
 	if err == nil || !strings.Contains(err.Error(), "was not written by dkimkey") {
@@ -182,7 +182,7 @@ kill -HUP %[3]d
 	}
 }
 
-// A person publishes: the record is printed once, looked for daily, and asked for after a week.
+// If publish.method is manual, the record is printed once, checked daily, and a reminder is printed after a week.
 func TestPublishManual(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -205,31 +205,31 @@ func TestPublishManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := set.Of("example.org")[0]
-	// As web forms do it: other spaces and order do not matter, the key does.
+	// Web forms may change the spaces and the order of tags. Only the key matters.
 	record := strings.ReplaceAll(k.Metadata.Record, "; ", ";")
 	h.show("example.org", k.Selector, record)
-	if out := h.must("rotate"); !strings.Contains(out, "is seen by the world") {
+	if out := h.must("rotate"); !strings.Contains(out, "is visible in DNS") {
 		t.Error(out)
 	}
 	if got := h.signing("example.org"); got != "" {
 		t.Error("signs at once")
 	}
 	h.now = h.now.Add(61 * time.Minute)
-	if out := h.must("rotate"); !strings.Contains(out, "signs from now on") {
+	if out := h.must("rotate"); !strings.Contains(out, "activated key ") {
 		t.Error(out)
 	}
-	// By default nothing rotates that a person would have to publish.
+	// With manual publishing, keys do not rotate by default.
 	h.now = h.now.Add(6 * 24 * time.Hour)
 	h.days(200)
 	if got := h.signing("example.org"); got != k.Selector {
 		t.Errorf("%q signs", got)
 	}
-	if out := h.must("status"); !strings.Contains(out, "dkimkey rotate example.org --now replaces it") {
+	if out := h.must("status"); !strings.Contains(out, "replace it: dkimkey rotate example.org --now") {
 		t.Error(out)
 	}
 }
 
-// What goes wrong when publishing is said in one line, and nothing signs that the world has not.
+// Each publishing fault is reported in one line, and no key signs whose record is not in DNS.
 func TestPublishFaults(t *testing.T) {
 	for _, c := range []struct{ name, domain, config, want string }{
 		{"UPDATE refused", "static.example", rfc2136, "REFUSED"},
@@ -240,8 +240,8 @@ func TestPublishFaults(t *testing.T) {
 		{"an alias in circles", "loop.example",
 			rfc2136 + "[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n", "circles"},
 		{"a program that fails", "example.org", "[publish]\nmethod = \"command\"\nargv = [\"sh\", \"-c\", \"echo no quota left >&2; exit 3\"]\n", "no quota left"},
-		{"a program that hangs", "example.org", "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "not done after 1s"},
-		{"no folder for the zone file", "example.org", "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
+		{"a program that hangs", "example.org", "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "timeout after 1s"},
+		{"no directory for the zone file", "example.org", "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -261,14 +261,14 @@ func TestPublishFaults(t *testing.T) {
 }
 
 // Another record at the selector is never overwritten.
-func TestRecordOfSomebodyElse(t *testing.T) {
+func TestRecordOfAnotherProgram(t *testing.T) {
 	t.Parallel()
 	h, domain := newBINDHouse(t, rfc2136), named.zone(t)
 	if err := update(h.bind.Addr(), domain+".", keys.RecordName(domain, "mine"), "v=DKIM1; p="); err != nil {
 		t.Fatal(err)
 	}
 	out, code := h.run("add", domain, "--selector", "mine")
-	if code != 1 || !strings.Contains(out, "has another TXT record already") {
+	if code != 1 || !strings.Contains(out, "already has another TXT record") {
 		t.Errorf("%d %s", code, out)
 	}
 	if txt, err := h.txt(keys.RecordName(domain, "mine")); err != nil || len(txt) != 1 || txt[0] != "v=DKIM1; p=" {
@@ -276,7 +276,7 @@ func TestRecordOfSomebodyElse(t *testing.T) {
 	}
 }
 
-// The secret is read as tsig-keygen writes it, and not from a file that everybody can read.
+// A secret is read in the format of tsig-keygen, but not from a file that all users can read.
 func TestTSIGSecretFile(t *testing.T) {
 	out, err := exec.Command("tsig-keygen", "signpost").Output()
 	if err != nil {
@@ -298,7 +298,7 @@ func TestTSIGSecretFile(t *testing.T) {
 	}
 }
 
-// A name server on a port of its own is asked there where the configuration says so.
+// A name server is queried on the port in the configuration.
 func TestKnownPort(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)

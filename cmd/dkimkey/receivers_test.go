@@ -16,8 +16,8 @@ import (
 	"signpost/keys/keystest"
 )
 
-// receivers verify what the daemon signs. For each name, some of them have looked it up just before its record changed: they see
-// the old answer, which may be that there is none, until its TTL has passed.
+// receivers verify the signatures of the daemon. For each name, some have looked it up just before its record changed: they use
+// the old answer, which may be negative, until its TTL has passed.
 type receivers struct {
 	*testing.T
 	dns     *keystest.DNS
@@ -29,7 +29,7 @@ type receivers struct {
 	exempt  map[string]bool              // domain and selector of keys that have leaked
 }
 
-// answer is a TXT record, or text "" where there is none.
+// answer is a TXT record; text is "" if there is none.
 type answer struct {
 	text  string
 	ttl   time.Duration
@@ -58,7 +58,7 @@ func (h *house) newReceivers(domains ...string) *receivers {
 	return r
 }
 
-// transfer returns the TXT records of a zone, and how long a resolver remembers that there is none.
+// transfer returns the TXT records of a zone, and its negative TTL.
 func (r *receivers) transfer(domain string) (all map[string]answer, negative time.Duration) {
 	r.Helper()
 	records, negative := r.dns.Records(domain)
@@ -72,7 +72,7 @@ func (r *receivers) transfer(domain string) (all map[string]answer, negative tim
 	return all, negative
 }
 
-// look has receivers cache what has changed since the last look.
+// look makes receivers cache what has changed since the last call.
 func (r *receivers) look(now time.Time) {
 	r.Helper()
 	for domain, before := range r.zones {
@@ -97,7 +97,7 @@ func (r *receivers) look(now time.Time) {
 	}
 }
 
-// signed is what the daemon signs with by a Snapshot, a message by each key.
+// signed returns a message for each key of a Snapshot, signed as the daemon does.
 func (r *receivers) signed(snap *keys.Snapshot, domain string, now time.Time) (selectors []string) {
 	r.Helper()
 	for _, k := range snap.Set.Signing(domain) {
@@ -116,7 +116,7 @@ func (r *receivers) signed(snap *keys.Snapshot, domain string, now time.Time) (s
 func (r *receivers) sign(k dkim.Key) []byte {
 	r.Helper()
 	fields := []dkim.Field{{Name: "From", Value: " ann@" + k.Domain}, {Name: "Subject", Value: " a year"}}
-	// Its verifier reads the wall clock.
+	// The verifier uses the wall clock.
 	s, err := dkim.NewSigner(fields, []dkim.Key{k}, time.Now(), 24*time.Hour)
 	if err != nil {
 		r.Fatal(err)
@@ -137,7 +137,7 @@ func (r *receivers) sign(k dkim.Key) []byte {
 	return m.Bytes()
 }
 
-// verify has all receivers verify all mail that is on its way. That of keys that have leaked does not count.
+// verify makes all receivers verify all mail in transit, except that of compromised keys.
 func (r *receivers) verify(now time.Time) {
 	r.Helper()
 	for id, m := range r.mail {
@@ -183,7 +183,7 @@ func (r *receivers) leaked(set *keys.Set) {
 	}
 }
 
-// step is one moment: the daemon signs, and all receivers verify. It returns the selectors that sign for each domain.
+// step is one point in time: the daemon signs, and all receivers verify. It returns the selectors that sign for each domain.
 func (r *receivers) step(now time.Time) map[string][]string {
 	r.Helper()
 	r.watcher.Reload()

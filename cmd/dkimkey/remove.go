@@ -22,14 +22,14 @@ func (e *env) removeCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "remove DOMAIN... --yes",
-		Short: "Stop hosting domains: delete all their keys",
-		Long: `Stop hosting domains: delete all their private keys, and the record that their mail has to be signed. From then on mail of a
-domain leaves unsigned, or the key of a hosted domain above it signs, and the output says which. Needs --yes.`,
-		Example: "  dkimkey remove example.org --yes",
+		Short: "Stop hosting domains and delete all their keys",
+		Long: `Delete all keys of the given domains and stop hosting them. Mail of a removed domain is then sent unsigned, or signed with
+the key of a hosted parent domain; the output states which. Requires --yes.`,
+		Example: "  dkimkey remove example.org --yes\n  dkimkey remove example.org example.net --yes",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return e.remove(c, args, yes) },
 	}
-	c.Flags().BoolVar(&yes, "yes", false, "really delete the keys")
+	c.Flags().BoolVar(&yes, "yes", false, "confirm that the keys are to be deleted")
 	return c
 }
 
@@ -47,12 +47,12 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 		domains = append(domains, domain)
 	}
 	if !yes {
-		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and the mail may leave unsigned\nhint: pass --yes to confirm", strings.Join(domains, ", ")))
+		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and mail may be sent unsigned\nhint: pass --yes to confirm", strings.Join(domains, ", ")))
 	}
 	failed := false
 	for _, domain := range domains {
 		if err := removeDomain(c, conf, store, domain); err != nil {
-			// The other domains are removed nevertheless.
+			// Continue with the other domains.
 			failed = true
 			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("remove: %w", err))
 		}
@@ -72,7 +72,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // in a directory of another name
 			return fmt.Errorf("%s: %w", domain, set.Of(domain)[0].Err)
 		}
-		return fmt.Errorf("%s: no such domain; dkimkey status shows those with keys", domain)
+		return fmt.Errorf("%s: no such domain\nhint: dkimkey status shows all domains with keys", domain)
 	}
 	before, left, err := store.RemoveDomain(c.Context(), domain)
 	if err != nil {
@@ -87,11 +87,11 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		case k.State == keys.Removed || !k.MayBePublished():
 			fmt.Fprintf(stderr, "%s: key %s deleted\n", domain, selector)
 		default:
-			fmt.Fprintf(stderr, "%s: key %s deleted; leave its record %s in DNS for two weeks, then remove it\n", domain, selector, keys.RecordName(domain, selector))
+			fmt.Fprintf(stderr, "%s: key %s deleted; keep its record %s in DNS for two weeks, then remove it\n", domain, selector, keys.RecordName(domain, selector))
 		}
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintf(stderr, "%s: %s has other files and stays\n", domain, dir)
+		fmt.Fprintf(stderr, "%s: directory %s has other files and is kept\n", domain, dir)
 	}
 	delete(known, domain)
 	signer, not := policy.SigningDomain(domain, policy.Rules{Hosted: known, SignDomains: conf.Sign.Domains, Subdomains: conf.Sign.Subdomains})
@@ -103,16 +103,16 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	}
 	switch {
 	case signer == "":
-		fmt.Fprintf(stderr, "%s: no longer hosted, its mail is sent unsigned: %s %s\n", domain, domain, unsigned(not))
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail is sent unsigned, because %s %s\n", domain, domain, unsigned(not))
 	case len(set.Signing(signer)) == 0:
-		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, which has no key that signs: sign.on_missing_key applies\n", domain, signer)
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, which has no active key: sign.on_missing_key applies\n", domain, signer)
 	default:
-		fmt.Fprintf(stderr, "%s: no longer hosted; the key of %s signs its mail from now on (d=%s)\n", domain, signer, signer)
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail is now signed with the key of %s (d=%s)\n", domain, signer, signer)
 	}
 	return nil
 }
 
-// unsigned returns why no key signs the mail of a domain: a code of policy.SigningDomain in words.
+// unsigned returns the text for a code of policy.SigningDomain: why no key signs the mail of a domain.
 func unsigned(why policy.Code) string {
 	switch why {
 	case policy.SubdomainOfHosted:

@@ -7,47 +7,47 @@ import (
 	"testing"
 )
 
-// remove reports who signs the mail of a domain from then on, by the rules of the daemon.
+// remove reports which key then signs the mail of a domain, by the rules of the daemon.
 func TestRemove(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ sign, want string }{
-		{"", "b.example.org: no longer hosted; the key of example.org signs its mail from now on (d=example.org)\n"},
-		{"domains = [\"example.org\"]\n", "the key of example.org signs its mail from now on"},
-		{"subdomains = false\n", "b.example.org: no longer hosted, its mail is sent unsigned: b.example.org is below a hosted domain (sign.subdomains = false)\n"},
-		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted, its mail is sent unsigned: b.example.org is not in sign.domains\n"},
+		{"", "b.example.org: no longer hosted; its mail is now signed with the key of example.org (d=example.org)\n"},
+		{"domains = [\"example.org\"]\n", "its mail is now signed with the key of example.org"},
+		{"subdomains = false\n", "b.example.org: no longer hosted; its mail is sent unsigned, because b.example.org is below a hosted domain (sign.subdomains = false)\n"},
+		{"domains = [\"b.example.org\"]\n", "b.example.org: no longer hosted; its mail is sent unsigned, because b.example.org is not in sign.domains\n"},
 	} {
 		h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[sign]\n"+c.sign)
 		h.must("add", "example.org", "--unsafe-activate")
 		h.must("add", "b.example.org", "--unsafe-activate", "--selector", "s")
 		out := h.must("remove", "b.example.org", "--yes")
-		if !strings.Contains(out, c.want) || !strings.Contains(out, "b.example.org: key s deleted; leave its record s._domainkey.b.example.org in DNS") {
+		if !strings.Contains(out, c.want) || !strings.Contains(out, "b.example.org: key s deleted; keep its record s._domainkey.b.example.org in DNS") {
 			t.Errorf("[sign] %s: %s", c.sign, out)
 		}
-		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted, its mail is sent unsigned: ") {
+		if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "example.org: no longer hosted; its mail is sent unsigned, because ") {
 			t.Errorf("[sign] %s: %s", c.sign, out)
 		}
 	}
 }
 
-// The domain above cannot sign at the moment: the mail of the one that is removed waits with it.
+// The parent domain has no active key, so the mail of the removed domain is deferred as well.
 func TestRemoveBelowMissingKey(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
 	h.must("add", "example.org", "--unsafe-activate")
 	h.must("add", "b.example.org", "--unsafe-activate")
 	h.run("revoke", "example.org", h.signing("example.org"), "--compromised")
-	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, which has no key that signs: sign.on_missing_key applies") {
+	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, which has no active key: sign.on_missing_key applies") {
 		t.Error(out)
 	}
 }
 
-// An unknown domain is an error, and the other ones are removed all the same.
+// An unknown domain is an error, and the other domains are removed.
 func TestRemoveUnknown(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
 	h.must("add", "example.org", "--unsafe-activate")
 	h.must("add", "example.net", "--unsafe-activate")
-	if out, code := h.run("remove", "example.com", "--yes"); code != 1 || !strings.Contains(out, "dkimkey: remove: example.com: no such domain; dkimkey status shows those with keys\n") || strings.Contains(out, "hosted") {
+	if out, code := h.run("remove", "example.com", "--yes"); code != 1 || !strings.Contains(out, "dkimkey: remove: example.com: no such domain\nhint: dkimkey status shows all domains with keys\n") || strings.Contains(out, "hosted") {
 		t.Errorf("%d %s", code, out)
 	}
 	out, code := h.run("remove", "example.org", "example.com", "example.net", "--yes")
@@ -62,7 +62,7 @@ func TestRemoveUnknown(t *testing.T) {
 	}
 }
 
-// A file that is not dkimkey's stays, and does not keep the domain hosted.
+// A file that dkimkey did not write is kept. The domain is no longer hosted.
 func TestRemoveKeepsOtherFiles(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -71,7 +71,7 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(h.dir, "state/keys/example.org/z.pem"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and stays") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
+	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and is kept") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
 		t.Error(out)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "state/hosted/example.org")); err == nil {
@@ -80,12 +80,12 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(h.dir, "state/keys/example.org/mail.private")); err != nil {
 		t.Error(err)
 	}
-	// A domain that has only a file of OpenDKIM can be removed, too.
+	// A domain that has only a file of OpenDKIM can be removed too.
 	h.must("remove", "example.org", "--yes")
 }
 
-// A directory in upper case is named with what to do, by status and remove; so is a file, and remove deletes it. The names of files
-// put no line breaks into the output.
+// status and remove report a directory or file in upper case, with a remedy, and remove deletes the file. Names of files add no
+// line breaks to the output.
 func TestRemoveMisnamed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -111,7 +111,7 @@ func TestRemoveMisnamed(t *testing.T) {
 	}
 }
 
-// Domain arguments may have a final dot, as in a zone file, and selectors have no case.
+// Domain arguments may have a final dot, as in a zone file, and selectors are case-insensitive.
 func TestNamesAsInZoneFiles(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

@@ -15,27 +15,30 @@ func (e *env) revokeCommand() *cobra.Command {
 	var compromised, signNothing bool
 	c := &cobra.Command{
 		Use:   "revoke DOMAIN SELECTOR --compromised",
-		Short: "Revoke a key that has leaked, at once",
-		Long: `Revoke a key that has leaked: its record's p= becomes empty at once, its private key is deleted, and the key that stands
-by signs from now on. Where none does, one is made, and the domain's mail waits (451) until the world sees it, an hour or
-more; with --sign-nothing it leaves unsigned until then.
+		Short: "Revoke a compromised key immediately",
+		Long: `Revoke a compromised key: publish a record with an empty p=, delete the private key, and activate the standby key.
 
-Run by root, it waits at most two seconds for another dkimkey that holds the lock of the domain. Then it takes over the lock, and
-the other one stops at its next write.
+If there is no standby key, a new key is created. It can sign after an hour or more, when its record has been visible in DNS
+for long enough. Until then, sign.on_missing_key applies to outbound mail of the domain: by default, the mail is deferred
+(451). With --sign-nothing, it is sent unsigned.
 
-With publish.method = "manual" it prints what is to be done, and in which order. A key that is merely old is rotated
-instead: dkimkey rotate.`,
-		Args: cobra.ExactArgs(2),
+Another dkimkey process may hold the lock of the domain. As root, this command takes over the lock after two seconds, and
+the other process stops at its next write.
+
+If publish.method is "manual", the command prints the steps that you must do, in order. To replace a key that is not
+compromised, use "dkimkey rotate DOMAIN --now".`,
+		Example: "  dkimkey revoke example.org sp20261124 --compromised\n  dkimkey revoke example.org sp20261124 --compromised --sign-nothing",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !compromised {
-				return cli.Usage(fmt.Errorf("revoking breaks the mail in transit that %s has signed\nhint: pass --compromised if it has leaked; otherwise let dkimkey rotate replace it", args[1]))
+				return cli.Usage(fmt.Errorf("revoking key %s invalidates its signatures on mail in transit\nhint: pass --compromised if the key has leaked; otherwise replace it with dkimkey rotate DOMAIN --now", args[1]))
 			}
 			return e.revoke(c, args, signNothing)
 		},
 	}
-	c.Flags().BoolVar(&compromised, "compromised", false, "the key has leaked")
-	c.Flags().BoolVar(&signNothing, "sign-nothing", false, "let mail leave unsigned, rather than wait, until another key can sign")
-	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&compromised, "compromised", false, "confirm that the key is compromised")
+	c.Flags().BoolVar(&signNothing, "sign-nothing", false, "send mail unsigned, instead of deferring it, until another key can sign")
+	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
 }
 
@@ -55,7 +58,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	}
 	k = &before
 	d.rotator.Urgent = true
-	// Revoking is a step like others and comes after those of the successor, which signs even if the publisher fails.
+	// run does the steps of the successor first, so that it signs even if publishing the revoked record fails.
 	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
 	set, err := d.store.LoadDomain(k.Domain, nil)
 	if err != nil {
@@ -70,19 +73,19 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 		if err := d.rotator.SignNothing(c.Context(), k.Domain); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.ErrOrStderr(), "%s: mail leaves unsigned until a key can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
+		fmt.Fprintf(c.ErrOrStderr(), "%s: mail is sent unsigned until a key can sign; run dkimkey rotate %s --wait\n", k.Domain, k.Domain)
 	default:
-		fmt.Fprintf(c.ErrOrStderr(), "%s: no key stands by: mail waits (sign.on_missing_key) until one can sign: dkimkey rotate %s --wait\n", k.Domain, k.Domain)
+		fmt.Fprintf(c.ErrOrStderr(), "%s: no standby key: sign.on_missing_key applies to its mail until a key can sign; run dkimkey rotate %s --wait\n", k.Domain, k.Domain)
 	}
 	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
 }
 
-// printOrder prints what a person has to do if publish.method is manual.
+// printOrder prints the steps that the operator must do if publish.method is manual.
 func printOrder(out io.Writer, steps []string) {
 	if len(steps) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "What to do now, in this order:")
+	fmt.Fprintln(out, "Do this now, in this order:")
 	for i, s := range steps {
 		fmt.Fprintf(out, "  %d. %s\n", i+1, s)
 	}

@@ -16,10 +16,10 @@ import (
 // waitInterval is the time between two checks with --wait.
 const waitInterval = 30 * time.Second
 
-// errAttention is the error of exit code 1 if everything that needs action has been printed already, one line each.
+// errAttention is the error of exit code 1 if one line for each needed action was already printed.
 var errAttention = errors.New("action needed, see above")
 
-// attention returns errAttention if it is needed.
+// attention returns errAttention if action is needed, otherwise nil.
 func attention(needed bool) error {
 	if needed {
 		return errAttention
@@ -35,17 +35,18 @@ func (e *env) rotateCommand() *cobra.Command {
 	var f rotateFlags
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
-		Short: "Do what is due for keys; run it daily from cron",
-		Long: `Do what is due for all keys, or those of the domains named: make, publish, check, activate, retire, revoke, remove. It does
-what is due now and ends; a key that has to be seen for a while signs in a later run. Nothing is printed if nothing is done.
+		Short: "Run all steps that are due for keys; use it daily from cron",
+		Long: `Run all steps that are due for all keys, or for those of the given domains: create, publish, check, activate, retire, revoke,
+remove. Without --wait, the command does not wait for DNS: a later run activates a new key. It prints nothing if nothing is
+due.
 
-A key signs only when every authoritative name server and the resolver show its record, a probe signed with it verifies
-by an independent implementation against what they show, and that has been so for longer than caches remember.
+A key is activated only when every authoritative name server and the resolver have its record, an independent implementation
+verifies a signature of the key with that record, and older answers have expired from caches.
 
---now starts a rotation of the domains named today: each key that signs gets a successor, unless one is pending, and the
-successor signs as soon as it may. It is recorded; later runs complete it. While one is under way no second one starts.
+--now starts a rotation of the given domains today. Each active key gets a successor, unless one is pending, and the successor
+signs as soon as it may. Later runs complete the rotation. During a rotation, --now starts no second one.
 
-Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong usage or configuration.`,
+Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`,
 		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.now && len(args) == 0 {
@@ -67,14 +68,14 @@ Exit code 0: nothing is wrong. 1: action needed, with one line each. 2: wrong us
 			return errors.Join(err, d.report(c.OutOrStdout()))
 		},
 	}
-	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of these domains today")
-	c.Flags().BoolVar(&f.dry, "dry-run", false, "print what would be done and when, and do nothing")
-	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the pending keys sign, and print what it waits for")
-	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of the given domains today")
+	c.Flags().BoolVar(&f.dry, "dry-run", false, "print the steps and their times, but do nothing")
+	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the pending keys sign, and print what the command waits for")
+	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
 }
 
-// domains returns the domains in args, or all that have keys.
+// domains returns the domains in args or, without args, all domains that have keys.
 func (d *app) domains(args []string) ([]string, error) {
 	if len(args) == 0 {
 		return d.store.Known()
@@ -90,7 +91,7 @@ func (d *app) domains(args []string) ([]string, error) {
 			return nil, err
 		}
 		if len(set.Known()) == 0 {
-			return nil, fmt.Errorf("%s has no keys; `dkimkey add %s` makes one", domain, domain)
+			return nil, fmt.Errorf("%s has no keys\nhint: create one with dkimkey add %s", domain, domain)
 		}
 		domains = append(domains, domain)
 	}
@@ -102,7 +103,7 @@ type planned struct {
 	Domain    string      `json:"domain"`
 	Do        keys.Action `json:"action"`
 	Algorithm string      `json:"algorithm"`
-	Selector  string      `json:"selector,omitempty"` // empty: a key that is to be made
+	Selector  string      `json:"selector,omitempty"` // empty for a new key
 	Due       time.Time   `json:"due"`
 }
 
@@ -113,7 +114,7 @@ func (d *app) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
 		if err != nil {
 			return err
 		}
-		now := d.store.Now() // after the plan: a step that is due at once has its time
+		now := d.store.Now() // read after PlanOf: a step that is due now has an earlier time
 		for _, s := range steps {
 			when := "now"
 			if s.Due.After(now) {
@@ -174,7 +175,7 @@ func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after fu
 	}
 }
 
-// rotateNow records that the keys of domains are to be replaced.
+// rotateNow requests a rotation of the keys of domains.
 func (d *app) rotateNow(c *cobra.Command, domains []string) error {
 	for _, domain := range domains {
 		note, err := d.rotator.RequestRotation(c.Context(), domain)
@@ -188,7 +189,7 @@ func (d *app) rotateNow(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-// waiting returns what --wait waits for, or "" if no key is about to sign.
+// waiting returns what --wait waits for, or "" if no key waits for its activation.
 func (d *app) waiting(domains []string) (waiting string, err error) {
 	for _, domain := range domains {
 		if waiting, err = d.rotator.Waiting(domain); err != nil || waiting != "" {

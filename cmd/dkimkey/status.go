@@ -22,21 +22,22 @@ import (
 	"signpost/keys"
 )
 
-// timeFormat is the format of times for people, in UTC.
+// timeFormat is the format of times in text output, in UTC.
 const timeFormat = "2006-01-02 15:04"
 
 func (e *env) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [DOMAIN...]",
-		Short: "Show all keys: what signs, what waits, what is wrong",
-		Long: `Show all keys, or those of some domains: which signs, which waits, and what happens next. "active (unsafe)" is a key that
---unsafe-activate made sign and whose record has not been seen since.
+		Short: "Show all keys, their state and the action needed",
+		Long: `Show all keys, or those of the given domains, with their state and what happens next. State "active (unsafe)" means that
+--unsafe-activate activated the key and that its record has not been found in DNS since.
 
-Exit code 0: nothing to do. 1: action needed; standard error has a line for each key or domain, with what to do. 2: wrong usage
-or configuration.`,
-		RunE: func(c *cobra.Command, args []string) error { return e.status(c, args) },
+Exit code 0: nothing to do. 1: action needed; standard error has one line for each key or domain. 2: usage or configuration
+error.`,
+		Example: "  dkimkey status\n  dkimkey status example.org --json",
+		RunE:    func(c *cobra.Command, args []string) error { return e.status(c, args) },
 	}
-	c.Flags().BoolVar(&e.json, "json", false, "print for machines")
+	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
 }
 
@@ -54,7 +55,7 @@ type keyStatus struct {
 	RecordName string     `json:"record_name"`
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
-	// ActionNeeded is what a person has to do; empty: nothing.
+	// ActionNeeded is what the operator must do; empty: nothing.
 	ActionNeeded string `json:"action_needed,omitempty"`
 	unseen       bool
 }
@@ -77,7 +78,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 			return cli.Usage(err)
 		}
 		if !known[args[i]] && !slices.Contains(set.Known(), args[i]) {
-			return fmt.Errorf("status: %s: no such domain; dkimkey status shows those with keys", args[i])
+			return fmt.Errorf("status: %s: no such domain\nhint: dkimkey status shows all domains with keys", args[i])
 		}
 	}
 	wanted := func(domain string) bool { return len(args) == 0 || slices.Contains(args, domain) }
@@ -97,7 +98,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		all = append(all, describe(k))
 		if k.Action != "" {
 			of := k.Domain
-			if k.Selector != "" { // empty: the directory of the domain cannot be used
+			if k.Selector != "" { // empty if the directory of the domain cannot be used
 				of += ": key " + k.Selector
 			}
 			actions = append(actions, of+": "+k.Action)
@@ -107,9 +108,9 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		if signing[domain] || !wanted(domain) {
 			continue
 		}
-		action := "hosted, and no key signs: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))
+		action := "no active key for a hosted domain: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
-		if e.json { // in the table, the domain has no row of its own
+		if e.json { // the table has no row for a domain without keys
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
 		}
 	}
@@ -117,7 +118,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			break
 		}
-		actions = append(actions, path+": a key file outside of a domain's directory is not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
+		actions = append(actions, path+": key file outside of a domain's directory, not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
 	}
 	if e.json {
 		err = term.WriteJSON(c.OutOrStdout(), all)
@@ -136,10 +137,10 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	return attention(len(actions) > 0)
 }
 
-// plain returns a text about a key that cannot be used with the error as users see it.
+// plain replaces the error in a text about an unusable key by its text for users.
 func plain(text string, err error) string {
 	if errors.Is(err, fs.ErrPermission) {
-		text, _, _ = strings.Cut(text, "; correct the file") // there is nothing to correct
+		text, _, _ = strings.Cut(text, "; correct the file") // the file needs no correction
 	}
 	return strings.ReplaceAll(text, err.Error(), cli.Text(err))
 }
@@ -164,7 +165,7 @@ func printStatus(out io.Writer, all []keyStatus) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	// Colored by line, after the columns are aligned: tabwriter counts escapes as text.
+	// The lines are colored after the columns are aligned, because tabwriter counts escape sequences as text.
 	paint := term.Paint(out)
 	for i, line := range strings.SplitAfter(b.String(), "\n") {
 		if text := strings.TrimSuffix(line, "\n"); i > 0 && i <= len(all) {

@@ -14,7 +14,7 @@ import (
 	"signpost/keys"
 )
 
-// status runs status as text and as JSON, which agree in their exit code and in what they print on standard error.
+// status runs status with text and with JSON output. Both have the same exit code and standard error.
 func (h *house) status() (table, actions string, all []keyStatus, code int) {
 	h.Helper()
 	var out, errs, jsonOut, jsonErrs bytes.Buffer
@@ -34,7 +34,7 @@ func (h *house) status() (table, actions string, all []keyStatus, code int) {
 	return out.String(), errs.String(), all, code
 }
 
-// placed writes files below the keys directory.
+// placed writes files to the keys directory.
 func (h *house) placed(files map[string]string) {
 	h.Helper()
 	for name, text := range files {
@@ -48,7 +48,7 @@ func (h *house) placed(files map[string]string) {
 	}
 }
 
-// Exit code 0 and silence while nothing is to be done, in every state of a rotation.
+// In every state of a rotation, the exit code is 0 and standard error is empty if no action is needed.
 func TestStatusQuiet(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -72,7 +72,7 @@ func TestStatusQuiet(t *testing.T) {
 	}
 }
 
-// A key that retires while no key signs keeps its record, and status says so.
+// A retiring key keeps its record while no key signs, and status reports it.
 func TestStatusRetiringAlone(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -85,15 +85,15 @@ func TestStatusRetiringAlone(t *testing.T) {
 	}
 	table, actions, all, code := h.status()
 	if code != 1 || !regexp.MustCompile(`retiring .* its record stays until another key signs\n`).MatchString(table) ||
-		!strings.Contains(actions, "example.org: hosted, and no key signs: sign.on_missing_key applies to its mail; dkimkey rotate example.org --wait\n") {
+		!strings.Contains(actions, "example.org: no active key for a hosted domain: sign.on_missing_key applies to its mail; dkimkey rotate example.org --wait\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
-	if last := all[len(all)-1]; last.Domain != "example.org" || last.Selector != "" || !strings.HasPrefix(last.ActionNeeded, "hosted, and no key signs") {
+	if last := all[len(all)-1]; last.Domain != "example.org" || last.Selector != "" || !strings.HasPrefix(last.ActionNeeded, "no active key for a hosted domain") {
 		t.Errorf("%+v", last)
 	}
 }
 
-// A compromised key whose record cannot be emptied needs a person.
+// Action is needed for a compromised key whose record cannot be emptied.
 func TestStatusCompromised(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -103,13 +103,13 @@ func TestStatusCompromised(t *testing.T) {
 	h.dns.Fail(errors.New("NOTAUTH"))
 	h.run("revoke", "example.org", leaked, "--compromised")
 	table, actions, _, code := h.status()
-	if code != 1 || !strings.Contains(table, "compromised; rotate revokes its record at once") ||
-		!strings.Contains(actions, "example.org: key "+leaked+": compromised, and its record is still in DNS: dkimkey rotate example.org\n") {
+	if code != 1 || !strings.Contains(table, "compromised; rotate revokes its record immediately") ||
+		!strings.Contains(actions, "example.org: key "+leaked+": compromised, but its record is still in DNS: run dkimkey rotate example.org\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
 }
 
-// Files that cannot be used are named with what to do; a key that never signed is not active.
+// Unusable files are reported with a remedy. A key that never signed is not active.
 func TestStatusUnusable(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -127,7 +127,7 @@ func TestStatusUnusable(t *testing.T) {
 		"a.example: key two words: cannot be used: ",
 		"b.example: key mail: " + dir + "/b.example/mail.private: this is OpenDKIM's file name; rename it to mail.pem with mode 0600, or run dkimkey import " + dir + "/b.example/mail.private --domain b.example --selector mail\n",
 		"example.org: key torn: cannot be used: ",
-		dir + "/mail.private: a key file outside of a domain's directory is not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
+		dir + "/mail.private: key file outside of a domain's directory, not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
 	} {
 		if strings.Count(actions, want) != 1 {
 			t.Errorf("no %q in\n%s", want, actions)
@@ -141,21 +141,21 @@ func TestStatusUnusable(t *testing.T) {
 			t.Errorf("%+v", k)
 		}
 	}
-	// rotate makes no key beside one that waits to be renamed.
+	// rotate creates no key beside a file that must be renamed.
 	h.run("rotate")
 	if files, err := filepath.Glob(filepath.Join(dir, "b.example/*.pem")); err != nil || len(files) > 0 {
 		t.Errorf("%v %v", files, err)
 	}
 }
 
-// A key that signs without the interlock is marked until its record is seen.
+// A key is shown as unsafe until its record is found.
 func TestStatusUnsafe(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
 	h.must("add", "example.org", "--selector", "s", "--unsafe-activate")
 	table, actions, all, code := h.status()
 	if code != 1 || !strings.Contains(table, " active (unsafe) ") || !all[0].Unsafe ||
-		!strings.Contains(actions, "example.org: key s: signs, and its record has never been seen in DNS: publish it (dkimkey show example.org s), then dkimkey rotate example.org\n") {
+		!strings.Contains(actions, "example.org: key s: signs, but its record was never found in DNS: publish it (dkimkey show example.org s), then run dkimkey rotate example.org\n") {
 		t.Errorf("%d %s%s", code, table, actions)
 	}
 	path := filepath.Join(h.dir, "state/keys/example.org/s.json")
@@ -171,7 +171,7 @@ func TestStatusUnsafe(t *testing.T) {
 	}
 }
 
-// A record that is not published, or not emptied, in time needs a person; so does rotate if it does not run.
+// Action is needed if a record is not published or emptied in time, or if rotate does not run.
 func TestStatusOverdue(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -186,9 +186,9 @@ func TestStatusOverdue(t *testing.T) {
 	h.now = h.now.Add(7 * day)
 	expect("")
 	h.now = h.now.Add(time.Minute)
-	expect("example.org: key s: waits for its record since 2026-11-24: dkimkey show example.org s prints the record to publish; dkimkey check example.org\n")
+	expect("example.org: key s: waiting for its record since 2026-11-24: dkimkey show example.org s prints the record to publish; see dkimkey check example.org\n")
 	h.run("rotate")
-	expect("(last seen: ")
+	expect("(last check: ")
 	set, err := h.store().Load(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -199,11 +199,11 @@ func TestStatusOverdue(t *testing.T) {
 	h.now = h.now.Add(2 * day)
 	expect("")
 	h.now = h.now.Add(day)
-	expect("example.org: key s: could sign since 2026-12-01 05:16: dkimkey rotate has to run daily")
+	expect("example.org: key s: not activated, although it may sign since 2026-12-01 05:16: run dkimkey rotate daily")
 	h.must("rotate")
 	expect("")
 	h.run("revoke", "example.org", "s", "--compromised")
-	expect("example.org: key s: revoked, and its record has not been seen to be empty: replace it by \"v=DKIM1; k=rsa; p=\", then dkimkey rotate example.org\n")
+	expect("example.org: key s: revoked, but its record is not confirmed to be empty: replace it with \"v=DKIM1; k=rsa; p=\", then run dkimkey rotate example.org\n")
 	h.show("example.org", "s", "v=DKIM1; k=rsa; p=")
 	h.run("rotate")
 	if _, actions, _, _ := h.status(); strings.Contains(actions, "key s:") {
@@ -211,7 +211,7 @@ func TestStatusOverdue(t *testing.T) {
 	}
 }
 
-// Domains can be named; an unknown one is an error.
+// status accepts domains as arguments. An unknown domain is an error.
 func TestStatusOfDomain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -224,7 +224,7 @@ func TestStatusOfDomain(t *testing.T) {
 	if out, code := h.run("status", "example.org", "example.net"); code != 1 || !strings.Contains(out, "\nexample.org ") || !strings.Contains(out, "\nexample.net: key ") {
 		t.Errorf("%d %s", code, out)
 	}
-	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain; dkimkey status shows those with keys\n" {
+	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain\nhint: dkimkey status shows all domains with keys\n" {
 		t.Errorf("%d %s", code, out)
 	}
 }

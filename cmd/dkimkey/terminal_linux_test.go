@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// status has colours on a terminal, and none where they are not wanted or would be octets in a file.
+// status uses colors on a terminal, but not with NO_COLOR or in a file.
 func TestStatusColours(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
 	h.must("add", "example.org")
@@ -26,7 +26,7 @@ func TestStatusColours(t *testing.T) {
 		return string(out)
 	}
 	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {
-		t.Errorf("no green for the key that signs, or no yellow for the one that stands by: %q", out)
+		t.Errorf("no green for the key that signs, or no yellow for the standby: %q", out)
 	}
 	t.Setenv("NO_COLOR", "1")
 	if out := terminal(); strings.Contains(out, "\x1b") {

@@ -19,7 +19,7 @@ import (
 	"signpost/keys/publish"
 )
 
-// What a name server answers to an UPDATE is named, with the server, the zone and what to check.
+// The error of a refused UPDATE has the answer, the server, the zone and what to check.
 func TestUpdateErrors(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)
@@ -32,7 +32,7 @@ func TestUpdateErrors(t *testing.T) {
 	at := netip.MustParseAddrPort(other.Addr())
 	closed := fakeServer(t, func(*dns.Msg) []byte { return nil })
 	silent := fakeServer(t, func(*dns.Msg) []byte { <-t.Context().Done(); return nil })
-	// Answers without a signature: whoever is on the way could have sent them.
+	// Anyone on the network path could have sent these unsigned answers.
 	unsigned := func(rcode int) string {
 		return fakeServer(t, func(m *dns.Msg) []byte {
 			text, err := new(dns.Msg).SetRcode(m, rcode).Pack()
@@ -62,7 +62,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"zone not served", func(u *publish.Update) {
 			u.Authority = &signpostdns.Authority{Resolver: signpostdns.New(signpostdns.Options{Servers: []netip.AddrPort{at}, Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), Port: at.Port(), Timeout: time.Second}
 		},
-			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server has to be the primary of the zone: zone "example.net" \{ type primary; \}`},
+			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server must be the primary of the zone: zone "example.net" \{ type primary; \}`},
 		{"unsigned NOTAUTH", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
 		{"NOTZONE", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
 		{"SERVFAIL", func(u *publish.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
@@ -71,7 +71,7 @@ func TestUpdateErrors(t *testing.T) {
 		{"NOTIMP", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotImplemented) }, `answer NOTIMP: the server does not support DNS UPDATE`},
 		{"unknown", func(u *publish.Update) { u.Server = unsigned(12) }, `answer RCODE 12: `},
 		{"unsigned success", func(u *publish.Update) { u.Server = unsigned(dns.RcodeSuccess) }, `the answer is not signed with TSIG key "signpost"`},
-		{"unsigned YXRRSET", func(u *publish.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org has another TXT record already`},
+		{"unsigned YXRRSET", func(u *publish.Update) { u.Server = unsigned(dns.RcodeYXRrset) }, `answer YXRRSET: s._domainkey.example.org already has another TXT record`},
 		{"connection refused", func(u *publish.Update) { u.Server = "127.0.0.1:1" }, `connection refused\nhint: check publish.server, and that the name server runs`},
 		{"closed connection", func(u *publish.Update) { u.Server = closed }, `the server closed the connection\n`},
 		{"timeout", func(u *publish.Update) { u.Server, u.Timeout = silent, time.Second }, `timeout after 1s \(publish.timeout\)\n`},
@@ -106,7 +106,7 @@ func TestUpdateErrors(t *testing.T) {
 	}
 }
 
-// The hint is a line of its own in the output of a command.
+// The output of a command has the hint on a separate line.
 func TestUpdateErrorHint(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)
@@ -117,14 +117,14 @@ func TestUpdateErrorHint(t *testing.T) {
 	}
 }
 
-// TSIG names are domain names: their case does not matter.
+// TSIG names are domain names, so they are case-insensitive.
 func TestTSIGNameCase(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, strings.Replace(rfc2136, `"signpost"`, `"SignPost."`, 1))
 	h.must("add", named.zone(t))
 }
 
-// fakeServer answers each DNS message over TCP with what answer returns; nil closes the connection.
+// fakeServer answers each DNS message over TCP with the result of answer. A nil result closes the connection.
 func fakeServer(t *testing.T, answer func(*dns.Msg) []byte) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -14,7 +14,7 @@ import (
 	"signpost/keys"
 )
 
-// ledger is what a daemon would have signed so far, and what DNS has to have for it.
+// ledger records the signatures of a daemon, and what DNS must have to verify them.
 type ledger struct {
 	*house
 	alive    []signature
@@ -28,12 +28,11 @@ type signature struct {
 	until            time.Time
 }
 
-// lives is how long a signature may be looked at: five days in a queue, seven of x=, two more.
+// transitTime is how long a signature may be verified: five days in a queue, seven of x=, two more.
 const transitTime = 14 * 24 * time.Hour
 
-// sign has the keys of the moment sign a message. Each signature verifies at each name server, and so does each that was
-// made before and is still on its way; no selector signs a second time. A name server that is asked for what it cannot
-// answer now gives an error of type silent.
+// sign signs a message with the current keys. This signature, and each earlier one in transit, must verify at each name server,
+// and no selector may sign a second time. A name server that cannot answer now returns an error of type silent.
 func (l *ledger) sign(day int, servers ...func(name string) ([]string, error)) {
 	l.Helper()
 	selectors := l.signing("example.org")
@@ -77,10 +76,10 @@ func (l *ledger) sign(day int, servers ...func(name string) ([]string, error)) {
 	}
 }
 
-// errSilent says that a name server cannot be asked now.
+// errSilent is the error of a name server that does not answer now.
 var errSilent = errors.New("silent")
 
-// clean wants what is over to be gone from DNS and from the disk.
+// clean checks that old keys are no longer in DNS and on disk.
 func (l *ledger) clean() {
 	l.Helper()
 	for selector, state := range l.state("example.org") {
@@ -98,8 +97,8 @@ func (l *ledger) clean() {
 	}
 }
 
-// A year of cron, with a pair of keys: at each moment what signs is in DNS, and stays there until the last signature has
-// expired in the last queue; selectors are not used twice; nothing is left over.
+// rotate runs daily for a year with a pair of keys. The record of a key is in DNS while it signs, and until its last signature
+// has expired. No selector is used twice, and nothing is left over.
 func TestYear(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -126,9 +125,9 @@ func TestYear(t *testing.T) {
 	fmt.Println("a year:", l.changes, "sets of keys,", len(l.seen), "selectors")
 }
 
-// A year in which the operator takes part: keys are imported, with their records and without, added beside those that stand by,
-// from files and larger ones, rotations are asked for, and runs are interrupted. At no time does mail leave unsigned, or with a
-// signature that others cannot verify.
+// The operator acts for a year: keys are imported with and without their records, added beside standby keys, from files, and with
+// more bits. Rotations are requested and runs are interrupted. Mail is never sent unsigned, or with a signature that others
+// cannot verify.
 func TestYearWithOperator(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -139,7 +138,7 @@ func TestYearWithOperator(t *testing.T) {
 	l := &ledger{house: h, seen: map[string]bool{}}
 	l.must("add", "example.org")
 	world := h.newReceivers("example.org")
-	// what runs a command that may want something from a person.
+	// what runs a command. Action may be needed.
 	what := func(args ...string) {
 		t.Helper()
 		if out, code := h.run(args...); code > 1 {
@@ -157,14 +156,14 @@ func TestYearWithOperator(t *testing.T) {
 		func() { what("add", "--from-file", filepath.Join(h.dir, "domains")) },
 		func() { h.interrupted(1+r.IntN(12), "rotate", "example.org", "--now") },
 		func() { h.interrupted(1+r.IntN(6), "add", "example.org") },
-		func() { // a record that is there
+		func() { // a record that is in DNS
 			imported++
 			name := fmt.Sprint("mail", imported)
 			file, record := h.foreign(name)
 			h.show("example.org", name, record)
 			what("import", file, "--domain", "example.org", "--selector", name)
 		},
-		func() { // one that is not, and that is given up
+		func() { // a record that is missing, and a key that is revoked
 			imported++
 			name := fmt.Sprint("typo", imported)
 			file, _ := h.foreign(name)
@@ -198,7 +197,7 @@ func TestYearWithOperator(t *testing.T) {
 			what("rotate")
 			world.step(l.now)
 		}
-		// What leaked has no record: its mail does not count.
+		// Compromised keys have no record: their mail is not verified.
 		set, err := l.store().Load(nil)
 		if err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 	"signpost/internal/allowlist"
 )
 
-// Wrong usage is exit code 2, and nothing is done.
+// A usage error has exit code 2, and nothing is changed.
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo example\n")
@@ -35,7 +35,7 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	if n := len(w.dns.Queries()); n > 0 {
-		t.Errorf("%d questions were asked", n)
+		t.Errorf("%d queries were sent", n)
 	}
 	if out, errs, code := w.run("--version"); code != 0 || !strings.HasPrefix(out, "greyskip ") || errs != "" {
 		t.Errorf("%d %s%s", code, out, errs)
@@ -45,7 +45,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// The limit of width is the operator's.
+// --widest sets the widest network.
 func TestWidest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, `one.example. TXT "v=spf1 ip4:37.0.0.0/11 ip4:38.0.0.0/20 -all"`, "")
@@ -63,13 +63,13 @@ func TestWidest(t *testing.T) {
 	}
 }
 
-// What greyskip did not make is not replaced; where a symbolic link leads is.
+// A file that greyskip did not create is not replaced. The target of a symbolic link is.
 func TestWhatIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\n")
 	w.put(w.list, "# my own\n37.0.0.0/8 reject\n")
 	w.same(func() {
-		w.said(w.cron(1, "--force"), w.list+": greyskip did not make it, by its first line; move it away, or name another file")
+		w.contains(w.cron(1, "--force"), w.list+": not created by greyskip, according to its first line; move it, or pass another file")
 	})
 	if err := os.Truncate(w.list, 0); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestWhatIsReplaced(t *testing.T) {
 	if out, errs, code := w.run("-f", w.file, "-o", link); code != 0 {
 		t.Error(out, errs)
 	}
-	w.said(w.entries(), "37.0.10.0/24")
+	w.contains(w.entries(), "37.0.10.0/24")
 	if fi, err := os.Lstat(link); err != nil || fi.Mode()&os.ModeSymlink == 0 {
 		t.Error("the link was replaced:", err)
 	}
@@ -94,7 +94,7 @@ func TestWhatIsReplaced(t *testing.T) {
 	}
 }
 
-// Without a daemon there is no configuration: the name servers are those of /etc/resolv.conf. One that was named has to be there.
+// Without a configuration, greyskip uses the name servers of /etc/resolv.conf. A file given with -c must exist.
 func TestNoConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "signpost.toml")
 	e := env{Maker: allowlist.Maker{Now: time.Now}, config: file}
@@ -106,7 +106,7 @@ func TestNoConfiguration(t *testing.T) {
 	}
 }
 
-// Name servers that conf.d sets are asked, and an error there is not passed over.
+// greyskip uses name servers that are set in conf.d, and reports errors there.
 func TestDropIn(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "signpost.toml")
 	dropIn := filepath.Join(filepath.Dir(file), "conf.d", "a.toml")

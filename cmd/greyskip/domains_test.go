@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The sample reads without fault, and says of each domain who that is.
+// The sample file is valid and has a comment about each domain.
 func TestSample(t *testing.T) {
 	const sample = "../../dist/greyskip.domains"
 	text, err := os.ReadFile(sample)
@@ -20,12 +20,12 @@ func TestSample(t *testing.T) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if domain, comment, _ := strings.Cut(line, "#"); domain != "\n" && strings.TrimSpace(comment) == "" && domain != "" {
-			t.Errorf("%q says nothing of whom it lists", line)
+			t.Errorf("%q has no comment about the domain", line)
 		}
 	}
 }
 
-// One domain a line, and comments: a wrong line is named.
+// A domains file has one domain per line, and comments. The error has the number of the invalid line.
 func TestDomainsFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"example.org\n":                                         "example.org",
@@ -33,13 +33,13 @@ func TestDomainsFile(t *testing.T) {
 		" Example.ORG.\t# who\r\n#x.example\n\n":                "example.org",
 		"bücher.example\nxn--bcher-kva.example\n":               "xn--bcher-kva.example",
 		"b.example\na.example\nb.example":                       "b.example a.example",
-		"a.example\n\na.example b.example\n":                    `f:3: "a.example b.example" is not a domain name; write one domain on each line, and comments after #`,
+		"a.example\n\na.example b.example\n":                    `f:3: "a.example b.example" is not a domain name; write one domain per line, and comments after #`,
 		"a.example\nip4:37.0.0.0/24\n":                          `f:2: "ip4:37.0.0.0/24" is not`,
 		"a.example\nlocalhost\n":                                `f:2: "localhost" is not`,
 		"a.example\n37.0.0.1\n":                                 `f:2: "37.0.0.1" is not`,
 		"a.example\nx\x1b[31m.example\n":                        `f:2: "x\x1b[31m.example" is not`,
 		"a.example\nann@a.example # a person\n":                 `f:2: "ann@a.example" is not`,
-		"# nothing\n":                                           "f: names no domain",
+		"# nothing\n":                                           "f: contains no domain",
 		"a.example\n" + strings.Repeat("x", 1<<16) + ".example": "f:2: ",
 	} {
 		all, err := parseDomains("f", strings.NewReader(text))

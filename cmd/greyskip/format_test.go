@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Each format has the same networks, in its own words.
+// Each format has the same networks.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
@@ -27,8 +27,8 @@ func TestFormats(t *testing.T) {
 			if got := strings.ReplaceAll(w.entries(), "\n", " "); got != want {
 				t.Errorf("%s\nwant\n%s", got, want)
 			}
-			w.said(w.text(), "# three.example; since 2026-11-28")
-			// What was written is read again: another run sees no change.
+			w.contains(w.text(), "# three.example; since 2026-11-28")
+			// greyskip can read its own file: another run finds no change.
 			w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 			if out := w.cron(0, "--format", format, "--diff"); out != "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n" {
 				t.Error(out)
@@ -37,7 +37,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// nft takes the file, and takes it again with what was in it before; also an empty one.
+// nft accepts the file, a second time with elements in the sets, and an empty list.
 func TestNftables(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs nft")
@@ -52,7 +52,7 @@ func TestNftables(t *testing.T) {
 	for _, domain := range []string{"", "none.example\n"} {
 		if domain != "" {
 			w.put(w.file, domain)
-			w.said(w.cron(0, "--format", "nftables", "--force"), "none.example: no address is listed")
+			w.contains(w.cron(0, "--format", "nftables", "--force"), "none.example: no address is listed")
 		}
 		if out, err := exec.Command(nft, "-c", "-f", w.list).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s\n%s", err, out, w.text())
@@ -60,25 +60,25 @@ func TestNftables(t *testing.T) {
 	}
 }
 
-// For one domain the list is printed, with what is not listed on standard error.
+// The list of one domain is printed, and the notes go to standard error.
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, strings.Replace(records, "a -all", "ptr a -all", 1), "one.example\n")
 	out, errs, code := w.run("three.example", "--format", "cidr")
-	want := `# Allow list, made by greyskip(1) from SPF records: what is changed here by hand is lost.
-# Made on 2026-11-28, as by: greyskip --format cidr three.example
-# Networks: 2. Domains: 1. Each block says from whom it is, and since when it is listed.
-# Note on three.example: ptr of three.example depends on the message or on more than the address: whom it lets send is not listed
+	want := `# Allow list, made by greyskip(1) from SPF records. Do not edit: the next run replaces it.
+# Created on 2026-11-28 by: greyskip --format cidr three.example
+# Networks: 2. Domains: 1. Each block has the domains that authorize it and the date since which it is listed.
+# Note on three.example: ptr of three.example depends on more than the client address: its addresses are not listed
 
 # three.example; since 2026-11-28
 37.0.3.0/24
 37.0.4.1/32
 `
-	if out != want || code != 0 || errs != "greyskip: three.example: ptr of three.example depends on the message or on more than the address: whom it lets send is not listed\n" {
+	if out != want || code != 0 || errs != "greyskip: three.example: ptr of three.example depends on more than the client address: its addresses are not listed\n" {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	out, errs, code = w.run("gone.example")
-	if code != 1 || out != "" || errs != "greyskip: gone.example has no SPF record; it is not listed\ngreyskip: action needed, see above\n" {
+	if code != 1 || out != "" || errs != "greyskip: gone.example has no SPF record; the domain is not listed\ngreyskip: action needed, see above\n" {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	if out, errs, code = w.run("-f", w.file); code != 0 || errs != "" || !strings.Contains(out, "37.0.0.0/23\tpermit\n") {
@@ -86,7 +86,7 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// What strangers write into DNS does nothing to a terminal or to the list.
+// Control characters in DNS records are not printed, neither to a terminal nor to the list.
 func TestHostileRecords(t *testing.T) {
 	t.Parallel()
 	for name, record := range map[string]string{
@@ -114,7 +114,7 @@ func TestHostileRecords(t *testing.T) {
 	}
 }
 
-// A record can have a thousand faults; a person reads some.
+// A record can have a thousand errors; only some are printed.
 func TestManyNotes(t *testing.T) {
 	t.Parallel()
 	zone := "evil.example. TXT \"v=spf1 ip4:37.0.0.0/24\""
@@ -123,7 +123,7 @@ func TestManyNotes(t *testing.T) {
 	}
 	w := newWorld(t, zone+` " include:`+strings.Repeat(strings.Repeat("a", 60)+".", 4)+strings.Repeat("b.", 90)+`example -all"`, "evil.example\n")
 	said := w.cron(0)
-	if n := strings.Count(said, "\n"); n != 21 || !strings.Contains(said, "greyskip: evil.example: and 43 more of this kind\n") {
+	if n := strings.Count(said, "\n"); n != 21 || !strings.Contains(said, "greyskip: evil.example: 43 more notes\n") {
 		t.Errorf("%d lines:\n%s", n, said)
 	}
 	for text := range strings.Lines(said + w.text()) {
@@ -141,8 +141,8 @@ func printableASCII() string {
 	return b.String()
 }
 
-// A name server that lies is one that has no answer.
-func TestLies(t *testing.T) {
+// Forged answers count as no answer.
+func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
 	w.quiet(w.cron(0))

@@ -1,4 +1,4 @@
-// Command greyskip writes an allow list for postscreen(8): the networks of the SPF records of big senders.
+// Command greyskip writes an allow list for postscreen(8) from the SPF records of large senders.
 package main
 
 import (
@@ -46,7 +46,7 @@ const (
 	day           = 24 * time.Hour
 )
 
-// errAttention is the error of exit code 1 if all messages were printed already.
+// errAttention is the error of exit code 1 if all messages were already printed.
 var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -60,22 +60,23 @@ func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greyskip [DOMAIN...]",
 		Short: "Write an allow list for postscreen(8) from SPF records",
-		Long: fmt.Sprintf(`Greyskip follows the SPF records of big senders, which try again from other addresses and so never come through greylisting
-and postscreen(8)'s deep protocol tests in good time, and writes the networks that pass as an allow list. What it lists
-skips every test of postscreen, DNS block lists too; docs/operations.md says when dnswl.org is the better choice.
+		Long: fmt.Sprintf(`Write an allow list for postscreen(8) with the networks that the SPF records of large senders authorize. Large senders retry
+from other addresses, so greylisting and the deep protocol tests of postscreen can delay their mail for hours. A listed
+client skips all tests of postscreen, including DNS block lists; docs/postscreen.md explains when to use dnswl.org instead.
 
-A domains file has one domain a line; # begins a comment. DOMAIN on the command line prints the list for that one.
+Without -f, greyskip prints the list for each DOMAIN on the command line. With -f FILE, it reads the domains from a file with
+one domain per line; # starts a comment.
 
-Listed is what passes SPF whatever the message: include, redirect, a, mx, ip4 and ip6 are followed with what takes away from
-them; what exists, ptr and macros let send is said and not listed. So are networks that are private or reserved, or wider than
-the limit, and +all. Records over the limits of RFC 7208 are followed as far as a check would go.
+greyskip lists an address if it passes SPF for every message. It evaluates include, redirect, a, mx, ip4 and ip6. It does not
+list what depends on exists, ptr or macros. It does not list +all, private or reserved networks, or networks wider than
+--widest. It prints a note for each. Terms beyond the lookup limits of RFC 7208 authorize nothing, as in an SPF check.
 
-For cron: the file is replaced in one step, only where it changed, and quiet unless something needs a person. A domain that
-cannot be looked up keeps its last good answer, from FILE.state beside the output; that is said after %d days, and after %d days
-it is dropped. Where all domains fail, or half of them, or the list would shrink or grow by more than half, the old file
-stays.
+With -o FILE, greyskip replaces the file atomically, and only if it has changed. It prints only new notes and needed actions,
+so that it can run in cron. If the lookup of a domain fails, greyskip keeps its last good answer, which is in FILE.state. It
+warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or all of the lookups fail,
+or if the list would shrink or grow by more than half.
 
-Exit code 0: nothing is wrong. 1: something needs a person; it is said in one line each. 2: wrong usage or configuration.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
+Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
 		Example: `  greyskip example.org
   greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --diff --dry-run
   25 5 * * *  root  /usr/sbin/greyskip -f /etc/signpost/greyskip.domains -o /etc/postfix/postscreen_spf_allow.cidr --reload 'postfix reload'`,
@@ -90,16 +91,16 @@ Exit code 0: nothing is wrong. 1: something needs a person; it is said in one li
 	}
 	f := root.Flags()
 	f.SortFlags = false
-	f.StringVarP(&e.DomainsFile, "file", "f", "", "the domains are in this `FILE`, one a line")
-	f.StringVarP(&e.Output, "output", "o", "", "keep the list in this `FILE`; printed if not given")
-	f.StringVar(&e.Format, "format", allowlist.Formats()[0], "the list is for `PROGRAM`: "+strings.Join(allowlist.Formats(), ", "))
-	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` after the file has changed")
-	f.BoolVar(&e.Diff, "diff", false, "print what changes in the file")
-	f.BoolVar(&e.DryRun, "dry-run", false, "change nothing, and say what would be done")
-	f.BoolVar(&e.Force, "force", false, "replace the file although it shrinks or grows by more than half")
-	f.BoolVar(&e.OverLimit, "over-limit", false, "list what stands behind the limits of RFC 7208 section 4.6.4 too")
-	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "refuse networks with a shorter prefix than these `BITS`, of IPv4 and of IPv6")
-	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE`, for its name servers")
+	f.StringVarP(&e.DomainsFile, "file", "f", "", "read the domains from this `FILE`, one per line")
+	f.StringVarP(&e.Output, "output", "o", "", "write the list to this `FILE` (default: print it)")
+	f.StringVar(&e.Format, "format", allowlist.Formats()[0], "write the format of `PROGRAM`: "+strings.Join(allowlist.Formats(), ", "))
+	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` when the file has changed")
+	f.BoolVar(&e.Diff, "diff", false, "print the changes of the list")
+	f.BoolVar(&e.DryRun, "dry-run", false, "print what would be done, but change nothing")
+	f.BoolVar(&e.Force, "force", false, "replace the file even if the list shrinks or grows by more than half")
+	f.BoolVar(&e.OverLimit, "over-limit", false, "also list terms beyond the lookup limits of RFC 7208 section 4.6.4")
+	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "shortest prefix length of a listed network, `BITS` for IPv4 and for IPv6")
+	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE` with the name servers")
 	cli.Complete(root, map[string]cobra.CompletionFunc{"file": cli.File(), "output": cli.File(), "format": cli.Words(allowlist.Formats()...),
 		"reload": cli.Words("postfix reload"), "widest": cli.Any(), "config": cli.ConfigFile()})
 	root.AddCommand(man.Command(root, page()))
@@ -140,7 +141,7 @@ func (e *env) check(args []string) error {
 	case !slices.Contains(allowlist.Formats(), e.Format):
 		return fmt.Errorf("--format: %q is not one of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
 	}
-	// The header of the list names both files. It may be read from another directory.
+	// The header of the list has both paths, so they must not depend on the working directory.
 	for _, path := range []*string{&e.DomainsFile, &e.Output} {
 		if *path == "" {
 			continue
@@ -173,7 +174,7 @@ func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 	return setup.Resolver(conf, e.Now, slog.New(slog.DiscardHandler))
 }
 
-// read returns the domains of the command line or of the domains file, each once, in their order.
+// read returns the domains of the command line or of the domains file, each once, in order.
 func (e *env) read(args []string) ([]string, error) {
 	if e.DomainsFile != "" {
 		f, err := os.Open(e.DomainsFile)
@@ -199,17 +200,17 @@ func parseDomains(file string, r io.Reader) ([]string, error) {
 	all, err := domain.ReadList(r, file, func(text string) (string, error) {
 		name, err := domainName(text)
 		if err != nil {
-			err = fmt.Errorf("%w; write one domain on each line, and comments after #", err)
+			err = fmt.Errorf("%w; write one domain per line, and comments after #", err)
 		}
 		return name, err
 	})
 	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("%s: names no domain", file)
+		err = fmt.Errorf("%s: contains no domain", file)
 	}
 	return all, err
 }
 
-// domainName parses a domain from which mail can come. An IP address and a top-level domain are errors.
+// domainName parses the domain of a sender. It returns an error for an IP address and for a top-level domain.
 func domainName(text string) (string, error) {
 	name, err := domain.ParseArgument(text)
 	if _, noAddress := netip.ParseAddr(text); err == nil && (noAddress == nil || !strings.Contains(name, ".")) {
@@ -218,15 +219,15 @@ func domainName(text string) (string, error) {
 	return name, err
 }
 
-// page returns what the manual page has in addition to the commands and their flags.
+// page returns the parts of the manual page other than the commands and their flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",
 		Files: [][2]string{
-			{"/etc/signpost/greyskip.domains", "The domains, by custom: -f names the file."},
-			{"FILE.state", "Beside the output FILE: the last good answer of each domain and when it was had, since when each network is listed, and whether the command of --reload is still to be run."},
-			{".FILE.lock", "Beside the output FILE: held by the run that works on it; it is empty and stays."},
-			{"/etc/signpost/signpost.toml, /etc/signpost/conf.d/*.toml", "The daemon's configuration: its name servers are asked. Where there is none, those of /etc/resolv.conf are."},
+			{"/etc/signpost/greyskip.domains", "The usual domains file; pass it with -f."},
+			{"FILE.state", "State in the directory of the output FILE: the last good answer of each domain and its time, the date on which each network was listed, and whether the command of --reload is still due."},
+			{".FILE.lock", "Lock in the directory of the output FILE, which a run holds. The file is empty and is not deleted."},
+			{"/etc/signpost/signpost.toml, /etc/signpost/conf.d/*.toml", "The daemon's configuration, for its name servers. Without it, greyskip uses /etc/resolv.conf."},
 		},
 		SeeAlso: []string{"postscreen(8)", "cidr_table(5)", "signpost(8)", "dkimkey(1)", "crontab(5)"},
 	}

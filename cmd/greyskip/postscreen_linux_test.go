@@ -18,11 +18,11 @@ import (
 	"signpost/internal/testport"
 )
 
-// insideVar tells the inner process of TestPostscreen that it is it.
+// insideVar is set in the inner process of TestPostscreen.
 const insideVar = "GREYSKIP_TEST_INSIDE"
 
-// A client that the file lists passes a real postscreen without its deep tests, and one that it does not list has to take
-// them; one that comes into the file is let past when --reload has run. It is what Debian's Postfix does and says.
+// A listed client passes a real postscreen of Debian without the deep tests, and an unlisted client does not. A client that is
+// added to the file passes after --reload.
 func TestPostscreen(t *testing.T) {
 	if os.Getenv(insideVar) == "" {
 		alone(t)
@@ -64,34 +64,34 @@ func TestPostscreen(t *testing.T) {
 		}
 	}()
 	if reply := recipient(t, listed, at); !strings.HasPrefix(reply, "250 2.1.5") {
-		t.Errorf("the listed client is told %q", reply)
+		t.Errorf("the listed client gets %q", reply)
 	}
 	if reply := recipient(t, unlisted, at); !strings.HasPrefix(reply, "450 4.3.2") {
-		t.Errorf("the unlisted client is told %q", reply)
+		t.Errorf("the unlisted client gets %q", reply)
 	}
 	if err := mta.WaitLog(t.Context(), "PASS NEW ["+unlisted+"]"); err != nil {
 		t.Error(err)
 	}
 	log := mta.Log()
-	// Before Postfix 3.6 it was another word.
+	// Postfix before 3.6 logs WHITELISTED.
 	if !regexp.MustCompile(`postscreen\[\d+\]: (ALLOW|WHITE)LISTED \[37\.0\.3\.7\]`).MatchString(log) || strings.Contains(log, "PASS NEW ["+listed) {
-		t.Errorf("postscreen does not let the listed client past:\n%s", log)
+		t.Errorf("postscreen does not accept the listed client:\n%s", log)
 	}
 	if !regexp.MustCompile(`postscreen\[\d+\]: NOQUEUE: reject: RCPT from \[38\.0\.0\.7\]:\d+: 450 4\.3\.2`).MatchString(log) || regexp.MustCompile(`LISTED \[38\.0\.0\.7\]`).MatchString(log) {
-		t.Errorf("postscreen does not put the unlisted client to the test:\n%s", log)
+		t.Errorf("postscreen does not test the unlisted client:\n%s", log)
 	}
 
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.9.0/24 ip4:"+coming, 1))
 	w.quiet(w.cron(0, "--reload", "postfix -c "+mta.Dir+"/etc reload"))
-	// The postscreen that read the old list may take a moment to go.
+	// The postscreen process with the old list may take a moment to exit.
 	for end := time.Now().Add(20 * time.Second); !strings.Contains(mta.Log(), "LISTED ["+coming+"]"); {
 		if recipient(t, coming, at); time.Now().After(end) {
-			t.Fatalf("after the reload the client is not let past:\n%s", mta.Log())
+			t.Fatalf("after the reload the client is not accepted:\n%s", mta.Log())
 		}
 	}
 }
 
-// alone runs this test again in a network namespace of its own, where loopback can have addresses that are strangers' here.
+// alone runs this test again in its own network namespace, where loopback can have addresses that are not local to this host.
 func alone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Postfix")
@@ -112,7 +112,7 @@ func alone(t *testing.T) {
 	}
 }
 
-// loopback brings loopback up, and gives its n-th alias an address.
+// loopback activates loopback, and sets the address of its n-th alias.
 func loopback(t *testing.T, n int, addr string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
@@ -140,7 +140,7 @@ func loopback(t *testing.T, n int, addr string) {
 	}
 }
 
-// recipient gives what a client at an address is told when it names a recipient.
+// recipient returns the reply to RCPT for a client at an address.
 func recipient(t *testing.T, from, at string) string {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}

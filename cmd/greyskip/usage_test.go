@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"greyskip": main}) }
 
-// Whatever is wrong on the command line, the message is for people.
+// Each usage error has a message without Go error text.
 func TestWrongUsage(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "c.toml")
@@ -36,7 +36,7 @@ func TestWrongUsage(t *testing.T) {
 	})
 }
 
-// A permission error names the user to run the command as.
+// A permission error has the user to run the command as.
 func TestPermissionDenied(t *testing.T) {
 	testcli.Denied(t, "greyskip", 0o700, "example.org -o DIR/keys/list -c CONFIG")
 }

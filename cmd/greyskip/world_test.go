@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testdns"
 )
 
-// world is a folder with a domains file, a name server and a clock.
+// world is a directory with a domains file, a name server and a clock.
 type world struct {
 	t                       *testing.T
 	dns                     *testdns.Server
@@ -21,7 +21,7 @@ type world struct {
 	now                     time.Time
 }
 
-// records are those of three senders.
+// records are the records of three senders.
 const records = `
 one.example. TXT "v=spf1 ip4:37.0.0.0/24 ip6:2a00:1::/48 include:two.example ~all"
 two.example. TXT "v=spf1 ip4:37.0.1.0/24 ip4:37.0.9.0/24 -all"
@@ -58,7 +58,7 @@ func (w *world) zone(text string) {
 	}
 }
 
-// run gives standard output, standard error and the exit code.
+// run returns standard output, standard error and the exit code.
 func (w *world) run(args ...string) (out, errs string, code int) {
 	w.t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -68,7 +68,7 @@ func (w *world) run(args ...string) (out, errs string, code int) {
 	return stdout.String(), stderr.String(), code
 }
 
-// cron runs as cron does it, and wants this exit code; it gives all that was said.
+// cron runs greyskip as cron does, checks the exit code, and returns all output.
 func (w *world) cron(want int, more ...string) string {
 	w.t.Helper()
 	out, errs, code := w.run(append([]string{"-f", w.file, "-o", w.list}, more...)...)
@@ -78,21 +78,21 @@ func (w *world) cron(want int, more ...string) string {
 	return out + errs
 }
 
-// said fails where a text lacks one of the words.
-func (w *world) said(text string, words ...string) {
+// contains fails the test unless a text contains all words.
+func (w *world) contains(text string, words ...string) {
 	w.t.Helper()
 	for _, s := range words {
 		if !strings.Contains(text, s) {
-			w.t.Errorf("%q is not said: %s", s, text)
+			w.t.Errorf("%q is missing in: %s", s, text)
 		}
 	}
 }
 
-// quiet fails where anything is said.
+// quiet fails the test unless a text is empty.
 func (w *world) quiet(text string) {
 	w.t.Helper()
 	if text != "" {
-		w.t.Errorf("said: %s", text)
+		w.t.Errorf("unexpected output: %s", text)
 	}
 }
 
@@ -105,7 +105,7 @@ func (w *world) text() string {
 	return string(data)
 }
 
-// entries are the lines of the list without comments.
+// entries returns the lines of the list without comments.
 func (w *world) entries() string {
 	w.t.Helper()
 	var all []string
@@ -117,7 +117,7 @@ func (w *world) entries() string {
 	return strings.Join(all, "\n")
 }
 
-// same fails unless the list is, to the octet and the moment, what it was.
+// same fails the test if what changes the contents or the time of the list.
 func (w *world) same(what func()) {
 	w.t.Helper()
 	before, text := stat(w.t, w.list), w.text()

@@ -109,8 +109,8 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 		env   string
 		want  string
 	}{
-		{"another address", []*os.File{unix}, "", `passed the socket "unix:` + other + `", which listen does not name`},
-		{"no socket", []*os.File{file}, "", `descriptor 3 ("signpost.socket"), which is of no use: socket operation on non-socket`},
+		{"another address", []*os.File{unix}, "", `passed the socket "unix:` + other + `", which is not in listen`},
+		{"no socket", []*os.File{file}, "", `descriptor 3 ("signpost.socket"), which cannot be used: socket operation on non-socket`},
 		{"a connection", []*os.File{connected}, "", "Accept=no"},
 		{"no number", nil, "LISTEN_FDS=many", `LISTEN_FDS is "many"`},
 	} {

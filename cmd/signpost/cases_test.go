@@ -296,7 +296,7 @@ func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) s
 			fmt.Fprintln(&out, name, value)
 		}
 	}
-	action := string(record.Action)
+	action := string(record.Decided())
 	if r := record.Reply; r.Code != 0 {
 		action = fmt.Sprintf("%s %d %s", action, r.Code, r.Enhanced)
 	}

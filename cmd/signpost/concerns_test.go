@@ -49,7 +49,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 		{`tsig_name = "Signpost."`, ""},
 		{`tsig_secret_file = "%DIR%/nothing"`, "/nothing: no such file or directory"},
 		{`tsig_secret_file = "%DIR%/folder"`, "/folder: not a regular file"},
-		{`tsig_secret_file = "%DIR%/open"`, "/open: everybody can read or change the file (mode 0604); chmod 0600 it"},
+		{`tsig_secret_file = "%DIR%/open"`, "/open: the file is accessible to all users (mode 0604): run chmod 0600"},
 		{`tsig_secret_file = "%DIR%/text"`, "/text: neither a base64 secret nor a key clause of tsig-keygen"},
 		{`tsig_secret_file = "%DIR%/badclause"`, `/badclause: the secret of key "signpost" is not base64`},
 		{`tsig_name = "other"`, `/good: the file is for key "old", "signpost"; tsig_name is "other"`},

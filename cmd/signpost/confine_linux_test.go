@@ -131,7 +131,7 @@ func confinedWorks(t *testing.T, file string) {
 // scraped checks the metrics of the process.
 func (p *program) scraped(t *testing.T) {
 	t.Helper()
-	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(p.log.String())
+	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(p.log.String())
 	if at == nil {
 		t.Fatal(p.log)
 	}
@@ -163,7 +163,7 @@ func confinedRefuses(t *testing.T, file string) {
 		"": "open /etc/resolv.conf: permission denied",
 	} {
 		p.hangup(text)
-		if log := p.log.String(); !strings.Contains(log, want) || !strings.Contains(log, "needs a restart") || !strings.Contains(log, "the old one goes on") {
+		if log := p.log.String(); !strings.Contains(log, want) || !strings.Contains(log, "needs a restart") || !strings.Contains(log, "the previous one stays in effect") {
 			t.Errorf("%q: %s", text, log)
 		}
 	}

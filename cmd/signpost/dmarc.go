@@ -18,11 +18,11 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "dmarc DOMAIN",
-		Short: "Show the DMARC policy for mail from a domain, and each name on the way",
-		Long: "Show the DMARC policy for mail with a domain in From, as RFC 9989 finds it by its tree walk: each name that is asked,\n" +
-			"its record, the Organizational Domain, and the policy that applies. With --dns a zone file answers, for trying a\n" +
-			"record out before it is published.",
-		Example: "  signpost dmarc news.example.org",
+		Short: "Show the DMARC policy that applies to mail from a domain, and each lookup",
+		Long: "Show the DMARC policy that applies to mail with DOMAIN in header From. The tree walk of RFC 9989 is shown: each name that is\n" +
+			"looked up, its record, the Organizational Domain, and the policy.\n\n" +
+			"With --dns, a zone file answers all lookups, to try a record before it is published.",
+		Example: "  signpost dmarc news.example.org\n  signpost dmarc example.org --dns draft.zone",
 		Args:    cobra.ExactArgs(1),
 
 		ValidArgsFunction: hostedDomains(load),
@@ -50,7 +50,7 @@ func dmarcCommand(load func() (*config.Config, error)) *cobra.Command {
 			return nil
 		}),
 	}
-	c.Flags().StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
+	c.Flags().StringVar(&zone, "dns", "", "answer all DNS lookups from this zone `FILE`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"dns": cli.File()})
 	return c

@@ -16,16 +16,16 @@ import (
 	"signpost/policy"
 )
 
-// shownAfter is what docs/operations.md shows that a command prints: the block behind it, without its indentation.
-func shownAfter(t *testing.T, command string) string {
+// shownAfter returns the output that a page of docs shows after a command: the block that follows it, without its indentation.
+func shownAfter(t *testing.T, page, command string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/operations.md")
+	text, err := os.ReadFile("../../docs/" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(text), "\n    "+command+"\n\n")
 	if !found {
-		t.Fatalf("docs/operations.md does not show %q", command)
+		t.Fatalf("docs/%s does not show %q", page, command)
 	}
 	var block strings.Builder
 	for line := range strings.Lines(after) {
@@ -42,16 +42,16 @@ func shownAfter(t *testing.T, command string) string {
 	return strings.TrimSpace(shown)
 }
 
-// shows says whether an example of README.md is what a command printed, but for "..." and what is behind it.
-func shows(t *testing.T, command, printed string) {
+// shows checks that a page shows lines that a command printed, in the same order. "..." stands for lines that are left out.
+func shows(t *testing.T, page, command, printed string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(text), "    "+command+"\n")
 	if !found {
-		t.Fatalf("README.md does not show %q", command)
+		t.Fatalf("%s does not show %q", page, command)
 	}
 	left := "\n" + printed
 	for line := range strings.Lines(after) {
@@ -63,14 +63,14 @@ func shows(t *testing.T, command, printed string) {
 			continue
 		}
 		if _, left, found = strings.Cut(left, "\n"+line); !found {
-			t.Fatalf("README.md shows %q, and %s prints\n%s", line, command, printed)
+			t.Fatalf("%s shows %q, and %s prints\n%s", page, line, command, printed)
 		}
 		left = "\n" + left
 	}
 }
 
-// What README.md shows of verify and of explain is what they print.
-func TestExamplesOfREADME(t *testing.T) {
+// The output of verify in docs/journal.md and those of log and explain in README.md are real.
+func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"zone":   "stranger.example. 3600 IN TXT \"v=spf1 ip4:203.0.113.9 -all\"\n_dmarc.example.org. 3600 IN TXT \"v=DMARC1; p=reject\"\n",
@@ -85,7 +85,7 @@ func TestExamplesOfREADME(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, verified)
 	}
-	shows(t, "$ signpost verify mail.eml --ip 203.0.113.9 --helo mail.stranger.example --from x@stranger.example", string(verified))
+	shows(t, "docs/journal.md", "$ signpost verify mail.eml --ip 203.0.113.9 --helo mail.stranger.example --from x@stranger.example", string(verified))
 
 	var record *decision.Record
 	runCase(t, map[string]string{
@@ -100,10 +100,10 @@ func TestExamplesOfREADME(t *testing.T) {
 	if err := explainID(t.Context(), conf, "2@mailer.example", false, &out); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "# signpost explain 2@mailer.example", out.String())
+	shows(t, "README.md", "# signpost explain 2@mailer.example", out.String())
 }
 
-// What docs/operations.md shows of what-if is what it prints.
+// The output of what-if that docs/observe.md shows is real.
 func TestWhatIfExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.Reject = policy.RejectAlways
@@ -130,12 +130,12 @@ func TestWhatIfExample(t *testing.T) {
 	if err := whatIf(t.Context(), conf, "/root/new/signpost.toml", whatIfOptions{}, &out, &out); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := strings.TrimSpace(out.String()), shownAfter(t, "signpost what-if --config /root/new/signpost.toml --since 14d"); got != want {
-		t.Errorf("it prints\n%s\nand docs/operations.md shows\n%s", got, want)
+	if got, want := strings.TrimSpace(out.String()), shownAfter(t, "observe.md", "signpost what-if --config /root/new/signpost.toml --since 14d"); got != want {
+		t.Errorf("it prints\n%s\nand docs/observe.md shows\n%s", got, want)
 	}
 }
 
-// The same of forwarders, but for the days.
+// The output of forwarders that docs/lists.md shows is real, except for the dates.
 func TestForwardersExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.ForwardersFile = filepath.Join(t.TempDir(), "forwarders.toml")
@@ -145,13 +145,13 @@ func TestForwardersExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	day := regexp.MustCompile(`\d{4}-\d\d-\d\d`)
-	want := day.ReplaceAllString(shownAfter(t, "signpost forwarders"), "DAY")
+	want := day.ReplaceAllString(shownAfter(t, "lists.md", "signpost forwarders"), "DAY")
 	if got := day.ReplaceAllString(out, "DAY"); !strings.Contains(got, want+"\n") || !strings.Contains(want, "expires = DAY") {
-		t.Errorf("it prints\n%s\nand docs/operations.md shows\n%s", got, want)
+		t.Errorf("it prints\n%s\nand docs/lists.md shows\n%s", got, want)
 	}
 }
 
-// What docs/operations.md shows of check-config, with the files that it shows and that a new installation has.
+// The output of check-config that docs/install.md shows is real, for the files that the page shows and that a new installation has.
 func TestShownCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	minimal, err := os.ReadFile("../../dist/minimal.toml")
@@ -159,12 +159,12 @@ func TestShownCheckConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(dir, "signpost.toml"), string(minimal))
-	put(t, filepath.Join(dir, "conf.d", "local.toml"), shownAfter(t, "cat /etc/signpost/conf.d/local.toml"))
+	put(t, filepath.Join(dir, "conf.d", "local.toml"), shownAfter(t, "install.md", "cat /etc/signpost/conf.d/local.toml"))
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{"check-config", "-c", filepath.Join(dir, "signpost.toml")}, &out, &out); code != 0 {
 		t.Fatal(code, out.String())
 	}
-	if got, want := strings.TrimSpace(strings.ReplaceAll(out.String(), dir, "/etc/signpost")), shownAfter(t, "signpost check-config"); got != want {
-		t.Errorf("check-config prints\n%s\ndocs/operations.md shows\n%s", got, want)
+	if got, want := strings.TrimSpace(strings.ReplaceAll(out.String(), dir, "/etc/signpost")), shownAfter(t, "install.md", "signpost check-config"); got != want {
+		t.Errorf("check-config prints\n%s\ndocs/install.md shows\n%s", got, want)
 	}
 }

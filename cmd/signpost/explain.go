@@ -19,10 +19,11 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain QUEUE-ID|MESSAGE-ID",
 		Short: "Explain why a message was signed, rejected, tagged or accepted",
-		Long: "Explain a message of the journal, in words that you can send to its sender's administrator: the client, the result of\n" +
-			"each check with its record, the action and its reason, the reply, and what helps. The DNS records are those of the\n" +
-			"moment when the message arrived. The ID is the queue ID of Postfix's log and of the replies, or the Message-ID. If\n" +
-			"several messages have it, all are shown, the newest first. Times are in UTC.",
+		Long: "Explain a message in the journal: the client, the result of each check with its DNS record, the action and its reason, the\n" +
+			"reply, and what helps. You can send the text to the sender's administrator. The DNS records are those of the time when the\n" +
+			"message arrived.\n\n" +
+			"The ID is the queue ID in Postfix's log and in replies, or the Message-ID. If several messages have it, all are shown, the\n" +
+			"newest first. Times are in UTC.",
 		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'",
 		Args:    cobra.ExactArgs(1),
 
@@ -31,7 +32,7 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 			return explainID(c.Context(), conf, args[0], asJSON, c.OutOrStdout())
 		}),
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print a list of the records as JSON (docs/json.md)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print a list of the records as JSON (/usr/share/doc/signpost/docs/json.md)")
 	return c
 }
 

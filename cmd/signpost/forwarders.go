@@ -20,7 +20,7 @@ import (
 	"signpost/internal/term"
 )
 
-// acceptedFor is how long an accepted list or forwarder counts, in months. Then a person has to check it again.
+// acceptedFor is the default validity of an accepted list or forwarder, in months. Then the operator has to check it again.
 const acceptedFor = 6
 
 // forwardersOptions are the flags of signpost forwarders.
@@ -33,14 +33,14 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 	var o forwardersOptions
 	c := &cobra.Command{
 		Use:   "forwarders",
-		Short: "Propose mailing lists and forwarders to believe, and accept them",
-		Long: "Look through the journal for mailing lists and forwarders whose mail fails DMARC in a regular, signed pattern, and print\n" +
-			"for each the entry for the file of accepted forwarders (dmarc.forwarders_file), with the evidence. Nothing is believed\n" +
-			"until a person accepts it: --accept NAME writes the entry there, --until a day. Then systemctl reload signpost.\n\n" +
-			fmt.Sprintf("Asked for are %d failing messages at least, of %d organisations, on %d days; and as many different messages as half of\n",
+		Short: "Propose mailing lists and forwarders to trust, and accept them",
+		Long: "Search the journal for mailing lists and forwarders whose genuine mail fails DMARC, and print the evidence for each, with an\n" +
+			"entry for the file of accepted forwarders (dmarc.forwarders_file). Nothing is trusted until you accept it: --accept NAME\n" +
+			"writes the entry to the file, with the last day of --until. Then run: systemctl reload signpost\n\n" +
+			fmt.Sprintf("A proposal requires at least %d failing messages of %d organisations on %d days. At least half of the messages must be\n",
 				forwarders.MinMessages, forwarders.MinAuthors, forwarders.MinDays) +
-			"all that came so must be shown to be genuine, by what only their authors' organisations can have signed. What anybody\n" +
-			"can write counts for nothing.",
+			"proved genuine: by different signatures that only the organisations of their authors can have made. Fields that anyone\n" +
+			"can write are not evidence.",
 		Example: "  signpost forwarders\n  signpost forwarders --accept lists.example.org --until 2027-05-31",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -48,9 +48,9 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&o.since, "since", "", "messages from this `TIME` on: "+journal.TimeFormats+"; all that the journal has if not given")
-	f.StringVar(&o.accept, "accept", "", "write the entry of this proposal, a domain or a network by its `NAME`, into the file")
-	f.StringVar(&o.until, "until", "", fmt.Sprintf("the last `DATE` on which it counts; in %d months if not given", acceptedFor))
+	f.StringVar(&o.since, "since", "", "messages from this `TIME` on: "+journal.TimeFormats+" (default: all of the journal)")
+	f.StringVar(&o.accept, "accept", "", "write the entry of the proposal with this `NAME`, a domain or a network, to the file")
+	f.StringVar(&o.until, "until", "", fmt.Sprintf("the last `DATE` on which the entry is valid (default: in %d months)", acceptedFor))
 	f.BoolVar(&o.json, "json", false, "print the proposals as JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"since": times(), "accept": cli.Any(), "until": cli.Any()})
 	return c
@@ -79,7 +79,7 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	case o.json:
 		return term.WriteJSON(stdout, append([]forwarders.Proposal{}, all...))
 	case len(all) == 0:
-		fmt.Fprintln(stderr, "signpost: nothing to propose\nhint: signpost forwarders --help lists what a list or forwarder has to fulfil")
+		fmt.Fprintln(stderr, "signpost: nothing to propose\nhint: signpost forwarders --help lists the conditions for a proposal")
 	}
 	for i, p := range all {
 		if i > 0 {
@@ -93,8 +93,8 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	return nil
 }
 
-// learnForwarders reads the journal, as its owner if root runs the command. When it returns, the process is root again: the file of
-// accepted forwarders may have another owner.
+// learnForwarders reads the journal. If root runs the command, it reads as the owner of the journal, and then becomes root again: the
+// file of accepted forwarders may have another owner.
 func learnForwarders(ctx context.Context, conf *config.Config, since, now time.Time, stderr io.Writer) (all []forwarders.Proposal, err error) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -144,7 +144,7 @@ func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
 	case forwarders.Signer:
 		f.Signer = p.Name
 	case forwarders.Network:
-		f.Network, _ = netip.ParsePrefix(p.Name) // Name is a Prefix written out
+		f.Network, _ = netip.ParsePrefix(p.Name) // Name is the text of a Prefix
 	}
 	return f
 }
@@ -167,11 +167,11 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 		if err = errors.Join(err, back()); err != nil {
 			return fmt.Errorf("accepting %s: %w", name, err)
 		}
-		fmt.Fprintf(stdout, "%s has now\n%sIt counts after systemctl reload signpost.\n", conf.DMARC.ForwardersFile, entry)
+		fmt.Fprintf(stdout, "added to %s:\n%sTo put it into effect: systemctl reload signpost\n", conf.DMARC.ForwardersFile, entry)
 		return nil
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("%q is not proposed; nothing is\nhint: to accept it nevertheless, write the entry into %s", name, conf.DMARC.ForwardersFile)
+		return fmt.Errorf("%q is not proposed: there are no proposals\nhint: to accept it nevertheless, write the entry to %s", name, conf.DMARC.ForwardersFile)
 	}
-	return fmt.Errorf("%q is not proposed; the proposals are %s\nhint: to accept it nevertheless, write the entry into %s", name, strings.Join(names, ", "), conf.DMARC.ForwardersFile)
+	return fmt.Errorf("%q is not proposed; the proposals are %s\nhint: to accept it nevertheless, write the entry to %s", name, strings.Join(names, ", "), conf.DMARC.ForwardersFile)
 }

@@ -75,7 +75,7 @@ func startDaemon(t testing.TB, zone, more string) *testDaemon {
 		server.Stop()
 	})
 	t.Cleanup(d.stop) // a test that fails before it stops it leaves no daemon to the next ones
-	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost serves") })
+	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost started") })
 	return d
 }
 
@@ -125,7 +125,7 @@ func TestHostileConnections(t *testing.T) {
 	}
 	attacks := []attack{
 		{"nothing", func(*testmilter.MTA) {}, ""},
-		{"garbage", func(m *testmilter.MTA) { _, _ = m.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }, "no milter client"},
+		{"garbage", func(m *testmilter.MTA) { _, _ = m.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }, "not a milter client"},
 		{"half a packet", func(m *testmilter.MTA) {
 			m.Connect()
 			_, _ = m.Write(testmilter.Packet('M', "<a@example.com>\x00")[:9])

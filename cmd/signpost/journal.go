@@ -12,31 +12,45 @@ import (
 	"signpost/internal/owner"
 )
 
-// readJournal opens the daemon's journal for a command. SQLite opens and creates files by their paths, in a directory whose owner
-// can put links there. So if root runs the command, the process acts as that owner from here on. A command that has to be root again
-// calls owner.Act itself, before, and back after it has closed the journal.
+// readJournal opens the daemon's journal for a command. If root runs the command, the process acts as the owner of the journal's directory
+// from here on. A command that must be root afterwards calls owner.Act itself first, and calls the function that it returned after the
+// journal is closed.
 func readJournal(conf *config.Config) (*journal.Reader, error) {
+	if err := actAsJournalOwner(conf); err != nil {
+		return nil, err
+	}
+	r, err := journal.OpenReader(conf.JournalFile())
+	return r, noJournal(conf, err)
+}
+
+// noJournal adds to the error of a missing journal that the configuration disables it.
+func noJournal(conf *config.Config, err error) error {
+	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {
+		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes none", err)
+	}
+	return err
+}
+
+// actAsJournalOwner makes a process of root act as the owner of the journal's directory. SQLite opens and creates files by their paths, and
+// that owner can put links there. It returns an error if the journal is no regular file or may not be read.
+func actAsJournalOwner(conf *config.Config) error {
 	root := os.Getuid() == 0
 	if _, err := owner.Act(conf.JournalFile()); err != nil {
-		return nil, err
+		return err
 	}
 	f, err := os.OpenFile(conf.JournalFile(), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
 		if root {
 			err = fmt.Errorf("%w: root reads the journal as the owner of its directory", err)
 		}
-		return nil, err
+		return err
 	}
 	if err == nil {
 		fi, err := f.Stat()
 		f.Close()
 		if err != nil || !fi.Mode().IsRegular() {
-			return nil, errors.Join(err, fmt.Errorf("%s: is not a regular file", conf.JournalFile()))
+			return errors.Join(err, fmt.Errorf("%s: is not a regular file", conf.JournalFile()))
 		}
 	}
-	r, err := journal.OpenReader(conf.JournalFile())
-	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {
-		err = fmt.Errorf("%w, and journal.enabled = false has it keep none", err)
-	}
-	return r, err
+	return nil
 }

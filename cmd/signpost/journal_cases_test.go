@@ -216,7 +216,7 @@ func TestJournalReplay(t *testing.T) {
 					v = policy.Decide(e.Evidence, rules)
 				}
 				if w := was.Verdict; v.Action != "" {
-					same = same && v.Action == w.Action && v.Reply.Code == w.Reply.Code && v.Reply.Enhanced == w.Reply.Enhanced && v.Code() == w.Code() &&
+					same = same && v.Action == was.Decided() && v.Reply.Code == w.Reply.Code && v.Reply.Enhanced == w.Reply.Enhanced && v.Code() == w.Code() &&
 						v.Override == w.Override && len(v.Evidence) == len(w.Evidence)
 				}
 				if !same {

@@ -84,7 +84,7 @@ func (j *journaled) kept() (n int) {
 
 // lost is what the daemon has counted.
 func (j *journaled) lost() int {
-	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindAllStringSubmatch(j.log.String(), -1)
+	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindAllStringSubmatch(j.log.String(), -1)
 	_, scrape := get(j.t, "http://"+at[len(at)-1][1]+"/metrics")
 	total := 0
 	for _, cause := range regexp.MustCompile(`(?m)^signpost_journal_lost_total\{cause="\w+"\} (\d+)$`).FindAllStringSubmatch(scrape, -1) {
@@ -143,13 +143,13 @@ func journalDiskFull(t *testing.T, command string) {
 	}
 	j.again(j.kept())
 	j.stop()
-	j.says("messages are missing from the journal; mail went on")
+	j.says("messages are missing from the journal; mail was not affected")
 }
 
 func journalReadOnly(t *testing.T, command string) {
 	j := startJournaled(t, command, unix.MS_RDONLY)
 	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
-	j.says("the journal cannot be written; mail goes on without it")
+	j.says("the journal cannot be written; mail continues without it")
 	if err := unix.Mount("", j.folder, "", unix.MS_REMOUNT, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func journalDeleted(t *testing.T, command string) {
 		t.Fatal(err)
 	}
 	j.again(0)
-	j.says("the journal was taken away; a new one is begun")
+	j.says("the journal was deleted or replaced; a new one is created")
 }
 
 // What SQLite has in memory it does not read again: that the file is broken shows when the daemon starts the next time.
@@ -192,7 +192,7 @@ func journalOverwritten(t *testing.T, command string) {
 	j.program = startProgram(t, j.dir, j.text, exec.Command(command))
 	j.connect()
 	j.again(0)
-	j.says("the journal is broken; it is put aside and a new one begun")
+	j.says("the journal is damaged; it is renamed and a new one is created")
 }
 
 // With the whole state_dir gone the confined daemon cannot make the journal anew.
@@ -203,7 +203,7 @@ func journalStateRemoved(t *testing.T, command string) {
 		t.Fatal(err)
 	}
 	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
-	j.says("the journal cannot be written; mail goes on without it")
+	j.says("the journal cannot be written; mail continues without it")
 	j.mail(5)
 }
 

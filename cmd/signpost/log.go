@@ -27,11 +27,11 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	var o logOptions
 	c := &cobra.Command{
 		Use:   "log [-f] [-n N] [--domain DOMAIN] [--client ADDRESS] [--failed] ...",
-		Short: "List the messages in the journal, one a line, the newest last",
-		Long: "List the messages in the journal, one a line, the newest last: the time (local), the queue ID, the client, the Author\n" +
-			"Domain, the role, the action (in parentheses if observe mode did not carry it out), the results of the checks, and the\n" +
-			"reason if the message was not simply accepted or signed. In a narrow terminal, results and reason have a line of their\n" +
-			"own. \"signpost explain QUEUE-ID\" explains one message.\n\n" +
+		Short: "List the messages in the journal, one on each line, the newest last",
+		Long: "List the messages in the journal, one on each line, the newest last: local time, queue ID, client, Author Domain, role,\n" +
+			"action, the results of the checks, and the reason if the message was not simply accepted or signed. An action in\n" +
+			"parentheses was not carried out (observe mode). In a narrow terminal, results and reason are on a second line.\n" +
+			"\"signpost explain QUEUE-ID\" explains one message.\n\n" +
 			"Filters are combined with AND. A WORD may be a list: --spf fail,softfail. A TIME is " + journal.TimeFormats + ".",
 		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200",
 		Args:    cobra.NoArgs,
@@ -53,15 +53,15 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringSliceVar(&q.Role, "role", nil, "messages with this role: `WORD` is sign, verify or bypass")
 	f.StringSliceVar(&q.Action, "action", nil, "messages with this action: `WORD` is accept, sign, tag, hold, discard, tempfail or reject")
 	f.StringSliceVar(&q.SPF, "spf", nil, "messages with this SPF result, a `WORD` such as fail")
-	f.StringSliceVar(&q.DKIM, "dkim", nil, "the same for the best DKIM result: `WORD`")
-	f.StringSliceVar(&q.DMARC, "dmarc", nil, "the same for the worst DMARC result of the Author Domains: `WORD`")
-	f.StringSliceVar(&q.ARC, "arc", nil, "the same for the ARC chain: `WORD`")
+	f.StringSliceVar(&q.DKIM, "dkim", nil, "messages whose best DKIM result is this `WORD`")
+	f.StringSliceVar(&q.DMARC, "dmarc", nil, "messages whose worst DMARC result of the Author Domains is this `WORD`")
+	f.StringSliceVar(&q.ARC, "arc", nil, "messages with this result of the ARC chain: `WORD` is pass or fail")
 	f.BoolVar(&q.Failed, "failed", false, "messages with action tag, hold, discard, tempfail or reject, or that failed DMARC")
 	f.StringVar(&q.Since, "since", "", "messages from this `TIME` on")
 	f.StringVar(&q.Until, "until", "", "messages before this `TIME`")
-	f.IntVarP(&o.most, "lines", "n", 50, "at most the newest `N` messages")
-	f.BoolVarP(&o.follow, "follow", "f", false, "continue with new messages, until interrupted")
-	f.BoolVar(&o.json, "json", false, "print the record of each message as JSON, one a line (docs/json.md)")
+	f.IntVarP(&o.most, "lines", "n", 50, "list at most the newest `N` messages")
+	f.BoolVarP(&o.follow, "follow", "f", false, "then list new messages until interrupted")
+	f.BoolVar(&o.json, "json", false, "print the record of each message as JSON, one on each line (/usr/share/doc/signpost/docs/json.md)")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "since": times(), "until": times(), "lines": cli.Any()})
 	for _, choice := range q.Choices() {
 		cli.Complete(c, map[string]cobra.CompletionFunc{choice.Name: cli.Words(choice.Words...)})
@@ -80,7 +80,7 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	case o.most < 0 || o.most == 0 && !o.follow:
 		return f, cli.Usage(fmt.Errorf("-n %d: at least 1 is required, or 0 with -f", o.most))
 	case o.follow && o.query.Until != "":
-		return f, cli.Usage(errors.New("-f and --until exclude each other"))
+		return f, cli.Usage(errors.New("-f and --until cannot be combined"))
 	}
 	return f, nil
 }
@@ -103,13 +103,13 @@ func listMessages(ctx context.Context, conf *config.Config, o logOptions, f jour
 	open := func() (*journal.Reader, error) { return readJournal(conf) }
 	defer func() {
 		if ctx.Err() != nil {
-			err = nil // the user ended the list
+			err = nil // the user interrupted the list
 		}
 	}()
 	if o.follow {
 		return (&journal.Follower{Path: file, Open: open, Filter: f, Show: show, Report: func(err error, retries bool) {
-			again := map[bool]string{true: "; trying again"}[retries]
-			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(cli.Text(err)), again)
+			retry := map[bool]string{true: "; retrying"}[retries]
+			fmt.Fprintf(stderr, "signpost: %s%s\n", term.PrintableLines(cli.Text(err)), retry)
 		}}).Run(ctx, o.most)
 	}
 	r, err := open()

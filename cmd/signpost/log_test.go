@@ -132,7 +132,7 @@ func TestLog(t *testing.T) {
 		"--spf wrong":            `--spf "wrong": it may be none, neutral, pass`,
 		"--since yesterday":      `--since "yesterday" is no time`,
 		"-n 0":                   "at least 1 is required",
-		"-f --until 2030-01-01":  "exclude each other",
+		"-f --until 2030-01-01":  "cannot be combined",
 		"--domain not..a.domain": "is not a domain name",
 	} {
 		if code, _, stderr := a.run(append([]string{"log"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, want) {
@@ -277,7 +277,7 @@ func TestHostileHistory(t *testing.T) {
 				for _, status := range statuses {
 					var r decision.Record
 					fill(reflect.ValueOf(&r).Elem(), text)
-					r.Role, r.Action, r.Reply.Code, r.Reply.Enhanced = role, policy.Reject, 550, "5.7.1"
+					r.Role, r.Action, r.Would, r.Reply.Code, r.Reply.Enhanced = role, policy.Reject, "", 550, "5.7.1"
 					r.QueueID = "4hostile"
 					if status != "" {
 						fill(reflect.ValueOf(&r.Evidence.SPF.Status).Elem(), status)

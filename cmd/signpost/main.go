@@ -22,7 +22,7 @@ import (
 )
 
 func main() {
-	// SIGTERM and SIGINT ask for a drain; a second one ends at once.
+	// The first SIGTERM or SIGINT stops the program in order, the second one kills it.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -41,8 +41,8 @@ func newRoot() *cobra.Command {
 DMARC, ARC). It adds the results to the message, removes forged results in the name of your server, and rejects or tags
 forged mail by the policy of its domain. Each message has one line in the log.
 
-"serve" is the daemon. The other commands show what it would do and why; of them, only "forwarders --accept" changes a file.
-dkimkey(1) makes and rotates the keys.`,
+"serve" is the daemon. The other commands show what it does or would do, and why. Of these, only "forwarders --accept" and
+"journal forget" change a file. dkimkey(1) creates and rotates the keys.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -62,12 +62,13 @@ dkimkey(1) makes and rotates the keys.`,
 	serveCmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the milter, in the foreground",
-		Long: "Run the milter, in the foreground. SIGTERM ends it when the messages under way are done, after 30 seconds at the\n" +
-			"latest. SIGHUP reads configuration and keys again: messages under way keep the old ones, a file with an error changes\n" +
-			"nothing, and the log says which changed keys need a restart. On Linux the daemon confines itself to the folders that it\n" +
-			"needs. Sockets that a service manager passes (sd_listen_fds(3), signpost.socket) serve in the place of those that listen\n" +
-			"names with the same address.",
-		Args: cobra.NoArgs,
+		Long: "Run the milter, in the foreground. SIGTERM stops it: messages in progress are completed first, for at most 30 seconds.\n\n" +
+			"SIGHUP reloads the configuration and the keys. Messages in progress keep the old ones. If a file has an error, nothing\n" +
+			"changes. The log names the changed keys that need a restart.\n\n" +
+			"On Linux the daemon confines itself to the directories that it needs (Landlock). It uses a socket that the service manager\n" +
+			"passes (sd_listen_fds(3), signpost.socket) instead of opening the one in listen that has the same address.",
+		Example: "  signpost serve\n  signpost serve -c /usr/local/etc/signpost/signpost.toml",
+		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			return daemon.Run(c.Context(), daemon.Options{Config: conf, File: file, Stderr: c.ErrOrStderr(), Version: cli.Number(), Confine: true})
 		}),
@@ -75,10 +76,12 @@ dkimkey(1) makes and rotates the keys.`,
 	checkCmd := &cobra.Command{
 		Use:   "check-config",
 		Short: "Check the configuration",
-		Long: "Check the configuration. The output lists the files that were read: FILE, then the *.toml files of the directory conf.d\n" +
-			"beside it. A key that two files set is listed with the lines of both; the later one decides. Run by root, it also checks\n" +
-			"that the owner of state_dir, as whom the daemon runs, can read them. Exit code 0: valid, 2: not.",
-		Args: cobra.NoArgs,
+		Long: "Check the configuration, and list the files that were read: FILE, then the *.toml files in the directory conf.d beside it.\n" +
+			"A key that two files set is listed with the lines of both: the later one is in effect. Run as root, it also checks that\n" +
+			"the owner of state_dir, the user of the daemon, can read the files.\n\n" +
+			"Exit code 0: valid, 2: not valid.",
+		Example: "  signpost check-config\n  signpost check-config -c NEW.toml",
+		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			for _, f := range setup.Concerns(conf, time.Now()) {
 				fmt.Fprintf(c.ErrOrStderr(), "signpost: warning: %s: %s\n", term.Printable(cmp.Or(f.Where, file)), term.PrintableLines(f.What))
@@ -97,7 +100,7 @@ dkimkey(1) makes and rotates the keys.`,
 	}
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
-	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault))
+	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault), journalCommand(loadOrDefault))
 	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), manualCommand(root), doctorCommand(loadOrDefault, &file))
 	return root
 }

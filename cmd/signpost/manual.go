@@ -8,7 +8,7 @@ import (
 	"signpost/internal/man"
 )
 
-// manualCommand writes the manual pages, for make man: of the program, or of the configuration from its sample.
+// manualCommand returns the hidden command that prints the manual pages for make man: signpost(8), or with SAMPLE signpost.toml(5).
 func manualCommand(root *cobra.Command) *cobra.Command {
 	c := man.Command(root, page())
 	program := c.RunE
@@ -34,12 +34,12 @@ func page() man.Page {
 	return man.Page{
 		Section: "8",
 		Files: [][2]string{
-			{"/etc/signpost/signpost.toml", "The configuration; an empty file will do."},
-			{"/etc/signpost/conf.d/*.toml", "Files that are read after it: signpost.toml(5)."},
-			{"/var/spool/postfix/signpost/milter.sock", "Where Postfix connects, unless listen says otherwise."},
-			{"/var/lib/signpost", "The state directory: hosted domains, what was seen of keys, locks, and the keys themselves."},
+			{"/etc/signpost/signpost.toml", "The configuration; it may be empty."},
+			{"/etc/signpost/conf.d/*.toml", "Configuration files that are read after signpost.toml: signpost.toml(5)."},
+			{"/var/spool/postfix/signpost/milter.sock", "The default socket for Postfix: listen."},
+			{"/var/lib/signpost", "The state directory: keys, hosted domains, observations of key records, locks and the journal."},
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key; its metadata is in SELECTOR.json beside it."},
-			{"/usr/share/doc/signpost", "README.md, docs and examples; after make install below PREFIX."},
+			{"/usr/share/doc/signpost", "README.md, docs and examples. After make install, they are below PREFIX."},
 		},
 		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},
 	}

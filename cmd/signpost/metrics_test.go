@@ -42,7 +42,7 @@ func get(t *testing.T, url string) (status int, body string) {
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
 	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
-	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(d.log.String())
+	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(d.log.String())
 	if at == nil {
 		t.Fatal(d.log)
 	}
@@ -133,12 +133,12 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	manual, err := os.ReadFile("../../docs/operations.md")
+	manual, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if documented := ownNames(string(manual), "(?m)^\\| `(signpost_\\w+)` \\|"); !slices.Equal(documented, shown) {
-		t.Errorf("docs/operations.md has\n%q, and the daemon shows\n%q", documented, shown)
+		t.Errorf("docs/metrics.md has\n%q, and the daemon shows\n%q", documented, shown)
 	}
 }
 

@@ -40,7 +40,7 @@ func built(t *testing.T) string {
 func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := launchProgram(t, dir, text, cmd)
-	p.says("signpost serves")
+	p.says("signpost started")
 	return p
 }
 

@@ -39,7 +39,7 @@ func TestQuarantineHandled(t *testing.T) {
 				warned := false
 				for line := range strings.Lines(log) {
 					warned = warned || strings.Contains(line, "level=WARN") && strings.Contains(line, key) &&
-						strings.Contains(line, "X-Signpost-Disposition") && strings.Contains(line, "docs/operations.md")
+						strings.Contains(line, "X-Signpost-Disposition") && strings.Contains(line, "signpost.toml(5)")
 				}
 				if warned != c.want {
 					t.Errorf("warned at %s: %v, want %v\n%s", when, warned, c.want, log)

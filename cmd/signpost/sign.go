@@ -38,10 +38,10 @@ func signCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "sign FILE [--ip ADDRESS] [--login NAME] [--from ADDRESS]",
 		Short: "Sign a message in a file as the daemon would, and print it",
 		Long: `Sign a message in a file as the daemon would, and print it with its DKIM-Signature. FILE may be - for standard input.
-Where the daemon would not sign it, nothing is printed but the reason, and the exit code is 1.
+If the daemon would not sign it, only the reason is printed, on standard error, and the exit code is 1.
 
-Without --ip and --login the message is one that sendmail(1) hands in on this machine; with them it comes by SMTP from that
-address, or from one who logged in by that name. Keys and state are read and never changed, and DNS is not asked.`,
+Without --ip and --login, the message counts as submitted with sendmail(1) on this machine. With --ip it comes by SMTP from that
+address, with --login from a client that authenticated with that name. Keys and state are only read. No DNS queries are sent.`,
 		Example: "  signpost sign mail.eml\n  signpost sign mail.eml --login ann@example.org\n  signpost sign mail.eml | signpost verify - --ip 192.0.2.25 --from ann@example.org",
 		Args:    cobra.ExactArgs(1),
 		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
@@ -49,8 +49,8 @@ address, or from one who logged in by that name. Keys and state are read and nev
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS`, by SMTP")
-	f.StringVar(&o.login, "login", "", "the `NAME` that the client logged in by")
+	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS`; the message comes by SMTP")
+	f.StringVar(&o.login, "login", "", "the SASL login `NAME` of the client")
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON instead of the message")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"ip": cli.Any(), "login": cli.Any(), "from": cli.Any()})
@@ -115,7 +115,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 		return notSigned(&record, reply)
 	}
 	if conf.Observe {
-		fmt.Fprintln(stderr, `signpost: with mode = "observe" the daemon leaves it unsigned`)
+		fmt.Fprintln(stderr, `signpost: warning: with mode = "observe" the daemon does not sign it`)
 	}
 	if long := policy.LongLines(record.LongLines); long != "" {
 		fmt.Fprintf(stderr, "signpost: warning: %s\nhint: encode the text as quoted-printable or base64, and fold header fields\n", long)

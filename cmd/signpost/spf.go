@@ -26,11 +26,11 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "spf DOMAIN IP [--sender ADDRESS] [--helo NAME]",
-		Short: "Show whether a client may send for a domain by SPF, and each term on the way",
-		Long: "Show whether a client with the address IP may send mail of a domain by SPF, as the daemon would find it for a MAIL\n" +
-			"FROM in it: each record, each term that is tried, whether it matches, and how many of the ten terms that may ask DNS,\n" +
-			"and of the two look-ups that may find nothing, are used up by then. With --dns a zone file answers, for trying a\n" +
-			"record out before it is published.",
+		Short: "Check a client by the SPF record of a domain, and show each term",
+		Long: "Check a client with the address IP by the SPF record of DOMAIN, as the daemon does for an envelope sender (MAIL FROM) in\n" +
+			"DOMAIN. The output shows each record and each term that is evaluated, whether the term matches, and how many of the 10 DNS\n" +
+			"lookups and 2 void lookups of RFC 7208 are used so far.\n\n" +
+			"With --dns, a zone file answers all lookups, to try a record before it is published.",
 		Example: "  signpost spf example.org 192.0.2.25\n  signpost spf example.org 2001:db8::25 --sender ann@example.org --helo mail.example.org",
 		Args:    cobra.ExactArgs(2),
 
@@ -63,9 +63,9 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&sender, "sender", "", "MAIL FROM `ADDRESS`, which macros look at (default: postmaster@DOMAIN)")
-	f.StringVar(&helo, "helo", "", "the `NAME` that the client said in HELO or EHLO (default: DOMAIN)")
-	f.StringVar(&zone, "dns", "", "answer DNS from this zone `FILE` alone")
+	f.StringVar(&sender, "sender", "", "MAIL FROM `ADDRESS`, for macros (default: postmaster@DOMAIN)")
+	f.StringVar(&helo, "helo", "", "the `NAME` that the client sent in HELO or EHLO (default: DOMAIN)")
+	f.StringVar(&zone, "dns", "", "answer all DNS lookups from this zone `FILE`")
 	f.BoolVar(&asJSON, "json", false, "print everything as JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"sender": cli.Any(), "helo": cli.Any(), "dns": cli.File()})
 	return c

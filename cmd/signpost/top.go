@@ -15,12 +15,13 @@ import (
 func topCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "top",
-		Short: "Watch the mail, live: rates, results, who fails, DNS and keys",
-		Long: "Watch the mail, live, from the journal: messages a minute and what became of them, results by method, the domains and\n" +
-			"clients with the most failing mail of the last hour, slow and failing DNS, and what comes next for the keys. It fits\n" +
-			"itself to the window. How many messages the journal lost, and whether it runs, the daemon says where metrics.listen is\n" +
-			"set. q or ^C ends it. Without a terminal, and where TERM is dumb, it prints once.",
-		Args: cobra.NoArgs,
+		Short: "Show the mail live: rates, results, failing mail, DNS and keys",
+		Long: "Show the mail live, from the journal: messages a minute by action, results by method, the domains and clients with the most\n" +
+			"failing mail of the last hour, slow and failing DNS lookups, and the next step of each key. The display fits the window.\n\n" +
+			"With metrics.listen, it also shows how many messages the journal lost, and whether the daemon answers.\n\n" +
+			"q or ^C quits. If the output is not a terminal, or TERM is dumb, it is printed once.",
+		Example: "  signpost top\n  signpost top | cat",
+		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			in, _ := c.InOrStdin().(*os.File)
 			return top.Run(c.Context(), top.Source{

@@ -26,7 +26,7 @@ func TestWrongUsage(t *testing.T) {
 		Flags: map[string]string{"config": filepath.Join(dir, "c.toml"), "dns": filepath.Join(dir, "zone"), "listen": "127.0.0.1:0"},
 		Arguments: map[string][]string{
 			"verify": {mail}, "sign": {mail}, "explain": {"4fXyAb1Cd2z3"}, "spf": {"example.org", "192.0.2.1"}, "dmarc": {"example.org"},
-			"doctor": {"example.org"},
+			"doctor": {"example.org"}, "journal forget": {"ann@example.org"},
 		},
 		Broken:      []string{"serve"},
 		Interrupted: []string{"verify", "spf", "dmarc", "doctor"},
@@ -43,7 +43,7 @@ func TestDirectoryAsMessage(t *testing.T) {
 
 // A permission error names the user to run the command as.
 func TestPermissionDenied(t *testing.T) {
-	testcli.Denied(t, "signpost", 0o700, "log -c CONFIG", "log -f -c CONFIG", "explain x -c CONFIG", "what-if -c CONFIG", "forwarders -c CONFIG", "top -c CONFIG",
+	testcli.Denied(t, "signpost", 0o700, "log -c CONFIG", "log -f -c CONFIG", "explain x -c CONFIG", "what-if -c CONFIG", "forwarders -c CONFIG", "top -c CONFIG", "journal forget ann@example.org -c CONFIG",
 		"web --listen 127.0.0.1:0 -c CONFIG", "sign /dev/null -c CONFIG", "serve -c CONFIG")
 	testcli.Denied(t, "signpost", 0o755, "sign /dev/null -c CONFIG")
 }

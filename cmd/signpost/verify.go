@@ -39,11 +39,11 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "verify FILE [--ip ADDRESS] [--helo NAME] [--from ADDRESS]",
 		Short: "Verify a message in a file as the daemon would, and show each step",
 		Long: "Verify a message in a file as the daemon would, and show each step, each DNS answer and the action. FILE may be - for\n" +
-			"standard input.\n\n" +
-			"Client, HELO name and envelope sender are read from the fields that Postfix adds to the top of a delivered message: the\n" +
-			"topmost Received field, and Return-Path above it. A message on standard error states what was read from them. --ip, with\n" +
-			"--name and --helo, overrides Received; --from overrides Return-Path. A message without these fields needs the flags.\n\n" +
-			"Nothing is sent but DNS queries. With --dns, a zone file answers them, to try records before they are published.",
+			"standard input. Nothing is changed, and only DNS queries are sent.\n\n" +
+			"Client, HELO name and envelope sender are read from the fields that Postfix adds at the top of a delivered message: the\n" +
+			"topmost Received field, and Return-Path above it. They are printed on standard error. --ip, with --name and --helo,\n" +
+			"overrides Received. --from overrides Return-Path. For a message without these fields, pass the flags.\n\n" +
+			"With --dns, a zone file answers all lookups, to try a record before it is published.",
 		Example: "  signpost verify mail.eml\n" +
 			"  signpost verify draft.eml --ip 192.0.2.1 --helo mail.example.com --from ann@example.com\n" +
 			"  signpost verify bounce.eml --ip 192.0.2.1 --helo mail.example.com --from '' --dns draft.zone",
@@ -54,11 +54,11 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS` (default: of the Received field)")
+	f.StringVar(&o.ip, "ip", "", "the client's `ADDRESS` (default: from the Received field)")
 	f.StringVar(&o.name, "name", "", "the client's verified host `NAME`, for iprev; \"unknown\" if it has none")
 	f.StringVar(&o.helo, "helo", "", "the `NAME` that the client sent in HELO or EHLO")
 	f.StringVar(&o.from, "from", "", "MAIL FROM `ADDRESS`; empty for a bounce")
-	f.StringVar(&o.zone, "dns", "", "answer DNS from this zone `FILE` alone")
+	f.StringVar(&o.zone, "dns", "", "answer all DNS lookups from this zone `FILE`")
 	f.BoolVar(&o.json, "json", false, "print everything as JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"ip": cli.Any(), "name": cli.Words("unknown"), "helo": cli.Any(), "from": cli.Any(), "dns": cli.File()})
 	return c
@@ -118,8 +118,8 @@ func (o *verifyOptions) client() (client netip.Addr, err error) {
 	return client, nil
 }
 
-// addTrace sets what no flag sets from the trace fields of the message, and writes to stderr what it took from them. Without --ip it
-// returns the fields that the daemon saw: those that were added after the milters are removed.
+// addTrace sets the values that no flag sets from the trace fields of the message, and prints them on stderr. Without --ip, it returns
+// the fields without those that Postfix added after the milters, as the daemon saw them.
 func (o *verifyOptions) addTrace(s *milter.Session, e *milter.Envelope, fields []dkim.Field, file string, stderr io.Writer) ([]dkim.Field, error) {
 	t := trace.Read(fields)
 	var taken []string
@@ -174,7 +174,7 @@ func hostName() string {
 	return "localhost"
 }
 
-// newResolver returns a resolver that answers from a zone file, or, without one, that queries the daemon's name servers.
+// newResolver returns a resolver that answers from a zone file. If file is empty, it queries the name servers of the daemon.
 func newResolver(conf *config.Config, file string, log *slog.Logger) (*dns.Resolver, error) {
 	if file == "" {
 		return setup.Resolver(conf, time.Now, log)

@@ -32,11 +32,11 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	var names []string
 	c := &cobra.Command{
 		Use:   "web",
-		Short: "Show the journal, the keys and doctor's findings as a page in the browser",
-		Long: "Show the journal, the keys and doctor's findings as a page in the browser, in the foreground until SIGTERM: messages\n" +
-			"and actions over time, the sources of failing mail, search, and an explanation of each message. Nothing can be changed\n" +
-			"there. There is no login: everyone who can connect to the address can read it, every user of this machine too. From\n" +
-			"another machine use ssh(1), as below, and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
+		Short: "Serve a web page about the journal, the keys and doctor's findings",
+		Long: "Serve a read-only web page, in the foreground until SIGTERM: messages and actions over time, the sources of failing mail,\n" +
+			"search, an explanation of each message, the keys and doctor's findings.\n\n" +
+			"There is no login: everyone who can connect to the address can read the page, including each user of this machine. From\n" +
+			"another machine, use ssh(1) as below and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
 		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -48,7 +48,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 		}),
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
-	c.Flags().StringSliceVar(&names, "name", nil, "browsers may call this host by `NAME`, beside localhost and its addresses (repeatable)")
+	c.Flags().StringSliceVar(&names, "name", nil, "accept requests for this host `NAME`, besides localhost and IP addresses (repeatable)")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "name": cli.Any()})
 	return c
 }
@@ -68,12 +68,12 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 	}
 }
 
-// runDoctor runs doctor in a process of its own: it reads the private keys, which the process of the page must not have.
+// runDoctor runs doctor in a separate process: doctor reads the private keys, which the process of the page must not have.
 func runDoctor(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
 	cmd := exec.CommandContext(ctx, program, "doctor", "--json", "-c", file)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	out, err := cmd.Output() // it fails also if something is red
+	out, err := cmd.Output() // doctor also fails if a finding is red
 	if unread := json.Unmarshal(out, &found); unread != nil {
 		return nil, fmt.Errorf("signpost doctor: %w: %s", errors.Join(ctx.Err(), err, unread), strings.TrimSpace(complaint.String()))
 	}
@@ -89,7 +89,7 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 	return set.Status(setup.KeyRules(conf), now), nil
 }
 
-// serveWeb serves until ctx ends.
+// serveWeb serves the page until ctx ends.
 func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
 	if listen == "" { // Listen would take all addresses and any port
 		return cli.Usage(errors.New("--listen: ADDRESS required"))
@@ -110,7 +110,7 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 		r.Close()
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		fmt.Fprintf(stderr, "signpost: %s is not a loopback address: whoever reaches it reads who writes to whom, without a password\n", ln.Addr())
+		fmt.Fprintf(stderr, "signpost: warning: %s is not a loopback address: everyone who can connect can read the journal, without a password\n", ln.Addr())
 	}
 	fmt.Fprintf(stderr, "signpost: the page is at http://%s/\n", ln.Addr())
 	return site.Serve(ctx, ln)

@@ -31,12 +31,12 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		Short: "Repeat the decisions of the journal with another configuration",
 		Long: "Repeat the decisions of the journal with the configuration FILE of --config, and count the messages whose action would\n" +
 			"change: by change, author, client and sender, with examples for \"signpost explain\". Nothing is changed. The journal is\n" +
-			"that of the state_dir of FILE. mode counts as enforce, and messages seen in observe mode as accepted: with the\n" +
-			"configuration in use, it shows what observe mode would have rejected.\n\n" +
-			"Messages whose record does not suffice are counted separately: mail that was never verified and would be now, logins\n" +
-			"that journal.addresses left out, the verified relays of entries of an older version, and evidence that was cut. The\n" +
-			"domains that are hosted now and the present authserv_id are used, and there is assumed to have been a key for mail\n" +
-			"that would be signed now.",
+			"the one in the state_dir of FILE.\n\n" +
+			"The mode is taken as enforce, and messages of observe mode as accepted. So the configuration in use shows what observe\n" +
+			"mode would have rejected. The domains that are hosted now and the present authserv_id are used. For mail that would be\n" +
+			"signed now, a key is assumed.\n\n" +
+			"Messages whose record is not sufficient are counted separately: mail that was not verified and would be now, logins that\n" +
+			"journal.addresses omitted, relays in entries of an older version, and evidence that was cut.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
 			"  signpost what-if --as-if-policy reject --domain example.org\n  signpost what-if --upgrade",
 		Args: cobra.NoArgs,
@@ -46,10 +46,10 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	}
 	f := c.Flags()
 	f.StringVar(&o.since, "since", "14d", "messages from this `TIME` on: "+journal.TimeFormats)
-	f.StringVar(&o.asIf, "as-if-policy", "", "take a published p=none as this `POLICY`: quarantine or reject")
+	f.StringVar(&o.asIf, "as-if-policy", "", "replace a published p=none by this `POLICY`: quarantine or reject")
 	f.StringVar(&o.domain, "domain", "", "only messages of this Author `DOMAIN`")
-	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the decisions that were made, those in observe mode too; print nothing if all can be\n"+
-		"judged and are the same, or there is no journal")
+	f.BoolVar(&o.upgrade, "upgrade", false, "compare with the recorded decisions, including those of observe mode; print nothing if no\n"+
+		"decision changes and all can be repeated, or if there is no journal")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"since": times(), "as-if-policy": cli.Words("quarantine", "reject"), "domain": hostedDomain(load)})
 	return c
@@ -91,7 +91,7 @@ func whatIf(ctx context.Context, conf *config.Config, file string, o whatIfOptio
 	default:
 		under := file
 		if asIf != "" {
-			under += ", and p=none taken as p=" + o.asIf
+			under += ", with p=none replaced by p=" + o.asIf
 		}
 		tally.Result(most).Write(stdout, under)
 	}

@@ -1,4 +1,8 @@
-// Package allowlist makes postscreen(8)'s allow list of the networks in SPF records, and keeps it in a file: the work of greyskip(1).
+// Package allowlist creates and updates an allow list for postscreen(8) from SPF records. It implements greyskip(1). A [Maker] prints a
+// list or replaces a file:
+//
+//	m := &allowlist.Maker{Options: options, Now: time.Now, Stdout: os.Stdout, Stderr: os.Stderr}
+//	err := m.Update(ctx, resolver, []string{"example.org"})
 package allowlist
 
 import (
@@ -20,20 +24,20 @@ type Options struct {
 	OverLimit, Force, Diff, DryRun      bool
 }
 
-// Maker makes a list.
+// Maker creates a list.
 type Maker struct {
 	Options
 	Now            func() time.Time
 	Stdout, Stderr io.Writer
-	Action         bool // action is needed, and the messages that state it were printed
+	Action         bool // action is needed, and was printed to Stderr
 }
 
-// inform prints a message that needs no action.
+// inform prints a message that requires no action.
 func (m *Maker) inform(format string, args ...any) {
 	fmt.Fprintln(m.Stderr, "greyskip:", term.Printable(fmt.Sprintf(format, args...)))
 }
 
-// warn prints a message that needs action: the exit code is 1.
+// warn prints a message that requires action, and sets Action.
 func (m *Maker) warn(format string, args ...any) {
 	m.Action = true
 	m.inform(format, args...)

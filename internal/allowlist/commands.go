@@ -16,18 +16,18 @@ import (
 	"signpost/internal/term"
 )
 
-// maxCommand is the timeout of a command. postfix reload takes a second.
+// maxCommand is the timeout of a command. postfix reload takes about a second.
 const maxCommand = time.Minute
 
-// checkByPostfix has Postfix read a new list for postscreen: it must permit the first address of each network, and no address that is not
-// listed. Without Postfix, nothing is checked. Postfix reads a copy, because it opens a file by its path, and another user may own the
-// directory of the list.
+// checkByPostfix checks a new list for postscreen with postmap(1): Postfix must permit the first address of each network, and no unlisted
+// address. It checks nothing if Postfix is not installed. Postfix reads a copy, because it opens a file by its path and another user
+// may own the directory of the list.
 func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet) error {
 	postmap := findPostmap()
 	if m.Format != Formats()[0] || postmap == "" {
 		return nil
 	}
-	// Postfix reads this configuration instead of the machine's, which may be broken.
+	// Postfix reads this configuration instead of that of the host, which may have errors.
 	conf, err := os.MkdirTemp("", "greyskip-")
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 		fmt.Fprintf(&asked, "%s\n", p.Addr())
 		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
 	}
-	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // documentation: never listed
+	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // documentation networks: never listed
 		asked.WriteString(unlisted + "\n")
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)
@@ -67,15 +67,15 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 		return fmt.Errorf("%s cannot read the new list: %w", postmap, errors.Join(err, errors.New(firstLine(errs.String()))))
 	}
 	if out.String() != want.String() {
-		return fmt.Errorf("%s answers otherwise than the new list says", postmap)
+		return fmt.Errorf("%s returns other results than the new list has", postmap)
 	}
 	return nil
 }
 
-// sbin lists the directories that cron does not search.
+// sbin has the directories that are missing in the PATH of cron.
 const sbin = ":/usr/local/sbin:/usr/sbin:/sbin"
 
-// findPostmap returns the path of postmap(1), or "" without Postfix.
+// findPostmap returns the path of postmap(1), or "" if Postfix is not installed.
 func findPostmap() string {
 	for _, dir := range filepath.SplitList(os.Getenv("PATH") + sbin) {
 		if path, err := exec.LookPath(filepath.Join(dir, "postmap")); err == nil && filepath.IsAbs(path) {
@@ -85,7 +85,7 @@ func findPostmap() string {
 	return ""
 }
 
-// runReload runs the command of --reload if that is due: the file has changed, or the command failed in an earlier run.
+// runReload runs the command of --reload if the file has changed, or if the command failed in an earlier run.
 func (m *Maker) runReload(ctx context.Context, s *state, stateAt *place) error {
 	if !s.ReloadDue || m.Reload == "" {
 		return nil
@@ -96,7 +96,7 @@ func (m *Maker) runReload(ctx context.Context, s *state, stateAt *place) error {
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+sbin)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s is new, and --reload failed (%w: %s); the next run tries again", m.Output, err, term.Printable(lastLine(string(out))))
+		return fmt.Errorf("%s was replaced, but the command of --reload failed (%w: %s); the next run retries it", m.Output, err, term.Printable(lastLine(string(out))))
 	}
 	s.ReloadDue = false
 	return s.write(stateAt)

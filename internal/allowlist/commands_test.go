@@ -2,7 +2,7 @@ package allowlist
 
 import "testing"
 
-// cron's PATH lacks the directory of postmap(1).
+// The PATH of cron does not have the directory of postmap(1).
 func TestFindPostmap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postfix")

@@ -11,14 +11,14 @@ import (
 	"signpost/internal/owner"
 )
 
-// place is a file and its open directory. Where another user owns the directory, no symbolic link of that user leads out of it.
+// place is a file and its open directory. If another user owns the directory, no symbolic link of that user can lead out of it.
 type place struct {
 	root *os.Root
 	dir  string // the directory's path, with the links of root resolved
 	name string
 }
 
-// locate opens the directory of a file. The file need not exist.
+// locate opens the directory of a file. The file does not have to exist.
 func locate(path string) (*place, error) {
 	p, err := owner.Find(path)
 	if err != nil {
@@ -35,15 +35,15 @@ func (p *place) close() { p.root.Close() }
 
 func (p *place) path() string { return filepath.Join(p.dir, p.name) }
 
-// check refuses what is no regular file. locate has resolved the symbolic links that may be followed.
+// check returns an error if a file is not a regular file. locate has already resolved the symbolic links that may be followed.
 func (p *place) check(name string) error {
 	switch fi, err := p.root.Lstat(name); {
 	case err != nil || fi.Mode().IsRegular():
-		return nil // the next call returns the error
+		return nil // if there is an error, the next operation returns it
 	case fi.Mode()&fs.ModeSymlink != 0:
-		return fmt.Errorf("%s: is a symbolic link that is not followed", filepath.Join(p.dir, name))
+		return fmt.Errorf("%s: symbolic link not followed", filepath.Join(p.dir, name))
 	}
-	return fmt.Errorf("%s: is not a regular file", filepath.Join(p.dir, name))
+	return fmt.Errorf("%s: not a regular file", filepath.Join(p.dir, name))
 }
 
 // read returns the contents of the file.
@@ -53,13 +53,13 @@ func (p *place) read() ([]byte, error) {
 	}
 	data, err := durable.Read(p.root, p.name, maxList+1)
 	if err == nil && len(data) > maxList {
-		err = fmt.Errorf("%s: is larger than %d MiB", p.path(), maxList>>20)
+		err = fmt.Errorf("%s: larger than %d MiB", p.path(), maxList>>20)
 	}
 	return data, err
 }
 
-// newDraft writes a draft, with the mode and the owner of the file that it is to replace: Postfix has to read it. The caller holds
-// the lock, so that drafts that exist are those of runs that were killed.
+// newDraft writes a draft with the mode and owner of the file that it will replace, so that Postfix can read it. It first deletes the
+// drafts of killed runs. The caller holds the lock.
 func (p *place) newDraft(data []byte) (durable.Draft, error) {
 	p.sweep()
 	d, err := durable.NewDraft(p.root, p.name, data, 0o600, durable.Keep(p.root, p.name, 0o644))
@@ -79,7 +79,7 @@ func (p *place) sweep() {
 	}
 }
 
-// use replaces the file by the draft.
+// use replaces the file with the draft.
 func (p *place) use(d durable.Draft) error {
 	err := p.check(p.name)
 	if err != nil {
@@ -93,7 +93,7 @@ func (p *place) use(d durable.Draft) error {
 	return nil
 }
 
-// lock keeps other runs away from a file until it is released.
+// lock locks a file against other runs.
 func (p *place) lock() (unlock func(), err error) {
 	name := "." + p.name + ".lock"
 	var lock *durable.Lock
@@ -101,10 +101,10 @@ func (p *place) lock() (unlock func(), err error) {
 		lock, err = durable.TryLock(p.root, filepath.Join(p.dir, name))
 	}
 	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
-		return nil, fmt.Errorf("another greyskip works on %s, which stays as it is for now: try again when it has ended", p.path())
+		return nil, fmt.Errorf("another greyskip process is updating %s: try again when it has finished", p.path())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("locking %s, which stays as it is: %w", p.path(), err)
+		return nil, fmt.Errorf("locking %s, which was not changed: %w", p.path(), err)
 	}
 	return lock.Unlock, nil
 }

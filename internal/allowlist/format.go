@@ -9,13 +9,13 @@ import (
 	"signpost/internal/term"
 )
 
-// mark is the first line of each file that greyskip may replace.
+// mark is the start of each file that greyskip may replace.
 const mark = "# Allow list, made by greyskip(1) from SPF records"
 
-// Formats are the values of --format, the default first.
+// Formats returns the values of --format, the default first.
 func Formats() []string { return []string{"postscreen", "cidr", "nftables", "pf", "rspamd"} }
 
-// usedBy returns the line of the header that states how to use the file.
+// usedBy returns the line of the header that explains how to use the file.
 func usedBy(format, file string) string {
 	switch format {
 	case "postscreen":
@@ -33,9 +33,9 @@ func usedBy(format, file string) string {
 // render returns the text of a list. made is the day in its header.
 func (m *Maker) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: what is changed here by hand is lost.\n", mark)
-	fmt.Fprintf(&b, "# Made on %s, as by: %s\n", made.UTC().Format(time.DateOnly), term.Printable(m.command(l)))
-	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block says from whom it is, and since when it is listed.\n", len(l.set.Prefixes()), len(l.domains))
+	fmt.Fprintf(&b, "%s. Do not edit: the next run replaces it.\n", mark)
+	fmt.Fprintf(&b, "# Created on %s by: %s\n", made.UTC().Format(time.DateOnly), term.Printable(m.command(l)))
+	fmt.Fprintf(&b, "# Networks: %d. Domains: %d. Each block has the domains that authorize it and the date since which it is listed.\n", len(l.set.Prefixes()), len(l.domains))
 	if use := usedBy(m.Format, m.Output); use != "" && m.Output != "" {
 		fmt.Fprintf(&b, "# %s\n", term.Printable(use))
 	}
@@ -59,7 +59,7 @@ func (m *Maker) render(l list, four, six []block, made time.Time) string {
 	return b.String()
 }
 
-// command returns the command line that makes the list.
+// command returns the command line that creates the list.
 func (m *Maker) command(l list) string {
 	words := []string{"greyskip"}
 	add := func(when bool, more ...string) {
@@ -87,7 +87,7 @@ func (bl block) write(b *strings.Builder, indent, end string) {
 	}
 }
 
-// nftables returns two sets in a table of their own: only rules of that table can use them. Their earlier elements are removed in the same
+// nftables returns two sets in a separate table. Only rules of that table can use them. The previous elements are deleted in the same
 // transaction.
 func nftables(four, six []block) string {
 	var b strings.Builder

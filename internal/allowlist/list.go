@@ -35,7 +35,7 @@ func newList(domains []listed) list {
 	return list{domains, set}
 }
 
-// origins returns the domains that each network of the list came from, separated by commas.
+// origins returns the domains of each network of the list, separated by commas.
 func (l list) origins() map[netip.Prefix]string {
 	networks, all := l.set.Prefixes(), map[netip.Prefix]string{}
 	for _, d := range l.domains {
@@ -55,13 +55,14 @@ func (l list) origins() map[netip.Prefix]string {
 	return all
 }
 
-// block is a sequence of networks that came from the same domains on the same day.
+// block is a sequence of networks of the same domains that were listed on the same day.
 type block struct {
 	from, since string
 	networks    []netip.Prefix
 }
 
-// blocks divides the list. since has the days on which the networks of the present list were added; new ones are added today.
+// blocks divides the list into blocks. since has the day on which each network was listed. Networks that are not in since are listed
+// today.
 func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []block, days map[netip.Prefix]string) {
 	days = map[netip.Prefix]string{}
 	origins := l.origins()
@@ -81,7 +82,7 @@ func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []
 	return four, six, days
 }
 
-// changes returns the networks that only one of two lists has, one on each line: "+ 203.0.114.0/24  example.org".
+// changes returns a line for each network that is in only one of two lists: "+ 203.0.114.0/24  example.org".
 func changes(before, after list) (lines []string, more, fewer int) {
 	old, new := before.set.Prefixes(), after.set.Prefixes()
 	was, is := before.origins(), after.origins()
@@ -100,7 +101,7 @@ func changes(before, after list) (lines []string, more, fewer int) {
 	return lines, more, fewer
 }
 
-// networksIn reads the networks of a list in any of the formats.
+// networksIn returns the networks of a list in any format.
 func networksIn(text string) *netipx.IPSet {
 	var all []netip.Prefix
 	for line := range strings.Lines(text) {

@@ -7,7 +7,7 @@ import (
 	"signpost/internal/spfset"
 )
 
-// The size of a list counts the addresses of each family, and each address once.
+// size counts the addresses of each family, each address once.
 func TestSize(t *testing.T) {
 	set := spfset.Of(netip.MustParsePrefix("203.0.114.77/24"), netip.MustParsePrefix("203.0.114.0/25"), netip.MustParsePrefix("37.0.0.1/32"), netip.MustParsePrefix("2a00::/28"))
 	if four, six := size(set); four != 257 || six != 1<<100 {
@@ -15,7 +15,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// A network that several domains name is theirs together, however each of them divides it.
+// A network of several domains has all of them as origins, even if each divides it differently.
 func TestOrigins(t *testing.T) {
 	l := newList([]listed{
 		{domain: "a.example", set: spfset.Of(netip.MustParsePrefix("37.0.0.0/26"), netip.MustParsePrefix("37.0.0.128/26"), netip.MustParsePrefix("37.0.1.0/24"))},
@@ -25,7 +25,7 @@ func TestOrigins(t *testing.T) {
 	origins := l.origins()
 	for network, want := range map[string]string{"37.0.0.0/23": "a.example, b.example", "37.0.9.0/24": "c.example", "37.0.11.0/24": "c.example", "2a00::/32": "b.example"} {
 		if got := origins[netip.MustParsePrefix(network)]; got != want {
-			t.Errorf("%s is from %q, want %q", network, got, want)
+			t.Errorf("%s has the origins %q, want %q", network, got, want)
 		}
 	}
 	if len(origins) != 4 {

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	maxAtOnce  = 8               // domains that are looked up concurrently
-	maxQueries = 300             // of one domain: ten terms need at most 110 in each family
-	maxLook    = 2 * time.Minute // for one domain
-	maxNotes   = 20              // of one domain: a record can have a thousand networks that are refused
-	maxLine    = 400             // columns of a note or an error: a DNS name and the error
+	maxAtOnce  = 8               // domains looked up concurrently
+	maxQueries = 300             // per domain: ten terms need at most 110 per address family
+	maxLook    = 2 * time.Minute // per domain
+	maxNotes   = 20              // per domain: a record can have a thousand refused networks
+	maxLine    = 400             // columns of a note or an error: enough for a DNS name and the error
 )
 
-// finding is the result for a domain. The text of the records in it is printable.
+// finding is the result for a domain. Its texts are printable.
 type finding struct {
 	domain string
-	answer spfset.Answer // a part of it if err is temporary
+	answer spfset.Answer // incomplete if err is temporary
 	err    *spfset.Error // nil: no error
 }
 
-// why returns the error, with the domain if it does not name it.
+// why returns the error, preceded by the domain unless the error starts with it.
 func (f finding) why() string {
 	if strings.HasPrefix(f.err.Why, f.domain+" ") {
 		return f.err.Why
@@ -38,12 +38,12 @@ func (f finding) why() string {
 	return f.domain + ": " + f.err.Why
 }
 
-// look looks up all domains. Its error is that of ctx.
+// look looks up all domains. It returns the error of ctx.
 func (m *Maker) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
 	found := make([]finding, len(domains))
 	var all errgroup.Group
 	all.SetLimit(maxAtOnce)
-	term.Progress(m.Stderr, "asking for the SPF records of %d domains", len(domains))
+	term.Progress(m.Stderr, "querying the SPF records of %d domains", len(domains))
 	for i, domain := range domains {
 		all.Go(func() error {
 			found[i] = m.lookOne(ctx, r, domain)
@@ -64,7 +64,7 @@ func (m *Maker) lookOne(ctx context.Context, r *dns.Resolver, domain string) fin
 		f.err.Why = line(f.err.Why)
 	}
 	if over := len(f.answer.Notes) - maxNotes; over > 0 {
-		f.answer.Notes = append(f.answer.Notes[:maxNotes], fmt.Sprintf("and %d more of this kind", over))
+		f.answer.Notes = append(f.answer.Notes[:maxNotes], fmt.Sprintf("%d more notes", over))
 	}
 	for i, note := range f.answer.Notes {
 		f.answer.Notes[i] = line(note)
@@ -72,7 +72,7 @@ func (m *Maker) lookOne(ctx context.Context, r *dns.Resolver, domain string) fin
 	return f
 }
 
-// line returns text of a record or an error as a printable line of limited length: cron sends it by mail.
+// line returns text as a printable line of limited length, because cron sends it by mail.
 func line(s string) string {
 	head, rest := term.Cut(term.Printable(s), maxLine)
 	if rest != "" {

@@ -15,19 +15,19 @@ import (
 
 const day = 24 * time.Hour
 
-// Ages of the last good answer of a domain that cannot be looked up.
+// The ages of the last good answer of a domain whose lookup fails.
 const (
-	WarnAfter = 7 * day  // action is needed
-	DropAfter = 30 * day // it is dropped: its networks may belong to others
+	WarnAfter = 7 * day  // a warning is printed
+	DropAfter = 30 * day // the answer is dropped: the networks may have new owners
 )
 
-// state is FILE.state, which a run writes for the next one.
+// state is the content of FILE.state, which a run writes for the next one.
 type state struct {
 	Version   int                     `json:"version"`
-	Made      time.Time               `json:"made"`                 // the day in the file's header
-	ReloadDue bool                    `json:"reload_due,omitempty"` // the file has changed, and --reload has not succeeded since
+	Made      time.Time               `json:"made"`                 // the date in the header of the file
+	ReloadDue bool                    `json:"reload_due,omitempty"` // the file has changed, but --reload has not succeeded since
 	Domains   map[string]answered     `json:"domains"`
-	Since     map[netip.Prefix]string `json:"since"` // the day on which each network was listed
+	Since     map[netip.Prefix]string `json:"since"` // the date on which each network was listed
 }
 
 // answered is the last good answer of a domain.
@@ -43,7 +43,7 @@ func newState() *state {
 	return &state{Version: stateVersion, Domains: map[string]answered{}, Since: map[netip.Prefix]string{}}
 }
 
-// readState returns the state that the last run wrote, or an empty one and the error that makes it unusable.
+// readState returns the state of the last run, or an empty state and an error.
 func readState(at *place) (s *state, lost error) {
 	data, err := at.read()
 	if err != nil {
@@ -54,17 +54,17 @@ func readState(at *place) (s *state, lost error) {
 	switch {
 	case err != nil:
 	case s.Version != stateVersion:
-		err = fmt.Errorf("its version is %d", s.Version)
+		err = fmt.Errorf("unknown version %d", s.Version)
 	case s.Domains == nil || s.Since == nil:
-		err = errors.New("something is missing")
+		err = errors.New("a field is missing")
 	}
 	for domain, a := range s.Domains {
 		if slices.ContainsFunc(a.Networks, func(p netip.Prefix) bool { return !p.IsValid() }) {
-			err = fmt.Errorf("a network of %q is none", domain)
+			err = fmt.Errorf("a network of %q is invalid", domain)
 		}
 	}
 	if err != nil {
-		return newState(), fmt.Errorf("%s is broken (%w); a new one is made", at.path(), err)
+		return newState(), fmt.Errorf("%s is damaged (%w) and will be recreated", at.path(), err)
 	}
 	return s, nil
 }
@@ -89,9 +89,9 @@ func (s *state) write(at *place) error {
 	return at.use(d)
 }
 
-// fold updates the state and returns the parts of the new list. A domain that could not be looked up keeps its last good answer until that is
-// too old. fold prints what needs action.
-func (m *Maker) fold(s *state, found []finding) []listed {
+// updateState updates s and returns the parts of the new list. A domain whose lookup failed keeps its last good answer until DropAfter.
+// It prints notes and warnings.
+func (m *Maker) updateState(s *state, found []finding) []listed {
 	var all []listed
 	kept := map[string]answered{}
 	for _, f := range found {
@@ -114,7 +114,7 @@ func (m *Maker) fold(s *state, found []finding) []listed {
 	return all
 }
 
-// informNew prints the notes of a domain that the last run did not have.
+// informNew prints the notes of a domain that are not in before.
 func (m *Maker) informNew(f finding, before []string) {
 	for _, note := range f.answer.Notes {
 		if !slices.Contains(before, note) {
@@ -123,32 +123,32 @@ func (m *Maker) informNew(f finding, before []string) {
 	}
 }
 
-// fallsBack reports whether a domain that could not be looked up keeps its last good answer. Otherwise only what was found is listed.
+// fallsBack reports whether a domain whose lookup failed keeps its last good answer. It prints a warning if action is needed.
 func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) bool {
 	if !known {
-		m.warn("%s; there is no earlier answer, so that %s", f.why(), f.rest())
+		m.warn("%s; there is no earlier answer, so %s", f.why(), f.rest())
 		return false
 	}
 	on, until := last.At.Format(time.DateOnly), last.At.Add(DropAfter).Format(time.DateOnly)
 	switch age := now.Sub(last.At); {
 	case age > DropAfter:
-		m.warn("%s; the last good answer, of %s, is too old, so that %s", f.why(), on, f.rest())
+		m.warn("%s; the last good answer (%s) is too old, so %s", f.why(), on, f.rest())
 		return false
 	case age > WarnAfter || !f.err.Temporary:
-		m.warn("%s; the answer of %s stays listed until %s", f.why(), on, until)
+		m.warn("%s; the last good answer (%s) is used until %s", f.why(), on, until)
 	}
 	return true
 }
 
-// rest returns what is listed of a domain that could not be looked up.
+// rest states what is listed of a domain whose lookup failed and that has no last good answer.
 func (f finding) rest() string {
 	if f.answer.Empty() {
-		return "it is not listed"
+		return "the domain is not listed"
 	}
-	return "only what passes before that is listed"
+	return "only the terms before the failure are listed"
 }
 
-// manyFail returns an error if so many domains failed that the cause is probably local.
+// manyFail returns an error if so many lookups failed that the cause is probably local.
 func manyFail(found []finding) error {
 	var first *spfset.Error
 	failed, temporary := 0, 0
@@ -166,7 +166,7 @@ func manyFail(found []finding) error {
 	if failed < len(found) && (temporary < 2 || 2*temporary < len(found)) {
 		return nil
 	}
-	return fmt.Errorf("%d of %d domains could not be looked up (%w), so that something may be wrong with DNS here", failed, len(found), first)
+	return fmt.Errorf("the lookup failed for %d of %d domains (%w); check DNS on this host", failed, len(found), first)
 }
 
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

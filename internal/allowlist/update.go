@@ -42,17 +42,17 @@ func (m *Maker) Print(ctx context.Context, r *dns.Resolver, domains []string) er
 	return err
 }
 
-// file is the present list.
+// file is the current file.
 type file struct {
 	exists bool
 	text   string
 	set    *netipx.IPSet // not nil
 }
 
-// maxList bounds a list and its state in bytes: a larger file is another one.
+// maxList is the maximum size of a list and of its state in bytes: a larger file is not ours.
 const maxList = 64 << 20
 
-// open reads the file that is to be replaced. It returns an error if greyskip did not make the file.
+// open reads the file that will be replaced. It returns an error if greyskip did not create the file.
 func open(at *place) (f file, err error) {
 	f.set = spfset.Of()
 	data, err := at.read()
@@ -64,13 +64,13 @@ func open(at *place) (f file, err error) {
 	}
 	f.text = string(data)
 	if f.exists = f.text != ""; f.exists && !strings.HasPrefix(f.text, mark) {
-		return f, fmt.Errorf("%s: greyskip did not make it, by its first line; move it away, or name another file", at.path())
+		return f, fmt.Errorf("%s: not created by greyskip, according to its first line; move it, or pass another file", at.path())
 	}
 	f.set = networksIn(f.text)
 	return f, nil
 }
 
-// Update replaces the file Output if its contents changed, keeps the state beside it, and runs the reload command.
+// Update replaces the file Output if its contents have changed, writes the state file beside it, and runs the reload command.
 func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) error {
 	at, err := locate(m.Output)
 	if err != nil {
@@ -87,7 +87,7 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 			return err
 		}
 		defer unlock()
-		if old, err = open(at); err != nil { // another run may have ended in between
+		if old, err = open(at); err != nil { // another run may have replaced it before this one had the lock
 			return err
 		}
 	}
@@ -101,36 +101,36 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 	case lost != nil && !absent(lost):
 		m.warn("%s", cli.Text(lost))
 	case lost != nil && old.exists:
-		m.warn("%s is not there, although %s is; a new one is made", stateAt.path(), m.Output)
+		m.warn("%s does not exist, although %s does; it will be recreated", stateAt.path(), m.Output)
 	}
 	found, err := m.look(ctx, r, domains)
 	if err != nil {
 		return err
 	}
 	if err := manyFail(found); err != nil {
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	if i := slices.IndexFunc(found, func(f finding) bool { return f.err != nil }); i >= 0 && lost != nil && old.exists {
-		return m.stays(fmt.Errorf("%s: %w, and what it answered before is not known", found[i].domain, found[i].err))
+		return m.notChanged(fmt.Errorf("%s: %w, and its last good answer is unknown", found[i].domain, found[i].err))
 	}
 	before := list{s.parts(), old.set}
-	l := newList(m.fold(s, found))
+	l := newList(m.updateState(s, found))
 	return m.replace(ctx, at, old, before, l, s, stateAt)
 }
 
-// stays adds to an error that the old file stays.
-func (m *Maker) stays(err error) error {
+// notChanged adds to an error that the file was not changed.
+func (m *Maker) notChanged(err error) error {
 	if _, none := os.Stat(m.Output); absent(none) {
-		return fmt.Errorf("%w: %s is not made", err, m.Output)
+		return fmt.Errorf("%w: %s was not created", err, m.Output)
 	}
-	return fmt.Errorf("%w: %s stays as it is", err, m.Output)
+	return fmt.Errorf("%w: %s was not changed", err, m.Output)
 }
 
-// replace replaces the file if its contents changed, and writes the state.
+// replace replaces the file if its contents have changed, and writes the state.
 func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
 	four, six, days := l.blocks(s.Since, m.Now())
 	if old.exists && m.render(l, four, six, s.Made) == old.text {
-		return m.leave(ctx, s, stateAt)
+		return m.keepFile(ctx, s, stateAt)
 	}
 	text := m.render(l, four, six, m.Now())
 	lines, more, fewer := changes(before, l)
@@ -139,27 +139,27 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 			fmt.Fprintln(m.Stdout, line)
 		}
 	}
-	if why := m.jump(old, l); why != nil {
+	if why := m.checkSize(old, l); why != nil {
 		if !m.DryRun {
 			why = errors.Join(why, s.write(stateAt))
 		}
 		return why
 	}
 	if m.DryRun {
-		fmt.Fprintf(m.Stdout, "%s would be replaced; networks: %d more, %d fewer\n", m.Output, more, fewer)
+		fmt.Fprintf(m.Stdout, "%s would be replaced; networks: %d added, %d removed\n", m.Output, more, fewer)
 		return nil
 	}
 	if err := m.checkByPostfix(ctx, text, l.set); err != nil {
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	d, err := at.newDraft([]byte(text))
 	if err != nil {
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	s.Made, s.Since, s.ReloadDue = m.Now().UTC(), days, m.Reload != ""
 	if err := s.write(stateAt); err != nil {
 		d.Discard()
-		return m.stays(err)
+		return m.notChanged(err)
 	}
 	if err := at.use(d); err != nil {
 		return err
@@ -167,10 +167,10 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 	return m.runReload(ctx, s, stateAt)
 }
 
-// leave keeps a file that is up to date, and writes the state.
-func (m *Maker) leave(ctx context.Context, s *state, stateAt *place) error {
+// keepFile keeps the file, which is up to date, and writes the state.
+func (m *Maker) keepFile(ctx context.Context, s *state, stateAt *place) error {
 	if m.DryRun {
-		fmt.Fprintf(m.Stdout, "%s would stay as it is\n", m.Output)
+		fmt.Fprintf(m.Stdout, "%s would not change\n", m.Output)
 		return nil
 	}
 	if err := s.write(stateAt); err != nil {
@@ -179,8 +179,8 @@ func (m *Maker) leave(ctx context.Context, s *state, stateAt *place) error {
 	return m.runReload(ctx, s, stateAt)
 }
 
-// jump returns an error if a list differs by more than half from the present one, unless that is allowed.
-func (m *Maker) jump(old file, l list) error {
+// checkSize returns an error if the size of the list changes by more than half, unless --force is set.
+func (m *Maker) checkSize(old file, l list) error {
 	if m.Force {
 		return nil
 	}
@@ -190,16 +190,16 @@ func (m *Maker) jump(old file, l list) error {
 		family   string
 		was, now float64
 	}{{"IPv4", four, now4}, {"IPv6", six, now6}} {
-		word := "less"
+		word := "shrink"
 		switch {
 		case f.was > 0 && f.now > 1.5*f.was:
-			word = "more"
+			word = "grow"
 		case f.now < f.was/2:
 		default:
 			continue
 		}
-		return fmt.Errorf("the list would have %.4g %s addresses instead of %.4g, %s by more than half: %s stays as it is; --diff --dry-run shows it, and --force does it",
-			f.now, f.family, f.was, word, m.Output)
+		return fmt.Errorf("the list would %s from %.4g to %.4g %s addresses, by more than half: %s was not changed; check the changes with --diff --dry-run, then pass --force",
+			word, f.was, f.now, f.family, m.Output)
 	}
 	return nil
 }

@@ -1,4 +1,15 @@
-// Package authres is about the Authentication-Results header field of RFC 8601.
+// Package authres reads and writes Authentication-Results header fields: RFC 8601.
+//
+// [Format] writes the [Result] values of a message. [ReadClaim] reports whether a field of the message claims to be ours; such
+// a field of an unauthenticated client is removed. [Read] parses a field strictly, [ReadTrusted] parses one of a trusted sealer
+// leniently.
+//
+//	value := authres.Format("mx.example.org", []authres.Result{{
+//		Method: "spf", Value: "pass",
+//		Props: []authres.Prop{{Type: "smtp", Name: "mailfrom", Value: "example.com"}},
+//	}})
+//	// value is " mx.example.org;
+//	spf=pass smtp.mailfrom=example.com".
 package authres
 
 import (
@@ -22,7 +33,7 @@ type Claim int
 const (
 	Foreign    Claim = iota
 	Ours             // it has our authserv-id
-	Unreadable       // some reader may take it for ours: it cannot be parsed, or mentions our name before the first result
+	Unreadable       // a program may treat it as ours: it cannot be parsed, or contains our name before the first result
 	Unnamed          // it has no authserv-id and does not mention our name
 )
 
@@ -53,7 +64,7 @@ func ReadClaim(value string, ids []string) Claim {
 	if !ok || id == "" || len(id) > maxID {
 		return Unreadable
 	}
-	// RFC 5451 was read by some as "id/version".
+	// Some programs implement RFC 5451 as "id/version".
 	bare, _, _ := strings.Cut(id, "/")
 	foldedID, foldedBare := fold(id), fold(bare)
 	for _, own := range ids {
@@ -126,7 +137,7 @@ func containsName(text, name string) bool {
 	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return !isPart(r) }), name)
 }
 
-// plain is false for a value with control characters, or line ends that begin no fold: programs part it differently.
+// plain reports whether a value has no control characters and no line ends except those of folds. Programs split others differently.
 func plain(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -145,8 +156,8 @@ func plain(s string) bool {
 	return true
 }
 
-// nameable says whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. Another one a sloppy reader may
-// cut, trim, unquote or split before it compares, and so come to our name.
+// nameable reports whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. A program that does not parse other ids
+// correctly may cut, trim, unquote or split them, and find our name.
 func nameable(id string) bool {
 	for i := range len(id) {
 		if c := id[i]; c <= ' ' || c == 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?=", c) >= 0 {
@@ -160,8 +171,8 @@ func nameable(id string) bool {
 	return id != ""
 }
 
-// fold brings a name into the one form in which it is compared: RFC 8601 section 5 asks for U-labels, which is the same
-// thing from the other side.
+// fold returns a name in the form in which names are compared, with A-labels. RFC 8601 section 5 requires a comparison of U-labels,
+// which is equivalent.
 func fold(s string) string {
 	s = domain.Fold(s)
 	if strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {
@@ -172,8 +183,8 @@ func fold(s string) string {
 	return s
 }
 
-// readValue reads a token or a quoted string. The token is wider than RFC 2045's, so that an id with an odd character is
-// still seen.
+// readValue reads a token or a quoted string. It accepts more characters in a token than RFC 2045, so that an id with an unusual
+// character is found.
 func readValue(s string) (value, rest string, ok bool) {
 	if s[0] != '"' {
 		end := strings.IndexAny(s, " \t\r\n;(\"")

@@ -11,14 +11,14 @@ import (
 	"signpost/internal/testauthres"
 )
 
-// claimed is how many fields python3-authres and ReadClaim read side by side.
+// claimed is the number of fields for which python3-authres and ReadClaim are compared.
 const claimed = 2000
 
 func ownIDs() []string {
 	return []string{"mx.example.org", "old.example.org", "bücher.example", "observe.mx.example.org"}
 }
 
-// choices takes what a spelling is made of from the octets of the fuzzer.
+// choices chooses the parts of a spelling by the bytes of the fuzzer.
 type choices struct{ data []byte }
 
 func (c *choices) next(n int) int {
@@ -30,7 +30,7 @@ func (c *choices) next(n int) int {
 	return int(b) % n
 }
 
-// cfws is what RFC 8601 section 2.2 lets stand between the parts.
+// cfws returns white space or a comment, which RFC 8601 section 2.2 allows between the parts.
 func (c *choices) cfws() string {
 	pieces := []string{"", " ", "\t", "\n\t", "\r\n ", "(x)", "(a (nested (deep)) comment)", `(\) \( \\)`, "(;)", `(" ; ")`, "(mx.example.net; none)", "(ü)", "()"}
 	var b strings.Builder
@@ -40,7 +40,7 @@ func (c *choices) cfws() string {
 	return b.String()
 }
 
-// id spells one of our names.
+// id returns a spelling of one of our names.
 func (c *choices) id() string {
 	names := append(ownIDs(), "xn--bcher-kva.example", "observe.old.example.org")
 	name := names[c.next(len(ownIDs())+1)]
@@ -64,8 +64,7 @@ func (c *choices) id() string {
 	return b.String()
 }
 
-// However our name is spelled and whatever stands around it where the grammar lets something stand, it is never taken for
-// somebody else's.
+// A field with our name is never Foreign, in any spelling and with any white space and comments that the grammar allows.
 func FuzzClaim(f *testing.F) {
 	f.Add([]byte(""))
 	f.Add([]byte("\x03\x05\x06\x07\x00\x01\x01\x01\x00\x01"))
@@ -91,7 +90,7 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-// readers are programs that take a field for ours, each in a way of its own.
+// readers are simple ways in which programs find our name in a field.
 func readers() map[string]func(string) bool {
 	first := func(s string) string {
 		id, _, _ := strings.Cut(s, ";")
@@ -146,7 +145,7 @@ func readers() map[string]func(string) bool {
 	}
 }
 
-// Whatever bytes a field has: where one of these readers takes it for ours, it is removed.
+// If one of these readers finds our name in a field, ReadClaim does not return Foreign, for any bytes.
 func FuzzClaimReaders(f *testing.F) {
 	for _, seed := range []string{"mx.example.org; dmarc=pass", "(a (b) mx.example.org; x=y) a.b; none", "=?utf-8?q?mx.example.org?=; x=y", "\"mx.example.org\"; none",
 		"mx.example.org\u00a01; none", "a.b; none\rmx.example.org; none", "mx.example.org\xff; none", "(x)mx.example.org(y);", "\u2028mx.example.org;",
@@ -156,7 +155,7 @@ func FuzzClaimReaders(f *testing.F) {
 	readers := readers()
 	f.Fuzz(func(t *testing.T, value string) {
 		if len(value) > 500 {
-			return // the readers are slow, and a spelling is short
+			return // the readers are slow, and spellings are short
 		}
 		claim := ReadClaim(value, ownIDs())
 		for name, read := range readers {
@@ -167,7 +166,7 @@ func FuzzClaimReaders(f *testing.F) {
 	})
 }
 
-// The same with a strict reader of other people's: what python3-authres reads as ours, ReadClaim does not leave.
+// The same with another strict parser: if python3-authres finds our name as the id, ReadClaim does not return Foreign.
 func TestClaimReadBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python")

@@ -36,9 +36,9 @@ func TestReadClaim(t *testing.T) {
 		" mx\\.example.org; none":                        Unreadable,
 		" mx.example.org,x; none":                        Unreadable,
 		" \"mx.example.org;x\"; none":                    Unreadable,
-		" mx.example.org\u00a0; none":                    Unreadable, // a space for some
+		" mx.example.org\u00a0; none":                    Unreadable, // some programs treat it as a space
 		" mx.example.org\xff; none":                      Unreadable,
-		" ｍx.example.org; none":                          Ours, // by UTS 46
+		" ｍx.example.org; none":                          Ours, // UTS 46 maps it to x
 		" mx.exam\u00adple.org; none":                    Ours,
 		" =?utf-8?q?mx.example.org?=; none":              Unreadable,
 		" \"=?utf-8?q?mx.example.org?=\"; none":          Unreadable,
@@ -51,9 +51,9 @@ func TestReadClaim(t *testing.T) {
 		" mx.example.net;\r\n\tspf=pass":                 Foreign,
 		" bücher.example.net; none":                      Unreadable, // found by a search for our name
 		" bücher.test; none":                             Foreign,
-		strings.Repeat("ü", 1<<16) + "; none":            Unreadable, // at once
+		strings.Repeat("ü", 1<<16) + "; none":            Unreadable, // without a slow conversion
 
-		// Filters that do not parse take these for ours.
+		// Filters that do not parse find our name in these.
 		" x;mx.example.org; dmarc=pass":                            Unreadable,
 		" 'mx.example.org'; dmarc=pass":                            Unreadable,
 		" mx.example.org!x; dmarc=pass":                            Unreadable,
@@ -64,7 +64,7 @@ func TestReadClaim(t *testing.T) {
 		" x (m\\x.example.org); dmarc=pass":                        Unreadable,
 		" x (BÜCHER.example); dmarc=pass":                          Unreadable,
 		" x (XN--bcher-kva.example); dmarc=pass":                   Unreadable,
-		" x; none (mx.example.org; dmarc=pass)":                    Unreadable, // none is no result
+		" x; none (mx.example.org; dmarc=pass)":                    Unreadable, // none is not a result
 		" x (=?utf-8?q?mx.example.org?=); dmarc=pass":              Unreadable,
 		" x; dmarc=pass junk":                                      Unreadable,
 		" x; dmarc=pass (open":                                     Unreadable,

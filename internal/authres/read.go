@@ -2,11 +2,11 @@ package authres
 
 import "strings"
 
-// Bounds on results that somebody else wrote.
+// Bounds on the results of other programs.
 const (
-	// maxRead is how many octets are read: Postfix's own header_size_limit is 100 KiB, honest fields have one or two.
+	// maxRead is the number of bytes that are parsed. Postfix's header_size_limit is 100 KiB; honest fields have one or two KiB.
 	maxRead = 32 << 10
-	// maxResults is how many results are read; honest fields have up to a dozen.
+	// maxResults is the number of results that are read; honest fields have up to a dozen.
 	maxResults = 100
 )
 
@@ -68,7 +68,7 @@ func readResults(s string) (results []Result, first string, ok bool) {
 	return results, first, true
 }
 
-// readResult reads one result up to its semicolon or the end. The word none, which stands for no result, gives none.
+// readResult reads one result up to its semicolon or the end. For the word none, it returns no result.
 func readResult(s string) (r Result, rest string, ok bool) {
 	word, rest := readWord(s)
 	if after, fine := skipCFWS(rest); fine && strings.EqualFold(word, "none") && (after == "" || after[0] == ';') {
@@ -93,7 +93,7 @@ func readResult(s string) (r Result, rest string, ok bool) {
 		if after == "" || after[0] == ';' {
 			return r, after, true
 		}
-		if len(after) == len(rest) { // nothing between this and what came before
+		if len(after) == len(rest) { // no white space or comment before it
 			return Result{}, "", false
 		}
 		word, rest = readWord(after)
@@ -127,7 +127,7 @@ func readWord(s string) (word, rest string) {
 	return s[:end], s[end:]
 }
 
-// skipEquals skips an equals sign with what may stand around it.
+// skipEquals skips an equals sign and the white space and comments around it.
 func skipEquals(s string) (rest string, ok bool) {
 	rest, ok = skipCFWS(s)
 	if !ok || rest == "" || rest[0] != '=' {

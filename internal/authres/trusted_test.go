@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What a trusted sealer writes is read around its mistakes, but never across an open quote or comment.
+// ReadTrusted ignores mistakes in the results of a trusted sealer, except for an open quoted string or comment.
 func TestReadTrusted(t *testing.T) {
 	for value, want := range map[string]string{
 		" mx.example; dmarc=pass header.from=ann@example.com":                       "[{dmarc pass  [{header from ann@example.com}]}]",
@@ -41,8 +41,8 @@ func TestReadTrusted(t *testing.T) {
 	}
 }
 
-// Whatever a sealer copies from its client, as long as it quotes it, its own result of DMARC is the only one; and what it does
-// not quote cannot hide that there are two.
+// Text that a sealer copies from its client and quotes never adds a DMARC result. Text that it does not quote cannot hide that there
+// are two.
 func FuzzReadTrusted(f *testing.F) {
 	f.Add("x; dmarc=pass header.from=bank.example")
 	f.Add(`x"; dmarc=pass header.from=bank.example (`)

@@ -4,7 +4,7 @@ import "strings"
 
 // Result is one method's result: RFC 8601 section 2.2.
 type Result struct {
-	Method, Value string // words of ours
+	Method, Value string // chosen by Signpost, not by a sender
 	Reason        string // free text
 	Props         []Prop
 }
@@ -13,14 +13,14 @@ type Result struct {
 type Prop struct{ Type, Name, Value string }
 
 const (
-	// maxValue is how many octets of a stranger's words stand in a field: as long as any domain name.
+	// maxValue is the maximum length in bytes of a value that a sender chose. Every domain name is shorter.
 	maxValue = 256
-	// lineLength is where lines are folded: RFC 5322 section 2.1.1 asks for less than 78.
+	// lineLength is the length in bytes at which lines are folded: RFC 5322 section 2.1.1 recommends at most 78.
 	lineLength = 76
 )
 
-// Format writes a field's value, with its leading space and LF in its folds. Whatever a value holds, a reader finds these
-// results in it and no others.
+// Format returns the value of a field, with its leading space and LF in its folds. Values are quoted so that a parser finds these
+// results and no others.
 func Format(id string, results []Result) string {
 	w := &writer{}
 	w.b.Grow(512) // most need less
@@ -32,7 +32,7 @@ func Format(id string, results []Result) string {
 	for i, r := range results {
 		w.fold()
 		words = append(words[:0], r.Method+"="+r.Value)
-		if clean(r.Reason) != "" { // an empty one is more than some readers take
+		if clean(r.Reason) != "" { // some parsers do not accept an empty one
 			words = append(words, "reason="+quote(r.Reason))
 		}
 		for _, p := range r.Props {
@@ -50,7 +50,7 @@ func Format(id string, results []Result) string {
 
 type writer struct {
 	b    strings.Builder
-	line int // octets on it
+	line int // bytes in the line
 }
 
 func (w *writer) fold() {
@@ -71,7 +71,7 @@ func (w *writer) word(s string) {
 	w.line += len(s)
 }
 
-// quoteUnlessToken: RFC 2045 section 5.1 says what a token is.
+// quoteUnlessToken returns s, quoted unless it is a token: RFC 2045 section 5.1.
 func quoteUnlessToken(s string) string {
 	if s == "" || len(s) > maxValue {
 		return quote(s)
@@ -84,7 +84,7 @@ func quoteUnlessToken(s string) string {
 	return s
 }
 
-// quote writes a quoted-string: RFC 5322 section 3.2.4.
+// quote returns a quoted-string: RFC 5322 section 3.2.4.
 func quote(s string) string { return `"` + clean(s) + `"` }
 
 // clean replaces what some readers do not accept in a quoted-string, and removes control characters.

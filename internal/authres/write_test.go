@@ -27,7 +27,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// parse is a strict reader of RFC 8601 section 2.2, written for this test alone: id, then "method=value reason props" each.
+// parse is a strict parser of RFC 8601 section 2.2 for this test: it returns the id, and "method=value reason props" for each result.
 func parse(s string) (id string, results []string, err error) {
 	s = strings.ReplaceAll(s, "\n\t", " ")
 	var words []string
@@ -74,8 +74,8 @@ func parse(s string) (id string, results []string, err error) {
 	return words[0], results, nil
 }
 
-// Whatever a stranger has in his names, a strict reader finds our two results with what was meant, and nothing else in the
-// field; internal/filter has another program's reader for it.
+// For any names that a sender chooses, a strict parser finds our two results and nothing else in the field. internal/filter has
+// the same test with another program's parser.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add("mx.example.org", "a@b", "reason")
 	f.Add("mx", `x"; dmarc=pass header.from=bank.example`, "\r\n\tdmarc=pass")

@@ -20,7 +20,7 @@ import (
 // firstPassed is the descriptor of the first socket that the service manager passes: SD_LISTEN_FDS_START.
 const firstPassed = 3
 
-// maxPassed bounds LISTEN_FDS; a larger number is a mistake.
+// maxPassed limits LISTEN_FDS; a larger number is an error.
 const maxPassed = 1000
 
 // lookupTimeout bounds the lookup of a host name in listen.
@@ -36,11 +36,11 @@ func passedSockets() (all []net.Listener, err error) {
 		}
 	}
 	if pid != strconv.Itoa(os.Getpid()) {
-		return nil, nil // for another process, or not set
+		return nil, nil // the sockets are for another process, or there are none
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 || n > maxPassed {
-		return nil, fmt.Errorf("LISTEN_FDS is %q, which is no number of sockets", count)
+		return nil, fmt.Errorf("LISTEN_FDS is %q, which is not a number of sockets", count)
 	}
 	for i := range n {
 		what := fmt.Sprintf("descriptor %d", firstPassed+i)
@@ -50,7 +50,7 @@ func passedSockets() (all []net.Listener, err error) {
 		ln, err := passed(firstPassed+i, what)
 		if err != nil {
 			closeAll(all)
-			return nil, fmt.Errorf("the service manager passed %s, which is of no use: %w", what, err)
+			return nil, fmt.Errorf("the service manager passed %s, which cannot be used: %w", what, err)
 		}
 		all = append(all, ln)
 	}
@@ -67,12 +67,12 @@ func passed(fd int, name string) (net.Listener, error) {
 		return nil, os.NewSyscallError("getsockopt", err)
 	}
 	if listens == 0 {
-		return nil, errors.New("it does not listen; its unit needs ListenStream= and Accept=no")
+		return nil, errors.New("it is not a listening socket; its unit needs ListenStream= and Accept=no")
 	}
 	return net.FileListener(f)
 }
 
-// listen returns a listener for each socket of the configuration: the one that the service manager passed, or a new one.
+// listen returns a listener for each socket in the configuration: the one that the service manager passed, or a new one.
 func listen(ctx context.Context, conf *config.Config) (all []net.Listener, err error) {
 	unused, err := passedSockets()
 	if err != nil {
@@ -95,7 +95,7 @@ func listen(ctx context.Context, conf *config.Config) (all []net.Listener, err e
 		unused = slices.Delete(unused, i, i+1)
 	}
 	if len(unused) > 0 {
-		return all, fmt.Errorf("the service manager passed the socket %q, which listen does not name: add it there, or take it out of the socket's unit", postfixName(unused[0].Addr()))
+		return all, fmt.Errorf("the service manager passed the socket %q, which is not in listen: add it there, or remove it from the socket unit", postfixName(unused[0].Addr()))
 	}
 	for _, l := range own {
 		mode, group := conf.Rights(l)

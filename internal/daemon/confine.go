@@ -19,14 +19,14 @@ import (
 	"signpost/internal/setup"
 )
 
-// Rights in a directory and below it. None of them allows running a program, or creating a link, a device or a socket.
+// Access rights for a directory and everything below it. None of them allows running a program, or creating a link, a device or a socket.
 const (
 	mayRead   = ll.AccessFSReadFile | ll.AccessFSReadDir
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
 )
 
-// grants has the rights in each directory, by its path without symbolic links. It has no files: a Landlock rule belongs to an inode,
-// so that the rule of a file would not apply to the file that replaces it.
+// grants has the access rights for each directory, by its path without symbolic links. It has no files: a Landlock rule belongs to an
+// inode, so that a rule for a file would not apply to the file that replaces it.
 type grants map[string]landlock.AccessFSSet
 
 // add grants rights in a directory, if it exists.
@@ -73,10 +73,10 @@ func (d *service) confine() {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	_, _ = time.Now().Zone() // makes Go read the time zone, which it does once
+	_, _ = time.Now().Zone() // makes Go read the time zone file, which it does once
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil {
-		d.log.Warn("not confined", "error", fmt.Errorf("this kernel, or the container, has no Landlock: %w", err))
+		d.log.Warn("not confined", "error", fmt.Errorf("the kernel or the container does not support Landlock: %w", err))
 		return
 	}
 	g := d.grants()
@@ -92,7 +92,7 @@ func (d *service) confine() {
 func (d *service) grants() grants {
 	g := grants{}
 	if file, err := filepath.Abs(d.File); err == nil && d.File != "" {
-		// Including the right to list it: conf.d may be created after the start.
+		// The right includes listing: conf.d may be created after the start.
 		g.add(filepath.Dir(file), mayRead)
 		g.add(config.DropIns(file), mayRead)
 	}
@@ -131,7 +131,7 @@ func (d *service) grants() grants {
 
 // addKeys grants access to read the keys, and to write the daemon's own records. The keys directory is read-only.
 func (g grants) addKeys(conf *config.Config) {
-	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it through it
+	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it
 	g.add(conf.KeysDir(), mayRead)
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
 		g.add(dir, ll.AccessFSReadFile)
@@ -159,10 +159,10 @@ func (g grants) addKeys(conf *config.Config) {
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }
 
-// hintConfined adds both possible causes to "permission denied" in a confined process.
+// hintConfined adds the possible causes to a permission error of a confined process.
 func (d *service) hintConfined(err error) error {
 	if d.confined && errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; check the owner and mode of the path; if they are right, it lies outside the directories that the daemon has confined itself to (the line \"confined\" at its start) and needs a restart", err)
+		return fmt.Errorf("%w; check the owner and mode of the path; if they are correct, the path is outside the directories to which the daemon is confined (log message \"confined\"), and the daemon needs a restart", err)
 	}
 	return err
 }

@@ -1,5 +1,7 @@
-// Package daemon is signpost serve: it listens for Postfix, filters messages, reloads the configuration and the keys, confines the
-// process, notifies the service manager, and drains.
+// Package daemon is signpost serve. It opens the sockets for Postfix, filters messages, reloads the configuration and the keys, confines
+// the process with Landlock, and notifies the service manager. When it stops, it completes the messages in progress.
+//
+//	err := daemon.Run(ctx, daemon.Options{Config: conf, File: file, Stderr: os.Stderr, Version: version, Confine: true})
 package daemon
 
 import (
@@ -25,22 +27,23 @@ import (
 // Options are the arguments of Run.
 type Options struct {
 	Config  *config.Config
-	File    string // of Config, which SIGHUP reads again; empty: SIGHUP reloads only the keys
+	File    string // of Config, which SIGHUP reloads; empty: SIGHUP reloads only the keys
 	Stderr  io.Writer
-	Version string // which the metrics show
-	// Confine makes the process drop the access to files that the daemon does not need, until the process ends.
+	Version string // for the metric signpost_build_info
+	// Confine removes the access of the process to files that the daemon does not need. It cannot be undone.
 	Confine bool
 }
 
-// Run runs the daemon until ctx ends or a socket fails, and drains it.
+// Run runs the daemon until ctx ends or a socket fails. Before it returns, it completes the messages in progress, for at most
+// milter.DrainTimeout.
 func Run(ctx context.Context, o Options) error { return (&service{Options: o}).run(ctx) }
 
 // service is one run of the daemon.
 type service struct {
 	Options
-	reloaded func(ok bool) // called after each reload, if set
+	reloaded func(ok bool) // if not nil, called after each reload
 
-	notifySocket string // of the service manager, as it was at the start; empty: there is none
+	notifySocket string // NOTIFY_SOCKET; empty: there is no service manager
 	log          *slog.Logger
 	limits       limits
 	metrics      *metrics.Metrics
@@ -54,7 +57,7 @@ type service struct {
 }
 
 func (d *service) run(ctx context.Context) error {
-	// Before anything else: a SIGHUP that is not handled would end the daemon.
+	// First of all: an unhandled SIGHUP would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -109,7 +112,7 @@ func (d *service) run(ctx context.Context) error {
 	if health != nil {
 		health.Ready(sockets)
 	}
-	log.Info("signpost serves", "listen", names, "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
+	log.Info("signpost started", "listen", names, "mode", mode(conf), "hosted_domains", len(first.watcher.Current().Hosted))
 	d.notify("READY=1\n" + d.status())
 	if interval := watchdogInterval(); interval > 0 {
 		background.Go(func() { d.watchdog(serving, interval) })
@@ -125,14 +128,14 @@ func (d *service) run(ctx context.Context) error {
 	d.notify("STOPPING=1")
 	stop()
 	background.Wait()
-	log.Info("signpost stops, messages under way are finished first")
+	log.Info("signpost is stopping: messages in progress are completed first")
 	draining, cancel := context.WithTimeout(context.Background(), milter.DrainTimeout)
 	defer cancel()
 	d.server.Drain(draining)
 	return err
 }
 
-// begin and broken use the current generation. A message keeps the generation that it began with.
+// begin and broken use the current generation. A message keeps the generation with which it began.
 func (d *service) begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
 	m := d.now.Load().filter.Begin(ctx, s, e)
 	d.messages.Add(1)
@@ -143,19 +146,18 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 	return d.now.Load().filter.Broken(s, e)
 }
 
-// warn logs expired entries, and that nothing acts on the tag of quarantined mail. It runs at the start and at each reload, which
-// may turn observe mode off.
+// warn logs expired entries, and warns if nothing acts on the tag of quarantined mail. It is called at the start and at each reload.
 func (d *service) warn(conf *config.Config) {
 	if conf.TagUnhandled() {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
-			"hint", "install junk.sieve or milter_header_checks, then set it to true: docs/operations.md, \"Quarantined mail\"")
+			"hint", "install junk.sieve or milter_header_checks, then set it to true: see quarantine_handled in signpost.toml(5)")
 	}
 	for _, entry := range setup.Expired(conf, time.Now()) {
-		d.log.Warn("an exception has expired and does not count", "entry", entry)
+		d.log.Warn("an exception has expired and is ignored", "entry", entry)
 	}
 }
 
-// startMetrics serves the metrics at metrics.listen. It returns nil if that is empty.
+// startMetrics starts the server for the metrics. It returns nil if metrics.listen is empty.
 func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*metrics.Server, error) {
 	if conf.MetricsListen == "" {
 		return nil, nil
@@ -167,7 +169,7 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 	if err != nil {
 		return nil, err
 	}
-	log.Info("metrics are served", "listen", s.Addr().String())
+	log.Info("metrics server started", "listen", s.Addr().String())
 	return s, nil
 }
 
@@ -182,7 +184,7 @@ func (d *service) watchMetrics() {
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {
 	lost := func(cause journal.Cause, n int) { m.JournalLost(string(cause), n) }
 	for _, cause := range journal.Causes() {
-		lost(cause, 0) // so that the first loss is an increase
+		lost(cause, 0) // so that Prometheus sees the first loss as an increase
 	}
 	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: JournalLimits(conf), Now: time.Now, Log: log, Lost: lost})
 }

@@ -76,7 +76,7 @@ func TestAcceptedForwarders(t *testing.T) {
 		t.Error(log)
 	}
 	check("with an error in the file", "tag", "accept")
-	if log, ok := accept(entry(network, "2026-01-01") + entry(list, "2026-01-01")); !ok || strings.Count(log, "has expired and does not count") != 2 {
+	if log, ok := accept(entry(network, "2026-01-01") + entry(list, "2026-01-01")); !ok || strings.Count(log, "has expired and is ignored") != 2 {
 		t.Error(log)
 	}
 	check("expired", "reject", "tag")

@@ -7,12 +7,12 @@ import (
 	"runtime/metrics"
 )
 
-// How much the heap may grow between two collections: docs/decisions/garbage-collection.md.
+// Limits of the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
 const (
 	heapRoom   = 8 << 20 // bytes
-	maxPercent = 200     // of a tiny heap
-	minPercent = 25      // of a large heap
-	minChange  = 10      // percent; setting GOGC stops the world, and a smaller change is not worth that
+	maxPercent = 200     // GOGC of a very small heap
+	minPercent = 25      // GOGC of a large heap
+	minChange  = 10      // percent; a smaller change of GOGC is not worth stopping the world
 )
 
 // gcPercent returns GOGC for a heap with live bytes in use.
@@ -20,8 +20,8 @@ func gcPercent(live uint64) int {
 	return int(min(max(100*heapRoom/max(live, 1), minPercent), maxPercent))
 }
 
-// tuneCollection keeps the room for garbage constant, however many bytes are in use, until ctx ends. It adjusts GOGC after each
-// collection: a flood fills the DNS cache within a second, and the GOGC of a small heap would allow several times the room.
+// tuneCollection keeps the room for garbage at heapRoom, independent of the size of the heap, until ctx ends. It adjusts GOGC after each
+// collection. Otherwise, when a flood fills the DNS cache within a second, the GOGC of a small heap would allow several times as much.
 func tuneCollection(ctx context.Context) {
 	collected := make(chan struct{}, 1)
 	notifyCollected(ctx, collected)
@@ -46,7 +46,7 @@ func tuneCollection(ctx context.Context) {
 // notifyCollected sends to collected after each garbage collection until ctx ends. Each collection runs the cleanup of an
 // unreferenced object.
 func notifyCollected(ctx context.Context, collected chan<- struct{}) {
-	type unreferenced struct{ _ *int } // with a pointer, so that it has a block of memory of its own
+	type unreferenced struct{ _ *int } // with a pointer, so that it is allocated alone
 	runtime.AddCleanup(new(unreferenced), func(ctx context.Context) {
 		if ctx.Err() != nil {
 			return

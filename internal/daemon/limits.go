@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// ownFiles is how many open files the daemon itself needs: sockets, the journal, the keys directory, log and metrics, and
-	// the queries that take no DNS slot (key checks, `. NS`).
+	// ownFiles is the number of open files for other purposes: sockets, the journal, the keys directory, log, metrics, and queries
+	// without a DNS slot (key checks, `. NS`).
 	ownFiles = 64
-	// slotShare is the share of the other files that DNS lookups get, one in slotShare; milter connections get the rest.
-	// Postfix keeps a connection for each smtpd(8) process, and without one its client waits. A lookup that waits for a slot
-	// waits for milliseconds.
+	// slotShare determines the share of DNS lookups in the other files: one in slotShare. Milter connections get the rest. They need
+	// more: Postfix keeps a connection for each smtpd(8) process, and without one its client waits. A lookup waits for a slot for
+	// milliseconds only.
 	slotShare = 3
-	// minConnections is the smallest number of milter connections that makes sense to serve.
+	// minConnections is the minimum number of milter connections.
 	minConnections = 8
-	// fewFiles is the limit below which the daemon warns, the default of most systems. It allows 640 connections and 320
-	// lookups, enough for Postfix's default of 100 smtpd processes.
+	// fewFiles is the limit below which the daemon warns. It is the default of most systems, and allows 640 connections and 320
+	// lookups: enough for Postfix's default of 100 smtpd processes.
 	fewFiles = 1024
 )
 
-// limits are the bounds that follow from the limit on open files (RLIMIT_NOFILE).
+// limits are the limits that are derived from the limit on open files (RLIMIT_NOFILE).
 type limits struct {
 	files       int
 	connections int // of the milter
@@ -40,14 +40,14 @@ func limitsFor(files int) limits {
 	}
 }
 
-// readLimits returns the bounds of this process. The Go runtime has already raised the soft limit to the hard limit.
+// readLimits returns the limits of this process. The Go runtime has already raised the soft limit to the hard limit.
 func readLimits(log *slog.Logger) limits {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		log.Warn("the limit on open files cannot be read", "error", err)
 		return limitsFor(fewFiles)
 	}
-	const maxFiles = 1 << 20 // more makes no difference, and RLIM_INFINITY does not fit into an int
+	const maxFiles = 1 << 20 // a larger limit makes no difference, and RLIM_INFINITY does not fit into an int
 	l := limitsFor(int(min(uint64(files.Cur), maxFiles)))
 	if l.files < fewFiles {
 		log.Warn("the limit on open files is low, so that mail waits under load; set LimitNOFILE=4096 in signpost.service", "limit", l.files, "milter_connections", l.connections, "dns_lookups", l.slots)

@@ -14,7 +14,7 @@ import (
 	"signpost/milter"
 )
 
-// notifyTimeout bounds a notification: the queue of the service manager's socket may be full.
+// notifyTimeout limits a notification: the queue of the service manager's socket may be full.
 const notifyTimeout = 5 * time.Second
 
 // notify sends a state to the service manager, if there is one: sd_notify(3).
@@ -22,18 +22,18 @@ func (d *service) notify(state string) {
 	if d.notifySocket == "" {
 		return
 	}
-	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // @ starts an abstract name, as in systemd
+	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // a name with @ is an abstract socket, as in systemd
 	if err == nil {
 		_ = c.SetWriteDeadline(time.Now().Add(notifyTimeout)) // an open socket always accepts a deadline
 		_, err = io.WriteString(c, state)
 		c.Close()
 	}
 	if err != nil {
-		d.log.Warn("telling the service manager", "error", err)
+		d.log.Warn("notifying the service manager failed", "error", err)
 	}
 }
 
-// reloading returns RELOADING=1, with the time by which systemd distinguishes this reload from an earlier one.
+// reloading returns RELOADING=1 with the monotonic time, by which systemd distinguishes this reload from an earlier one.
 func reloading() string {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -46,7 +46,7 @@ func (d *service) status() string {
 	return fmt.Sprintf("STATUS=%s, %d hosted domains, %d messages since the start", mode(d.now.Load().conf), len(d.now.Load().watcher.Current().Hosted), d.messages.Load())
 }
 
-// watchdogInterval returns half of the service manager's watchdog timeout, or 0 if it has none.
+// watchdogInterval returns half of the watchdog timeout of the service manager, or 0 if there is none.
 func watchdogInterval() time.Duration {
 	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return 0
@@ -58,8 +58,8 @@ func watchdogInterval() time.Duration {
 	return time.Duration(usec) * time.Microsecond / 2
 }
 
-// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a negotiation: a daemon that runs but does
-// not answer must be restarted. The sockets have three quarters of the interval, so that a late answer is still in time.
+// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a milter negotiation. So a daemon that runs but does
+// not answer is restarted. The timeout of the negotiations is three quarters of the interval.
 func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 	for tick := time.Tick(interval); ; {
 		select {
@@ -70,13 +70,13 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 		if err := d.probe(ctx, interval*3/4); err == nil {
 			d.notify("WATCHDOG=1\n" + d.status())
 		} else if ctx.Err() == nil {
-			d.log.Error("a socket of ours does not answer", "error", err)
+			d.log.Error("a milter socket does not answer", "error", err)
 		}
 	}
 }
 
-// probe returns an error unless all sockets answer within timeout. If all connections are in use, a new one is not answered, and
-// that is not an error: a restart would lose the messages of these connections.
+// probe returns an error unless all sockets answer within timeout. It returns nil if all connections are in use: then a new one is not
+// answered, but a restart would lose the messages of the others.
 func (d *service) probe(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -22,7 +22,7 @@ import (
 // keysInterval is the time between two checks of the keys directory for changes.
 const keysInterval = time.Second
 
-// generation is all that depends on the configuration and that a reload replaces. It does not change once it is current.
+// generation is the state that depends on the configuration. A reload replaces it. It is immutable while it is current.
 type generation struct {
 	conf     *config.Config
 	level    slog.Level
@@ -34,14 +34,14 @@ type generation struct {
 	filter   *filter.Filter
 }
 
-// restartKeys returns the keys that take effect only at the start: sockets stay open, and the state directory is in use. All other
-// keys take effect with a reload.
+// restartKeys returns the configuration keys that need a restart: sockets stay open, and the state directory is in use. All other keys
+// take effect at a reload.
 func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build returns a new generation. It reuses the resolver, with its cache, and the key watcher of old if their configuration is the
-// same. old is nil at the start.
+// build returns a new generation. It reuses the resolver of old, with its cache, and the key watcher, if their configuration is the same.
+// old is nil at the start.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
@@ -84,7 +84,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	return g, nil
 }
 
-// finished counts a message, and adds it to the journal.
+// finished counts a message and adds it to the journal.
 func (d *service) finished(r *decision.Record) {
 	d.metrics.Message(r)
 	if d.journal != nil {
@@ -92,7 +92,7 @@ func (d *service) finished(r *decision.Record) {
 	}
 }
 
-// runGenerations runs the watcher and the guard of the current generation's keys until ctx ends. At SIGHUP it reloads.
+// runGenerations runs the watcher and the guard of the keys of the current generation, and reloads at each SIGHUP, until ctx ends.
 func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 	for ctx.Err() == nil {
 		g := d.now.Load()
@@ -114,14 +114,14 @@ func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// reload reads and validates the configuration and the keys, which then take effect in one step. After an error, the old ones stay
-// in effect.
+// reload reads and checks the configuration and the keys, which then take effect in one step. After an error, the previous ones stay in
+// effect.
 func (d *service) reload() {
 	d.notify(reloading())
 	err := d.hintConfined(d.next())
 	d.notify("READY=1\n" + d.status()) // after an error too: the daemon continues
 	if err != nil {
-		d.log.Error("configuration not read again (SIGHUP), the old one goes on", "error", err)
+		d.log.Error("configuration not reloaded (SIGHUP): the previous one stays in effect", "error", err)
 	}
 	d.metrics.Reloaded(err == nil)
 	if d.reloaded != nil {
@@ -134,7 +134,7 @@ func (d *service) next() error {
 	old := d.now.Load()
 	if d.File == "" {
 		old.watcher.Reload()
-		d.log.Info("keys read again (SIGHUP)")
+		d.log.Info("keys reloaded (SIGHUP)")
 		return nil
 	}
 	conf, err := config.Load(d.File)
@@ -168,6 +168,6 @@ func (d *service) next() error {
 	if d.journal != nil {
 		d.journal.Limit(JournalLimits(conf))
 	}
-	d.log.Info("configuration read again (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
+	d.log.Info("configuration reloaded (SIGHUP)", "changed", strings.Join(changed, " "), "mode", mode(conf))
 	return nil
 }

@@ -83,7 +83,7 @@ func start(t *testing.T, text string) *running {
 			t.Error(err)
 		}
 	})
-	r.log.after("signpost serves")
+	r.log.after("signpost started")
 	return r
 }
 

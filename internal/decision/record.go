@@ -1,4 +1,13 @@
-// Package decision has the Record of a message: everything that is known about the message and what was done with it.
+// Package decision has the [Record] of a message: everything that is known about the message and what was done with it.
+//
+// Package filter makes one Record for each message and passes it to Filter.Finished. Metrics, journal and log read it. Programs
+// that read the journal get the same Record: see docs/decisions/decision.md and docs/json.md.
+//
+//	finished := func(r *decision.Record) {
+//		if r.Action == policy.Reject {
+//			rejected[r.Code]++ // for example dmarc_fail
+//		}
+//	}
 package decision
 
 import (

@@ -1,6 +1,5 @@
-// Command demo shows Signpost at work: a private Postfix, the daemon, a name server on loopback, what users send and what
-// strangers send, and what becomes of it. Nothing of the system is touched, and everything is gone at the end. `make demo`
-// runs it.
+// Command demo demonstrates Signpost with a private Postfix, the daemon and a name server on loopback. It sends outbound and inbound
+// mail and shows what happens to it. It changes nothing on the system, and removes all its files at the end. `make demo` runs it.
 package main
 
 import (
@@ -30,7 +29,7 @@ func main() {
 
 func say(format string, args ...any) { fmt.Printf("\n== "+format+"\n", args...) }
 
-// records are what the domains of the demo publish beside their keys.
+// records are the DNS records of the domains of the demo, except for their keys.
 const records = `
 example.org.                IN TXT "v=spf1 ip4:192.0.2.25 -all"
 _dmarc.example.org.         IN TXT "v=DMARC1; p=reject"
@@ -55,7 +54,7 @@ func demo(ctx context.Context) (err error) {
 	if err := receiving(ctx, w, signed); err != nil {
 		return err
 	}
-	say("the same daemon with mode = \"observe\", for a first week beside an old set-up")
+	say("the same daemon with mode = \"observe\", as in a first week beside existing filters")
 	if err := w.restart(ctx, "mode = \"observe\"\n"); err != nil {
 		return err
 	}
@@ -66,24 +65,24 @@ func demo(ctx context.Context) (err error) {
 	for _, line := range w.summary {
 		fmt.Println(line)
 	}
-	fmt.Println("Each line of the daemon's log above says what was done with one message, and why.")
+	fmt.Println("Each log line of the daemon above states what was done with one message, and why.")
 	return nil
 }
 
-// sending is the way out: keys, DNS, a user's mail.
+// sending demonstrates outbound mail: keys, DNS, a user's message.
 func sending(ctx context.Context, w *world) (signed string, err error) {
-	say("dkimkey makes keys for example.org, and what belongs into DNS")
+	say("dkimkey creates keys for example.org, and prints their DNS records")
 	printed, err := w.dkimkey(ctx, "add", "example.org", "--algorithm", "rsa,ed25519")
 	if err != nil {
 		return "", err
 	}
-	say("a name server on loopback gets the records, and those of the other domains here")
+	say("a name server on loopback serves these records, and those of the other domains")
 	fmt.Print(strings.TrimPrefix(records, "\n"))
 	keys, err := w.publish(ctx, printed)
 	if err != nil {
 		return "", err
 	}
-	say("the records are there, so the keys may sign")
+	say("the records are in DNS, so the keys may sign")
 	if _, err := w.dkimkey(ctx, "add", "example.org", "--algorithm", "rsa,ed25519", "--unsafe-activate"); err != nil {
 		return "", err
 	}
@@ -92,15 +91,15 @@ func sending(ctx context.Context, w *world) (signed string, err error) {
 		return "", err
 	}
 
-	say("Ann, logged in, writes to Bob")
+	say("Ann logs in and writes to Bob")
 	mail, err := w.send(ctx, "--xclient", "ADDR=192.0.2.10 NAME=pc.example.org LOGIN=ann", "--from", "ann@example.org",
 		"--h-From", "Ann <ann@example.org>", "--h-Subject", "Lunch?", "--body", "At noon?")
 	if err != nil {
 		return "", err
 	}
-	say("what leaves")
+	say("the signed message")
 	fmt.Println(mail)
-	say("what dkimpy, another implementation, says of it")
+	say("the result of dkimpy, another implementation")
 	opinions, err := testdkim.DKIMPyVerify(ctx, []byte(dkim.CRLF(mail)), keys)
 	if err != nil {
 		return "", err
@@ -111,15 +110,15 @@ func sending(ctx context.Context, w *world) (signed string, err error) {
 		good = good && o.OK
 	}
 	if !good {
-		return "", errors.New("the mail does not carry two signatures that verify")
+		return "", errors.New("the message does not have two signatures that verify")
 	}
-	w.sum("Ann's mail                      left signed with an RSA and an Ed25519 key; dkimpy verified both")
+	w.sum("Ann's mail                      signed with an RSA and an Ed25519 key; dkimpy verified both")
 	return mail, nil
 }
 
-// receiving is the way in: what strangers bring.
+// receiving demonstrates inbound mail.
 func receiving(ctx context.Context, w *world, signed string) error {
-	say("Ann's mail arrives at a server like this one, from her own: 192.0.2.25")
+	say("Ann's message arrives at another server like this one, from 192.0.2.25")
 	mail, err := w.bring(ctx, signed, "--xclient", "ADDR=192.0.2.25 NAME=mail.example.org", "--helo", "mail.example.org", "--from", "ann@example.org")
 	if err != nil {
 		return err
@@ -127,16 +126,16 @@ func receiving(ctx context.Context, w *world, signed string) error {
 	if err := want(mail, "spf=pass", "dkim=pass", "dmarc=pass"); err != nil {
 		return err
 	}
-	w.sum("the same mail, arriving         spf=pass dkim=pass dmarc=pass")
+	w.sum("the same message, inbound       spf=pass dkim=pass dmarc=pass")
 
-	say("a stranger writes in Ann's name; example.org asks for p=reject")
+	say("an unauthenticated client forges Ann's address; example.org has p=reject")
 	reply, err := w.refused(ctx, append(stranger(), "--h-From", "Ann <ann@example.org>", "--body", "Pay this.")...)
 	if err != nil {
 		return err
 	}
 	w.sum("forged, p=reject                rejected: " + reply[:9] + ", with the reason in the reply")
 
-	say("a stranger writes results in this server's name into his mail")
+	say("an unauthenticated client forges results of this server")
 	mail, err = w.send(ctx, append(stranger(), "--h-From", "Eve <x@stranger.example>", "--body", "Trust me.",
 		"--add-header", "Authentication-Results: mx.example.net; dmarc=pass header.from=bank.example",
 		"--add-header", "Authentication-Results: (hidden) MX.Example.NET 1; dkim=pass header.d=bank.example")...)
@@ -144,11 +143,11 @@ func receiving(ctx context.Context, w *world, signed string) error {
 		return err
 	}
 	if strings.Contains(mail, "bank.example") {
-		return fmt.Errorf("a forged result survives:\n%s", mail)
+		return fmt.Errorf("a forged result was not removed:\n%s", mail)
 	}
-	w.sum("forged Authentication-Results   removed, both of them; ours stands on top")
+	w.sum("forged Authentication-Results   both removed; ours is the topmost field")
 
-	say("a stranger writes in the name of a domain with p=none")
+	say("an unauthenticated client forges an address of a domain with p=none")
 	if mail, err = w.send(ctx, append(stranger(), "--h-From", "a@none.example")...); err != nil {
 		return err
 	}
@@ -157,7 +156,7 @@ func receiving(ctx context.Context, w *world, signed string) error {
 	}
 	w.sum("forged, p=none                  delivered, with dmarc=fail in its results")
 
-	say("and in that of one with p=quarantine")
+	say("an unauthenticated client forges an address of a domain with p=quarantine")
 	if mail, err = w.send(ctx, append(stranger(), "--h-From", "a@quarantine.example")...); err != nil {
 		return err
 	}
@@ -181,7 +180,7 @@ func observing(ctx context.Context, w *world) error {
 			return fmt.Errorf("tagged in observe mode:\n%s", mail)
 		}
 	}
-	w.sum("both forgeries, observe mode    delivered; results under observe.mx.example.net, the log says what would have been done")
+	w.sum("both forgeries, observe mode    delivered; results with authserv-id observe.mx.example.net; the log states what would have been done")
 	return nil
 }
 
@@ -192,7 +191,7 @@ func stranger() []string {
 func want(mail string, parts ...string) error {
 	for _, p := range parts {
 		if !strings.Contains(mail, p) {
-			return fmt.Errorf("the mail does not hold %q:\n%s", p, mail)
+			return fmt.Errorf("the message does not contain %q:\n%s", p, mail)
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// world is everything that the demo runs.
+// world has the servers of the demo.
 type world struct {
 	dir, config, socket string
 	dns                 *testdns.Server
@@ -100,7 +100,7 @@ func (w *world) restart(ctx context.Context, more string) error {
 	return w.startDaemon(ctx)
 }
 
-// send has swaks write to Bob, and gives what he gets.
+// send sends a message to Bob with swaks, and returns the delivered message.
 func (w *world) send(ctx context.Context, args ...string) (string, error) {
 	transcript, err := testmta.Swaks(ctx, append([]string{"--server", w.mta.SMTP, "--to", "bob@example.net"}, args...)...)
 	if err != nil {
@@ -116,7 +116,7 @@ func (w *world) send(ctx context.Context, args ...string) (string, error) {
 	return mail, nil
 }
 
-// bring sends a mail that is there already, without what its delivery put on top.
+// bring sends an existing message, without the fields that its delivery added on top.
 func (w *world) bring(ctx context.Context, mail string, args ...string) (string, error) {
 	_, mail, _ = strings.Cut(mail, "\nDKIM-Signature:")
 	file := filepath.Join(w.dir, "mail.eml")
@@ -126,12 +126,12 @@ func (w *world) bring(ctx context.Context, mail string, args ...string) (string,
 	return w.send(ctx, append(args, "--data", "@"+file)...)
 }
 
-// refused has swaks write to Bob and gives the reply that refused it.
+// refused sends a message to Bob with swaks, and returns the reply that rejects it.
 func (w *world) refused(ctx context.Context, args ...string) (string, error) {
 	transcript, err := testmta.Swaks(ctx, append([]string{"--server", w.mta.SMTP, "--to", "bob@example.net"}, args...)...)
 	_, reply, found := strings.Cut(transcript, "<** 550 ")
 	if err == nil || !found {
-		return "", fmt.Errorf("not refused:\n%s", transcript)
+		return "", fmt.Errorf("not rejected:\n%s", transcript)
 	}
 	reply, _, _ = strings.Cut("550 "+reply, "\n")
 	fmt.Println("the SMTP reply:", reply)
@@ -152,7 +152,7 @@ func showResults(mail string) {
 	}
 }
 
-// dkimkey runs bin/dkimkey, shows what it prints, and gives its standard output.
+// dkimkey runs bin/dkimkey, shows its output, and returns its standard output.
 func (w *world) dkimkey(ctx context.Context, args ...string) (string, error) {
 	fmt.Println("$ dkimkey", strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, "bin/dkimkey", append([]string{"-c", w.config}, args...)...)
@@ -162,7 +162,7 @@ func (w *world) dkimkey(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// publish puts the zone text of dkimkey's output into the name server and reads the records back over the network.
+// publish adds the zone text of dkimkey's output to the name server, and looks up the records over the network.
 func (w *world) publish(ctx context.Context, printed string) (map[string]string, error) {
 	var zone strings.Builder
 	var names []string
@@ -188,7 +188,7 @@ func (w *world) publish(ctx context.Context, printed string) (map[string]string,
 		if err != nil || len(txt) != 1 {
 			return nil, fmt.Errorf("looking up %s at %s: %q, %w", name, w.dns.Addr(), txt, err)
 		}
-		fmt.Printf("%s: %d octets at %s\n", name, len(txt[0]), w.dns.Addr())
+		fmt.Printf("%s: %d bytes at %s\n", name, len(txt[0]), w.dns.Addr())
 		keys[name] = txt[0]
 	}
 	return keys, nil

@@ -51,8 +51,7 @@ func sealer(signer crypto.Signer) testdkim.Sealer {
 	return testdkim.Sealer{Domain: "list.example", Selector: "s", Signer: signer, Results: "list.example; dmarc=pass header.from=example.org"}
 }
 
-// RFC 8617 section 5.2.1: a failure of DNS fails the chain; it is told apart, and never a pass. A changed body is seen
-// without DNS.
+// RFC 8617 section 5.2.1: a DNS failure fails the chain, and is recorded as temporary. A changed body is found without DNS.
 func TestChainWithoutDNS(t *testing.T) {
 	k := newKeys(t)
 	records := zone(map[string]string{"s._domainkey.list.example": record(t, k.ed)})
@@ -79,7 +78,7 @@ func TestChainWithoutDNS(t *testing.T) {
 	}
 }
 
-// Who sealed is told of whole sets, and h= says whether he vouches for the author.
+// The sealers are returned if all sets are complete. CoversFrom reports whether h= lists From.
 func TestChainTellsItsSealers(t *testing.T) {
 	k := newKeys(t)
 	first, second := sealer(k.ed), sealer(k.ed)
@@ -98,7 +97,7 @@ func TestChainTellsItsSealers(t *testing.T) {
 	}
 }
 
-// RFC 8617 section 5.2 step 5: 0 where every message signature holds; otherwise the oldest from which on all do.
+// RFC 8617 section 5.2 step 5: 0 if every message signature verifies; otherwise the oldest set since which all do.
 func TestOldestPass(t *testing.T) {
 	k := newKeys(t)
 	records := zone(map[string]string{"s._domainkey.list.example": record(t, k.ed)})
@@ -106,7 +105,7 @@ func TestOldestPass(t *testing.T) {
 	for _, c := range []struct{ before, after, want int }{
 		{1, 1, 2}, {2, 1, 3}, {1, 3, 2},
 		{1, 0, 0}, {3, 0, 0}, {maxMessageSignatures, 0, 0},
-		// Older than the bound is not looked at, and not vouched for.
+		// Sets beyond the bound are not verified.
 		{maxMessageSignatures + 2, 0, 3},
 	} {
 		msg := sealed(t, c.before, s)
@@ -119,7 +118,7 @@ func TestOldestPass(t *testing.T) {
 	}
 }
 
-// A chain that is none costs no look-up, and one of 50 sets at most one for each key.
+// A malformed chain causes no lookup, and a chain of 50 sets at most one for each key.
 func TestChainLookups(t *testing.T) {
 	k := newKeys(t)
 	names := func(msg []byte) int {
@@ -138,7 +137,7 @@ func TestChainLookups(t *testing.T) {
 	}
 }
 
-// Whatever a stranger writes into a set, nothing breaks, and without a key nothing passes.
+// No content of a set causes a panic, and no chain passes without a key.
 func FuzzChain(f *testing.F) {
 	k := newKeys(f)
 	msg := string(sealed(f, 1, sealer(k.ed)))
@@ -163,7 +162,7 @@ func FuzzChain(f *testing.F) {
 	})
 }
 
-// The cost of a chain grows with the octets of the header, not with their square.
+// The cost of a chain grows linearly with the size of the header, not with its square.
 func BenchmarkChain(b *testing.B) {
 	k := newKeys(b)
 	records := zone(map[string]string{"s._domainkey.list.example": record(b, k.ed)})

@@ -12,8 +12,8 @@ import (
 	"signpost/internal/testdkim"
 )
 
-// RFC 8617 section 5.2. Each file of testdata/arc is a message, what sealers and others do to it, the key records in DNS and
-// the state of the chain; testdata/README.md describes the format. A new case needs no Go code.
+// RFC 8617 section 5.2. Each file of testdata/arc has a message, the changes that sealers and others make, the key records in DNS, and
+// the state of the chain. testdata/README.md describes the format. A new case needs no Go code.
 func TestARCCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/arc/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -35,7 +35,7 @@ func TestARCCases(t *testing.T) {
 	}
 }
 
-// sealLine carries out one line of the seal part.
+// sealLine applies one line of the seal part.
 func (k caseKeys) sealLine(t *testing.T, msg []byte, line string) []byte {
 	t.Helper()
 	if strings.Contains(line, " ==> ") {
@@ -62,7 +62,7 @@ func (k caseKeys) sealLine(t *testing.T, msg []byte, line string) []byte {
 	return msg
 }
 
-// chainLines is the want part of a chain.
+// chainLines returns a chain in the form of the want part.
 func chainLines(c Chain) string {
 	var b strings.Builder
 	b.WriteString(string(c.Status))

@@ -14,8 +14,8 @@ import (
 // suiteVar names a file of ValiMail's arc_test_suite, which is not part of the repository.
 const suiteVar = "ARC_SUITE"
 
-// RFC 8617 section 5.2, by the cases of others. cv is empty where the newest sealer wrote cv=fail: such a chain fails by step
-// 2. testdata/arc covers the same rules in every clone.
+// RFC 8617 section 5.2, with ValiMail's cases. Their cv is empty if the newest sealer wrote cv=fail: such a chain fails by step 2.
+// testdata/arc covers the same rules without the file.
 func TestARCValidationSuite(t *testing.T) {
 	file := os.Getenv(suiteVar)
 	if file == "" {

@@ -8,34 +8,34 @@ import (
 	"testing"
 )
 
-// perByte reports the cost of an octet. What is linear says the same at every size.
+// perByte reports the cost of a byte. Linear code has the same cost at every size.
 func perByte(b *testing.B, size int) {
 	b.SetBytes(int64(size))
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(size), "ns/byte")
 }
 
-// bodies are the texts that the canonicalisations are measured with, the ordinary ones first.
+// bodies are the texts for measuring the canonicalizations, the ordinary ones first.
 func bodies() []struct{ name, text string } {
 	return []struct{ name, text string }{
 		{"attachment", strings.Repeat("A", 76) + "\r\n"},       // base64
-		{"plain", strings.Repeat("eight or ", 7) + "nine\r\n"}, // a space each five octets
+		{"plain", strings.Repeat("eight or ", 7) + "nine\r\n"}, // a space every five bytes
 		{"mixed", "Most lines of a letter have single spaces, and a length that varies.\r\nSome are short.  Some sentences\r\nare two spaces apart, as was the custom once,\r\nand paragraphs too:\r\n\r\n"},
 		{"flowed", strings.Repeat("eight or ", 8) + "\r\n"},                // lines that end with a space: RFC 3676
 		{"doubled", strings.Repeat("eight  or  ", 6) + "nine\r\n"},         // two spaces between words
 		{"indented", "\t\t" + strings.Repeat("eight or ", 6) + "nine\r\n"}, // as source text is
 		{"tabs", strings.Repeat("eight\tor\t", 8) + "nine\r\n"},            // as tables are
-		{"spaces", " \t"}, // white space that may turn out to be trailing
+		{"spaces", " \t"}, // white space that may be trailing
 		{"blank", "\r\n"}, // go-msgauth needs 9 seconds for 4 MB of them
-		{"gaps", strings.Repeat("\r\n", 511) + "x\n"}, // blank lines that turn out not to be the last
+		{"gaps", strings.Repeat("\r\n", 511) + "x\n"}, // blank lines before text
 		{"short", "x\r\n"},
 		{"lone-cr", "x\r"},
 		{"lone-lf", "x \n"},
-		{"worst", "x \t\r\n\r\n"}, // nothing but what is changed
+		{"worst", "x \t\r\n\r\n"}, // only bytes that are changed
 	}
 }
 
-// benchBody pours bodies of two sizes through a canonicalisation, in packets as Postfix sends them. What is linear says
-// the same at both.
+// benchBody canonicalizes bodies of two sizes, in packets of the size that Postfix sends. Linear code has the same cost per byte at
+// both.
 func benchBody(b *testing.B, c canon) {
 	for _, t := range bodies() {
 		for _, mb := range []int{1, 8} {
@@ -58,7 +58,7 @@ func benchBody(b *testing.B, c canon) {
 func BenchmarkBodySimple(b *testing.B)  { benchBody(b, simple) }
 func BenchmarkBodyRelaxed(b *testing.B) { benchBody(b, relaxed) }
 
-// What the machine can do: SHA-256 alone.
+// The limit of the machine: SHA-256 alone.
 func BenchmarkBodyHash(b *testing.B) {
 	data := bytes.Repeat([]byte("A"), 1<<20)
 	for b.Loop() {
@@ -70,7 +70,7 @@ func BenchmarkBodyHash(b *testing.B) {
 
 func noKey(name string) ([]string, error) { return nil, notFound(name) }
 
-// As many header fields as names in h=. 200 names is the bound: above it the field is not taken apart further.
+// A header with as many fields as h= has names. Beyond 200 names the field is not parsed further.
 func BenchmarkSignedFields(b *testing.B) {
 	key := "v=DKIM1; k=ed25519; p=" + strings.Repeat("A", 43) + "="
 	for _, n := range []int{100, 200, 1000, 2000, 4000, 8000} {
@@ -97,7 +97,7 @@ func BenchmarkSignedFields(b *testing.B) {
 	}
 }
 
-// Signatures with an l= each, all different: eight are verified, and the body is hashed once.
+// Signatures with different l=: eight are verified, and the body is hashed once.
 func BenchmarkLengths(b *testing.B) {
 	for _, n := range []int{1, 8, 64} {
 		for _, mb := range []int{1, 2, 4, 8} {
@@ -118,7 +118,7 @@ func BenchmarkLengths(b *testing.B) {
 	}
 }
 
-// Key records up to the bound and one above it, their octets in the tags that cost most to read.
+// Key records up to the maximum size and one above it, with the tags that take longest to parse.
 func BenchmarkKeyRecord(b *testing.B) {
 	for _, kb := range []int{2, 4, 8, 16, 32} {
 		for name, piece := range map[string]string{"notes": "n", "tags": "", "base64": "A"} {

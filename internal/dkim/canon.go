@@ -2,13 +2,13 @@ package dkim
 
 import "bytes"
 
-// canon is a canonicalisation algorithm of RFC 6376 section 3.4.
+// canon is a canonicalization algorithm of RFC 6376 section 3.4.
 type canon uint8
 
 const (
 	simple canon = iota
 	relaxed
-	canons // how many there are
+	canons // the number of algorithms
 )
 
 // appendField appends the canonical form of a header field, its CRLF included, to dst.
@@ -38,7 +38,8 @@ func appendLower(dst []byte, name string) []byte {
 	return dst[:start+len(bytes.TrimRight(dst[start:], " \t"))]
 }
 
-// appendRelaxedValue unfolds, makes each run of white space one space, and drops it at both ends: section 3.4.2.
+// appendRelaxedValue unfolds the value, replaces each run of white space by one space, and removes white space at both ends: section
+// 3.4.2.
 func appendRelaxedValue(dst []byte, v string) []byte {
 	start, space := len(dst), false
 	for i := 0; i < len(v); {
@@ -47,7 +48,7 @@ func appendRelaxedValue(dst []byte, v string) []byte {
 			space = true
 			i++
 		case c == '\r' && i+1 < len(v) && v[i+1] == '\n':
-			// A fold's line end goes; one that no white space follows can stand only at the very end.
+			// The line end of a fold is removed. Only the last line end can have no white space after it.
 			i += 2
 		default:
 			if space && len(dst) > start {
@@ -56,7 +57,7 @@ func appendRelaxedValue(dst []byte, v string) []byte {
 			space = false
 			end := i + 1
 			for end < len(v) && (v[end] > ' ' || v[end] == ' ' && end+1 < len(v) && v[end+1] > ' ') {
-				end++ // a single space between words stands as it is
+				end++ // a single space between words is not changed
 			}
 			dst = append(dst, v[i:end]...)
 			i = end
@@ -65,19 +66,19 @@ func appendRelaxedValue(dst []byte, v string) []byte {
 	return dst
 }
 
-// body canonicalises one message body and hashes it. Whatever the body is, it keeps no more of it than its buffer: line
-// ends that may turn out to be trailing are a counter, white space that may turn out to be trailing is a flag. What needs
-// no change goes to the hash in runs as long as they come, not line by line.
+// body canonicalizes one message body and hashes it. It keeps at most one buffer of the body: line ends that may be trailing are a
+// counter, white space that may be trailing is a flag. Text that needs no change is passed to the hash in long runs, not line by
+// line.
 type body struct {
 	canon canon
 	sink  sink
-	crlfs int  // line ends seen and not written
-	cr    bool // a CR seen, not known yet whether LF follows
-	wsp   bool // relaxed: white space seen and not written
+	crlfs int  // line ends read and not written
+	cr    bool // the last byte was CR; an LF may follow
+	wsp   bool // relaxed: white space read and not written
 	any   bool // something was written
 }
 
-// Write takes the next piece of the body, CRLF line ends, cut anywhere. It never fails.
+// Write adds the next part of the body, which has CRLF line ends and may be cut anywhere. It never fails.
 func (b *body) Write(p []byte) (int, error) {
 	n := len(p)
 	if b.cr && n > 0 {
@@ -97,7 +98,7 @@ func (b *body) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// writeSimple holds back the line ends that p ends with. All before them stands as it is: section 3.4.3.
+// writeSimple counts the line ends at the end of p, and writes the rest of p unchanged: section 3.4.3.
 func (b *body) writeSimple(p []byte) {
 	end := len(p)
 	if end > 0 && p[end-1] == '\r' {
@@ -112,7 +113,7 @@ func (b *body) writeSimple(p []byte) {
 }
 
 func (b *body) writeRelaxed(p []byte) {
-	near := false // the changes come close to each other
+	near := false // the next change is close
 	for len(p) > 0 {
 		switch c := p[0]; {
 		case wsp(c):
@@ -139,8 +140,7 @@ func (b *body) writeRelaxed(p []byte) {
 	}
 }
 
-// dense is how many octets have to stand as they are for it to be cheaper to look for more of them than to go octet by
-// octet.
+// dense is the number of unchanged bytes from which on searching for the next change is faster than copying byte by byte.
 const dense = 24
 
 func afterSpace(p []byte) []byte {
@@ -154,25 +154,25 @@ func afterSpace(p []byte) []byte {
 
 func wsp(c byte) bool { return c == ' ' || c == '\t' }
 
-// lineEnds takes n CRLF. White space at a line's end is ignored: section 3.4.4.
+// lineEnds adds n CRLF. White space at the end of a line is ignored: section 3.4.4.
 func (b *body) lineEnds(n int) {
 	b.wsp = false
 	b.crlfs += n
 }
 
-// loneCR writes a CR that no LF follows: it is text.
+// loneCR writes a CR without an LF: it is text.
 func (b *body) loneCR() {
 	b.held()
 	b.sink.octet('\r')
 }
 
-// text writes what was held back and then p.
+// text writes the pending white space and line ends, and then p.
 func (b *body) text(p []byte) {
 	b.held()
 	b.sink.write(p)
 }
 
-// held writes what was held back, since text follows.
+// held writes the pending white space and line ends, because text follows.
 func (b *body) held() {
 	b.any = true
 	if b.crlfs > 0 {
@@ -185,8 +185,8 @@ func (b *body) held() {
 	}
 }
 
-// close ends the body: empty lines at the end go, and a last line without its CRLF gets one (sections 3.4.3, 3.4.4). An
-// empty body is one CRLF in simple and nothing at all in relaxed.
+// close ends the body. It removes empty lines at the end, and adds a missing CRLF to the last line (sections 3.4.3, 3.4.4). The
+// canonical form of an empty body is one CRLF in simple, and empty in relaxed.
 func (b *body) close() {
 	if b.cr {
 		b.cr = false

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// cutBody gives the sums of a body that is handed over in pieces, the end of each chosen by next, and of its first octets.
+// cutBody returns the hashes of a body and of its first bytes. It writes the body in parts, whose ends next chooses.
 func cutBody(c canon, data []byte, limits []int64, next func(left int) int) *sink {
 	b := &body{canon: c, sink: newSink(limits)}
 	for len(data) > 0 {
@@ -36,7 +36,7 @@ func checkBody(t *testing.T, c canon, data []byte, s *sink) {
 	}
 }
 
-// All short bodies of what the rules speak of, at each place among the eight octets that are looked at together.
+// All short bodies of the bytes that the rules mention, at each offset within the eight bytes that are checked together.
 func TestEveryShortBody(t *testing.T) {
 	const letters, length = "x \t\r\n", 5
 	for shift := range 9 {
@@ -53,7 +53,7 @@ func TestEveryShortBody(t *testing.T) {
 	}
 }
 
-// Random bodies of several buffers' size, cut at random, with an l= or two.
+// Random bodies of several buffers, cut at random places, with one or two l=.
 func TestRandomBodies(t *testing.T) {
 	rnd := mathrand.New(mathrand.NewPCG(3, 4))
 	for range 1500 {
@@ -67,7 +67,7 @@ func TestRandomBodies(t *testing.T) {
 	}
 }
 
-// oddText is made of stretches that are alike, as messages are.
+// oddText returns text of repetitive parts, like that of messages.
 func oddText(rnd *mathrand.Rand, size int) []byte {
 	pieces := [][]string{
 		{"word", " ", "longer", " ", "\r\n"},
@@ -85,7 +85,7 @@ func oddText(rnd *mathrand.Rand, size int) []byte {
 	return text[:size]
 }
 
-// The body and its cuts come from the fuzzer: each octet is a piece of text, and whether it ends what one Write takes.
+// The fuzzer chooses the body and its cuts: each byte selects a piece of text and whether a Write ends after it.
 func FuzzBodyCuts(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04"), int64(3))
 	f.Add([]byte("\x00\x81\x02\x83\x04\x05\x46\x47\x08\x89"), int64(40))
@@ -115,7 +115,7 @@ func FuzzBodyCuts(f *testing.F) {
 	})
 }
 
-// writes notes what is hashed.
+// writes records what is hashed.
 type writes struct {
 	hash.Hash
 	all [][]byte
@@ -126,7 +126,7 @@ func (w *writes) Write(p []byte) (int, error) {
 	return w.Hash.Write(p)
 }
 
-// A packet in which nothing changes is hashed where it stands.
+// A packet that canonicalization does not change is hashed without a copy.
 func TestWhatStandsIsNotCopied(t *testing.T) {
 	text := strings.Repeat(strings.Repeat("eight or ", 7)+"nine\r\n\r\n", 1000)
 	for _, c := range []canon{simple, relaxed} {
@@ -145,7 +145,7 @@ func TestWhatStandsIsNotCopied(t *testing.T) {
 	}
 }
 
-// slowName and slowValue are RFC 6376 section 3.4.2 word by word.
+// slowName and slowValue implement RFC 6376 section 3.4.2 literally.
 func slowName(s string) string { return strings.TrimRight(strings.ToLower(s), " \t") }
 
 func slowValue(s string) string {
@@ -179,7 +179,7 @@ func asciiLower(s string) string {
 	}, s)
 }
 
-// The index finds what a search through the header finds, in its order, whatever the names are.
+// The index finds the same fields as a linear search, in the same order.
 func TestIndex(t *testing.T) {
 	rnd := mathrand.New(mathrand.NewPCG(5, 6))
 	for range 300 {

@@ -24,7 +24,7 @@ import (
 	"signpost/internal/conformance"
 )
 
-// splitMessage takes a message with CRLF line ends apart.
+// splitMessage splits a message with CRLF line ends into fields and body.
 func splitMessage(t testing.TB, msg []byte) ([]Field, []byte) {
 	t.Helper()
 	header, body, ok := bytes.Cut(msg, []byte("\r\n\r\n"))
@@ -49,7 +49,7 @@ func notFound(name string) error {
 	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-// zone answers from a map, as Results expects it.
+// zone answers lookups from a map, as Results expects.
 func zone(records map[string]string) func(string) ([]string, error) {
 	return func(name string) ([]string, error) {
 		if txt, ok := records[name]; ok {
@@ -59,7 +59,7 @@ func zone(records map[string]string) func(string) ([]string, error) {
 	}
 }
 
-// verifyIn verifies with the body handed over in pieces of n octets.
+// verifyIn verifies a message whose body is written in parts of n bytes.
 func verifyIn(t testing.TB, msg []byte, n int, now time.Time, key func(string) ([]string, error)) []Result {
 	t.Helper()
 	fields, body := splitMessage(t, msg)
@@ -72,8 +72,8 @@ func verifyIn(t testing.TB, msg []byte, n int, now time.Time, key func(string) (
 	return v.Results(now, key)
 }
 
-// Each file of testdata is a message, what a stranger signs and then changes, the key records in DNS, and a line for each
-// signature's result; testdata/README.md has the format. Adding one needs no Go.
+// Each file of testdata has a message, its signatures and later changes, the key records in DNS, and a line for the result of each
+// signature. testdata/README.md describes the format. A new case needs no Go code.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -115,7 +115,7 @@ func readCase(t *testing.T, file string) map[string]string {
 	return parts
 }
 
-// resultLine has "-" for what a result does not know.
+// resultLine returns a result in the form of the want part, with "-" for an empty value.
 func resultLine(r Result) string {
 	words := []string{string(r.Status), r.Domain, r.Selector, r.Algorithm, strconv.Itoa(r.KeyBits)}
 	for i, w := range words {
@@ -138,7 +138,7 @@ func causeWords(c Cause, detail string) string {
 	return strings.TrimSuffix(string(c)+" "+detail, " ")
 }
 
-// caseKeys are what the cases sign with, and another RSA key that they do not sign with. short has 1024 bits.
+// caseKeys are the keys that the cases sign with, and another RSA key that does not sign. short has 1024 bits.
 type caseKeys struct {
 	testKeys
 	other, short *rsa.PrivateKey
@@ -152,8 +152,8 @@ func newCaseKeys(t *testing.T) caseKeys {
 	return caseKeys{newKeys(t), newKeys(t).rsa, short}
 }
 
-// signAndAlter puts a signature on top for each line of sign, the first line's uppermost, and then makes the
-// replacements of alter, each at the first place where it fits.
+// signAndAlter adds a signature on top for each line of sign; that of the first line is uppermost. Then it makes the replacements of
+// alter, each at the first match.
 func (k caseKeys) signAndAlter(t *testing.T, msg []byte, sign, alter string) []byte {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(sign, "\n"), "\n")
@@ -186,7 +186,7 @@ func replaceFirst(t *testing.T, msg []byte, line string) []byte {
 	return bytes.Replace(msg, []byte(from), []byte(to), 1)
 }
 
-// zone reads the dns part: a line is a name and the text of one record, or a failure.
+// zone parses the dns part: a line is a name and the text of one record, or a failure.
 func (k caseKeys) zone(t *testing.T, text string) func(string) ([]string, error) {
 	t.Helper()
 	records, failures := map[string][]string{}, map[string]error{}
@@ -244,8 +244,7 @@ func withoutNull(t *testing.T, key *rsa.PublicKey) string {
 	return base64.StdEncoding.EncodeToString(der)
 }
 
-// unescape undoes what a text file cannot show: {x00} is an octet, {nl} a CRLF, {3*ab} is ababab, and {cut} takes away the
-// line end behind it.
+// unescape replaces escapes: {x00} is a byte, {nl} a CRLF, {3*ab} is ababab, and {cut} removes the line end that follows it.
 func unescape(s string) string {
 	s = strings.NewReplacer("{nl}", "{x0D}{x0A}", "{cut}\r\n", "").Replace(s)
 	s = regexp.MustCompile(`\{(\d+)\*([^*}]*(?:\{[^}]*\}[^*}]*)*)\}`).ReplaceAllStringFunc(s, func(m string) string {

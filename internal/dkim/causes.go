@@ -69,7 +69,7 @@ const (
 	KeyLookupFailed       Cause = "key_lookup_failed"   // temporary; Detail: the DNS status, if it is known
 	KeyRecordMissing      Cause = "key_record_missing"  // no TXT record
 	KeyRecordUnusable     Cause = "key_record_unusable" // the answer cannot be used; Detail: the DNS status
-	KeyTypeMismatch       Cause = "key_type_mismatch"   // Detail: the record's k=, which a= does not fit
+	KeyTypeMismatch       Cause = "key_type_mismatch"   // Detail: the record's k=, which differs from that of a=
 	KeyForbidsSubIdentity Cause = "key_record_forbids_subdomain_identity"
 )
 
@@ -81,7 +81,7 @@ const (
 	KeyRecordDuplicateTag   Cause = "key_record_has_duplicate_tag"            // Detail: the tag
 	KeyRecordCharacter      Cause = "key_record_has_invalid_character_in_tag" // Detail: the tag
 	KeyRecordVersion        Cause = "key_record_has_unknown_version"          // v= is not DKIM1
-	KeyRecordVersionLate    Cause = "key_record_does_not_begin_with_version"  // v= is there, but not the first tag
+	KeyRecordVersionLate    Cause = "key_record_does_not_begin_with_version"  // v= is present, but not the first tag
 	KeyRecordWithoutKey     Cause = "key_record_has_no_public_key"            // no p=
 	KeyRevoked              Cause = "key_revoked"                             // p= is empty
 	KeyRecordForbidsSHA256  Cause = "key_record_forbids_sha256"               // h=

@@ -93,7 +93,7 @@ func TestKeyRecordFaults(t *testing.T) {
 	}
 }
 
-// failing is a key whose device is broken.
+// failing is a key that cannot sign.
 type failing struct{ crypto.Signer }
 
 func (failing) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
@@ -134,7 +134,7 @@ func signingFaults() []signingFault {
 	}
 }
 
-// A caller finds the cause and the detail of an error of signing, and the text names the key and what its device reports.
+// A signing error has a cause and a detail. Its text names the key and contains the error of the key's device.
 func TestSigningFaults(t *testing.T) {
 	for i, want := range signingFaults() {
 		err := unsignable(t)[i]

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// CheckHeaders looks at the signatures that within accepts by their domain, and sets HeaderHolds, HoldsUntagged and HeaderOpen in
-// results, which Results returned: whether the signed header is still the signer's, although the signature does not pass. No one
-// else can make such a header. key is as for Results.
+// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned, for signatures whose domain within
+// accepts. They report whether the header is still as signed, although the signature does not pass. Only the signer can make such a
+// header. key is as for Results.
 func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
 		r := &results[i]
 		holds := func(fields []Field) (holds, open bool) {
 			holds, open = v.headerHolds(s, fields, key)
-			r.KeyName = s.result.KeyName // Results does not look up the key where the body was changed
+			r.KeyName = s.result.KeyName // Results does not look up the key if the body was changed
 			return holds, open
 		}
 		switch {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A signature whose header verifies, whatever became of the body, is distinguished from one whose header was changed as well, and
-// from one that another key made.
+// A signature that verifies over the header, with or without a changed body, is distinguished from one whose header was changed as
+// well, and from one that another key made.
 func TestHeaderHolds(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	other := make([]byte, ed25519.SeedSize)
@@ -50,8 +50,8 @@ func TestHeaderHolds(t *testing.T) {
 	}
 }
 
-// A signature whose header holds without a list's name in Subject is told from one whose header was changed otherwise, and from one
-// that another key made. It fails all the same.
+// A signature that verifies over the header without a list's name in Subject is distinguished from one whose header was changed in
+// another way, and from one that another key made. Its status remains fail.
 func TestHoldsUntagged(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	record, err := FormatKeyRecord(key.Public().(ed25519.PublicKey))
@@ -101,8 +101,8 @@ func TestHoldsUntagged(t *testing.T) {
 	}
 }
 
-// A signature whose key cannot be looked up is not verified over the header: HeaderOpen and the name of the key say so, whether or
-// not the body was changed and Results looked the key up.
+// A signature whose key cannot be looked up is not verified over the header. HeaderOpen and the name of the key are set, whether or not
+// the body was changed and Results looked up the key.
 func TestHeaderOpen(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	broken := func(name string) ([]string, error) {
@@ -176,7 +176,7 @@ func TestSignsIdentity(t *testing.T) {
 	}
 }
 
-// The time of a signature is t=, else that of the only Date field; without either it has none.
+// The time of a signature is t= or, without t=, that of the only Date field.
 func TestSignedAt(t *testing.T) {
 	date := Field{"Date", " Tue, 14 Nov 2023 22:00:00 +0000"}
 	for _, c := range []struct {

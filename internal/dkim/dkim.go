@@ -1,13 +1,20 @@
-// Package dkim signs messages and verifies their signatures by RFC 6376 (STD 76), RFC 8301 and RFC 8463.
+// Package dkim signs messages and verifies their signatures and ARC chains: RFC 6376 (STD 76), RFC 8301, RFC 8463 and RFC 8617.
 //
-// A message goes through once: its header fields are handed over whole, its body streams through io.Writer, and nothing
-// of the body is kept. All signatures of a message share one canonicaliser and one hash for each body canonicalisation.
-// The package asks no network and no clock: key records and the time are arguments.
+// A [Signer] signs one message, a [Verifier] verifies all signatures of one message. Both get the header fields as a slice and
+// the body through Write, and keep nothing of the body. All signatures of a message share one canonicalization and one hash for
+// each body canonicalization. A [Result] is the outcome of one signature, a [Chain] that of the ARC sets; a [Cause] is why
+// either does not pass. The package uses no network and no clock: key records and the time are arguments.
+//
+//	v := dkim.NewVerifier(fields, []string{"example.org"})
+//	io.Copy(v, body)
+//	for _, r := range v.Results(time.Now(), lookupTXT) {
+//		fmt.Println(r.Domain, r.Status, r.Cause) // example.org fail body_hash_mismatch
+//	}
 package dkim
 
 import "time"
 
-// Field is one header field as it stood on the wire.
+// Field is one header field as received.
 type Field struct {
 	Name  string // up to the colon, as written
 	Value string // all that follows the colon, leading space included; CRLF inside folds, none at the end
@@ -39,7 +46,7 @@ const (
 	MaxSignatureField = 32 << 10
 	// MinRSABits is the size of the smallest RSA key that may pass: RFC 8301 section 3.2.
 	MinRSABits = 1024
-	// MaxRSABits is the size of the largest RSA key that is used. RFC 8301 requires 4096; larger keys only take processor time.
+	// MaxRSABits is the size of the largest RSA key that is used. RFC 8301 requires 4096; larger keys only cost processor time.
 	MaxRSABits = 8192
 	// MaxKeyRecord is the size in bytes of the longest key record that is parsed.
 	MaxKeyRecord = 16 << 10

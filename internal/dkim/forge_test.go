@@ -13,12 +13,11 @@ import (
 	"time"
 )
 
-// forge signs a message with a tag list of the test's choice: $BH and $SIG are filled in, and without a $SIG there is a b=
-// at the end. It stands for every signer that a stranger could write.
+// forge signs a message with any tag list. It replaces $BH and $SIG, and appends b= if there is no $SIG. It simulates any signer.
 func forge(t testing.TB, msg []byte, signer crypto.Signer, tags string) []byte {
 	t.Helper()
 	fields, body := splitMessage(t, msg)
-	parsed, _ := parseTags(tags) // the broken ones are part of the game
+	parsed, _ := parseTags(tags) // some tests use broken tags
 	h, b, _ := strings.Cut(strings.ToLower(parsed["c"]), "/")
 	header, _ := canonByName(h)
 	bodyCanon, _ := canonByName(b)
@@ -44,7 +43,7 @@ func forge(t testing.TB, msg []byte, signer crypto.Signer, tags string) []byte {
 	return append([]byte(line), msg...)
 }
 
-// bodySum hashes a canonical body, or its first l octets where it has so many.
+// bodySum returns the hash of a canonical body, or of its first l bytes if it is longer.
 func bodySum(c canon, data []byte, l string) []byte {
 	var limits []int64
 	n, err := strconv.ParseInt(l, 10, 64)
@@ -87,7 +86,7 @@ func record(t testing.TB, k crypto.Signer) string {
 	return txt
 }
 
-// letter's body is 24 octets in relaxed form.
+// The body of letter has 24 bytes in relaxed form.
 const letter = `From: Ann <ann@example.org>
 To: bob@example.net
 Subject:  two   spaces

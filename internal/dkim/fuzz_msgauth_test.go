@@ -12,8 +12,8 @@ import (
 	msgauth "github.com/emersion/go-msgauth/dkim"
 )
 
-// knownDifference is why two right verifiers may differ on a message, or "". Each is a rule that go-msgauth lacks or a
-// bound of ours; where it applies, ours must be the stricter one or be right by the RFC.
+// knownDifference returns why two correct verifiers may differ on a message, or "". Each reason is a rule that go-msgauth lacks or a
+// limit of ours. If one applies, ours must be the stricter one or right by the RFC.
 func knownDifference(ours Result, theirs error) string {
 	switch {
 	case ours.Status == Policy:
@@ -36,7 +36,8 @@ func knownDifference(ours Result, theirs error) string {
 	return ""
 }
 
-// Messages from fuzz bytes, signed by either library and then changed: both give the same verdict, or there is a reason.
+// Both libraries return the same status for messages that either of them signed and that were then changed, except for known
+// differences.
 func FuzzAgainstMsgauth(f *testing.F) {
 	k := newKeys(f)
 	records := map[string]string{"sel._domainkey.example.org": record(f, k.rsa)}
@@ -49,7 +50,7 @@ func FuzzAgainstMsgauth(f *testing.F) {
 			return
 		}
 		rnd := mathrand.New(mathrand.NewPCG(seed, 1))
-		// Postfix hands over CRLF line ends alone, and no CR, LF or NUL in a value.
+		// Postfix passes only CRLF line ends, and no CR, LF or NUL in a value.
 		text := strings.NewReplacer("\r\n", "\r\n", "\r", "", "\n", "\r\n").Replace(string(body))
 		subject := strings.NewReplacer("\r", "", "\n", "", "\x00", "").Replace(string(value))
 		msg := []byte("From: ann@example.org\r\nSubject: " + subject + "\r\nTo: bob@example.net\r\n\r\n" + text)
@@ -94,7 +95,7 @@ func compareWithMsgauth(t *testing.T, signed []byte, records map[string]string) 
 	}
 	theirs, err := msgauth.VerifyWithOptions(bytes.NewReader(signed), &msgauth.VerifyOptions{LookupTXT: lookup})
 	if err != nil {
-		return // it reads no message where a field has no colon
+		return // go-msgauth rejects a header field without a colon
 	}
 	ours := verifyIn(t, signed, 7, time.Now(), lookup)
 	if len(ours) != len(theirs) {

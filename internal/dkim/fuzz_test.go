@@ -9,7 +9,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// Whatever stands in a DKIM-Signature field, reading it ends, and what it names is safe to print and to look up.
+// For any DKIM-Signature field, parsing ends, and the names in the result are safe to print and to look up.
 func FuzzReadSignature(f *testing.F) {
 	f.Add(" v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=sel; h=from:to; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA; i=a=20b@x.example.org; l=5; t=1; x=2; q=dns/txt")
 	f.Add(" v=1;;b=;b")
@@ -41,7 +41,7 @@ func FuzzParseKeyRecord(f *testing.F) {
 	})
 }
 
-// The body's canonical form does not depend on how the body was cut, and is what the rules say when applied to it whole.
+// The canonical form of a body does not depend on how it was cut, and equals that of a literal implementation of the rules.
 func FuzzBody(f *testing.F) {
 	f.Add([]byte(" C \r\nD \t E\r\n\r\n\r\n"), 3)
 	f.Add([]byte("\r\r\n \r"), 1)
@@ -60,7 +60,7 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// slowBody is RFC 6376 sections 3.4.3 and 3.4.4 word by word.
+// slowBody implements RFC 6376 sections 3.4.3 and 3.4.4 literally.
 func slowBody(c canon, data []byte) []byte {
 	lines := strings.Split(string(data), "\r\n")
 	if c == relaxed {

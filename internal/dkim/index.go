@@ -2,7 +2,7 @@ package dkim
 
 import "strings"
 
-// index finds the fields of a header by name, in a few allocations however many there are.
+// index finds the fields of a header by name. It needs a few allocations, whatever the number of fields.
 type index struct {
 	ids   map[string]int // of the names, in lower case and without white space before the colon
 	last  []int          // for each name the lowest field that has it
@@ -16,7 +16,7 @@ func newIndex(fields []Field) index {
 	for _, f := range fields {
 		size += len(f.Name)
 	}
-	// All names are parts of one string. Where each ends stands in above until that is filled in.
+	// All names are parts of one string. Until above is filled in, it has the end of each name.
 	joined := make([]byte, 0, size)
 	for i, f := range fields {
 		joined = appendName(joined, f.Name)
@@ -47,7 +47,7 @@ func appendName(dst []byte, name string) []byte {
 	return appendLower(dst, name)
 }
 
-// lowest is the lowest field of a name, in lower case, or -1.
+// lowest returns the lowest field of a name, in lower case, or -1.
 func (x *index) lowest(name string) int {
 	if id, ok := x.ids[name]; ok {
 		return x.last[id]
@@ -55,7 +55,7 @@ func (x *index) lowest(name string) int {
 	return -1
 }
 
-// all are the fields of a name, in lower case, top to bottom.
+// all returns the fields of a name, in lower case, from top to bottom.
 func (x *index) all(name string) []int {
 	n := 0
 	for i := x.lowest(name); i >= 0; i = x.above[i] {

@@ -43,7 +43,7 @@ func longestLine(f Field) int {
 	return longest
 }
 
-// lineMeter measures the lines of a body that comes in pieces.
+// lineMeter measures the lines of a body that is written in parts.
 type lineMeter struct {
 	ended int  // length of the longest line that has ended
 	open  int  // bytes since the last LF

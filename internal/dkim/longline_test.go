@@ -75,7 +75,7 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
-// Measuring allocates nothing for each line.
+// Measuring does not allocate for each line.
 func TestLongLinesAllocations(t *testing.T) {
 	body := []byte(strings.Repeat(strings.Repeat("x", 1200)+"\r\n", 100))
 	var m lineMeter
@@ -84,7 +84,7 @@ func TestLongLinesAllocations(t *testing.T) {
 	}
 }
 
-// A body that arrives in two pieces has the longest line that it has as a whole.
+// The longest line of a body does not depend on how the body was cut.
 func FuzzLineMeter(f *testing.F) {
 	f.Add("a\r\nbcd\r\nef", 3)
 	f.Add("a\rb\nc\r\r\n\r", 5)

@@ -25,8 +25,7 @@ func TestDecodeBase64(t *testing.T) {
 	}
 }
 
-// What a sender writes into a mangled field costs no more than a bounded number of conversions: each takes time that grows
-// with the square of its length.
+// The number of conversions for a mangled field is bounded, because the time of each grows with the square of the length.
 func TestMangledBounds(t *testing.T) {
 	long := strings.Repeat("ü", maxMangledName)
 	many := strings.Repeat("d=ü\u00ad- ;", maxMangledTags)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ordinary is a message as most are: 20 fields and 4 KiB of text. It comes back with the public key's record.
+// ordinary returns a typical message, with 20 fields and 4 KiB of text, and the record of its public key.
 func ordinary(t testing.TB) (fields []Field, body []byte, keys []Key) {
 	t.Helper()
 	header := `Return-Path: <ann@example.org>
@@ -52,7 +52,7 @@ Organization: Example
 	return fields, body, []Key{{"example.org", "s2026", key}}
 }
 
-// signed is the same with its signature on top.
+// signed returns the same message with its signature on top.
 func signed(t testing.TB) (fields []Field, body []byte, records []string) {
 	t.Helper()
 	fields, body, keys := ordinary(t)
@@ -68,8 +68,7 @@ func signed(t testing.TB) (fields []Field, body []byte, records []string) {
 	return append(signatures, fields...), body, []string{record(t, keys[0].Signer)}
 }
 
-// What a message costs beside RSA does not grow by accident: a body allocates nothing, however it is cut, and a header so
-// much and no more.
+// The cost of a message without RSA does not grow by accident: a body causes no allocation, and a header a fixed number.
 func TestAllocations(t *testing.T) {
 	fields, text, records := signed(t)
 	odd := []byte(" \t\r\n\r\n \r")
@@ -125,7 +124,7 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// What RSA takes of the two above.
+// The share of RSA in the two benchmarks above.
 func BenchmarkBareVerify(b *testing.B) {
 	_, _, keys := ordinary(b)
 	key := keys[0].Signer.(*rsa.PrivateKey)

@@ -42,7 +42,7 @@ func TestReadMessage(t *testing.T) {
 	}
 }
 
-// endless is a device without a line end.
+// endless is a reader without an end and without line ends.
 type endless struct{ read int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -53,7 +53,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What has no end is given up; a body behind a header is read whole, however long.
+// A header without an end is an error. A body of any length is read completely.
 func TestReadMessageBounds(t *testing.T) {
 	e := &endless{}
 	if _, _, err := ReadMessage(e); err == nil || e.read > 2*maxHeader {

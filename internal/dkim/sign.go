@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// Key signs for a domain under a selector. Signer is an RSA or an Ed25519 key; where its octets live is its own affair.
+// Key signs for a domain with a selector.
 type Key struct {
-	Domain   string // d=, in the form that Domain gives
-	Selector string // s=
-	Signer   crypto.Signer
+	Domain   string        // d=, lower-case A-labels
+	Selector string        // s=
+	Signer   crypto.Signer // an RSA or Ed25519 key, in memory or elsewhere
 }
 
 // name returns the DNS name of the key's record.
 func (k Key) name() string { return k.Selector + "._domainkey." + k.Domain }
 
-// Algorithm is the key's word for a=, or "" for a key that DKIM does not know.
+// Algorithm returns the value of a=, or "" if DKIM does not support the type of the key.
 func (k Key) Algorithm() string {
 	switch k.Signer.Public().(type) {
 	case *rsa.PublicKey:
@@ -34,21 +34,21 @@ func (k Key) Algorithm() string {
 	return ""
 }
 
-// oversigning states when a name is listed in h= once more than the message has fields of it, so that an added field breaks the
-// signature (RFC 6376 sections 5.4.2 and 8.15).
+// oversigning states when h= lists a name once more than the message has fields of it, so that an added field breaks the signature
+// (RFC 6376 sections 5.4.2 and 8.15).
 type oversigning uint8
 
 const (
 	always    oversigning = iota // also if the message has none
-	ifPresent                    // relays add the field if it is missing: no field is not signed
-	never                        // lists and resenders rightly add such fields later
+	ifPresent                    // if the message has one; relays add a missing field
+	never                        // lists and resenders may add such fields
 )
 
 // signedName states how the fields of a name are signed.
 type signedName struct {
 	name     string
 	oversign oversigning
-	core     bool // signed even if a line is longer than MaxLine: it decides what a reader sees
+	core     bool // signed even if a line is longer than MaxLine: the field affects what a reader sees
 }
 
 // signedNames are the names to sign in their order in h= (RFC 6376 section 5.4.1; RFC 8058 section 4 for the List-Unsubscribe
@@ -68,8 +68,8 @@ func signedNames() [27]signedName {
 	}
 }
 
-// Signer signs one message with any number of keys in one pass: NewSigner with the header, Write for the body, Sign at
-// its end. Signatures are relaxed/relaxed and cover the whole body: there is no way to make one with l=.
+// Signer signs one message with any number of keys in one pass: call NewSigner with the header, Write for the body, and Sign at the
+// end. Signatures are relaxed/relaxed and cover the whole body; l= is not supported.
 type Signer struct {
 	keys   []Key
 	header []byte // the signed fields in canonical form, in the order of names
@@ -82,8 +82,8 @@ type Signer struct {
 	expire time.Duration
 }
 
-// NewSigner chooses what to sign among a message's header fields (top to bottom). t= is now, x= is now plus expire; there is no x= if
-// expire is 0. The error wraps a *Fault.
+// NewSigner returns a Signer for a message with these header fields (top to bottom). t= is now, x= is now plus expire; there is no x=
+// if expire is 0. The error wraps a *Fault.
 func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) (*Signer, error) {
 	for _, k := range keys {
 		if k.Algorithm() == "" {
@@ -103,11 +103,11 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 	return s, nil
 }
 
-// usualNames is how many names h= has room for without another allocation.
+// usualNames is the initial capacity for the names in h=.
 const usualNames = 32
 
 // cover adds all fields of a name, the lowest first (RFC 6376 section 5.4.2), and the name once more if it is oversigned.
-// A name that is not core is left out as a whole if one of its fields has a line that a server would break.
+// A name that is not core is omitted if one of its fields has a line that a server would break.
 func (s *Signer) cover(n signedName, fields []Field, x *index) {
 	var lower [32]byte
 	lowest := x.lowest(string(appendLower(lower[:0], n.name)))
@@ -138,14 +138,14 @@ func (s *Signer) cover(n signedName, fields []Field, x *index) {
 	}
 }
 
-// Write takes the next piece of the body. It never fails.
+// Write adds the next part of the body. It never fails.
 func (s *Signer) Write(p []byte) (int, error) {
 	s.lines.write(p)
 	return s.body.Write(p)
 }
 
-// Absent returns those of the fields that every message should have (RFC 5322 section 3.6) that are missing. They are not signed
-// as absent, because relays add them.
+// Absent returns the names of missing fields that every message should have: Date and Message-ID (RFC 5322 section 3.6). They are not
+// signed as absent, because relays add them.
 func (s *Signer) Absent() []string { return s.absent }
 
 // LongLines returns the lines longer than MaxLine of the header and of the body so far.
@@ -181,10 +181,10 @@ func (s *Signer) Sign() ([]Field, error) {
 	return signatures, nil
 }
 
-// lineLength is where a signature's lines are folded: RFC 5322 section 2.1.1 asks for at most 78.
+// lineLength is the length in bytes at which lines of a signature are folded: RFC 5322 section 2.1.1 recommends at most 78.
 const lineLength = 76
 
-// tags is the field's value up to and with "b=", folded, with its leading space.
+// tags returns the value of the field up to and including "b=", folded, with its leading space.
 func (s *Signer) tags(k Key) string {
 	f := folder{col: len(SignatureField) + 1}
 	f.b.Grow(headerBuffer / 2)
@@ -210,13 +210,13 @@ func (s *Signer) tags(k Key) string {
 	return f.b.String()
 }
 
-// folder puts pieces on lines. A piece that begins with a space loses it at the start of a line.
+// folder folds text into lines. The leading space of a part is removed at the start of a line.
 type folder struct {
 	b   strings.Builder
 	col int
 }
 
-// add takes a piece in parts. A ";" alone stays on its line.
+// add adds strings that stay on one line. It does not begin a new line for a ";" alone.
 func (f *folder) add(parts ...string) {
 	size := 0
 	for _, p := range parts {

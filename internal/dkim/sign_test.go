@@ -17,7 +17,7 @@ import (
 	"signpost/internal/conformance"
 )
 
-// sign puts our signatures on top of a message, the first key's uppermost.
+// sign adds our signatures on top of a message; that of the first key is uppermost.
 func sign(t testing.TB, msg []byte, keys ...Key) []byte {
 	t.Helper()
 	fields, body := splitMessage(t, msg)
@@ -63,7 +63,7 @@ func TestSignBothAlgorithms(t *testing.T) {
 	}
 }
 
-// RFC 6376 section 8.15: nobody can add another field of a kind that readers see, nor change one that is there.
+// RFC 6376 section 8.15: adding another field that readers see, or changing one, breaks the signature.
 func TestSignedHeaderIsClosed(t *testing.T) {
 	k := newKeys(t)
 	rec := zone(map[string]string{"r1._domainkey.example.org": record(t, k.rsa)})
@@ -96,8 +96,8 @@ func TestSignedHeaderIsClosed(t *testing.T) {
 	}
 }
 
-// A field that a relay adds because it is missing (RFC 6409 section 8) does not break the signature; a second one does, and so
-// does a first one that no relay adds. go-msgauth agrees.
+// A missing field that a relay adds (RFC 6409 section 8) does not break the signature. A second one does, and so does a first one of a
+// name that relays do not add. go-msgauth agrees.
 func TestFieldsThatRelaysAdd(t *testing.T) {
 	k := newKeys(t)
 	records := map[string]string{"r1._domainkey.example.org": record(t, k.rsa)}
@@ -153,7 +153,7 @@ func TestTooManyFieldsToSign(t *testing.T) {
 	}
 }
 
-// The bound on signatures: those of the Author Domain are verified wherever they stand, what is left over is "policy".
+// The limit on signatures: those of the Author Domain are verified in any position, and those over the limit are "policy".
 func TestSignatureCap(t *testing.T) {
 	k := newKeys(t)
 	msg := crlf(letter)
@@ -181,7 +181,7 @@ func TestSignatureCap(t *testing.T) {
 	}
 }
 
-// A temporary DNS error is temperror, unless the message fails without any key.
+// A temporary DNS error causes temperror, unless the message fails without any key.
 func TestKeyServerDown(t *testing.T) {
 	k := newKeys(t)
 	msg := sign(t, crlf(letter), Key{"example.org", "r1", k.rsa})
@@ -204,7 +204,7 @@ func TestKeyServerDown(t *testing.T) {
 	}
 }
 
-// RFC 8616 section 5: names may be U-labels in an internationalised message, DNS is asked for A-labels.
+// RFC 8616 section 5: names may be U-labels in an internationalized message; lookups use A-labels.
 func TestInternationalNames(t *testing.T) {
 	k := newKeys(t)
 	msg := forge(t, crlf(letter), k.rsa, "v=1; a=rsa-sha256; c=relaxed/simple; d=bücher.example; i=@post.BÜCHER.example; s=schlüssel; h=from; bh=$BH;")
@@ -214,7 +214,7 @@ func TestInternationalNames(t *testing.T) {
 	}
 }
 
-// oddBodies are bodies on which canonicalisations have been seen to differ.
+// oddBodies are bodies for which canonicalizations are known to differ.
 func oddBodies() map[string]string {
 	return map[string]string{
 		"empty":             "",
@@ -230,7 +230,7 @@ func oddBodies() map[string]string {
 	}
 }
 
-// Two independent implementations, both ways: what we sign go-msgauth verifies, what it signs we verify.
+// Two independent implementations agree: go-msgauth verifies our signatures, and we verify those of go-msgauth.
 func TestAgainstMsgauth(t *testing.T) {
 	k := newKeys(t)
 	records := map[string]string{"r1._domainkey.example.org": record(t, k.rsa), "e1._domainkey.example.org": record(t, k.ed)}
@@ -245,7 +245,7 @@ func TestAgainstMsgauth(t *testing.T) {
 				t.Fatal(theirs, err)
 			}
 			for _, v := range theirs {
-				// x= has passed by the wall clock that go-msgauth reads, or will have: only that is forgiven.
+				// go-msgauth compares x= with the clock of this machine. Only that error is ignored.
 				if v.Err != nil && !strings.Contains(v.Err.Error(), "expired") {
 					t.Error("go-msgauth:", v.Err)
 				}
@@ -266,7 +266,7 @@ func TestAgainstMsgauth(t *testing.T) {
 	}
 }
 
-// Generated messages: whatever is done to a signed message on the way, both implementations give the same verdict.
+// Both implementations return the same status for generated messages that were changed after signing.
 func TestSameVerdictAsMsgauth(t *testing.T) {
 	k, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
@@ -291,12 +291,12 @@ func TestSameVerdictAsMsgauth(t *testing.T) {
 			}
 		}
 		if !bytes.Contains(signed, []byte("\r\n\r\n")) {
-			continue // the space made a fold of the empty line
+			continue // the space turned the empty line into a fold
 		}
 		ours := verifyIn(t, signed, 3, testTime(), zone(records))[0]
 		theirs, err := msgauth.VerifyWithOptions(bytes.NewReader(signed), &msgauth.VerifyOptions{LookupTXT: lookup})
 		if err != nil {
-			continue // it reads no message where a field has no colon
+			continue // go-msgauth rejects a header field without a colon
 		}
 		same := (ours.Status == Pass) == (theirs[0].Err == nil)
 		if !same {
@@ -310,7 +310,7 @@ func TestSameVerdictAsMsgauth(t *testing.T) {
 	}
 }
 
-// randomText has line ends as Postfix hands them over: CRLF, and no CR or LF of its own.
+// randomText returns text with CRLF line ends and no other CR or LF, like text from Postfix.
 func randomText(rnd *mathrand.Rand, n int) string {
 	var b strings.Builder
 	for range rnd.IntN(n) {

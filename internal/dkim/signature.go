@@ -36,7 +36,7 @@ func readSignature(f Field) *signature {
 	if fault := s.read(f.Value); fault != nil {
 		status := PermError
 		if fault.Cause == SignatureFieldTooLong || fault.Cause == TooManySignedNames {
-			status = Policy // well formed, but over a bound of ours
+			status = Policy // well formed, but over a limit of this package
 		}
 		s.result.set(status, fault)
 		s.readMangled()
@@ -187,7 +187,7 @@ func (s *signature) readHeaders(h string) *Fault {
 	return nil
 }
 
-// validFieldName is RFC 5322's ftext.
+// validFieldName reports whether s is a field name: ftext of RFC 5322 section 2.2.
 func validFieldName(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == ':' {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A message of 4 KiB signed with RSA-2048 and, in turn with it, the bare signature of a hash, so that both see the same
-// machine. The least time of each counts, because what else the machine does only adds; x-bare is the one by the other.
+// Signs a message of 4 KiB with RSA-2048, and alternately a hash alone, so that both run under the same load. The minimum of each
+// counts, because other load only adds time. x-bare is the ratio of the two.
 func BenchmarkSignature(b *testing.B) {
 	key := newKeys(b).rsa
 	fields, _ := splitMessage(b, crlf(letter))

@@ -6,18 +6,18 @@ import (
 	"slices"
 )
 
-// sink hashes canonical body octets and takes the sum at each of some lengths on the way, so that any number of
-// signatures with an l= costs one pass.
+// sink hashes the canonical body. It keeps the hash at each length in limits, so that any number of signatures with an l= needs one
+// pass.
 type sink struct {
 	hash   hash.Hash
-	length int64   // octets hashed
-	limits []int64 // lengths still to come, ascending, distinct
+	length int64   // bytes hashed
+	limits []int64 // remaining lengths, ascending, distinct
 	sums   map[int64][]byte
-	total  []byte // after finish: the sum over everything
-	buf    []byte // gathers small pieces; hashing them one by one would cost more than the hash
+	total  []byte // after finish: the hash of the whole body
+	buf    []byte // collects small parts, because hashing each alone would be slow
 }
 
-// sinkBuffer is the size in octets of what is gathered before it is hashed.
+// sinkBuffer is the size of the buffer, in bytes.
 const sinkBuffer = 1 << 10
 
 func newSink(limits []int64) sink {
@@ -63,7 +63,7 @@ func (s *sink) octet(c byte) {
 	s.buf = append(s.buf, c)
 }
 
-// room gives n octets of the buffer to write to, at most sinkBuffer. What take says of them is written.
+// room returns n bytes of the buffer to write to, at most sinkBuffer. take states how many of them were written.
 func (s *sink) room(n int) []byte {
 	if len(s.buf)+n > cap(s.buf) {
 		s.flush()

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parseTags reads a tag-list of RFC 6376 section 3.2. A tag that stands twice makes the whole list invalid. Values come
-// without surrounding white space. Empty places between semicolons are passed over: many key records have them.
+// parseTags parses a tag-list: RFC 6376 section 3.2. A duplicate tag makes the whole list invalid. White space around values is
+// removed. Empty parts between semicolons are ignored, because many key records have them.
 func parseTags(s string) (map[string]string, *Fault) {
 	tags := make(map[string]string, 12)
 	for spec := range strings.SplitSeq(s, ";") {
@@ -36,7 +36,7 @@ func parseTags(s string) (map[string]string, *Fault) {
 	return tags, nil
 }
 
-// fws are the octets of folding white space.
+// fws is the bytes of folding white space.
 const fws = " \t\r\n"
 
 func isFWS(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
@@ -82,7 +82,7 @@ func untilFWS(s string) int {
 	return len(s)
 }
 
-// stripFWS takes out folding white space, which may stand anywhere in base64 and between the items of a list.
+// stripFWS removes folding white space, which may occur anywhere in base64 and between the items of a list.
 func stripFWS(s string) string {
 	end := untilFWS(s)
 	if end == len(s) {
@@ -100,9 +100,8 @@ func stripFWS(s string) string {
 	return b.String()
 }
 
-// decodeBase64 decodes base64 with folding white space in it. Padding may be missing or incomplete, and the unused bits of
-// the last character may be set: some signers write it so, the decoded bytes are the same, and other verifiers accept it.
-// More padding than the last group needs, and text that holds no data, are errors.
+// decodeBase64 decodes base64 with folding white space in it. Padding may be missing or incomplete, and unused bits of the last
+// character may be set: some signers do so, and other verifiers accept it. Too much padding, and text without data, are errors.
 func decodeBase64(s string) ([]byte, error) {
 	s = stripFWS(s)
 	data := strings.TrimRight(s, "=")
@@ -122,7 +121,7 @@ func listHas(list string, words ...string) bool {
 	return false
 }
 
-// decodeQP undoes dkim-quoted-printable (RFC 6376 section 2.11), which i= may use in its local part.
+// decodeQP decodes dkim-quoted-printable (RFC 6376 section 2.11), which i= may use in its local part.
 func decodeQP(s string) (string, *Fault) {
 	s = stripFWS(s)
 	if !strings.Contains(s, "=") {

@@ -6,21 +6,21 @@ import (
 	"math/bits"
 )
 
-// verbatim says how many octets of p stand in the relaxed body as they stand here: words with single spaces between
-// them, lines that end in CRLF. p begins with text, so there is at least one, and the last one is text: what comes behind
-// it may turn out to be trailing.
+// verbatim returns how many bytes of p relaxed canonicalization does not change: words with single spaces between them, and lines
+// that end in CRLF. p begins with text, so there is at least one. The last one is text, because white space and line ends after it
+// may be trailing.
 func verbatim(p []byte) int {
 	n := changes(p)
-	if p[n-1] == ' ' || n > 1 && n == len(p) && p[n-1] == '\r' { // a LF may follow
+	if p[n-1] == ' ' || n > 1 && n == len(p) && p[n-1] == '\r' { // an LF may follow
 		n--
 	}
 	return withoutLineEnds(p[:n])
 }
 
-// fourLineEnds is how CRLFs are looked for, since they may be all that there is.
+// fourLineEnds is four CRLFs as a number. A body may consist of CRLFs only, so four are compared at a time.
 const fourLineEnds = 0x0a0d0a0d0a0d0a0d
 
-// lineEnds is how much of p are the CRLFs that it begins with.
+// lineEnds returns the number of bytes of the CRLFs at the start of p.
 func lineEnds(p []byte) int {
 	n := 0
 	for n+8 <= len(p) && binary.LittleEndian.Uint64(p[n:]) == fourLineEnds {
@@ -32,7 +32,7 @@ func lineEnds(p []byte) int {
 	return n
 }
 
-// withoutLineEnds is how much of p stands before the CRLFs at its end.
+// withoutLineEnds returns the number of bytes before the CRLFs at the end of p.
 func withoutLineEnds(p []byte) int {
 	n := len(p)
 	for n >= 8 && binary.LittleEndian.Uint64(p[n-8:]) == fourLineEnds {
@@ -44,8 +44,8 @@ func withoutLineEnds(p []byte) int {
 	return n
 }
 
-// changes finds the first octet behind p[0] that does not stand as it is, or len(p). Eight octets are looked at together,
-// the answer for each being the top bit of its place.
+// changes returns the index of the first byte after p[0] that canonicalization changes, or len(p). It checks eight bytes at a time;
+// the result for each is the top bit of its place in a number.
 func changes(p []byte) int {
 	const (
 		ones = 0x0101010101010101
@@ -56,8 +56,8 @@ func changes(p []byte) int {
 		q := p[i-1 : i+8]
 		before, here := binary.LittleEndian.Uint64(q), binary.LittleEndian.Uint64(q[1:])
 		space := before ^ ones*' '
-		// An octet is looked at that follows a space and is above a LF and not above a space, or that is not above a tab.
-		// Each difference may borrow from the next place, so that a VT may be passed over, and more be looked at than need be.
+		// A byte is a candidate if it is at most a tab, or if it follows a space and is above an LF and at most a space. A subtraction
+		// may borrow from the next place: then a VT is no candidate, which is correct, or there is a needless candidate.
 		look := ((here-ones*(' '+1))&^(here-ones*('\n'+1))&(space-ones)&^space | (here - ones*('\t'+1))) &^ here & top
 		if look == 0 {
 			i += 8
@@ -75,7 +75,7 @@ func changes(p []byte) int {
 	return i
 }
 
-// changesAt says whether p[i] is a tab, a second space, or a line end behind a space.
+// changesAt reports whether p[i] is a tab, a second space, or a line end after a space.
 func changesAt(p []byte, i int) bool {
 	switch p[i] {
 	case '\t':
@@ -88,8 +88,8 @@ func changesAt(p []byte, i int) bool {
 	return false
 }
 
-// squeeze writes the line that p begins with, up to its CR, octet by octet, each run of white space as one space. It says
-// how much of p it took, and whether that did not stand as it was.
+// squeeze writes the first line of p, up to its CR, byte by byte, each run of white space as one space. It returns the number of bytes
+// of p that it read, and whether it changed any of them.
 func (b *body) squeeze(p []byte) (taken int, changed bool) {
 	p = p[:min(len(p), sinkBuffer)]
 	if i := bytes.IndexByte(p, '\r'); i >= 0 {
@@ -98,7 +98,7 @@ func (b *body) squeeze(p []byte) (taken int, changed bool) {
 	to := b.sink.room(len(p))
 	n, was, tabs := 0, 0, 0
 	for _, c := range p {
-		// Numbers and no branches, which would be mispredicted at each word.
+		// Arithmetic without branches, because branches would be mispredicted at each word.
 		is := 0
 		if c == ' ' {
 			is = 1
@@ -110,7 +110,7 @@ func (b *body) squeeze(p []byte) (taken int, changed bool) {
 		n += 1 - is&was
 		was = is
 	}
-	b.wsp = was == 1 // it may turn out to be trailing
+	b.wsp = was == 1 // it may be trailing
 	b.sink.take(n - was)
 	return len(p), n-was < len(p) || tabs > 0
 }

@@ -14,21 +14,21 @@ import (
 	"signpost/internal/domain"
 )
 
-// Verifier verifies all signatures of one message: NewVerifier with the header, Write for the body, Results at its end.
+// Verifier verifies all signatures of one message: call NewVerifier with the header, Write for the body, and Results at the end.
 type Verifier struct {
 	fields []Field
 	index  index
 	sigs   []*signature  // in the order of their fields
 	chain  chain         // the ARC sets
-	bodies [canons]*body // nil where no signature wants it
+	bodies [canons]*body // nil if no signature needs it
 	ended  bool          // the bodies are closed
-	buf    []byte        // headers are put together here
-	next   []int         // as index.last, while fields are taken from the bottom up
+	buf    []byte        // for the canonical header
+	next   []int         // as index.last, while headerSum reads fields from the bottom up
 }
 
-// NewVerifier reads the signatures among a message's header fields (top to bottom). Where there are more than
-// MaxSignatures, those that could align with one of the authors' domains go first, then those of the List-Id's domain,
-// then the upper ones; all of that is known without DNS.
+// NewVerifier parses the signatures among a message's header fields (top to bottom). If there are more than MaxSignatures, those that
+// could align with one of the authors' domains have priority, then those of the domain in List-Id, then the upper ones. All of this is
+// known without DNS.
 func NewVerifier(fields []Field, authors []string) *Verifier {
 	v := &Verifier{fields: fields, index: newIndex(fields)}
 	at := v.index.all("dkim-signature")
@@ -56,7 +56,7 @@ func NewVerifier(fields []Field, authors []string) *Verifier {
 	return v
 }
 
-// verified are the signatures that a body hash is needed for.
+// verified returns the signatures that need a body hash.
 func (v *Verifier) verified() iter.Seq[*signature] {
 	return func(yield func(*signature) bool) {
 		for _, s := range v.sigs {
@@ -135,7 +135,7 @@ func (v *Verifier) KeyNames() []string {
 	return names
 }
 
-// Write takes the next piece of the body. It never fails.
+// Write adds the next part of the body. It never fails.
 func (v *Verifier) Write(p []byte) (int, error) {
 	for _, b := range v.bodies {
 		if b != nil {
@@ -189,7 +189,7 @@ func (v *Verifier) end() {
 }
 
 // verify returns the result of a signature. It first checks what needs no key: a message that was changed fails whatever DNS answers, so
-// that a dead name server cannot turn a forgery into a temperror.
+// that an unreachable name server cannot turn a forgery into a temperror.
 func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]string, error)) (Status, *Fault) {
 	if fault := s.untimely(now); fault != nil {
 		return PermError, fault
@@ -289,7 +289,7 @@ func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Statu
 	return k, Pass, nil
 }
 
-// headerBuffer is the size in octets of what most messages have signed.
+// headerBuffer is the initial size in bytes of a buffer for the signed header, enough for most messages.
 const headerBuffer = 2 << 10
 
 // headerSum hashes the signed header fields and the signature field itself: section 3.7.
@@ -298,8 +298,8 @@ func (v *Verifier) headerSum(s *signature) [sha256.Size]byte {
 		v.buf = make([]byte, 0, headerBuffer)
 	}
 	buf := v.buf[:0]
-	// Section 5.4.2: a name that stands n times in h= means the n lowest fields of that name, from the bottom up; one
-	// more than there are means nothing at all.
+	// Section 5.4.2: a name that h= lists n times means the n lowest fields of that name, from the bottom up. A name beyond
+	// the number of fields means an empty string.
 	v.next = append(v.next[:0], v.index.last...)
 	for _, name := range s.result.Headers {
 		id, ok := v.index.ids[name]
@@ -308,7 +308,7 @@ func (v *Verifier) headerSum(s *signature) [sha256.Size]byte {
 		}
 		at := v.next[id]
 		if at >= 0 && at == s.at {
-			// Section 3.5: h= never means the field that is being verified.
+			// Section 3.5: h= never includes the field that is being verified.
 			at = v.index.above[at]
 		}
 		if at >= 0 {

@@ -12,14 +12,14 @@ import (
 type parser struct {
 	s       string
 	i       int
-	word    int // end of the last word that words read
+	word    int // end of the last word that words has read
 	domains []string
 }
 
-// maxComment is how deep comments may nest; the bound is ours, honest ones do not.
+// maxComment is the maximum nesting depth of comments. No RFC has a limit; honest comments do not nest.
 const maxComment = 16
 
-// list reads addresses up to the end, or in a group up to its ";".
+// list reads addresses up to the end, or up to ";" in a group.
 func (p *parser) list(group bool) error {
 	for {
 		if err := p.space(); err != nil {
@@ -48,7 +48,7 @@ func (p *parser) list(group bool) error {
 	}
 }
 
-// peek is the next octet, 0 at the end; unfold has taken every real NUL out.
+// peek returns the next byte, 0 at the end. The text contains no NUL, because unfold refuses control characters.
 func (p *parser) peek() byte {
 	if p.i < len(p.s) {
 		return p.s[p.i]
@@ -56,7 +56,7 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-// address reads one mailbox or, outside of one, a group; what follows it is left to list.
+// address reads one mailbox or, outside of a group, one group. list reads what follows.
 func (p *parser) address(inGroup bool) error {
 	words, err := p.words()
 	if err != nil {
@@ -84,8 +84,8 @@ func (p *parser) address(inGroup bool) error {
 			return err
 		}
 		if p.peek() == '<' {
-			// ann@example.org <ann@example.org>, the display name not quoted: wrong, common, and plain as long as both
-			// name the same domain.
+			// ann@example.org <ann@example.org>, with an unquoted display name, is common. It is unambiguous if both have the
+			// same domain.
 			return p.angle(domain)
 		}
 		p.domains = append(p.domains, domain)
@@ -106,7 +106,7 @@ func (p *parser) address(inGroup bool) error {
 	return &Fault{Cause: FromNameWithoutAddress}
 }
 
-// angle reads "<local@domain>". Where alike is set, the domain has to be that.
+// angle reads "<local@domain>". If alike is not empty, the domain must equal it.
 func (p *parser) angle(alike string) error {
 	p.i++
 	if err := p.blank(); err != nil {
@@ -192,7 +192,7 @@ func onlyWords(comments string) error {
 }
 
 // plainLocal reports whether s is a quoted string, or atoms and dots. Japanese mobile providers issued addresses whose
-// dots are at either end or side by side, which RFC 5322 section 3.4.1 does not allow.
+// dots are at either end or adjacent, which RFC 5322 section 3.4.1 does not allow.
 func plainLocal(s string) bool {
 	if strings.HasPrefix(s, `"`) {
 		q := &parser{s: s}
@@ -275,7 +275,7 @@ func (p *parser) space() error {
 	return nil
 }
 
-// atext is RFC 5322's, with the octets of UTF-8 as RFC 6532 adds them.
+// atext reports whether a byte is atext of RFC 5322, or part of a UTF-8 character, which RFC 6532 adds.
 func atext(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80 ||
 		strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0

@@ -1,5 +1,17 @@
-// Package dmarc finds the Author Domain of a message, the policy that its owner publishes, and whether the message satisfies it:
-// RFC 9989.
+// Package dmarc finds the Author Domain of a message and the policy of its Domain Owner, and reports whether the message satisfies
+// it: RFC 9989.
+//
+// [ReadAuthor] parses the From fields. [Discover] finds the policy of one Author Domain by the DNS Tree Walk, and its
+// [Discovery] compares the identifiers that DKIM and SPF authenticated. The [Result] has the status and its [Cause]. [Explain]
+// returns each step of the walk. Lookups are made by a [Resolver], which the caller provides.
+//
+//	author := dmarc.ReadAuthor([]string{" Ann <ann@example.org>"})
+//	for _, domain := range author.Domains {
+//		r := dmarc.Discover(ctx, resolver, domain).Evaluate(ctx, resolver, []dmarc.Identifier{
+//			{Method: dmarc.SPF, Domain: "bounces.example.org"},
+//		})
+//		fmt.Println(r.Domain, r.Status, r.Policy) // example.org pass reject
+//	}
 package dmarc
 
 import (
@@ -8,20 +20,19 @@ import (
 	"strings"
 )
 
-// MaxAuthorDomains is how many domains a From field may name. RFC 9989 section 11.5 asks for a limit, because each costs
-// look-ups; honest mail has one.
+// MaxAuthorDomains is the maximum number of domains in a From field. RFC 9989 section 11.5 requires a limit, because each domain causes
+// lookups. Honest mail has one.
 const MaxAuthorDomains = 4
 
 // Author is the author of a message by its From fields: RFC 9989 section 5.3.1.
 type Author struct {
 	Domains []string `json:"header_from,omitempty"` // lower-case A-labels, each once, in the order of the field
 	Cause   Cause    `json:"from_cause,omitempty"`  // why it is not certain who wrote the message: one of AuthorCauses
-	Detail  string   `json:"from_detail,omitempty"` // see Cause
+	Detail  string   `json:"from_detail,omitempty"` // the comment of Cause states which value
 }
 
-// ReadAuthor reads the values of all From fields of a message. Whatever two readers could take for different domains has a
-// Cause, and no domain is guessed: no field, several fields, anything outside RFC 5322 section 3.4 that would move the
-// address. With a Cause, Domains is empty.
+// ReadAuthor parses the values of all From fields of a message. If two programs could read different domains, the Author has a Cause and
+// no Domains: no field, several fields, or syntax outside RFC 5322 section 3.4 that could hide or change the address.
 func ReadAuthor(values []string) Author {
 	switch len(values) {
 	case 0:

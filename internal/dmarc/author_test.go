@@ -150,11 +150,11 @@ func authorCases() []authorCase {
 		{"\"=?utf-8?q?x=40evil.example?=\"@example.org", "", FromDeceptiveLocalPart},
 		{"bounce=?x@example.org", "example.org", ""},
 		{"<\u202egro.live@example.org>", "", FromDeceptiveLocalPart},
-		{"<a\u200cb@example.org>", "example.org", ""}, // a joiner belongs to some scripts
+		{"<a\u200cb@example.org>", "example.org", ""}, // some scripts need a joiner
 		{"=?utf-8?q?x=40evil.example=00?= <ann@example.org>", "", FromNameHidesAddress},
 		{"=?utf-8?q?x=40evil.example?= =?utf-8?q?=0A?= <ann@example.org>", "", FromNameHidesAddress},
 		{"\"x=?big5?b?AA==?=\" <ann@example.org>", "", FromNameHidesAddress},
-		{"=?utf-8?q?Ann=0A?= <ann@example.org>", "example.org", ""}, // a script's echo
+		{"=?utf-8?q?Ann=0A?= <ann@example.org>", "example.org", ""}, // from a script that uses echo
 		{"=?x?y?= =?utf-8?q?Ann?= <ann@example.org>", "example.org", ""},
 		{"\"ann <ann@example.org>", "", FromQuotedStringUnclosed},
 		{strings.Repeat("(", 17) + strings.Repeat(")", 17) + "ann@example.org", "", FromCommentsTooDeep},
@@ -179,7 +179,7 @@ func TestReadAuthor(t *testing.T) {
 	}
 }
 
-// CVE-2019-16378, CVE-2021-34555: of several From fields the first one is not the author.
+// CVE-2019-16378, CVE-2021-34555: if there are several From fields, the first one is not the author.
 func TestReadAuthorFields(t *testing.T) {
 	if got := ReadAuthor(nil); got.Cause != FromMissing {
 		t.Errorf("%+v", got)

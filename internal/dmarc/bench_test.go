@@ -8,7 +8,7 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// known answers at once with the one record that there is.
+// known is a Resolver with one record.
 type known struct {
 	dmarc.Resolver
 	name    string
@@ -22,7 +22,7 @@ func (k known) LookupTXT(_ context.Context, name string) ([]string, error) {
 	return k.records, nil
 }
 
-// What an ordinary message costs: one author, a record at the domain itself, DKIM and SPF that align.
+// The cost of an ordinary message: one author, a record at the domain itself, aligned DKIM and SPF.
 func BenchmarkOrdinary(b *testing.B) {
 	r := known{name: "_dmarc.example.org", records: []string{"v=DMARC1; p=reject; rua=mailto:dmarc@example.org; adkim=r; aspf=r"}}
 	from := []string{` "Ann Example" <ann@example.org>`}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Cause is why a Result is not a pass, what is wrong with a record, or why a From field names no Author Domain. With spaces
-// for its underscores it reads as plain English.
+// Cause is why a Result is not a pass, what is wrong with a record, or why a From field has no Author Domain. With spaces for its
+// underscores it is a plain phrase.
 type Cause string
 
 // The causes of a Result. Unless stated otherwise, Detail is empty.
@@ -62,12 +62,12 @@ const (
 	FromCommentsTooDeep        Cause = "from_comments_too_deep"  // more than maxComment levels
 	FromCommentInAddress       Cause = "from_comment_in_address" // one with more than words
 	FromTextAfterAddress       Cause = "from_text_after_address"
-	FromTwoAddresses           Cause = "from_two_addresses" // where one belongs
+	FromTwoAddresses           Cause = "from_two_addresses" // instead of one
 	FromSourceRoute            Cause = "from_source_route"
 	FromAddressLiteral         Cause = "from_address_literal" // instead of a domain
 	FromInvalidDomain          Cause = "from_invalid_domain"
 	FromMalformedLocalPart     Cause = "from_malformed_local_part"
-	FromDeceptiveLocalPart     Cause = "from_deceptive_local_part" // a reader is shown another one
+	FromDeceptiveLocalPart     Cause = "from_deceptive_local_part" // mail programs may display another one
 )
 
 // AuthorCauses returns the causes of an Author.

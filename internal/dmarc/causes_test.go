@@ -67,7 +67,7 @@ func faultyZone() faulty {
 		"no-p.example": "v=DMARC1; sp=none"}
 }
 
-// A Result that is not a pass has its cause, and for a failed lookup its DNS status, its name and whose it was.
+// A Result that is not a pass has its cause. For a failed lookup it has the DNS status, the name and the method.
 func TestCauses(t *testing.T) {
 	methods := map[dmarc.Cause]dmarc.Method{dmarc.PolicyLookupFailed: dmarc.DNS, dmarc.PolicyLookupUnusable: dmarc.DNS,
 		dmarc.OrganizationLookupFailed: dmarc.DNS, dmarc.KeyLookupFailed: dmarc.DKIM, dmarc.SPFLookupFailed: dmarc.SPF}
@@ -80,7 +80,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// Each step of a walk has what its lookup found.
+// Each step of a walk has the outcome of its lookup.
 func TestExplain(t *testing.T) {
 	zone := faultyZone()
 	zone["a.slow.np.example"], zone["np.example"], zone["example"] = "", "v=DMARC1; p=none; np=reject", "x|v=DMARC1; p=none|v=DMARC1; p=none"

@@ -8,8 +8,8 @@ import (
 	"unicode"
 )
 
-// hidesAddress says whether the encoded words of a From field hide the address from a reader whose program shows them as
-// they come out: up to a NUL, or as an address on a line of its own. A line end without an address is a sloppy script's.
+// hidesAddress reports whether the decoded words of a From field could hide the address in a program that displays them unchanged: they
+// contain a NUL, or a line end and an address. A line end without an address is the mistake of a script.
 func hidesAddress(s string) bool {
 	text, _ := decodeWords(s, func(_ string, r io.Reader) (io.Reader, error) { return r, nil })
 	return strings.IndexByte(text, 0) >= 0 || strings.ContainsAny(text, "\r\n") && strings.Contains(text, "@")
@@ -53,8 +53,8 @@ func decodeWords(s string, charset func(string, io.Reader) (io.Reader, error)) (
 	}
 }
 
-// shownAsIs is false for a local part that a reader is shown as something else: an encoded word, which RFC 2047 section 5
-// forbids in an address, and which some programs decode all the same; and what turns the text around or breaks its line.
+// shownAsIs reports whether programs display a local part unchanged. They do not if it contains an encoded word, which RFC 2047 section
+// 5 forbids in an address but some programs decode, or a character that reverses the text or breaks the line.
 func shownAsIs(local string) bool {
 	if _, rest, ok := strings.Cut(local, "=?"); ok && strings.Contains(rest, "?=") {
 		return false

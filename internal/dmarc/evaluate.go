@@ -16,7 +16,7 @@ const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"
 	None      Status = "none"      // no policy is published, or its record has no effect
-	TempError Status = "temperror" // what could have passed could not be looked up
+	TempError Status = "temperror" // a lookup failed that could have led to a pass
 	PermError Status = "permerror" // a DNS answer that is unusable and that a retry does not change
 )
 
@@ -44,7 +44,7 @@ type AlignedIdentifier struct {
 	Domain string `json:"domain"`
 }
 
-// Result is DMARC's view of one Author Domain.
+// Result is the DMARC result for one Author Domain.
 type Result struct {
 	Status       Status `json:"status"`
 	Domain       string `json:"domain"`                  // Author Domain
@@ -53,13 +53,13 @@ type Result struct {
 	Record       string `json:"record,omitempty"`
 	Tag          string `json:"tag,omitempty"`       // p, sp or np: which one applies
 	Published    Policy `json:"published,omitempty"` // its value
-	Policy       Policy `json:"policy,omitempty"`    // what is left of it after t=y
+	Policy       Policy `json:"policy,omitempty"`    // Published, or the milder policy that t=y requests
 	Testing      bool   `json:"testing,omitempty"`   // t=y
 
 	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // pass, or a temperror that would be one: what passed and is aligned
 
 	Cause            Cause  `json:"cause,omitempty"`             // why the Status is not pass
-	Detail           string `json:"detail,omitempty"`            // see Cause
+	Detail           string `json:"detail,omitempty"`            // the comment of Cause states which value
 	IdentifierDomain string `json:"identifier_domain,omitempty"` // temperror: of the identifier that could not be checked or compared
 	Failed           string `json:"failed,omitempty"`            // temperror and PolicyLookupUnusable: the DNS name whose lookup failed first
 
@@ -111,12 +111,12 @@ type Discovery struct {
 	result   Result
 }
 
-// MaxQueries is the number of queries that a Discovery makes at most, with the Organizational Domain: a walk, and whether the
-// domain exists.
+// MaxQueries is the maximum number of queries of a Discovery, including those for the Organizational Domain: a walk, and the query
+// whether the domain exists.
 const MaxQueries = maxWalk + 2
 
-// Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1. A lookup that fails temporarily counts as one that
-// finds nothing, so that a policy above the name still applies, or one that is remembered.
+// Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1. A lookup that fails temporarily counts as one that finds
+// nothing, so that a policy above the name or a remembered policy still applies.
 func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 	d := &Discovery{resolver: r, result: Result{Domain: author}}
 	var own walked
@@ -134,7 +134,7 @@ func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 		d.none(w)
 		return d
 	}
-	// The record at the Organizational Domain; where it has none, that of the public suffix above, which ended the walk.
+	// The record at the Organizational Domain applies or, if it has none, that of the public suffix above, which ended the walk.
 	// Records between them and the author are not used.
 	use := w.found[len(w.found)-1]
 	for _, f := range w.found {
@@ -187,7 +187,7 @@ func (d *Discovery) finish() {
 	}
 }
 
-// none ends the discovery where no record was found. Section 5.3.6: where a lookup failed, a message neither passes nor fails.
+// none ends a discovery that found no record. Section 5.3.6: if a lookup failed, a message neither passes nor fails.
 func (d *Discovery) none(w *walked) {
 	r := &d.result
 	switch {
@@ -207,7 +207,7 @@ func (d *Discovery) temporary(cause Cause, f *failure, assumed Status) {
 	r.Status, r.Cause, r.Detail, r.Failed, r.Assumed = TempError, cause, dnsStatus(f.err), strings.TrimSuffix(f.name, "."), assumed
 }
 
-// organizational finds the author's Organizational Domain, once.
+// organizational finds the author's Organizational Domain. It makes the walk only once.
 func (d *Discovery) organizational(ctx context.Context) *walked {
 	if d.walked == nil {
 		w := walk(ctx, d.resolver, d.result.Domain)
@@ -275,20 +275,21 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 	return d.result
 }
 
-// aligned reports whether another name than the Author Domain is aligned with it, as if the lookups that failed had found
-// nothing: section 4.10.2. doubt is a failure that could change the answer.
+// aligned reports whether a name other than the Author Domain is aligned with it: section 4.10.2. A lookup that failed counts as one
+// that found nothing. doubt is a failure that could change the result.
 func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (aligned bool, doubt *failure) {
 	if id.Method == DKIM && d.record.StrictDKIM || id.Method == SPF && d.record.StrictSPF {
 		return false, nil
 	}
 	own := d.organizational(ctx).failed
-	// Names that share no more than the TLD are never aligned, whatever a walk would have found.
+	// Names that share no more than the TLD are never aligned, so no walk is needed.
 	if common(id.Domain, d.result.Domain) < 2 {
 		own = nil
 	}
 	org := d.result.OrgDomain
-	// A name's Organizational Domain is the name itself or above it: what is not below the author's cannot share it. One
-	// of a single label that does not declare itself is a registry's without psd=y, and joins strangers (section 11.8).
+	// A name's Organizational Domain is the name itself or a parent: a name that is not below the author's cannot share it.
+	// An Organizational Domain of a single label that does not declare itself is a registry's without psd=y. Its subdomains
+	// belong to different owners (section 11.8).
 	if !domain.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
 		return false, own
 	}
@@ -303,7 +304,7 @@ func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (ali
 	return other == org, cmp.Or(own, w.failed)
 }
 
-// common is how many labels two names share, from the right.
+// common returns the number of labels that two names share, from the right.
 func common(a, b string) int {
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
 	n := 0

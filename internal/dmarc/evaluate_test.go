@@ -21,8 +21,8 @@ import (
 	"signpost/internal/testdns"
 )
 
-// Each file of testdata is a DNS and lines of cases: Author Domain, identifiers, and what must come of them. "queries" are
-// all that the cases may ask, in their order.
+// Each file of testdata has DNS records and lines of cases: Author Domain, identifiers and the expected result. "queries" lists all
+// queries of the cases, in their order.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) < 10 {
@@ -104,7 +104,7 @@ func evaluate(t *testing.T, view *dns.View, given []string) string {
 	return strings.Join(words, " ")
 }
 
-// However long the names and however many the identifiers, the queries stay within the bounds of the design.
+// The number of queries is bounded for names of any length and any number of identifiers.
 func TestQueriesAreBounded(t *testing.T) {
 	server, err := testdns.Start("_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")
 	if err != nil {

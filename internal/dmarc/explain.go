@@ -27,7 +27,7 @@ func Outcomes() []Outcome {
 	return []Outcome{RecordFound, RecordWithoutEffect, RecordNone, LookupFailed, NameExists, NameMissing}
 }
 
-// Step is one lookup of a walk, for a person who follows it.
+// Step is one lookup of a walk, for signpost dmarc and explain.
 type Step struct {
 	Name    string  `json:"name"`
 	Record  string  `json:"record,omitempty"` // the record, or with SemicolonMissing the TXT record that is almost one

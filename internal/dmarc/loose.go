@@ -12,8 +12,8 @@ const escape = "\x1b"
 //
 //	Acme, Inc. <news@example.org>
 //
-// It accepts one address in angle brackets at the end of the field, and no other @ anywhere (RFC 7103 section 7). Whatever
-// another program makes of the name, it then finds no address of another domain.
+// It accepts one address in angle brackets at the end of the field, and no other @ anywhere (RFC 7103 section 7). However another
+// program reads the name, it then finds no address of another domain.
 func looseDomain(text string) (domain string, ok bool) {
 	text = strings.TrimRight(text, " \t")
 	open := strings.LastIndexByte(text, '<')

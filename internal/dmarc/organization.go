@@ -8,7 +8,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk met,
+// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk found,
 // longest first.
 func Organization(ctx context.Context, r Resolver, from string) (domain string, met []string, err error) {
 	w := walk(ctx, r, from)
@@ -22,7 +22,7 @@ func Organization(ctx context.Context, r Resolver, from string) (domain string, 
 	return domain, met, nil
 }
 
-// Found returns the policy that was found, before it is applied. Its Status is empty if there is one.
+// Found returns the policy before identifiers are compared. Its Status is empty if there is one.
 func (d *Discovery) Found() Result { return d.result }
 
 // SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational

@@ -29,7 +29,7 @@ type Record struct {
 	Broken     bool   // the record has no effect because of Fault (section 4.10.1); otherwise it counts as p=none
 }
 
-// ParseRecord parses a TXT record, its strings joined. ok is false if it is not a DMARC record: v=DMARC1 has to come first, in
+// ParseRecord parses a TXT record, its strings joined. ok is false if it is not a DMARC record: v=DMARC1 must be first, in
 // these letters. The first of duplicate tags counts; unknown tags, pct, rf and ri are ignored.
 func ParseRecord(txt string) (r *Record, ok bool) {
 	parts := strings.Split(txt, ";")
@@ -137,7 +137,7 @@ func (r *Record) below(exists bool) (p Policy, tag string) {
 	return r.P, "p"
 }
 
-// stricter reports whether p asks for more than q.
+// stricter reports whether p is stricter than q.
 func (p Policy) stricter(q Policy) bool {
 	return p == PolicyReject && q != PolicyReject || p == PolicyQuarantine && q == PolicyNone
 }

@@ -9,7 +9,7 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// stub is a DNS of DMARC records. A name in broken cannot be looked up; remembered has the records of earlier answers.
+// stub is a Resolver with DMARC records. A name in broken cannot be looked up; remembered has the records of earlier answers.
 type stub struct {
 	records    map[string]string
 	remembered map[string]string

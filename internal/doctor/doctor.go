@@ -37,8 +37,8 @@ type Finding struct {
 
 // Check is one check of a list.
 type Check struct {
-	Name string // as in docs/operations.md
-	Doc  string // the objects that it checks, as in docs/operations.md
+	Name string // as in docs/doctor.md
+	Doc  string // the objects that it checks, as in docs/doctor.md
 	Run  func(context.Context) []Finding
 }
 

@@ -243,7 +243,7 @@ func TestPlanted(t *testing.T) {
 		{"XCLIENT for all", variant{main: "smtpd_authorized_xclient_hosts = 0.0.0.0/0\n"}, []string{"red originating: smtp/inet allows XCLIENT for every client", postconf("-e 'smtpd_authorized_xclient_hosts ='")}},
 
 		{"observe mode", variant{toml: "mode = \"observe\"\n"},
-			[]string{`yellow mode: mode = "observe": Signpost signs, rejects and tags nothing`, `mode = "enforce" # when the log shows what you expect: docs/operations.md, "Observe mode"`}},
+			[]string{`yellow mode: mode = "observe": Signpost signs, rejects and tags nothing`, `mode = "enforce" # when the log shows what you expect: docs/observe.md, "Observe mode"`}},
 		{"a domain's directory that anybody may write in", variant{sh: "chmod 777 state/keys/example.org"},
 			[]string{"red key-files: other users can write to ROOT/state/keys/example.org", "chmod go-w 'ROOT/state/keys/example.org'"}},
 		{"two of them", variant{sh: "chmod 777 state/keys/example.*"},

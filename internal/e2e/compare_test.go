@@ -18,7 +18,7 @@ import (
 	"signpost/policy"
 )
 
-// compareZone has senders on whose mail all filters agree, and such on whose they do not.
+// compareZone has senders for whose mail all filters agree, and others for whose mail they do not.
 const compareZone = `example.com. TXT "v=spf1 ip4:203.0.113.9 -all"
 _dmarc.example.com. TXT "v=DMARC1; p=none"
 example.com. MX 10 mail.example.com.
@@ -28,7 +28,7 @@ _dmarc.b.example.com. TXT "v=DMARC1; p=none; psd=n"
 a.b.example.com. A 203.0.113.9
 `
 
-// comparison is a message of an unauthenticated client and its compared= in the log.
+// comparison is a message of an unauthenticated client and the expected compared= in the log.
 type comparison struct {
 	name, from, sender string
 	sign               []string // d=, top to bottom
@@ -90,8 +90,8 @@ func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey,
 	}
 }
 
-// compareCases returns the messages. organization is what the other filter finds by another Organizational Domain, nokey what it finds
-// about a signature without a key.
+// compareCases returns the messages. organization is the other filter's result if its Organizational Domain differs, nokey its result
+// for a signature without a key.
 func compareCases(organization, nokey policy.Side) []comparison {
 	same := policy.Comparison{Same: []string{"spf", "dkim", "dmarc"}}
 	walk := policy.Comparison{Same: []string{"spf", "dkim"}, Different: []policy.Difference{{Method: "dmarc", Name: "a.b.example.com", Theirs: organization,
@@ -118,12 +118,11 @@ func TestCompareOpenDMARC(t *testing.T) {
 	}
 	opendkim := startOpenDKIM(t, "Mode v\nAuthservID mx.example.org\nAlwaysAddARHeader yes\nTestPublicKeys "+filepath.Join(dir, "keys")+"\n")
 	compare(t, []string{opendkim, startOpenDMARC(t, zone)}, zone, key, compareCases(
-		// OpenDMARC 1.4 without a list of public suffixes finds no policy above the author's own name.
+		// OpenDMARC 1.4 without a list of public suffixes finds only policies of the Author Domain itself.
 		policy.Side{Result: "none"}, policy.Side{Result: "fail", Detail: "key not found in DNS"}))
 }
 
-// startOpenDMARC runs the real one. It asks the name server of /etc/resolv.conf, so it gets one of its own, in a mount
-// namespace.
+// startOpenDMARC runs the real OpenDMARC in a mount namespace, because it queries the name server of /etc/resolv.conf.
 func startOpenDMARC(t *testing.T, zone string) string {
 	t.Helper()
 	const server = "127.77.0.1"
@@ -154,6 +153,6 @@ func TestCompareRspamd(t *testing.T) {
 	key, record := newKey(t)
 	zone := compareZone + keys.ZoneText("example.com", "s", record, time.Hour)
 	compare(t, []string{startRspamd(t, zone, "[]", `milter_headers { use = ["authentication-results"]; }`, "spf", "dmarc", "milter_headers")}, zone, key, compareCases(
-		// rspamd goes by the list of public suffixes, and names the domain that had the record.
+		// rspamd uses the list of public suffixes, and reports the domain that has the record.
 		policy.Side{Result: "pass", Domain: "example.com"}, policy.Side{Result: "none"}))
 }

@@ -34,7 +34,7 @@ slow.example. TXT "v=spf1 include:i0.slow.example -all"
 	return z
 }
 
-// letterBody is the body of all messages, since a signature over another one fails without a lookup.
+// letterBody is the body of all messages, because a signature over another body fails without a lookup.
 const letterBody = "Hello\r\n"
 
 // forgedSignature returns a signature field of a domain, complete but not made with its key.
@@ -64,9 +64,9 @@ func (w *world) deliver(xclient, sender, message string) (code int, took time.Du
 	return reply.Code, took
 }
 
-// Neither a field that anyone can add nor DNS that a forger controls gets a forgery of a p=reject domain past the real Postfix, or
-// holds its session longer than dns.message_timeout. Honest mail with a dead foreign name in it is accepted and not delayed beyond
-// that name's own timeout.
+// A forger cannot evade p=reject with fields that anyone can add, or with DNS under the forger's control, and cannot delay the session
+// longer than dns.message_timeout. Honest mail that contains a name whose lookup fails is accepted, and delayed by at most the timeout
+// of that name.
 func TestForgeriesThroughPostfix(t *testing.T) {
 	const lookup, message = time.Second, 2 * time.Second
 	w := newWorld(t, setup{zone: victimZone(), timeout: lookup.String(), message: message.String()})
@@ -93,7 +93,7 @@ func TestForgeriesThroughPostfix(t *testing.T) {
 		if code != c.code {
 			t.Errorf("%s: the reply is %d, want %d", c.name, code, c.code)
 		}
-		// Postfix and a loaded machine need time of their own.
+		// Postfix and a loaded machine need additional time.
 		if most := message + 5*time.Second; took > most {
 			t.Errorf("%s: the reply took %v", c.name, took)
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A forged field with a space before its colon, or in odd case, is one that some reader may read: it goes too.
+// A forged field with a space before its colon, or in unusual case, is deleted too, because some programs read it.
 func TestForgedFieldNames(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	w.swaks(w.SMTP, args(good(), written("ann@good.example", "Authentication-Results : mx.example.org; dmarc=pass (1)", "AUTHENTICATION-RESULTS\t: mx.example.org; dmarc=pass (2)",

@@ -14,8 +14,7 @@ import (
 	"signpost/keys"
 )
 
-// An OpenDKIM installation is taken over: the same mail is signed for the same domains with the same selectors as by
-// opendkim itself, mail by mail.
+// After an import from OpenDKIM, each message is signed for the same domain with the same selector as by opendkim.
 func TestImportedOpenDKIM(t *testing.T) {
 	w := newWorld(t, setup{keys: "none", mta: testmta.Options{Domains: []string{"example.net"}}})
 	dir := t.TempDir()
@@ -85,7 +84,7 @@ func TestImportedOpenDKIM(t *testing.T) {
 	}
 }
 
-// signers verifies the signatures of a message and gives their "domain/selector".
+// signers verifies the signatures of a message and returns "domain/selector" for each.
 func signers(t *testing.T, mail string, records map[string]string) string {
 	t.Helper()
 	var all []string

@@ -24,7 +24,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// journaled is a world whose journal lies in a file system of its own.
+// journaled is a world whose journal is in a separate file system.
 type journaled struct {
 	*world
 	folder, file string
@@ -57,7 +57,7 @@ func newJournaled(t *testing.T) *journaled {
 // posting is one message of a round.
 type posting struct{ xclient, sender, author string }
 
-// postings are one that passes, one that is refused, one that is tagged, one that is signed.
+// postings returns a message that passes, one that is rejected, one that is tagged, and one that is signed.
 func postings() []posting {
 	const stranger = "ADDR=198.51.100.7 NAME=mail.stranger.example"
 	return []posting{
@@ -68,7 +68,7 @@ func postings() []posting {
 	}
 }
 
-// post gives a message to Postfix; an error says that there was no answer.
+// post sends a message to Postfix. It returns an error if there was no reply.
 func (j *journaled) post(l posting, subject string) (reply string, err error) {
 	s, err := testmta.Dial(j.t.Context(), j.SMTP)
 	if err != nil {
@@ -116,7 +116,7 @@ func seen(mail string) (o outcome) {
 	return o
 }
 
-// send plays a round.
+// send sends the messages of a round.
 func (j *journaled) send() (all []outcome) {
 	j.t.Helper()
 	j.rounds++
@@ -136,7 +136,7 @@ func (j *journaled) send() (all []outcome) {
 	return all
 }
 
-// mail plays a round: client and recipients see what they see of any other.
+// mail sends a round. Client and recipients get the same replies and messages as in any other round.
 func (j *journaled) mail() {
 	j.t.Helper()
 	if got := j.send(); !slices.Equal(got, j.want) {
@@ -144,7 +144,7 @@ func (j *journaled) mail() {
 	}
 }
 
-// newest is the queue ID of the newest message that is kept; "" where none can be read.
+// newest returns the queue ID of the newest message in the journal, or "" if none can be read.
 func (j *journaled) newest() string {
 	r, err := journal.OpenReader(j.file)
 	if err != nil {
@@ -162,7 +162,7 @@ func (j *journaled) newest() string {
 	return all[0].Evidence.QueueID
 }
 
-// goesOn sends now and then until something is kept, and gives its queue ID.
+// goesOn sends messages until the journal has a new one, and returns its queue ID.
 func (j *journaled) goesOn() (id string) {
 	j.t.Helper()
 	before := j.newest()
@@ -178,18 +178,18 @@ func (j *journaled) goesOn() (id string) {
 	return id
 }
 
-// loses sends until something is counted as lost, which the log says.
+// loses sends messages until one is counted as lost and the log reports it.
 func (j *journaled) loses(why string) {
 	j.t.Helper()
 	j.until("something is lost", func() bool { j.mail(); return j.lost() > 0 })
-	j.logged("the journal cannot be written; mail goes on without it", why)
-	j.logged("messages are missing from the journal; mail went on")
+	j.logged("the journal cannot be written; mail continues without it", why)
+	j.logged("messages are missing from the journal; mail was not affected")
 }
 
-// lost is what the daemon has counted.
+// lost returns the daemon's count of lost messages.
 func (j *journaled) lost() int {
 	j.t.Helper()
-	at := regexp.MustCompile(`metrics are served" listen=(\S+)`).FindStringSubmatch(j.daemon.log.String())
+	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(j.daemon.log.String())
 	r, err := http.Get("http://" + at[1] + "/metrics")
 	if err != nil {
 		j.t.Fatal(err)
@@ -210,7 +210,7 @@ func (j *journaled) lost() int {
 	return total
 }
 
-// shown wants messages in the list and explained.
+// shown checks that signpost log lists messages and signpost explain explains them.
 func (j *journaled) shown(ids ...string) {
 	j.t.Helper()
 	run := func(args ...string) string {
@@ -231,13 +231,13 @@ func (j *journaled) shown(ids ...string) {
 	}
 }
 
-// Whatever becomes of the journal, the clients of a real Postfix and its recipients see what they see of any other mail, the loss is
-// counted and said, and the journal goes on by itself. One fault after the other, in one world.
+// Faults of the journal have no effect on the clients and recipients of a real Postfix. Lost messages are counted and logged, and the
+// journal recovers without intervention. The faults occur one after the other in one world.
 func TestJournalFaults(t *testing.T) {
 	j := newJournaled(t)
 	first := j.goesOn()
 
-	// The disk is full, and is emptied.
+	// The disk is full, and space is freed.
 	ballast := filepath.Join(j.folder, "ballast")
 	f, err := os.Create(ballast)
 	for b := make([]byte, 4<<10); err == nil; {
@@ -254,7 +254,7 @@ func TestJournalFaults(t *testing.T) {
 	second := j.goesOn()
 	j.shown(first, second)
 
-	// The folder is read-only when the daemon starts, and becomes writable.
+	// The directory is read-only when the daemon starts, and becomes writable.
 	remount := func(flags uintptr) {
 		t.Helper()
 		if err := unix.Mount("", j.folder, "", unix.MS_REMOUNT|flags, ""); err != nil {
@@ -272,7 +272,7 @@ func TestJournalFaults(t *testing.T) {
 
 	j.killed()
 
-	// The file is overwritten under the daemon, and while none runs.
+	// The file is overwritten while the daemon runs, and while it is stopped.
 	overwrite := func() {
 		t.Helper()
 		f, err := os.OpenFile(j.file, os.O_WRONLY, 0)
@@ -286,15 +286,15 @@ func TestJournalFaults(t *testing.T) {
 	}
 	overwrite()
 	j.shown(j.goesOn())
-	j.logged("the journal is broken; it is put aside and a new one begun", "aside="+j.file+".broken")
+	j.logged("the journal is damaged; it is renamed and a new one is created", "aside="+j.file+".broken")
 	j.stop()
 	overwrite()
 	j.start("signpost")
 	j.shown(j.goesOn())
-	j.logged("the journal is broken; it is put aside and a new one begun")
+	j.logged("the journal is damaged; it is renamed and a new one is created")
 }
 
-// killed has the daemon killed under load and started again. Clients that are told to come again do, and all mail arrives.
+// killed kills the daemon under load and starts it again. Clients retry after a 4xx reply, and all mail is delivered.
 func (j *journaled) killed() {
 	j.t.Helper()
 	const clients, each = 4, 15
@@ -304,7 +304,7 @@ func (j *journaled) killed() {
 		all.Go(func() {
 			for n := range each {
 				subject := fmt.Sprintf("%d of client %d", n, c)
-				for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) { // as a client's queue does
+				for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) { // retries like the queue of a client
 					reply, err := j.post(postings()[0], subject)
 					if err == nil && strings.HasPrefix(reply, "250 ") {
 						accepted <- subject
@@ -322,7 +322,7 @@ func (j *journaled) killed() {
 	_ = j.daemon.cmd.Process.Kill()
 	<-j.daemon.done
 	j.start("signpost")
-	j.logged("the journal was not closed in order; messages of its last moment may be missing")
+	j.logged("the journal was not closed cleanly; its last messages may be missing")
 	all.Wait()
 	if n := len(accepted); n != clients*each {
 		j.t.Fatalf("%d of %d are accepted", n, clients*each)

@@ -31,7 +31,7 @@ func (w *world) removePEMs() {
 	w.logged("no usable key for a hosted domain", "example.org")
 }
 
-// A hosted domain whose key has gone fails closed: its mail waits, the log says why, and with a new key it goes on.
+// A hosted domain without its key fails closed: its mail is deferred, the log states why, and is sent once there is a new key.
 func TestKeyGone(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.removePEMs()
@@ -39,7 +39,7 @@ func TestKeyGone(t *testing.T) {
 	w.logged("action=tempfail code=no_usable_key", "reply=\"451 4.3.5\"")
 	w.swaks(w.SMTP, letter("ann@example.com")...)
 	w.unsigned(w.mail(1))
-	// sendmail(1) puts it into the queue, where it waits for its key.
+	// sendmail(1) adds it to the queue, where it is deferred until there is a key.
 	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: ann@example.org\nSubject: waits\n\ntext\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestKeyGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.until("the waiting mail arrives signed", func() bool {
-		// pickup(8) looks once a minute unless it is woken.
+		// pickup(8) checks once a minute unless it is notified.
 		_, _ = w.Run(w.context(), "postqueue", "-f")
 		all, err := w.Mailbox()
 		return err == nil && len(all) == 2
@@ -79,14 +79,14 @@ func TestKeyGoneAccept(t *testing.T) {
 	w.logged("action=accept code=no_usable_key")
 }
 
-// Bounces are neither refused nor deferred when the key has gone: nobody could send them again.
+// Bounces are neither rejected nor deferred if the key is missing, because no client would retry.
 func TestKeyGoneBounce(t *testing.T) {
 	s := setup{}
 	s.mta.Unknown = []string{"nobody@example.net"}
 	s.mta.MainCF = map[string]string{"internal_mail_filter_classes": "bounce"}
 	w := newWorld(t, s)
 	w.removePEMs()
-	// The author is not hosted, so that only the bounce misses its key.
+	// The author is not hosted, so that only the bounce needs the missing key.
 	w.swaks(w.SMTP, "--from", "ann@example.org", "--h-From", "ann@example.com", "--to", "nobody@example.net")
 	if mail := w.mail(1); !strings.Contains(field(mail, "From")[0], "MAILER-DAEMON") {
 		t.Errorf("no bounce:\n%s", head(mail))
@@ -94,7 +94,7 @@ func TestKeyGoneBounce(t *testing.T) {
 	w.logged("action=accept code=no_usable_key", "mail_from=\"\"", "smtp=false")
 }
 
-// The keys folder gone: a running daemon goes on signing, a start is refused.
+// If the keys directory disappears, a running daemon continues to sign, but a new one does not start.
 func TestKeysFolderGone(t *testing.T) {
 	w := newWorld(t, setup{})
 	if err := os.Rename(w.keysDir(), w.keysDir()+".away"); err != nil {
@@ -121,7 +121,7 @@ func TestKeysFolderGone(t *testing.T) {
 	w.start("signpost")
 }
 
-// A key that was only made does not sign; once it is active the running daemon uses it.
+// A generated key does not sign. The running daemon uses it as soon as it is active.
 func TestNewKey(t *testing.T) {
 	w := newWorld(t, setup{keys: "none"})
 	w.swaks(w.SMTP, letter("ann@example.org")...)
@@ -142,8 +142,8 @@ func TestNewKey(t *testing.T) {
 	w.signed(w.mail(4), "example.org")
 }
 
-// A key that the operator puts there, here through a systemd credential as systemd shows it to a service (0440, of another
-// group), signs when its record is in DNS, and not before.
+// A key that the operator installs signs as soon as its record is in DNS, and not before. Here it is a systemd credential with the mode
+// and owner that a service sees (0440, of another group).
 func TestHandPlacedCredential(t *testing.T) {
 	credentials := t.TempDir()
 	w := newWorld(t, setup{keys: "none", env: []string{"CREDENTIALS_DIRECTORY=" + credentials}})
@@ -162,7 +162,7 @@ func TestHandPlacedCredential(t *testing.T) {
 	if err := os.Symlink(filepath.Join(credentials, "example.org-hand"), filepath.Join(w.keysDir(), "example.org", "hand.pem")); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("signs once its record is seen", "selector=hand")
+	w.logged("unmanaged key does not sign until its record is visible", "selector=hand")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	w.unsigned(w.mail(1))
 	public, err := exec.Command("openssl", "pkey", "-in", filepath.Join(credentials, "example.org-hand"), "-pubout", "-outform", "DER").Output()
@@ -173,7 +173,7 @@ func TestHandPlacedCredential(t *testing.T) {
 	if err := w.dns.SetZone(fmt.Sprintf("example.org. SOA ns1 hostmaster 1 3600 600 86400 60\nexample.org. NS ns1.example.org.\nns1.example.org. A 127.0.0.1\nhand._domainkey.example.org. TXT %q\n", record)); err != nil {
 		t.Fatal(err)
 	}
-	w.stop() // the next look is a minute away
+	w.stop() // the next check is a minute away
 	w.start("signpost")
 	w.logged("its record has been seen", "selector=hand")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
@@ -183,7 +183,7 @@ func TestHandPlacedCredential(t *testing.T) {
 	}
 }
 
-// kill -9 in the middle of a message: Postfix answers 4xx, the client tries again, nothing leaves unsigned.
+// After kill -9 in the middle of a message, Postfix answers 4xx, the client retries, and no message is sent unsigned.
 func TestKilled(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := w.dial(w.SMTP, "")
@@ -203,7 +203,7 @@ func TestKilled(t *testing.T) {
 	if text, err := s.Expect(451); err != nil {
 		t.Fatal(text, err)
 	}
-	// The socket file of the killed daemon is still there, and is no hindrance.
+	// The socket file of the killed daemon still exists; the new daemon replaces it.
 	if _, err := os.Stat(filepath.Join(w.dir, "milter.sock")); err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// SIGTERM lets the message under way end, signed.
+// After SIGTERM, the current message is completed and signed.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := w.dial(w.SMTP, "")
@@ -240,15 +240,14 @@ func TestDrain(t *testing.T) {
 	w.signed(w.mail(1), "example.org")
 }
 
-// Mail flows while keys change: each message is signed once, by a key whose record exists, whatever moment it meets, and
-// opendkim verifies it.
+// While keys change, each message is signed once by a key whose record exists, and opendkim verifies it.
 func TestKeysChangeUnderMail(t *testing.T) {
 	w := newWorld(t, setup{})
 	changed := make(chan struct{})
 	go func() {
 		defer close(changed)
 		for n := range 3 {
-			// The daemon looks once a second: the next one comes when it has this one.
+			// The daemon checks once a second. The next change follows when it has seen this one.
 			deadline := time.Now().Add(30 * time.Second)
 			for strings.Count(w.daemon.log.String(), "msg=\"key signs") <= n {
 				if time.Now().After(deadline) {
@@ -268,7 +267,7 @@ func TestKeysChangeUnderMail(t *testing.T) {
 	for done := false; !done; {
 		select {
 		case <-changed:
-			done = true // and one more
+			done = true // and send one more message
 		default:
 		}
 		w.send(s, 250, "ann@example.org")

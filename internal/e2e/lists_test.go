@@ -15,7 +15,7 @@ import (
 // is signed. Under the author's From it is not, in particular not a forgery of a hosted domain.
 func TestListManager(t *testing.T) {
 	needRoot(t)
-	// The service that docs/operations.md, "Mailing lists on this server", has for a list manager that removes our results.
+	// The service that docs/lists.md, "Mailing lists on this server", has for a list manager that removes our results.
 	port, release, err := testport.Take("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestListManager(t *testing.T) {
 		if !strings.Contains(head(mail), "header.from="+author[strings.Index(author, "@")+1:]) {
 			t.Fatalf("no result about %s:\n%s", author, head(mail))
 		}
-		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // what virtual(8) adds; a second one would look like a loop
+		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // virtual(8) adds it; a second one would be treated as a loop
 		_, mail, _ = strings.Cut(mail, "\n")
 		return mail
 	}

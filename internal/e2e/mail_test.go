@@ -10,7 +10,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// dial opens a raw session from an address, as a client or with a login.
+// dial opens a raw session from an address, with or without a login.
 func (w *world) dial(addr, xclient string) *testmta.Session {
 	w.t.Helper()
 	s, err := testmta.Dial(w.context(), addr)
@@ -36,7 +36,7 @@ func (w *world) cmd(s *testmta.Session, code int, line string) {
 	}
 }
 
-// send gives a message in an open session and wants a code.
+// send sends a message in an open session and checks the reply code.
 func (w *world) send(s *testmta.Session, code int, author string) {
 	w.t.Helper()
 	w.cmd(s, 250, "MAIL FROM:<ann@example.org>")
@@ -47,7 +47,7 @@ func (w *world) send(s *testmta.Session, code int, author string) {
 	w.arrived(code)
 }
 
-// arrived waits for the mail that was accepted: two that are delivered at a time come in any order.
+// arrived waits for the accepted messages, whose order may change, because Postfix delivers two at a time.
 func (w *world) arrived(code int) {
 	w.t.Helper()
 	if code == 250 {
@@ -56,7 +56,7 @@ func (w *world) arrived(code int) {
 	}
 }
 
-// Nothing of one message reaches the next one of its session: a refused one in between, an aborted one, another author.
+// No state of a message affects the next one in its session, after a rejected message, an aborted one, or one of another author.
 func TestSeveralMessagesInASession(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=pc.stranger.example LOGIN=ann")
@@ -75,7 +75,7 @@ func TestSeveralMessagesInASession(t *testing.T) {
 			w.signed(mail, want)
 		}
 	}
-	// The client is known for the last message as for the first: pitfalls of every milter library.
+	// The client's address is known for the last message as for the first; many milter libraries lose it.
 	w.until("5 messages are logged with their client", func() bool {
 		return strings.Count(w.daemon.log.String(), "client=203.0.113.9") == 5
 	})
@@ -84,7 +84,7 @@ func TestSeveralMessagesInASession(t *testing.T) {
 	}
 }
 
-// A login ends with its session: what XCLIENT says anew holds, nothing stays.
+// A login ends with its session: a new XCLIENT replaces all attributes.
 func TestLoginDoesNotStay(t *testing.T) {
 	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"smtpd_authorized_xclient_hosts": "127.0.0.1, 203.0.113.0/24"}}})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=pc.stranger.example LOGIN=ann")
@@ -97,7 +97,7 @@ func TestLoginDoesNotStay(t *testing.T) {
 	w.logged("role=verify", "client=203.0.113.10")
 }
 
-// Odd bodies and headers arrive signed, and the signature verifies.
+// Unusual bodies and headers are signed, and the signature verifies after delivery.
 func TestOddMessages(t *testing.T) {
 	w := newWorld(t, setup{keys: "example.org --algorithm rsa,ed25519 --unsafe-activate"})
 	s := w.dial(w.SMTP, "")
@@ -116,7 +116,7 @@ func TestOddMessages(t *testing.T) {
 		if !strings.Contains(mail, "\nX-Two:  two\n") || !strings.Contains(mail, "\nSubject:nospace\n") {
 			t.Errorf("the header was changed:\n%s", head(mail))
 		}
-		// The RSA signature stands on top of all: some receivers look at the first one only.
+		// The RSA signature is the topmost field, because some receivers check only the first signature.
 		if sigs := field(mail, "DKIM-Signature"); len(sigs) != 2 || !strings.Contains(sigs[0], "a=rsa-sha256") || !strings.Contains(sigs[1], "a=ed25519-sha256") {
 			t.Errorf("order: %q", sigs)
 		}
@@ -162,7 +162,7 @@ func TestTenMegabytes(t *testing.T) {
 	w.signed(w.mail(1), "example.org")
 }
 
-// A header over the bounds is refused whole, never cut and signed.
+// A message whose header exceeds the bounds is rejected, never truncated and signed.
 func TestHugeHeader(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := w.dial(w.SMTP, "")
@@ -176,7 +176,7 @@ func TestHugeHeader(t *testing.T) {
 	w.signed(w.mail(1), "example.org")
 }
 
-// Observe mode signs nothing, deletes nothing, refuses nothing, and says what it would have done.
+// Observe mode signs, deletes and rejects nothing, and logs what it would have done.
 func TestObserve(t *testing.T) {
 	w := newWorld(t, setup{config: "mode = \"observe\""})
 	w.swaks(w.SMTP, append(letter("ann@example.org"), "--add-header", "Authentication-Results: mx.example.org; dmarc=pass", "--xclient", "ADDR=203.0.113.9 LOGIN=ann")...)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// peak is the most memory that the daemon has had, in KiB.
+// peak returns the peak memory of the daemon in KiB.
 func (w *world) peak() int {
 	w.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.daemon.cmd.Process.Pid))
@@ -27,8 +27,8 @@ func (w *world) peak() int {
 	return n
 }
 
-// Memory does not grow with the message: after some of usual sizes, the largest of 1 MiB, one of 50 MiB adds less than 2 MiB
-// to the daemon's peak.
+// Memory does not grow with the size of a message: after messages of up to 1 MiB, one of 50 MiB adds less than 2 MiB to the daemon's
+// peak.
 func TestMemory(t *testing.T) {
 	w := newWorld(t, setup{program: "plain/signpost", alone: true})
 	s := w.dial(w.SMTP, "")

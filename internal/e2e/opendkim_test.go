@@ -23,7 +23,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// What OpenDKIM signs in a real Postfix, our engine verifies, in every canonicalisation; a changed body it does not.
+// Our engine verifies OpenDKIM's signatures from a real Postfix in every canonicalization, and rejects a changed body.
 func TestWeVerifyOpenDKIM(t *testing.T) {
 	needRoot(t)
 	key, record := newKey(t)
@@ -44,9 +44,9 @@ func TestWeVerifyOpenDKIM(t *testing.T) {
 	}
 }
 
-// verifySigned sends odd bodies through a Postfix whose milter signs, and gives how many of them our engine verifies; what is
-// changed afterwards it does not.
-// A body in which the signer is known to be wrong fails.
+// verifySigned sends unusual bodies through a Postfix whose milter signs, and returns how many of them our engine verifies. It checks
+// that the engine does not verify a changed body.
+// Verification fails for a body that the signer is known to hash incorrectly.
 func verifySigned(t *testing.T, w *world, record string, wrong ...string) (verified int) {
 	t.Helper()
 	s := w.dial(w.SMTP, "")
@@ -72,7 +72,7 @@ func verifySigned(t *testing.T, w *world, record string, wrong ...string) (verif
 	return verified
 }
 
-// verify runs our engine on a delivered message; record gives the key record at a name.
+// verify verifies a delivered message with our engine; record returns the key record at a name.
 func verify(mail string, record func(name string) string) []dkim.Result {
 	fields, body, err := dkim.ReadMessage(strings.NewReader(mail))
 	if err != nil {
@@ -83,7 +83,7 @@ func verify(mail string, record func(name string) string) []dkim.Result {
 	return v.Results(time.Now(), func(name string) ([]string, error) { return []string{record(name)}, nil })
 }
 
-// openDKIM runs the real one as a signer of one key, and gives its socket in Postfix's words.
+// openDKIM runs the real OpenDKIM as a signer with one key, and returns its socket in the syntax of smtpd_milters.
 func openDKIM(t *testing.T, key *rsa.PrivateKey, canon string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "key.pem")
@@ -91,7 +91,7 @@ func openDKIM(t *testing.T, key *rsa.PrivateKey, canon string) string {
 	return startOpenDKIM(t, fmt.Sprintf("Domain example.org\nSelector od\nKeyFile %s\nMode s\nCanonicalization %s\n", file, canon))
 }
 
-// newKey gives a key of 2048 bits and its record.
+// newKey returns a key of 2048 bits and its record.
 func newKey(t *testing.T) (*rsa.PrivateKey, string) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -112,7 +112,7 @@ func writeKey(t *testing.T, file string, key *rsa.PrivateKey) {
 	}
 }
 
-// startOpenDKIM runs opendkim with a configuration, and gives its socket in Postfix's words.
+// startOpenDKIM runs opendkim with a configuration, and returns its socket in the syntax of smtpd_milters.
 func startOpenDKIM(t *testing.T, conf string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -125,7 +125,7 @@ func startOpenDKIM(t *testing.T, conf string) string {
 	return "inet:" + addr
 }
 
-// startMilter runs somebody else's milter until the test ends, and waits until it listens.
+// startMilter runs another milter until the test ends, and waits until it listens.
 func startMilter(t *testing.T, addr string, cmd *exec.Cmd) {
 	t.Helper()
 	log := &buffer{}
@@ -152,7 +152,7 @@ func startMilter(t *testing.T, addr string, cmd *exec.Cmd) {
 	}
 }
 
-// freeAddr is an address of loopback that nobody listens at.
+// freeAddr returns an unused address of loopback.
 func freeAddr(t *testing.T) (addr, port string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -8,12 +8,12 @@ import (
 	"signpost/internal/testmta"
 )
 
-// letter are swaks' arguments for a message from an author.
+// letter returns swaks' arguments for a message from an author.
 func letter(author string) []string {
 	return []string{"--from", "ann@example.org", "--h-From", author, "--body", "Hello  Bob,\n\n see you \n\n\n"}
 }
 
-// Each row of the roles table, as its user sees it: in the mailbox or in the SMTP reply.
+// Each row of the table of roles, checked in the mailbox or in the SMTP reply.
 func TestRoles(t *testing.T) {
 	w := newWorld(t, setup{config: "trusted_networks = [\"127.0.0.0/8\", \"192.0.2.0/28\"]\n[verify]\nskip_networks = [\"198.51.100.0/24\"]\n" +
 		"[sign.login_domains]\n\"ann\" = [\"example.org\"]\n\"eve\" = [\"example.net\"]\n"})
@@ -27,7 +27,7 @@ func TestRoles(t *testing.T) {
 		role   string
 		reason string
 	}{
-		{"a stranger in our name is not signed", w.SMTP, client(""), "Ann <ann@example.org>", "", "verify", "code=dmarc_none"},
+		{"an unauthenticated client with our From is not signed", w.SMTP, client(""), "Ann <ann@example.org>", "", "verify", "code=dmarc_none"},
 		{"loopback is trusted", w.SMTP, nil, "Ann <ann@example.org>", "example.org", "sign", "code=trusted_network"},
 		{"a trusted network", w.SMTP, []string{"--xclient", "ADDR=192.0.2.5 NAME=pc.example.org"}, "ann@example.org", "example.org", "sign", "code=trusted_network"},
 		{"an authenticated user", w.SMTP, client("ann"), "Ann <ann@example.org>", "example.org", "sign", "code=authenticated"},
@@ -75,8 +75,8 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// Results that a client writes in our name are removed, in every spelling and however they are mixed with foreign ones,
-// which stay in their order. A stranger's mail bears ours on top of everything, Postfix's Received included.
+// Results that a client writes with our authserv-id are removed, in every spelling. Those of other hosts stay in their order. Our results
+// for inbound mail are the topmost field, above Postfix's Received.
 func TestForgedResultsAreRemoved(t *testing.T) {
 	w := newWorld(t, setup{config: "authserv_aliases = [\"old.example.org\"]"})
 	args := letter("ann@example.org")
@@ -108,7 +108,7 @@ func TestForgedResultsAreRemoved(t *testing.T) {
 	}
 }
 
-// sendmail(1) is signed; it is never refused, whatever it writes.
+// Mail of sendmail(1) is signed, and never rejected.
 func TestSendmail(t *testing.T) {
 	w := newWorld(t, setup{})
 	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: Ann <ann@example.org>\nSubject: x\n\ntext\n")); err != nil {
@@ -123,7 +123,7 @@ func TestSendmail(t *testing.T) {
 	w.logged("action=accept code=hostile_from role=bypass", "smtp=false")
 }
 
-// postsuper -r hands a stranger's mail to cleanup(8) once more: it must not come out signed in our name, nor be refused.
+// postsuper -r passes inbound mail to cleanup(8) again: it must be neither signed nor rejected.
 func TestRequeuedStranger(t *testing.T) {
 	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"defer_transports": "virtual"}}})
 	w.swaks(w.SMTP, append(client(""), letter("ann@example.org")...)...)
@@ -132,7 +132,7 @@ func TestRequeuedStranger(t *testing.T) {
 			t.Fatal(err, out)
 		}
 	}
-	// Another mail wakes pickup(8), which would look for requeued mail only once a minute.
+	// Another message notifies pickup(8), which otherwise checks for requeued mail once a minute.
 	if err := w.Sendmail(w.context(), "ann@example.com", []string{"bob@example.net"}, []byte("From: ann@example.com\n\nwake up\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestRequeuedStranger(t *testing.T) {
 	}
 }
 
-// A bounce that Postfix makes is signed (internal_mail_filter_classes = bounce), and is not lost when no key is there.
+// A bounce from Postfix is signed (internal_mail_filter_classes = bounce), and is not lost if there is no key.
 func TestBounce(t *testing.T) {
 	w := newWorld(t, setup{mta: testmta.Options{Unknown: []string{"nobody@example.net"}, MainCF: map[string]string{"internal_mail_filter_classes": "bounce"}}})
 	send := func() {
@@ -160,7 +160,7 @@ func TestBounce(t *testing.T) {
 	if from := field(bounce, "From"); len(from) != 1 || !strings.Contains(from[0], "MAILER-DAEMON") {
 		t.Fatalf("no bounce: %q", from)
 	}
-	// Without a signature of example.org: one of its own and the one inside the returned mail, which nobody checks here.
+	// Without a signature of example.org. The signatures of the bounce and of the returned message are not checked here.
 	w.signed(bounce, "example.org")
 	w.logged("role=sign", "mail_from=\"\"", "smtp=false")
 }

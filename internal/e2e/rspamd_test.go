@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// startRspamd runs the real one as a milter with the plugins named and nothing else, and gives its socket in Postfix's words.
+// startRspamd runs the real rspamd as a milter with only the given plugins, and returns its socket in the syntax of smtpd_milters.
 func startRspamd(t *testing.T, zone, local, conf string, plugins ...string) string {
 	t.Helper()
 	s, err := testdns.Start(zone)
@@ -23,8 +23,12 @@ func startRspamd(t *testing.T, zone, local, conf string, plugins ...string) stri
 	t.Cleanup(s.Stop)
 	dir := t.TempDir()
 	addr, _ := freeAddr(t)
-	text := strings.NewReplacer("%DIR%", dir, "%ADDR%", addr, "%DNS%", s.Addr(), "%LOCAL%", local).Replace(`lua = "/usr/share/rspamd/rules/rspamd.lua"
-options { filters = "dkim"; dns { nameserver = ["%DNS%:1"]; timeout = 2s; } local_addrs = %LOCAL%; pidfile = "%DIR%/pid"; tempdir = "%DIR%";
+	filters := "dkim"
+	if strings.Contains(conf, "lua = ") { // a rule in place of rspamd's own modules
+		filters = ""
+	}
+	text := strings.NewReplacer("%FILTERS%", filters, "%DIR%", dir, "%ADDR%", addr, "%DNS%", s.Addr(), "%LOCAL%", local).Replace(`lua = "/usr/share/rspamd/rules/rspamd.lua"
+options { filters = "%FILTERS%"; dns { nameserver = ["%DNS%:1"]; timeout = 2s; } local_addrs = %LOCAL%; pidfile = "%DIR%/pid"; tempdir = "%DIR%";
   control_socket = "%DIR%/control mode=0600"; url_tld = "%DIR%/suffixes"; cache_file = "%DIR%/symbols.cache"; hs_cache_dir = "%DIR%"; }
 logging { type = "console"; level = "info"; }
 worker "rspamd_proxy" { bind_socket = "%ADDR%"; milter = yes; timeout = 20s; count = 1; upstream "local" { default = yes; self_scan = yes; } }
@@ -36,7 +40,7 @@ actions { reject = null; add_header = null; greylist = null; }
 	for _, p := range plugins {
 		text += fmt.Sprintf("  path = \"/usr/share/rspamd/plugins/%s.lua\";\n", p)
 	}
-	// The public suffixes of the test zones. Where rspamd's own list is depends on its version.
+	// The public suffixes of the test zones. The path of rspamd's own list depends on its version.
 	for name, text := range map[string]string{"conf": text + "}\n", "suffixes": "com\nexample\norg\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -46,7 +50,7 @@ actions { reject = null; add_header = null; greylist = null; }
 	return "inet:" + addr
 }
 
-// What rspamd signs in a real Postfix, our engine verifies; a changed body it does not.
+// Our engine verifies rspamd's signatures from a real Postfix, and rejects a changed body.
 func TestWeVerifyRspamd(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
@@ -59,8 +63,56 @@ func TestWeVerifyRspamd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mta.Stop() })
-	// Of a body of white space RFC 6376 section 3.4.4 leaves nothing; rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
+	// RFC 6376 section 3.4.4 reduces a body of white space to nothing, but rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
 	// dkimpy agree with us.
 	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
 	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd signed in a real Postfix; it is wrong about a body of white space alone.", verified)
+}
+
+// The rule of docs/from-rspamd.md scores our results in a rspamd behind us, and no results of others. Our signature survives it.
+func TestRspamdScoresOurResults(t *testing.T) {
+	needRoot(t)
+	page, err := os.ReadFile("../../docs/from-rspamd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, _ := strings.Cut(string(page), "```lua\n")
+	rule, _, ok := strings.Cut(rule, "```\n")
+	if !ok {
+		t.Fatal("the page has no rule")
+	}
+	file := filepath.Join(t.TempDir(), "rule.lua")
+	if err := os.WriteFile(file, []byte(rule), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rspamd := startRspamd(t, "", "[]", fmt.Sprintf("lua = %q;\ngroup \"policies\" {\n  .include \"/etc/rspamd/scores.d/policies_group.conf\"\n}\nmilter_headers { use = [\"x-spamd-result\"]; skip_local = false; skip_authenticated = false; }", file), "milter_headers")
+	w := newWorld(t, setup{zone: zone(), after: []string{rspamd}})
+	symbols := func(n int) string {
+		mail := w.mail(n)
+		if all := field(mail, "X-Spamd-Result"); len(all) == 1 {
+			return all[0]
+		}
+		t.Fatalf("no X-Spamd-Result: %s", mail)
+		return ""
+	}
+	has := func(got string, want ...string) {
+		t.Helper()
+		for _, s := range want {
+			if !strings.Contains(got, s+"(") {
+				t.Errorf("there is no %s:\n%s", s, got)
+			}
+		}
+		if n := strings.Count(got, "R_SPF_") + strings.Count(got, "R_DKIM_") + strings.Count(got, "DMARC_"); n != len(want) {
+			t.Errorf("%d symbols, want %q:\n%s", n, want, got)
+		}
+	}
+	w.swaks(w.SMTP, args(good(), w.signedBy("good.example", "Ann <ann@good.example>"))...)
+	has(symbols(1), "R_SPF_ALLOW", "R_DKIM_ALLOW", "DMARC_POLICY_ALLOW")
+	w.swaks(w.SMTP, args(stranger(), written("ann@quarantine.example", "Authentication-Results: mx.example.org; dkim=pass header.d=quarantine.example; dmarc=pass header.from=quarantine.example"))...)
+	has(symbols(2), "R_SPF_ALLOW", "R_DKIM_NA", "DMARC_POLICY_QUARANTINE")
+	w.swaks(w.SMTP, args(stranger(), written("ann@none.example", "Authentication-Results: other.example; spf=fail; dmarc=pass"))...)
+	has(symbols(3), "R_SPF_ALLOW", "R_DKIM_NA", "DMARC_POLICY_SOFTFAIL")
+	w.swaks(w.Submission, written("ann@example.org")...)
+	has(symbols(4))
+	w.signed(w.mail(4), "example.org")
 }

@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// transport returns the transport to a server on loopback in Postfix's words.
+// transport returns the transport to a server on loopback in the syntax of transport(5).
 func transport(addr string) string {
 	_, port, _ := net.SplitHostPort(addr)
 	return "smtp:[127.0.0.1]:" + port
@@ -56,8 +56,8 @@ func signedNames(mail string) []string {
 	return nil
 }
 
-// Postfix breaks lines over 998 bytes when it sends a message. A line that is signed and broken is warned of in the log, and a
-// field that need not be signed does not break the signature.
+// Postfix breaks lines over 998 bytes when it sends a message. The log warns of a signed line that is broken. A field that need not
+// be signed does not break the signature.
 func TestPostfixBreaksLongLines(t *testing.T) {
 	n := startNext(t, "8BITMIME")
 	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"default_transport": transport(n.addr)}}})
@@ -65,7 +65,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, c := range []struct {
 		name, header, body string
-		has                string // of what arrives
+		has                string // of the message that arrives
 		verifies           bool
 		warning            *dkim.LongLines
 	}{

@@ -17,8 +17,8 @@ import (
 	"signpost/internal/testmta"
 )
 
-// The senders of these tests: good.example passes everything, and each policy has a domain; stranger.example is whoever
-// writes in their name. good.example's clients are 203.0.113.0/24, the stranger's 198.51.100.0/24.
+// The senders of these tests: good.example passes all checks, each policy has a domain, and stranger.example is a forger. The clients of
+// good.example are 203.0.113.0/24, those of the forger 198.51.100.0/24.
 func zone() string {
 	public := senderKey().Public().(ed25519.PublicKey)
 	z := fmt.Sprintf("k._domainkey.good.example. TXT \"v=DKIM1; k=ed25519; p=%s\"\n", base64.StdEncoding.EncodeToString(public))
@@ -44,7 +44,7 @@ func senderKey() ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte("the key of good.example, 32 byte"))
 }
 
-// from says which client swaks is: its address, HELO and MAIL FROM.
+// from returns swaks' arguments for a client: its address, HELO and MAIL FROM.
 func from(addr, helo, sender string) []string {
 	return []string{"--xclient", "ADDR=" + addr + " NAME=" + helo, "--helo", helo, "--from", sender}
 }
@@ -69,7 +69,7 @@ func args(parts ...[]string) (all []string) {
 	return all
 }
 
-// signedBy is a message signed by another implementation, as swaks takes it.
+// signedBy returns a message signed by another implementation, in the form that swaks reads.
 func (w *world) signedBy(domain, author string) []string {
 	w.t.Helper()
 	var out bytes.Buffer
@@ -91,7 +91,7 @@ func (w *world) signedBy(domain, author string) []string {
 	return []string{"--data", "@" + file.Name()}
 }
 
-// results wants the n-th mail's topmost field to be ours and to hold all of parts, and gives the mail.
+// results checks that the topmost field of the n-th message is ours and contains all of parts. It returns the message.
 func (w *world) results(n int, parts ...string) string {
 	w.t.Helper()
 	mail := w.mail(n)
@@ -122,7 +122,7 @@ func tagged(t *testing.T, mail, reason string) {
 	}
 }
 
-// What strangers send, as it comes out of the default configuration.
+// Inbound mail with the default configuration.
 func TestVerify(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	t.Run("legitimate", func(*testing.T) {
@@ -189,7 +189,7 @@ func TestSMTPUTF8(t *testing.T) {
 	w.results(1, "spf=pass smtp.mailfrom=xn--bcher-kva.example", "dmarc=pass header.from=xn--bcher-kva.example")
 }
 
-// Each message of a session is judged by itself: a refused one, another sender, a bounce, an aborted one in between.
+// Each message of a session is judged separately: after a rejected one, one of another sender, a bounce, and an aborted one.
 func TestVerifyInOneSession(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example HELO=mail.good.example")
@@ -215,13 +215,13 @@ func TestVerifyInOneSession(t *testing.T) {
 	w.results(4, "spf=fail", "smtp.mailfrom=stranger.example", "dmarc=none header.from=stranger.example")
 }
 
-// Each choice of the configuration, as the sender or the reader sees it.
+// Each setting, checked in the reply or in the delivered message.
 func TestPolicies(t *testing.T) {
 	list := []string{"List-Id: <list.stranger.example>", "List-Post: <mailto:list@stranger.example>"}
 	for _, c := range []struct {
 		name, config string
 		send         []string
-		reply        string // of a refusal
+		reply        string // that rejects the message
 		results, tag string
 		held         bool
 	}{
@@ -231,7 +231,7 @@ func TestPolicies(t *testing.T) {
 		{"trusted forwarder", "[dmarc]\ntrusted_forwarders = [\"198.51.100.0/24\"]\n", args(stranger(), written("ann@good.example")), "", "dmarc=fail", "trusted_forwarders", false},
 		{"tempfail, policy", "[dmarc]\ntemperror = \"tempfail\"\n", args(stranger(), written("a@deadpolicy.example")), "451 4.7.1", "", "", false},
 		{"tempfail, SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("a@dead.example")), "451 4.7.24", "", "", false},
-		{"tempfail, a stranger's SPF", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("ann@good.example")), "550 5.7.1", "", "", false},
+		{"tempfail, SPF of a domain that is not aligned", "[dmarc]\ntemperror = \"tempfail\"\n", args(from("203.0.113.9", "h.example", "a@dead.example"), written("ann@good.example")), "550 5.7.1", "", "", false},
 		{"SPF fail, left to DMARC", "", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "", "spf=fail", "", false},
 		{"SPF fail, reject", "[spf]\nfail = \"reject\"\n", args(from("203.0.113.9", "h.example", "x@stranger.example"), written("x@stranger.example")), "550 5.7.23 ", "", "", false},
 		{"SPF and DMARC", "[spf]\nfail = \"reject\"\n", args(from("198.51.100.7", "h.example", "ann@good.example"), written("ann@good.example")), "550 5.7.26", "", "", false},
@@ -271,13 +271,13 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// A name server that never answers defers the mail where the operator chose so, within the time that DNS has.
+// If a name server does not answer, mail is deferred within dns.message_timeout, if the operator chose that.
 func TestDeadKeyServer(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), config: "[dmarc]\ntemperror = \"tempfail\"\n", timeout: "1s"})
 	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 ")
 }
 
-// mode = "observe" in both halves: nothing refused, deleted, tagged or signed; results under a name of their own.
+// mode = "observe" for inbound and outbound mail: nothing is rejected, deleted, tagged or signed, and results have another authserv-id.
 func TestObserveVerifies(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), config: "mode = \"observe\"\n"})
 	for i, author := range []string{"ann@good.example", "ann@quarantine.example", "ann@none.example"} {
@@ -301,8 +301,8 @@ func TestObserveVerifies(t *testing.T) {
 	}
 }
 
-// A filter behind the queue puts a stranger's mail back in by SMTP from loopback: it keeps its results, and is not judged
-// again as if it came from there.
+// A filter behind the queue returns inbound mail by SMTP from loopback. The message keeps its results, and is not verified again with
+// loopback as its client.
 func TestReinjectedKeepsResults(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	w.swaks(w.SMTP, args(good(), written("ann@good.example"))...)
@@ -314,7 +314,7 @@ func TestReinjectedKeepsResults(t *testing.T) {
 	w.logged("code=own_results role=bypass")
 }
 
-// After all of it the daemon holds nothing but its own few goroutines (SIGQUIT makes Go print them all).
+// At the end the daemon has only its permanent goroutines. SIGQUIT makes Go print them all.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), timeout: "1s", program: "plain/signpost"})
 	for range 3 {
@@ -322,7 +322,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("ann@good.example"))...)
 		w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...)
 	}
-	// Hung up in the middle: smtpd aborts the message, and the look-ups that it started have nobody left.
+	// The client disconnects in the middle: smtpd aborts the message, and its lookups are cancelled.
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example")
 	w.cmd(s, 250, "MAIL FROM:<a@dead.example>")
 	w.cmd(s, 250, "RCPT TO:<bob@example.net>")

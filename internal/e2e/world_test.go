@@ -1,4 +1,4 @@
-// Package e2e holds the tests that run Signpost as its users do: the built programs, a real Postfix, real clients.
+// Package e2e tests Signpost as its users run it: the built programs, a real Postfix, and real clients.
 package e2e
 
 import (
@@ -25,14 +25,14 @@ import (
 	"signpost/keys"
 )
 
-// programs is where TestMain builds signpost and dkimkey, with the race detector, and once without for the tests that
-// look at memory.
+// programs is the directory in which TestMain builds signpost and dkimkey with the race detector, and again without it for the tests
+// that measure memory.
 var programs string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		os.Exit(m.Run()) // every test skips itself
+		os.Exit(m.Run()) // every test is skipped
 	}
 	dir, err := os.MkdirTemp("", "signpost-e2e")
 	if err != nil {
@@ -42,11 +42,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programs = dir
-	// The race detector sleeps a second at the end of each program otherwise.
+	// Otherwise, the race detector sleeps for a second at the end of each program.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	// Those without have the flags of make build, whose packages they take.
+	// Programs without it have the flags of make build, so that compiled packages are reused.
 	for args, cgo := range map[string]string{"-race -o " + dir + "/": "1", "-trimpath -o " + dir + "/plain/": "0"} {
 		build := exec.Command("go", strings.Fields("build "+args+" signpost/cmd/...")...)
 		build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED="+cgo), os.Stderr
@@ -67,7 +67,7 @@ type world struct {
 	config string
 	daemon *daemon
 	dns    *testdns.Server
-	env    []string // of the daemon, beside the test's own
+	env    []string // of the daemon, in addition to that of the test
 
 	accepted int // messages that send saw accepted
 }
@@ -97,16 +97,17 @@ func (b *buffer) String() string {
 }
 
 type setup struct {
-	config  string // TOML behind the sockets and folders
-	keys    string // arguments of dkimkey add, lines; "" means an RSA key for example.org that signs
+	config  string // TOML after the sockets and directories
+	keys    string // lines of arguments for dkimkey add; empty: an RSA key for example.org that signs
 	mta     testmta.Options
-	program string // below programs; empty: signpost
-	zone    string // what DNS has: testdns.Start
+	program string // in the directory programs; empty: signpost
+	zone    string // the DNS records: see testdns.Start
 	timeout string // dns.timeout; empty: 5s
 	message string // dns.message_timeout; empty: the default
-	alone   bool   // not beside other tests: what is measured depends on them
+	alone   bool   // not in parallel with other tests, which would affect the measurement
 	env     []string
 	before  []string // milters that run before ours, in Postfix's words
+	after   []string // milters that run after ours
 }
 
 const addDefault = "example.org --unsafe-activate"
@@ -121,8 +122,8 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// newWorld starts a daemon with keys and a Postfix that uses it. trusted_networks leaves loopback in and the documentation
-// networks, from which XCLIENT speaks, out.
+// newWorld starts a daemon with keys and a Postfix that uses it. trusted_networks includes loopback, but not the documentation networks,
+// which tests use with XCLIENT.
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	if !s.alone {
@@ -178,7 +179,7 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.mta.Domains == nil {
 		s.mta.Domains = []string{"example.org", "example.net"}
 	}
-	s.mta.Milters = strings.Join(append(s.before, "unix:"+dir+"/milter.sock"), " ")
+	s.mta.Milters = strings.Join(slices.Concat(s.before, []string{"unix:" + dir + "/milter.sock"}, s.after), " ")
 	s.mta.NonSMTPDMilters = s.mta.Milters
 	if w.MTA, err = testmta.Start(t.Context(), s.mta); err != nil {
 		t.Fatal(err)
@@ -220,11 +221,11 @@ func (w *world) start(program string) {
 			w.t.Fatalf("the daemon ended:\n%s", d.log)
 		default:
 		}
-		return strings.Contains(d.log.String(), "signpost serves")
+		return strings.Contains(d.log.String(), "signpost started")
 	})
 }
 
-// stop ends the daemon as systemd would, and looks for what a daemon must never log.
+// stop ends the daemon as systemd would, and checks that it did not log anything that a daemon must never log.
 func (w *world) stop() {
 	_ = w.daemon.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -241,7 +242,7 @@ func (w *world) stop() {
 	}
 }
 
-// until polls with a deadline.
+// until checks a condition repeatedly until a deadline.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -270,14 +271,14 @@ func (w *world) context() context.Context {
 	return ctx
 }
 
-// swaks sends a message and gives the transcript.
+// swaks sends a message and returns the transcript.
 func (w *world) swaks(server string, args ...string) string {
 	w.t.Helper()
 	out, _ := testmta.Swaks(w.context(), append([]string{"--server", server, "--to", "bob@example.net"}, args...)...)
 	return out
 }
 
-// client are swaks' arguments for a client from outside, with a login if login is not empty.
+// client returns swaks' arguments for an external client, with a login if login is not empty.
 func client(login string) []string {
 	xclient := "ADDR=203.0.113.9 NAME=mail.stranger.example"
 	if login != "" {
@@ -286,7 +287,7 @@ func client(login string) []string {
 	return []string{"--xclient", xclient, "--helo", "mail.stranger.example"}
 }
 
-// mail waits for the n-th message and gives the newest.
+// mail waits for the n-th message and returns the newest.
 func (w *world) mail(n int) string {
 	w.t.Helper()
 	all, err := w.WaitMail(w.context(), n)
@@ -296,7 +297,7 @@ func (w *world) mail(n int) string {
 	return all[n-1]
 }
 
-// records are the key records that dkimkey printed, by their names.
+// records returns the key records that dkimkey printed, by their names.
 func (w *world) records() map[string]string {
 	w.t.Helper()
 	set, err := keys.Store{State: filepath.Join(w.dir, "state"), Dir: filepath.Join(w.dir, "state", "keys")}.Load(nil)
@@ -312,8 +313,8 @@ func (w *world) records() map[string]string {
 	return records
 }
 
-// signatures verifies all signatures of a message with go-msgauth against the records that dkimkey printed, and gives
-// "selector algorithm" for each, top to bottom.
+// signatures verifies all signatures of a message with go-msgauth and the records that dkimkey printed. It returns "selector algorithm"
+// for each, top to bottom.
 func (w *world) signatures(mail string) []string {
 	w.t.Helper()
 	records := w.records()
@@ -337,7 +338,7 @@ func (w *world) signatures(mail string) []string {
 	return all
 }
 
-// signed wants exactly one signature, of domain, that verifies.
+// signed checks that the message has exactly one signature, of domain, and that it verifies.
 func (w *world) signed(mail, domain string) {
 	w.t.Helper()
 	if got := w.signatures(mail); len(got) != 1 || got[0] != domain {
@@ -352,7 +353,7 @@ func (w *world) unsigned(mail string) {
 	}
 }
 
-// logged wants a line in the daemon's log that holds all of parts.
+// logged checks that a line in the daemon's log contains all of parts.
 func (w *world) logged(parts ...string) {
 	w.t.Helper()
 	w.until(fmt.Sprintf("a log line with %q", parts), func() bool { return w.lines(parts...) > 0 })
@@ -388,7 +389,7 @@ func head(mail string) string {
 	return h
 }
 
-// field gives the values of a header field, top to bottom, unfolded.
+// field returns the values of a header field, top to bottom, unfolded.
 func field(mail, name string) []string {
 	var values []string
 	for line := range strings.SplitSeq(strings.NewReplacer("\n\t", " ", "\n ", " ").Replace(head(mail)), "\n") {

@@ -2,9 +2,7 @@ package explain
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
 	"os"
@@ -19,6 +17,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/journal"
 	"signpost/internal/spf"
+	"signpost/internal/testjournal"
 	"signpost/policy"
 )
 
@@ -219,24 +218,7 @@ func TestRecipients(t *testing.T) {
 
 // A message of a journal of version 1 is explained with the sentences that it was recorded with.
 func TestVersion1(t *testing.T) {
-	packed, err := os.Open(filepath.Join("..", "journal", "testdata", "version1.db.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer packed.Close()
-	unpacked, err := gzip.NewReader(packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "journal.db")
-	text, err := io.ReadAll(unpacked)
-	if err == nil {
-		err = os.WriteFile(file, text, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := journal.OpenReader(file)
+	r, err := journal.OpenReader(testjournal.Version1(t))
 	if err != nil {
 		t.Fatal(err)
 	}

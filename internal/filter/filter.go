@@ -1,6 +1,13 @@
 // Package filter handles one message. It collects the envelope and the header, and package policy assigns a role. The body streams
-// through the signer, or through the verifier while DNS lookups are under way. Package policy then decides, and the decision becomes
-// header edits, a reply and one line in the log.
+// through the signer, or through the verifier while DNS lookups are under way. Package policy then decides, and the decision
+// becomes header edits, a reply and one line in the log.
+//
+// A [Filter] has the settings. Its methods Begin and Broken are the handlers of a milter.Server:
+//
+//	f := &filter.Filter{AuthservID: "mx.example.org", Keys: watcher.Current, Resolver: resolver, Now: time.Now, Log: log}
+//	server := milter.NewServer(milter.Options{Begin: f.Begin, Broken: f.Broken, Log: log})
+//
+// docs/architecture.md follows a message through the files of this package.
 package filter
 
 import (

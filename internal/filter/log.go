@@ -30,7 +30,7 @@ const (
 	usualAttrs = 32
 )
 
-// log writes the line of a message. Its fields and their order are a contract: docs/operations.md, "What every log line means". What a
+// log writes the line of a message. Its fields and their order are a contract: docs/log.md, "What every log line means". What a
 // sender can choose comes after client and role, and is quoted by the handler.
 func (f *Filter) log(ctx context.Context, r *decision.Record) {
 	l := line{attrs: make([]slog.Attr, 0, usualAttrs), left: maxLine - tail}

@@ -57,7 +57,7 @@ func TestDeleted(t *testing.T) {
 	j.Add(sample(2))
 	until(t, "it is there again", d.has)
 	j.Close()
-	if n := d.count(t); n != 1 || !strings.Contains(d.log.String(), "the journal was taken away") {
+	if n := d.count(t); n != 1 || !strings.Contains(d.log.String(), "the journal was deleted or replaced") {
 		t.Errorf("%d kept\n%s", n, d.log)
 	}
 }

@@ -107,7 +107,7 @@ func TestClockLeaps(t *testing.T) {
 	d.ahead.Add(-int64(10 * year))
 	d.wait(j, 48*time.Hour)
 	d.order(t, 300)
-	if !strings.Contains(d.log.String(), "the clock has leapt, or the machine slept; for an hour nothing is deleted from the journal for its age") {
+	if !strings.Contains(d.log.String(), "the clock jumped, or the machine was suspended; for an hour the journal deletes no messages for their age") {
 		t.Errorf("the log: %s", d.log)
 	}
 	d.ahead.Add(int64(10 * year)) // and stays there

@@ -230,7 +230,7 @@ func (d *database) begin(ctx context.Context, log *slog.Logger, path string) err
 		return err
 	}
 	if n, err := r.RowsAffected(); err == nil && n == 0 {
-		log.Warn("the journal was not closed in order; messages of its last moment may be missing", "file", path, "newest", time.UnixMicro(d.last))
+		log.Warn("the journal was not closed cleanly; its last messages may be missing", "file", path, "newest", time.UnixMicro(d.last))
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func TestBroken(t *testing.T) {
 			if n := d.count(t); n < 50 || n > 100 || n+int(lost) < 100 || d.lost.Load() != lost {
 				t.Errorf("%d messages kept, %d lost\n%s", n, d.lost.Load(), d.log)
 			}
-			if log := d.log.String(); !strings.Contains(log, "the journal is broken; it is put aside and a new one begun") || lost > 0 && !strings.Contains(log, fmt.Sprint("messages=", lost)) {
+			if log := d.log.String(); !strings.Contains(log, "the journal is damaged; it is renamed and a new one is created") || lost > 0 && !strings.Contains(log, fmt.Sprint("messages=", lost)) {
 				t.Errorf("the log: %s", log)
 			}
 			if _, err := os.Stat(d.Path + ".broken"); err != nil {
@@ -109,7 +109,7 @@ func TestHarmed(t *testing.T) {
 			until(t, "a new one is begun", func() bool {
 				j.Add(sample(last))
 				last++
-				return strings.Contains(d.log.String(), "the journal is broken; it is put aside and a new one begun")
+				return strings.Contains(d.log.String(), "the journal is damaged; it is renamed and a new one is created")
 			})
 			j.Add(sample(last))
 			j.Close()
@@ -119,7 +119,7 @@ func TestHarmed(t *testing.T) {
 			if found, err := d.read(t).Find(t.Context(), sample(last).Evidence.MessageID); err != nil || len(found) != 1 {
 				t.Errorf("the newest: %d, %v", len(found), err)
 			}
-			if said := strings.Contains(d.log.String(), "messages are missing from the journal; mail went on"); said != (d.lost.Load() > 0) {
+			if said := strings.Contains(d.log.String(), "messages are missing from the journal; mail was not affected"); said != (d.lost.Load() > 0) {
 				t.Errorf("the log: %s", d.log)
 			}
 			if _, err := os.Stat(d.Path + ".broken"); err != nil {
@@ -148,7 +148,7 @@ func TestNoFolder(t *testing.T) {
 	if n := d.count(t); n != 1 || d.lost.Load() != 1 {
 		t.Errorf("%d kept, %d lost", n, d.lost.Load())
 	}
-	for _, want := range []string{"the journal cannot be written; mail goes on without it", "doing=opening", "messages are missing from the journal; mail went on", "messages=1"} {
+	for _, want := range []string{"the journal cannot be written; mail continues without it", "doing=opening", "messages are missing from the journal; mail was not affected", "messages=1"} {
 		if !strings.Contains(d.log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, d.log)
 		}
@@ -202,7 +202,7 @@ func TestKilled(t *testing.T) {
 	if err := d.read(t).db.QueryRow("PRAGMA integrity_check").Scan(&sound); err != nil || sound != "ok" {
 		t.Errorf("%v %s", err, sound)
 	}
-	if !strings.Contains(d.log.String(), "the journal was not closed in order; messages of its last moment may be missing") {
+	if !strings.Contains(d.log.String(), "the journal was not closed cleanly; its last messages may be missing") {
 		t.Errorf("the log: %s", d.log)
 	}
 }

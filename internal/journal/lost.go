@@ -79,6 +79,6 @@ func (j *Journal) reportLost() {
 		if cause == DatabaseFailed && j.failure != nil {
 			args = append(args, "error", j.failure)
 		}
-		j.options.Log.Error("messages are missing from the journal; mail went on", args...)
+		j.options.Log.Error("messages are missing from the journal; mail was not affected", args...)
 	}
 }

@@ -1,50 +1,18 @@
 package journal
 
 import (
-	"compress/gzip"
-	"io"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"signpost/internal/decision"
+	"signpost/internal/testjournal"
 	"signpost/policy"
 )
 
-// version1 returns the path of a copy of a journal that the last Signpost with sentences wrote: one message of each kind among those of
-// testdata.
-func version1(t *testing.T) string {
-	t.Helper()
-	packed, err := os.Open(filepath.Join("testdata", "version1.db.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer packed.Close()
-	from, err := gzip.NewReader(packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "journal", "journal.db")
-	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(to, from); err != nil {
-		t.Fatal(err)
-	}
-	if err := to.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // Entries of version 1 are read: role and action in today's words, reasons as their sentences, each DNS answer.
 func TestVersion1(t *testing.T) {
-	r, err := OpenReader(version1(t))
+	r, err := OpenReader(testjournal.Version1(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +67,7 @@ func TestVersion1(t *testing.T) {
 
 // Where the evidence shows it, an entry of version 1 has the code of its decision, which explain has advice for.
 func TestVersion1Codes(t *testing.T) {
-	r, err := OpenReader(version1(t))
+	r, err := OpenReader(testjournal.Version1(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +95,7 @@ func TestVersion1Codes(t *testing.T) {
 // the same words.
 func TestUpgrade(t *testing.T) {
 	d := newFixture(t)
-	d.Path = version1(t)
+	d.Path = testjournal.Version1(t)
 	before := d.ids(t, "reject")
 	j := Open(d.Options)
 	j.Add(&decision.Record{Version: decision.Version, Evidence: policy.Evidence{QueueID: "4new"}, Assignment: policy.Assignment{Role: policy.RoleVerify},

@@ -23,7 +23,7 @@ func (j *Journal) open() {
 	}
 	if broken(err) {
 		aside := j.options.Path + ".broken"
-		j.options.Log.Error("the journal is broken; it is put aside and a new one begun", "file", j.options.Path, "aside", aside, "error", err)
+		j.options.Log.Error("the journal is damaged; it is renamed and a new one is created", "file", j.options.Path, "aside", aside, "error", err)
 		if err = j.putAside(aside); err == nil {
 			j.damage = nil
 			db, err = j.openDatabase(ctx)
@@ -76,7 +76,7 @@ func broken(err error) bool {
 func (j *Journal) failed(doing string, err error) {
 	j.retryAt = j.options.Now().Add(retryInterval)
 	j.failure = err
-	j.options.Log.Error("the journal cannot be written; mail goes on without it", "doing", doing, "file", j.options.Path, "error", err)
+	j.options.Log.Error("the journal cannot be written; mail continues without it", "doing", doing, "file", j.options.Path, "error", err)
 	if j.db != nil && broken(err) {
 		j.abandon(err)
 	}
@@ -93,7 +93,7 @@ func (j *Journal) ready() bool {
 		return false
 	}
 	if j.db != nil && j.db.gone() {
-		j.options.Log.Error("the journal was taken away; a new one is begun", "file", j.options.Path)
+		j.options.Log.Error("the journal was deleted or replaced; a new one is created", "file", j.options.Path)
 		j.db.close()
 		j.db = nil
 	}

@@ -9,16 +9,16 @@ import (
 	"signpost/keys"
 )
 
-// Keys is what is known of the keys at one moment.
+// Keys is the state of the keys at one time.
 type Keys struct {
 	Snapshot *keys.Snapshot
-	Readable bool                           // the keys directory could be read the last time
-	Wrong    map[string]int                 // keys.Guard.Wrong
-	Rules    func(domain string) keys.Rules // what steps are planned by
+	Readable bool                           // the keys directory could be read at the last attempt
+	Wrong    map[string]int                 // the result of keys.Guard.Wrong
+	Rules    func(domain string) keys.Rules // for keys.Plan
 	Now      time.Time
 }
 
-// keysCollector computes the metrics of the keys at each scrape: there are few keys, and no state has to be updated.
+// keysCollector computes the metrics of the keys at each scrape. There are few keys, so that no state needs to be kept.
 type keysCollector struct {
 	keys                                     func() Keys
 	panicked                                 func()
@@ -30,22 +30,23 @@ func newKeysCollector(f func() Keys, panicked func()) *keysCollector {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &keysCollector{keys: f, panicked: panicked,
-		count:      desc("signpost_keys", "Keys of an own domain by state.", "domain", "state"),
-		signs:      desc("signpost_domain_signs", "1 where the mail of a hosted domain can be signed, 0 where no usable key is active.", "domain"),
-		next:       desc("signpost_key_next_step_seconds", "Seconds until the next step of each kind is due for a domain; negative since when it is.", "domain", "step"),
-		mismatches: desc("signpost_key_audit_mismatches", "Keys of an own domain that sign and whose record is gone or another one at a name server.", "domain"),
-		readable:   desc("signpost_keys_readable", "1 where the keys could be read the last time; 0 where the old ones go on signing."),
+		count:      desc("signpost_keys", "Keys of a domain of this server, by state.", "domain", "state"),
+		signs:      desc("signpost_domain_signs", "1 if mail of a hosted domain can be signed; 0 if no usable key is active.", "domain"),
+		next:       desc("signpost_key_next_step_seconds", "Seconds until the next step of each kind is due for a domain; negative if it is overdue.", "domain", "step"),
+		mismatches: desc("signpost_key_audit_mismatches", "Keys of a domain that sign although a name server has no record of them, or a different one.", "domain"),
+		readable:   desc("signpost_keys_readable", "1 if the keys could be read at the last attempt; 0 if not, and the keys read before continue to sign."),
 	}
 }
 
-// Describe is prometheus.Collector's.
+// Describe implements prometheus.Collector.
 func (c *keysCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.count, c.signs, c.next, c.mismatches, c.readable} {
 		ch <- d
 	}
 }
 
-// Collect is prometheus.Collector's. The library calls it on a goroutine of its own: a defect here would end the daemon.
+// Collect implements prometheus.Collector. The library calls it in a separate goroutine, so it recovers from panics, which would end
+// the daemon.
 func (c *keysCollector) Collect(ch chan<- prometheus.Metric) {
 	defer func() {
 		if recover() != nil {
@@ -76,7 +77,7 @@ func (c *keysCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// byState has a number for each state, so that an alert sees the 0 of a domain whose last key went away.
+// byState returns the number of keys in each state. States without a key are included, so that an alert sees the 0.
 func byState(all []*keys.Key) map[string]int {
 	n := map[string]int{}
 	for _, s := range []keys.State{keys.Generated, keys.Published, keys.Verified, keys.Active, keys.Retiring, keys.Revoked, keys.Removed, keys.Unusable} {
@@ -92,7 +93,7 @@ func byState(all []*keys.Key) map[string]int {
 	return n
 }
 
-// nextSteps has for each kind the earliest time at which one is due.
+// nextSteps returns the earliest time at which a step of each kind is due.
 func nextSteps(all []*keys.Key, r keys.Rules, now time.Time) map[keys.Action]time.Time {
 	next := map[keys.Action]time.Time{}
 	for _, s := range keys.Plan(all, r, now) {

@@ -8,7 +8,7 @@ import (
 	"signpost/policy"
 )
 
-// none is the word for no signature, and for a message without an Author Domain.
+// none is the result of DKIM for a message without a signature, and of DMARC for one without an Author Domain.
 const none = "none"
 
 func resultPairs() (all []pair) {
@@ -25,7 +25,7 @@ func resultPairs() (all []pair) {
 	return append(all, cross([]string{"iprev"}, []string{"pass", "fail", "permerror"})...)
 }
 
-// Message counts a message: filter.Filter.Finished.
+// Message counts a message. It is called for each record of filter.Filter.Finished.
 func (m *Metrics) Message(r *decision.Record) {
 	add(m.messages, string(r.Role), string(r.Decided()))
 	if c := m.codes[r.Code]; c != nil {

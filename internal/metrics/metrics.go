@@ -1,5 +1,10 @@
-// Package metrics counts what the daemon does, for Prometheus, and serves the health and readiness checks.
-// Labels have closed sets of values; only keys have a domain, one of the operator's own.
+// Package metrics has the Prometheus metrics of the daemon, and the HTTP server for /metrics, /healthz and /readyz. Each label has a
+// fixed set of values. Only the metrics of keys have a label with a domain, one of the operator's own.
+//
+//	m := metrics.New(observe, version)
+//	server, err := metrics.Listen("127.0.0.1:9890", m, log)
+//	...
+//	m.Message(record) // for each message
 package metrics
 
 import (
@@ -14,8 +19,8 @@ import (
 	"signpost/policy"
 )
 
-// pair has the two labels of a counter. All counters are created at the start: a message then costs lookups in maps that do not
-// change, and atomic additions.
+// pair has the values of the two labels of a counter. New creates all counters, so that a message costs only lookups in maps that do
+// not change, and atomic additions.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.
@@ -41,40 +46,40 @@ type Metrics struct {
 	observing  prometheus.Gauge
 }
 
-// Source is what each scrape reads.
+// Source has the functions that each scrape calls.
 type Source struct {
 	Connections func() int
 	Keys        func() Keys
 }
 
-// New registers the metrics. observe is mode = "observe"; version is the one that --version prints.
+// New returns new metrics. observe reports whether mode is "observe"; version is the one that --version prints.
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.messages = m.counters("signpost_messages_total", "Messages by role and action; in observe mode the action that would have been carried out.",
+	m.messages = m.counters("signpost_messages_total", "Messages by role and action. In observe mode, the action that would have been carried out.",
 		"role", "action", cross(decision.Words(policy.Roles()), decision.Words(policy.Actions())))
 	m.codes = make(map[policy.Code]prometheus.Counter)
-	codes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_decisions_total", Help: "Messages by the code of the reason that decided: docs/json.md."}, []string{"code"})
+	codes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_decisions_total", Help: "Messages by the code of the reason for the action. The codes are listed in /usr/share/doc/signpost/docs/json.md."}, []string{"code"})
 	m.registry.MustRegister(codes)
 	for _, c := range policy.Codes() {
 		m.codes[c] = codes.WithLabelValues(string(c))
 	}
-	m.results = m.counters("signpost_results_total", "Results of checks by method and word, as RFC 8601 has them.", "method", "result", resultPairs())
-	m.queries = m.counters("signpost_dns_queries_total", "DNS lookups by type and outcome; for outcome cached, no query was sent.", "type", "outcome", cross(dns.Types(), decision.Words(dns.Outcomes())))
-	m.querySeconds = m.histogram("signpost_dns_query_seconds", "How long DNS questions took that were not answered from the cache.",
+	m.results = m.counters("signpost_results_total", "Results by method and result word of RFC 8601.", "method", "result", resultPairs())
+	m.queries = m.counters("signpost_dns_queries_total", "DNS lookups by type and outcome. For outcome cached, no query was sent.", "type", "outcome", cross(dns.Types(), decision.Words(dns.Outcomes())))
+	m.querySeconds = m.histogram("signpost_dns_query_seconds", "Duration of DNS lookups that were not answered from the cache.",
 		[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30})
 	spent := []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
-	m.signSeconds = m.histogram("signpost_sign_seconds", "Time in the handlers of a message that was signed.", spent)
-	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time in the handlers of a message that was checked, waiting for DNS at its end included.", spent)
-	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they claim to be ours or cannot be parsed."})
+	m.signSeconds = m.histogram("signpost_sign_seconds", "Time that Postfix waited for Signpost, for messages that were signed.", spent)
+	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time that Postfix waited for Signpost, DNS included, for messages that were verified.", spent)
+	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they claim to be from this server or cannot be parsed."})
 	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
-	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Defects that broke one message or one DNS question."})
-	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be kept in the journal, by cause; they themselves went on."}, []string{"cause"})
-	m.reloadOK = m.gauge("signpost_reload_success", "1 where the last reload was carried out, or there was none; 0 where the old configuration goes on.")
-	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "When the configuration was last read with success, at the start or later.")
-	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one was preferred instead."})
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Internal errors, each of which affected one message or one DNS lookup."})
+	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
+	m.reloadOK = m.gauge("signpost_reload_success", "1 if the last reload succeeded or there was none; 0 if it failed and the previous configuration stays in effect.")
+	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "Time of the last successful start or reload, in seconds since 1970.")
+	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one became preferred."})
 	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers)
-	m.observing = m.gauge("signpost_observe_mode", "1 where mode = \"observe\": nothing is signed, removed or refused.")
+	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)
 	m.buildInfo(version)
 	m.Reloaded(true)
@@ -112,7 +117,7 @@ func (m *Metrics) gauge(name, help string) prometheus.Gauge {
 	return g
 }
 
-// buildInfo registers the version, commit and compiler. Without version control, the commit is "unknown".
+// buildInfo registers signpost_build_info. The commit is "unknown" if the program was built outside version control.
 func (m *Metrics) buildInfo(version string) {
 	commit, compiler := "unknown", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -123,20 +128,20 @@ func (m *Metrics) buildInfo(version string) {
 			}
 		}
 	}
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "signpost_build_info", Help: "1, with what was built."}, []string{"version", "commit", "go"})
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "signpost_build_info", Help: "Always 1; the labels have the version, the commit and the Go release."}, []string{"version", "commit", "go"})
 	m.registry.MustRegister(g)
 	g.WithLabelValues(version, commit, compiler).Set(1)
 }
 
-// Watch registers a source that each scrape reads. Call it once.
+// Watch registers the source of the metrics that are computed at each scrape. Call it once.
 func (m *Metrics) Watch(s Source) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Milter connections that are open."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Open milter connections."},
 			func() float64 { return float64(s.Connections()) }),
 		newKeysCollector(s.Keys, m.Panicked))
 }
 
-// Panicked counts a defect.
+// Panicked counts an internal error.
 func (m *Metrics) Panicked() { m.panics.Inc() }
 
 // Reloaded records whether a reload succeeded.
@@ -147,7 +152,7 @@ func (m *Metrics) Reloaded(ok bool) {
 	}
 }
 
-// Observing records the mode that a reload puts in effect.
+// Observing records whether the mode is observe.
 func (m *Metrics) Observing(observe bool) { m.observing.Set(number(observe)) }
 
 // number returns the value of a gauge that is 1 for true.
@@ -158,7 +163,7 @@ func number(b bool) float64 {
 	return 0
 }
 
-// Asked counts a DNS query: dns.Resolver.SetObserver.
+// Asked counts a DNS lookup. It is the function for dns.Resolver.SetObserver.
 func (m *Metrics) Asked(a dns.Asked) {
 	add(m.queries, a.Type, string(a.Outcome))
 	if a.Outcome == dns.Panicked {
@@ -169,15 +174,15 @@ func (m *Metrics) Asked(a dns.Asked) {
 	}
 }
 
-// NameServerFailedOver counts a name server that another one took over from: dns.Options.FailedOver.
+// NameServerFailedOver counts a change of the preferred name server. It is the function for dns.Options.FailedOver.
 func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
 
-// add counts nothing if there is no such pair. A test checks that there is one for every word.
+// add increments the counter of a pair, if there is one. A test checks that each word has a counter.
 func add(to map[pair]prometheus.Counter, a, b string) {
 	if c := to[pair{a, b}]; c != nil {
 		c.Inc()
 	}
 }
 
-// JournalLost counts messages that the journal could not keep. The causes are a closed set.
+// JournalLost counts n messages that the journal lost for a cause of journal.Causes.
 func (m *Metrics) JournalLost(cause string, n int) { m.lost.WithLabelValues(cause).Add(float64(n)) }

@@ -18,14 +18,14 @@ import (
 	"signpost/internal/hostheader"
 )
 
-// Bounds on clients, which should be Prometheus and a monitor only.
+// Limits for clients, which are usually Prometheus and a monitoring system.
 const (
 	headTimeout   = 5 * time.Second
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute // more than between two scrapes
 	maxHead       = 8 << 10         // bytes
 	maxScrapes    = 4               // at a time
-	dialTimeout   = time.Second     // for our own sockets
+	dialTimeout   = time.Second     // of the health check, for each milter socket
 	lookupTimeout = 5 * time.Second // of a host name in metrics.listen
 )
 
@@ -36,21 +36,21 @@ type Server struct {
 	state atomic.Pointer[state]
 }
 
-// state is the current state of the daemon.
+// state is the state of the daemon for the checks.
 type state struct {
 	sockets []net.Addr // where Postfix connects
-	why     string     // not ready: why
+	why     string     // why the daemon is not ready; empty: it is
 }
 
-// Listen starts a server at addr, which is not ready until Ready is called. A port in use is an error. It answers requests for
-// an IP address, localhost, the host in addr and the name of this machine only: the metrics name the operator's domains, and a
-// browser on this network could be made to read them for another site.
+// Listen starts a server at addr. /readyz fails until Ready is called. Listen returns an error if the port is in use. The server rejects
+// requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise another web site could
+// make a browser on this network read the metrics, which name the operator's domains (DNS rebinding).
 func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("listening for Prometheus (metrics.listen): %w", err)
+		return nil, fmt.Errorf("listening at metrics.listen: %w", err)
 	}
 	s := &Server{ln: ln}
 	s.state.Store(&state{why: "starting"})
@@ -63,15 +63,15 @@ func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
-		// The daemon continues without metrics: mail comes first.
+		// After an error, the daemon continues without metrics.
 		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("metrics are served no more", "error", err)
+			log.Error("metrics server failed", "error", err)
 		}
 	}()
 	return s, nil
 }
 
-// ownNames returns the names by which Prometheus may call a server at addr.
+// ownNames returns the host names that requests to a server at addr may have.
 func ownNames(addr string) (names []string) {
 	if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
 		names = append(names, strings.ToLower(host))
@@ -92,24 +92,24 @@ func guard(next http.Handler, names []string) http.Handler {
 	})
 }
 
-// Addr returns the address that it listens on.
+// Addr returns the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
-// Ready makes the server report that keys are loaded and Postfix can connect at sockets.
+// Ready makes /readyz succeed as long as the milter sockets accept connections.
 func (s *Server) Ready(sockets []net.Addr) { s.state.Store(&state{sockets: sockets}) }
 
-// Draining makes the server report that no new mail is accepted.
+// Draining makes /readyz fail: the daemon accepts no new mail.
 func (s *Server) Draining() { s.state.Store(&state{why: "draining"}) }
 
 // Close stops the server at once.
 func (s *Server) Close() { s.http.Close() }
 
-// unhealthy returns why no mail can be filtered, or "". Starting and draining are healthy: a restart would not help.
+// unhealthy returns why no mail can be filtered, or "". While the daemon starts or drains, it is healthy: a restart would not help.
 func (s *Server) unhealthy() string {
 	for _, a := range s.state.Load().sockets {
 		c, err := net.DialTimeout(a.Network(), a.String(), dialTimeout)
 		if err != nil {
-			return "a milter socket does not accept: " + err.Error()
+			return "a milter socket does not accept connections: " + err.Error()
 		}
 		c.Close() // an empty connection is not logged
 	}

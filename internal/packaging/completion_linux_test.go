@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// bash and zsh complete only at a terminal: zsh gives each one. $1 is the shell, $2 what it is told first, $3 what is typed, $4
-// what has to appear; a second TAB, for bash, lists what fits. The prompt, which says that the shell listens to keys, is
-// written so that its echo is not taken for it.
+// bash and zsh complete only at a terminal: this zsh script provides one. $1 is the shell, $2 its first command, $3 the input, $4 the
+// expected output. A second TAB makes bash list the matches. The prompt, which shows that the shell reads keys, is set so that its
+// echo cannot be mistaken for it.
 const atTerminal = `zmodload zsh/zpty
 zpty -e shell TERM=dumb $1
 zpty -w shell "$2"'; PS1="rea""dy> "'
@@ -18,7 +18,7 @@ zpty -r shell out "*$4*"
 print -r -- $out
 `
 
-// Each shell, as Debian sets it up, completes commands, and domains that have keys, from what the package installed.
+// Each shell with Debian's settings completes commands, and domains that have keys, with the files of the package.
 func TestCompletion(t *testing.T) {
 	if !inside(t) {
 		return
@@ -36,7 +36,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		for _, c := range []struct{ typed, want string }{
 			{"signpost doct", "doctor"},
-			{"signpost d", "dmarc"}, // of two that fit
+			{"signpost d", "dmarc"}, // one of two matches
 			{"dkimkey rot", "rotate"},
 			{"dkimkey show example.", "example.org"},
 			{"greyskip --over", "--over-limit"},

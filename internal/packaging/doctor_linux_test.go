@@ -13,10 +13,10 @@ import (
 	"signpost/internal/testdns"
 )
 
-// finding is what `signpost doctor --json` gives.
+// finding is one finding of `signpost doctor --json`.
 type finding struct{ Check, Level, What, Where, Why, Fix string }
 
-// doctor gives what is not green.
+// doctor returns the findings that are not green.
 func doctor(t *testing.T) (bad []finding) {
 	t.Helper()
 	cmd := exec.Command("signpost", "doctor", "--json", "--address", stranger) // no other address of this machine is public
@@ -29,7 +29,7 @@ func doctor(t *testing.T) (bad []finding) {
 	}
 	red := false
 	for _, f := range all {
-		if f.Level != "green" && f.Check != "clock" { // that is the real machine's
+		if f.Level != "green" && f.Check != "clock" { // the clock is that of the real machine
 			bad = append(bad, f)
 		}
 		red = red || f.Level == "red"
@@ -40,7 +40,7 @@ func doctor(t *testing.T) (bad []finding) {
 	return bad
 }
 
-// healthyZone is what a careful example.org publishes.
+// healthyZone has the records of a correctly configured example.org.
 const healthyZone = `
 example.org. 60 IN SOA ns.example.org. hostmaster.example.org. 1 3600 600 86400 60
 example.org. 60 IN NS ns.example.org.
@@ -53,8 +53,8 @@ _dmarc.example.org. 60 IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.or
 9.113.0.203.in-addr.arpa. 60 IN PTR ` + hostname + `.
 `
 
-// Beside Postfix as Debian sets it up, with the package and the documented lines, doctor finds nothing; ten mistakes are each
-// named with the line that mends it, and typing that line does.
+// With Debian's Postfix, the package and the documented lines, doctor finds nothing. It reports each of ten mistakes with a line that
+// fixes it, and running that line does fix it.
 func TestDoctor(t *testing.T) {
 	if !inside(t) {
 		return
@@ -86,7 +86,7 @@ func TestDoctor(t *testing.T) {
 		eleven += fmt.Sprintf("p%d.example. TXT \"v=spf1 ip4:198.51.100.%d -all\"\n", i, i)
 		includes += fmt.Sprintf("include:p%d.example ", i)
 	}
-	other, err := net.Listen("tcp", "127.0.0.1:7357") // the milter of another program, which runs
+	other, err := net.Listen("tcp", "127.0.0.1:7357") // the milter of another program
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestDoctor(t *testing.T) {
 		{name: "record wrong", old: "p=MII", new: "p=MIJ", check: "dkim", what: selector, fix: key},
 		{name: "two SPF records", old: `example.org. 60 IN TXT "v=spf1 mx -all"`, new: "example.org. 60 IN TXT \"v=spf1 mx -all\"\nexample.org. 60 IN TXT \"v=spf1 ip4:198.51.100.0/24 ~all\"",
 			check: "spf", what: "2 SPF records at example.org", fix: `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
-		{name: "SPF with 11 look-ups", old: `"v=spf1 mx -all"`, new: `"v=spf1 ` + includes + `ip4:203.0.113.9 -all"` + "\n" + eleven,
+		{name: "SPF with 11 lookups", old: `"v=spf1 mx -all"`, new: `"v=spf1 ` + includes + `ip4:203.0.113.9 -all"` + "\n" + eleven,
 			check: "spf-tree", what: "needs 11 DNS lookups; the limit is 10"},
 		{name: "DMARC with a typo", old: "p=reject", new: "p=rejct", check: "dmarc", what: "did you mean reject?",
 			fix: `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`},
@@ -139,7 +139,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// inStrings writes a TXT record as doctor does: RFC 1035 section 3.3.14, 255 octets at the most in one string.
+// inStrings writes a TXT record as doctor does: in strings of at most 255 bytes (RFC 1035 section 3.3.14).
 func inStrings(text string) string {
 	var all []string
 	for ; len(text) > 255; text = text[255:] {
@@ -148,7 +148,7 @@ func inStrings(text string) string {
 	return strings.Join(append(all, `"`+text+`"`), " ")
 }
 
-// instead is the zone with a line in place of all TXT records of its name.
+// instead returns the zone with a line that replaces all TXT records of its name.
 func instead(zone, line string) string {
 	name, _, _ := strings.Cut(line, " ")
 	var kept []string

@@ -34,11 +34,11 @@ func packageFiles(t *testing.T) []string {
 	return files
 }
 
-// elsewhere matches paths that a text names and no Debian package has: those of make install and FreeBSD, those of our
-// own tests, and files that the administrator or a command creates.
+// elsewhere matches paths in texts that no Debian package has: those of make install and FreeBSD, those of our tests, and files that the
+// administrator or a command creates.
 var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
 
-// What our texts name: absolute paths, paths of the repository, pages of documentation, manual pages and units.
+// The names that are checked in our texts: absolute paths, paths of the repository, pages of documentation, manual pages and units.
 var (
 	absolute = regexp.MustCompile(`(?:^|[^\w./-])((?:/etc/signpost|/lib/systemd|/usr/[\w./@-]*(?:signpost|dkimkey|greyskip))[\w./@-]*)`)
 	relative = regexp.MustCompile(`(?:^|[^\w./-])((?:docs|dist)/[\w./-]+)`)
@@ -47,7 +47,7 @@ var (
 	unit     = regexp.MustCompile(`(?:^|[^\w./-])((?:signpost|dkimkey|greyskip)[\w-]*\.(?:service|socket|timer))\b`)
 )
 
-// missing returns what text names and the package lacks.
+// missing returns the names in text that the package lacks.
 func missing(files []string, text string) (lacks []string) {
 	need := func(name string, candidates ...string) {
 		if !elsewhere.MatchString(name) && !slices.ContainsFunc(candidates, func(c string) bool { return slices.Contains(files, c) }) {
@@ -112,7 +112,7 @@ func TestNamedFilesArePackaged(t *testing.T) {
 				if s, ok := node.(*ast.BasicLit); ok && s.Kind == token.STRING {
 					text, _ := strconv.Unquote(s.Value)
 					n++
-					// dist is no directory of an installation.
+					// dist is not a directory of an installation.
 					if lacks := missing(files, text); len(lacks) > 0 || strings.Contains(text, "dist/") {
 						t.Errorf("%s: a message names files that the package lacks: %q %q", name, lacks, text)
 					}
@@ -129,15 +129,15 @@ func TestNamedFilesArePackaged(t *testing.T) {
 		t.Errorf("only %d strings", n)
 	}
 	for text, want := range map[string]int{
-		"see docs/operations.md, \"Upgrade\", and signpost(8)": 0,
-		"see docs/absent.md.":           1,
-		"(absent.md)":                   1,
-		"dist/absent.sieve":             1,
-		"dist/fail2ban":                 0,
-		"signpost-absent(8)":            1,
-		"signpost-absent.timer":         1,
-		"/usr/share/signpost/absent":    1,
-		"/etc/signpost/signpost.toml:3": 0,
+		"see docs/upgrade.md, \"Upgrade\", and signpost(8)": 0,
+		"see docs/absent.md.":                               1,
+		"(absent.md)":                                       1,
+		"dist/absent.sieve":                                 1,
+		"dist/fail2ban":                                     0,
+		"signpost-absent(8)":                                1,
+		"signpost-absent.timer":                             1,
+		"/usr/share/signpost/absent":                        1,
+		"/etc/signpost/signpost.toml:3":                     0,
 	} {
 		if lacks := missing(files, text); len(lacks) != want {
 			t.Errorf("%q: %q", text, lacks)

@@ -9,8 +9,8 @@ import (
 // asSignpost is the prefix of a command that user signpost runs.
 const asSignpost = "setpriv --reuid signpost --regid signpost --clear-groups "
 
-// The package never follows links in directories that user signpost owns: whatever that user puts there, an upgrade, the boot's
-// systemd-tmpfiles, a removal and a purge succeed and leave root's directory as it is.
+// The package never follows links in directories that user signpost owns. With any links there, an upgrade, systemd-tmpfiles at boot, a
+// removal and a purge succeed and do not change root's directory.
 func TestLinksAreNotFollowed(t *testing.T) {
 	if !inside(t) {
 		return
@@ -51,7 +51,7 @@ END
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	// What the administrator changed stays.
+	// Changes of the administrator are kept.
 	run(t, "mv /var/lib/signpost /srv/signpost; ln -s /srv/signpost /var/lib/signpost; chmod 750 /srv/signpost")
 	run(t, "dpkg -i "+deb(t, 2))
 	if got := rights(t, "/srv/signpost"); got != "750 signpost:signpost" || !strings.Contains(run(t, "readlink /var/lib/signpost"), "/srv/signpost") {

@@ -1,5 +1,5 @@
-// Package packaging holds the tests of what is installed: each builds on a machine of its own, whose file system is this
-// machine's with everything written kept aside, and whose network is nothing but loopback.
+// Package packaging tests the installed package. Each test runs on a machine of its own, made of namespaces: its file system is an
+// overlay over that of this machine, and its network is loopback only.
 package packaging
 
 import (
@@ -21,20 +21,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the outer process tells the inner one things: the folder for its machine, and that of the packages and README.md.
+// Environment variables from the outer process to the inner one: the directory for its machine, and that of the packages and README.md.
 const (
 	machineVar  = "SIGNPOST_TEST_MACHINE"
 	packagesVar = "SIGNPOST_TEST_PACKAGES"
 )
 
-// The machine's name, and an address of it that is nobody's neighbour to Postfix.
+// The machine's name, and an address of it that is not in Postfix's mynetworks.
 const (
 	hostname = "mx.example.net"
 	stranger = "203.0.113.9"
 )
 
 func TestMain(m *testing.M) {
-	if _, helper := os.LookupEnv("CONNECT_ROOT"); helper { // on the machine already
+	if _, helper := os.LookupEnv("CONNECT_ROOT"); helper { // this process is on the machine already
 		os.Exit(m.Run())
 	}
 	if dir := os.Getenv(machineVar); dir != "" {
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if testing.Short() {
-		os.Exit(m.Run()) // what needs a package skips itself
+		os.Exit(m.Run()) // tests that need a package are skipped
 	}
 	code, err := outside(m)
 	if err != nil {
@@ -83,7 +83,7 @@ func outside(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// deb is the file of a version of the package: 1 or 2.
+// deb returns the file of a version of the package: 1 or 2.
 func deb(t *testing.T, version int) string {
 	if testing.Short() {
 		t.Skip("needs a package")
@@ -96,8 +96,8 @@ func deb(t *testing.T, version int) string {
 	return found[0]
 }
 
-// inside says whether this is the machine. Where it is not, the test that calls it is run on one and its result is taken; the
-// caller has only to return.
+// inside reports whether this process is on the machine. If not, it runs the calling test on one and takes over the result; the caller
+// then returns.
 func inside(t *testing.T) bool {
 	if testing.Short() {
 		t.Skip("runs on a machine with the package installed")
@@ -116,7 +116,7 @@ func inside(t *testing.T) bool {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), machineVar+"="+t.TempDir(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
-	// With the first process of its process namespace everything on the machine ends.
+	// When the first process of its process namespace ends, all processes on the machine end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL,
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC}
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -125,7 +125,7 @@ func inside(t *testing.T) bool {
 	return false
 }
 
-// boot makes this process the first of a machine: a file system, devices, a name, loopback.
+// boot makes this process the first of a machine, with a file system, devices, a name and loopback.
 func boot(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making the mounts private: %w (in a chroot, / must be a mount point: mount --bind ROOT ROOT)", err)
@@ -183,17 +183,17 @@ func boot(dir string) error {
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return err
 	}
-	if err := os.Remove("/etc/resolv.conf"); err != nil { // it may be a link to where nothing is
+	if err := os.Remove("/etc/resolv.conf"); err != nil { // it may be a dangling link
 		return err
 	}
-	// Rebuilding the index of the manual pages takes ten times as long as the rest of dpkg.
+	// Updating the index of the manual pages takes ten times as long as the rest of dpkg.
 	if err := os.Remove("/var/lib/man-db/auto-update"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for name, text := range map[string]string{
 		"/etc/resolv.conf":      "nameserver 127.0.0.1\n",
 		"/etc/hosts":            "127.0.0.1 localhost\n127.0.1.1 " + hostname + "\n",
-		"/usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n", // no package starts anything here
+		"/usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n", // packages start no services here
 		"/etc/mailname":         hostname + "\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
@@ -203,7 +203,7 @@ func boot(dir string) error {
 	return loopback()
 }
 
-// loopback brings lo up, with the stranger's address on it: who connects to that comes from there.
+// loopback brings up lo with the address of the unauthenticated client, which is then also the source address of connections to it.
 func loopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
@@ -229,11 +229,11 @@ func loopback() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias)
 }
 
-// run runs a shell line as root and gives what it printed.
+// run runs a shell line as root and returns its output.
 func run(t *testing.T, line string) string {
 	t.Helper()
 	cmd := exec.Command("sh", "-ec", line)
-	// To a file: what a daemon keeps open must not be waited for.
+	// The output goes to a file, because a daemon may keep a pipe open.
 	out, err := os.CreateTemp("", "run")
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +249,7 @@ func run(t *testing.T, line string) string {
 	return string(text)
 }
 
-// until polls with a deadline.
+// until checks a condition repeatedly until a deadline.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
@@ -259,7 +259,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// unitSetting is what an installed unit says for a key.
+// unitSetting returns the value of a key in an installed unit.
 func unitSetting(t *testing.T, unit, key string) string {
 	t.Helper()
 	text, err := os.ReadFile("/usr/lib/systemd/system/" + unit)
@@ -275,7 +275,7 @@ func unitSetting(t *testing.T, unit, key string) string {
 	return ""
 }
 
-// start starts the daemon as its unit would, and gives what it logs.
+// start starts the daemon as its unit would, and returns its log.
 func start(t *testing.T) (log string) {
 	t.Helper()
 	user := unitSetting(t, "signpost.service", "User")
@@ -302,7 +302,7 @@ func stop(t *testing.T) {
 	t.Helper()
 	pid := strings.TrimSpace(run(t, "cat /run/signpost.pid; kill $(cat /run/signpost.pid)"))
 	until(t, "the daemon ends", func() bool {
-		_, err := os.Readlink("/proc/" + pid + "/exe") // a zombie has none
+		_, err := os.Readlink("/proc/" + pid + "/exe") // the link of a zombie cannot be read
 		return err != nil
 	})
 }

@@ -25,9 +25,9 @@ mail.stranger.example. 60 IN A 203.0.113.9
 9.113.0.203.in-addr.arpa. 60 IN PTR mail.stranger.example.
 `
 
-// What README.md says from first key to first signed mail, typed as it stands, next to Postfix as Debian sets it up for an
-// Internet site, chroot and all: Ann's mail is signed, inbound mail is verified, a forgery is rejected, and quarantined mail goes
-// to the address of milter_header_checks.
+// The steps of README.md from the first key to the first signed message work when typed literally, with Debian's Postfix for an Internet
+// site and its chroot: Ann's mail is signed, inbound mail is verified, a forgery is rejected, and quarantined mail goes to the address
+// of milter_header_checks.
 func TestREADME(t *testing.T) {
 	if !inside(t) {
 		return
@@ -85,13 +85,13 @@ func verifies(t *testing.T, mail, record string) {
 	}
 }
 
-// typed types README.md's steps with this package, and returns the DNS record that dkimkey printed.
+// typed runs README.md's steps with this package, and returns the DNS record that dkimkey printed.
 func typed(t *testing.T, steps []string, file string) (record string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	for _, line := range steps {
 		switch {
-		case line == "make deb": // built outside, by the same script
+		case line == "make deb": // built by the outer process with the same script
 			run(t, "mkdir bin; cp "+file+" bin/")
 		case strings.HasPrefix(line, "systemctl enable --now signpost "): // as systemd would
 			run(t, strings.Replace(line, " --now", "", 1))
@@ -105,7 +105,7 @@ func typed(t *testing.T, steps []string, file string) (record string) {
 	return record
 }
 
-// readmeSteps are the lines of the first block of commands under the heading.
+// readmeSteps returns the lines of the first block of commands under the heading.
 func readmeSteps(t *testing.T, readme string) []string {
 	t.Helper()
 	text, err := os.ReadFile(readme)
@@ -130,8 +130,8 @@ func readmeSteps(t *testing.T, readme string) []string {
 	return steps
 }
 
-// stockPostfix has Debian's own package make /etc/postfix anew, as for an Internet site, and starts it as its unit does:
-// the unit of Debian 12 fills the chroot, and in Debian 13 postfix(1) does that itself.
+// stockPostfix lets Debian's package recreate /etc/postfix for an Internet site, and starts Postfix as its unit does: the unit of Debian
+// 12 fills the chroot, and in Debian 13 postfix(1) does.
 func stockPostfix(t *testing.T) {
 	t.Helper()
 	run(t, `rm -f /etc/postfix/main.cf /etc/postfix/master.cf
@@ -146,7 +146,7 @@ postfix start`)
 	}
 }
 
-// listenSyslog takes what is said to /dev/log.
+// listenSyslog reads the messages to /dev/log.
 func listenSyslog(t *testing.T) func() string {
 	t.Helper()
 	c, err := net.ListenPacket("unixgram", "/dev/log")
@@ -180,7 +180,7 @@ func listenSyslog(t *testing.T) func() string {
 	}
 }
 
-// keyRecord is the record in what `dkimkey add` printed.
+// keyRecord returns the record in the output of `dkimkey add`.
 func keyRecord(t *testing.T, out string) string {
 	t.Helper()
 	for line := range strings.Lines(out) {

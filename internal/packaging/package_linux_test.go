@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// rights are "MODE OWNER:GROUP" of a file, the mode with its setgid bit.
+// rights returns "MODE OWNER:GROUP" of a file; the mode includes the setgid bit.
 func rights(t *testing.T, path string) string {
 	t.Helper()
 	return strings.TrimSpace(run(t, "stat -c '%a %U:%G' "+path))
@@ -25,7 +25,7 @@ func TestInstalled(t *testing.T) {
 		return
 	}
 	said := run(t, "dpkg -i "+deb(t, 1))
-	if !strings.Contains(said, "nothing of it runs yet") {
+	if !strings.Contains(said, "installed, but not started") {
 		t.Errorf("the installation says nothing of what is left to do:\n%s", said)
 	}
 	for path, want := range map[string]string{
@@ -67,7 +67,7 @@ func TestInstalled(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	// What sysusers.d and tmpfiles.d say is what the package did: they find nothing to do.
+	// sysusers.d and tmpfiles.d agree with what the package did: they change nothing.
 	before := run(t, "getent passwd signpost; getent group signpost")
 	run(t, "systemd-sysusers signpost.conf; systemd-tmpfiles --create signpost.conf")
 	if after := run(t, "getent passwd signpost; getent group signpost"); after != before || !strings.Contains(before, ":/var/lib/signpost:/usr/sbin/nologin\n") {
@@ -82,13 +82,13 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("enabled without being asked: %q", enabled)
 	}
 	run(t, "grep -qx 'mode = \"observe\"' /etc/signpost/signpost.toml && signpost check-config")
-	run(t, "grep -o '/usr/share/[^ ]*' /etc/signpost/signpost.toml | xargs ls") // the file names nothing that is not there
+	run(t, "grep -o '/usr/share/[^ ]*' /etc/signpost/signpost.toml | xargs ls") // all files that it names exist
 	if said := run(t, "systemd-analyze verify signpost.service signpost.socket signpost-web.service dkimkey-rotate.service dkimkey-rotate.timer greyskip.service greyskip.timer 2>&1 | grep -E 'signpost|dkimkey|greyskip' | grep -v 'man ' || true"); said != "" {
 		t.Errorf("systemd-analyze verify:\n%s", said)
 	}
 }
 
-// The daemon with the shipped configuration answers Postfix through its chroot, and nobody else.
+// The daemon with the shipped configuration answers Postfix in its chroot, and no other user.
 func TestSocket(t *testing.T) {
 	if !inside(t) {
 		return
@@ -108,8 +108,8 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-// The unit's daemon, aborted as the watchdog does it, dies of the signal: systemd restarts it then. Go's own way to end is
-// status 2, which the unit does not restart from, since it stands for a wrong configuration.
+// A daemon that the watchdog aborts dies from the signal, so that systemd restarts it. Go's default is exit code 2, after which the unit
+// does not restart it, because 2 means a wrong configuration.
 func TestAbortedIsRestarted(t *testing.T) {
 	if !inside(t) {
 		return
@@ -139,7 +139,7 @@ func TestAbortedIsRestarted(t *testing.T) {
 	}
 }
 
-// connectAs greets the milter as a user in a chroot, as Postfix's programs do: they open no file there but the socket.
+// connectAs connects to the milter as a user in a chroot, like Postfix's programs, which open only the socket there.
 func connectAs(t *testing.T, name, root, socket string) (string, error) {
 	t.Helper()
 	u, err := user.Lookup(name)
@@ -176,7 +176,7 @@ func TestConnectHelper(t *testing.T) {
 	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	// Option negotiation, version 6, as Postfix offers it.
+	// The option negotiation that Postfix sends, version 6.
 	offer := []byte{0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff}
 	if _, err := c.Write(offer); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestConnectHelper(t *testing.T) {
 	}
 }
 
-// keyFiles are the keys on the machine: path, rights and contents.
+// keyFiles returns the keys on the machine: path, rights and contents.
 func keyFiles(t *testing.T) string {
 	t.Helper()
 	return run(t, "find /var/lib/signpost -path '*/journal' -prune -o -type f -print | sort | xargs stat -c '%n %a %U:%G'; find /var/lib/signpost -path '*/journal' -prune -o -type f -print | sort | xargs sha256sum")
@@ -222,10 +222,10 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	if got := run(t, "cat /etc/signpost/signpost.toml"); got != config {
 		t.Errorf("the upgrade changed the configuration:\n%s", got)
 	}
-	if strings.Contains(said, "nothing of it runs yet") {
+	if strings.Contains(said, "installed, but not started") {
 		t.Errorf("an upgrade speaks as a first installation does:\n%s", said)
 	}
-	// No systemd is here to restart it; the old one goes on.
+	// There is no systemd to restart the daemon; the old one continues.
 	if out, err := connectAs(t, "postfix", "/var/spool/postfix", "signpost/milter.sock"); err != nil {
 		t.Errorf("the daemon during the upgrade: %v\n%s", err, out)
 	}
@@ -244,21 +244,21 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	said = run(t, "dpkg -P signpost")
 	kept("the purge")
 	run(t, "! test -e /etc/signpost && ! test -e /var/lib/signpost/journal && getent passwd signpost")
-	if !strings.Contains(said, "the keys stay in /var/lib/signpost/keys") {
+	if !strings.Contains(said, "the keys in /var/lib/signpost/keys") {
 		t.Errorf("the purge does not say where the keys are:\n%s", said)
 	}
 	run(t, "dpkg -i "+deb(t, 2))
 	kept("a new installation")
 }
 
-// The commands of docs/operations.md for a machine without systemd start the daemon as user signpost, have it reload and stop it.
+// The commands of docs/install.md for a machine without systemd start the daemon as user signpost, have it reload and stop it.
 func TestWithoutSystemd(t *testing.T) {
 	if !inside(t) {
 		return
 	}
 	run(t, "dpkg -i "+deb(t, 1)+"; printf 'listen = [\"inet:127.0.0.1:8891\"]\n' >/etc/signpost/conf.d/local.toml")
 	run(t, "dkimkey add example.org >/dev/null")
-	text, err := os.ReadFile("/usr/share/doc/signpost/docs/operations.md")
+	text, err := os.ReadFile("/usr/share/doc/signpost/docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestWithoutSystemd(t *testing.T) {
 		t.Error("a reload ends the daemon")
 	}
 	run(t, "dpkg -i "+deb(t, 2)) // the program of the running daemon is replaced
-	// No init of this machine reaps the daemon, so that --retry would wait for a zombie.
+	// This machine has no init that reaps the daemon, so --retry would wait for a zombie.
 	run(t, strings.Replace(commands[2], " --retry 40", "", 1))
 	until(t, "the daemon ends", func() bool { return !answers() })
 }

@@ -11,8 +11,8 @@ import (
 	"signpost/internal/config"
 )
 
-// The daemon's unit, and the page's, are hardened to an exposure of 1.5 or less in systemd's own measure, of which the network alone, DNS and
-// metrics, makes 0.9.
+// The units of the daemon and of the web page have an exposure of at most 1.5 by `systemd-analyze security`. The network for DNS and
+// metrics accounts for 0.9 of it.
 func TestHardening(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")
@@ -25,7 +25,7 @@ func TestHardening(t *testing.T) {
 	}
 }
 
-// systemd finds nothing to say against the units, the program's place apart, which make install puts right.
+// systemd reports no faults of the units, except for the path of the program, which make install adjusts.
 func TestUnits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")
@@ -54,14 +54,14 @@ func TestUnits(t *testing.T) {
 		args = append(args, file)
 	}
 	if len(args) != 2+7 {
-		t.Errorf("looked at %q", args[2:])
+		t.Errorf("checked %q", args[2:])
 	}
 	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-// The socket that systemd may hold is the one where the daemon listens as it comes, with the same rights.
+// The unit for socket activation has the same socket, with the same rights, as the shipped configuration.
 func TestSocketUnit(t *testing.T) {
 	text, err := os.ReadFile("../../dist/signpost.socket")
 	if err != nil {

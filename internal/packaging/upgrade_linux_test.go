@@ -73,8 +73,8 @@ func fakeSystemd(t *testing.T) {
 	run(t, `mkdir -p /run/systemd/system; printf '#!/bin/sh\necho systemctl "$@"\n' >/usr/local/sbin/systemctl; chmod 755 /usr/local/sbin/systemctl`)
 }
 
-// After the steps of the older README.md and a few settings more, an upgrade without a terminal asks nothing and leaves the
-// configuration and what happens to mail as they are. Before the restart it prints which decisions in the journal change.
+// After the steps of the older README.md and a few more settings, an upgrade without a terminal asks no questions, and changes neither
+// the configuration nor the handling of mail. Before the restart it prints which decisions in the journal change.
 func TestUpgradeFromOlder(t *testing.T) {
 	dir := older(t)
 	if !inside(t) {
@@ -127,7 +127,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 		t.Errorf("before the restart, the package does not print which decision changes:\n%s", out)
 	}
 	run(t, "rm -r /run/systemd/system /usr/local/sbin/systemctl")
-	if out := upgrade(deb(t, 2)); !strings.Contains(out, "there is no systemd here: if the daemon runs, restart it") {
+	if out := upgrade(deb(t, 2)); !strings.Contains(out, "systemd is not running: restart the daemon yourself") {
 		t.Errorf("without systemd, the package does not ask for a restart:\n%s", out)
 	}
 	run(t, "grep -qx example.com /etc/signpost/greyskip.domains")
@@ -153,7 +153,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	}
 	run(t, "mkdir -p /etc/signpost/conf.d; touch /etc/signpost/conf.d/local.toml /etc/signpost/forwarders.toml; dpkg -P signpost; ! test -e /etc/signpost")
 
-	// A file that nobody changed stays too, and going back asks nothing either.
+	// An unchanged file is kept too, and a downgrade asks no questions either.
 	run(t, "dpkg -i "+oldPackage)
 	upgrade(deb(t, 2))
 	run(t, "signpost check-config; grep -qx 'mode = \"observe\"' "+configFile)

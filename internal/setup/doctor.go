@@ -153,7 +153,7 @@ func Concerns(conf *config.Config, now time.Time) (all []doctor.Finding) {
 	if conf.TagUnhandled() {
 		all = append(all, doctor.Finding{Level: doctor.Red, Where: conf.Place("dmarc.quarantine_handled"), What: "dmarc.quarantine_handled is false: no filter handles the tag of quarantined mail",
 			Why: "without a filter for X-Signpost-Disposition, quarantined mail is delivered to the inbox",
-			Fix: "quarantine_handled = true # in [dmarc], after you install junk.sieve or milter_header_checks: docs/operations.md, \"Quarantined mail\""})
+			Fix: "quarantine_handled = true # in [dmarc], after you install junk.sieve or milter_header_checks: docs/observe.md, \"Quarantined mail\""})
 	}
 	for _, entry := range Expired(conf, now) {
 		all = append(all, doctor.Finding{What: "expired and ignored: " + entry, Why: "an expired entry no longer accepts or rejects mail",

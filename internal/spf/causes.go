@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Cause is why a Result is not a pass, or what is wrong with a record. With spaces for its underscores it reads as plain
-// English.
+// Cause is why a Result is not a pass, or what is wrong with a record. With spaces for its underscores it is a plain phrase.
 type Cause string
 
 // The causes of a Result. Unless stated otherwise, Detail is empty.

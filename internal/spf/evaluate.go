@@ -14,7 +14,7 @@ import (
 
 // The limits of RFC 7208 section 4.6.4.
 const (
-	MaxTerms = 10 // terms that ask DNS: include, a, mx, ptr, exists, redirect
+	MaxTerms = 10 // terms with DNS lookups: include, a, mx, ptr, exists, redirect
 	MaxVoids = 2  // terms with a lookup that finds nothing
 	MaxHosts = 10 // mail exchanges of one mx
 	maxNames = 10 // names of the client that ptr and %{p} use
@@ -82,7 +82,7 @@ func (e *evaluation) redirect(ctx context.Context, d Directive, domain string) (
 	return e.follow(ctx, d, target)
 }
 
-// target counts a term that asks DNS, and returns its name. known is that of expand.
+// target counts a term with DNS lookups, and returns its name. known is that of expand.
 func (e *evaluation) target(ctx context.Context, d Directive, domain string) (name string, known bool, err error) {
 	if e.terms++; e.terms > MaxTerms {
 		return "", false, &Fault{Cause: TooManyLookupTerms}

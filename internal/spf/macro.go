@@ -11,7 +11,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// maxName is the length of a domain name (RFC 1035 section 3.1, without the octets of the wire).
+// maxName is the maximum length of a domain name: RFC 1035 section 3.1, without the length octets of the wire format.
 const maxName = 253
 
 // expand returns a domain-spec with its macros expanded: RFC 7208 section 7. known is false if the result cannot be a name in DNS,

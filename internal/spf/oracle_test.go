@@ -19,7 +19,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// asker lets the library ask our resolver, for the client's family alone; exists asks for A in either.
+// asker lets the library use our resolver, for the client's address family only; exists queries A for both.
 type asker struct {
 	*dns.View
 	six bool
@@ -41,9 +41,9 @@ func (a asker) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, err
 	return ips, nil
 }
 
-// On generated trees of records blitiri.com.ar/go/spf, an independent implementation, comes to the same result. Left out is
-// what it does otherwise than RFC 7208: records that the grammar refuses, macros with empty parts and escapes, slashes in
-// names, %{p}, exchanges without addresses, and clients without names.
+// blitiri.com.ar/go/spf, an independent implementation, returns the same results for generated trees of records. The trees omit what it
+// does differently from RFC 7208: records that the grammar refuses, macros with empty parts and escapes, slashes in names, %{p},
+// exchanges without addresses, and clients without names.
 func TestAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(7208, 1))
 	counts := map[spf.Status]int{}

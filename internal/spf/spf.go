@@ -1,5 +1,14 @@
-// Package spf checks whether a client may send mail in the name of a domain: RFC 7208. docs/decisions/spf.md states why it has an
-// evaluation of its own.
+// Package spf checks whether a client may send mail in the name of a domain: RFC 7208. docs/decisions/spf.md states why Signpost
+// has an evaluator of its own.
+//
+// [Check] returns the [Result] for a message, [Trace] also the steps that led to it. [ParseRecord] parses a [Record], and [Walk]
+// visits the records that it includes without a message. A [Cause] is why a check does not pass. Lookups are made by a
+// [Resolver], which the caller provides.
+//
+//	r := spf.Check(ctx, resolver, netip.MustParseAddr("192.0.2.1"), "mail.example.org", "ann@example.org")
+//	if r.Status != spf.Pass {
+//		fmt.Println(r.Status, r.Cause, r.Term) // fail term_matched -all
+//	}
 package spf
 
 import (
@@ -29,8 +38,8 @@ const (
 // Identity is the kind of name that was checked.
 type Identity string
 
-// The identities. A null reverse-path stands for postmaster at the HELO name (RFC 7208 section 2.4); only then is HELO
-// checked, so that a pass of it cannot be taken for one of MAIL FROM.
+// The identities. HELO is checked only for a null reverse-path, which means postmaster at the HELO name (RFC 7208 section 2.4). So a
+// pass for HELO cannot be mistaken for one for MAIL FROM.
 const (
 	MailFrom Identity = "mailfrom"
 	HELO     Identity = "helo"
@@ -45,7 +54,7 @@ type Result struct {
 	// Cause is why the Status is not pass. Term is the term that decided or is wrong, as written, and RecordDomain is the
 	// domain whose record has it.
 	Cause        Cause  `json:"cause,omitempty"`
-	Detail       string `json:"detail,omitempty"` // see Cause
+	Detail       string `json:"detail,omitempty"` // the comment of Cause states which value
 	Term         string `json:"term,omitempty"`
 	RecordDomain string `json:"record_domain,omitempty"`
 

@@ -77,7 +77,7 @@ func TestCheck(t *testing.T) {
 		{"two records", "192.0.2.9", "x", "ann@two.example.com", spf.PermError, spf.MailFrom, "two.example.com"},
 		{"broken record", "192.0.2.9", "x", "ann@broken.example.com", spf.PermError, spf.MailFrom, "broken.example.com"},
 		{"voids", "192.0.2.9", "x", "ann@many.example.com", spf.PermError, spf.MailFrom, "many.example.com"},
-		// RFC 7208 section 4.6.4 counts terms: each one with a lookup that finds nothing, once, unless it matches.
+		// RFC 7208 section 4.6.4 counts terms: each term with a void lookup counts once, unless it matches.
 		{"voids of ptr", "203.0.113.9", "x", "ann@ptr2.example.com", spf.Pass, spf.MailFrom, "ptr2.example.com"},
 		{"voids of ptr, a third", "203.0.113.9", "x", "ann@ptr3.example.com", spf.PermError, spf.MailFrom, "ptr3.example.com"},
 		{"voids of ptr, a name without addresses", "198.51.100.9", "x", "ann@ptra.example.com", spf.PermError, spf.MailFrom, "ptra.example.com"},
@@ -115,7 +115,7 @@ func TestCheck(t *testing.T) {
 		{"exists, IPv6 client", "2001:db8::9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},
 		{"macro %{h}", "203.0.113.9", "mail.example.com", "ann@helo.example.com", spf.Pass, spf.MailFrom, "helo.example.com"},
 		{"macro %{h}, no name", "203.0.113.9", "[203.0.113.9]", "ann@helo.example.com", spf.Fail, spf.MailFrom, "helo.example.com"},
-		// RFC 7208 section 5: A for an IPv4 client; a name with AAAA alone is a void look-up.
+		// RFC 7208 section 5: A for an IPv4 client; a name with only AAAA records is a void lookup.
 		{"address family", "192.0.2.1", "x", "ann@a.example.com", spf.PermError, spf.MailFrom, "a.example.com"},
 		{"address family, IPv6", "2001:db8::1", "x", "ann@a.example.com", spf.Pass, spf.MailFrom, "a.example.com"},
 	} {

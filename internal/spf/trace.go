@@ -5,11 +5,11 @@ import (
 	"net/netip"
 )
 
-// Path is the steps of a check, for a person who wants to follow it. A nil *Path records nothing.
+// Path is the steps of a check, for signpost spf and explain. A nil *Path records nothing.
 type Path struct {
 	Steps []Step `json:"steps"`
-	Terms int    `json:"terms"` // number of terms that asked DNS, MaxTerms at most
-	Voids int    `json:"voids"` // number of void lookups, MaxVoids at most
+	Terms int    `json:"terms"` // number of terms with DNS lookups, at most MaxTerms
+	Voids int    `json:"voids"` // number of void lookups, at most MaxVoids
 
 	depth int
 	ended bool // by an error, which is recorded at its step

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// maxWalk is the number of terms that ask DNS after which a walk ends. It is far above MaxTerms, so that the owner of a record
-// learns by how much it exceeds the limit.
+// maxWalk is the number of terms with DNS lookups after which a walk ends. It is far above MaxTerms, so that the owner of a record
+// sees by how much it exceeds the limit.
 const maxWalk = 60
 
 // Node is a term of an SPF record, at its place in the tree of the records that it leads to.
 type Node struct {
 	Directive        // for redirect= too
 	Depth     int    // number of include and redirect terms that lead to its record
-	Lookups   int    // number of terms that ask DNS so far, this one included
+	Lookups   int    // number of terms with DNS lookups so far, including this one
 	Target    string // the name that it looks up, as written; empty: none, or it depends on the message
 	Record    string // include and redirect: the record of Target
 	Err       error  // a *Fault. TreeTooLarge: the walk leaves its record here; include and redirect: why there is no record to follow
@@ -24,9 +24,9 @@ type Node struct {
 // AsksDNS reports whether a mechanism counts as a term of RFC 7208 section 4.6.4.
 func (m Mechanism) AsksDNS() bool { return m != All && m != IP4 && m != IP6 }
 
-// Walk returns the terms of a domain's record, and after an include or redirect the terms of the record that it leads to, in
-// the order of a check that matches nothing. The walk ends: it does not follow a record into itself, and at maxWalk it leaves
-// each record. If r is nil, it visits the first record only.
+// Walk returns the terms of a domain's record, and after an include or redirect the terms of that record, in the order of a check that
+// matches nothing. The walk ends, because it does not follow loops and leaves each record at maxWalk. If r is nil, it visits the first
+// record only.
 func Walk(ctx context.Context, r Resolver, domain string, record *Record) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		w := &walk{resolver: r, yield: yield}
@@ -66,7 +66,7 @@ func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
 			return false
 		}
 		if d.Mechanism == All {
-			break // section 5.1: the terms behind it, and redirect=, are ignored
+			break // section 5.1: the terms after it, and redirect=, are ignored
 		}
 	}
 	return true

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// zone is a Resolver with TXT records alone.
+// zone is a Resolver with only TXT records.
 type zone struct {
 	Resolver
 	txt     func(name string) string
@@ -86,7 +86,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// Records that lead on for ever end a walk at maxWalk, by include and by redirect.
+// A walk of an endless sequence of includes or redirects ends at maxWalk.
 func TestWalkIsBounded(t *testing.T) {
 	for _, record := range []string{"v=spf1 include:x%s include:y%s -all", "v=spf1 redirect=x%s"} {
 		z := &zone{txt: func(name string) string { return strings.ReplaceAll(record, "%s", name) }}

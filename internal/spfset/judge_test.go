@@ -20,7 +20,7 @@ import (
 	"signpost/internal/testdns"
 )
 
-// shapes are the records of large senders as they are, with other names and networks.
+// shapes returns records of large senders, with other names and networks.
 func shapes() string {
 	zone := `
 nested.example. TXT "v=spf1 include:_spf.nested.example ~all"
@@ -95,7 +95,7 @@ nobody.example. TXT "v=spf1 -all"
 	return zone + crowd
 }
 
-// txt writes a record in strings of an allowed length.
+// txt writes a record as strings of an allowed length.
 func txt(name, text string) string {
 	line := name + " TXT"
 	for len(text) > 200 {
@@ -105,7 +105,7 @@ func txt(name, text string) string {
 	return line + fmt.Sprintf(" %q\n", text)
 }
 
-// unlisted are the addresses that pass and are not listed, by domain: what is refused, and what depends on the message.
+// unlisted returns the addresses that pass but are not listed, by domain: refused ones, and those that depend on the message.
 func unlisted() map[string]*netipx.IPSet {
 	of := func(networks ...string) *netipx.IPSet {
 		var all []netip.Prefix
@@ -123,13 +123,13 @@ func unlisted() map[string]*netipx.IPSet {
 	}
 	return map[string]*netipx.IPSet{
 		"bogons.example": of("10.1.0.0/16", "192.168.0.0/16", "203.0.112.0/22", "fd00::/8", "2002:2500::/24"),
-		// A term that is too wide, and neighbours that are together.
+		// A term that is too wide, and adjacent networks that are too wide together.
 		"wide.example":      of("38.0.0.0/11", "39.32.0.0/11", "2600::/27"),
 		"everybody.example": notTheirs,
-		// What exists: lets send, and what stands behind a -exists:.
+		// Addresses that exists: authorizes, and those of terms after -exists:.
 		"macros.example": of("37.6.9.9/32", "37.6.3.0/24"),
-		// What stands behind ?exists: in an included record: it may be that the record says neutral, and the one that includes it
-		// has no more to say of it.
+		// Addresses of terms after ?exists: in an included record. If it matches, the result is neutral and the including record
+		// has no other term for them.
 		"softly.example": of("38.8.2.0/24"),
 	}
 }
@@ -146,8 +146,8 @@ func resolver(t *testing.T, zone string) *dns.Resolver {
 
 func limits() spfset.Options { return spfset.Options{Widest4: 12, Widest6: 28} }
 
-// For each of 100,000 addresses, inside of networks, at their edges and anywhere, what is found for a domain has it where two
-// evaluators, one of them not ours, come to pass; but for unlisted.
+// Find agrees with two independent evaluators for 100,000 addresses inside of networks, at their edges and elsewhere, except for
+// those in unlisted.
 func TestAnswersAreVerdicts(t *testing.T) {
 	t.Parallel()
 	if underRace {
@@ -201,7 +201,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 			continue
 		}
 		if listed != pass {
-			t.Fatalf("%s for %s: listed %v, SPF says %s (%s)", addr, domain, listed, ours.Status, ours.Cause)
+			t.Fatalf("%s for %s: listed %v, SPF returns %s (%s)", addr, domain, listed, ours.Status, ours.Cause)
 		}
 		if listed {
 			passed[domain]++
@@ -214,7 +214,7 @@ func TestAnswersAreVerdicts(t *testing.T) {
 	}
 }
 
-// around are addresses at the edges of a network.
+// around returns addresses at the edges of a network.
 func around(text string) []netip.Addr {
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -226,7 +226,7 @@ func around(text string) []netip.Addr {
 	return []netip.Addr{first.Prev(), first, first.Next(), end.Prev(), end, end.Next()}
 }
 
-// inside is a network's address with these last bits.
+// inside returns the address of a network with these last bits.
 func inside(p netip.Prefix, high, low uint64) netip.Addr {
 	a := p.Masked().Addr().AsSlice()
 	for bit := p.Bits(); bit < len(a)*8; bit++ {
@@ -261,7 +261,7 @@ func pick(r *rand.Rand, edges []netip.Addr, networks []netip.Prefix) netip.Addr 
 	return inside(networks[r.IntN(len(networks))], r.Uint64(), r.Uint64())
 }
 
-// asker lets the library ask for the client's family alone; exists asks for A in either.
+// asker restricts the library to the address family of the client. exists queries A for both families.
 type asker struct {
 	*dns.View
 	six bool

@@ -6,13 +6,13 @@ import (
 	"go4.org/netipx"
 )
 
-// build returns the set of a builder. Its error is about invalid networks, and a parsed record has none.
+// build returns the set of a builder. The only error is an invalid network, which a parsed record cannot have.
 func build(b *netipx.IPSetBuilder) *netipx.IPSet {
 	set, _ := b.IPSet()
 	return set
 }
 
-// Of returns the addresses of networks, whose host bits do not count.
+// Of returns the addresses of networks. It ignores host bits.
 func Of(networks ...netip.Prefix) *netipx.IPSet {
 	var b netipx.IPSetBuilder
 	for _, p := range networks {
@@ -43,8 +43,8 @@ func without(set *netipx.IPSet, others ...*netipx.IPSet) *netipx.IPSet {
 // empty reports whether a set has no address.
 func empty(set *netipx.IPSet) bool { return set.Equal(&netipx.IPSet{}) }
 
-// reserved returns the blocks of IANA's registries of special-purpose addresses (RFC 6890) that are not globally reachable, multicast,
-// and reserved blocks, each with its purpose. Tunnels of IPv6 through IPv4 are among them: the host behind such an address changes.
+// reserved returns address blocks with their purposes: the blocks of IANA's special-purpose registries (RFC 6890) that are not globally
+// reachable, multicast and reserved blocks. It includes tunnels of IPv6 through IPv4, because the host of such an address changes.
 func reserved() [][2]string {
 	return [][2]string{
 		{"0.0.0.0/8", "this network, RFC 791"},
@@ -67,10 +67,10 @@ func reserved() [][2]string {
 		{"2001:db8::/32", "documentation, RFC 3849"},
 		{"2002::/16", "6to4, RFC 3056"},
 		{"3fff::/20", "documentation, RFC 9637"},
-		// IANA allocates only 2000::/3. These have loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10 and ff00::/8.
-		{"::/3", "no global unicast, RFC 4291"},
-		{"4000::/2", "no global unicast, RFC 4291"},
-		{"8000::/1", "no global unicast, RFC 4291"},
+		// IANA allocates only 2000::/3. These contain loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10 and ff00::/8.
+		{"::/3", "not global unicast, RFC 4291"},
+		{"4000::/2", "not global unicast, RFC 4291"},
+		{"8000::/1", "not global unicast, RFC 4291"},
 	}
 }
 

@@ -1,5 +1,8 @@
-// Package spfset finds all addresses for which a domain's SPF record returns pass: check_host() of RFC 7208 for a set of addresses instead
-// of the client's. docs/decisions/greyskip.md lists what is left out.
+// Package spfset finds all addresses for which the SPF record of a domain returns pass. [Find] evaluates check_host() of RFC 7208 for a set
+// of addresses instead of one client address. docs/decisions/greyskip.md has the terms that it does not evaluate.
+//
+//	answer, err := spfset.Find(ctx, resolver, "example.org", spfset.Options{Widest4: 12, Widest6: 28})
+//	for _, network := range answer.Networks.Prefixes() {
 package spfset
 
 import (
@@ -15,20 +18,20 @@ import (
 	"signpost/internal/spf"
 )
 
-// Options bound what is listed.
+// Options limit the networks that Find returns.
 type Options struct {
 	Widest4, Widest6 int  // networks with a shorter prefix are refused
-	OverLimit        bool // terms behind the limits of RFC 7208 section 4.6.4 count too
+	OverLimit        bool // ignore the lookup limits of RFC 7208 section 4.6.4
 }
 
 // Answer is the result for a domain.
 type Answer struct {
 	Networks *netipx.IPSet // not nil
-	// Notes state what is not listed, or only because of OverLimit, and why: one sentence each. They contain text of the records.
+	// Notes explain what is not in Networks, or only because of OverLimit: one sentence each. They contain text of the records.
 	Notes []string
 }
 
-// Empty reports whether no address is listed.
+// Empty reports whether Networks is empty.
 func (a Answer) Empty() bool { return empty(a.Networks) }
 
 // Error is a failed or incomplete lookup of a domain.
@@ -39,8 +42,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Why }
 
-// Find queries a domain's records and those that they refer to. An error is an *Error. If it is temporary, the Answer has the addresses that
-// pass because a term before the failure matches them.
+// Find looks up the record of a domain and the records that it refers to, and returns the addresses that pass. The error is an *Error. If
+// it is temporary, the Answer has the addresses that match a term before the failure.
 func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer, error) {
 	w := &walk{resolver: r, options: o}
 	var families []*netipx.IPSet
@@ -52,20 +55,19 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 		}
 		families = append(families, found)
 	}
-	all := w.narrow(domain, union(families...))
+	all := w.removeWide(domain, union(families...))
 	if w.failed != nil {
 		return Answer{all, slices.Concat(w.ignored, w.notes)}, &Error{w.failed.Error(), true}
 	}
 	if empty(all) {
-		return Answer{all, w.none()}, nil
+		return Answer{all, w.emptyNotes()}, nil
 	}
 	return Answer{all, slices.Concat(w.ignored, w.notes)}, nil
 }
 
-// none returns the notes on a domain of which no address is listed. The first note states that, and the reason where no other
-// note does.
-func (w *walk) none() []string {
-	const most = 150 // bytes of the record: the reason has to fit into the same line
+// emptyNotes returns the notes of a domain without any listed address. The first note states this, with the reason if no other note has it.
+func (w *walk) emptyNotes() []string {
+	const most = 150 // bytes of the record: the reason must fit into the same line
 	record := w.text
 	if len(record) > most {
 		record = record[:most] + " ..."
@@ -87,7 +89,7 @@ func (w *walk) none() []string {
 		terms = append(terms, "redirect="+string(w.record.Redirect))
 	}
 	if len(terms) > 0 {
-		reasons = append(reasons, "no address passes by "+strings.Join(terms, ", "))
+		reasons = append(reasons, "no address matches "+strings.Join(terms, ", "))
 	}
 	return []string{strings.Join(reasons, "; ")}
 }
@@ -97,9 +99,9 @@ func indexAll(r *spf.Record) int {
 	return slices.IndexFunc(r.Directives, func(d spf.Directive) bool { return d.Mechanism == spf.All })
 }
 
-// passOver notes the terms of a record that every check ignores and that were probably meant to authorize addresses.
-func (w *walk) passOver(r *spf.Record, domain string) {
-	const most = 20 // a record can have thousands of such terms; the first ones show the mistake
+// noteIgnored adds notes about terms that every check ignores, although they were probably meant to authorize addresses.
+func (w *walk) noteIgnored(r *spf.Record, domain string) {
+	const most = 20 // a record can have thousands of such terms; the first show the mistake
 	ignore := func(term, why string) {
 		if len(w.ignored) == most {
 			return
@@ -143,7 +145,7 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	case err != nil:
 		return nil, &Error{err.Error(), spf.IsTemporary(err)}
 	}
-	// An address whose result depends on the message is in several streams: it is listed only if none of them ends otherwise.
+	// An address whose result depends on the message is in several streams. It is listed only if all of them end with pass.
 	not := []*netipx.IPSet{w.lost}
 	for _, s := range ends.other {
 		not = append(not, s.set)
@@ -166,12 +168,12 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	return without(union(pass...), not...), nil
 }
 
-// narrow removes adjacent networks that together are wider than allowed: sixteen /12 are a /8.
-func (w *walk) narrow(domain string, found *netipx.IPSet) *netipx.IPSet {
+// removeWide removes adjacent networks that together are wider than allowed: sixteen /12 form a /8.
+func (w *walk) removeWide(domain string, found *netipx.IPSet) *netipx.IPSet {
 	var wide []netip.Prefix
 	for _, p := range found.Prefixes() {
 		if limit := w.widest(p.Addr()); p.Bits() < limit {
-			w.note("networks of %s that are neighbours make %s, which is wider than /%d: refused", domain, p, limit)
+			w.note("adjacent networks of %s form %s, which is wider than /%d: refused", domain, p, limit)
 			wide = append(wide, p)
 		}
 	}
@@ -191,12 +193,12 @@ func (w *walk) refusal(p netip.Prefix) string {
 		return fmt.Sprintf("%s is wider than /%d", p, limit)
 	}
 	if special := special(p); special != "" {
-		return fmt.Sprintf("%s is in or around %s", p, special)
+		return fmt.Sprintf("%s overlaps %s", p, special)
 	}
 	return ""
 }
 
-// refuse registers a reason and returns its number, for stream.refused.
+// refuse adds a reason and returns its number, for stream.refused.
 func (w *walk) refuse(format string, args ...any) int {
 	why := fmt.Sprintf(format, args...)
 	if i := slices.Index(w.refusals, why); i >= 0 {
@@ -206,7 +208,7 @@ func (w *walk) refuse(format string, args ...any) int {
 	return len(w.refusals)
 }
 
-// note adds a note unless it exists: both families meet the same terms.
+// note adds a note unless it exists: the terms are evaluated once for each address family.
 func (w *walk) note(format string, args ...any) {
 	if s := fmt.Sprintf(format, args...); !slices.Contains(w.notes, s) {
 		w.notes = append(w.notes, s)

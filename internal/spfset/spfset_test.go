@@ -15,38 +15,38 @@ import (
 
 func text(s *netipx.IPSet) string { return strings.Trim(fmt.Sprint(s.Prefixes()), "[]") }
 
-// What is not listed is said, with the term and the domain where it stands, once for both families.
+// Each term that is not listed has a note with the term and its domain, once for both address families.
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
 	for domain, want := range map[string][]string{
 		"nested.example": nil,
 		"macros.example": {
-			"exists:%{i}.list.macros.example of macros.example depends on the message or on more than the address: whom it lets send is not listed",
-			"ptr:macros.example of macros.example depends on the message or on more than the address: whom it lets send is not listed",
-			"-exists:%{i}.deny.macros.example of macros.example depends on the message or on more than the address: what stands behind it is not listed",
-			"-exists:%{i}.deny.macros.example of macros.example: more than 2 look-ups that find nothing, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same",
+			"exists:%{i}.list.macros.example of macros.example depends on more than the client address: its addresses are not listed",
+			"ptr:macros.example of macros.example depends on more than the client address: its addresses are not listed",
+			"-exists:%{i}.deny.macros.example of macros.example depends on more than the client address: addresses of later terms are not listed",
+			"-exists:%{i}.deny.macros.example of macros.example: more than 2 void lookups (RFC 7208 section 4.6.4): this term and later terms authorize nothing; --over-limit lists them anyway",
 		},
-		"behind.example": {"include:%{i}.behind.example of behind.example depends on the message: neither whom it lets send nor what stands behind it is listed"},
-		"dead.example":   {"include:gone.dead.example of dead.example leads to no SPF record: what stands behind it does not pass"},
-		"broken.example": {`include:typo.broken.example of broken.example: unknown mechanism: ipv4 (ipv4:37.1.12.0/22 of typo.broken.example): what stands behind it does not pass`},
-		"twice.example":  {"?include:two.twice.example of twice.example: several records: 2 (two.twice.example): what stands behind it does not pass"},
-		"loop.example":   {"include:back.loop.example of loop.example: more than 10 terms that ask DNS, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same"},
-		"voids.example":  {"a:six.voids.example of voids.example: more than 2 look-ups that find nothing, over the limit of RFC 7208 section 4.6.4: what stands there and behind it does not pass; --over-limit lists it all the same"},
-		"crowd.example":  {"mx of crowd.example: more than 10 mail exchanges: what stands there and behind it does not pass"},
+		"behind.example": {"include:%{i}.behind.example of behind.example depends on the message: addresses of this term and later terms are not listed"},
+		"dead.example":   {"include:gone.dead.example of dead.example: no SPF record found: this term and later terms authorize nothing"},
+		"broken.example": {`include:typo.broken.example of broken.example: unknown mechanism: ipv4 (ipv4:37.1.12.0/22 of typo.broken.example): this term and later terms authorize nothing`},
+		"twice.example":  {"?include:two.twice.example of twice.example: several records: 2 (two.twice.example): this term and later terms authorize nothing"},
+		"loop.example":   {"include:back.loop.example of loop.example: more than 10 DNS lookups (RFC 7208 section 4.6.4): this term and later terms authorize nothing; --over-limit lists them anyway"},
+		"voids.example":  {"a:six.voids.example of voids.example: more than 2 void lookups (RFC 7208 section 4.6.4): this term and later terms authorize nothing; --over-limit lists them anyway"},
+		"crowd.example":  {"mx of crowd.example: more than 10 MX hosts: this term and later terms authorize nothing"},
 		"bogons.example": {
-			"ip4:10.1.0.0/16 of bogons.example: 10.1.0.0/16 is in or around 10.0.0.0/8 (private, RFC 1918): refused",
-			"ip4:192.168.0.0/16 of bogons.example: 192.168.0.0/16 is in or around 192.168.0.0/16 (private, RFC 1918): refused",
-			"ip4:203.0.112.0/22 of bogons.example: 203.0.112.0/22 is in or around 203.0.113.0/24 (documentation, RFC 5737): refused",
+			"ip4:10.1.0.0/16 of bogons.example: 10.1.0.0/16 overlaps 10.0.0.0/8 (private, RFC 1918): refused",
+			"ip4:192.168.0.0/16 of bogons.example: 192.168.0.0/16 overlaps 192.168.0.0/16 (private, RFC 1918): refused",
+			"ip4:203.0.112.0/22 of bogons.example: 203.0.112.0/22 overlaps 203.0.113.0/24 (documentation, RFC 5737): refused",
 			"ip6:fd00::/8 of bogons.example: fd00::/8 is wider than /28: refused",
 			"ip6:2002:2500::/24 of bogons.example: 2002:2500::/24 is wider than /28: refused",
 		},
 		"wide.example": {
 			"ip4:38.0.0.0/11 of wide.example: 38.0.0.0/11 is wider than /12: refused",
 			"ip6:2600::/27 of wide.example: 2600::/27 is wider than /28: refused",
-			"networks of wide.example that are neighbours make 39.32.0.0/11, which is wider than /12: refused",
+			"adjacent networks of wide.example form 39.32.0.0/11, which is wider than /12: refused",
 		},
-		"everybody.example": {"+all of all.everybody.example lets everybody send: refused"},
+		"everybody.example": {"+all of all.everybody.example authorizes all addresses: refused"},
 		"nobody.example":    {`no address is listed, because the record "v=spf1 -all" authorizes none`},
 	} {
 		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, limits())
@@ -59,7 +59,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// A domain of which no address is listed has a note that says so and why. A term that every check ignores is in a note of any domain.
+// A domain without any listed address has a note with the reason. A term that every check ignores has a note in any case.
 func TestNoAddress(t *testing.T) {
 	t.Parallel()
 	const none = `no address is listed, because the record "%s" authorizes none`
@@ -76,13 +76,13 @@ func TestNoAddress(t *testing.T) {
 		"v=spf1 -all redirect=b.example":         {none + "; redirect=b.example of a.example is ignored, because the record has -all (RFC 7208 section 6.1)"},
 		"v=spf1 redirect=b.example ~all":         {none + "; redirect=b.example of a.example is ignored, because the record has ~all (RFC 7208 section 6.1)"},
 		"v=spf1 -all ip4:37.0.0.0/24 -all":       {none + "; ip4:37.0.0.0/24 of a.example is ignored, because it follows -all (RFC 7208 section 5.1)"},
-		"v=spf1 a:gone.example mx -all":          {none + "; no address passes by a:gone.example, mx"},
-		"v=spf1 redirect=none.example":           {none + "; no address passes by redirect=none.example"},
-		"v=spf1 include:none.example ?all":       {none + "; no address passes by include:none.example"},
-		"v=spf1 -ip4:37.0.0.0/8 ip4:37.0.0.0/24": {none + "; no address passes by ip4:37.0.0.0/24"},
-		"v=spf1 include:typo.example -all":       {none + "; ip4=37.0.0.1 of typo.example is ignored, because ip4= is an unknown modifier: ip4:37.0.0.1 may be meant; no address passes by include:typo.example"},
-		"v=spf1 +all":                            {`no address of the record "%s" is listed`, "+all of a.example lets everybody send: refused"},
-		"v=spf1 ip4:10.0.0.0/24 ip6=2a00::/32":   {`no address of the record "%s" is listed`, "ip6=2a00::/32 of a.example is ignored, because ip6= is an unknown modifier: ip6:2a00::/32 may be meant", "ip4:10.0.0.0/24 of a.example: 10.0.0.0/24 is in or around 10.0.0.0/8 (private, RFC 1918): refused"},
+		"v=spf1 a:gone.example mx -all":          {none + "; no address matches a:gone.example, mx"},
+		"v=spf1 redirect=none.example":           {none + "; no address matches redirect=none.example"},
+		"v=spf1 include:none.example ?all":       {none + "; no address matches include:none.example"},
+		"v=spf1 -ip4:37.0.0.0/8 ip4:37.0.0.0/24": {none + "; no address matches ip4:37.0.0.0/24"},
+		"v=spf1 include:typo.example -all":       {none + "; ip4=37.0.0.1 of typo.example is ignored, because ip4= is an unknown modifier: ip4:37.0.0.1 may be meant; no address matches include:typo.example"},
+		"v=spf1 +all":                            {`no address of the record "%s" is listed`, "+all of a.example authorizes all addresses: refused"},
+		"v=spf1 ip4:10.0.0.0/24 ip6=2a00::/32":   {`no address of the record "%s" is listed`, "ip6=2a00::/32 of a.example is ignored, because ip6= is an unknown modifier: ip6:2a00::/32 may be meant", "ip4:10.0.0.0/24 of a.example: 10.0.0.0/24 overlaps 10.0.0.0/8 (private, RFC 1918): refused"},
 		"v=spf1 ip4:37.0.0.0/24 ip4=37.0.1.0/24": {"ip4=37.0.1.0/24 of a.example is ignored, because ip4= is an unknown modifier: ip4:37.0.1.0/24 may be meant"},
 		"v=spf1 ip4:37.0.0.0/24 -all ~all":       nil,
 		"v=spf1 b.example=1 ip4:37.0.0.0/24":     nil,
@@ -105,17 +105,17 @@ typo.example. TXT "v=spf1 ip4=37.0.0.1 -all"
 	}
 }
 
-// Who asks for it gets what stands behind the limits too, and loops end.
+// With OverLimit, terms beyond the limits are listed too, and loops end.
 func TestOverLimit(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
 	o := limits()
 	o.OverLimit = true
 	for domain, want := range map[string]struct{ has, note string }{
-		"many.example":   {"37.11.26.0/24", "include:i5.many.example of many.example: more than 10 terms that ask DNS, over the limit of RFC 7208 section 4.6.4: what stands there and behind it is listed all the same"},
-		"voids.example":  {"37.5.3.0/24", "a:six.voids.example of voids.example: more than 2 look-ups that find nothing, over the limit of RFC 7208 section 4.6.4: what stands there and behind it is listed all the same"},
-		"loop.example":   {"37.3.12.0/22", "include:loop.example of back.loop.example leads in circles: what stands behind it does not pass"},
-		"circle.example": {"37.4.4.0/22", "redirect=circle.example of circle.example leads in circles: what stands behind it does not pass"},
+		"many.example":   {"37.11.26.0/24", "include:i5.many.example of many.example: more than 10 DNS lookups (RFC 7208 section 4.6.4): this term and later terms are listed anyway (--over-limit)"},
+		"voids.example":  {"37.5.3.0/24", "a:six.voids.example of voids.example: more than 2 void lookups (RFC 7208 section 4.6.4): this term and later terms are listed anyway (--over-limit)"},
+		"loop.example":   {"37.3.12.0/22", "include:loop.example of back.loop.example is a loop: this term and later terms authorize nothing"},
+		"circle.example": {"37.4.4.0/22", "redirect=circle.example of circle.example is a loop: this term and later terms authorize nothing"},
 	} {
 		answer, err := spfset.Find(t.Context(), r.View(netip.Addr{}), domain, o)
 		if err != nil || !answer.Networks.OverlapsPrefix(netip.MustParsePrefix(want.has)) || !slices.Contains(answer.Notes, want.note) {
@@ -124,7 +124,7 @@ func TestOverLimit(t *testing.T) {
 	}
 }
 
-// A limit of 0 refuses no width, and +all is refused all the same.
+// A limit of 0 allows any width, but +all is still refused.
 func TestWidest(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
@@ -136,8 +136,8 @@ func TestWidest(t *testing.T) {
 	}
 }
 
-// Nothing is found where the domain has no valid record, for good; and for now, where DNS fails at a name that a check comes to,
-// nothing but what an earlier term matches. What no check comes to does not matter.
+// A domain without a valid record returns a permanent error. A DNS failure at a name that a check reaches returns a temporary
+// error, and the addresses that match earlier terms. Names that no check reaches have no effect.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	zone := `
@@ -188,7 +188,7 @@ unread.example. TXT "v=spf1 ip4:37.0.0.0/24 -all a:host.down.example redirect=do
 	}
 }
 
-// Records that are made to be walked for ever come to an end.
+// The evaluation of endless records ends.
 func TestEndless(t *testing.T) {
 	t.Parallel()
 	bomb := "bomb.example. TXT"

@@ -8,13 +8,13 @@ import (
 	"signpost/internal/spf"
 )
 
-// directive divides streams into those that a directive matches and the rest: RFC 7208 section 5.
+// directive divides streams into those that match a directive and the rest: RFC 7208 section 5.
 func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at []stream) (matched, rest []stream, err error) {
 	where := d.Text + " of " + domain
 	switch d.Mechanism {
 	case spf.All:
 		if d.Qualifier == spf.Pass {
-			at = mark(at, w.refuse("%s lets everybody send: refused", where))
+			at = mark(at, w.refuse("%s authorizes all addresses: refused", where))
 		}
 		return at, nil, nil
 	case spf.IP4, spf.IP6:
@@ -52,26 +52,26 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 	if err = spf.Failure(err); spf.IsTemporary(err) {
 		w.fail(err)
 	} else {
-		w.note("%s: %v: what stands there and behind it does not pass", where, err)
+		w.note("%s: %v: this term and later terms authorize nothing", where, err)
 	}
 	w.lose(rest)
 	return matched, nil, nil
 }
 
-// unknown handles a term that depends on the message: it may match or not.
+// unknown handles a term that may match or not, because it depends on the message.
 func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, rest []stream) {
 	switch {
 	case d.Mechanism == spf.Include:
 		// The other record may have any result, even an error.
-		w.note("%s depends on the message: neither whom it lets send nor what stands behind it is listed", where)
+		w.note("%s depends on the message: addresses of this term and later terms are not listed", where)
 		w.lose(at)
 		return nil, nil
 	case d.Qualifier == spf.Pass:
-		w.note("%s depends on the message or on more than the address: whom it lets send is not listed", where)
+		w.note("%s depends on more than the client address: its addresses are not listed", where)
 	default:
-		w.note("%s depends on the message or on more than the address: what stands behind it is not listed", where)
+		w.note("%s depends on more than the client address: addresses of later terms are not listed", where)
 	}
-	// If it does not match, it usually was a void lookup.
+	// If the term does not match, this usually was a void lookup.
 	return at, w.void(at, where)
 }
 
@@ -105,7 +105,7 @@ func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	return all
 }
 
-// mx: section 5.4. An address that a mail exchange matches is not affected by an error of the next one.
+// mx evaluates the mechanism mx: RFC 7208 section 5.4. An address that matches one mail exchanger is not affected by an error of the next.
 func (w *walk) mx(ctx context.Context, d spf.Directive, name, where string, at []stream) (matched, rest []stream, err error) {
 	hosts, err := w.resolver.LookupMX(ctx, name)
 	if spf.IsNotFound(err) {
@@ -115,7 +115,7 @@ func (w *walk) mx(ctx context.Context, d spf.Directive, name, where string, at [
 		return nil, at, err
 	}
 	if len(hosts) > spf.MaxHosts {
-		w.note("%s: more than %d mail exchanges: what stands there and behind it does not pass", where, spf.MaxHosts)
+		w.note("%s: more than %d MX hosts: this term and later terms authorize nothing", where, spf.MaxHosts)
 		w.lose(at)
 		return nil, nil, nil
 	}

@@ -13,45 +13,45 @@ import (
 	"signpost/internal/spf"
 )
 
-// walk evaluates a domain's records for one address family. It is not a visitor of spf.Walk: which records it reads, and how
-// often, depends on the addresses that are left.
+// walk evaluates the records of a domain, one address family at a time. It does not use spf.Walk, because the records that it reads, and
+// how often, depend on the remaining addresses.
 type walk struct {
 	resolver spf.Resolver
 	options  Options
 	six      bool
-	lost     *netipx.IPSet // a check of these ends with an error, or its result is not known
-	failed   error         // the first failure of DNS behind the domain's own record
+	lost     *netipx.IPSet // addresses whose check ends with an error or has an unknown result
+	failed   error         // the first DNS failure after the domain's own record was read
 	refusals []string
 	notes    []string
 	ignored  []string    // notes on terms that every check ignores
 	record   *spf.Record // the domain's own
 	text     string      // of this record
-	exceeded []string    // the limits that a note names
-	work     int         // directives so far, of both families
-	path     []string    // the records that lead here, for OverLimit
+	exceeded []string    // the limits that have a note
+	work     int         // the number of evaluated directives, of both families
+	path     []string    // the domains of the records that are being evaluated
 }
 
-// maxWork bounds the directives that are evaluated for one domain. A check of one address evaluates far fewer, and the records of the largest
-// senders have about a hundred.
+// maxWork limits the number of directives that are evaluated for one domain. The records of the largest senders have about a hundred.
 const maxWork = 20_000
 
-// stream is a set of addresses whose checks took the same path so far. An address is in several streams if its path depends on the message.
+// stream is a set of addresses whose checks have taken the same path so far. An address is in several streams if its path depends on the
+// message.
 type stream struct {
 	set          *netipx.IPSet
 	terms, voids int // as in RFC 7208 section 4.6.4
-	refused      int // where it passed: the number of a refusal; 0: none
+	refused      int // after a pass: the number of a refusal; 0: none
 }
 
-// ends are where the checks of a record end.
+// ends are the streams whose check ended in a record: with pass, or with another result.
 type ends struct{ pass, other []stream }
 
 var (
-	errNoRecord = errors.New("there is no SPF record")
-	errTooLong  = errors.New("its records go on and on")
+	errNoRecord = errors.New("no SPF record")
+	errTooLong  = errors.New("the records have too many terms")
 )
 
-// host is check_host() for all addresses of some streams. Its error is about the domain's own record, and the caller handles it;
-// errTooLong ends the whole walk.
+// host evaluates check_host() for all addresses of the streams. The error is about the record of domain, and the caller handles it;
+// errTooLong ends the walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
 	record, text, err := spf.Find(ctx, w.resolver, domain)
@@ -67,7 +67,7 @@ func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, erro
 	if len(w.path) == 0 {
 		w.record, w.text = record, text
 	}
-	w.passOver(record, domain)
+	w.noteIgnored(record, domain)
 	w.path = append(w.path, domain)
 	defer func() { w.path = w.path[:len(w.path)-1] }()
 	for _, d := range record.Directives {
@@ -95,7 +95,7 @@ func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, erro
 	return out, w.redirect(ctx, record.Redirect, domain, at, &out)
 }
 
-// redirect: section 6.1.
+// redirect evaluates the redirect modifier: RFC 7208 section 6.1.
 func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, at []stream, out *ends) error {
 	where := "redirect=" + string(to) + " of " + domain
 	at = w.count(at, where)
@@ -103,7 +103,7 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 		return nil
 	}
 	if to.HasMacros() {
-		w.note("%s depends on the message: nothing behind it is listed", where)
+		w.note("%s depends on the message: its addresses are not listed", where)
 		w.lose(at)
 		return nil
 	}
@@ -113,49 +113,49 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 	return err
 }
 
-// follow evaluates another record. An error there is a permerror for the addresses that reach it.
+// follow evaluates another record. An error there is a permerror for the addresses that reach the record.
 func (w *walk) follow(ctx context.Context, name, where string, at []stream) (ends, error) {
 	if w.options.OverLimit && slices.Contains(w.path, name) {
-		w.note("%s leads in circles: what stands behind it does not pass", where)
+		w.note("%s is a loop: this term and later terms authorize nothing", where)
 		w.lose(at)
 		return ends{}, nil
 	}
 	below, err := w.host(ctx, name, at)
 	switch {
 	case errors.Is(err, errNoRecord):
-		w.note("%s leads to no SPF record: what stands behind it does not pass", where)
+		w.note("%s: no SPF record found: this term and later terms authorize nothing", where)
 	case err == nil, errors.Is(err, errTooLong):
 		return below, err
 	case spf.IsTemporary(err):
 		w.fail(err)
 	default:
-		w.note("%s: %v: what stands behind it does not pass", where, err)
+		w.note("%s: %v: this term and later terms authorize nothing", where, err)
 	}
 	w.lose(at)
 	return ends{}, nil
 }
 
-// count counts a term that queries DNS. It returns the streams that stay within the limit.
+// count counts a term that requires a DNS lookup. It returns the streams that are still within the limit.
 func (w *walk) count(at []stream, where string) []stream {
 	return w.within(at, where, func(s *stream) string {
 		if s.terms++; s.terms > spf.MaxTerms {
-			return fmt.Sprintf("more than %d terms that ask DNS", spf.MaxTerms)
+			return fmt.Sprintf("more than %d DNS lookups", spf.MaxTerms)
 		}
 		return ""
 	})
 }
 
-// void counts a void lookup. It returns the streams that stay within the limit.
+// void counts a void lookup. It returns the streams that are still within the limit.
 func (w *walk) void(at []stream, where string) []stream {
 	return w.within(at, where, func(s *stream) string {
 		if s.voids++; s.voids > spf.MaxVoids {
-			return fmt.Sprintf("more than %d look-ups that find nothing", spf.MaxVoids)
+			return fmt.Sprintf("more than %d void lookups", spf.MaxVoids)
 		}
 		return ""
 	})
 }
 
-// within returns the streams that continue under the limits of section 4.6.4. The first term that exceeds a limit is noted.
+// within returns the streams that are still within the limits of RFC 7208 section 4.6.4. It adds a note for the first term beyond a limit.
 func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (rest []stream) {
 	for _, s := range at {
 		limit := exceeds(&s)
@@ -168,11 +168,11 @@ func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (
 			continue
 		}
 		w.exceeded = append(w.exceeded, limit)
-		what := "does not pass; --over-limit lists it all the same"
+		what := "authorize nothing; --over-limit lists them anyway"
 		if w.options.OverLimit {
-			what = "is listed all the same"
+			what = "are listed anyway (--over-limit)"
 		}
-		w.note("%s: %s, over the limit of RFC 7208 section 4.6.4: what stands there and behind it %s", where, limit, what)
+		w.note("%s: %s (RFC 7208 section 4.6.4): this term and later terms %s", where, limit, what)
 	}
 	return rest
 }
@@ -211,7 +211,7 @@ func split(at []stream, p netip.Prefix) (inside, rest []stream) {
 	return inside, rest
 }
 
-// mark returns streams with the number of a refusal, or 0.
+// mark returns the streams with the number of a refusal, or 0.
 func mark(at []stream, refused int) (all []stream) {
 	for _, s := range at {
 		s.refused = refused

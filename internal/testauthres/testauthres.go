@@ -19,11 +19,11 @@ var script string
 //go:embed authres.pl
 var perlScript string
 
-// Header is what stands in one field.
+// Header is the content of one field.
 type Header struct {
 	ID      string   `json:"id"` // lower case
 	Results []Result `json:"results"`
-	Error   string   `json:"error"` // why it cannot be read
+	Error   string   `json:"error"` // why it cannot be parsed
 }
 
 // Result is one method's result.

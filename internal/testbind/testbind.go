@@ -1,4 +1,4 @@
-// Package testbind runs a private BIND 9 or Knot DNS on loopback, for tests of publishing and of looking.
+// Package testbind runs a private BIND 9 or Knot DNS on loopback, for tests that publish records and look them up.
 package testbind
 
 import (
@@ -18,8 +18,8 @@ import (
 	"signpost/internal/testport"
 )
 
-// Secret is the TSIG secret of the key "signpost", hmac-sha256, which may update every zone, and of the key "stranger", which
-// BIND knows and which may update none.
+// Secret is the TSIG secret (hmac-sha256) of the key "signpost", which may update every zone, and of the key "stranger", which BIND
+// knows but which may not update any zone.
 const Secret = "c2lnbnBvc3QgdGVzdCBrZXksIG5vdCBhIHNlY3JldC4="
 
 // Server is a running named(8), or knotd(8).
@@ -33,13 +33,13 @@ type Server struct {
 	done    chan struct{}
 }
 
-// Start serves zones (name -> zone file) at host, an address that the loopback interface has, on a free port. A zone with
-// an $INCLUDE, or "; static", takes no UPDATE. It returns when named answers.
+// Start serves zones (name -> zone file) at host, an address of the loopback interface, on a free port. A zone with $INCLUDE or
+// "; static" does not accept UPDATE. It returns when named answers.
 func Start(ctx context.Context, host string, zones map[string]string) (*Server, error) {
 	return start(ctx, host, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
 }
 
-// start starts a name server with the file that configure writes; argv lacks the name of that file.
+// start starts a name server with the file that configure writes; the name of the file is appended to argv.
 func start(ctx context.Context, host string, zones map[string]string, configure func(*Server, map[string]string) error, argv ...string) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -80,18 +80,18 @@ key "stranger" { algorithm hmac-sha256; secret "%[4]s"; };
 		}
 		update := "allow-update { key \"signpost\"; }; "
 		if name == "example.org." {
-			// As docs/rotation.md advises.
+			// As docs/rotation.md recommends.
 			update = "update-policy { grant signpost wildcard *._domainkey.example.org. TXT; }; "
 		}
 		if strings.Contains(text, "$INCLUDE") || strings.Contains(text, "; static") {
-			update = "" // written by hand
+			update = "" // maintained by hand
 		}
 		fmt.Fprintf(&conf, "zone \"%s\" { type primary; file \"%s\"; %s};\n", name, file, update)
 	}
 	return os.WriteFile(s.conf(), []byte(conf.String()), 0o644)
 }
 
-// Restart starts named, again where it was stopped.
+// Restart starts named again at the same address.
 func (s *Server) Restart(ctx context.Context) error {
 	log, err := os.Create(filepath.Join(s.dir, "log"))
 	if err != nil {
@@ -127,10 +127,10 @@ func (s *Server) Restart(ctx context.Context) error {
 // Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, fmt.Sprint(s.Port)) }
 
-// Dir returns its directory, in which a zone's file is NAMEzone.
+// Dir returns the directory of the server. The file of a zone in it is NAMEzone.
 func (s *Server) Dir() string { return s.dir }
 
-// Log returns what it has printed.
+// Log returns the output of the server so far.
 func (s *Server) Log() string {
 	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(text)
@@ -176,7 +176,7 @@ func (s *Server) TXT(name string) ([]string, error) {
 	return all, nil
 }
 
-// StartKnot serves zones as Start does, with Knot DNS: primaries alone, all of which the key may update.
+// StartKnot serves zones with Knot DNS, otherwise like Start. The key may update all of them.
 func StartKnot(ctx context.Context, host string, zones map[string]string) (*Server, error) {
 	return start(ctx, host, zones, (*Server).configureKnot, "knotd", "-c")
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// ARCOpinion is what an implementation says of a chain.
+// ARCOpinion is the result of another implementation for a chain.
 type ARCOpinion struct {
 	Status string // none, pass or fail
 	Detail string
@@ -25,15 +25,15 @@ func DKIMPyVerifyARC(ctx context.Context, msg []byte, records map[string]string)
 	return o, nil
 }
 
-// SealOptions say how DKIMPySeal seals. It knows RSA only.
+// SealOptions are the options of DKIMPySeal, which supports RSA only.
 type SealOptions struct {
 	Domain     string `json:"domain"`
 	Selector   string `json:"selector"`
 	Key        string `json:"key"`         // PEM
-	AuthservID string `json:"authserv_id"` // whose Authentication-Results it seals; behind the first hop they say arc=
+	AuthservID string `json:"authserv_id"` // of the Authentication-Results to seal; after the first hop they contain arc=
 }
 
-// DKIMPySeal gives the message with an ARC set on top.
+// DKIMPySeal returns the message with an ARC set on top.
 func DKIMPySeal(ctx context.Context, msg []byte, o SealOptions) ([]byte, error) {
 	return runDKIMPy(ctx, msg, map[string]any{"seal": o})
 }

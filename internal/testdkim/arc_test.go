@@ -13,7 +13,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// chain is our word for a message's chain.
+// chain returns our status for the chain of a message.
 func chain(t *testing.T, msg []byte, records map[string]string) dkim.Chain {
 	fields, body := split(t, msg)
 	v := dkim.NewVerifier(fields, nil)
@@ -26,8 +26,8 @@ func chain(t *testing.T, msg []byte, records map[string]string) dkim.Chain {
 	})
 }
 
-// Chains of one to three hops: what dkimpy seals, and what the tests' own sealer seals, we and dkimpy verify alike; a
-// changed body, changed results and a dropped set fail in both.
+// We and dkimpy agree on chains of one to three hops, sealed by dkimpy or by the tests' own sealer. A changed body, changed results and
+// a removed set fail in both.
 func TestChains(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python")

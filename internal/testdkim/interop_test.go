@@ -73,7 +73,7 @@ func newPair(t *testing.T) pair {
 	return p
 }
 
-// What we sign, dkimpy verifies with both algorithms, OpenDKIM and Mail::DKIM with RSA, and neither accepts a changed body.
+// dkimpy verifies our signatures with both algorithms, OpenDKIM and Mail::DKIM those with RSA. None of them accepts a changed body.
 func TestTheyVerifyOurs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python, Perl and OpenDKIM")
@@ -104,10 +104,10 @@ func TestTheyVerifyOurs(t *testing.T) {
 			if o, err := MailDKIMVerify(t.Context(), []byte(signatures[0].Name+":"+signatures[0].Value+"\r\n"+msg), p.records); err != nil || len(o) != 1 || !o[0].OK {
 				t.Errorf("Mail::DKIM: %+v, %v", o, err)
 			}
-			// OpenDKIM gets the RSA signature alone: what it says of an algorithm that it does not know is no opinion.
+			// OpenDKIM gets only the RSA signature, because it does not support the other algorithm.
 			alone := signatures[0].Name + ":" + signatures[0].Value + "\r\n" + msg
 			if !strings.HasSuffix(alone, "\r\n") {
-				alone += "\r\n" // its test mode drops a last line that has no end; no MTA hands one over
+				alone += "\r\n" // its test mode drops a last line without a line end; no MTA passes one
 			}
 			if o, err := OpenDKIMVerify(t.Context(), []byte(alone), p.records); err != nil || !o.OK {
 				t.Errorf("opendkim: %+v, %v", o, err)
@@ -119,7 +119,7 @@ func TestTheyVerifyOurs(t *testing.T) {
 	}
 }
 
-// What dkimpy and Mail::DKIM sign, we verify: every canonicalisation, dkimpy's both algorithms and l=.
+// We verify signatures of dkimpy and Mail::DKIM: every canonicalization, both algorithms of dkimpy, and l=.
 func TestWeVerifyTheirs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python and Perl")
@@ -157,8 +157,8 @@ func TestWeVerifyTheirs(t *testing.T) {
 				signed, err := DKIMPySign(t.Context(), []byte(msg), o)
 				verify("dkimpy", name, o, signed, err)
 				o.Key = bare
-				// Under simple it hashes a last line that has no end as it stands (RFC 6376 section 3.4.3 adds one); no MTA
-				// hands one over.
+				// With simple it does not add a missing line end to the last line (RFC 6376 section 3.4.3). No MTA passes such a
+				// line.
 				ended := msg
 				if body == "simple" && !strings.HasSuffix(msg, "\r\n") {
 					ended += "\r\n"

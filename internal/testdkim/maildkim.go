@@ -10,8 +10,8 @@ import (
 //go:embed maildkim.pl
 var mailDKIM string
 
-// MailDKIMVerify asks Perl's Mail::DKIM (libmail-dkim-perl) for its word on every signature of a message, top to bottom.
-// Debian's knows RSA only.
+// MailDKIMVerify returns the results of Perl's Mail::DKIM (libmail-dkim-perl) for every signature of a message, top to bottom.
+// Debian's version supports RSA only.
 func MailDKIMVerify(ctx context.Context, msg []byte, records map[string]string) ([]Opinion, error) {
 	out, err := runMailDKIM(ctx, msg, map[string]any{"records": records})
 	if err != nil {
@@ -24,7 +24,7 @@ func MailDKIMVerify(ctx context.Context, msg []byte, records map[string]string) 
 	return opinions, nil
 }
 
-// MailDKIMSign gives the message with a signature on top. The key is the base64 of a PKCS#1 RSA key; there is no l=.
+// MailDKIMSign returns the message with a signature on top. The key is the base64 of a PKCS#1 RSA key; there is no l=.
 func MailDKIMSign(ctx context.Context, msg []byte, o SignOptions) ([]byte, error) {
 	return runMailDKIM(ctx, msg, map[string]any{"sign": o})
 }

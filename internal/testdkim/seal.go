@@ -16,7 +16,7 @@ import (
 )
 
 // Sealer adds ordinary ARC sets (RFC 8617 section 5.1) to messages. Only tests use it: Signpost does not seal. The package
-// has its own canonicalisation, independent of internal/dkim, so that a mistake in one of them does not hide in the other.
+// has its own canonicalization, independent of internal/dkim, so that a mistake in one of them does not hide in the other.
 type Sealer struct {
 	Domain, Selector string
 	Signer           crypto.Signer // RSA or Ed25519
@@ -143,7 +143,7 @@ func sealedFields(fields []string, n int) []string {
 	return covered
 }
 
-// signedFields returns the fields that h= means: of several with one name, the lowest first (RFC 6376 section 5.4.2).
+// signedFields returns the fields that h= means: of several with the same name, the lowest first (RFC 6376 section 5.4.2).
 func signedFields(fields []string, h string) []string {
 	var signed []string
 	taken := map[string]int{}

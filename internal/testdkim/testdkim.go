@@ -1,5 +1,5 @@
-// Package testdkim asks the DKIM implementations of Debian for a second opinion: dkimpy (python3-dkim), OpenDKIM and
-// Mail::DKIM (libmail-dkim-perl). No network is asked; key records are arguments, by their DNS name.
+// Package testdkim runs other DKIM implementations from Debian, to compare results: dkimpy (python3-dkim), OpenDKIM and Mail::DKIM
+// (libmail-dkim-perl). They use no network; key records are arguments, by their DNS name.
 package testdkim
 
 import (
@@ -20,11 +20,11 @@ import (
 //go:embed dkimpy.py
 var dkimpy string
 
-// Opinion is what an implementation says of one signature.
+// Opinion is the result of another implementation for one signature.
 type Opinion struct {
 	Domain, Selector string
 	OK               bool
-	Detail           string // why not
+	Detail           string // why it does not pass
 }
 
 // DKIMPyVerify verifies every signature of a message with CRLF line ends, top to bottom.
@@ -40,7 +40,7 @@ func DKIMPyVerify(ctx context.Context, msg []byte, records map[string]string) ([
 	return opinions, nil
 }
 
-// SignOptions say how DKIMPySign signs.
+// SignOptions are the options of DKIMPySign.
 type SignOptions struct {
 	Domain    string `json:"domain"`
 	Selector  string `json:"selector"`
@@ -51,7 +51,7 @@ type SignOptions struct {
 	Length    bool   `json:"length"` // with l=
 }
 
-// DKIMPySign gives the message with a signature on top.
+// DKIMPySign returns the message with a signature on top.
 func DKIMPySign(ctx context.Context, msg []byte, o SignOptions) ([]byte, error) {
 	return runDKIMPy(ctx, msg, map[string]any{"sign": o})
 }
@@ -80,8 +80,7 @@ func runScript(ctx context.Context, msg []byte, job any, interpreter, flag, scri
 	return out, nil
 }
 
-// OpenDKIMVerify runs opendkim's test mode on a message and gives its word for the whole. Debian's OpenDKIM 2.11 knows RSA
-// only.
+// OpenDKIMVerify runs opendkim's test mode on a message and returns its result. Debian's OpenDKIM 2.11 supports RSA only.
 func OpenDKIMVerify(ctx context.Context, msg []byte, records map[string]string) (Opinion, error) {
 	if err := testport.NotShort(); err != nil {
 		return Opinion{}, err

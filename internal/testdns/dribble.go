@@ -37,7 +37,7 @@ type dribbleConn struct {
 	slow   atomic.Bool
 }
 
-// Write sends a length of 65535 bytes and then one byte now and then, until the client closes the connection or the server
+// Write sends a length of 65535 bytes and then one byte at each dribbleInterval, until the client closes the connection or the server
 // stops.
 func (d *dribbleConn) Write(answer []byte) (int, error) {
 	if !d.slow.Load() {

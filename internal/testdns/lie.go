@@ -19,7 +19,7 @@ const (
 
 // lie changes an answer: WRONG-ID, WRONG-QUESTION (another name's), OTHER-NAME (all records are of another name),
 // OTHER-TYPE (all are of another type), LOOP (two aliases of each other), HUGE (almost 64 KiB of TXT), THOUSAND (1000 records
-// of the type that was asked for: TXT, A, AAAA, MX or PTR) and UPPER-CASE (all names are, which is no lie).
+// of the type of the query: TXT, A, AAAA, MX or PTR) and UPPER-CASE (all names are in upper case, which is allowed).
 func lie(m *dns.Msg, kind string) {
 	if len(m.Question) != 1 {
 		return
@@ -95,7 +95,7 @@ func rootServers(m *dns.Msg) {
 	}
 }
 
-// copies are records that may be changed: the zone's own serve other queries.
+// copies returns records that may be changed: those of the zone serve other queries too.
 func copies(records []dns.RR) []dns.RR {
 	all := make([]dns.RR, 0, len(records)+1)
 	for _, rr := range records {

@@ -1,4 +1,4 @@
-// Package testdns is a small name server on loopback, for tests and for the demo, which can be as unhelpful as real ones.
+// Package testdns is a small name server on loopback, for tests and for the demo. It simulates the faults of real servers.
 package testdns
 
 import (
@@ -40,20 +40,20 @@ type fault struct {
 // slowDelay is the delay of SLOW if the fault has none.
 const slowDelay = 300 * time.Millisecond
 
-// kinds are SERVFAIL, REFUSED, TIMEOUT (no answer), SLOW (a right answer after a delay), TRUNCATED (by UDP nothing but the TC
-// bit, the rest by TCP), TRUNCATED-ONLY (nothing by TCP either), DRIBBLE (truncated by UDP, and a byte now and then, without
-// an end, by TCP), NOEDNS (FORMERR if the query has EDNS), and the lies of lie.
+// kinds are SERVFAIL, REFUSED, TIMEOUT (no answer), SLOW (the right answer after a delay), TRUNCATED (only the TC bit by UDP, the
+// answer by TCP), TRUNCATED-ONLY (no answer by TCP either), DRIBBLE (truncated by UDP; by TCP single bytes without an end), NOEDNS
+// (FORMERR if the query has EDNS), and those of lie.
 func kinds() []string {
 	return []string{"SERVFAIL", "REFUSED", "TIMEOUT", "SLOW", "TRUNCATED", "TRUNCATED-ONLY", "DRIBBLE", "NOEDNS",
 		"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "THOUSAND", "UPPER-CASE"}
 }
 
-// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are full. The lines ";fault NAME KIND" are
-// faults; SLOW may be followed by a delay, as in "SLOW 2s". A NAME that begins with "*." stands for every name below it,
-// and a fault of the name itself takes precedence. The root has name servers, so that `. NS` is answered.
+// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are fully qualified. The lines ";fault NAME KIND" are
+// faults; a delay may follow SLOW, as in "SLOW 2s". A NAME that begins with "*." matches every name below it; a fault of the name
+// itself takes precedence. The root has name servers, so that `. NS` is answered.
 func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
 
-// StartAt serves at an address of loopback and a port, 0 for a free one.
+// StartAt serves a zone text at an address of loopback and a port, 0 for a free one.
 func StartAt(addr, zone string) (*Server, error) {
 	s := &Server{stopped: make(chan struct{}), conns: map[string]*dribbleConn{}}
 	if err := s.SetZone(zone); err != nil {
@@ -74,7 +74,7 @@ func StartAt(addr, zone string) (*Server, error) {
 	return s, nil
 }
 
-// listen finds a port that is free for both.
+// listen listens on a port that is free for both UDP and TCP.
 func listen(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	for range 10 {
 		if udp, err = net.ListenPacket("udp", addr); err != nil {
@@ -88,7 +88,7 @@ func listen(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	return nil, nil, err
 }
 
-// SetZone replaces everything that is served.
+// SetZone replaces the zone text.
 func (s *Server) SetZone(text string) error {
 	zone, err := signpostdns.ParseZone(strings.NewReader(text), "zone")
 	if err != nil {
@@ -143,24 +143,24 @@ func faultOf(faults []fault, name string) (found fault) {
 	return found
 }
 
-// SetDelay makes every answer wait.
+// SetDelay delays every answer.
 func (s *Server) SetDelay(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.delay = d
 }
 
-// Addr is host:port.
+// Addr returns host:port.
 func (s *Server) Addr() string { return s.addr }
 
-// Queries are all questions so far, "name type" each, retries included.
+// Queries returns all queries so far as "name type", including retries.
 func (s *Server) Queries() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.queries)
 }
 
-// sleep reports whether the server still runs after a time.
+// sleep waits, and reports whether the server still runs.
 func (s *Server) sleep(d time.Duration) bool {
 	select {
 	case <-time.After(d):

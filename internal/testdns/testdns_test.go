@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A long TXT record arrives whole (by TCP after truncation), and what is not there is told apart from what failed.
+// A long TXT record arrives completely (by TCP after truncation). A missing record is distinguished from a failure.
 func TestServer(t *testing.T) {
 	long := strings.Repeat("x", 250)
 	s, err := Start("a.example. 60 IN TXT \"" + long + "\" \"" + long + "\" \"" + long + "\"\n")
@@ -36,7 +36,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// Each fault that takes time or fills an answer does so for the names below its own too, and for no others.
+// Each fault that delays or fills an answer applies to the names below a wildcard too, and to no others.
 func TestFaults(t *testing.T) {
 	s, err := Start("a.slow.example. 60 IN TXT \"x\"\nself.example. 60 IN TXT \"x\"\na.dribble.example. 60 IN TXT \"x\"\nwell.thousand.example. 60 IN TXT \"x\"\n" +
 		";fault *.slow.example SLOW 200ms\n;fault self.example SLOW\n;fault *.dribble.example DRIBBLE\n;fault *.thousand.example THOUSAND\n" +

@@ -1,5 +1,5 @@
-// Package testmilter is Postfix's side of a milter connection, for tests. A session that Postfix could have is spoken by go-milter's client:
-// Signpost is not the only judge of its own protocol. Packets that Postfix would never send are written as bytes.
+// Package testmilter is Postfix's side of a milter connection, for tests. It uses go-milter's client for the packets that Postfix sends,
+// so that an independent implementation checks Signpost's. Packets that Postfix never sends are written as bytes.
 package testmilter
 
 import (
@@ -15,13 +15,13 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// What Postfix offers: all actions and all events. The client has no bound on a reply other than that of the connection.
+// The client offers what Postfix offers: all actions and all events. The only timeout of a reply is that of the connection.
 const (
 	allActions = 0x1ff
 	allEvents  = 0x1fffff
 )
 
-// MTA is one connection. Its methods end the test if the connection fails; Conn is for tests in which it may.
+// MTA is one connection. Its methods end the test if the connection fails; tests in which it may fail use Conn.
 type MTA struct {
 	t testing.TB
 	net.Conn
@@ -69,7 +69,7 @@ func (m *MTA) next() (code byte, data string) {
 	return b[0], string(b[1:])
 }
 
-// dialed is a milter.Dialer of a connection that exists.
+// dialed is a milter.Dialer that returns an existing connection.
 type dialed struct{ net.Conn }
 
 func (d dialed) Dial(string, string) (net.Conn, error) { return d.Conn, nil }
@@ -92,7 +92,7 @@ func (m *MTA) must(action *milter.Action, err error) {
 	}
 }
 
-// macros sends those of an event: names and values in turn.
+// macros sends the macros of an event: alternating names and values.
 func (m *MTA) macros(event milter.Code, pairs ...string) {
 	m.t.Helper()
 	if err := m.session.Macros(event, pairs...); err != nil {
@@ -100,14 +100,14 @@ func (m *MTA) macros(event milter.Code, pairs ...string) {
 	}
 }
 
-// Connect is the handshake and CONNECT from 192.0.2.10 by SMTP.
+// Connect sends the handshake and CONNECT from 192.0.2.10 by SMTP.
 func (m *MTA) Connect() {
 	m.t.Helper()
 	m.ConnectFrom(netip.MustParseAddr("192.0.2.10"), "helo.example")
 }
 
-// ConnectFrom is the handshake, CONNECT from a client by SMTP, and its HELO. The macros are those that Signpost asks for at CONNECT, and
-// those of Postfix's defaults at HELO, which have no value without TLS.
+// ConnectFrom sends the handshake, CONNECT from a client by SMTP, and its HELO. The macros are those that Signpost requests at CONNECT,
+// and those of Postfix's defaults at HELO, which have no value without TLS.
 func (m *MTA) ConnectFrom(client netip.Addr, helo string) {
 	m.t.Helper()
 	m.Handshake()
@@ -122,8 +122,8 @@ func (m *MTA) ConnectFrom(client netip.Addr, helo string) {
 	m.must(m.session.Helo(helo))
 }
 
-// Message sends one message. It returns the answers to its end: code and data of each. A header is "Name\x00 value\x00". The macros are
-// those of a client that is not logged in: what Signpost asks for, and Postfix's defaults at RCPT.
+// Message sends one message. It returns the answers to the end of the message: code and data of each. A header is "Name\x00 value\x00".
+// The macros are those of a client without a login: those that Signpost requests, and Postfix's defaults at RCPT.
 func (m *MTA) Message(sender string, header ...string) (replies []string) {
 	m.t.Helper()
 	const id = "QUEUEID"

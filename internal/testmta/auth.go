@@ -11,7 +11,7 @@ import (
 )
 
 // authServer is the part of a Dovecot authentication server (protocol 1.1) that smtpd(8) needs: AUTH PLAIN, with any password.
-// With it permit_sasl_authenticated works, for XCLIENT LOGIN and for a real login.
+// It makes permit_sasl_authenticated work, for XCLIENT LOGIN and for a real login.
 type authServer struct {
 	listener net.Listener
 	workers  sync.WaitGroup

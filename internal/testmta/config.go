@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// masterCF is Debian's master.cf without chroot (5th column) and without the transports for other software. The three
-// ports are put in.
+// masterCF is Debian's master.cf without chroot (5th column) and without the transports for other software. It has placeholders for
+// three ports.
 const masterCF = `
 %s inet n - n - - smtpd
 %s inet n - n - - smtpd
@@ -45,10 +45,10 @@ tlsmgr     unix - - n 1000? 1 tlsmgr
 postlog    unix-dgram n - n - 1 postlogd
 `
 
-// mailUser is the numeric ID of user nobody, who owns the mailbox: virtual(8) needs a number.
+// mailUser is the numeric ID of the user "nobody", who owns the mailbox: virtual(8) needs a number.
 const mailUser = 65534
 
-// mainCF returns the settings of main.cf. Limits that only slow a test down are off.
+// mainCF returns the settings of main.cf. Delays and limits that only slow down a test are disabled.
 func (m *MTA) mainCF(o Options) map[string]string {
 	name := "mx.example.org"
 	if len(o.Domains) > 0 {
@@ -147,7 +147,7 @@ func (m *MTA) layOut(o Options) error {
 		if err := os.Chown(path, d.uid, d.gid); err != nil {
 			return err
 		}
-		if err := os.Chmod(path, d.mode); err != nil { // whatever the umask
+		if err := os.Chmod(path, d.mode); err != nil { // the umask may have removed bits
 			return err
 		}
 	}

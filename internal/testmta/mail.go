@@ -16,11 +16,11 @@ import (
 	"strings"
 )
 
-// logTailBytes is how much of the log an error carries.
+// logTailBytes is the number of bytes of the log that an error contains.
 const logTailBytes = 4096
 
-// Mailbox returns the messages delivered so far, oldest first, one for each recipient: byte for byte, LF line ends,
-// below the Return-Path, X-Original-To and Delivered-To that virtual(8) puts on top.
+// Mailbox returns the messages delivered so far, oldest first, one for each recipient. They are unchanged except for LF line ends and
+// the Return-Path, X-Original-To and Delivered-To that virtual(8) adds on top.
 func (m *MTA) Mailbox() ([]string, error) {
 	dir := filepath.Join(m.Dir, "mail", "box", "new")
 	entries, err := os.ReadDir(dir)
@@ -97,7 +97,7 @@ func (m *MTA) logFile() string { return filepath.Join(m.Dir, "mail.log") }
 
 func (m *MTA) logTail() string {
 	log := m.Log()
-	complaints, _ := os.ReadFile(m.complaints()) // there is none where master(8) was not run
+	complaints, _ := os.ReadFile(m.complaints()) // it does not exist if master(8) did not run
 	return string(complaints) + "\nmail log:\n" + log[max(0, len(log)-logTailBytes):]
 }
 
@@ -130,13 +130,13 @@ func (m *MTA) command(ctx context.Context, stdin []byte, name string, args ...st
 	return string(out), nil
 }
 
-// cleanEnv keeps the caller's settings (MAIL_CONFIG, SWAKS_OPT_...) away from the programs.
+// cleanEnv returns an environment without the caller's settings (MAIL_CONFIG, SWAKS_OPT_...).
 func cleanEnv() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 }
 
-// Swaks runs swaks(1) with args, which name the server, and returns its transcript, with an error too. Any reply that
-// swaks does not expect is an error.
+// Swaks runs swaks(1) with args, which name the server, and returns its transcript, also with an error. Any reply that swaks does not
+// expect is an error.
 func Swaks(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -154,7 +154,7 @@ type Session struct {
 	text *textproto.Conn
 }
 
-// Dial connects to addr; the greeting is still to be read, with Expect(220). The session's deadline is that of ctx.
+// Dial connects to addr. The caller reads the greeting with Expect(220). The session's deadline is that of ctx.
 func Dial(ctx context.Context, addr string) (*Session, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -174,7 +174,7 @@ func Dial(ctx context.Context, addr string) (*Session, error) {
 // Send writes one line and its CRLF.
 func (s *Session) Send(line string) error { return s.Write([]byte(line + "\r\n")) }
 
-// Write writes bytes as they are, a BDAT chunk for example.
+// Write writes bytes unchanged, for example a BDAT chunk.
 func (s *Session) Write(b []byte) error {
 	if _, err := s.text.W.Write(b); err != nil {
 		return err
@@ -182,14 +182,14 @@ func (s *Session) Write(b []byte) error {
 	return s.text.W.Flush()
 }
 
-// Expect reads one reply and returns its text without the codes, its lines joined by LF. With another code than the one
-// wanted the error is a *textproto.Error. As in net/textproto, one or two digits stand for all codes that begin so.
+// Expect reads one reply and returns its text without the codes, its lines joined by LF. If the code differs from the expected one, the
+// error is a *textproto.Error. As in net/textproto, one or two digits match all codes that begin with them.
 func (s *Session) Expect(code int) (string, error) {
 	_, text, err := s.text.ReadResponse(code)
 	return text, err
 }
 
-// Cmd is Send, then Expect.
+// Cmd calls Send, then Expect.
 func (s *Session) Cmd(code int, line string) (string, error) {
 	if err := s.Send(line); err != nil {
 		return "", err
@@ -201,7 +201,7 @@ func (s *Session) Cmd(code int, line string) (string, error) {
 	return text, nil
 }
 
-// Data sends DATA and msg, dot-stuffed and its bare LF made CRLF, and expects code for the whole message.
+// Data sends DATA and msg, dot-stuffed and with CRLF line ends, and expects code for the whole message.
 func (s *Session) Data(code int, msg []byte) (string, error) {
 	if _, err := s.Cmd(354, "DATA"); err != nil {
 		return "", err
@@ -216,5 +216,5 @@ func (s *Session) Data(code int, msg []byte) (string, error) {
 	return s.Expect(code)
 }
 
-// Close hangs up; a polite end is Cmd(221, "QUIT") before.
+// Close closes the connection. To end the session regularly, call Cmd(221, "QUIT") first.
 func (s *Session) Close() error { return s.text.Close() }

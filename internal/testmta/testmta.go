@@ -1,15 +1,15 @@
-// Package testmta runs a real, private Postfix on loopback for tests and for the demo. Everything that it owns lives in
-// one directory; the system's Postfix, its configuration and its queue are never touched.
+// Package testmta runs a real, private Postfix on loopback for tests and for the demo. All its files are in one directory. It never
+// changes the system's Postfix, its configuration or its queue.
 //
-// What was surprising:
-//   - virtual(8) writes an mbox with ">From " quoting that cannot be undone (a line that already was ">From " is written
-//     the same way), which would break body hashes. Mail is delivered to a maildir instead, byte for byte.
-//   - in_flow_delay makes cleanup(8) pause for a second when mail arrives faster than it leaves, which is always so for
-//     the first message after start.
-//   - permit_sasl_authenticated does not see the name that XCLIENT LOGIN gave unless smtpd_sasl_auth_enable is on, and
-//     then smtpd(8) wants a SASL server at the first connection. auth.go is one.
-//   - smtpd(8) refuses a recipient whose transport is error(8) itself; only a recipient that it does not check
-//     (smtpd_reject_unlisted_recipient = no) gets as far as a bounce.
+// Peculiarities of Postfix that this package handles:
+//   - virtual(8) quotes "From " lines in an mbox in a way that cannot be reversed, which would break body hashes. Mail is
+//     delivered to a maildir instead, byte for byte.
+//   - in_flow_delay makes cleanup(8) pause for a second when mail arrives faster than it is delivered, which is always the
+//     case for the first message after the start.
+//   - permit_sasl_authenticated ignores the name of XCLIENT LOGIN unless smtpd_sasl_auth_enable is on. smtpd(8) then needs a
+//     SASL server at the first connection: auth.go.
+//   - smtpd(8) itself rejects a recipient whose transport is error(8). Only a recipient that it does not check
+//     (smtpd_reject_unlisted_recipient = no) causes a bounce.
 package testmta
 
 import (
@@ -33,36 +33,36 @@ const (
 	defaultWait = 30 * time.Second
 	// tick is the time between checks of a condition.
 	tick = 10 * time.Millisecond
-	// startTries: between picking a free port and Postfix's bind another process may take it.
+	// startTries is the number of attempts to start: another process may take the port before Postfix binds it.
 	startTries = 3
-	// stopGrace is how long Postfix's processes may take to end before they are killed.
+	// stopGrace is the time after which Postfix's processes are killed.
 	stopGrace = 10 * time.Second
 )
 
-// Options say what the Postfix is to be. The zero value is a working one that knows no domain.
+// Options configure the Postfix. The zero value is valid and has no domain.
 type Options struct {
 	Milters         string            // smtpd_milters of every smtpd service, e.g. "unix:/path" or "inet:127.0.0.1:8891"
 	NonSMTPDMilters string            // non_smtpd_milters
 	Domains         []string          // delivered here, every local part; mail for any other domain bounces
 	Unknown         []string          // addresses in Domains that are accepted and then bounce with 5.1.1
-	MainCF          map[string]string // more main.cf settings; they win
+	MainCF          map[string]string // more main.cf settings; they take precedence
 	MasterCF        string            // more services of master.cf
-	Dir             string            // empty: a new temporary directory, which Stop removes; a directory of the caller stays
+	Dir             string            // empty: a new temporary directory, which Stop removes; a directory of the caller is kept
 }
 
 // MTA is a running Postfix.
 type MTA struct {
 	Dir        string // holds etc, queue, data, mail and mail.log
-	SMTP       string // host:port of the smtpd that stands for port 25
+	SMTP       string // host:port of the smtpd that represents port 25
 	Submission string // of one with {daemon_name} ORIGINATING
-	Reinject   string // of one where a content filter would put mail back in; its milters are on, its content_filter off
+	Reinject   string // of one for mail that a content filter returns; with milters, without content_filter
 
 	temporary bool
 	release   []func() // of the ports
 	auth      *authServer
 	master    *os.Process
 	gone      chan struct{} // closed when master has ended
-	exit      error         // why; to be read after gone
+	exit      error         // the reason; read it after gone is closed
 	stop      sync.Once
 	stopped   error
 }
@@ -118,7 +118,7 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 	if err = m.launch(ctx); err != nil {
 		return m, err
 	}
-	// Only after master has bound every port does it say so; before that a greeting might be some other server's.
+	// master logs when it has bound every port; before that, another server might send the greeting.
 	if err = m.WaitLog(ctx, "daemon started"); err != nil {
 		return m, err
 	}
@@ -130,8 +130,8 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 	return m, nil
 }
 
-// launch runs master(8) as a child, in a session of its own. It gets SIGTERM, which it passes on to its children, when
-// this process dies, even by SIGKILL; the kernel ties that to the thread, hence the locked goroutine.
+// launch runs master(8) as a child in its own session. When this process dies, even by SIGKILL, master gets SIGTERM and passes it on to
+// its children. The kernel sends it when the starting thread ends, hence the locked goroutine.
 func (m *MTA) launch(ctx context.Context) error {
 	daemons, err := m.Run(ctx, "postconf", "-h", "daemon_directory")
 	if err != nil {
@@ -139,7 +139,7 @@ func (m *MTA) launch(ctx context.Context) error {
 	}
 	cmd := exec.Command(filepath.Join(strings.TrimSpace(daemons), "master"), "-c", m.etc())
 	cmd.Env = cleanEnv()
-	// Before it has read its configuration master(8) complains nowhere else.
+	// master(8) reports errors only here until it has read its configuration.
 	complaints, err := os.Create(m.complaints())
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (m *MTA) launch(ctx context.Context) error {
 	return nil
 }
 
-// greeted waits for a 220 from addr.
+// greeted waits for a 220 reply from addr.
 func (m *MTA) greeted(ctx context.Context, addr string) error {
 	for {
 		s, err := Dial(ctx, addr)
@@ -182,8 +182,8 @@ func (m *MTA) greeted(ctx context.Context, addr string) error {
 	}
 }
 
-// Stop ends Postfix and everything that it started, waits until all of it has ended, and removes the directory if
-// Start created it. It may be called again.
+// Stop ends Postfix and all its processes, waits for their end, and removes the directory if Start created it. It may be called more
+// than once.
 func (m *MTA) Stop() error {
 	m.stop.Do(func() { m.stopped = m.end() })
 	return m.stopped
@@ -206,8 +206,8 @@ func (m *MTA) end() error {
 	return errors.Join(errs...)
 }
 
-// endProcesses signals the process group, of which master is the leader: it is known by number even when master itself
-// has crashed, and no other process can be in it.
+// endProcesses signals the process group, whose leader is master. Its number is known even after master has crashed, and no other
+// process can be in it.
 func (m *MTA) endProcesses() error {
 	group := -m.master.Pid
 	_ = syscall.Kill(group, syscall.SIGTERM)

@@ -54,7 +54,7 @@ func swaks(t *testing.T, args ...string) string {
 	return out
 }
 
-// cmds sends lines, each after the code that it must be answered with: "250 MAIL FROM:<...>".
+// cmds sends lines. Each begins with the code of the expected reply: "250 MAIL FROM:<...>".
 func cmds(t *testing.T, s *Session, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
@@ -92,7 +92,7 @@ func TestSMTP(t *testing.T) {
 			t.Errorf("mail lacks %q:\n%s", want, mail)
 		}
 	}
-	// swaks ends what it sends with a line end of its own.
+	// swaks adds a line end to its data.
 	if !strings.HasSuffix(mail, "\n\nFrom here\n>From there\n\n\n\n") {
 		t.Errorf("the body has changed: %q", mail)
 	}
@@ -104,7 +104,7 @@ func TestRelay(t *testing.T) {
 	out, err := Swaks(t.Context(), "--server", m.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=[UNAVAILABLE]", "--helo", "x.example",
 		"--from", "a@sender.example", "--to", "b@foreign.example")
 	if err == nil || !strings.Contains(out, "554 5.7.1 <b@foreign.example>: Relay access denied") {
-		t.Errorf("a stranger may relay: %v\n%s", err, out)
+		t.Errorf("an unauthenticated client may relay: %v\n%s", err, out)
 	}
 	swaks(t, "--server", m.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=x.example LOGIN=ann@example.org", "--helo", "x.example",
 		"--from", "ann@example.org", "--to", "b@foreign.example")
@@ -169,7 +169,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// A milter that cannot be reached is a temporary failure, and only for the services that have one.
+// An unreachable milter causes a temporary failure, only in the services that use it.
 func TestMilters(t *testing.T) {
 	t.Parallel()
 	m := launched(t, Options{Domains: []string{"example.org"}, Milters: "unix:" + t.TempDir() + "/none.sock"})
@@ -188,7 +188,7 @@ func TestMilters(t *testing.T) {
 	}
 }
 
-// Mail held in the queue can be looked at, changed and let go with the Postfix commands.
+// The Postfix commands show, change and release held mail.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	m := launched(t, Options{Domains: []string{"example.org"}, MainCF: map[string]string{
@@ -228,7 +228,7 @@ func TestWaitMailSaysWhy(t *testing.T) {
 	}
 }
 
-// Several at once; after Stop nothing runs, nobody listens and the folder given stays.
+// Several run at the same time. After Stop, no process runs, no port is open, and a directory of the caller is kept.
 func TestManyAndStop(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
@@ -265,7 +265,7 @@ func TestManyAndStop(t *testing.T) {
 	all.Wait()
 }
 
-// A Postfix that cannot start is an error, at once and not at the end of a wait.
+// If Postfix cannot start, Start returns an error without waiting for a timeout.
 func TestStartFails(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// wide is the width from which blocks are side by side; ratesWidth is that of the block of rates.
+	// wide is the minimum width, in columns, for blocks side by side; ratesWidth is the width of the block of rates.
 	wide       = 78
 	ratesWidth = 26
-	// maxCounts is the greatest width of the left one of two lists.
+	// maxCounts is the maximum width of the left one of two lists.
 	maxCounts = 48
-	// leastKeys is the number of keys that must fit; otherwise the other lists get shorter.
+	// leastKeys is the minimum number of keys shown; the other lists are cut to make room for them.
 	leastKeys = 3
 )
 
@@ -42,7 +42,7 @@ func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []te
 	return f.Fit(append(lines, w.keyring(f, now)...), height, "in a larger window")
 }
 
-// compose returns all but the keys themselves, with lists of at most most items, and the number of lines left for the keys.
+// compose returns all lines but those of the keys, with lists of at most most items, and the number of lines left for the keys.
 func (w *watch) compose(f term.Frame, now time.Time, height, most int, spaced bool) (lines []term.Line, room int) {
 	var gap []term.Line
 	if spaced {
@@ -75,7 +75,7 @@ func (w *watch) compose(f term.Frame, now time.Time, height, most int, spaced bo
 func (w *watch) title(f term.Frame, now time.Time, live bool) (lines []term.Line) {
 	first := "signpost top, " + now.UTC().Format("15:04:05 UTC")
 	if live {
-		first += ", q ends"
+		first += ", q quits"
 	}
 	lines = append(lines, f.Line("%s", first), f.Line("journal %d KiB, newest %s, lost %s", w.size>>10, ago(now, w.newest), w.lost))
 	for _, text := range []string{w.trouble, w.silent} {
@@ -84,10 +84,10 @@ func (w *watch) title(f term.Frame, now time.Time, live bool) (lines []term.Line
 		}
 	}
 	if w.Disabled {
-		lines = append(lines, f.Bad("journal.enabled = false: nothing new comes"))
+		lines = append(lines, f.Bad("journal.enabled = false: no new messages are recorded"))
 	}
 	if slices.ContainsFunc(w.recent, func(s seen) bool { return s.outcome.Observed }) {
-		lines = append(lines, f.Line("observe mode: what is counted as signed, tagged or refused was only found out, not carried out"))
+		lines = append(lines, f.Line("observe mode: the actions were not carried out"))
 	}
 	return lines
 }
@@ -144,12 +144,12 @@ func (w *watch) results(f term.Frame, now time.Time) []term.Line {
 		}
 	}
 	if len(lines) == 1 {
-		lines = append(lines, f.Line("nothing was checked"))
+		lines = append(lines, f.Line("no message was verified"))
 	}
 	return lines
 }
 
-// dns is about the queries that were sent to servers.
+// dns returns the block about the queries that were sent to servers.
 func (w *watch) dns(f term.Frame, now time.Time, most int) []term.Line {
 	lines := f.Head("DNS, last %s", brief(w.span(now)))
 	var asked, failed, late int64
@@ -172,14 +172,14 @@ func (w *watch) dns(f term.Frame, now time.Time, most int) []term.Line {
 		}
 	}
 	if asked == 0 {
-		return append(lines, f.Line("nothing was asked"))
+		return append(lines, f.Line("no queries were sent"))
 	}
-	lines = append(lines, f.Line("%d asked, %d failed, %d took a second or more", asked, failed, late),
+	lines = append(lines, f.Line("%d sent, %d failed, %d took a second or more", asked, failed, late),
 		f.Line("%s on average, %s at most", (took/time.Duration(asked)).Round(time.Millisecond), longest.Round(time.Millisecond)))
 	return append(lines, counts(f, journal.MostFrequent(names, most))...)
 }
 
-// keyring returns the keys: those with an error first, then by the time of their next step.
+// keyring returns a line for each key: those with an error first, the others by the time of their next step.
 func (w *watch) keyring(f term.Frame, now time.Time) (lines []term.Line) {
 	if w.noKeys != "" {
 		lines = append(lines, f.Bad("%s", w.noKeys))
@@ -208,7 +208,7 @@ func (w *watch) keyring(f term.Frame, now time.Time) (lines []term.Line) {
 
 func counts(f term.Frame, all []journal.Count) (lines []term.Line) {
 	for _, c := range all {
-		lines = append(lines, f.Line("%8d  %s", c.N, cmp.Or(c.Name, "(none that can be read)")))
+		lines = append(lines, f.Line("%8d  %s", c.N, cmp.Or(c.Name, "(no readable domain)")))
 	}
 	return lines
 }
@@ -220,7 +220,7 @@ func ago(now, at time.Time) string {
 	return max(0, now.Sub(at)).Round(time.Second).String() + " ago"
 }
 
-// brief writes a duration as "10 min".
+// brief formats a duration, such as "10 min".
 func brief(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%.0f s", d.Seconds())

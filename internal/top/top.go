@@ -1,5 +1,5 @@
-// Package top shows the mail of the last minutes on a terminal: rates, results, the sources of failing mail, DNS and keys. It
-// reads the journal; only the number of lost messages comes from the daemon's metrics.
+// Package top is the display of signpost top: rates, results, the sources of failing mail, DNS lookups and keys of the last minutes. It
+// reads the journal and the metadata of the keys. Only the number of lost messages comes from the metrics of the daemon.
 package top
 
 import (
@@ -17,22 +17,23 @@ import (
 	"signpost/keys"
 )
 
-// Source is what top reads.
+// Source has the sources of the display.
 type Source struct {
 	File     string                                     // of the journal
-	Disabled bool                                       // the daemon keeps no journal
+	Disabled bool                                       // journal.enabled is false
 	Open     func() (*journal.Reader, error)            // called for each read: the daemon may have replaced the journal
 	Keys     func(now time.Time) ([]keys.Status, error) // the status of all keys
-	Metrics  string                                     // address of the daemon's metrics; "": it has none
+	Metrics  string                                     // address of the daemon's metrics; empty: there are none
 }
 
 const (
-	// refresh is the time between frames; sourcesEvery is the time between reads of what takes longer.
+	// refresh is the time between frames; sourcesEvery is the time between reads of the sources of failing mail, which takes longer.
 	refresh      = 2 * time.Second
 	sourcesEvery = 10 * time.Second
 )
 
-// Run draws frames until ctx ends or the user presses q. If out is not a terminal it prints one frame. in may be nil.
+// Run draws frames until ctx ends or the user presses q. If out is not a terminal, it prints one frame. It reads the keyboard from in,
+// which may be nil. It returns an error if the first read of the journal fails, or the terminal cannot be written.
 func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) {
 	w := &watch{Source: s}
 	// Before the terminal is changed: the first read may fail.
@@ -92,7 +93,7 @@ func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) 
 			err = screen.Pause(ctx)
 		case <-tick.C:
 			if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
-				w.trouble = err.Error() // the next read opens a journal that was recreated
+				w.trouble = err.Error() // the next read opens the journal again
 			}
 		}
 		if err != nil {

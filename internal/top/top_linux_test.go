@@ -148,7 +148,7 @@ func TestTop(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- Run(ctx, source, tty.slave, tty.slave) }()
-		poll(t, tty, "q ends", "Keys")
+		poll(t, tty, "q quits", "Keys")
 		end(tty, stop)
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -261,7 +261,7 @@ func TestTopResized(t *testing.T) {
 		{40, 10, []string{"Messages/min 1 min  10 min\n", "more: in a larger window)"}},
 		{200, 60, []string{"Messages/min 1 min  10 min  Results", "Keys"}},
 		{1, 1, []string{"s"}},
-		{80, 24, []string{"reject           1     0.1", "DMARC  fail 1", "1 asked, 1 failed, 1 took a second or more", "domains", "clients", "Keys"}},
+		{80, 24, []string{"reject           1     0.1", "DMARC  fail 1", "1 sent, 1 failed, 1 took a second or more", "domains", "clients", "Keys"}},
 	} {
 		if err := unix.IoctlSetWinsize(int(tty.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: to.columns, Row: to.rows}); err != nil {
 			t.Fatal(err)
@@ -329,7 +329,7 @@ func TestTopPaused(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	for range 2 {
-		poll(t, tty, "q ends", "Keys")
+		poll(t, tty, "q quits", "Keys")
 		if _, err := tty.master.WriteString("\x1a"); err != nil {
 			t.Fatal(err)
 		}
@@ -392,7 +392,7 @@ func TestTopOnDumbTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	poll(t, tty, "Keys")
-	if shown := tty.String(); strings.Contains(shown, "\x1b") || strings.Contains(shown, "q ends") {
+	if shown := tty.String(); strings.Contains(shown, "\x1b") || strings.Contains(shown, "q quits") {
 		t.Errorf("%q", shown)
 	}
 }

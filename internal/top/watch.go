@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// window is the time that rates, results and DNS cover; backlog is the number of messages read at a time. If there are more,
-	// they cover a shorter time, which is shown, and which grows.
+	// window is the period of rates, results and DNS. backlog is the maximum number of messages read at a time: if there are more, the
+	// period is shorter at first. The display states the period.
 	window  = 10 * time.Minute
 	backlog = 2000
 	// slow is the duration of a slow lookup.
@@ -26,11 +26,11 @@ const (
 	topSources = 5
 	// metricsTimeout limits the request to the daemon, which is on this host.
 	metricsTimeout = time.Second
-	// maxMetrics limits its answer, in bytes. The daemon's metrics have some 100 KiB.
+	// maxMetrics limits its answer, in bytes. The daemon's metrics have about 100 KiB.
 	maxMetrics = 1 << 20
 )
 
-// seen is what watch keeps of a message.
+// seen is the part of a message that watch keeps.
 type seen struct {
 	at      time.Time
 	outcome journal.Outcome
@@ -44,12 +44,12 @@ type looked struct {
 	failed, slow bool
 }
 
-// watch is the state of top.
+// watch is the state of the display.
 type watch struct {
 	Source
 	last    int64 // number of the newest message read
 	recent  []seen
-	whole   time.Time // recent has every message since then; zero: since the start of window
+	whole   time.Time // recent has each message since this time; zero: since the start of window
 	sources time.Time // when the following were read
 	domains []journal.Count
 	clients []journal.Count
@@ -59,7 +59,7 @@ type watch struct {
 	noKeys  string // why the keys cannot be read
 	lost    string // messages that the journal lost
 	trouble string // why the journal cannot be read
-	silent  string // states that the daemon does not answer
+	silent  string // why the number of lost messages cannot be read
 }
 
 // span returns the time that recent covers.
@@ -126,7 +126,8 @@ func remember(e *journal.Entry) seen {
 	return s
 }
 
-// losses returns how many messages the journal lost, which only the daemon knows. silent states that the daemon does not answer.
+// losses returns the number of messages that the journal lost, which only the daemon knows, as text. silent is not empty if the daemon
+// does not answer.
 func losses(ctx context.Context, metrics string) (lost, silent string) {
 	if metrics == "" {
 		return "not known: metrics.listen is empty", ""
@@ -139,13 +140,13 @@ func losses(ctx context.Context, metrics string) (lost, silent string) {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "not known", "the daemon does not answer at " + metrics + " (metrics.listen): does it run?"
+		return "not known", "the daemon does not answer at " + metrics + " (metrics.listen): systemctl status signpost"
 	}
 	defer answer.Body.Close()
 	if total, ok := lostTotal(http.MaxBytesReader(nil, answer.Body, maxMetrics)); ok {
-		return fmt.Sprintf("%.0f since the daemon began", total), ""
+		return fmt.Sprintf("%.0f since the daemon started", total), ""
 	}
-	return "not known: " + metrics + " does not say", ""
+	return "not known: " + metrics + " does not report it", ""
 }
 
 // lostTotal returns the sum of all causes.

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// chart is a chart of stacked bars, with the same numbers as a table. Its texts are HTML around it, so that they keep their size
-// when the SVG is stretched.
+// chart is a stacked bar chart. The page also shows its numbers as a table. The texts are HTML outside the SVG, so that they keep their
+// size when the SVG is stretched.
 type chart struct {
 	ID, Title     string
 	Series        []series
 	Rows          []row
 	Bars          []bar
 	Width, Height int
-	Grid          string // path of the lines at a half and the whole of Most
-	Most          int64  // of the highest bar
+	Grid          string // SVG path of the line at half the height
+	Most          int64  // value of the highest bar
 	From, To      time.Time
 }
 
@@ -35,18 +35,18 @@ type bar struct {
 	Parts []part
 }
 
-// part is a rectangle. Its numbers are formatted.
+// part is a rectangle, with its position and size as SVG attributes.
 type part struct{ Class, X, Y, W, H string }
 
 const (
 	barWidth    = 10
 	chartHeight = 100
-	// gap separates the parts of a bar for readers who do not distinguish their colors. It is also the least height: a single
-	// message among thousands is visible.
+	// gap separates the parts of a bar for users who cannot distinguish the colors. It is also the minimum height of a part, so that a
+	// single message among thousands is visible.
 	gap = .8
 )
 
-// draw makes the chart of rows of the same duration. label returns the label of a bar.
+// draw computes the bars from the rows, each of which covers the duration step. label returns the label of a bar.
 func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	c.Width, c.Height, c.Most = barWidth*len(c.Rows), chartHeight, 1
 	c.Grid = fmt.Sprintf("M0 %dH%d", chartHeight/2, c.Width)
@@ -81,7 +81,7 @@ func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	}
 }
 
-// short writes a length with at most two decimals.
+// short formats a length with at most two decimals.
 func short(f float64) string {
 	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 2, 64), "0"), ".")
 }

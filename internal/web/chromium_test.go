@@ -163,10 +163,15 @@ func (b *browser) eval(expression string) string {
 	return string(r.Result.Value)
 }
 
-func (b *browser) screenshot(file string) {
+// screenshot writes a picture of the page to a file: of its first height pixels, or of all of it if height is 0.
+func (b *browser) screenshot(file string, width, height int) {
 	b.t.Helper()
 	var shot struct{ Data string }
-	b.read(b.call("Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}), &shot)
+	params := map[string]any{"captureBeyondViewport": true}
+	if height > 0 {
+		params["clip"] = map[string]int{"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+	}
+	b.read(b.call("Page.captureScreenshot", params), &shot)
 	data, err := base64.StdEncoding.DecodeString(shot.Data)
 	if err == nil {
 		err = os.WriteFile(file, data, 0o644)
@@ -230,7 +235,10 @@ func TestInBrowser(t *testing.T) {
 					t.Errorf("%s: the page is %s wide", what, wide)
 				}
 				if folder := os.Getenv("SIGNPOST_SCREENSHOTS"); folder != "" {
-					b.screenshot(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)))
+					b.screenshot(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), width, 0)
+					if name == "overview" && width == 1280 && scheme == "light" {
+						b.screenshot(filepath.Join(folder, "page.png"), width, 640) // make screenshots copies it to docs
+					}
 				}
 				if scheme == "light" {
 					b.tabThrough(what)

@@ -13,7 +13,7 @@ import (
 // doctorTimeout limits a run of doctor. A single domain may take a minute.
 const doctorTimeout = 3 * time.Minute
 
-// examination is the last run of doctor, and the current one.
+// examination is the state of the current run of doctor, and the result of the last one.
 type examination struct {
 	mu           sync.Mutex
 	running      bool
@@ -32,7 +32,7 @@ type findings struct {
 	Limit        string
 }
 
-// sort puts the findings that need action first.
+// sort divides the findings into those that need action and the green ones.
 func (f *findings) sort(all []doctor.Finding) {
 	f.Count = doctor.Count(all)
 	for _, found := range doctor.Arrange(all) {
@@ -44,7 +44,7 @@ func (f *findings) sort(all []doctor.Finding) {
 	}
 }
 
-// findings shows the last run and starts none: a browser may prefetch a page.
+// findings shows the result of the last run. It does not start a run, because a browser may prefetch the page.
 func (s *site) findings(*http.Request) shown {
 	d := &s.doctor
 	d.mu.Lock()
@@ -61,7 +61,7 @@ func (s *site) findings(*http.Request) shown {
 	return m
 }
 
-// look starts doctor, unless it is running, and redirects to the page.
+// look starts doctor unless it is running, and redirects to the page.
 func (s *site) look(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		s.examine()
@@ -81,8 +81,8 @@ func (s *site) examine() {
 		ctx, cancel := context.WithTimeout(context.Background(), doctorTimeout)
 		defer cancel()
 		var all []doctor.Finding
-		err := fmt.Errorf("doctor failed in a way that he should not; signpost doctor may say how")
-		defer func() { // a panic of a check ends no other page
+		err := fmt.Errorf("internal error in doctor; run signpost doctor to see it")
+		defer func() { // a panic of a check must not end the process
 			_ = recover()
 			d.mu.Lock()
 			defer d.mu.Unlock()

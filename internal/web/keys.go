@@ -9,8 +9,8 @@ import (
 	"signpost/keys"
 )
 
-// life is a key and its timeline.
-type life struct {
+// keyLine is a key and its timeline.
+type keyLine struct {
 	keys.Status
 	Words string // the timeline in words
 	Parts []part
@@ -18,7 +18,7 @@ type life struct {
 
 type domainKeys struct {
 	Name string
-	Keys []life
+	Keys []keyLine
 }
 
 type keyring struct {
@@ -31,18 +31,19 @@ type keyring struct {
 
 const (
 	lineLength = 1000
-	// A timeline shows at least and at most so much of the past and of the future.
+	// The least and the most of the past and of the future that a timeline shows.
 	leastPast, mostPast     = 30 * 24 * time.Hour, 400 * 24 * time.Hour
 	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
 )
 
-// age is a state of a key and its begin. The CSS class has its name.
+// age is a state of a key and the time when it began. name is also part of the CSS class.
 type age struct {
 	name string
 	from time.Time
 }
 
-// ages returns the states that a key has entered. A key that was activated unseen may be seen later: that is not a new state.
+// ages returns the states that a key has entered. If a key was activated before its record was seen, the later observation is not a new
+// state.
 func ages(l *keys.Metadata) []age {
 	all := []age{{"created", l.Created}}
 	for _, a := range []struct {
@@ -112,23 +113,23 @@ func metadataOf(k keys.Status) *keys.Metadata {
 	return &keys.Metadata{Created: k.Since}
 }
 
-// draw makes the timeline of a key.
-func (m *keyring) draw(k keys.Status, now time.Time) life {
-	l := life{Status: k}
-	begun, next := ages(metadataOf(k)), planned(k.Steps, now)
+// draw returns a key with its timeline.
+func (m *keyring) draw(k keys.Status, now time.Time) keyLine {
+	l := keyLine{Status: k}
+	entered, next := ages(metadataOf(k)), planned(k.Steps, now)
 	var words []string
-	for i, a := range begun {
+	for i, a := range entered {
 		if a.from.IsZero() {
 			continue
 		}
 		end := now
-		if i+1 < len(begun) {
-			end = begun[i+1].from
+		if i+1 < len(entered) {
+			end = entered[i+1].from
 		}
 		words = append(words, a.name+" "+a.from.In(now.Location()).Format("2006-01-02"))
 		l.add(m, a.name, a.from, end)
 	}
-	last := begun[len(begun)-1].name
+	last := entered[len(entered)-1].name
 	if last != "removed" {
 		from := now
 		for _, a := range append(next, age{"", m.To}) {
@@ -142,12 +143,12 @@ func (m *keyring) draw(k keys.Status, now time.Time) life {
 			}
 		}
 	}
-	l.Words = "The life of this key: " + strings.Join(words, ", ")
+	l.Words = "Timeline of this key: " + strings.Join(words, ", ")
 	return l
 }
 
-// add draws a part of a timeline, as far as it is visible. The state "removed" is not drawn: nothing is left.
-func (l *life) add(m *keyring, class string, from, to time.Time) {
+// add adds the visible part of a state to the timeline. The state "removed" is not drawn.
+func (l *keyLine) add(m *keyring, class string, from, to time.Time) {
 	from, to = latest(from, m.From), earliest(to, m.To)
 	if !to.After(from) || strings.HasPrefix(class, "removed") {
 		return

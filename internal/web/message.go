@@ -45,7 +45,7 @@ func (s *site) message(r *http.Request) shown {
 	m := &message{view: view{Title: "Message"}}
 	number, err := strconv.ParseInt(r.PathValue("number"), 10, 64)
 	if err != nil {
-		m.wrong(http.StatusNotFound, "A message has a number; search for its queue ID.")
+		m.wrong(http.StatusNotFound, "The address of a message ends in its number: use the search.")
 		return m
 	}
 	s.read(&m.view, func(reader *journal.Reader) error {
@@ -57,7 +57,7 @@ func (s *site) message(r *http.Request) shown {
 		case err != nil:
 			return err
 		case len(all) == 0:
-			m.wrong(http.StatusNotFound, "This message is not in the journal, or no longer: it forgets what is old.")
+			m.wrong(http.StatusNotFound, "This message is not in the journal. Old messages are deleted after journal.keep.")
 		default:
 			m.fill(&all[0])
 		}
@@ -85,5 +85,5 @@ func (m *message) fill(e *journal.Entry) {
 		m.Explained.Head = append(m.Explained.Head, explain.Row{Label: "incomplete", Text: journal.CutNote})
 	}
 	x := m.Explained
-	m.Sections = []section{{"Who brought it", gather(x.Head)}, {"What was found", gather(x.Found)}, {"What was decided", gather(x.Decided)}}
+	m.Sections = []section{{"Session", gather(x.Head)}, {"Checks", gather(x.Found)}, {"Decision", gather(x.Decided)}}
 }

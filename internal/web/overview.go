@@ -40,7 +40,7 @@ type linked struct {
 	Link string
 }
 
-// kept describes the journal itself.
+// kept describes the journal file.
 type kept struct {
 	File           string
 	Size           int64
@@ -111,7 +111,7 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 		for _, c := range top {
 			l := linked{Count: c}
 			if c.Name == "" {
-				l.Name = "none that can be read"
+				l.Name = "(no readable domain)"
 			} else {
 				l.Link = of.link(c.Name)
 			}

@@ -16,7 +16,7 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// asset serves an embedded file. A new version may change it, so browsers cache it only briefly.
+// asset returns a handler that serves an embedded file. A new version may change the file, so browsers cache it for five minutes only.
 func asset(name, kind string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		data, err := assets.ReadFile("assets/" + name)
@@ -50,11 +50,11 @@ func parse(where *time.Location) pages {
 	return all
 }
 
-// write writes a page, or an error if its template fails. It never writes a part of a page.
+// write writes a page, or an error if the template fails. It never writes an incomplete page.
 func (p pages) write(w http.ResponseWriter, name string, model shown) {
 	var b bytes.Buffer
 	if err := p[name].ExecuteTemplate(&b, "base.html", model); err != nil {
-		http.Error(w, "this page cannot be made: "+show(err.Error()), http.StatusInternalServerError)
+		http.Error(w, "internal error: this page cannot be rendered: "+show(err.Error()), http.StatusInternalServerError)
 		return
 	}
 	v := model.frame()
@@ -68,8 +68,8 @@ func (p pages) write(w http.ResponseWriter, name string, model shown) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// show returns untrusted text in a printable form: it escapes control characters, characters that change the direction of writing
-// or have no width, and bytes that are not UTF-8. Line ends and tabs stay.
+// show returns untrusted text in a printable form. It escapes control characters, characters that change the direction of writing or
+// have no width, and bytes that are not valid UTF-8. It does not escape line feeds and tabs.
 func show(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {

@@ -51,7 +51,7 @@ type found struct {
 
 // choices returns the fields of a search that have a list of words. The first word is "any".
 func choices(q *journal.Query) []choice {
-	all := []choice{{journal.Choice{Name: "since"}, "In", []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}}
+	all := []choice{{journal.Choice{Name: "since"}, "Period", []option{{Label: "all of the journal"}, {Value: "1h", Label: "the last hour"}, {Value: "24h", Label: "the last day"}, {Value: "168h", Label: "the last week"}}}}
 	for _, c := range q.Choices() {
 		label := map[string]string{"action": "Action", "role": "Role"}[c.Name]
 		field := choice{c, cmp.Or(label, strings.ToUpper(c.Name)), []option{{Label: "any"}}}
@@ -119,7 +119,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 	}{{&a.ID, "id"}, {&a.Domain, "domain"}, {&a.Client, "client"}} {
 		if *field.into = strings.TrimSpace(q.Get(field.name)); len(*field.into) > maxText {
 			*field.into = ""
-			return f, fmt.Errorf("what is searched for is longer than %d octets", maxText)
+			return f, fmt.Errorf("the search text is longer than %d bytes", maxText)
 		}
 	}
 	a.Failed = q.Get("failed") != ""
@@ -127,7 +127,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		word := q.Get(c.Name)
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
 		if at < 0 {
-			return f, fmt.Errorf("%s: %q is none of the words for it", c.Label, word)
+			return f, fmt.Errorf("%s: %q is not one of the allowed words", c.Label, word)
 		}
 		m.Choices[i].Options[at].Here = true
 		switch {
@@ -148,7 +148,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 	}
 	if before := q.Get("before"); before != "" {
 		if a.before, err = strconv.ParseInt(before, 10, 64); err != nil || a.before < 0 {
-			return f, fmt.Errorf("before: %q is no number of a message", before)
+			return f, fmt.Errorf("before: %q is not the number of a message", before)
 		}
 		f.Before = time.UnixMicro(a.before)
 	}

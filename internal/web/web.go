@@ -1,5 +1,8 @@
-// Package web serves a read-only page about the journal, keys and findings: HTML without JavaScript. Its texts are untrusted:
-// html/template escapes them, and show replaces unprintable characters.
+// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys and doctor's findings. It is
+// HTML without JavaScript. Most texts are from mail and DNS, and untrusted: html/template escapes them, and the template function show
+// replaces unprintable characters.
+//
+//	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
 package web
 
 import (
@@ -15,17 +18,17 @@ import (
 	"signpost/keys"
 )
 
-// Site is what the page shows. Only Names may be empty.
+// Site has the sources of the page. All fields but Names are required.
 type Site struct {
 	File   string                                              // of the journal
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
 	Keys   func() ([]keys.Status, error)                       // called for each page
 	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called twice at a time
-	Names  []string                                            // host names for browsers, besides localhost and addresses
+	Names  []string                                            // accepted host names, besides localhost and IP addresses
 	Now    func() time.Time                                    // in the time zone of the page
 }
 
-// Bounds on requests.
+// Limits for requests.
 const (
 	headTimeout  = 5 * time.Second
 	pageTimeout  = 15 * time.Second // to read the journal
@@ -36,10 +39,10 @@ const (
 	maxText      = 300      // bytes of a search
 )
 
-// drainTimeout is how long Serve waits for pages under way when it stops.
+// drainTimeout is how long Serve waits for requests in progress when it stops.
 const drainTimeout = 5 * time.Second
 
-// Serve answers requests until ctx ends.
+// Serve answers requests on ln until ctx ends.
 func (s Site) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
 	stopped := make(chan error, 1)
@@ -52,13 +55,13 @@ func (s Site) Serve(ctx context.Context, ln net.Listener) error {
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	if err := <-stopped; err != nil { // a browser that reads slowly
+	if err := <-stopped; err != nil { // a browser reads slowly
 		return server.Close()
 	}
 	return nil
 }
 
-// site is a Site that serves.
+// site is a Site with the state of its server.
 type site struct {
 	Site
 	pages  pages
@@ -66,7 +69,7 @@ type site struct {
 	doctor examination
 }
 
-// Handler answers requests.
+// Handler returns the handler of all pages.
 func (s Site) Handler() http.Handler {
 	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages)}
 	mux := http.NewServeMux()
@@ -81,10 +84,10 @@ func (s Site) Handler() http.Handler {
 	return s.guard(mux)
 }
 
-// contentPolicy allows a browser to load our style and icon and to send forms to us, and nothing else.
+// contentPolicy allows a browser only to load the style sheet and icon of this page, and to send its forms.
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// guard rejects requests of other sites in the same browser: there is no login to stop them.
+// guard rejects writes, unknown host names and requests that other web sites make through the browser. The page has no login.
 func (s Site) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -97,18 +100,18 @@ func (s Site) guard(next http.Handler) http.Handler {
 		switch {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
-			http.Error(w, "this page is only to be looked at", http.StatusMethodNotAllowed)
+			http.Error(w, "this page is read-only: only GET and HEAD are allowed", http.StatusMethodNotAllowed)
 		case !hostheader.Own(r.Host, s.Names):
-			http.Error(w, "signpost web does not go by this name: use localhost or an address, or name it with --name", http.StatusMisdirectedRequest)
+			http.Error(w, "unknown host name in the request: use localhost or an IP address, or start signpost web with --name", http.StatusMisdirectedRequest)
 		case foreign(r):
-			http.Error(w, "another site may link to this page, and not use it", http.StatusForbidden)
+			http.Error(w, "request rejected: it came from another web site", http.StatusForbidden)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// foreign reports whether a browser makes a request for another site, unless the user follows a link.
+// foreign reports whether another web site caused a request, other than by a link that the user followed.
 func foreign(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.URL.Path == "/doctor/look")
@@ -147,7 +150,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 		case s.room <- struct{}{}:
 		case <-ctx.Done():
 			w.Header().Set("Retry-After", "5")
-			http.Error(w, "too many pages are asked for at a time; try again", http.StatusServiceUnavailable)
+			http.Error(w, "too many requests at a time; try again", http.StatusServiceUnavailable)
 			return
 		}
 		model := func() shown {
@@ -164,7 +167,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 	}
 }
 
-// read calls read with the journal, and shows its error as that of the page.
+// read opens the journal and calls read. It shows an error of either on the page.
 func (s *site) read(v *view, read func(*journal.Reader) error) {
 	reader, err := s.Open()
 	if err != nil {

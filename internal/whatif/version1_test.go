@@ -3,9 +3,7 @@ package whatif
 import (
 	"bufio"
 	"cmp"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,30 +12,14 @@ import (
 	"testing"
 
 	"signpost/internal/journal"
+	"signpost/internal/testjournal"
 	"signpost/policy"
 )
 
 // A journal of version 1 is replayed as the Signpost that wrote it did: testdata/version1.want has the decisions that it made about the
 // messages of that journal under four sets of rules.
 func TestVersion1(t *testing.T) {
-	packed, err := os.Open(filepath.Join("..", "journal", "testdata", "version1.db.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer packed.Close()
-	unpacked, err := gzip.NewReader(packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "journal.db")
-	text, err := io.ReadAll(unpacked)
-	if err == nil {
-		err = os.WriteFile(file, text, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := journal.OpenReader(file)
+	r, err := journal.OpenReader(testjournal.Version1(t))
 	if err != nil {
 		t.Fatal(err)
 	}

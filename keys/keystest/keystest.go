@@ -1,4 +1,7 @@
-// Package keystest is a DNS in memory for tests of the life cycle of keys: an authority and a publisher.
+// Package keystest provides an in-memory DNS for tests of the life cycle of keys. [DNS] implements [keys.Authority] and [keys.Publisher]:
+//
+//	d, err := keystest.New(map[string]string{"example.org.": zoneText})
+//	checker := &keys.Checker{Authority: d}
 package keystest
 
 import (
@@ -19,19 +22,19 @@ import (
 	"signpost/keys"
 )
 
-// Record is the TXT records of a name.
+// Record holds the TXT records of a name.
 type Record struct {
 	Texts []string
 	TTL   time.Duration
 }
 
-// DNS is the zones of some domains, with their name servers and a resolver without a cache. Publish changes the primaries.
+// DNS holds zones with their name servers and a resolver without a cache. Publish changes the zones of the primaries.
 type DNS struct {
 	mu      sync.Mutex
 	zones   map[string]*zone  // by name, without a final dot
 	aliases map[string]Record // names of CNAME records; the text is the target
 	failure error             // of Publish
-	down    map[string]error  // what a query to a name server returns, by its name
+	down    map[string]error  // the error of a query to a name server, by its name
 	lagging map[string]map[string]Record
 }
 
@@ -39,10 +42,11 @@ type zone struct {
 	records map[string]Record // by name
 	servers []dns.NameServer
 	minimum time.Duration // of the SOA
-	static  bool          // takes no updates
+	static  bool          // refuses updates
 }
 
-// New reads zones, as text of zone files by name. A zone with "; static" takes no updates.
+// New returns a DNS with zones. The map has the text of a zone file for each zone name. A zone whose text contains "; static" refuses
+// updates.
 func New(zones map[string]string) (*DNS, error) {
 	d := &DNS{zones: map[string]*zone{}, aliases: map[string]Record{}, down: map[string]error{}, lagging: map[string]map[string]Record{}}
 	for name, text := range zones {
@@ -89,11 +93,11 @@ func (d *DNS) zoneOf(name string) *zone {
 	}
 }
 
-// end follows the aliases of a name.
+// end follows the aliases of a name. It returns the aliases and the last name.
 func (d *DNS) end(name string) (hops []string, last string, err error) {
 	for last = domain.Fold(name); d.aliases[last].Texts != nil; last = d.aliases[last].Texts[0] {
 		if slices.Contains(hops, last) {
-			return nil, "", fmt.Errorf("%s: the aliases run in circles", name)
+			return nil, "", fmt.Errorf("%s: CNAME loop", name)
 		}
 		hops = append(hops, last)
 	}
@@ -141,7 +145,7 @@ func (d *DNS) Query(ctx context.Context, name string) (a dns.Answers, err error)
 	return a, nil
 }
 
-// LookupTXT implements keys.Authority. It returns the TXT records of a name at its primary.
+// LookupTXT implements keys.Authority. It returns the TXT records that the primary has.
 func (d *DNS) LookupTXT(_ context.Context, name string) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -153,14 +157,14 @@ func (d *DNS) LookupTXT(_ context.Context, name string) ([]string, error) {
 	return slices.Clone(z.records[last].Texts), nil
 }
 
-// Records returns all TXT records of a zone by name, and how long resolvers remember that there is none.
+// Records returns all TXT records of a zone by name, and the zone's negative TTL.
 func (d *DNS) Records(zone string) (map[string]Record, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.zones[zone].records), d.zones[zone].minimum
 }
 
-// Set replaces the TXT records of a name. Without texts it removes them.
+// Set replaces the TXT records of a name. Without texts, it removes them.
 func (d *DNS) Set(name string, ttl time.Duration, texts ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -171,28 +175,28 @@ func (d *DNS) Set(name string, ttl time.Duration, texts ...string) {
 	}
 }
 
-// Fail sets what Publish returns; nil: it works.
+// Fail sets the error that Publish returns. With nil, Publish succeeds.
 func (d *DNS) Fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure = err
 }
 
-// Down sets what queries to a name server return; nil: it answers.
+// Down sets the error that queries to a name server return. With nil, the server answers.
 func (d *DNS) Down(server string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.down[server] = err
 }
 
-// Lag makes a name server show the present records until Sync.
+// Lag makes a name server return the current records until Sync is called.
 func (d *DNS) Lag(server, zone string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lagging[server] = maps.Clone(d.zones[zone].records)
 }
 
-// Sync ends Lag.
+// Sync ends the effect of Lag.
 func (d *DNS) Sync(server string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,7 +222,7 @@ func (d *DNS) Publish(ctx context.Context, c keys.Change) error {
 		return ctx.Err()
 	}
 	if has := z.records[name].Texts; c.Action == keys.Add && has != nil && !slices.Equal(has, []string{c.Text}) {
-		return fmt.Errorf("updating %s: %s has another TXT record already", c.Name, c.Name)
+		return fmt.Errorf("updating %s: %s already has another TXT record", c.Name, c.Name)
 	}
 	z.records[name] = Record{[]string{c.Text}, time.Duration(c.TTL) * time.Second}
 	return ctx.Err()

@@ -1,4 +1,7 @@
-// Package opendkim reads which key signs for which domain from the tables of an OpenDKIM installation.
+// Package opendkim reads the KeyTable and SigningTable of an OpenDKIM installation. [Read] returns each [Key] and explains the lines
+// that cannot be imported:
+//
+//	found, skipped, err := opendkim.Read("/etc/opendkim/KeyTable", "refile:/etc/opendkim/SigningTable")
 package opendkim
 
 import (
@@ -13,7 +16,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// Key is a line of an OpenDKIM installation: which key signs for a domain.
+// Key is a key file and the domain and selector that it signs with.
 type Key struct {
 	Domain, Selector, File string
 }
@@ -21,7 +24,7 @@ type Key struct {
 // keyTableEntry is a line of a KeyTable.
 type keyTableEntry struct{ name, domain, selector, file string }
 
-// tables are those of an OpenDKIM installation.
+// tables is the state of parse.
 type tables struct {
 	signingTable string
 	entries      []keyTableEntry
@@ -31,9 +34,9 @@ type tables struct {
 	skipped      []string
 }
 
-// Read reads a KeyTable and a SigningTable of OpenDKIM (opendkim.conf(5)), as files with or without "refile:". The
-// keys come in the order of the SigningTable, the first for a domain being the one that OpenDKIM signs with. skipped
-// explains each line that has no equivalent here.
+// Read reads a KeyTable and a SigningTable (opendkim.conf(5)). Each is a path, with or without "file:" or "refile:". The keys are in the
+// order of the SigningTable: OpenDKIM signs with the first key of a domain. skipped has an explanation of each line without an
+// equivalent in Signpost.
 func Read(keyTable, signingTable string) (found []Key, skipped []string, err error) {
 	keyText, err := readTable("KeyTable", keyTable)
 	if err != nil {
@@ -47,7 +50,7 @@ func Read(keyTable, signingTable string) (found []Key, skipped []string, err err
 	return found, skipped, nil
 }
 
-// parse is Read for the text of the tables; their names are for the explanations.
+// parse is like Read, for the text of the tables. Their names are used in the explanations.
 func parse(keyTable, keyText, signingTable, signingText string) ([]Key, []string) {
 	o := &tables{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[Key]bool{}}
 	tableLines(keyText, func(n int, name, value string) {
@@ -66,27 +69,27 @@ func parse(keyTable, keyText, signingTable, signingText string) ([]Key, []string
 func parseKeyTableEntry(name, value string) (keyTableEntry, error) {
 	parts := strings.SplitN(value, ":", 3)
 	if len(parts) != 3 {
-		return keyTableEntry{}, errors.New("DOMAIN:SELECTOR:/PATH is needed")
+		return keyTableEntry{}, errors.New("the value must have the form DOMAIN:SELECTOR:/PATH")
 	}
 	e := keyTableEntry{name, parts[0], parts[1], parts[2]}
 	switch {
 	case filepath.IsAbs(e.file):
 		return e, nil
 	case strings.HasPrefix(e.file, "./"), strings.HasPrefix(e.file, "../"):
-		return keyTableEntry{}, errors.New("the path is relative to OpenDKIM's directory; write it as DOMAIN:SELECTOR:/PATH")
+		return keyTableEntry{}, errors.New("the path is relative to OpenDKIM's working directory; change it to an absolute path, DOMAIN:SELECTOR:/PATH")
 	}
-	return keyTableEntry{}, errors.New("OpenDKIM reads a value that is not a path as the private key itself; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
+	return keyTableEntry{}, errors.New("the value is the private key itself, not a path; write the key to a file, and DOMAIN:SELECTOR:/PATH to the table")
 }
 
 func (o *tables) skip(n int, pattern, format string, args ...any) {
 	o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: ", o.signingTable, n, pattern)+fmt.Sprintf(format, args...))
 }
 
-// sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. A name may have a second field
-// for i= behind a colon, which Signpost does not write.
+// sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. It ignores the second field of a name,
+// after a colon, which is for i=.
 func (o *tables) sign(n int, pattern, names string) {
 	if strings.Trim(names, ",") == "" {
-		o.skip(n, pattern, "the line names no key")
+		o.skip(n, pattern, "the line has no key")
 		return
 	}
 	author := patternDomain(pattern)
@@ -97,7 +100,7 @@ func (o *tables) sign(n int, pattern, names string) {
 			continue
 		}
 		if name == "%" && author == "" {
-			// Each domain signs with the key of its name, so that the KeyTable lists the domains.
+			// Each domain signs with the key of the same name, so the KeyTable has the list of domains.
 			for _, e := range o.entries {
 				o.add(n, pattern, strings.ToLower(e.name), e)
 			}
@@ -115,10 +118,10 @@ func (o *tables) sign(n int, pattern, names string) {
 	}
 }
 
-// add takes over a key for the mail of an author domain; "" stands for all domains.
+// add adds a key for the mail of an author domain; "" means all domains.
 func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 	if strings.Contains(e.domain+e.file, "%") && (author == "" || strings.Contains(author, "*")) {
-		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, and the pattern names no domain; replace it by a line for each domain, "+
+		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, but the pattern has no domain; replace the line by one for each domain, "+
 			"such as \"*@example.org %s\", or run dkimkey import KEYFILE --domain DOMAIN --selector %s for each", e.name, e.name, e.selector)
 		return
 	}
@@ -141,10 +144,10 @@ func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 		o.skip(n, pattern, "OpenDKIM signs the mail of all domains as %s; Signpost signs only mail of %s and the domains below it. For each other domain: dkimkey add DOMAIN",
 			signing, signing)
 	case !domain.Within(author, signing):
-		o.skip(n, pattern, "mail of %s is signed for %s, which Signpost does not do", author, signing)
+		o.skip(n, pattern, "OpenDKIM signs mail of %s as %s; Signpost cannot do this", author, signing)
 		return
 	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
-		o.skip(n, pattern, "taken for the whole of %s; sign.login_domains limits who may use it", signing)
+		o.skip(n, pattern, "imported for all addresses of %s; use sign.login_domains to limit who may use them", signing)
 	}
 	if k := (Key{signing, selector, e.file}); !o.seen[k] {
 		o.seen[k] = true
@@ -152,13 +155,13 @@ func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 	}
 }
 
-// patternDomain is the domain that a line of a SigningTable is about, "" where it is about all.
+// patternDomain returns the domain in a pattern of a SigningTable, or "" if the pattern matches all domains.
 func patternDomain(pattern string) string {
 	d := strings.ToLower(pattern[strings.LastIndexByte(pattern, '@')+1:])
 	return strings.TrimPrefix(strings.TrimPrefix(d, "*"), ".")
 }
 
-// maxTable bounds a table: 100,000 lines of 160 bytes.
+// maxTable is the maximum size of a table in bytes: 100,000 lines of 160 bytes.
 const maxTable = 16 << 20
 
 // readTable returns the text of a table.
@@ -181,12 +184,12 @@ func readTable(name, spec string) (string, error) {
 	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
 		return "", fmt.Errorf("%s %s: the file is in UTF-16; save it as UTF-8", name, path)
 	case bytes.IndexByte(data, 0) >= 0:
-		return "", fmt.Errorf("%s %s: not a text file, perhaps a database; export it to a text file", name, path)
+		return "", fmt.Errorf("%s %s: not a text file; if it is a database, export it to a text file", name, path)
 	}
 	return string(data), nil
 }
 
-// tableLines calls line for each key and its value, which is empty where a line has none; # begins a comment.
+// tableLines calls line for each key and its value, which may be empty. # starts a comment.
 func tableLines(text string, line func(n int, key, value string)) {
 	// Editors on Windows write a byte order mark and CR LF.
 	text = strings.TrimPrefix(text, "\ufeff")
@@ -201,25 +204,25 @@ func tableLines(text string, line func(n int, key, value string)) {
 	}
 }
 
-// tablePath returns the file of a data set (opendkim(8), "Data sets"). The other types have no file of lines; an error names
-// the type alone, because a dsn holds a password.
+// tablePath returns the path of a data set (opendkim(8), "Data sets"). It returns an error for types that are not text files. The error
+// contains only the type, because a dsn contains a password.
 func tablePath(name, spec string) (string, error) {
 	kind, path, isTyped := strings.Cut(spec, ":")
 	line := "*@DOMAIN NAME"
 	if name == "KeyTable" {
 		line = "NAME DOMAIN:SELECTOR:/PATH"
 	}
-	export := fmt.Sprintf("; export it to a file of lines %q, and import that", line)
+	export := fmt.Sprintf("; export it to a file with lines of the form %q, and import that file", line)
 	_, statErr := os.Stat(spec)
 	switch {
 	case spec == "", isTyped && path == "" && (kind == "file" || kind == "refile"):
-		return "", fmt.Errorf("%s: %q names no file", name, spec)
+		return "", fmt.Errorf("%s: %q has no file name", name, spec)
 	case isTyped && (kind == "file" || kind == "refile"):
 		return path, nil
 	case statErr == nil:
 		return spec, nil
 	case isTyped && kind == "csl", !isTyped && strings.Contains(spec, "="):
-		return "", fmt.Errorf("%s: a list (csl) is in opendkim.conf itself%s", name, strings.Replace(export, "export", "write", 1))
+		return "", fmt.Errorf("%s: the list (csl) is in opendkim.conf itself%s", name, strings.Replace(export, "export", "write", 1))
 	case isTyped && (kind == "dsn" || kind == "odbx"):
 		return "", fmt.Errorf("%s: %s: an SQL database%s", name, kind, export)
 	case isTyped && (kind == "ldap" || kind == "ldaps" || kind == "ldapi"):
@@ -227,7 +230,7 @@ func tablePath(name, spec string) (string, error) {
 	case isTyped && (kind == "db" || kind == "mdb"):
 		return "", fmt.Errorf("%s: %s: a database file%s", name, kind, export)
 	case isTyped && (kind == "lua" || kind == "memcache" || kind == "erlang" || kind == "socket"):
-		return "", fmt.Errorf("%s: %s: a program answers%s", name, kind, strings.Replace(export, "export it to", "write its answers into", 1))
+		return "", fmt.Errorf("%s: %s: a program returns the answers%s", name, kind, strings.Replace(export, "export it to", "write them to", 1))
 	case isTyped && !strings.Contains(kind, "/"):
 		return "", fmt.Errorf("%s: unknown type %q%s", name, kind, export)
 	}

@@ -1,4 +1,8 @@
-// Package publish gets the records of keys into DNS: by DNS UPDATE (RFC 2136), through a zone file, or by a program of the operator's.
+// Package publish publishes the records of keys in DNS. [Update] uses DNS UPDATE (RFC 2136), [ZoneFile] writes a file that a zone
+// includes, and [Command] runs a program of the operator. Each implements [keys.Publisher]:
+//
+//	var p keys.Publisher = publish.Command{Argv: []string{"/usr/local/bin/publish-dkim"}, Timeout: time.Minute}
+//	err := p.Publish(ctx, change)
 package publish
 
 import (
@@ -15,8 +19,7 @@ import (
 	"signpost/keys"
 )
 
-// Command runs a program of the operator's for each change, with the change as JSON on its standard input. Exit code 0 means that the
-// change is made.
+// Command runs a program of the operator for each change, with the change as JSON on its standard input. Exit code 0 means success.
 type Command struct {
 	Argv    []string
 	Timeout time.Duration
@@ -31,7 +34,7 @@ func (p Command) Publish(ctx context.Context, c keys.Change) error {
 	return runProgram(ctx, "publish.argv", p.Argv, p.Timeout, append(input, '\n'))
 }
 
-// runProgram runs a program of the operator's, in a process group of its own, which is ended with it.
+// runProgram runs a program of the operator in its own process group. At the timeout, it kills the group.
 func runProgram(ctx context.Context, key string, argv []string, timeout time.Duration, stdin []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -46,33 +49,33 @@ func runProgram(ctx context.Context, key string, argv []string, timeout time.Dur
 		return nil
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("not done after %v (publish.timeout)", timeout)
+		err = fmt.Errorf("timeout after %v (publish.timeout)", timeout)
 	}
 	output := strings.TrimSpace(out.String())
 	if len(output) > maxOutput {
 		output = output[:maxOutput] + "..."
 	}
 	if output != "" {
-		err = fmt.Errorf("%w: it said: %s", err, strings.ReplaceAll(output, "\n", " | "))
+		err = fmt.Errorf("%w: output: %s", err, strings.ReplaceAll(output, "\n", " | "))
 	}
 	return fmt.Errorf("running %s (%s): %w", argv[0], key, err)
 }
 
-// OneAtATime keeps two publications from running at the same time, in any process: the operator's programs and zone files
-// serve several domains, and a domain's lock does not protect them.
+// OneAtATime serializes publications across all processes. The operator's programs and zone files serve several domains, and the lock
+// of one domain does not protect them.
 type OneAtATime struct {
 	keys.Publisher
 	Store   keys.Store
-	Timeout time.Duration // of the wait; the publication has its own
+	Timeout time.Duration // of the wait for the lock
 }
 
-// publishLock is the name of the lock. No domain has this name.
+// publishLock is the name of the lock. It is not a valid domain name.
 const publishLock = "publish~"
 
-// Publish waits for other publications, and publishes.
+// Publish waits for other publications to finish, and then publishes.
 func (p OneAtATime) Publish(ctx context.Context, c keys.Change) error {
 	store := p.Store
-	store.Lease, store.LockTimeout = nil, p.Timeout // the lease of the domain stays
+	store.Lease, store.LockTimeout = nil, p.Timeout // keeps the lease of the domain
 	unlock, err := store.Lock(ctx, publishLock)
 	if busy := (*keys.Busy)(nil); errors.As(err, &busy) {
 		return fmt.Errorf("%s is still publishing after %v (publish.timeout)", busy.Holder(), p.Timeout)
@@ -84,5 +87,5 @@ func (p OneAtATime) Publish(ctx context.Context, c keys.Change) error {
 	return p.Publisher.Publish(ctx, c)
 }
 
-// maxOutput is how many bytes of a program's output are in an error.
+// maxOutput is the maximum length of a program's output in an error, in bytes.
 const maxOutput = 500

@@ -24,18 +24,18 @@ type Update struct {
 	Server    string // host:port
 	Authority *signpostdns.Authority
 	TSIGName  string
-	Algorithm string // "hmac-sha256" and up
+	Algorithm string // "hmac-sha256", "hmac-sha384" or "hmac-sha512"
 	Secret    string // base64
 	Timeout   time.Duration
 	Now       func() time.Time // nil: time.Now
 }
 
-// fudge is how far the clocks of this host and the server may differ, in seconds: RFC 8945 section 10.
+// fudge is the allowed difference between the clocks of this host and the server, in seconds: RFC 8945 section 10.
 const fudge = 300
 
-// Publish makes a change by one message, so that the server removes the old record and adds the new one in one step.
+// Publish sends a change in one message, so that the server replaces the old record atomically.
 func (p Update) Publish(ctx context.Context, c keys.Change) error {
-	// An alias at the name leads into the zone where the record is kept, for rings that are delegated.
+	// If the name is a CNAME, as in a delegated ring, the record is in the zone of its target.
 	place, err := p.Authority.Find(ctx, c.Name)
 	if err != nil {
 		return fmt.Errorf("finding the zone of %s: %w", c.Name, err)
@@ -44,7 +44,7 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	rr := &dns.TXT{Hdr: dns.RR_Header{Name: place.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: uint32(c.TTL)}, Txt: c.Strings}
 	switch c.Action {
 	case keys.Add:
-		m.RRsetNotUsed([]dns.RR{rr}) // no existing record is overwritten
+		m.RRsetNotUsed([]dns.RR{rr}) // do not overwrite an existing record
 		m.Insert([]dns.RR{rr})
 	case keys.Replace:
 		m.RemoveRRset([]dns.RR{rr})
@@ -63,13 +63,13 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	return nil
 }
 
-// send returns nil only for a success that the server has signed: RFC 8945 section 5.4.
+// send returns nil only if the server reports success in a signed answer: RFC 8945 section 5.4.
 func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
 	now := time.Now()
 	if p.Now != nil {
 		now = p.Now()
 	}
-	// In lower case, as in answers: the library looks the secret up by this name.
+	// The library looks up the secret by the name in answers, which is in lower case.
 	key := dns.CanonicalName(p.TSIGName)
 	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, now.Unix())
 	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
@@ -105,7 +105,7 @@ func (p Update) exchange(ctx context.Context, m *dns.Msg, secrets map[string]str
 	return reply, err
 }
 
-// has reports whether the primary itself has exactly this record.
+// has reports whether the primary has exactly this record.
 func (p Update) has(ctx context.Context, want *dns.TXT) bool {
 	reply, err := p.exchange(ctx, new(dns.Msg).SetQuestion(want.Hdr.Name, dns.TypeTXT), nil)
 	if err != nil || len(reply.Answer) != 1 {
@@ -115,10 +115,10 @@ func (p Update) has(ctx context.Context, want *dns.TXT) bool {
 	return ok && strings.Join(txt.Txt, "") == strings.Join(want.Txt, "")
 }
 
-// maxTSIGFile bounds a secret file, in bytes: several key clauses with comments fit.
+// maxTSIGFile is the maximum size of a secret file in bytes: enough for several key clauses with comments.
 const maxTSIGFile = 64 << 10
 
-// ReadTSIGSecret returns the base64 secret of a file: base64 alone, or a key clause as tsig-keygen(8) writes it. It returns an
+// ReadTSIGSecret reads a base64 secret from a file, which contains the secret alone or a key clause of tsig-keygen(8). It returns an
 // error if all users can read the file, or if its key clauses are for another name or algorithm.
 func ReadTSIGSecret(path, name, algorithm string) (string, error) {
 	text, err := readTSIGFile(path)
@@ -155,7 +155,7 @@ func validSecret(s string) bool {
 }
 
 func readTSIGFile(path string) (string, error) {
-	// The open of a named pipe would wait for a writer.
+	// Opening a named pipe would block until there is a writer.
 	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
 		return "", fmt.Errorf("%s: not a regular file", path)
 	}
@@ -173,7 +173,7 @@ func readTSIGFile(path string) (string, error) {
 		return "", err
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s: everybody can read or change the file (mode %04o); chmod 0600 it, and make a new secret if others have logins here", path, fi.Mode().Perm())
+		return "", fmt.Errorf("%s: the file is accessible to all users (mode %04o): run chmod 0600, and replace the secret if other users can log in to this host", path, fi.Mode().Perm())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxTSIGFile))
 	if err != nil {
@@ -184,7 +184,7 @@ func readTSIGFile(path string) (string, error) {
 
 type tsigClause struct{ name, algorithm, secret string }
 
-// tsigClauses returns the key clauses of a file in the syntax of named.conf. A clause that is commented out does not count.
+// tsigClauses returns the key clauses of a file in the syntax of named.conf. It ignores comments.
 func tsigClauses(text string) []tsigClause {
 	var lines []string
 	for line := range strings.Lines(text) {

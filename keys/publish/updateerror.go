@@ -14,14 +14,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// updateError is an UPDATE that the server answered with an error. Its text is all that an unsigned answer is used for: an
-// attacker may have sent it (RFC 8945 section 5.3.2).
+// updateError is the error of an UPDATE that the server answered with an error code. An unsigned answer, which an attacker may have
+// sent, is used for the text only (RFC 8945 section 5.3.2).
 type updateError struct {
 	Update
 	zone, name string
 	rcode      int
 	tsig       uint16 // the TSIG error of a NOTAUTH answer: RFC 8945 section 3
-	ahead      int64  // BADTIME: the server's clock less ours, in seconds
+	offset     int64  // BADTIME: the server's clock minus ours, in seconds
 	knowsKey   bool   // NOTAUTH: the answer has a TSIG without an error; the library does not verify it
 	signed     bool   // the answer's signature verifies
 }
@@ -37,9 +37,9 @@ func newUpdateError(p Update, zone, name string, sent time.Time, reply *dns.Msg,
 	const timeBytes = 6
 	if clock, err := hex.DecodeString(t.OtherData); err == nil && len(clock) == timeBytes && e.tsig == dns.RcodeBadTime {
 		for _, b := range clock {
-			e.ahead = e.ahead<<8 | int64(b)
+			e.offset = e.offset<<8 | int64(b)
 		}
-		e.ahead -= sent.Unix()
+		e.offset -= sent.Unix()
 	}
 	return e
 }
@@ -65,10 +65,10 @@ func (e *updateError) explain() (what, hint string) {
 	case dns.RcodeBadTime:
 		return e.clocks(), fmt.Sprintf("set both clocks by NTP; TSIG allows a difference of %d seconds", fudge)
 	case dns.RcodeBadTrunc:
-		return "the server wants a longer signature", "compare publish.tsig_algorithm with the server's key clause (named.conf)"
+		return "the server requires a longer signature", "compare publish.tsig_algorithm with the server's key clause (named.conf)"
 	}
-	policy := fmt.Sprintf("check update-policy or allow-update of zone %q in the server's named.conf: key %q needs the right to update TXT at %s", e.zone, e.TSIGName, e.name)
-	primary := fmt.Sprintf("publish.server has to be the primary of the zone: zone %q { type primary; } in its named.conf", e.zone)
+	policy := fmt.Sprintf("check update-policy or allow-update of zone %q in the server's named.conf: key %q must be allowed to update TXT at %s", e.zone, e.TSIGName, e.name)
+	primary := fmt.Sprintf("publish.server must be the primary of the zone: zone %q { type primary; } in its named.conf", e.zone)
 	switch e.rcode {
 	case dns.RcodeNotAuth:
 		if !e.knowsKey {
@@ -78,23 +78,23 @@ func (e *updateError) explain() (what, hint string) {
 	case dns.RcodeRefused:
 		return fmt.Sprintf("the server does not allow key %q to update %s", e.TSIGName, e.name), policy
 	case dns.RcodeNotZone:
-		return fmt.Sprintf("%s is not within the zone there", e.name), primary
+		return fmt.Sprintf("%s is not in that zone on the server", e.name), primary
 	case dns.RcodeServerFailure:
 		return "the server could not write the zone or its journal", "read the server's log; named needs write permission in the directory of the zone file"
 	case dns.RcodeNotImplemented, dns.RcodeFormatError:
 		return "the server does not support DNS UPDATE", primary
 	case dns.RcodeYXRrset:
-		return fmt.Sprintf("%s has another TXT record already", e.name), "look at it with dig; remove it, or choose another selector"
+		return fmt.Sprintf("%s already has another TXT record", e.name), "query it with dig; remove it, or choose another selector"
 	}
 	return "the server did not make the change", "read the server's log"
 }
 
 func (e *updateError) clocks() string {
 	switch {
-	case e.ahead > 0:
-		return fmt.Sprintf("this host's clock is %d seconds behind the server's", e.ahead)
-	case e.ahead < 0:
-		return fmt.Sprintf("this host's clock is %d seconds ahead of the server's", -e.ahead)
+	case e.offset > 0:
+		return fmt.Sprintf("this host's clock is %d seconds behind the server's", e.offset)
+	case e.offset < 0:
+		return fmt.Sprintf("this host's clock is %d seconds ahead of the server's", -e.offset)
 	}
 	return "the clocks of this host and of the server differ"
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ZoneFile keeps the records in a file that a zone includes, and then runs the operator's command, which raises the serial and
-// makes the name server read the zone.
+// ZoneFile writes the records to a file that a zone includes, and then runs the operator's command. That command must increase the
+// serial and reload the zone.
 type ZoneFile struct {
 	Path    string
-	Reload  []string // empty: nothing is run
+	Reload  []string // the command; empty: none
 	Timeout time.Duration
 }
 
 const zoneFileHead = "; DKIM keys, written by dkimkey: what is changed here by hand is lost. $INCLUDE it in the zone.\n"
 
-// Publish rewrites the file, whole and in one step, and runs the command.
+// Publish replaces the file atomically and runs the command.
 func (p ZoneFile) Publish(ctx context.Context, c keys.Change) error {
 	records, err := p.read()
 	if err != nil {
@@ -60,7 +60,7 @@ func (p ZoneFile) read() (map[string]string, error) {
 	data, err := os.ReadFile(p.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Dir(p.Path)); err != nil {
-			return nil, fmt.Errorf("publish.path: the folder of %s does not exist", p.Path)
+			return nil, fmt.Errorf("publish.path: the directory of %s does not exist", p.Path)
 		}
 		return records, nil
 	}
@@ -68,7 +68,7 @@ func (p ZoneFile) read() (map[string]string, error) {
 		return nil, fmt.Errorf("publish.path: %w", err)
 	}
 	if len(data) > 0 && !strings.HasPrefix(string(data), zoneFileHead) {
-		return nil, fmt.Errorf("publish.path: %s was not written by dkimkey; name a file of its own, and $INCLUDE it in the zone", p.Path)
+		return nil, fmt.Errorf("publish.path: %s was not written by dkimkey; choose another file, and $INCLUDE it in the zone", p.Path)
 	}
 	parser := dns.NewZoneParser(strings.NewReader(string(data)), ".", p.Path)
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
@@ -78,7 +78,7 @@ func (p ZoneFile) read() (map[string]string, error) {
 			_, domain, found = strings.Cut(strings.TrimSuffix(rr.Header().Name, "."), "._domainkey.")
 		}
 		if !found {
-			return nil, fmt.Errorf("publish.path: %s holds %s, which is no DKIM key", p.Path, rr.Header().Name)
+			return nil, fmt.Errorf("publish.path: %s contains %s, which is not a DKIM key record", p.Path, rr.Header().Name)
 		}
 		selector := strings.TrimSuffix(strings.TrimSuffix(rr.Header().Name, "."), "._domainkey."+domain)
 		records[dns.CanonicalName(rr.Header().Name)] = keys.ZoneText(domain, selector, strings.Join(txt.Txt, ""), time.Duration(rr.Header().Ttl)*time.Second)

@@ -26,9 +26,9 @@ func TestNameServersOfKeys(t *testing.T) {
 		level        doctor.Level
 		what, where  string
 	}{
-		{"all show it", right, doctor.Green, "the record of the DKIM key s1 of example.org matches the key", "seen at all 2 name servers"},
+		{"all show it", right, doctor.Green, "the record of the DKIM key s1 of example.org matches the key", "visible at all 2 name servers"},
 		{"one does not have it", "", doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: no TXT record"},
-		{"one has another", keyRecord(t, key(t, 1).Signer), doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record is of another key"},
+		{"one has another", keyRecord(t, key(t, 1).Signer), doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record belongs to another key"},
 		{"one does not answer", right + ";fault s1._domainkey.example.org REFUSED\n", doctor.Yellow, "the name server ns2.example.org (127.0.0.2) does not answer", "s1._domainkey.example.org at ns2.example.org 127.0.0.2: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -83,7 +83,7 @@ func (m *machine) mode() []doctor.Finding {
 		return nil
 	}
 	return []doctor.Finding{{Level: doctor.Yellow, First: true, What: `mode = "observe": Signpost signs, rejects and tags nothing`, Where: cmp.Or(m.ModePlace, m.File),
-		Why: "the log states what enforce mode would do", Fix: `mode = "enforce" # when the log shows what you expect: docs/operations.md, "Observe mode"`}}
+		Why: "the log states what enforce mode would do", Fix: `mode = "enforce" # when the log shows what you expect: docs/observe.md, "Observe mode"`}}
 }
 
 func (m *machine) configuration() (found []doctor.Finding) {

@@ -71,7 +71,7 @@ func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 
 func (m listManager) finding(where, entry string) doctor.Finding {
 	return doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("%s sends mail from this host; if it removes Authentication-Results, Signpost signs forged mail that it forwards", m.name),
-		Where: where + ": " + strings.ReplaceAll(entry, "\t", " "), Why: `without our results, inbound mail looks like mail of this host; see "Mailing lists on this server" in operations.md`, Fix: m.fix}
+		Where: where + ": " + strings.ReplaceAll(entry, "\t", " "), Why: `without our results, inbound mail looks like mail of this host; see "Mailing lists on this server" in docs/lists.md`, Fix: m.fix}
 }
 
 // tableEntries returns the entries of a table, or nil if its type cannot be listed or it cannot be read.

@@ -1,0 +1,194 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"signpost/internal/dns"
+)
+
+// forgetChunk is how many messages are read, and at most deleted, at a time.
+const forgetChunk = deleteChunk
+
+// Forget deletes the messages whose record contains an address, and overwrites what they took in the files of the journal. A daemon
+// may write the journal meanwhile. With dryRun it deletes nothing. It returns the number of these messages, also with an error.
+//
+// The address, or the word that replaces it, may be the MAIL FROM, a recipient, or the login, which needs no domain. It may also be part of
+// another text, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
+func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
+	if missing(path) {
+		return 0, fmt.Errorf("%s: %w", path, ErrNone)
+	}
+	r, err := openReader(dsn(path, busy(readerBusyTimeout), "secure_delete(1)", "synchronous(1)", "temp_store(2)",
+		"wal_autocheckpoint("+strconv.Itoa(walPages)+")") + "&_txlock=immediate")
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	defer r.Close()
+	wanted, err := r.formsOf(ctx, address)
+	if err != nil {
+		return 0, err
+	}
+	for after := int64(0); ; {
+		found, last, err := r.mentioning(ctx, after, wanted)
+		if err != nil {
+			return n, err
+		}
+		if last == 0 {
+			break
+		}
+		after = last
+		deleted := len(found)
+		if !dryRun && len(found) > 0 {
+			if deleted, err = r.remove(ctx, found); err != nil {
+				return n, err
+			}
+		}
+		n += deleted
+	}
+	if !dryRun {
+		err = r.wipe(ctx)
+	}
+	return n, errors.Join(err, r.Unread())
+}
+
+// formsOf returns the forms in which the journal may have an address, in lower case: as it is, and its word of Addresses Hash.
+func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) {
+	var secret []byte
+	err := r.row(ctx, []any{&secret}, "SELECT value FROM note WHERE name = 'salt'")
+	if errors.Is(err, sql.ErrNoRows) {
+		return []string{strings.ToLower(address)}, nil
+	}
+	word := hider{hash: true, secret: secret}.address(address)
+	return []string{strings.ToLower(address), strings.ToLower(word)}, err
+}
+
+// storedMessage is a row of the table message.
+type storedMessage struct {
+	id, outcome int64
+	entry       []byte
+}
+
+// mentioning reads the messages that follow a number, and returns those with one of the wanted addresses. last is the number of the last
+// message that was read, 0 if there was none.
+func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (found []storedMessage, last int64, err error) {
+	err = r.rows(ctx, func(rows *sql.Rows) error {
+		var s storedMessage
+		if err := rows.Scan(&s.id, &s.outcome, &s.entry); err != nil {
+			return err
+		}
+		last = s.id
+		e, err := r.codec.decode(s.entry)
+		if err != nil {
+			if r.unread++; r.firstUnread == nil {
+				r.firstUnread = err
+			}
+			return nil
+		}
+		if mentions(&e, wanted) {
+			found = append(found, s)
+		}
+		return nil
+	}, "SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", after, forgetChunk)
+	return found, last, err
+}
+
+// mentions reports whether an entry has one of the addresses, which are in lower case.
+func mentions(e *Entry, wanted []string) bool {
+	for _, kept := range append([]string{e.Sender, e.Login}, e.Recipients...) {
+		if slices.ContainsFunc(wanted, func(w string) bool { return isID(strings.ToLower(kept), w) }) {
+			return true
+		}
+	}
+	replaceTexts(e, func(string) string { return "" }, func(l *dns.Lookup) { l.Records = nil })
+	text, err := json.Marshal(e)
+	if err != nil {
+		return false
+	}
+	low := strings.ToLower(string(text))
+	for _, w := range wanted {
+		_, domain, ok := cutAddress(w)
+		if !ok || !strings.Contains(low, "@"+domain) {
+			continue
+		}
+		var all any
+		if json.Unmarshal(text, &all) == nil && anyText(all, func(s string) bool { return hasAddress(strings.ToLower(s), w) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyText reports whether f returns true for a string of a decoded JSON value.
+func anyText(v any, f func(string) bool) bool {
+	switch v := v.(type) {
+	case string:
+		return f(v)
+	case []any:
+		return slices.ContainsFunc(v, func(v any) bool { return anyText(v, f) })
+	case map[string]any:
+		for _, v := range v {
+			if anyText(v, f) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasAddress reports whether a text contains an address, and not only as part of a longer one.
+func hasAddress(text, address string) bool {
+	for {
+		before, after, ok := strings.Cut(text, address)
+		if !ok {
+			return false
+		}
+		r, _ := utf8.DecodeLastRuneInString(before)
+		local := before != "" && (alphanumeric(r) || strings.ContainsRune("!#$%&'*+-/?^_`{|}~.", r))
+		rest := strings.TrimPrefix(after, ".")
+		r, _ = utf8.DecodeRuneInString(rest)
+		domain := rest != "" && (alphanumeric(r) || len(rest) == len(after) && strings.ContainsRune("-_", r))
+		if !local && !domain {
+			return true
+		}
+		text = after
+	}
+}
+
+func alphanumeric(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+// remove deletes messages in one transaction, with their share in the counts by hour. It returns how many were still there.
+func (r *Reader) remove(ctx context.Context, all []storedMessage) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback()
+	for _, s := range all {
+		result, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id = ? AND entry = ?", s.id, s.entry) // the daemon may have given it another number
+		if err != nil {
+			return 0, err
+		}
+		if deleted, err := result.RowsAffected(); err != nil || deleted == 0 {
+			continue
+		}
+		n++
+		if _, err := tx.ExecContext(ctx, "UPDATE hour SET n = n - 1 WHERE hour = ? AND outcome = ?", s.id/hourMicros, s.outcome); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM hour WHERE n <= 0"); err != nil {
+		return 0, err
+	}
+	return n, tx.Commit()
+}
