@@ -101,7 +101,7 @@ func TestNoConfiguration(t *testing.T) {
 	if _, err := e.resolver(false); err != nil {
 		t.Error(err)
 	}
-	if _, err := e.resolver(true); err == nil || !strings.Contains(err.Error(), file+": there is no such file") {
+	if _, err := e.resolver(true); err == nil || !strings.Contains(err.Error(), file+": no such file") {
 		t.Error(err)
 	}
 }

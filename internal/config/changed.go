@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// KeyNames are all keys that a file may have, and the tables of many names as one key each.
+// KeyNames returns all keys that a file may have. A table with arbitrary names counts as one key.
 func KeyNames() []string {
 	return slices.Sorted(slices.Values(slices.AppendSeq([]string{"allow", "deny", "dmarc.domain", "publish.domain"}, maps.Keys(schema()))))
 }
 
-// Changed returns the keys in which two configurations differ, as their files have them. A default that is written down is
-// no change.
+// Changed returns the keys whose values differ between two configurations, as named in their files. A key that is set to its default
+// counts as not set.
 func Changed(before, after *Config) []string {
 	old, new := before.given(), after.given()
 	known := schema()
@@ -26,7 +26,7 @@ func Changed(before, after *Config) []string {
 	return changed
 }
 
-// alone is a configuration of this one key.
+// alone returns the defaults with only this key set.
 func alone(key setter, v any) *Config {
 	c := Default()
 	if v == nil || key(c, v) != nil {

@@ -1,4 +1,9 @@
-// Package config reads the TOML files that configure the daemon, dkimkey and greyskip: parse, merge, defaults, validation.
+// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates them, and fills in
+// the defaults; its errors name the file, the line and the key:
+//
+//	conf, err := config.Load("/etc/signpost/signpost.toml")
+//
+// schema lists all keys.
 package config
 
 import (
@@ -12,7 +17,7 @@ import (
 	"time"
 )
 
-// KeysDir is where the keys are.
+// KeysDir returns the directory of the private keys.
 func (c *Config) KeysDir() string {
 	if c.Sign.KeysDir != "" {
 		return c.Sign.KeysDir
@@ -20,19 +25,19 @@ func (c *Config) KeysDir() string {
 	return filepath.Join(c.StateDir, "keys")
 }
 
-// HostedDir is where the hosted domains are kept.
+// HostedDir returns the directory that lists the hosted domains.
 func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
 
-// ObservedDir is where the daemon keeps its observations of unmanaged keys.
+// ObservedDir returns the directory of the daemon's observations of unmanaged keys.
 func (c *Config) ObservedDir() string { return filepath.Join(c.StateDir, "observed") }
 
-// LocksDir is where commands lock the domains that they work on.
+// LocksDir returns the directory of the locks of domains.
 func (c *Config) LocksDir() string { return filepath.Join(c.StateDir, "locks") }
 
-// JournalFile is the database of the journal.
+// JournalFile returns the path of the journal's database.
 func (c *Config) JournalFile() string { return filepath.Join(c.StateDir, "journal", "journal.db") }
 
-// PublishFor returns how a domain's records get into DNS.
+// PublishFor returns the settings for publishing a domain's records.
 func (c *Config) PublishFor(domain string) Publish {
 	if p, ok := c.PublishDomain[domain]; ok {
 		return p
@@ -40,8 +45,8 @@ func (c *Config) PublishFor(domain string) Publish {
 	return c.Publish
 }
 
-// PublishTable returns the name of the table that sets how a domain's records get into DNS by UPDATE: "publish", or that of the
-// domain where it differs.
+// PublishTable returns the name of the table with the settings for publishing a domain's records by DNS UPDATE: "publish", or the table of
+// the domain if that differs.
 func (c *Config) PublishTable(domain string) string {
 	p, ok := c.PublishDomain[domain]
 	update := func(p Publish) [5]string {
@@ -53,7 +58,7 @@ func (c *Config) PublishTable(domain string) string {
 	return "publish.domain." + strconv.Quote(domain)
 }
 
-// NameServers returns all servers that the configuration names, with their ports.
+// NameServers returns all DNS servers in the configuration, with their ports.
 func (c *Config) NameServers() []netip.AddrPort {
 	all := slices.Clone(c.DNS.Servers)
 	texts := []string{c.Keys.Resolver, c.Publish.Server}
@@ -76,8 +81,8 @@ func (c *Config) RotateEveryFor(domain string) time.Duration {
 	return c.Keys.RotateEvery
 }
 
-// TagUnhandled reports whether tagged mail may reach the inbox: this configuration tags mail, and does not state that
-// anything acts on the tag. Mail in Postfix's hold queue is not tagged.
+// TagUnhandled reports whether tagged mail may reach the inbox: this configuration tags mail, but quarantine_handled does not state that a
+// filter handles the tag. Mail in Postfix's hold queue is not tagged.
 func (c *Config) TagUnhandled() bool {
 	tags := c.DMARC.Quarantine == "tag" || c.Verify.HostileFrom == "tag"
 	return !c.Observe && tags && !c.DMARC.QuarantineHandled
@@ -90,7 +95,7 @@ func (c *Config) MetricsOpen() bool {
 	return err == nil && host != "localhost" && (notIP != nil || !a.IsLoopback())
 }
 
-// Place returns FILE:LINE of the value of a key that counts, or "" if no file sets it. In the key, names of domains are not quoted.
+// Place returns FILE:LINE of the effective value of a key, or "" if no file sets it. Domain names in the key are not quoted.
 func (c *Config) Place(key string) string {
 	at, ok := c.places[key]
 	if !ok || at.line == 0 {
@@ -99,7 +104,7 @@ func (c *Config) Place(key string) string {
 	return c.Files[at.file] + ":" + strconv.Itoa(at.line)
 }
 
-// emptyRing takes "selectors = []", which means no ring; the rings themselves stand in [keys.selectors].
+// emptyRing accepts "selectors = []", which means no ring; otherwise the rings are in [keys.selectors].
 func emptyRing(c *Config, v any) error {
 	switch v := v.(type) {
 	case []any:
@@ -109,7 +114,7 @@ func emptyRing(c *Config, v any) error {
 	case map[string]any:
 		for algorithm, selectors := range v {
 			if !slices.Contains([]string{"rsa", "ed25519"}, algorithm) {
-				return fmt.Errorf("%q is no algorithm; rsa and ed25519 are allowed", algorithm)
+				return fmt.Errorf("%q is not an algorithm; use rsa or ed25519", algorithm)
 			}
 			if err := ring(c, algorithm, selectors); err != nil {
 				return fmt.Errorf("%s: %w", algorithm, err)
@@ -138,7 +143,7 @@ func (p *reader) publishDomains(tree map[string]any) {
 	})
 }
 
-// domainTables calls read for each table of a domain in the table of tables at key.
+// domainTables calls read for the table of each domain below key.
 func (p *reader) domainTables(key string, tree map[string]any, read func(key, domain string, table map[string]any)) {
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		at := key + "." + name
@@ -148,14 +153,14 @@ func (p *reader) domainTables(key string, tree map[string]any, read func(key, do
 		case err != nil:
 			p.fault(at, err.Error())
 		case !ok:
-			p.fault(at, "is a table; write ["+key+".\""+name+"\"] on a line of its own")
+			p.fault(at, "must be a table: write ["+key+".\""+name+"\"] on a line of its own")
 		default:
 			read(at, domain, table)
 		}
 	}
 }
 
-// together checks what concerns more than one key.
+// together checks rules that concern more than one key.
 func (p *reader) together() {
 	c := p.config
 	p.placeAs("dns.timeout", "dns.message_timeout")
@@ -163,34 +168,34 @@ func (p *reader) together() {
 		p.fault("dns.timeout", "must not be longer than dns.message_timeout")
 	}
 	if len(c.Listen) == 0 {
-		p.fault("listen", "needs at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
+		p.fault("listen", "must contain at least one socket, like \"unix:/var/spool/postfix/signpost/milter.sock\"")
 	}
 	p.needs("publish", c.Publish.Method)
 	for _, domain := range slices.Sorted(maps.Keys(c.PublishDomain)) {
 		p.needs("publish.domain."+domain, c.PublishDomain[domain].Method)
 	}
 	p.placeAs("keys.retire_after", "sign.expire")
-	// Mail stays in Postfix's queue for so long, signed on its first day; it is verified at the end of it.
+	// Mail that is signed on its first day in the queue may be verified on the last one.
 	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {
-		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: a record has to stay for Postfix's queue lifetime (%s) and sign.expire (%s) and 2d, so %s at least",
+		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: it must be at least Postfix's queue lifetime (%s) + sign.expire (%s) + 2d = %s",
 			formatDuration(c.Keys.RetireAfter), formatDuration(queueLifetime), formatDuration(c.Sign.Expire), formatDuration(least)))
 	}
 }
 
-// placeAs reports faults of key, where it has its default, at the key whose value does not go with it.
+// placeAs sets the place for errors of key, if it has its default, to that of the other key in the rule.
 func (p *reader) placeAs(key, other string) {
 	if at, set := p.places[other]; set && !p.given[key] {
 		p.places[key] = at
 	}
 }
 
-// queueLifetime is Postfix's maximal_queue_lifetime, as it comes.
+// queueLifetime is the default of Postfix's maximal_queue_lifetime.
 const queueLifetime = 5 * day
 
 // day is a unit that time.Duration does not have.
 const day = 24 * time.Hour
 
-// AddrPort parses the ADDRESS or ADDRESS:PORT of a name server, as the configuration has it. The default port is 53.
+// AddrPort parses the address of a DNS server, ADDRESS or ADDRESS:PORT. The default port is 53.
 func AddrPort(s string) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(a, 53), nil

@@ -14,7 +14,7 @@ import (
 )
 
 // Each testdata/bad/NAME.toml is a configuration that is wrong in one way, its first line says which, and NAME.want is
-// word for word what the operator reads. `go test ./internal/config -update` writes them anew, to be read before a commit.
+// the exact output. `go test ./internal/config -update` rewrites them; read the diff before a commit.
 func TestBrokenConfigurations(t *testing.T) {
 	update := flag.Lookup("update")
 	files, err := filepath.Glob("testdata/bad/*.toml")
@@ -52,7 +52,7 @@ func TestBrokenConfigurations(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	flag.Bool("update", false, "write testdata/bad/*.want anew")
+	flag.Bool("update", false, "rewrite testdata/bad/*.want")
 	flag.Parse()
 	os.Exit(m.Run())
 }
@@ -168,7 +168,7 @@ func empty(v reflect.Value) {
 
 func TestLoadErrors(t *testing.T) {
 	dir := t.TempDir()
-	for path, want := range map[string]string{filepath.Join(dir, "none.toml"): "no such file", dir: "is not a file"} {
+	for path, want := range map[string]string{filepath.Join(dir, "none.toml"): "no such file", dir: "is not a regular file"} {
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}

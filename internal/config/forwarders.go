@@ -12,16 +12,16 @@ import (
 // forwardersName is the file of accepted forwarders, in the directory of the configuration.
 const forwardersName = "forwarders.toml"
 
-// Forwarder is one [[forwarder]] of that file: a mailing list or forwarder that a person accepted for a time.
+// Forwarder is one [[forwarder]] of that file: a mailing list or forwarder that an administrator accepted until a date.
 type Forwarder struct {
 	Network netip.Prefix // not valid: any
 	Sealer  string       // d= of ARC-Seal
 	Signer  string       // d= of a DKIM signature that passes
 	Comment string
-	Expires time.Time // the end of the day that it names, UTC
+	Expires time.Time // the end of the given day, UTC
 }
 
-// LoadForwarders reads a file of accepted forwarders. It returns none if the file does not exist: none was accepted yet.
+// LoadForwarders reads a file of accepted forwarders. If the file does not exist, it returns none and no error.
 func LoadForwarders(path string) ([]Forwarder, error) {
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +33,7 @@ func LoadForwarders(path string) ([]Forwarder, error) {
 	return ParseForwarders(path, data)
 }
 
-// ParseForwarders parses the text of such a file. name is its name in errors.
+// ParseForwarders parses a file of accepted forwarders. name is its name in errors.
 func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 	tree, err := readTree(name, data)
 	if err != nil {
@@ -43,11 +43,11 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 	p := &reader{names: []string{name}, config: Default(), places: keyPlaces(0, data)}
 	for _, k := range slices.Sorted(maps.Keys(tree)) {
 		if k != key {
-			p.fault(k, "unknown key; this file has [[forwarder]] alone, other keys belong in signpost.toml or conf.d")
+			p.fault(k, "unknown key; this file may contain only [[forwarder]], other keys belong in signpost.toml or conf.d")
 		}
 	}
 	if v, ok := tree[key]; ok {
-		p.entries(key, v, "a list or forwarder that nobody looks at again is believed for ever", func(at string, table map[string]any) {
+		p.entries(key, v, "trust in a list or forwarder must end unless it is renewed", func(at string, table map[string]any) {
 			all = append(all, p.forwarder(at, table))
 		})
 	}
@@ -59,7 +59,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 
 func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 	var f Forwarder
-	var common LocalRule // what is written as in [[allow]]
+	var common LocalRule // the keys that [[allow]] has too
 	for _, k := range slices.Sorted(maps.Keys(table)) {
 		var err error
 		switch k {
@@ -75,7 +75,7 @@ func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 		case "network", "comment", "expires":
 			err = common.set(k, table[k])
 		default:
-			err = errors.New("unknown key; network, sealer, signer, comment and expires are allowed")
+			err = errors.New("unknown key; use network, sealer, signer, comment or expires")
 		}
 		if err != nil {
 			p.fault(at+"."+k, err.Error())
@@ -84,9 +84,9 @@ func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 	f.Network, f.Comment, f.Expires = common.Network, common.Comment, common.Expires
 	switch sealer := table["sealer"] != nil; {
 	case sealer && (table["signer"] != nil || table["network"] != nil):
-		p.fault(at, "a sealer stands alone; write another [[forwarder]] for what else there is")
+		p.fault(at, "sealer cannot be combined with signer or network; write another [[forwarder]] for them")
 	case !sealer && table["signer"] == nil && table["network"] == nil:
-		p.fault(at, "needs a sealer, a signer, a network, or a signer and a network")
+		p.fault(at, "must have a sealer, a signer, a network, or a signer and a network")
 	}
 	return f
 }

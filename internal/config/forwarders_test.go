@@ -20,15 +20,15 @@ func TestForwarders(t *testing.T) {
 		t.Errorf("%v %+v", err, all)
 	}
 	for text, want := range map[string]string{
-		"[dmarc]\nreject = \"never\"\n": "f:1: dmarc: unknown key; this file has [[forwarder]] alone",
-		"forwarder = 1\n":               "f:1: forwarder: is a list of tables",
-		"\n[[forwarder]]\n" + rest:      "f:2: forwarder[1]: needs a sealer, a signer, a network",
-		"[[forwarder]]\nsealer = \"a.example\"\nexpires = 2027-03-31\n":           "f:1: forwarder[1]: needs a comment",
-		"[[forwarder]]\nsealer = \"a.example\"\ncomment = \"x\"\n":                "f:1: forwarder[1]: needs expires",
-		"[[forwarder]]\nsealer = \"a.example\"\nnetwork = \"192.0.2.1\"\n" + rest: "f:1: forwarder[1]: a sealer stands alone",
+		"[dmarc]\nreject = \"never\"\n": "f:1: dmarc: unknown key; this file may contain only [[forwarder]]",
+		"forwarder = 1\n":               "f:1: forwarder: must be a list of tables",
+		"\n[[forwarder]]\n" + rest:      "f:2: forwarder[1]: must have a sealer, a signer, a network",
+		"[[forwarder]]\nsealer = \"a.example\"\nexpires = 2027-03-31\n":           "f:1: forwarder[1]: must have a comment",
+		"[[forwarder]]\nsealer = \"a.example\"\ncomment = \"x\"\n":                "f:1: forwarder[1]: must have expires",
+		"[[forwarder]]\nsealer = \"a.example\"\nnetwork = \"192.0.2.1\"\n" + rest: "f:1: forwarder[1]: sealer cannot be combined",
 		"[[forwarder]]\nsigner = \"a\"\n" + rest:                                  "f:2: forwarder[1].signer: \"a\" is not a domain name",
-		"[[forwarder]]\nnetwork = \"192.0.2.1/24\"\n" + rest:                      "f:2: forwarder[1].network: \"192.0.2.1/24\" has bits set outside its mask",
-		"[[forwarder]]\ndomain = \"a.example\"\nsealer = \"a.example\"\n" + rest:  "f:2: forwarder[1].domain: unknown key; network, sealer, signer",
+		"[[forwarder]]\nnetwork = \"192.0.2.1/24\"\n" + rest:                      "f:2: forwarder[1].network: \"192.0.2.1/24\" has bits set outside its prefix",
+		"[[forwarder]]\ndomain = \"a.example\"\nsealer = \"a.example\"\n" + rest:  "f:2: forwarder[1].domain: unknown key; use network, sealer, signer",
 		"[[forwarder]\n": "f:1: syntax error",
 	} {
 		if _, err := ParseForwarders("f", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {

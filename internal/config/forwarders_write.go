@@ -13,7 +13,7 @@ import (
 	"signpost/internal/durable"
 )
 
-// String is the entry as it stands in the file.
+// String returns the entry in TOML, as in the file.
 func (f Forwarder) String() string {
 	var b strings.Builder
 	b.WriteString("[[forwarder]]\n")
@@ -32,8 +32,8 @@ func (f Forwarder) String() string {
 	return b.String()
 }
 
-// AddForwarder writes an entry below what stands in the file of accepted forwarders, and makes that where there is none. A
-// reader sees the file without it or with it. why becomes comments.
+// AddForwarder appends an entry to the file of accepted forwarders, with the lines of why as comments. It creates the file if necessary. The
+// change is atomic. It returns an error if the file is not valid.
 func AddForwarder(path string, f Forwarder, why []string) error {
 	before, err := readFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +66,7 @@ func AddForwarder(path string, f Forwarder, why []string) error {
 	keep := durable.Keep(dir, filepath.Base(path), 0o644)
 	err = durable.Write(dir, filepath.Base(path), []byte(text), 0o600, func(f *os.File) error {
 		err := keep(f)
-		if errors.Is(err, fs.ErrPermission) { // only root may give a file away; the owner of the directory reads it all the same
+		if errors.Is(err, fs.ErrPermission) { // only root can change the owner; the owner of the directory can read the file anyway
 			return nil
 		}
 		return err

@@ -8,13 +8,13 @@ import (
 	"slices"
 )
 
-// rights are those of one unix socket; what is not given is as for all of them.
+// rights are the mode and group of one unix socket; nil: as for all sockets.
 type rights struct {
 	mode  *fs.FileMode
 	group *string
 }
 
-// Rights are the mode and the group of a unix socket: its own, or socket_mode and socket_group.
+// Rights returns the mode and group of a unix socket: its own, or socket_mode and socket_group.
 func (c *Config) Rights(l Listener) (mode fs.FileMode, group string) {
 	mode, group = c.SocketMode, c.SocketGroup
 	own := c.rights[l]
@@ -27,7 +27,7 @@ func (c *Config) Rights(l Listener) (mode fs.FileMode, group string) {
 	return mode, group
 }
 
-// listeners reads a list of sockets, each its name or a table of its name and its rights.
+// listeners reads a list of sockets. Each is an address, or a table with the address, the mode and the group.
 func listeners(c *Config, v any) error {
 	names, own := v, map[string]rights{}
 	if items, ok := v.([]any); ok {
@@ -49,7 +49,7 @@ func listeners(c *Config, v any) error {
 	seen := map[string]bool{}
 	return list(&c.Listen, names, func(s string) (Listener, error) {
 		if seen[s] {
-			return Listener{}, fmt.Errorf("%q stands twice", s)
+			return Listener{}, fmt.Errorf("%q is listed twice", s)
 		}
 		seen[s] = true
 		l, err := listener(s)
@@ -58,7 +58,7 @@ func listeners(c *Config, v any) error {
 		case err != nil:
 			return l, err
 		case given && l.Network != "unix":
-			return l, fmt.Errorf("%q has no mode and no group; only unix: sockets have", s)
+			return l, fmt.Errorf("%q cannot have a mode or group; only unix: sockets can", s)
 		case given && c.rights == nil:
 			c.rights = map[Listener]rights{l: r}
 		case given:
@@ -70,7 +70,7 @@ func listeners(c *Config, v any) error {
 
 func socketRights(table map[string]any) (r rights, err error) {
 	if _, ok := table["socket"].(string); !ok {
-		return r, errors.New(`a table needs its socket, like { socket = "unix:/run/signpost/relay.sock", mode = "0600" }`)
+		return r, errors.New(`a table must have the key socket, like { socket = "unix:/run/signpost/relay.sock", mode = "0600" }`)
 	}
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		switch v := table[key]; key {
@@ -82,7 +82,7 @@ func socketRights(table map[string]any) (r rights, err error) {
 			r.group = new(string)
 			err = text(r.group, v)
 		default:
-			err = errors.New("unknown key; socket, mode and group are allowed")
+			err = errors.New("unknown key; use socket, mode or group")
 		}
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", key, err)

@@ -13,23 +13,23 @@ import (
 // dropInsName is the directory beside the configuration file whose *.toml files are read after it.
 const dropInsName = "conf.d"
 
-// Larger limits would let a wrong path make a reload of the daemon read a device, a mailbox or a Maildir.
+// With larger limits, a wrong path could make the daemon read a device, a mailbox or a Maildir at a reload.
 const (
 	maxFile    = 1 << 20 // bytes of one file
 	maxDropIns = 1000    // files: one for each customer of a large site
 	maxDropped = 8 << 20 // bytes of all drop-in files
 )
 
-// source is a file that has been read.
+// source is the content of a file.
 type source struct {
 	name string
 	data []byte
 }
 
-// Load reads a configuration: the file at path, the *.toml files of the directory conf.d beside it, and the file of accepted
-// forwarders. Errors name the file, the line, the key, and what is allowed. The names in conf.d are read in byte order. Files
-// that begin with a dot are not read. A missing conf.d is empty. Any other file or directory that cannot be read is an error:
-// half a configuration could accept or sign what the whole one rejects.
+// Load reads a configuration: the file at path, the *.toml files of the directory conf.d beside it in byte order of their names, and the
+// file of accepted forwarders. It ignores files whose names begin with a dot. A missing conf.d counts as empty. It returns an error if any
+// other file or directory cannot be read, since a partial configuration could accept or sign mail that the whole one rejects. Errors name
+// the file, the line, the key and the allowed values.
 func Load(path string) (*Config, error) {
 	sources, err := read(path)
 	if err != nil {
@@ -48,11 +48,11 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
-// DropIns returns the directory whose files are read after the configuration file at path.
+// DropIns returns the directory with the files that Load reads after the configuration file at path.
 func DropIns(path string) string { return filepath.Join(filepath.Dir(path), dropInsName) }
 
-// Exists reports whether there is a configuration at path or in its drop-in directory. It is true where that cannot be
-// known: Load then returns the error.
+// Exists reports whether there is a configuration at path or in its drop-in directory. It returns true if that cannot be determined: Load
+// then returns the error.
 func Exists(path string) bool {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return true
@@ -64,7 +64,7 @@ func Exists(path string) bool {
 func read(path string) ([]source, error) {
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: there is no such file; an empty file is valid, and signpost.toml(5) lists the keys", path)
+		return nil, fmt.Errorf("%s: no such file; an empty file is valid, and signpost.toml(5) lists the keys", path)
 	}
 	if err != nil {
 		return nil, err
@@ -114,9 +114,9 @@ func readFile(path string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	case !fi.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: is not a file", path)
+		return nil, fmt.Errorf("%s: is not a regular file", path)
 	case fi.Size() > maxFile:
-		return nil, fmt.Errorf("%s: is larger than 1 MiB, this is no configuration", path)
+		return nil, fmt.Errorf("%s: is larger than 1 MiB, the limit for a configuration file", path)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {

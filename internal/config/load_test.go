@@ -103,27 +103,27 @@ func TestDropInFaults(t *testing.T) {
 	for _, c := range []struct{ name, files, want string }{
 		{"an unknown key", "-- signpost.toml --\n-- conf.d/a.toml --\n\ncolour = 1\n", "conf.d/a.toml:2: colour: unknown key"},
 		{"a syntax error", "-- signpost.toml --\nmode = \"on\"\n-- conf.d/a.toml --\n\nmode = \n-- conf.d/b.toml --\nx\n",
-			"conf.d/a.toml:2: syntax error: unexpected character U+000A at start of value\nconf.d/b.toml:1: syntax error: expected '=' after key\nsignpost.toml:1: mode: \"on\" is not allowed; use \"enforce\" or \"observe\""},
+			"conf.d/a.toml:2: syntax error: unexpected character U+000A at start of value\nconf.d/b.toml:1: syntax error: expected '=' after key\nsignpost.toml:1: mode: must be \"enforce\" or \"observe\", not \"on\""},
 		{"a fault in each", "-- signpost.toml --\nmode = \"on\"\n-- conf.d/a.toml --\nmode = \"off\"\n-- conf.d/b.toml --\nmode = \"observe\"\n",
-			"signpost.toml:1: mode: \"on\" is not allowed; use \"enforce\" or \"observe\"\nconf.d/a.toml:1: mode: \"off\" is not allowed; use \"enforce\" or \"observe\""},
+			"signpost.toml:1: mode: must be \"enforce\" or \"observe\", not \"on\"\nconf.d/a.toml:1: mode: must be \"enforce\" or \"observe\", not \"off\""},
 		{"an exception of the second file", "-- signpost.toml --\n[[deny]]\ndomain = \"a.example\"\n" + exception + "-- conf.d/a.toml --\n\n[[deny]]\ndomain = \"b\"\n" + exception,
 			"conf.d/a.toml:3: deny[1].domain: \"b\" is not a domain name"},
 		{"an inline exception", "-- signpost.toml --\n-- conf.d/a.toml --\n\ndeny = [{ domain = \"b\", comment = \"x\", expires = 2099-01-01 }]\n",
 			"conf.d/a.toml:2: deny[1].domain: \"b\" is not a domain name"},
 		{"a table that is a value elsewhere", "-- signpost.toml --\n[spf]\nfail = \"reject\"\n-- conf.d/a.toml --\nspf = \"reject\"\n",
-			"conf.d/a.toml:1: spf: is a table; write [spf] on a line of its own and its keys below"},
+			"conf.d/a.toml:1: spf: must be a table: write [spf] on a line of its own and its keys below"},
 		{"timeouts of two files", "-- signpost.toml --\n[dns]\ntimeout = \"9s\"\n-- conf.d/a.toml --\n[dns]\nmessage_timeout = \"8s\"\n",
 			"signpost.toml:2: dns.timeout: must not be longer than dns.message_timeout"},
 		{"a timeout against the default", "-- signpost.toml --\n[dns]\nservers = []\n-- conf.d/a.toml --\n[dns]\nmessage_timeout = \"2s\"\n",
 			"conf.d/a.toml:2: dns.timeout: must not be longer than dns.message_timeout"},
 		{"what a method needs", "-- signpost.toml --\n-- conf.d/a.toml --\n\n[publish.domain.\"a.example\"]\nmethod = \"zonefile\"\n",
-			"conf.d/a.toml:3: publish.domain.a.example.method: \"zonefile\" needs publish.path"},
+			"conf.d/a.toml:3: publish.domain.a.example.method: \"zonefile\" requires publish.path"},
 		{"one domain twice in a file", "-- signpost.toml --\n[publish.domain.\"a.example\"]\nttl = \"1h\"\n[publish.domain.\"A.example\"]\nttl = \"2h\"\n[dmarc.domain]\n\"a.example\" = { reject = \"never\" }\n\"A.example\" = { reject = \"always\" }\n",
 			"signpost.toml:2: publish.domain.a.example.ttl: is set twice\nsignpost.toml:6: dmarc.domain.a.example.reject: is set twice"},
 		{"one login twice in a file", "-- signpost.toml --\n[sign.login_domains]\nann = []\nAnn = []\n", "signpost.toml:2: sign.login_domains.ann: is set twice"},
 		{"a fault under a name with capitals", "-- signpost.toml --\n[publish.domain.\"A.example\"]\nmetod = \"zonefile\"\n", "signpost.toml:2: publish.domain.a.example.metod: unknown key"},
 		{"not text", "-- signpost.toml --\n-- conf.d/a.toml --\n\xff\n", "conf.d/a.toml: is not a text file in UTF-8"},
-		{"a directory with the name of a file", "-- signpost.toml --\n-- conf.d/a.toml/b.toml --\n", "conf.d/a.toml: is not a file"},
+		{"a directory with the name of a file", "-- signpost.toml --\n-- conf.d/a.toml/b.toml --\n", "conf.d/a.toml: is not a regular file"},
 		{"a file with the name of the directory", "-- signpost.toml --\n-- conf.d --\n", "conf.d: not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestExists(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(DropIns(file), "a.toml"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(file); !Exists(file) || err == nil || !strings.Contains(err.Error(), file+": there is no such file") {
+	if _, err := Load(file); !Exists(file) || err == nil || !strings.Contains(err.Error(), file+": no such file") {
 		t.Error(err)
 	}
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// LocalRule is one [[allow]] or [[deny]]. If it has a Domain and a Network, both have to match.
+// LocalRule is one [[allow]] or [[deny]]. If it has a Domain and a Network, both must match.
 type LocalRule struct {
-	Domain  string       // the Author Domain, or one above it; empty: any
+	Domain  string       // the Author Domain or a parent of it; empty: any
 	Network netip.Prefix // not valid: any
 	Comment string
-	Expires time.Time // the end of the day that it names, UTC
+	Expires time.Time // the end of the given day, UTC
 }
 
-// maxComment keeps a comment to a line of a log.
+// maxComment is the maximum length of a comment in bytes, so that it fits into a log line.
 const maxComment = 120
 
 // localRules reads the tables of [[allow]] or [[deny]].
 func (p *reader) localRules(key string, v any) (rules []LocalRule) {
-	p.entries(key, v, "an exception that nobody looks at again stays for ever", func(at string, table map[string]any) {
+	p.entries(key, v, "an exception must end unless it is renewed", func(at string, table map[string]any) {
 		var r LocalRule
 		for _, k := range slices.Sorted(maps.Keys(table)) {
 			if err := r.set(k, table[k]); err != nil {
@@ -34,31 +34,31 @@ func (p *reader) localRules(key string, v any) (rules []LocalRule) {
 			}
 		}
 		if table["domain"] == nil && table["network"] == nil {
-			p.fault(at, "needs a domain, a network, or both")
+			p.fault(at, "must have a domain, a network, or both")
 		}
 		rules = append(rules, r)
 	})
 	return rules
 }
 
-// entries calls read for each table of the list at key. Each needs a comment and, for the reason why, an expiry date.
+// entries calls read for each table of the list at key. Each table must have a comment and an expiry date; why is the reason for the date.
 func (p *reader) entries(key string, v any, why string, read func(at string, table map[string]any)) {
 	tables, ok := v.([]any)
 	if !ok {
-		p.fault(key, "is a list of tables; write [["+key+"]] on a line of its own for each entry")
+		p.fault(key, "must be a list of tables: write [["+key+"]] on a line of its own for each entry")
 	}
 	for i, v := range tables {
 		at := fmt.Sprintf("%s[%d]", key, i+1)
 		table, ok := v.(map[string]any)
 		if !ok {
-			p.fault(at, "is a table; write [["+key+"]] on a line of its own for each entry")
+			p.fault(at, "must be a table: write [["+key+"]] on a line of its own for each entry")
 			continue
 		}
 		if table["comment"] == nil {
-			p.fault(at, "needs a comment: without it nobody knows in a year why it is there")
+			p.fault(at, "must have a comment that states why the entry exists")
 		}
 		if table["expires"] == nil {
-			p.fault(at, "needs expires, a date like 2027-03-31: "+why)
+			p.fault(at, "must have expires, a date like 2027-03-31: "+why)
 		}
 		read(at, table)
 	}
@@ -78,12 +78,12 @@ func (r *LocalRule) set(key string, v any) (err error) {
 		}
 	case "comment":
 		if err = text(&r.Comment, v); err == nil && (strings.TrimSpace(r.Comment) == "" || len(r.Comment) > maxComment || strings.ContainsFunc(r.Comment, unicode.IsControl)) {
-			err = fmt.Errorf("must be a line of 1 to %d octets", maxComment)
+			err = fmt.Errorf("must be one line of 1 to %d bytes", maxComment)
 		}
 	case "expires":
 		r.Expires, err = endOfDay(v)
 	default:
-		err = errors.New("unknown key; domain, network, comment and expires are allowed")
+		err = errors.New("unknown key; use domain, network, comment or expires")
 	}
 	return err
 }
@@ -112,7 +112,7 @@ func (p *reader) dmarcDomains(tree map[string]any) {
 		for _, k := range slices.Sorted(maps.Keys(table)) {
 			reject := ""
 			if k != "reject" {
-				p.fault(key+"."+k, "unknown key; only reject can be overridden")
+				p.fault(key+"."+k, "unknown key; only reject can be set for a domain")
 			} else if err := word(&reject, table[k], "evidence", "always", "never"); err != nil {
 				p.fault(key+"."+k, err.Error())
 			} else {

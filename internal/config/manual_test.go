@@ -81,7 +81,7 @@ func wordsOf(set setter) (all []string) {
 		return nil
 	}
 	if err := set(Default(), "?"); err != nil {
-		if _, list, ok := strings.Cut(err.Error(), `"?" is not allowed; use `); ok {
+		if list, ok := strings.CutSuffix(err.Error(), `, not "?"`); ok {
 			for i, part := range strings.Split(list, `"`) {
 				if i%2 == 1 {
 					all = append(all, part)

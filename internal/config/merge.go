@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// place is where a key is set. Its file is an index into the names of the sources.
+// place is the file and line that set a key. file is an index into the names of the sources.
 type place struct{ file, line int }
 
-// Override is a key that two files set. The later one decides.
+// Override is a key that two files set. The later file takes effect.
 type Override struct {
 	Key    string
-	By, Of string // FILE:LINE of the value that counts, and of the one that does not
+	By, Of string // FILE:LINE of the effective value, and of the overridden one
 }
 
-// merged is several files as one.
+// merged is the result of merging files.
 type merged struct {
 	tree      map[string]any
 	places    map[string]place
@@ -32,13 +32,13 @@ func newMerged() *merged {
 	return &merged{tree: map[string]any{}, places: map[string]place{}}
 }
 
-// add puts a file over those before it. Tables are merged key by key. The entries of [[allow]] and [[deny]] are added to
-// the earlier ones, so that each file can hold its own exceptions. Any other value, lists included, replaces the earlier one.
+// add merges a file over the earlier ones. Tables are merged key by key. The entries of [[allow]] and [[deny]] are added to the earlier
+// ones, so that each file can have its own exceptions. Any other value, including a list, replaces the earlier one.
 func (m *merged) add(tree map[string]any, places map[string]place) {
 	m.table(m.tree, tree, "", "", places)
 }
 
-// table merges from into to. prefix is the dotted name of the table, as it is in m and as it is in the file.
+// table merges from into to. prefix is the dotted name of the table in m, and written its name in the file.
 func (m *merged) table(to, from map[string]any, prefix, written string, places map[string]place) {
 	for _, k := range slices.Sorted(maps.Keys(from)) {
 		name := sameName(prefix, k)
@@ -70,10 +70,10 @@ func (m *merged) table(to, from map[string]any, prefix, written string, places m
 	}
 }
 
-// isList reports whether key is one of the lists of tables, to which each file adds its own.
+// isList reports whether key is a list of tables to which each file adds entries.
 func isList(key string) bool { return key == "allow" || key == "deny" }
 
-// sameName returns one spelling of a name of which a table can have several: domains and logins are compared without case.
+// sameName returns the canonical spelling of a name below prefix: domains and logins are case-insensitive.
 func sameName(prefix, name string) string {
 	switch prefix {
 	case "publish.domain.", "dmarc.domain.":
@@ -86,7 +86,7 @@ func sameName(prefix, name string) string {
 	return name
 }
 
-// overridden returns the overrides with the names of their files.
+// overridden returns the overrides, with the names of the files.
 func (m *merged) overridden(sources []source) (all []Override) {
 	at := func(p place) string { return fmt.Sprintf("%s:%d", sources[p.file].name, max(p.line, 1)) }
 	for _, o := range m.overrides {

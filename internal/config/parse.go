@@ -15,12 +15,12 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Errors are all faults of a configuration, at least one, in the order of its files and their lines.
+// Errors are all errors of a configuration, at least one, in the order of its files and lines.
 type Errors []error
 
 func (e Errors) Error() string { return errors.Join(e...).Error() }
 
-// Error is a fault in a file.
+// Error is an error in a configuration file.
 type Error struct {
 	File      string
 	Line      int
@@ -29,11 +29,11 @@ type Error struct {
 
 func (e Error) Error() string { return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.What) }
 
-// Parse reads a configuration that is one file. name is its name in errors.
+// Parse reads a configuration that consists of one file. name is its name in errors.
 func Parse(name string, data []byte) (*Config, error) { return parseAll([]source{{name, data}}) }
 
-// parseAll reads a configuration. Each file is checked by itself first, so that a fault is reported even where a later file
-// overrides it. What concerns several keys is checked when all files are merged.
+// parseAll reads a configuration. It first checks each file by itself, so that it reports an error even if a later file overrides the key.
+// After merging all files it checks the rules that concern several keys.
 func parseAll(sources []source) (*Config, error) {
 	p := &reader{schema: schema()}
 	all := newMerged()
@@ -78,7 +78,7 @@ func parseAll(sources []source) (*Config, error) {
 	return c, nil
 }
 
-// readTree checks what all of our files must be, and parses one.
+// readTree parses a file. It returns an error if it is not UTF-8 text or not valid TOML.
 func readTree(name string, data []byte) (map[string]any, error) {
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		return nil, fmt.Errorf("%s: is not a text file in UTF-8", name)
@@ -95,7 +95,7 @@ func readTree(name string, data []byte) (map[string]any, error) {
 	return tree, nil
 }
 
-// faults returns the faults in the order of the files and their lines.
+// faults returns the errors in the order of the files and lines.
 func (p *reader) faults() Errors {
 	slices.SortStableFunc(p.found, func(a, b fault) int {
 		return cmp.Or(cmp.Compare(a.at.file, b.at.file), cmp.Compare(a.at.line, b.at.line))
@@ -114,8 +114,8 @@ type fault struct {
 
 // reader fills a Config from a parsed tree.
 type reader struct {
-	names  []string // of the files
-	file   int      // the one that is read
+	names  []string // the names of the files
+	file   int      // the index of the current file
 	config *Config
 	places map[string]place // dotted key -> where it is set
 	schema map[string]setter
@@ -125,13 +125,13 @@ type reader struct {
 	overrides map[string]any
 }
 
-// start prepares for another tree. Faults are kept.
+// start prepares for another tree. It keeps the errors.
 func (p *reader) start() {
 	p.config, p.given, p.overrides = Default(), map[string]bool{}, nil
 }
 
-// fault adds a fault at the place of its key, or of the table that the key would be in. One that was found in the file is
-// not added again when the files are merged.
+// fault adds an error at the place of its key, or of the table of the key. An error that was found in a file is not added again after
+// merging.
 func (p *reader) fault(key, what string) {
 	at := p.places[key]
 	for k := key; at.line == 0 && k != ""; at = p.places[k] {
@@ -168,7 +168,7 @@ func (p *reader) table(prefix string, tree map[string]any) {
 		case p.isTable(key) && isTable:
 			p.table(key+".", sub)
 		case p.isTable(key):
-			p.fault(key, "is a table; write ["+key+"] on a line of its own and its keys below")
+			p.fault(key, "must be a table: write ["+key+"] on a line of its own and its keys below")
 		default:
 			p.unknown(key, isTable)
 		}
@@ -184,7 +184,7 @@ func (p *reader) isTable(key string) bool {
 	return key == "publish.domain" || key == "dmarc.domain"
 }
 
-// unknown helps to find what was meant: a key in the wrong table, or a slip.
+// unknown adds the error for an unknown key. It suggests the table of a known key with this name, or the most similar key.
 func (p *reader) unknown(key string, isTable bool) {
 	what := "unknown key"
 	if isTable {
@@ -199,7 +199,7 @@ func (p *reader) unknown(key string, isTable bool) {
 		}
 		if name == last && known != key {
 			if table == "" {
-				p.fault(key, what+"; "+name+" stands at the top, before the first [table]")
+				p.fault(key, what+"; "+name+" belongs at the top, before the first [table]")
 			} else {
 				p.fault(key, what+"; "+name+" belongs in ["+table+"]")
 			}
@@ -215,7 +215,7 @@ func (p *reader) unknown(key string, isTable bool) {
 	p.fault(key, what)
 }
 
-// keyPlaces returns the place of each key of a file that is known to parse.
+// keyPlaces returns the place of each key of a file that is valid TOML.
 func keyPlaces(file int, data []byte) map[string]place {
 	places := map[string]place{}
 	for key, line := range keyLines(data) {

@@ -34,14 +34,14 @@ type Config struct {
 	Log           Log
 
 	Files     []string   // the files that Load read, in this order
-	Overrides []Override // keys that more than one of them sets
+	Overrides []Override // the keys that more than one file sets
 
-	rights map[Listener]rights // of sockets with some of their own
-	tree   map[string]any      // the files merged
+	rights map[Listener]rights // of the sockets that have their own
+	tree   map[string]any      // the merged files
 	places map[string]place
 }
 
-// Listener is where Postfix connects.
+// Listener is a socket to which Postfix connects.
 type Listener struct {
 	Network string // "unix" or "tcp"
 	Address string
@@ -73,7 +73,7 @@ type Verify struct {
 // DMARC is [dmarc].
 type DMARC struct {
 	Reject, Quarantine, TempError string
-	QuarantineHandled             bool // the operator states that something acts on the tag
+	QuarantineHandled             bool // the operator states that a filter handles the tag
 	TrustedForwarders             []netip.Prefix
 	TrustedSealers                []string
 	ForwardersFile                string            // Load sets the default: forwarders.toml in the directory of the configuration file
@@ -90,7 +90,7 @@ type Keys struct {
 	Algorithms  []string
 	RSABits     int
 	RotateEvery time.Duration // 0: never
-	RotateGiven bool          // the file sets it: "never" is the default where publishing is manual
+	RotateGiven bool          // the file sets RotateEvery; if not and publish.method is manual, it is "never"
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
 	Selectors   map[string][]string // algorithm -> ring
@@ -139,10 +139,10 @@ func Default() *Config {
 	}
 }
 
-// setter puts a value from the file into a Config.
+// setter sets a value from the file in a Config. It returns an error if the value is not allowed.
 type setter func(c *Config, v any) error
 
-// schema returns all keys. dist/signpost.toml shows each with its default and why one would change it.
+// schema returns all keys. dist/signpost.toml documents each of them with its default.
 func schema() map[string]setter {
 	s := map[string]setter{
 		"mode": func(c *Config, v any) error {
@@ -215,7 +215,7 @@ func schema() map[string]setter {
 	return s
 }
 
-// publishSchema are the keys of [publish] and of each [publish.domain.NAME].
+// publishSchema returns the keys of [publish] and of each [publish.domain.NAME].
 func publishSchema() map[string]func(p *Publish, v any) error {
 	return map[string]func(p *Publish, v any) error{
 		"method":    func(p *Publish, v any) error { return word(&p.Method, v, PublishMethods()...) },
@@ -233,15 +233,15 @@ func publishSchema() map[string]func(p *Publish, v any) error {
 	}
 }
 
-// PublishMethods returns the values of publish.method. Publisher in internal/setup has each but manual.
+// PublishMethods returns the values of publish.method. Publisher in internal/setup implements all but manual.
 func PublishMethods() []string { return []string{"manual", "zonefile", "rfc2136", "command"} }
 
-// needs adds a fault for each key that the method of [table] needs and that neither this table nor [publish] sets.
+// needs adds an error for each key that the method of [table] requires and that neither this table nor [publish] sets.
 func (p *reader) needs(table, method string) {
 	needed := map[string][]string{"rfc2136": {"server", "tsig_name", "tsig_algorithm", "tsig_secret_file"}, "zonefile": {"path"}, "command": {"argv"}}
 	for _, k := range needed[method] {
 		if !p.given[table+"."+k] && !p.given["publish."+k] {
-			p.fault(table+".method", fmt.Sprintf("%q needs publish.%s", method, k))
+			p.fault(table+".method", fmt.Sprintf("%q requires publish.%s", method, k))
 		}
 	}
 }

@@ -22,7 +22,7 @@ func text(to *string, v any) error {
 		return errors.New("must be a string in quotes")
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }) {
-		return errors.New("must not hold control characters")
+		return errors.New("must not contain control characters")
 	}
 	*to = s
 	return nil
@@ -34,7 +34,7 @@ func word(to *string, v any, allowed ...string) error {
 		return err
 	}
 	if !slices.Contains(allowed, s) {
-		return fmt.Errorf("%q is not allowed; use %s", s, quotedList(allowed))
+		return fmt.Errorf("must be %s, not %q", quotedList(allowed), s)
 	}
 	*to = s
 	return nil
@@ -60,7 +60,7 @@ func boolean(to *bool, v any) error {
 	return nil
 }
 
-// list reads an array of strings, each of which one converts.
+// list reads an array of strings, and converts each of them with one.
 func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
 	items, ok := v.([]any)
 	if !ok {
@@ -82,7 +82,7 @@ func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
 	return nil
 }
 
-// parseDuration reads Go's durations and "d" for days.
+// parseDuration parses a Go duration, or a number of days with the unit d.
 func parseDuration(s string) (time.Duration, error) {
 	if n, ok := strings.CutSuffix(s, "d"); ok {
 		days, err := strconv.ParseUint(n, 10, 16)
@@ -98,10 +98,10 @@ func duration(to *time.Duration, v any, least, most time.Duration) error {
 	}
 	d, err := parseDuration(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a time; write it like \"20s\", \"5m\", \"12h\" or \"7d\"", s)
+		return fmt.Errorf("%q is not a time; write a time like \"20s\", \"5m\", \"12h\" or \"7d\"", s)
 	}
 	if d < least || d > most {
-		return fmt.Errorf("%q is out of range; %s to %s is allowed", s, formatDuration(least), formatDuration(most))
+		return fmt.Errorf("%q is out of range; must be %s to %s", s, formatDuration(least), formatDuration(most))
 	}
 	*to = d
 	return nil
@@ -113,7 +113,7 @@ func durationOrNever(to *time.Duration, v any, least, most time.Duration) error 
 		return nil
 	}
 	if err := duration(to, v, least, most); err != nil {
-		return fmt.Errorf("%w; \"never\" is allowed too", err)
+		return fmt.Errorf("%w, or \"never\"", err)
 	}
 	return nil
 }
@@ -128,13 +128,13 @@ func size(to *int64, v any, least, most int64) error {
 	shift, known := map[string]int{"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[s[len(number):]]
 	n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 20)
 	if !known || err != nil {
-		return fmt.Errorf("%q is not a size; write it like \"512MiB\" or \"4GiB\"", s)
+		return fmt.Errorf("%q is not a size; write a size like \"512MiB\" or \"4GiB\"", s)
 	}
-	if octets := int64(n) << shift; octets >= least && octets <= most {
-		*to = octets
+	if bytes := int64(n) << shift; bytes >= least && bytes <= most {
+		*to = bytes
 		return nil
 	}
-	return fmt.Errorf("%q is out of range; %dMiB to %dMiB is allowed", s, least>>20, most>>20)
+	return fmt.Errorf("%q is out of range; must be %dMiB to %dMiB", s, least>>20, most>>20)
 }
 
 func formatDuration(d time.Duration) string {
@@ -146,7 +146,7 @@ func formatDuration(d time.Duration) string {
 	return strings.TrimSuffix(s, "0m")
 }
 
-// maxSocketPath is what a unix socket's address holds (sun_path, without its final NUL; FreeBSD has 103).
+// maxSocketPath is the maximum length of a unix socket's path in bytes (sun_path without its final NUL; FreeBSD has 103).
 const maxSocketPath = 103
 
 func listener(s string) (Listener, error) {
@@ -154,23 +154,23 @@ func listener(s string) (Listener, error) {
 	switch kind {
 	case "unix":
 		if !filepath.IsAbs(rest) {
-			return Listener{}, fmt.Errorf("%q needs an absolute path, like \"unix:/var/spool/postfix/signpost/milter.sock\"", s)
+			return Listener{}, fmt.Errorf("%q must have an absolute path, like \"unix:/var/spool/postfix/signpost/milter.sock\"", s)
 		}
 		if len(rest) > maxSocketPath {
-			return Listener{}, fmt.Errorf("the path of %q is longer than the %d octets that a socket may have", s, maxSocketPath)
+			return Listener{}, fmt.Errorf("the path of %q is too long; a socket path has at most %d bytes", s, maxSocketPath)
 		}
 		return Listener{"unix", rest}, nil
 	case "inet":
 		host, port, err := net.SplitHostPort(rest)
 		if err != nil || host == "" {
-			return Listener{}, fmt.Errorf("%q needs a host and a port, like \"inet:127.0.0.1:8891\" or \"inet:[::1]:8891\"", s)
+			return Listener{}, fmt.Errorf("%q must have a host and a port, like \"inet:127.0.0.1:8891\" or \"inet:[::1]:8891\"", s)
 		}
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return Listener{}, fmt.Errorf("%q has no valid port; 1 to 65535 are allowed", s)
+			return Listener{}, fmt.Errorf("%q does not have a valid port; must be 1 to 65535", s)
 		}
 		return Listener{"tcp", rest}, nil
 	}
-	return Listener{}, fmt.Errorf("%q is no socket; write unix:/PATH or inet:HOST:PORT", s)
+	return Listener{}, fmt.Errorf("%q is not a socket; must be unix:/PATH or inet:HOST:PORT", s)
 }
 
 func fileMode(to *fs.FileMode, v any) error {
@@ -180,10 +180,10 @@ func fileMode(to *fs.FileMode, v any) error {
 	}
 	n, err := strconv.ParseUint(s, 8, 32)
 	if err != nil || n > 0o777 {
-		return fmt.Errorf("%q is no mode; write it like \"0660\"", s)
+		return fmt.Errorf("must be an octal mode like \"0660\", not %q", s)
 	}
 	if n&0o002 != 0 {
-		return fmt.Errorf("%q lets everybody on this machine have mail signed; use \"0660\" and socket_group", s)
+		return fmt.Errorf("%q allows every local user to have mail signed; use \"0660\" and socket_group", s)
 	}
 	*to = fs.FileMode(n)
 	return nil
@@ -197,7 +197,7 @@ func authservIDs(to *[]string, v any) error {
 	})
 }
 
-// authservID reads an authserv-id (RFC 8601 section 2.2), which has to be a name: it is compared with text that senders choose.
+// authservID reads an authserv-id (RFC 8601 section 2.2), which must be a name: it is compared with text that senders choose.
 func authservID(to *string, v any) error {
 	var s string
 	if err := text(&s, v); err != nil {
@@ -216,10 +216,10 @@ func networks(to *[]netip.Prefix, v any) error {
 	return list(to, v, func(s string) (netip.Prefix, error) {
 		p, ok := domain.ParseNetwork(s)
 		if !ok {
-			return p, fmt.Errorf("%q is not a network; write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", s)
+			return p, fmt.Errorf("%q is not a network; write a network like \"192.0.2.0/24\" or \"2001:db8::/32\"", s)
 		}
 		if p.Masked() != p {
-			return p, fmt.Errorf("%q has bits set outside its mask; did you mean %q?", s, p.Masked())
+			return p, fmt.Errorf("%q has bits set outside its prefix; did you mean %q?", s, p.Masked())
 		}
 		return p, nil
 	})
@@ -272,7 +272,7 @@ func servers(to *[]netip.AddrPort, v any) error {
 	return list(to, v, func(s string) (netip.AddrPort, error) {
 		a, err := AddrPort(s)
 		if err != nil {
-			return a, fmt.Errorf("%q is not an address; write it like \"127.0.0.1\" or \"127.0.0.1:5300\"", s)
+			return a, fmt.Errorf("%q is not an IP address; write an address like \"127.0.0.1\" or \"127.0.0.1:5300\"", s)
 		}
 		return a, nil
 	})
@@ -285,7 +285,7 @@ func resolver(to *string, v any) error {
 	}
 	if s != "" {
 		if _, err := AddrPort(s); err != nil {
-			return fmt.Errorf("%q is not an address; write it like \"192.0.2.53\" or \"192.0.2.53:5300\"", s)
+			return fmt.Errorf("%q is not an IP address; write an address like \"192.0.2.53\" or \"192.0.2.53:5300\"", s)
 		}
 	}
 	*to = s
@@ -300,7 +300,7 @@ func algorithms(to *[]string, v any) error {
 			return "", err
 		}
 		if slices.Contains(got, a) {
-			return "", fmt.Errorf("%q stands twice", a)
+			return "", fmt.Errorf("%q is listed twice", a)
 		}
 		got = append(got, a)
 		return a, nil
@@ -309,7 +309,7 @@ func algorithms(to *[]string, v any) error {
 		return err
 	}
 	if len(got) == 0 {
-		return errors.New("needs at least one of \"rsa\" and \"ed25519\"")
+		return errors.New("must contain \"rsa\" or \"ed25519\"")
 	}
 	*to = got
 	return nil
@@ -318,19 +318,19 @@ func algorithms(to *[]string, v any) error {
 func rsaBits(to *int, v any) error {
 	n, ok := v.(int64)
 	if !ok {
-		return errors.New("must be a number without quotes; 2048, 3072 and 4096 are allowed")
+		return errors.New("must be 2048, 3072 or 4096, without quotes")
 	}
 	if n == 1024 {
-		return errors.New("1024 bits are too few since RFC 8301; 2048, 3072 and 4096 are allowed")
+		return errors.New("must be 2048, 3072 or 4096, not 1024, which is too short (RFC 8301)")
 	}
 	if !slices.Contains([]int64{2048, 3072, 4096}, n) {
-		return fmt.Errorf("%d is not allowed; use 2048, 3072 or 4096", n)
+		return fmt.Errorf("must be 2048, 3072 or 4096, not %d", n)
 	}
 	*to = int(n)
 	return nil
 }
 
-// minRing is the least that a ring needs: one that signs, one whose mail is under way, one to be published next.
+// minRing is the minimum length of a ring: the selector that signs, the previous one of mail in transit, and the next one.
 const minRing = 3
 
 func ring(c *Config, algorithm string, v any) error {
@@ -338,7 +338,7 @@ func ring(c *Config, algorithm string, v any) error {
 	err := list(&ring, v, func(s string) (string, error) {
 		d, err := domain.Parse(s)
 		if err != nil {
-			return "", fmt.Errorf("%q is not a selector", s)
+			return "", fmt.Errorf("%q is not a valid selector", s)
 		}
 		return d, nil
 	})
@@ -346,7 +346,7 @@ func ring(c *Config, algorithm string, v any) error {
 		return err
 	}
 	if len(ring) < minRing {
-		return fmt.Errorf("a ring needs at least %d selectors", minRing)
+		return fmt.Errorf("must contain at least %d selectors", minRing)
 	}
 	if c.Keys.Selectors == nil {
 		c.Keys.Selectors = map[string][]string{}
@@ -366,7 +366,7 @@ func metricsAddress(to *string, v any) error {
 			_, err = strconv.ParseUint(port, 10, 16)
 		}
 		if err != nil || host == "" {
-			return fmt.Errorf("%q needs a host and a port, like \"127.0.0.1:9890\"", s)
+			return fmt.Errorf("%q must have a host and a port, like \"127.0.0.1:9890\"", s)
 		}
 	}
 	*to = s

@@ -72,7 +72,7 @@ func TestAcceptedForwarders(t *testing.T) {
 		t.Error(log)
 	}
 	check("accepted", "tag", "accept")
-	if log, ok := accept("\n[[forwarder]]\nsigner = \"x\"\n"); ok || !strings.Contains(log, "forwarders.toml:3: forwarder[1].signer: ") || !strings.Contains(log, "needs expires") {
+	if log, ok := accept("\n[[forwarder]]\nsigner = \"x\"\n"); ok || !strings.Contains(log, "forwarders.toml:3: forwarder[1].signer: ") || !strings.Contains(log, "must have expires") {
 		t.Error(log)
 	}
 	check("with an error in the file", "tag", "accept")

@@ -283,7 +283,7 @@ func someValue(t *testing.T, key string) string {
 		if err == nil && len(config.Changed(config.Default(), c)) > 0 {
 			return values[i]
 		}
-		if _, words, ok := strings.Cut(fmt.Sprint(err), `"?" is not allowed; use `); ok {
+		if words, ok := strings.CutSuffix(fmt.Sprint(err), `, not "?"`); ok {
 			values = append(values, regexp.MustCompile(`"[^"]+"`).FindAllString(words, -1)...)
 		}
 	}

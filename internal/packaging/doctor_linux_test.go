@@ -94,12 +94,12 @@ func TestDoctor(t *testing.T) {
 	const socket = "/var/spool/postfix/signpost/milter.sock"
 	for _, c := range []struct{ name, line, old, new, check, what, fix string }{
 		{name: "wrong socket path in the chroot", line: "postconf -e 'smtpd_milters = unix:" + socket + "'",
-			check: "socket-path", what: "it runs chrooted in /var/spool/postfix", fix: "postconf -e 'smtpd_milters = unix:signpost/milter.sock'"},
+			check: "socket-path", what: "the service is chrooted in /var/spool/postfix", fix: "postconf -e 'smtpd_milters = unix:signpost/milter.sock'"},
 		{name: "wrong group", line: "chgrp signpost " + socket, check: "socket-access", what: socket},
 		{name: "missing non_smtpd_milters", line: "postconf -X non_smtpd_milters",
 			check: "non-smtpd-milters", what: "non_smtpd_milters", fix: "postconf -e 'non_smtpd_milters = unix:signpost/milter.sock'"},
 		{name: "default_action accept", line: "postconf -e 'milter_default_action = accept'",
-			check: "default-action", what: "default_action accept", fix: "postconf -e 'milter_default_action = tempfail'"},
+			check: "default-action", what: "default_action is accept", fix: "postconf -e 'milter_default_action = tempfail'"},
 		{name: "milter after a signer", line: "postconf -e 'smtpd_milters = unix:signpost/milter.sock, inet:127.0.0.1:7357'",
 			check: "milter-order", what: "inet:127.0.0.1:7357", fix: "postconf -e 'smtpd_milters = inet:127.0.0.1:7357, unix:signpost/milter.sock'"},
 		{name: "record missing", old: key, check: "dkim", what: "is missing", fix: key},
@@ -107,8 +107,8 @@ func TestDoctor(t *testing.T) {
 		{name: "two SPF records", old: `example.org. 60 IN TXT "v=spf1 mx -all"`, new: "example.org. 60 IN TXT \"v=spf1 mx -all\"\nexample.org. 60 IN TXT \"v=spf1 ip4:198.51.100.0/24 ~all\"",
 			check: "spf", what: "2 SPF records at example.org", fix: `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
 		{name: "SPF with 11 lookups", old: `"v=spf1 mx -all"`, new: `"v=spf1 ` + includes + `ip4:203.0.113.9 -all"` + "\n" + eleven,
-			check: "spf-tree", what: "takes 11 look-ups, and 10 are allowed"},
-		{name: "DMARC with a typo", old: "p=reject", new: "p=rejct", check: "dmarc", what: "reject was meant",
+			check: "spf-tree", what: "needs 11 DNS lookups; the limit is 10"},
+		{name: "DMARC with a typo", old: "p=reject", new: "p=rejct", check: "dmarc", what: "did you mean reject?",
 			fix: `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -49,7 +49,7 @@ func TestPlantedFaults(t *testing.T) {
 			"the mail exchange mx.a.test is an alias", mxAt, ""},
 		{"no key record", key + "\n", "", doctor.Red, "the record of the DKIM key s0 of a.test is missing", key, ""},
 		{"the record of another key", keyText, otherText, doctor.Red, "the record of the DKIM key s0 of a.test contains another key", key, ""},
-		{"a key record with backslashes", key, strings.ReplaceAll(key, "; ", `\\; `), doctor.Red, "the record of the DKIM key s0 of a.test is not valid", key, ""},
+		{"a key record with backslashes", key, strings.ReplaceAll(key, "; ", `\\; `), doctor.Red, "the record of the DKIM key s0 of a.test is not valid: there is a backslash before a semicolon", key, ""},
 		{"DMARC without a semicolon", "v=DMARC1; p=reject; rua=mailto:reports@a.test", "v=DMARC1 p=reject; rua=mailto:reports@a.test", doctor.Red,
 			`the DMARC record of a.test is not valid: a semicolon is missing before "p="`, dmarcAt, ""},
 		{"DMARC with a misspelt policy", "p=reject; rua=mailto:reports@a.test", "p=rejct; rua=mailto:reports@a.test", doctor.Red,

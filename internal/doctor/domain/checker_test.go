@@ -77,7 +77,7 @@ func TestSelectors(t *testing.T) {
 		{"right", "s1", right, doctor.Green, "the DKIM key s1 of example.org is valid: ed25519, 256 bits", ""},
 		{"missing", "s1", "", doctor.Red, "example.org has no DKIM key s1", "dkimkey show example.org s1 # on the host that signs"},
 		{"revoked", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p="`, doctor.Yellow, "the DKIM key s1 of example.org is revoked", "dkimkey add example.org # on the host that signs"},
-		{"broken", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p=!"`, doctor.Red, "the DKIM key s1 of example.org is unusable: key record has invalid base64", "dkimkey add example.org # on the host that signs"},
+		{"broken", "s1", `s1._domainkey.example.org. IN TXT "v=DKIM1; p=!"`, doctor.Red, "the DKIM key s1 of example.org is unusable: p= is not valid base64", "dkimkey add example.org # on the host that signs"},
 		{"short", "s1", strings.TrimSpace(keyRecord(t, short)), doctor.Yellow, "the DKIM key s1 of example.org has 1024 bits", "dkimkey add example.org # on the host that signs"},
 		{"tested", "s1", strings.Replace(right, "p=", "t=y:s; p=", 1), doctor.Yellow, "the record of the DKIM key s1 of example.org contains t=y (testing)", strings.Replace(right, "p=", "t=s; p=", 1)},
 		{"two", "s1", right + "\n" + `s1._domainkey.example.org. IN TXT "x"`, doctor.Red, "2 TXT records at the DKIM key s1 of example.org", `; remove s1._domainkey.example.org. IN TXT "x"`},

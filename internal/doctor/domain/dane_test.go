@@ -175,7 +175,7 @@ func TestDANE(t *testing.T) {
 		{"nothing at all", "3 0 0 abcd", &right, all, doctor.Yellow, "a TLSA record of mail.example.org is unusable: it contains no certificate or key", daneAt + "3 1 1 " + spki},
 		{"not signed", "3 1 1 " + spki, &right, registry, doctor.Yellow, "the TLSA records of mail.example.org have no effect: DNSSEC does not validate them", "delv _25._tcp.mail.example.org TLSA # prints \"fully validated\" after that"},
 		{"MX not signed", "3 1 1 " + spki, &right, host, doctor.Yellow, "the TLSA records of mail.example.org have little effect: the MX records of example.org are not validated by DNSSEC", "delv example.org MX # prints \"fully validated\" after that"},
-		{"nobody validates", "3 1 1 " + spki, &right, nil, doctor.Yellow, "doctor cannot check DNSSEC of the TLSA records of mail.example.org: the DNS resolver does not validate", "apt-get install unbound dns-root-data"},
+		{"no resolver validates", "3 1 1 " + spki, &right, nil, doctor.Yellow, "doctor cannot check DNSSEC of the TLSA records of mail.example.org: the DNS resolver does not validate", "apt-get install unbound dns-root-data"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -111,8 +111,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 		f.What, f.Cause = fmt.Sprintf("%d TXT records at the DKIM key %s of %s", len(all), k.Selector, l.domain), "several TXT records"
 		f.Why = "RFC 6376 section 3.6.2.2: with several records, the result is undefined; keep only this one"
 	case err != nil:
-		found("is not valid")
-		f.Where += "\n" + fmt.Sprintf("%q", err.Error())
+		found("is not valid: " + keyReason(err))
 		f.Why = "RFC 6376 section 6.1.2: no signature of this key passes"
 	case ownErr != nil || !served.Equal(ours):
 		found("contains another key")

@@ -44,7 +44,7 @@ func (l *examination) checkSelector(ctx context.Context, selector string) {
 		f.Level, f.What = doctor.Yellow, "the DKIM key "+selector+" of "+l.domain+" is revoked"
 		f.Why = "RFC 6376 section 3.6.1: no signature of this key passes; if mail is still signed with it, sign with another key"
 	case err != nil:
-		f.Level, f.What = doctor.Red, "the DKIM key "+selector+" of "+l.domain+" is unusable: "+err.Error()
+		f.Level, f.What = doctor.Red, "the DKIM key "+selector+" of "+l.domain+" is unusable: "+keyReason(err)
 		f.Why = "RFC 6376 section 6.1.2: no signature of this key passes"
 		if mended := mendKey(all[0]); mended != "" {
 			f.Fix = record(name, mended)

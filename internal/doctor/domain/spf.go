@@ -15,7 +15,7 @@ import (
 // The limits above which doctor warns.
 const (
 	manyTerms = 8   // a few more lookups, of the domain or of a provider, break the record
-	maxRecord = 450 // section 3.4: the answer should fit into 512 octets
+	maxRecord = 450 // section 3.4: the answer should fit into 512 bytes
 	maxWidth  = 1 << 16
 )
 

@@ -49,11 +49,11 @@ func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	}
 	fix := "trusted_networks = " + tomlList(slices.Concat(narrowTrusted, outside))
 	if len(wideSkipped) > 0 {
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "verify.skip_networks contains the whole Internet: " + doctor.Join(wideSkipped, ", ", netip.Prefix.String),
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "verify.skip_networks contains networks that are too large for one site: " + doctor.Join(wideSkipped, ", ", netip.Prefix.String),
 			Where: l.File + ": verify.skip_networks", Why: "no mail is verified", Fix: "skip_networks = " + tomlList(narrowSkipped) + " # in [verify]"})
 	}
 	if len(wideTrusted) > 0 {
-		return append(found, doctor.Finding{Level: doctor.Red, What: "trusted_networks contains the whole Internet: " + doctor.Join(wideTrusted, ", ", netip.Prefix.String), Where: l.File + ": trusted_networks",
+		return append(found, doctor.Finding{Level: doctor.Red, What: "trusted_networks contains networks that are too large for one site: " + doctor.Join(wideTrusted, ", ", netip.Prefix.String), Where: l.File + ": trusted_networks",
 			Why: "Signpost signs forged mail from any client, and verifies nothing", Fix: fix})
 	}
 	if len(outside) == 0 {

@@ -241,7 +241,7 @@ func TestPostfixOriginating(t *testing.T) {
 		{name: "main.cf of an instance for users", main: "milter_macro_daemon_name = ORIGINATING\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject\n"},
 		{name: "permits first", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_recipient_restrictions=permit,reject\n",
 			check: "originating", what: "unauthenticated clients as trusted", fix: "-PX '2525/inet/milter_macro_daemon_name'", level: doctor.Red},
-		{name: "XCLIENT of everybody", main: "smtpd_authorized_xclient_hosts = 192.0.2.7, 0.0.0.0/0\n", check: "originating", what: "smtp/inet allows XCLIENT for every client",
+		{name: "XCLIENT of every client", main: "smtpd_authorized_xclient_hosts = 192.0.2.7, 0.0.0.0/0\n", check: "originating", what: "smtp/inet allows XCLIENT for every client",
 			fix: "-e 'smtpd_authorized_xclient_hosts = 192.0.2.7'", level: doctor.Red},
 		{name: "XCLIENT of a proxy", main: "smtpd_authorized_xclient_hosts = 192.0.2.7\n"},
 		{name: "open submission", master: "10.0.0.1:587 inet n - y - - smtpd\n" + says,

@@ -272,7 +272,7 @@ func TestSocketGroupThatCannotBeGiven(t *testing.T) {
 	for _, c := range []struct{ name, group, sh, want, fix string }{
 		{"given by the folder", "postfix", ":", "", ""},
 		{"a group that the daemon is not in", "users", ":", "cannot change the group of the socket ", "socket_group = \"postfix\" # then: "},
-		{"a folder that does not give it", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot change the group of the socket ", "chgrp postfix '"},
+		{"a directory that does not set the group", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot change the group of the socket ", "chgrp postfix '"},
 		{"a group of the daemon's own", "daemon", ":", "user postfix will not be able to write", "socket_group = \"postfix\" # then: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -346,7 +346,7 @@ func TestSocketAnswers(t *testing.T) {
 			go func() { _ = server.Serve(ctx, ln) }()
 		}},
 		{"no socket", "does not exist: the daemon is not running", start, func(*testing.T, *queue) {}},
-		{"no folder", "does not exist: the daemon is not running", start, func(t *testing.T, q *queue) { q.sh(t, "rmdir spool/signpost") }},
+		{"no directory", "does not exist: the daemon is not running", start, func(t *testing.T, q *queue) { q.sh(t, "rmdir spool/signpost") }},
 		{"killed", "the daemon is not running: connection refused", start, func(t *testing.T, q *queue) {
 			ln := q.listen(t)
 			ln.(*net.UnixListener).SetUnlinkOnClose(false)
@@ -361,7 +361,7 @@ func TestSocketAnswers(t *testing.T) {
 			q.wait = 50 * time.Millisecond
 			serve(t, q, "")
 		}},
-		{"nobody on a port", "connection refused at 127.0.0.1:", start, func(t *testing.T, q *queue) {
+		{"nothing on a port", "connection refused at 127.0.0.1:", start, func(t *testing.T, q *queue) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
