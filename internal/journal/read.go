@@ -35,7 +35,7 @@ func (r *Reader) Unread() error {
 	if r.unread == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d entries of the journal cannot be read and were omitted; the first one: %w", r.unread, r.firstUnread)
+	return fmt.Errorf("entries of the journal cannot be read and were omitted: %d; the first one: %w", r.unread, r.firstUnread)
 }
 
 // ErrNone is the error of OpenReader if there is no journal.
