@@ -129,8 +129,8 @@ func TestLog(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"--client example.org":   `--client "example.org" is neither an address nor a network`,
-		"--spf wrong":            `--spf "wrong": it may be none, neutral, pass`,
-		"--since yesterday":      `--since "yesterday" is no time`,
+		"--spf wrong":            `--spf "wrong" is not allowed; use none, neutral, pass`,
+		"--since yesterday":      `--since "yesterday" is not a time`,
 		"-n 0":                   "at least 1 is required",
 		"-f --until 2030-01-01":  "cannot be combined",
 		"--domain not..a.domain": "is not a domain name",

@@ -18,7 +18,7 @@ func TestUnreadEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	db.Close()
-	const why = "entries of the journal that cannot be read were left out: 1"
+	const why = "entries of the journal cannot be read and were omitted: 1"
 	for _, c := range []struct{ args, want, not string }{
 		{"log", " list-id ", " legitimate "},
 		{"log --json", `"list-id"`, `"legitimate"`},

@@ -314,7 +314,7 @@ func TestWhatIfErrors(t *testing.T) {
 	}
 	for want, o := range map[string]whatIfOptions{
 		conf.JournalFile() + ": there is no journal here yet": {},
-		`--since "yesterday" is no time; it may be 14d`:       {since: "yesterday"},
+		`--since "yesterday" is not a time; use 14d`:          {since: "yesterday"},
 		`--as-if-policy "none" is not a policy`:               {asIf: "none"},
 		`--domain: `:                                          {domain: "two words"},
 	} {

@@ -1,5 +1,7 @@
-// Package cli runs the commands of the three programs. It writes errors to stderr after the name of the program. The exit code is 0
-// for success, 1 for a failure and 2 for a usage or configuration error.
+// Package cli runs the commands of the three programs. It prints errors on stderr as PROGRAM: TEXT, with a hint if there is one. The exit
+// code is 0 for success, 1 for a failure and 2 for a usage or configuration error.
+//
+//	os.Exit(cli.Execute(ctx, root, os.Args[1:], os.Stdout, os.Stderr))
 package cli
 
 import (
@@ -30,7 +32,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		if _, rest, _ := root.Find(args); len(rest) > 0 && isUnknownCommand(c, rest[0]) { // the flag may be one of the command that was meant
+		if _, rest, _ := root.Find(args); len(rest) > 0 && isUnknownCommand(c, rest[0]) { // the flag may belong to the misspelt command
 			return noCommand(c, rest[0])
 		}
 		return flagError(c, err)

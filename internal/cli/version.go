@@ -5,10 +5,10 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker, which can set nothing but a package's variable: see Makefile.
+// version is set by the linker, which can set only a variable of a package: see Makefile.
 var version string
 
-// Number returns the version, which is also that of the package, or "devel".
+// Number returns the version, which is also the version of the Debian package, or "devel" if the linker did not set it.
 func Number() string { return cmp.Or(version, "devel") }
 
 // Version returns what --version prints: the number, the commit, and the Go that built it.

@@ -13,15 +13,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Bounds on answers.
+// Limits of answers.
 const (
-	// maxText is the size in bytes of all TXT records of a name together: several times the largest key record.
+	// maxText is the maximum size of all TXT records of a name together, in bytes: several times the largest key record.
 	maxText = 16 << 10
-	// maxRecords is the number of records of a name that are read; SPF's own limits are 10.
+	// maxRecords is the maximum number of records of a name and type. The limits of SPF are 10.
 	maxRecords = 100
-	// maxTTL is how long an answer is kept at most: a mistaken TTL of years then has an effect for a day.
+	// maxTTL is the maximum time in the cache, so that a mistaken TTL of years has an effect for a day only.
 	maxTTL = 24 * time.Hour
-	// maxNegativeTTL is how long a negative answer is kept at most. RFC 2308 section 5 finds one to three hours sensible; new
+	// maxNegativeTTL is the maximum time of a negative answer in the cache. RFC 2308 section 5 recommends one to three hours, but new
 	// records should be seen sooner.
 	maxNegativeTTL = 15 * time.Minute
 )
@@ -31,10 +31,10 @@ type answer struct {
 	err       *net.DNSError // nil: there are records
 	absent    bool          // the name does not exist: NXDOMAIN (RFC 8020)
 	authentic bool          // the AD bit
-	ttl       time.Duration // 0: not to be kept
-	lack      bool          // err is a lack of our own resources, not a failure of the DNS
-	policy    *list.Element // of Resolver.policies: what Remembered returns; nil: nothing
-	used      time.Time     // of policy, when that was last noted; guarded by Resolver.mu
+	ttl       time.Duration // 0: not to be cached
+	lack      bool          // err is a lack of resources on this host, not a DNS failure
+	policy    *list.Element // of Resolver.policies: the records that Remembered returns; may be nil
+	used      time.Time     // when a use of policy was last noted; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined
 	addrs []netip.Addr
@@ -45,8 +45,8 @@ type answer struct {
 	short atomic.Pointer[short] // the result of shortened, after its first call
 }
 
-// read returns the records for a question in a reply to it at the name at. target is the end of the aliases, if the reply ends
-// with them.
+// read returns the answer to a question from a reply for the name at. If the reply ends with aliases, target is the end of these, and the
+// answer has no records.
 func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return failed(q, rcodeStatus(m.Rcode)), ""
@@ -100,7 +100,7 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	}
 	soa := slices.IndexFunc(m.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSOA })
 	if name != at && m.Rcode == dns.RcodeSuccess && soa < 0 {
-		return a, name // the server did not follow the alias
+		return a, name // the server did not follow the aliases
 	}
 	if len(m.Answer) > 0 && name == at && soa < 0 && m.Rcode == dns.RcodeSuccess {
 		// Only records of other types: that is not a negative answer (RFC 2308 section 2.2).
@@ -112,10 +112,10 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 		a.err.Err = string(NXDomain)
 	}
 	if soa < 0 {
-		a.ttl = 0 // RFC 2308 section 5: without a SOA it is not kept
+		a.ttl = 0 // RFC 2308 section 5: without an SOA it is not cached
 		return a, ""
 	}
-	// RFC 2308 section 3: the SOA's own TTL and its minimum, whichever is less.
+	// RFC 2308 section 3: the smaller one of the TTL and the MINIMUM of the SOA.
 	rr := m.Ns[soa].(*dns.SOA)
 	a.keepFor(rr.Hdr.Ttl)
 	a.keepFor(rr.Minttl)
@@ -133,7 +133,7 @@ func aliasOf(name string, m *dns.Msg) *dns.CNAME {
 	return nil
 }
 
-// keepFor lowers the time that an answer is kept to the TTL of a record. RFC 2181 section 8: one with the top bit is 0.
+// keepFor reduces the TTL of an answer to that of a record. RFC 2181 section 8: a TTL with the top bit set is 0.
 func (a *answer) keepFor(ttl uint32) {
 	if ttl >= 1<<31 {
 		ttl = 0
@@ -173,7 +173,7 @@ func joinText(parts []string) string {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// bytes returns about how many bytes of memory an answer takes, its short form included.
+// bytes returns the approximate memory of an answer in bytes, with its shortened form.
 func (a *answer) bytes() int {
 	n := 256 + 48*(len(a.text)+len(a.names)) + 96*(len(a.addrs)+len(a.mx))
 	for _, s := range a.text {
@@ -191,7 +191,7 @@ func (a *answer) bytes() int {
 	return n
 }
 
-// maxString is the length of one string in a TXT record: RFC 1035 section 3.3.14.
+// maxString is the maximum length of one string in a TXT record: RFC 1035 section 3.3.14.
 const maxString = 255
 
 // SplitTXT returns a text as the strings of a TXT record, which has at least one.

@@ -14,12 +14,12 @@ type Outcome string
 // The outcomes.
 const (
 	Found     Outcome = "found"
-	Nothing   Outcome = "nothing" // there is no such name or record
+	Nothing   Outcome = "nothing" // the name or the record does not exist
 	TempError Outcome = "temperror"
-	Exhausted Outcome = "exhausted" // no slot or no file descriptor: a lack of our own resources
-	Useless   Outcome = "useless"   // an answer beyond the bounds
-	Abandoned Outcome = "abandoned" // no caller waited for it any more
-	Panicked  Outcome = "panic"     // a defect of ours; a temporary error for the caller
+	Exhausted Outcome = "exhausted" // no slot or no file descriptor: a lack of resources on this host
+	Useless   Outcome = "useless"   // the answer exceeds a limit
+	Abandoned Outcome = "abandoned" // no caller waited any longer
+	Panicked  Outcome = "panic"     // an internal error; a temporary error for the caller
 	Cached    Outcome = "cached"    // no query was sent
 )
 
@@ -28,12 +28,12 @@ func Outcomes() []Outcome {
 	return []Outcome{Found, Nothing, TempError, Exhausted, Useless, Abandoned, Panicked, Cached}
 }
 
-// Types returns the words for the type of a query.
+// Types returns the values of Asked.Type.
 func Types() []string { return []string{"A", "AAAA", "MX", "TXT", "PTR", "other"} }
 
-// Asked is one query to the servers, or to the cache.
+// Asked is one lookup, answered by a server or from the cache.
 type Asked struct {
-	Type    string // of Types
+	Type    string // one of Types
 	Outcome Outcome
 	Took    time.Duration // 0 from the cache
 }

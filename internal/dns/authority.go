@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Authority finds the authoritative name servers of a name, and queries each of them directly: their answers do not depend on any
+// Authority finds the authoritative name servers of a name and queries each of them directly, so that the answers do not come from a
 // cache.
 type Authority struct {
-	Resolver *Resolver // finds them
-	Port     uint16    // of the name servers: 53
-	// Known are the servers that the configuration names, with their ports.
+	Resolver *Resolver // to find the name servers
+	Port     uint16    // of the name servers; 53 except in tests
+	// Known are the servers in the configuration, with their ports, which replace Port.
 	Known   []netip.AddrPort
 	Timeout time.Duration
 }
@@ -33,16 +33,16 @@ func (a *Authority) port(addr netip.Addr) uint16 {
 	return a.Port
 }
 
-// Place is the place of the TXT records of a name.
+// Place is where the TXT records of a name are: the end of its aliases, the zone and its name servers.
 type Place struct {
 	Name        string        // the end of the aliases, with its final dot
-	Alias       bool          // the name is an alias
-	AliasTTL    time.Duration // the longest of the aliases
+	Alias       bool          // the name has an alias
+	AliasTTL    time.Duration // the longest TTL of the aliases
 	Zone        string        // with its final dot
 	Primary     string        // the SOA's MNAME
-	NegativeTTL time.Duration // how long resolvers keep a negative answer
+	NegativeTTL time.Duration // how long resolvers cache a negative answer
 	Servers     []NameServer
-	Hops        []Hop // the aliases on the way there
+	Hops        []Hop // the aliases, in their order
 }
 
 // Hop is an alias, and the name servers of the zone that holds it.
@@ -57,18 +57,18 @@ type NameServer struct {
 	Addr netip.AddrPort
 }
 
-// Served is the answer of one name server, if Err is nil. NoRoute reports that this host cannot reach any address of that family,
-// so that the missing answer is not a fault of the zone.
+// Served is the result of a query to one name server. If NoRoute is true, this host cannot reach any address of that family: Err is not a
+// fault of the zone.
 type Served struct {
 	Server  NameServer
-	Text    []string // nil: it has no TXT record there
-	Target  string   // of an alias; empty: it has none there
+	Text    []string // nil: the server has no TXT record
+	Target  string   // of an alias; empty: the server has none
 	TTL     time.Duration
 	NoRoute bool
 	Err     error
 }
 
-// exchange makes a query that bypasses the cache.
+// exchange sends a query to the recursive resolvers, without the cache.
 func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
@@ -77,14 +77,14 @@ func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dn
 	m, err := r.ask(ctx, q)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.TypeToString[qtype], err)
+		return nil, fmt.Errorf("querying %s %s: %w", name, dns.TypeToString[qtype], err)
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("asking for %s %s: %s", name, dns.TypeToString[qtype], rcodeStatus(m.Rcode))
+		return nil, fmt.Errorf("querying %s %s: %s", name, dns.TypeToString[qtype], rcodeStatus(m.Rcode))
 	}
 	return m, nil
 }
 
-// Find follows the aliases of a name and finds the zone and its servers.
+// Find follows the aliases of a name, and finds the zone and its name servers.
 func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 	at, err := canonical(name)
 	if err != nil {
@@ -103,7 +103,7 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 		next := dns.CanonicalName(c.Target)
 		p.AliasTTL = max(p.AliasTTL, time.Duration(c.Hdr.Ttl)*time.Second)
 		if hops == maxHops || next == at {
-			return Place{}, fmt.Errorf("the aliases of %s lead in circles, or are too many", name)
+			return Place{}, fmt.Errorf("the aliases of %s form a loop, or there are too many", name)
 		}
 		holder := Place{Name: p.Name}
 		if err := a.findZone(ctx, &holder); err != nil {
@@ -116,8 +116,8 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 	return p, err
 }
 
-// findZone finds the zone that holds p.Name, and its servers. It queries the SOA at the name and above it: the answer has it, or
-// the authority section of a negative answer.
+// findZone finds the zone of p.Name, and its name servers. It queries the SOA of the name and of the names above, and takes it from the answer
+// or from the authority section of a negative answer.
 func (a *Authority) findZone(ctx context.Context, p *Place) error {
 	for at := p.Name; at != "."; {
 		m, err := a.Resolver.exchange(ctx, at, dns.TypeSOA)
@@ -138,7 +138,7 @@ func (a *Authority) findZone(ctx context.Context, p *Place) error {
 			break
 		}
 	}
-	return fmt.Errorf("no zone holds %s", p.Name)
+	return fmt.Errorf("no zone was found for %s", p.Name)
 }
 
 func (a *Authority) findServers(ctx context.Context, p *Place) error {
@@ -169,7 +169,7 @@ func (a *Authority) findServers(ctx context.Context, p *Place) error {
 	return nil
 }
 
-// Answers is what the authoritative name servers show of the TXT records of a name.
+// Answers are the answers of the authoritative name servers for the TXT records of a name.
 type Answers struct {
 	Place
 	Aliases [][]Served // for each of Hops
@@ -190,12 +190,12 @@ func (a *Authority) Query(ctx context.Context, name string) (Answers, error) {
 	return all, nil
 }
 
-// LookupTXT queries the resolver.
+// LookupTXT returns the TXT records of a name from the recursive resolver.
 func (a *Authority) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	return a.Resolver.View(netip.Addr{}).LookupTXT(ctx, name)
 }
 
-// maxAsked is how many servers are queried at a time.
+// maxAsked is the maximum number of concurrent queries.
 const maxAsked = 16
 
 // ask queries every server of a place for the TXT records of its name, concurrently. The result is in the order of Place.Servers.
@@ -243,7 +243,7 @@ func side(servers []NameServer, ask func(NameServer) Served) []Served {
 	return all
 }
 
-// direct queries one name server itself. Without an answer the message is nil, and Served has the reason.
+// direct queries one name server. If there is no usable answer, the message is nil and the Err of Served is set.
 func (a *Authority) direct(ctx context.Context, s NameServer, name string, qtype uint16) (*dns.Msg, Served) {
 	served := Served{Server: s}
 	n := &network{servers: []netip.AddrPort{s.Addr}, timeout: a.Timeout}
@@ -259,7 +259,7 @@ func (a *Authority) direct(ctx context.Context, s NameServer, name string, qtype
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
 		served.Err = fmt.Errorf("it answers %s", rcodeStatus(m.Rcode))
 	case !m.Authoritative:
-		served.Err = errors.New("it does not hold the zone (lame)")
+		served.Err = errors.New("it is not authoritative for the zone (lame delegation)")
 	default:
 		return m, served
 	}

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// maxCache bounds the bytes of the cached answers. An answer takes some 500: a day's correspondents of a busy server. With a cache
-// that is full of the largest answers the daemon stays within 64 MiB.
+// maxCache limits the cached answers, in bytes. An answer has about 500, so that the cache has room for the answers of a day on a busy server.
+// Even if it is full of the largest answers, the daemon uses less than 64 MiB.
 const maxCache = 12 << 20
 
-// cache holds values while they are valid, up to max bytes: the least recently used ones are removed first. Resolver.mu guards it.
+// cache keeps values until they expire, up to max bytes. It removes the least recently used ones first. Resolver.mu guards it.
 type cache[K comparable, V any] struct {
 	entries map[K]*list.Element
 	order   *list.List // of *entry[K, V], most recently used in front
@@ -28,7 +28,7 @@ func newCache[K comparable, V any](max int) cache[K, V] {
 	return cache[K, V]{entries: map[K]*list.Element{}, order: list.New(), max: max}
 }
 
-// get returns the zero value if there is no valid one.
+// get returns the value of a key, or the zero value if there is none or it has expired.
 func (c *cache[K, V]) get(key K, now time.Time) (value V) {
 	at := c.entries[key]
 	if at == nil {

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// flight is a question under way, shared by all callers who ask it meanwhile. It has a timeout of its own: each caller leaves
-// when its own context ends, and the last one ends the flight.
+// flight is a lookup in progress. All callers with the same question share it. It has its own timeout. A caller leaves when its own context
+// ends; the last one to leave ends the flight.
 type flight struct {
 	question question
 	began    time.Time
 	done     chan struct{}
-	answer   *answer // to be read after done
+	answer   *answer // set before done is closed
 
 	// Guarded by Resolver.mu.
-	asker   asker // that the slot belongs to
-	joined  asker // that the flight belongs to if it has to wait again: of all callers, one with few lookups
+	asker   asker // the client to which the slot is assigned
+	joined  asker // the client, of all callers, to which the slot is assigned if the flight has to wait again
 	state   flightState
 	callers int
 	expires time.Time          // of its wait for a slot
-	timer   *time.Timer        // waiting: calls waited
-	started time.Time          // under way: when its query began
-	cancel  context.CancelFunc // under way: ends the query
-	query   int                // counts its queries: a flight that lost its slot has another one later
+	timer   *time.Timer        // while waiting: calls waited
+	started time.Time          // while underWay: when its query began
+	cancel  context.CancelFunc // while underWay: ends the query
+	query   int                // number of its queries: a flight that lost its slot makes another one later
 }
 
 type flightState int
@@ -34,8 +34,8 @@ const (
 	ended
 )
 
-// begin returns the answer of the cache, or the flight that will have one. Each flight that it returns needs a call of leave,
-// unless the caller waits for done.
+// begin returns the answer from the cache, or the flight that will have the answer. The caller must wait until done of the flight is closed,
+// or call leave.
 func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 	now := r.now()
 	r.mu.Lock()
@@ -70,7 +70,7 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 	return nil, f
 }
 
-// makeRoom looks for a slot for a waiting flight, now and from time to time. Call it with mu held.
+// makeRoom tries to free a slot for a waiting flight, now and at intervals. Call it with mu held.
 func (r *Resolver) makeRoom(f *flight) {
 	for f.state == waiting { // other clients without a lookup under way may come first
 		y := r.slots.yields(f)
@@ -85,7 +85,7 @@ func (r *Resolver) makeRoom(f *flight) {
 	}
 }
 
-// waited ends a flight that got no slot in time, and looks for one before that.
+// waited is called while a flight waits: it tries again to free a slot, or fails the flight after its timeout.
 func (r *Resolver) waited(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,7 +99,7 @@ func (r *Resolver) waited(f *flight) {
 	}
 }
 
-// yield makes a flight that is under way wait again. Call it with mu held.
+// yield takes the slot of a flight, which waits again. Call it with mu held.
 func (r *Resolver) yield(f *flight) {
 	f.cancel()
 	f.query++
@@ -129,7 +129,7 @@ func (r *Resolver) requeue(f *flight) {
 	if f.state == waiting && f.asker != f.joined {
 		r.slots.leave(f)
 		f.asker = f.joined
-		r.slots.wait(f) // it left, so that there is room
+		r.slots.wait(f) // there is room, because f left
 		r.startNext()
 	}
 }
@@ -152,7 +152,7 @@ func (r *Resolver) launch(f *flight) {
 	go r.fly(ctx, f, f.query)
 }
 
-// giveUp fails a flight that has left the queue without a slot. Call it with mu held.
+// giveUp fails a flight that left the queue without a slot. Call it with mu held.
 func (r *Resolver) giveUp(f *flight) {
 	if f.timer != nil {
 		f.timer.Stop()
@@ -165,7 +165,7 @@ func (r *Resolver) giveUp(f *flight) {
 	r.observe(f.question, Exhausted, r.limit)
 }
 
-// promote makes a waiting flight a reserved one.
+// promote makes a flight a reserved one.
 func (r *Resolver) promote(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,8 +199,8 @@ func (r *Resolver) leave(f *flight) {
 	f.cancel()
 }
 
-// fly queries the servers. Whatever happens, it frees the slot and publishes the answer, unless the flight lost its slot
-// meanwhile.
+// fly queries the servers. Then it stores the answer and frees the slot, even after a panic. It does neither if the flight lost its slot in
+// the meantime.
 func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 	start := time.Now()
 	q := f.question

@@ -9,7 +9,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Lookup is one question of a message and its answer, as it is recorded. Its JSON names are final.
+// Lookup is one DNS lookup of a message with its answer, in the form of the record. Its JSON names must not change.
 type Lookup struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
@@ -17,17 +17,17 @@ type Lookup struct {
 	// Records are raw texts of TXT, addresses of A and AAAA, "10 mx.example.org." of MX, and names with their final dot of PTR and CNAME.
 	// They may be shared with the cache: do not change them.
 	Records   []string `json:"records,omitempty"`
-	TTL       uint32   `json:"ttl_s,omitempty"`  // in seconds, as it was received, at most a day
+	TTL       uint32   `json:"ttl_s,omitempty"`  // in seconds, as received, at most a day
 	Authentic bool     `json:"dnssec,omitempty"` // the resolver validated it by DNSSEC
 	Cached    bool     `json:"cached,omitempty"`
 	Took      Millis   `json:"query_ms,omitempty"`  // 0 from the cache
 	Cut       int      `json:"cut_bytes,omitempty"` // bytes of all records, if Records lacks some; see Incomplete
 }
 
-// Millis is a duration that JSON has in milliseconds. Two decimals are enough for a query, and the journal has many of them.
+// Millis is a duration whose JSON is a number of milliseconds with at most two decimals.
 type Millis time.Duration
 
-// millisUnit is what Millis is rounded to.
+// millisUnit is the unit to which Millis is rounded.
 const millisUnit = 10 * time.Microsecond
 
 // MarshalJSON returns the number of milliseconds.
@@ -46,12 +46,12 @@ func (m *Millis) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Failed reports whether the lookup failed: the answer is neither records nor that there are none.
+// Failed reports whether the lookup failed: the answer is neither records nor NXDOMAIN or NODATA.
 func (l Lookup) Failed() bool {
 	return l.Status != NoError && !l.Status.notFound() && l.Status != Forgotten
 }
 
-// lookup returns a as it is recorded, with these records.
+// lookup returns the Lookup of a, with these records.
 func (a asked) lookup(records []string, cut int) Lookup {
 	return Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Status: a.answer.status(), Records: records, Cut: cut,
 		TTL: uint32(a.answer.ttl / time.Second), Authentic: a.answer.authentic, Cached: a.cached, Took: Millis(a.took)}
@@ -85,18 +85,18 @@ func (a *answer) records() []string {
 	return all
 }
 
-// MaxShortened is the size in bytes of a shortened answer, which is what the journal stores. Two rows of this size fit a page of 4 KiB of the
-// journal's database; a row of 2 KiB needs a page of its own. Policies and keys in use are shorter.
+// MaxShortened is the maximum size of a shortened answer, in bytes. The journal stores shortened answers: two rows of this size fit into a page
+// of 4 KiB. Policies and keys in use are shorter.
 const MaxShortened = 2000
 
 const (
 	// noteRoom is the room for a note on what is missing.
 	noteRoom = 64
-	// recordRoom is the room that each record takes beside its text, where the records of an answer are stored as one text.
+	// recordRoom is the overhead of each record in the text that has all records of an answer.
 	recordRoom = 5
 )
 
-// Shorten cuts the text of a record to MaxShortened bytes. A note with the size precedes a text that was cut.
+// Shorten returns the text of a record, cut to MaxShortened bytes. A text that was cut begins with a note that has its size.
 func Shorten(text string) string {
 	if len(text) <= MaxShortened {
 		return text
@@ -104,17 +104,16 @@ func Shorten(text string) string {
 	return fmt.Sprintf("(cut, %d bytes) ", len(text)) + strings.ToValidUTF8(text[:MaxShortened-noteRoom], "")
 }
 
-// Shorten returns l with records of at most MaxShortened bytes. TXT records without a version tag are left out first, because no
-// policy is among them. If that is not enough, Shorten leaves out all: with a part of the records, or of one, the checks of a
-// message would have another result.
+// Shorten returns l with at most MaxShortened bytes of records. It omits TXT records without a version tag first, because no policy is
+// among them. If that is not enough, it omits all records: with a part of them, the checks of a message would have other results.
 func (l Lookup) Shorten() Lookup {
 	records, whole := shorten(l.Records, l.Type == "TXT")
 	l.Records, l.Cut = records, max(l.Cut, whole)
 	return l
 }
 
-// Incomplete reports whether records are missing that the checks of a message may depend on, so that nothing can be concluded
-// from the answer. One that lacks only TXT records without a version tag is not incomplete.
+// Incomplete reports whether records are missing on which the checks of a message may depend. An answer that lacks only TXT records without
+// a version tag is not incomplete.
 func (l Lookup) Incomplete() bool { return l.Cut > 0 && len(l.Records) == 0 || l.Status == Forgotten }
 
 // shorten returns the records that are kept, and the bytes of all if some are not.
@@ -147,13 +146,13 @@ func shorten(records []string, text bool) (kept []string, whole int) {
 // hasVersion reports whether a TXT record has a version tag, as SPF, DKIM and DMARC records do.
 func hasVersion(record string) bool { return len(record) > 1 && strings.EqualFold(record[:2], "v=") }
 
-// short is what shorten returns.
+// short is the result of shorten.
 type short struct {
 	records []string
 	whole   int
 }
 
-// shortened returns records, shortened. New texts are made once: that takes longer than the lookup.
+// shortened returns the shortened records. It stores them in the answer, because computing them takes longer than the lookup.
 func (a *answer) shortened() (records []string, whole int) {
 	if s := a.short.Load(); s != nil {
 		return s.records, s.whole

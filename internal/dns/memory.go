@@ -9,26 +9,25 @@ import (
 )
 
 const (
-	// policyMemory is how long a DMARC record is remembered beyond its TTL: an outage of a domain's name servers that lasts
-	// longer is rare, and a domain that gave up its policy is not held to it for longer.
+	// policyMemory is how long a DMARC record is remembered beyond its TTL. Longer outages of name servers are rare, and a domain that
+	// withdrew its policy should not be subject to it for longer.
 	policyMemory = 7 * 24 * time.Hour
-	// maxPolicy bounds the bytes that are remembered of one name. Published records have a hundred or two.
+	// maxPolicy limits the bytes that are remembered for one name. Published records have one or two hundred.
 	maxPolicy = 2 << 10
-	// maxPolicies bounds the bytes that are remembered in all, some ten thousand names. The least recently used names are
-	// forgotten first. A name in use is forgotten only if that many other names with DMARC records arrive between two of its
-	// uses: some hundred messages that name nothing but such domains. Such a flood displaces the names of rare mail. If their
-	// lookup then fails, it counts as if no policy had ever been seen.
+	// maxPolicies limits the bytes that are remembered for all names: some ten thousand names. The least recently used names are
+	// forgotten first. An attacker needs some hundred messages with many such domains to displace the names of rare mail. If a lookup
+	// of these then fails, it is as if no policy had been seen before.
 	maxPolicies = 4 << 20
-	// useInterval is how often a use of a cached answer is noted: noting every use would cost each message time.
+	// useInterval is the minimum time between two notes of the use of a cached answer: noting each use would delay each message.
 	useInterval = time.Minute
-	// policyOverhead is about what a remembered name takes beside its text.
+	// policyOverhead is the approximate memory of a remembered name in addition to its texts, in bytes.
 	policyOverhead = 256
 	// policyLabel begins the names of DMARC records: RFC 9989 section 4.5.
 	policyLabel = "_dmarc."
 )
 
-// learn notes an answer from the network: it remembers DMARC records, and forgets them if the name no longer has any. A failed
-// lookup changes nothing. Call it with mu held.
+// learn remembers the DMARC records of an answer from the network, and forgets them if the name no longer has any. A failed lookup changes
+// nothing. Call it with mu held.
 func (r *Resolver) learn(q question, a *answer, now time.Time) {
 	if q.qtype != dns.TypeTXT || !strings.HasPrefix(q.name, policyLabel) || a.err != nil && !a.err.IsNotFound {
 		return
@@ -55,7 +54,7 @@ func (r *Resolver) use(a *answer, now time.Time) {
 	}
 }
 
-// isPolicy reports whether a TXT record begins as a DMARC record does: RFC 9989 section 4.8, dmarc-version.
+// isPolicy reports whether a TXT record begins like a DMARC record: RFC 9989 section 4.8, dmarc-version.
 func isPolicy(text string) bool {
 	name, version, _ := strings.Cut(text, "=")
 	version, _, _ = strings.Cut(version, ";")

@@ -7,7 +7,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// canonical returns a name in the spelling in which names are compared, or an error if it cannot be a DNS name.
+// canonical returns a name in canonical form: lower case, with the final dot and zone-file escapes. It returns an error if name cannot be a
+// DNS name.
 func canonical(name string) (string, error) {
 	name = strings.TrimSuffix(name, ".")
 	if hostLike(name) {
@@ -19,7 +20,7 @@ func canonical(name string) (string, error) {
 	if strings.Contains("."+name, "..") {
 		return "", errors.New("not a domain name")
 	}
-	// All bytes but dots are literal: SPF macros insert text that a sender chooses.
+	// All bytes but dots are literal, because SPF macros insert text that a sender chooses.
 	var text strings.Builder
 	for i := range len(name) {
 		if strings.IndexByte(`\"(); @`, name[i]) >= 0 {
@@ -31,7 +32,7 @@ func canonical(name string) (string, error) {
 	return respell(text.String())
 }
 
-// hostLike reports whether a name is a DNS name without any byte that zone files escape. Almost all names are.
+// hostLike reports whether a name is a DNS name without bytes that zone files escape, as almost all names are.
 func hostLike(name string) bool {
 	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4, less the final dot and the root
 	label := 0
@@ -50,7 +51,7 @@ func hostLike(name string) bool {
 	return label > 0 && len(name) <= maxName
 }
 
-// respell converts a name in any zone-file spelling into the one that the library reads from the wire, in lower case.
+// respell converts a name in any zone-file spelling into canonical form: the one of a name that the library read from the network.
 func respell(text string) (string, error) {
 	var wire [256]byte
 	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)

@@ -15,14 +15,15 @@ import (
 )
 
 const (
-	// udpSize is the size in bytes that we accept of a UDP answer: no fragments on any path (DNS flag day 2020).
+	// udpSize is the maximum size of a UDP answer that queries announce, in bytes: no path fragments it (DNS flag day 2020).
 	udpSize = 1232
-	// tries is how often a query is sent to one server within its timeout: UDP loses packets. All use one socket and one ID, so
-	// that a slow answer to the first one counts too.
+	// tries is how often a query is sent to one server within its timeout, because UDP loses packets. All tries use the same socket and
+	// ID, so that a late answer to an earlier one is accepted.
 	tries = 3
 )
 
-// ReadServers reads the name servers of a resolv.conf(5). If there are none, or no file, it returns 127.0.0.1, as libc does.
+// ReadServers returns the name servers in a resolv.conf(5). If there are none, or the file does not exist, it returns 127.0.0.1, as libc
+// does.
 func ReadServers(path string) ([]netip.AddrPort, error) {
 	var servers []netip.AddrPort
 	conf, err := dns.ClientConfigFromFile(path)
@@ -35,7 +36,7 @@ func ReadServers(path string) ([]netip.AddrPort, error) {
 	for _, s := range conf.Servers {
 		addr, err := netip.ParseAddr(s)
 		if err != nil {
-			return nil, fmt.Errorf("%s: nameserver %q is no address", path, s)
+			return nil, fmt.Errorf("%s: nameserver %q is not an IP address", path, s)
 		}
 		servers = append(servers, netip.AddrPortFrom(addr, 53))
 	}
@@ -48,7 +49,7 @@ func ReadServers(path string) ([]netip.AddrPort, error) {
 // network queries servers over the network.
 type network struct {
 	servers    []netip.AddrPort
-	timeout    time.Duration // of a query at one server
+	timeout    time.Duration // of a query to one server
 	roots      []*rootProbe  // one for each server
 	preference preference
 	log        *slog.Logger
@@ -72,7 +73,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	first := 0
 	if len(n.servers) > 1 {
 		first = n.preference.get()
-		// A server that has not replied when the query is sent again may be dead: the check does not wait for the timeout.
+		// If the server has not replied when the query is sent again, the check begins without waiting for the timeout.
 		late := time.AfterFunc(n.timeout/tries, func() { n.preference.suspect(first) })
 		defer late.Stop()
 	}
@@ -100,7 +101,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	}
 	switch {
 	case lack != nil && (reply == nil || !errors.Is(lack, syscall.EADDRNOTAVAIL)):
-		// The server that was not queried might have answered. EADDRNOTAVAIL is also what ::1 returns on a host without IPv6.
+		// The server that could not be queried might have answered. A host without IPv6 returns EADDRNOTAVAIL for ::1.
 		return nil, lack
 	case reply != nil:
 		return reply, nil
@@ -108,7 +109,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	return nil, failure
 }
 
-// askOne queries one server by UDP, and by TCP if the answer did not fit. Each error is a *queryError.
+// askOne queries one server over UDP, and over TCP if the answer was truncated. Each error is a *queryError.
 func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
 	end := time.Now().Add(n.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
@@ -116,7 +117,7 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	}
 	m, err := n.byUDP(ctx, server, q, end)
 	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && q.IsEdns0() != nil {
-		// RFC 6891 section 7: a server that knows no EDNS answers so.
+		// RFC 6891 section 7: this is the answer of a server without EDNS.
 		q = q.Copy()
 		q.Extra = nil
 		m, err = n.byUDP(ctx, server, q, end)
@@ -131,15 +132,15 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	switch {
 	case err == nil:
 		return m, nil
-	case isLack(err): // before the timeouts, because EAGAIN calls itself one
+	case isLack(err): // before the timeouts: EAGAIN reports that it is one
 	case ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout():
 		return nil, &queryError{status: Timeout}
 	}
 	return nil, queryErrorOf(err)
 }
 
-// byUDP uses a new socket for each query: an unpredictable source port prevents forged answers (RFC 5452 section 9.2). The library
-// has deadlines but no contexts, so that cancelling sets a deadline in the past.
+// byUDP queries a server over UDP, with a new socket for each query: an unpredictable source port prevents forged answers (RFC 5452 section
+// 9.2). When ctx ends, it sets a deadline in the past, because the library has no contexts.
 func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time) (*dns.Msg, error) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
@@ -157,7 +158,7 @@ func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, 
 		if err := c.SetDeadline(next); err != nil {
 			return nil, err
 		}
-		if ctx.Err() != nil { // after the deadline was set: that of the cancelling may have been before
+		if ctx.Err() != nil { // checked after SetDeadline, which may have replaced the deadline in the past
 			return nil, ctx.Err()
 		}
 		m, err := query(conn, q)
@@ -181,7 +182,7 @@ func byTCP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time
 	return query(&dns.Conn{Conn: c, UDPSize: udpSize}, q)
 }
 
-// query writes q and reads until its answer comes. Answers with another ID or question are ignored: they may be forged.
+// query writes q and reads its answer. It ignores UDP answers with another ID or question, which may be forged.
 func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
 	if err := conn.WriteMsg(q); err != nil {
 		return nil, err

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// returnInterval is the time between checks whether an earlier server answers again, while a later one is preferred.
+// returnInterval is the time between checks of the earlier servers while a later one is preferred.
 const returnInterval = 30 * time.Second
 
-// preference is the server that is asked first. A lookup that fails there is tried at the next server and does not change the
-// preference: otherwise a sender could change it by breaking its own DNS. Only if the preferred server does not answer `. NS`
-// either, one that does is preferred. The first server of the configuration is preferred again as soon as it answers.
+// preference is the server that is queried first. A failed lookup is retried at the next server and does not change the preference:
+// otherwise a sender could change it by breaking its own DNS. If the preferred server does not answer `. NS` either, a server that does
+// becomes preferred. The first server of the configuration becomes preferred again when it answers.
 type preference struct {
 	n *network
 
 	mu       sync.Mutex
 	first    int
-	checking bool      // a check is under way
+	checking bool      // a check is in progress
 	returned time.Time // when an earlier server was last checked
 	down     bool      // no server answered `. NS` at the last check
 }
@@ -33,7 +33,7 @@ func (p *preference) get() int {
 	return p.first
 }
 
-// suspect checks in the background whether the preferred server still answers; first is the one that a lookup failed at.
+// suspect starts a check of the preferred server in the background, if that is still first, the server at which a lookup failed.
 func (p *preference) suspect(first int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +43,7 @@ func (p *preference) suspect(first int) {
 	}
 }
 
-// check moves the preference from a server that does not answer to the next one that does better.
+// check queries `. NS` at the server first. If it does not answer, the next server with a better result becomes preferred.
 func (p *preference) check(first int) {
 	best, to := rootSilent, first
 	defer p.end(func() { p.move(first, to, best) })
@@ -65,7 +65,7 @@ func (p *preference) check(first int) {
 	}
 }
 
-// move makes server to the preferred one, if it is another than first, and logs the change. Call it with mu held.
+// move makes the server to the preferred one, if it is not first, and logs the change. Call it with mu held.
 func (p *preference) move(first, to int, best rootAnswer) {
 	log, server := p.n.log, p.n.servers[first]
 	switch {
@@ -83,7 +83,7 @@ func (p *preference) move(first, to int, best rootAnswer) {
 	}
 }
 
-// tryReturn moves the preference back to the first server that answers, before the one that is preferred.
+// tryReturn makes an earlier server the preferred one, if it answers.
 func (p *preference) tryReturn(first int) {
 	to := first
 	defer p.end(func() {

@@ -17,18 +17,18 @@ const (
 	AAAA = Type(dns.TypeAAAA)
 )
 
-// Limits on the lookups of one message that may be under way when another is prefetched. Each holds a socket.
+// Limits on the concurrent lookups of one message, above which no more are prefetched. Each lookup needs a socket.
 const (
-	// maxPrefetch is for lookups that are not reserved. An ordinary message makes ten or so; a sender's SPF record may name a
-	// hundred hosts.
+	// maxPrefetch is the limit for lookups that are not reserved. An ordinary message makes about ten; an SPF record may name a hundred
+	// hosts.
 	maxPrefetch = 20
-	// maxReservedPrefetch is for reserved lookups: eight keys, and a few names each of four Author Domains and of the SPF record.
+	// maxReservedPrefetch is the limit for reserved lookups: eight keys, and a few names for each of four Author Domains and for SPF.
 	maxReservedPrefetch = 32
 )
 
-// Prefetch starts a lookup that is likely to be needed and does not wait: the lookup that needs it finds the answer, or waits
-// for the rest of the time. It counts against the limit of this view, whether it turns out to be needed or not. It does
-// nothing if too many lookups of the message are under way. ctx ends the lookup.
+// Prefetch starts a lookup that will probably be needed, and does not wait. A later lookup of the same name uses its answer. The prefetch
+// counts against the limit of this view, even if it is not needed later. It does nothing if too many lookups of the message are in
+// progress. ctx ends the lookup.
 func (v *View) Prefetch(ctx context.Context, t Type, name string) {
 	full, err := canonical(name)
 	if err != nil || v.known || v.full() {
@@ -39,7 +39,7 @@ func (v *View) Prefetch(ctx context.Context, t Type, name string) {
 	}
 }
 
-// full reports whether no more may be prefetched for now. The evaluation makes the lookup in its turn.
+// full reports whether no more lookups may be prefetched for now.
 func (v *View) full() bool {
 	s := v.shared
 	s.mu.Lock()

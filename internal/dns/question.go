@@ -8,35 +8,34 @@ import (
 	"time"
 )
 
-// shared is what all views of a message have in common.
+// shared is the state that all views of a message share.
 type shared struct {
 	resolver *Resolver
 	client   netip.Addr
 
 	mu        sync.Mutex
-	asked     []asked   // searched from the start: an ordinary message asks three to ten questions, the worst one 205
-	open      openCount // questions that a server was asked and that are under way
-	since     time.Time // when both left 0
+	asked     []asked   // a list, because an ordinary message has three to ten questions, and none more than 205
+	open      openCount // lookups in progress
+	since     time.Time // when open became non-zero
 	spent     time.Duration
 	exhausted bool // see Exhausted
 }
 
-// openCount counts the reserved lookups that are under way, and the others.
+// openCount counts the reserved lookups in progress, and the others.
 type openCount struct{ reserved, others int }
 
-// usualQuestions is how many have room from the start.
+// usualQuestions is the initial capacity of shared.asked.
 const usualQuestions = 4
 
-// asked is one question of a message. It becomes a Lookup only if it is shown: the daemon asks far more than it shows, and
-// answers are long.
+// asked is one question of a message. It is turned into a Lookup only when needed, because that takes longer than a cached lookup.
 type asked struct {
 	question
-	name     string  // as it was asked for
-	answer   *answer // nil: under way
-	flight   *flight // under way
-	waiters  int32   // under way: parts of the message that wait for it
+	name     string  // as the caller wrote it
+	answer   *answer // nil: in progress
+	flight   *flight // nil unless in progress
+	waiters  int32   // goroutines of the message that wait for the flight
 	reserved bool
-	vain     bool // all callers gave up, or there was no slot: the next caller asks again
+	vain     bool // all callers gave up, or there was no slot: the next caller repeats the lookup
 	cached   bool
 	took     time.Duration
 }
@@ -115,12 +114,12 @@ func (v *View) take(ctx context.Context, name string, q question, wait bool) (a 
 	return mine.answer, len(s.asked) - 1, mine.flight, true
 }
 
-// retries reports whether a question that got no slot is asked again: a reserved lookup may still get one.
+// retries reports whether a lookup that got no slot is repeated: a reserved one may get a slot.
 func (v *View) retries(known *asked) bool {
 	return v.reserved && !known.reserved && known.answer.lack
 }
 
-// promote makes a question that is under way a reserved one.
+// promote makes a lookup in progress a reserved one.
 func (s *shared) promote(known *asked) {
 	if known.reserved {
 		return
@@ -138,7 +137,7 @@ func (o *openCount) of(reserved bool) *int {
 	return &o.others
 }
 
-// over reports whether a lookup has no time left.
+// over reports whether the time for a lookup is over.
 func (v *View) over(ctx context.Context) bool {
 	return ctx.Err() != nil || !v.end.IsZero() && !time.Now().Before(v.end)
 }
@@ -148,7 +147,7 @@ func (v *View) miss(q question) *answer {
 	return failed(q, NotLookedUp)
 }
 
-// await waits for the answer to the question at a place that take returned, until ctx ends.
+// await waits for the answer to the question at index at, which take returned, until ctx ends.
 func (v *View) await(ctx context.Context, at int, f *flight) *answer {
 	s := v.shared
 	if !v.end.IsZero() {
@@ -165,7 +164,7 @@ func (v *View) await(ctx context.Context, at int, f *flight) *answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mine := &s.asked[at]
-	if mine.flight == nil { // another part of the message was faster
+	if mine.flight == nil { // another goroutine stored the answer
 		return mine.answer
 	}
 	if mine.waiters--; a == nil {

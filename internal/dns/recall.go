@@ -11,8 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Recall returns the View of a message that got these answers, to repeat its checks. It sends no queries. Any other lookup is a
-// temporary error, and Missed reports it.
+// Recall returns a View that has these answers, to repeat the checks of a message. It sends no queries: any other lookup returns a temporary
+// error, and Missed reports it.
 func Recall(all []Lookup) *View {
 	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for _, l := range all {
@@ -28,7 +28,7 @@ func Recall(all []Lookup) *View {
 	return v.Known()
 }
 
-// recall returns the answer that l records, nil if a record of it cannot be read.
+// recall returns the answer of l, or nil if a record cannot be parsed.
 func recall(q question, l Lookup) *answer {
 	a := &answer{authentic: l.Authentic}
 	switch {
@@ -46,7 +46,7 @@ func recall(q question, l Lookup) *answer {
 	return a
 }
 
-// take parses one record.
+// take parses a record and adds it. It reports whether the record is valid.
 func (a *answer) take(qtype uint16, record string) bool {
 	switch qtype {
 	case dns.TypeTXT:

@@ -1,4 +1,4 @@
-// Package dns makes the DNS lookups of mail authentication: a stub resolver with a cache on top of miekg/dns. It queries recursive
+// Package dns makes the DNS lookups of mail authentication. It is a stub resolver with a cache, which uses miekg/dns. It queries recursive
 // resolvers, which follow delegations and validate DNSSEC.
 //
 // A [Resolver] is shared by all messages and has the cache. A [View] is for one message: it limits the lookups, and repeats an
@@ -26,15 +26,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Options are what a Resolver needs.
+// Options configure a Resolver. Servers or Ask, Timeout, Now and Log are required.
 type Options struct {
 	Servers []netip.AddrPort // recursive resolvers, tried in this order; see ReadServers
 	// Ask, if not nil, answers instead of Servers.
 	Ask     func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
-	Timeout time.Duration // of one query at one server
-	// Slots is how many lookups may be under way at a time, each of which needs a file descriptor. 0 is DefaultSlots.
+	Timeout time.Duration // of one query to one server
+	// Slots is the maximum number of concurrent lookups, each of which needs a file descriptor. 0 means DefaultSlots.
 	Slots int
-	// FailedOver, if not nil, is called each time that the preferred server stopped answering and another one took over.
+	// FailedOver, if not nil, is called each time another server becomes preferred because the preferred one does not answer.
 	FailedOver func()
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -77,8 +77,7 @@ func New(o Options) *Resolver {
 	return r
 }
 
-// Near reports whether all servers are on this machine, so that no one in between can have set the AD bit: RFC 4035 section 4.9.3
-// requires a secure channel.
+// Near reports whether all servers are on this machine, so that the AD bit can be trusted: RFC 4035 section 4.9.3 requires a secure channel.
 func (r *Resolver) Near() bool { return r.near }
 
 func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit time.Duration, now func() time.Time, log *slog.Logger) *Resolver {
@@ -92,7 +91,7 @@ func newResolver(ask func(context.Context, *dns.Msg) (*dns.Msg, error), limit ti
 	}
 }
 
-// cached returns nil if the cache has no valid answer.
+// cached returns the answer in the cache, or nil if there is none or it has expired.
 func (r *Resolver) cached(q question) *answer {
 	now := r.now()
 	r.mu.Lock()
@@ -105,10 +104,10 @@ func (r *Resolver) cached(q question) *answer {
 	return a
 }
 
-// maxHops is how many aliases are followed that the server did not follow itself. Recursive resolvers do.
+// maxHops is the maximum number of aliases that this package follows itself. Recursive resolvers follow aliases.
 const maxHops = 8
 
-// resolve queries the servers, and follows aliases that they do not follow.
+// resolve queries the servers, and follows the aliases that they do not follow.
 func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 	at, ttl := q.name, maxTTL
 	for range maxHops {

@@ -9,21 +9,20 @@ import (
 )
 
 const (
-	// rootTimeout bounds a query for `. NS`. Every recursive resolver has it in its cache, or needs one round trip to a root
-	// server.
+	// rootTimeout limits a query for `. NS`. A recursive resolver has the answer in its cache, or needs one round trip to a root server.
 	rootTimeout = 2 * time.Second
-	// rootMemory is how long its outcome is reused. It limits the queries to one in that time, whatever a sender makes us look
-	// up. The start and the end of an outage are noticed a few seconds late.
+	// rootMemory is how long the result is reused, so that senders cannot cause more than one query in that time. The start and the end of
+	// an outage are noticed a few seconds late.
 	rootMemory = 3 * time.Second
 )
 
-// rootAnswer is what a server does when it is asked `. NS`.
+// rootAnswer is the result of a query for `. NS`.
 type rootAnswer int
 
 // From the worst to the best.
 const (
-	rootSilent  rootAnswer = iota // it does not reply
-	rootFails                     // it replies with an error, such as SERVFAIL or REFUSED
+	rootSilent  rootAnswer = iota // no reply
+	rootFails                     // an error, such as SERVFAIL or REFUSED
 	rootAnswers                   // NOERROR or NXDOMAIN
 )
 
@@ -37,7 +36,7 @@ type rootProbe struct {
 	last    rootAnswer
 }
 
-// answer returns what the server does. If ctx ends before it is known, it is rootSilent.
+// answer returns the result of the query. If ctx ends before, it returns rootSilent.
 func (p *rootProbe) answer(ctx context.Context) rootAnswer {
 	p.mu.Lock()
 	if !p.ended.IsZero() && time.Since(p.ended) < rootMemory {
@@ -66,7 +65,7 @@ func (p *rootProbe) query(running chan struct{}) {
 	defer cancel()
 	last := rootSilent
 	defer func() {
-		_ = recover() // a defect of ask is logged by each lookup; here it means that there is no answer
+		_ = recover() // each lookup logs a panic of ask; here it counts as no reply
 		p.mu.Lock()
 		p.running, p.ended, p.last = nil, time.Now(), last
 		p.mu.Unlock()
@@ -83,9 +82,9 @@ func (p *rootProbe) query(running chan struct{}) {
 	}
 }
 
-// RootAnswers reports whether any server answers a query for the name servers of the root. If none does, our own DNS is at
-// fault rather than that of a sender. The query bypasses the cache and needs no slot; its outcome is used again for a few
-// seconds. RootAnswers takes at most rootTimeout, and returns false if ctx ends first.
+// RootAnswers reports whether any server answers a query for the name servers of the root. If none does, the DNS of this host has failed, and
+// not that of a sender. The query uses neither the cache nor a slot. Its result is reused for a few seconds. RootAnswers takes at most
+// rootTimeout, and returns false if ctx ends first.
 func (r *Resolver) RootAnswers(ctx context.Context) bool {
 	answers := make(chan rootAnswer, len(r.roots))
 	for _, p := range r.roots {

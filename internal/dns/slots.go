@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// DefaultSlots is how many lookups may be under way at a time, each with a socket of its own, unless Options.Slots has
-	// another number: ten for each of a busy server's hundred smtpd processes.
+	// DefaultSlots is the default of Options.Slots, the maximum number of concurrent lookups: ten for each of the hundred smtpd
+	// processes of a busy server.
 	DefaultSlots = 1000
 	// MinSlots is the smallest number of slots that can be divided into reserved and other ones.
 	MinSlots = 4
 	// reservedShare is the share of the slots that only reserved lookups may use: one in reservedShare.
 	reservedShare = 4
-	// waitingPerSlot bounds the lookups that wait for a slot. One that waits takes some hundred bytes and its caller's
-	// goroutine; with more than this ahead of it, it would hardly get a slot before its timeout.
+	// waitingPerSlot limits the lookups that wait for a slot, for each slot. A waiting lookup needs some hundred bytes and the goroutine
+	// of its caller. With more lookups before it, it would probably not get a slot before its timeout.
 	waitingPerSlot = 4
-	// yieldAfter is how long a lookup keeps its slot although another client that has none waits for one. Resolvers answer
-	// most questions within it; what takes longer is probably dead, and asks again when its turn comes.
+	// yieldAfter is how long a lookup keeps its slot while another client without a slot waits. Resolvers answer most queries within it.
+	// A longer lookup probably fails; it loses its slot and is repeated later.
 	yieldAfter = time.Second
 	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client: every IPv6 host has a /64.
 	clientBits4, clientBits6 = 32, 64
@@ -45,24 +45,23 @@ func clientOf(addr netip.Addr) netip.Addr {
 	return prefix.Addr()
 }
 
-// slots decides which flights may be under way, so that dead names in the mail of some clients do not delay other clients. A
-// client never has more lookups under way than there are free slots. A slot that becomes free goes to the waiting client with
-// the fewest lookups under way. A client without any does not wait for the timeouts of others: see yields. Resolver.mu guards
-// it.
+// slots decides which flights may run, so that dead names in the mail of some clients do not delay other clients. A client never has more
+// lookups in progress than there are free slots. A slot that becomes free is assigned to the waiting client with the fewest lookups in
+// progress. A client without any does not wait for the timeouts of others: see yields. Resolver.mu guards it.
 type slots struct {
 	all        int // slots
 	others     int // slots for lookups that are not reserved
-	busy       int // lookups under way
-	busyOthers int // of them, those that are not reserved
+	busy       int // lookups in progress
+	busyOthers int // lookups in progress that are not reserved
 	waiting    int
-	clients    map[netip.Addr]*client // that have lookups under way or waiting
+	clients    map[netip.Addr]*client // that have lookups in progress or waiting
 	queue      []*client              // that have lookups waiting, the longest waiting first
 }
 
 // client has the lookups of one client.
 type client struct {
 	addr    netip.Addr
-	busy    []*flight // under way, the oldest first
+	busy    []*flight // in progress, the oldest first
 	waiting []*flight // the longest waiting first
 }
 
@@ -83,7 +82,7 @@ func (s *slots) client(addr netip.Addr) *client {
 	return c
 }
 
-// left is the number of free slots for lookups that are reserved, or not.
+// left returns the number of free slots for lookups that are reserved, or not.
 func (s *slots) left(reserved bool) int {
 	if reserved {
 		return s.all - s.busy
@@ -94,7 +93,7 @@ func (s *slots) left(reserved bool) int {
 // admits reports whether a lookup of c may start now.
 func (s *slots) admits(c *client, reserved bool) bool { return s.left(reserved) > c.load() }
 
-// load returns the number of lookups of c under way. Lookups for no client, such as key checks, have no share: it is 0.
+// load returns the number of lookups of c in progress. It is 0 for lookups without a client, such as key checks, which have no share.
 func (c *client) load() int {
 	if !c.addr.IsValid() {
 		return 0
@@ -102,7 +101,7 @@ func (c *client) load() int {
 	return len(c.busy)
 }
 
-// start takes a slot for f.
+// start assigns a slot to f.
 func (s *slots) start(f *flight) {
 	c := s.client(f.asker.client)
 	f.state, f.started = underWay, time.Now()
@@ -113,7 +112,7 @@ func (s *slots) start(f *flight) {
 	}
 }
 
-// end returns the slot of f. Call next afterwards.
+// end frees the slot of f. Call next afterwards.
 func (s *slots) end(f *flight) {
 	c := s.clients[f.asker.client]
 	f.state = ended
@@ -125,15 +124,15 @@ func (s *slots) end(f *flight) {
 	s.forget(c)
 }
 
-// forget drops a client that has no lookups.
+// forget removes a client that has no lookups.
 func (s *slots) forget(c *client) {
 	if len(c.busy) == 0 && len(c.waiting) == 0 {
 		delete(s.clients, c.addr)
 	}
 }
 
-// wait puts f into the queue. If that is full, it returns the flight that has to leave it: one of the client with the most
-// lookups, which may be f itself.
+// wait adds f to the queue. If the queue is full, it removes and returns a flight of the client with the most lookups, which may be f
+// itself.
 func (s *slots) wait(f *flight) (dropped *flight) {
 	c := s.client(f.asker.client)
 	if len(c.waiting) == 0 {
@@ -157,7 +156,7 @@ func (s *slots) wait(f *flight) (dropped *flight) {
 	return dropped
 }
 
-// leave takes f out of the queue.
+// leave removes f from the queue.
 func (s *slots) leave(f *flight) {
 	c := s.clients[f.asker.client]
 	c.waiting = slices.DeleteFunc(c.waiting, func(w *flight) bool { return w == f })
@@ -169,8 +168,7 @@ func (s *slots) leave(f *flight) {
 	s.forget(c)
 }
 
-// better returns the asker for a flight with two askers: reserved if one of them is, with the client that has fewer lookups
-// under way.
+// better returns the asker for a flight with two askers: reserved if one of them is, with the client that has fewer lookups in progress.
 func (s *slots) better(a, b asker) asker {
 	if s.load(b.client) < s.load(a.client) {
 		a.client = b.client
@@ -186,7 +184,7 @@ func (s *slots) load(addr netip.Addr) int {
 	return 0
 }
 
-// next starts the flight whose turn it is and returns it, or returns nil.
+// next starts the next flight that may start and returns it. It returns nil if none may.
 func (s *slots) next() *flight {
 	var first *flight
 	fewest := math.MaxInt
@@ -205,8 +203,8 @@ func (s *slots) next() *flight {
 	return first
 }
 
-// yields returns the lookup that has to wait again so that the waiting lookup f can start, or nil. It is the oldest one of the
-// client with the most lookups, if it is older than yieldAfter and that client then still has no fewer than the client of f.
+// yields returns the lookup that must wait again so that the waiting lookup f can start, or nil. It is the oldest one of the client with the
+// most lookups. It must be older than yieldAfter, and afterwards its client must not have fewer lookups than the client of f.
 func (s *slots) yields(f *flight) *flight {
 	own := s.clients[f.asker.client].load()
 	if own > s.left(f.asker.reserved) {

@@ -32,10 +32,10 @@ const (
 	Refused  Status = "REFUSED"
 )
 
-// The servers did not reply with an answer that can be read.
+// There was no readable answer of the servers.
 const (
-	Timeout           Status = "timeout"            // no reply in time, or the message had no time left
-	ConnectionRefused Status = "connection_refused" // nothing listens at the address of the server
+	Timeout           Status = "timeout"            // no reply in time, or the time for the message was over
+	ConnectionRefused Status = "connection_refused" // no process listens at the address of the server
 	ConnectionClosed  Status = "connection_closed"  // the server closed the connection before its reply
 	Unreachable       Status = "unreachable"        // the query could not be sent to the server for another reason
 	Truncated         Status = "truncated"          // the reply is truncated even over TCP
@@ -43,7 +43,7 @@ const (
 	UnrelatedAnswer   Status = "unrelated_answer"   // the reply belongs to another query
 )
 
-// The reply is useless. The last two do not change when the lookup is repeated.
+// The reply exceeds a limit. The last two are permanent: a repeated lookup returns the same.
 const (
 	AliasLoop      Status = "alias_loop"
 	TooManyAliases Status = "too_many_aliases"
@@ -59,12 +59,12 @@ const (
 	NoServer      Status = "no_server"      // no name server is configured
 	Limit         Status = "limit"          // the message reached its limit of lookups: OverLimit
 	NotLookedUp   Status = "not_looked_up"  // the view sends no queries: View.Known, Recall
-	InvalidName   Status = "invalid_name"   // no DNS name, or no address; it counts as one that does not exist
-	InternalError Status = "internal_error" // a defect of ours
-	Forgotten     Status = "forgotten"      // of a Lookup alone: the journal does not have its answer any more
+	InvalidName   Status = "invalid_name"   // not a DNS name, or not an address; it counts as one that does not exist
+	InternalError Status = "internal_error" // a defect of Signpost
+	Forgotten     Status = "forgotten"      // only in a Lookup: the journal no longer has the answer
 )
 
-// Statuses returns all of them but the RCODEs that have no constant.
+// Statuses returns all statuses except RCODEs without a constant.
 func Statuses() []Status {
 	return []Status{NoError, NXDomain, NoData, FormErr, ServFail, NotImp, Refused, Timeout, ConnectionRefused, ConnectionClosed, Unreachable,
 		Truncated, Malformed, UnrelatedAnswer, AliasLoop, TooManyAliases, TooManyRecords, TooMuchText, NoSlot, NoDescriptor, NoSocket,
@@ -82,7 +82,7 @@ func (s Status) temporary() bool {
 	return s != NoError && !s.notFound() && s != TooManyRecords && s != TooMuchText
 }
 
-// lack reports whether s is a lack of our own resources, not a failure of the DNS.
+// lack reports whether s is a lack of resources on this host, not a DNS failure.
 func (s Status) lack() bool { return s == NoSlot || s == NoDescriptor || s == NoSocket }
 
 // rcodeStatus returns the Status of a reply that has no answer.
@@ -99,7 +99,7 @@ type queryError struct {
 	cause  error // may be nil
 }
 
-// Error returns the words of the status, and the cause if that adds to them. It has no addresses.
+// Error returns the words of the status, and the cause if it has more information. It has no addresses.
 func (f *queryError) Error() string {
 	if f.cause == nil || f.status == ConnectionRefused || f.status == ConnectionClosed {
 		return f.status.Words()

@@ -11,71 +11,69 @@ import (
 	"github.com/miekg/dns"
 )
 
-// View makes the lookups of one message. A question has the same answer for the whole message, even with TTL 0, so that all parts
-// are judged by the same records. A View counts and limits the questions. It is safe for concurrent use.
+// View makes the lookups of one message. A question has the same answer for the whole message, even with TTL 0, so that all checks use the
+// same records. A View counts and limits the questions. It is safe for concurrent use.
 type View struct {
 	shared   *shared
-	budget   *int      // guarded by shared.mu; nil: no bound of its own
-	end      time.Time // no lookup waits longer; zero: as long as its context lets it
+	budget   *int      // remaining questions; guarded by shared.mu; nil: no limit
+	end      time.Time // the deadline of all lookups; zero: only that of their contexts
 	reserved bool      // see Reserved
 	known    bool      // no queries are sent
 	missed   bool      // known: a lookup would have needed a query
 }
 
-// View returns the view of a message. client is the SMTP client that it came from: if slots are short, the clients with the
-// most lookups under way wait first. Lookups for an invalid client have no such limit.
+// View returns a view for a message. client is the SMTP client: if there are too few slots, clients with many lookups in progress wait.
+// Lookups for an invalid client do not.
 func (r *Resolver) View(client netip.Addr) *View {
 	return &View{shared: &shared{resolver: r, client: client, asked: make([]asked, 0, usualQuestions)}}
 }
 
-// Reserved returns the same view for lookups that could affect alignment. A quarter of the slots is reserved for them, and they
-// have a prefetch limit of their own. A lookup that waits for a slot without being reserved becomes reserved as soon as the same
-// question is asked here.
+// Reserved returns the view for lookups that could affect alignment. A quarter of the slots is reserved for them, and they have a separate
+// limit for prefetches. If the same lookup is in progress without being reserved, it becomes reserved.
 func (v *View) Reserved() *View {
 	reserved := *v
 	reserved.reserved = true
 	return &reserved
 }
 
-// Exhausted reports whether a reserved lookup of this message failed for lack of our own resources, as opposed to a failure
-// of the DNS: there was no file descriptor, port or memory for its socket, or no free slot.
+// Exhausted reports whether a reserved lookup of this message failed because this host lacks resources: there was no file descriptor, port or
+// memory for its socket, or no free slot.
 func (v *View) Exhausted() bool {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
 	return v.shared.exhausted
 }
 
-// Limit returns the same view with room for n more different questions. Beyond them every lookup fails with a temporary
-// error that OverLimit recognizes. Whether an answer was in the cache makes no difference, so that a verdict does not depend
-// on what others asked before.
+// Limit returns the view with a limit of n more different questions. Further lookups fail with a temporary error, for which OverLimit returns
+// true. Cached answers count too, so that a verdict does not depend on earlier messages.
 func (v *View) Limit(n int) *View {
 	limited := *v
 	limited.budget = &n
 	return &limited
 }
 
-// Until returns the same view with a deadline for its lookups. Unlike a context it needs no timer for a cached answer.
+// Until returns the view with a deadline for its lookups. Unlike a context, it needs no timer for a cached answer.
 func (v *View) Until(end time.Time) *View {
 	until := *v
 	until.end = end
 	return &until
 }
 
-// Known returns the same view for one goroutine, limited to the answers that the message already has and to the cache. For any
-// other question it returns a temporary error at once, and Missed reports it.
+// Known returns the view limited to the answers that the message already has and to the cache. Any other lookup returns a temporary error at
+// once, and Missed reports it. The result is for one goroutine.
 func (v *View) Known() *View {
 	known := *v
 	known.known, known.missed = true, false
 	return &known
 }
 
-// Asks reports whether the view sends queries. That of Known does not.
+// Asks reports whether the view sends queries. The views of Known and Recall do not.
 func (v *View) Asks() bool { return !v.known }
 
 // Missed reports whether a question had no known answer.
 func (v *View) Missed() bool { return v.missed }
 
-// Answered is the answered questions of a message. They are formatted later, because that takes longer than the lookups.
+// Answered has the answered questions of a message. They are formatted later, because that takes longer than cached lookups.
 type Answered struct{ all []asked }
 
 // Answered returns all answered questions so far.
@@ -85,7 +83,7 @@ func (v *View) Answered() Answered {
 	return Answered{slices.DeleteFunc(slices.Clone(v.shared.asked), func(a asked) bool { return a.answer == nil })}
 }
 
-// Lookups returns them with complete answers.
+// Lookups returns the lookups with complete answers.
 func (a Answered) Lookups() []Lookup {
 	all := make([]Lookup, 0, len(a.all))
 	for _, a := range a.all {
@@ -94,7 +92,7 @@ func (a Answered) Lookups() []Lookup {
 	return all
 }
 
-// Shortened returns them with answers that are shortened as Lookup.Shorten does.
+// Shortened returns the lookups with answers shortened as by Lookup.Shorten.
 func (a Answered) Shortened() []Lookup {
 	all := make([]Lookup, 0, len(a.all))
 	for _, a := range a.all {
@@ -103,14 +101,14 @@ func (a Answered) Shortened() []Lookup {
 	return all
 }
 
-// Open reports whether a lookup of the message is under way.
+// Open reports whether a lookup of the message is in progress.
 func (v *View) Open() bool {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
 	return v.shared.open != (openCount{})
 }
 
-// Spent returns the number of questions, and for how long at least one query was under way.
+// Spent returns the number of questions, and the time during which at least one query was in progress.
 func (v *View) Spent() (queries int, open time.Duration) {
 	s := v.shared
 	s.mu.Lock()
@@ -185,13 +183,13 @@ func (v *View) Exists(ctx context.Context, name string) (bool, error) {
 	return !a.absent, nil
 }
 
-// TLSA is a constraint on the certificate of a host: RFC 6698 section 2.
+// TLSA is a TLSA record: RFC 6698 section 2.
 type TLSA struct {
 	Usage, Selector, Matching uint8
 	Data                      string // hexadecimal, lower case
 }
 
-// LookupTLSA returns the TLSA records of a name. They count only if authentic: RFC 6698 section 4.
+// LookupTLSA returns the TLSA records of a name, and whether they are authentic. Others must not be used: RFC 6698 section 4.
 func (v *View) LookupTLSA(ctx context.Context, name string) (all []TLSA, authentic bool, err error) {
 	a := v.lookup(ctx, name, dns.TypeTLSA)
 	return a.tlsa, a.authentic, a.error()
@@ -206,8 +204,8 @@ func (v *View) LookupCNAME(ctx context.Context, name string) (string, error) {
 	return a.names[0], a.error()
 }
 
-// Authentic reports whether the resolver validated an answer by DNSSEC, a negative one included. It sends no query for a question
-// that was asked before.
+// Authentic reports whether the resolver validated the answer to a question by DNSSEC, also a negative one. It sends no query if the message
+// has the answer.
 func (v *View) Authentic(ctx context.Context, t Type, name string) bool {
 	return v.lookup(ctx, name, uint16(t)).authentic
 }

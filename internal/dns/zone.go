@@ -11,13 +11,13 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Zone answers queries from a zone file: to try records before they are published, and for tests.
+// Zone answers queries from a zone file, to try records before they are published and for tests.
 type Zone struct{ records map[string][]dns.RR }
 
 // defaultTTL is the TTL of records if the zone file sets none.
 const defaultTTL = 3600
 
-// ParseZone parses a zone file (RFC 1035 section 5; names without an origin are complete). The error names the line.
+// ParseZone parses a zone file: RFC 1035 section 5. Its origin is the root. file is the name for errors, which have the line.
 func ParseZone(r io.Reader, file string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}}
 	parser := dns.NewZoneParser(r, ".", file)
@@ -44,7 +44,7 @@ func ParseZone(r io.Reader, file string) (*Zone, error) {
 // zoneErrors are the errors of package dns for zone files: FILE: dns: FAULT: "TOKEN" at line: LINE:COLUMN.
 var zoneErrors = regexp.MustCompile(`^(?:.*: )?dns: (.*): ("(?:.*)") at line: (\d+):\d+$`)
 
-// zoneFault returns the place of an error, and what is wrong there.
+// zoneFault returns an error in the form FILE:LINE: FAULT: "TOKEN".
 func zoneFault(file string, err error) error {
 	m := zoneErrors.FindStringSubmatch(err.Error())
 	if m == nil {

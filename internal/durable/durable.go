@@ -1,5 +1,5 @@
-// Package durable replaces files so that a crash leaves the old or the new contents, and locks them. The directories may belong to
-// another user, who could plant links there for root to follow: they are opened through os.Root.
+// Package durable replaces files so that a crash leaves either the old or the new contents, and locks files. Directories are opened through
+// os.Root, because their owner could plant links there for root to follow. Tree.Write, Tree.Read and TryLock are the main functions.
 package durable
 
 import (
@@ -28,7 +28,7 @@ func TempOf(name string) (of string, ok bool) {
 
 func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, which a killed process may have used
 
-// Draft is the new contents of a file, synced to the disk beside it.
+// Draft is a temporary file with the new contents of a file. It is synced to the disk.
 type Draft struct {
 	dir       *os.Root
 	tmp, name string
@@ -60,7 +60,7 @@ func (d Draft) Commit() error {
 	return Sync(d.dir)
 }
 
-// Write is NewDraft and Commit.
+// Write calls NewDraft and Commit.
 func Write(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare func(*os.File) error) error {
 	d, err := NewDraft(dir, name, data, mode, prepare)
 	if err != nil {
@@ -69,8 +69,8 @@ func Write(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare fun
 	return d.Commit()
 }
 
-// Keep returns a function for NewDraft that sets the mode and the owner to those of the file that is to be replaced. If there is
-// none, the mode becomes the one given.
+// Keep returns a function for NewDraft that sets the mode and the owner to those of the file to be replaced. If there is none, it sets the
+// given mode.
 func Keep(dir *os.Root, name string, mode fs.FileMode) func(*os.File) error {
 	return func(f *os.File) error {
 		old, err := dir.Lstat(name)

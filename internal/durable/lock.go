@@ -32,8 +32,8 @@ func (e *BusyError) Error() string { return "locked by another process" }
 // TryLock locks a file of a directory, and creates it if there is none. The path is for errors; its last element is the name in
 // dir. The error is a *BusyError if another process holds the lock.
 //
-// A lock that is no plain file, or that has a second name, is refused: the owner of the directory could have linked it to a file
-// of root, and root writes to the lock and changes its owner.
+// TryLock returns an error if the file is not a regular file or has more than one name. The owner of the directory could have linked it to a
+// file of root, and root writes to the lock and changes its owner.
 func TryLock(dir *os.Root, path string) (*Lock, error) {
 	name := filepath.Base(path)
 	for {
@@ -112,7 +112,7 @@ func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
 	return &Lock{dir: dir, name: name, file: f}, nil
 }
 
-// maxPID is how much is read of a lock: the process ID of its holder.
+// maxPID is the maximum number of bytes that are read of a lock, which has the process ID of its holder.
 const maxPID = 20
 
 func holder(f *os.File) int {

@@ -16,7 +16,7 @@ import (
 // users could not open themselves.
 type Tree []string
 
-// MaxFile is how much Tree.Read reads. The largest file is the metadata of a key, a few KiB.
+// MaxFile is the maximum number of bytes that Tree.Read reads. The largest file is the metadata of a key, a few KiB.
 const MaxFile = 1 << 20
 
 // Open returns the directory at path.
@@ -66,7 +66,7 @@ func OpenIn(root *os.Root, rel, path string) (*os.Root, error) {
 type RootLinkError struct{ Path string }
 
 func (e *RootLinkError) Error() string {
-	return e.Path + " is a link out of its directory, which root does not follow: replace it by what it links to, or run the command as the owner of the directory"
+	return e.Path + " is a link out of its directory, which root does not follow: replace it by the file it links to, or run the command as the owner of the directory"
 }
 
 // isLinkIn reports whether a component of rel is a link.
@@ -79,7 +79,7 @@ func isLinkIn(root *os.Root, rel string) bool {
 	return false
 }
 
-// fault is an error of a file that is not the kernel's.
+// fault is an error of a file that does not come from the kernel.
 type fault string
 
 func (f fault) Error() string { return string(f) }
@@ -127,7 +127,7 @@ func (t Tree) Read(path string) (data []byte, err error) {
 	return data, err
 }
 
-// Read reads at most limit bytes of a regular file. O_NONBLOCK keeps the open from waiting where someone made a FIFO of that name.
+// Read reads at most limit bytes of a regular file. It opens with O_NONBLOCK, so that a FIFO of that name does not block it.
 func Read(dir *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -203,7 +203,7 @@ func (t Tree) OwnerOf(like string) (func(*os.File) error, error) {
 	return func(f *os.File) error { return f.Chown(int(st.Uid), int(st.Gid)) }, nil
 }
 
-// Remove deletes a file or an empty directory, durably. A missing one is no error.
+// Remove deletes a file or an empty directory, durably. It returns nil if it does not exist.
 func (t Tree) Remove(path string) error {
 	err := t.In(path, func(dir *os.Root, name string) error {
 		if err := dir.Remove(name); err != nil {

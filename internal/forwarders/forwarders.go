@@ -1,5 +1,5 @@
-// Package forwarders finds in the journal the mailing lists and forwarders whose genuine mail fails DMARC, and proposes to trust
-// them. docs/decisions/forwarders.md states the conditions and their reasons.
+// Package forwarders searches the journal for mailing lists and forwarders whose genuine mail fails DMARC, and proposes to trust them. The
+// conditions and their reasons are in docs/decisions/forwarders.md.
 package forwarders
 
 import (
@@ -19,29 +19,28 @@ import (
 	"signpost/policy"
 )
 
-// Conditions for a proposal. They are expensive for a forger: for days, he has to relay at least as many genuine messages of several
-// other domains as he forges.
+// Conditions for a proposal. A forger would have to relay, for days, as many genuine messages of several domains as he forges.
 const (
 	MinMessages = 12 // that failed
-	MinDays     = 5  // on which some failed, and on which some were shown to be genuine
+	MinDays     = 5  // with messages that failed, and with messages that were proved genuine
 	MinAuthors  = 3  // organisations, among both
-	// mostOfOne is the greatest share of one organisation in the messages that failed, in percent.
+	// mostOfOne is the maximum share of one organisation in the messages that failed, in percent.
 	mostOfOne = 75
-	// leastGenuine is the smallest share of all messages that must be proved genuine, in percent.
+	// leastGenuine is the minimum share of messages that are proved genuine, in percent.
 	leastGenuine = 50
 )
 
-// maxSeen bounds the number of messages kept in memory: about 60 MiB.
+// maxSeen limits the messages in memory, to about 60 MiB.
 const maxSeen = 200_000
 
-// Learner collects relayed mail.
+// Learner collects the relayed messages of a journal.
 type Learner struct {
 	Rules policy.Rules // in effect now: relays that they trust already are not proposed
 	seen  []seen
 	Full  bool // maxSeen was reached
 }
 
-// seen is a message that did not come from its author's server.
+// seen is a relayed message.
 type seen struct {
 	day       int64 // since 1970, UTC
 	author    string
@@ -95,7 +94,7 @@ func (l *Learner) trusted(s seen) bool {
 		slices.ContainsFunc(l.Rules.Forwarders, signer)
 }
 
-// look returns what is needed of an entry. Only what passes counts for a relay: anyone can write the rest.
+// look returns the part of an entry that is needed. Only results that pass identify a relay: anyone can write other fields.
 func look(e *journal.Entry) (s seen, ok bool) {
 	ev := &e.Evidence
 	if e.Role != policy.RoleVerify || !ev.Connection.SMTP || len(ev.DMARC) != 1 || ev.SPF == nil {
@@ -158,8 +157,8 @@ func hostDomain(name string) string {
 	return ""
 }
 
-// Proposals returns the proposals, most messages first. Each message counts for one of them: a seal proves more than a signature,
-// and that more than a network.
+// Proposals returns the proposals, those with the most messages first. Each message counts for one proposal only: for its sealer, otherwise
+// for its signer, otherwise for its network.
 func (l *Learner) Proposals() []Proposal {
 	var all []Proposal
 	left := l.seen
@@ -207,7 +206,7 @@ func (l *Learner) Proposals() []Proposal {
 	return all
 }
 
-// around returns the network by which clients are grouped. narrow then returns the network of a group.
+// around returns the network by which clients are grouped. narrow returns the smallest network of a group.
 func around(a netip.Addr) netip.Prefix {
 	bits := 24
 	if a.Is6() {

@@ -22,7 +22,7 @@ const (
 	Network Kind = "network" // its clients, which have verified names
 )
 
-// Proposal is a list or a forwarder that could be trusted, and why.
+// Proposal is a list or a forwarder that could be trusted, with the evidence.
 type Proposal struct {
 	Kind    Kind      `json:"kind"`
 	Name    string    `json:"name"`           // a domain or a network
@@ -143,7 +143,7 @@ func (p Proposal) What() string {
 
 // Comment returns the comment of the entry in the file: at most 120 bytes.
 func (p Proposal) Comment() string {
-	return fmt.Sprintf("%s: %d failing messages of %d organisations on %d days; %d shown to be genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
+	return fmt.Sprintf("%s: %d failing messages of %d organisations on %d days; %d proved genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
 }
 
 // Evidence returns the reasons for a proposal, in printable lines: senders chose some of the names.
@@ -166,18 +166,18 @@ func (p Proposal) Evidence() []string {
 			lines = append(lines, fmt.Sprintf(format, args...))
 		}
 	}
-	add(p.Broken, "%d of these bear a signature of their author's organisation, which was broken on the way", p.Broken)
-	add(p.Intact, "%d more came whole", p.Intact)
-	add(p.Genuine, "%d of all are shown to be genuine, by what only their authors' organisations can have signed", p.Genuine)
+	add(p.Broken, "%d of these have a signature of their author's organisation that a relay broke", p.Broken)
+	add(p.Intact, "%d more were relayed unchanged and passed DMARC", p.Intact)
+	add(p.Genuine, "%d of all are proved genuine, by signatures that only their authors' organisations can have made", p.Genuine)
 	switch p.Kind {
 	case Sealer:
-		lines = append(lines, fmt.Sprintf("an ARC chain that passes, last sealed by %s, is on each; %d had passed DMARC when he got them, he says", p.Name, p.Saw))
+		lines = append(lines, fmt.Sprintf("each has an ARC chain that passes, last sealed by %s, which states that %d had passed DMARC", p.Name, p.Saw))
 	case Signer:
-		lines = append(lines, "a signature of "+p.Name+" that passes is on each")
+		lines = append(lines, "each has a signature of "+p.Name+" that passes")
 	case Network:
-		lines = append(lines, fmt.Sprintf("they came from %d clients, whose names below %s DNS confirms", p.Clients, p.Host))
+		lines = append(lines, fmt.Sprintf("they came from %d clients whose names are in %s and verified by DNS", p.Clients, p.Host))
 	}
-	add(p.Sender, "%d of those that failed had an envelope of another domain, which SPF passes", p.Sender)
+	add(p.Sender, "%d of those that failed had an envelope sender of another domain, for which SPF passed", p.Sender)
 	for i, line := range lines {
 		lines[i] = term.Printable(line)
 	}

@@ -10,31 +10,31 @@ import (
 	"signpost/internal/dns"
 )
 
-// Large DNS answers and records recur in thousands of messages, and a public key does not shrink. Each is stored once in the
-// table answer; an entry has a mark in its place. The answers of a journal are bounded separately from its messages: a sender
-// chooses them, so the oldest of them are deleted before any message.
+// Large DNS answers and records, such as public keys, recur in thousands of messages. Each is stored once, in the table answer, and the
+// entries refer to it by a mark and its hash. Senders choose the answers, so that these have a limit of their own: when they exceed it,
+// the least recently used ones are deleted before any message.
 
 const (
 	// large is the size in bytes from which a text has a row of its own.
 	large = 120
-	// mark precedes the hash that replaces a text. A text that begins with it is stored whatever its length.
+	// mark precedes the hash that replaces a text. A text that begins with mark is always stored.
 	mark = "\x01"
-	// refresh is how often the database notes that an answer is still in use.
+	// refresh is the interval at which the database notes that an answer is still in use.
 	refresh = time.Hour
-	// maxStored is how many bytes of texts storedTexts holds.
+	// maxStored limits the texts in storedTexts, in bytes.
 	maxStored = 2 << 20
-	// forgotten replaces a text that is not in the database: it was deleted, or the texts of the message took more than their share.
+	// forgotten replaces a text that is not in the database: it was deleted, or it exceeded the limit for one message.
 	forgotten = "(no longer known)"
 )
 
-// text is a text with a row of its own.
+// text is a row of the table answer.
 type text struct {
 	sum  int64
 	text string
 }
 
-// storedTexts are texts that recur and that the database has, and their hashes. Only texts that were committed are among them.
-// It is safe for concurrent use.
+// storedTexts caches texts that recur and that the database has, with their hashes. A text is added only after it was committed. It is
+// safe for concurrent use.
 type storedTexts struct {
 	mu    sync.RWMutex
 	sums  map[string]int64
@@ -93,17 +93,17 @@ func (s *storedTexts) full() bool {
 	return s.size > maxStored
 }
 
-// clear has every text stored again when it comes next.
+// clear removes all texts, so that each is stored again when it recurs.
 func (s *storedTexts) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sums, s.texts, s.size = map[string]int64{}, map[int64]string{}, 0
 }
 
-// maxTexts bounds the texts that a Reader caches, in bytes.
+// maxTexts limits the texts that a Reader caches, in bytes.
 const maxTexts = 16 << 20
 
-// restore replaces the marks of an entry by their texts, most of which recur in thousands of messages.
+// restore replaces the marks in an entry by their texts.
 func (r *Reader) restore(ctx context.Context, e *Entry) {
 	whole := func(text string) string {
 		key, ok := strings.CutPrefix(text, mark)
@@ -176,8 +176,8 @@ func splitRecords(text string) []string {
 	return records
 }
 
-// replaceTexts replaces the texts of an entry that come from DNS, the most important ones first, and has records replace those of
-// a lookup. The entry's slices are its own, but not the records of a lookup.
+// replaceTexts replaces the texts of an entry that come from DNS by the results of by, the most important ones first. It calls records for
+// each lookup, to replace its records. The entry must have its own slices; records must not change the records of a lookup in place.
 func replaceTexts(e *Entry, by func(string) string, records func(*dns.Lookup)) {
 	ev := &e.Evidence
 	if ev.SPF != nil {

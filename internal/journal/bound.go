@@ -10,35 +10,35 @@ import (
 )
 
 const (
-	// deleteChunk is how many messages or answers one transaction deletes: some milliseconds.
+	// deleteChunk is how many messages or answers one transaction deletes. It takes some milliseconds.
 	deleteChunk = 200
-	// deleteSteps is how many chunks are deleted before new messages are written, more than a batch of them brings, and
-	// deletePause the time in between: after journal.keep or max_size was reduced there may be millions to delete. To delete a
-	// message costs no more than to write one, however slow the disk, so that new ones have room in the queue.
+	// deleteSteps is how many chunks are deleted before new messages are written. These are more messages than a batch adds.
+	// deletePause is the time between two rounds: after journal.keep or max_size was reduced, there may be millions to delete.
+	// Deleting a message costs no more than writing one, so that the queue does not fill up even if the disk is slow.
 	deleteSteps = 8
 	deletePause = 100 * time.Millisecond
-	// maxSteps is how many chunks are deleted after a batch at most: a few large messages may need the space of many small ones.
+	// maxSteps limits the chunks that are deleted after a batch: a few large messages may need the space of many small ones.
 	maxSteps = 64
-	// vacuumPages is how many free pages are returned in one step, and vacuumSteps how many steps are taken at a time.
+	// vacuumPages is how many free pages one step returns to the file system. vacuumSteps is how many steps are taken at a time.
 	vacuumPages = 256
 	vacuumSteps = 16
-	// spareShare is the part of the bound that is left free, so that what is written between two checks fits.
+	// spareShare is the part of max_size that is left free for the writes between two checks: one in spareShare.
 	spareShare = 16
-	// answerShare is the part of the bound, one in answerShare, below which answers are not deleted before messages: it holds the
-	// recent answers of ordinary mail. Answers beyond it are likely to be from a sender who fills the journal.
+	// answerShare is the part of max_size for answers: one in answerShare. It is enough for the recent answers of ordinary mail. Answers
+	// beyond it are deleted before messages, because they are probably from a sender who tries to fill the journal.
 	answerShare = 8
-	// walRoom is the size that the log, with the shared memory, may have before it is written into the database: what is in it by
-	// then, and a transaction.
+	// walRoom is the maximum size of the write-ahead log (WAL), with the shared memory file, at a checkpoint: the pages until the
+	// checkpoint is due, and one transaction.
 	walRoom = walPages*(pageSize+24) + batchBytes + maxRowLog + 64<<10
-	// largeRoom is the same for a large batch.
+	// largeRoom is walRoom for a large batch.
 	largeRoom = walRoom + batchBytes
-	// maxRowLog is how many bytes one message adds to the log at most: a batch ends only after the message that exceeds its bound.
+	// maxRowLog is the maximum number of bytes that one message adds to the WAL. A batch may exceed its limit by this.
 	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
-// bound deletes until the files have their size again: the answers that were not used for the longest time, then, when no more of
-// them are left than their share, the oldest messages. After max_size was reduced it does a part: the database becomes smaller
-// than it was the last time, by at least so many chunks; over reports that there is more to delete.
+// bound deletes until the files are within most bytes: first the least recently used answers, until these are within their share, then
+// the oldest messages. If there is much to delete, because max_size was reduced, one call deletes only a part: at least least chunks, and
+// so much that the database is smaller than after the last call. It sets over if there is more to delete.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {
@@ -68,7 +68,7 @@ func (d *database) bound(ctx context.Context, most int64, least int) error {
 	return nil
 }
 
-// logRoom returns the room in bytes for the log of a journal with a max_size.
+// logRoom returns the maximum size of the WAL, in bytes, for a max_size.
 func logRoom(most int64) int64 {
 	if most >= largeJournal {
 		return largeRoom
@@ -76,10 +76,10 @@ func logRoom(most int64) int64 {
 	return walRoom
 }
 
-// errHeld is the error of a write that would make the files larger than their bound.
-var errHeld = errors.New("a program that reads the journal, and does not end, keeps its log from being taken into the database")
+// errHeld is the error of a write that would make the files larger than max_size.
+var errHeld = errors.New("the journal is paused at max_size: a long read transaction of another program blocks the WAL checkpoint")
 
-// fits returns errHeld if no more may be written. The log grows for as long as a program reads an older state of the database.
+// fits returns errHeld if no more may be written. The WAL grows for as long as a read transaction needs an older state of the database.
 func (d *database) fits(ctx context.Context, most int64) error {
 	for range 2 {
 		used, err := used(ctx, d.db)
@@ -88,7 +88,7 @@ func (d *database) fits(ctx context.Context, most int64) error {
 		}
 		log, err := os.Stat(d.path + "-wal")
 		if err != nil || log.Size() <= logRoom(most) || used+log.Size() <= most {
-			return nil // no log is a small one
+			return nil // a missing WAL is an empty one
 		}
 		if _, err := d.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 			return err
@@ -104,8 +104,8 @@ func used(ctx context.Context, db *sql.DB) (int64, error) {
 	return pages * pageSize, err
 }
 
-// expire deletes older messages and then returns the free pages to the file system. It does a part of it if there is much to
-// delete: behind reports that there is more.
+// expire deletes the messages before a time, and then returns the free pages to the file system. If there is much to delete, one call
+// deletes only a part, and sets behind.
 func (d *database) expire(ctx context.Context, before time.Time) error {
 	d.behind = true
 	n, err := int64(deleteChunk), error(nil)
@@ -133,7 +133,8 @@ func (d *database) expire(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// deleteOldest deletes a chunk of messages with numbers below a limit, with the answers and hours that only they used.
+// deleteOldest deletes a chunk of messages with numbers below a limit, and the answers and hours that no other message uses. It returns
+// the number of messages deleted.
 func (d *database) deleteOldest(ctx context.Context, below int64) (int64, error) {
 	var oldest int64
 	if err := d.db.QueryRowContext(ctx, "SELECT coalesce(min(id), 0) FROM message").Scan(&oldest); err != nil {
@@ -163,7 +164,7 @@ func (d *database) deleteOldest(ctx context.Context, below int64) (int64, error)
 	return n, d.commit(ctx, tx, d.answerCost-cost)
 }
 
-// deleteAnswers deletes a chunk of the answers that were not used for the longest time. The messages that refer to them stay.
+// deleteAnswers deletes a chunk of the least recently used answers. The messages that refer to them are kept.
 func (d *database) deleteAnswers(ctx context.Context) (int64, error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -192,7 +193,7 @@ func (d *database) dropAnswers(ctx context.Context, tx *sql.Tx, where string, ar
 	return n, cost, err
 }
 
-// commit commits tx and notes answerCost, the bytes that all answers take after it.
+// commit commits tx and stores answerCost, the bytes that all answers take afterwards.
 func (d *database) commit(ctx context.Context, tx *sql.Tx, answerCost int64) error {
 	answerCost = max(answerCost, 0)
 	if answerCost != d.answerCost {
@@ -207,7 +208,7 @@ func (d *database) commit(ctx context.Context, tx *sql.Tx, answerCost int64) err
 	return nil
 }
 
-// readAnswerCost reads the bytes that all answers take, and computes them for a journal of an earlier version.
+// readAnswerCost reads the stored size of all answers, in bytes. It computes the size if an earlier version did not store it.
 func (d *database) readAnswerCost(ctx context.Context) error {
 	err := d.db.QueryRowContext(ctx, "SELECT value FROM note WHERE name = 'answer_cost'").Scan(&d.answerCost)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -216,6 +217,6 @@ func (d *database) readAnswerCost(ctx context.Context) error {
 	return err
 }
 
-// graceOf returns how much longer than the messages an answer is kept, because its use is noted only now and then. span is the
-// time that the messages cover: if a flood of answers displaced older messages, the grace must be shorter than what is left.
+// graceOf returns how much longer than messages an answer is kept, because its use is noted only once in refresh. span is the time that
+// the messages cover. After a flood it may be short, and the grace must be shorter.
 func graceOf(span time.Duration) time.Duration { return min(2*refresh, span/4) }

@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// Messages are numbered, found and deleted by the machine's clock. It may be wrong: after an empty battery it starts years in the
-// past, or an operator sets it years into the future, until NTP or a person corrects it.
+// Messages are numbered, found and deleted by the clock of the machine, which may be wrong. With an empty battery, it starts years in the
+// past. An operator may set it years into the future. Later NTP or the operator corrects it.
 
 const (
-	// maxClockStep is the greatest difference between two readings, a minute apart, that is not taken for a jump of the clock.
+	// maxClockStep is the largest difference between two readings, a minute apart, that does not count as a jump.
 	maxClockStep = time.Hour
-	// minStable is how long the clock must not have jumped before messages are deleted for their age: an error by which they seem
-	// years old is noticed sooner.
+	// minStable is the time without a jump that is required before messages are deleted for their age. After a jump into the future, all
+	// messages seem to have expired; within this time the error is usually corrected.
 	minStable = time.Hour
-	// minStableToRenumber is the same before messages with times in the future are renumbered. A machine without a network may
-	// run for hours with a clock that is years slow, and all messages from before then lie in the future.
+	// minStableToRenumber is the time without a jump that is required before messages with times in the future are renumbered. A machine
+	// without a network may run for hours with a clock that is years slow; then all earlier messages seem to be in the future.
 	minStableToRenumber = 24 * time.Hour
 )
 
-// clockStable returns for how long the clock has not jumped, as far as this process knows.
+// clockStable returns the time since the clock last jumped, or since this process first read it.
 func (j *Journal) clockStable(now time.Time) time.Duration {
-	now = now.Round(0) // the wall clock's reading alone
+	now = now.Round(0) // without the monotonic clock
 	if now.Sub(j.clockReadAt).Abs() > maxClockStep {
 		if !j.clockReadAt.IsZero() {
 			j.options.Log.Warn("the clock jumped, or the machine was suspended; for an hour the journal deletes no messages for their age", "from", j.clockReadAt, "to", now)
@@ -32,10 +32,10 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 	return now.Sub(j.clockJumpedAt)
 }
 
-// renumber assigns new numbers to the messages that lie in the future of the clock, in their order: the time at which they came, if
-// that is past, otherwise that of the message before them. If there are many, it renumbers some of them and sets behind. If no
-// message is older than now, the clock is wrong, and nothing changes. TestClockWasAhead shows why it is needed: such messages would
-// expire years later, and every search by time would find them.
+// renumber assigns new numbers to messages whose numbers are in the future, and keeps their order. The new number is the time in the
+// entry if that is past, otherwise one more than the number before it. If there are many, one call renumbers a part and sets behind. If
+// no message is in the past, the clock is probably wrong, and nothing changes. Without renumber, such messages would expire years late
+// and match every search by time: TestClockWasAhead.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
 	for range deleteSteps {

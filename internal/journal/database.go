@@ -23,9 +23,9 @@ import (
 // version is the version of the tables below, as in user_version.
 const version = 1
 
-// schema: the column verdict has the action. A message's number is its time in microseconds, made unique. The words of an outcome are stored once for each
-// combination, so that a filter becomes a short list of numbers, and each index below returns rows in the order of time. The
-// index of clients does so day by day: no index has the messages of a network in order.
+// schema creates the tables. The id of a message is its time in microseconds, made unique. An outcome is stored once for each combination
+// of words, so that a filter becomes a short list of numbers; its column verdict has the action. Each index returns rows in the order of
+// time. The index of clients does so within a day only, because no index can return the messages of a network in that order.
 const schema = `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
@@ -62,7 +62,7 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 type database struct {
 	db         *sql.DB
 	path       string
-	file       *os.File      // the opened file; closed after SQLite's own, because closing it releases SQLite's locks
+	file       *os.File      // the file itself; closed after SQLite's, because closing it releases SQLite's locks
 	lock       *durable.Lock // held while it is open for writing
 	codec      *codec
 	add, count *sql.Stmt
@@ -74,21 +74,21 @@ type database struct {
 	freshAt    int64         // when stored was last cleared, in seconds
 	answerCost int64         // approximate bytes of the table answer
 	grace      time.Duration // how much longer than messages an answer is kept
-	behind     bool          // there is more to be deleted for its age
-	over       bool          // there is more to be deleted for its size
-	size       int64         // bytes in use at the last call of bound; 0: none yet
+	behind     bool          // there are more messages to delete for their age
+	over       bool          // there is more to delete because of max_size
+	size       int64         // bytes in use after the last call of bound; 0: not called yet
 }
 
 const (
-	// pageSize suits rows of some hundred bytes. After walPages pages the log is written into the database.
+	// pageSize suits rows of some hundred bytes. When the WAL has walPages pages, a checkpoint writes it into the database.
 	pageSize = 4096
 	walPages = 500
 	// busyTimeout is how long the writer waits for a lock of another process.
 	busyTimeout = time.Second
-	// writeTimeout bounds a batch, or one round of deleting. A disk that needs longer cannot keep up with mail.
+	// writeTimeout limits a batch, or one round of deletions. A slower disk cannot keep up with mail.
 	writeTimeout = time.Minute
-	// createTimeout bounds opening the journal for writing: after a crash SQLite reads the log, and a journal of an earlier
-	// version is read once.
+	// createTimeout limits opening the journal for writing: after a crash SQLite recovers the WAL, and a journal of an earlier
+	// version is read completely once.
 	createTimeout = 10 * time.Minute
 )
 
@@ -103,7 +103,7 @@ func busy(timeout time.Duration) string {
 
 // create opens the journal for writing, and creates it if it does not exist.
 func create(ctx context.Context, path string) (*database, error) {
-	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // state_dir itself is not made
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // state_dir itself is not created
 		return nil, err
 	}
 	lock, err := take(path + "-lock")
@@ -119,11 +119,10 @@ func create(ctx context.Context, path string) (*database, error) {
 	return d, nil
 }
 
-// errTaken: two daemons with one state_dir. Each keeps in mind what stands in the journal, so that only one may write.
+// errTaken is the error if another daemon writes the journal. Each writer caches the state of the journal, so only one may write.
 var errTaken = errors.New("another signpost serve writes this journal; give each its own state_dir")
 
-// take locks the journal. The lock has a file of its own: to close one of SQLite's files releases the locks that this process has
-// on it.
+// take locks the journal. The lock is a separate file: if the process closes a file of SQLite, it loses its locks on that.
 func take(path string) (*durable.Lock, error) {
 	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
@@ -138,7 +137,8 @@ func take(path string) (*durable.Lock, error) {
 }
 
 func createLocked(ctx context.Context, path string) (*database, error) {
-	// Created with mode 0600: it shows who writes to whom. An existing file is not opened, because closing it releases SQLite's locks.
+	// A new file gets mode 0600, because it has senders and recipients. An existing file is not opened: closing it would release
+	// SQLite's locks.
 	switch f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); {
 	case err == nil:
 		f.Close()
@@ -214,8 +214,7 @@ func prepare(ctx context.Context, db *sql.DB) (*database, error) {
 	return d, nil
 }
 
-// begin marks the journal as being written, and warns if the mark of the last daemon is still there. The secret is created with
-// the journal.
+// begin marks the journal as in use, and warns if the last daemon left its mark. It creates the secret of a new journal.
 func (d *database) begin(ctx context.Context, log *slog.Logger, path string) error {
 	fresh := make([]byte, 16)
 	rand.Read(fresh)
@@ -235,10 +234,10 @@ func (d *database) begin(ctx context.Context, log *slog.Logger, path string) err
 	return nil
 }
 
-// errForeign is the error of a journal of another version. It is put aside like a broken one.
+// errForeign is the error of a journal of another version, which is renamed like a damaged one.
 var errForeign = errors.New("not a journal that can be read")
 
-// readOutcomes returns the outcomes by their numbers, with the words that the database has.
+// readOutcomes returns the number of each outcome. Its words are those in the database: see Outcome.current.
 func readOutcomes(ctx context.Context, db *sql.DB) (map[Outcome]int64, error) {
 	all := map[Outcome]int64{}
 	rows, err := db.QueryContext(ctx, "SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
@@ -269,7 +268,7 @@ func each(rows *sql.Rows, err error, f func() error) error {
 func (d *database) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
-	_, _ = d.db.ExecContext(ctx, "DELETE FROM note WHERE name = 'writing'") // if it fails, the next start warns without reason
+	_, _ = d.db.ExecContext(ctx, "DELETE FROM note WHERE name = 'writing'") // if it fails, the next start warns without cause
 	_ = d.db.Close()
 	if d.file != nil {
 		_ = d.file.Close()
@@ -279,7 +278,7 @@ func (d *database) close() {
 	}
 }
 
-// gone reports whether the file is no longer at its path, so that no reader would find what is written to it.
+// gone reports whether the file at the path is missing or another one, so that readers would not find what is written.
 func (d *database) gone() bool {
 	now, err := os.Stat(d.path)
 	if err != nil {
@@ -289,11 +288,11 @@ func (d *database) gone() bool {
 	return err != nil || !os.SameFile(held, now)
 }
 
-// errOverwritten is the error of a file that something else overwrote or truncated.
-var errOverwritten = errors.New("the file no longer begins as a database does")
+// errOverwritten is the error of a file that another program overwrote or truncated.
+var errOverwritten = errors.New("the file was overwritten or truncated: it does not begin with the header of a database")
 
-// overwritten reports whether the file no longer begins as a database. SQLite does not notice: it uses the pages that it has in memory, and
-// would write a file that cannot be read.
+// overwritten reports whether the file no longer begins with the header of a database. SQLite does not notice this: it uses the pages in
+// memory, and would write a file that cannot be read.
 func (d *database) overwritten() bool {
 	const magic = "SQLite format 3\x00"
 	head := make([]byte, len(magic))

@@ -20,7 +20,7 @@ import (
 	"signpost/policy"
 )
 
-// Entry is one message.
+// Entry is one message in the journal.
 type Entry struct {
 	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
 	Time time.Time `json:"time"`
@@ -45,7 +45,7 @@ func (e *Entry) Addr() string {
 	return "unknown"
 }
 
-// Outcome is what messages are filtered and counted by. A journal has some hundred different ones.
+// Outcome has the words by which messages are filtered and counted. A journal has some hundred different outcomes.
 type Outcome struct {
 	Role, Action, SPF, DKIM, DMARC, ARC string // words; empty: not checked
 	Observed                            bool   // in observe mode: the action was not carried out
@@ -87,15 +87,15 @@ func (e *Entry) Outcome() Outcome {
 	return o
 }
 
-// hash returns the number under which a queue ID, a Message-ID or a text is found. It is cryptographic, so that a sender cannot
-// make a text with the hash of another.
+// hash returns the number that represents a queue ID, a Message-ID or a text in an index. The hash is cryptographic, so that a sender cannot
+// create two texts with the same number.
 func hash(s string) int64 {
 	sum := sha256.Sum256([]byte(s))
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
-// dictionary1 and dictionary2 have strings that occur in entries of these versions; those near the end are found the fastest. They
-// must never change: entries that were written with them could no longer be read.
+// dictionary1 and dictionary2 are compression dictionaries: strings that are frequent in entries of version 1 and 2. They must never change,
+// because entries that were written with them could no longer be read.
 var (
 	//go:embed dictionary.txt
 	dictionary1 []byte
@@ -103,11 +103,11 @@ var (
 	dictionary2 []byte
 )
 
-// magic precedes an entry of version 2 and later, with the version and the CRC-32 of the JSON. An entry of version 1 has none of these:
-// it begins with its length, which is not zero.
+// magic begins an entry of version 2 and later. The version and the CRC-32 of the JSON follow. An entry of version 1 begins with its length,
+// which is not zero.
 const magic = "\x00"
 
-// codec packs entries: into a few hundred bytes, of which most are names.
+// codec packs and unpacks entries. A packed entry has a few hundred bytes, mostly names.
 type codec struct {
 	old, dictionary *s2.Dict
 	text            bytes.Buffer
@@ -115,7 +115,7 @@ type codec struct {
 	packed          []byte
 }
 
-// maxDecoded bounds the size in bytes that an entry may claim. The oldest entries had no bound on their parts.
+// maxDecoded limits the unpacked size of an entry, in bytes. The oldest entries had no other limit.
 const maxDecoded = 16 << 20
 
 func newCodec() *codec {
@@ -150,7 +150,7 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 			e, err = decodeVersion1(text)
 		}
 	case len(rest) == 0 || rest[0] != decision.Version:
-		err = errors.New("a later version of Signpost wrote it")
+		err = errors.New("it was written by a later version of Signpost")
 	case len(rest) < 1+crc32.Size:
 		err = errDamaged
 	default:
@@ -169,7 +169,7 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 	return e, err
 }
 
-// errDamaged is the error of an entry that is not what was written.
+// errDamaged is the error of an entry whose checksum does not match.
 var errDamaged = errors.New("it is damaged: its checksum does not match")
 
 func unpack(dictionary *s2.Dict, packed []byte) ([]byte, error) {

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Filter chooses messages. Its zero value is all of them.
+// Filter selects messages: those that match all of its fields. The zero value matches all messages.
 type Filter struct {
 	Domain        string       // Author Domain
-	Client        netip.Prefix // not valid: any
+	Client        netip.Prefix // invalid: any
 	Outcome       func(Outcome) bool
-	Since, Before time.Time // zero: no bound
-	After         int64     // messages with greater numbers
+	Since, Before time.Time // zero: no limit
+	After         int64     // only messages with greater numbers
 }
 
-// numbers returns the numbers of the outcomes that match. nil stands for all, without match.
+// numbers returns the numbers of the outcomes that match. It returns nil, for all, if match is nil.
 func (r *Reader) numbers(ctx context.Context, match func(Outcome) bool) ([]int64, error) {
 	if match == nil {
 		return nil, nil
@@ -39,7 +39,7 @@ func (r *Reader) numbers(ctx context.Context, match func(Outcome) bool) ([]int64
 	return ids, nil
 }
 
-// conditions returns the conditions on the time, and their arguments.
+// conditions returns the SQL conditions on the time, and their arguments.
 func (f Filter) conditions() (string, []any) {
 	where, args := " id > ?", []any{f.After}
 	if !f.Since.IsZero() {
@@ -53,9 +53,9 @@ func (f Filter) conditions() (string, []any) {
 
 // IDs returns the numbers of the newest messages that match a filter, newest first; with oldest those of the oldest, oldest first.
 //
-// There is an index of outcomes, and one of domains with outcomes, and each has the numbers in order. So there is a query for each
-// outcome, and the results are merged. No such query reads more than most rows. A filter for clients uses byClient, unless the
-// network is wide or few messages match the outcomes.
+// The indexes of outcomes, and of domains with outcomes, have the numbers in order. So IDs makes one query for each outcome, which reads
+// at most most rows, and merges the results. For a client or a network it uses byClient, unless the network is wide or few messages match
+// the outcomes.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
 	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return cmp.Compare(b, a) }
 	if oldest {
@@ -113,8 +113,7 @@ func (r *Reader) every(ctx context.Context) ([]int64, error) {
 	return r.numbers(ctx, func(Outcome) bool { return true })
 }
 
-// wide reports whether a network is so large that most messages are from it. Its newest ones are then found the fastest by reading
-// one message after the other.
+// wide reports whether a network is so large that many messages are from it. Then it is fastest to read all messages in order.
 func wide(p netip.Prefix) bool {
 	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
@@ -122,7 +121,7 @@ func wide(p netip.Prefix) bool {
 // rare is how many messages can be read one by one in a fraction of a second.
 const rare = 10_000
 
-// few reports whether outcomes are rare: then the messages of a network are found the fastest by the index of outcomes.
+// few reports whether few messages have these outcomes. Then the index of outcomes is the fastest to find messages of a network.
 func (r *Reader) few(ctx context.Context, f Filter, outcomes []int64) (bool, error) {
 	if outcomes == nil {
 		return false, nil
@@ -137,7 +136,7 @@ const (
 	dayMicros  = 24 * hourMicros
 )
 
-// byClient searches day by day, in the order of the index of clients, until it has enough.
+// byClient searches the index of clients day by day, until it has found enough messages.
 func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []any, oldest bool) (all []int64, err error) {
 	var first, last int64
 	if err := r.row(ctx, []any{&first, &last}, "SELECT coalesce((SELECT min(id) FROM message), 0), coalesce((SELECT max(id) FROM message), 0)"); err != nil {
@@ -166,7 +165,7 @@ func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []an
 	return all, nil
 }
 
-// among returns the condition on outcomes, and none for nil.
+// among returns the SQL condition on outcomes; for nil, none.
 func among(outcomes []int64) string {
 	if outcomes == nil {
 		return ""
@@ -174,7 +173,7 @@ func among(outcomes []int64) string {
 	return " AND outcome IN (" + list(outcomes) + ")"
 }
 
-// list returns numbers as a list of SQL.
+// list returns numbers as an SQL list.
 func list(numbers []int64) string {
 	words := make([]string, len(numbers))
 	for i, n := range numbers {
@@ -183,7 +182,7 @@ func list(numbers []int64) string {
 	return strings.Join(words, ",")
 }
 
-// address returns an address as bytes in the order of addresses: 4 for IPv4, 16 for IPv6.
+// address returns the bytes of an address in network order, 4 for IPv4 and 16 for IPv6, so that a network is a range.
 func address(a netip.Addr) []byte {
 	if !a.IsValid() {
 		return []byte{}

@@ -12,7 +12,7 @@ import (
 // followInterval is the time between queries for new messages. The daemon writes at most five times a second.
 const followInterval = 500 * time.Millisecond
 
-// List shows the newest messages that match a filter, oldest first. It returns the number after which newer ones begin.
+// List calls show for the newest most messages that match a filter, oldest first. It returns the number after which newer messages begin.
 func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry) error) (last int64, err error) {
 	_, newest, err := r.Covers(ctx) // before the query, so that no message is missed between them
 	if err != nil {
@@ -39,7 +39,7 @@ func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry
 	return last, nil
 }
 
-// Reading returns an error that names the journal which could not be read, or nil for nil.
+// Reading adds the path of the journal to an error of reading it. It returns nil if err is nil.
 func Reading(path string, err error) error {
 	if err == nil {
 		return nil
@@ -47,13 +47,13 @@ func Reading(path string, err error) error {
 	return fmt.Errorf("reading %s: %w", path, err)
 }
 
-// Follower shows new messages. The daemon may stop and start meanwhile, and a new journal may replace the old one.
+// Follower shows new messages as they arrive. It continues when the daemon restarts, and when a new journal replaces the old one.
 type Follower struct {
 	Path   string
 	Open   func() (*Reader, error)
 	Filter Filter
 	Show   func([]Entry) error
-	// Report is called once for each error: the journal cannot be read, and Run retries, or some of its entries cannot.
+	// Report is called once for each error: either the journal cannot be read, and Run retries, or some entries cannot be read.
 	Report func(err error, retries bool)
 
 	reader     *Reader     // nil: there is no journal at the moment
@@ -62,7 +62,8 @@ type Follower struct {
 	lastUnread string
 }
 
-// Run shows the newest messages, and then new ones until ctx ends or Show fails.
+// Run shows the newest most messages, and then new ones until ctx ends or Show fails. It returns an error if Show fails, or the journal
+// cannot be read at the start.
 func (f *Follower) Run(ctx context.Context, most int) (err error) {
 	f.opened, _ = os.Stat(f.Path) // before it is opened, so that a file that replaces it is noticed
 	if f.reader, err = f.Open(); err != nil {
@@ -86,13 +87,13 @@ func (f *Follower) Run(ctx context.Context, most int) (err error) {
 	}
 }
 
-// more shows the new messages. It fails only if they cannot be shown.
+// more shows the new messages. It returns an error only if Show fails.
 func (f *Follower) more(ctx context.Context) error {
 	if !f.ready(ctx) {
 		return nil
 	}
 	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
-		f.Filter.After = newest.UnixMicro() // messages that came while the clock was ahead have other numbers now
+		f.Filter.After = newest.UnixMicro() // messages of a time when the clock was ahead were renumbered
 	}
 	for ctx.Err() == nil {
 		ids, err := f.reader.IDs(ctx, f.Filter, page, true)

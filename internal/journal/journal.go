@@ -22,47 +22,47 @@ import (
 	"signpost/internal/decision"
 )
 
-// Options configure a Journal. All but Lost are required.
+// Options configure a Journal. All fields but Lost are required.
 type Options struct {
 	Path string // its directory is created if it does not exist
 	Limits
 	Now  func() time.Time
 	Log  *slog.Logger
-	Lost func(cause Cause, n int) // called for messages that the journal could not keep, from many goroutines
+	Lost func(cause Cause, n int) // called from many goroutines when n messages are lost to the journal; may be nil
 }
 
-// Limits may change while the journal is open.
+// Limits are the options that Journal.Limit can change while the journal is open.
 type Limits struct {
-	Keep      time.Duration // what is older is deleted
-	MaxSize   int64         // bytes of all the journal's files together
+	Keep      time.Duration // older messages are deleted
+	MaxSize   int64         // of all files of the journal together, in bytes
 	Addresses Addresses
 }
 
-// Bounds of the writer.
+// Limits of the writer.
 const (
-	// queueMessages is how many packed messages wait at most for the writer, and queueBytes how many bytes they hold at most. An
-	// ordinary one holds some 700 bytes, a hostile one at most maxMessage. The queue absorbs a second of a very busy server. The
-	// bytes count until the message is written or lost.
+	// queueMessages limits the packed messages that wait for the writer, and queueBytes their bytes. An ordinary message has about
+	// 700 bytes, a hostile one at most maxMessage. The queue has room for a second of a very busy server. Messages count until they
+	// are written or lost.
 	queueMessages = 8192
 	queueBytes    = 8 << 20
-	// batchMessages is how many messages go into one transaction, batchBytes how many bytes they may add to the database's log,
-	// and batchDelay how long the first of them waits for the others.
+	// batchMessages limits the messages of one transaction, batchBytes the bytes that they add to the WAL. batchDelay is how long the
+	// first message waits for more.
 	batchMessages = 256
 	batchBytes    = 8 << 20
 	batchDelay    = 200 * time.Millisecond
-	// largeBatch applies instead of batchMessages from largeJournal bytes on: a journal with that much space has room for a larger
-	// log, and each of these messages writes to pages that the others write to as well.
+	// largeBatch replaces batchMessages if max_size is at least largeJournal bytes. Such a journal has room for a larger WAL, and larger
+	// batches write fewer pages for each message.
 	largeBatch   = 512
 	largeJournal = 256 << 20
 	// retryInterval is the time between a failure and the next attempt to open or to write the database.
 	retryInterval = 10 * time.Second
-	// openTimeout is how long Open waits until the database is open. Its secret is needed to hash addresses.
+	// openTimeout limits how long Open waits for the database, whose secret is needed to hash addresses.
 	openTimeout = time.Second
-	// closeTimeout is how long Close writes what is still queued.
+	// closeTimeout limits how long Close writes queued messages.
 	closeTimeout = 5 * time.Second
 )
 
-// Journal writes. Its goroutine is the only writer of the database.
+// Journal writes records to the database. Its goroutine is the only writer.
 type Journal struct {
 	options Options
 	queue   chan *row
@@ -77,7 +77,7 @@ type Journal struct {
 
 	losses  losses
 	db      *database // nil while it cannot be opened
-	damage  error     // why the file is broken, until it is put aside
+	damage  error     // why the file is damaged, until it is renamed
 	failure error     // the last failure
 	retryAt time.Time // no attempt to open or write before then
 
@@ -85,7 +85,7 @@ type Journal struct {
 	moreToDelete               <-chan time.Time // when tidy continues; nil: at the next tick
 }
 
-// Open starts the journal. A failure to open the database is logged, and the attempt is repeated later.
+// Open starts the writer. If the database cannot be opened, it logs the error and retries later.
 func Open(o Options) *Journal {
 	j := newJournal(o)
 	opened := make(chan struct{})
@@ -110,8 +110,8 @@ func newJournal(o Options) *Journal {
 // Limit replaces the limits.
 func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
 
-// Add queues a message and never waits: if the queue is full, the message is lost to the journal and counted. It packs the message
-// first, so that nothing of the message itself, its header or the DNS cache stays in memory.
+// Add queues a record and never waits. If the queue is full, the record is counted as lost. Add packs the record at once, so that the queue
+// does not keep the message or cached DNS answers in memory.
 func (j *Journal) Add(r *decision.Record) {
 	if cause := j.full(0); cause != "" {
 		j.lose(cause, 1)
@@ -140,8 +140,8 @@ func (j *Journal) Add(r *decision.Record) {
 	j.lose(cause, 1)
 }
 
-// full returns the cause of a loss if the queue cannot take another message, and "" if it can. bytes is what the queue holds with
-// that message.
+// full returns the cause of the loss if the queue has no room for another message, otherwise "". bytes is the size of the queue with that
+// message.
 func (j *Journal) full(bytes int64) Cause {
 	switch {
 	case len(j.queue) == cap(j.queue):
@@ -152,13 +152,13 @@ func (j *Journal) full(bytes int64) Cause {
 	return ""
 }
 
-// pack hides the addresses of a message, cuts it to the bounds and packs it.
+// pack hides the addresses of an entry, cuts it to the limits and packs it.
 func (j *Journal) pack(e *Entry) (*row, error) {
 	keep, secret := j.limits.Load().Addresses, []byte(nil)
 	if s := j.secret.Load(); s != nil {
 		secret = *s
 	} else if keep == Hash {
-		keep = Omit // less than the operator allows rather than more
+		keep = Omit // until the secret is known
 	}
 	e.Record = redact(e.Record, keep, secret)
 	c := j.encoders.Get().(*codec)
@@ -168,7 +168,7 @@ func (j *Journal) pack(e *Entry) (*row, error) {
 	return pack(e, c, j.stored)
 }
 
-// Close writes what is queued and closes the database.
+// Close writes the queued messages, for at most closeTimeout, and closes the database.
 func (j *Journal) Close() {
 	close(j.stop)
 	j.done.Wait()
@@ -196,7 +196,7 @@ func (j *Journal) run(opened chan<- struct{}) {
 	}
 }
 
-// writeNext gathers and writes the batch that begins with a message.
+// writeNext collects a batch that begins with first, and writes it.
 func (j *Journal) writeNext(first *row) {
 	if !j.ready() {
 		j.discard(DatabaseFailed, first)
@@ -222,8 +222,8 @@ func (j *Journal) writeNext(first *row) {
 	j.write(b.rows)
 }
 
-// another returns the next message, nil if none comes in time. It polls instead of waiting for each message, so that under
-// load this goroutine does not preempt those that handle mail after each of their messages.
+// another returns the next message, or nil after timeout. It polls at each look instead of waiting on the queue. Otherwise, under load, each
+// message would wake this goroutine, which preempts those that handle mail.
 func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	for {
 		select {
@@ -244,8 +244,8 @@ func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	}
 }
 
-// end writes what is queued until a time, but at least one batch, so that nothing is lost only because the process, or its
-// machine, was suspended.
+// end writes the queued messages until limit, but at least one batch: limit may have passed while the process was suspended. Then it closes
+// the database.
 func (j *Journal) end(limit time.Time) {
 	for first := true; len(j.queue) > 0 && (first || time.Now().Before(limit)); first = false {
 		j.writeNext(<-j.queue)

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Cause is why the journal could not keep a message.
+// Cause is why a message was lost to the journal. It is a label of a metric, and in the log.
 type Cause string
 
 // The causes.
 const (
-	QueueFull      Cause = "queue_full"      // too many messages waited: the disk or the processor is too slow for the mail
-	QueueBytes     Cause = "queue_bytes"     // the messages that waited held too many bytes
+	QueueFull      Cause = "queue_full"      // too many messages were waiting: the disk or the processor is too slow
+	QueueBytes     Cause = "queue_bytes"     // the waiting messages had too many bytes
 	DatabaseFailed Cause = "database_failed" // the database could not be opened or written
-	NotEncodable   Cause = "not_encodable"   // a defect of ours
-	ShutDown       Cause = "shutdown"        // the time to write what was queued was over
+	NotEncodable   Cause = "not_encodable"   // the record could not be packed: an internal error
+	ShutDown       Cause = "shutdown"        // timeout while the queued messages were written at a stop
 )
 
 // Causes returns all causes.
@@ -22,10 +22,10 @@ func Causes() []Cause {
 	return []Cause{QueueFull, QueueBytes, DatabaseFailed, NotEncodable, ShutDown}
 }
 
-// reportInterval is the least time between two reports of lost messages, which a full disk causes by the thousand.
+// reportInterval is the minimum time between two log messages about lost messages.
 const reportInterval = time.Minute
 
-// losses are the messages that were lost and not reported yet, by cause.
+// losses counts the messages that were lost and are not logged yet, by cause.
 type losses struct {
 	mu         sync.Mutex
 	n          map[Cause]int
@@ -46,20 +46,20 @@ func (j *Journal) lose(cause Cause, n int) {
 	j.options.Lost(cause, n)
 }
 
-// discard loses messages that were queued.
+// discard counts queued messages as lost.
 func (j *Journal) discard(cause Cause, all ...*row) {
 	j.release(all)
 	j.lose(cause, len(all))
 }
 
-// release stops counting messages that were queued.
+// release subtracts messages from the size of the queue.
 func (j *Journal) release(all []*row) {
 	for _, r := range all {
 		j.queued.Add(-r.bytes())
 	}
 }
 
-// reportLost logs how many messages were lost, a line for each cause.
+// reportLost logs the number of lost messages, one line for each cause.
 func (j *Journal) reportLost() {
 	l := &j.losses
 	now := j.options.Now()

@@ -10,23 +10,23 @@ import (
 	"signpost/internal/dns"
 )
 
-// Bounds on what one message costs the journal. Everything in an entry may be chosen by a sender.
+// Limits of the space for one message. A sender may choose everything in an entry.
 const (
-	// maxMessage is how many bytes of the files a message takes at most, its answers included: with the smallest max_size,
-	// 32 MiB, a thousand hostile messages do not displace the mail of a day.
+	// maxMessage is the maximum size of a message in the files, with its answers, in bytes. Even with the smallest max_size, 32 MiB, a
+	// thousand hostile messages do not displace the mail of a day.
 	maxMessage = 20 << 10
-	// maxEntry is how many bytes its packed entry takes. An ordinary one takes some 300, an honest one with a dozen signatures
-	// and ARC sets less than 3,000.
+	// maxEntry is the maximum size of a packed entry, in bytes. An ordinary entry has about 300, one with a dozen signatures and ARC
+	// sets less than 3,000.
 	maxEntry = 6 << 10
-	// indexRoom is what its rows in the indexes take; two of them hold the domain.
+	// indexRoom is the space for the index rows of a message, in bytes; two of them have the domain.
 	indexRoom = 1 << 10
-	// rowBytes is what a queued row holds in memory beside its entry and texts.
+	// rowBytes is the memory of a queued row in addition to its entry and texts, in bytes.
 	rowBytes = 384
-	// maxPooled is the size of a buffer that is kept for other messages: few entries are larger before they are packed.
+	// maxPooled is the maximum size of a buffer that is reused, in bytes. Few entries are larger before they are packed.
 	maxPooled = 64 << 10
 )
 
-// row is a message as it is written. It shares no memory with the message.
+// row is a message in the form of the database. It shares no memory with the record.
 type row struct {
 	at         time.Time
 	queue, mid int64
@@ -38,16 +38,16 @@ type row struct {
 	textBytes  int
 }
 
-// bytes is how much memory a row holds.
+// bytes returns the memory of a row.
 func (r *row) bytes() int64 { return int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes) }
 
-// textCost returns how many bytes of the files a text of size bytes takes: pages that are filled in random order have free
-// space, and the index has a row.
+// textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space that pages have
+// after inserts in random order.
 func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72
 
-// pack packs a message. If its entry is too large, it is cut shorter until it fits.
+// pack packs an entry. While the result is larger than maxEntry, it cuts the entry at the next level.
 func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 	r := &row{at: e.Time, queue: hash(e.QueueID), mid: hash(e.MessageID), domain: strings.Clone(cut(e.Domain(), maxDomain)),
 		client: address(e.Client), outcome: e.Outcome()}
@@ -67,7 +67,7 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 			}
 			return store(dns.Shorten(s))
 		}, func(l *dns.Lookup) {
-			size, valid := 0, true // JSON keeps valid UTF-8 alone
+			size, valid := 0, true // JSON can have only valid UTF-8
 			for _, r := range l.Records {
 				size += len(r)
 				valid = valid && utf8.ValidString(r)
@@ -89,8 +89,8 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 	}
 }
 
-// keepTexts keeps as many of the texts as a message may store with its entry, in their order. A row may leave up to a page
-// unused.
+// keepTexts keeps the texts that fit into maxMessage with the entry, in their order. It reserves one page, because a row may leave up to a
+// page unused.
 func (r *row) keepTexts(texts []text) {
 	room := maxMessage - indexRoom - pageSize - len(r.entry)
 	seen := map[int64]bool{}

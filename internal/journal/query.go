@@ -13,7 +13,7 @@ import (
 	"signpost/policy"
 )
 
-// Query is a Filter in the words of a user. Empty fields are ignored; all others have to match.
+// Query is a Filter as a user writes it. Empty fields are ignored; all others must match.
 type Query struct {
 	Domain, Client                      string
 	Since, Until                        string // TimeFormats
@@ -21,15 +21,15 @@ type Query struct {
 	Failed                              bool
 }
 
-// Choice is a field of a Query that has a list of words.
+// Choice is a field of a Query with a fixed set of words.
 type Choice struct {
 	Name   string
-	Words  []string  // that are allowed
-	Chosen *[]string // those of the Query
+	Words  []string  // the allowed words
+	Chosen *[]string // the field of the Query
 	of     func(Outcome) string
 }
 
-// Choices returns the fields of a Query that have a list of words.
+// Choices returns the fields of a Query that have a fixed set of words.
 func (q *Query) Choices() []Choice {
 	return []Choice{
 		{"action", decision.Words(policy.Actions()), &q.Action, func(o Outcome) string { return o.Action }},
@@ -41,7 +41,7 @@ func (q *Query) Choices() []Choice {
 	}
 }
 
-// Filter returns the Filter that a Query describes. An error begins with the name of the field.
+// Filter returns the Filter for a Query. now is the time to which durations refer. An error begins with the name of the field.
 func (q *Query) Filter(now time.Time) (f Filter, err error) {
 	if f.Since, err = parseTime("since", q.Since, now); err != nil {
 		return f, err
@@ -63,7 +63,7 @@ func (q *Query) Filter(now time.Time) (f Filter, err error) {
 	for _, c := range choices {
 		for _, word := range *c.Chosen {
 			if !slices.Contains(c.Words, word) {
-				return f, fmt.Errorf("%s %q: it may be %s", c.Name, word, strings.Join(c.Words, ", "))
+				return f, fmt.Errorf("%s %q is not allowed; use %s", c.Name, word, strings.Join(c.Words, ", "))
 			}
 		}
 	}
@@ -77,7 +77,7 @@ func (q *Query) Filter(now time.Time) (f Filter, err error) {
 	return f, nil
 }
 
-// parseNetwork parses an address or a network. An address is a network of itself.
+// parseNetwork parses an address or a network. An address becomes a network with one address.
 func parseNetwork(text string) (netip.Prefix, error) {
 	address, _, _ := strings.Cut(text, "%") // the journal has no zones
 	p, ok := domain.ParseNetwork(address)
@@ -87,7 +87,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// TimeFormats describes a point in time of a Query, in local time.
+// TimeFormats lists the forms of a time in a Query. Times are local.
 const TimeFormats = "14d, 2h, 30m, 2006-01-02 or 2006-01-02T15:04"
 
 // parseTime parses a duration before now, or a date. It returns the zero time for "".
@@ -109,5 +109,5 @@ func parseTime(field, text string, now time.Time) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s %q is no time; it may be %s", field, text, TimeFormats)
+	return time.Time{}, fmt.Errorf("%s %q is not a time; use %s", field, text, TimeFormats)
 }

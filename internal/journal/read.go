@@ -16,47 +16,47 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// Reader reads a journal while a daemon writes it. Each query is a short transaction of its own.
+// Reader reads a journal while a daemon writes it. Each query is a short transaction. A Reader is for one goroutine.
 type Reader struct {
-	Frozen bool // the file system is read-only: what is written when it no longer is, only another Reader sees
+	Frozen bool // opened on a read-only file system: this Reader does not see later changes
 
 	db    *sql.DB
 	codec *codec
 
-	texts     map[int64]string // of the table answer, by their hashes, which never change
-	textsSize int              // bytes of these
+	texts     map[int64]string // cached rows of the table answer, which never change
+	textsSize int              // bytes of texts
 
 	unread      int // entries that could not be decoded
 	firstUnread error
 }
 
-// Unread returns an error with the number of entries that could not be read and were left out so far, nil if there are none.
+// Unread returns an error with the number of entries that were omitted so far because they could not be decoded, or nil if there are none.
 func (r *Reader) Unread() error {
 	if r.unread == 0 {
 		return nil
 	}
-	return fmt.Errorf("entries of the journal that cannot be read were left out: %d, of which the first: %w", r.unread, r.firstUnread)
+	return fmt.Errorf("entries of the journal cannot be read and were omitted: %d; the first one: %w", r.unread, r.firstUnread)
 }
 
-// ErrNone is the error of a path without a journal.
-var ErrNone = errors.New("there is no journal here yet; signpost serve writes one")
+// ErrNone is the error of OpenReader if there is no journal.
+var ErrNone = errors.New("there is no journal here yet; signpost serve creates it")
 
 const (
 	// readerBusyTimeout is how long a query waits for a lock of the writer.
 	readerBusyTimeout = 5 * time.Second
-	// queryTimeout bounds a query. The slowest ones need a second or two on a busy disk.
+	// queryTimeout limits a query. The slowest ones take one or two seconds on a busy disk.
 	queryTimeout = time.Minute
 )
 
-// OpenReader opens the journal in a file.
+// OpenReader opens the journal at path. The error wraps ErrNone if there is none.
 func OpenReader(path string) (*Reader, error) {
 	if missing(path) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
 	from := dsn(path, busy(readerBusyTimeout), "query_only(1)", "cache_size(-16384)")
 	r, err := openReader(from)
-	// SQLite creates files beside the database to read it, too. If it cannot, no program can write either, and the file may be
-	// read as it is if there is no log.
+	// SQLite creates files beside the database even to read it. If it cannot create them, and there is no WAL, the file system is read-only
+	// and the file can be read as it is.
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CANTOPEN && missing(path+"-wal") {
 		if r, err = openReader(from + "&immutable=1"); err == nil {
@@ -81,7 +81,7 @@ func openReader(from string) (*Reader, error) {
 	var has int
 	err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has)
 	switch {
-	case err == nil && has == 0: // it is being created
+	case err == nil && has == 0: // the daemon is creating it
 		err = ErrNone
 	case err == nil && has != version:
 		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
@@ -111,7 +111,8 @@ func (r *Reader) rows(ctx context.Context, f func(*sql.Rows) error, query string
 	return each(rows, err, func() error { return f(rows) })
 }
 
-// Find returns the messages with a queue ID or Message-ID, newest first, at most a hundred: Postfix reuses short queue IDs.
+// Find returns the messages with a queue ID or, if there are none, a Message-ID. They are the newest hundred at most, newest first: Postfix
+// reuses short queue IDs.
 func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	var found []Entry
 	for _, q := range []struct {
@@ -140,7 +141,7 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	return found, nil
 }
 
-// entries reads whole messages. They are decoded on all processors: that is most of the work where there are many.
+// entries returns the entries that a query selects. It decodes them on all processors, because that takes most of the time.
 func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
 	type packed struct {
 		id    int64
@@ -192,11 +193,11 @@ func (r *Reader) ids(ctx context.Context, query string, args ...any) (all []int6
 	return all, err
 }
 
-// page is how many messages are read at a time.
+// page is the number of messages that one query reads.
 const page = 500
 
-// Entries returns whole messages by their numbers, in the order that IDs returns: newest or oldest first. Those that were deleted
-// meanwhile are left out.
+// Entries returns the messages with these numbers, which must be in the order of IDs: newest or oldest first. It omits messages that were
+// deleted in the meantime.
 func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	all := make([]Entry, 0, len(ids))
 	for some := range slices.Chunk(ids, page) {
@@ -211,8 +212,8 @@ func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	return all, nil
 }
 
-// Each calls visit for the messages that match a filter, oldest first, until it returns false. It reads them by the page, so that
-// no long transaction blocks the writer.
+// Each calls visit for the messages that match a filter, oldest first, until visit returns false. It reads one page at a time, because a
+// long transaction would block the WAL checkpoint.
 func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
 	for {
 		ids, err := r.IDs(ctx, f, page, true)
@@ -232,14 +233,14 @@ func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) er
 	}
 }
 
-// Hour is how many messages had an outcome in an hour.
+// Hour is the number of messages with an outcome in one hour.
 type Hour struct {
 	Start time.Time
 	Outcome
 	N int64
 }
 
-// Hours counts the messages from a time on, hour by hour.
+// Hours returns the counts of all hours from a time on.
 func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
 	var all []Hour
 	err := r.rows(ctx, func(rows *sql.Rows) error {
@@ -260,8 +261,8 @@ type Count struct {
 	N    int64
 }
 
-// Top returns the domains, or the clients, with the most messages that match a filter. It reads only the newest of these, so that
-// it ends within a second. whole reports whether those were all.
+// Top returns the domains, or the clients, with the most messages that match a filter. It counts only the newest 50,000 of these, so that it
+// takes less than a second. whole reports whether it counted all.
 func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
 	const look = 50_000
 	ids, err := r.IDs(ctx, f, look, false)
@@ -291,7 +292,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	return MostFrequent(n, most), len(ids) < look, nil
 }
 
-// MostFrequent returns the greatest counts, in their order.
+// MostFrequent returns the largest counts, at most most of them, the largest first.
 func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 	for name, count := range n {
 		all = append(all, Count{name, int64(count)})
@@ -300,7 +301,7 @@ func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 	return all[:min(most, len(all))]
 }
 
-// Covers returns the times of the oldest and the newest message, zero if the journal is empty.
+// Covers returns the times of the oldest and the newest message. They are zero if the journal is empty.
 func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err error) {
 	var first, last *int64
 	// Two subqueries: with min and max in one query SQLite reads the whole table.

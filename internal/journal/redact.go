@@ -14,20 +14,20 @@ import (
 	"signpost/policy"
 )
 
-// Addresses is what the journal keeps of the local part of addresses, and of recipients: journal.addresses.
+// Addresses is the value of journal.addresses: what the journal keeps of recipients and of the local parts of addresses.
 type Addresses string
 
-// The choices.
+// The values.
 const (
-	Omit Addresses = "omit" // nothing
-	Hash Addresses = "hash" // a word that is the same for the same address, made with the secret of this journal
-	Full Addresses = "full" // all of it
+	Omit Addresses = "omit" // no recipients, and no local parts
+	Hash Addresses = "hash" // an HMAC of the address instead of each local part, with the secret of this journal
+	Full Addresses = "full" // everything
 )
 
-// leftOut replaces what is not kept.
+// leftOut replaces a text that is not kept.
 const leftOut = "(left out)"
 
-// redact returns a record without what is not to be kept. It does not change the slices of its argument.
+// redact returns a copy of a record without the parts that keep excludes. It does not change the slices of its argument.
 func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	if keep == Full {
 		return r
@@ -100,13 +100,12 @@ func failedNames(e *policy.Evidence) []string {
 	return all
 }
 
-// Hidden reports whether an address or a login of an entry differs from that of the message: its local part is left out, or
-// replaced by a word.
+// Hidden reports whether the local part of an address or a login in an entry was omitted, or replaced by a hash.
 func Hidden(address string) bool {
 	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
 }
 
-// cutAddress cuts an address at the last @. Without one, the local part is all of it.
+// cutAddress splits an address at the last @. Without an @, the local part is the whole address.
 func cutAddress(address string) (local, domain string, ok bool) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
@@ -118,13 +117,13 @@ func cutAddress(address string) (local, domain string, ok bool) {
 type hider struct {
 	hash   bool
 	secret []byte
-	pieces []string // of the local part, which DNS names may contain
+	pieces []string // parts of the local part that DNS names may contain
 }
 
-// detail hides the detail of a reason or of a cause: a DNS name, or what a sender or the operator wrote.
+// detail hides addresses in the detail of a reason or cause: a DNS name, or text from a sender or the operator.
 func (h hider) detail(s string) string { return h.text(h.name(s)) }
 
-// name hides a DNS name that may contain the local part. There may be no lookup of it: not every name that a macro leads to is valid.
+// name hides a DNS name that may contain the local part. A macro can also produce an invalid name, which was not looked up.
 func (h hider) name(s string) string {
 	if strings.Contains(s, ".") && containsAny(s, h.pieces) {
 		return leftOut
@@ -142,7 +141,7 @@ func (h hider) reason(r policy.Reason) policy.Reason {
 	switch r.Code {
 	case policy.LoginMismatch:
 		r.Detail = h.address(r.Detail)
-	case policy.LocalDeny, policy.LocalAllow, policy.AcceptedForwarder, policy.RelayDenied, policy.NeverReject, policy.AlwaysReject: // the operator's words
+	case policy.LocalDeny, policy.LocalAllow, policy.AcceptedForwarder, policy.RelayDenied, policy.NeverReject, policy.AlwaysReject: // text from the configuration
 		r.Detail = h.text(r.Detail)
 	default:
 		r.Detail = h.detail(r.Detail)
@@ -170,12 +169,12 @@ func (h hider) address(address string) string {
 		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
 	}
 	if !ok {
-		return cmp.Or(word, leftOut) // an empty one would be a bounce, or a client without a login
+		return cmp.Or(word, leftOut) // not empty: that would be a bounce, or a client without a login
 	}
 	return word + "@" + domain
 }
 
-// text hides each word before an @. A quoted string, in which spaces may be, is part of a word.
+// text hides the local part of each address in a text. A quoted string, which may have spaces, is part of a word.
 func (h hider) text(s string) string {
 	if !strings.Contains(s, "@") {
 		return s
@@ -198,7 +197,7 @@ func (h hider) text(s string) string {
 	return b.String()
 }
 
-// quotedPrefix returns the size of the quoted string that a text begins with, or 0.
+// quotedPrefix returns the length of the quoted string at the beginning of a text, or 0.
 func quotedPrefix(s string) int {
 	if !strings.HasPrefix(s, `"`) {
 		return 0
@@ -214,7 +213,7 @@ func quotedPrefix(s string) int {
 	return 0
 }
 
-// word hides what precedes the @ of a word. It keeps the name of a property or a key, since a local part may contain = as well.
+// word hides the local part of an address in a word. It keeps the name of a property or a key before the address.
 func (h hider) word(word string) string {
 	name := keyName(word)
 	value := word[len(name):]
@@ -228,8 +227,8 @@ func (h hider) word(word string) string {
 	return name + `"` + h.text(inner) + `"`
 }
 
-// keyName returns the name of a property of RFC 8601 that a word begins with, or of a key that reasons and other filters have, with its
-// equals sign; "" if there is none.
+// keyName returns the name and the equals sign at the beginning of a word: of a property of RFC 8601, or of a key in reasons and in the
+// results of other filters. It returns "" if there is none: a local part may contain = too.
 func keyName(word string) string {
 	name, _, ok := strings.Cut(word, "=")
 	low := strings.ToLower(name)
@@ -246,14 +245,14 @@ func keyName(word string) string {
 	return word[:len(name)+1]
 }
 
-// hideNames replaces the names of lookups that may contain the sender's local part: macros s and l of RFC 7208 section 7.2. It
-// returns the pieces of the local part, none if no record has such a macro.
+// hideNames replaces the names of lookups that may contain the sender's local part, by the macros s and l of RFC 7208 section 7.2. It
+// returns the pieces of the local part, or none if no record has such a macro.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
 		has := func(macro string) bool {
 			return slices.ContainsFunc(l.Records, func(r string) bool { return strings.Contains(r, macro) })
 		}
-		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // what is missing may have macros
+		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // the missing records may have macros
 	})
 	if !macros || local == "" {
 		return all, nil
@@ -270,5 +269,5 @@ func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []stri
 	return kept, pieces
 }
 
-// escape returns a text as the macros in upper case have it: RFC 7208 section 7.3.
+// escape returns a text in the URL escaping of macros in upper case: RFC 7208 section 7.3.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

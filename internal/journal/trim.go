@@ -8,17 +8,17 @@ import (
 	"signpost/policy"
 )
 
-// Bounds on the parts of an entry, in bytes or items. Honest messages stay below them; each level halves them.
+// Limits of the parts of an entry, in bytes or items. Ordinary messages stay below them. Each level halves them.
 const (
 	maxDomain   = 253     // the longest domain name
 	maxWord     = 320     // a name, address or identifier: the longest address, RFC 5321 section 4.5.3.1
-	maxID       = 998     // a Message-ID fits a line: RFC 5322 section 2.1.1
+	maxID       = 998     // a Message-ID fits into a line: RFC 5322 section 2.1.1
 	maxSentence = 512     // a detail or reply: a line of SMTP, RFC 5321 section 4.5.3.1.5
 	maxSealed   = 2 << 10 // the results of an ARC set
-	maxNames    = 64      // the names in h=, and the lookups: twice what honest messages have
+	maxNames    = 64      // the names in h=, and the lookups: twice as many as ordinary messages have
 	maxResults  = 16      // signatures, ARC sets, results of other filters: twice the number of signatures that are verified
 	minWord     = 16
-	// maxLevel is the level at which every entry fits.
+	// maxLevel is the level at which every entry fits into maxEntry.
 	maxLevel = 8
 	// maxSignature is how many bytes of a signature are kept: header.b of RFC 6008 needs eight characters.
 	maxSignature = 24
@@ -26,10 +26,10 @@ const (
 	cutMark = "...(cut)"
 )
 
-// CutNote is shown to the user with an entry that has Cut.
-const CutNote = `the message had more evidence than the journal keeps of one; what is missing is marked "(cut)"`
+// CutNote is the text for users about an entry with Cut.
+const CutNote = `the message had more evidence than the journal keeps of one message; missing parts are marked "(cut)"`
 
-// cut returns the beginning of a text and a mark if it is longer than most bytes.
+// cut returns s. If it is longer than most bytes, cut returns its beginning and cutMark.
 func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -37,7 +37,7 @@ func cut(s string, most int) string {
 	return strings.ToValidUTF8(s[:max(0, most-len(cutMark))], "") + cutMark
 }
 
-// isID reports whether kept, an ID of an entry that may be cut, matches wanted.
+// isID reports whether an ID of an entry, which may be cut, matches wanted.
 func isID(kept, wanted string) bool {
 	begin, wasCut := strings.CutSuffix(kept, cutMark)
 	return kept == wanted || wasCut && strings.HasPrefix(wanted, begin)
@@ -82,7 +82,7 @@ func (s *shortener) names(all []string, most, each int) []string {
 	return short
 }
 
-// firstOf returns a copy of at most so many items: first those that matter, then the others.
+// firstOf returns a copy with at most most items: first those that matter, then others.
 func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T {
 	if most = max(most>>s.level, 1); len(all) <= most {
 		return slices.Clone(all)
@@ -99,8 +99,8 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	return kept
 }
 
-// lastOf returns a copy of the last items. Of ARC sets, those are the newest: the newest sealer is responsible for the message,
-// and a sender chooses what is below.
+// lastOf returns a copy with the last most items. The last ARC sets are the newest: the newest sealer is responsible for the message, and a
+// sender can write the others.
 func lastOf[T any](s *shortener, all []T, most int) []T {
 	if most = max(most>>s.level, 1); len(all) > most {
 		all, s.cut = all[len(all)-most:], true
@@ -108,7 +108,7 @@ func lastOf[T any](s *shortener, all []T, most int) []T {
 	return slices.Clone(all)
 }
 
-// shorten returns a copy of an entry, with slices of its own, cut to the bounds of a level.
+// shorten returns a copy of an entry, with its own slices, cut to the limits of a level.
 func shorten(e *Entry, level int) Entry {
 	s := &shortener{level: level}
 	short := *e
@@ -137,7 +137,7 @@ func shorten(e *Entry, level int) Entry {
 		s.words(&ev.SealedDMARC[i].Domain, &ev.SealedDMARC[i].Result)
 	}
 	short.Cut = s.cut
-	// Missing lookups leave gaps in what is shown, but the evidence does not depend on them: Cut stays as it is.
+	// Missing lookups do not set Cut: they leave gaps in explain, but the evidence is complete.
 	short.Lookups = slices.Clone(e.Lookups[:min(len(e.Lookups), max(maxNames>>level, 1))])
 	for i := range short.Lookups {
 		s.words(&short.Lookups[i].Name)

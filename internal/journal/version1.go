@@ -51,8 +51,8 @@ type lookup1 struct {
 	Took      time.Duration `json:"took"`
 }
 
-// current returns the lookup in the form of version 2. If the answer is in a table of its own, the mark stays in Records until restore
-// calls answer1.
+// current returns the lookup in the form of version 2. If the answer is in the table answer, Records has its mark until restore calls
+// answer1.
 func (l lookup1) current() dns.Lookup {
 	now := dns.Lookup{Name: l.Name, Type: l.Type, Authentic: l.Authentic, Cached: l.Cached, Took: dns.Millis(l.Took), Records: []string{l.Answer}}
 	if !strings.HasPrefix(l.Answer, mark) {
@@ -61,7 +61,7 @@ func (l lookup1) current() dns.Lookup {
 	return now
 }
 
-// answer1 sets the answer of a lookup to that of a text of version 1.
+// answer1 sets the answer of a lookup from a text of version 1.
 func answer1(l *dns.Lookup, text string) {
 	a := dns.ParseV1(l.Type, text)
 	l.Status, l.Records, l.Cut = a.Status, a.Records, a.Cut
@@ -162,7 +162,7 @@ func decodeVersion1(text []byte) (Entry, error) {
 	return e, nil
 }
 
-// refused returns why outbound mail was rejected. The evidence shows it: policy.AssignRole checked in this order.
+// refused returns why outbound mail was rejected. It follows from the evidence: policy.AssignRole checked in this order.
 func (e *entry1) refused() policy.Reason {
 	why, ev := legacy(e.Assignment.Reason), e.Evidence.current()
 	switch {
@@ -179,7 +179,7 @@ func (e *entry1) refused() policy.Reason {
 	return why
 }
 
-// submitter1 returns what made a message outbound.
+// submitter1 returns the code for why a message was outbound.
 func submitter1(e *policy.Evidence) policy.Code {
 	switch {
 	case e.Envelope.Login != "":
@@ -192,7 +192,7 @@ func submitter1(e *policy.Evidence) policy.Code {
 	return policy.LocalSubmission
 }
 
-// legacy returns the reason for a sentence. what-if repeats decisions by evidence and rules; it needs the code of two of them.
+// legacy returns the reason for a sentence of version 1. Only two sentences get a code: those that what-if needs to repeat the decision.
 func legacy(text string) policy.Reason {
 	switch text {
 	case "", "neither authenticated nor in trusted_networks": // the role verify states it
@@ -245,7 +245,7 @@ func (o Outcome) current() Outcome {
 	return o
 }
 
-// cause1 returns the cause for the method whose lookup failed.
+// cause1 returns the cause of a failed lookup by its method.
 func cause1(m dmarc.Method) dmarc.Cause {
 	switch m {
 	case dmarc.DKIM:
@@ -253,7 +253,7 @@ func cause1(m dmarc.Method) dmarc.Cause {
 	case dmarc.SPF:
 		return dmarc.SPFLookupFailed
 	}
-	return policy.LegacyCause // of a policy that could not be looked up as well: the detail states that, and the name
+	return policy.LegacyCause // also for a failed policy lookup, which the detail states
 }
 
 func (e *evidence1) current() policy.Evidence {

@@ -12,7 +12,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// open opens the database. A broken one is put aside, and a new one is created.
+// open opens the database. It renames a damaged one and creates a new one.
 func (j *Journal) open() {
 	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 	defer cancel()
@@ -45,13 +45,14 @@ func (j *Journal) openDatabase(ctx context.Context) (*database, error) {
 		db.close()
 		return nil, err
 	}
-	j.stored.clear() // what another file had is not in this one
+	j.stored.clear() // the file may be another one
 	db.stored = j.stored
 	j.secret.Store(&db.salt)
 	return db, nil
 }
 
-// putAside keeps the newest broken journal for inspection. Its log is removed: SQLite would apply it to the new database.
+// putAside renames a damaged journal, and replaces an earlier one of that name. It deletes the WAL, which SQLite would apply to the new
+// database.
 func (j *Journal) putAside(aside string) error {
 	err := os.Rename(j.options.Path, aside)
 	for _, suffix := range []string{"-wal", "-shm"} {
@@ -62,7 +63,7 @@ func (j *Journal) putAside(aside string) error {
 	return err
 }
 
-// broken reports whether the file is not a journal, or no longer one. A retry does not help.
+// broken reports whether the file is damaged or not a journal, so that a retry does not help.
 func broken(err error) bool {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -72,7 +73,7 @@ func broken(err error) bool {
 	return errors.Is(err, errForeign) || errors.Is(err, errOverwritten)
 }
 
-// failed schedules the next attempt; a broken journal is put aside with the next message.
+// failed logs an error and schedules the next attempt. A damaged journal is renamed at the next message.
 func (j *Journal) failed(doing string, err error) {
 	j.retryAt = j.options.Now().Add(retryInterval)
 	j.failure = err
@@ -87,7 +88,7 @@ func (j *Journal) abandon(damage error) {
 	j.db, j.damage, j.retryAt = nil, damage, time.Time{}
 }
 
-// ready reports whether the database can be written, and opens it if it is time to.
+// ready reports whether the database can be written. If it is closed, ready opens it, at most once in retryInterval.
 func (j *Journal) ready() bool {
 	if j.options.Now().Before(j.retryAt) {
 		return false
@@ -106,7 +107,7 @@ func (j *Journal) ready() bool {
 	return j.db != nil
 }
 
-// write writes the rows of a batch, or loses them.
+// write writes the rows of a batch. After an error, it counts them as lost.
 func (j *Journal) write(rows []*row) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
@@ -134,7 +135,8 @@ func (j *Journal) write(rows []*row) {
 	}
 }
 
-// tidy deletes messages that are too old, and answers and messages beyond max_size. A large amount is deleted in parts, with new messages written in between.
+// tidy deletes messages older than journal.keep, and answers and messages beyond max_size. If there is much to delete, it deletes a part, and
+// schedules the next part: new messages are written in between.
 func (j *Journal) tidy() {
 	j.moreToDelete = nil
 	now := j.options.Now()
@@ -145,7 +147,7 @@ func (j *Journal) tidy() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	limits := j.limits.Load()
-	before := time.Unix(0, 0) // nothing is so old, but free pages are returned
+	before := time.Unix(0, 0) // deletes no message, but returns free pages
 	if stable >= minStable {
 		before = now.Add(-limits.Keep)
 	}
@@ -168,18 +170,18 @@ func (j *Journal) tidy() {
 	}
 }
 
-// The pages that a row changes: one of each index and one of the table message; for each text, one of the table answer and one
-// of its index.
+// The numbers of pages that a row changes: one of the table message and one of each index. For each text, one of the table answer and one of
+// its index.
 const (
 	pagesOfRow  = 6
 	pagesOfText = 2
 )
 
-// batch gathers the rows of one transaction.
+// batch collects the rows of one transaction.
 type batch struct {
 	rows     []*row
-	texts    map[int64]bool // that are to be stored
-	logBytes int64          // what they add to the database's log
+	texts    map[int64]bool // the hashes of the texts to be stored
+	logBytes int64          // what the batch adds to the WAL
 }
 
 func (b *batch) add(r *row, stored *storedTexts) {
@@ -195,8 +197,8 @@ func (b *batch) add(r *row, stored *storedTexts) {
 	b.logBytes += int64(len(r.entry) + pages*pageSize)
 }
 
-// insert writes a batch in one transaction. ctx ends it between two of its prepared statements: each takes microseconds, and a
-// context of their own would cost a goroutine each.
+// insert writes a batch in one transaction. The prepared statements do not use ctx: each takes microseconds, and a context would cost a
+// goroutine each.
 func (d *database) insert(ctx context.Context, rows []*row) error {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -223,7 +225,7 @@ func (d *database) insert(ctx context.Context, rows []*row) error {
 			if err != nil {
 				return err
 			}
-			if isNew { // cached when it recurs, so that a flood of new texts does not displace those in use
+			if isNew { // cached only when it recurs, so that a flood of new texts does not displace those in use
 				cost += int64(textCost(len(t.text)))
 			} else {
 				texts = append(texts, t)
@@ -233,7 +235,7 @@ func (d *database) insert(ctx context.Context, rows []*row) error {
 		if _, err := tx.Stmt(d.add).Exec(last, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
 			return err
 		}
-		hours[[2]int64{last / hourMicros, outcome}]++ // as the numbers are: it goes with them
+		hours[[2]int64{last / hourMicros, outcome}]++ // the hour of the number, by which messages are deleted
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
@@ -251,7 +253,7 @@ func (d *database) insert(ctx context.Context, rows []*row) error {
 	return nil
 }
 
-// store stores a text, or notes that it is still in use.
+// store inserts a text, or updates the time of its last use. isNew reports that it was inserted.
 func (d *database) store(tx *sql.Tx, t text, seen int64) (isNew bool, err error) {
 	r, err := tx.Stmt(d.use).Exec(seen, t.sum)
 	if err != nil {
@@ -264,15 +266,15 @@ func (d *database) store(tx *sql.Tx, t text, seen int64) (isNew bool, err error)
 	return true, err
 }
 
-// refresh clears d.stored from time to time, so that the database notes which texts are in use.
+// refresh clears d.stored at intervals, so that the database notes which texts are in use.
 func (d *database) refresh(now time.Time) {
-	if age := now.Unix() - d.freshAt; max(age, -age) > int64(d.grace/2/time.Second) || d.stored.full() { // clocks go back, too
+	if age := now.Unix() - d.freshAt; max(age, -age) > int64(d.grace/2/time.Second) || d.stored.full() { // the clock may go back
 		d.stored.clear()
 		d.freshAt = now.Unix()
 	}
 }
 
-// outcome returns the number of an outcome, and adds one that is new to the database and to added.
+// outcome returns the number of an outcome. It inserts a new one into the database and adds it to added.
 func (d *database) outcome(ctx context.Context, tx *sql.Tx, added map[Outcome]int64, o Outcome) (int64, error) {
 	if id, ok := d.outcomes[o]; ok {
 		return id, nil

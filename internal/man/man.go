@@ -1,5 +1,5 @@
-// Package man writes the manual pages: of a program from its commands, so that page and help are one text, and of the
-// configuration from the sample file, where each key has its sentence.
+// Package man writes the manual pages. The page of a program comes from its commands, so that it has the text of the help. The page of the
+// configuration comes from the sample file, which has a comment for each key.
 package man
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Page is what a program's manual has in addition to its commands.
+// Page has the parts of a program's manual page that its commands do not have.
 type Page struct {
 	Section string
 	Files   [][2]string // path, what it is
@@ -52,7 +52,7 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	}
 	r.line(".SH OPTIONS")
 	if len(commands) > 0 {
-		r.line("These go with every command.")
+		r.line("Every command has these options.")
 	}
 	r.flags(root.LocalNonPersistentFlags())
 	r.flags(root.PersistentFlags())
@@ -72,7 +72,7 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 		r.prose(f[1])
 	}
 	r.line(".SH EXIT STATUS")
-	for _, s := range [][2]string{{"0", "Done."}, {"1", "Failed, or something needs a person; standard error says what."}, {"2", "Wrong usage or configuration."}} {
+	for _, s := range [][2]string{{"0", "Success."}, {"1", "Failed, or action is needed: see standard error."}, {"2", "Usage or configuration error."}} {
 		r.line(".TP\n.B %s\n%s", s[0], s[1])
 	}
 	r.seeAlso(p.SeeAlso)
@@ -147,9 +147,9 @@ func Config(w io.Writer, s *Sample) error {
 	r.head("signpost.toml", "5", "configuration of signpost(8) and dkimkey(1)")
 	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml\n.br\n.I /etc/signpost/conf.d/*.toml")
 	r.line(".SH DESCRIPTION")
-	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). A key that is unknown, or that one file sets twice, is an error that names the line; " +
-		"so is a value that is not allowed. Times are numbers with a unit: s, m, h or d.\n\n" +
-		"Each key is shown with its default. One that is not set unless you set it is marked so; its value is an example.")
+	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). A key that is unknown, or that one file sets twice, is an error, and so is a value that is not allowed; " +
+		"the message has the line. Times are numbers with a unit: s, m, h or d.\n\n" +
+		"Each key is shown with its default. A key that is not set by default is marked so; its value is an example.")
 	for _, t := range s.Tables {
 		title := "[" + t.Name + "]"
 		if t.Name == "" {
@@ -178,8 +178,8 @@ func Config(w io.Writer, s *Sample) error {
 			r.example("  " + strings.Join(e.Lines, "\n  "))
 		}
 	}
-	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe file that the programs read unless \\-c names another.")
-	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after it.")
+	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe default of \\-c.")
+	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after it, in the order of their names.")
 	r.seeAlso([]string{"signpost(8)", "dkimkey(1)", "postconf(5)"})
 	_, err := io.WriteString(w, r.String())
 	return err

@@ -14,7 +14,7 @@ type Line struct {
 	Columns int
 }
 
-// Frame makes lines of at most Width columns. It makes a text printable before it cuts it, and colors it afterwards.
+// Frame makes lines of at most Width columns. It makes each text printable, cuts it and colors it, in this order.
 type Frame struct {
 	Width int
 	Paint Painter
@@ -54,7 +54,7 @@ func (f Frame) Head(format string, args ...any) []Line {
 	return []Line{f.painted(f.Paint.Past, format, args)}
 }
 
-// Fit cuts lines to room. The last line then states how many are missing, and where they are.
+// Fit returns at most room lines. If it omits any, the last line states how many, and where the user can see them.
 func (f Frame) Fit(lines []Line, room int, where string) []Line {
 	if len(lines) <= room {
 		return lines

@@ -1,5 +1,6 @@
-// Package term writes to a terminal, or to a file or pipe in its place: printable text, colors, columns, tables and JSON. Most
-// text comes from mail, DNS or files and is untrusted: it must not control the terminal or imitate our own lines.
+// Package term writes the output of commands, to a terminal, file or pipe: printable text, colors, columns, tables and JSON. Most text comes
+// from mail, DNS or files and is untrusted: it must not control the terminal or imitate other lines of the output. Printable and Clean make
+// it safe.
 package term
 
 import (
@@ -28,7 +29,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && fi.Mode()&os.ModeCharDevice != 0
 }
 
-// Progress announces a step that takes long, if stderr is a terminal: cron mail and log files do not need it.
+// Progress prints a message about a step that takes long, if stderr is a terminal: cron mail and log files do not need it.
 func Progress(stderr io.Writer, format string, args ...any) {
 	if isTerminal(stderr) {
 		fmt.Fprintf(stderr, format+" ...\n", args...)
@@ -37,7 +38,7 @@ func Progress(stderr io.Writer, format string, args ...any) {
 
 // Counter shows on a terminal how many messages a command has read.
 type Counter struct {
-	w    io.Writer // nil: no terminal
+	w    io.Writer // nil: not a terminal
 	n    int
 	last time.Time
 }

@@ -21,7 +21,7 @@ const (
 	clearBelow  = "\x1b[J"
 )
 
-// Screen is a terminal that a program has for itself between Enter and Leave.
+// Screen is a terminal that a program uses exclusively between Enter and Leave.
 type Screen struct {
 	in, out *os.File // in: nil if it is not a terminal
 	state   *term.State
@@ -96,9 +96,8 @@ func (s *Screen) Size() (columns, lines int) {
 	return columns, lines
 }
 
-// Draw writes lines that fit a window of this size. In raw mode \n does not return to the beginning of a line. The rest of an old
-// line is cleared after the new one is written, so that nothing flickers. Nothing is left of it after a full line, and the cursor
-// is still on the last character.
+// Draw writes lines that fit a window of this size. It ends them with CR LF, because the terminal is in raw mode. To avoid flicker, it clears
+// the rest of an old line after it has written the new one. It does not after a full line, where the cursor is still on the last character.
 func (s *Screen) Draw(lines []Line, columns, height int) error {
 	var b strings.Builder
 	b.WriteString(homeCursor)

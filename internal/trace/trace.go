@@ -11,11 +11,11 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Trace is what the fields state about the SMTP session.
+// Trace has the data in the trace fields about the SMTP session.
 type Trace struct {
 	Received *Received // the topmost Received field; nil if there is none, or if it does not have the form of Postfix's smtpd(8)
 	Sender   *string   // the envelope sender, from a Return-Path field above all Received fields; nil if there is none
-	// Rest is the fields without those that were added after the milters. If Received is nil, it is all fields.
+	// Rest has the fields without those that were added after the milters. If Received is nil, it has all fields.
 	Rest []dkim.Field
 }
 

@@ -53,7 +53,7 @@ func (r Result) Write(w io.Writer, under string) {
 		}
 	}
 	if r.Granted > 0 {
-		fmt.Fprintf(w, "\n%d would be signed that were not, if there was a key: see signpost sign.\n", r.Granted)
+		fmt.Fprintf(w, "\n%d that were not signed would be signed, given a key: see signpost sign.\n", r.Granted)
 	}
 }
 

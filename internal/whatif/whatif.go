@@ -1,4 +1,4 @@
-// Package whatif repeats the decisions of the journal under other rules. It decides with package policy, as the daemon does.
+// Package whatif repeats the decisions of the journal with other rules. It uses package policy, as the daemon does. Replay is the entry point.
 package whatif
 
 import (
@@ -13,7 +13,7 @@ import (
 	"signpost/policy"
 )
 
-// Fate is what is done with a message.
+// Fate is the decision about a message.
 type Fate struct {
 	Role   policy.Role   `json:"role,omitempty"`
 	Action policy.Action `json:"action,omitempty"`
@@ -33,9 +33,9 @@ func fate(role policy.Role, v policy.Verdict) Fate {
 
 // The reasons why a decision cannot be repeated.
 const (
-	NeverVerified = "it was signed, bypassed or rejected before SPF, DKIM and DMARC were verified, which these rules would do"
-	EvidenceCut   = "it had more evidence than the journal keeps of one message"
-	LoginLeftOut  = "sign.login_domains depends on the login, which the journal did not keep (journal.addresses)"
+	NeverVerified = "it was signed, bypassed or rejected without SPF, DKIM and DMARC results, which these rules need"
+	EvidenceCut   = "the journal cut its evidence, which was too large"
+	LoginLeftOut  = "sign.login_domains needs the login, which the journal does not have (journal.addresses)"
 	OlderVersion  = "an older version recorded it without its relays, the effect of a failed DNS lookup, or the Author Domain of our results"
 )
 
@@ -82,14 +82,14 @@ func kindOf(c policy.Code) (k kind, known bool) {
 	return byRules, false
 }
 
-// decided returns what was decided about a message, whether or not it was carried out.
+// decided returns the decision about a message, whether or not it was carried out.
 func decided(e *journal.Entry) Fate {
 	v := e.Verdict
 	v.Action = e.Decided()
 	return fate(e.Role, v)
 }
 
-// Was returns what was done with a message. In observe mode it was accepted.
+// Was returns what was done with a message. In observe mode, it was accepted.
 func Was(e *journal.Entry) Fate {
 	if e.Observe {
 		return Fate{Role: e.Role, Action: policy.Accept}
@@ -189,7 +189,7 @@ func Replay(ctx context.Context, past *journal.Reader, which journal.Filter, o O
 	return tally, errors.Join(err, ctx.Err())
 }
 
-// AsIf returns the entry as it would be if its Author Domains published p instead of p=none.
+// AsIf returns the entry with p instead of each published p=none.
 func AsIf(e *journal.Entry, p dmarc.Policy) *journal.Entry {
 	if p == "" {
 		return e
