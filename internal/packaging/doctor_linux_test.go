@@ -106,7 +106,7 @@ func TestDoctor(t *testing.T) {
 		{name: "record wrong", old: "p=MII", new: "p=MIJ", check: "dkim", what: selector, fix: key},
 		{name: "two SPF records", old: `example.org. 60 IN TXT "v=spf1 mx -all"`, new: "example.org. 60 IN TXT \"v=spf1 mx -all\"\nexample.org. 60 IN TXT \"v=spf1 ip4:198.51.100.0/24 ~all\"",
 			check: "spf", what: "2 SPF records at example.org", fix: `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
-		{name: "SPF with 11 lookups", old: `"v=spf1 mx -all"`, new: `"v=spf1 ` + includes + `ip4:203.0.113.9 -all"` + "\n" + eleven,
+		{name: "SPF with 11 look-ups", old: `"v=spf1 mx -all"`, new: `"v=spf1 ` + includes + `ip4:203.0.113.9 -all"` + "\n" + eleven,
 			check: "spf-tree", what: "takes 11 look-ups, and 10 are allowed"},
 		{name: "DMARC with a typo", old: "p=reject", new: "p=rejct", check: "dmarc", what: "reject was meant",
 			fix: `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`},

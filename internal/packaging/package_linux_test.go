@@ -26,7 +26,7 @@ func TestInstalled(t *testing.T) {
 	}
 	said := run(t, "dpkg -i "+deb(t, 1))
 	if !strings.Contains(said, "nothing of it runs yet") {
-		t.Errorf("the installation does not print the next steps:\n%s", said)
+		t.Errorf("the installation says nothing of what is left to do:\n%s", said)
 	}
 	for path, want := range map[string]string{
 		"/usr/sbin/signpost":                                 "755 root:root",
