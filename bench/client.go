@@ -14,7 +14,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// The options that Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is omitted: the library's client takes SMFIR_SKIP for an error.
+// The options that Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is omitted: the library's client treats SMFIR_SKIP as an error.
 const (
 	allActions = 0x1ff
 	allEvents  = 0x1fffff &^ milter.OptSkip

@@ -146,13 +146,13 @@ func TestLetter(t *testing.T) {
 	for size := 4 << 10; size < 4<<10+200; size++ {
 		text := string(letter(1, size, sender(), "ann@example.com").wire())
 		if lines := strings.Count(text, "\r\n"); strings.Count(text, "\r") != lines || strings.Count(text, "\n") != lines {
-			t.Errorf("of %d octets: half a line end near %q", size, text[len(text)-10:])
+			t.Errorf("of %d bytes: half a line end near %q", size, text[len(text)-10:])
 		}
 	}
 	for _, size := range []int{4 << 10, 100 << 10, 1 << 20} {
 		m, other := letter(1, size, sender(), "ann@example.com"), letter(2, size, sender(), "ann@example.com")
 		if got := len(m.wire()); got != size {
-			t.Errorf("%d octets, want %d", got, size)
+			t.Errorf("%d bytes, want %d", got, size)
 		}
 		if string(m.body) == string(other.body) {
 			t.Error("two messages have the same body")

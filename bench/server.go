@@ -77,7 +77,7 @@ func await(ctx context.Context, network, addr string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nobody listens at %s: %w", addr, err)
+			return fmt.Errorf("no process listens at %s: %w", addr, err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

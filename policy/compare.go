@@ -21,7 +21,7 @@ type Other struct {
 	Reason    string `json:"reason,omitempty"`
 }
 
-// Comparison is our results beside those of another filter.
+// Comparison is the comparison of our results with those of another filter.
 type Comparison struct {
 	Same      []string     `json:"same,omitempty"`      // methods whose results are the same
 	Missing   []string     `json:"missing,omitempty"`   // methods for which the other filter reported no result
@@ -86,7 +86,7 @@ func (e Evidence) others(method string) []Other {
 // compareSPF, compareDKIM and compareDMARC return the differences, and whether the other filter reported the method.
 func compareSPF(e Evidence) ([]Difference, bool) {
 	for _, o := range e.others("spf") {
-		// Only the same identity: OpenDMARC writes a result for HELO beside the one for MAIL FROM.
+		// Only the same identity: OpenDMARC writes results for both HELO and MAIL FROM.
 		if o.HELO != (e.SPF.Identity == spf.HELO) {
 			continue
 		}

@@ -234,7 +234,7 @@ func decideSPF(e Evidence, r Rules) Verdict {
 		return refuse(replySPF(e), Reason{Code: SPFFail, Domain: e.SPF.Domain, Detail: e.Connection.Client.String()})
 	case spf.TempError:
 		why := Reason{Code: SPFTempError, Domain: e.SPF.Domain, Detail: e.SPF.Failed, Cause: string(e.SPF.Cause)}
-		// A term whose lookup failed may stand between the client and -all. Without any record there is nothing to fail.
+		// The term whose lookup failed might match before -all. Without any record, SPF cannot fail.
 		if r.TempError == TempErrorDefer || e.SPF.Record != "" {
 			return refuse(replySPFTempfail(e.SPF), why)
 		}

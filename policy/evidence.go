@@ -57,7 +57,7 @@ type Evidence struct {
 	Fault Fault `json:"own_fault,omitempty"` // with a DMARC temperror: the failure of our own that caused it
 }
 
-// ResultsAbout states which Author Domain the results of ours in a message name.
+// ResultsAbout states which Author Domain our own results in a message are about.
 type ResultsAbout string
 
 // The values of ResultsAbout; the first that applies. A message with results of ours is signed only if they are AboutOthers: if they are

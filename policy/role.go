@@ -23,7 +23,7 @@ func Roles() []Role { return []Role{RoleSign, RoleVerify, RoleBypass} }
 
 // Assignment is the role of a message, and why.
 type Assignment struct {
-	Role        Role   `json:"role,omitempty"`         // empty: the message was not processed so far
+	Role        Role   `json:"role,omitempty"`         // empty: processing did not reach the role
 	Reason      Reason `json:"role_reason,omitzero"`   // zero for inbound mail from a client
 	ResultsOnly bool   `json:"results_only,omitempty"` // RoleVerify: whatever the results, the message is neither rejected nor held
 	Domain      string `json:"sign_domain,omitempty"`  // RoleSign: the hosted domain whose key signs

@@ -92,12 +92,12 @@ func FuzzRoundTrip(f *testing.F) {
 		})
 		for line := range strings.SplitSeq(field, "\n") {
 			if len(line) > 998 {
-				t.Fatalf("a line of %d octets", len(line))
+				t.Fatalf("a line of %d bytes", len(line))
 			}
 		}
 		for i := range len(field) {
 			if c := field[i]; c >= 0x7f || c < ' ' && c != '\n' && c != '\t' {
-				t.Fatalf("an octet %#x", c)
+				t.Fatalf("a byte %#x", c)
 			}
 		}
 		readID, results, err := parse(field)

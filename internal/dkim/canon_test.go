@@ -27,11 +27,11 @@ func checkBody(t *testing.T, c canon, data []byte, s *sink) {
 	t.Helper()
 	slow := slowBody(c, data)
 	if want := sha256.Sum256(slow); !bytes.Equal(s.total, want[:]) || s.length != int64(len(slow)) {
-		t.Fatalf("canonicalisation %d of %d octets: %.200q", c, len(data), data)
+		t.Fatalf("canonicalization %d of %d bytes: %.200q", c, len(data), data)
 	}
 	for n, sum := range s.sums {
 		if want := sha256.Sum256(slow[:n]); !bytes.Equal(sum, want[:]) {
-			t.Fatalf("canonicalisation %d, the first %d octets of %d: %.200q", c, n, len(data), data)
+			t.Fatalf("canonicalization %d, the first %d bytes of %d: %.200q", c, n, len(data), data)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestWhatStandsIsNotCopied(t *testing.T) {
 			b.Write(data)
 			last := w.all[len(w.all)-1]
 			if len(w.all) > 2 || &last[0] != &data[0] || len(last) != len(data)-len("\r\n\r\n") {
-				t.Errorf("canonicalisation %d: %d writes, the last of %d octets of %d", c, len(w.all), len(last), len(data))
+				t.Errorf("canonicalization %d: %d writes, the last of %d bytes of %d", c, len(w.all), len(last), len(data))
 			}
 		}
 	}

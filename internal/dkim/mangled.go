@@ -33,7 +33,7 @@ func (s *signature) readMangled() {
 
 // decodeWords decodes encoded words (RFC 2047). Some programs encode the field as if it were text.
 func decodeWords(value string) string {
-	// The names that are searched for are ASCII, or UTF-8, whatever the charset of the rest.
+	// The names to find are ASCII or UTF-8, even if the rest has another charset.
 	d := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
 	var b strings.Builder
 	for word := range strings.FieldsSeq(value) {

@@ -26,7 +26,7 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	for n := 1; ; n++ {
 		line, err := br.ReadString('\n')
 		if size += len(line); size > maxHeader {
-			return nil, nil, fmt.Errorf("the header is over %d octets", maxHeader)
+			return nil, nil, fmt.Errorf("the header exceeds %d bytes", maxHeader)
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, nil, err
@@ -45,7 +45,7 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 		default:
 			name, value, ok := strings.Cut(line, ":")
 			if !ok || strings.TrimRight(name, " \t") == "" {
-				return nil, nil, fmt.Errorf("line %d: %.40q is no header field; an empty line ends the header", n, line)
+				return nil, nil, fmt.Errorf("line %d: %.40q is not a header field; an empty line ends the header", n, line)
 			}
 			fields = append(fields, Field{name, value})
 		}
@@ -66,7 +66,7 @@ func CRLF(text string) string {
 // Wire returns a field as on the wire, with the CRLF that ends it.
 func (f Field) Wire() string { return f.Name + ":" + CRLF(f.Value) + "\r\n" }
 
-// crlfReader puts a CR before each LF that has none.
+// crlfReader inserts a CR before each LF that has none.
 type crlfReader struct {
 	r    io.Reader
 	last byte

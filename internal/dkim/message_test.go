@@ -16,9 +16,9 @@ func TestReadMessage(t *testing.T) {
 		{"A: 1", `[{"A" " 1"}]`, "", ""},
 		{"", "[]", "", ""},
 		{"\nbody", "[]", "body", ""},
-		{"A: 1\nno field\n\n", "", "", `line 2: "no field" is no header field`},
+		{"A: 1\nno field\n\n", "", "", `line 2: "no field" is not a header field`},
 		{" folded\n\n", "", "", "line 1: the header begins with a space"},
-		{"A: " + strings.Repeat("x", maxHeader), "", "", "over"},
+		{"A: " + strings.Repeat("x", maxHeader), "", "", "the header exceeds 4194304 bytes"},
 	} {
 		for _, r := range []io.Reader{strings.NewReader(c.in), iotest.OneByteReader(strings.NewReader(c.in))} {
 			fields, body, err := ReadMessage(r)
@@ -57,7 +57,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestReadMessageBounds(t *testing.T) {
 	e := &endless{}
 	if _, _, err := ReadMessage(e); err == nil || e.read > 2*maxHeader {
-		t.Errorf("%d octets read, %v", e.read, err)
+		t.Errorf("%d bytes read, %v", e.read, err)
 	}
 	const size = maxHeader + 1<<20
 	_, body, err := ReadMessage(io.MultiReader(strings.NewReader("A: 1\n\n"), io.LimitReader(&endless{}, size)))
@@ -65,6 +65,6 @@ func TestReadMessageBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := io.Copy(io.Discard, body); err != nil || n != size {
-		t.Errorf("%d octets of body, %v", n, err)
+		t.Errorf("%d bytes of body, %v", n, err)
 	}
 }

@@ -49,7 +49,7 @@ func TestSignBothAlgorithms(t *testing.T) {
 	}
 	for line := range bytes.SplitSeq(msg, []byte("\r\n")) {
 		if len(line) > 78 {
-			t.Errorf("RFC 5322 section 2.1.1: a line of %d octets: %s", len(line), line)
+			t.Errorf("RFC 5322 section 2.1.1: a line of %d bytes: %s", len(line), line)
 		}
 	}
 	header, _, _ := strings.Cut(string(msg), "\r\nFrom:")
@@ -109,7 +109,7 @@ func TestFieldsThatRelaysAdd(t *testing.T) {
 			t.Fatal(theirs, err)
 		}
 		if other := theirs[0].Err == nil || strings.Contains(theirs[0].Err.Error(), "expired"); other != ours {
-			t.Errorf("we say %v, go-msgauth says %v: %v", ours, other, theirs[0].Err)
+			t.Errorf("our result %v, go-msgauth's %v: %v", ours, other, theirs[0].Err)
 		}
 		return ours
 	}

@@ -93,7 +93,7 @@ func (s *signature) keyName() string {
 // covers reports whether h= lists a field. name is in lower case.
 func (s *signature) covers(name string) bool { return slices.Contains(s.result.Headers, name) }
 
-// readNames reads d=, s=, b= and i=. It comes first, so that the result of a malformed signature has its domain.
+// readNames reads d=, s=, b= and i=. It is called first, so that the result of a malformed signature has its domain.
 func (s *signature) readNames(tags map[string]string) *Fault {
 	var err error
 	if d := tags["d"]; d != "" {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Signs a message of 4 KiB with RSA-2048, and alternately a hash alone, so that both run under the same load. The minimum of each
+// The benchmark signs alternately a message of 4 KiB with RSA-2048 and only a hash, so that both run under the same load. The minimum of each
 // counts, because other load only adds time. x-bare is the ratio of the two.
 func BenchmarkSignature(b *testing.B) {
 	key := newKeys(b).rsa

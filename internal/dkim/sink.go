@@ -14,7 +14,7 @@ type sink struct {
 	limits []int64 // remaining lengths, ascending, distinct
 	sums   map[int64][]byte
 	total  []byte // after finish: the hash of the whole body
-	buf    []byte // collects small parts, because hashing each alone would be slow
+	buf    []byte // collects small parts, because hashing each separately would be slow
 }
 
 // sinkBuffer is the size of the buffer, in bytes.

@@ -43,7 +43,7 @@ const (
 	FromMissing                Cause = "from_missing"                  // there is no From field
 	FromSeveral                Cause = "from_several"                  // Detail: the number of From fields
 	FromTooManyDomains         Cause = "from_too_many_domains"         // more than MaxAuthorDomains. Detail: their number
-	FromHiddenField            Cause = "from_hidden_field"             // a header field hides another one behind a stray line end
+	FromHiddenField            Cause = "from_hidden_field"             // a header field hides another one after a stray line end
 	FromWithoutAddress         Cause = "from_without_address"          // no address at all
 	FromNameWithoutAddress     Cause = "from_name_without_address"     // a display name without one
 	FromBracketsWithoutAddress Cause = "from_brackets_without_address" // angle brackets without one

@@ -23,7 +23,7 @@ const (
 // Method is how an identifier was authenticated.
 type Method string
 
-// The methods. DNS stands for DMARC's own lookups in Result.FailedMethod.
+// The methods. In Result.FailedMethod, DNS means DMARC's own lookups.
 const (
 	DKIM Method = "dkim"
 	SPF  Method = "spf"
@@ -67,7 +67,7 @@ type Result struct {
 	Assumed Status `json:"assumed,omitempty"`
 	// Remembered reports that the policy is from an earlier answer, because its lookup failed.
 	Remembered bool `json:"remembered,omitempty"`
-	// Fault is why the record counts as p=none although it does not say so, nil if it says so.
+	// Fault is why a record without p=none counts as p=none. It is nil for other records.
 	Fault *Fault `json:"record_fault,omitempty"`
 }
 

@@ -14,7 +14,7 @@ type Outcome string
 
 // The outcomes. The last two are those of the lookup that decides between np and sp.
 const (
-	RecordFound         Outcome = "record"                // Cause: why it counts as p=none although it does not say so
+	RecordFound         Outcome = "record"                // Cause: why a record without p=none counts as p=none
 	RecordWithoutEffect Outcome = "record_without_effect" // Cause: why
 	RecordNone          Outcome = "no_record"             // Cause, if it has a value: why its TXT records are none
 	LookupFailed        Outcome = "lookup_failed"         // Detail: the DNS status

@@ -76,7 +76,7 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 	}
 	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
 	// Section 4.10.1: with a valid rua the record counts as p=none, otherwise there is no DMARC processing. An absent p is
-	// p=none by section 4.7 and leaves sp and np alone.
+	// p=none by section 4.7 and does not affect sp and np.
 	switch {
 	case r.Fault == nil:
 		return r, true
@@ -114,7 +114,7 @@ func nearMiss(txt string) string {
 	return strings.TrimRight(after, " \t")
 }
 
-// reportURIs returns the valid URIs of a list: section 4.7. It removes the obsolete size limit behind "!".
+// reportURIs returns the valid URIs of a list: section 4.7. It removes the obsolete size limit after "!".
 func reportURIs(list string) []string {
 	var uris []string
 	for u := range strings.SplitSeq(list, ",") {

@@ -11,7 +11,7 @@ import (
 // Resolver answers the lookups. Errors are *net.DNSError; IsNotFound means that there is no such record.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
-	// Exists reports whether the name itself exists. It does not for NXDOMAIN alone.
+	// Exists reports whether the name itself exists. It returns false only for NXDOMAIN.
 	Exists(ctx context.Context, name string) (bool, error)
 	// Remembered returns the DMARC records of an earlier answer whose TTL is over, nil if none is kept. They are used only
 	// where the lookup fails.

@@ -36,7 +36,7 @@ type comparison struct {
 	want               policy.Comparison
 }
 
-// compare sends the messages through the other filters and an observing Signpost behind them.
+// compare sends the messages through the other filters, followed by Signpost in observe mode.
 func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey, cases []comparison) {
 	t.Helper()
 	w := newWorld(t, setup{config: "mode = \"observe\"", keys: "none", zone: zone, before: before})
@@ -107,7 +107,7 @@ func compareCases(organization, nokey policy.Side) []comparison {
 	}
 }
 
-// Beside OpenDKIM and OpenDMARC, in the same Postfix.
+// Signpost after OpenDKIM and OpenDMARC in the same Postfix.
 func TestCompareOpenDMARC(t *testing.T) {
 	needRoot(t)
 	key, record := newKey(t)
@@ -147,7 +147,7 @@ func startOpenDMARC(t *testing.T, zone string) string {
 	return "inet:" + addr
 }
 
-// Beside rspamd, in the same Postfix.
+// Signpost after rspamd in the same Postfix.
 func TestCompareRspamd(t *testing.T) {
 	needRoot(t)
 	key, record := newKey(t)

@@ -16,7 +16,7 @@ import (
 )
 
 // victimZone has a domain at p=reject whose own zone works, names below it and elsewhere that are broken, and a domain of a forger
-// whose SPF takes longer than dns.message_timeout, although no lookup of it fails.
+// whose SPF takes longer than dns.message_timeout, although none of its lookups fails.
 func victimZone() string {
 	z := zone() + `
 _dmarc.victim.example. TXT "v=DMARC1; p=reject"

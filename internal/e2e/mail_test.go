@@ -122,7 +122,7 @@ func TestOddMessages(t *testing.T) {
 		}
 		for line := range strings.Lines(head(mail)) {
 			if len(line) > 79 {
-				t.Errorf("a folded line of %d octets: %s", len(line), line)
+				t.Errorf("a folded line of %d bytes: %s", len(line), line)
 			}
 		}
 	}

@@ -138,7 +138,7 @@ func startMilter(t *testing.T, addr string, cmd *exec.Cmd) {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("%s says:\n%s", cmd.Path, tail(log.String()))
+			t.Logf("output of %s:\n%s", cmd.Path, tail(log.String()))
 		}
 	})
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {

@@ -95,7 +95,7 @@ func TestForgedResultsAreRemoved(t *testing.T) {
 				t.Errorf("not our result on top: %q", got)
 			}
 			if results, received := strings.Index(mail, "\nAuthentication-Results: mx.example.org;"), strings.Index(mail, "\nReceived:"); results > received {
-				t.Errorf("our result stands below Postfix's Received:\n%s", head(mail))
+				t.Errorf("our results are below Postfix's Received:\n%s", head(mail))
 			}
 			got = got[1:]
 		}

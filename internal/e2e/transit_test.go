@@ -41,7 +41,7 @@ func (w *world) verifies(mail string) bool {
 		w.t.Fatalf("%d and %d signatures, want 1: %v\n%s", len(ours), len(theirs), err, mail)
 	}
 	if pass := ours[0].Status == dkim.Pass; pass != (theirs[0].Err == nil) {
-		w.t.Errorf("we say %s, go-msgauth says %v\n%s", ours[0].Status, theirs[0].Err, mail)
+		w.t.Errorf("our result %s, go-msgauth's %v\n%s", ours[0].Status, theirs[0].Err, mail)
 	}
 	return ours[0].Status == dkim.Pass
 }

@@ -342,7 +342,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	for stack := range strings.SplitSeq(dump, "\n\n") {
 		for _, of := range []string{"signpost/internal/filter.", "signpost/internal/dns.", "signpost/internal/spf.", "milter.serveConn"} {
 			if strings.Contains(stack, of) {
-				t.Errorf("left behind:\n%s", stack)
+				t.Errorf("goroutines that did not end:\n%s", stack)
 			}
 		}
 	}

@@ -237,7 +237,7 @@ func (w *world) stop() {
 	}
 	for _, bad := range []string{"DATA RACE", "panic", "internal error", "goroutine "} {
 		if strings.Contains(w.daemon.log.String(), bad) {
-			w.t.Errorf("the daemon's log holds %q:\n%s", bad, w.daemon.log)
+			w.t.Errorf("the daemon's log contains %q:\n%s", bad, w.daemon.log)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func TestDoctor(t *testing.T) {
 	}
 	publish(healthy)
 	if bad := doctor(t); len(bad) > 0 {
-		t.Fatalf("nothing is wrong, and doctor says %+v", bad)
+		t.Fatalf("nothing is wrong, but doctor reports %+v", bad)
 	}
 
 	eleven, includes := "", ""

@@ -57,7 +57,7 @@ func TestREADME(t *testing.T) {
 	}
 	got := mailbox(t, 3, syslog)[2]
 	if !strings.Contains(got, "spf=pass smtp.mailfrom=stranger.example") || !strings.Contains(got, "dmarc=pass header.from=stranger.example") || strings.Contains(got, "bank.example") {
-		t.Errorf("not verified, or a forged result stands:\n%s", got)
+		t.Errorf("not verified, or a forged result was not removed:\n%s", got)
 	}
 	err = send(stranger, "eve@elsewhere.example", "From: root@stranger.example\r\nSubject: forged\r\n\r\nHello.\r\n")
 	var refused *textproto.Error

@@ -52,7 +52,7 @@ func (s Sealer) Seal(msg []byte) ([]byte, error) {
 }
 
 // AddARCField returns msg, which has CRLF line ends, with one field of an ARC set, or a DKIM-Signature, on top of it. $BH in
-// field becomes the hash of the body, and $SIG the signature; both are computed as the tags of the field say. The field may
+// field becomes the hash of the body, and $SIG the signature; both are computed according to the tags of the field. The field may
 // break any other rule.
 func AddARCField(msg []byte, field string, signer crypto.Signer) ([]byte, error) {
 	fields, body := splitFields(msg)
