@@ -193,7 +193,7 @@ func (f *addFlags) check() error {
 func printAdded(c *cobra.Command, a *added, record bool) {
 	what := "created"
 	if !a.isNew {
-		what = "was pending"
+		what = "activated"
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
 	if record && a.isNew { // the record of a pending key was printed when it was created
@@ -233,7 +233,7 @@ func (d *app) printNext(out io.Writer, domains []string, all []*added, active bo
 		names, of = "DOMAIN...", "a domain"
 	}
 	if active {
-		fmt.Fprintf(out, "Next: make sure that the record is in DNS: mail of %s is now signed.\n", of)
+		fmt.Fprintf(out, "Next: make sure that the record is in DNS. Mail of %s is now signed with this key.\n", of)
 		return nil
 	}
 	if slices.ContainsFunc(all, func(a *added) bool { return d.rules(a.Domain).Manual() }) {

@@ -88,19 +88,19 @@ func printChecks(c *cobra.Command, all []checked) error {
 	w := tabwriter.NewWriter(term.Raw(c.OutOrStdout()), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSELECTOR\tSTATE\tSERVER\tRECORD")
 	for _, k := range all {
-		views := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
+		answers := append(slices.Concat(k.Aliases, k.Servers), k.Resolver)
 		if k.Err != nil {
-			views = []keys.ServerAnswer{{Server: "-", Why: k.Err.Error()}}
+			answers = []keys.ServerAnswer{{Server: "-", Why: k.Err.Error()}}
 		}
-		for i, v := range views {
-			shows := paint.Good("correct") // the last column, so that escape sequences do not affect the alignment
+		for i, v := range answers {
+			record := paint.Good("correct") // the last column, so that escape sequences do not affect the alignment
 			if i < len(k.Aliases) {
-				shows = paint.Good("alias correct")
+				record = paint.Good("alias correct")
 			}
 			if v.Status != keys.Same {
-				shows = paint.Bad(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why))
+				record = paint.Bad(strings.TrimPrefix(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why), ": ")) // no status if the name servers are unknown
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, term.Printable(v.Server), shows)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, term.Printable(v.Server), record)
 		}
 	}
 	return w.Flush()

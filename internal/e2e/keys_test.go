@@ -175,7 +175,7 @@ func TestHandPlacedCredential(t *testing.T) {
 	}
 	w.stop() // the next check is a minute away
 	w.start("signpost")
-	w.logged("its record has been seen", "selector=hand")
+	w.logged("unmanaged key signs, its record is visible", "selector=hand")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	mail := w.mail(2)
 	if got := verify(mail, func(string) string { return record }); len(got) != 1 || got[0].Status != dkim.Pass || got[0].Selector != "hand" {
