@@ -1,9 +1,17 @@
-// Package dns makes the DNS lookups of mail authentication. It is a stub resolver with a cache, which uses miekg/dns. It queries recursive
+// Package dns makes the DNS lookups of mail authentication: a stub resolver with a cache on top of miekg/dns. It queries recursive
 // resolvers, which follow delegations and validate DNSSEC.
 //
+// A [Resolver] is shared by all messages and has the cache. A [View] is for one message: it limits the lookups, and repeats an
+// answer if a question is repeated. A [Lookup] is the record of one lookup, and [Recall] makes a View of recorded lookups. An
+// [Authority] queries the authoritative name servers of a zone.
+//
+//	resolver := dns.New(dns.Options{Servers: servers, Timeout: 5 * time.Second, Now: time.Now, Log: log})
+//	view := resolver.View(client)
+//	records, err := view.LookupTXT(ctx, "_dmarc.example.org")
+//
 // Each lookup fails with a bare *net.DNSError: IsNotFound if there is no such record, IsTemporary if no answer came or the
-// servers failed, and neither if the answer exceeds a bound. Its Err is a Status. See OverLimit and View.Exhausted for two causes
-// that are ours.
+// servers failed, and neither if the answer exceeds a bound. Its Err is a [Status]. [OverLimit] and View.Exhausted report two
+// causes that are local.
 package dns
 
 import (

@@ -1,5 +1,16 @@
-// Package journal stores the decisions of the daemon: a SQLite database in state_dir with a row for each message. It
-// keeps the evidence, so that a decision can be explained, made again, and tried under other rules. Mail never waits for it.
+// Package journal stores the decisions of the daemon: an SQLite database in state_dir with a row for each message. It keeps the
+// evidence, so that a decision can be explained, repeated, and tried with other rules. Mail never waits for it.
+//
+// A [Journal] writes; only the daemon has one. A [Reader] reads while the daemon writes. A [Filter] chooses messages, a [Query]
+// is a Filter in the words of a user, and an [Entry] is a message with its decision.Record. docs/decisions/journal.md describes
+// the format.
+//
+//	reader, err := journal.OpenReader("/var/lib/signpost/journal/journal.db")
+//	if err != nil {
+//		return err
+//	}
+//	defer reader.Close()
+//	entries, err := reader.Find(ctx, "4bXyz1234") // by queue ID or Message-ID
 package journal
 
 import (
