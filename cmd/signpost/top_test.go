@@ -21,7 +21,7 @@ func TestTopPrints(t *testing.T) {
 		Lookups:  []dns.Lookup{{Name: "forged.example.", Type: "TXT", Status: dns.Timeout, Took: dns.Millis(2 * time.Second)}}})
 	code, out, stderr := a.run("top")
 	words := strings.Join(strings.Fields(out), " ")
-	for _, want := range []string{"reject 1 0.1", "DMARC fail 1", "1 asked, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
+	for _, want := range []string{"reject 1 0.1", "DMARC fail 1", "1 sent, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
 		if !strings.Contains(words, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
