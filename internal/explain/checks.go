@@ -15,7 +15,10 @@ import (
 
 // spfRows returns the steps of a check through its records.
 func spfRows(steps []spf.Step) []Row {
-	const most = 60 // ten terms, and those of the included records
+	const (
+		most        = 60 // ten terms, and those of the included records
+		mostIgnored = 10 // of a record
+	)
 	var l list
 	for i, s := range steps {
 		in := strings.Repeat("  ", s.Depth)
@@ -25,6 +28,16 @@ func spfRows(steps []spf.Step) []Row {
 		}
 		if s.Term == "" {
 			l.row("record", "%s%s: %s", in, s.Domain, spfOutcome(s))
+			if s.Outcome == spf.RecordNone && s.Record != "" {
+				l.more(in + "  " + s.Record)
+			}
+			for i, m := range s.Ignored {
+				if i == mostIgnored {
+					l.more(fmt.Sprintf("%s  and %d more unknown modifiers", in, len(s.Ignored)-i))
+					break
+				}
+				l.more(in + "  " + ignored(m))
+			}
 			continue
 		}
 		term := s.Term
@@ -36,12 +49,32 @@ func spfRows(steps []spf.Step) []Row {
 	return l
 }
 
+// ignored returns why an unknown modifier has no effect: RFC 7208 section 6.
+func ignored(modifier string) string {
+	if meant := spf.MeantMechanism(modifier); meant != "" {
+		return modifier + ": ignored, unknown modifier; did you mean " + meant + "?"
+	}
+	return modifier + ": ignored, unknown modifier"
+}
+
+// nearRecord returns why a TXT record is no SPF record, although it was probably meant to be one.
+func nearRecord(txt string) string {
+	const version = "v=spf1"
+	if len(txt) >= len(version) && strings.EqualFold(txt[:len(version)], version) {
+		return "a TXT record begins like an SPF record, but v=spf1 must be followed by a space or the end of the record"
+	}
+	return "a TXT record is almost an SPF record, but it must begin with v=spf1"
+}
+
 // spfOutcome returns what a step led to.
 func spfOutcome(s spf.Step) string {
 	switch s.Outcome {
 	case spf.RecordFound:
 		return s.Record
 	case spf.RecordNone:
+		if s.Record != "" {
+			return "no SPF record: " + nearRecord(s.Record)
+		}
 		return "no SPF record"
 	case spf.Match:
 		return "match"
@@ -72,7 +105,7 @@ func (x *explainer) spf() []Row {
 	// the sender.
 	result, walk := spf.Trace(context.Background(), x.view, x.e.Connection.Client, x.e.Connection.HELO, x.e.Envelope.Sender)
 	switch {
-	case s.Status == spf.None:
+	case s.Status == spf.None && x.nearSPF() == "":
 	case result.Status == s.Status && result.Domain == s.Domain:
 		l = append(l, spfRows(walk.Steps)...)
 	case s.Record != "":
@@ -80,6 +113,16 @@ func (x *explainer) spf() []Row {
 		l.more("its terms cannot be shown one by one: the journal no longer has all DNS answers")
 	}
 	return l
+}
+
+// nearSPF returns the TXT record of the checked domain that was probably meant to be its SPF record, or "".
+func (x *explainer) nearSPF() string {
+	s := x.e.SPF
+	if s == nil || s.Status != spf.None || s.Domain == "" {
+		return ""
+	}
+	txt, _ := x.view.LookupTXT(context.Background(), s.Domain)
+	return spf.NearRecord(txt)
 }
 
 // spfWords returns what the result means.

@@ -111,6 +111,13 @@ func examples() map[string]*decision.Record {
 		set(&r.DKIM[0])
 		examples["changed: "+name] = r
 	}
+	r := failing()
+	r.SPF.Domain, r.DMARC[0].Record = "mail.example.org", "v=DMARC1; p=reject; adkim=s; aspf=s"
+	examples["unaligned: strict SPF"] = r
+	r = failing()
+	r.SPF = &spf.Result{Status: spf.None, Identity: spf.MailFrom, Domain: "example.org", Cause: spf.NoRecord}
+	r.Sender, r.Lookups = "a@example.org", []dns.Lookup{{Name: "example.org", Type: "TXT", Status: dns.NoError, Records: []string{"v=spf1; ip4:192.0.2.1; -all"}}}
+	examples["spf near miss"] = r
 	aborted := policy.Evidence{QueueID: "4x", Connection: policy.Connection{SMTP: true}}
 	examples["internal error"] = &decision.Record{Code: policy.InternalError, Evidence: aborted, Verdict: policy.Broken(aborted)}
 	return examples

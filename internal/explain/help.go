@@ -2,12 +2,14 @@ package explain
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 	"signpost/internal/spf"
 	"signpost/policy"
 )
@@ -106,6 +108,9 @@ func (x *explainer) helpFailing(d dmarc.Result) []string {
 	default:
 		all = append(all, fmt.Sprintf("Use an envelope sender (MAIL FROM) of %s whose SPF record allows %s.", nameOf(org, d.Domain, strict("aspf")), x.e.Connection.Client))
 	}
+	if tags := x.relaxedTags(d); tags != "" {
+		all = append(all, fmt.Sprintf("Set %s in the DMARC record of %s, so that its subdomains align. Only the owner of the domain can do that.", tags, cmp.Or(d.PolicyDomain, d.Domain)))
+	}
 	if len(all) > 1 {
 		last := all[len(all)-1]
 		all[len(all)-1] = "Or " + strings.ToLower(last[:1]) + last[1:]
@@ -122,6 +127,24 @@ func (x *explainer) helpFailing(d dmarc.Result) []string {
 		all = append(all, fmt.Sprintf("If %s did not send it, it is a forgery, and there is nothing to correct.", d.Domain))
 	}
 	return all
+}
+
+// relaxedTags returns the alignment tags with which the message would have passed: RFC 9989 section 4.10.2.
+func (x *explainer) relaxedTags(d dmarc.Result) string {
+	strict, org := dmarcTag(d), cmp.Or(d.OrgDomain, d.Domain)
+	// A check with a strict tag makes no tree walk for the identifier, so the journal may not have its answers.
+	aligns := func(name string) bool {
+		of, _, err := dmarc.Organization(context.Background(), x.view, name)
+		return domain.Within(name, org) && (err != nil || of == org)
+	}
+	var tags []string
+	if strict("adkim") && slices.ContainsFunc(x.e.DKIM, func(s dkim.Result) bool { return s.Status == dkim.Pass && aligns(s.Domain) }) {
+		tags = append(tags, "adkim=r")
+	}
+	if s := x.e.SPF; strict("aspf") && s != nil && s.Status == spf.Pass && aligns(s.Domain) {
+		tags = append(tags, "aspf=r")
+	}
+	return strings.Join(tags, " or ")
 }
 
 // relay returns the first verified relay of a message of an Author Domain.
@@ -159,6 +182,9 @@ func (x *explainer) helpSPF(s *spf.Result) string {
 	term += client.Unmap().String()
 	switch s.Status {
 	case spf.None:
+		if near := x.nearSPF(); near != "" {
+			return fmt.Sprintf("Correct the SPF record of %s: %s. The record: %s", s.Domain, nearRecord(near), near)
+		}
 		return fmt.Sprintf("Publish an SPF record at %s that allows this host: v=spf1 %s -all.", s.Domain, term)
 	case spf.PermError:
 		return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, policy.SPFText(s))

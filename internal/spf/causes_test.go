@@ -53,6 +53,8 @@ in-wrong.example. TXT "v=spf1 include:wrong.example -all"
 in-two.example. TXT "v=spf1 include:two.example -all"
 in-none.example. TXT "v=spf1 include:%{l}.none.example -all"
 to-none.example. TXT "v=spf1 redirect=none.example"
+near.example. TXT "v=spf1; ip4:203.0.113.9; -all"
+equals.example. TXT "v=spf1 ip4=203.0.113.9 -all"
 in-slow.example. TXT "v=spf1 include:slow.example -all"
 a-slow.example. TXT "v=spf1 mx:mail.example a:slow.example -all"
 a-odd.example. TXT "v=spf1 exists:odd.example -all"
@@ -158,6 +160,10 @@ func TestTrace(t *testing.T) {
 		{"in-wrong.example", []spf.Step{
 			{Outcome: spf.RecordFound, Record: "v=spf1 include:wrong.example -all"}, {Term: "include:wrong.example", Outcome: spf.EndedBelow},
 			{Outcome: spf.Ended, Record: "v=spf1 a ip4:192.0.2.300 -all", Cause: spf.InvalidAddress, Detail: "192.0.2.300", Wrong: "ip4:192.0.2.300"},
+		}},
+		{"near.example", []spf.Step{{Outcome: spf.RecordNone, Cause: spf.VersionMissing, Record: "v=spf1; ip4:203.0.113.9; -all"}}},
+		{"equals.example", []spf.Step{
+			{Outcome: spf.RecordFound, Record: "v=spf1 ip4=203.0.113.9 -all", Ignored: []string{"ip4=203.0.113.9"}}, {Term: "-all", Outcome: spf.Match},
 		}},
 		{"to-none.example", []spf.Step{
 			{Outcome: spf.RecordFound, Record: "v=spf1 redirect=none.example"},

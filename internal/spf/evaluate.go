@@ -49,6 +49,9 @@ func (e *evaluation) host(ctx context.Context, domain string) (Status, decision,
 		e.record = text
 	}
 	e.path.found(at, e, text, err)
+	if err == nil {
+		e.path.note(ctx, at, e.resolver, record)
+	}
 	if err != nil || record == nil {
 		return None, decision{cause: NoRecord}, err
 	}

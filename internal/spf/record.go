@@ -74,6 +74,31 @@ func IsRecord(txt string) bool {
 	return strings.EqualFold(version, "v=spf1")
 }
 
+// NearRecord returns the first TXT record that was probably meant to be an SPF record but is none (section 4.5), or "".
+func NearRecord(txt []string) string {
+	for _, t := range txt {
+		const version = "v=spf1"
+		begin := strings.TrimLeft(t, " \t\"'\u00a0\ufeff")
+		if IsRecord(t) || len(begin) < len(version) || !strings.EqualFold(begin[:len(version)], version) {
+			continue
+		}
+		if rest := begin[len(version):]; rest == "" || rest[0] < '0' || '9' < rest[0] { // v=spf10 is another version
+			return t
+		}
+	}
+	return ""
+}
+
+// MeantMechanism returns the mechanism that was probably meant by an unknown modifier, as in ip4:192.0.2.1 for ip4=192.0.2.1, or "".
+func MeantMechanism(modifier string) string {
+	name, value, _ := strings.Cut(modifier, "=")
+	switch Mechanism(strings.ToLower(name)) {
+	case Include, A, MX, PTR, IP4, IP6, Exists:
+		return name + ":" + value
+	}
+	return ""
+}
+
 // ParseRecord parses an SPF record. Its error is a *Fault with the first wrong term.
 func ParseRecord(txt string) (*Record, error) {
 	r, fault := parse(txt)

@@ -103,3 +103,24 @@ func FuzzParseRecord(f *testing.F) {
 		}
 	})
 }
+
+// A TXT record is almost an SPF record if a wrong character precedes or follows v=spf1: RFC 7208 section 4.5. v=spf10 is another version.
+func TestNearRecord(t *testing.T) {
+	for _, near := range []string{"v=spf1; -all", "v=spf1\t-all", "v=spf1\u00a0-all", " v=spf1 -all", `"v=spf1 -all"`, "V=SPF1,a", "v=spf1ip4:192.0.2.1"} {
+		if got := spf.NearRecord([]string{"other", near}); got != near {
+			t.Errorf("%q: %q", near, got)
+		}
+	}
+	if got := spf.NearRecord([]string{"v=spf1 -all", "v=spf1", "v=spf10 -all", "v=spf2.0/pra -all", "spf1", ""}); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// An unknown modifier with the name of a mechanism was probably meant to be one.
+func TestMeantMechanism(t *testing.T) {
+	for modifier, want := range map[string]string{"ip4=192.0.2.1": "ip4:192.0.2.1", "Include=a.example": "Include:a.example", "ra=postmaster": "", "all=": ""} {
+		if got := spf.MeantMechanism(modifier); got != want {
+			t.Errorf("%s: %q, want %q", modifier, got, want)
+		}
+	}
+}

@@ -36,19 +36,20 @@ func Outcomes() []Outcome {
 
 // Step is a record that was looked up, or one term of it that was evaluated.
 type Step struct {
-	Depth   int     `json:"depth"` // number of include and redirect terms that lead here
-	Domain  string  `json:"domain"`
-	Term    string  `json:"term,omitempty"`   // empty: the step is the record
-	Target  string  `json:"target,omitempty"` // the term's domain-spec with its macros expanded
-	Outcome Outcome `json:"outcome"`
-	Record  string  `json:"record,omitempty"` // RecordFound; Ended: the record that has an error
-	Status  Status  `json:"status,omitempty"` // Redirected
-	Cause   Cause   `json:"cause,omitempty"`  // Ended; Detail, Wrong and Failed belong to it
-	Detail  string  `json:"detail,omitempty"`
-	Wrong   string  `json:"wrong_term,omitempty"` // the wrong term of Record
-	Failed  string  `json:"failed,omitempty"`     // the DNS name whose lookup failed
-	Terms   int     `json:"terms"`                // as in Path, after the step
-	Voids   int     `json:"voids"`
+	Depth   int      `json:"depth"` // number of include and redirect terms that lead here
+	Domain  string   `json:"domain"`
+	Term    string   `json:"term,omitempty"`   // empty: the step is the record
+	Target  string   `json:"target,omitempty"` // the term's domain-spec with its macros expanded
+	Outcome Outcome  `json:"outcome"`
+	Record  string   `json:"record,omitempty"`  // RecordFound; Ended: the record that has an error; RecordNone with VersionMissing: see NearRecord
+	Ignored []string `json:"ignored,omitempty"` // RecordFound: the unknown modifiers of the record, as written
+	Status  Status   `json:"status,omitempty"`  // Redirected
+	Cause   Cause    `json:"cause,omitempty"`   // Ended; Detail, Wrong and Failed belong to it. RecordNone: VersionMissing, or none
+	Detail  string   `json:"detail,omitempty"`
+	Wrong   string   `json:"wrong_term,omitempty"` // the wrong term of Record
+	Failed  string   `json:"failed,omitempty"`     // the DNS name whose lookup failed
+	Terms   int      `json:"terms"`                // as in Path, after the step
+	Voids   int      `json:"voids"`
 }
 
 // Trace returns the result of Check and its steps.
@@ -90,6 +91,26 @@ func (p *Path) found(at int, e *evaluation, record string, err error) {
 		return
 	}
 	p.end(at, e, RecordFound, err)
+}
+
+// note adds to the step of a record what the check ignores: unknown modifiers, or a TXT record that is almost an SPF record. The
+// resolver repeats the answer that the check got.
+func (p *Path) note(ctx context.Context, at int, r Resolver, record *Record) {
+	if p == nil {
+		return
+	}
+	s := &p.Steps[at]
+	if record != nil {
+		s.Ignored = record.Unknown
+		return
+	}
+	if !lookable(s.Domain) {
+		return
+	}
+	txt, err := r.LookupTXT(ctx, s.Domain)
+	if near := NearRecord(txt); err == nil && near != "" {
+		s.Record, s.Cause = near, VersionMissing
+	}
 }
 
 // matched ends the step of a term.

@@ -111,10 +111,9 @@ func (w *walk) noteIgnored(r *spf.Record, domain string) {
 		}
 	}
 	for _, term := range r.Unknown {
-		name, value, _ := strings.Cut(term, "=")
-		switch spf.Mechanism(strings.ToLower(name)) {
-		case spf.Include, spf.A, spf.MX, spf.PTR, spf.IP4, spf.IP6, spf.Exists:
-			ignore(term, fmt.Sprintf("because %s= is an unknown modifier: %s:%s may be meant", name, name, value))
+		if meant := spf.MeantMechanism(term); meant != "" {
+			name, _, _ := strings.Cut(term, "=")
+			ignore(term, fmt.Sprintf("because %s= is an unknown modifier: %s may be meant", name, meant))
 		}
 	}
 	all := indexAll(r)
