@@ -33,7 +33,7 @@ func TestImports(t *testing.T) {
 		"internal/dmarc":          "domain",
 		"internal/dns":            "",
 		"internal/doctor":         "",
-		"internal/doctor/domain":  "dkim dmarc dns doctor domain spf keys",
+		"internal/doctor/domain":  "dkim dmarc dns doctor domain spf keys policy",
 		"internal/doctor/host":    "doctor",
 		"internal/doctor/postfix": "doctor domain milter",
 		"internal/domain":         "",

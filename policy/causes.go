@@ -51,6 +51,10 @@ func DKIMText(s dkim.Result) string {
 		return fmt.Sprintf("not verified: the message has more than %d signatures", dkim.MaxSignatures)
 	case dkim.FromNotSigned:
 		return "h= does not cover From"
+	case dkim.BareEqualsSignInIdentity:
+		return "i= contains an equals sign; it must be written as =3D"
+	case dkim.LowerCaseEscapeInIdentity:
+		return "i= contains an escape in lower case, as in =3d; it must be written in capitals"
 	case dkim.MissingTag:
 		return s.Detail + " is missing or empty"
 	case dkim.ForbiddenAlgorithm:
@@ -68,7 +72,61 @@ func DKIMText(s dkim.Result) string {
 	case dkim.KeyTooShort:
 		return fmt.Sprintf("the key has %s bits, fewer than %d", s.Detail, dkim.MinRSABits)
 	}
+	if text := KeyRecordText(s.Cause, s.Detail); text != "" {
+		return "key record: " + text
+	}
 	return because(phrase(string(s.Cause)), s.Detail)
+}
+
+// KeyRecordText returns why a key record is not valid, and so how to correct it. It returns "" for other causes.
+func KeyRecordText(cause dkim.Cause, detail string) string {
+	switch cause {
+	case dkim.KeyRecordIsHostName:
+		return "the TXT record contains a host name; it must be a CNAME record"
+	case dkim.KeyRecordBackslash:
+		return "there is a backslash before a semicolon"
+	case dkim.KeyRecordQuotes:
+		return "the text itself contains quotes"
+	case dkim.KeyRecordLacksSemicolon:
+		return "a semicolon is missing after the tag " + detail
+	case dkim.KeyRecordMisspellsSHA256:
+		return "h= must contain sha256, not " + detail
+	case dkim.KeyRecordMisspellsType:
+		return fmt.Sprintf("k= must be %s, not %s", strings.ToLower(detail), detail)
+	case dkim.KeyRecordTooLong:
+		return fmt.Sprintf("the record has %s bytes, more than %d", detail, dkim.MaxKeyRecord)
+	case dkim.KeyRecordTagWithoutSign:
+		return "a tag has no ="
+	case dkim.KeyRecordTagName:
+		return "a tag name is malformed"
+	case dkim.KeyRecordDuplicateTag:
+		return "the tag " + detail + " occurs twice"
+	case dkim.KeyRecordCharacter:
+		return "the tag " + detail + " contains an invalid character"
+	case dkim.KeyRecordVersion:
+		return "v= must be DKIM1"
+	case dkim.KeyRecordVersionLate:
+		return "v=DKIM1 must be the first tag"
+	case dkim.KeyRecordWithoutKey:
+		return "p= is missing"
+	case dkim.KeyRevoked:
+		return "the key is revoked (empty p=)"
+	case dkim.KeyRecordForbidsSHA256:
+		return "h= does not allow sha256"
+	case dkim.KeyRecordForbidsEmail:
+		return "s= does not allow email"
+	case dkim.KeyRecordUnknownType:
+		return "k= must be rsa or ed25519"
+	case dkim.KeyRecordBase64:
+		return "p= is not valid base64"
+	case dkim.KeyRecordMalformedKey:
+		return "p= does not contain a valid " + detail + " key"
+	case dkim.KeyTooShort:
+		return fmt.Sprintf("the key has %s bits, fewer than %d", detail, dkim.MinRSABits)
+	case dkim.KeyTooLong:
+		return fmt.Sprintf("the key has %s bits, more than %d", detail, dkim.MaxRSABits)
+	}
+	return ""
 }
 
 // ChainText returns why an ARC chain does not pass, or "".

@@ -221,6 +221,9 @@ func helpSignature(s dkim.Result) string {
 	case dkim.FromNotSigned:
 		return "Sign with From in h=."
 	}
+	if text := policy.KeyRecordText(s.Cause, s.Detail); text != "" {
+		return fmt.Sprintf("Correct the key record at %s: %s.", s.KeyName, text)
+	}
 	if s.KeyRecord != "" {
 		return fmt.Sprintf("Correct the key record at %s: %s.", s.KeyName, why)
 	}

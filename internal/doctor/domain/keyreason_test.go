@@ -10,7 +10,7 @@ import (
 func TestKeyReason(t *testing.T) {
 	for text, want := range map[string]string{
 		`v=DKIM1\; k=rsa\; p=AAAA`:       "there is a backslash before a semicolon",
-		"v=DKIM1 k=rsa; p=AAAA":          "a semicolon is missing after v=",
+		"v=DKIM1 k=rsa; p=AAAA":          "a semicolon is missing after the tag v=",
 		`"v=DKIM1; k=rsa; p=AAAA"`:       "the text itself contains quotes",
 		"k2.dkim.mailer.example":         "the TXT record contains a host name; it must be a CNAME record",
 		"v=DKIM1; h=rsa-sha256; p=AAAA":  "h= must contain sha256, not rsa-sha256",
