@@ -237,8 +237,8 @@ func TestPublishFaults(t *testing.T) {
 		{"wrong TSIG algorithm", "example.org", strings.Replace(rfc2136, "hmac-sha256", "hmac-sha512", 1), "NOTAUTH"},
 		{"no server", "example.org", strings.Replace(rfc2136, "%BIND%", "127.0.0.1:1", 1), "refused"},
 		{"no secret", "example.org", strings.Replace(rfc2136, "%SECRET%", "/nonexistent", 1), "publish.tsig_secret_file"},
-		{"an alias in circles", "loop.example",
-			rfc2136 + "[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n", "circles"},
+		{"an alias loop", "loop.example",
+			rfc2136 + "[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n", "form a loop"},
 		{"a program that fails", "example.org", "[publish]\nmethod = \"command\"\nargv = [\"sh\", \"-c\", \"echo no quota left >&2; exit 3\"]\n", "no quota left"},
 		{"a program that hangs", "example.org", "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "timeout after 1s"},
 		{"no directory for the zone file", "example.org", "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
@@ -305,7 +305,7 @@ func TestKnownPort(t *testing.T) {
 	h.env.authorityPort = 53
 	domain := named.zone(t)
 	h.must("add", domain)
-	if out, code := h.run("check"); code != 0 || !strings.Contains(out, "ns1."+domain+" 127.0.0.1  the key") {
+	if out, code := h.run("check"); code != 0 || !strings.Contains(out, "ns1."+domain+" 127.0.0.1  correct") {
 		t.Errorf("%d %s", code, out)
 	}
 }

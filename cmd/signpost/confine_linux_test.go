@@ -171,7 +171,7 @@ func confinedRefuses(t *testing.T, file string) {
 	if err := errors.Join(os.Mkdir(folder, 0o700), os.Symlink(filepath.Join(other, "example.net", "key.pem"), filepath.Join(folder, "key.pem"))); err != nil {
 		t.Fatal(err)
 	}
-	p.says("only after a restart")
+	p.says("the daemon must be restarted to open links to other directories")
 }
 
 // dmarc.forwarders_file may be in a directory of its own, be a link into another one, and be created after the start: each reload
@@ -293,7 +293,7 @@ func landlockForbidden(t *testing.T, file string) {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestForbidHelper$")
 	cmd.Env = []string{"SIGNPOST_FORBID=" + file}
 	p := startProgram(t, t.TempDir(), "[dns]\nservers = [\"127.0.0.1:1\"]\n", cmd)
-	if log := p.log.String(); strings.Count(log, `level=WARN msg="not confined" error="this kernel, or the container, has no Landlock: operation not permitted"`) != 1 {
+	if log := p.log.String(); strings.Count(log, `level=WARN msg="not confined" error="the kernel or the container does not support Landlock: operation not permitted"`) != 1 {
 		t.Error(log)
 	}
 	testmilter.Dial(t, "unix", p.socket).Handshake()

@@ -218,7 +218,7 @@ func journalKilled(t *testing.T, command string) {
 		j.kill()
 		j.program = startProgram(t, j.dir, j.text, exec.Command(command))
 		j.connect()
-		j.says("the journal was not closed in order")
+		j.says("the journal was not closed cleanly")
 		j.again(before - 1)
 	}
 	if n := j.lost(); n != 0 {

@@ -45,7 +45,7 @@ func TestKeyGone(t *testing.T) {
 	}
 	w.logged("action=tempfail code=no_usable_key", "smtp=false")
 	w.dkimkey("add", "example.org", "--unsafe-activate")
-	w.logged("signs without its record", "example.org")
+	w.logged("its record was never found in DNS", "example.org")
 	if _, err := w.Run(w.context(), "postfix", "flush"); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestNewKey(t *testing.T) {
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	w.unsigned(w.mail(2))
 	w.dkimkey("add", "example.org", "--unsafe-activate")
-	w.logged("signs without its record")
+	w.logged("its record was never found in DNS")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
 	w.signed(w.mail(3), "example.org")
 	if err := w.daemon.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -225,7 +225,7 @@ func TestDrain(t *testing.T) {
 	if err := w.daemon.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("messages under way are finished first")
+	w.logged("messages in progress are completed first")
 	if err := s.Write([]byte("From: ann@example.org\r\nSubject: x\r\n\r\ntext\r\n.\r\n")); err != nil {
 		t.Fatal(err)
 	}
