@@ -35,7 +35,7 @@ const (
 	NoUsableKey    Code = "no_usable_key"    // Domain has no key that signs
 	SigningFailed  Code = "signing_failed"   // Cause: a dkim.Cause; Detail: its detail
 	OnMissingKey   Code = "on_missing_key"   // sign.on_missing_key; Detail: its value
-	BounceUnsigned Code = "bounce_unsigned"  // a bounce from this host is sent unsigned rather than lost
+	BounceUnsigned Code = "bounce_unsigned"  // a bounce from this host is sent unsigned, so that it is not lost
 	InternalError  Code = "internal_error"   // a defect of ours, or an overload
 	HeaderTooLarge Code = "header_too_large" // over 1 MiB or 1000 fields; outbound and inbound
 )

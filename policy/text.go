@@ -73,7 +73,7 @@ func (r Reason) outbound() string {
 	case OnMissingKey:
 		return "sign.on_missing_key = " + r.Detail
 	case BounceUnsigned:
-		return "a bounce of this host is sent unsigned rather than lost"
+		return "a bounce from this host is sent unsigned, so that it is not lost"
 	case InternalError:
 		return "internal error: see the log"
 	case HeaderTooLarge:

@@ -20,7 +20,7 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "explain QUEUE-ID|MESSAGE-ID",
 		Short: "Explain why a message was signed, rejected, tagged or accepted",
 		Long: "Explain a message in the journal: the client, the result of each check with its DNS record, the action and its reason, the\n" +
-			"reply, and what helps. You can send the text to the sender's administrator. The DNS records are those of the time when the\n" +
+			"reply, and how to fix the problem. You can send the text to the sender's administrator. The DNS records are those of the time when the\n" +
 			"message arrived.\n\n" +
 			"The ID is the queue ID in Postfix's log and in replies, or the Message-ID. If several messages have it, all are shown, the\n" +
 			"newest first. Times are in UTC.",

@@ -24,7 +24,7 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 	now = now.Round(0) // without the monotonic clock
 	if now.Sub(j.clockReadAt).Abs() > maxClockStep {
 		if !j.clockReadAt.IsZero() {
-			j.options.Log.Warn("the clock jumped, or the machine was suspended; for an hour the journal deletes no messages for their age", "from", j.clockReadAt, "to", now)
+			j.options.Log.Warn("the clock jumped, or the machine was suspended; the journal pauses age-based deletion for an hour", "from", j.clockReadAt, "to", now)
 		}
 		j.clockJumpedAt = now
 	}
