@@ -20,10 +20,10 @@ func (e *env) checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [DOMAIN...]",
 		Short: "Show what each name server answers for each key's record",
-		Long: "Query the record of each published key at every authoritative name server and the resolver, and compare it with the key.\n" +
+		Long: "Query the record of each key at every authoritative name server and the resolver, and compare it with the key.\n" +
 			"If a record differs, print its text; a long text is truncated.\n\n" +
-			"Exit code 0: all servers have the records of the active and retiring keys. 1: a server has a different record, none, or\n" +
-			"does not answer. 2: usage or configuration error.",
+			"Exit code 0: all servers have the records of the active and retiring keys; a key that does not sign yet does not count.\n" +
+			"1: a server has a different record, none, or does not answer. 2: usage or configuration error.",
 		Example: "  dkimkey check\n  dkimkey check example.org",
 		RunE:    func(c *cobra.Command, args []string) error { return e.check(c, args) },
 	}
@@ -136,6 +136,7 @@ func (e *env) showCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "show DOMAIN SELECTOR",
 		Short:   "Print the DNS record of a key for a zone file and for a web form",
+		Long:    "Print the DNS record of a key for a zone file and for a web form. \"dkimkey status DOMAIN\" lists the selectors.",
 		Example: "  dkimkey show example.org sp20261124\n  dkimkey show example.org sp20261124 --json",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -25,7 +25,7 @@ func (e *env) importCommand() *cobra.Command {
 	var f importFlags
 	c := &cobra.Command{
 		Use:   "import KEYFILE --selector SELECTOR --domain DOMAIN",
-		Short: "Import a key that another program signs with",
+		Short: "Import a key of another program, or all keys of OpenDKIM",
 		Long: `Import a private key (PEM) that another program signs with. The file is copied, and the original does not change. The key
 keeps its selector, and dkimkey rotates it like other keys.
 

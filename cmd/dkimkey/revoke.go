@@ -26,7 +26,9 @@ Another dkimkey process may hold the lock of the domain. As root, this command t
 the other process stops at its next write.
 
 If publish.method is "manual", the command prints the steps that you must do, in order. To replace a key that is not
-compromised, use "dkimkey rotate DOMAIN --now".`,
+compromised, use "dkimkey rotate DOMAIN --now".
+
+Exit code 0: done. 1: failed or action needed, for example a DNS record to publish by hand. 2: usage or configuration error.`,
 		Example: "  dkimkey revoke example.org sp20261124 --compromised\n  dkimkey revoke example.org sp20261124 --compromised --sign-nothing",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -35,10 +35,10 @@ func (e *env) rotateCommand() *cobra.Command {
 	var f rotateFlags
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
-		Short: "Run all steps that are due for keys; use it daily from cron",
-		Long: `Run all steps that are due for all keys, or for those of the given domains: create, publish, check, activate, retire, revoke,
-remove. Without --wait, the command does not wait for DNS: a later run activates a new key. It prints nothing if nothing is
-due.
+		Short: "Do the steps of key rotation that are due; run it daily",
+		Long: `Do the steps that are due for all keys, or for those of the given domains: create, publish, check, activate, retire, revoke,
+remove. Run the command daily. A domain gets a new key only every keys.rotate_every. Without --wait, the command does not wait
+for DNS: a later run activates a new key. It prints nothing if nothing is due.
 
 A key is activated only when every authoritative name server and the resolver have its record, an independent implementation
 verifies a signature of the key with that record, and older answers have expired from caches.

@@ -94,7 +94,7 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 	f.StringVarP(&e.DomainsFile, "file", "f", "", "read the domains from this `FILE`, one per line")
 	f.StringVarP(&e.Output, "output", "o", "", "write the list to this `FILE` (default: print it)")
 	f.StringVar(&e.Format, "format", allowlist.Formats()[0], "write the format of `PROGRAM`: "+strings.Join(allowlist.Formats(), ", "))
-	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` when the file has changed")
+	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` when the file has changed; if it fails, the next run repeats it")
 	f.BoolVar(&e.Diff, "diff", false, "print the changes of the list")
 	f.BoolVar(&e.DryRun, "dry-run", false, "print what would be done, but change nothing")
 	f.BoolVar(&e.Force, "force", false, "replace the file even if the list shrinks or grows by more than half")

@@ -27,7 +27,7 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	var o logOptions
 	c := &cobra.Command{
 		Use:   "log [-f] [-n N] [--domain DOMAIN] [--client ADDRESS] [--failed] ...",
-		Short: "List the messages in the journal, one on each line, the newest last",
+		Short: "List messages, one on each line; --failed lists those that failed",
 		Long: "List the messages in the journal, one on each line, the newest last: local time, queue ID, client, Author Domain, role,\n" +
 			"action, the results of the checks, and the reason if the message was not simply accepted or signed. An action in\n" +
 			"parentheses was not carried out (observe mode). In a narrow terminal, results and reason are on a second line.\n" +

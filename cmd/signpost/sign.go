@@ -39,6 +39,7 @@ func signCommand(load func() (*config.Config, error)) *cobra.Command {
 		Short: "Sign a message in a file as the daemon would, and print it",
 		Long: `Sign a message in a file as the daemon would, and print it with its DKIM-Signature. FILE may be - for standard input.
 If the daemon would not sign it, only the reason is printed, on standard error, and the exit code is 1.
+Only an active key signs: a key that "dkimkey add" has just created does not (dkimkey status).
 
 Without --ip and --login, the message counts as submitted with sendmail(1) on this machine. With --ip it comes by SMTP from that
 address, with --login from a client that authenticated with that name. Keys and state are only read. No DNS queries are sent.`,

@@ -28,13 +28,13 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 	var o whatIfOptions
 	c := &cobra.Command{
 		Use:   "what-if",
-		Short: "Repeat the decisions of the journal with another configuration",
+		Short: "Show what enforce mode or another configuration would have done",
 		Long: "Repeat the decisions of the journal with the configuration FILE of --config, and count the messages whose action would\n" +
 			"change: by change, author, client and sender, with examples for \"signpost explain\". Nothing is changed. The journal is\n" +
 			"the one in the state_dir of FILE.\n\n" +
-			"The mode is taken as enforce, and messages of observe mode as accepted. So the configuration in use shows what observe\n" +
-			"mode would have rejected. The domains that are hosted now and the present authserv_id are used. For mail that would be\n" +
-			"signed now, a key is assumed.\n\n" +
+			"The mode is taken as enforce. Without --config, the command shows what enforce mode would have done with the messages that\n" +
+			"observe mode accepted. The domains that are hosted now and the present authserv_id are used. For mail that would be signed\n" +
+			"now, a key is assumed.\n\n" +
 			"Messages whose record is not sufficient are counted separately: mail that was not verified and would be now, logins that\n" +
 			"journal.addresses omitted, relays in entries of an older version, and evidence that was cut.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
