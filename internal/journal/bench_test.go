@@ -76,7 +76,7 @@ func BenchmarkWriter(b *testing.B) {
 				rows = append(rows, packed(b, e))
 			}
 			at += batch
-			if err := db.insert(b.Context(), rows); err != nil {
+			if _, err := db.insert(b.Context(), rows); err != nil {
 				b.Fatal(err)
 			}
 			if err := db.bound(b.Context(), 64<<20, deleteSteps); err != nil {

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// deleteChunk is how many messages or answers one transaction deletes. It takes some milliseconds.
+	// deleteChunk is how many answers, or messages of a table of version 1, one transaction deletes. It takes some milliseconds.
 	deleteChunk = 200
-	// deleteSteps is how many chunks are deleted before new messages are written. These are more messages than a batch adds.
-	// deletePause is the time between two rounds: after journal.keep or max_size was reduced, there may be millions to delete.
-	// Deleting a message costs no more than writing one, so that the queue does not fill up even if the disk is slow.
+	// deleteSteps is how many transactions delete something before new messages are written. morePause is the time between two rounds of
+	// background work: after journal.keep or max_size was reduced, there may be much to delete, or after a busy time much to index. New
+	// messages are written in between, so that the queue does not fill up even if the disk is slow.
 	deleteSteps = 8
-	deletePause = 100 * time.Millisecond
-	// maxSteps limits the chunks that are deleted after a batch: a few large messages may need the space of many small ones.
+	morePause   = 100 * time.Millisecond
+	// maxSteps limits the transactions that delete something after a batch.
 	maxSteps = 64
 	// vacuumPages is how many free pages one step returns to the file system. vacuumSteps is how many steps are taken at a time.
 	vacuumPages = 256
@@ -37,7 +37,7 @@ const (
 )
 
 // bound deletes until the files are within most bytes: first the least recently used answers, until these are within their share, then
-// the oldest messages. If there is much to delete, because max_size was reduced, one call deletes only a part: at least least chunks, and
+// the oldest messages. If there is much to delete, because max_size was reduced, one call deletes only a part: at least least steps, and
 // so much that the database is smaller than after the last call. It sets over if there is more to delete.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
@@ -54,14 +54,14 @@ func (d *database) bound(ctx context.Context, most int64, least int) error {
 			d.size = used
 			return nil
 		}
-		deleted := int64(0)
+		deleted := false
 		if d.answerCost > limit/answerShare {
-			deleted, err = d.deleteAnswers(ctx)
+			deleted, err = d.deleteAnswers(ctx, 1<<62)
 		}
-		if deleted == 0 && err == nil {
+		if !deleted && err == nil {
 			deleted, err = d.deleteOldest(ctx, 1<<62)
 		}
-		if err != nil || deleted == 0 {
+		if err != nil || !deleted {
 			return err
 		}
 	}
@@ -104,19 +104,27 @@ func used(ctx context.Context, db *sql.DB) (int64, error) {
 	return pages * pageSize, err
 }
 
-// expire deletes the messages before a time, and then returns the free pages to the file system. If there is much to delete, one call
-// deletes only a part, and sets behind.
+// expire deletes the messages before a time, and the answers that none of the others uses. Then it returns the free pages to the file
+// system. If there is much to delete, one call deletes only a part, and sets behind.
 func (d *database) expire(ctx context.Context, before time.Time) error {
 	d.behind = true
-	n, err := int64(deleteChunk), error(nil)
-	for i := 0; n == deleteChunk && i < deleteSteps; i++ {
-		if n, err = d.deleteOldest(ctx, before.UnixMicro()); err != nil {
+	for range deleteSteps {
+		deleted, err := d.deleteOldest(ctx, before.UnixMicro())
+		if !deleted && err == nil {
+			deleted, err = d.deleteUnused(ctx)
+		}
+		if err != nil {
 			return err
 		}
+		if !deleted {
+			return d.vacuum(ctx)
+		}
 	}
-	if n == deleteChunk {
-		return nil
-	}
+	return nil
+}
+
+// vacuum returns free pages to the file system, in steps. It resets behind after the last step.
+func (d *database) vacuum(ctx context.Context) error {
 	for range vacuumSteps {
 		var free int64
 		if err := d.db.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free); err != nil {
@@ -133,49 +141,113 @@ func (d *database) expire(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// deleteOldest deletes a chunk of messages with numbers below a limit, and the answers and hours that no other message uses. It returns
-// the number of messages deleted.
-func (d *database) deleteOldest(ctx context.Context, below int64) (int64, error) {
-	var oldest int64
-	if err := d.db.QueryRowContext(ctx, "SELECT coalesce(min(id), 0) FROM message").Scan(&oldest); err != nil {
-		return 0, err
+// deleteOldest drops the oldest sealed chunk if the numbers of all its messages are below a limit. Of the table of version 1, whose messages are
+// of many days, it deletes some messages. It reports whether it deleted any. The hours of the messages are deleted with them.
+func (d *database) deleteOldest(ctx context.Context, below int64) (deleted bool, err error) {
+	if len(d.chunks) == 0 && d.open != nil && d.open.messages > 0 && d.last < below {
+		if err := d.sealNow(ctx); err != nil {
+			return false, err
+		}
 	}
-	d.grace = graceOf(time.Duration(d.last-oldest) * time.Microsecond)
-	tx, err := d.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
+	if len(d.chunks) == 0 {
+		return false, nil
 	}
-	defer tx.Rollback()
-	r, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, deleteChunk)
-	if err != nil {
-		return 0, err
+	oldest := d.chunks[0]
+	if oldest.old {
+		return d.deleteOldRows(ctx, oldest, below)
 	}
-	n, err := r.RowsAffected()
-	if err != nil {
-		return 0, err
+	if oldest.last >= below {
+		return false, nil
 	}
-	_, cost, err := d.dropAnswers(ctx, tx, `seen < (SELECT coalesce(min(id), 1 << 62) FROM message) / 1000000 - ?`, int64(d.grace/time.Second))
-	if err != nil {
-		return 0, err
+	err = d.transact(ctx, func(tx *sql.Tx) error {
+		if err := dropChunk(ctx, tx, oldest); err != nil {
+			return err
+		}
+		return deleteHours(ctx, tx, d.second())
+	})
+	if err == nil {
+		d.chunks = d.chunks[1:]
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM hour WHERE hour < (SELECT coalesce(min(id), 0) FROM message) / 3600000000`); err != nil {
-		return 0, err
-	}
-	return n, d.commit(ctx, tx, d.answerCost-cost)
+	return err == nil, err
 }
 
-// deleteAnswers deletes a chunk of the least recently used answers. The messages that refer to them are kept.
-func (d *database) deleteAnswers(ctx context.Context) (int64, error) {
+// second returns the lowest number that remains when the oldest chunk is dropped.
+func (d *database) second() int64 {
+	switch {
+	case len(d.chunks) > 1:
+		return d.chunks[1].first
+	case d.open != nil:
+		return d.open.first
+	}
+	return d.last + 1
+}
+
+func deleteHours(ctx context.Context, tx *sql.Tx, oldest int64) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM hour WHERE hour < ?", oldest/hourMicros)
+	return err
+}
+
+// deleteOldRows deletes messages of the table of version 1, and drops it after the last one.
+func (d *database) deleteOldRows(ctx context.Context, c chunk, below int64) (deleted bool, err error) {
+	empty := false
+	err = d.transact(ctx, func(tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)", below, deleteChunk)
+		if err != nil {
+			return err
+		}
+		n, err := r.RowsAffected()
+		if err != nil {
+			return err
+		}
+		var oldest sql.NullInt64
+		if err := tx.QueryRowContext(ctx, "SELECT min(id) FROM message").Scan(&oldest); err != nil {
+			return err
+		}
+		if deleted = n > 0 || !oldest.Valid; oldest.Valid {
+			return deleteHours(ctx, tx, oldest.Int64)
+		}
+		empty = true
+		if err := dropChunk(ctx, tx, c); err != nil {
+			return err
+		}
+		return deleteHours(ctx, tx, d.second())
+	})
+	if err == nil && empty {
+		d.chunks = d.chunks[1:]
+	}
+	return deleted && err == nil, err
+}
+
+// deleteUnused deletes some answers that no message uses any more, and reports whether it deleted any.
+func (d *database) deleteUnused(ctx context.Context) (deleted bool, err error) {
+	oldest := d.last
+	switch {
+	case len(d.chunks) > 0 && d.chunks[0].old:
+		if err := d.db.QueryRowContext(ctx, "SELECT coalesce(min(id), ?) FROM message", oldest).Scan(&oldest); err != nil {
+			return false, err
+		}
+	case len(d.chunks) > 0:
+		oldest = d.chunks[0].first
+	case d.open != nil:
+		oldest = d.open.first
+	}
+	d.grace = graceOf(time.Duration(d.last-oldest) * time.Microsecond)
+	return d.deleteAnswers(ctx, oldest/1e6-int64(d.grace/time.Second))
+}
+
+// deleteAnswers deletes some of the answers that were last used before a time in seconds, the least recently used first. It reports whether it
+// deleted any. The messages that refer to them are kept.
+func (d *database) deleteAnswers(ctx context.Context, before int64) (deleted bool, err error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	defer tx.Rollback()
-	n, cost, err := d.dropAnswers(ctx, tx, "hash IN (SELECT hash FROM answer ORDER BY seen LIMIT ?)", deleteChunk)
-	if err != nil {
-		return 0, err
+	n, cost, err := d.dropAnswers(ctx, tx, "hash IN (SELECT hash FROM answer WHERE seen < ? ORDER BY seen LIMIT ?)", before, deleteChunk)
+	if err != nil || n == 0 {
+		return false, err
 	}
-	return n, d.commit(ctx, tx, d.answerCost-cost)
+	return true, d.commit(ctx, tx, d.answerCost-cost)
 }
 
 // dropAnswers deletes answers and returns their number and their cost in bytes. They are removed from d.stored.

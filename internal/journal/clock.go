@@ -1,7 +1,10 @@
 package journal
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
+	"slices"
 	"time"
 )
 
@@ -33,38 +36,105 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 }
 
 // renumber assigns new numbers to messages whose numbers are in the future, and keeps their order. The new number is the time in the
-// entry if that is past, otherwise one more than the number before it. If there are many, one call renumbers a part and sets behind. If
-// no message is in the past, the clock is probably wrong, and nothing changes. Without renumber, such messages would expire years late
-// and match every search by time: TestClockWasAhead.
+// entry if that is past, otherwise one more than the number before it. The messages move into new chunks. If there are many, one call
+// renumbers a part and sets behind. If no message is in the past, the clock is probably wrong, and nothing changes. Without renumber, such
+// messages would expire years late and match every search by time: TestClockWasAhead.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
-	for range deleteSteps {
-		if d.last <= future {
-			return nil
-		}
-		if n, err := d.renumberChunk(ctx, now.UnixMicro(), future); err != nil || n < deleteChunk {
+	if d.last <= future {
+		return nil
+	}
+	if d.open != nil {
+		if err := d.sealNow(ctx); err != nil {
 			return err
 		}
+	}
+	from := slices.IndexFunc(d.chunks, func(c chunk) bool { return c.last > future })
+	if from < 0 { // the last messages were deleted
+		d.last = 0
+		if n := len(d.chunks); n > 0 {
+			d.last = d.chunks[n-1].last
+		}
+		return nil
+	}
+	moved, err := d.renumberSome(ctx, from, now.UnixMicro(), future)
+	if err != nil || !moved {
+		return err
+	}
+	if newest := d.chunks[len(d.chunks)-1].last; newest <= future { // those were the last
+		d.last = newest
+		d.stored.clear()
+		return nil
 	}
 	d.behind = true
 	return nil
 }
 
-func (d *database) renumberChunk(ctx context.Context, now, future int64) (n int, err error) {
-	tx, err := d.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
+// renumberSome moves some messages with numbers in the future from the chunk with an index in d.chunks to a new chunk of one day.
+func (d *database) renumberSome(ctx context.Context, from int, now, future int64) (moved bool, err error) {
+	source := d.chunks[from]
+	at := int64(0)
+	if from > 0 {
+		at = d.chunks[from-1].last
 	}
-	defer tx.Rollback()
-	var at int64
-	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM message WHERE id <= ?", future).Scan(&at); err != nil || at == 0 {
-		return 0, err
+	target := chunk{}
+	empty := false
+	err = d.transact(ctx, func(tx *sql.Tx) error {
+		var before int64
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM "+source.table()+" WHERE id <= ?", future).Scan(&before); err != nil {
+			return err
+		}
+		if at = max(at, before); at == 0 {
+			return nil
+		}
+		all, err := d.newNumbers(ctx, tx, source, at, now, future)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		if target, err = createChunk(ctx, tx, all[0].to); err != nil {
+			return err
+		}
+		target.last, target.sealed = all[len(all)-1].to, true
+		if err := moveAll(ctx, tx, source, target, all); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE answer SET seen = ? WHERE seen > ?", now/1e6, future/1e6); err != nil {
+			return err
+		}
+		var first, last sql.NullInt64
+		if err := tx.QueryRowContext(ctx, "SELECT (SELECT min(id) FROM "+source.table()+"), (SELECT max(id) FROM "+source.table()+")").Scan(&first, &last); err != nil {
+			return err
+		}
+		if empty = !first.Valid; empty {
+			return dropChunk(ctx, tx, source)
+		}
+		source.first, source.last = first.Int64, last.Int64
+		_, err = tx.ExecContext(ctx, "UPDATE chunk SET first = ?, last = ? WHERE id = ?", source.first, source.last, source.id)
+		return err
+	})
+	if err != nil || target.id == 0 {
+		return false, err
 	}
-	type moved struct{ from, to, outcome int64 }
-	var all []moved
-	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", future, deleteChunk)
+	d.chunks[from] = source
+	if empty {
+		d.chunks = slices.Delete(d.chunks, from, from+1)
+	}
+	d.chunks = append(d.chunks, target)
+	slices.SortFunc(d.chunks, func(a, b chunk) int { return cmp.Compare(a.first, b.first) })
+	return true, nil
+}
+
+// renumbered is a message with its old and its new number.
+type renumbered struct{ from, to, outcome int64 }
+
+// renumberChunk is how many messages one transaction renumbers.
+const renumberChunk = 1000
+
+// newNumbers returns the first messages of a chunk with numbers in the future. Their new numbers follow at and are of one day.
+func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at, now, future int64) (all []renumbered, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM "+source.table()+" WHERE id > ? ORDER BY id LIMIT ?", future, renumberChunk)
 	err = each(rows, err, func() error {
-		var m moved
+		var m renumbered
 		var packed []byte
 		err := rows.Scan(&m.from, &m.outcome, &packed)
 		at++
@@ -75,33 +145,34 @@ func (d *database) renumberChunk(ctx context.Context, now, future int64) (n int,
 		all = append(all, m)
 		return err
 	})
-	if err != nil {
-		return 0, err
+	end := slices.IndexFunc(all, func(m renumbered) bool { return m.to/dayMicros != all[0].to/dayMicros })
+	if end > 0 {
+		all = all[:end]
 	}
-	type statement struct {
-		text string
-		args []any
-	}
-	var statements []statement
+	return all, err
+}
+
+// moveAll moves messages to another chunk, and the counts of their hours.
+func moveAll(ctx context.Context, tx *sql.Tx, source, target chunk, all []renumbered) error {
+	const hour = "INSERT INTO hour (hour, outcome, n) VALUES (?,?,1) ON CONFLICT DO UPDATE SET n = n + 1"
 	for _, m := range all {
-		statements = append(statements,
-			statement{"UPDATE message SET id = ? WHERE id = ?", []any{m.to, m.from}},
-			statement{"UPDATE hour SET n = n - 1 WHERE hour = ? AND outcome = ?", []any{m.from / hourMicros, m.outcome}},
-			statement{"INSERT INTO hour (hour, outcome, n) VALUES (?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", []any{m.to / hourMicros, m.outcome}})
-	}
-	statements = append(statements, statement{"DELETE FROM hour WHERE n <= 0", nil},
-		statement{"UPDATE answer SET seen = ? WHERE seen > ?", []any{now / 1e6, future / 1e6}})
-	for _, s := range statements {
-		if _, err := tx.ExecContext(ctx, s.text, s.args...); err != nil {
-			return 0, err
+		for _, s := range []struct {
+			text string
+			args []any
+		}{
+			{"INSERT INTO " + target.table() + " SELECT ?, queue, mid, domain, client, outcome, entry FROM " + source.table() + " WHERE id = ?", []any{m.to, m.from}},
+			{"DELETE FROM " + source.table() + " WHERE id = ?", []any{m.from}},
+			{"UPDATE hour SET n = n - 1 WHERE hour = ? AND outcome = ?", []any{m.from / hourMicros, m.outcome}},
+			{hour, []any{m.to / hourMicros, m.outcome}},
+		} {
+			if _, err := tx.ExecContext(ctx, s.text, s.args...); err != nil {
+				return err
+			}
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return 0, err
+	if _, err := tx.ExecContext(ctx, "DELETE FROM hour WHERE n <= 0"); err != nil {
+		return err
 	}
-	if len(all) < deleteChunk { // those were the last
-		d.last = at
-		d.stored.clear()
-	}
-	return len(all), nil
+	_, err := tx.ExecContext(ctx, "UPDATE chunk SET last = ?, sealed = 1 WHERE id = ?", target.last, target.id)
+	return err
 }

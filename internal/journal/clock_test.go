@@ -22,7 +22,7 @@ func (d *fixture) still(t *testing.T) *Journal {
 func (d *fixture) wait(j *Journal, long time.Duration) {
 	for end := d.ahead.Load() + int64(long); d.ahead.Load() < end; {
 		d.ahead.Add(int64(30 * time.Minute))
-		for j.tidy(); j.moreToDelete != nil; {
+		for j.tidy(); j.more != nil; {
 			j.tidy()
 		}
 	}

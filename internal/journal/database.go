@@ -20,31 +20,18 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// version is the version of the tables below, as in user_version.
-const version = 1
+// version is the version of the tables, as in user_version. Version 1 had one table of messages, "message", with five indexes.
+const version = 2
 
-// schema creates the tables. The id of a message is its time in microseconds, made unique. An outcome is stored once for each combination
-// of words, so that a filter becomes a short list of numbers; its column verdict has the action. Each index returns rows in the order of
-// time. The index of clients does so within a day only, because no index can return the messages of a network in that order.
-const schema = `
+// schema creates the tables beside those of the messages: see createChunk. The id of a message is its time in microseconds, made unique. An
+// outcome is stored once for each combination of words, so that a filter becomes a short list of numbers; its column verdict has the action.
+const schema = chunkSchema + `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
 	role TEXT NOT NULL, verdict TEXT NOT NULL, spf TEXT NOT NULL, dkim TEXT NOT NULL, dmarc TEXT NOT NULL, arc TEXT NOT NULL,
 	observed INTEGER NOT NULL,
 	UNIQUE (role, verdict, spf, dkim, dmarc, arc, observed)
 );
-CREATE TABLE message (
-	id INTEGER PRIMARY KEY,
-	queue INTEGER NOT NULL, mid INTEGER NOT NULL,
-	domain TEXT NOT NULL, client BLOB NOT NULL,
-	outcome INTEGER NOT NULL,
-	entry BLOB NOT NULL
-);
-CREATE INDEX message_queue ON message (queue);
-CREATE INDEX message_mid ON message (mid);
-CREATE INDEX message_outcome ON message (outcome);
-CREATE INDEX message_domain ON message (domain, outcome);
-CREATE INDEX message_client ON message (id / 86400000000, client, outcome, domain);
 CREATE TABLE answer (
 	hash INTEGER PRIMARY KEY,
 	text TEXT NOT NULL,
@@ -65,8 +52,12 @@ type database struct {
 	file       *os.File      // the file itself; closed after SQLite's, because closing it releases SQLite's locks
 	lock       *durable.Lock // held while it is open for writing
 	codec      *codec
-	add, count *sql.Stmt
+	count      *sql.Stmt
 	keep, use  *sql.Stmt
+	chunks     []chunk    // the sealed ones, oldest first
+	open       *openChunk // nil: the next message creates one
+	most       int        // messages of a chunk
+	mostBytes  int64      // of a chunk
 	outcomes   map[Outcome]int64
 	last       int64  // number of the newest message
 	salt       []byte // of Addresses Hash
@@ -74,7 +65,7 @@ type database struct {
 	freshAt    int64         // when stored was last cleared, in seconds
 	answerCost int64         // approximate bytes of the table answer
 	grace      time.Duration // how much longer than messages an answer is kept
-	behind     bool          // there are more messages to delete for their age
+	behind     bool          // there is more to delete for its age, or to renumber
 	over       bool          // there is more to delete because of max_size
 	size       int64         // bytes in use after the last call of bound; 0: not called yet
 }
@@ -165,39 +156,31 @@ func createLocked(ctx context.Context, path string) (*database, error) {
 }
 
 func prepare(ctx context.Context, db *sql.DB) (*database, error) {
-	d := &database{db: db}
+	d := &database{db: db, most: chunkMessages, mostBytes: chunkBytes}
 	var has int
-	err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has)
-	switch {
-	case err != nil:
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil {
 		return nil, err
-	case has == 0:
-		tx, err := db.BeginTx(ctx, nil)
-		if err != nil {
-			return nil, err
-		}
-		defer tx.Rollback()
-		if _, err := tx.ExecContext(ctx, schema+"PRAGMA user_version = "+strconv.Itoa(version)); err != nil {
-			return nil, err
-		}
-		if err := tx.Commit(); err != nil {
-			return nil, err
-		}
-	case has != version:
+	}
+	if has > version {
 		return nil, fmt.Errorf("%w: it is of version %d, and this Signpost writes version %d", errForeign, has, version)
 	}
+	if has < version {
+		if err := d.upgrade(ctx, has); err != nil {
+			return nil, err
+		}
+	}
 	d.codec = newCodec()
+	var err error
 	if d.outcomes, err = readOutcomes(ctx, db); err != nil {
 		return nil, err
 	}
-	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM message").Scan(&d.last); err != nil {
+	if err := d.readOpenChunk(ctx); err != nil {
 		return nil, err
 	}
 	for _, s := range []struct {
 		into **sql.Stmt
 		text string
 	}{
-		{&d.add, "INSERT INTO message (id, queue, mid, domain, client, outcome, entry) VALUES (?,?,?,?,?,?,?)"},
 		{&d.count, "INSERT INTO hour (hour, outcome, n) VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"},
 		{&d.keep, "INSERT INTO answer (hash, text, seen) VALUES (?,?,?)"},
 		{&d.use, "UPDATE answer SET seen = ? WHERE hash = ?"},
@@ -212,6 +195,18 @@ func prepare(ctx context.Context, db *sql.DB) (*database, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// upgrade creates the tables of a new journal, has = 0, or makes the table of version 1 a sealed chunk.
+func (d *database) upgrade(ctx context.Context, has int) error {
+	return d.transact(ctx, func(tx *sql.Tx) error {
+		create := schema
+		if has == 1 {
+			create = chunkSchema + "INSERT INTO chunk (first, last, sealed, indexes, old) SELECT min(id), max(id), 1, 0, 1 FROM message HAVING count(*) > 0;"
+		}
+		_, err := tx.ExecContext(ctx, create+"PRAGMA user_version = "+strconv.Itoa(version))
+		return err
+	})
 }
 
 // begin marks the journal as in use, and warns if the last daemon left its mark. It creates the secret of a new journal.
@@ -238,7 +233,7 @@ func (d *database) begin(ctx context.Context, log *slog.Logger, path string) err
 var errForeign = errors.New("not a journal that can be read")
 
 // readOutcomes returns the number of each outcome. Its words are those in the database: see Outcome.current.
-func readOutcomes(ctx context.Context, db *sql.DB) (map[Outcome]int64, error) {
+func readOutcomes(ctx context.Context, db querier) (map[Outcome]int64, error) {
 	all := map[Outcome]int64{}
 	rows, err := db.QueryContext(ctx, "SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
 	return all, each(rows, err, func() error {

@@ -90,7 +90,7 @@ func TestHarmed(t *testing.T) {
 			d := newFixture(t)
 			d.keep(t, 0, 600)
 			var index int64
-			if err := d.read(t).db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = 'message_mid'").Scan(&index); err != nil {
+			if err := d.read(t).db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = 'message_1_mid'").Scan(&index); err != nil {
 				t.Fatal(err)
 			}
 			var j *Journal
@@ -359,7 +359,8 @@ func TestContextEnds(t *testing.T) {
 	reader := d.read(t)
 	_, _, sizeErr := reader.Size(ended)
 	_, idsErr := reader.IDs(ended, Filter{}, 10, false)
-	for name, err := range map[string]error{"insert": db.insert(ended, []*row{r}), "bound": db.bound(ended, 1, 1), "expire": db.expire(ended, d.Now().Add(time.Hour)),
+	_, insertErr := db.insert(ended, []*row{r})
+	for name, err := range map[string]error{"insert": insertErr, "bound": db.bound(ended, 1, 1), "expire": db.expire(ended, d.Now().Add(time.Hour)),
 		"renumber": db.renumber(ended, d.Now().Add(-year)), "Size": sizeErr, "IDs": idsErr} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
@@ -368,7 +369,7 @@ func TestContextEnds(t *testing.T) {
 	if n := d.count(t); n != 3 {
 		t.Errorf("%d messages, want 3", n)
 	}
-	if err := db.insert(t.Context(), []*row{r}); err != nil || d.count(t) != 4 {
+	if _, err := db.insert(t.Context(), []*row{r}); err != nil || d.count(t) != 4 {
 		t.Errorf("the next batch: %d messages, %v", d.count(t), err)
 	}
 }

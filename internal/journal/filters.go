@@ -1,8 +1,10 @@
 package journal
 
 import (
-	"cmp"
 	"context"
+	"database/sql"
+	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -19,116 +21,173 @@ type Filter struct {
 	After         int64     // only messages with greater numbers
 }
 
-// numbers returns the numbers of the outcomes that match. It returns nil, for all, if match is nil.
-func (r *Reader) numbers(ctx context.Context, match func(Outcome) bool) ([]int64, error) {
-	if match == nil {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	outcomes, err := readOutcomes(ctx, r.db) // each time, because mail brings new ones
-	if err != nil {
-		return nil, err
-	}
-	ids := []int64{}
-	for o, id := range outcomes {
-		if match(o.current()) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
-// conditions returns the SQL conditions on the time, and their arguments.
-func (f Filter) conditions() (string, []any) {
-	where, args := " id > ?", []any{f.After}
+// bounds returns the lowest and the highest number that the filter allows.
+func (f Filter) bounds() (lowest, highest int64) {
+	lowest, highest = f.After+1, math.MaxInt64
 	if !f.Since.IsZero() {
-		args[0] = max(f.After, f.Since.UnixMicro()-1)
+		lowest = max(lowest, f.Since.UnixMicro())
 	}
 	if !f.Before.IsZero() {
-		where, args = where+" AND id < ?", append(args, f.Before.UnixMicro())
+		highest = f.Before.UnixMicro() - 1
 	}
-	return where, args
+	return lowest, highest
 }
 
 // IDs returns the numbers of the newest messages that match a filter, newest first; with oldest those of the oldest, oldest first.
-//
-// The indexes of outcomes, and of domains with outcomes, have the numbers in order. So IDs makes one query for each outcome, which reads
-// at most most rows, and merges the results. For a client or a network it uses byClient, unless the network is wide or few messages match
-// the outcomes.
-func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
-	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return cmp.Compare(b, a) }
-	if oldest {
-		order, sorted = " ORDER BY id LIMIT ?", cmp.Compare[int64]
-	}
-	outcomes, err := r.numbers(ctx, f.Outcome)
+func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) (ids []int64, err error) {
+	err = r.snapshot(ctx, func(s *snapshot) error {
+		ids = ids[:0]
+		return s.find(ctx, f, "id", most, oldest, func(rows *sql.Rows, err error) (int, error) {
+			before := len(ids)
+			err = each(rows, err, func() error {
+				var id int64
+				err := rows.Scan(&id)
+				ids = append(ids, id)
+				return err
+			})
+			return len(ids) - before, err
+		})
+	})
+	return ids, err
+}
+
+// snapshot is a read transaction: the catalog and the tables do not change in it.
+type snapshot struct {
+	tx     *sql.Tx
+	chunks []chunk // oldest first
+}
+
+// snapshot calls f in a read transaction.
+func (r *Reader) snapshot(ctx context.Context, f func(*snapshot) error) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	var has int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil { // the daemon may have upgraded it
+		return err
+	}
+	s := &snapshot{tx: tx}
+	if s.chunks, err = readChunks(ctx, tx, has); err != nil {
+		return err
+	}
+	return f(s)
+}
+
+// query starts a query of one chunk. It does not use ctx further, because that would cost a goroutine for each chunk; a chunk is small.
+func (s *snapshot) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	where, args := f.conditions()
+	return s.tx.Query(text, args...)
+}
+
+// ends returns the lowest and the highest number of a message, or 0 if there is none.
+func (s *snapshot) ends(ctx context.Context) (first, last int64, err error) {
+	end := func(c chunk, function string) (n int64, err error) {
+		err = s.tx.QueryRowContext(ctx, "SELECT coalesce("+function+"(id), 0) FROM "+c.table()).Scan(&n)
+		return n, err
+	}
+	for _, c := range s.chunks { // journal forget may have emptied a chunk
+		if first, err = end(c, "min"); err != nil || first > 0 {
+			break
+		}
+	}
+	for _, c := range slices.Backward(s.chunks) {
+		if last, err = end(c, "max"); err != nil || last > 0 {
+			break
+		}
+	}
+	return first, last, err
+}
+
+// among returns the numbers, of a sorted list, that belong to the chunk.
+func (c chunk) among(ids []int64) []int64 {
+	from, _ := slices.BinarySearch(ids, c.first)
+	to := len(ids)
+	if c.sealed {
+		to, _ = slices.BinarySearch(ids, c.last+1)
+	}
+	return ids[from:max(from, to)]
+}
+
+// find runs a query on one chunk after the other, newest or oldest first, until scan has read most rows that match a filter. scan returns how
+// many rows it read. Each chunk has indexes for its messages' outcomes, domains and clients, or is small enough to be read completely.
+func (s *snapshot) find(ctx context.Context, f Filter, columns string, most int, oldest bool, scan func(*sql.Rows, error) (int, error)) error {
+	where, args, err := s.conditions(ctx, f)
+	if err != nil {
+		return err
+	}
+	order := " ORDER BY id DESC LIMIT "
+	if oldest {
+		order = " ORDER BY id LIMIT "
+	}
+	lowest, highest := f.bounds()
+	windows, err := s.windows(ctx, lowest, highest, oldest)
+	if err != nil {
+		return err
+	}
+	for _, w := range windows {
+		if most <= 0 {
+			break
+		}
+		text := "SELECT " + columns + " FROM " + w.table + " WHERE " + w.condition(f) + where + order + strconv.Itoa(most)
+		rows, err := s.query(ctx, text, args...)
+		n, err := scan(rows, err)
+		if err != nil {
+			return err
+		}
+		most -= n
+	}
+	return nil
+}
+
+// conditions returns the SQL conditions of a filter except for the numbers, and their arguments.
+func (s *snapshot) conditions(ctx context.Context, f Filter) (where string, args []any, err error) {
 	if f.Domain != "" {
 		where, args = where+" AND domain = ?", append(args, f.Domain)
 	}
-	if f.Client.IsSingleIP() {
-		if outcomes == nil && f.Domain != "" { // so that the index leads to the domain
-			if outcomes, err = r.every(ctx); err != nil {
-				return nil, err
-			}
-		}
-		return r.byClient(ctx, f, where+" AND client = ?"+among(outcomes)+order, append(args, address(f.Client.Addr()), most), oldest)
-	}
-	if f.Client.IsValid() {
+	switch {
+	case f.Client.IsSingleIP():
+		where, args = where+" AND client = ?", append(args, address(f.Client.Addr()))
+	case f.Client.IsValid():
 		from, to := span(f.Client)
 		where, args = where+" AND client BETWEEN ? AND ? AND length(client) = ?", append(args, from, to, len(from))
-		few, err := r.few(ctx, f, outcomes)
-		if err != nil {
-			return nil, err
-		}
-		if !few && !wide(f.Client) {
-			return r.byClient(ctx, f, where+among(outcomes)+order, append(args, most), oldest)
-		}
 	}
-	if outcomes == nil && f.Domain == "" {
-		return r.ids(ctx, "SELECT id FROM message WHERE"+where+order, append(args, most)...)
+	if f.Outcome == nil {
+		return where, args, nil
 	}
-	if outcomes == nil {
-		if outcomes, err = r.every(ctx); err != nil {
-			return nil, err
+	outcomes, err := readOutcomes(ctx, s.tx) // each time, because mail brings new ones
+	var numbers []int64
+	for o, id := range outcomes {
+		if f.Outcome(o.current()) {
+			numbers = append(numbers, id)
 		}
 	}
-	var all []int64
-	for _, o := range outcomes {
-		ids, err := r.ids(ctx, "SELECT id FROM message WHERE outcome = ? AND"+where+order, append(append([]any{o}, args...), most)...)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, ids...)
-	}
-	slices.SortFunc(all, sorted)
-	return all[:min(most, len(all))], nil
+	slices.Sort(numbers)
+	return where + " AND outcome IN (" + list(numbers) + ")", args, err
 }
 
-// every returns the numbers of all outcomes.
-func (r *Reader) every(ctx context.Context) ([]int64, error) {
-	return r.numbers(ctx, func(Outcome) bool { return true })
+// window is a part of the messages that one query reads.
+type window struct {
+	table    string
+	from, to int64 // numbers
+	all      bool  // of the table
+	old      bool  // of version 1, whose index of clients has the day
 }
 
-// wide reports whether a network is so large that many messages are from it. Then it is fastest to read all messages in order.
-func wide(p netip.Prefix) bool {
-	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
-}
-
-// rare is how many messages can be read one by one in a fraction of a second.
-const rare = 10_000
-
-// few reports whether few messages have these outcomes. Then the index of outcomes is the fastest to find messages of a network.
-func (r *Reader) few(ctx context.Context, f Filter, outcomes []int64) (bool, error) {
-	if outcomes == nil {
-		return false, nil
+// condition returns the SQL condition on the numbers.
+func (w window) condition(f Filter) string {
+	switch {
+	case w.all:
+		return "true"
+	case w.old && f.Client.IsValid():
+		return fmt.Sprintf("id / %d = %d AND id BETWEEN %d AND %d", dayMicros, w.from/dayMicros, w.from, w.to)
 	}
-	var n int64
-	err := r.row(ctx, []any{&n}, "SELECT coalesce(sum(n), 0) FROM hour WHERE hour >= ?"+among(outcomes), max(f.After, f.Since.UnixMicro())/hourMicros)
-	return n <= rare, err
+	return fmt.Sprintf("id BETWEEN %d AND %d", w.from, w.to)
 }
 
 const (
@@ -136,41 +195,34 @@ const (
 	dayMicros  = 24 * hourMicros
 )
 
-// byClient searches the index of clients day by day, until it has found enough messages.
-func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []any, oldest bool) (all []int64, err error) {
-	var first, last int64
-	if err := r.row(ctx, []any{&first, &last}, "SELECT coalesce((SELECT min(id) FROM message), 0), coalesce((SELECT max(id) FROM message), 0)"); err != nil {
-		return nil, err
-	}
-	first = max(first, f.After, f.Since.UnixMicro()) / dayMicros
-	if !f.Before.IsZero() {
-		last = min(last, f.Before.UnixMicro())
-	}
-	last /= dayMicros
-	most := args[len(args)-1].(int)
-	for n := range last - first + 1 {
-		day := last - n
-		if oldest {
-			day = first + n
+// windows returns the windows that have the numbers from lowest to highest: the chunks, and the hours of the table of version 1.
+func (s *snapshot) windows(ctx context.Context, lowest, highest int64, oldest bool) (all []window, err error) {
+	for _, c := range s.chunks {
+		last := c.last
+		if !c.sealed {
+			last = math.MaxInt64
 		}
-		args[len(args)-1] = most - len(all)
-		ids, err := r.ids(ctx, "SELECT id FROM message INDEXED BY message_client WHERE id / 86400000000 = ? AND"+where, append([]any{day}, args...)...)
-		if err != nil {
+		if last < lowest || c.first > highest {
+			continue
+		}
+		if !c.old {
+			all = append(all, window{table: c.table(), from: max(c.first, lowest), to: min(last, highest), all: lowest <= c.first && last <= highest})
+			continue
+		}
+		rows, err := s.tx.QueryContext(ctx, "SELECT DISTINCT hour FROM hour WHERE hour BETWEEN ? AND ? ORDER BY hour", max(c.first, lowest)/hourMicros, min(last, highest)/hourMicros)
+		if err := each(rows, err, func() error {
+			var hour int64
+			err := rows.Scan(&hour)
+			all = append(all, window{table: c.table(), from: max(hour*hourMicros, c.first, lowest), to: min(hour*hourMicros+hourMicros-1, last, highest), old: true})
+			return err
+		}); err != nil {
 			return nil, err
 		}
-		if all = append(all, ids...); len(all) >= most {
-			break
-		}
+	}
+	if !oldest {
+		slices.Reverse(all)
 	}
 	return all, nil
-}
-
-// among returns the SQL condition on outcomes; for nil, none.
-func among(outcomes []int64) string {
-	if outcomes == nil {
-		return ""
-	}
-	return " AND outcome IN (" + list(outcomes) + ")"
 }
 
 // list returns numbers as an SQL list.

@@ -71,7 +71,7 @@ func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) 
 	return []string{strings.ToLower(address), strings.ToLower(word)}, err
 }
 
-// storedMessage is a row of the table message.
+// storedMessage is a row of a chunk.
 type storedMessage struct {
 	id, outcome int64
 	entry       []byte
@@ -80,24 +80,32 @@ type storedMessage struct {
 // mentioning reads the messages that follow a number, and returns those with one of the wanted addresses. last is the number of the last
 // message that was read, 0 if there was none.
 func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (found []storedMessage, last int64, err error) {
-	err = r.rows(ctx, func(rows *sql.Rows) error {
-		var s storedMessage
-		if err := rows.Scan(&s.id, &s.outcome, &s.entry); err != nil {
-			return err
-		}
+	var all []storedMessage
+	err = r.snapshot(ctx, func(s *snapshot) error {
+		return s.find(ctx, Filter{After: after}, "id, outcome, entry", forgetChunk, true, func(rows *sql.Rows, err error) (int, error) {
+			before := len(all)
+			err = each(rows, err, func() error {
+				var s storedMessage
+				err := rows.Scan(&s.id, &s.outcome, &s.entry)
+				all = append(all, s)
+				return err
+			})
+			return len(all) - before, err
+		})
+	})
+	for _, s := range all {
 		last = s.id
 		e, err := r.codec.decode(s.entry)
 		if err != nil {
 			if r.unread++; r.firstUnread == nil {
 				r.firstUnread = err
 			}
-			return nil
+			continue
 		}
 		if mentions(&e, wanted) {
 			found = append(found, s)
 		}
-		return nil
-	}, "SELECT id, outcome, entry FROM message WHERE id > ? ORDER BY id LIMIT ?", after, forgetChunk)
+	}
 	return found, last, err
 }
 
@@ -174,8 +182,20 @@ func (r *Reader) remove(ctx context.Context, all []storedMessage) (n int, err er
 		return 0, err
 	}
 	defer tx.Rollback()
+	var version int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return 0, err
+	}
+	chunks, err := readChunks(ctx, tx, version)
+	if err != nil {
+		return 0, err
+	}
 	for _, s := range all {
-		result, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id = ? AND entry = ?", s.id, s.entry) // the daemon may have given it another number
+		i := slices.IndexFunc(chunks, func(c chunk) bool { return len(c.among([]int64{s.id})) > 0 })
+		if i < 0 {
+			continue // the daemon has dropped the chunk
+		}
+		result, err := tx.ExecContext(ctx, "DELETE FROM "+chunks[i].table()+" WHERE id = ? AND entry = ?", s.id, s.entry) // the daemon may have given it another number
 		if err != nil {
 			return 0, err
 		}

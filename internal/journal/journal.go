@@ -82,7 +82,7 @@ type Journal struct {
 	retryAt time.Time // no attempt to open or write before then
 
 	clockReadAt, clockJumpedAt time.Time
-	moreToDelete               <-chan time.Time // when tidy continues; nil: at the next tick
+	more                       <-chan time.Time // when tidy continues; nil: at the next tick
 }
 
 // Open starts the writer. If the database cannot be opened, it logs the error and retries later.
@@ -187,7 +187,7 @@ func (j *Journal) run(opened chan<- struct{}) {
 			return
 		case <-tidy.C:
 			j.tidy()
-		case <-j.moreToDelete:
+		case <-j.more:
 			j.tidy()
 		case first := <-j.queue:
 			j.writeNext(first)

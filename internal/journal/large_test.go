@@ -106,7 +106,7 @@ func fill(b *testing.B, path string, rows int) {
 			all = append(all, c.message(b, db, i, begin.Add(largeSpan/time.Duration(rows)*time.Duration(i))))
 		}
 		n += len(all)
-		if err := db.insert(b.Context(), all); err != nil {
+		if _, err := db.insert(b.Context(), all); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// Reader reads a journal while a daemon writes it. Each query is a short transaction. A Reader is for one goroutine.
+// Reader reads a journal while a daemon writes it. Each query is a short transaction: see snapshot. A Reader is for one goroutine.
 type Reader struct {
 	Frozen bool // opened on a read-only file system: this Reader does not see later changes
 
@@ -83,7 +83,7 @@ func openReader(from string) (*Reader, error) {
 	switch {
 	case err == nil && has == 0: // the daemon is creating it
 		err = ErrNone
-	case err == nil && has != version:
+	case err == nil && has > version:
 		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
 	}
 	if err == nil {
@@ -111,52 +111,62 @@ func (r *Reader) rows(ctx context.Context, f func(*sql.Rows) error, query string
 	return each(rows, err, func() error { return f(rows) })
 }
 
+// maxFound limits the messages that Find returns.
+const maxFound = 100
+
 // Find returns the messages with a queue ID or, if there are none, a Message-ID. They are the newest hundred at most, newest first: Postfix
 // reuses short queue IDs.
 func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
-	var found []Entry
-	for _, q := range []struct {
-		column string
-		is     func(*Entry) string
-		ids    []string
-	}{
-		{"queue", func(e *Entry) string { return e.Evidence.QueueID }, []string{id}},
-		{"mid", func(e *Entry) string { return e.Evidence.MessageID }, []string{id, "<" + id + ">"}},
-	} {
-		for _, want := range q.ids {
-			all, err := r.entries(ctx, "SELECT id, entry FROM message WHERE "+q.column+" = ? ORDER BY id DESC LIMIT 100", hash(want))
-			if err != nil {
-				return nil, err
-			}
-			for _, e := range all {
-				if isID(q.is(&e), want) {
-					found = append(found, e)
-				}
-			}
-		}
-		if len(found) > 0 {
-			break
-		}
-	}
-	return found, nil
-}
-
-// entries returns the entries that a query selects. It decodes them on all processors, because that takes most of the time.
-func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
-	type packed struct {
-		id    int64
-		entry []byte
-	}
-	var all []packed
-	err := r.rows(ctx, func(rows *sql.Rows) error {
-		var p packed
-		err := rows.Scan(&p.id, &p.entry)
-		all = append(all, p)
-		return err
-	}, query, args...)
+	queue, mid, err := r.candidates(ctx, id)
 	if err != nil {
 		return nil, err
 	}
+	found, err := r.Entries(ctx, queue)
+	found = slices.DeleteFunc(found, func(e Entry) bool { return !isID(e.Evidence.QueueID, id) })
+	if len(found) > 0 || err != nil {
+		return found, err
+	}
+	found, err = r.Entries(ctx, mid)
+	return slices.DeleteFunc(found, func(e Entry) bool { return !isID(e.Evidence.MessageID, id) && !isID(e.Evidence.MessageID, "<"+id+">") }), err
+}
+
+// candidates returns the numbers of the newest messages with the hash of a queue ID, and of those with the hash of a Message-ID. It looks for
+// both at once, because it has to read all of a chunk that is not indexed yet.
+func (r *Reader) candidates(ctx context.Context, id string) (queue, mid []int64, err error) {
+	wanted := hash(id)
+	err = r.snapshot(ctx, func(s *snapshot) error {
+		for _, c := range slices.Backward(s.chunks) {
+			rows, err := s.query(ctx, "SELECT id, queue FROM "+c.table()+" WHERE queue = ? OR mid IN (?,?) ORDER BY id DESC", wanted, wanted, hash("<"+id+">"))
+			if err := each(rows, err, func() error {
+				var number, queueHash int64
+				err := rows.Scan(&number, &queueHash)
+				switch {
+				case queueHash == wanted && len(queue) < maxFound:
+					queue = append(queue, number)
+				case queueHash != wanted && len(mid) < maxFound:
+					mid = append(mid, number)
+				}
+				return err
+			}); err != nil {
+				return err
+			}
+			if len(queue) == maxFound {
+				return nil
+			}
+		}
+		return nil
+	})
+	return queue, mid, err
+}
+
+// packedEntry is a row with a packed entry.
+type packedEntry struct {
+	id    int64
+	entry []byte
+}
+
+// decode returns the entries of rows. It decodes them on all processors, because that takes most of the time.
+func (r *Reader) decode(ctx context.Context, all []packedEntry) []Entry {
 	decoded, errs := make([]Entry, len(all)), make([]error, len(all))
 	var next atomic.Int64
 	var decoding sync.WaitGroup
@@ -180,17 +190,7 @@ func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entr
 		r.restore(ctx, &e)
 		out = append(out, e)
 	}
-	return out, nil
-}
-
-func (r *Reader) ids(ctx context.Context, query string, args ...any) (all []int64, err error) {
-	err = r.rows(ctx, func(rows *sql.Rows) error {
-		var id int64
-		err := rows.Scan(&id)
-		all = append(all, id)
-		return err
-	}, query, args...)
-	return all, err
+	return out
 }
 
 // page is the number of messages that one query reads.
@@ -201,7 +201,22 @@ const page = 500
 func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	all := make([]Entry, 0, len(ids))
 	for some := range slices.Chunk(ids, page) {
-		part, err := r.entries(ctx, "SELECT id, entry FROM message WHERE id IN ("+list(some)+") ORDER BY id")
+		ascending := slices.Sorted(slices.Values(some))
+		packed := make([]packedEntry, 0, len(some))
+		err := r.snapshot(ctx, func(s *snapshot) error {
+			for _, c := range s.chunks {
+				in := c.among(ascending)
+				if len(in) == 0 {
+					continue
+				}
+				rows, err := s.query(ctx, "SELECT id, entry FROM "+c.table()+" WHERE id IN ("+list(in)+") ORDER BY id")
+				if err := scanEntries(rows, err, &packed); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		part := r.decode(ctx, packed)
 		if len(some) > 1 && some[0] > some[1] {
 			slices.Reverse(part)
 		}
@@ -212,24 +227,38 @@ func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	return all, nil
 }
 
+func scanEntries(rows *sql.Rows, err error, all *[]packedEntry) error {
+	return each(rows, err, func() error {
+		var p packedEntry
+		err := rows.Scan(&p.id, &p.entry)
+		*all = append(*all, p)
+		return err
+	})
+}
+
 // Each calls visit for the messages that match a filter, oldest first, until visit returns false. It reads one page at a time, because a
 // long transaction would block the WAL checkpoint.
 func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
 	for {
-		ids, err := r.IDs(ctx, f, page, true)
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		all, err := r.Entries(ctx, ids)
+		var packed []packedEntry
+		err := r.snapshot(ctx, func(s *snapshot) error {
+			packed = packed[:0]
+			return s.find(ctx, f, "id, entry", page, true, func(rows *sql.Rows, err error) (int, error) {
+				before := len(packed)
+				err = scanEntries(rows, err, &packed)
+				return len(packed) - before, err
+			})
+		})
+		all := r.decode(ctx, packed)
 		for i := range all {
 			if !visit(&all[i]) {
 				return nil
 			}
 		}
-		if err != nil {
+		if err != nil || len(packed) == 0 {
 			return err
 		}
-		f.After = ids[len(ids)-1]
+		f.After = packed[len(packed)-1].id
 	}
 }
 
@@ -265,31 +294,35 @@ type Count struct {
 // takes less than a second. whole reports whether it counted all.
 func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
 	const look = 50_000
-	ids, err := r.IDs(ctx, f, look, false)
-	if err != nil {
-		return nil, false, err
-	}
 	column := "domain"
 	if clients {
 		column = "client"
 	}
 	n := map[string]int64{}
-	for some := range slices.Chunk(ids, page) {
-		err := r.rows(ctx, func(rows *sql.Rows) error {
-			var name []byte
-			err := rows.Scan(&name)
-			if clients {
-				n[unaddress(name)]++
-			} else {
-				n[string(name)]++
-			}
-			return err
-		}, "SELECT "+column+" FROM message WHERE id IN ("+list(some)+")")
-		if err != nil {
-			return nil, false, err
-		}
+	all := 0
+	err = r.snapshot(ctx, func(s *snapshot) error {
+		clear(n)
+		all = 0
+		return s.find(ctx, f, column, look, false, func(rows *sql.Rows, err error) (int, error) {
+			before := all
+			err = each(rows, err, func() error {
+				var name []byte
+				err := rows.Scan(&name)
+				if clients {
+					n[unaddress(name)]++
+				} else {
+					n[string(name)]++
+				}
+				all++
+				return err
+			})
+			return all - before, err
+		})
+	})
+	if err != nil {
+		return nil, false, err
 	}
-	return MostFrequent(n, most), len(ids) < look, nil
+	return MostFrequent(n, most), all < look, nil
 }
 
 // MostFrequent returns the largest counts, at most most of them, the largest first.
@@ -303,19 +336,25 @@ func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 
 // Covers returns the times of the oldest and the newest message. They are zero if the journal is empty.
 func (r *Reader) Covers(ctx context.Context) (oldest, newest time.Time, err error) {
-	var first, last *int64
-	// Two subqueries: with min and max in one query SQLite reads the whole table.
-	err = r.row(ctx, []any{&first, &last}, "SELECT (SELECT min(id) FROM message), (SELECT max(id) FROM message)")
-	if err != nil || first == nil || last == nil {
-		return time.Time{}, time.Time{}, err
-	}
-	return time.UnixMicro(*first), time.UnixMicro(*last), nil
+	err = r.snapshot(ctx, func(s *snapshot) error {
+		first, last, err := s.ends(ctx)
+		if err == nil && last > 0 {
+			oldest, newest = time.UnixMicro(first), time.UnixMicro(last)
+		}
+		return err
+	})
+	return oldest, newest, err
 }
 
 // Size returns the size of the database in bytes without its free pages, and the time of the newest message.
 func (r *Reader) Size(ctx context.Context) (size int64, newest time.Time, err error) {
 	var last int64
-	err = r.row(ctx, []any{&size, &last}, "SELECT (page_count - freelist_count) * ?, (SELECT coalesce(max(id), 0) FROM message) FROM pragma_page_count, pragma_freelist_count", pageSize)
+	err = r.snapshot(ctx, func(s *snapshot) error {
+		if _, last, err = s.ends(ctx); err != nil {
+			return err
+		}
+		return s.tx.QueryRowContext(ctx, "SELECT (page_count - freelist_count) * ? FROM pragma_page_count, pragma_freelist_count", pageSize).Scan(&size)
+	})
 	return size, time.UnixMicro(last), err
 }
 

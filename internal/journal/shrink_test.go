@@ -22,7 +22,7 @@ func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool
 	// As if it had run for a while: it tidies up at once.
 	j.clockReadAt = d.Now().Round(0)
 	j.clockJumpedAt = j.clockReadAt.Add(-2 * minStable)
-	j.moreToDelete = time.After(0)
+	j.more = time.After(0)
 	j.done.Go(func() { j.run(make(chan struct{})) })
 	most, n := 0, 0
 	tick := time.NewTicker(10 * time.Millisecond)

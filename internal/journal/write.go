@@ -112,33 +112,39 @@ func (j *Journal) write(rows []*row) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	limits := j.limits.Load()
-	err := j.db.fits(ctx, limits.MaxSize)
+	j.db.mostBytes = min(chunkBytes, limits.MaxSize/chunkShare)
+	written, err := 0, j.db.fits(ctx, limits.MaxSize)
 	if err == nil {
-		err = j.db.insert(ctx, rows)
+		written, err = j.db.insert(ctx, rows)
 	}
+	j.release(rows[:written])
 	if err != nil {
 		j.failed("writing", err)
-		j.discard(DatabaseFailed, rows...)
+		j.discard(DatabaseFailed, rows[written:]...)
 		return
 	}
-	j.release(rows)
 	least := deleteSteps
-	if len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4 { // new messages first: the disk is slow
+	if j.pressed() {
 		least = 1
 	}
 	if err := j.db.bound(ctx, limits.MaxSize, least); err != nil {
 		j.failed("keeping it small", err)
 		return
 	}
-	if j.db.over && j.moreToDelete == nil {
-		j.moreToDelete = time.After(deletePause)
+	if j.more == nil && (j.db.over || j.db.unindexed() != nil) {
+		j.more = time.After(morePause)
 	}
 }
 
-// tidy deletes messages older than journal.keep, and answers and messages beyond max_size. If there is much to delete, it deletes a part, and
-// schedules the next part: new messages are written in between.
+// pressed reports whether many messages wait, because the disk is slow or mail is heavy. New messages then come before other work.
+func (j *Journal) pressed() bool {
+	return len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4
+}
+
+// tidy seals a chunk whose day is over, creates an index, and deletes messages older than journal.keep, and answers and messages beyond
+// max_size. If there is more to do, it does a part, and schedules the next part: new messages are written in between.
 func (j *Journal) tidy() {
-	j.moreToDelete = nil
+	j.more = nil
 	now := j.options.Now()
 	stable := j.clockStable(now)
 	if !j.ready() {
@@ -153,6 +159,12 @@ func (j *Journal) tidy() {
 	}
 	err := j.db.fits(ctx, limits.MaxSize)
 	if err == nil {
+		err = j.db.sealOld(ctx, now)
+	}
+	if c := j.db.unindexed(); err == nil && c != nil && !j.pressed() {
+		err = j.db.createIndex(ctx, c)
+	}
+	if err == nil {
 		err = j.db.expire(ctx, before)
 	}
 	if err == nil && stable >= minStableToRenumber {
@@ -165,15 +177,14 @@ func (j *Journal) tidy() {
 		j.failed("deleting what is old", err)
 		return
 	}
-	if j.db.behind || j.db.over {
-		j.moreToDelete = time.After(deletePause)
+	if j.db.behind || j.db.over || j.db.unindexed() != nil {
+		j.more = time.After(morePause)
 	}
 }
 
-// The numbers of pages that a row changes: one of the table message and one of each index. For each text, one of the table answer and one of
-// its index.
+// The numbers of pages that a row changes: one of the open chunk. For each text, one of the table answer and one of its index.
 const (
-	pagesOfRow  = 6
+	pagesOfRow  = 1
 	pagesOfText = 2
 )
 
@@ -197,33 +208,57 @@ func (b *batch) add(r *row, stored *storedTexts) {
 	b.logBytes += int64(len(r.entry) + pages*pageSize)
 }
 
-// insert writes a batch in one transaction. The prepared statements do not use ctx: each takes microseconds, and a context would cost a
-// goroutine each.
-func (d *database) insert(ctx context.Context, rows []*row) error {
+// insert writes a batch, in one transaction for each chunk. It returns how many rows were written, also with an error.
+func (d *database) insert(ctx context.Context, rows []*row) (written int, err error) {
+	for written < len(rows) {
+		n, err := d.insertSome(ctx, rows[written:])
+		if err != nil {
+			return written, err
+		}
+		written += n
+	}
+	return written, nil
+}
+
+// insertSome writes the first rows of a batch, those that belong into one chunk, in one transaction. If the open chunk has no room for them, it is
+// sealed and a new one is created. The statements do not use ctx: each takes microseconds, and a context would cost a goroutine each.
+func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer tx.Rollback()
 	d.refresh(rows[0].at)
+	open, sealed, err := d.chunkFor(ctx, tx, rows[0])
+	if err != nil {
+		return 0, err
+	}
+	add, err := tx.PrepareContext(ctx, "INSERT INTO "+open.table()+" (id, queue, mid, domain, client, outcome, entry) VALUES (?,?,?,?,?,?,?)")
+	if err != nil {
+		return 0, err
+	}
+	defer add.Close()
 	added := map[Outcome]int64{}
 	hours := map[[2]int64]int64{}
 	stored := map[int64]bool{}
 	var texts []text
 	last, cost := d.last, d.answerCost
 	for _, r := range rows {
-		last = max(last+1, r.at.UnixMicro())
+		id := max(last+1, r.at.UnixMicro())
+		if n > 0 && open.full(r, id, d.most, d.mostBytes) {
+			break
+		}
 		outcome, err := d.outcome(ctx, tx, added, r.outcome)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, t := range r.texts {
 			if stored[t.sum] || d.stored.has(t.sum) {
 				continue
 			}
-			isNew, err := d.store(tx, t, last/1e6)
+			isNew, err := d.store(tx, t, id/1e6)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			if isNew { // cached only when it recurs, so that a flood of new texts does not displace those in use
 				cost += int64(textCost(len(t.text)))
@@ -232,25 +267,44 @@ func (d *database) insert(ctx context.Context, rows []*row) error {
 			}
 			stored[t.sum] = true
 		}
-		if _, err := tx.Stmt(d.add).Exec(last, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
-			return err
+		if _, err := add.Exec(id, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
+			return 0, err
 		}
-		hours[[2]int64{last / hourMicros, outcome}]++ // the hour of the number, by which messages are deleted
+		hours[[2]int64{id / hourMicros, outcome}]++ // the hour of the number, by which messages are deleted
+		open.messages++
+		open.bytes += rowSize(r)
+		last = id
+		n++
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if err := d.commit(ctx, tx, cost); err != nil {
-		return err
+		return 0, err
 	}
-	d.last = last
+	d.last, d.open, d.chunks = last, &open, append(d.chunks, sealed...)
 	d.stored.add(texts)
 	for o, id := range added {
 		d.outcomes[o] = id
 	}
-	return nil
+	return n, nil
+}
+
+// chunkFor returns the open chunk if it has room for a row. Otherwise it seals it in tx, and returns a new one.
+func (d *database) chunkFor(ctx context.Context, tx *sql.Tx, r *row) (open openChunk, sealed []chunk, err error) {
+	id := max(d.last+1, r.at.UnixMicro())
+	if d.open != nil {
+		if !d.open.full(r, id, d.most, d.mostBytes) {
+			return *d.open, nil, nil
+		}
+		if sealed, err = d.seal(ctx, tx); err != nil {
+			return open, nil, err
+		}
+	}
+	open.chunk, err = createChunk(ctx, tx, id)
+	return open, sealed, err
 }
 
 // store inserts a text, or updates the time of its last use. isNew reports that it was inserted.

@@ -1,0 +1,229 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Messages are stored in chunks, each in a table of its own. Messages are appended to the open chunk, which has no index. A full chunk is
+// sealed, then it is indexed in the background, and when all of its messages have expired, it is dropped as a whole. Writing a row into
+// five indexes would cost several times as much as appending it and sorting each chunk once.
+
+const (
+	// chunkMessages is how many messages a chunk has at most. A query reads all of the open chunk, which takes about 10 ms.
+	chunkMessages = 32_000
+	// chunkBytes is the maximum size of a chunk's rows, and chunkShare the part of max_size that a chunk may take, if that is less. A
+	// chunk is the unit in which max_size is kept.
+	chunkBytes = 16 << 20
+	chunkShare = 16
+	// rowRoom is the approximate size of a row without its entry, in bytes.
+	rowRoom = 64
+)
+
+// chunkSchema creates the catalog. The numbers of a chunk's messages are from first to last; while it is open, last is 0 and first is a
+// lower bound. indexes is how many of chunkIndexes exist. The table of version 1 is a chunk with old = 1.
+const chunkSchema = `
+CREATE TABLE chunk (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	first INTEGER NOT NULL, last INTEGER NOT NULL,
+	sealed INTEGER NOT NULL, indexes INTEGER NOT NULL, old INTEGER NOT NULL
+);
+`
+
+// chunkIndex is an index of a sealed chunk.
+type chunkIndex struct{ name, columns string }
+
+// chunkIndexes returns the indexes of a sealed chunk, in the order in which they are created.
+func chunkIndexes() []chunkIndex {
+	return []chunkIndex{{"queue", "queue"}, {"mid", "mid"}, {"outcome", "outcome"}, {"domain", "domain, outcome"}, {"client", "client, outcome, domain"}}
+}
+
+// chunk is a row of the catalog.
+type chunk struct {
+	id          int64
+	first, last int64
+	sealed, old bool
+	indexes     int
+}
+
+// table returns the name of the chunk's table.
+func (c chunk) table() string {
+	if c.old {
+		return "message"
+	}
+	return "message_" + strconv.FormatInt(c.id, 10)
+}
+
+// sameDay reports whether a message belongs to the UTC day of an open chunk.
+func (c chunk) sameDay(id int64) bool { return c.first/dayMicros == id/dayMicros }
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// readChunks reads the catalog, in the order of the messages. For a journal of version 1, its only table is the only chunk.
+func readChunks(ctx context.Context, q querier, version int) (all []chunk, err error) {
+	query := "SELECT id, first, last, sealed, indexes, old FROM chunk ORDER BY first, id"
+	if version == 1 {
+		// Two subqueries: with min and max in one query SQLite reads the whole table.
+		query = "SELECT 0, first, last, 1, 0, 1 FROM (SELECT (SELECT min(id) FROM message) AS first, (SELECT max(id) FROM message) AS last) WHERE first IS NOT NULL"
+	}
+	rows, err := q.QueryContext(ctx, query)
+	return all, each(rows, err, func() error {
+		var c chunk
+		err := rows.Scan(&c.id, &c.first, &c.last, &c.sealed, &c.indexes, &c.old)
+		all = append(all, c)
+		return err
+	})
+}
+
+// openChunk is the state of the chunk to which messages are appended.
+type openChunk struct {
+	chunk
+	messages int
+	bytes    int64
+}
+
+// full reports whether the chunk must be sealed before a message is appended.
+func (o *openChunk) full(r *row, id int64, most int, mostBytes int64) bool {
+	return o.messages >= most || o.bytes+rowSize(r) > mostBytes || !o.sameDay(id)
+}
+
+// rowSize returns the approximate size of a row in its table, in bytes.
+func rowSize(r *row) int64 { return int64(len(r.entry) + len(r.domain) + rowRoom) }
+
+// readOpenChunk reads the catalog into d, and counts the open chunk. The daemon was killed if the catalog has a table that does not exist:
+// that cannot be, and the journal is not used further.
+func (d *database) readOpenChunk(ctx context.Context) error {
+	all, err := readChunks(ctx, d.db, version)
+	if err != nil {
+		return err
+	}
+	d.chunks, d.open, d.last = all, nil, 0
+	if len(all) == 0 {
+		return nil
+	}
+	newest := all[len(all)-1]
+	d.last = newest.last
+	if newest.sealed {
+		return nil
+	}
+	d.chunks, d.open = all[:len(all)-1], &openChunk{chunk: newest}
+	d.last = newest.first - 1
+	if len(d.chunks) > 0 {
+		d.last = max(d.last, d.chunks[len(d.chunks)-1].last)
+	}
+	var last int64
+	err = d.db.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(octet_length(entry) + octet_length(domain) + ?), 0), coalesce(max(id), 0) FROM "+newest.table(), rowRoom).
+		Scan(&d.open.messages, &d.open.bytes, &last)
+	d.last = max(d.last, last)
+	return err
+}
+
+// seal seals the open chunk in tx. An empty one is dropped.
+func (d *database) seal(ctx context.Context, tx *sql.Tx) (sealed []chunk, err error) {
+	c := d.open.chunk
+	var first, last sql.NullInt64
+	if err := tx.QueryRowContext(ctx, "SELECT (SELECT min(id) FROM "+c.table()+"), (SELECT max(id) FROM "+c.table()+")").Scan(&first, &last); err != nil {
+		return nil, err
+	}
+	if !last.Valid {
+		return nil, dropChunk(ctx, tx, c)
+	}
+	c.first, c.last, c.sealed = first.Int64, last.Int64, true
+	_, err = tx.ExecContext(ctx, "UPDATE chunk SET first = ?, last = ?, sealed = 1 WHERE id = ?", c.first, c.last, c.id)
+	return []chunk{c}, err
+}
+
+// createChunk creates a chunk whose first message has the given number.
+func createChunk(ctx context.Context, tx *sql.Tx, first int64) (c chunk, err error) {
+	r, err := tx.ExecContext(ctx, "INSERT INTO chunk (first, last, sealed, indexes, old) VALUES (?,0,0,0,0)", first)
+	if err != nil {
+		return c, err
+	}
+	c.first = first
+	if c.id, err = r.LastInsertId(); err != nil {
+		return c, err
+	}
+	_, err = tx.ExecContext(ctx, "CREATE TABLE "+c.table()+` (
+	id INTEGER PRIMARY KEY,
+	queue INTEGER NOT NULL, mid INTEGER NOT NULL,
+	domain TEXT NOT NULL, client BLOB NOT NULL,
+	outcome INTEGER NOT NULL,
+	entry BLOB NOT NULL
+)`)
+	return c, err
+}
+
+func dropChunk(ctx context.Context, tx *sql.Tx, c chunk) error {
+	if _, err := tx.ExecContext(ctx, "DROP TABLE "+c.table()); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "DELETE FROM chunk WHERE id = ?", c.id)
+	return err
+}
+
+// transact runs f in a transaction.
+func (d *database) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// sealNow seals the open chunk.
+func (d *database) sealNow(ctx context.Context) error {
+	var sealed []chunk
+	err := d.transact(ctx, func(tx *sql.Tx) (err error) {
+		sealed, err = d.seal(ctx, tx)
+		return err
+	})
+	if err == nil {
+		d.chunks, d.open = append(d.chunks, sealed...), nil
+	}
+	return err
+}
+
+// sealOld seals the open chunk if its day is over.
+func (d *database) sealOld(ctx context.Context, now time.Time) error {
+	if d.open == nil || d.open.first/dayMicros >= now.UnixMicro()/dayMicros {
+		return nil
+	}
+	return d.sealNow(ctx)
+}
+
+// unindexed returns the oldest sealed chunk that lacks an index, or nil.
+func (d *database) unindexed() *chunk {
+	for i := range d.chunks {
+		if c := &d.chunks[i]; !c.old && c.indexes < len(chunkIndexes()) {
+			return c
+		}
+	}
+	return nil
+}
+
+// createIndex creates the next index of a sealed chunk. It takes about 50 ms.
+func (d *database) createIndex(ctx context.Context, c *chunk) error {
+	index := chunkIndexes()[c.indexes]
+	err := d.transact(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("CREATE INDEX %s_%s ON %[1]s (%[3]s)", c.table(), index.name, index.columns)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE chunk SET indexes = indexes + 1 WHERE id = ?", c.id)
+		return err
+	})
+	if err == nil {
+		c.indexes++
+	}
+	return err
+}
