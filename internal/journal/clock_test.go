@@ -11,6 +11,9 @@ import (
 func (d *fixture) still(t *testing.T) *Journal {
 	t.Helper()
 	j := newJournal(d.Options)
+	if d.chunk > 0 {
+		j.chunk = d.chunk
+	}
 	close(j.stop)
 	j.Limit(d.Limits)
 	j.open()

@@ -134,7 +134,7 @@ func (s *snapshot) find(ctx context.Context, f Filter, columns string, most int,
 		if most <= 0 {
 			break
 		}
-		text := "SELECT " + columns + " FROM " + w.table + " WHERE " + w.condition(f) + where + order + strconv.Itoa(most)
+		text := "SELECT " + columns + " FROM " + w.from(f) + " WHERE " + w.condition(f) + where + order + strconv.Itoa(most)
 		rows, err := s.query(ctx, text, args...)
 		n, err := scan(rows, err)
 		if err != nil {
@@ -173,21 +173,44 @@ func (s *snapshot) conditions(ctx context.Context, f Filter) (where string, args
 
 // window is a part of the messages that one query reads.
 type window struct {
-	table    string
-	from, to int64 // numbers
-	all      bool  // of the table
-	old      bool  // of version 1, whose index of clients has the day
+	chunk
+	lowest, highest int64 // numbers
+	all             bool  // of the chunk
 }
 
-// condition returns the SQL condition on the numbers.
+// from returns the table with the index to use. SQLite has no statistics, and would not choose the index that leads to the fewest rows. The
+// index of clients has the outcome and the domain, too.
+func (w window) from(f Filter) string {
+	index := ""
+	switch {
+	case w.indexes < len(chunkIndexes()) && !w.old:
+		return w.table()
+	case f.Client.IsValid() && !wide(f.Client):
+		index = "client"
+	case f.Domain != "":
+		index = "domain"
+	case f.Outcome != nil:
+		index = "outcome"
+	default:
+		return w.table()
+	}
+	return w.table() + " INDEXED BY " + w.table() + "_" + index
+}
+
+// wide reports whether a network is so large that many messages are from it. Then another index leads to fewer rows.
+func wide(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
+}
+
+// condition returns the SQL condition on the numbers. The index of clients of version 1 begins with the day.
 func (w window) condition(f Filter) string {
 	switch {
 	case w.all:
 		return "true"
 	case w.old && f.Client.IsValid():
-		return fmt.Sprintf("id / %d = %d AND id BETWEEN %d AND %d", dayMicros, w.from/dayMicros, w.from, w.to)
+		return fmt.Sprintf("id / %d = %d AND id BETWEEN %d AND %d", dayMicros, w.lowest/dayMicros, w.lowest, w.highest)
 	}
-	return fmt.Sprintf("id BETWEEN %d AND %d", w.from, w.to)
+	return fmt.Sprintf("id BETWEEN %d AND %d", w.lowest, w.highest)
 }
 
 const (
@@ -206,14 +229,14 @@ func (s *snapshot) windows(ctx context.Context, lowest, highest int64, oldest bo
 			continue
 		}
 		if !c.old {
-			all = append(all, window{table: c.table(), from: max(c.first, lowest), to: min(last, highest), all: lowest <= c.first && last <= highest})
+			all = append(all, window{c, max(c.first, lowest), min(last, highest), lowest <= c.first && last <= highest})
 			continue
 		}
 		rows, err := s.tx.QueryContext(ctx, "SELECT DISTINCT hour FROM hour WHERE hour BETWEEN ? AND ? ORDER BY hour", max(c.first, lowest)/hourMicros, min(last, highest)/hourMicros)
 		if err := each(rows, err, func() error {
 			var hour int64
 			err := rows.Scan(&hour)
-			all = append(all, window{table: c.table(), from: max(hour*hourMicros, c.first, lowest), to: min(hour*hourMicros+hourMicros-1, last, highest), old: true})
+			all = append(all, window{c, max(hour*hourMicros, c.first, lowest), min(hour*hourMicros+hourMicros-1, last, highest), false})
 			return err
 		}); err != nil {
 			return nil, err

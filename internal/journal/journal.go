@@ -74,6 +74,7 @@ type Journal struct {
 	secret   atomic.Pointer[[]byte] // of Addresses Hash; nil until the database is open
 	stored   *storedTexts
 	encoders sync.Pool // of *codec
+	chunk    int       // messages of a chunk: chunkMessages, except in tests
 
 	losses  losses
 	db      *database // nil while it cannot be opened
@@ -86,8 +87,9 @@ type Journal struct {
 }
 
 // Open starts the writer. If the database cannot be opened, it logs the error and retries later.
-func Open(o Options) *Journal {
-	j := newJournal(o)
+func Open(o Options) *Journal { return newJournal(o).start() }
+
+func (j *Journal) start() *Journal {
 	opened := make(chan struct{})
 	j.done.Go(func() { j.run(opened) })
 	select {
@@ -101,7 +103,7 @@ func newJournal(o Options) *Journal {
 	if o.Lost == nil {
 		o.Lost = func(Cause, int) {}
 	}
-	j := &Journal{options: o, queue: make(chan *row, queueMessages), stop: make(chan struct{}), stored: newStoredTexts()}
+	j := &Journal{options: o, queue: make(chan *row, queueMessages), stop: make(chan struct{}), stored: newStoredTexts(), chunk: chunkMessages}
 	j.encoders.New = func() any { return newCodec() }
 	j.Limit(o.Limits)
 	return j

@@ -20,6 +20,16 @@ type fixture struct {
 	log   *lockedBuffer
 	lost  atomic.Int64
 	ahead atomic.Int64 // of the clock, in nanoseconds
+	chunk int          // messages of a chunk, if not 0
+}
+
+// open opens the journal.
+func (d *fixture) open() *Journal {
+	j := newJournal(d.Options)
+	if d.chunk > 0 {
+		j.chunk = d.chunk
+	}
+	return j.start()
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -34,7 +44,7 @@ func newFixture(t testing.TB) *fixture {
 // keep writes the messages from first to before last.
 func (d *fixture) keep(t *testing.T, first, last int) {
 	t.Helper()
-	j := Open(d.Options)
+	j := d.open()
 	for i := first; i < last; i++ {
 		for len(j.queue) == queueMessages {
 			time.Sleep(time.Millisecond)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +78,7 @@ func (c *crowd) message(b *testing.B, db *database, n int, at time.Time) *row {
 	return &row{at: at, queue: hash(ev.QueueID), mid: hash(ev.MessageID), domain: e.Domain(), client: address(ev.Connection.Client), outcome: e.Outcome(), entry: c.packed[which].entry}
 }
 
-// fill makes the database. The indexes are made at the end, which takes a tenth of the time.
+// fill creates the database, and the indexes at the end.
 func fill(b *testing.B, path string, rows int) {
 	db, err := create(b.Context(), path)
 	if err != nil {
@@ -92,13 +91,6 @@ func fill(b *testing.B, path string, rows int) {
 		}
 	}
 	exec("PRAGMA synchronous = 0; PRAGMA cache_size = -400000; PRAGMA wal_autocheckpoint = 50000")
-	var indexes []string
-	for line := range strings.Lines(schema) {
-		if name, ok := strings.CutPrefix(line, "CREATE INDEX message_"); ok {
-			indexes = append(indexes, line)
-			exec("DROP INDEX message_" + strings.Fields(name)[0])
-		}
-	}
 	c, begin, start := newCrowd(b, db), time.Now().Add(-largeSpan), time.Now()
 	for n := 0; n < rows; {
 		var all []*row
@@ -110,8 +102,10 @@ func fill(b *testing.B, path string, rows int) {
 			b.Fatal(err)
 		}
 	}
-	for _, index := range indexes {
-		exec(index)
+	for c := db.unindexed(); c != nil; c = db.unindexed() {
+		if err := db.createIndex(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.Logf("%d messages made in %v", rows, time.Since(start).Round(time.Second))
 }

@@ -111,12 +111,12 @@ func shrinks(b *testing.B, path string, rows int) {
 		}
 		before := time.UnixMicro(ids[shrunk-1])
 		shrink(b, path, Limits{time.Since(before), 64 << 30, Omit}, func(r *Reader) (bool, error) {
-			var free int64
-			oldest, _, err := r.Covers(b.Context())
-			if err == nil {
-				err = r.db.QueryRow("PRAGMA freelist_count").Scan(&free)
-			}
-			return oldest.After(before) && free < 2*vacuumPages, err
+			var free, last int64
+			err := r.snapshot(b.Context(), func(s *snapshot) error {
+				last = s.chunks[0].last
+				return s.tx.QueryRow("PRAGMA freelist_count").Scan(&free)
+			})
+			return last >= before.UnixMicro() && free < 2*vacuumPages, err
 		})
 	})
 	b.Run("a smaller journal.max_size", func(b *testing.B) {

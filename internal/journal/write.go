@@ -46,7 +46,7 @@ func (j *Journal) openDatabase(ctx context.Context) (*database, error) {
 		return nil, err
 	}
 	j.stored.clear() // the file may be another one
-	db.stored = j.stored
+	db.stored, db.most = j.stored, j.chunk
 	j.secret.Store(&db.salt)
 	return db, nil
 }
