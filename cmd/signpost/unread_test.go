@@ -14,7 +14,7 @@ func TestUnreadEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("UPDATE message SET entry = x'00' WHERE id = (SELECT id FROM message ORDER BY id LIMIT 1 OFFSET 1)"); err != nil {
+	if _, err := db.Exec("UPDATE message_1 SET entry = x'00' WHERE id = (SELECT id FROM message_1 ORDER BY id LIMIT 1 OFFSET 1)"); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
