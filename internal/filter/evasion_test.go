@@ -231,20 +231,26 @@ func playLever(t *testing.T, l lever, zone, fault string, key ed25519.PrivateKey
 
 // sealed adds an ARC set whose key is at a name that the sender controls.
 func sealed(t *testing.T, fields []dkim.Field, key ed25519.PrivateKey) []dkim.Field {
+	return sealedBy(t, fields, evilBody, testdkim.Sealer{Domain: "evil.example", Selector: "arc.dead", Signer: key, Results: "mx; dmarc=pass header.from=victim.example"})
+}
+
+// sealedBy returns the fields of a message with an ARC set on top.
+func sealedBy(t *testing.T, fields []dkim.Field, body string, sealer testdkim.Sealer) []dkim.Field {
+	t.Helper()
 	var msg bytes.Buffer
 	for _, f := range fields {
-		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, f.Value)
+		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, dkim.CRLF(f.Value))
 	}
-	fmt.Fprintf(&msg, "\r\n%s", evilBody)
-	text, err := testdkim.Sealer{Domain: "evil.example", Selector: "arc.dead", Signer: key, Results: "mx; dmarc=pass header.from=victim.example"}.Seal(msg.Bytes())
+	fmt.Fprintf(&msg, "\r\n%s", body)
+	text, err := sealer.Seal(msg.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields, body, err := dkim.ReadMessage(bytes.NewReader(text))
+	fields, rest, err := dkim.ReadMessage(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil {
+	if _, err := io.Copy(io.Discard, rest); err != nil {
 		t.Fatal(err)
 	}
 	return fields

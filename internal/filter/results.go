@@ -42,7 +42,7 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 	for _, d := range e.DMARC {
 		r := authres.Result{Method: "dmarc", Value: string(d.Status), Props: []authres.Prop{{Type: "header", Name: "from", Value: d.Domain}}}
 		if d.Status != dmarc.None || d.Record != "" {
-			r.Reason = policy.DMARCText(d)
+			r.Reason = dmarcReason(d)
 		}
 		if d.Policy != "" {
 			r.Props = append(r.Props, authres.Prop{Type: "policy", Name: "dmarc", Value: string(d.Policy)})
@@ -113,6 +113,14 @@ func foreign(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// dmarcReason returns what led to the result of DMARC. The detail can be a tag of the sender's record, such as "p=rejct".
+func dmarcReason(d dmarc.Result) string {
+	if tag, value, ok := strings.Cut(d.Detail, "="); ok {
+		d.Detail = tag + "=" + foreign(value)
+	}
+	return policy.DMARCText(d)
 }
 
 // foreignReasons returns reasons in which DNS names are foreign: SPF macros put the sender's local part into them.
