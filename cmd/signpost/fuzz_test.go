@@ -65,7 +65,7 @@ func FuzzConnection(f *testing.F) {
 			t.Fatal("the daemon neither answers nor hangs up:", err)
 		}
 		checkAnswers(t, answers)
-		if log := d.log.String(); strings.Contains(log, "internal error") || strings.Contains(log, "panic") {
+		if log := d.log.String(); strings.Contains(log, `msg="internal error"`) || strings.Contains(log, "panic") {
 			t.Fatal(log)
 		}
 		d.log.reset()

@@ -201,7 +201,7 @@ func TestHostileConnections(t *testing.T) {
 	d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
 	d.stop()
 	d.until("the goroutines of the daemon end", func() bool { return len(ours()) == 0 })
-	if strings.Contains(d.log.String(), "internal error") {
+	if strings.Contains(d.log.String(), `msg="internal error"`) {
 		t.Error(d.log)
 	}
 }

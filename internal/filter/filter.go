@@ -46,16 +46,17 @@ func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope)
 	return m
 }
 
-// Broken answers a message whose handling failed: milter.Options.Broken.
+// Broken answers and logs a message whose handling failed: milter.Options.Broken. Its record has only what the envelope shows.
 func (f *Filter) Broken(s milter.Session, e milter.Envelope) milter.Reply {
 	found := evidence(s, e)
 	found.QueueID = e.QueueID
 	verdict := policy.Broken(found)
+	r := &decision.Record{Version: decision.Version, Code: verdict.Code(), Evidence: found, Verdict: verdict, Observe: f.Observe}
+	if f.Observe {
+		r.Would, r.Action = r.Action, policy.Accept
+	}
+	f.log(context.Background(), r)
 	if f.Finished != nil {
-		r := &decision.Record{Version: decision.Version, Code: verdict.Code(), Evidence: found, Verdict: verdict, Observe: f.Observe}
-		if f.Observe {
-			r.Would, r.Action = r.Action, policy.Accept
-		}
 		f.Finished(r)
 	}
 	if f.Observe {
