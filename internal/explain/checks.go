@@ -66,6 +66,16 @@ func nearRecord(txt string) string {
 	return "a TXT record is almost an SPF record, but it must begin with v=spf1"
 }
 
+// spfText returns what led to the result of SPF. A term can be as long as the record, so it is cut.
+func spfText(s *spf.Result) string {
+	short := *s
+	short.Term = clip(short.Term, maxTerm)
+	if short.Cause != policy.LegacyCause { // a sentence
+		short.Detail = clip(short.Detail, maxTerm)
+	}
+	return policy.SPFText(&short)
+}
+
 // spfOutcome returns what a step led to.
 func spfOutcome(s spf.Step) string {
 	switch s.Outcome {
@@ -86,7 +96,7 @@ func spfOutcome(s spf.Step) string {
 		return "the check ends below"
 	}
 	r := spf.Result{Domain: s.Domain, Cause: s.Cause, Detail: s.Detail, Term: s.Wrong, Failed: s.Failed}
-	return "the check ends: " + policy.SPFText(&r)
+	return "the check ends: " + spfText(&r)
 }
 
 func (x *explainer) spf() []Row {
@@ -128,7 +138,7 @@ func (x *explainer) nearSPF() string {
 // spfWords returns what the result means.
 func (x *explainer) spfWords() string {
 	s, client := x.e.SPF, x.e.Connection.Client
-	why := strings.TrimSuffix(": "+policy.SPFText(s), ": ")
+	why := strings.TrimSuffix(": "+spfText(s), ": ")
 	switch s.Status {
 	case spf.Pass:
 		return fmt.Sprintf("%s may send mail of %s", client, s.Domain)
@@ -142,7 +152,7 @@ func (x *explainer) spfWords() string {
 		if s.Domain != "" && client.IsValid() {
 			return s.Domain + " has no SPF record"
 		}
-		return policy.SPFText(s)
+		return spfText(s)
 	case spf.PermError:
 		return "the SPF record is not valid" + why
 	}

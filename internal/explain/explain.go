@@ -36,6 +36,8 @@ type Explanation struct {
 // Bounds on what is shown, in bytes.
 const (
 	maxText   = 300  // of a record: the 750 bytes of a 4096-bit key do not help the reader
+	maxTerm   = 120  // of a term of an SPF record in a sentence
+	maxAnswer = 2048 // of the records of a DNS answer
 	maxReason = 2048 // of the reasons, which should be complete unless a sender chose very long names
 )
 

@@ -173,6 +173,7 @@ func nameOf(org, author string, strict bool) string {
 	return org
 }
 
+// helpSPF returns how to correct a domain's SPF record. It does not repeat the record, whose text the sender chose.
 func (x *explainer) helpSPF(s *spf.Result) string {
 	client := x.e.Connection.Client
 	term := "ip4:"
@@ -183,13 +184,13 @@ func (x *explainer) helpSPF(s *spf.Result) string {
 	switch s.Status {
 	case spf.None:
 		if near := x.nearSPF(); near != "" {
-			return fmt.Sprintf("Correct the SPF record of %s: %s. The record: %s", s.Domain, nearRecord(near), near)
+			return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, nearRecord(near))
 		}
 		return fmt.Sprintf("Publish an SPF record at %s that allows this host: v=spf1 %s -all.", s.Domain, term)
 	case spf.PermError:
-		return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, policy.SPFText(s))
+		return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, spfText(s))
 	case spf.TempError:
-		return fmt.Sprintf("Check that the name servers answer for the SPF record of %s: %s.", s.Domain, policy.SPFText(s))
+		return fmt.Sprintf("Check that the name servers answer for the SPF record of %s: %s.", s.Domain, spfText(s))
 	}
 	return fmt.Sprintf("If %s is a host of %s, add it to the SPF record (%s); if not, send through a host that the record allows.", client, s.Domain, term)
 }

@@ -253,7 +253,7 @@ func (x *explainer) failedCheck(d dmarc.Result) string {
 	switch d.FailedMethod() {
 	case dmarc.SPF:
 		if x.e.SPF != nil && x.e.SPF.Cause != "" {
-			return " (" + policy.SPFText(x.e.SPF) + ")"
+			return " (" + spfText(x.e.SPF) + ")"
 		}
 	case dmarc.DKIM:
 		for _, s := range x.e.DKIM {
@@ -281,9 +281,9 @@ func (x *explainer) proofs(d dmarc.Result) []string {
 	case x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("%s belongs to another domain, %s", whose, s.Domain))
 	case s.Status == spf.Fail || s.Status == spf.SoftFail:
-		all = append(all, fmt.Sprintf("the SPF record of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), policy.SPFText(s))))
+		all = append(all, fmt.Sprintf("the SPF record of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), spfText(s))))
 	default:
-		all = append(all, fmt.Sprintf("SPF of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), policy.SPFText(s))))
+		all = append(all, fmt.Sprintf("SPF of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), spfText(s))))
 	}
 	others := 0
 	for _, s := range x.signatures() {

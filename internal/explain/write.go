@@ -88,7 +88,7 @@ func answers(r *decision.Record) (rows []Row) {
 		if l.Cached {
 			notes = append(notes, "cached")
 		}
-		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, answerOf(l), strings.Join(notes, ", "))})
+		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, clip(answerOf(l), maxAnswer), strings.Join(notes, ", "))})
 	}
 	return rows
 }
@@ -116,7 +116,7 @@ func WriteSPF(w io.Writer, r spf.Result, walk *spf.Path) {
 	writeRows(w, spfRows(walk.Steps))
 	writeRow(w, "counted", fmt.Sprintf("DNS lookups %d/%d, void lookups %d/%d", walk.Terms, spf.MaxTerms, walk.Voids, spf.MaxVoids))
 	fmt.Fprintf(w, "\n%-*s %s for %s\n", labelWidth, "result", term.Paint(w).Status(string(r.Status)), term.Printable(r.Domain))
-	if text := policy.SPFText(&r); r.Status != spf.Pass && text != "" {
+	if text := spfText(&r); r.Status != spf.Pass && text != "" {
 		writeRow(w, "because", text)
 	}
 }
