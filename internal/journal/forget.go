@@ -23,6 +23,9 @@ const forgetChunk = deleteChunk
 //
 // The address, or the word that replaces it, may be the MAIL FROM, a recipient, or the login, which needs no domain. It may also be part of
 // another text, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
+//
+// What was cut is not known, and does not count: the message may be that of another person. These are recipients of a list that was cut,
+// and addresses that were cut because of their length.
 func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
@@ -104,7 +107,7 @@ func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (
 // mentions reports whether an entry has one of the addresses, which are in lower case.
 func mentions(e *Entry, wanted []string) bool {
 	for _, kept := range append([]string{e.Sender, e.Login}, e.Recipients...) {
-		if slices.ContainsFunc(wanted, func(w string) bool { return isID(strings.ToLower(kept), w) }) {
+		if !strings.HasSuffix(kept, cutMark) && slices.Contains(wanted, strings.ToLower(kept)) {
 			return true
 		}
 	}
@@ -144,7 +147,8 @@ func anyText(v any, f func(string) bool) bool {
 	return false
 }
 
-// hasAddress reports whether a text contains an address, and not only as part of a longer one.
+// hasAddress reports whether a text contains an address, and not only as part of a longer one. An address at which the text was cut may be
+// the beginning of a longer one.
 func hasAddress(text, address string) bool {
 	for {
 		before, after, ok := strings.Cut(text, address)
@@ -156,7 +160,7 @@ func hasAddress(text, address string) bool {
 		rest := strings.TrimPrefix(after, ".")
 		r, _ = utf8.DecodeRuneInString(rest)
 		domain := rest != "" && (alphanumeric(r) || len(rest) == len(after) && strings.ContainsRune("-_", r))
-		if !local && !domain {
+		if !local && !domain && after != cutMark {
 			return true
 		}
 		text = after

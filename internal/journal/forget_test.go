@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +227,59 @@ func TestMentions(t *testing.T) {
 	e.Login = "ann"
 	if !mentions(e, []string{"ann"}) || mentions(e, []string{"an"}) {
 		t.Error("a login without a domain")
+	}
+}
+
+// Forget deletes no message only because its list of recipients or an address was cut: what was cut may be that of another person. What was
+// kept of such a message is found.
+func TestForgetCut(t *testing.T) {
+	const ann = "ann@example.org"
+	long := strings.Repeat("b", 2*maxWord) + "@example.org"
+	messages := map[string]func(r *decision.Record){
+		"many recipients": func(r *decision.Record) {
+			for i := range 2 * maxNames {
+				r.Recipients = append(r.Recipients, fmt.Sprintf("someone%d@example.org", i))
+			}
+		},
+		"long addresses": func(r *decision.Record) {
+			r.Sender, r.Login, r.Recipients = long, long, []string{long, "carol@example.org"}
+		},
+		"a cut text": func(r *decision.Record) {
+			r.Others = []policy.Other{{Reason: strings.Repeat("x", maxSentence-len(ann)-len(cutMark)-1) + " " + ann + ".uk, and much more"}}
+		},
+		"cut to the domain": func(r *decision.Record) { r.Login = ann + strings.Repeat(".x", maxWord) },
+	}
+	for _, keep := range []Addresses{Full, Hash} {
+		t.Run(string(keep), func(t *testing.T) {
+			d := newFixture(t)
+			d.Addresses = keep
+			names := slices.Sorted(maps.Keys(messages))
+			d.keepAll(t, len(names), func(n int) *decision.Record {
+				r := sample(n)
+				r.Sender, r.Login, r.Recipients = "bounce@list.example", "", nil
+				messages[names[n]](r)
+				return r
+			})
+			shortened := 0
+			if err := d.read(t).Each(t.Context(), Filter{}, func(e *Entry) bool {
+				if e.Cut {
+					shortened++
+				}
+				return true
+			}); err != nil || keep == Full && shortened != len(messages) || shortened == 0 {
+				t.Fatalf("%d messages were cut: %v", shortened, err)
+			}
+			for _, other := range []string{ann, "dave@example.net", "dave", long[:maxWord] + "@example.net", strings.Repeat("b", maxWord), cutMark, "b" + cutMark, "someone100@example.org"} {
+				if n, err := Forget(t.Context(), d.Path, other, false); n != 0 || err != nil {
+					t.Errorf("%.40s: %d messages of others were deleted: %v", other, n, err)
+				}
+			}
+			for _, kept := range []string{"someone1@example.org", "Carol@example.org"} {
+				if n, err := Forget(t.Context(), d.Path, kept, false); n != 1 || err != nil {
+					t.Errorf("%s: %d messages were deleted: %v", kept, n, err)
+				}
+			}
+		})
 	}
 }
 
