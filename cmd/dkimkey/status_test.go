@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -226,5 +227,23 @@ func TestStatusOfDomain(t *testing.T) {
 	}
 	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain\nhint: dkimkey status shows all domains with keys\n" {
 		t.Errorf("%d %s", code, out)
+	}
+}
+
+// The text about a key that cannot be used consists of its error and its advice, whatever words the error has.
+func TestUnusable(t *testing.T) {
+	t.Parallel()
+	torn := errors.New("mail.pem: unexpected end; correct the file")
+	for _, c := range []struct {
+		key                  keys.Key
+		advice, next, action string
+	}{
+		{keys.Key{Err: torn}, "move it", "cannot be used: mail.pem: unexpected end; correct the file", "cannot be used: mail.pem: unexpected end; correct the file; move it"},
+		{keys.Key{Err: fs.ErrPermission}, "", "cannot be used: permission denied", "cannot be used: permission denied"},
+		{keys.Key{Err: torn, Foreign: true}, "", "cannot be used: mail.pem: unexpected end; correct the file", "mail.pem: unexpected end; correct the file"},
+	} {
+		if next, action := unusable(keys.Status{Key: &c.key, Action: c.advice}); next != c.next || action != c.action {
+			t.Errorf("%q, %q", next, action)
+		}
 	}
 }
