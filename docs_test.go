@@ -135,14 +135,20 @@ func differ(t *testing.T, what string, got, want []string) {
 	}
 }
 
+// logged returns the messages that the programs log.
+func logged(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal"} {
+		all = append(all, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
+	}
+	return all
+}
+
 // docs/log.md has each message and each field of a message's line, and none that is not logged.
 func TestLogIsDocumented(t *testing.T) {
 	text := read(t, "docs/log.md")
-	var logged []string
-	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal"} {
-		logged = append(logged, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
-	}
-	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged)
+	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged(t))
 
 	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Float64", "text", "number")
 	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })
