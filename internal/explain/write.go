@@ -70,7 +70,7 @@ func WriteRecord(w io.Writer, r *decision.Record, edits milter.Edits) {
 	fmt.Fprintln(w)
 	writeRows(w, x.Decided)
 	for _, d := range edits.Delete {
-		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it claims to be ours, or cannot be parsed", d.Name, d.Index)}})
+		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it uses our name, or a program could take it for ours", d.Name, d.Index)}})
 	}
 	x.writeHelp(w)
 	for _, i := range slices.Backward(edits.Insert) { // the last one becomes the first field

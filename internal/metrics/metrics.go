@@ -71,7 +71,7 @@ func New(observe bool, version string) *Metrics {
 	spent := []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
 	m.signSeconds = m.histogram("signpost_sign_seconds", "Time that Postfix waited for Signpost, for messages that were signed.", spent)
 	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time that Postfix waited for Signpost, DNS included, for messages that were verified.", spent)
-	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they claim to be from this server or cannot be parsed."})
+	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they use the name of this server, or because a program could take them for its own."})
 	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Internal errors, each of which affected one message or one DNS lookup."})
 	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
