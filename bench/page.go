@@ -128,8 +128,8 @@ Each server must return the correct results before the measurement, and for ever
 OpenDKIM and dkimpy-milter check only DKIM. So only their DKIM results are tested, and they do less work than the other servers.
 
 - OpenDKIM and OpenDMARC have Debian's settings, but do not write to syslog, which saves them time. OpenDKIM has 127.0.0.1 as its
-  Nameservers. Debian's build of it uses libunbound, which has a cache. OpenDMARC has no cache. In production it would use a resolver on
-  the same host that caches, so the measurements with a DNS delay of 20 ms put it at a disadvantage.
+  Nameservers. Debian's build of it uses libunbound, which has a cache. OpenDMARC has no cache. In production it would use a caching
+  resolver on the same host. So the measurements with a DNS delay of 20 ms put it at a disadvantage.
 - rspamd runs its milter proxy in self-scan mode, with one process as in its worker-proxy.inc, and the modules spf, dkim, dmarc,
   dkim_signing and milter_headers. Every installation uses rspamd's own rules, rules/rspamd.lua, by default. Here only the rows
   "rspamd+rules" use them. They were measured only for combinations that a target mentions.
