@@ -53,7 +53,7 @@ func TestCases(t *testing.T) {
 	files = append(files, more...)
 	plays := 0
 	t.Cleanup(func() {
-		conformance.Add(t, "cases-messages", "Whole messages: %d cases, %d of them attacks, played %d times with the faults of DNS (testdata).", len(files), len(more), plays)
+		conformance.Add(t, "cases-messages", "Whole messages: %d cases, %d of them attacks, played %d times because some cases are repeated with each DNS failure (testdata).", len(files), len(more), plays)
 	})
 	for _, file := range files {
 		ar, err := txtar.ParseFile(file)

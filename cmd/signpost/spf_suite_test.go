@@ -119,7 +119,7 @@ func TestSPFSuites(t *testing.T) {
 				})
 			}
 		})
-		conformance.Add(t, "spf-"+name, "SPF: %d of %d cases of %s agree, each played as a whole milter session.", agree, cases, name)
+		conformance.Add(t, "spf-"+name, "SPF: Signpost agrees with %d of %d cases of %s. Each case is played as a whole milter session.", agree, cases, name)
 	}
 	for id := range deviations {
 		if !met[id] {

@@ -304,7 +304,7 @@ func TestSameVerdictAsMsgauth(t *testing.T) {
 		}
 		count[ours.Status == Pass]++
 	}
-	conformance.Add(t, "dkim-msgauth", "DKIM: go-msgauth gives the same verdict on %d generated messages: %d pass, %d do not.", count[true]+count[false], count[true], count[false])
+	conformance.Add(t, "dkim-msgauth", "DKIM: go-msgauth has the same result for %d generated messages: %d pass, %d do not pass.", count[true]+count[false], count[true], count[false])
 	if count[true] < 500 || count[false] < 300 {
 		t.Errorf("the generator is not worth much: %v", count)
 	}

@@ -29,7 +29,7 @@ func TestWeVerifyOpenDKIM(t *testing.T) {
 	key, record := newKey(t)
 	var verified atomic.Int32
 	t.Cleanup(func() {
-		conformance.Add(t, "dkim-signer-opendkim", "DKIM: we verify %d messages that OpenDKIM signed in a real Postfix, in each canonicalisation.", verified.Load())
+		conformance.Add(t, "dkim-signer-opendkim", "DKIM: Signpost verifies %d messages that OpenDKIM signed in a real Postfix, with each canonicalization.", verified.Load())
 	})
 	for _, canon := range []string{"simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"} {
 		t.Run(canon, func(t *testing.T) {

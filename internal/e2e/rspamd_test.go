@@ -66,7 +66,7 @@ func TestWeVerifyRspamd(t *testing.T) {
 	// RFC 6376 section 3.4.4 reduces a body of white space to nothing, but rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
 	// dkimpy agree with us.
 	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
-	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd signed in a real Postfix; it is wrong about a body of white space alone.", verified)
+	conformance.Add(t, "dkim-signer-rspamd", "DKIM: Signpost verifies %d of 7 messages that rspamd signed in a real Postfix. rspamd hashes a body that has only white space incorrectly.", verified)
 }
 
 // The rule of docs/from-rspamd.md scores our results in a rspamd behind us, and no results of others. Our signature survives it.

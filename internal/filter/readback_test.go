@@ -102,7 +102,7 @@ func TestResultsReadBack(t *testing.T) {
 			t.Fatalf("%s reads %d of %d fields otherwise than they were meant", parser.name, wrong, len(fields))
 		}
 	}
-	conformance.Add(t, "results", "Authentication-Results: %d fields full of hostile words are read back by python3-authres and Mail::AuthenticationResults, all as meant.", len(fields))
+	conformance.Add(t, "results", "Authentication-Results: python3-authres and Mail::AuthenticationResults parse %d fields with hostile values, and find the values that Signpost wrote.", len(fields))
 }
 
 // asMeant says in other words than package authres what of each value reaches a reader.

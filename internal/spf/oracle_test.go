@@ -77,7 +77,7 @@ func TestAgainstOracle(t *testing.T) {
 			counts[ours.Status]++
 		}
 	}
-	conformance.Add(t, "spf-oracle", "SPF: blitiri.com.ar/go/spf comes to the same result on %d generated checks: %d pass, %d fail, %d softfail, %d neutral, %d none, %d permerror.",
+	conformance.Add(t, "spf-oracle", "SPF: blitiri.com.ar/go/spf has the same result for %d generated checks: %d pass, %d fail, %d softfail, %d neutral, %d none, %d permerror.",
 		trees*clients, counts[spf.Pass], counts[spf.Fail], counts[spf.SoftFail], counts[spf.Neutral], counts[spf.None], counts[spf.PermError])
 	for _, s := range []spf.Status{spf.Pass, spf.Fail, spf.SoftFail, spf.Neutral, spf.PermError} {
 		if counts[s] < 50 {

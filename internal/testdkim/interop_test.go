@@ -79,7 +79,7 @@ func TestTheyVerifyOurs(t *testing.T) {
 		t.Skip("runs Python, Perl and OpenDKIM")
 	}
 	p := newPair(t)
-	conformance.Add(t, "dkim-verifiers", "DKIM: dkimpy, OpenDKIM and Mail::DKIM verify our signatures of %d odd messages.", len(messages()))
+	conformance.Add(t, "dkim-verifiers", "DKIM: dkimpy, OpenDKIM and Mail::DKIM verify Signpost's signatures of %d unusual messages.", len(messages()))
 	for name, msg := range messages() {
 		t.Run(name, func(t *testing.T) {
 			fields, body := split(t, []byte(msg))
@@ -174,5 +174,5 @@ func TestWeVerifyTheirs(t *testing.T) {
 		signed, err = DKIMPySign(t.Context(), []byte(msg), o)
 		verify("dkimpy", name, o, signed, err)
 	}
-	conformance.Add(t, "dkim-signers", "DKIM: we verify %d signatures of dkimpy and %d of Mail::DKIM, in each canonicalisation, of odd messages.", verified["dkimpy"], verified["Mail::DKIM"])
+	conformance.Add(t, "dkim-signers", "DKIM: Signpost verifies %d signatures of dkimpy and %d of Mail::DKIM over unusual messages, with each canonicalization.", verified["dkimpy"], verified["Mail::DKIM"])
 }

@@ -126,7 +126,7 @@ func Checks(f Facts) []doctor.Check {
 		check("mx", "the MX records, and the addresses of the mail exchanges", l.checkMX),
 		check("spf", "the SPF record, and whether it allows this host", l.checkSPF),
 		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
-		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
+		check("dkim", "the records of the DKIM keys; keys of this host are checked at each name server of the domain", l.checkKeys),
 		check("dmarc", "the DMARC record that applies", l.checkDMARC),
 		check("dmarc-rua", "whether other organisations accept the reports", func(context.Context) { l.all = l.rua }),
 		check("mta-sts", "the MTA-STS record and the policy", l.checkMTASTS),

@@ -65,7 +65,7 @@ func HostChecks(h Host, sender *Sender) []doctor.Check {
 		}
 	}
 	return []doctor.Check{
-		{Name: "sends", Doc: "the HELO name and the addresses that this host sends from, by Postfix's settings and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
+		{Name: "sends", Doc: "the HELO name and the addresses that this host sends from, according to Postfix's settings and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
 			*sender, found = h.find(ctx)
 			return found
 		}},

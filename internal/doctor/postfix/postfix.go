@@ -89,7 +89,7 @@ func Checks(f Facts) []doctor.Check {
 		check("bare-newline", "smtpd_forbid_bare_newline, or the workaround for an older Postfix; cleanup_replace_stray_cr_lf", "SMTP smuggling is not possible", l.bareNewline),
 		check("originating", "where milter_macro_daemon_name is ORIGINATING; smtpd_authorized_xclient_hosts", "no unauthenticated client counts as authenticated", l.originating),
 		check("mynetworks", "mynetworks with its files and tables, compared with trusted_networks and verify.skip_networks", "Signpost trusts the networks in mynetworks", l.myNetworks),
-		check("socket-access", "the permissions of each directory above the sockets that Postfix uses, and of the sockets, for the user mail_owner and its groups (no access control lists); the permissions that socket_mode and socket_group will set",
+		check("socket-access", "whether the user mail_owner and its groups can connect to the sockets: the permissions of each socket and of each directory above it (no access control lists); the permissions that socket_mode and socket_group will set",
 			"", l.socketAccess),
 		{Name: "socket-answers", Doc: "a milter negotiation on each socket, at the address that Postfix uses; a connection to each other milter", Run: doctor.Or("", l.socketAnswers)},
 	}
