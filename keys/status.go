@@ -19,9 +19,9 @@ type Status struct {
 const (
 	// oldKey is the age from which the status recommends a rotation: M3AAWG recommends a new key every six months.
 	oldKey = 180 * 24 * time.Hour
-	// publishGrace is how long a record that a program publishes may take to become visible in DNS.
+	// publishGrace is the time within which a record that a program publishes must become visible in DNS.
 	publishGrace = 24 * time.Hour
-	// manualGrace is the same for a record that the operator publishes or empties. rotate repeats its reminder at this interval.
+	// manualGrace is the time within which the operator must publish or empty a record. rotate repeats its reminder at this interval.
 	manualGrace = 7 * 24 * time.Hour
 	// activateGrace is more than the time between two daily runs of rotate.
 	activateGrace = 48 * time.Hour
@@ -52,7 +52,7 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 	return all
 }
 
-// Unseen reports whether a key was activated by --unsafe-activate and its record has not been found in DNS since.
+// Unseen reports whether a key was activated by --unsafe-activate and its record has not yet been found in DNS.
 func (k *Key) Unseen() bool {
 	return k.Metadata != nil && k.State == Active && k.Metadata.Unsafe && k.Metadata.Seen == nil
 }
