@@ -30,13 +30,13 @@ type Explanation struct {
 	Head    []Row    // who sent it, and its role
 	Found   []Row    // the checks; none if the role is not verify
 	Decided []Row    // what was done, and by which rule
-	Help    []string // what its sender or the postmaster here can do; none if nothing is wrong
+	Help    []string // what the sender or the postmaster here can do; none if nothing is wrong
 }
 
 // Bounds on what is shown, in bytes.
 const (
 	maxText   = 300  // of a record: the 750 bytes of a 4096-bit key do not help the reader
-	maxReason = 2048 // of the reasons, which should be complete unless a sender chose very long names
+	maxReason = 2048 // of the reasons; only very long names exceed it
 )
 
 // Message explains a message.
@@ -203,7 +203,7 @@ func (x *explainer) decided() []Row {
 	return l
 }
 
-// overrides explains the words of RFC 9990.
+// overrides explains an override type of RFC 9990.
 func overrides(o policy.Override) string {
 	switch o {
 	case policy.LocalPolicy:

@@ -197,7 +197,7 @@ func (l *examination) externalReports(ctx context.Context, name string, r *dmarc
 		}
 		if !slices.ContainsFunc(all, isDMARC) {
 			l.rua = append(l.rua, doctor.Finding{Level: doctor.Yellow, What: host + " does not accept DMARC reports about " + l.domain, Where: record(name, r.Text) + "\n" + asked + ": no DMARC record",
-				Why: "RFC 9990 section 4: receivers send reports to another organisation only if it publishes this record", Fix: record(asked, "v=DMARC1")})
+				Why: "RFC 9990 section 4: receivers send reports to another organization only if it publishes this record", Fix: record(asked, "v=DMARC1")})
 		}
 	}
 }

@@ -128,7 +128,7 @@ func Checks(f Facts) []doctor.Check {
 		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
 		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
 		check("dmarc", "the DMARC record that applies", l.checkDMARC),
-		check("dmarc-rua", "whether other organisations accept the reports", func(context.Context) { l.all = l.rua }),
+		check("dmarc-rua", "whether other organizations accept the reports", func(context.Context) { l.all = l.rua }),
 		check("mta-sts", "the MTA-STS record and the policy", l.checkMTASTS),
 		check("tlsrpt", "the TLSRPT record", l.checkTLSRPT),
 		check("bimi", "the BIMI record, and the DMARC policy that it requires", l.checkBIMI),
