@@ -222,7 +222,7 @@ func TestMoreSmallRecords(t *testing.T) {
 	const rptFix, logoFix = rpt + `"v=TLSRPTv1; rua=mailto:postmaster@example.org"`, logo + `"v=BIMI1; l=https://example.org/logo.svg; a="`
 	for _, c := range []struct{ lines, what, fix string }{
 		{rpt + `"something else"` + "\n" + rpt + `"v=TLSRPTv1;rua=mailto:tls@example.org"`, "", ""},
-		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there is more than one", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there is more than one record", rptFix},
 		{rpt + `"v=TLSRPTv1; rua=mailto:@"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
 		{rpt + `"v=TLSRPTv1; rua=https:///x"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
 		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org, http://example.org/"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},

@@ -40,8 +40,8 @@ func managerIn(text string) (listManager, bool) {
 	return listManager{}, false
 }
 
-// listManagers warns of the list managers that Postfix's tables name, if mail is signed. Mail from a list manager that has removed our
-// results looks like mail of this host. The tables do not show whether it removes them.
+// listManagers warns of the list managers that Postfix's tables name, if mail is signed. If a list manager removes our results, its mail
+// looks like mail of this host. The tables do not show whether the list manager removes them.
 func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil
