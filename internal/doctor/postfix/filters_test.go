@@ -6,7 +6,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Mail that a filter puts back in is not to come to Signpost a second time, nor past it the first time.
+// Mail must pass Signpost exactly once: before the filter, and not again when the filter returns it.
 func TestPostfixReinjection(t *testing.T) {
 	const (
 		filter = "content_filter = smtp:[127.0.0.1]:10024\n"
