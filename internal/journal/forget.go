@@ -15,14 +15,15 @@ import (
 	"signpost/internal/dns"
 )
 
-// forgetChunk is how many messages are read, and at most deleted, at a time.
+// forgetChunk is the number of messages that are read at a time. At most this number is deleted at a time.
 const forgetChunk = deleteChunk
 
-// Forget deletes the messages whose record contains an address, and overwrites what they took in the files of the journal. A daemon
-// may write the journal meanwhile. With dryRun it deletes nothing. It returns the number of these messages, also with an error.
+// Forget deletes the messages whose record contains an address, and overwrites their space in the files of the journal. A daemon may write
+// the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of these messages, even if it also returns
+// an error.
 //
-// The address, or the word that replaces it, may be the MAIL FROM, a recipient, or the login, which needs no domain. It may also be part of
-// another text, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
+// The address, or the hash that replaces it, may be the MAIL FROM, a recipient, or the login, which needs no domain. It may also be part of
+// another text, such as the i= of a signature. Forget ignores DNS records, because the owner of a domain publishes them.
 func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
@@ -60,7 +61,8 @@ func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err 
 	return n, errors.Join(err, r.Unread())
 }
 
-// formsOf returns the forms in which the journal may have an address, in lower case: as it is, and its word of Addresses Hash.
+// formsOf returns the forms in which the journal may contain an address, in lower case. These are the address itself, and its hash if
+// journal.addresses is hash.
 func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) {
 	var secret []byte
 	err := r.row(ctx, []any{&secret}, "SELECT value FROM note WHERE name = 'salt'")
@@ -144,7 +146,7 @@ func anyText(v any, f func(string) bool) bool {
 	return false
 }
 
-// hasAddress reports whether a text contains an address, and not only as part of a longer one.
+// hasAddress reports whether a text contains an address. An address that is only a part of a longer address does not count.
 func hasAddress(text, address string) bool {
 	for {
 		before, after, ok := strings.Cut(text, address)
@@ -165,7 +167,8 @@ func hasAddress(text, address string) bool {
 
 func alphanumeric(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// remove deletes messages in one transaction, with their share in the counts by hour. It returns how many were still there.
+// remove deletes messages in one transaction, and subtracts them from the counts by hour. It returns how many of them were still in the
+// journal.
 func (r *Reader) remove(ctx context.Context, all []storedMessage) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -175,7 +178,7 @@ func (r *Reader) remove(ctx context.Context, all []storedMessage) (n int, err er
 	}
 	defer tx.Rollback()
 	for _, s := range all {
-		result, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id = ? AND entry = ?", s.id, s.entry) // the daemon may have given it another number
+		result, err := tx.ExecContext(ctx, "DELETE FROM message WHERE id = ? AND entry = ?", s.id, s.entry) // the daemon may have renumbered the message
 		if err != nil {
 			return 0, err
 		}
