@@ -77,8 +77,8 @@ func (l keyring) handover(r Rules, now time.Time) handover {
 	return h
 }
 
-// next returns the newest pending key. It skips a key whose record does not appear in time, so that an import with a wrong selector,
-// or a key that cannot be published, does not stop the rotation.
+// next returns the newest pending key. It skips a key whose record does not appear in time. An import with a wrong selector, or a key that
+// cannot be published, therefore does not stop the rotation.
 func (l keyring) next(r Rules, now time.Time) *Key {
 	grace := publishGrace
 	if r.Manual() {
@@ -144,9 +144,9 @@ func together(changes []handover) []Step {
 	return steps
 }
 
-// RotateNow requests a rotation of a domain's keys and reports whether it started one. Plan then plans a successor for each active key that
-// has none, and the successors sign as soon as they may. RotateNow does not start a rotation during another one, or if no key signs. If dry
-// is true, only the keys in memory change, so that Plan returns the steps that a request would cause.
+// RotateNow requests a rotation of a domain's keys and reports whether it started one. Plan then returns steps that create a successor for
+// each active key without one. The successors sign as soon as they may. RotateNow does not start a rotation during another one, or if no
+// key signs. If dry is true, only the keys in memory change, so that Plan returns the steps that a request would cause.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
 	all := keyrings(keys, nil)
 	at, started := r.Store.Now().UTC(), false

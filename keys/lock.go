@@ -116,7 +116,7 @@ func (s Store) TryLock(domain string) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// TakeOver is like Lock, but for root it replaces a lock that stays busy, because any process of the directory's owner can hold a lock
+// TakeOver is like Lock, but for root it replaces a lock that stays busy. Otherwise, any process of the directory's owner could hold a lock
 // forever. A command that held the old lock stops at its next write, as if it were interrupted there. Each step can be repeated.
 func (s Store) TakeOver(ctx context.Context, domain string) (unlock func(), err error) {
 	if os.Geteuid() != 0 {

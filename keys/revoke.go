@@ -17,7 +17,7 @@ func (r *Rotator) retire(k *Key) error {
 	return r.finish(l, "retired key "+l.Selector)
 }
 
-// recheck reports whether a key can be revoked now. If the record of the key was never found, recheck checks it once more: the record at
+// recheck reports whether a key can be revoked now. If the record of the key was never found, recheck checks it once more. The record at
 // its selector may belong to another key, and Signpost must not change such a record.
 func (r *Rotator) recheck(ctx context.Context, k *Key) (bool, error) {
 	if !k.Metadata.RecordUnseen() {

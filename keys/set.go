@@ -56,8 +56,9 @@ func (s Store) LoadMetadata() (*Set, error) {
 	return s.Load(nil)
 }
 
-// Load reads the keys directory. It takes unchanged keys from the Set before. If a key cannot be read, Load returns the earlier version of
-// the key, or a key without a Signer, and sets Err of that key. Load returns an error only if the directory as a whole cannot be read.
+// Load reads the keys directory. It takes unchanged keys from before, which is an earlier Set or nil. If a key cannot be read, Load sets
+// Err of that key. It then returns the earlier version of the key, or a key without a Signer. Load returns an error only if the directory
+// as a whole cannot be read.
 func (s Store) Load(before *Set) (*Set, error) {
 	dir, err := s.openKeys()
 	if err != nil {
@@ -181,7 +182,7 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 }
 
 // readStable reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files keep
-// changing, it returns the keys of the Set before, which were consistent, without a stamp. The next reload then reads the files again.
+// changing, it returns the keys in before, which were consistent, without a stamp. The next reload then reads the files again.
 func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err error) {
 	for range maxReads {
 		now := d.stamp()

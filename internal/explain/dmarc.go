@@ -190,8 +190,8 @@ func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, pa
 	return fails + ", and " + not
 }
 
-// whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. Only for an identifier that
-// passed, the journal has the answers of a tree walk.
+// whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. The journal has the answers
+// of a tree walk only for an identifier that passed.
 func (x *explainer) whyUnaligned(d dmarc.Result, m dmarc.Method, name string, passed bool) string {
 	if name == d.Domain || name == "" {
 		return ""

@@ -1,5 +1,5 @@
-// Package explain explains in English what was done with a message and why: its envelope, the result and the DNS record of each check,
-// the decision, and what its sender can do. It makes no DNS queries; it uses the recorded answers.
+// Package explain explains in English what was done with a message and why. An explanation has the envelope, the result and the DNS record
+// of each check, the decision, and what the sender can do. It makes no DNS queries; it uses the recorded answers.
 //
 // [Message] returns the [Explanation] of a decision.Record, which the web page shows. [WriteEntry] writes the explanation of a
 // journal entry as text, as signpost explain does. [NewList] writes one line for each entry, as signpost log does. [WriteSPF]

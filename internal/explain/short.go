@@ -125,7 +125,7 @@ func keysOf(all []string) string {
 	return "the key " + strings.Join(all, "")
 }
 
-// acceptedBy returns the rule because of which the message was accepted nevertheless.
+// acceptedBy returns the rule that caused the message to be accepted nevertheless.
 func (x *explainer) acceptedBy() string {
 	if r, ok := x.Verdict.Find(policy.LocalAllow, policy.AcceptedForwarder, policy.SealedPass); ok {
 		text := r.String()

@@ -24,7 +24,7 @@ import (
 const (
 	MinMessages = 12 // that failed
 	MinDays     = 5  // with messages that failed, and with messages that were proved genuine
-	MinAuthors  = 3  // organizations, among both
+	MinAuthors  = 3  // organizations, both among the failed and among the genuine messages
 	// mostOfOne is the maximum share of one organization in the messages that failed, in percent.
 	mostOfOne = 75
 	// leastGenuine is the minimum share of messages that are proved genuine, in percent.

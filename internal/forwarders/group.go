@@ -30,7 +30,7 @@ type Proposal struct {
 	List    bool      `json:"list"`           // a mailing list, by its fields
 	Failed  int       `json:"failed"`         // messages that failed DMARC
 	Intact  int       `json:"intact"`         // relayed messages that passed
-	Genuine int       `json:"genuine"`        // different messages among both, with a signature that only the author's organization can have made
+	Genuine int       `json:"genuine"`        // distinct messages, failed or intact, with a signature that only the author's organization can have made
 	Broken  int       `json:"broken"`         // failed messages with a failing signature of the author's organization
 	Saw     int       `json:"saw,omitempty"`  // Sealer: failed messages that passed DMARC there, as the sealer states
 	Days    int       `json:"days"`

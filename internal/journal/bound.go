@@ -36,9 +36,10 @@ const (
 	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
-// bound deletes until the files have at most most bytes. It first deletes the least recently used answers, until these are within their
-// share, and then the oldest messages. If there is much to delete, because max_size was reduced, one call deletes only a part. This part
-// has at least least chunks, and the database becomes smaller than after the last call. bound sets over if there is more to delete.
+// bound deletes until the files are within the limit most, in bytes. It first deletes the least recently used answers, until these are
+// within their share, and then the oldest messages. If there is much to delete, because max_size was reduced, one call deletes only a part.
+// It deletes no fewer than least chunks, and continues until the database is smaller than after the last call. bound sets over if there is
+// more to delete.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {

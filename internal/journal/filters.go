@@ -51,11 +51,11 @@ func (f Filter) conditions() (string, []any) {
 	return where, args
 }
 
-// IDs returns the numbers of the newest messages that match a filter, newest first. If oldest is true, it returns the numbers of the oldest
-// messages, oldest first.
+// IDs returns the numbers of the newest messages that match a filter, newest first, but no more than most. If oldest is true, it returns
+// the numbers of the oldest messages, oldest first.
 //
 // The indexes of outcomes, and of domains with outcomes, have the numbers in order. So IDs makes one query for each outcome and merges the
-// results. Each query reads at most most rows. For a client or a network it uses byClient, unless the network is wide or few messages match
+// results. No query reads more than most rows. For a client or a network it uses byClient, unless the network is wide or few messages match
 // the outcomes.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
 	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return cmp.Compare(b, a) }

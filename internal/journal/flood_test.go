@@ -260,8 +260,7 @@ func TestCutIsMarked(t *testing.T) {
 	}
 }
 
-// The DMARC result of a message is the worst of its Author Domains, so that --failed finds a message even if one of its Author Domains
-// passes.
+// The DMARC result of a message is the worst of its Author Domains, so --failed finds a message even if one of its Author Domains passes.
 func TestWorstAuthorDomain(t *testing.T) {
 	for _, c := range []struct {
 		all  []dmarc.Status

@@ -12,8 +12,8 @@ import (
 // followInterval is the time between queries for new messages. The daemon writes at most five times a second.
 const followInterval = 500 * time.Millisecond
 
-// List calls show for the newest most messages that match a filter, oldest first. It returns the number of the newest message at that time.
-// Newer messages have greater numbers.
+// List calls show for the newest messages that match a filter, oldest first, but for no more than most. It returns the number of the newest
+// message at that time. Newer messages have greater numbers.
 func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry) error) (last int64, err error) {
 	_, newest, err := r.Covers(ctx) // before the query, so that no message is missed between them
 	if err != nil {
@@ -64,8 +64,8 @@ type Follower struct {
 	lastUnread string
 }
 
-// Run shows the newest most messages, and then new ones until ctx ends or Show fails. It returns an error if Show fails, or the journal
-// cannot be read at the start.
+// Run shows the newest messages, but no more than most. Then it shows new messages until ctx ends or Show fails. It returns an error if
+// Show fails, or the journal cannot be read at the start.
 func (f *Follower) Run(ctx context.Context, most int) (err error) {
 	f.opened, _ = os.Stat(f.Path) // Stat before Open, so that a replacement of the file is noticed
 	if f.reader, err = f.Open(); err != nil {

@@ -80,7 +80,7 @@ type storedMessage struct {
 }
 
 // mentioning reads the messages that follow a number, and returns those with one of the wanted addresses. last is the number of the last
-// message that was read, 0 if there was none.
+// message that was read, or 0 if there was none.
 func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (found []storedMessage, last int64, err error) {
 	err = r.rows(ctx, func(rows *sql.Rows) error {
 		var s storedMessage

@@ -30,7 +30,7 @@ type Reader struct {
 	firstUnread error
 }
 
-// Unread returns an error with the number of entries that were omitted so far because they could not be decoded, or nil if there are none.
+// Unread returns an error with the number of entries that could not be decoded and were omitted so far. It returns nil if there are none.
 func (r *Reader) Unread() error {
 	if r.unread == 0 {
 		return nil
@@ -292,7 +292,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	return MostFrequent(n, most), len(ids) < look, nil
 }
 
-// MostFrequent returns the most largest counts, the largest first.
+// MostFrequent returns the largest counts, the largest first, but no more than most.
 func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 	for name, count := range n {
 		all = append(all, Count{name, int64(count)})

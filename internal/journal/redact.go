@@ -228,7 +228,7 @@ func (h hider) word(word string) string {
 }
 
 // keyName returns the name and the equals sign at the beginning of a word. The name may be a property of RFC 8601, or a key in reasons and
-// in the results of other filters. keyName returns "" if there is no such name, because a local part may contain = too.
+// in the results of other filters. keyName returns "" if the word has no such name. A local part may contain = too.
 func keyName(word string) string {
 	name, _, ok := strings.Cut(word, "=")
 	low := strings.ToLower(name)

@@ -82,7 +82,7 @@ func (s *shortener) names(all []string, most, each int) []string {
 	return short
 }
 
-// firstOf returns a copy with at most most items. Items for which matters returns true take precedence over others.
+// firstOf returns a copy with no more than most items. Items for which matters returns true take precedence over others.
 func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T {
 	if most = max(most>>s.level, 1); len(all) <= most {
 		return slices.Clone(all)
@@ -99,8 +99,8 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	return kept
 }
 
-// lastOf returns a copy with the last most items. The last ARC sets are the newest. The newest sealer is responsible for the message, and a
-// sender can forge older sets.
+// lastOf returns a copy of the last items, but no more than most. The last ARC sets are the newest. The newest sealer is responsible for
+// the message, and a sender can forge older sets.
 func lastOf[T any](s *shortener, all []T, most int) []T {
 	if most = max(most>>s.level, 1); len(all) > most {
 		all, s.cut = all[len(all)-most:], true

@@ -112,8 +112,8 @@ func (r *Reader) overwrite(ctx context.Context, pages []int64) error {
 }
 
 // wipePage overwrites the unused parts of page number n if it is a page of a table or an index. It reports whether these parts were not
-// empty. The format is described at https://sqlite.org/fileformat2.html#b_tree_pages. Other pages are not mistaken for such a page:
-// overflow pages and free-list pages begin with the high byte of a page number, and pointer map pages have fixed numbers.
+// empty. The format is described at https://sqlite.org/fileformat2.html#b_tree_pages. Other pages are not mistaken for such a page.
+// Overflow pages and free-list pages begin with the high byte of a page number. Pointer map pages have fixed numbers.
 func wipePage(n int64, page []byte) bool {
 	const pointers = pageSize/5 + 1 // a page of the pointer map, and the pages that it describes
 	if len(page) != pageSize || (n-2)%pointers == 0 {

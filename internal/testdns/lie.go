@@ -17,9 +17,9 @@ const (
 	thousand = 1000
 )
 
-// lie changes an answer according to kind: WRONG-ID, WRONG-QUESTION (the question of another name), OTHER-NAME (all records are of another
-// name), OTHER-TYPE (all records are of another type), LOOP (two CNAME records that point to each other), HUGE (almost 64 KiB of TXT),
-// THOUSAND (1000 records of the type of the query: TXT, A, AAAA, MX or PTR) and UPPER-CASE (all names are in upper case, which is allowed).
+// lie changes an answer according to its kind. WRONG-ID changes the ID, and WRONG-QUESTION the name in the question. OTHER-NAME and
+// OTHER-TYPE change the name or the type of all records. LOOP is two CNAME records that point to each other. HUGE is almost 64 KiB of TXT.
+// THOUSAND is 1000 records of the type of the query: TXT, A, AAAA, MX or PTR. UPPER-CASE changes all names to upper case, which is allowed.
 func lie(m *dns.Msg, kind string) {
 	if len(m.Question) != 1 {
 		return

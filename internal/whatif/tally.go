@@ -133,7 +133,7 @@ type Count struct {
 // others is the name for all names that are counted together.
 const others = "(others)"
 
-// Result returns the counts, the most frequent change first, with at most most names of each kind.
+// Result returns the counts, the most frequent change first, with at most the given number of names of each kind.
 func (t *Tally) Result(most int) Result {
 	r := Result{First: t.First, Last: t.Last, Messages: t.Messages, Same: t.Same, Granted: t.Granted, Changes: []Change{}, Unknown: []Count{}}
 	for fates, c := range t.changes {

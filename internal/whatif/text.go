@@ -57,7 +57,7 @@ func (r Result) Write(w io.Writer, under string) {
 	}
 }
 
-// share returns n as a percentage of of. It returns 0.0% only if n is 0, and 100.0% only if n equals of.
+// share returns a part n of a total as a percentage. It returns 0.0% only if n is 0, and 100.0% only if n is the total.
 func share(n, of int) string {
 	switch part := 100 * float64(n) / float64(of); {
 	case n > 0 && part < 0.1:

@@ -73,9 +73,8 @@ func (l *examination) nowhere(ctx context.Context, name, subject string, f docto
 	return f
 }
 
-// placed returns the lines of a Fix with names at which the records can be published, because a name with a CNAME record cannot have
-// another record. If the target of the alias belongs to this site, the line is changed to the target. Otherwise the line replaces the CNAME
-// record.
+// placed returns the lines of a Fix with names at which the records can be published. A name with a CNAME record cannot have another
+// record. If the target of the alias belongs to this site, the line is changed to the target. Otherwise the line replaces the CNAME record.
 func (l *examination) placed(ctx context.Context, fix string) string {
 	lines := strings.Split(fix, "\n")
 	for i, line := range lines {

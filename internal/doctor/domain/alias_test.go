@@ -120,7 +120,7 @@ func TestSPFOfAlias(t *testing.T) {
 	}
 }
 
-// If a wrong record is at the target of an alias, the Fix is a record for the target, because a name with a CNAME record has no other
+// If a wrong record is at the target of an alias, the Fix is a record for the target. A name with a CNAME record cannot have another
 // record.
 func TestRecordsBehindAliases(t *testing.T) {
 	k := key(t, 0)

@@ -183,8 +183,8 @@ func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) 
 	l.add(f)
 }
 
-// shared returns the name of a record of this site that the domain's record includes, and a new text for that record that allows the
-// addresses. Records of other domains may include the same record. name is empty if there is no such record.
+// shared returns the name of a record of this site that the domain's record includes. It also returns a new text for that record, which
+// allows the addresses. Records of other domains may include the same record. name is empty if there is no such record.
 func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
 	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
 		name := strings.ToLower(n.Target)

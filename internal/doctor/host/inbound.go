@@ -16,7 +16,7 @@ type Inbound struct {
 	Messages int       // in the sample
 	Since    time.Time // of the oldest message
 	Clients  map[netip.Addr]ClientMail
-	Err      error // why the journal could not be read; nil if there is no journal
+	Err      error // why the journal could not be read; also nil if there is no journal
 }
 
 // ClientMail counts the messages of one client.

@@ -98,8 +98,8 @@ func entryValue(entry string) string {
 	return strings.TrimSpace(entry[max(i, 0):])
 }
 
-// transportManager returns the list manager to which a result of transport(5) delivers: by the name of the transport, by the
-// command of its pipe(8) service, or by the address of its lmtp(8) service.
+// transportManager returns the list manager to which a result of transport(5) delivers. It recognizes the name of the transport, the
+// command of its pipe(8) service, or the address of its lmtp(8) service.
 func (l *site) transportManager(value string) (listManager, bool) {
 	transport, nexthop, ok := strings.Cut(value, ":")
 	if !ok {

@@ -172,7 +172,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // if and endif lines are not networks; their text is only a condition
+		case w[0] != "if" && w[0] != "endif": // if and endif lines are not networks
 			all = append(all, w[0])
 		}
 	}

@@ -75,8 +75,8 @@ func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// settings calls judge for each value of a milter's setting: those in our entries, and those of the parameter milter_NAME. fix is the
-// command that sets it to good.
+// settings calls judge for each value of a milter setting, in our entries and in the parameter milter_NAME. fix is the command that sets it
+// to good.
 func (l *site) settings(name, good string, judge func(value, where, fix string)) {
 	parameter := "milter_" + name
 	for _, s := range l.postconf.places(parameter) {
