@@ -113,7 +113,7 @@ func TestSelectorsOfRemovedDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ring.FreeSelector(all, "ed25519", s.Now()); got != "other" {
-		t.Errorf("the ring returns %q at once", got)
+		t.Errorf("the ring returns %q immediately", got)
 	}
 	all = append(all, &Key{Selector: "other", State: Active})
 	if got := ring.FreeSelector(all, "ed25519", s.Now().Add(15*24*time.Hour)); got != first.Selector {

@@ -73,7 +73,7 @@ func TestTakeOver(t *testing.T) {
 		t.Error("the command that lost the lock still deletes")
 	}
 	if _, err := s.TryLock("example.org"); err == nil {
-		t.Error("two commands at once")
+		t.Error("two commands have the lock")
 	}
 	// The owner of the directory replaces the lock. This does not stop root.
 	path := filepath.Join(root.lockDir(), "example.org")
@@ -147,7 +147,7 @@ func TestLockIsExclusive(t *testing.T) {
 	_, err := s.TryLock("example.org")
 	var busy *Busy
 	if !errors.As(err, &busy) || busy.PID != os.Getpid() {
-		t.Errorf("two commands at once: %v", err)
+		t.Errorf("two commands have the lock: %v", err)
 	}
 	if other, err := s.TryLock("example.net"); err != nil {
 		t.Errorf("the lock of one domain locks another: %v", err)

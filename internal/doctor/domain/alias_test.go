@@ -165,8 +165,8 @@ func TestNameThatFailed(t *testing.T) {
 	}{
 		{"above the DMARC record", zone, []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
 		{"DMARC record of the parent domain", strings.Replace(zone, "_dmarc.a.test.", "_dmarc.test.", 1), []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
-		{"behind an alias", alias, []string{"s1.keys.example"}, "s1.keys.example: DNS lookup failed"},
-		{"the servers behind an alias", alias, []string{"*.keys.example"}, "keys.example: DNS lookup failed"},
+		{"the target of an alias", alias, []string{"s1.keys.example"}, "s1.keys.example: DNS lookup failed"},
+		{"the servers of the target of an alias", alias, []string{"*.keys.example"}, "keys.example: DNS lookup failed"},
 		{"the domain's servers", zone, []string{"*.a.test"}, "a.test: DNS lookup failed"},
 		{"a key's name", zone, []string{"s1._domainkey.a.test"}, "s1._domainkey.a.test: DNS lookup failed"},
 		{"an include of an include", include, []string{"*.c.example"}, "c.example: DNS lookup failed"},

@@ -137,7 +137,7 @@ func TestMisconfigured(t *testing.T) {
 		{"external rua", "mailto:reports@example.org", "mailto:x@reports.example", "dmarc-rua", "reports.example does not accept DMARC reports about example.org", "example.org._report._dmarc.reports.example: no DMARC record", `example.org._report._dmarc.reports.example. IN TXT "v=DMARC1"`},
 		{"no SPF", spfAt, "", "spf", "example.org has no SPF record", "no TXT record", `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
 		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 ip4:198.51.100.0/24 ~all"`, "spf", "2 SPF records at example.org", "198.51.100.0/24", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
-		{"SPF with 11 look-ups", spfAt, `example.org. IN TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10",
+		{"SPF with 11 lookups", spfAt, `example.org. IN TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10",
 			" 11  example.org\n  1    include:p0.example\n", `example.org. IN TXT "v=spf1 ip4:198.51.100.0` + includes[len(" include:p0.example"):] + ` ip4:192.0.2.1 -all"`},
 		{"SPF with a wrong term", "v=spf1 mx", "v=spf1 mx ipv4:198.51.100.1", "spf", "the SPF record of example.org has an error", "unknown mechanism: ipv4 (ipv4:198.51.100.1)", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
 		{"SPF with a wrong version", "v=spf1 mx", "v=spf1;mx", "spf", "the SPF record of example.org does not begin with v=spf1 and a space", "v=spf1;mx", spfAt},

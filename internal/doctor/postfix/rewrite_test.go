@@ -21,7 +21,7 @@ func TestPostfixRewrite(t *testing.T) {
 		{name: "no 8BITMIME in", main: "smtpd_discard_ehlo_keywords = 8bitmime,chunking\n", check: "eight-bit", what: "smtp/inet does not offer 8BITMIME",
 			fix: "-e 'smtpd_discard_ehlo_keywords = chunking'", level: doctor.Yellow},
 		{name: "no 8BITMIME from users", master: closed + "  -o smtpd_discard_ehlo_keywords=8bitmime\n"},
-		{name: "converted at once", main: "force_mime_input_conversion = yes\nsmtpd_banner = ${force_mime_input_conversion?}\n", check: "eight-bit", what: "cleanup/unix converts",
+		{name: "converted on input", main: "force_mime_input_conversion = yes\nsmtpd_banner = ${force_mime_input_conversion?}\n", check: "eight-bit", what: "cleanup/unix converts",
 			fix: "-X 'force_mime_input_conversion'", level: doctor.Yellow},
 		{name: "converted for users", main: "smtpd_banner = ${force_mime_input_conversion?}\n",
 			master: "users unix n - y - 0 cleanup\n  -o force_mime_input_conversion=yes\n" + closed + "  -o cleanup_service_name=users\n"},
