@@ -21,9 +21,9 @@ type Status struct {
 const (
 	// oldKey is the age from which the status recommends a rotation: M3AAWG recommends a new key every six months.
 	oldKey = 180 * 24 * time.Hour
-	// publishGrace is how long a record that a program publishes may take to become visible in DNS.
+	// publishGrace is the time within which a record that a program publishes must become visible in DNS.
 	publishGrace = 24 * time.Hour
-	// manualGrace is the same for a record that the operator publishes or empties. rotate repeats its reminder at this interval.
+	// manualGrace is the time within which the operator must publish or empty a record. rotate repeats its reminder at this interval.
 	manualGrace = 7 * 24 * time.Hour
 	// activateGrace is more than the time between two daily runs of rotate.
 	activateGrace = 48 * time.Hour

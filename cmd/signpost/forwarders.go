@@ -37,9 +37,9 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Search the journal for mailing lists and forwarders whose genuine mail fails DMARC, and print the evidence for each, with an\n" +
 			"entry for the file of accepted forwarders (dmarc.forwarders_file). Nothing is trusted until you accept it: --accept NAME\n" +
 			"writes the entry to the file, with the last day of --until. Then run: systemctl reload signpost\n\n" +
-			fmt.Sprintf("A proposal requires at least %d failing messages of %d organisations on %d days. At least half of the messages must be\n",
+			fmt.Sprintf("A proposal requires at least %d failing messages of %d organizations on %d days. At least half of the messages must be\n",
 				forwarders.MinMessages, forwarders.MinAuthors, forwarders.MinDays) +
-			"proved genuine: by different signatures that only the organisations of their authors can have made. Fields that anyone\n" +
+			"proved genuine: by different signatures that only the organizations of their authors can have made. Fields that anyone\n" +
 			"can write are not evidence.",
 		Example: "  signpost forwarders\n  signpost forwarders --accept lists.example.org --until 2027-05-31",
 		Args:    cobra.NoArgs,

@@ -32,7 +32,7 @@ type mail struct {
 	client, name   string
 	author         string
 	pass           bool   // DMARC passes, by the author's key
-	signature      string // of the author's organisation, in what fails; "" none
+	signature      string // of the author's organization, in what fails; "" none
 	holds          bool   // its header does
 	untagged       bool   // it would without what a list put into Subject
 	signer, sealer string // of him who relays
@@ -191,11 +191,11 @@ func TestForwardersAreProposed(t *testing.T) {
 	}
 	out, err = propose(t, conf, forwardersOptions{})
 	for _, want := range []string{
-		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organisations: author0.example 5, author1.example 5, author2.example 4",
-		"# 30 of these have a signature of their author's organisation that a relay broke\n",
+		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organizations: author0.example 5, author1.example 5, author2.example 4",
+		"# 30 of these have a signature of their author's organization that a relay broke\n",
 		"# 18 more were relayed unchanged and passed DMARC\n# 18 of all are proved genuine", "# they came from 2 clients whose names are in isp.example and verified by DNS\n",
 		"# each has an ARC chain that passes, last sealed by uni.example, which states that 30 had passed DMARC\n",
-		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organisations on 30 days; 20 proved genuine\"\nexpires = ",
+		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine\"\nexpires = ",
 	} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("%v: it lacks %q\n%s", err, want, out)

@@ -270,12 +270,12 @@ func TestWhatIfSays(t *testing.T) {
 		got  string
 		want []string
 	}{
-		{"less strict", say(never, whatIfOptions{}), []string{"under NEW.toml\n4 messages", "1   25.0%  as it was", "3   75.0%  would change", "2   50.0%  reject 550 5.7.1 -> tag\n",
+		{"less strict", say(never, whatIfOptions{}), []string{"under NEW.toml\n4 messages", "1   25.0%  unchanged", "3   75.0%  would change", "2   50.0%  reject 550 5.7.1 -> tag\n",
 			"authors: a.example 2\n", "clients: 203.0.113.9 2\n", "senders: a.example 2\n", "for example 4Q?[2Ja.example at ", "1   25.0%  accept -> tag\n"}},
-		{"what observe mode would have rejected", say(same, whatIfOptions{}), []string{"1   25.0%  accept -> reject 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  as it was"}},
+		{"what observe mode would have rejected", say(same, whatIfOptions{}), []string{"1   25.0%  accept -> reject 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  unchanged"}},
 		{"p=none as p=reject", say(same, whatIfOptions{asIf: "reject"}), []string{"p=none replaced by p=reject", "2   50.0%  accept -> reject 550 5.7.1\n", "b.example 1"}},
 		{"of one domain", say(never, whatIfOptions{domain: "B.example", asIf: "quarantine"}), []string{"1 messages", "1  100.0%  accept -> tag\n"}},
-		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  as it was", "3   75.0%  reject 550 5.7.1 -> tag\n"}},
+		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  unchanged", "3   75.0%  reject 550 5.7.1 -> tag\n"}},
 		{"of nobody", say(never, whatIfOptions{domain: "c.example"}), []string{"no messages"}},
 	} {
 		for _, want := range c.want {

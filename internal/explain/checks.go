@@ -16,7 +16,7 @@ import (
 // spfRows returns the steps of a check through its records.
 func spfRows(steps []spf.Step) []Row {
 	const (
-		most        = 60 // ten terms, and those of the included records
+		most        = 60 // ten terms, and the terms of the included records
 		mostIgnored = 10 // of a record
 	)
 	var l list
@@ -135,7 +135,7 @@ func (x *explainer) nearSPF() string {
 	return spf.NearRecord(txt)
 }
 
-// spfWords returns what the result means.
+// spfWords returns the meaning of the SPF result.
 func (x *explainer) spfWords() string {
 	s, client := x.e.SPF, x.e.Connection.Client
 	why := strings.TrimSuffix(": "+spfText(s), ": ")
@@ -159,7 +159,7 @@ func (x *explainer) spfWords() string {
 	return "the SPF record could not be looked up" + why
 }
 
-// maxSignatures is the number of signatures shown: no more are verified.
+// maxSignatures is the number of signatures that are shown. Further signatures are not verified.
 const maxSignatures = dkim.MaxSignatures
 
 // signatures returns the signatures: those that could align first, then others that were verified.
@@ -217,7 +217,7 @@ func (x *explainer) dkim() []Row {
 	return l
 }
 
-// intact returns what a failing signature still shows about the header of a message that was modified in transit.
+// intact returns which part of the header a failing signature still confirms, although the message was modified in transit.
 func intact(s dkim.Result) string {
 	switch {
 	case s.Status == dkim.Pass:
@@ -255,7 +255,7 @@ func (x *explainer) arc() []Row {
 	return l
 }
 
-// relays returns the signs of a relay, verified or not, of a message that DMARC does not authenticate.
+// relays returns the verified and the unverified evidence of a relay, for a message that DMARC does not authenticate.
 func (x *explainer) relays() []Row {
 	var l list
 	for _, r := range x.e.Relays {

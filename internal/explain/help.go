@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// help returns what can be done: one sentence for each way.
+// help returns the advice, one sentence for each possible action.
 func (x *explainer) help() []string {
 	a, code := x.Assignment, x.Verdict.Code()
 	switch {
@@ -44,7 +44,7 @@ func (x *explainer) help() []string {
 	return x.helpByResults()
 }
 
-// helpBypassed is for the postmaster here: it is about outbound mail.
+// helpBypassed returns advice for the postmaster here about outbound mail that is not signed.
 func (x *explainer) helpBypassed() []string {
 	switch author := x.Assignment.Reason.Domain; x.Assignment.Reason.Code {
 	case policy.NotHosted:
@@ -79,10 +79,10 @@ func (x *explainer) helpByResults() []string {
 	return all
 }
 
-// maxBroken is the number of broken signatures that have a sentence.
+// maxBroken is the maximum number of broken signatures for which help has a sentence.
 const maxBroken = 4
 
-// helpFailing returns ways to authenticate mail of a domain that fails DMARC. One of them is enough.
+// helpFailing returns ways to authenticate mail of a domain that fails DMARC. Any one of them is sufficient.
 func (x *explainer) helpFailing(d dmarc.Result) []string {
 	var all []string
 	org := cmp.Or(d.OrgDomain, d.Domain)
@@ -165,7 +165,7 @@ func dmarcTag(d dmarc.Result) func(tag string) bool {
 	}
 }
 
-// nameOf returns the domain that aligns: strict alignment needs the Author Domain.
+// nameOf returns the domain that would be aligned. With strict alignment, this is the Author Domain.
 func nameOf(org, author string, strict bool) string {
 	if strict || !strings.Contains(org, ".") {
 		return author
@@ -195,7 +195,7 @@ func (x *explainer) helpSPF(s *spf.Result) string {
 	return fmt.Sprintf("If %s is a host of %s, add it to the SPF record (%s); if not, send through a host that the record allows.", client, s.Domain, term)
 }
 
-// helpSignature is about a signature that should have passed.
+// helpSignature returns advice about a signature that should have passed.
 func helpSignature(s dkim.Result) string {
 	why := policy.DKIMText(s)
 	switch s.Cause {

@@ -22,11 +22,11 @@ import (
 const (
 	// labelWidth is the width of the column of labels.
 	labelWidth = 12
-	// leastText is the smallest width of a text: a narrower terminal wraps the lines itself.
+	// leastText is the minimum width of a text. A narrower terminal wraps the lines itself.
 	leastText = 20
 )
 
-// Date writes a time as an explanation does.
+// Date returns a time in the format of an explanation.
 func Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // WriteEntry explains a message of the journal.
@@ -58,7 +58,7 @@ func (x Explanation) writeHelp(w io.Writer) {
 	}
 }
 
-// WriteRecord explains a message that was just decided. It adds each DNS answer, and how the header changes.
+// WriteRecord explains a message for which Signpost has just made a decision. It also writes each DNS answer and the changes to the header.
 func WriteRecord(w io.Writer, r *decision.Record, edits milter.Edits) {
 	x := Message(r)
 	writeRows(w, x.Head)
@@ -139,13 +139,12 @@ func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	}
 }
 
-// writeRow writes a row whose text is not broken.
+// writeRow writes a row without breaking its text.
 func writeRow(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
 }
 
-// writeRows writes rows, with their texts in a column. It breaks long lines, so that an untrusted text cannot continue in the column of
-// labels.
+// writeRows writes rows, with their texts in a column. It breaks long lines, so that an untrusted text cannot reach the column of labels.
 func writeRows(w io.Writer, rows []Row) {
 	paint := term.Paint(w)
 	room := term.LineWidth

@@ -19,14 +19,14 @@ type Filter struct {
 	After         int64     // only messages with greater numbers
 }
 
-// numbers returns the numbers of the outcomes that match. It returns nil, for all, if match is nil.
+// numbers returns the numbers of the outcomes that match. If match is nil, it returns nil, which means all outcomes.
 func (r *Reader) numbers(ctx context.Context, match func(Outcome) bool) ([]int64, error) {
 	if match == nil {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	outcomes, err := readOutcomes(ctx, r.db) // each time, because mail brings new ones
+	outcomes, err := readOutcomes(ctx, r.db) // read for each query, because new mail may add outcomes
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +51,11 @@ func (f Filter) conditions() (string, []any) {
 	return where, args
 }
 
-// IDs returns the numbers of the newest messages that match a filter, newest first; with oldest those of the oldest, oldest first.
+// IDs returns the numbers of the newest messages that match a filter, newest first, but no more than most. If oldest is true, it returns
+// the numbers of the oldest messages, oldest first.
 //
-// The indexes of outcomes, and of domains with outcomes, have the numbers in order. So IDs makes one query for each outcome, which reads
-// at most most rows, and merges the results. For a client or a network it uses byClient, unless the network is wide or few messages match
+// The indexes of outcomes, and of domains with outcomes, have the numbers in order. So IDs makes one query for each outcome and merges the
+// results. No query reads more than most rows. For a client or a network it uses byClient, unless the network is wide or few messages match
 // the outcomes.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]int64, error) {
 	order, sorted := " ORDER BY id DESC LIMIT ?", func(a, b int64) int { return cmp.Compare(b, a) }
@@ -70,7 +71,7 @@ func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) ([]in
 		where, args = where+" AND domain = ?", append(args, f.Domain)
 	}
 	if f.Client.IsSingleIP() {
-		if outcomes == nil && f.Domain != "" { // so that the index leads to the domain
+		if outcomes == nil && f.Domain != "" { // the index of domains also needs outcomes
 			if outcomes, err = r.every(ctx); err != nil {
 				return nil, err
 			}
@@ -113,7 +114,8 @@ func (r *Reader) every(ctx context.Context) ([]int64, error) {
 	return r.numbers(ctx, func(Outcome) bool { return true })
 }
 
-// wide reports whether a network is so large that many messages are from it. Then it is fastest to read all messages in order.
+// wide reports whether a network is so large that it probably sent many messages. In this case, it is fastest to read all messages in
+// order.
 func wide(p netip.Prefix) bool {
 	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
@@ -121,7 +123,8 @@ func wide(p netip.Prefix) bool {
 // rare is how many messages can be read one by one in a fraction of a second.
 const rare = 10_000
 
-// few reports whether few messages have these outcomes. Then the index of outcomes is the fastest to find messages of a network.
+// few reports whether few messages have these outcomes. In this case, the index of outcomes is the fastest way to find messages of a
+// network.
 func (r *Reader) few(ctx context.Context, f Filter, outcomes []int64) (bool, error) {
 	if outcomes == nil {
 		return false, nil
@@ -165,7 +168,7 @@ func (r *Reader) byClient(ctx context.Context, f Filter, where string, args []an
 	return all, nil
 }
 
-// among returns the SQL condition on outcomes; for nil, none.
+// among returns the SQL condition on outcomes, or "" if outcomes is nil.
 func among(outcomes []int64) string {
 	if outcomes == nil {
 		return ""

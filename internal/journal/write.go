@@ -45,14 +45,14 @@ func (j *Journal) openDatabase(ctx context.Context) (*database, error) {
 		db.close()
 		return nil, err
 	}
-	j.stored.clear() // the file may be another one
+	j.stored.clear() // the file may have been replaced
 	db.stored = j.stored
 	j.secret.Store(&db.salt)
 	return db, nil
 }
 
-// putAside renames a damaged journal, and replaces an earlier one of that name. It deletes the WAL, which SQLite would apply to the new
-// database.
+// putAside renames a damaged journal. If a file with the new name exists, putAside replaces it. It deletes the WAL, because SQLite would
+// apply the WAL to the new database.
 func (j *Journal) putAside(aside string) error {
 	err := os.Rename(j.options.Path, aside)
 	for _, suffix := range []string{"-wal", "-shm"} {
@@ -63,11 +63,11 @@ func (j *Journal) putAside(aside string) error {
 	return err
 }
 
-// broken reports whether the file is damaged or not a journal, so that a retry does not help.
+// broken reports whether the file is damaged or not a journal. In this case a retry cannot succeed.
 func broken(err error) bool {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
-		code := e.Code() & 0xff // the primary one
+		code := e.Code() & 0xff // the primary error code
 		return code == lib.SQLITE_CORRUPT || code == lib.SQLITE_NOTADB
 	}
 	return errors.Is(err, errForeign) || errors.Is(err, errOverwritten)
@@ -88,7 +88,8 @@ func (j *Journal) abandon(damage error) {
 	j.db, j.damage, j.retryAt = nil, damage, time.Time{}
 }
 
-// ready reports whether the database can be written. If it is closed, ready opens it, at most once in retryInterval.
+// ready reports whether the database can be written. If the database is closed, ready opens it, but not more often than once in
+// retryInterval.
 func (j *Journal) ready() bool {
 	if j.options.Now().Before(j.retryAt) {
 		return false
@@ -123,7 +124,7 @@ func (j *Journal) write(rows []*row) {
 	}
 	j.release(rows)
 	least := deleteSteps
-	if len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4 { // new messages first: the disk is slow
+	if len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4 { // the disk is slow: new messages take precedence
 		least = 1
 	}
 	if err := j.db.bound(ctx, limits.MaxSize, least); err != nil {
@@ -135,8 +136,8 @@ func (j *Journal) write(rows []*row) {
 	}
 }
 
-// tidy deletes messages older than journal.keep, and answers and messages beyond max_size. If there is much to delete, it deletes a part, and
-// schedules the next part: new messages are written in between.
+// tidy deletes messages older than journal.keep, and answers and messages beyond max_size. If there is much to delete, it deletes a part
+// and schedules the next part, so that new messages are written in between.
 func (j *Journal) tidy() {
 	j.moreToDelete = nil
 	now := j.options.Now()
@@ -170,8 +171,8 @@ func (j *Journal) tidy() {
 	}
 }
 
-// The numbers of pages that a row changes: one of the table message and one of each index. For each text, one of the table answer and one of
-// its index.
+// The number of pages that a row changes: one page of the table message and one of each of its indexes. For each text, one page of the
+// table answer and one of its index.
 const (
 	pagesOfRow  = 6
 	pagesOfText = 2
@@ -181,7 +182,7 @@ const (
 type batch struct {
 	rows     []*row
 	texts    map[int64]bool // the hashes of the texts to be stored
-	logBytes int64          // what the batch adds to the WAL
+	logBytes int64          // the bytes that the batch adds to the WAL
 }
 
 func (b *batch) add(r *row, stored *storedTexts) {
@@ -197,8 +198,8 @@ func (b *batch) add(r *row, stored *storedTexts) {
 	b.logBytes += int64(len(r.entry) + pages*pageSize)
 }
 
-// insert writes a batch in one transaction. The prepared statements do not use ctx: each takes microseconds, and a context would cost a
-// goroutine each.
+// insert writes a batch in one transaction. The prepared statements do not use ctx. Each statement takes microseconds, and a context would
+// cost a goroutine for each.
 func (d *database) insert(ctx context.Context, rows []*row) error {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -225,7 +226,7 @@ func (d *database) insert(ctx context.Context, rows []*row) error {
 			if err != nil {
 				return err
 			}
-			if isNew { // cached only when it recurs, so that a flood of new texts does not displace those in use
+			if isNew { // a text is cached only when it recurs, so that a flood of new texts does not displace texts in use
 				cost += int64(textCost(len(t.text)))
 			} else {
 				texts = append(texts, t)
@@ -235,7 +236,7 @@ func (d *database) insert(ctx context.Context, rows []*row) error {
 		if _, err := tx.Stmt(d.add).Exec(last, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
 			return err
 		}
-		hours[[2]int64{last / hourMicros, outcome}]++ // the hour of the number, by which messages are deleted
+		hours[[2]int64{last / hourMicros, outcome}]++ // the hour of the message's number, because messages are deleted by number
 	}
 	for at, count := range hours {
 		if _, err := tx.Stmt(d.count).Exec(at[0], at[1], count); err != nil {

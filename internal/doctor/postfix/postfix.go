@@ -39,20 +39,20 @@ type Facts struct {
 type Listener struct {
 	Network string // "unix" or "tcp"
 	Address string
-	// Mode and Group are those of a unix socket: its own, or SocketMode and SocketGroup.
+	// Mode and Group of a unix socket are the socket's own settings, or SocketMode and SocketGroup.
 	Mode  fs.FileMode
 	Group string
 }
 
-// site is the facts and the output of postconf.
+// site has the facts and the output of postconf.
 type site struct {
 	Facts
 	postconf *postconf // nil if postconf failed
 	hosts    map[string][]netip.Addr
 }
 
-// Checks returns the checks of Postfix, in the order in which to act on their findings. The first one runs postconf; if that fails, only
-// socket-answers runs.
+// Checks returns the checks of Postfix, in the order in which an administrator should act on their findings. The first check runs postconf.
+// If postconf fails, only socket-answers runs.
 func Checks(f Facts) []doctor.Check {
 	l := &site{Facts: f}
 	l.User, l.Wait = cmp.Or(f.User, doctor.ServiceUser), cmp.Or(f.Wait, answerTimeout)
