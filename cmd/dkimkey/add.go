@@ -29,8 +29,8 @@ func (e *env) addCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add DOMAIN...",
 		Short: "Create a key for a domain and print its DNS record",
-		Long: `Create a key for each domain and print its DNS record, once for a zone file and once for web forms. For several domains,
-print the records that you must publish as one text for a zone file.
+		Long: `Create a key for each domain and print its DNS record, once for a zone file and once for web forms. If you name several
+domains, the records that you must publish are printed as one text for a zone file.
 
 The key does not sign yet. If publish.method is "manual", add the record to DNS yourself. Otherwise, this command publishes
 it. "dkimkey rotate" then checks the record and activates the key.

@@ -26,7 +26,7 @@ type crowd struct {
 	*house
 	mu      sync.Mutex // guards the clock
 	world   *receivers
-	records map[string]string // by domain and selector: what no key may lose
+	records map[string]string // the record of each key by domain and selector; it must not change
 	signs   map[string]bool   // domains that have been signed
 }
 
@@ -188,7 +188,7 @@ func TestYearAtOnce(t *testing.T) {
 	r := rand2.New(rand2.NewPCG(seed, seed))
 	imported, revoked := 0, 0
 	for day := range days {
-		// These commands run beside cron. Several may use the same domain.
+		// These commands run concurrently with cron. Several may use the same domain.
 		domain := domains[r.IntN(len(domains))]
 		signing := c.world.step(c.now)[domain]
 		var beside []func()
@@ -220,7 +220,7 @@ func TestYearAtOnce(t *testing.T) {
 			t.Errorf("day %d: there was a standby, but no key of %s signs", day, domain)
 		}
 		c.kept()
-		for range 3 { // what was refused is done when it is run again
+		for range 3 { // repeats the steps that failed because a domain was locked
 			c.now = c.now.Add(3 * time.Hour)
 			c.at("rotate")
 			for d, selectors := range c.world.step(c.now) {
@@ -238,7 +238,7 @@ func TestYearAtOnce(t *testing.T) {
 		}
 	}
 	if len(c.records) < days/2 || revoked == 0 {
-		t.Errorf("%d keys were made, %d leaked: this tests little", len(c.records), revoked)
+		t.Errorf("only %d keys were created and %d leaked: the test covers too little", len(c.records), revoked)
 	}
 	fmt.Println(days, "days with several runs at once:", len(c.records), "keys,", revoked, "leaked")
 }

@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testbind"
 )
 
-// bindZones is the number of zones z1.example, z2.example ... of the shared name server. Each is for one test.
+// bindZones is the number of zones z1.example, z2.example ... of the shared name server. Each zone is used by one test.
 const bindZones = 100
 
 // shared is the name server of the package. It has example.org, static.example (which refuses updates), loop.example (whose

@@ -15,8 +15,8 @@ import (
 	"signpost/keys"
 )
 
-// On most days of a year, there is a fault. Each signature can be verified at each name server, no key is lost, and the output
-// has one line for each fault.
+// On most days of a simulated year, a fault occurs. Every signature can be verified with the answers of each name server, no key is
+// lost, and the output has one line for each fault.
 func TestYearWithFaults(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -81,7 +81,8 @@ type faultyYear struct {
 	named map[string]int // how often each fault was reported
 }
 
-// due reports whether a step other than the check of a standby is due, and for a new or an old key.
+// due returns "new" if a step for a new key is due, "old" if a step for an old key is due, and otherwise "". The check of a standby
+// does not count.
 func (y *faultyYear) due() string {
 	y.Helper()
 	for _, state := range y.state("example.org") {
@@ -124,7 +125,7 @@ func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
 // fault is a fault during one run.
 type fault struct {
 	name string
-	says string // the text about it in the output or in status; empty: none
+	says string // text about the fault in the output of rotate or status; empty: none
 	play func(says string)
 }
 
@@ -150,7 +151,7 @@ func (y *faultyYear) faults() []fault {
 		rotate(says)
 		y.dns.Fail(nil)
 	}
-	// A wrong answer delays a key, and status prints it. rotate prints only faults that last for a day.
+	// A wrong answer delays the activation of a key. status prints the answer immediately; rotate prints it only if it lasts for a day.
 	looks := func(breaks func()) func(string) {
 		return func(says string) {
 			breaks()

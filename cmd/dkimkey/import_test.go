@@ -58,7 +58,7 @@ func (h *house) hosts(domain string) bool {
 	return err == nil
 }
 
-// rotates runs rotate n times at intervals of step. Action may be needed.
+// rotates runs rotate n times at intervals of step. Exit code 1 (action needed) is allowed.
 func (h *house) rotates(n int, step time.Duration) (out string) {
 	h.Helper()
 	for range n {
@@ -72,8 +72,8 @@ func (h *house) rotates(n int, step time.Duration) (out string) {
 	return out
 }
 
-// An imported key signs, and its domain becomes hosted, only when its record has been visible for longer than caches may have an
-// older answer.
+// An imported key signs, and its domain becomes hosted, only after its record has been visible for a while. In that time, older answers
+// expire from caches.
 func TestImportWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -156,8 +156,8 @@ func TestImportUnseen(t *testing.T) {
 	}
 }
 
-// If an imported key has the selector of another key, the record of the other key stays when the imported key is revoked and
-// removed. If the record belongs to the imported key after all, it is emptied.
+// The record at the selector of an imported key may belong to another key. Such a record is kept when the imported key is revoked and
+// removed. If the record belongs to the imported key, it is emptied.
 func TestImportRevoked(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -247,8 +247,8 @@ func TestImportedByOlderVersion(t *testing.T) {
 	}
 }
 
-// If OpenDKIM's tables have two keys of a domain, the first signs in Signpost too, whatever the publish.method and the order of
-// import. If publish.method is manual, the second never takes over automatically.
+// If OpenDKIM's tables have two keys of a domain, the first key signs in Signpost too. This does not depend on publish.method or the
+// order of import. If publish.method is manual, the second key never takes over automatically.
 func TestImportTwoOfOpenDKIM(t *testing.T) {
 	t.Parallel()
 	for name, publish := range map[string]string{"rfc2136": rfc2136, "manual": ""} {

@@ -182,7 +182,7 @@ kill -HUP %[3]d
 	}
 }
 
-// If publish.method is manual, the record is printed once, checked daily, and a reminder is printed after a week.
+// If publish.method is manual, the record is printed once and checked daily. After a week, rotate prints a reminder.
 func TestPublishManual(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -229,7 +229,7 @@ func TestPublishManual(t *testing.T) {
 	}
 }
 
-// Each publishing fault is reported in one line, and no key signs whose record is not in DNS.
+// Each publishing fault is reported in one line, and a key signs only if its record is in DNS.
 func TestPublishFaults(t *testing.T) {
 	for _, c := range []struct{ name, domain, config, want string }{
 		{"UPDATE refused", "static.example", rfc2136, "REFUSED"},

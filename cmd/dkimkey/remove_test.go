@@ -84,8 +84,8 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	h.must("remove", "example.org", "--yes")
 }
 
-// status and remove report a directory or file in upper case, with a remedy, and remove deletes the file. Names of files add no
-// line breaks to the output.
+// status and remove report a directory or file in upper case, with a remedy. remove deletes the file. File names cannot add line breaks
+// to the output.
 func TestRemoveMisnamed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

@@ -80,7 +80,7 @@ func TestStatusRetiringAlone(t *testing.T) {
 	for !strings.Contains(h.must("status"), " retiring ") {
 		h.days(1)
 	}
-	for range 2 { // the second time, the next key has not waited yet
+	for range 2 { // at the second revocation, no other key may sign yet
 		h.must("revoke", "example.org", h.signing("example.org"), "--compromised")
 	}
 	table, actions, all, code := h.status()

@@ -22,7 +22,7 @@ func TestStatusColours(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 		slave.Close()
-		out, _ := io.ReadAll(master) // EIO is its end
+		out, _ := io.ReadAll(master) // EIO marks the end of the output
 		return string(out)
 	}
 	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {

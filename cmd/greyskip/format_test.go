@@ -37,7 +37,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// nft accepts the file, a second time with elements in the sets, and an empty list.
+// nft accepts the file, also when the sets already have elements, and an empty list.
 func TestNftables(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs nft")
@@ -86,7 +86,7 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// Control characters in DNS records are not printed, neither to a terminal nor to the list.
+// Control characters in DNS records reach neither the terminal nor the list.
 func TestHostileRecords(t *testing.T) {
 	t.Parallel()
 	for name, record := range map[string]string{
@@ -141,7 +141,7 @@ func printableASCII() string {
 	return b.String()
 }
 
-// Forged answers count as no answer.
+// Forged answers are ignored, as if no answer had arrived.
 func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")

@@ -37,8 +37,8 @@ func snapshot(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// Root writes a list to a directory of another user, which contains links and a pipe. No file outside of that directory is
-// created or changed, and root gets an error with the link.
+// Root writes a list to a directory of another user, which contains links and a pipe. No file outside of that directory is created or
+// changed. The error names the link.
 func TestPlantedLinks(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -46,8 +46,8 @@ func TestPlantedLinks(t *testing.T) {
 	}
 	const refused = "symbolic link not followed"
 	for name, c := range map[string]struct {
-		link, to string // below theirs, and below root's directory
-		output   string // below theirs; empty: list
+		link, to string // relative to the user's directory, and to root's directory
+		output   string // relative to the user's directory; empty: list
 		says     string // empty: the list is written
 	}{
 		"list":              {"list", "made-by-greyskip", "", refused},
@@ -107,7 +107,7 @@ func TestPlantedLinks(t *testing.T) {
 			if want := c.says != ""; (code != 0) != want || !strings.Contains(out+errs, c.says) {
 				t.Errorf("exit code %d: %s%s", code, out, errs)
 			}
-			w.run("-f", w.file, "-o", w.list, "--force") // finds what the first run left
+			w.run("-f", w.file, "-o", w.list, "--force") // runs with the files that the first run left
 			if after := snapshot(t, etc); after != before {
 				t.Errorf("root's files were\n%s\nand are\n%s", before, after)
 			}
