@@ -20,7 +20,7 @@ import (
 	"signpost/internal/term"
 )
 
-// acceptedFor is the default validity of an accepted list or forwarder, in months. Then the operator has to check it again.
+// acceptedFor is the default validity of an accepted list or forwarder, in months. Afterwards, the operator must check the entry again.
 const acceptedFor = 6
 
 // forwardersOptions are the flags of signpost forwarders.
@@ -156,7 +156,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 			continue
 		}
 		if conf.DMARC.ForwardersFile == "" {
-			return errors.New("no configuration file, whose directory would hold forwarders.toml\nhint: pass --config FILE")
+			return errors.New("no configuration file: forwarders.toml must be in the directory of that file\nhint: pass --config FILE")
 		}
 		back, err := owner.Act(conf.DMARC.ForwardersFile) // it may be in state_dir
 		if err != nil {

@@ -54,7 +54,7 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringSliceVar(&q.Action, "action", nil, "messages with this action: `WORD` is accept, sign, tag, hold, discard, tempfail or reject")
 	f.StringSliceVar(&q.SPF, "spf", nil, "messages with this SPF result, a `WORD` such as fail")
 	f.StringSliceVar(&q.DKIM, "dkim", nil, "messages whose best DKIM result is this `WORD`")
-	f.StringSliceVar(&q.DMARC, "dmarc", nil, "messages whose worst DMARC result of the Author Domains is this `WORD`")
+	f.StringSliceVar(&q.DMARC, "dmarc", nil, "messages whose worst DMARC result among the Author Domains is this `WORD`")
 	f.StringSliceVar(&q.ARC, "arc", nil, "messages with this result of the ARC chain: `WORD` is pass or fail")
 	f.BoolVar(&q.Failed, "failed", false, "messages with action tag, hold, discard, tempfail or reject, or that failed DMARC")
 	f.StringVar(&q.Since, "since", "", "messages from this `TIME` on")
