@@ -12,9 +12,10 @@ import (
 // forwardersName is the file of accepted forwarders, in the directory of the configuration.
 const forwardersName = "forwarders.toml"
 
-// Forwarder is one [[forwarder]] of that file: a mailing list or forwarder that an administrator accepted until a date.
+// Forwarder is one [[forwarder]] of the file of accepted forwarders: a mailing list or forwarder that an administrator accepted until a
+// date.
 type Forwarder struct {
-	Network netip.Prefix // not valid: any
+	Network netip.Prefix // zero: any
 	Sealer  string       // d= of ARC-Seal
 	Signer  string       // d= of a DKIM signature that passes
 	Comment string
@@ -59,7 +60,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 
 func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 	var f Forwarder
-	var common LocalRule // the keys that [[allow]] has too
+	var common LocalRule // the keys that [[allow]] has as well
 	for _, k := range slices.Sorted(maps.Keys(table)) {
 		var err error
 		switch k {

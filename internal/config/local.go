@@ -16,7 +16,7 @@ import (
 // LocalRule is one [[allow]] or [[deny]]. If it has a Domain and a Network, both must match.
 type LocalRule struct {
 	Domain  string       // the Author Domain or a parent of it; empty: any
-	Network netip.Prefix // not valid: any
+	Network netip.Prefix // zero: any
 	Comment string
 	Expires time.Time // the end of the given day, UTC
 }

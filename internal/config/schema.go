@@ -13,7 +13,7 @@ type Config struct {
 	Listen          []Listener
 	SocketMode      fs.FileMode
 	SocketGroup     string
-	AuthservID      string // empty: the MTA's own name
+	AuthservID      string // empty: the host name of the MTA
 	AuthservAliases []string
 	TrustedNetworks []netip.Prefix
 	StateDir        string

@@ -197,7 +197,7 @@ func authservIDs(to *[]string, v any) error {
 	})
 }
 
-// authservID reads an authserv-id (RFC 8601 section 2.2), which must be a name: it is compared with text that senders choose.
+// authservID reads an authserv-id (RFC 8601 section 2.2). It must be a name, because it is compared with text that senders choose.
 func authservID(to *string, v any) error {
 	var s string
 	if err := text(&s, v); err != nil {

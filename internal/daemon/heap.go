@@ -20,8 +20,8 @@ func gcPercent(live uint64) int {
 	return int(min(max(100*heapRoom/max(live, 1), minPercent), maxPercent))
 }
 
-// tuneCollection keeps the room for garbage at heapRoom, independent of the size of the heap, until ctx ends. It adjusts GOGC after each
-// collection. Otherwise, when a flood fills the DNS cache within a second, the GOGC of a small heap would allow several times as much.
+// tuneCollection keeps the room for garbage at heapRoom, independent of the size of the heap, until ctx ends. It adjusts GOGC after
+// each collection. Without this, a flood that fills the DNS cache within a second would allow several times as much garbage.
 func tuneCollection(ctx context.Context) {
 	collected := make(chan struct{}, 1)
 	notifyCollected(ctx, collected)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The more is in use, the less of it may be added as garbage: a full DNS cache must not double the daemon.
+// The larger the heap, the smaller the percentage of garbage: a full DNS cache must not double the memory of the daemon.
 func TestHeapRoom(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
@@ -21,7 +21,7 @@ func TestHeapRoom(t *testing.T) {
 	}
 }
 
-// GOGC follows what is in use after each collection, not only from time to time.
+// GOGC is adjusted after each collection, not only at intervals.
 func TestHeapIsTuned(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	before := debug.SetGCPercent(100)

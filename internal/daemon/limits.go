@@ -12,9 +12,9 @@ const (
 	// ownFiles is the number of open files for other purposes: sockets, the journal, the keys directory, log, metrics, and queries
 	// without a DNS slot (key checks, `. NS`).
 	ownFiles = 64
-	// slotShare determines the share of DNS lookups in the other files: one in slotShare. Milter connections get the rest. They need
-	// more: Postfix keeps a connection for each smtpd(8) process, and without one its client waits. A lookup waits for a slot for
-	// milliseconds only.
+	// slotShare is the share of DNS lookups in the other files: one file in slotShare. Milter connections get the rest. They need more,
+	// because Postfix keeps a connection for each smtpd(8) process, and without a connection its client waits. A lookup waits only
+	// milliseconds for a slot.
 	slotShare = 3
 	// minConnections is the minimum number of milter connections.
 	minConnections = 8

@@ -40,8 +40,8 @@ func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build returns a new generation. It reuses the resolver of old, with its cache, and the key watcher, if their configuration is the same.
-// old is nil at the start.
+// build returns a new generation. old is the current one, or nil at the start. If their configuration is the same, build reuses the
+// resolver of old with its cache, and the key watcher.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
@@ -73,7 +73,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		return nil, err
 	}
 	g.checker = &keys.Checker{Authority: authority}
-	// The guard of the same keys keeps its observations; runGenerations sets its new checker.
+	// A guard of the same keys keeps its observations. runGenerations sets its new checker.
 	if old != nil && old.watcher == g.watcher {
 		g.guard = old.guard
 	} else {
@@ -114,8 +114,8 @@ func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// reload reads and checks the configuration and the keys, which then take effect in one step. After an error, the previous ones stay in
-// effect.
+// reload reads and checks the configuration and the keys. They take effect in one step. After an error, the previous configuration and
+// keys stay in effect.
 func (d *service) reload() {
 	d.notify(reloading())
 	err := d.hintConfined(d.next())

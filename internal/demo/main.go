@@ -1,5 +1,5 @@
 // Command demo demonstrates Signpost with a private Postfix, the daemon and a name server on loopback. It sends outbound and inbound
-// mail and shows what happens to it. It changes nothing on the system, and removes all its files at the end. `make demo` runs it.
+// mail and shows how the mail is handled. It changes nothing on the system, and removes all its files at the end. `make demo` runs it.
 package main
 
 import (
@@ -54,7 +54,7 @@ func demo(ctx context.Context) (err error) {
 	if err := receiving(ctx, w, signed); err != nil {
 		return err
 	}
-	say("the same daemon with mode = \"observe\", as in a first week beside existing filters")
+	say("the same daemon with mode = \"observe\", as in the first week, in parallel with existing filters")
 	if err := w.restart(ctx, "mode = \"observe\"\n"); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func demo(ctx context.Context) (err error) {
 	for _, line := range w.summary {
 		fmt.Println(line)
 	}
-	fmt.Println("Each log line of the daemon above states what was done with one message, and why.")
+	fmt.Println("Each log line of the daemon above states the action for one message, and the reason.")
 	return nil
 }
 
@@ -180,7 +180,7 @@ func observing(ctx context.Context, w *world) error {
 			return fmt.Errorf("tagged in observe mode:\n%s", mail)
 		}
 	}
-	w.sum("both forgeries, observe mode    delivered; results with authserv-id observe.mx.example.net; the log states what would have been done")
+	w.sum("both forgeries, observe mode    delivered; results with authserv-id observe.mx.example.net; the log has the action of enforce mode")
 	return nil
 }
 

@@ -1,5 +1,5 @@
-// Package man writes the manual pages. The page of a program comes from its commands, so that it has the text of the help. The page of the
-// configuration comes from the sample file, which has a comment for each key.
+// Package man writes the manual pages. The page of a program is generated from its commands, so that its text is that of the help. The
+// page of the configuration is generated from the sample file, which has a comment for each key.
 package man
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Page has the parts of a program's manual page that its commands do not have.
+// Page has the parts of a program's manual page that are not in the help of its commands.
 type Page struct {
 	Section string
-	Files   [][2]string // path, what it is
+	Files   [][2]string // path and description
 	SeeAlso []string    // as "postconf(1)"
 }
 
@@ -185,7 +185,7 @@ func Config(w io.Writer, s *Sample) error {
 	return err
 }
 
-// roff is a page that is being written.
+// roff is the text of a page.
 type roff struct{ strings.Builder }
 
 func (r *roff) line(format string, args ...any) { fmt.Fprintf(r, format+"\n", args...) }
@@ -206,7 +206,7 @@ func (r *roff) tag(names, value string) {
 	r.line("\\fB%s\\fP", escape(names))
 }
 
-// prose writes paragraphs, which empty lines separate; one that begins with a space is an example.
+// prose writes paragraphs, which are separated by empty lines. A paragraph that begins with a space is an example.
 func (r *roff) prose(text string) {
 	for i, paragraph := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		if i > 0 {
@@ -242,7 +242,8 @@ func (r *roff) seeAlso(pages []string) {
 	}
 }
 
-// escape keeps roff from reading text as requests, and from printing quotes and hyphens that cannot be copied and pasted.
+// escape escapes text for roff. Without it, roff could read text as a request, and print quotes and hyphens that cannot be copied and
+// pasted.
 func escape(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 	if strings.HasPrefix(s, ".") {

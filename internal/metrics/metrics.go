@@ -19,8 +19,8 @@ import (
 	"signpost/policy"
 )
 
-// pair has the values of the two labels of a counter. New creates all counters, so that a message costs only lookups in maps that do
-// not change, and atomic additions.
+// pair has the values of the two labels of a counter. New creates all counters. A message then costs only atomic additions and lookups
+// in maps that do not change.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.

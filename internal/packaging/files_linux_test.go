@@ -34,11 +34,12 @@ func packageFiles(t *testing.T) []string {
 	return files
 }
 
-// elsewhere matches paths in texts that no Debian package has: those of make install and FreeBSD, those of our tests, and files that the
-// administrator or a command creates.
+// elsewhere matches paths in texts that are not in a Debian package. They are the paths of make install and FreeBSD, the paths of the
+// tests, and files that the administrator or a command creates.
 var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
 
-// The names that are checked in our texts: absolute paths, paths of the repository, pages of documentation, manual pages and units.
+// These expressions match the names that are checked: absolute paths, paths of the repository, pages of documentation, manual pages and
+// units.
 var (
 	absolute = regexp.MustCompile(`(?:^|[^\w./-])((?:/etc/signpost|/lib/systemd|/usr/[\w./@-]*(?:signpost|dkimkey|greyskip))[\w./@-]*)`)
 	relative = regexp.MustCompile(`(?:^|[^\w./-])((?:docs|dist)/[\w./-]+)`)
@@ -112,7 +113,7 @@ func TestNamedFilesArePackaged(t *testing.T) {
 				if s, ok := node.(*ast.BasicLit); ok && s.Kind == token.STRING {
 					text, _ := strconv.Unquote(s.Value)
 					n++
-					// dist is not a directory of an installation.
+					// The directory dist does not exist in an installation.
 					if lacks := missing(files, text); len(lacks) > 0 || strings.Contains(text, "dist/") {
 						t.Errorf("%s: a message names files that the package lacks: %q %q", name, lacks, text)
 					}
@@ -163,8 +164,8 @@ func gunzip(t *testing.T, name string) string {
 	return string(text)
 }
 
-// The package, its programs, the metric and the changelog have the same version. NEWS has no entry for a later one, and the
-// contact is the same everywhere.
+// The package, its programs, the metric and the changelog have the same version. NEWS has no entry for a later version. The contact is
+// the same everywhere.
 func TestVersion(t *testing.T) {
 	if !inside(t) {
 		return

@@ -30,7 +30,7 @@ import (
 // Doctor runs the checks of signpost doctor.
 type Doctor struct {
 	Config    *config.Config // the defaults if Faulty is not nil
-	File      string         // of the configuration
+	File      string         // the configuration file
 	Faulty    error          // the error of the configuration; nil if it is valid
 	Postfix   string         // Postfix's configuration directory; empty: postconf's default
 	Addresses []netip.Addr   // the addresses that this host sends from; empty: detected
@@ -206,8 +206,8 @@ func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 	return all
 }
 
-// unreadableFor returns the owner of the keys directory, as which the timer runs dkimkey, and an error if root can read a file but this
-// user cannot. It returns no error if that is not known.
+// unreadableFor returns the owner of the keys directory, which is the user of the timer for dkimkey. It returns an error if root can
+// read a file but this user cannot. It returns no error if that is not known.
 func unreadableFor(file, dir string) (name string, err error) {
 	of, err := os.Stat(dir)
 	if err != nil {
@@ -226,8 +226,8 @@ func unreadableFor(file, dir string) (name string, err error) {
 	return name, fmt.Errorf("%s: user %s, the owner of %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
 }
 
-// Unreadable returns an error if root can read the configuration but the owner of state_dir, as which the daemon runs, cannot. A file
-// given with --config in a directory that this user cannot search is a draft, which no daemon reads.
+// Unreadable returns an error if root can read the configuration but the owner of state_dir, which is the user of the daemon, cannot. A
+// file given with --config in a directory that this user cannot search is a draft, which no daemon reads.
 func Unreadable(conf *config.Config, file string, given bool) error {
 	fi, err := os.Stat(conf.StateDir)
 	if err != nil || os.Geteuid() != 0 {

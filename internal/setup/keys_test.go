@@ -8,7 +8,7 @@ import (
 	"signpost/keys"
 )
 
-// Each publish.method but manual has a publisher, and needs a key: without one it would not know where to publish.
+// Each publish.method except manual has a publisher. Each requires at least one other key, which states where to publish.
 func TestPublishers(t *testing.T) {
 	for _, method := range config.PublishMethods() {
 		conf := config.Default()

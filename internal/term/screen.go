@@ -96,8 +96,9 @@ func (s *Screen) Size() (columns, lines int) {
 	return columns, lines
 }
 
-// Draw writes lines that fit a window of this size. It ends them with CR LF, because the terminal is in raw mode. To avoid flicker, it clears
-// the rest of an old line after it has written the new one. It does not after a full line, where the cursor is still on the last character.
+// Draw writes lines that fit a window of this size. It ends them with CR LF, because the terminal is in raw mode. To avoid flicker, it
+// writes the new line first and then clears the rest of the old one. After a full line it clears nothing, because the cursor is still
+// on the last character.
 func (s *Screen) Draw(lines []Line, columns, height int) error {
 	var b strings.Builder
 	b.WriteString(homeCursor)

@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// leastSecond is the smallest width of the second part of a row. A narrower terminal shows it on a line of its own.
+	// leastSecond is the smallest width of the second part of a row. In a narrower terminal, the second part is on a separate line.
 	leastSecond = 40
-	// indent distinguishes that line from a row.
+	// indent is the indentation of that line, which distinguishes it from a row.
 	indent = "    "
 )
 
@@ -44,7 +44,8 @@ func (t *Table) Write(rows [][]string) error {
 	return err
 }
 
-// row writes one line, or two in a narrow terminal. A line ends where the terminal does: what wraps could look like another row.
+// row writes one line, or two in a narrow terminal. A line is cut at the width of the terminal, because a wrapped line could look like
+// another row.
 func (t *Table) row(b *strings.Builder, cells []string) {
 	at, first := 0, 0
 	for len(cells) > 1 && cells[len(cells)-1] == "" {

@@ -23,8 +23,8 @@ const (
 	leastKeys = 3
 )
 
-// frame returns the lines to show, of at most width columns, and all of them if height is 0. A window that is too low gets
-// shorter lists, then no empty lines, and then fewer lines.
+// frame returns the lines to show, of at most width columns. If height is 0, it returns all lines. In a low window, it first shortens
+// the lists, then omits empty lines, and then other lines.
 func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []term.Line {
 	f := term.Frame{Width: width, Paint: paint}
 	for _, spaced := range []bool{true, false} {
@@ -42,7 +42,8 @@ func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []te
 	return f.Fit(append(lines, w.keyring(f, now)...), height, "in a larger window")
 }
 
-// compose returns all lines but those of the keys, with lists of at most most items, and the number of lines left for the keys.
+// compose returns all lines except those of the keys, and the number of lines that are left for the keys. Each list has at most most
+// items.
 func (w *watch) compose(f term.Frame, now time.Time, height, most int, spaced bool) (lines []term.Line, room int) {
 	var gap []term.Line
 	if spaced {

@@ -36,7 +36,7 @@ const (
 // which may be nil. It returns an error if the first read of the journal fails, or the terminal cannot be written.
 func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) {
 	w := &watch{Source: s}
-	// Before the terminal is changed: the first read may fail.
+	// Do this before the terminal is changed, because the first read may fail.
 	if err := w.look(ctx, time.Now()); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type keyring struct {
 
 const (
 	lineLength = 1000
-	// The least and the most of the past and of the future that a timeline shows.
+	// These are the minimum and maximum periods of the past and of the future on a timeline.
 	leastPast, mostPast     = 30 * 24 * time.Hour, 400 * 24 * time.Hour
 	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
 )

@@ -34,12 +34,12 @@ const (
 	pageTimeout  = 15 * time.Second // to read the journal
 	writeTimeout = 30 * time.Second
 	idleTimeout  = time.Minute
-	maxHead      = 16 << 10 // bytes: browsers send cookies of other services at the same address
+	maxHead      = 16 << 10 // bytes; browsers also send the cookies of other services at this address
 	maxPages     = 4        // at a time
 	maxText      = 300      // bytes of a search
 )
 
-// drainTimeout is how long Serve waits for requests in progress when it stops.
+// drainTimeout is the time for which Serve waits for requests in progress when it stops.
 const drainTimeout = 5 * time.Second
 
 // Serve answers requests on ln until ctx ends.
