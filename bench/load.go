@@ -36,14 +36,14 @@ func (c cell) String() string {
 	return text
 }
 
-// tedious reports whether a slow server would take minutes for a cell.
+// tedious reports whether a slow server would need minutes for a cell.
 func (c cell) tedious() bool { return c.size > 1<<20 && c.sessions > 8 }
 
 // figure is the result of one server in one round.
 type figure struct {
 	messages int
 	elapsed  time.Duration
-	cpu      time.Duration // of the server, for each message
+	cpu      time.Duration // processor time of the server for each message
 	p50, p99 time.Duration
 	peak     int64 // bytes
 }
@@ -147,8 +147,8 @@ func (l *loader) open(conns []*client) error {
 	return nil
 }
 
-// message sends the n-th message to one milter after the other, and checks the answers. Postfix ends the previous message of a
-// connection with ABORT.
+// message sends the n-th message to the milters one after the other, and checks the answers. Like Postfix, it ends the previous message
+// of a connection with ABORT.
 func (l *loader) message(conns []*client, n int, again bool) error {
 	right := false
 	var seen []milter.ModifyAction
@@ -171,12 +171,12 @@ func (l *loader) message(conns []*client, n int, again bool) error {
 		before.edit(edits)
 	}
 	if !right {
-		return fmt.Errorf("a message has no result, or not the right one: %.1000q", fmt.Sprint(seen))
+		return fmt.Errorf("a message has no result, or a wrong one: %.1000q", fmt.Sprint(seen))
 	}
 	return nil
 }
 
-// good reports whether an edit is the correct one for the message, so that a fast server that does nothing fails.
+// good reports whether an edit is correct for the message. A server that does nothing, and is fast for that reason, therefore fails.
 func (l *loader) good(e milter.ModifyAction) bool {
 	if e.Code != milter.ActAddHeader && e.Code != milter.ActInsertHeader {
 		return false
@@ -191,7 +191,7 @@ func (l *loader) good(e milter.ModifyAction) bool {
 	return strings.Contains(e.HeaderValue, want)
 }
 
-// coldMessages returns the messages of a round in which each message has its own domain.
+// coldMessages is the number of messages in a round in which each message has a different domain.
 const coldMessages = 60
 
 // measure runs a cell once.

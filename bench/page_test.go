@@ -45,7 +45,7 @@ func TestTargets(t *testing.T) {
 		{"OpenDMARC", "met", 0.1},
 		{"to OpenDKIM's", "met", 0.5},
 		{"bare rsa", "met", 1.5 / 1.4},
-		{"sign 10 MiB", "**not met**", 0.5}, // the best peer is rspamd
+		{"sign 10 MiB", "**not met**", 0.5}, // rspamd is the best of the other servers
 		{"verify 10 MiB", "not measured", math.NaN()},
 		{"Postfix", "met", 0.75},
 		{"peak memory", "**not met**", 41},
@@ -65,14 +65,14 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// Text written by hand is kept, exactly once.
+// Text written by hand is kept exactly once.
 func TestKept(t *testing.T) {
 	r := someReport()
 	const text = "\n## Where the time goes\n\nHalf of it in RSA.\n"
 	first := r.page(facts{date: "today"}, kept(""))
 	changed := strings.Replace(first, keptFirst, text, 1)
 	if changed == first {
-		t.Fatalf("there is no place for it:\n%s", first)
+		t.Fatalf("the page has no marks for it:\n%s", first)
 	}
 	again := r.page(facts{date: "tomorrow"}, kept(changed))
 	if strings.Count(again, text) != 1 || strings.Count(again, keptBegin) != 1 || !strings.Contains(again, "on tomorrow") {
@@ -118,7 +118,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// The middle of the rounds counts for each number, and for the peak the highest.
+// For each number, the median of the rounds is used, but for the peak, the maximum.
 func TestMedian(t *testing.T) {
 	f := median([]figure{
 		{messages: 10, elapsed: time.Second, cpu: 3, p50: 1, p99: 9, peak: 1},
