@@ -164,8 +164,8 @@ func TestChecksAreDocumented(t *testing.T) {
 	differ(t, "checks", got, want)
 }
 
-// Each file and directory that docs/architecture.md names exists. If the page has "`Name` in `file`", that file declares the name or
-// has a field with it. Each test that a recipe names exists.
+// Each file and directory that docs/architecture.md names exists. If the page states that a name is in a file, the file declares the
+// name or has a field with it. Each test that a recipe names exists.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	page := read(t, "docs/architecture.md")
 	paths := 0
@@ -229,7 +229,7 @@ func TestKeysOfTheMoveExist(t *testing.T) {
 // The numbers of cases in docs/conformance.md are those of testdata. make test compares the other numbers.
 func TestConformanceCounts(t *testing.T) {
 	page := read(t, "docs/conformance.md")
-	// cases returns the number of files, and the sum that count returns for them.
+	// cases returns the number of files, and the sum of the results of count.
 	cases := func(pattern string, count func(parts map[string]string) int) (files, counted int) {
 		t.Helper()
 		all, err := filepath.Glob(pattern)

@@ -41,8 +41,8 @@ func (r rejected) attrs() (all []slog.Attr) {
 	return all
 }
 
-// written returns the line as the daemon writes it: to standard error, to systemd's journal as fail2ban formats its entry, or to a
-// file of syslog in the old or the new format.
+// written returns the line as the daemon writes it. The target is standard error, systemd's journal as fail2ban formats its entries, or
+// a file of syslog in the old or the new format.
 func (r rejected) written(t *testing.T, to string) string {
 	t.Helper()
 	var b bytes.Buffer

@@ -141,7 +141,7 @@ func picture(t *testing.T) map[string]int {
 }
 
 // TestDaemonHasNoDatabaseDriver checks the packages that the daemon imports, directly or indirectly. The daemon reads untrusted input,
-// and opens only its own database. So none of these packages is one of the cluster, or a driver of PostgreSQL or MariaDB.
+// and opens only its own database. It must therefore not import the packages of the cluster, or a driver for PostgreSQL or MariaDB.
 func TestDaemonHasNoDatabaseDriver(t *testing.T) {
 	deps, err := exec.Command("go", "list", "-deps", "./cmd/signpost").Output()
 	if err != nil {

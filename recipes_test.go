@@ -21,8 +21,8 @@ import (
 	"signpost/policy"
 )
 
-// TestRecipes finds steps of a recipe of docs/architecture.md that were forgotten and that no other test finds. A field or constant is
-// declared but not used, or a word is not documented.
+// TestRecipes finds forgotten steps of the recipes in docs/architecture.md that no other test finds: a field or constant that is
+// declared but not used, or a word that is not documented.
 func TestRecipes(t *testing.T) {
 	code := checkTypes(t)
 	except := []string{ // only tests set these Facts; the other fields are for JSON, or are set by the reader of the record

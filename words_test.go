@@ -98,7 +98,7 @@ func (p *phrases) findInGo(file string, source []byte) (found []string) {
 	}
 }
 
-// isText reports whether a file is checked as a whole: documentation, and what the package installs.
+// isText reports whether a file is checked as a whole: documentation, and files that the package installs.
 func isText(file string) bool {
 	return strings.HasSuffix(file, ".md") || strings.HasPrefix(file, "dist/")
 }

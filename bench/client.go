@@ -80,8 +80,8 @@ func postfixMacros(event milter.Code) []string {
 	}[event])
 }
 
-// macros returns the names and values of the macros of an event. Postfix sends the macros of the end of headers with each header field,
-// and those of the end of message with each chunk of the body.
+// macros returns the names and values of the macros of an event. Postfix sends the macros of the end of headers with each header field.
+// It sends those of the end of message with each chunk of the body.
 func (c *client) macros(event milter.Code, values map[string]string) (pairs []string) {
 	switch event {
 	case milter.CodeHeader:

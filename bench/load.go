@@ -11,7 +11,7 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// cell is one combination of parameters that is measured.
+// cell is one combination of parameters for a measurement.
 type cell struct {
 	role       string
 	size       int // bytes of a message, with its header
@@ -92,7 +92,7 @@ func (l *loader) over(until time.Time) bool {
 	return time.Now().After(until) || l.limit > 0 && l.next.Load() >= l.limit
 }
 
-// session is one connection to each of the server's milters, and its messages.
+// session opens one connection to each of the server's milters, and sends messages on them.
 func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Duration, error) {
 	start := time.Now()
 	conns, err := l.connect()

@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 	for _, g := range f.got {
 		counts[g[0]]++
 	}
-	// An ABORT precedes each message except the first of a connection. Two precede each QUIT.
+	// There is an ABORT before each message except the first of a connection. There are two before each QUIT.
 	if counts['E'] != 7 || counts['O'] != 3 || counts['C'] != 3 || counts['A'] != 4+2*3 || counts['Q'] != 3 {
 		t.Errorf("packets %v", counts)
 	}

@@ -118,7 +118,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// For each number, the median of the rounds is used, but for the peak, the maximum.
+// The result of each number is the median of the rounds. For the peak, it is the maximum.
 func TestMedian(t *testing.T) {
 	f := median([]figure{
 		{messages: 10, elapsed: time.Second, cpu: 3, p50: 1, p99: 9, peak: 1},

@@ -115,7 +115,7 @@ func residentMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
-// statusLine returns the number in a line of a file of /proc/PID, in bytes if it is in kB.
+// statusLine returns the number in a line of a file of /proc/PID. If its unit is kB, the result is in bytes.
 func statusLine(pid int, file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"signpost/keys"
 )
 
-// app has what the commands that change or check keys share: the store, the rotator and the output.
+// app has the common parts of the commands that change or check keys: the store, the rotator and the output.
 type app struct {
 	conf    *config.Config
 	store   keys.Store

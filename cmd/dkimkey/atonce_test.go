@@ -89,7 +89,7 @@ func (c *crowd) time() time.Time {
 	return c.now
 }
 
-// kept checks the files: no key is lost, replaced or incomplete, and no temporary file is left.
+// kept checks that no key is lost, replaced or incomplete, and that no temporary file is left.
 func (c *crowd) kept() {
 	c.Helper()
 	set, err := c.store().Load(nil)
@@ -143,7 +143,7 @@ func (c *crowd) inDNS() {
 		want := map[string]string{}
 		for _, k := range set.Of(domain) {
 			switch name := keys.RecordName(domain, k.Selector); {
-			case k.Metadata == nil: // kept reports it
+			case k.Metadata == nil: // kept reports the missing metadata
 			case k.Metadata.RecordUnseen():
 				delete(have, name)
 			case k.State == keys.Revoked:
@@ -165,9 +165,9 @@ func (c *crowd) ready(domain string) bool {
 	})
 }
 
-// Commands run concurrently on the same domains for weeks, or for a year: rotate, add --from-file, import, rotate --now and
-// revoke --compromised. The only error is a locked domain. Mail is never sent unsigned, or with a signature that a receiver
-// cannot verify, even if the receiver queried DNS just before a record changed.
+// Commands run concurrently on the same domains for weeks, or for a year: rotate, add --from-file, import, rotate --now and revoke
+// --compromised. The only error that may occur is a locked domain. Mail is never sent unsigned, or with a signature that a receiver
+// cannot verify. This also holds for a receiver that queried DNS just before a record changed.
 func TestYearAtOnce(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

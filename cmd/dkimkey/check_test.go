@@ -36,7 +36,7 @@ func TestCheckShowsText(t *testing.T) {
 		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)
 		out, code := h.run("check")
 		for _, want := range c.want {
-			// One line is for the name server and one for the resolver.
+			// One line is about the name server, the other about the resolver.
 			if code != 1 || strings.Count(out, want) < 2 {
 				t.Errorf("%s: %d, want %s in\n%s", c.name, code, want, out)
 			}

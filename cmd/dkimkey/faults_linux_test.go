@@ -43,7 +43,7 @@ func TestYearWithFaults(t *testing.T) {
 	faults, turn := y.faults(), map[string]int{}
 	days := daysOf(t, 200)
 	for day := range days {
-		// Over the year, each type of step meets each fault.
+		// Over the year, each fault occurs during each type of step.
 		f := faults[r.IntN(len(faults))]
 		if due := y.due(); due != "" {
 			f = faults[turn[due]%len(faults)]
@@ -164,7 +164,7 @@ func (y *faultyYear) faults() []fault {
 			}
 		}
 	}
-	// The faults that prevent a publication come before the lagging secondary, which needs a newly published key.
+	// The faults that prevent a publication come first, because a lagging secondary has an effect only after a key was published.
 	return []fault{
 		{"a fine day", "", rotate},
 		{"UPDATE refused", "REFUSED", publisher},

@@ -15,7 +15,7 @@ import (
 	"signpost/keys"
 )
 
-// ticking advances the clock a little each time it is read, like a real one.
+// ticking makes the clock advance a little each time it is read, as a real clock does.
 func (h *house) ticking() {
 	h.env.now = func() time.Time {
 		h.now = h.now.Add(time.Microsecond)
@@ -23,7 +23,7 @@ func (h *house) ticking() {
 	}
 }
 
-// foreign writes an RSA key of another program, and returns its file and record.
+// foreign writes an RSA key as another program would, and returns its file and record.
 func (h *house) foreign(name string) (file, record string) {
 	h.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -193,8 +193,8 @@ func TestImportRevoked(t *testing.T) {
 	}
 }
 
-// With --unsafe-activate, an imported key signs immediately. The previous key is not retired until the record of the imported key
-// is found, and signs again if the imported key is revoked.
+// With --unsafe-activate, an imported key signs immediately. The previous key is not retired until the record of the imported key is
+// found. If the imported key is revoked, the previous key signs again.
 func TestImportUnsafe(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -300,7 +300,7 @@ func TestImportCorrected(t *testing.T) {
 	}
 }
 
-// If import is interrupted before any of its operations, it is complete or can be repeated after the next rotate.
+// import may be interrupted before any of its operations. After the next rotate, the import is complete or can be repeated.
 func TestImportInterrupted(t *testing.T) {
 	t.Parallel()
 	for step := 1; ; step++ {

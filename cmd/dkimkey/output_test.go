@@ -12,7 +12,7 @@ import (
 	"unicode"
 )
 
-// rotate --wait ends when the key signs, and prints once what it waits for.
+// rotate --wait ends when the key signs, and prints the reason for the wait once.
 func TestRotateWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)

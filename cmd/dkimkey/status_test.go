@@ -141,7 +141,7 @@ func TestStatusUnusable(t *testing.T) {
 			t.Errorf("%+v", k)
 		}
 	}
-	// rotate creates no key beside a file that must be renamed.
+	// rotate creates no key if the domain has a file that must be renamed.
 	h.run("rotate")
 	if files, err := filepath.Glob(filepath.Join(dir, "b.example/*.pem")); err != nil || len(files) > 0 {
 		t.Errorf("%v %v", files, err)

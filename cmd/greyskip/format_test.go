@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Each format has the same networks.
+// The list has the same networks in each format.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
@@ -28,7 +28,7 @@ func TestFormats(t *testing.T) {
 				t.Errorf("%s\nwant\n%s", got, want)
 			}
 			w.contains(w.text(), "# three.example; since 2026-11-28")
-			// greyskip can read its own file: another run finds no change.
+			// greyskip can read a list that it wrote: another run finds no change.
 			w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 			if out := w.cron(0, "--format", format, "--diff"); out != "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n" {
 				t.Error(out)
@@ -37,7 +37,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// nft accepts the file, also when the sets already have elements, and an empty list.
+// nft accepts the file, even if the sets already have elements. It also accepts an empty list.
 func TestNftables(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs nft")
@@ -141,7 +141,7 @@ func printableASCII() string {
 	return b.String()
 }
 
-// Forged answers are ignored, as if no answer had arrived.
+// Server errors, and answers to other questions, do not change the list.
 func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")

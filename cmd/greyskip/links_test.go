@@ -151,7 +151,7 @@ func TestRootsLinks(t *testing.T) {
 	}
 }
 
-// The next run that replaces the file deletes the drafts of killed runs. It keeps other files.
+// The next run that replaces the file deletes the temporary files of killed runs. It keeps other files.
 func TestStaleDrafts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\n")
@@ -171,7 +171,7 @@ func TestStaleDrafts(t *testing.T) {
 	}
 }
 
-// root keeps the owner and the mode of the list when it replaces the file.
+// When root replaces the list, its owner and mode do not change.
 func TestOwnerStays(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

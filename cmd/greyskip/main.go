@@ -69,7 +69,8 @@ one domain per line; # starts a comment.
 
 greyskip lists an address if it passes SPF for every message. It evaluates include, redirect, a, mx, ip4 and ip6. It does not
 list addresses that depend on exists, ptr or macros. It does not list +all, private or reserved networks, or networks wider
-than --widest. It prints a note for each term that it does not list. Terms beyond the lookup limits of RFC 7208 authorize nothing, as in an SPF check.
+than --widest. It prints a note for each term that it does not list. Terms beyond the lookup limits of RFC 7208 authorize
+nothing, as in an SPF check.
 
 With -o FILE, greyskip replaces the file atomically, and only if it has changed. It prints only new notes and needed actions,
 so that it can run in cron. If the lookup of a domain fails, greyskip keeps its last good answer, which is in FILE.state. It

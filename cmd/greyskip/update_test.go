@@ -96,8 +96,7 @@ func TestAuthorizesNoneLong(t *testing.T) {
 	}
 }
 
-// A domain whose lookup fails keeps its last good answer: for a week without a warning, for three weeks with one, and then no
-// longer.
+// A domain whose lookup fails keeps its last good answer. After a week, each run warns. After 30 days, the domain is no longer listed.
 func TestLastGoodAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
@@ -127,7 +126,7 @@ func TestLastGoodAnswer(t *testing.T) {
 	w.contains(w.entries(), "37.0.3.0/24")
 }
 
-// A domain without a record causes a warning immediately. It keeps its last good answer for the same time.
+// A domain without a record causes a warning immediately. Its last good answer is kept as long as after a failed lookup.
 func TestRecordGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")

@@ -34,7 +34,7 @@ import (
 	"signpost/policy"
 )
 
-// caseTimeout is dns.timeout of the cases. TestCases tries shortTimeout first: some servers never answer.
+// caseTimeout is dns.timeout of the cases. TestCases tries shortTimeout first, because some servers never answer.
 const (
 	caseTimeout  = 3 * time.Second
 	shortTimeout = 100 * time.Millisecond
@@ -289,7 +289,7 @@ func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]strin
 // caseTime is the time at which the messages arrive.
 func caseTime() time.Time { return time.Unix(1_700_000_000, 0) }
 
-// caseText returns the part "want": codes, and header fields without prose.
+// caseText returns the part "want": codes, and header fields without sentences.
 func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) string {
 	var out strings.Builder
 	say := func(name, value string) {
@@ -335,12 +335,12 @@ func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) s
 	return regexp.MustCompile(` (header\.b|reason)=("([^"\\]|\\.)*"|[^ ;\n]+)`).ReplaceAllString(text, "")
 }
 
-// reasonText returns a reason without prose: code, domain or -, detail and cause.
+// reasonText returns a reason without sentences: code, domain or -, detail and cause.
 func reasonText(r policy.Reason) string {
 	return strings.TrimSuffix(strings.TrimRight(strings.Join([]string{string(r.Code), cmp.Or(r.Domain, "-"), r.Detail, r.Cause}, " "), " "), " -")
 }
 
-// noSentence checks that reasons, causes and lookups consist of words: docs/decisions/decision.md.
+// noSentence checks that reasons, causes and lookups contain only codes and words, not sentences: docs/decisions/decision.md.
 func noSentence(t *testing.T, r *decision.Record) {
 	t.Helper()
 	word := regexp.MustCompile(`^[A-Za-z0-9_]*$`)

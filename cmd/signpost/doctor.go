@@ -159,7 +159,7 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 	return nil
 }
 
-// colored returns the level, colored on a terminal.
+// colored returns the text of a level, in color if w is a terminal.
 func colored(w io.Writer, level doctor.Level) string {
 	text, p := fmt.Sprintf("%-6s", level), term.Paint(w)
 	switch level {

@@ -69,7 +69,7 @@ func shows(t *testing.T, page, command, printed string) {
 	}
 }
 
-// The output of verify in docs/journal.md, and of log and explain in README.md, is real.
+// docs/journal.md shows the real output of verify, and README.md that of log and explain.
 func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -103,7 +103,7 @@ func TestExamples(t *testing.T) {
 	shows(t, "README.md", "# signpost explain 2@mailer.example", out.String())
 }
 
-// The output of what-if that docs/observe.md shows is real.
+// docs/observe.md shows the real output of what-if.
 func TestWhatIfExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.Reject = policy.RejectAlways
@@ -135,7 +135,7 @@ func TestWhatIfExample(t *testing.T) {
 	}
 }
 
-// The output of forwarders that docs/lists.md shows is real, except for the dates.
+// docs/lists.md shows the real output of forwarders, except for the dates.
 func TestForwardersExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.ForwardersFile = filepath.Join(t.TempDir(), "forwarders.toml")
@@ -151,7 +151,7 @@ func TestForwardersExample(t *testing.T) {
 	}
 }
 
-// The output of check-config that docs/install.md shows is real, for the files that the page shows and that a new installation has.
+// docs/install.md shows the real output of check-config, for the files on that page and for those of a new installation.
 func TestShownCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	minimal, err := os.ReadFile("../../dist/minimal.toml")

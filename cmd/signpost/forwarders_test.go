@@ -26,7 +26,7 @@ import (
 	"signpost/policy"
 )
 
-// mail is a message of the journal in these tests.
+// mail is a message in the journal of these tests.
 type mail struct {
 	day            int // from 0 to 59
 	client, name   string
@@ -77,7 +77,7 @@ func twoMonths() []mail {
 	author := func(n, of int) string { return fmt.Sprintf("author%d.example", n%of) }
 	list, footer := []string{"List-Id", "List-Post"}, "sig%dsig%dsig%d"
 	kinds := []func(n int) mail{
-		// A mailing list adds a footer to each message, and its name to the Subject of every third.
+		// A mailing list adds a footer to each message, and its name to the Subject of every third message.
 		func(n int) mail {
 			return mail{day: n * 2, client: "192.0.2.25", name: "lists.example.org", author: author(n, 7), holds: n%3 > 0, signer: "lists.example.org", envelope: "lists.example.org", spf: spf.Pass, relayed: list}
 		},
@@ -265,7 +265,7 @@ func TestHeaderHolds(t *testing.T) {
 	}
 }
 
-// The same holds if a list also adds its name to Subject.
+// The daemon also detects this if a list adds its name to Subject.
 func TestHoldsUntagged(t *testing.T) {
 	var record *decision.Record
 	runCase(t, map[string]string{

@@ -187,7 +187,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// Prometheus reads the alert rules. Each alert fires in the situation that it is for.
+// Prometheus reads the alert rules. Each alert fires in its situation, and only then.
 func TestAlertRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs promtool")

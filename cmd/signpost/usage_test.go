@@ -33,7 +33,7 @@ func TestWrongUsage(t *testing.T) {
 	})
 }
 
-// The error for a directory names it once, without Go error text.
+// If FILE is a directory, the error names the directory once, without Go error text.
 func TestDirectoryAsMessage(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := openInput(dir, nil); err == nil || err.Error() != dir+" is a directory" {

@@ -75,7 +75,7 @@ func TestManualHasEachKey(t *testing.T) {
 	}
 }
 
-// wordsOf returns the allowed words of a key that has a list of words. They are in the error for an unknown word.
+// wordsOf returns the allowed words of a key that has a list of words. The error for an unknown word contains them.
 func wordsOf(set setter) (all []string) {
 	if set == nil {
 		return nil

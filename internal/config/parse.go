@@ -121,7 +121,7 @@ type reader struct {
 	schema map[string]setter
 	found  []fault
 	given  map[string]bool
-	// overrides is [publish.domain], read last: it inherits from [publish].
+	// overrides is [publish.domain]. It is read last, because it inherits from [publish].
 	overrides map[string]any
 }
 

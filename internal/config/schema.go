@@ -33,10 +33,10 @@ type Config struct {
 	MetricsListen string
 	Log           Log
 
-	Files     []string   // the files that Load read, in this order
+	Files     []string   // the files that Load read, in order
 	Overrides []Override // the keys that more than one file sets
 
-	rights map[Listener]rights // of the sockets that have their own
+	rights map[Listener]rights // rights of the sockets that have their own
 	tree   map[string]any      // the merged files
 	places map[string]place
 }

@@ -60,7 +60,7 @@ func boolean(to *bool, v any) error {
 	return nil
 }
 
-// list reads an array of strings, and converts each of them with one.
+// list reads an array of strings, and converts each of them with the function one.
 func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
 	items, ok := v.([]any)
 	if !ok {
@@ -330,7 +330,8 @@ func rsaBits(to *int, v any) error {
 	return nil
 }
 
-// minRing is the minimum length of a ring: the selector that signs, the previous one of mail in transit, and the next one.
+// minRing is the minimum length of a ring. A ring needs the selector that signs, the previous one for mail in transit, and the next
+// one.
 const minRing = 3
 
 func ring(c *Config, algorithm string, v any) error {

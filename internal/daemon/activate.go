@@ -57,7 +57,7 @@ func passedSockets() (all []net.Listener, err error) {
 	return all, nil
 }
 
-// passed returns a listener for a descriptor. Closing it does not remove the socket's file.
+// passed returns a listener for a descriptor. When the listener is closed, the socket's file is not removed.
 func passed(fd int, name string) (net.Listener, error) {
 	syscall.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), name)

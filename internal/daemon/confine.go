@@ -92,7 +92,7 @@ func (d *service) confine() {
 func (d *service) grants() grants {
 	g := grants{}
 	if file, err := filepath.Abs(d.File); err == nil && d.File != "" {
-		// The right includes listing: conf.d may be created after the start.
+		// This includes the right to list the directory, because conf.d may be created after the start.
 		g.add(filepath.Dir(file), mayRead)
 		g.add(config.DropIns(file), mayRead)
 	}

@@ -135,7 +135,7 @@ func (d *service) run(ctx context.Context) error {
 	return err
 }
 
-// begin and broken use the current generation. A message uses the same generation from its begin to its end.
+// begin and broken use the current generation. A message uses the generation with which it began until its end.
 func (d *service) begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
 	m := d.now.Load().filter.Begin(ctx, s, e)
 	d.messages.Add(1)
@@ -203,7 +203,7 @@ func mode(conf *config.Config) string {
 	return "enforce"
 }
 
-// addresses returns the addresses of the sockets, and their names in Postfix's parameters.
+// addresses returns the addresses of the sockets, and their names for Postfix's parameters.
 func addresses(listeners []net.Listener) (all []net.Addr, names string) {
 	for _, ln := range listeners {
 		all = append(all, ln.Addr())

@@ -7,7 +7,7 @@ import (
 	"runtime/metrics"
 )
 
-// Limits of the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
+// These constants limit the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
 const (
 	heapRoom   = 8 << 20 // bytes
 	maxPercent = 200     // GOGC of a very small heap
@@ -43,8 +43,8 @@ func tuneCollection(ctx context.Context) {
 	}
 }
 
-// notifyCollected sends to collected after each garbage collection until ctx ends. Each collection runs the cleanup of an
-// unreferenced object.
+// notifyCollected sends to the channel collected after each garbage collection, until ctx ends. It detects a collection by the cleanup
+// of an unreferenced object.
 func notifyCollected(ctx context.Context, collected chan<- struct{}) {
 	type unreferenced struct{ _ *int } // with a pointer, so that it is allocated alone
 	runtime.AddCleanup(new(unreferenced), func(ctx context.Context) {

@@ -34,8 +34,8 @@ type generation struct {
 	filter   *filter.Filter
 }
 
-// restartKeys returns the configuration keys that need a restart: sockets stay open, and the state directory is in use. All other keys
-// take effect at a reload.
+// restartKeys returns the configuration keys that need a restart, because sockets stay open and the state directory is in use. All
+// other keys take effect at a reload.
 func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }

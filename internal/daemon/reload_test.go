@@ -114,8 +114,8 @@ func (r *running) put(name, text string) {
 	}
 }
 
-// hangup writes the configuration, sends SIGHUP, and waits for the end of the reload. It returns the log up to there, and whether the
-// reload succeeded.
+// hangup writes the configuration, sends SIGHUP, and waits for the end of the reload. It returns the log up to that point, and whether
+// the reload succeeded.
 func (r *running) hangup(text string) (log string, ok bool) {
 	r.write(text)
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
@@ -130,7 +130,7 @@ func (r *running) dial() *testmilter.MTA {
 	return m
 }
 
-// A message keeps the rules that were in effect at its begin. The next message on the same connection has the new rules.
+// A message keeps the rules that were in effect when it began. The next message on the same connection has the new rules.
 func TestReloadUnderMail(t *testing.T) {
 	const hostile = "From\x00 ann@a.example\x00"
 	r := start(t, "")

@@ -59,7 +59,7 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	r.tag("-h, --help", "")
 	r.line("Show the help%s.", map[bool]string{true: " of the program or of a command"}[len(commands) > 0])
 	r.tag("-v, --version", "")
-	r.line("Show the version, the commit and the Go release that it was built with. The command version does the same.")
+	r.line("Show the version, the commit and the Go release of the build. The command version does the same.")
 	if root.Example != "" {
 		r.line(".SH EXAMPLES")
 		r.example(root.Example)
@@ -87,7 +87,7 @@ func Completion(program string) string {
 		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
 }
 
-// visible returns the commands of a program without those that every program has: help, completion and version.
+// visible returns the commands of a program except help, completion and version, which every program has.
 func visible(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, below := range c.Commands() {
@@ -147,9 +147,9 @@ func Config(w io.Writer, s *Sample) error {
 	r.head("signpost.toml", "5", "configuration of signpost(8) and dkimkey(1)")
 	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml\n.br\n.I /etc/signpost/conf.d/*.toml")
 	r.line(".SH DESCRIPTION")
-	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). A key that is unknown, or that one file sets twice, is an error, and so is a value that is not allowed; " +
-		"the message has the line. Times are numbers with a unit: s, m, h or d.\n\n" +
-		"Each key is shown with its default. A key that is not set by default is marked so; its value is an example.")
+	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). An unknown key, a key that one file sets twice, and a value that is not allowed are errors. " +
+		"The message contains the line. Times are numbers with a unit: s, m, h or d.\n\n" +
+		"Each key is shown with its default. \"(not set)\" marks a key without a default; its value is an example.")
 	for _, t := range s.Tables {
 		title := "[" + t.Name + "]"
 		if t.Name == "" {
@@ -178,8 +178,8 @@ func Config(w io.Writer, s *Sample) error {
 			r.example("  " + strings.Join(e.Lines, "\n  "))
 		}
 	}
-	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe default of \\-c.")
-	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after it, in the order of their names.")
+	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe default file of \\-c.")
+	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after signpost.toml, in the order of their names.")
 	r.seeAlso([]string{"signpost(8)", "dkimkey(1)", "postconf(5)"})
 	_, err := io.WriteString(w, r.String())
 	return err
@@ -192,7 +192,7 @@ func (r *roff) line(format string, args ...any) { fmt.Fprintf(r, format+"\n", ar
 
 func (r *roff) head(name, section, short string) {
 	r.line(".TH %s %s \"\" Signpost \"Signpost's manual\"", strings.ToUpper(escape(name)), section)
-	// Nothing is hyphenated, so that keys and flags can be found; lines are not stretched.
+	// Words are not hyphenated, so that keys and flags can be found with a search. Lines are not justified.
 	r.line(".nh\n.ad l")
 	r.line(".SH NAME\n%s \\- %s", escape(name), escape(short))
 }

@@ -1,5 +1,5 @@
 // Package metrics has the Prometheus metrics of the daemon, and the HTTP server for /metrics, /healthz and /readyz. Each label has a
-// fixed set of values. Only the metrics of keys have a label with a domain, one of the operator's own.
+// fixed set of values. Only the metrics of keys have a label with a domain, which is always one of the operator's own.
 //
 //	m := metrics.New(observe, version)
 //	server, err := metrics.Listen("127.0.0.1:9890", m, log)

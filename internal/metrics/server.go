@@ -42,9 +42,9 @@ type state struct {
 	why     string     // why the daemon is not ready; empty: ready
 }
 
-// Listen starts a server at addr. /readyz fails until Ready is called. Listen returns an error if the port is in use. The server rejects
-// requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise another web site could
-// make a browser on this network read the metrics, which name the operator's domains (DNS rebinding).
+// Listen starts a server at addr. /readyz fails until Ready is called. Listen returns an error if the port is in use. The server
+// rejects requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise another web
+// site could use DNS rebinding to make a browser on this network read the metrics, which name the operator's domains.
 func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()

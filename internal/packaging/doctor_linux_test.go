@@ -148,7 +148,7 @@ func inStrings(text string) string {
 	return strings.Join(append(all, `"`+text+`"`), " ")
 }
 
-// instead returns the zone with a line that replaces all TXT records of its name.
+// instead returns the zone in which a line replaces all TXT records of its name.
 func instead(zone, line string) string {
 	name, _, _ := strings.Cut(line, " ")
 	var kept []string

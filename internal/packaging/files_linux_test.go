@@ -48,7 +48,7 @@ var (
 	unit     = regexp.MustCompile(`(?:^|[^\w./-])((?:signpost|dkimkey|greyskip)[\w-]*\.(?:service|socket|timer))\b`)
 )
 
-// missing returns the names in text that the package lacks.
+// missing returns the names in text of files that are not in the package.
 func missing(files []string, text string) (lacks []string) {
 	need := func(name string, candidates ...string) {
 		if !elsewhere.MatchString(name) && !slices.ContainsFunc(candidates, func(c string) bool { return slices.Contains(files, c) }) {

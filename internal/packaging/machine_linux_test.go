@@ -28,7 +28,7 @@ const (
 	packagesVar = "SIGNPOST_TEST_PACKAGES"
 )
 
-// The machine's name, and an address of it that is not in Postfix's mynetworks.
+// These are the machine's name, and an address of the machine that is not in Postfix's mynetworks.
 const (
 	hostname = "mx.example.net"
 	stranger = "203.0.113.9"

@@ -88,7 +88,7 @@ func TestInstalled(t *testing.T) {
 	}
 }
 
-// The daemon with the shipped configuration answers Postfix in its chroot, and no other user.
+// With the shipped configuration, the daemon answers Postfix in its chroot. Other users cannot connect.
 func TestSocket(t *testing.T) {
 	if !inside(t) {
 		return
@@ -225,7 +225,7 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	if strings.Contains(said, "installed, but not started") {
 		t.Errorf("an upgrade prints the text of a first installation:\n%s", said)
 	}
-	// There is no systemd to restart the daemon; the old one continues.
+	// There is no systemd to restart the daemon, so the old daemon continues.
 	if out, err := connectAs(t, "postfix", "/var/spool/postfix", "signpost/milter.sock"); err != nil {
 		t.Errorf("the daemon during the upgrade: %v\n%s", err, out)
 	}

@@ -25,7 +25,7 @@ func TestHardening(t *testing.T) {
 	}
 }
 
-// systemd reports no faults of the units, except for the path of the program, which make install adjusts.
+// systemd reports no errors in the units, except for the path of the program, which make install changes.
 func TestUnits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")

@@ -146,7 +146,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	}
 	stop(t)
 
-	// Removal, reinstallation and purge.
+	// The last part tests removal, reinstallation and purge.
 	changed := run(t, "cat "+configFile)
 	run(t, "dpkg -r signpost; dpkg -i "+deb(t, 2)+" </dev/null")
 	if got := run(t, "cat "+configFile); got != changed {

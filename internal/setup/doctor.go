@@ -34,7 +34,7 @@ type Doctor struct {
 	Faulty    error          // the error of the configuration; nil if it is valid
 	Postfix   string         // Postfix's configuration directory; empty: postconf's default
 	Addresses []netip.Addr   // the addresses that this host sends from; empty: detected
-	Selectors []string       // the DKIM selectors to check besides our own
+	Selectors []string       // the DKIM selectors to check in addition to those of this host
 	Inbound   func(context.Context) host.Inbound
 	Progress  func(format string, args ...any) // called before steps that may take long
 }
@@ -94,7 +94,7 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
 }
 
-// HostFacts returns the facts for the checks of this host that a configuration contains. The caller adds the others.
+// HostFacts returns the facts for the checks of this host that are in a configuration. The caller adds the other facts.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
@@ -122,7 +122,7 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 	return f
 }
 
-// PostfixFacts returns the facts for the checks of Postfix that a configuration contains. dir is Postfix's configuration directory.
+// PostfixFacts returns the facts for the checks of Postfix that are in a configuration. dir is Postfix's configuration directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
 		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
@@ -142,8 +142,8 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	return f
 }
 
-// configFiles returns the files and directories of a configuration that the daemon must be able to read: its files, the directory
-// conf.d, and the file of accepted forwarders.
+// configFiles returns the files and directories of a configuration that the daemon must be able to read. They are its files, the
+// directory conf.d, and the file of accepted forwarders.
 func configFiles(conf *config.Config, file string) []string {
 	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
 }

@@ -1,4 +1,4 @@
-// Package setup creates the parts of a program from its configuration: resolvers, the key store, key rules and publishers, the filter and
+// Package setup creates the parts of a program from its configuration: resolvers, the key store, key rules, publishers, the filter with
 // its rules, and loggers. All programs use it, so that a configuration key has the same effect in each. It does not import the journal,
 // because dkimkey and greyskip would then link SQLite. For example:
 //

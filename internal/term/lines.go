@@ -27,7 +27,8 @@ func (f Frame) Split(columns int) (left, right Frame) {
 	return left, right
 }
 
-// Halves returns two parts of the same width, except that the left one has at most that many columns.
+// Halves returns two parts of the same width. If the left part would have more than most columns, it has most columns, and the right
+// part is wider.
 func (f Frame) Halves(most int) (left, right Frame) { return f.Split(min((f.Width-columnGap)/2, most)) }
 
 func (f Frame) painted(paint func(string) string, format string, args []any) Line {
@@ -44,7 +45,7 @@ func (f Frame) Line(format string, args ...any) Line {
 	return f.painted(func(text string) string { return text }, format, args)
 }
 
-// Bad returns a line about something that is wrong.
+// Bad returns a line about an error, in color.
 func (f Frame) Bad(format string, args ...any) Line {
 	return f.painted(f.Paint.Bad, format, args)
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// The terminal's control sequences: the alternate screen without a cursor, and back.
+// These control sequences of the terminal switch to the alternate screen without a cursor, and back.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l"
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
@@ -60,7 +60,7 @@ func (s *Screen) Leave() (err error) {
 	return err
 }
 
-// Keys reads keys until there is an error, or key returns false.
+// Keys reads keys until an error occurs or key returns false.
 func (s *Screen) Keys(key func(byte) bool) {
 	var b [1]byte
 	for s.in != nil {
@@ -70,7 +70,8 @@ func (s *Screen) Keys(key func(byte) bool) {
 	}
 }
 
-// Pause stops the process, as ^Z does, until fg in the shell. It waits for SIGCONT: threads may run for a moment after the kill.
+// Pause stops the process until the shell continues it with fg, as ^Z does. It waits for SIGCONT, because threads may run for a moment
+// after the kill.
 func (s *Screen) Pause(ctx context.Context) error {
 	if err := s.Leave(); err != nil {
 		return err
@@ -88,7 +89,7 @@ func (s *Screen) Pause(ctx context.Context) error {
 	return s.Enter()
 }
 
-// Size returns the size of the window, or a usual size if it is not known.
+// Size returns the size of the window, or a default if the size is not known.
 func (s *Screen) Size() (columns, lines int) {
 	if columns, lines = Size(s.out); columns < 1 || lines < 1 {
 		return 80, 24

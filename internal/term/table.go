@@ -12,7 +12,7 @@ const (
 	indent = "    "
 )
 
-// Table writes rows of printable cells in aligned columns. Columns grow and never shrink, so that a live list does not move.
+// Table writes rows of printable cells in aligned columns. Columns become wider but never narrower, so that a live list does not move.
 type Table struct {
 	w      io.Writer
 	room   int // columns of the terminal; 0: no bound

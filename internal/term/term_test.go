@@ -10,8 +10,7 @@ import (
 	"unicode"
 )
 
-// There are no escape sequences if the output is not a terminal, or if colors are disabled. /dev/null is a device like a terminal, but
-// not a terminal.
+// There are no escape sequences if the output is not a terminal, or if colors are disabled. /dev/null is a device, but not a terminal.
 func TestPaint(t *testing.T) {
 	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -80,7 +79,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// The number of columns of a text is the sum for its characters in go-runewidth. A text that is cut never has more columns than
+// The width of a text is the sum of the widths of its characters in go-runewidth. A text that is cut never has more columns than
 // allowed.
 func TestColumns(t *testing.T) {
 	for text, want := range map[string]int{

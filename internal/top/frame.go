@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// wide is the minimum width, in columns, for blocks side by side; ratesWidth is the width of the block of rates.
+	// wide is the minimum width, in columns, for two blocks side by side. ratesWidth is the width of the block of rates.
 	wide       = 78
 	ratesWidth = 26
-	// maxCounts is the maximum width of the left one of two lists.
+	// maxCounts is the maximum width of the left list, if two lists are side by side.
 	maxCounts = 48
-	// leastKeys is the minimum number of keys shown; the other lists are cut to make room for them.
+	// leastKeys is the minimum number of keys shown. The other lists are shortened to make room for them.
 	leastKeys = 3
 )
 
-// frame returns the lines to show, of at most width columns. If height is 0, it returns all lines. In a low window, it first shortens
-// the lists, then omits empty lines, and then other lines.
+// frame returns the lines to show, of at most width columns. If height is 0, it returns all lines. If the window is too low, it
+// shortens the lists first, then omits empty lines, and then omits other lines.
 func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []term.Line {
 	f := term.Frame{Width: width, Paint: paint}
 	for _, spaced := range []bool{true, false} {

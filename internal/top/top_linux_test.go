@@ -308,7 +308,7 @@ func TestTopFits(t *testing.T) {
 	}
 }
 
-// ^Z stops the process and restores the terminal until the fg of the shell.
+// ^Z restores the terminal and stops the process until the shell continues it with fg.
 func TestTopPaused(t *testing.T) {
 	source := oneMessage(t, "forged.example")
 	tty := newTerminal(t, 80, 24)

@@ -102,7 +102,7 @@ func (s *site) keys(*http.Request) shown {
 	return m
 }
 
-// metadataOf returns the metadata of a key. An unmanaged key that was not observed yet has only the time of its state.
+// metadataOf returns the metadata of a key. If an unmanaged key has not been observed yet, the metadata has only the time of its state.
 func metadataOf(k keys.Status) *keys.Metadata {
 	switch {
 	case k.Metadata != nil:

@@ -21,7 +21,7 @@ func (s stuck) Write(b []byte) (int, error) {
 	return s.ResponseRecorder.Write(b)
 }
 
-// Slow browsers do not delay other requests, even if there are as many of them as pages that can be rendered at a time.
+// Slow browsers do not delay other requests, even if their number is the maximum of concurrent pages.
 func TestSlowBrowsers(t *testing.T) {
 	h := newSite(t, record(1)).Handler()
 	get(t, h, "/") // alone, because the race detector reports the sync.Map that reflect fills at the first call

@@ -159,7 +159,7 @@ func hostile(evil string) *decision.Record {
 	return r
 }
 
-// Text from senders adds no element, attribute or address to a page, and no unprintable character.
+// Text from senders adds no element, attribute, address or unprintable character to a page.
 func TestHostileMail(t *testing.T) {
 	const mark = "zqx"
 	harmless := shapes(t, newSite(t, hostile("harmless")))
@@ -224,8 +224,8 @@ func shapes(t *testing.T, site Site) map[string]string {
 	return all
 }
 
-// Only GET and HEAD requests for a known host name are answered, and no request that another site makes. Each response has the security
-// headers.
+// The page answers only GET and HEAD requests for a known host name, and rejects requests that other sites make. Each response has the
+// security headers.
 func TestGuard(t *testing.T) {
 	site := newSite(t, record(1))
 	site.Names = []string{"mail.example.org"}
