@@ -29,7 +29,7 @@ the key of a hosted parent domain. The output states which. The command requires
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return e.remove(c, args, yes) },
 	}
-	c.Flags().BoolVar(&yes, "yes", false, "confirm that the keys are to be deleted")
+	c.Flags().BoolVar(&yes, "yes", false, "confirm the deletion of the keys")
 	return c
 }
 
@@ -91,7 +91,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		}
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintf(stderr, "%s: directory %s has other files and is kept\n", domain, dir)
+		fmt.Fprintf(stderr, "%s: directory %s is kept, because it contains other files\n", domain, dir)
 	}
 	delete(known, domain)
 	signer, not := policy.SigningDomain(domain, policy.Rules{Hosted: known, SignDomains: conf.Sign.Domains, Subdomains: conf.Sign.Subdomains})
@@ -105,7 +105,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	case signer == "":
 		fmt.Fprintf(stderr, "%s: no longer hosted; its mail is sent unsigned, because %s %s\n", domain, domain, unsigned(not))
 	case len(set.Signing(signer)) == 0:
-		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, which has no active key: sign.on_missing_key applies\n", domain, signer)
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail must now be signed by %s, which has no active key: sign.on_missing_key applies\n", domain, signer)
 	default:
 		fmt.Fprintf(stderr, "%s: no longer hosted; its mail is now signed with the key of %s (d=%s)\n", domain, signer, signer)
 	}

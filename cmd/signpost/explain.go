@@ -73,5 +73,5 @@ func notFound(ctx context.Context, r *journal.Reader, file, id string) error {
 	if oldest.IsZero() {
 		return fmt.Errorf("no message has the ID %s: the journal %s is empty", term.Printable(id), file)
 	}
-	return fmt.Errorf("no message in the journal %s has the ID %s; it has those from %s to %s", file, term.Printable(id), explain.Date(oldest), explain.Date(newest))
+	return fmt.Errorf("no message in the journal %s has the ID %s; the journal has messages from %s to %s", file, term.Printable(id), explain.Date(oldest), explain.Date(newest))
 }

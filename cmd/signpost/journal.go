@@ -26,7 +26,7 @@ func readJournal(conf *config.Config) (*journal.Reader, error) {
 // noJournal adds to the error of a missing journal that the configuration disables it.
 func noJournal(conf *config.Config, err error) error {
 	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {
-		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes none", err)
+		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes no journal", err)
 	}
 	return err
 }

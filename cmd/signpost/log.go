@@ -60,7 +60,7 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringVar(&q.Since, "since", "", "messages from this `TIME` on")
 	f.StringVar(&q.Until, "until", "", "messages before this `TIME`")
 	f.IntVarP(&o.most, "lines", "n", 50, "list at most the newest `N` messages")
-	f.BoolVarP(&o.follow, "follow", "f", false, "then list new messages until interrupted")
+	f.BoolVarP(&o.follow, "follow", "f", false, "after that, list new messages until interrupted")
 	f.BoolVar(&o.json, "json", false, "print the record of each message as JSON, one on each line (/usr/share/doc/signpost/docs/json.md)")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "since": times(), "until": times(), "lines": cli.Any()})
 	for _, choice := range q.Choices() {

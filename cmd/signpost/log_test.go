@@ -167,7 +167,7 @@ func TestExplainCommand(t *testing.T) {
 		t.Errorf("%d %v %s", code, err, out)
 	}
 	code, out, stderr = a.run("explain", "\x1b[31m4other")
-	if code != 1 || out != "" || !strings.Contains(stderr, "has the ID ?[31m4other; it has those from 20") || !strings.HasSuffix(stderr, " UTC\n") {
+	if code != 1 || out != "" || !strings.Contains(stderr, "has the ID ?[31m4other; the journal has messages from 20") || !strings.HasSuffix(stderr, " UTC\n") {
 		t.Errorf("%d %s%q", code, out, stderr)
 	}
 }

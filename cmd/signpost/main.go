@@ -77,8 +77,8 @@ forged mail by the policy of its domain. Each message has one line in the log.
 		Use:   "check-config",
 		Short: "Check the configuration",
 		Long: "Check the configuration, and list the files that were read: FILE, then the *.toml files in the directory conf.d beside it.\n" +
-			"A key that two files set is listed with the lines of both: the later one is in effect. Run as root, it also checks that\n" +
-			"the owner of state_dir, the user of the daemon, can read the files.\n\n" +
+			"If two files set a key, the lines of both are listed; the later one is in effect. If root runs the command, it also checks\n" +
+			"that the owner of state_dir, who is the user of the daemon, can read the files.\n\n" +
 			"Exit code 0: valid, 2: not valid.",
 		Example: "  signpost check-config\n  signpost check-config -c NEW.toml",
 		Args:    cobra.NoArgs,

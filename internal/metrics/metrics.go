@@ -56,7 +56,7 @@ type Source struct {
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.messages = m.counters("signpost_messages_total", "Messages by role and action. In observe mode, the action that would have been carried out.",
+	m.messages = m.counters("signpost_messages_total", "Messages by role and action. In observe mode, the action is that of enforce mode.",
 		"role", "action", cross(decision.Words(policy.Roles()), decision.Words(policy.Actions())))
 	m.codes = make(map[policy.Code]prometheus.Counter)
 	codes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_decisions_total", Help: "Messages by the code of the reason for the action. The codes are listed in /usr/share/doc/signpost/docs/json.md."}, []string{"code"})
@@ -77,7 +77,7 @@ func New(observe bool, version string) *Metrics {
 	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
 	m.reloadOK = m.gauge("signpost_reload_success", "1 if the last reload succeeded or there was none; 0 if it failed and the previous configuration stays in effect.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "Time of the last successful start or reload, in seconds since 1970.")
-	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one became preferred."})
+	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Changes of the preferred name server because it did not answer the query \". NS\"."})
 	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers)
 	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)
