@@ -114,7 +114,7 @@ func (w *world) checkVerifying(s *server) error {
 	}
 	tampered := *good
 	tampered.body = append([]byte("Pay this first.\r\n"), good.body...)
-	forged := letter(9998, 4<<10, stranger(), "ceo@bank.example")
+	forged := letter(9998, 4<<10, forger(), "ceo@bank.example")
 	forged.sender = "x@stranger.example"
 
 	want := []string{"dkim=pass"}

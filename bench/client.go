@@ -21,7 +21,7 @@ const (
 	allEvents  = 0x1fffff &^ milter.OptSkip
 )
 
-// replyTimeout is the timeout of one reply. The slowest peer takes a minute for 64 messages of 10 MiB at once.
+// replyTimeout is the timeout of one reply. The slowest server takes a minute for 64 messages of 10 MiB at once.
 const replyTimeout = 5 * time.Minute
 
 // client is Postfix's side of a connection. It is go-milter's client on a connection that writes as Postfix does.

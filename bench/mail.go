@@ -16,9 +16,9 @@ const recipient = "bob@example.net"
 type peer struct{ addr, name, login string }
 
 // These are the clients: an authenticated user, the server of the sending domain, and a client that SPF does not permit.
-func user() peer     { return peer{"192.0.2.10", "pc.example.org", "ann@example.org"} }
-func sender() peer   { return peer{"203.0.113.9", "mail.example.com", ""} }
-func stranger() peer { return peer{"198.51.100.66", "mail.stranger.example", ""} }
+func user() peer   { return peer{"192.0.2.10", "pc.example.org", "ann@example.org"} }
+func sender() peer { return peer{"203.0.113.9", "mail.example.com", ""} }
+func forger() peer { return peer{"198.51.100.66", "mail.stranger.example", ""} }
 
 // mail is one message, with CRLF at the end of each line and a space before each value.
 type mail struct {

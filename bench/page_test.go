@@ -76,7 +76,7 @@ func TestKept(t *testing.T) {
 	}
 	again := r.page(facts{date: "tomorrow"}, kept(changed))
 	if strings.Count(again, text) != 1 || strings.Count(again, keptBegin) != 1 || !strings.Contains(again, "on tomorrow") {
-		t.Errorf("what was written by hand did not stay:\n%s", again)
+		t.Errorf("the text written by hand was not kept:\n%s", again)
 	}
 	for _, line := range []string{"|  | opendkim | 1.0 | 2.000 | 0.00 | 0.00 | 0.0 | 0.20 |", "| 4 KiB, 8 sessions of 1 | signpost | 1.0 | 0.400 |", "|  | bare cryptography | | 0.050 | | | | 8.00 |", "| signpost | 150.0 | 0.75 | 1.000 |"} {
 		if !strings.Contains(again, line) {

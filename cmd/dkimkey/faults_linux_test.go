@@ -40,14 +40,14 @@ func TestYearWithFaults(t *testing.T) {
 	y.sync()
 	const seed = 20261125
 	r := rand.New(rand.NewPCG(seed, seed))
-	faults, turn := y.faults(), map[string]int{}
+	faults, next := y.faults(), map[string]int{}
 	days := daysOf(t, 200)
 	for day := range days {
 		// Over the year, each fault occurs during each type of step.
 		f := faults[r.IntN(len(faults))]
 		if due := y.due(); due != "" {
-			f = faults[turn[due]%len(faults)]
-			turn[due]++
+			f = faults[next[due]%len(faults)]
+			next[due]++
 		}
 		f.play(f.says)
 		y.sync()
@@ -166,11 +166,11 @@ func (y *faultyYear) faults() []fault {
 	}
 	// The faults that prevent a publication come first, because a lagging secondary has an effect only after a key was published.
 	return []fault{
-		{"a fine day", "", rotate},
+		{"no fault", "", rotate},
 		{"UPDATE refused", "REFUSED", publisher},
 		{"another TSIG secret", "NOTAUTH", publisher},
-		{"the primary is away", "connection refused", publisher},
-		{"a secondary that lags", "127.0.0.2: no TXT record", looks(func() { y.dns.Lag(ns2, "example.org") })},
+		{"the primary is down", "connection refused", publisher},
+		{"a lagging secondary", "127.0.0.2: no TXT record", looks(func() { y.dns.Lag(ns2, "example.org") })},
 		{"a secondary that answers SERVFAIL", "it answers SERVFAIL", looks(func() { y.dns.Down(ns2, errors.New("it answers SERVFAIL")) })},
 		{"a full disk", "no space left on device", func(says string) {
 			filler := filepath.Join(y.dir, "state", "filler")
@@ -193,7 +193,7 @@ func (y *faultyYear) faults() []fault {
 				}
 			}
 		}},
-		{"two at once", "example.org is locked by process", func(says string) {
+		{"two concurrent runs", "example.org is locked by process", func(says string) {
 			unlock, err := y.store().TryLock("example.org")
 			if err != nil {
 				y.Fatal(err)

@@ -102,7 +102,7 @@ func TestRotateNow(t *testing.T) {
 				}
 			}
 			if next := h.inState("example.org", keys.Verified); len(next) != len(first) {
-				t.Errorf("%q stand by", next)
+				t.Errorf("the standby keys are %q", next)
 			}
 			// Later runs change nothing.
 			h.days(5)
@@ -202,7 +202,7 @@ func TestRotateNowManual(t *testing.T) {
 	publish()
 	h.must("rotate")
 	if got := h.signing("example.org"); got != "one" {
-		t.Errorf("%q signs at once", got)
+		t.Errorf("%q signs immediately", got)
 	}
 	h.now = h.now.Add(61 * time.Minute)
 	h.must("rotate")

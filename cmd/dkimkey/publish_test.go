@@ -63,7 +63,7 @@ func (h *house) wholeLife(domain string) {
 	h.Helper()
 	h.must("add", domain)
 	if got := h.signing(domain); got != "" {
-		h.Fatalf("%s signs at once", got)
+		h.Fatalf("%s signs immediately", got)
 	}
 	h.now = h.now.Add(90 * time.Minute)
 	h.must("rotate") // finds the record
@@ -83,7 +83,7 @@ func (h *house) wholeLife(domain string) {
 		h.Fatalf("after 93 days %q signs, as before", second)
 	}
 	if txt, err := h.txt(name); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
-		h.Fatalf("the old record went away at once: %q %v", txt, err)
+		h.Fatalf("the old record disappeared immediately: %q %v", txt, err)
 	}
 	h.days(15)
 	if txt, err := h.txt(name); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
@@ -212,7 +212,7 @@ func TestPublishManual(t *testing.T) {
 		t.Error(out)
 	}
 	if got := h.signing("example.org"); got != "" {
-		t.Error("signs at once")
+		t.Error("signs immediately")
 	}
 	h.now = h.now.Add(61 * time.Minute)
 	if out := h.must("rotate"); !strings.Contains(out, "activated key ") {

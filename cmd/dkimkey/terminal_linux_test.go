@@ -30,11 +30,11 @@ func TestStatusColours(t *testing.T) {
 	}
 	t.Setenv("NO_COLOR", "1")
 	if out := terminal(); strings.Contains(out, "\x1b") {
-		t.Errorf("colours although NO_COLOR is set: %q", out)
+		t.Errorf("colors although NO_COLOR is set: %q", out)
 	}
 	t.Setenv("NO_COLOR", "")
 	if out := h.must("status"); strings.Contains(out, "\x1b") {
-		t.Errorf("colours in a file: %q", out)
+		t.Errorf("colors in a file: %q", out)
 	}
 }
 

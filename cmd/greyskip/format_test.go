@@ -92,7 +92,7 @@ func TestHostileRecords(t *testing.T) {
 	for name, record := range map[string]string{
 		"escape":   `"v=spf1 a:\027[31m.example -all"`,
 		"line end": `"v=spf1 include:x\0100.0.0.0/0.example -all"`,
-		"octets":   `"v=spf1 exists:\255\254.example -all"`,
+		"bytes":    `"v=spf1 exists:\255\254.example -all"`,
 		"name":     `"v=spf1 include:%%.\226\128\174.example redirect=a.example"`,
 		"alias":    `"v=spf1 ip4:37.0.0.0/24 mx -all"` + "\nevil.example. MX 1 \\010x\\027.example.\n;fault \\010x\\027.example. SERVFAIL",
 	} {
@@ -128,7 +128,7 @@ func TestManyNotes(t *testing.T) {
 	}
 	for text := range strings.Lines(said + w.text()) {
 		if len(text) > 500 {
-			t.Errorf("%d octets: %s", len(text), text)
+			t.Errorf("%d bytes: %s", len(text), text)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	write("open", "AAAA\n", 0o604)
 	write("text", "the secret\n", 0o600)
 	write("badclause", "key signpost { algorithm hmac-sha256; secret \"not base64\"; };\n", 0o600)
-	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if out := check("[publish.domain.\"a.example\"]\nserver = \"192.0.2.2\"\n"); out != "" {
@@ -48,7 +48,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 		{`tsig_secret_file = "%DIR%/alone"`, ""},
 		{`tsig_name = "Signpost."`, ""},
 		{`tsig_secret_file = "%DIR%/nothing"`, "/nothing: no such file or directory"},
-		{`tsig_secret_file = "%DIR%/folder"`, "/folder: not a regular file"},
+		{`tsig_secret_file = "%DIR%/directory"`, "/directory: not a regular file"},
 		{`tsig_secret_file = "%DIR%/open"`, "/open: the file is accessible to all users (mode 0604): run chmod 0600"},
 		{`tsig_secret_file = "%DIR%/text"`, "/text: neither a base64 secret nor a key clause of tsig-keygen"},
 		{`tsig_secret_file = "%DIR%/badclause"`, `/badclause: the secret of key "signpost" is not base64`},
@@ -81,7 +81,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "conf.d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write("conf.d/local.toml", "# ours\n[publish]\ntsig_secret_file = \""+dir+"/nothing\"\n", 0o644)
+	write("conf.d/local.toml", "# local\n[publish]\ntsig_secret_file = \""+dir+"/nothing\"\n", 0o644)
 	if out := check(""); !strings.HasPrefix(out, "signpost: warning: "+dir+"/conf.d/local.toml:3: publish.tsig_secret_file: "+dir+"/nothing: no such file or directory\nhint: (umask 077; tsig-keygen ") {
 		t.Error(out)
 	}

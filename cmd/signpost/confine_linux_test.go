@@ -168,8 +168,8 @@ func confinedRefuses(t *testing.T, file string) {
 			t.Errorf("%q: %s", text, log)
 		}
 	}
-	folder := filepath.Join(dir, "state", "keys", "example.org")
-	if err := errors.Join(os.Mkdir(folder, 0o700), os.Symlink(filepath.Join(other, "example.net", "key.pem"), filepath.Join(folder, "key.pem"))); err != nil {
+	keysDir := filepath.Join(dir, "state", "keys", "example.org")
+	if err := errors.Join(os.Mkdir(keysDir, 0o700), os.Symlink(filepath.Join(other, "example.net", "key.pem"), filepath.Join(keysDir, "key.pem"))); err != nil {
 		t.Fatal(err)
 	}
 	p.says("the daemon must be restarted to open links to other directories")

@@ -137,7 +137,7 @@ func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 		{"record missing", dkimAt, "", "dkim", "the record of the DKIM key s1 of example.org is missing", dkimAt},
 		{"record wrong", dkimAt, strings.Replace(dkimAt, "p=O2on", "p=P2on", 1), "dkim", "the record of the DKIM key s1 of example.org contains another key", dkimAt},
 		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 include:p1.example ~all"`, "spf", "2 SPF records at example.org", `example.org. IN TXT "v=spf1 mx include:p1.example ~all"`},
-		{"SPF with 11 look-ups", spfAt, eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
+		{"SPF with 11 lookups", spfAt, eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
 		{"DMARC with a typo", "p=reject", "p=rejct", "dmarc", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`, dmarcAt},
 	} {
 		t.Run(c.name, func(t *testing.T) {

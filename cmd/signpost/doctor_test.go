@@ -71,7 +71,7 @@ func TestDoctorExitCodes(t *testing.T) {
 		{"a domain without records", []string{"-c", file, "example.net"}, 1, "action needed: at least one finding is red"},
 		{"this machine, without a daemon", []string{"-c", file, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
 		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
-		{"the same, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
+		{"a configuration with an error, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
 		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix and DOMAIN exclude each other"},
 		{"two domains", []string{"-c", file, "example.org", "example.net"}, 2, "signpost: doctor: unexpected argument \"example.net\"\nhint: see signpost doctor --help\n"},
 	} {

@@ -86,7 +86,7 @@ func checkAnswers(t *testing.T, answers []byte) {
 		}
 		n := int(binary.BigEndian.Uint32(answers))
 		if n < 1 || n > len(answers)-4 {
-			t.Fatalf("a packet of %d octets, with %d there", n, len(answers)-4)
+			t.Fatalf("a packet of %d bytes, but %d bytes are left", n, len(answers)-4)
 		}
 		code, body := answers[4], answers[5:4+n]
 		answers = answers[4+n:]

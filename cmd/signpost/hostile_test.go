@@ -88,9 +88,9 @@ func (d *testDaemon) until(what string, ok func() bool) {
 	}
 }
 
-// ours returns the goroutines that run code of this project, except those of the test. Only function names, which start a line, count.
+// ownGoroutines returns the goroutines that run code of this project, except those of the test. Only function names, which start a line, count.
 // The paths of source files may contain the same text.
-func ours() (all []string) {
+func ownGoroutines() (all []string) {
 	function := regexp.MustCompile(`(?m)^(created by )?signpost/`)
 	buf := make([]byte, 8<<20)
 	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
@@ -108,7 +108,7 @@ func TestHostileConnections(t *testing.T) {
 	d := startDaemon(t, ";fault example.com TIMEOUT\n;fault _dmarc.example.com TIMEOUT\n;fault k._domainkey.example.com TIMEOUT\n", "timeout = \"15s\"\n")
 	idle, same := 0, 0
 	d.until("the daemon is at rest", func() bool { // goroutines of the start may still be running
-		n := len(ours())
+		n := len(ownGoroutines())
 		if same++; n != idle {
 			idle, same = n, 0
 		}
@@ -161,10 +161,10 @@ func TestHostileConnections(t *testing.T) {
 			_ = m.Conn.(*net.UnixConn).CloseWrite()
 			_, _ = io.Copy(io.Discard, m)
 			m.Close()
-			d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
+			d.until("the goroutines of the connection end", func() bool { return len(ownGoroutines()) <= idle })
 			said := strings.Split(strings.TrimSpace(d.log.String()), "\n")[before:]
 			if a.says == "" && len(said) > 0 || a.says != "" && (len(said) != 1 || !strings.Contains(said[0], a.says)) {
-				t.Errorf("it said %q", said)
+				t.Errorf("the log has %q", said)
 			}
 		})
 	}
@@ -198,9 +198,9 @@ func TestHostileConnections(t *testing.T) {
 		t.Errorf("the message after them: %q", got)
 	}
 	m.Close()
-	d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
+	d.until("the goroutines of the connection end", func() bool { return len(ownGoroutines()) <= idle })
 	d.stop()
-	d.until("the goroutines of the daemon end", func() bool { return len(ours()) == 0 })
+	d.until("the goroutines of the daemon end", func() bool { return len(ownGoroutines()) == 0 })
 	if strings.Contains(d.log.String(), "internal error") {
 		t.Error(d.log)
 	}

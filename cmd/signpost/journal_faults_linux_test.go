@@ -124,7 +124,7 @@ func TestJournalFaults(t *testing.T) {
 func journalDiskFull(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	j.until("five are kept", func() bool { return j.kept() == 5 })
+	j.until("five messages are in the journal", func() bool { return j.kept() == 5 })
 	ballast := filepath.Join(j.journalDir, "ballast")
 	f, err := os.Create(ballast)
 	for b := make([]byte, 4<<10); err == nil; {
@@ -133,7 +133,7 @@ func journalDiskFull(t *testing.T, command string) {
 	if f.Close(); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
-	j.until("something is lost", func() bool { j.mail(5); return j.lost() > 0 })
+	j.until("a message is counted as lost", func() bool { j.mail(5); return j.lost() > 0 })
 	j.says("disk is full")
 	if n := j.kept(); n < 5 {
 		t.Errorf("%d are left of five", n)
@@ -148,7 +148,7 @@ func journalDiskFull(t *testing.T, command string) {
 
 func journalReadOnly(t *testing.T, command string) {
 	j := startJournaled(t, command, unix.MS_RDONLY)
-	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
+	j.until("a message is counted as lost", func() bool { j.mail(1); return j.lost() > 0 })
 	j.says("the journal cannot be written; mail continues without it")
 	if err := unix.Mount("", j.journalDir, "", unix.MS_REMOUNT, ""); err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func journalReadOnly(t *testing.T, command string) {
 func journalDeleted(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	j.until("five are kept", func() bool { return j.kept() == 5 })
+	j.until("five messages are in the journal", func() bool { return j.kept() == 5 })
 	all, err := filepath.Glob(filepath.Join(j.journalDir, "*"))
 	for _, name := range all {
 		err = errors.Join(err, os.Remove(name))
@@ -175,7 +175,7 @@ func journalDeleted(t *testing.T, command string) {
 func journalOverwritten(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	j.until("five are kept", func() bool { return j.kept() == 5 })
+	j.until("five messages are in the journal", func() bool { return j.kept() == 5 })
 	f, err := os.OpenFile(j.file, os.O_RDWR, 0)
 	if err == nil {
 		_, err = f.WriteAt([]byte(strings.Repeat("no database", 20_000)), 0)
@@ -202,7 +202,7 @@ func journalStateRemoved(t *testing.T, command string) {
 	if err := errors.Join(unix.Unmount(j.journalDir, unix.MNT_DETACH), os.RemoveAll(filepath.Join(j.dir, "state"))); err != nil {
 		t.Fatal(err)
 	}
-	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
+	j.until("a message is counted as lost", func() bool { j.mail(1); return j.lost() > 0 })
 	j.says("the journal cannot be written; mail continues without it")
 	j.mail(5)
 }
@@ -212,7 +212,7 @@ func journalKilled(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	for range 3 {
 		j.mail(100)
-		j.until("some are kept", func() bool { return j.kept() > 0 })
+		j.until("some messages are in the journal", func() bool { return j.kept() > 0 })
 		before := j.kept()
 		j.mail(20)
 		j.kill()
@@ -222,6 +222,6 @@ func journalKilled(t *testing.T, command string) {
 		j.again(before - 1)
 	}
 	if n := j.lost(); n != 0 {
-		t.Errorf("%d are counted as lost", n)
+		t.Errorf("%d messages are counted as lost", n)
 	}
 }

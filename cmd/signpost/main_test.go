@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Bool("update", false, "write testdata/*.txtar at the top of the project anew")
+	flag.Bool("update", false, "rewrite testdata/*.txtar at the top of the project")
 	testscript.Main(m, map[string]func(){
 		"signpost": main,
 	})

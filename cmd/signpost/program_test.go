@@ -52,8 +52,8 @@ func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	if !strings.HasPrefix(text, "listen = ") {
 		p.base += fmt.Sprintf("listen = [\"unix:%s\"]\n", p.socket)
 	}
-	for _, folder := range []string{"socket", "state/keys"} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+	for _, name := range []string{"socket", "state/keys"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -90,7 +90,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 			r.Deny = []policy.LocalRule{{Network: everywhere[0], Comment: "x", Expires: until}}
 		},
 		"skipped":   func(r *policy.Rules) { r.SkipNetworks = everywhere },
-		"ours":      func(r *policy.Rules) { r.TrustedNetworks, r.SkipNetworks, r.LoginDomains = everywhere, nil, nil },
+		"trusted":   func(r *policy.Rules) { r.TrustedNetworks, r.SkipNetworks, r.LoginDomains = everywhere, nil, nil },
 		"nobody's":  func(r *policy.Rules) { r.TrustedNetworks, r.SkipNetworks = nil, nil },
 		"a login's": func(r *policy.Rules) { r.LoginDomains = map[string][]string{"nobody@example.org": nil} },
 	}
@@ -148,7 +148,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				for name, change := range changes {
-					if c.attack && !slices.Contains([]string{"reject always", "spf reject", "allow", "ours"}, name) {
+					if c.attack && !slices.Contains([]string{"reject always", "spf reject", "allow", "trusted"}, name) {
 						continue // attacks have the same kinds of evidence as the other cases
 					}
 					rules := c.rules
@@ -166,7 +166,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 					if said.Unknown != "" {
 						unknown.Add(1)
 						if c.entry.Evidence.SPF != nil && real.Role == policy.RoleVerify {
-							t.Errorf("%s: %s, but it was verified", name, said.Unknown)
+							t.Errorf("%s: %s, but the message was verified", name, said.Unknown)
 						}
 						continue
 					}
@@ -175,7 +175,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 						changed.Add(1)
 					}
 					if said.Fate != real {
-						t.Errorf("%s: it was %v, would be %v, and is %v", name, whatif.Was(&c.entry), said.Fate, real)
+						t.Errorf("%s: recorded %v, what-if calculates %v, the filter decides %v", name, whatif.Was(&c.entry), said.Fate, real)
 					}
 				}
 			})
@@ -225,7 +225,7 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 				t.Fatal(err)
 			}
 			if said, real := whatif.Judge(whatif.AsIf(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Action != real.Action || said.Reply != whatif.Was(&journal.Entry{Record: *real}).Reply {
-				t.Errorf("%s: p=%s would have it %v, and it is %v", file, p, said.Fate, real.Verdict)
+				t.Errorf("%s: with p=%s, what-if calculates %v, and the filter decides %v", file, p, said.Fate, real.Verdict)
 			}
 		}
 	}

@@ -45,7 +45,7 @@ func TestBrokenConfigurations(t *testing.T) {
 		}
 		for line := range strings.Lines(got) {
 			if !regexp.MustCompile(`^[a-z0-9-]+\.toml:[0-9]+: \S`).MatchString(line) {
-				t.Errorf("not file:line: what: %s", line)
+				t.Errorf("not FILE:LINE: MESSAGE: %s", line)
 			}
 		}
 	}

@@ -140,13 +140,13 @@ func (w *world) refused(ctx context.Context, args ...string) (string, error) {
 
 // showResults prints the fields that Signpost wrote.
 func showResults(mail string) {
-	ours := false
+	written := false
 	header, _, _ := strings.Cut(mail, "\n\n")
 	for line := range strings.SplitSeq(header, "\n") {
 		if !strings.HasPrefix(line, "\t") {
-			ours = strings.HasPrefix(line, "Authentication-Results: ") || strings.HasPrefix(line, "X-Signpost-Disposition: ")
+			written = strings.HasPrefix(line, "Authentication-Results: ") || strings.HasPrefix(line, "X-Signpost-Disposition: ")
 		}
-		if ours {
+		if written {
 			fmt.Println(line)
 		}
 	}

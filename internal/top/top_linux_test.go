@@ -335,7 +335,7 @@ func TestTopPaused(t *testing.T) {
 		}
 		var state unix.WaitStatus
 		if _, err := unix.Wait4(cmd.Process.Pid, &state, unix.WUNTRACED, nil); err != nil || !state.Stopped() {
-			t.Fatalf("it is not stopped: %v %v", state, err)
+			t.Fatalf("top is not stopped: %v %v", state, err)
 		}
 		poll(t, tty, leaveScreen)
 		if paused, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil || *paused != *before {
