@@ -53,7 +53,7 @@ func sources(t *testing.T, pattern string) (all []*ast.File) {
 }
 
 // stringsOf returns strings from the packages in these directories. For each call of a function with one of these names, it returns the
-// first string in the arguments. names are without the package, such as String for slog.String.
+// first string in the arguments. The names are without the package: String matches slog.String.
 func stringsOf(t *testing.T, pattern string, names ...string) []string {
 	t.Helper()
 	var all []string
@@ -90,7 +90,7 @@ func stringsOf(t *testing.T, pattern string, names ...string) []string {
 	return slices.Compact(all)
 }
 
-// sectionOf returns the text of a section with its subsections. section is its heading, such as "## Install".
+// sectionOf returns the text of a section with its subsections. The parameter section is its heading, such as "## Install".
 func sectionOf(t *testing.T, text, section string) string {
 	t.Helper()
 	_, text, ok := strings.Cut(text, "\n"+section+"\n")
@@ -226,7 +226,7 @@ func TestKeysOfTheMoveExist(t *testing.T) {
 	}
 }
 
-// The numbers of cases in docs/conformance.md are those of testdata. make test compares the other numbers.
+// The numbers of cases in docs/conformance.md are those of testdata. The command "make test" compares the other numbers.
 func TestConformanceCounts(t *testing.T) {
 	page := read(t, "docs/conformance.md")
 	// cases returns the number of files, and the sum of the results of count.
@@ -268,7 +268,7 @@ func TestConformanceCounts(t *testing.T) {
 	}
 }
 
-// The pages that make man writes have exactly the commands and flags of the help. groff reports no error.
+// The manual pages that "make man" writes have exactly the commands and flags of the help. groff reports no error.
 func TestManuals(t *testing.T) {
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/...") // the flags of make build, so that its cached packages can be used

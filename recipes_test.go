@@ -21,8 +21,8 @@ import (
 	"signpost/policy"
 )
 
-// TestRecipes finds forgotten steps of the recipes in docs/architecture.md that no other test finds: a field or constant that is
-// declared but not used, or a word that is not documented.
+// TestRecipes finds forgotten steps of the recipes in docs/architecture.md that no other test finds. Examples are a field or constant
+// that is not used, and a word that is not documented.
 func TestRecipes(t *testing.T) {
 	code := checkTypes(t)
 	except := []string{ // only tests set these Facts; the other fields are for JSON, or are set by the reader of the record

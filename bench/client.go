@@ -136,8 +136,8 @@ func (c *client) open(p peer) error {
 	return fmt.Errorf("CONNECT was answered with %s, %w", said(x.action), x.err)
 }
 
-// message sends one message. added are the fields that an earlier milter added at the top. An answer other than "continue" ends the
-// message.
+// message sends one message. The parameter added contains the fields that an earlier milter added at the top. An answer other than
+// "continue" ends the message.
 func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyAction, action *milter.Action, err error) {
 	_, host, _ := strings.Cut(m.sender, "@")
 	x := &exchange{client: c, values: map[string]string{"i": m.id, "{mail_addr}": m.sender, "{mail_host}": host, "{mail_mailer}": "smtp",

@@ -30,7 +30,7 @@ type mail struct {
 }
 
 // letter returns a message of a size in bytes, including the header. It has about twenty header fields and a text. Beyond 8 KiB, the
-// rest is an attachment in base64, as in real messages. n makes the message unique.
+// rest is an attachment in base64, as in real messages. The number n makes the message unique.
 func letter(n, size int, from peer, author string) *mail {
 	m := &mail{from: from, sender: author, id: fmt.Sprintf("4T%07dzBench", n)}
 	_, domain, _ := strings.Cut(author, "@")

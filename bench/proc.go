@@ -42,8 +42,7 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// timed measures the duration of f and the processor time of the processes. f returns the number of messages, and the processor time is
-// divided by it.
+// timed measures the duration of f, and the processor time of the processes for each message. It gets the number of messages from f.
 func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	before, err := cpuTime(pids)
 	if err != nil {

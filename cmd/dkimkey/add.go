@@ -137,7 +137,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 			return err
 		}
 	}
-	// Publish the records now, unless publish.method is manual. rotate does the later steps.
+	// Publish the records now, unless publish.method is manual. "dkimkey rotate" does the later steps.
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}

@@ -18,7 +18,7 @@ import (
 	"signpost/keys"
 )
 
-// daysAtOnce is the duration of TestYearAtOnce, in days of its clock. make matrix sets SIGNPOST_DAYS=366.
+// daysAtOnce is the duration of TestYearAtOnce, in days of its clock. The target "matrix" of the Makefile sets SIGNPOST_DAYS=366.
 const daysAtOnce = 16
 
 // crowd runs several operators, cron and a daemon concurrently on the same keys.

@@ -100,8 +100,8 @@ func TestImportWaits(t *testing.T) {
 	}
 }
 
-// An imported key does not sign if its record is missing or belongs to another key. rotate never publishes the record, but
-// reminds the operator. The previous key continues to sign.
+// An imported key does not sign if its record is missing or belongs to another key. In that case, rotate reminds the operator, but
+// never publishes the record. The previous key continues to sign.
 func TestImportUnseen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, wrong, says string }{

@@ -189,7 +189,7 @@ func putTop(fields []dkim.Field, words string) []dkim.Field {
 	return append([]dkim.Field{{Name: name, Value: value}}, fields...)
 }
 
-// playCase runs a case through the whole filter. change may modify the filter first.
+// playCase runs a case through the whole filter. The functions in change may modify the filter first.
 func playCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (record *decision.Record, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
 	record, _, edits, reply = judgeCase(t, parts, fault, change...)

@@ -36,7 +36,7 @@ func built(t *testing.T) string {
 }
 
 // startProgram runs a command with the arguments "serve -c FILE" and waits until it is ready. The configuration consists of text and of
-// settings that each daemon in these tests needs. text starts with listen if the daemon has other sockets than the default.
+// settings that each daemon in these tests needs. If the daemon has other sockets than the default, text begins with listen.
 func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := launchProgram(t, dir, text, cmd)

@@ -119,8 +119,8 @@ func (o *verifyOptions) client() (client netip.Addr, err error) {
 	return client, nil
 }
 
-// addTrace reads the values that no flag sets from the trace fields of the message, and prints them on stderr. Without --ip, it omits
-// the fields that Postfix added after the milters ran, and returns the other fields, which are those that the daemon saw.
+// addTrace reads the values that no flag sets from the trace fields of the message, and prints them on stderr. Without --ip, it returns
+// only the fields that the daemon saw: it omits those that Postfix added after the milters ran.
 func (o *verifyOptions) addTrace(s *milter.Session, e *milter.Envelope, fields []dkim.Field, file string, stderr io.Writer) ([]dkim.Field, error) {
 	t := trace.Read(fields)
 	var taken []string

@@ -53,7 +53,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	return c
 }
 
-// newSite returns the Site that the page shows. program is the file of this program.
+// newSite returns the Site that the page shows. The parameter program is the file of this program.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
 		names[i] = domain.Fold(n)

@@ -34,7 +34,7 @@ func LoadForwarders(path string) ([]Forwarder, error) {
 	return ParseForwarders(path, data)
 }
 
-// ParseForwarders parses a file of accepted forwarders. name is its name in errors.
+// ParseForwarders parses a file of accepted forwarders. Errors contain name as the name of the file.
 func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 	tree, err := readTree(name, data)
 	if err != nil {

@@ -26,10 +26,10 @@ type source struct {
 	data []byte
 }
 
-// Load reads a configuration. It reads the file at path, the *.toml files in the directory conf.d beside it in byte order of their
-// names, and the file of accepted forwarders. It ignores files whose names begin with a dot. A missing conf.d counts as empty. It
-// returns an error if any other file or directory cannot be read, because a partial configuration could accept or sign mail that the
-// whole one rejects. Errors name the file, the line, the key and the allowed values.
+// Load reads a configuration. It reads the file at path, the *.toml files in the directory conf.d beside it, and the file of accepted
+// forwarders. The *.toml files are read in byte order of their names; files whose names begin with a dot are ignored. A missing conf.d
+// counts as empty. If any other file or directory cannot be read, Load returns an error: a partial configuration could accept or sign
+// mail that the whole one rejects. Errors name the file, the line, the key and the allowed values.
 func Load(path string) (*Config, error) {
 	sources, err := read(path)
 	if err != nil {

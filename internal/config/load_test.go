@@ -29,7 +29,8 @@ func unpack(t *testing.T, archive string) string {
 
 const exception = "comment = \"x\"\nexpires = 2099-01-01\n"
 
-// The cases test how the files of conf.d change the settings of signpost.toml. got returns the tested part of the configuration.
+// The cases test how the files of conf.d change the settings of signpost.toml. The function got of a case returns the tested part of
+// the configuration.
 func TestDropIns(t *testing.T) {
 	for _, c := range []struct {
 		name, files string

@@ -29,7 +29,7 @@ type Error struct {
 
 func (e Error) Error() string { return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.What) }
 
-// Parse reads a configuration that consists of one file. name is its name in errors.
+// Parse reads a configuration that consists of one file. Errors contain name as the name of the file.
 func Parse(name string, data []byte) (*Config, error) { return parseAll([]source{{name, data}}) }
 
 // parseAll reads a configuration. It first checks each file separately, so that an error is reported even if a later file overrides the

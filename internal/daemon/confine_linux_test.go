@@ -89,7 +89,8 @@ func TestConfineHelper(t *testing.T) {
 	}
 }
 
-// In a confined process, even of root, no thread can read or write files that the daemon does not need, run a program, or change a key.
+// The confinement applies to all threads, even in a process of root. No thread can read or write files that the daemon does not need,
+// run a program, or change a key.
 func TestConfine(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{"etc/signpost.toml": fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n", filepath.Join(dir, "state")),

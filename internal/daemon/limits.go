@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// ownFiles is the number of open files for other purposes: sockets, the journal, the keys directory, log, metrics, and queries
-	// without a DNS slot (key checks, `. NS`).
+	// ownFiles is the number of open files for other purposes. These are sockets, the journal, the keys directory, log, metrics, and
+	// queries without a DNS slot (key checks, `. NS`).
 	ownFiles = 64
 	// slotShare is the share of DNS lookups in the other files: one file in slotShare. Milter connections get the rest. They need more,
 	// because Postfix keeps a connection for each smtpd(8) process, and without a connection its client waits. A lookup waits only

@@ -40,8 +40,8 @@ func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build returns a new generation. old is the current one, or nil at the start. If their configuration is the same, build reuses the
-// resolver of old with its cache, and the key watcher.
+// build returns a new generation. The parameter old is the current one, or nil at the start. If the configuration of the resolver or of
+// the key watcher has not changed, build reuses it; the resolver keeps its cache.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {

@@ -209,8 +209,8 @@ func TestReloadDropIns(t *testing.T) {
 	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
 }
 
-// For each key of the configuration, one of these is true: it takes effect at a reload, the log states that it needs a restart, or only
-// dkimkey uses it. dkimkey reads the file each time it runs.
+// For each key of the configuration, one of three things is true. The key takes effect at a reload, the log states that it needs a
+// restart, or only dkimkey uses it. In the last case no reload is needed, because dkimkey reads the file each time it runs.
 func TestReloadEveryKey(t *testing.T) {
 	values := map[string]string{
 		"mode": `"observe"`, "listen": `["unix:/nowhere/s"]`, "socket_mode": `"0600"`, "socket_group": `"other"`, "authserv_id": `"mx.example"`,
@@ -235,7 +235,7 @@ func TestReloadEveryKey(t *testing.T) {
 	for _, key := range config.KeyNames() {
 		value, known := values[key]
 		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {
-			continue // keys.selectors is logged instead; dkimkey uses the others
+			continue // keys.selectors.X is logged as keys.selectors; only dkimkey uses publish.X
 		}
 		if !known {
 			value = someValue(t, key)
@@ -253,9 +253,9 @@ func TestReloadEveryKey(t *testing.T) {
 		restart := strings.Contains(log, "\""+key+": needs a restart\"")
 		effective := !reflect.DeepEqual(before, effect(r.now.Load()))
 		switch {
-		case strings.HasPrefix(key, "keys.") && key != "keys.resolver": // used by dkimkey
+		case strings.HasPrefix(key, "keys.") && key != "keys.resolver": // used only by dkimkey
 			if restart || effective || !strings.Contains(log, "changed="+key) {
-				t.Errorf("%s is dkimkey's: %s", key, log)
+				t.Errorf("%s is used only by dkimkey, but the reload logs or changes something else: %s", key, log)
 			}
 		case restart == effective:
 			t.Errorf("%s: took effect %v, needs a restart %v; pass it on in internal/setup, or add it to restartKeys in reload.go: %s", key, effective, restart, log)
@@ -263,7 +263,7 @@ func TestReloadEveryKey(t *testing.T) {
 			t.Errorf("%s is not logged as changed: %s", key, log)
 		}
 		if log, ok := r.hangup(""); !ok || strings.Contains(log, "restart") || !reflect.DeepEqual(before, effect(r.now.Load())) {
-			t.Errorf("%s taken back: %s", key, log)
+			t.Errorf("%s: the previous configuration was not restored: %s", key, log)
 		}
 	}
 }

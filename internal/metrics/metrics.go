@@ -52,7 +52,7 @@ type Source struct {
 	Keys        func() Keys
 }
 
-// New returns new metrics. observe reports whether mode is "observe"; version is the one that --version prints.
+// New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is that of the program.
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -53,8 +53,8 @@ _dmarc.example.org. 60 IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.or
 9.113.0.203.in-addr.arpa. 60 IN PTR ` + hostname + `.
 `
 
-// With Debian's Postfix, the package and the documented lines, doctor finds nothing. doctor reports each of ten mistakes with a line
-// that corrects it. The test runs that line, and the finding disappears.
+// With Debian's Postfix, the package and the documented lines, doctor finds nothing. It reports each of ten mistakes with a line that
+// corrects the mistake. The test runs that line, and the finding disappears.
 func TestDoctor(t *testing.T) {
 	if !inside(t) {
 		return

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// These environment variables pass directories from the outer process to the inner one: that of its machine, and that of the packages
-// and README.md.
+// These environment variables pass two directories from the outer process to the inner one: the directory of its machine, and that of
+// the packages and README.md.
 const (
 	machineVar  = "SIGNPOST_TEST_MACHINE"
 	packagesVar = "SIGNPOST_TEST_PACKAGES"

@@ -73,7 +73,8 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 	return append(found, published...), err
 }
 
-// domains checks the DNS records of domains. For those that have keys here, it compares the records with this host. set may be nil.
+// domains checks the DNS records of domains. For those that have keys here, it compares the records with this host. The parameter set
+// may be nil.
 func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
 	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
 	if len(d.Addresses) > 0 && !slices.ContainsFunc(domains, ours) {
@@ -122,7 +123,8 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 	return f
 }
 
-// PostfixFacts returns the facts for the checks of Postfix that are in a configuration. dir is Postfix's configuration directory.
+// PostfixFacts returns the facts for the checks of Postfix that are in a configuration. The parameter dir is Postfix's configuration
+// directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
 		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
@@ -226,8 +228,8 @@ func unreadableFor(file, dir string) (name string, err error) {
 	return name, fmt.Errorf("%s: user %s, the owner of %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
 }
 
-// Unreadable returns an error if root can read the configuration but the owner of state_dir, which is the user of the daemon, cannot. A
-// file given with --config in a directory that this user cannot search is a draft, which no daemon reads.
+// Unreadable returns an error if root can read the configuration but the user of the daemon, who owns state_dir, cannot. A file given
+// with --config in a directory that this user cannot search is a draft, which no daemon reads.
 func Unreadable(conf *config.Config, file string, given bool) error {
 	fi, err := os.Stat(conf.StateDir)
 	if err != nil || os.Geteuid() != 0 {

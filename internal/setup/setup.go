@@ -14,7 +14,7 @@ import (
 )
 
 // Load returns the configuration of a file. If the file does not exist and named is false, it returns the defaults, so that a command
-// works without an installation. named reports whether the command line names the file.
+// works without an installation. The parameter named is true if the command line names the file.
 func Load(file string, named bool) (*config.Config, error) {
 	if file == "" {
 		return nil, errors.New("--config: FILE required")

@@ -27,8 +27,8 @@ type Screen struct {
 	state   *term.State
 }
 
-// NewScreen returns the Screen of a terminal, or nil if out is not a terminal that understands control sequences. in is where
-// keys are read; it may be nil or not a terminal.
+// NewScreen returns the Screen of a terminal, or nil if out is not a terminal that understands control sequences. Keys are read from
+// in, which may be nil or not a terminal.
 func NewScreen(in *os.File, out io.Writer) *Screen {
 	screen, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(screen.Fd())) || os.Getenv("TERM") == "dumb" {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// wide is the minimum width, in columns, for two blocks side by side. ratesWidth is the width of the block of rates.
+	// wide is the minimum width, in columns, for two blocks side by side. The constant ratesWidth is the width of the block of rates.
 	wide       = 78
 	ratesWidth = 26
 	// maxCounts is the maximum width of the left list, if two lists are side by side.

@@ -27,7 +27,8 @@ type Source struct {
 }
 
 const (
-	// refresh is the time between frames. sourcesEvery is the time between reads of the sources of failing mail, which take longer.
+	// refresh is the time between frames. The constant sourcesEvery is the time between reads of the sources of failing mail, which
+	// take longer.
 	refresh      = 2 * time.Second
 	sourcesEvery = 10 * time.Second
 )

@@ -195,8 +195,8 @@ func poll(t *testing.T, tty *terminal, texts ...string) {
 	}
 }
 
-// seenOn returns the text on a terminal after a program sent control sequences and text. It understands only the sequences of top.
-// spoilt is set if a line wraps or the screen scrolls.
+// seenOn returns the text on a terminal after a program sent control sequences and text. It understands only the sequences of top. The
+// result spoilt is not empty if a line wraps or the screen scrolls.
 func seenOn(sent string, columns, rows int) (shown, spoilt string) {
 	grid := make([][]rune, rows)
 	x, y := 0, 0

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// window is the period of rates, results and DNS. backlog is the maximum number of messages that are read at a time. If there are
-	// more messages, the period is shorter at first. The display states the period.
+	// window is the period of rates, results and DNS. The constant backlog is the maximum number of messages that are read at a time.
+	// If there are more messages, the period is shorter at first. The display states the period.
 	window  = 10 * time.Minute
 	backlog = 2000
 	// slow is the duration of a slow lookup.

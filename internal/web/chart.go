@@ -46,7 +46,7 @@ const (
 	gap = .8
 )
 
-// draw computes the bars from the rows, each of which covers the duration step. label returns the label of a bar.
+// draw computes the bars from the rows, each of which covers the duration step. The function label returns the label of a bar.
 func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	c.Width, c.Height, c.Most = barWidth*len(c.Rows), chartHeight, 1
 	c.Grid = fmt.Sprintf("M0 %dH%d", chartHeight/2, c.Width)

@@ -36,7 +36,7 @@ const (
 	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
 )
 
-// age is a state of a key and the time when it began. name is also part of the CSS class.
+// age is a state of a key and the time when it began. The name of the state is also part of the CSS class.
 type age struct {
 	name string
 	from time.Time
