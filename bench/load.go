@@ -62,7 +62,7 @@ type loader struct {
 	cell   cell
 	pool   []*mail
 	next   atomic.Int64
-	limit  int64 // not 0: the value of next that ends a run
+	limit  int64 // if not 0, a run ends when next has reached it
 }
 
 // run sends messages in all sessions for a while. Each session sends at least one message, and ends after a complete message.

@@ -171,7 +171,7 @@ func TestYearWithOperator(t *testing.T) {
 			what("rotate", "example.org", "--now")
 			what("revoke", "example.org", name, "--compromised")
 		},
-		func() { // a record that is wrong first
+		func() { // a record that is wrong at first
 			imported++
 			name := fmt.Sprint("late", imported)
 			file, record := h.foreign(name)

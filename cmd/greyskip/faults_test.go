@@ -18,7 +18,7 @@ func many() (zone, domains string) {
 	return zone, domains
 }
 
-// If DNS is down, the file is not changed or created, and the message has the reason.
+// If DNS is down, the file is not changed or created, and the message states the reason.
 func TestDNSDown(t *testing.T) {
 	t.Parallel()
 	zone, domains := many()
@@ -41,7 +41,7 @@ func TestDNSDown(t *testing.T) {
 	}
 }
 
-// If half of the lookups fail, the file is not changed, and the message has the reason. If fewer fail, the other domains are
+// If half of the lookups fail, the file is not changed, and the message states the reason. If fewer fail, the other domains are
 // updated.
 func TestHalfFails(t *testing.T) {
 	t.Parallel()

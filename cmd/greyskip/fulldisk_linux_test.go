@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// If the disk is full, the file is not changed, and the message has the reason. When there is space again, the file is replaced.
+// If the disk is full, the file is not changed, and the message states the reason. When there is space again, the file is replaced.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

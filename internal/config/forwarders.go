@@ -22,7 +22,7 @@ type Forwarder struct {
 	Expires time.Time // the end of the given day, UTC
 }
 
-// LoadForwarders reads a file of accepted forwarders. If the file does not exist, it returns none and no error.
+// LoadForwarders reads a file of accepted forwarders. If the file does not exist, it returns no entries and no error.
 func LoadForwarders(path string) ([]Forwarder, error) {
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -19,7 +19,8 @@ import (
 	"signpost/internal/setup"
 )
 
-// Access rights for a directory and everything below it. None of them allows running a program, or creating a link, a device or a socket.
+// These are access rights for a directory and everything below it. None of them allows running a program, or creating a link, a device
+// or a socket.
 const (
 	mayRead   = ll.AccessFSReadFile | ll.AccessFSReadDir
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile

@@ -135,7 +135,7 @@ func (d *service) run(ctx context.Context) error {
 	return err
 }
 
-// begin and broken use the current generation. A message uses the generation with which it began until its end.
+// begin and broken use the current generation. A message keeps the generation that was current when it began.
 func (d *service) begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
 	m := d.now.Load().filter.Begin(ctx, s, e)
 	d.messages.Add(1)

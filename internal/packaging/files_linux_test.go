@@ -76,7 +76,7 @@ func missing(files []string, text string) (lacks []string) {
 	return lacks
 }
 
-// The package has every file that the documentation, the files of dist, and the messages and help texts of the programs name.
+// If the documentation, a file of dist, or a message or help text of a program names a file, the package has that file.
 func TestNamedFilesArePackaged(t *testing.T) {
 	files := packageFiles(t)
 	var texts []string

@@ -12,7 +12,7 @@ import (
 )
 
 // By `systemd-analyze security`, the units of the daemon and of the web page have an exposure of at most 1.5. The network access for
-// DNS and metrics accounts for 0.9 of it.
+// DNS and metrics accounts for 0.9 of this value.
 func TestHardening(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")

@@ -21,8 +21,8 @@ type Table struct {
 	widths []int
 }
 
-// NewTable returns a Table for an output with that many columns (0: no bound). The function color colors a cell; it keeps trailing
-// spaces.
+// NewTable returns a Table for an output with the given number of columns (0: no bound). The function color colors a cell; it keeps
+// trailing spaces.
 func NewTable(w io.Writer, columns, second int, color func(column int, text string) string) *Table {
 	return &Table{w: w, room: columns, second: second, color: color}
 }

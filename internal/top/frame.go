@@ -42,8 +42,8 @@ func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []te
 	return f.Fit(append(lines, w.keyring(f, now)...), height, "in a larger window")
 }
 
-// compose returns all lines except those of the keys, and the number of lines that are left for the keys. Each list has at most most
-// items.
+// compose returns all lines except those of the keys, and the number of lines that are left for the keys. The parameter most limits the
+// number of items in each list.
 func (w *watch) compose(f term.Frame, now time.Time, height, most int, spaced bool) (lines []term.Line, room int) {
 	var gap []term.Line
 	if spaced {

@@ -88,7 +88,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return journal.Reading(w.File, err)
 	}
-	if len(ids) == backlog { // newest first: there may be more before the last of them
+	if len(ids) == backlog { // the newest are first, so older ones may not have been read
 		w.whole, w.recent = time.UnixMicro(ids[backlog-1]), nil
 	}
 	for i := range all {

@@ -31,7 +31,7 @@ type Site struct {
 // Limits for requests.
 const (
 	headTimeout  = 5 * time.Second
-	pageTimeout  = 15 * time.Second // to read the journal
+	pageTimeout  = 15 * time.Second // for reading the journal
 	writeTimeout = 30 * time.Second
 	idleTimeout  = time.Minute
 	maxHead      = 16 << 10 // bytes; browsers also send the cookies of other services at this address
