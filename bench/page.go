@@ -16,7 +16,7 @@ import (
 const (
 	pageFile    = "docs/performance.md"
 	pictureFile = "docs/performance.svg"
-	// Text between these marks is written by hand and kept.
+	// Text between these marks is written by hand. It is kept.
 	keptBegin = "<!-- by hand: begin -->\n"
 	keptEnd   = "<!-- by hand: end -->\n"
 	keptFirst = "\n## Where the time goes\n\n"
@@ -93,7 +93,7 @@ func (r *report) otherTables(b *strings.Builder) {
 	}
 }
 
-// method describes the measurement and its limits.
+// method is the part of the page that describes the measurement and its limits.
 const method = `
 ## How it is measured
 
@@ -144,7 +144,7 @@ The packages have benchmarks too. To compare two versions of the source with ben
 To compare two builds of the program alternately: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
 `
 
-// facts state on which machine and with which versions the numbers were measured.
+// facts states the machine and the versions with which the numbers were measured.
 type facts struct {
 	date, machine, commit, compiler string
 	versions                        []string

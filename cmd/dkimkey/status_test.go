@@ -81,7 +81,7 @@ func TestStatusRetiringAlone(t *testing.T) {
 	for !strings.Contains(h.must("status"), " retiring ") {
 		h.days(1)
 	}
-	for range 2 { // the second time, the next key has not waited yet
+	for range 2 { // at the second revocation, no other key may sign yet
 		h.must("revoke", "example.org", h.signing("example.org"), "--compromised")
 	}
 	table, actions, all, code := h.status()
@@ -142,7 +142,7 @@ func TestStatusUnusable(t *testing.T) {
 			t.Errorf("%+v", k)
 		}
 	}
-	// rotate creates no key beside a file that must be renamed.
+	// rotate creates no key if the domain has a file that must be renamed.
 	h.run("rotate")
 	if files, err := filepath.Glob(filepath.Join(dir, "b.example/*.pem")); err != nil || len(files) > 0 {
 		t.Errorf("%v %v", files, err)

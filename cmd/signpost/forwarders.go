@@ -20,7 +20,7 @@ import (
 	"signpost/internal/term"
 )
 
-// acceptedFor is the default validity of an accepted list or forwarder, in months. Then the operator has to check it again.
+// acceptedFor is the default validity of an accepted list or forwarder, in months. Afterwards, the operator must check the entry again.
 const acceptedFor = 6
 
 // forwardersOptions are the flags of signpost forwarders.
@@ -93,8 +93,8 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	return nil
 }
 
-// learnForwarders reads the journal. If root runs the command, it reads as the owner of the journal, and then becomes root again: the
-// file of accepted forwarders may have another owner.
+// learnForwarders reads the journal. If root runs the command, the process reads the journal as its owner, and then becomes root again.
+// This is necessary because the file of accepted forwarders may have another owner.
 func learnForwarders(ctx context.Context, conf *config.Config, since, now time.Time, stderr io.Writer) (all []forwarders.Proposal, err error) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -156,7 +156,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 			continue
 		}
 		if conf.DMARC.ForwardersFile == "" {
-			return errors.New("no configuration file, whose directory would hold forwarders.toml\nhint: pass --config FILE")
+			return errors.New("no configuration file: forwarders.toml must be in the directory of that file\nhint: pass --config FILE")
 		}
 		back, err := owner.Act(conf.DMARC.ForwardersFile) // it may be in state_dir
 		if err != nil {
