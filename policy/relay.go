@@ -20,8 +20,8 @@ const (
 	RelayARC    RelayKind = "arc"           // an ARC chain that validates
 )
 
-// Relay is a verified sign that a message which DMARC does not authenticate was relayed, or one that could not be verified
-// because a DNS lookup failed.
+// Relay is a sign that a message which DMARC does not authenticate was relayed. The sign is verified, or could not be verified because a
+// DNS lookup failed.
 type Relay struct {
 	Kind   RelayKind `json:"kind"`
 	Domain string    `json:"domain"`           // the responsible domain, which can be denied: d= or the domain of MAIL FROM
@@ -36,8 +36,8 @@ func (r Relay) reason() Reason {
 	return Reason{Code: code, Domain: r.Domain, Detail: r.Method}
 }
 
-// exempt returns the first reason not to reject a message at p=reject: RFC 9989 section 7.4. If there is none, found is zero, failed is
-// the DNS name of a failed lookup that could have shown one, and denied lists the relays that do not count because of a [[deny]].
+// exempt returns the first reason not to reject a message at p=reject (RFC 9989 section 7.4), or a zero found. If found is zero, failed
+// is the DNS name of a failed lookup that could have shown a reason. denied lists the relays that do not count because of a [[deny]].
 func exempt(e Evidence, d dmarc.Result, r Rules) (found Reason, failed string, denied []Reason) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
 		code := SealedWithoutPass

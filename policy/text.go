@@ -10,7 +10,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// This file has the English of decisions: Reason.String and the SMTP replies. Programs never parse it.
+// This file has the English texts of decisions: Reason.String and the SMTP replies. Programs never parse these texts.
 
 // String returns the reason as a phrase.
 func (r Reason) String() string {
@@ -152,7 +152,7 @@ func (r Reason) Exempts() bool {
 	return false
 }
 
-// Fact returns a reason about relays as a phrase, without its effect.
+// Fact returns a reason about relays as a phrase, without the effect on the verdict.
 func (r Reason) Fact() string {
 	verified := fmt.Sprintf(" %s (verified by %s)", r.Domain, strings.ToUpper(r.Detail))
 	switch r.Code {
@@ -250,7 +250,7 @@ func replyTo(r Reason) Reply {
 	return Reply{550, "5.6.0", "Message not accepted: " + r.String()}
 }
 
-// replyDenied is the reply to a message that a [[deny]] covers. domain is that of the rule, or empty.
+// replyDenied is the reply to a message that matches a [[deny]]. domain is the domain of that rule, or empty.
 func replyDenied(domain string, client netip.Addr) Reply {
 	what := "mail from " + client.String()
 	if domain != "" {
