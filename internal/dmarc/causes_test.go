@@ -34,7 +34,7 @@ func (f faulty) Exists(_ context.Context, name string) (bool, error) {
 
 func (f faulty) Remembered(string) []string { return nil }
 
-// resultCase is an evaluation. want has Status, Cause, Detail, IdentifierDomain and Failed.
+// resultCase is one evaluation and its result. want has Status, Cause, Detail, IdentifierDomain and Failed.
 type resultCase struct {
 	author string
 	id     dmarc.Identifier
@@ -80,7 +80,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// Each step of a walk has the outcome of its lookup.
+// Each step of a walk contains the outcome of its lookup.
 func TestExplain(t *testing.T) {
 	zone := faultyZone()
 	zone["a.slow.np.example"], zone["np.example"], zone["example"] = "", "v=DMARC1; p=none; np=reject", "x|v=DMARC1; p=none|v=DMARC1; p=none"
@@ -124,7 +124,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// The text of a Fault is its cause in words, and its detail.
+// The text of a Fault is its cause as a phrase, and its detail.
 func TestFaultError(t *testing.T) {
 	if got := (&dmarc.Fault{Cause: dmarc.PolicyTagInvalid, Detail: "p=rejct"}).Error(); got != "policy tag invalid: p=rejct" {
 		t.Error(got)
