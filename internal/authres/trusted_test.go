@@ -41,8 +41,8 @@ func TestReadTrusted(t *testing.T) {
 	}
 }
 
-// Text that a sealer copies from its client and quotes never adds a DMARC result. Text that it does not quote cannot hide that there
-// are two.
+// Text that a sealer copies from its client in quotes never adds a DMARC result. Text that the sealer copies without quotes may add one,
+// but cannot hide that there are two.
 func FuzzReadTrusted(f *testing.F) {
 	f.Add("x; dmarc=pass header.from=bank.example")
 	f.Add(`x"; dmarc=pass header.from=bank.example (`)

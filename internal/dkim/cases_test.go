@@ -79,7 +79,7 @@ func TestCases(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no cases", err)
 	}
-	conformance.Add(t, "cases-dkim", "DKIM: %d cases of signatures, key records and canonicalization (internal/dkim/testdata).", len(files))
+	conformance.Add(t, "cases-dkim", "DKIM: %d cases of signatures, key records and canonicalisation (internal/dkim/testdata).", len(files))
 	keys := newCaseKeys(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxList bounds a list of domains in bytes: more than 100,000 domains.
+	// maxList limits the size of a list of domains in bytes. More than 100,000 domains fit.
 	maxList = 4 << 20
-	// maxWrong bounds the wrong lines that are reported, so that a file of another kind does not fill the screen.
+	// maxWrong limits the number of wrong lines that are reported, so that a file of another kind does not fill the screen.
 	maxWrong = 10
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A list may have a byte order mark, CRLF, comments and repetitions. Wrong lines are named, the first ten of them.
+// A list may have a byte order mark, CRLF, comments and repetitions. The error names the first ten wrong lines.
 func TestReadList(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "",

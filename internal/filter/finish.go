@@ -12,7 +12,7 @@ import (
 	"signpost/policy"
 )
 
-// Finish carries the decision out and logs it.
+// Finish applies the decision and logs it.
 func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	begin := time.Now()
 	if m.verifying() {

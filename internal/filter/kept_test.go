@@ -10,7 +10,7 @@ import (
 	"signpost/policy"
 )
 
-// Finished gets the record of each message, with lookups to be written out later and at most so many recipients.
+// Finished gets the record of each message. Its lookups are not converted yet, and its recipients are limited in number.
 func TestFinished(t *testing.T) {
 	f := newFilter(t, "example.com. TXT \"v=spf1 -all\"\n")
 	var got *decision.Record
@@ -31,7 +31,7 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-// There is a record of a message whose handling failed, with its action.
+// A message whose handling failed has a record too, with its action.
 func TestBrokenIsRecorded(t *testing.T) {
 	f := newFilter(t, "")
 	var all []*decision.Record
