@@ -154,8 +154,8 @@ func compareDMARC(e Evidence) ([]Difference, bool) {
 	return all, true
 }
 
-// sideDMARC returns our DMARC result. It includes the Organizational Domain, because a tree walk and the Public Suffix List often return
-// different ones.
+// sideDMARC returns our DMARC result. It includes the Organizational Domain, because most differences arise when one filter uses a tree
+// walk and the other the Public Suffix List.
 func sideDMARC(d dmarc.Result) Side {
 	s := Side{Result: string(d.Status), Cause: string(d.Cause), Detail: d.Detail}
 	if d.Aligned != nil {

@@ -64,8 +64,8 @@ type ResultsAbout string
 // If they are AboutUnknown, the message that was verified may have been a forgery of the present Author Domain.
 const (
 	AboutAuthor  ResultsAbout = "author"  // one of our results names the present Author Domain
-	AboutUnknown ResultsAbout = "unknown" // one of them cannot be read, or none names an Author Domain
-	AboutOthers  ResultsAbout = "others"  // they name only other Author Domains
+	AboutUnknown ResultsAbout = "unknown" // one of our results cannot be read, or none names an Author Domain
+	AboutOthers  ResultsAbout = "others"  // our results name only other Author Domains
 )
 
 // Fault is a failure on our side, not on that of the sender.

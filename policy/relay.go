@@ -36,8 +36,9 @@ func (r Relay) reason() Reason {
 	return Reason{Code: code, Domain: r.Domain, Detail: r.Method}
 }
 
-// exempt returns the first reason not to reject a message at p=reject (RFC 9989 section 7.4), or a zero found. If found is zero, failed
-// is the DNS name of a failed lookup that could have shown a reason. denied lists the relays that do not count because of a [[deny]].
+// exempt returns the first reason not to reject a message at p=reject (RFC 9989 section 7.4). found is zero if there is none. In that
+// case, failed is the DNS name of a failed lookup that could have shown a reason. denied lists the relays that do not count because of a
+// [[deny]].
 func exempt(e Evidence, d dmarc.Result, r Rules) (found Reason, failed string, denied []Reason) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
 		code := SealedWithoutPass

@@ -3,7 +3,8 @@ package authres
 import "strings"
 
 // ReadTrusted parses the results of a sealer that the operator trusts. It ignores stray words and results that cannot be parsed. ok is
-// false if a quoted string or a comment does not end. Otherwise text that the sealer copied from its client could be read as results.
+// false if a quoted string or a comment does not end. Without this check, text that the sealer copied from its client could be read as
+// results.
 //
 // If the value of a DMARC result cannot be parsed, the result has an empty Value. So the caller can see that there is more than one DMARC
 // result. A property value that is not a single quoted string keeps its quotes.

@@ -88,8 +88,8 @@ func quoteUnlessToken(s string) string {
 func quote(s string) string { return `"` + clean(s) + `"` }
 
 // clean removes control characters and replaces characters that some readers do not accept in a quoted-string.
-// Mail::AuthenticationResults cannot parse quoted pairs, so double quotes become single quotes. RFC 6532 allows UTF-8 only in messages
-// that are declared as internationalized. So non-ASCII characters become question marks, and backslashes do too.
+// Mail::AuthenticationResults cannot parse quoted pairs, so double quotes become single quotes, and backslashes become question marks.
+// RFC 6532 allows UTF-8 only in messages that are declared as internationalized, so non-ASCII characters become question marks too.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

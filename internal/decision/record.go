@@ -37,7 +37,7 @@ type Record struct {
 	HandlerMS  float64 `json:"handler_ms"` // time in the handlers, including the wait for DNS at the end
 
 	Lookups  []dns.Lookup `json:"lookups,omitempty"`
-	Answered dns.Answered `json:"-"` // the lookups that Lookups will have, while that is empty
+	Answered dns.Answered `json:"-"` // the lookups, while Lookups is still empty
 }
 
 // Decided returns the action that was decided on. In observe mode, that action was not taken.

@@ -4,7 +4,7 @@ import "strings"
 
 // index finds the fields of a header by name. It needs a few allocations, whatever the number of fields.
 type index struct {
-	ids   map[string]int // name, in lower case and without white space before the colon -> index into last
+	ids   map[string]int // index into last, by name in lower case and without white space before the colon
 	last  []int          // for each name, its lowest field
 	above []int          // for each field, the next field above it with the same name, or -1
 }
@@ -16,7 +16,7 @@ func newIndex(fields []Field) index {
 	for _, f := range fields {
 		size += len(f.Name)
 	}
-	// All names are parts of one string. Until above has its final values, it contains where each name ends in that string.
+	// All names are parts of one string. Until above has its final values, it contains the index at which each name ends in that string.
 	joined := make([]byte, 0, size)
 	for i, f := range fields {
 		joined = appendName(joined, f.Name)

@@ -100,8 +100,8 @@ func unmangle(text string, labels int) string {
 	return ""
 }
 
-// indexName returns the index of the first byte that can be part of an unquoted address, or with part = false, that cannot. If there is
-// none, it returns the length of s.
+// indexName returns the index of the first byte that can be part of an unquoted address. With part = false, it returns the index of the
+// first byte that cannot. If there is none, it returns the length of s.
 func indexName(s string, part bool) int {
 	for i := range len(s) {
 		if (s[i] > ' ' && s[i] != 0x7f && strings.IndexByte(`"'<>()[],:;\`, s[i]) < 0) == part {

@@ -6,9 +6,9 @@ import (
 	"math/bits"
 )
 
-// verbatim returns how many bytes at the start of p relaxed canonicalization does not change: words with single spaces between them, and
-// lines that end in CRLF. p begins with text, so the number is at least 1. The last of these bytes is text, because white space and line
-// ends after it may be trailing.
+// verbatim returns the number of bytes at the start of p that relaxed canonicalization does not change. These bytes are words with single
+// spaces between them, and lines that end in CRLF. p begins with text, so the number is at least 1. The last of these bytes is text,
+// because white space and line ends after it may be trailing.
 func verbatim(p []byte) int {
 	n := changes(p)
 	if p[n-1] == ' ' || n > 1 && n == len(p) && p[n-1] == '\r' { // an LF may follow

@@ -146,8 +146,8 @@ func (v *Verifier) Write(p []byte) (int, error) {
 }
 
 // Results ends the message and returns one Result for each DKIM-Signature field, top to bottom. key returns the TXT records of a name,
-// each with its strings joined. Its error is a *net.DNSError with IsNotFound if there is none, a *net.DNSError that is not temporary if
-// the answer cannot be used, and any other error if the lookup failed.
+// each with its strings joined. If there are none, its error is a *net.DNSError with IsNotFound. If the answer cannot be used, its error
+// is a *net.DNSError that is not temporary. Any other error means that the lookup failed.
 func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
 	v.end()
 	results := make([]Result, len(v.sigs))

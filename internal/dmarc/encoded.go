@@ -30,8 +30,8 @@ func namesOnly(name string) bool {
 	return !strings.ContainsAny(text, "@<>") && !strings.Contains(text+rest, "=?")
 }
 
-// decodeWords returns the text of all encoded words (RFC 2047 section 2), wherever they occur: some programs decode them even
-// where section 5 forbids them. rest is the other text, with the words that do not decode.
+// decodeWords returns the text of all encoded words (RFC 2047 section 2), wherever they occur. Some programs decode them even where
+// section 5 forbids them. rest is the other text, including words that do not decode.
 func decodeWords(s string, charset func(string, io.Reader) (io.Reader, error)) (text, rest string) {
 	decoder := mime.WordDecoder{CharsetReader: charset}
 	var decoded, other strings.Builder

@@ -10,8 +10,8 @@ import (
 const returnInterval = 30 * time.Second
 
 // preference is the server that is queried first. A failed lookup is retried at the next server and does not change the preference.
-// Otherwise a sender could change it by breaking its own DNS. The preference changes only if the server does not answer `. NS` either and
-// another server does. When the first server of the configuration answers again, it becomes preferred again.
+// Otherwise a sender could change it by breaking its own DNS. The preference changes only if the preferred server does not answer `. NS`
+// either, and another server has a better result. When the first server of the configuration answers again, it becomes preferred again.
 type preference struct {
 	n *network
 

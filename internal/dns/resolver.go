@@ -9,9 +9,9 @@
 //	view := resolver.View(client)
 //	records, err := view.LookupTXT(ctx, "_dmarc.example.org")
 //
-// A lookup fails with a *net.DNSError that is not wrapped: IsNotFound if there is no such record, IsTemporary if no answer came or the
-// servers failed, and neither if the answer exceeds a limit. Its Err is a [Status]. [OverLimit] and View.Exhausted report two causes on
-// this host.
+// A lookup fails with a *net.DNSError that is not wrapped. IsNotFound means that there is no such record. IsTemporary means that no
+// answer came or the servers failed. An error with neither means that the answer exceeds a limit. Its Err is a [Status]. [OverLimit] and
+// View.Exhausted report two causes on this host.
 package dns
 
 import (

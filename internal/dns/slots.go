@@ -205,8 +205,8 @@ func (s *slots) next() *flight {
 }
 
 // yields returns the lookup that must wait again so that the waiting lookup f can start, or nil. It returns the oldest lookup of the
-// client with the most lookups. That lookup must be older than yieldAfter. Without it, its client must still have at least as many
-// lookups as the client of f.
+// client with the most lookups. That lookup must be older than yieldAfter. Afterwards its client must have at least as many lookups in
+// progress as the client of f.
 func (s *slots) yields(f *flight) *flight {
 	own := s.clients[f.asker.client].load()
 	if own > s.left(f.asker.reserved) {

@@ -36,8 +36,8 @@ func (v *View) Reserved() *View {
 	return &reserved
 }
 
-// Exhausted reports whether a reserved lookup of this message failed because this host lacks resources: there was no file descriptor, port or
-// memory for its socket, or no free slot.
+// Exhausted reports whether a reserved lookup of this message failed because this host lacks resources. Either there was no file
+// descriptor, port or memory for its socket, or no slot was free.
 func (v *View) Exhausted() bool {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
@@ -73,8 +73,8 @@ func (v *View) Asks() bool { return !v.known }
 // Missed reports whether a question had no known answer. See Known and Recall.
 func (v *View) Missed() bool { return v.missed }
 
-// Answered contains the answered questions of a message. They are converted to Lookups later, because that takes longer than cached
-// lookups.
+// Answered contains the answered questions of a message. They are converted to Lookups later, because the conversion takes longer than a
+// lookup in the cache.
 type Answered struct{ all []asked }
 
 // Answered returns all answered questions so far.

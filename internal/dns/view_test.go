@@ -15,7 +15,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A name that is converted without the wire format has the same canonical form as through it. All other names are converted through the
+// A name that is converted without the wire format gets the same canonical form as with it. All other names are converted through the
 // wire format.
 func TestCanonical(t *testing.T) {
 	label := strings.Repeat("x", 63)
@@ -234,7 +234,7 @@ func TestPrefetchIsBounded(t *testing.T) {
 	})
 }
 
-// The conversion without the wire format has the same result as through it, for any name.
+// The conversion without the wire format has the same result as with it, for any name.
 func FuzzCanonical(f *testing.F) {
 	for _, name := range []string{"example.com", "A-b_1.Example.", "a b\\;\"()@.x", "..", "\\046.a", "ü", ".a", "a.."} {
 		f.Add(name)

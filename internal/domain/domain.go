@@ -14,9 +14,9 @@ import (
 // conversion grows with the square of the length: half a minute for 100 KiB.
 const maxInput = 4 * 253
 
-// Parse returns a domain name as lower-case A-labels. It converts U-labels as in RFC 8616 section 5. A final dot, or a character other
-// than letters, digits, hyphens, underscores and dots, is an error, so that no unchecked byte reaches a DNS query, the log or a
-// header field.
+// Parse returns a domain name as lower-case A-labels. It converts U-labels as in RFC 8616 section 5. A final dot is an error, and so is a
+// character other than letters, digits, hyphens, underscores and dots. So no unchecked byte reaches a DNS query, the log or a header
+// field.
 func Parse(s string) (string, error) {
 	if len(s) > maxInput || !utf8.ValidString(s) {
 		return "", notName()

@@ -27,7 +27,7 @@ func TempOf(name string) (of string, ok bool) {
 	return name[:i], len(random) == textLen && strings.Trim(random, base32) == ""
 }
 
-func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, because a killed process may have used the same
+func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, because a killed process may have used the same ID
 
 // Draft is a temporary file with the new contents of a file. Its data is synced to the disk.
 type Draft struct {

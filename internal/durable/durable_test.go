@@ -70,7 +70,7 @@ func TestTempOf(t *testing.T) {
 	}
 }
 
-// Only one process holds a lock, and others can read its process ID. A lock is refused on links that another user could have created.
+// Only one process holds a lock, and others can read its process ID. TryLock refuses links, because another user could have created them.
 func TestLock(t *testing.T) {
 	dir, path := open(t)
 	lock, err := TryLock(dir, filepath.Join(path, "lock"))

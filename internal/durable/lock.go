@@ -32,8 +32,8 @@ func (e *BusyError) Error() string { return "locked by another process" }
 // TryLock locks a file in a directory. If there is no such file, it creates one. The last element of path is the name in dir; the rest is
 // only used in errors. The error is a *BusyError if another process holds the lock.
 //
-// TryLock returns an error if the file is not a regular file or has more than one name. The owner of the directory could have linked it
-// to a file of root, whose contents and owner root would then change.
+// TryLock returns an error if the file is not a regular file or has more than one name. The owner of the directory could have linked the
+// name to a file of root. Root would then change the contents and the owner of that file.
 func TryLock(dir *os.Root, path string) (*Lock, error) {
 	name := filepath.Base(path)
 	for {

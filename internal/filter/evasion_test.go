@@ -27,7 +27,7 @@ import (
 )
 
 // lever is a part of a message that makes us look up names of the sender's DNS. Lookups of dead.evil.example, lame.victim.example, names
-// below them, and the client's reverse name fail.
+// below them, and the client's reverse name fail or are slow.
 type lever struct {
 	name   string
 	spf    string // terms of evil.example

@@ -49,8 +49,8 @@ func TestLongBody(t *testing.T) {
 	})
 }
 
-// A line end inside a value that does not begin a fold hides a field, if one of the names that matter follows. A fold never does,
-// whatever its text.
+// A value hides a field if it contains a line end that does not begin a fold, and the name of an important field follows. A fold never
+// hides a field, whatever its text.
 func TestHidesField(t *testing.T) {
 	for value, want := range map[string]bool{
 		"x\rFrom: y":                            true,

@@ -116,7 +116,7 @@ type line struct {
 	left  int
 }
 
-// text adds a value, cut to most bytes. It adds nothing if the value is empty.
+// text adds a value unless it is empty. most is the maximum length of the value in bytes.
 func (l *line) text(key, value string, most int) {
 	if value == "" {
 		return
@@ -133,7 +133,7 @@ func (l *line) number(key string, n int) {
 	}
 }
 
-// fit returns the beginning of a value that fits into most bytes and, quoted, into the rest of the line.
+// fit cuts a value to the length most, and further until it fits, quoted, into the rest of the line.
 func (l *line) fit(value string, most int) string {
 	value = clip(value, most)
 	for size := quoted(value); size > l.left; size = quoted(value) {

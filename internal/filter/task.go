@@ -18,8 +18,8 @@ type task[T any] struct {
 // asker is the view that a task uses. It may be replaced between two lookups.
 type asker struct{ *dns.View }
 
-// ask runs f with cached answers only, which needs no goroutine. If f needs more, ask runs it again in a goroutine, with lookups. If f
-// keeps its asker, that asker makes lookups afterwards in both cases.
+// ask runs f with cached answers only, which needs no goroutine. If f needs more, ask runs it again in a goroutine, with lookups. In both
+// cases f may keep its asker, which makes lookups afterwards.
 func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *task[T] {
 	a := &asker{v.Known()}
 	if value := f(a); !a.Missed() {

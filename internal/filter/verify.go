@@ -48,7 +48,7 @@ func (m *message) startSPF() {
 }
 
 // startVerifying starts the lookups of all keys and policies that the header names, while the body arrives. Names that could be aligned
-// have their own slots and prefetch limit. So other names that the sender chose cannot use them up.
+// have their own slots and prefetch limit. So the other names that the sender chose cannot use these up.
 func (m *message) startVerifying() {
 	if m.verification == nil {
 		m.startSPF()
@@ -103,8 +103,8 @@ func (m *message) untilDeciding(begin time.Time) time.Time {
 	return begin.Add(t - t/decidingShare)
 }
 
-// finishVerifying waits for lookups that are still in progress, at most dns.message_timeout, and completes the evidence. It has its own
-// dns.message_timeout, because a long body may have used up that of the lookups for the header.
+// finishVerifying waits for lookups that are still in progress, and completes the evidence. A new dns.message_timeout begins here,
+// because a long body may have used up the first one.
 func (m *message) finishVerifying(ctx context.Context) {
 	v, e := m.verification, &m.evidence
 	begin := time.Now()

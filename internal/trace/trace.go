@@ -1,5 +1,5 @@
-// Package trace reads the trace fields that Postfix and the local delivery agent write on top of a message, after the milters: the
-// topmost Received field (RFC 5321 section 4.4) and Return-Path.
+// Package trace reads the trace fields of a message: the topmost Received field (RFC 5321 section 4.4) and Return-Path. Postfix and the
+// local delivery agent write them on top of the message after the milters have finished.
 package trace
 
 import (
