@@ -232,7 +232,7 @@ func TestAbort(t *testing.T) {
 }
 
 // Port scans, garbage and old protocol versions cause at most one log line, which states the problem. The daemon continues.
-func TestStrangeClients(t *testing.T) {
+func TestInvalidClients(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	for sent, want := range map[string]string{
 		"GET / HTTP/1.0\r\n\r\n": "not a milter client",

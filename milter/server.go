@@ -76,7 +76,7 @@ func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 }
 
 func (s *Server) serve(nc net.Conn) {
-	// Not derived from the context of Serve: messages in progress continue after that ends.
+	// This context is not derived from that of Serve, because messages in progress continue after Serve ends.
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := newConn(nc, s.buffers, cancel)
 	if err != nil {

@@ -113,7 +113,7 @@ func letter(size int) []byte {
 }
 
 // An answer and its edits are one write, because each write costs Postfix and Signpost a system call.
-func TestOneWriteAnAnswer(t *testing.T) {
+func TestOneWritePerAnswer(t *testing.T) {
 	p := play(t)
 	m := p.dial()
 	if n := p.ln.writes.Load(); n != 1 {
@@ -289,7 +289,7 @@ func TestIdentify(t *testing.T) {
 	if err := identify(p.ln.Addr().String()); err != nil {
 		t.Error(err)
 	}
-	for said, want := range map[string]string{
+	for greeting, want := range map[string]string{
 		"220 mail.example ESMTP\r\n": "does not answer as a milter",
 		string(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x00\x11\x00\x00\x00\x00"+strings.Repeat(" ", 200))): "another milter",
 	} {
@@ -299,12 +299,12 @@ func TestIdentify(t *testing.T) {
 		}
 		go func() {
 			if c, err := ln.Accept(); err == nil {
-				_, _ = io.WriteString(c, said)
+				_, _ = io.WriteString(c, greeting)
 				c.Close()
 			}
 		}()
 		if err := identify(ln.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", said, err)
+			t.Errorf("%q: %v", greeting, err)
 		}
 		ln.Close()
 	}

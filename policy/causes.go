@@ -78,7 +78,7 @@ func DKIMText(s dkim.Result) string {
 	return because(phrase(string(s.Cause)), s.Detail)
 }
 
-// KeyRecordText returns why a key record is not valid, and so how to correct it. It returns "" for other causes.
+// KeyRecordText returns why a key record is not valid. The text also shows how to correct the record. It returns "" for other causes.
 func KeyRecordText(cause dkim.Cause, detail string) string {
 	switch cause {
 	case dkim.KeyRecordIsHostName:
@@ -264,7 +264,7 @@ func (s Side) text(missing string) string {
 	return text + " (" + strings.Join(why, "; ") + ")"
 }
 
-// String returns a comparison as the log shows it, "" if there was nothing to compare.
+// String returns a comparison as the log shows it, or "" if there was nothing to compare.
 func (c Comparison) String() string {
 	var all []string
 	if len(c.Same) > 0 {

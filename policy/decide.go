@@ -150,7 +150,7 @@ func decideDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	return accept(Reason{Code: DMARCNone, Domain: d.Domain})
 }
 
-// failing returns the verdict that the policy requests on a message that is not authenticated, for these reasons.
+// failing returns the verdict that the policy requests on a message that is not authenticated. why are the reasons so far.
 func failing(e Evidence, d dmarc.Result, r Rules, why ...Reason) Verdict {
 	if d.Testing {
 		why = append(why, Reason{Code: TestMode})

@@ -98,10 +98,10 @@ func TestDecide(t *testing.T) {
 			e.ARC = &dkim.Chain{Status: status}
 			r.TrustedSealers = []string{"list.example", "forward.example"}
 			for i, s := range sealers {
-				name, said, _ := strings.Cut(s, " ")
+				name, result, _ := strings.Cut(s, " ")
 				e.ARC.Sets = append(e.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: name, CoversFrom: true})
-				if said != "" {
-					e.SealedDMARC = append(e.SealedDMARC, SealedDMARC{i + 1, "mail.example.com", said})
+				if result != "" {
+					e.SealedDMARC = append(e.SealedDMARC, SealedDMARC{i + 1, "mail.example.com", result})
 				}
 				if status == dkim.Pass && i == len(sealers)-1 {
 					e.Relays = append(e.Relays, Relay{Kind: RelayARC, Domain: name, Method: "arc"})

@@ -1,7 +1,7 @@
 // Package policy decides what is done with a message. It uses no socket, DNS, clock or file. A decision depends only on [Evidence] and
-// [Rules], so it can be repeated from a record of both.
-// [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide] returns the [Verdict] on a message to verify: an
-// [Action], and a [Reason] for it with a [Code] that programs match. The English is in text.go and causes.go.
+// [Rules], so it can be repeated from a record of both. [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide]
+// returns the [Verdict] on a message to verify: an [Action], and a [Reason] for it with a [Code] that programs match. The English texts
+// are in text.go and causes.go.
 //
 //	assignment, verdict := policy.AssignRole(evidence, rules)
 //	if verdict.Action == "" && assignment.Role == policy.RoleVerify {
@@ -43,7 +43,7 @@ type Evidence struct {
 	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil if the message has no ARC field
 	SealedDMARC []SealedDMARC `json:"sealed_dmarc,omitempty"`
 
-	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that they were looked for; the
+	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that the search for relays was done. The
 	// oldest journal entries do not have it.
 	Relays        []Relay `json:"relays,omitempty"`
 	RelaysChecked bool    `json:"relays_checked,omitempty"`

@@ -40,8 +40,8 @@ func commonKeys(network netip.Prefix, comment string, expires time.Time) string 
 	return text
 }
 
-// forwardersAt adds the accepted forwarders that have not expired at a time to TrustedForwarders and TrustedSealers. Only those with a
-// Signer stay in Forwarders.
+// forwardersAt adds the accepted forwarders that have not expired at the time now to TrustedForwarders and TrustedSealers. Only those
+// with a Signer stay in Forwarders.
 func (r *Rules) forwardersAt(now time.Time) {
 	if len(r.Forwarders) == 0 {
 		return

@@ -26,7 +26,7 @@ type Relay struct {
 	Kind   RelayKind `json:"kind"`
 	Domain string    `json:"domain"`           // the responsible domain, which can be denied: d= or the domain of MAIL FROM
 	Method string    `json:"method"`           // what verified Domain: dkim, spf or arc
-	Author string    `json:"author,omitempty"` // the Author Domain that it applies to; empty: any
+	Author string    `json:"author,omitempty"` // the Author Domain to which the relay applies; empty: any
 	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
 }
 

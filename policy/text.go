@@ -143,7 +143,7 @@ func (r Reason) relay() string {
 	return r.Fact()
 }
 
-// Exempts reports whether a reason kept a message from being rejected.
+// Exempts reports whether a reason prevented the rejection of a message.
 func (r Reason) Exempts() bool {
 	switch r.Code {
 	case NeverReject, SealedWithoutPass, SealedUnreadable, TrustedClient, AuthorHeader, MailingListRelay, SRSRelay, ResentRelay, ARCRelay:
@@ -217,7 +217,8 @@ func Text(reasons []Reason) string {
 	return strings.Join(all, "; ")
 }
 
-// maxReplyText leaves room for the queue ID in a line of SMTP (RFC 5321 section 4.5.3.1.5).
+// maxReplyText is the maximum length of a reply text in bytes. It leaves room for the queue ID in an SMTP line (RFC 5321 section
+// 4.5.3.1.5).
 const maxReplyText = 400
 
 // WithID returns the reply as the client gets it: cut to maxReplyText, with the queue ID.

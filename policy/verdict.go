@@ -92,8 +92,8 @@ func override(reasons []Reason) (last Override) {
 	return last
 }
 
-// Override returns the override of a reason with this code, or "". known is false for a code that this function does not list; a test
-// checks that it lists all.
+// Override returns the override of a reason with this code, or "". known is false for a code that this function does not list. A test
+// checks that it lists all codes.
 func (c Code) Override() (o Override, known bool) {
 	switch c {
 	case TestMode:

@@ -38,7 +38,7 @@ func (f finding) why() string {
 	return f.domain + ": " + f.err.Why
 }
 
-// look looks up all domains. It returns the error of ctx.
+// look looks up all domains. It returns an error only if ctx ends.
 func (m *Maker) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
 	found := make([]finding, len(domains))
 	var all errgroup.Group

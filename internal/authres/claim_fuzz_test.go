@@ -145,7 +145,7 @@ func readers() map[string]func(string) bool {
 	}
 }
 
-// If one of these readers finds our name in a field, ReadClaim does not return Foreign, for any bytes.
+// If one of these readers finds our name in a field, ReadClaim does not return Foreign, whatever bytes the field contains.
 func FuzzClaimReaders(f *testing.F) {
 	for _, seed := range []string{"mx.example.org; dmarc=pass", "(a (b) mx.example.org; x=y) a.b; none", "=?utf-8?q?mx.example.org?=; x=y", "\"mx.example.org\"; none",
 		"mx.example.org\u00a01; none", "a.b; none\rmx.example.org; none", "mx.example.org\xff; none", "(x)mx.example.org(y);", "\u2028mx.example.org;",

@@ -85,8 +85,8 @@ func readLoosely(part string) (results []Result, ok bool) {
 	return results, true
 }
 
-// endOf returns the index of the first byte of stops outside quotes and comments, or len(s). ok is false if a quoted string or
-// a comment does not end.
+// endOf returns the index of the first byte of s that is one of stops and outside quotes and comments. If there is none, it returns
+// len(s). ok is false if a quoted string or a comment does not end.
 func endOf(s, stops string) (end int, ok bool) {
 	depth, quoted := 0, false
 	for i := 0; i < len(s); i++ {

@@ -84,7 +84,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add("mx", strings.Repeat("ü", 200), strings.Repeat("\\", 300))
 	f.Fuzz(func(t *testing.T, id, value, reason string) {
 		if clean(id) != id || id == "" || strings.Contains(id, ";") {
-			return // ours
+			return // not a valid authserv-id of a configuration
 		}
 		field := Format(id, []Result{
 			{Method: "spf", Value: "pass", Reason: reason, Props: []Prop{{"smtp", "mailfrom", value}}},

@@ -39,7 +39,7 @@ const (
 type Chain struct {
 	Status     Status   `json:"status"`                // none, pass or fail
 	Cause      Cause    `json:"cause,omitempty"`       // why the status is fail
-	Detail     string   `json:"detail,omitempty"`      // as the comment of Cause states
+	Detail     string   `json:"detail,omitempty"`      // described at the Cause
 	Field      string   `json:"field,omitempty"`       // the field that Cause is about, such as arc-seal; empty if it is about no single field
 	Instance   int      `json:"instance,omitempty"`    // i= of that field, if it can be read
 	KeyName    string   `json:"key_name,omitempty"`    // DNS name of the key record, if the key was looked up for that field

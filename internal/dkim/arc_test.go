@@ -181,7 +181,7 @@ func BenchmarkChain(b *testing.B) {
 					b.Fatal(c.Cause)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(msg)), "ns/octet")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(msg)), "ns/byte")
 		})
 	}
 }

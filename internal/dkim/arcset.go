@@ -10,7 +10,7 @@ import (
 type set struct {
 	instance int
 	results  Field
-	payload  string // results after the instance
+	payload  string // ARC-Authentication-Results after the instance
 	message  *signature
 	seal     *signature
 	cv       string
@@ -248,7 +248,7 @@ func (s *signature) readCommon(tags map[string]string) *Fault {
 			return tagFault(MissingTag, name)
 		}
 	}
-	// In early drafts, a missing c= meant relaxed/relaxed. The validation suite and dkimpy still read it so.
+	// In early drafts, a missing c= meant relaxed/relaxed. The validation suite and dkimpy still read it that way.
 	if _, ok := tags["c"]; !ok {
 		tags["c"] = "relaxed/relaxed"
 	}

@@ -163,7 +163,7 @@ func (b *body) lineEnds(n int) {
 // loneCR writes a CR that no LF follows. Such a CR is text.
 func (b *body) loneCR() {
 	b.held()
-	b.sink.octet('\r')
+	b.sink.writeByte('\r')
 }
 
 // text writes the pending white space and line ends, and then p.
@@ -180,7 +180,7 @@ func (b *body) held() {
 		b.crlfs = 0
 	}
 	if b.wsp {
-		b.sink.octet(' ')
+		b.sink.writeByte(' ')
 		b.wsp = false
 	}
 }

@@ -94,10 +94,10 @@ func FuzzBodyCuts(f *testing.F) {
 		for _, c := range []canon{simple, relaxed} {
 			var data []byte
 			var cuts []int
-			for _, octet := range program[:min(len(program), 200)] {
-				piece := pieces[int(octet&0x7f)%len(pieces)]
+			for _, op := range program[:min(len(program), 200)] {
+				piece := pieces[int(op&0x7f)%len(pieces)]
 				data = append(data, piece...)
-				if octet >= 0x80 {
+				if op >= 0x80 {
 					cuts = append(cuts, len(piece))
 				} else if len(cuts) > 0 {
 					cuts[len(cuts)-1] += len(piece)

@@ -89,8 +89,8 @@ const (
 	KeyRecordUnknownType    Cause = "key_record_has_unknown_key_type"         // k=
 	KeyRecordBase64         Cause = "key_record_has_invalid_base64"           // p=
 	KeyRecordMalformedKey   Cause = "key_record_has_malformed_public_key"     // Detail: the type that it should have, rsa or ed25519
-	KeyTooShort             Cause = "key_too_short"                           // Detail: its bits, under MinRSABits
-	KeyTooLong              Cause = "key_too_long"                            // Detail: its bits, over MaxRSABits
+	KeyTooShort             Cause = "key_too_short"                           // Detail: its size in bits, under MinRSABits
+	KeyTooLong              Cause = "key_too_long"                            // Detail: its size in bits, over MaxRSABits
 )
 
 // The typing errors of key records: causes of ParseKeyRecord.

@@ -101,8 +101,8 @@ func TestHoldsUntagged(t *testing.T) {
 	}
 }
 
-// A signature whose key cannot be looked up is not verified over the header. HeaderOpen and the name of the key are set, whether or not
-// the body was changed and Results looked up the key.
+// A signature whose key cannot be looked up is not verified over the header. HeaderOpen and KeyName are set, even if the body was changed
+// and Results therefore did not look up the key.
 func TestHeaderOpen(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	broken := func(name string) ([]string, error) {

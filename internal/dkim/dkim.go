@@ -61,7 +61,7 @@ const (
 type Result struct {
 	Status    Status   `json:"status"`
 	Cause     Cause    `json:"cause,omitempty"`     // why the status is not pass
-	Detail    string   `json:"detail,omitempty"`    // as the comment of Cause states
+	Detail    string   `json:"detail,omitempty"`    // described at the Cause
 	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
 	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
 	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= if i= is absent

@@ -99,7 +99,7 @@ func compareWithMsgauth(t *testing.T, signed []byte, records map[string]string) 
 	}
 	ours := verifyIn(t, signed, 7, time.Now(), lookup)
 	if len(ours) != len(theirs) {
-		t.Fatalf("we see %d signatures, go-msgauth %d:\n%q", len(ours), len(theirs), signed)
+		t.Fatalf("Signpost finds %d signatures, go-msgauth %d:\n%q", len(ours), len(theirs), signed)
 	}
 	for i, o := range ours {
 		if (o.Status == Pass) != (theirs[i].Err == nil) && knownDifference(o, theirs[i].Err) == "" {

@@ -132,7 +132,7 @@ func (s *signature) readNames(tags map[string]string) *Fault {
 }
 
 func (s *signature) readAlgorithms(tags map[string]string) *Fault {
-	// Section 3.2 makes values case-sensitive, but the ABNF of a=, c= and q= does not. OpenDKIM and Mail::DKIM ignore case.
+	// Section 3.2 makes values case-sensitive, but the ABNF of a=, c= and q= is not case-sensitive. OpenDKIM and Mail::DKIM ignore case.
 	switch a := strings.ToLower(tags["a"]); a {
 	case "rsa-sha256", "ed25519-sha256":
 		s.result.Algorithm = a

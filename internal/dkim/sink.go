@@ -56,7 +56,7 @@ func (s *sink) lineEnds(n int) {
 	}
 }
 
-func (s *sink) octet(c byte) {
+func (s *sink) writeByte(c byte) {
 	if len(s.buf) == cap(s.buf) {
 		s.flush()
 	}

@@ -9,7 +9,8 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// faulty has one TXT record for each name. Lookups of names that begin with slow fail, and those that begin with odd are unusable.
+// faulty has one TXT record for each name. Lookups of names that begin with slow fail. The answers for names that begin with odd cannot
+// be used.
 type faulty map[string]string
 
 func (f faulty) LookupTXT(_ context.Context, name string) ([]string, error) {

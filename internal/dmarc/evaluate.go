@@ -49,7 +49,7 @@ type Result struct {
 	Status       Status `json:"status"`
 	Domain       string `json:"domain"`                  // Author Domain
 	OrgDomain    string `json:"org_domain,omitempty"`    // empty if it was not needed or not found
-	PolicyDomain string `json:"policy_domain,omitempty"` // of the record
+	PolicyDomain string `json:"policy_domain,omitempty"` // the domain of the record
 	Record       string `json:"record,omitempty"`
 	Tag          string `json:"tag,omitempty"`       // the tag that applies: p, sp or np
 	Published    Policy `json:"published,omitempty"` // the value of that tag

@@ -33,7 +33,7 @@ type answer struct {
 	authentic bool          // the AD bit
 	ttl       time.Duration // 0: not to be cached
 	lack      bool          // err means a lack of resources on this host, not a DNS failure
-	policy    *list.Element // of Resolver.policies: the records that Remembered returns; may be nil
+	policy    *list.Element // element of Resolver.policies with the records that Remembered returns; may be nil
 	used      time.Time     // when policy was last marked as used; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined

@@ -19,7 +19,7 @@ import (
 type Authority struct {
 	Resolver *Resolver // used to find the name servers
 	Port     uint16    // of the name servers; 53 except in tests
-	// Known are the servers in the configuration, with their ports, which replace Port.
+	// Known are the name servers in the configuration. Their ports are used instead of Port.
 	Known   []netip.AddrPort
 	Timeout time.Duration
 }

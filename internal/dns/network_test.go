@@ -179,7 +179,7 @@ func TestFailureKeepsPreference(t *testing.T) {
 		}
 	}
 	if asked := second.Queries(); slices.Contains(asked, "a.example TXT") || log.Len() != 0 {
-		t.Errorf("the second server was asked for %q\n%s", asked, &log)
+		t.Errorf("the second server got the queries %q\n%s", asked, &log)
 	}
 }
 
@@ -206,7 +206,7 @@ func TestDeadServer(t *testing.T) {
 			ask()
 		}
 		if n := len(dead.Queries()); n != before || failovers.Load() != 1 {
-			t.Errorf("%s: the dead server was asked %d times again; %d failovers", fault, n-before, failovers.Load())
+			t.Errorf("%s: the dead server got %d more queries; %d failovers", fault, n-before, failovers.Load())
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // A shortened answer is at most MaxShortened bytes long and states whether it is complete. No part of a record becomes a policy: the
 // shortened answer has the same policies as the original, or none if it is incomplete.
-func TestKeptAnswers(t *testing.T) {
+func TestShortenedAnswers(t *testing.T) {
 	spf, dmarc := "v=spf1 include:example.net -all", "v=DMARC1; p=reject"
 	var tokens []string
 	for i := range 60 {

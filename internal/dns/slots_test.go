@@ -190,7 +190,7 @@ func TestSharedQuestion(t *testing.T) {
 				}
 			}
 			if n := count(); n != before+1 {
-				t.Errorf("early %v: asked %d times, before %d", early, n, before)
+				t.Errorf("early %v: %d queries, before %d", early, n, before)
 			}
 		})
 	}

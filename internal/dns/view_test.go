@@ -134,7 +134,7 @@ func TestKnown(t *testing.T) {
 		}
 		known = v.Known()
 		if _, err := known.LookupTXT(t.Context(), "b"); err == nil || !known.Missed() || len(g.asked) != 1 {
-			t.Errorf("%v, missed %v, asked for %q", err, known.Missed(), g.asked)
+			t.Errorf("%v, missed %v, queries %q", err, known.Missed(), g.asked)
 		}
 		if n, _ := v.Spent(); n != 1 {
 			t.Errorf("a miss counts: %d", n)
@@ -191,7 +191,7 @@ func TestPrefetch(t *testing.T) {
 		limited.Prefetch(t.Context(), TXT, "c")
 		synctest.Wait()
 		if len(g.asked) != 3 {
-			t.Errorf("asked for %q", g.asked)
+			t.Errorf("queries %q", g.asked)
 		}
 		leave()
 		synctest.Wait()
@@ -205,7 +205,7 @@ func TestPrefetch(t *testing.T) {
 			t.Error(mx, err)
 		}
 		if len(g.asked) != 4 {
-			t.Errorf("asked for %q", g.asked)
+			t.Errorf("queries %q", g.asked)
 		}
 	})
 }

@@ -148,12 +148,12 @@ func served(tb testing.TB, zone string) (*Filter, *testdns.Server) {
 func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 	tb.Helper()
 	dir := tb.TempDir()
-	folder := filepath.Join(dir, "example.com")
-	if err := os.Mkdir(folder, 0o700); err != nil {
+	keyDir := filepath.Join(dir, "example.com")
+	if err := os.Mkdir(keyDir, 0o700); err != nil {
 		tb.Fatal(err)
 	}
 	now := time.Now()
-	life, err := json.Marshal(keys.Metadata{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
+	metadata, err := json.Marshal(keys.Metadata{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -161,8 +161,8 @@ func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"key.json": life, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
-		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+	for name, data := range map[string][]byte{"key.json": metadata, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
+		if err := os.WriteFile(filepath.Join(keyDir, name), data, 0o600); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -71,7 +71,7 @@ func TestHidesField(t *testing.T) {
 }
 
 // Field names that a sender chooses do not appear in a field of ours, however many there are.
-func TestTagIsOurs(t *testing.T) {
+func TestFieldNamesAreNotCopied(t *testing.T) {
 	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n_dmarc.resender.example. TXT \"v=DMARC1; p=none\"\nresender.example. TXT \"v=spf1 +all\"\n")
 	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "x@resender.example"})
 	m.Header("From", " ann@example.com")
@@ -114,7 +114,7 @@ func TestLogBounds(t *testing.T) {
 		t.Errorf("%+v %s", reply, log.String())
 	}
 	if log.Len() > 4<<10 || strings.Count(log.String(), "\n") != 1 || strings.Contains(log.String(), "\x1b") {
-		t.Errorf("%d octets: %q", log.Len(), log.String())
+		t.Errorf("%d bytes: %q", log.Len(), log.String())
 	}
 }
 

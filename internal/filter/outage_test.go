@@ -89,7 +89,7 @@ func TestOutages(t *testing.T) {
 		check("a remembered policy expires", map[string]string{"ann@example.com": "accepted"})
 
 		server.names = []string{"."}
-		time.Sleep(time.Minute) // RootAnswers is remembered for seconds
+		time.Sleep(time.Minute) // the result of RootAnswers is reused for a few seconds
 		check("no name answers", map[string]string{"ann@example.com": "4.4.3", "ann@new.example": "4.4.3"})
 
 		server.names = nil

@@ -63,7 +63,7 @@ func mayAlign(keyNames []string, e *policy.Evidence) []string {
 	return all
 }
 
-// senderDomain returns the domain that SPF is checked for, "" if there is none.
+// senderDomain returns the domain for which SPF is checked, or "" if there is none.
 func senderDomain(e *policy.Evidence) string {
 	sender := e.Envelope.Sender[strings.LastIndexByte(e.Envelope.Sender, '@')+1:]
 	if sender == "" {

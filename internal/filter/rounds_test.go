@@ -161,7 +161,7 @@ func TestRounds(t *testing.T) {
 				}
 				edits := r.play(t, f, o, c.early)
 				if !slices.Equal(r.past, c.rounds) {
-					t.Errorf("asked\n%s\nwant\n%s", strings.Join(r.past, "\n"), strings.Join(c.rounds, "\n"))
+					t.Errorf("queries\n%s\nwant\n%s", strings.Join(r.past, "\n"), strings.Join(c.rounds, "\n"))
 				}
 				check := func() {
 					for word := range strings.FieldsSeq(c.want) {
@@ -173,7 +173,7 @@ func TestRounds(t *testing.T) {
 				check()
 				edits = r.play(t, f, o, 0)
 				if len(r.past) > 0 {
-					t.Errorf("asked again: %q", r.past)
+					t.Errorf("repeated queries: %q", r.past)
 				}
 				check()
 			})
@@ -183,7 +183,7 @@ func TestRounds(t *testing.T) {
 
 // If all answers are in the cache, no goroutine is started. The results of SPF and DMARC are available when the call that began them
 // returns.
-func TestWarmNeedsNobody(t *testing.T) {
+func TestCachedAnswersNeedNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 		f := newFilter(t, "")

@@ -34,11 +34,11 @@ func TestEachKeySignsOnce(t *testing.T) {
 	store := keys.Store{State: t.TempDir(), Now: time.Now}
 	store.Dir = filepath.Join(store.State, "keys")
 	for _, algorithm := range []string{"rsa", "ed25519"} {
-		life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
+		metadata, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Activate(life.Domain, life.Selector); err != nil {
+		if _, err := store.Activate(metadata.Domain, metadata.Selector); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // A server sends answers that are wrong. Records that were not requested are never used. An answer that cannot be trusted is a temporary
 // error, and an error of the domain owner is a permanent one. No such answer is cached.
-func TestLies(t *testing.T) {
+func TestWrongAnswers(t *testing.T) {
 	const truth = "truth"
 	var zone strings.Builder
 	kinds := []string{"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "UPPER-CASE"}
@@ -70,10 +70,10 @@ func TestLies(t *testing.T) {
 }
 
 // If one of two servers sends wrong answers, a lookup takes its timeout longer, but succeeds.
-func TestLiarBesideAnHonestServer(t *testing.T) {
-	liar := server(t, ";fault a.example WRONG-ID\n")
+func TestWrongAnswersOfOneServer(t *testing.T) {
+	wrong := server(t, ";fault a.example WRONG-ID\n")
 	honest := server(t, "a.example. 60 IN TXT truth\n")
-	r := resolver(300*time.Millisecond, liar.Addr(), honest.Addr())
+	r := resolver(300*time.Millisecond, wrong.Addr(), honest.Addr())
 	if got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a.example"); err != nil || fmt.Sprint(got) != "[truth]" {
 		t.Error(got, err)
 	}
