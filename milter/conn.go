@@ -60,7 +60,7 @@ func (c *conn) next() (code byte, size int, err error) {
 	}
 	n := binary.BigEndian.Uint32(c.buf[c.from:])
 	if n == 0 || n > maxPacket {
-		return 0, 0, fmt.Errorf("a milter packet of %d bytes", n)
+		return 0, 0, fmt.Errorf("invalid length of a milter packet: %d bytes", n)
 	}
 	code = c.buf[c.from+4]
 	c.from += packetHead

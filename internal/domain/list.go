@@ -22,7 +22,7 @@ func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]s
 		return nil, err
 	}
 	if len(data) > maxList {
-		return nil, fmt.Errorf("%s: more than %d MiB is no list of domains", file, maxList>>20)
+		return nil, fmt.Errorf("%s: larger than %d MiB, the maximum size of a list of domains", file, maxList>>20)
 	}
 	var all []string
 	var wrong []error
