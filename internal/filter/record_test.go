@@ -12,7 +12,7 @@ import (
 	"signpost/policy"
 )
 
-// Finished gets the record of each message, with lookups to be written out later and at most so many recipients.
+// Finished gets the record of each message. Its lookups are not converted yet, and its recipients are limited in number.
 func TestFinished(t *testing.T) {
 	f := newFilter(t, "example.com. TXT \"v=spf1 -all\"\n")
 	var got *decision.Record
